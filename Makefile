@@ -1,0 +1,50 @@
+# make demo and make test each set up all that they need, in .venv, on a fresh machine.
+# Another Python than python3: make PYTHON=/path/to/python3.12 test
+
+PYTHON ?= python3
+export PYTHON
+
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format system venv-demo venv-test clean
+
+help:
+	@echo "make demo    set up, then show the finished result in napari (without a display: write it to demo/)"
+	@echo "make test    set up, then check style, types and architecture, and run the tests"
+	@echo "make lint    the checks without the tests"
+	@echo "make format  let ruff put the code in order"
+	@echo "make clean   remove .venv, demo/ and the caches"
+
+demo: system venv-demo
+	@if tools/display.sh present; then \
+		$(BIN)/python -m napari_latentseg demo; \
+	else \
+		tools/display.sh run $(BIN)/python -m napari_latentseg demo --out demo; \
+	fi
+
+test: system lint
+	tools/display.sh run $(BIN)/python -m pytest
+
+lint: venv-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: venv-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+system:
+	@tools/setup_env.sh system
+
+venv-demo:
+	@tools/setup_env.sh venv all
+
+venv-test:
+	@tools/setup_env.sh venv all,test,dev
+
+clean:
+	rm -rf .venv demo build dist
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,14 @@
+"""The command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 well, 1 a fault of ours, 2 bad input, 130 stopped)."""
+    from napari_latentseg.cli.app import run
+
+    return run(args)

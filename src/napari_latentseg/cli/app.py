@@ -1,0 +1,66 @@
+"""The commands and how they end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from napari_latentseg import __version__
+from napari_latentseg.cli import models_commands, run_commands, train_commands
+from napari_latentseg.cli.console import fail, say
+from napari_latentseg.errors import BadInput, Cancelled
+
+__all__ = ["app", "run"]
+
+# what typer raises for a wrong command line; it carries its own click, so the class is found by way of typer
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+app = typer.Typer(
+    name="napari-latentseg",
+    help="Segment medical images with generative models in latent space. For research; not a medical device.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+run_commands.register(app)
+train_commands.register(app)
+models_commands.register(app)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        say(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_print_version, help="Print the version and leave."
+    ),
+) -> None:
+    """See the help of the app itself; the option is dealt with in its own callback, before any command."""
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run a command; every end has one line at most, and its exit code."""
+    command = typer.main.get_command(app)
+    given = list(sys.argv[1:] if args is None else args)
+    try:
+        code = command.main(args=given or ["--help"], prog_name="napari-latentseg", standalone_mode=False)
+    except BadInput as error:
+        fail(str(error))
+        return 2
+    except _UsageError as error:
+        told = error.format_message() if hasattr(error, "format_message") else str(error)
+        fail(f"{' '.join(told.split())} (--help tells more)")
+        return 2
+    except MemoryError:
+        fail("memory: is too small for this; close other programs, or cut the image")
+        return 2
+    except (KeyboardInterrupt, typer.Abort, Cancelled):
+        fail("stopped")
+        return 130
+    return int(code or 0)

@@ -1,0 +1,56 @@
+"""What the command line shows: lines, bars, tables, JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["bar", "fail", "print_json", "say", "table"]
+
+
+def say(text: str, *, quiet: bool = False) -> None:
+    """One line to the standard output."""
+    if not quiet:
+        # a pipe may not know every letter of a file's name
+        known = getattr(sys.stdout, "encoding", None) or "utf-8"
+        sys.stdout.write(text.encode(known, "replace").decode(known) + "\n")
+        sys.stdout.flush()
+
+
+def fail(text: str) -> None:
+    """One line to the standard error."""
+    sys.stderr.write(f"error: {text}\n")
+
+
+def print_json(value: Any) -> None:
+    """JSON to the standard output, readable."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def table(rows: Sequence[tuple[str, ...]], quiet: bool = False) -> None:
+    """Columns, as wide as they need to be."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        say("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip(), quiet=quiet)
+
+
+@contextmanager
+def bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
+    """A bar on the standard error with the time left; gives a function that takes the fraction done."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("about"), TimeRemainingColumn())
+    # rich would send our lines to the standard error too, and so past a file that they are to go into
+    to_screen = sys.stdout.isatty()
+    with Progress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=to_screen
+    ) as progress:
+        task = progress.add_task(title, total=1.0)
+        yield lambda done: progress.update(task, completed=done)

@@ -1,0 +1,158 @@
+"""`demo`, `segment` and `evaluate`."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_latentseg.cli.console import bar, say
+from napari_latentseg.errors import BadInput
+
+__all__ = ["register"]
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Samples = Annotated[
+    int | None, typer.Option("--samples", "-n", help="How many samples; the model's own number.")
+]
+Source = Annotated[str | None, typer.Option(help="Where samples come from: augment, none ...")]
+Threshold = Annotated[float | None, typer.Option(help="Probability above which a place belongs to a class.")]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same machine.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(demo)
+    app.command()(segment)
+    app.command()(evaluate)
+
+
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(help="Also write the result and a screenshot into this folder.")
+    ] = None,
+    samples: Samples = None,
+    quiet: Quiet = False,
+) -> None:
+    """Open napari with a fundus photograph and its vessels found; with --out, write the result and close.
+
+    Without a display it is shown on a virtual one, where xvfb-run is installed.
+    """
+    has_display = sys.platform in ("win32", "darwin") or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
+    if not has_display:
+        _under_xvfb(out, samples, quiet)
+        return
+    from napari_latentseg.widgets.demo import run_demo
+
+    for path in run_demo(out, samples=samples):
+        say(str(path), quiet=quiet)
+
+
+def _under_xvfb(out: Path | None, samples: int | None, quiet: bool) -> None:
+    tool = shutil.which("xvfb-run")
+    if tool is None or out is None:
+        raise BadInput(
+            "demo",
+            "there is no display",
+            "give --out FOLDER to have the result written"
+            if tool
+            else "log in at a desktop, or install xvfb",
+        )
+    command = [tool, "-a", "-s", "-screen 0 1920x1200x24", sys.executable, "-m", "napari_latentseg", "demo"]
+    command += [
+        "--out",
+        str(out),
+        *(["--samples", str(samples)] if samples else []),
+        *(["--quiet"] if quiet else []),
+    ]
+    settings = os.environ | {"LIBGL_ALWAYS_SOFTWARE": "1", "QT_QPA_PLATFORM": "xcb"}
+    if code := subprocess.run(command, env=settings, check=False).returncode:
+        raise typer.Exit(code)
+
+
+def segment(
+    scan: Annotated[Path, typer.Argument(help="A PNG, JPEG, TIFF, OME-TIFF or NIfTI file.")],
+    model: Annotated[str, typer.Option(help="The name of a model, or its folder.")],
+    out: Annotated[Path, typer.Option(help="Folder for the result.")],
+    samples: Samples = None,
+    source: Source = None,
+    threshold: Threshold = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    codec: Annotated[
+        Path | None, typer.Option(help="Folder of the model's codec, where it lies apart.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Segment an image or volume; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json."""
+    from napari_latentseg import api
+    from napari_latentseg.files import possible_folder
+    from napari_latentseg.formats import stem_of
+    from napari_latentseg.formats.results import write_segmentation
+
+    possible_folder(out)
+    with bar("segmenting", quiet=quiet) as progress:
+        found = api.segment(
+            scan, model, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
+            precision=precision, codec=codec, progress=progress,
+        )  # fmt: skip
+    for path in write_segmentation(found, out, stem_of(scan)):
+        say(str(path), quiet=quiet)
+    if found.variance is None:
+        why = "one pass" if found.record.source == "none" else f"{found.record.samples} samples"
+        say(f"no variance: {why} cannot tell how much samples differ (3 or more can)", quiet=quiet)
+
+
+def evaluate(
+    model: Annotated[str, typer.Option(help="The name of a model, or its folder.")],
+    data: Annotated[Path, typer.Option(help="Holds images/ and masks/.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole report.")] = None,
+    samples: Samples = None,
+    source: Source = None,
+    threshold: Threshold = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    subset: Annotated[
+        str, typer.Option(help="all, or validation: those the model's split kept apart.")
+    ] = "all",
+    quiet: Quiet = False,
+) -> None:
+    """Score a model on annotated images: DSC, IoU and HD95."""
+    from napari_latentseg import api
+    from napari_latentseg.files import atomic_path, possible_folder, usable_folder
+
+    if json_file is not None:
+        if json_file.is_dir():
+            raise BadInput(json_file, "is a folder", "give the name of a file")
+        possible_folder(json_file.absolute().parent)
+    with bar("scoring", quiet=quiet) as progress:
+        report = api.evaluate(
+            model, data, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
+            subset=subset, progress=progress,
+        )  # fmt: skip
+    if json_file is not None:
+        usable_folder(json_file.absolute().parent)
+        with atomic_path(json_file) as temporary:
+            temporary.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    mean = report["mean"]
+    say(
+        f"DSC {mean['dsc']:.4f}  IoU {mean['iou']:.4f}  HD95 {mean['hd95']:.1f} pixel"
+        f"  ({report['count']} images, {report['samples']} samples from {report['source']})",
+        quiet=quiet,
+    )
+    if report["trained_on"]:
+        say(
+            f"{report['trained_on']} of these images were used to train the model: the figures flatter it"
+            " (--subset validation scores the others)",
+            quiet=quiet,
+        )

@@ -1,0 +1,95 @@
+"""`train`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_latentseg.cli.console import bar, say
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(train)
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Holds images/ and masks/.")],
+    out: Annotated[Path, typer.Option(help="The model folder to be.")],
+    method: Annotated[str, typer.Option(help="gms.")] = "gms",
+    config: Annotated[str | None, typer.Option(help="A configuration by name, or a JSON file.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Of the model; that of the folder where not given.")
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="embedded, a folder, or a repository on the hub.")] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Let the codec be fetched from the hub.")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
+    seed: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    events: Annotated[bool, typer.Option("--events", help="One JSON object a line, for programs.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Train a model on annotated images. Ctrl+C stops after the epoch, and keeps the best so far."""
+    from napari_latentseg import api
+
+    changes = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    stopped = {"now": False}
+
+    def ask_to_stop(*_: Any) -> None:
+        stopped["now"] = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with bar("training", quiet=quiet or events) as progress:
+
+            def report(event: dict[str, Any]) -> None:
+                if events:
+                    sys.stdout.write(json.dumps(event) + "\n")
+                    sys.stdout.flush()
+                elif event["event"] == "epoch":
+                    progress(event["epoch"] / event["epochs"])
+                    if event["dsc"] is not None:
+                        line = f"epoch {event['epoch']}: DSC {event['dsc']:.4f} on the images kept apart"
+                        say(line, quiet=quiet)
+
+            card = api.train(
+                data, out, config=config or _default_config(method), method=method, codec=codec, name=name,
+                device=device, download=download,
+                changes={k: v for k, v in changes.items() if v is not None},
+                on_event=report, stop=lambda: stopped["now"],
+            )  # fmt: skip
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if not events:
+        one, *_ = card.metrics
+        score = f"DSC {one.values['dsc']:.4f} on {one.images} images kept apart"
+        say(f"{out}: {card.method_title}, {score}", quiet=quiet)
+
+
+def _default_config(method: str) -> str:
+    """The small configuration of a method.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such method.
+    """
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.training.config import named_configs
+
+    small = {name.removesuffix("-small"): name for name in named_configs() if name.endswith("-small")}
+    if method not in small:
+        raise BadInput("method", f"no method {method!r}", f"use one of {', '.join(small)}")
+    return small[method]

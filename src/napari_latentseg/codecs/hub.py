@@ -1,0 +1,103 @@
+"""Codecs built by diffusers: SD-VAE (`AutoencoderKL`) and TAESD (`AutoencoderTiny`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.errors import BadInput
+
+__all__ = ["KLCodec", "TinyCodec"]
+
+
+class _DiffusersCodec(Codec):
+    """What the two have in common.
+
+    diffusers takes and gives [-1, 1], and never applies `scaling_factor` and `shift_factor` itself; both are
+    done here, once.
+
+    Raises
+    ------
+    BadInput
+        Where the autoencoder is not one for colour images, or its scale is none.
+    """
+
+    def __init__(self, autoencoder: Any, widths: str) -> None:
+        super().__init__()
+        config = autoencoder.config
+        for side in ("in_channels", "out_channels"):
+            if config[side] != 3:
+                raise BadInput(side, f"is {config[side]}, not 3", "use an autoencoder for colour images")
+        self.autoencoder = autoencoder
+        self.channels = int(config["latent_channels"])
+        self.factor = 2 ** (len(config[widths]) - 1)
+        self.scale = _number(config, "scaling_factor")
+        self.shift = _number(config, "shift_factor")
+        if self.scale <= 0:
+            raise BadInput("scaling_factor", f"is {self.scale}", "it must be above 0; copy the folder again")
+
+    def _signed(self, images: Tensor) -> Tensor:
+        return 2 * images - 1
+
+    def _scaled(self, latents: Tensor) -> Tensor:
+        return self.scale * (latents - self.shift)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        signed: Tensor = self.autoencoder.decode(latents / self.scale + self.shift).sample
+        return (signed + 1) / 2
+
+
+class KLCodec(_DiffusersCodec):
+    """A KL-regularised autoencoder such as SD-VAE: 8x down, 4 channels, scale 0.18215.
+
+    Parameters
+    ----------
+    autoencoder
+        A `diffusers.AutoencoderKL`.
+    """
+
+    kind = "kl"
+    has_posterior = True
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__(autoencoder, "block_out_channels")
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self.posterior(images)[0]
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        found = self.autoencoder.encode(self._signed(images)).latent_dist
+        return self._scaled(found.mean), self.scale * found.std
+
+
+class TinyCodec(_DiffusersCodec):
+    """A distilled tiny autoencoder such as TAESD: latents come scaled, there is no posterior.
+
+    Gradient checkpointing must stay off: diffusers' encoder then skips the step from [-1, 1] to [0, 1].
+
+    Parameters
+    ----------
+    autoencoder
+        A `diffusers.AutoencoderTiny`.
+    """
+
+    kind = "tiny"
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__(autoencoder, "encoder_block_out_channels")
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self._scaled(self.autoencoder.encode(self._signed(images)).latents)
+
+
+def _number(config: Mapping[str, Any], name: str) -> float:
+    value = config[name]
+    if value is None and name == "shift_factor":
+        return 0.0
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadInput(name, f"is {value!r}, not a number", "copy the folder again")
+    return float(value)

@@ -1,0 +1,220 @@
+"""Building a codec from a folder of weights."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.codecs.compact import CompactCodec
+from napari_latentseg.codecs.spec import CODEC_KINDS
+from napari_latentseg.codecs.taef2 import Taef2Codec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.weights import fill, load_weights, read_torch_state, sha256_of
+
+__all__ = ["build_codec", "load_codec", "weights_file", "weights_files", "weights_hash"]
+
+CONFIG = "codec.json"
+WEIGHTS = "codec.safetensors"
+DIFFUSERS_CONFIG = "config.json"
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+TAEF2 = ("taef2_encoder", "taef2_decoder")
+
+_COPY = "copy the folder again"
+
+
+def build_codec(kind: str, **config: Any) -> Codec:
+    """A codec of this kind with fresh weights.
+
+    Parameters
+    ----------
+    kind
+        One of `CODEC_KINDS`.
+    config
+        Arguments of the network; for ``kl`` and ``tiny``, those of the diffusers class.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such kind.
+    """
+    if kind == "compact":
+        return CompactCodec(**config)
+    if kind == "taef2":
+        return Taef2Codec(**config)
+    if kind == "kl":
+        from diffusers import AutoencoderKL
+
+        from napari_latentseg.codecs.hub import KLCodec
+
+        return KLCodec(AutoencoderKL(**config))
+    if kind == "tiny":
+        from diffusers import AutoencoderTiny
+
+        from napari_latentseg.codecs.hub import TinyCodec
+
+        return TinyCodec(AutoencoderTiny(**config))
+    raise BadInput("kind", f"no codec is called {kind!r}", f"use one of {', '.join(CODEC_KINDS)}")
+
+
+def load_codec(folder: Path) -> Codec:
+    """Load a frozen codec from a folder, whatever kind lies there.
+
+    Parameters
+    ----------
+    folder
+        One of: this project's layout (`codec.json` and `codec.safetensors`); a diffusers folder
+        (`config.json` and `diffusion_pytorch_model.safetensors`), also as the `vae/` of a pipeline;
+        `taef2_encoder` and `taef2_decoder` as .safetensors or .pth.
+
+    Raises
+    ------
+    BadInput
+        Where the folder holds none of these, or the weights do not fit.
+    """
+    layout, part = _layout(Path(folder))
+    if layout == "own":
+        return _load_own(part)
+    if layout == "taef2":
+        return _load_taef2(part)
+    return _load_diffusers(part)
+
+
+def weights_files(folder: Path) -> tuple[Path, ...]:
+    """The files that `load_codec` takes its weights from.
+
+    Raises
+    ------
+    BadInput
+        Where the folder holds no codec, or one whose weights are missing or not safe to read.
+    """
+    layout, part = _layout(Path(folder))
+    if layout == "own":
+        return (_existing(part / WEIGHTS),)
+    if layout == "taef2":
+        return tuple(_taef2_part(part, name) for name in TAEF2)
+    return (_diffusers_weights(part),)
+
+
+def weights_file(folder: Path) -> Path:
+    """The first of the files that `load_codec` takes its weights from."""
+    return weights_files(folder)[0]
+
+
+def weights_hash(folder: Path) -> str:
+    """Which weights a codec has: the SHA-256 of its file, or of the hashes of its files in a row."""
+    found = [sha256_of(path) for path in weights_files(folder)]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def _layout(folder: Path) -> tuple[str, Path]:
+    """Which layout a folder has, and where in it the weights lie."""
+    if not folder.is_dir():
+        raise BadInput(folder, "no such folder", "give a folder that holds an autoencoder")
+    if (folder / CONFIG).is_file():
+        return "own", folder
+    if any((folder / name).with_suffix(end).is_file() for name in TAEF2 for end in (".safetensors", ".pth")):
+        return "taef2", folder
+    for part in (folder, folder / "vae"):
+        if (part / DIFFUSERS_CONFIG).is_file():
+            return "diffusers", part
+    raise BadInput(
+        folder, "holds no autoencoder", f"give a folder with a {DIFFUSERS_CONFIG} and a {DIFFUSERS_WEIGHTS}"
+    )
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise BadInput(path, "no such file", _COPY)
+    return path
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(path, "is not readable as JSON", _COPY) from error
+    if not isinstance(config, dict):
+        raise BadInput(path, "holds no settings", _COPY)
+    return config
+
+
+def _load_own(folder: Path) -> Codec:
+    path = folder / CONFIG
+    config = _read_config(path)
+    try:
+        codec = build_codec(config.get("kind"), **config.get("network", {}))  # type: ignore[arg-type]
+    except BadInput as error:
+        raise BadInput(f"{path}, {error.what}", error.why, error.remedy) from error
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+        raise BadInput(f"{path}, network", f"is not what the codec takes ({error})", _COPY) from error
+    load_weights(codec, folder / WEIGHTS)
+    return codec.freeze()
+
+
+def _taef2_part(folder: Path, name: str) -> Path:
+    """The safetensors file where there is one."""
+    path = (folder / name).with_suffix(".safetensors")
+    return path if path.is_file() else _existing(path.with_suffix(".pth"))
+
+
+def _load_taef2(folder: Path) -> Codec:
+    codec = Taef2Codec()
+    for name in TAEF2:
+        network: nn.Module = getattr(codec, name.removeprefix("taef2_"))
+        path = _taef2_part(folder, name)
+        if path.suffix == ".safetensors":
+            load_weights(network, path)
+        else:
+            fill(network, read_torch_state(path), path)
+    return codec.freeze()
+
+
+def _diffusers_weights(folder: Path) -> Path:
+    path = folder / DIFFUSERS_WEIGHTS
+    if not path.is_file():
+        raise BadInput(
+            folder, f"has no {DIFFUSERS_WEIGHTS}", "only safetensors are read; choose a folder that has them"
+        )
+    index = path.with_name(f"{path.name}.index.json")
+    if index.exists():  # it would go before the file whose hash is held against the card
+        raise BadInput(index, "splits the weights over files, which is not read", "give them as one file")
+    return path
+
+
+def _load_diffusers(folder: Path) -> Codec:
+    path = folder / DIFFUSERS_CONFIG
+    name = _read_config(path).get("_class_name")
+    if name not in ("AutoencoderKL", "AutoencoderTiny"):
+        raise BadInput(f"{path}, _class_name", f"is {name!r}", "use an AutoencoderKL or AutoencoderTiny")
+    weights = _diffusers_weights(folder)
+    import diffusers
+
+    from napari_latentseg.codecs.hub import KLCodec, TinyCodec
+
+    try:
+        found, said = getattr(diffusers, name).from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32,
+            low_cpu_mem_usage=False, output_loading_info=True,
+        )  # fmt: skip
+    except Exception as error:  # diffusers and safetensors raise many kinds
+        raise BadInput(weights, f"is damaged, or not for the {DIFFUSERS_CONFIG} beside it", _COPY) from error
+    # diffusers only warns of these, and goes on with random weights
+    missing, extra = sorted(said["missing_keys"]), sorted(said["unexpected_keys"])
+    if missing or extra:
+        raise BadInput(
+            weights,
+            f"does not fit the {DIFFUSERS_CONFIG} beside it: {len(missing)} weights missing,"
+            f" {len(extra)} unknown (first: {(missing + extra)[0]})",
+            _COPY,
+        )
+    try:
+        codec = (KLCodec if name == "AutoencoderKL" else TinyCodec)(found)
+    except BadInput as error:
+        raise BadInput(f"{path}, {error.what}", error.why, error.remedy) from error
+    return codec.freeze()

@@ -1,0 +1,127 @@
+"""What this machine has, what is missing, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari_latentseg.codecs.spec import CodecSpec
+
+__all__ = ["examine"]
+
+_PACKAGES = ("napari-latentseg", "napari", "npe2", "magicgui", "torch", "diffusers", "numpy", "scikit-image",
+             "tifffile", "nibabel", "safetensors")  # fmt: skip
+_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
+
+
+def examine() -> dict[str, Any]:
+    """Look at versions, devices, the display and the embedded models.
+
+    Returns
+    -------
+    dict
+        `facts` (name to value) and `problems` (each with `what` and `mend`, and with `needed` where most of
+        the package does without).
+    """
+    facts: dict[str, Any] = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+    problems: list[dict[str, str]] = []
+    for name in _PACKAGES:
+        facts[name] = _version(name) or "not installed"
+        if facts[name] == "not installed":
+            problems.append({"what": name, "mend": f"pip install {name}"})
+    _look_at_torch(facts, problems)
+    _look_at_display(facts, problems)
+    _look_at_models(facts, problems)
+    return {"facts": facts, "problems": problems}
+
+
+def _look_at_torch(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
+    try:
+        from napari_latentseg.precision import choose_compute, devices
+
+        facts["devices"] = ", ".join(f"{k} ({v})" for k, v in devices().items())
+        facts["arithmetic"] = choose_compute().precision
+    except Exception as error:  # a broken torch can fail in any way
+        facts["devices"] = "unknown"
+        problems.append(
+            {
+                "what": f"a working torch ({type(error).__name__})",
+                "mend": "pip install --force-reinstall torch",
+            }
+        )
+
+
+def _look_at_display(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
+    binding = next((b for b in _BINDINGS if find_spec(b)), None)
+    facts["qt"] = f"{binding} {_version(binding)}" if binding else "not installed"
+    if binding is None:
+        problems.append({"what": "a Qt binding", "mend": 'pip install "napari-latentseg[all]"'})
+    if sys.platform in ("win32", "darwin"):
+        facts["display"] = "the desktop"
+        return
+    found = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    facts["display"] = found or "none"
+    if not found:
+        problems.append(
+            {
+                "what": "a display (only the windows need it)",
+                "mend": "log in at a desktop, or use xvfb-run",
+                "needed": "only by the windows",
+            }
+        )
+
+
+def _look_at_models(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.layout import check_files
+    from napari_latentseg.models.store import home, model_folders
+
+    folders = model_folders()
+    facts["models"] = ", ".join(folders) or "none"
+    facts["installed under"] = _short(home())
+    for name, folder in folders.items():
+        try:
+            card = read_card(folder)
+            check_files(folder, card)
+            _look_at_codec(card.codec)
+        except BadInput as error:
+            # of a path its last part alone: what the doctor says is passed on to others
+            problems.append(
+                {"what": f"model {name}: {Path(error.what).name} {error.why}", "mend": error.remedy}
+            )
+
+
+def _look_at_codec(spec: CodecSpec) -> None:
+    from napari_latentseg.codecs.loading import weights_hash
+    from napari_latentseg.models.store import codec_folder
+
+    if weights_hash(codec_folder(spec.name, spec.revision or None)) != spec.sha256:
+        raise BadInput("codec", f"{spec.name} at hand has other weights", "install the codec again")
+
+
+def _version(name: str) -> str:
+    """Empty where it is not known: some distributions have a module without metadata of its name."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def _short(path: Path) -> str:
+    """A path that does not tell the user's name."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except ValueError:
+        return str(path)

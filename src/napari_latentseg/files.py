@@ -1,0 +1,143 @@
+"""Writing files so that nothing is ever half-written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from napari_latentseg.errors import BadInput
+
+__all__ = ["atomic_folder", "atomic_path", "free_folder", "possible_folder", "usable_folder"]
+
+
+def usable_folder(folder: Path, *, what: str = "output folder") -> Path:
+    """The folder, made where it is missing, and tried by writing in it.
+
+    Raises
+    ------
+    BadInput
+        Where it cannot be made or written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BadInput(
+            folder, f"the {what} cannot be written ({error.strerror})", "choose another folder"
+        ) from error
+    return folder
+
+
+def possible_folder(folder: Path, *, what: str = "output folder") -> None:
+    """Try whether a folder can be made and written in, and leave nothing behind.
+
+    Raises
+    ------
+    BadInput
+        Where it cannot; naming the folder that was asked for.
+    """
+    folder = Path(folder)
+    nearest = folder.absolute()
+    try:
+        while not nearest.exists() and nearest != nearest.parent:
+            nearest = nearest.parent
+        usable_folder(nearest, what=what)
+    except BadInput as error:
+        raise BadInput(folder, error.why, error.remedy) from error
+    except OSError as error:
+        raise BadInput(
+            folder, f"the {what} cannot be written ({error.strerror})", "choose another folder"
+        ) from error
+
+
+def free_folder(folder: Path) -> None:
+    """Refuse a folder that holds something, or that cannot be made; nothing is made yet.
+
+    Raises
+    ------
+    BadInput
+        Where it is so.
+    """
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except OSError as error:
+        raise BadInput(folder, f"cannot be used ({error.strerror})", "choose another folder") from error
+    if taken:
+        raise BadInput(folder, "is there already", "choose another folder")
+    possible_folder(folder)
+
+
+@contextmanager
+def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A temporary name beside `path`, moved onto it when the block ends well, removed when it does not.
+
+    Parameters
+    ----------
+    path
+        Where the file is to be; its folder must be there.
+    suffix
+        The ending of the temporary name, for writers that go by it.
+
+    Raises
+    ------
+    BadInput
+        Where no file can be written there.
+    """
+    path = Path(path)
+    temporary = path.parent / f".part-{secrets.token_hex(8)}{suffix or path.suffix}"
+    try:
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less what the umask takes
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    try:
+        yield temporary
+        try:
+            temporary.replace(path)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`, moved to its name when the block ends well.
+
+    Parameters
+    ----------
+    folder
+        Must not be there yet, or be empty.
+
+    Raises
+    ------
+    BadInput
+        Where `folder` is there already and holds something, or its parent cannot be written.
+    """
+    import shutil
+
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadInput(folder, "is there already", "choose another name")
+    parent = usable_folder(folder.absolute().parent)
+    temporary = parent / f".part-{secrets.token_hex(8)}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        try:
+            if folder.exists():
+                folder.rmdir()
+            temporary.rename(folder)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> BadInput:
+    return BadInput(path, f"cannot be written ({error.strerror})", "choose another place, or another name")

@@ -1,0 +1,343 @@
+"""NIfTI 1 and 2 through nibabel."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.formats._common import quiet, reading, storable, writing
+from napari_latentseg.scan import MILLIMETRES, Geometry, Scan
+
+NAME = "nifti"
+SUFFIXES = (".nii.gz", ".nii")
+RESULT_SUFFIX = ".nii.gz"
+
+_KIND = "a NIfTI file"
+_LABELS = "tzyx"
+# nibabel's world is RAS (x to the right, y to the front); ours is LPS, in the array's order.
+_FLIP = np.diag([-1.0, -1.0, 1.0])
+# What of the header says where the image lies, and nothing else of it: the rest may name the patient.
+_PLACE = (
+    "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d",
+    "qoffset_x", "qoffset_y", "qoffset_z", "toffset",
+)  # fmt: skip
+_SPACE_UNITS = {"meter": "m", "mm": "mm", "micron": "um"}
+_TIME_UNITS = {"sec": "s", "msec": "ms", "usec": "us"}
+_LARGEST = {1: 2**15 - 1, 2: 2**63 - 1}
+_CLOSE = 1e-6  # of a step: rounding, on the way through napari for one
+_STEP, _MM = 1e-2, 1e-4  # what a file may be off by, in steps and in millimetres, both
+
+
+def read(path: Path) -> Scan:
+    """Read as `zyx`, `tzyx`, or `yx` where the file holds a plane with two axes.
+
+    The array is nibabel's with its axes reversed; the affine is moved with it, from RAS to LPS. A plane of
+    two axes that does not lie across the body (a sagittal one, an oblique one) is given as `zyx` with
+    one plane, since two axes cannot say where it lies. Colours (RGB24, RGBA32) come as a last axis `c`.
+
+    Whole numbers stay what they are; where the header scales them they become float32. A header
+    without a unit of length means millimetres, as every common tool takes it.
+
+    Parameters
+    ----------
+    path
+        A `.nii` or `.nii.gz` file. Whether it is compressed is seen from what it holds.
+
+    Raises
+    ------
+    BadInput
+        Where the file is cut short, damaged (its checksum counts too), no single NIfTI file, or holds
+        fewer than two or more than four dimensions.
+    """
+    with quiet("nibabel.global"), reading(path, _KIND):
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            if packed:
+                with gzip.open(raw) as unpacked:
+                    array, header, version = _load(path, cast(BinaryIO, unpacked))
+                    while unpacked.read(1 << 20):  # to the end, where the checksum is
+                        pass
+            else:
+                array, header, version = _load(path, raw)
+        return _scan(path, array, header, version)
+
+
+def _load(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Any, int]:
+    """Values with x first, the header, and which NIfTI it is."""
+    import nibabel as nib
+
+    start = file.read(540)
+    file.seek(0)
+    one, two = start[344:348], start[4:8]
+    if one == b"ni1\0" or two == b"ni2\0":
+        raise BadInput(path, "is one half of a pair of files", "convert the pair to one .nii.gz")
+    if one != b"n+1\0" and two != b"n+2\0":
+        raise ValueError("neither mark of NIfTI is there")
+    version = 1 if one == b"n+1\0" else 2
+    kind: Any = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    image = kind.from_file_map(kind.make_file_map({"image": file}), mmap=False)
+    array = np.asarray(image.dataobj.get_unscaled())
+    slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
+    if array.dtype.names:  # RGB24 and RGBA32 are structured
+        array = np.stack([array[n] for n in array.dtype.names], axis=-1)
+    elif (slope, inter) != (1.0, 0.0) and array.dtype.kind in "iuf":
+        array = _scaled(array, slope, inter)
+    return array.astype(array.dtype.newbyteorder("="), copy=False), image.header, version
+
+
+def _scaled(array: NDArray[Any], slope: float, inter: float) -> NDArray[Any]:
+    if array.dtype.kind == "f":
+        dtype = array.dtype.newbyteorder("=")
+    else:
+        limits = np.iinfo(array.dtype)
+        most = abs(slope) * max(-float(limits.min), float(limits.max)) + abs(inter)
+        dtype = np.dtype(np.float32 if most < float(np.finfo(np.float32).max) else np.float64)
+    out = np.empty(array.shape, dtype, order="F")
+    with np.errstate(over="ignore", invalid="ignore"):
+        for i in range(array.shape[-1]):  # a part at a time, for the 64 bits that exactness asks for
+            out[..., i] = array[..., i] * np.float64(slope) + inter
+    return out
+
+
+def _scan(path: Path, array: NDArray[Any], header: Any, version: int) -> Scan:
+    colours = array.ndim - len(header.get_data_shape())
+    spatial = array.ndim - colours
+    while spatial > 3 and array.shape[spatial - 1] == 1:
+        array = array.squeeze(spatial - 1)
+        spatial -= 1
+    if not 2 <= spatial <= 4:
+        raise BadInput(path, f"has {spatial} dimensions", "give a plane, a volume or a time series")
+    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    across = bool((np.abs(affine[2, :2]) <= _CLOSE * np.linalg.norm(affine[:3, :2], axis=0)).all())
+    if spatial == 2 and not across:
+        array, spatial = np.expand_dims(array, 2), 3
+    array = array.transpose(*reversed(range(spatial)), *([spatial] if colours else []))
+    labels = _LABELS[-spatial:]
+
+    step = float(header["pixdim"][4]) if spatial == 4 else 1.0
+    start = float(header["toffset"]) if spatial == 4 else 0.0
+    time = (step if np.isfinite(step) and step > 0 else 1.0, start if np.isfinite(start) else 0.0)
+    code = int(header["xyzt_units"])
+    space_unit, time_unit = _units(code)
+    return Scan(
+        array,
+        labels + ("c" if colours else ""),
+        Geometry.from_matrix(
+            _to_world(affine, spatial, time),
+            tuple(time_unit if a == "t" else space_unit for a in labels),
+            tuple(labels),
+            "LPS",
+        ),
+        format=NAME,
+        properties={
+            "nifti": version,
+            "axes": labels,
+            "affine": affine.tolist(),
+            "xyzt_units": code,
+            "pixdim": np.asarray(header["pixdim"], dtype=np.float64).tolist(),
+            "place": {key: np.asarray(header[key], dtype=np.float64).tolist() for key in _PLACE},
+        },
+        source=path,
+    )
+
+
+def _units(code: int) -> tuple[str, str]:
+    """The units of length and time that the header's number stands for."""
+    return {1: "m", 2: "mm", 3: "um"}.get(code & 7, "mm"), {8: "s", 16: "ms", 24: "us"}.get(code & 56, "s")
+
+
+def _to_world(
+    affine: NDArray[np.float64], spatial: int, time: tuple[float, float] = (1.0, 0.0)
+) -> NDArray[np.float64]:
+    """The file's affine (x first, RAS) in the array's order (x last, LPS)."""
+    full = np.eye(5)
+    full[0, 0], full[0, 4] = time
+    full[1:4, 1:4] = (_FLIP @ affine[:3, :3])[::-1, ::-1]
+    full[1:4, 4] = (_FLIP @ affine[:3, 3])[::-1]
+    keep = [*range(4 - spatial, 4), 4]
+    return full[np.ix_(keep, keep)]
+
+
+def _from_world(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The other way, for the last axes of a matrix in the array's order; a missing z is plain."""
+    n = min(len(matrix) - 1, 3)
+    full = np.eye(4)
+    full[3 - n : 3, 3 - n : 3] = matrix[-1 - n : -1, -1 - n : -1]
+    full[3 - n : 3, 3] = matrix[-1 - n : -1, -1]
+    affine = np.eye(4)
+    affine[:3, :3] = _FLIP @ full[:3, :3][::-1, ::-1]
+    affine[:3, 3] = _FLIP @ full[:3, 3][::-1]
+    return affine
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic],
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write a plane, volume or time series in its geometry.
+
+    Where the geometry is the one that the reader found, the header gets the very numbers, codes and units
+    of that file. Any other is written as an sform, and as a qform too where it has no shear. NIfTI 2, which
+    fewer programs read, is taken where NIfTI 1 would be off by 1e-4 mm or cannot hold the shape.
+    Nanometres and centimetres become micrometres and millimetres.
+
+    Parameters
+    ----------
+    path
+        Ends in `.nii` or `.nii.gz`.
+    array
+        Real values in the shape of `axes`.
+    axes
+        ``"yx"``, ``"zyx"``, ``"tyx"`` or ``"tzyx"``.
+    geometry
+        Of these axes, in units of length; where it has no frame its world is taken as LPS.
+    properties
+        Those of the scan, for a file that this module read; else ignored.
+
+    Raises
+    ------
+    BadInput
+        Where NIfTI cannot say the geometry: pixels without a physical size, time mixed with space. Nothing
+        that could be taken for a result is left then.
+    """
+    import nibabel as nib
+
+    with quiet("nibabel.global"), writing(path, SUFFIXES, _KIND):
+        if axes not in ("yx", "zyx", "tyx", "tzyx"):
+            raise BadInput(path, f"axes {axes!r} do not fit NIfTI", "write one class at a time, as zyx")
+        values = storable(path, array, axes, geometry).transpose()
+        if axes == "tyx":
+            values = values[:, :, None, :]
+        matrix, units = _in_its_units(path, axes, geometry)
+        header = _as_found(properties, values, axes, matrix, units)
+        if header is None:
+            header = _anew(path, values, axes, matrix, units, geometry.frame, properties)
+        kind: Any = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
+        nib.save(kind(values, None, header), path)  # without an affine the header is left as it is
+
+
+def _in_its_units(path: Path, axes: str, geometry: Geometry) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    """The matrix in units that NIfTI knows, and these."""
+    matrix = geometry.matrix
+    n = geometry.ndim
+    space = [i for i, a in enumerate(axes) if a != "t"]
+    if not {geometry.units[i] for i in space} <= MILLIMETRES.keys():
+        raise BadInput(path, "has no physical size, which NIfTI needs", "write TIFF, or give a spacing in mm")
+    last = geometry.units[-1]
+    unit = last if last in _SPACE_UNITS.values() else "um" if last == "nm" else "mm"
+    for i in space:
+        if geometry.units[i] != unit:
+            matrix[i] *= MILLIMETRES[geometry.units[i]] / MILLIMETRES[unit]
+    time = "s"
+    if axes.startswith("t"):
+        time = geometry.units[0]
+        mixed = np.any(matrix[0, 1:n] != 0) or np.any(matrix[1:n, 0] != 0)
+        if time not in _TIME_UNITS.values() or mixed or matrix[0, 0] <= 0:
+            raise BadInput(path, "has a time axis that NIfTI cannot say", "give its steps in seconds")
+    return matrix, (unit, time)
+
+
+def _header(version: int, values: NDArray[Any]) -> Any:
+    import nibabel as nib
+
+    header: Any = nib.Nifti2Header() if version == 2 else nib.Nifti1Header()
+    header.set_data_dtype(values.dtype)
+    header.set_data_shape(values.shape)
+    return header
+
+
+def _off_by(header: Any, axes: str, matrix: NDArray[np.float64], unit: str) -> tuple[float, float]:
+    """How far a corner lies at most from where it should: in steps of the finest axis, and in mm."""
+    time = (float(header["pixdim"][4]), float(header["toffset"])) if axes.startswith("t") else (1.0, 0.0)
+    n = len(axes)
+    keep = [i for i, a in enumerate(_LABELS) if a in axes]
+    shape = (*header.get_data_shape(), 1, 1)[3::-1]
+    with np.errstate(all="ignore"):
+        full = _to_world(np.asarray(header.get_best_affine(), dtype=np.float64), 4, time)
+        apart = np.abs(full[np.ix_([*keep, 4], [*keep, 4])] - matrix)[:n] @ [*(shape[i] for i in keep), 1.0]
+        steps = np.linalg.norm(matrix[:n, :n], axis=0)
+        sizes = np.array([1.0 if a == "t" else MILLIMETRES[unit] for a in axes])
+        return float(np.nan_to_num((apart / steps.min()).max(), nan=np.inf)), float((apart * sizes).max())
+
+
+def _as_found(
+    properties: Mapping[str, Any],
+    values: NDArray[Any],
+    axes: str,
+    matrix: NDArray[np.float64],
+    units: tuple[str, str],
+) -> Any:
+    """A header with the numbers of the file that was read, where they still hold; else None."""
+    try:
+        version = int(properties["nifti"])
+        flat = "z" not in properties["axes"]
+        pixdim = np.asarray(properties["pixdim"], dtype=np.float64)[:5]
+        code = int(properties["xyzt_units"])
+        place = {key: np.asarray(properties["place"][key], dtype=np.float64) for key in _PLACE}
+    except (KeyError, TypeError, ValueError):
+        return None
+    if version not in _LARGEST or max(values.shape) > _LARGEST[version] or flat != (axes[-3:] != "zyx"):
+        return None
+    found = _units(code)
+    if found[0] != units[0] or (axes.startswith("t") and found[1] != units[1]):
+        return None
+    header = _header(version, values)
+    header["pixdim"][: len(pixdim)] = pixdim
+    for key, value in place.items():
+        header[key] = value
+    header["xyzt_units"] = code
+    if axes.startswith("t"):
+        header["pixdim"][4], header["toffset"] = matrix[0, 0], matrix[0, -1]
+    return header if _off_by(header, axes, matrix, units[0])[0] < _CLOSE else None
+
+
+def _anew(
+    path: Path,
+    values: NDArray[Any],
+    axes: str,
+    matrix: NDArray[np.float64],
+    units: tuple[str, str],
+    frame: str,
+    properties: Mapping[str, Any],
+) -> Any:
+    """A header for any geometry."""
+    code = 1 if frame else 2  # in the scanner's world, or only aligned with something
+    place = properties.get("place")
+    if isinstance(place, Mapping):
+        code = int(place.get("sform_code") or place.get("qform_code") or code)
+    affine = _from_world(matrix[-4:, -4:] if "z" in axes else matrix[-3:, -3:])
+    corner = np.array([*(*values.shape, 1)[:3], 1.0])
+    finest = np.linalg.norm(affine[:3, :3], axis=0).min()
+    bearable = min(_STEP * finest, _MM / MILLIMETRES[units[0]])
+    for version, largest in _LARGEST.items():
+        if max(values.shape) > largest:
+            continue
+        header = _header(version, values)
+        header.set_sform(affine, code=code)
+        header.set_qform(affine, code=code, strip_shears=True)
+        # A qform has no shear, and loses digits at about half a turn; then the sform stands alone.
+        try:
+            astray = (np.abs(header.get_qform() - affine) @ corner).max()
+        except ValueError:
+            astray = np.inf
+        if astray > bearable:
+            header["qform_code"] = 0
+        if axes.startswith("t"):
+            header["pixdim"][4], header["toffset"] = matrix[0, 0], matrix[0, -1]
+        lengths = {v: k for k, v in _SPACE_UNITS.items()}
+        times = {v: k for k, v in _TIME_UNITS.items()}
+        header.set_xyzt_units(lengths[units[0]], times[units[1]])
+        steps, millimetres = _off_by(header, axes, matrix, units[0])
+        if steps < _STEP and millimetres < _MM:
+            return header
+    raise BadInput(path, "lies where NIfTI has no numbers for", "write TIFF instead")

@@ -1,0 +1,121 @@
+"""PNG, JPEG and BMP: pixels without a place in the patient."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.formats._common import reading
+from napari_latentseg.scan import Geometry, Scan
+
+NAME = "photo"
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
+RESULT_SUFFIX = ".tif"  # a mean and a variance are floats, which none of these can hold
+
+_ASKED_OTHERWISE = threading.Lock()
+_KINDS = ("PNG", "JPEG", "BMP")
+_AS_THEY_ARE = ("L", "RGB", "RGBA", "I", "F")
+_WITH_ALPHA = ("LA", "La", "PA", "RGBa")
+
+
+def read(path: Path) -> Scan:
+    """Read as `yx` or `yxc`, in pixels.
+
+    A palette is resolved to its colours, alpha is kept, printing colours (CMYK) become RGB, and one-bit
+    images become 0 and 255. A camera's orientation mark is obeyed, so a photo that was taken with
+    the camera turned has height and width exchanged against what the file stores, as every viewer shows
+    it; a mask for it must be drawn on the turned photo. Of a file with several pictures the first is read.
+
+    Parameters
+    ----------
+    path
+        A PNG, JPEG or BMP file; what counts is what it holds, not what it is called.
+
+    Raises
+    ------
+    BadInput
+        Where it is none of these, is cut short or damaged, is too large to open safely, or holds colours
+        of 16 bits a channel (of which Pillow would keep 8).
+    """
+    from PIL import Image, ImageOps
+
+    too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    with reading(path, "a PNG, JPEG or BMP image"), _whole_files_only():
+        try:
+            with Image.open(path, formats=_KINDS) as opened:
+                if opened.format == "PNG":
+                    _check_colours(path, opened)
+                    opened.verify()  # checksums and the end mark, which reading alone passes over
+            with Image.open(path, formats=_KINDS) as opened:
+                opened.load()
+                try:
+                    image = ImageOps.exif_transpose(opened)
+                except Exception:  # a broken mark says nothing, and the pixels are whole
+                    image = opened.copy()
+        except too_large as error:
+            raise BadInput(
+                path, "has more pixels than are safe to open", "cut it, or save it as a TIFF"
+            ) from error
+        array = _pixels(image)
+    return Scan(array, "yxc" if array.ndim == 3 else "yx", Geometry.plain("yx"), format=NAME, source=path)
+
+
+def _check_colours(path: Path, opened: Any) -> None:
+    """Refuse the one kind that Pillow reads with loss."""
+    raw = opened.tile[0][3] if opened.tile else ""
+    raw = raw if isinstance(raw, str) else str(raw[0])
+    if "16" in raw and not opened.mode.startswith("I"):
+        raise BadInput(path, "has colours of 16 bits, which cannot be read whole", "save it as a TIFF")
+
+
+@contextmanager
+def _whole_files_only() -> Iterator[None]:
+    """Undo for a moment what another package may have asked of Pillow: to fill up files cut short."""
+    from PIL import ImageFile
+
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        yield
+        return
+    with _ASKED_OTHERWISE:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+
+def _pixels(image: Any) -> NDArray[Any]:
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in _WITH_ALPHA or (image.mode == "P" and "transparency" in image.info):
+        image = image.convert("RGBA")
+    elif image.mode not in _AS_THEY_ARE and not image.mode.startswith("I;16"):
+        image = image.convert("RGB")
+    array = np.array(image)  # a copy that may be written to, for the libraries downstream
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic],
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write a TIFF, as results of this family are; see `RESULT_SUFFIX` and `tiff.write`.
+
+    Raises
+    ------
+    BadInput
+        As `tiff.write` does.
+    """
+    from napari_latentseg.formats import tiff
+
+    tiff.write(path, array, axes, geometry, properties)

@@ -1,0 +1,125 @@
+"""Writing a segmentation: mask, mean, variance and the record of the run, all of them or none."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.files import usable_folder
+from napari_latentseg.formats.registry import format_for
+from napari_latentseg.segmentation import ClassInfo, Segmentation
+
+__all__ = ["write_segmentation"]
+
+
+def write_segmentation(
+    found: Segmentation, folder: Path, stem: str = "", *, format: str | None = None
+) -> list[Path]:
+    """Write a segmentation in the family of the file that it was made from.
+
+    Parameters
+    ----------
+    found
+        What to write.
+    folder
+        Made where it is missing. Files of the same names are replaced.
+    stem
+        Begins every name: `STEM_mask`, `STEM_mean`, `STEM_variance` (where there is one; where there is
+        none, that of an earlier run is removed) and `STEM_run.json`. Several classes have a mean and a
+        variance file each, `STEM_mean-NAME`.
+    format
+        ``"nifti"`` or ``"tiff"`` in place of the family.
+
+    Returns
+    -------
+    list of Path
+        The files, the record last.
+
+    Raises
+    ------
+    BadInput
+        Where the folder cannot be written, or the format cannot hold the geometry; nothing is left then,
+        not even a folder that was made for it.
+    """
+    writer = format_for(format or found.format or "tiff")
+    start = f"{_one_name(stem)}_" if stem else ""
+    arrays: dict[str, NDArray[np.generic]] = {f"{start}mask": found.mask}
+    names = _endings(found.classes)
+    for kind, per_class in (("mean", found.mean), ("variance", found.variance)):
+        if per_class is not None:
+            arrays |= {f"{start}{kind}{name}": one for name, one in zip(names, per_class, strict=True)}
+    folder = Path(folder)
+    made = _missing(folder)
+    try:
+        usable_folder(folder)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+            written = []
+            for name, array in arrays.items():
+                path = Path(temporary) / f"{name}{writer.RESULT_SUFFIX}"
+                writer.write(path, array, found.axes, found.geometry, found.properties)
+                written.append(path)
+            record = Path(temporary) / f"{start}run.json"
+            record.write_text(found.record.model_dump_json(indent=2) + "\n", "utf-8")
+            written.append(record)
+            _put(written, folder)
+            if found.variance is None:  # one of an earlier run must not stand beside this mean
+                for name in names:
+                    (folder / f"{start}variance{name}{writer.RESULT_SUFFIX}").unlink(missing_ok=True)
+    except (BadInput, OSError) as error:
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, BadInput):
+            # the temporary name of the file says nothing to anybody
+            what = folder / Path(error.what).name if ".part-" in error.what else error.what
+            raise BadInput(what, error.why, error.remedy) from error
+        raise BadInput(
+            folder, f"could not be written ({error.strerror})", "make room, or choose another"
+        ) from error
+    return [folder / path.name for path in written]
+
+
+def _put(files: list[Path], folder: Path) -> None:
+    """Move the files into the folder, once it is sure that none of the names is taken by a folder."""
+    for path in files:
+        if (folder / path.name).is_dir():
+            raise BadInput(folder / path.name, "is a folder", "rename or remove it")
+    for path in files:
+        path.replace(folder / path.name)
+
+
+def _missing(folder: Path) -> list[Path]:
+    """The folders that are to be made, innermost first."""
+    found = []
+    for parent in (folder.absolute(), *folder.absolute().parents):
+        if parent.exists():
+            break
+        found.append(parent)
+    return found
+
+
+def _endings(classes: Sequence[ClassInfo]) -> list[str]:
+    """What tells the files of several classes apart; nothing where there is one class."""
+    if len(classes) == 1:
+        return [""]
+    names = [_plain(info.name) for info in classes]
+    return [
+        f"-{name}" if names.count(name) == 1 else f"-{name}-{info.label}"
+        for name, info in zip(names, classes, strict=True)
+    ]
+
+
+def _one_name(stem: str) -> str:
+    """A layer may be called anything; a file's name holds no folders."""
+    return re.sub(r"[/\\\x00]", "_", stem)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "class"

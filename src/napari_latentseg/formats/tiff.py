@@ -1,0 +1,320 @@
+"""TIFF, ImageJ TIFF and OME-TIFF through tifffile."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.formats._common import reading, storable, writing
+from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, Scan, unit_name
+
+NAME = "tiff"
+SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
+RESULT_SUFFIX = ".tif"
+
+_KIND = "a TIFF file"
+# Units that files use beside our own: how many of ours one of them is.
+_LENGTHS = {
+    "pm": (1e-3, "nm"),
+    "\N{ANGSTROM SIGN}": (0.1, "nm"), "\N{LATIN CAPITAL LETTER A WITH RING ABOVE}": (0.1, "nm"),
+    "dm": (10.0, "cm"), "in": (25.4, "mm"), "inch": (25.4, "mm"), "inches": (25.4, "mm"),
+}  # fmt: skip
+_TIMES = {"s": (1.0, "s"), "ms": (1.0, "ms"), "us": (1.0, "us"), "ns": (1e-3, "us"), "min": (60.0, "s"),
+          "h": (3600.0, "s"), "d": (86400.0, "s")}  # fmt: skip
+_OME_UNITS = {"nm": "nm", "um": "\N{MICRO SIGN}m", "mm": "mm", "cm": "cm", "m": "m", "pixel": "pixel"}
+_OME_TIMES = {"s": "s", "ms": "ms", "us": "\N{MICRO SIGN}s"}
+
+# Where OME and ImageJ keep sizes: ImageDescription, and ImageJ's two own tags.
+_TEXTS = {270, 50838, 50839}
+
+# A length or time with its unit, for each axis that has one.
+_Steps = dict[str, tuple[float, str]]
+
+
+def read(path: Path) -> Scan:
+    """Read the first series of images, at full size.
+
+    A plain file of several pages of one size is a `zyx` stack; where the sizes differ, the pages of the first
+    size are the first series, and ``properties["series"]`` counts them all. Lengths of one are dropped.
+    Spacing and origin come from OME or ImageJ metadata, in the unit of x; where x or y has none, everything
+    is in pixels. The plain resolution tags are print settings more often than sizes, and are not believed;
+    neither is the orientation mark. Palettes become colours and white-is-zero is inverted, except in ImageJ
+    and OME files, where both only say how to show the values.
+
+    Parameters
+    ----------
+    path
+        A TIFF, BigTIFF, ImageJ or OME-TIFF file.
+
+    Raises
+    ------
+    BadInput
+        Where the file is none, lacks any of its pages or of its data, has axes that are not ours, or colours
+        that are neither grey, RGB nor a palette.
+    """
+    import tifffile
+
+    with reading(path, _KIND):
+        with tifffile.TiffFile(path) as tif:
+            series = tif.series[0]
+            _check_whole(path, tif, series)
+            array, axes = series.asarray(), series.axes
+            steps: _Steps = {}
+            offsets: _Steps = {}
+            if tif.is_ome and tif.ome_metadata:
+                steps, offsets = _ome_places(tif.ome_metadata)
+            elif tif.is_imagej:
+                steps = _imagej_steps(tif)
+            else:
+                array = _colours(path, series.keyframe, array, axes)
+                axes = axes + "S" if array.ndim > len(axes) else axes
+            count = len(tif.series)
+        array, axes = _settle(path, array, axes)
+        geometry = _geometry(axes.removesuffix(CHANNEL), steps, offsets)
+    return Scan(array, axes, geometry, format=NAME, properties={"series": count}, source=path)
+
+
+def _check_whole(path: Path, tif: Any, series: Any) -> None:
+    """Refuse what tifffile would read in part: a broken chain of pages, pages or data that are not there."""
+    size = tif.filehandle.size
+    whole = _ifd_codes(tif) & _TEXTS <= set(tif.pages[0].tags.keys())
+    position = tif.pages.next_page_offset
+    if position is not None:
+        tif.filehandle.seek(position)
+        end = tif.filehandle.read(tif.tiff.offsetsize)
+        whole &= len(end) == tif.tiff.offsetsize and struct.unpack(tif.tiff.offsetformat, end)[0] == 0
+    if whole and series.dataoffset is not None:
+        whole = series.dataoffset + series.nbytes <= size
+    elif whole:
+        for page in series.pages:
+            if page is None:
+                raise BadInput(path, "lacks some of its pages", "keep the files of one image together")
+            ends = (a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+            if page.parent is tif and max(ends, default=0) > size:
+                whole = False
+    if not whole:
+        raise BadInput(path, "is cut short", "copy or export it again")
+
+
+def _ifd_codes(tif: Any) -> set[int]:
+    """The tags that the first page lists, also those whose values tifffile could not read and left out."""
+    file, tiff = tif.filehandle, tif.tiff
+    file.seek(tif.pages[0].offset)
+    (count,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
+    entries = file.read(count * tiff.tagsize)
+    starts = range(0, len(entries), tiff.tagsize)
+    return {struct.unpack_from(tiff.byteorder + "H", entries, i)[0] for i in starts}
+
+
+def _colours(path: Path, page: Any, array: NDArray[Any], axes: str) -> NDArray[Any]:
+    """Grey, RGB or RGBA, whatever the file stores."""
+    from tifffile import COMPRESSION, PHOTOMETRIC
+
+    kind = page.photometric
+    if kind == PHOTOMETRIC.PALETTE and page.colormap is not None:
+        table: NDArray[np.uint8] = (page.colormap >> 8).astype(np.uint8)
+        return np.moveaxis(table[:, array], 0, -1)
+    if kind == PHOTOMETRIC.MINISWHITE:
+        if array.dtype == np.bool_:
+            return ~array
+        if array.dtype.kind == "u":
+            turned: NDArray[Any] = np.subtract(2**page.bitspersample - 1, array, dtype=array.dtype)
+            return turned
+    jpeg = page.compression in (COMPRESSION.JPEG, COMPRESSION.OJPEG)  # which tifffile turns into RGB
+    grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
+    if kind not in grey and not (kind == PHOTOMETRIC.YCBCR and jpeg):
+        raise BadInput(path, "stores its colours in a way that is not read", "save it as grey or RGB")
+    if axes.endswith("S") and array.shape[-1] == 2 and kind != PHOTOMETRIC.RGB and page.extrasamples:
+        return array[..., :1]  # grey with alpha
+    return array
+
+
+def _settle(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
+    """Bring tifffile's axes to ours: `t z y x c`, channels last, lengths of one dropped."""
+    letters = list(axes.upper())
+    for i in reversed(range(len(letters))):
+        if array.shape[i] == 1 and letters[i] not in "YX":
+            array = array.squeeze(i)
+            del letters[i]
+    names = []
+    for letter in letters:
+        if letter == "S" or (letter == "C" and "S" not in letters):
+            names.append(CHANNEL)
+        elif letter in "TZYX":
+            names.append(letter.lower())
+        elif letter in "QI" and "Z" not in letters and "z" not in names:
+            names.append("z")  # a plain stack of pages
+        else:
+            raise BadInput(path, f"has axes {axes!r}, of which {letter} is not known", "save it as a stack")
+    if "y" not in names or "x" not in names:
+        raise BadInput(path, f"axes {axes!r} hold no plane", "save it as an image")
+    order = sorted(range(len(names)), key=lambda i: "tzyxc".index(names[i]))
+    array = array.transpose(order)
+    return array.astype(array.dtype.newbyteorder("="), copy=False), "".join(names[i] for i in order)
+
+
+def _length(size: object, unit: object) -> tuple[float, str] | None:
+    """A length in one of our units; None where there is no number, or the unit is no length."""
+    number, name = float(str(size)), unit_name(unit)
+    factor, name = _LENGTHS.get(name, (1.0, name))
+    if not math.isfinite(number) or (name != "pixel" and name not in MILLIMETRES):
+        return None
+    return number * factor, name
+
+
+def _to(length: tuple[float, str], unit: str) -> float | None:
+    """A length in another unit; None where one of them is pixels, and the other is not."""
+    number, own = length
+    if own == unit:
+        return number
+    return None if "pixel" in (own, unit) else number * (MILLIMETRES[own] / MILLIMETRES[unit])
+
+
+def _geometry(axes: str, steps: _Steps, offsets: _Steps) -> Geometry:
+    unit = steps["x"][1] if "x" in steps and "y" in steps else "pixel"
+    matrix = np.eye(len(axes) + 1)
+    units = []
+    for i, axis in enumerate(axes):
+        if axis == "t":
+            matrix[i, i], name = steps.get("t", (1.0, "pixel"))
+            units.append(name)
+            continue
+        step = _to(steps[axis], unit) if axis in steps and "x" in steps and "y" in steps else None
+        units.append("pixel" if step is None else unit)
+        matrix[i, i] = 1.0 if step is None else step
+        offset = _to(offsets[axis], unit) if axis in offsets and step is not None else None
+        matrix[i, -1] = 0.0 if offset is None else offset
+    return Geometry.from_matrix(matrix, tuple(units), tuple(axes))
+
+
+def _ome_places(xml: str) -> tuple[_Steps, _Steps]:
+    """The physical sizes, and the position of the first plane."""
+    steps: _Steps = {}
+    offsets: _Steps = {}
+    pixels = next((e for e in ElementTree.fromstring(xml).iter() if _tag(e) == "Pixels"), None)
+    if pixels is None:
+        return steps, offsets
+    planes = [e for e in pixels if _tag(e) == "Plane"]
+    first = min(planes, key=lambda e: [int(e.get(k, "0")) for k in ("TheT", "TheC", "TheZ")], default=None)
+    for axis in "XYZ":
+        size = _length(pixels.get(f"PhysicalSize{axis}", "nan"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
+        if size is not None and size[0] > 0:
+            steps[axis.lower()] = size
+        if first is not None:
+            unit = first.get(f"Position{axis}Unit", "reference frame")
+            offset = _length(first.get(f"Position{axis}", "nan"), unit)
+            if offset is not None:
+                offsets[axis.lower()] = offset
+    time = float(pixels.get("TimeIncrement", "nan"))
+    factor, unit = _TIMES.get(unit_name(pixels.get("TimeIncrementUnit", "s")), (1.0, ""))
+    if math.isfinite(time) and time > 0 and unit:
+        steps["t"] = (time * factor, unit)
+    return steps, offsets
+
+
+def _tag(element: ElementTree.Element) -> str:
+    return element.tag.rpartition("}")[2]
+
+
+def _imagej_steps(tif: Any) -> _Steps:
+    meta = tif.imagej_metadata or {}
+    tags = tif.pages[0].tags
+    steps: _Steps = {}
+
+    def unit(key: str) -> str:
+        # ImageJ writes the sign for micro as the six characters \u00B5
+        return str(meta.get(key, meta.get("unit", ""))).replace("\\u00B5", "\N{MICRO SIGN}")
+
+    for axis, tag, key in (("x", "XResolution", "unit"), ("y", "YResolution", "yunit")):
+        if tag in tags and unit(key):
+            count, per = tags[tag].value
+            size = _length(per / count if count > 0 and per > 0 else "nan", unit(key))
+            if size is not None and size[1] != "pixel":
+                steps[axis] = size
+    spacing = _length(meta.get("spacing", "nan"), unit("zunit"))
+    if spacing is not None and spacing[0] > 0 and steps:
+        steps["z"] = spacing
+    time = float(meta.get("finterval") or "nan")
+    factor, name = _TIMES.get(unit_name(meta.get("tunit", "s")), (1.0, "s"))
+    if math.isfinite(time) and time > 0:
+        steps["t"] = (time * factor, name)
+    return steps
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic],
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write an OME-TIFF, with the physical sizes and the position of every plane.
+
+    OME-TIFF knows no patient, so of a geometry in the patient the sizes and positions are kept, and the
+    name of its frame is not.
+
+    Parameters
+    ----------
+    path
+        Ends in `.tif` or `.tiff`.
+    array
+        Real values in the shape of `axes`.
+    axes
+        Letters out of ``t z y x``, and ``c`` last where there are channels.
+    geometry
+        Of these axes but `c`.
+    properties
+        Not needed.
+
+    Raises
+    ------
+    BadInput
+        Where OME-TIFF cannot say the geometry: turned, sheared or flipped, a unit that it does not know, or a
+        time that does not begin at 0.
+    """
+    import tifffile
+
+    with writing(path, SUFFIXES, _KIND):
+        values = storable(path, array, axes, geometry)
+        if CHANNEL in axes:
+            values = np.moveaxis(values, -1, 0)
+        order = CHANNEL * (CHANNEL in axes) + axes.removesuffix(CHANNEL)
+        metadata = {"axes": order.upper(), **_ome_metadata(path, geometry, order, values.shape)}
+        tifffile.imwrite(
+            path, values, ome=True, metadata=metadata, compression="zlib", photometric="minisblack"
+        )
+
+
+def _ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, ...]) -> dict[str, Any]:
+    matrix = geometry.matrix
+    if not geometry.is_axis_aligned or np.diag(matrix)[:-1].min() <= 0:
+        raise BadInput(path, "a TIFF cannot hold a turned or flipped geometry", "write NIfTI instead")
+    metadata: dict[str, Any] = {}
+    planes: dict[str, Any] = {}
+    counts = [n for a, n in zip(order, shape, strict=True) if a not in "yx"]
+    number = math.prod(counts)
+    for i, axis in enumerate(order.removeprefix(CHANNEL)):
+        step, start, unit = float(matrix[i, i]), float(matrix[i, -1]), geometry.units[i]
+        if unit == "pixel" and (step, start) == (1.0, 0.0):
+            continue
+        known = _OME_TIMES if axis == "t" else _OME_UNITS
+        if unit not in known or (axis == "t" and start != 0):
+            raise BadInput(path, f"a TIFF cannot hold the axis {axis} in {unit!r}", "write NIfTI instead")
+        if axis == "t":
+            metadata |= {"TimeIncrement": step, "TimeIncrementUnit": known[unit]}
+            continue
+        name = axis.upper()
+        metadata |= {f"PhysicalSize{name}": step, f"PhysicalSize{name}Unit": known[unit]}
+        position = np.full(number, start)
+        if axis == "z":
+            position += step * np.indices(counts)[[a for a in order if a not in "yx"].index("z")].ravel()
+        planes |= {f"Position{name}": position.tolist(), f"Position{name}Unit": [known[unit]] * number}
+    return {**metadata, "Plane": planes} if planes else metadata

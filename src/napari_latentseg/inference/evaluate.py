@@ -1,0 +1,131 @@
+"""How good a model is on annotated images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.metrics import CONVENTIONS, ImageScores, score, summarise
+from napari_latentseg.formats import read_scan
+from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.request import Request
+from napari_latentseg.models.card import MetricRecord
+from napari_latentseg.pairs import Pair, load_mask
+
+__all__ = ["Evaluation"]
+
+
+@dataclass
+class Evaluation:
+    """Scores of a model on pairs of images and masks, at the size of the files.
+
+    Parameters
+    ----------
+    predictor
+        The model.
+    request
+        Samples, source, threshold.
+    pairs
+        Images with their masks; any class of a mask counts where the model has one class.
+    trained_on
+        Hashes of the images that the model learned from, to say how many of them are among these.
+
+    Attributes
+    ----------
+    scores
+        One an image, in the order of `pairs`; several classes are averaged over those present.
+    """
+
+    predictor: Predictor
+    request: Request
+    pairs: Sequence[Pair]
+    trained_on: frozenset[str] = frozenset()
+    scores: list[ImageScores] = field(init=False, default_factory=list)
+    seen: int = field(init=False, default=0)
+
+    def run(self) -> Iterator[float]:
+        """Score image after image; yields the fraction done."""
+        for number, pair in enumerate(self.pairs):
+            found = self.predictor.segment(read_scan(pair.image), self.request)
+            truth = load_mask(pair)
+            planes = found.mask.reshape(-1, *found.mask.shape[-2:])
+            if truth.shape != planes.shape:
+                raise BadInput(
+                    pair.mask, f"has shape {truth.shape}, its image {planes.shape}", "make them equal"
+                )
+            self.scores.append(self._score(found.mask, truth.reshape(found.mask.shape)))
+            self.seen += pair.key in self.trained_on
+            yield (number + 1) / len(self.pairs)
+
+    def _score(self, found: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> ImageScores:
+        classes = self.predictor.model.card.classes
+        if len(classes) == 1:
+            return score(found > 0, truth > 0)
+        each = [score(found == c.label, truth == c.label) for c in classes]
+        present = [s for s in each if s.empty != "both"] or each
+        return ImageScores(
+            dsc=float(np.mean([s.dsc for s in present])),
+            iou=float(np.mean([s.iou for s in present])),
+            hd95=float(np.mean([s.hd95 for s in present])),
+            empty="",
+        )
+
+    def report(self) -> dict[str, Any]:
+        """Everything, as JSON holds it: means, spread, each image, conventions."""
+        summary = self._summary()
+        card = self.predictor.model.card
+        return {
+            "model": {"name": card.name, "version": card.version, "method": card.method_title},
+            **summary,
+            "count": len(self.scores),
+            "trained_on": self.seen,
+            "samples": self.request.samples,
+            "source": self.request.source,
+            "seed": self.request.seed,
+            "threshold": self.request.threshold,
+            "conventions": dict(CONVENTIONS)
+            | {"size": "at the size of the image files", "hd95_unit": "pixel"},
+            "images": [
+                {"name": pair.name, **s.model_dump()} for pair, s in zip(self.pairs, self.scores, strict=True)
+            ],
+        }
+
+    def _summary(self) -> dict[str, Any]:
+        if len(self.predictor.model.card.classes) == 1:
+            found = summarise(self.scores)
+            return {
+                "mean": {
+                    "dsc": found["dsc"]["mean"],
+                    "iou": found["iou"]["mean"],
+                    "hd95": found["hd95"]["mean"],
+                },
+                "std": {"dsc": found["dsc"]["std"], "iou": found["iou"]["std"], "hd95": found["hd95"]["std"]},
+                "empty": found["empty"],
+            }
+        if not self.scores:
+            raise BadInput("scores", "there is no image to summarise", "score at least one")
+        # a mean over classes obeys no identity between Dice and IoU, which `summarise` would hold it to
+        rows = np.array([[s.dsc, s.iou, s.hd95] for s in self.scores])
+        spread = rows.std(axis=0, ddof=1).tolist() if len(rows) > 1 else [None] * 3
+        names = ("dsc", "iou", "hd95")
+        return {
+            "mean": dict(zip(names, rows.mean(axis=0).tolist(), strict=True)),
+            "std": dict(zip(names, spread, strict=True)),
+        }
+
+    def record(self, data: str) -> MetricRecord:
+        """The means, as a card holds them."""
+        report = self.report()
+        return MetricRecord(
+            data=data,
+            images=len(self.scores),
+            samples=self.request.samples,
+            source=self.request.source,
+            values={k: round(v, 4) for k, v in report["mean"].items()},
+            spread={k: round(v, 4) for k, v in report["std"].items() if v is not None},
+            conventions=report["conventions"],
+        )

@@ -1,0 +1,175 @@
+"""GMS: Generative Medical Segmentation (Huo et al., AAAI 2025).
+
+A frozen autoencoder turns the image and the mask into latents; the latent mapping model (LMM) learns the way
+from the one to the other; the same autoencoder's decoder gives the mask. One pass, no noise: deterministic.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor, nn
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.methods.base import Batch, Method
+from napari_latentseg.networks.lmm import LatentMappingModel
+from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
+
+__all__ = ["GMS", "GMSConfig"]
+
+Level = Literal["level3", "level2", "level1", "out"]
+
+
+class GMSConfig(BaseModel):
+    """What makes a GMS model; the defaults are the paper's.
+
+    Attributes
+    ----------
+    conditioner
+        ``"frozen"``: the codec's own encoder, as published. ``"trained"``: a copy of it that is trained with
+        the task, as SDSeg and Wave-GMS do; a model that has one is called a variant.
+    width
+        Width of the LMM's first block.
+    levels
+        Heads under deep supervision, `out` among them: it is the prediction. The paper's code trains three of
+        the four.
+    latent_weight, dice_weight
+        Weights of Equations 3 and 4 (1 and 1).
+    cross_entropy_weight
+        Weight of a pixel cross-entropy, which the paper does not have.
+    posterior_noise
+        Noise on the image latent in training, in half of the steps: ``"official"`` as the paper's code does
+        it (standard deviation not scaled), ``"scaled"``, or ``"none"``. Only where the codec has a posterior.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    conditioner: Literal["frozen", "trained"] = "frozen"
+    width: int = Field(32, ge=16, multiple_of=16)
+    levels: tuple[Level, ...] = ("level2", "level1", "out")
+    latent_weight: float = Field(1.0, ge=0)
+    dice_weight: float = Field(1.0, ge=0)
+    cross_entropy_weight: float = Field(0.0, ge=0)
+    posterior_noise: Literal["official", "scaled", "none"] = "official"
+
+    @field_validator("levels")
+    @classmethod
+    def _with_the_prediction(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        if "out" not in levels or len(set(levels)) < len(levels):
+            raise ValueError("the levels must be different, and 'out' among them")
+        return levels
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> GMSConfig:
+        if not (self.latent_weight or self.dice_weight or self.cross_entropy_weight):
+            raise ValueError("one of the three weights must be above 0")
+        return self
+
+
+class GMS(Method):
+    """Frozen codec, latent mapping model, frozen decoder.
+
+    Parameters
+    ----------
+    codec
+        The image tokenizer; the paper's is SD-VAE.
+    config
+        See `GMSConfig`.
+    """
+
+    name: ClassVar[str] = "gms"
+    title: ClassVar[str] = "Generative Medical Segmentation"
+    paper: ClassVar[str] = "Huo, Ouyang, Ourselin, Sparks: Generative Medical Segmentation. AAAI 2025"
+    config_class: ClassVar[type[BaseModel]] = GMSConfig
+    config: GMSConfig
+
+    def __init__(self, codec: Codec, config: GMSConfig) -> None:
+        super().__init__(codec.freeze(), config)
+        self.mapper = LatentMappingModel(codec.channels, width=config.width)
+        self.conditioner = codec.encoder_copy() if config.conditioner == "trained" else None
+
+    @property
+    def variant(self) -> str:
+        config, paper = self.config, GMSConfig()
+        found = []
+        if self.conditioner is not None:
+            found.append("trained conditioner")
+        if config.width != paper.width:
+            found.append(f"width {config.width}")
+        if set(config.levels) != set(paper.levels):
+            found.append(f"supervised at {' and '.join(config.levels)}")
+        for name in ("latent", "dice"):
+            weight = getattr(config, f"{name}_weight")
+            if weight != getattr(paper, f"{name}_weight"):
+                found.append(f"{name} weight {weight:g}")
+        if config.cross_entropy_weight:
+            found.append("pixel cross-entropy")
+        if self._is_disturbed != (self.codec.has_posterior and self.conditioner is None):
+            found.append("no posterior noise")
+        elif self._is_disturbed and config.posterior_noise != paper.posterior_noise:
+            found.append(f"{config.posterior_noise} posterior noise")
+        codec = self.codec
+        if codec.kind != "kl":
+            found.append(f"{codec.kind} codec in place of SD-VAE")
+        elif (codec.channels, codec.factor) != (4, 8):
+            found.append(f"{codec.channels}-channel codec, 1:{codec.factor}, in place of SD-VAE")
+        return ", ".join(found)
+
+    @property
+    def _is_disturbed(self) -> bool:
+        """Whether the image latent is given noise in training."""
+        return self.config.posterior_noise != "none" and self.codec.has_posterior and self.conditioner is None
+
+    @property
+    def trained(self) -> nn.ModuleDict:
+        parts: dict[str, nn.Module] = {"mapper": self.mapper}
+        if self.conditioner is not None:
+            parts["conditioner"] = self.conditioner
+        return nn.ModuleDict(parts)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The image latent Z_I."""
+        if self.conditioner is not None:
+            found: Tensor = self.conditioner(images)
+            return found
+        with torch.no_grad():
+            return self.codec.encode(images)
+
+    def draw(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """The decoded mask; the same at every call, since GMS has no noise at test time."""
+        level: Tensor = self.mapper(condition)["out"]
+        return self.codec.decode_mask(level)
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Equation 5, summed over the supervised levels: matching in the latent, Dice in the pixels."""
+        with torch.no_grad():
+            target = self.codec.encode_mask(batch.masks)
+        z = self._encode_in_training(batch.images, generator)
+        found: dict[str, Tensor] = self.mapper(z, self.config.levels)
+        distances = [F.mse_loss(level.float(), target.float()) for level in found.values()]
+        terms = {"latent": self.config.latent_weight * torch.stack(distances).sum()}
+        if self.config.dice_weight or self.config.cross_entropy_weight:
+            # one decoder call for all levels; the gradient passes through its frozen weights
+            pixels = self.codec.decode(torch.cat(list(found.values()))).mean(1, keepdim=True).float()
+            masks = batch.masks.repeat(len(found), 1, 1, 1)
+            levels = len(found)
+            terms["dice"] = self.config.dice_weight * levels * dice_loss(pixels.clamp(0, 1), masks)
+            if self.config.cross_entropy_weight:
+                terms["cross_entropy"] = (
+                    self.config.cross_entropy_weight * levels * pixel_cross_entropy(pixels, masks)
+                )
+        return terms
+
+    def _encode_in_training(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The image latent, in half of the steps with noise; one coin a step, as the paper's code has it."""
+        if not (self.training and self._is_disturbed) or torch.rand((), generator=generator) < 0.5:
+            return self.encode(images)
+        with torch.no_grad():
+            z, std = self.codec.posterior(images)
+        assert std is not None  # the codec says that it has a posterior
+        if self.config.posterior_noise == "official":
+            std = std / self.codec.scale
+        return z + std * torch.randn(z.shape, generator=generator).to(z)

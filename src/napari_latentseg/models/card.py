@@ -1,0 +1,164 @@
+"""The card of a model: what it is, what it is for, and how good it was where it was measured."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.preprocess import Preprocess
+from napari_latentseg.segmentation import ClassInfo, SamplingSource
+
+__all__ = ["CARD", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
+
+CARD = "card.json"
+NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TrainingData(_Frozen):
+    """One set that a model learned from."""
+
+    name: str
+    licence: str
+    reference: str = ""
+    images: int = Field(ge=0)
+    kept_apart: int = Field(ge=0)
+    split: str = ""
+
+
+class MetricRecord(_Frozen):
+    """Figures with how they were measured.
+
+    Attributes
+    ----------
+    data
+        Which images, and that none was trained on.
+    images
+        How many.
+    samples, source
+        The ensemble that was cut; 1 and ``"none"`` for a single pass.
+    values, spread
+        Mean and standard deviation over images, by metric (``dsc`` and ``iou`` in [0, 1], ``hd95`` in
+        `unit`).
+    unit
+        Of HD95.
+    conventions
+        In plain words.
+    """
+
+    data: str
+    images: int = Field(ge=1)
+    samples: int = Field(ge=1)
+    source: SamplingSource
+    values: dict[str, float]
+    spread: dict[str, float] = Field(default_factory=dict)
+    unit: str = "pixel"
+    conventions: dict[str, str] = Field(default_factory=dict)
+
+
+class ModelCard(_Frozen):
+    """What a model is.
+
+    Attributes
+    ----------
+    name
+        The key under which it is chosen.
+    title
+        For people.
+    version, parent
+        Its version, and the name and version that it was taught from.
+    method, variant
+        The method, and what differs from its paper; a variant is never called by the paper's name alone.
+    settings
+        The method's own, validated by it.
+    codec
+        Which codec its latents belong to.
+    preprocess, augment
+        How a plane is brought to working size, and the ranges it was varied in; test-time augmentation stays
+        inside them.
+    modality, classes
+        What it looks at and what it finds.
+    sources
+        The sampling sources that it offers; the first is the default.
+    default_samples, threshold
+        Where the widget begins.
+    training_data, licence
+        What it learned from, and what the weights may be used for.
+    metrics
+        How good it was.
+    intended_use, limits
+        In plain words.
+    files
+        SHA-256 of every other file of the folder.
+    """
+
+    name: str = Field(pattern=f"^{NAME_PATTERN}$")
+    title: str
+    version: str = "1"
+    parent: str = ""
+    method: str
+    variant: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    codec: CodecSpec
+    preprocess: Preprocess
+    augment: AugmentRanges
+    modality: str = ""
+    classes: tuple[ClassInfo, ...] = Field(min_length=1)
+    sources: tuple[SamplingSource, ...] = Field(min_length=1)
+    default_samples: int = Field(5, ge=1)
+    threshold: float = Field(0.5, gt=0, lt=1)
+    training_data: tuple[TrainingData, ...] = ()
+    licence: str = ""
+    metrics: tuple[MetricRecord, ...] = ()
+    intended_use: str = "Research. Not a medical device."
+    limits: str = ""
+    files: dict[str, str] = Field(default_factory=dict)
+    format: Literal[1] = 1
+
+    @field_validator("classes")
+    @classmethod
+    def _told_apart(cls, classes: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
+        for what in ("label", "name"):
+            if len({getattr(c, what) for c in classes}) < len(classes):
+                raise ValueError(f"two classes have the same {what}")
+        return classes
+
+    @property
+    def method_title(self) -> str:
+        """The method as it may be called: by its name, or as a variant of it."""
+        return f"{self.method.upper()} variant ({self.variant})" if self.variant else self.method.upper()
+
+    def write(self, path: Path) -> None:
+        """Write as JSON that a person can read."""
+        text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
+        path.write_text(text + "\n", "utf-8")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a model folder; no weights are read.
+
+    Raises
+    ------
+    BadInput
+        Where there is none, or a field is not valid.
+    """
+    path = Path(folder) / CARD
+    try:
+        return ModelCard.model_validate_json(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise BadInput(folder, f"holds no {CARD}", "give the folder of a model, or its name") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise BadInput(f"{path}, {field}", first["msg"], "install the model again") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(path, "cannot be read", "install the model again") from error

@@ -1,0 +1,134 @@
+"""A model on disk: `card.json`, `weights.safetensors`, and what tells how it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.files import atomic_folder
+from napari_latentseg.methods.base import Method
+from napari_latentseg.methods.registry import build_method
+from napari_latentseg.models.card import CARD, ModelCard, read_card
+from napari_latentseg.models.layout import WEIGHTS, check_files
+from napari_latentseg.weights import load_weights, save_weights, sha256_of
+
+__all__ = ["Model", "load_model_folder", "save_model_folder"]
+
+_AGAIN = "install the model again"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A method with weights and its card.
+
+    Attributes
+    ----------
+    method
+        In evaluation mode, on the CPU.
+    card
+        What it is.
+    folder
+        Where it lies.
+    """
+
+    method: Method
+    card: ModelCard
+    folder: Path
+
+
+def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> Model:
+    """Load a model, every file of it checked against its card.
+
+    Parameters
+    ----------
+    folder
+        Holds `card.json` and the files that it names.
+    codec_for
+        Gives the codec that the card asks for.
+
+    Raises
+    ------
+    BadInput
+        Where a file is missing or its hash differs, or the card does not fit its weights.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    check_files(folder, card)
+    codec = codec_for(card.codec)
+    _check_codec(folder, card, codec)
+    try:
+        method = build_method(card.method, codec, card.settings)
+    except BadInput as error:
+        raise BadInput(f"{folder / CARD}, {error.what}", error.why, _AGAIN) from error
+    # The words may change from version to version; that a variant goes by the paper's name must not be.
+    if bool(method.variant) != bool(card.variant):
+        raise BadInput(
+            f"{folder / CARD}, variant",
+            f"is {card.variant!r}, but its settings make it {method.variant!r}",
+            _AGAIN,
+        )
+    if len(card.classes) != method.class_count:
+        raise BadInput(
+            f"{folder / CARD}, classes",
+            f"names {len(card.classes)}, but the model finds {method.class_count}",
+            _AGAIN,
+        )
+    load_weights(method.trained, folder / WEIGHTS)
+    return Model(method.eval(), card, folder)
+
+
+def _check_codec(folder: Path, card: ModelCard, codec: Codec) -> None:
+    for name in ("kind", "channels", "scale"):
+        said, found = getattr(card.codec, name), getattr(codec, name)
+        if said != found:
+            raise BadInput(
+                f"{folder / CARD}, codec.{name}",
+                f"is {said}, but that of the codec at hand is {found}",
+                "give the codec that the model was trained on",
+            )
+    if card.preprocess.size % codec.factor:
+        raise BadInput(
+            f"{folder / CARD}, preprocess.size",
+            f"is {card.preprocess.size}, which the codec's {codec.factor} does not divide",
+            _AGAIN,
+        )
+
+
+def save_model_folder(
+    folder: Path, method: Method, card: ModelCard, extras: dict[str, bytes] | None = None
+) -> ModelCard:
+    """Write a model: all of it, or nothing.
+
+    Parameters
+    ----------
+    folder
+        Must not be there yet, or be empty.
+    method
+        Its `trained` parts are written, as float16.
+    card
+        Its `files` are filled in, and its `variant` is the method's own.
+    extras
+        Further files by name: configuration, log, curve, split.
+
+    Returns
+    -------
+    ModelCard
+        As written.
+
+    Raises
+    ------
+    BadInput
+        Where the folder is there already or cannot be written, or a weight is no number.
+    """
+    with atomic_folder(Path(folder)) as temporary:
+        save_weights(method.trained.state_dict(), temporary / WEIGHTS, half=True)
+        for name, content in (extras or {}).items():
+            (temporary / name).write_bytes(content)
+        files = {p.name: sha256_of(p) for p in sorted(temporary.iterdir())}
+        written = card.model_copy(update={"files": files, "variant": method.variant})
+        written.write(temporary / CARD)
+    return written

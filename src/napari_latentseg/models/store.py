@@ -1,0 +1,230 @@
+"""The models at hand: those that came with the package, and those that were installed."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.models.card import CARD, ModelCard, read_card
+
+if TYPE_CHECKING:
+    from napari_latentseg.codecs.base import Codec
+    from napari_latentseg.models.folder import Model
+
+__all__ = [
+    "codec_folder",
+    "codec_for",
+    "embedded_codec",
+    "find_model",
+    "home",
+    "list_cards",
+    "load_model",
+    "model_folders",
+    "open_codec",
+]
+
+EMBEDDED_CODEC = "latentseg-compact"
+
+
+def home() -> Path:
+    """Where models and codecs are installed: `NAPARI_LATENTSEG_HOME`, or the user's data folder."""
+    from platformdirs import user_data_path
+
+    found = os.environ.get("NAPARI_LATENTSEG_HOME")
+    return Path(found) if found else user_data_path("napari-latentseg", appauthor=False)
+
+
+def _embedded() -> Path:
+    return Path(str(files("napari_latentseg.models"))) / "embedded"
+
+
+def embedded_codec() -> Path:
+    """The folder of the codec that comes with the package."""
+    return _embedded() / "codec"
+
+
+def model_folders() -> dict[str, Path]:
+    """The folders of all models at hand, by name; those that were installed go before the package's own."""
+    found: dict[str, Path] = {}
+    for root in (home() / "models", _embedded()):
+        if root.is_dir():
+            for folder in sorted(root.iterdir()):
+                if (folder / CARD).is_file() and folder.name not in found:
+                    found[folder.name] = folder
+    return found
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a model, by its name or by the folder itself.
+
+    Parameters
+    ----------
+    name
+        A string is a name first, then a folder; a `Path` is a folder first.
+
+    Raises
+    ------
+    BadInput
+        Where there is none.
+    """
+    known = model_folders()
+    is_folder = bool(str(name)) and (Path(name) / CARD).is_file()
+    if str(name) in known and not (is_folder and isinstance(name, Path)):
+        return known[str(name)]
+    if is_folder:
+        return Path(name)
+    if Path(name).is_dir() and str(name):
+        raise BadInput(name, f"holds no {CARD}", "give the folder of a model, or its name")
+    raise BadInput(
+        "model",
+        f"no model {str(name)!r}",
+        f"use the folder of a model, or one of {', '.join(known)}" if known else "give the folder of a model",
+    )
+
+
+def list_cards() -> dict[str, ModelCard]:
+    """The cards of all models at hand, by name; a folder with a broken card is left out."""
+    found = {}
+    for name, folder in model_folders().items():
+        try:
+            found[name] = read_card(folder)
+        except BadInput:
+            continue
+    return found
+
+
+def load_model(name: str | Path, codec: str | Path | None = None) -> Model:
+    """Load a model with its codec.
+
+    Parameters
+    ----------
+    name
+        Of an embedded or installed model, or a folder.
+    codec
+        The folder of its codec, where it lies in a place of its own.
+
+    Raises
+    ------
+    BadInput
+        Where the model or its codec is not at hand, or damaged.
+    """
+    from napari_latentseg.models.folder import load_model_folder
+
+    return load_model_folder(
+        find_model(name), lambda spec: codec_for(spec, Path(codec) if codec is not None else None)
+    )
+
+
+def codec_for(spec: CodecSpec, folder: Path | None = None) -> Codec:
+    """The codec that a card asks for, and no other.
+
+    Raises
+    ------
+    BadInput
+        Where it is not at hand, or its weights are others: latents of another codec fit in shape, and give
+        masks that are wrong without a sign.
+    """
+    from napari_latentseg.codecs.loading import weights_hash
+
+    if folder is None:
+        folder = codec_folder(spec.name, spec.revision or None)
+    found = weights_hash(folder)
+    if found != spec.sha256:
+        raise BadInput(
+            folder,
+            f"holds other weights than {spec.name}, which the model was trained on (their SHA-256 differs)",
+            "give the folder of that codec with --codec",
+        )
+    return _load_cached(folder, found)
+
+
+@lru_cache(maxsize=2)
+def _load_cached(folder: Path, sha256: str) -> Codec:
+    from napari_latentseg.codecs.loading import load_codec
+
+    return load_codec(folder)
+
+
+def codec_folder(name: str, revision: str | None = None) -> Path:
+    """Where a codec lies: with the package, installed, or in the hub's cache; nothing is downloaded.
+
+    Parameters
+    ----------
+    name
+        ``"embedded"``, an installed name, a folder, or a repository on the hub.
+    revision
+        Of the repository.
+
+    Raises
+    ------
+    BadInput
+        Where it is not at hand.
+    """
+    from napari_latentseg.models.hub import cached_snapshot
+
+    if name in (EMBEDDED_CODEC, "embedded"):
+        return embedded_codec()
+    installed = home() / "codecs" / name.replace("/", "--")
+    if installed.is_dir():
+        return installed
+    if Path(name).is_dir():
+        return Path(name)
+    cached = cached_snapshot(name, revision)
+    if cached is not None:
+        return cached
+    pinned = f" (revision {revision})" if revision else ""
+    raise BadInput(
+        "codec",
+        f"{name}{pinned} is not on this machine",
+        "give its folder with --codec, or let it be downloaded with --download",
+    )
+
+
+def open_codec(name: str, *, revision: str | None = None, download: bool = False) -> tuple[Codec, CodecSpec]:
+    """A codec by name or folder, with what a card must say of it.
+
+    Parameters
+    ----------
+    name
+        ``"embedded"``, an installed name, a folder, or a repository on the hub.
+    revision
+        Pins a repository.
+    download
+        Whether the hub may be asked for what is not on this machine; without it nothing leaves the machine.
+
+    Raises
+    ------
+    BadInput
+        Where it is neither at hand nor to be had, or is damaged.
+    """
+    from napari_latentseg.codecs.loading import load_codec, weights_hash
+    from napari_latentseg.models.hub import commit_of, download_codec
+
+    try:
+        folder = codec_folder(name, revision)
+    except BadInput:
+        if not download or "/" not in name:
+            raise
+        folder = download_codec(name, revision)
+    codec = load_codec(folder)
+    spec = CodecSpec(
+        kind=codec.kind,
+        name=_called(name, folder),
+        channels=codec.channels,
+        scale=codec.scale,
+        sha256=weights_hash(folder),
+        revision=commit_of(folder),
+    )
+    return codec, spec
+
+
+def _called(name: str, folder: Path) -> str:
+    """What a card calls a codec; of a folder the last part alone, for a path may tell a person's name."""
+    if folder == embedded_codec():
+        return EMBEDDED_CODEC
+    return (folder.resolve().name or "codec") if folder == Path(name) else name

@@ -1,0 +1,55 @@
+"""A card in plain words."""
+
+from __future__ import annotations
+
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.segmentation import SOURCES
+
+__all__ = ["card_lines", "card_text"]
+
+
+def card_lines(card: ModelCard) -> list[tuple[str, str]]:
+    """What a card says, as pairs of a heading and a text."""
+    lines = [
+        ("What", f"{card.title}, version {card.version}"),
+        ("Looks at", card.modality or "not stated"),
+        ("Finds", ", ".join(c.name for c in card.classes)),
+        ("For", card.intended_use),
+    ]
+    if card.limits:
+        lines.append(("Limits", card.limits))
+    lines.append(("Method", card.method_title))
+    lines.append(("Codec", f"{card.codec.name}, {card.codec.channels} latent channels"))
+    if card.parent:
+        lines.append(("Taught from", card.parent))
+    for data in card.training_data:
+        how = f" ({data.split})" if data.split else ""
+        text = f"{data.name}: {data.images} images, {data.kept_apart} kept apart{how}; {data.licence}"
+        lines.append(("Trained on", text))
+    for metric in card.metrics:
+        figures = ", ".join(_figure(name, value, metric.unit) for name, value in metric.values.items())
+        how = (
+            "one pass"
+            if metric.source == "none"
+            else f"mean of {metric.samples} samples from {metric.source}"
+        )
+        lines.append(("Measured", f"{figures} ({how}) on {metric.data}"))
+    if card.metrics:
+        for name, text in card.metrics[0].conventions.items():
+            lines.append((f"  {name}", text))
+    lines.append(("Samples from", "; ".join(f"{s}: {SOURCES[s]}" for s in card.sources)))
+    lines.append(("Licence", card.licence or "not stated"))
+    if "weights.safetensors" in card.files:
+        lines.append(("SHA-256", card.files["weights.safetensors"]))
+    return lines
+
+
+def card_text(card: ModelCard) -> str:
+    """The card for a terminal."""
+    return "\n".join(f"{head + ':':<15}{text}" for head, text in [("Model", card.name), *card_lines(card)])
+
+
+def _figure(name: str, value: float, unit: str) -> str:
+    if name == "hd95":
+        return f"HD95 {value:.1f} {unit}"
+    return f"{ {'dsc': 'DSC', 'iou': 'IoU'}.get(name, name) } {value:.3f}"

@@ -1,0 +1,1 @@
+"""torch modules with the papers' names."""

@@ -1,0 +1,116 @@
+"""Folders of images and masks: `images/NAME.*` with `masks/NAME.*`."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.formats import read_scan, stem_of
+from napari_latentseg.planes import Planes
+
+__all__ = ["Pair", "find_pairs", "load_image", "load_mask"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One annotated image: where the image and its mask lie.
+
+    `key` is the SHA-256 of the image file. Splits are recorded by it rather than by the file's name,
+    which may be a patient's.
+    """
+
+    name: str
+    image: Path
+    mask: Path
+
+    @property
+    def key(self) -> str:
+        return hashlib.sha256(self.image.read_bytes()).hexdigest()
+
+
+def find_pairs(folder: Path, *, masks: str = "masks") -> list[Pair]:
+    """Pair `folder/images` with `folder/masks` by file name, in the order of the names.
+
+    Parameters
+    ----------
+    folder
+        Holds `images/` and the folder named by `masks`.
+    masks
+        The name of the folder of masks.
+
+    Raises
+    ------
+    BadInput
+        Where a folder is missing or empty, an image has no mask, or two files have one name.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise BadInput(folder, "no such folder", "give a folder that holds images/ and masks/")
+    for part in ("images", masks):
+        if not (folder / part).is_dir():
+            raise BadInput(folder, f"has no folder {part}/", f"give a folder that holds images/ and {masks}/")
+    images, drawn = _by_name(folder / "images"), _by_name(folder / masks)
+    for name, path in images.items():
+        if name not in drawn:
+            raise BadInput(path, f"has no mask of the same name in {masks}/", "add or remove it")
+    if not images:
+        raise BadInput(folder / "images", "is empty", "put at least one image there")
+    return [Pair(name, path, drawn[name]) for name, path in images.items()]
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """The files of a folder by their stem, in the order of their names; hidden ones are left out."""
+    found: dict[str, Path] = {}
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise BadInput(folder, "cannot be read", "ask for the right to read it") from error
+    for path in paths:
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        name = stem_of(path)
+        if name in found:  # which of the two belongs to the other folder's file, nobody can say
+            raise BadInput(path, f"has the same name as {found[name].name}", "rename or remove one of them")
+        found[name] = path
+    return found
+
+
+def load_image(pair: Pair) -> NDArray[np.uint8]:
+    """The image as uint8 RGB, `(N, H, W, 3)`; N is 1 for a single plane."""
+    planes = Planes.of(read_scan(pair.image))
+    return np.stack([np.round(planes[i] * 255).astype(np.uint8) for i in range(len(planes))])
+
+
+def load_mask(pair: Pair) -> NDArray[np.uint8]:
+    """The mask as class numbers, `(N, H, W)`.
+
+    A mask that reaches above 127 (white on black, a JPEG's, a resized one's) is a picture of one class
+    and is cut in the middle; any other holds the class numbers themselves. Of colours the brightest channel
+    counts, alpha is dropped, and what is not a number is no class.
+
+    Raises
+    ------
+    BadInput
+        Where the file cannot be read, or holds negative numbers.
+    """
+    scan = read_scan(pair.mask)
+    values = np.asarray(scan.array)
+    if scan.axes.endswith("c"):
+        values = values[..., :3].max(axis=-1)
+    values = values.reshape(-1, *values.shape[-2:])
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8)
+    if values.dtype.kind == "f":
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    if values.min() < 0:
+        raise BadInput(pair.mask, "holds negative numbers, which no class has", "number the classes from 1")
+    most = values.max()
+    found: NDArray[np.uint8] = (
+        np.round(values).astype(np.uint8) if most <= 127 else (values > most / 2).astype(np.uint8)
+    )
+    return found

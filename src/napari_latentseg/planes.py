@@ -1,0 +1,173 @@
+"""A scan as the models see it: RGB planes in [0, 1]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.scan import CHANNEL, Scan
+
+__all__ = ["Planes"]
+
+_SAMPLE = 4_000_000
+_MENDED = "values that are not finite were read as black"
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The `yx` planes of a scan, one after another, each as float32 RGB in [0, 1].
+
+    Values are brought to [0, 1] by one rule for training and use alike: 8-bit values are divided by
+    255; floats that lie in [0, 1] stay; any other range is stretched from its 0.5th to its 99.5th
+    percentile over the whole scan. Grey is repeated to three channels, alpha is dropped, values that
+    are not finite become 0, and so does an image whose values are all the same.
+
+    The range of a scan of more than four million values is settled from about that many of them, taken
+    evenly; what lies beyond it becomes 0 or 1.
+
+    Attributes
+    ----------
+    scan
+        The scan they come from.
+    low, high
+        What becomes 0 and 1.
+    notes
+        What was mended on the way, in plain words, for the run record.
+    """
+
+    scan: Scan
+    low: float
+    high: float
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, scan: Scan) -> Planes:
+        """Look at the scan's values once, and settle the range.
+
+        Parameters
+        ----------
+        scan
+            Grey, RGB or RGBA; a dask array is read in part, never held whole.
+
+        Raises
+        ------
+        BadInput
+            Where no value is finite, or the number of channels is neither 1, 3 nor 4.
+        """
+        if scan.axes.endswith(CHANNEL) and scan.array.shape[-1] not in (1, 3, 4):
+            raise BadInput(
+                scan.name,
+                f"has {scan.array.shape[-1]} channels, and a model takes grey or RGB",
+                "choose one channel or three",
+            )
+        dtype = scan.array.dtype
+        if dtype == np.bool_:
+            return cls(scan, 0.0, 1.0)
+        if dtype == np.uint8:
+            return cls(scan, 0.0, 255.0)
+        values, complete = _sample(scan)
+        finite = np.isfinite(values)
+        if not finite.any():
+            raise BadInput(scan.name, "holds no finite value", "choose another file")
+        notes: tuple[str, ...] = ()
+        if not finite.all():
+            notes = (_MENDED,)
+            values = values[finite]
+        least, most = float(values.min()), float(values.max())
+        if least == most and not complete:  # what differs may lie between the values that were taken
+            least, most = _extent(scan)
+        if dtype.kind == "f" and least >= 0 and most <= 1:
+            return cls(scan, 0.0, 1.0, notes)
+        if not math.isfinite(most - least):
+            raise BadInput(scan.name, "its values are too far apart to be an image's", "choose another file")
+        low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
+        if high <= low:  # a few bright points on a flat ground
+            low, high = least, most
+        return cls(scan, low, high, notes)
+
+    def __len__(self) -> int:
+        return math.prod(self.scan.spatial_shape[:-2])
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        return (self[number] for number in range(len(self)))
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether the scan has an axis beside those of the plane."""
+        return len(self.scan.spatial_axes) > 2
+
+    @property
+    def plane_shape(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width = self.scan.spatial_shape[-2:]
+        return height, width
+
+    def index(self, number: int) -> tuple[int, ...]:
+        """The position of plane `number` along the leading axes; empty for a single plane.
+
+        Raises
+        ------
+        IndexError
+            Where there is no such plane; they are counted from 0, and not from the end.
+        """
+        if not 0 <= number < len(self):
+            raise IndexError(f"plane {number} of {len(self)}")
+        leading = self.scan.spatial_shape[:-2]
+        return tuple(int(i) for i in np.unravel_index(number, leading)) if leading else ()
+
+    def __getitem__(self, number: int) -> NDArray[np.float32]:
+        """Plane `number` as float32 `(H, W, 3)` in [0, 1]; dask arrays are read here, plane by plane.
+
+        Raises
+        ------
+        IndexError
+            Where there is no such plane.
+        """
+        raw = np.asarray(self.scan.array[self.index(number)])
+        if not self.scan.axes.endswith(CHANNEL):
+            raw = raw[..., None]
+        # 64 bits, for values far from 0 that differ by little; where the range is known, 32 are exact.
+        small = raw.dtype in (np.dtype(np.uint8), np.dtype(np.bool_))
+        values: NDArray[np.floating[Any]] = raw[..., :3].astype(np.float32 if small else np.float64)
+        if raw.dtype.kind == "f":
+            values[~np.isfinite(values)] = self.low
+        np.clip(values, self.low, self.high, out=values)
+        scaled = ((values - self.low) / ((self.high - self.low) or 1.0)).astype(np.float32, copy=False)
+        return np.repeat(scaled, 3, axis=-1) if scaled.shape[-1] == 1 else scaled
+
+
+def _sample(scan: Scan) -> tuple[NDArray[np.float64], bool]:
+    """Values enough to settle a range, taken evenly, and whether that is all of them; alpha left out."""
+    shape = list(scan.spatial_shape)
+    channels = min(scan.array.shape[-1], 3) if scan.axes.endswith(CHANNEL) else 1
+    steps = [1] * len(shape)
+
+    def taken(axis: int) -> int:
+        return -(-shape[axis] // steps[axis])
+
+    while channels * math.prod(taken(i) for i in range(len(shape))) > _SAMPLE:
+        steps[max(range(len(shape)), key=taken)] += 1
+    picked = scan.array[tuple(slice(None, None, s) for s in steps)]
+    if scan.axes.endswith(CHANNEL):
+        picked = picked[..., :3]
+    return np.asarray(picked, dtype=np.float64).ravel(), max(steps) == 1
+
+
+def _extent(scan: Scan) -> tuple[float, float]:
+    """The lowest and the highest finite value, plane by plane."""
+    leading = scan.spatial_shape[:-2]
+    least, most = math.inf, -math.inf
+    for index in np.ndindex(*leading):
+        plane = np.asarray(scan.array[index])
+        if scan.axes.endswith(CHANNEL):
+            plane = plane[..., :3]
+        values = plane[np.isfinite(plane)]
+        if values.size:
+            least, most = min(least, float(values.min())), max(most, float(values.max()))
+    return least, most

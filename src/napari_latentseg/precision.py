@@ -1,0 +1,120 @@
+"""Which device and which arithmetic."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Compute", "check_choice", "choose_compute", "devices", "is_out_of_memory"]
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device, and the arithmetic used on it.
+
+    Attributes
+    ----------
+    device
+        ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    precision
+        ``"float32"`` or ``"bfloat16"`` (weights stay float32; the layers that gain by it run in bfloat16).
+    """
+
+    device: str
+    precision: str
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which networks are run."""
+        import torch
+
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device, torch.bfloat16)
+
+    def torch_device(self) -> torch.device:
+        """As torch has it."""
+        import torch
+
+        return torch.device(self.device)
+
+
+def check_choice(device: str, precision: str) -> None:
+    """Refuse a device or an arithmetic that no machine has; torch is not asked.
+
+    Raises
+    ------
+    BadInput
+        Where one of them is not known.
+    """
+    for name, value, known in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
+        if value not in known:
+            raise BadInput(name, f"{value!r} is not known", f"use one of {', '.join(known)}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on whichever device; each backend of torch says it in its own way."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    words = str(error).lower()
+    return isinstance(error, RuntimeError) and ("allocate memory" in words or "out of memory" in words)
+
+
+def devices() -> dict[str, str]:
+    """The devices of this machine that can be used, with a name for people."""
+    import torch
+
+    found = {"cpu": f"CPU, {torch.get_num_threads()} threads"}
+    if torch.cuda.is_available():
+        found["cuda"] = torch.cuda.get_device_name()
+    if torch.backends.mps.is_available():
+        found["mps"] = "Apple GPU"
+    return found
+
+
+def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+    """Settle the device and the arithmetic.
+
+    Parameters
+    ----------
+    device
+        ``"auto"`` takes the first of cuda, mps and cpu that is there.
+    precision
+        ``"auto"`` takes bfloat16 where the hardware multiplies it natively, else float32.
+
+    Raises
+    ------
+    BadInput
+        Where one of them is not known, or the device is not there.
+    """
+    check_choice(device, precision)
+    found = devices()
+    if device == "auto":
+        device = next(d for d in ("cuda", "mps", "cpu") if d in found)
+    elif device not in found:
+        raise BadInput("device", f"no {device} on this machine", f"use one of {', '.join(found)}")
+    if precision == "auto":
+        precision = "bfloat16" if _native_bfloat16(device) else "float32"
+    return Compute(device, precision)
+
+
+def _native_bfloat16(device: str) -> bool:
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.get_device_capability() >= (8, 0)
+    if device == "mps":
+        return False
+    ask = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 and later
+    found = ask() if ask else {}
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))

@@ -1,0 +1,76 @@
+"""How a plane is brought to the size that a model works at; the same for training and for use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Preprocess", "resize"]
+
+
+class Preprocess(BaseModel):
+    """The size a model works at.
+
+    Attributes
+    ----------
+    mode
+        ``"whole"``: the plane is resized to `size` by `size`, as the GMS paper does. ``"tiles"``: the plane
+        is scaled so that its longer side has `long_side` pixels, and seen through tiles of `size` by `size`.
+    size
+        Side of what the network is given, in pixels; a multiple of 8.
+    long_side
+        For ``"tiles"``.
+    overlap
+        For ``"tiles"``: how many pixels neighbours share at least.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Literal["whole", "tiles"] = "whole"
+    size: int = Field(224, ge=32, le=2048, multiple_of=8)
+    long_side: int | None = Field(None, ge=32, le=65536)
+    overlap: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Preprocess:
+        if self.mode == "tiles" and self.long_side is None:
+            raise ValueError("tiles need a long_side")
+        if self.mode == "whole" and (self.long_side is not None or self.overlap):
+            raise ValueError("long_side and overlap belong to tiles")
+        if self.overlap >= self.size:
+            raise ValueError("the overlap must be smaller than a tile")
+        return self
+
+    def working_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a plane of this size is resized to."""
+        if self.mode == "whole":
+            return self.size, self.size
+        assert self.long_side is not None
+        factor = self.long_side / max(height, width)
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, with antialiasing where it shrinks; `(B, C, H, W)` to `(B, C, *size)`."""
+    import torch.nn.functional as F
+
+    if tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Nearest neighbour, taken at the centres; `(H, W)` to `size`."""
+    import torch
+    import torch.nn.functional as F
+
+    if labels.shape == size:
+        return labels
+    x = torch.from_numpy(np.ascontiguousarray(labels))[None, None].float()
+    return F.interpolate(x, size=size, mode="nearest-exact")[0, 0].numpy().astype(np.uint8)

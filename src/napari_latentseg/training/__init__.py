@@ -1,0 +1,1 @@
+"""Teaching codecs and methods from folders of images and masks."""

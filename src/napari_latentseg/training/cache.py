@@ -1,0 +1,79 @@
+"""Latents that are computed once, for trainings in which nothing varies the images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.methods.base import Method
+
+__all__ = ["Remembering", "remembering"]
+
+
+class Remembering(Codec):
+    """A frozen codec that encodes each image once, and knows it again by its content.
+
+    Parameters
+    ----------
+    codec
+        What does the work.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        self.codec = codec
+        self.kind, self.channels, self.factor = codec.kind, codec.channels, codec.factor
+        self.scale = getattr(codec, "scale", 1.0)
+        self.latents: dict[tuple[str, bytes], Tensor | None] = {}
+
+    def encode(self, images: Tensor) -> Tensor:
+        return self._of("encode", images, self.codec.encode)
+
+    def encode_mask(self, masks: Tensor) -> Tensor:
+        return self._of("mask", masks, self.codec.encode_mask)
+
+    def posterior_std(self, images: Tensor) -> Tensor | None:
+        found = self._rows("std", images, self.codec.posterior_std)
+        return (
+            None
+            if any(row is None for row in found)
+            else torch.stack([row for row in found if row is not None])
+        )
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return self.codec.decode(latents)
+
+    def _of(self, kind: str, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.stack([row for row in self._rows(kind, x, compute) if row is not None])
+
+    def _rows(self, kind: str, x: Tensor, compute: Callable[[Tensor], Tensor | None]) -> list[Tensor | None]:
+        """The result for each row of a batch; rows that were not seen before are computed together."""
+        keys = [(kind, _digest(row)) for row in x]
+        new = {key: i for i, key in enumerate(keys) if key not in self.latents}
+        if new:
+            with torch.no_grad():
+                found = compute(x[list(new.values())])
+            rows = [None] * len(new) if found is None else list(found.detach().clone())
+            self.latents.update(zip(new, rows, strict=True))
+        return [self.latents[key] for key in keys]
+
+
+def _digest(image: Tensor) -> bytes:
+    return hashlib.blake2b(image.contiguous().cpu().numpy().tobytes(), digest_size=16).digest()
+
+
+@contextmanager
+def remembering(method: Method, wanted: bool) -> Iterator[None]:
+    """Let a method's codec remember its latents while the block runs, where that is wanted."""
+    codec = method.codec
+    if wanted:
+        method.codec = Remembering(codec)
+    try:
+        yield
+    finally:
+        method.codec = codec

@@ -1,0 +1,267 @@
+"""Training the embedded codec: one small autoencoder for images and masks.
+
+The source of the recipe is this project's own trials; the alignment term is that of Wave-GMS
+(its L_align, with a pretrained tiny autoencoder as the teacher), which makes latents worth mapping from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from napari_latentseg.networks.compact import CompactDecoder, CompactEncoder
+from napari_latentseg.pairs import find_pairs, load_image, load_mask
+from napari_latentseg.training.split import groups_by_likeness, groups_by_name, keep_apart
+
+__all__ = ["CodecConfig", "SourceConfig", "read_sources", "train_codec"]
+
+
+class SourceConfig(BaseModel):
+    """One folder of pairs, and how much of a batch it supplies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    images: float = Field(1.0, ge=0, description="weight among the images of a batch")
+    masks: float = Field(1.0, ge=0, description="weight among the masks of a batch")
+    scale: tuple[float, float] = Field((0.75, 1.5), description="pixels of the file for one of a crop")
+    group_pattern: str | None = None
+    likeness_bits: int | None = None
+    kept_apart: float = Field(0.15, ge=0, lt=1)
+
+
+class CodecConfig(BaseModel):
+    """What makes a codec; every value is recorded with the weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[SourceConfig, ...]
+    channels: int = 32
+    widths: tuple[int, int] = (64, 128)
+    blocks: tuple[int, int] = (3, 4)
+    crop: int = 128
+    images_per_batch: int = 10
+    masks_per_batch: int = 6
+    aligned_per_batch: int = 4
+    align_weight: float = 0.1
+    gradient_weight: float = 0.5
+    mse_weight: float = 2.0
+    dice_weight: float = 0.1
+    latent_noise: float = 0.03
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    steps: int = 6000
+    seed: int = 2333
+    split_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Source:
+    """The pairs of one folder in memory, with the part that is kept apart."""
+
+    config: SourceConfig
+    images: list[NDArray[np.uint8]]
+    masks: list[NDArray[np.uint8]]
+    apart: NDArray[np.bool_]
+
+
+def read_sources(config: CodecConfig, root: Path) -> list[Source]:
+    """Read every folder of the configuration below `root`, with its split."""
+    sources = []
+    for source in config.sources:
+        images: list[NDArray[np.uint8]] = []
+        masks: list[NDArray[np.uint8]] = []
+        groups: list[str] = []
+        pairs = find_pairs(root / source.name)
+        names = groups_by_name([p.name for p in pairs], source.group_pattern)
+        for pair, group in zip(pairs, names, strict=True):
+            planes, labels = load_image(pair), load_mask(pair)
+            keep = [i for i in range(len(planes)) if len(planes) == 1 or labels[i].any()]
+            images += [planes[i] for i in keep]
+            masks += [labels[i] for i in keep]
+            groups += [group] * len(keep)
+        if source.likeness_bits is not None:
+            groups = groups_by_likeness(images, groups, most_bits=source.likeness_bits)
+        apart = keep_apart(groups, source.kept_apart, config.split_seed)
+        sources.append(Source(source, images, masks, apart))
+    return sources
+
+
+class _Crops:
+    """Random crops in [0, 1], images with their colours shaken, masks as three equal channels."""
+
+    def __init__(self, sources: list[Source], config: CodecConfig) -> None:
+        self.sources = sources
+        self.config = config
+        self.rng = np.random.default_rng(config.seed)
+        self.train = [np.flatnonzero(~s.apart) for s in sources]
+
+    def _pick(self, kind: str) -> tuple[Source, int]:
+        weights = np.array([getattr(s.config, kind) for s in self.sources])
+        number = self.rng.choice(len(self.sources), p=weights / weights.sum())
+        return self.sources[number], int(self.rng.choice(self.train[number]))
+
+    def _crop(self, array: NDArray[np.uint8], scale: tuple[float, float]) -> Tensor:
+        size = self.config.crop
+        factor = math.exp(self.rng.uniform(math.log(scale[0]), math.log(scale[1])))
+        side = min(round(size * factor), *array.shape[:2])
+        top = self.rng.integers(array.shape[0] - side + 1)
+        left = self.rng.integers(array.shape[1] - side + 1)
+        part = array[top : top + side, left : left + side]
+        turned = np.rot90(part, self.rng.integers(4))
+        if self.rng.random() < 0.5:
+            turned = turned[:, ::-1]
+        return torch.from_numpy(np.ascontiguousarray(turned))
+
+    def image(self) -> Tensor:
+        source, i = self._pick("images")
+        part = self._crop(source.images[i], source.config.scale)
+        x = part.permute(2, 0, 1).float()[None] / 255
+        x = _resize(x, self.config.crop)[0]
+        gamma = math.exp(self.rng.uniform(-0.4, 0.4))
+        x = x.clamp(0, 1) ** gamma
+        if self.rng.random() < 0.5:  # a tint: most of the sets are grey, most cameras are not
+            low = self.rng.uniform(0, 0.3, (3, 1, 1))
+            high = self.rng.uniform(0.5, 1, (3, 1, 1))
+            x = torch.from_numpy(low).float() + x * torch.from_numpy(high - low).float()
+        if self.rng.random() < 0.1:
+            x = 1 - x
+        return x
+
+    def mask(self) -> Tensor:
+        source, i = self._pick("masks")
+        labels = source.masks[i]
+        wanted = self.rng.choice(np.unique(labels)[1:]) if labels.any() else 1
+        part = self._crop((labels == wanted).astype(np.uint8), source.config.scale)
+        x = part.float()[None, None]
+        if x.shape[-1] != self.config.crop:
+            x = F.interpolate(x, size=(self.config.crop,) * 2, mode="nearest-exact")
+        return x[0].expand(3, -1, -1)
+
+    def batches(self) -> Iterator[tuple[Tensor, int]]:
+        n, m = self.config.images_per_batch, self.config.masks_per_batch
+        while True:
+            rows = [self.image() for _ in range(n)] + [self.mask() for _ in range(m)]
+            yield torch.stack(rows).contiguous(memory_format=torch.channels_last), n
+
+
+def _resize(x: Tensor, size: int) -> Tensor:
+    if x.shape[-1] == size:
+        return x
+    return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+
+
+def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
+
+
+def _losses(
+    config: CodecConfig, x: Tensor, y: Tensor, n: int, z: Tensor, teacher: Tensor | None
+) -> dict[str, Tensor]:
+    gradient = sum(
+        F.l1_loss(a, b) for a, b in zip(_gradients(y), _gradients(x), strict=True)
+    )
+    p = y[n:].mean(1).clamp(0, 1).flatten(1)
+    m = x[n:].mean(1).flatten(1)
+    dice = 1 - (2 * (p * m).sum(1) + 1) / (p.sum(1) + m.sum(1) + 1)
+    terms = {
+        "l1": F.l1_loss(y, x),
+        "mse": config.mse_weight * F.mse_loss(y, x),
+        "gradient": config.gradient_weight * torch.as_tensor(gradient),
+        "dice": config.dice_weight * dice.mean(),
+    }
+    if teacher is not None:
+        mine = z[: len(teacher), : teacher.shape[1]]
+        away = 1 - F.cosine_similarity(mine, teacher, dim=1, eps=1e-4).mean()
+        align = 0.9 * away + 0.1 * F.l1_loss(mine, teacher)
+        terms["align"] = config.align_weight * align
+    return terms
+
+
+def train_codec(
+    config: CodecConfig,
+    sources: list[Source],
+    *,
+    teacher: nn.Module | None = None,
+    start: dict[str, Tensor] | None = None,
+    report: Callable[[int, dict[str, float]], None] = lambda step, terms: None,
+) -> dict[str, Tensor]:
+    """Train an encoder and a decoder on random crops of images and masks.
+
+    Parameters
+    ----------
+    config
+        Sizes, weights of the terms, schedule, seeds.
+    sources
+        From `read_sources`; the parts kept apart are not touched.
+    teacher
+        An encoder to whose latents the first channels of the image latents are aligned; None leaves the term
+        out.
+    start
+        State dict to begin from, `encoder.` and `decoder.` before its keys; None for fresh weights. It may have
+        fewer latent channels: the further ones begin without a say in the decoder.
+    report
+        Called every 50 steps with the mean of each term.
+
+    Returns
+    -------
+    dict
+        The state dict of a `CompactCodec`, float32.
+    """
+    torch.manual_seed(config.seed)
+    shape = {"channels": config.channels, "widths": config.widths, "blocks": config.blocks}
+    both = nn.ModuleDict({"encoder": CompactEncoder(**shape), "decoder": CompactDecoder(**shape)})  # type: ignore[arg-type]
+    if start is not None:
+        both.load_state_dict(_widened(start, both.state_dict()))
+    both.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder, decoder = both["encoder"], both["decoder"]
+    weights = list(both.parameters())
+    optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.05
+    )
+    batches = _Crops(sources, config).batches()
+    means: dict[str, float] = {}
+    for step in range(1, config.steps + 1):
+        x, n = next(batches)
+        with torch.autocast("cpu", torch.bfloat16):
+            z = encoder(x)
+            y = decoder(z + config.latent_noise * torch.randn_like(z))
+        guide = None
+        if teacher is not None:
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                guide = teacher(x[: config.aligned_per_batch]).float()
+        terms = _losses(config, x, y.float(), n, z.float(), guide)
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
+        nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        for name, value in terms.items():
+            means[name] = means.get(name, 0.0) + value.item() / 50
+        if step % 50 == 0:
+            report(step, means)
+            means = {}
+    return both.state_dict()
+
+
+def _widened(earlier: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = {}
+    for name, value in fresh.items():
+        old = earlier[name].float()
+        if old.shape == value.shape:
+            found[name] = old
+        elif name.startswith("encoder.head"):
+            found[name] = torch.cat([old, value[len(old) :]])
+        else:
+            found[name] = torch.cat([old, torch.zeros_like(value[:, old.shape[1] :])], dim=1)
+    return found

@@ -1,0 +1,189 @@
+"""What a training is made of: one validated file."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.errors import BadInput, first_problem
+from napari_latentseg.preprocess import Preprocess
+
+__all__ = ["CardConfig", "SplitConfig", "TrainingConfig", "changed", "load_config", "named_configs"]
+
+
+class SplitConfig(BaseModel):
+    """Which images are kept apart, to judge by.
+
+    Attributes
+    ----------
+    fraction
+        Of all images.
+    seed
+        Draws them.
+    group_pattern
+        A regular expression on the file name whose first group is the patient; whole patients are kept apart.
+    likeness_bits
+        Images whose 256-bit difference hashes are this close count as one; None for no such joining.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fraction: float = Field(0.1, gt=0, lt=1)
+    seed: int = 0
+    group_pattern: str | None = None
+    likeness_bits: int | None = Field(None, ge=0, le=256)
+
+    @field_validator("group_pattern")
+    @classmethod
+    def _has_a_group(cls, pattern: str | None) -> str | None:
+        try:
+            groups = 1 if pattern is None else re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from error
+        if groups < 1:
+            raise ValueError("needs parentheses around what tells the patient")
+        return pattern
+
+
+class CardConfig(BaseModel):
+    """What a card says that no training can know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str = ""
+    modality: str = ""
+    class_name: str = Field("target", min_length=1)
+    color: str = Field("#ffb000", pattern=r"^#[0-9a-fA-F]{6}$")
+    default_samples: int = Field(5, ge=1)
+    data_name: str = "your images"
+    data_licence: str = "not stated"
+    data_reference: str = ""
+    licence: str = "that of its training data"
+    intended_use: str = "Research. Not a medical device."
+    limits: str = ""
+
+
+class TrainingConfig(BaseModel):
+    """A method's training. The defaults are those of GMS as published (its code where the paper is silent).
+
+    Attributes
+    ----------
+    method, settings
+        The method and its own settings.
+    codec
+        ``"embedded"``, a repository on the hub, or a folder; `codec_revision` pins the repository.
+    preprocess, augment, split
+        See there.
+    epochs, batch_size, learning_rate, weight_decay, warmup_epochs
+        AdamW, linear warm-up from zero, then cosine to zero, set once an epoch (``"epoch"``) or a step. Set
+        by epochs, the first of them stands at zero and does nothing, and the last of the warm-up is at the
+        full rate already, as in the paper's code.
+    crops_per_image
+        For tiles: windows taken of each image in an epoch.
+    ema_decay
+        Of an average of the weights that is what is kept; 0 for none.
+    clip_gradient
+        Greatest norm of the gradient; 0 for no limit.
+    select
+        ``"best"``: the weights with the best DSC on the images kept apart. ``"last"``: those at the end, so
+        that the figures on the images kept apart are untouched by selection.
+    validate_every
+        Epochs between two looks at the images kept apart.
+    cache_latents
+        Encode each image and mask once instead of at every step; only where nothing varies them (no
+        augmentation, and the whole image seen at once).
+    precision
+        ``"float32"`` (the paper's) or ``"auto"``: bfloat16 where the machine is faster with it.
+    seed
+        For weights, order and augmentation.
+    card
+        What the model's card says beside the figures.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = ""
+    method: str = "gms"
+    settings: dict[str, Any] = Field(default_factory=dict)
+    codec: str = "embedded"
+    codec_revision: str | None = None
+    preprocess: Preprocess = Preprocess()
+    augment: AugmentRanges = AugmentRanges()
+    split: SplitConfig = SplitConfig()
+    epochs: int = Field(1000, ge=1)
+    batch_size: int = Field(8, ge=1)
+    crops_per_image: int = Field(1, ge=1)
+    learning_rate: float = Field(2e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_epochs: float = Field(5.0, ge=0)
+    schedule_by: Literal["epoch", "step"] = "epoch"
+    ema_decay: float = Field(0.0, ge=0, lt=1)
+    clip_gradient: float = Field(0.0, ge=0)
+    select: Literal["best", "last"] = "best"
+    validate_every: int = Field(1, ge=1)
+    cache_latents: bool = False
+    precision: Literal["float32", "auto"] = "float32"
+    seed: int = Field(2333, ge=0, lt=2**63)
+    card: CardConfig = CardConfig()
+
+    @model_validator(mode="after")
+    def _cached_only_what_stays(self) -> TrainingConfig:
+        ranges = self.augment
+        varied = (
+            ranges.horizontal_flip,
+            ranges.vertical_flip,
+            ranges.quarter_turn,
+            ranges.jitter,
+            ranges.affine,
+        )
+        if self.cache_latents and (any(varied) or self.preprocess.mode != "whole"):
+            raise ValueError("cache_latents needs images that nothing varies: no augmentation, and no tiles")
+        return self
+
+
+def named_configs() -> dict[str, Path]:
+    """The configurations that come with the package, by name."""
+    folder = Path(str(files("napari_latentseg.training"))) / "configs"
+    return {p.stem: p for p in sorted(folder.glob("*.json")) if not p.stem.startswith("codec-")}
+
+
+def load_config(name: str | Path) -> TrainingConfig:
+    """A configuration by name, or from a JSON file.
+
+    Raises
+    ------
+    BadInput
+        Where there is none of that name, or a field is not valid.
+    """
+    known = named_configs()
+    path = known.get(str(name), Path(name))
+    try:
+        if not path.is_file():
+            raise BadInput(name, "no such configuration", f"use a file, or one of {', '.join(known)}")
+        config = TrainingConfig.model_validate_json(path.read_text("utf-8"))
+    except ValidationError as error:
+        field, why = first_problem(error)
+        raise BadInput(f"{path.name}, {field or 'the whole file'}", why, "correct it") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(path, "cannot be read", "check the file") from error
+    return config if config.name else config.model_copy(update={"name": path.stem})
+
+
+def changed(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
+    """A validated copy with other values.
+
+    Raises
+    ------
+    BadInput
+        Naming the field that is not valid.
+    """
+    try:
+        return TrainingConfig.model_validate(config.model_dump() | changes)
+    except ValidationError as error:
+        field, why = first_problem(error)
+        raise BadInput(field or "configuration", why, "correct it") from error

@@ -1,0 +1,49 @@
+"""A training's curve as a small picture, without a plotting library."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+__all__ = ["draw_curve"]
+
+_SIZE, _MARGIN = (640, 360), 48
+
+
+def draw_curve(events: Sequence[dict[str, Any]]) -> bytes:
+    """PNG of the DSC on the images kept apart (blue, 0 to 1) and the sum of the losses (grey, 0 to its most).
+
+    Parameters
+    ----------
+    events
+        Of `Trainer.run`, as dictionaries.
+    """
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", _SIZE, "white")
+    draw = ImageDraw.Draw(image)
+    left, top, right, bottom = _MARGIN, 24, _SIZE[0] - 16, _SIZE[1] - 32
+    epochs = max(2, len(events))
+
+    def place(epoch: float, value: float) -> tuple[float, float]:
+        return left + (epoch - 1) / (epochs - 1) * (right - left), bottom - value * (bottom - top)
+
+    for tenth in range(0, 11, 2):
+        y = place(1, tenth / 10)[1]
+        draw.line([(left, y), (right, y)], fill="#dddddd")
+        draw.text((16, y - 6), f"{tenth / 10:.1f}", fill="black")
+    totals = [sum(e["losses"].values()) for e in events]
+    most = max([*totals, 1e-9])
+    losses = [place(e["epoch"], t / most) for e, t in zip(events, totals, strict=True)]
+    scores = [place(e["epoch"], e["dsc"]) for e in events if e["dsc"] is not None]
+    for points, colour in ((losses, "#999999"), (scores, "#0060c0")):
+        if len(points) > 1:
+            draw.line(points, fill=colour, width=2)
+        for x, y in points if colour == "#0060c0" else []:
+            draw.ellipse([(x - 3, y - 3), (x + 3, y + 3)], fill=colour)
+    draw.text((left, 6), f"DSC on the images kept apart (blue); loss, most {most:.3g} (grey)", fill="black")
+    draw.text((left, bottom + 10), f"epoch 1 to {len(events)}", fill="black")
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return out.getvalue()

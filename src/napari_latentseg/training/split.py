@@ -1,0 +1,112 @@
+"""Which images are kept apart, by patient or by likeness, repeatably."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+
+__all__ = ["groups_by_key", "groups_by_likeness", "groups_by_name", "keep_apart"]
+
+
+def groups_by_name(names: Sequence[str], pattern: str | None) -> list[str]:
+    """The group of each name: what the pattern's first parentheses catch, or the name itself.
+
+    Parameters
+    ----------
+    names
+        File stems.
+    pattern
+        A regular expression whose first group is the patient, such as ``"^(Image_..)[LR]"``.
+    """
+    if pattern is None:
+        return list(names)
+    found = [re.match(pattern, name) for name in names]
+    return [(m.group(1) if m else None) or name for m, name in zip(found, names, strict=True)]
+
+
+def groups_by_key(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Join the groups of equal files, so that a copy under another name cannot cross the split.
+
+    Parameters
+    ----------
+    groups
+        The group of each image so far.
+    keys
+        The hash of each image's file.
+    """
+    names = list(groups)
+    first: dict[str, int] = {}
+    for i, key in enumerate(keys):
+        j = first.setdefault(key, i)
+        if names[j] != names[i]:
+            names = _renamed(names, names[i], names[j])
+    return names
+
+
+def _renamed(names: list[str], old: str, new: str) -> list[str]:
+    return [new if name == old else name for name in names]
+
+
+def groups_by_likeness(
+    images: Sequence[NDArray[np.uint8]], groups: Sequence[str], *, most_bits: int = 12
+) -> list[str]:
+    """Join the groups of images that look the same, so that a near duplicate cannot cross the split.
+
+    The likeness is the Hamming distance of 256-bit difference hashes.
+
+    Parameters
+    ----------
+    images
+        uint8 `(H, W, 3)`.
+    groups
+        The group of each image so far.
+    most_bits
+        Up to this distance, two images count as one.
+    """
+    codes = np.stack([_difference_hash(image) for image in images])
+    names = list(groups)
+    for i in range(len(codes)):
+        near = np.flatnonzero((codes[i + 1 :] != codes[i]).sum(axis=1) <= most_bits) + i + 1
+        for j in near:
+            if names[j] != names[i]:
+                names = _renamed(names, names[j], names[i])
+    return names
+
+
+def _difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    from PIL import Image
+
+    small = np.asarray(Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX))
+    return (small[:, 1:] > small[:, :-1]).ravel()
+
+
+def keep_apart(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
+    """True for the images kept apart: whole groups, in an order drawn from the seed.
+
+    Groups are taken until at least the fraction of the images is reached, and at least one is left
+    on each side.
+
+    Raises
+    ------
+    BadInput
+        Where there is only one group.
+    """
+    unique = sorted(set(groups))
+    if len(unique) < 2:
+        raise BadInput("data", "fewer than two patients or images", "add more, to judge by one of them")
+    unique.sort(key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).hexdigest())
+    wanted = fraction * len(groups)
+    apart: set[str] = set()
+    taken = 0
+    for group in unique[:-1]:
+        if apart and taken >= wanted:
+            break
+        apart.add(group)
+        taken += sum(g == group for g in groups)
+    return np.array([g in apart for g in groups])

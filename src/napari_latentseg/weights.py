@@ -1,0 +1,160 @@
+"""Reading and writing weights safely."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["fill", "load_weights", "read_torch_state", "save_weights", "sha256_of"]
+
+_AGAIN = "install it again"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal.
+
+    Raises
+    ------
+    BadInput
+        Where the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise BadInput(
+            path, f"cannot be read ({error.strerror})", "check that it is there, and yours to read"
+        ) from error
+    return digest.hexdigest()
+
+
+def load_weights(module: nn.Module, path: Path, *, prefix: str = "") -> None:
+    """Load a safetensors file into a module, every key and shape of it, as float32.
+
+    Parameters
+    ----------
+    module
+        Takes the weights.
+    path
+        A .safetensors file.
+    prefix
+        Only keys that begin with it are read, and it is cut off.
+
+    Raises
+    ------
+    BadInput
+        Where the file is missing or damaged, or its keys or shapes are not the module's.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise BadInput(path, "no such file", _AGAIN)
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise BadInput(path, "is damaged or not a safetensors file", _AGAIN) from error
+    fill(module, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Give a module the weights that were read from a file, every key and shape of them, as float32.
+
+    Parameters
+    ----------
+    module
+        Takes the weights.
+    state
+        Their names and values.
+    path
+        Where they were read, for messages.
+
+    Raises
+    ------
+    BadInput
+        Where the names or shapes are not the module's, or a value is no finite number. The module is then as
+        it was.
+    """
+    wanted = module.state_dict()
+    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    if missing or extra:
+        raise BadInput(
+            path,
+            f"is not for this model: {len(missing)} weights missing, {len(extra)} unknown"
+            f" (first: {(missing + extra)[0]})",
+            _AGAIN,
+        )
+    for name, value in state.items():
+        if value.shape != wanted[name].shape:
+            raise BadInput(
+                path,
+                f"is not for this model: weight {name} has the shape {tuple(value.shape)},"
+                f" not {tuple(wanted[name].shape)}",
+                _AGAIN,
+            )
+        if not bool(value.isfinite().all()):
+            raise BadInput(path, f"weight {name} holds values that are no numbers", _AGAIN)
+    module.load_state_dict({name: value.float() for name, value in state.items()})
+
+
+def save_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = False) -> None:
+    """Write a state dict as safetensors; `half` stores floating weights as float16.
+
+    Raises
+    ------
+    BadInput
+        Where a weight is no finite number (as float16, where that is asked), or the file cannot be written.
+    """
+    from safetensors.torch import save
+
+    stored = {
+        k: (v.half() if half and v.is_floating_point() else v).detach().cpu().contiguous()
+        for k, v in state.items()
+    }
+    for name, value in stored.items():
+        if not bool(value.isfinite().all()):
+            raise BadInput(
+                path,
+                f"weight {name} holds values that cannot be stored",
+                "train again at a lower learning rate",
+            )
+    try:
+        path.write_bytes(save(stored))  # safetensors' own writing would keep the file from all others
+    except OSError as error:
+        raise BadInput(
+            path, f"cannot be written ({error.strerror})", "choose another folder, or make room"
+        ) from error
+
+
+def read_torch_state(path: Path) -> dict[str, Tensor]:
+    """Read a PyTorch .pth state dict, for conversion alone; no code in it is run.
+
+    Raises
+    ------
+    BadInput
+        Where the file is missing or damaged, or holds anything but tensors.
+    """
+    import torch
+
+    if not path.is_file():
+        raise BadInput(path, "no such file", _AGAIN)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a hostile or broken pickle raises many kinds
+        raise BadInput(
+            path, "is not a plain PyTorch state dict", "only tensors are read; use a .safetensors file"
+        ) from error
+    if not isinstance(state, dict) or not all(
+        isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
+    ):
+        raise BadInput(path, "holds something other than tensors by name", "store the state dict alone")
+    return state

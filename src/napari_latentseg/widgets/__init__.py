@@ -1,0 +1,1 @@
+"""The only folder that knows napari and Qt. A widget connects; what it connects lies below."""

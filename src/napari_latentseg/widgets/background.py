@@ -1,0 +1,42 @@
+"""Small jobs off the GUI thread; the long one has a file of its own, `runner`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.qt.threading import create_worker
+from napari.utils.notifications import show_error
+
+__all__ = ["explain", "in_background"]
+
+
+def explain(error: BaseException) -> None:
+    """Show what went wrong as a notification."""
+    show_error(str(error) or type(error).__name__)
+
+
+def in_background(
+    function: Callable[[], Any],
+    done: Callable[[Any], None] = lambda value: None,
+    failed: Callable[[BaseException], None] = explain,
+) -> Any:
+    """Call a function in a worker thread, then `done` or `failed` in the GUI thread.
+
+    The exception is caught in the worker: left to Qt, it would end a program that has no handler of its own.
+    """
+
+    def guarded() -> tuple[bool, Any]:
+        try:
+            return True, function()
+        except Exception as error:  # whatever it is, the person is told
+            return False, error
+
+    def settle(outcome: tuple[bool, Any]) -> None:
+        well, value = outcome
+        (done if well else failed)(value)
+
+    worker = create_worker(guarded)
+    worker.returned.connect(settle)
+    worker.start()
+    return worker

@@ -1,0 +1,35 @@
+"""A model's card in a window."""
+
+from __future__ import annotations
+
+from html import escape
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
+
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.text import card_lines
+
+__all__ = ["CardDialog"]
+
+
+class CardDialog(QDialog):
+    """What a model is for, what it learned from, and how good it was; does not block the viewer."""
+
+    def __init__(self, card: ModelCard, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle(card.title)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.resize(560, 520)
+        self.text = QTextBrowser()
+        rows = "".join(
+            f"<tr><td style='padding: 3px 12px 3px 0'><b>{escape(head)}</b></td>"
+            f"<td style='padding: 3px 0'>{escape(text)}</td></tr>"
+            for head, text in card_lines(card)
+        )
+        self.text.setHtml(f"<h3>{escape(card.title)}</h3><table>{rows}</table>")
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
+        buttons.rejected.connect(self.close)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.text)
+        layout.addWidget(buttons)

@@ -1,0 +1,73 @@
+"""The demo: napari with the fundus photograph, the widget docked, and the finished result."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.files import atomic_path, usable_folder
+
+__all__ = ["run_demo"]
+
+
+def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Path]:
+    """Open napari on the sample, segment it, and show the result.
+
+    Parameters
+    ----------
+    out
+        Write mask, mean, variance, `run.json` and a screenshot of the window here, and close it again.
+    samples
+        In place of the model's own number.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+    """
+    if out is not None:
+        usable_folder(out)
+    import napari
+    from qtpy.QtWidgets import QApplication
+
+    from napari_latentseg.samples import retina
+    from napari_latentseg.widgets.samples import layer_data_of
+    from napari_latentseg.widgets.segment import SegmentWidget
+
+    viewer = napari.Viewer(title="LatentSeg demo", show=True)
+    viewer.window.resize(1366, 768)
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+    sample = retina()
+    data, arguments, _ = layer_data_of(sample)
+    viewer.add_image(data, **arguments)
+    widget.form.model.value = sample.model
+    if samples is not None:
+        widget.form.samples.value = samples
+    widget.segment()
+    if out is None:
+        napari.run()
+        return []
+    widget.wait(300)
+    found = widget.outcome.found if widget.outcome is not None else None
+    if found is None:
+        viewer.close()
+        raise BadInput("demo", widget.status.text() or "the run did not finish", "try napari-latentseg doctor")
+    from napari_latentseg.formats.results import write_segmentation
+
+    written = write_segmentation(found, out)
+    _settle(QApplication)
+    with atomic_path(out / "screenshot.png", ".png") as path:
+        viewer.screenshot(str(path), canvas_only=False, flash=False)
+    written.append(out / "screenshot.png")
+    viewer.close()
+    return written
+
+
+def _settle(application: object, seconds: float = 1.0) -> None:
+    """Let the window draw itself."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        application.processEvents()  # type: ignore[attr-defined]
+        time.sleep(0.01)

@@ -1,0 +1,85 @@
+"""File > Open Sample, and the reader behind File > Open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from napari_latentseg.samples import Sample
+from napari_latentseg.scan import Scan
+from napari_latentseg.widgets.layers import KEY
+
+__all__ = ["get_reader", "layer_data_of", "retina_sample", "ultrasound_sample"]
+
+LayerData = tuple[Any, dict[str, Any], str]
+
+
+def scan_arguments(scan: Scan) -> dict[str, Any]:
+    """The keywords with which `add_image` shows a scan where it lies."""
+    geometry = scan.geometry
+    arguments: dict[str, Any] = {
+        "axis_labels": geometry.axis_labels,
+        "units": geometry.units,
+        "rgb": scan.axes.endswith("c"),
+        "metadata": {
+            KEY: {
+                "role": "scan",
+                "axes": scan.axes,
+                "frame": geometry.frame,
+                "format": scan.format,
+                "modality": scan.modality,
+                "properties": dict(scan.properties),
+            }
+        },
+    }
+    if geometry.is_axis_aligned:
+        matrix = geometry.matrix
+        diagonal = [float(matrix[i, i]) for i in range(geometry.ndim)]
+        return arguments | {"scale": diagonal, "translate": [float(v) for v in matrix[:-1, -1]]}
+    return arguments | {"affine": geometry.matrix}
+
+
+def layer_data_of(sample: Sample) -> LayerData:
+    """A sample as napari takes it."""
+    return sample.scan.array, {"name": sample.name, **scan_arguments(sample.scan)}, "image"
+
+
+def retina_sample() -> list[LayerData]:
+    """The fundus photograph that scikit-image carries."""
+    from napari_latentseg.samples import retina
+
+    return [layer_data_of(retina())]
+
+
+def ultrasound_sample() -> list[LayerData]:
+    """A made breast ultrasound image with a lesion, and its true outline."""
+    from napari_latentseg.samples import ultrasound_phantom
+
+    sample = ultrasound_phantom()
+    arguments = scan_arguments(sample.scan)
+    truth = {k: v for k, v in arguments.items() if k in ("scale", "translate", "axis_labels", "units")}
+    return [
+        layer_data_of(sample),
+        (sample.truth, {"name": f"{sample.name} truth", "visible": False, **truth}, "labels"),
+    ]
+
+
+def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
+    """napari's reader for our formats; None where a file is not one of them."""
+    from napari_latentseg.formats import readable_suffixes
+
+    paths = [Path(p) for p in ([path] if isinstance(path, str) else path)]
+    if not all(p.name.lower().endswith(readable_suffixes()) for p in paths):
+        return None
+
+    def read(given: Any) -> list[LayerData]:
+        from napari_latentseg.formats import read_scan, stem_of
+
+        found = []
+        for p in paths:
+            scan = read_scan(p)
+            found.append((scan.array, {"name": stem_of(p), **scan_arguments(scan)}, "image"))
+        return found
+
+    return read

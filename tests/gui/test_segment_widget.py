@@ -1,0 +1,294 @@
+"""The real widget in a real viewer, with the models that come with the package."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import numpy as np
+import pytest
+from napari.layers import Image, Labels
+
+from napari_latentseg.samples import ultrasound_phantom
+from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of
+from napari_latentseg.widgets.samples import layer_data_of
+from napari_latentseg.widgets.segment import SegmentWidget
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def widget(viewer, qtbot):
+    made = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(made, name="Segment", area="right")
+    return made
+
+
+@pytest.fixture
+def phantom(viewer, widget):
+    """The ultrasound phantom as a turned and stretched layer, with the model that fits."""
+    data, arguments, _ = layer_data_of(ultrasound_phantom())
+    del arguments["scale"], arguments["translate"]
+    layer = viewer.add_image(
+        data, scale=(0.15, 0.2), translate=(3, -7), rotate=20, shear=[0.1],
+        affine=[[1, 0.1, 2], [0, 1.2, 5], [0, 0, 1]], **arguments,
+    )  # fmt: skip
+    widget.form.model.value = "breast-ultrasound"
+    return layer
+
+
+def run(widget, qtbot, **fields):
+    for name, value in fields.items():
+        getattr(widget.form, name).value = value
+    widget.run_button.click()
+    assert widget.busy
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+
+
+def ours(viewer):
+    return {role_of(layer): layer for layer in viewer.layers if role_of(layer) not in ("", "scan")}
+
+
+def test_sample_gives_three_layers(viewer, widget, qtbot):
+    (layer,) = viewer.open_sample("napari-latentseg", "retina")
+    assert layer.data.shape == (1411, 1411, 3)
+    run(widget, qtbot, model="retina-vessels", samples=5)
+    found = ours(viewer)
+    assert set(found) == {"mask", "mean", "variance"}
+    assert [found[r].name for r in ("mask", "mean", "variance")] == [
+        "retina mask", "retina mean", "retina variance",
+    ]  # fmt: skip
+    mask, mean, variance = found["mask"].data, found["mean"].data, found["variance"].data
+    assert mask.shape == mean.shape == variance.shape == (1411, 1411)
+    assert 0.03 < mask.mean() < 0.2  # vessels are some tenth of a fundus
+    np.testing.assert_array_equal(mask, mean > 0.5)
+    assert 0 <= mean.min() and mean.max() <= 1
+    assert 0 < variance.max() <= 0.25
+    assert found["mean"].metadata[KEY]["record"]["samples"] == 5
+    assert tuple(found["mean"].contrast_limits) == (0, 1)
+    assert not found["mean"].visible and found["mask"].visible
+
+
+def test_layers_lie_where_the_image_lies(viewer, widget, qtbot, phantom):
+    run(widget, qtbot, samples=3)
+    for layer in ours(viewer).values():
+        np.testing.assert_allclose(layer_matrix(layer), layer_matrix(phantom), atol=1e-12)
+        assert layer.units == phantom.units
+        assert layer.axis_labels == phantom.axis_labels
+        corner = (200, 300)
+        np.testing.assert_allclose(layer.data_to_world(corner), phantom.data_to_world(corner), atol=1e-9)
+
+
+def test_the_lesion_of_the_phantom_is_found(viewer, widget, qtbot, phantom):
+    run(widget, qtbot, samples=5)
+    truth = ultrasound_phantom().truth > 0
+    mask = ours(viewer)["mask"].data > 0
+    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.7
+    assert "mm²" in widget.result.extent.text()
+
+
+def test_cancel_keeps_what_is_complete(viewer, widget, qtbot):
+    viewer.open_sample("napari-latentseg", "retina")
+    widget.form.model.value = "retina-vessels"
+    widget.form.samples.value = 40
+    widget.run_button.click()
+    qtbot.waitUntil(lambda: "mask" in ours(viewer), timeout=120_000)  # one sample is complete
+    begun = time.monotonic()
+    widget.cancel_button.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+    assert time.monotonic() - begun < 10
+    record = ours(viewer)["mask"].metadata[KEY]["record"]
+    assert 1 <= record["samples"] < 40
+    assert record["samples_asked"] == 40
+    assert not record["complete"]
+    assert f"{record['samples']} of 40" in widget.status.text()
+    assert ("variance" in ours(viewer)) == (record["samples"] >= 3)
+    assert widget.run_button.isEnabled()
+
+
+def test_cancel_before_the_first_sample_leaves_nothing(viewer, widget, qtbot):
+    viewer.open_sample("napari-latentseg", "retina")
+    widget.form.model.value = "retina-vessels"
+    widget.run_button.click()
+    widget.cancel_button.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    assert not ours(viewer)
+    assert "nothing was kept" in widget.status.text()
+
+
+@pytest.mark.parametrize(
+    ("fields", "roles"),
+    [
+        ({"samples": 2}, {"mask", "mean"}),
+        ({"samples": 3}, {"mask", "mean", "variance"}),
+        ({"source": "none"}, {"mask", "mean"}),
+    ],
+)
+def test_variance_is_honest_or_absent(viewer, widget, qtbot, phantom, fields, roles):
+    run(widget, qtbot, **fields)
+    assert set(ours(viewer)) == roles
+    if fields.get("source") == "none":
+        assert not widget.form.samples.enabled
+        assert not widget.result.more.isEnabled()
+        assert "no variance" in widget.result.note.text()
+
+
+def test_more_samples_equal_a_longer_run(viewer, widget, qtbot, phantom):
+    run(widget, qtbot, samples=3)
+    before = len(viewer.layers)
+    widget.result.more.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+    assert len(viewer.layers) == before  # the same three layers, with new data
+    mean = ours(viewer)["mean"].data.copy()
+    assert ours(viewer)["mean"].metadata[KEY]["record"]["samples"] == 8
+    run(widget, qtbot, samples=8)
+    second = [layer for layer in viewer.layers if role_of(layer) == "mean"][-1]
+    assert second.name.endswith("mean 2")
+    np.testing.assert_array_equal(second.data, mean)
+
+
+def test_cut_moves_the_mask(viewer, widget, qtbot, phantom):
+    run(widget, qtbot, samples=3)
+    layer = ours(viewer)["mask"]
+    mean = ours(viewer)["mean"].data
+    widget.form.cut.value = 0.2
+    qtbot.waitUntil(lambda: np.array_equal(layer.data > 0, mean > 0.2), timeout=10_000)
+
+
+def test_a_painted_mask_is_left_alone(viewer, widget, qtbot, phantom):
+    run(widget, qtbot, samples=3)
+    layer = ours(viewer)["mask"]
+    layer.paint((20, 20), 1)
+    painted = layer.data.copy()
+    assert painted[20, 20] == 1
+    widget.form.cut.value = 0.9
+    qtbot.wait(500)
+    np.testing.assert_array_equal(layer.data, painted)
+    widget.result.more.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
+    np.testing.assert_array_equal(layer.data, painted)
+
+
+def test_layers_of_the_user_are_never_touched(viewer, widget, qtbot, phantom):
+    own = viewer.add_labels(np.full(phantom.data.shape, 7, dtype=np.uint8), name=f"{phantom.name} mask")
+    run(widget, qtbot, samples=3)
+    run(widget, qtbot, samples=3)
+    assert own in viewer.layers
+    assert (own.data == 7).all()
+    assert sum(role_of(layer) == "mask" for layer in viewer.layers) == 2
+    assert len({layer.name for layer in viewer.layers}) == len(viewer.layers)
+
+
+def test_run_says_why_it_cannot(viewer, widget):
+    assert not widget.run_button.isEnabled()
+    assert "Open an image" in widget.run_button.toolTip()
+    assert widget.sample_button.isVisible()
+    viewer.add_image(np.zeros((2, 2, 2, 4, 4)), name="too many")
+    assert not widget.run_button.isEnabled()
+    assert "5 dimensions" in widget.hint.text()
+    viewer.add_image(np.zeros((16, 16)), name="good")
+    widget.form.image.value = viewer.layers["good"]
+    assert widget.run_button.isEnabled()
+
+
+def test_sample_button(viewer, widget, qtbot):
+    widget.sample_button.click()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=30_000)
+    assert widget.form.model.value == "retina-vessels"
+    assert widget.run_button.isEnabled()
+
+
+def test_failure_is_told_and_napari_lives(viewer, widget, qtbot):
+    viewer.add_image(np.full((20, 20), np.nan), name="broken")
+    run(widget, qtbot)
+    assert "no finite value" in widget.status.text()
+    assert not ours(viewer)
+    viewer.add_image(np.random.default_rng(0).random((20, 30)), name="good")
+    widget.form.image.value = viewer.layers["good"]
+    run(widget, qtbot, model="breast-ultrasound", samples=3)
+    assert ours(viewer)["mask"].data.shape == (20, 30)
+
+
+@pytest.mark.parametrize(
+    ("data", "rgb"),
+    [
+        (np.zeros((1, 1)), False),
+        (np.zeros((8, 2000), dtype=np.uint8), False),
+        (np.linspace(-3000, 3000, 40 * 50).reshape(40, 50).astype(np.int16), False),
+        (np.random.default_rng(0).integers(0, 255, (30, 40, 4), dtype=np.uint8), True),
+        (np.random.default_rng(0).random((3, 30, 40)), False),
+    ],
+    ids=["1x1", "thin", "int16", "rgba", "stack"],
+)
+def test_odd_images(viewer, widget, qtbot, data, rgb):
+    layer = viewer.add_image(data, rgb=rgb, name="odd")
+    run(widget, qtbot, model="breast-ultrasound", samples=3)
+    found = ours(viewer)
+    shape = data.shape[:2] if rgb else data.shape
+    assert {layer.data.shape for layer in found.values()} == {shape}
+    assert np.isfinite(found["mean"].data).all()
+    assert layer in viewer.layers
+
+
+def test_image_removed_while_running(viewer, widget, qtbot, phantom):
+    widget.form.samples.value = 20
+    widget.run_button.click()
+    viewer.layers.remove(phantom)
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    assert "mask" in ours(viewer)
+    assert not widget.run_button.isEnabled()
+
+
+def test_second_run_is_refused_while_one_goes_on(viewer, widget, qtbot, phantom):
+    widget.form.samples.value = 20
+    widget.run_button.click()
+    assert not widget.run_button.isEnabled()
+    assert "under way" in widget.run_button.toolTip()
+    widget.segment()  # what a key binding would do: refused in words
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    assert sum(role_of(layer) == "mask" for layer in viewer.layers) == 1
+
+
+def test_export_writes_what_is_shown(viewer, widget, qtbot, phantom, tmp_path):
+    run(widget, qtbot, samples=3)
+    widget.export(tmp_path)
+    qtbot.waitUntil(lambda: len(list(tmp_path.glob("*"))) == 4, timeout=20_000)
+    record = json.loads(next(tmp_path.glob("*_run.json")).read_text())
+    assert record["samples"] == 3
+    from napari_latentseg.formats import read_scan
+
+    scan = read_scan(next(tmp_path.glob("*_mask*")))
+    np.testing.assert_array_equal(np.asarray(scan.array), ours(viewer)["mask"].data)
+
+
+def test_card_is_at_hand(viewer, widget, qtbot):
+    from napari_latentseg.widgets.card import CardDialog
+
+    widget.form.model.value = "retina-vessels"
+    widget.form.info.click()
+    (dialog,) = widget.form.findChildren(CardDialog)
+    text = dialog.text.toPlainText()
+    for part in ("Retinal vessels", "GMS variant", "not a medical device", "CC BY 4.0", "DSC"):
+        assert part.lower() in text.lower()
+    dialog.close()
+
+
+def test_fits_a_laptop(viewer, widget, qtbot, phantom):
+    run(widget, qtbot, samples=3)
+    widget.form.more.expand(animate=False)
+    assert widget.minimumSizeHint().width() <= 380
+    assert widget.sizeHint().height() <= 700
+
+
+def test_result_layers_are_of_their_kinds(viewer, widget, qtbot, phantom):
+    run(widget, qtbot, samples=3)
+    found = ours(viewer)
+    assert isinstance(found["mask"], Labels) and found["mask"].editable
+    assert isinstance(found["mean"], Image) and isinstance(found["variance"], Image)
+    assert found["variance"].blending == "additive"
+    names = [layer.name for layer in viewer.layers]
+    assert names[-1] == found["mask"].name  # on top
+

@@ -1,0 +1,114 @@
+"""Cutting into tiles and laying them back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from napari_latentseg.inference.tiles import Canvas, Tiling, mirror_to
+
+
+@st.composite
+def tilings(draw: st.DrawFn) -> Tiling:
+    size = draw(st.integers(1, 12))
+    overlap = draw(st.integers(0, size - 1))
+    return Tiling(draw(st.integers(1, 40)), draw(st.integers(1, 40)), size, overlap)
+
+
+def joined(tiling: Tiling, plane: torch.Tensor) -> torch.Tensor:
+    canvas = Canvas(tiling, len(plane))
+    for corners in tiling.batches(3):
+        canvas.lay(torch.stack([tiling.cut(plane, corner) for corner in corners]), corners)
+    return canvas.plane((tiling.height, tiling.width))
+
+
+@settings(max_examples=80, deadline=None)
+@given(tilings())
+def test_every_pixel_is_covered_and_neighbours_share_the_overlap(tiling: Tiling) -> None:
+    for length, starts in (
+        (tiling.height, tiling._starts(tiling.height)),
+        (tiling.width, tiling._starts(tiling.width)),
+    ):
+        assert starts[0] == 0
+        assert len(set(starts)) == len(starts)
+        if length <= tiling.size:
+            assert starts == [0]
+            continue
+        assert starts[-1] + tiling.size == length
+        shared = [a + tiling.size - b for a, b in zip(starts[:-1], starts[1:], strict=True)]
+        assert min(shared) >= tiling.overlap
+
+
+@settings(max_examples=80, deadline=None)
+@given(tilings())
+def test_the_weights_are_a_partition_of_unity(tiling: Tiling) -> None:
+    ones = torch.ones(2, tiling.height, tiling.width)
+    torch.testing.assert_close(joined(tiling, ones), ones, rtol=0, atol=1e-6)
+
+
+@settings(max_examples=80, deadline=None)
+@given(tilings(), st.integers(0, 2**31))
+def test_cutting_and_laying_gives_the_plane_back(tiling: Tiling, seed: int) -> None:
+    plane = torch.rand(2, tiling.height, tiling.width, generator=torch.Generator().manual_seed(seed))
+    torch.testing.assert_close(joined(tiling, plane), plane, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "size", "overlap"),
+    [(1, 1, 64, 16), (8, 2000, 64, 16), (1, 160, 64, 63), (37, 53, 64, 0), (65, 64, 64, 32), (640, 640, 512, 256)],
+)
+def test_odd_planes_come_back(height: int, width: int, size: int, overlap: int) -> None:
+    tiling = Tiling(height, width, size, overlap)
+    plane = torch.rand(1, height, width, generator=torch.Generator().manual_seed(0))
+    for corner in tiling.corners():
+        assert tiling.cut(plane, corner).shape == (1, size, size)
+    torch.testing.assert_close(joined(tiling, plane), plane, rtol=0, atol=1e-6)
+
+
+def test_tiles_that_disagree_leave_no_step() -> None:
+    """Each tile says something else; between them the answer must slide, not jump."""
+    overlap = 32
+    tiling = Tiling(200, 150, 64, overlap)
+    canvas = Canvas(tiling, 1)
+    values = torch.linspace(0, 1, len(tiling.corners()))[torch.randperm(len(tiling.corners()))]
+    for value, corner in zip(values, tiling.corners(), strict=True):
+        canvas.add(torch.full((1, 64, 64), float(value)), corner)
+    plane = canvas.plane((200, 150))[0]
+    slope = torch.pi / 2 / overlap  # the steepest of a squared sine over the overlap, for a step of one
+    for axis in (0, 1):
+        assert float(plane.diff(dim=axis).abs().max()) < 1.5 * slope
+    hard = Canvas(Tiling(200, 150, 64, 0), 1)  # the same test sees the seams where there is no overlap
+    for value, corner in zip(values, hard.tiling.corners(), strict=False):
+        hard.add(torch.full((1, 64, 64), float(value)), corner)
+    assert float(hard.plane((200, 150))[0].diff(dim=0).abs().max()) > 1.5 * slope
+
+
+def test_a_smooth_function_stays_smooth() -> None:
+    rows, columns = torch.meshgrid(torch.linspace(0, 6, 130), torch.linspace(0, 6, 170), indexing="ij")
+    plane = (0.5 + 0.5 * torch.sin(rows) * torch.cos(columns))[None]
+    found = joined(Tiling(130, 170, 48, 12), plane)
+    for axis in (1, 2):
+        away = found.diff(dim=axis) - plane.diff(dim=axis)
+        assert float(away.abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 2), (8, 8), (5, 9)])
+def test_mirroring_repeats_the_edge_and_keeps_what_is_there(shape: tuple[int, int]) -> None:
+    tile = torch.rand(2, *shape)
+    found = mirror_to(tile, 9)
+    assert found.shape == (2, 9, 9)
+    assert torch.equal(found[:, : shape[0], : shape[1]], tile)
+    if shape[0] < 9:
+        assert torch.equal(found[:, shape[0]], found[:, shape[0] - 1])
+    assert set(found.unique().tolist()) == set(tile.unique().tolist())
+
+
+def test_the_canvas_gives_another_size() -> None:
+    tiling = Tiling(20, 30, 8, 2)
+    canvas = Canvas(tiling, 3)
+    canvas.lay(torch.full((len(tiling.corners()), 3, 8, 8), 0.25), tiling.corners())
+    found = canvas.plane((41, 17))
+    assert found.shape == (3, 41, 17)
+    torch.testing.assert_close(found, torch.full((3, 41, 17), 0.25))

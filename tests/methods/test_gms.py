@@ -1,0 +1,337 @@
+"""GMS against its equations, written out by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.codecs.loading import build_codec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.methods.base import Batch
+from napari_latentseg.methods.gms import GMS, GMSConfig
+from napari_latentseg.methods.registry import METHODS, build_method, method_class
+
+NETWORKS = {
+    "kl": {
+        "down_block_types": ("DownEncoderBlock2D",) * 4,
+        "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (8, 8, 16, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "latent_channels": 4,
+    },
+    "tiny": {
+        "encoder_block_out_channels": (8,) * 4,
+        "decoder_block_out_channels": (8,) * 4,
+        "num_encoder_blocks": (1,) * 4,
+        "num_decoder_blocks": (1,) * 4,
+    },
+    "compact": {"channels": 8, "widths": (8, 8), "blocks": (1, 1)},
+}
+
+
+@pytest.fixture(scope="module")
+def codec() -> Callable[[str], Codec]:
+    torch.manual_seed(7)
+    made = {kind: build_codec(kind, **network).freeze() for kind, network in NETWORKS.items()}
+    return made.__getitem__
+
+
+@pytest.fixture
+def gms(codec) -> Callable[..., GMS]:
+    def of(kind: str = "kl", **settings: object) -> GMS:
+        torch.manual_seed(8)
+        return GMS(codec(kind), GMSConfig(**({"width": 16} | settings)))
+
+    return of
+
+
+@pytest.fixture
+def batch() -> Batch:
+    generator = torch.Generator().manual_seed(9)
+    masks = (torch.rand(2, 1, 32, 32, generator=generator) > 0.7).float()
+    masks[1] *= torch.rand(32, 32, generator=generator) < 0.1
+    return Batch(torch.rand(2, 3, 32, 32, generator=generator), masks)
+
+
+# --- the objective -------------------------------------------------------------------------------------
+
+LEVELS = {
+    "three, as published": ("level2", "level1", "out"),
+    "four": ("level3", "level2", "level1", "out"),
+    "one": ("out",),
+}
+
+
+@pytest.mark.parametrize("levels", LEVELS.values(), ids=LEVELS.keys())
+@pytest.mark.parametrize("kind", ["kl", "compact"])
+def test_the_terms_are_those_of_the_equations(gms, batch: Batch, kind: str, levels: tuple[str, ...]) -> None:
+    method = gms(kind, levels=levels, posterior_noise="none", latent_weight=0.5, dice_weight=2.0)
+    with torch.no_grad():
+        z_image = method.codec.encode(batch.images)
+        z_mask = method.codec.encode(batch.masks.repeat(1, 3, 1, 1))
+        latent = dice = 0.0
+        for z in method.mapper(z_image, levels).values():
+            latent += float(((z - z_mask) ** 2).sum()) / z_mask.numel()  # Equation 3
+            for image, mask in zip(method.codec.decode(z), batch.masks, strict=True):  # Equation 4
+                p = image.mean(0).clamp(0, 1)
+                inside, both = float((p * mask[0]).sum()), float(p.sum() + mask.sum())
+                dice += (1 - (2 * inside + 1e-5) / (both + 1e-5)) / 2
+
+    found = method.loss(batch)  # Equation 5, its terms apart
+    assert list(found) == ["latent", "dice"]
+    assert found["latent"].item() == pytest.approx(0.5 * latent, rel=1e-4)
+    assert found["dice"].item() == pytest.approx(2 * dice, rel=1e-4)
+
+
+def test_the_pixel_cross_entropy_is_a_term_of_its_own(gms, batch: Batch) -> None:
+    method = gms("compact", cross_entropy_weight=0.5, levels=("level1", "out"))
+    with torch.no_grad():
+        levels = method.mapper(method.codec.encode(batch.images), ("level1", "out")).values()
+        pixels = [method.codec.decode(z).mean(1, keepdim=True) for z in levels]
+    expected = sum(
+        nn.functional.binary_cross_entropy(torch.sigmoid(8 * (p - 0.5)), batch.masks) for p in pixels
+    )
+    found = method.loss(batch)
+    assert set(found) == {"latent", "dice", "cross_entropy"}
+    assert found["cross_entropy"].item() == pytest.approx(0.5 * expected.item(), rel=1e-4)
+
+
+def test_without_a_pixel_term_nothing_is_decoded(gms, batch: Batch) -> None:
+    method = gms(dice_weight=0)
+    asked: list[int] = []
+    hook = method.codec.autoencoder.decoder.register_forward_hook(lambda *_: asked.append(1))
+    assert set(method.loss(batch)) == {"latent"}
+    assert not asked
+    hook.remove()
+
+
+def test_masks_of_two_classes_are_refused(gms, batch: Batch) -> None:
+    with pytest.raises(ValueError, match="one channel"):
+        gms().loss(Batch(batch.images, batch.masks.repeat(1, 2, 1, 1)))
+
+
+# --- noise on the image latent in training -------------------------------------------------------------
+
+
+def given_to_the_mapper(method: GMS, batch: Batch, seed: int) -> Tensor:
+    seen: list[Tensor] = []
+    hook = method.mapper.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    method.loss(batch, torch.Generator().manual_seed(seed))
+    hook.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize(("noise", "factor"), [("official", 1 / 0.18215), ("scaled", 1.0)])
+def test_posterior_noise_comes_in_half_of_the_steps(gms, batch: Batch, noise: str, factor: float) -> None:
+    """Where it comes it is normal, as wide as the posterior; in the paper's code, as that of the raw latent."""
+    method = gms(posterior_noise=noise, dice_weight=0).train()
+    mean, std = method.codec.posterior(batch.images)
+    drawn = []
+    for seed in range(40):
+        noisy = (given_to_the_mapper(method, batch, seed) - mean) / (std * factor)
+        if noisy.any():
+            drawn.append(noisy)
+    assert 12 <= len(drawn) <= 28
+    every = torch.stack(drawn)
+    assert every.mean().item() == pytest.approx(0, abs=0.1)
+    assert every.std().item() == pytest.approx(1, abs=0.1)
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "training"),
+    [
+        ("kl", {"posterior_noise": "none"}, True),
+        ("kl", {}, False),  # validation sees the mean
+        ("compact", {}, True),  # no posterior to draw from
+        ("compact", {"conditioner": "trained"}, True),
+    ],
+)
+def test_no_noise_where_none_belongs(
+    gms, batch: Batch, kind: str, settings: dict[str, object], training: bool
+) -> None:
+    method = gms(kind, dice_weight=0, **settings).train(training)
+    expected = method.codec.encode(batch.images)
+    assert all(torch.equal(given_to_the_mapper(method, batch, seed), expected) for seed in range(10))
+
+
+def test_the_generator_settles_the_noise(gms, batch: Batch) -> None:
+    method = gms().train()
+    noisy = [given_to_the_mapper(method, batch, seed) for seed in (3, 3, 4, 5, 6)]
+    assert torch.equal(noisy[0], noisy[1])
+    assert any(not torch.equal(noisy[0], other) for other in noisy[2:])
+
+
+# --- samples -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["kl", "tiny", "compact"])
+@torch.inference_mode()
+def test_draws_are_probabilities_and_all_the_same(gms, batch: Batch, kind: str) -> None:
+    method = gms(kind).eval()
+    samples = list(method.sample(batch.images, 3, torch.Generator().manual_seed(0)))
+    assert len(samples) == 3
+    assert samples[0].shape == (2, method.class_count, 32, 32)
+    assert samples[0].min() >= 0
+    assert samples[0].max() <= 1
+    assert all(torch.equal(samples[0], other) for other in samples[1:])
+    assert torch.equal(samples[0], method.draw(method.encode(batch.images)))
+
+
+@torch.inference_mode()
+def test_a_draw_is_the_decoded_out_level(gms, batch: Batch) -> None:
+    method = gms().eval()
+    z = method.mapper(method.codec.encode(batch.images))["out"]
+    expected = method.codec.decode(z).mean(1, keepdim=True).clamp(0, 1)
+    torch.testing.assert_close(method.draw(method.encode(batch.images)), expected)
+
+
+@torch.inference_mode()
+def test_an_image_is_seen_alike_alone_and_in_a_batch(gms, batch: Batch) -> None:
+    method = gms().eval()
+    together = method.draw(method.encode(batch.images))
+    alone = torch.cat([method.draw(method.encode(image[None])) for image in batch.images])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_trained_conditioner_is_what_encodes(gms, batch: Batch) -> None:
+    method = gms("compact", conditioner="trained").eval()
+    assert torch.equal(
+        method.encode(batch.images), method.codec.encode(batch.images)
+    )  # a copy, to begin with
+    method.conditioner.head.bias.add_(1)
+    torch.testing.assert_close(method.encode(batch.images), method.codec.encode(batch.images) + 1)
+
+
+# --- training ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "conditioner"),
+    [("kl", "frozen"), ("tiny", "frozen"), ("compact", "frozen"), ("compact", "trained")],
+)
+def test_a_step_changes_what_is_trained_and_leaves_the_codec(
+    gms, batch: Batch, kind: str, conditioner: str
+) -> None:
+    method = gms(kind, conditioner=conditioner, posterior_noise="none").train()
+    parts = {"mapper", "conditioner"} if conditioner == "trained" else {"mapper"}
+    assert set(method.trained) == parts
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
+    torch.stack(list(method.loss(batch).values())).sum().backward()
+    unreached = {n for n, p in method.trained.named_parameters() if p.grad is None or not p.grad.any()}
+    assert all(name.startswith("mapper.heads.level3.") for name in unreached)
+    assert all(p.grad is None for p in method.codec.parameters())
+    optimizer.step()
+    after = method.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert {name.partition(".")[0] for name in changed} == parts
+    assert {"mapper.stem.weight", "mapper.heads.out.2.weight"} <= changed
+
+
+def test_the_dice_term_alone_reaches_the_mapper_through_the_decoder(gms, batch: Batch) -> None:
+    method = gms("compact", latent_weight=0).train()
+    method.loss(batch)["dice"].backward()
+    assert method.mapper.stem.weight.grad.abs().sum() > 0
+    assert all(p.grad is None for p in method.codec.parameters())
+
+
+def test_training_leaves_the_codec_in_evaluation(gms) -> None:
+    method = gms().train()
+    assert method.mapper.training
+    assert not any(m.training for m in method.codec.modules())
+
+
+def test_parameter_counts(codec) -> None:
+    counts = GMS(codec("kl"), GMSConfig()).parameter_counts()
+    assert counts["mapper"] == 1_564_976
+    assert set(counts) == {"mapper", "codec (frozen)"}
+
+
+# --- names ---------------------------------------------------------------------------------------------
+
+# Kind of the codec, settings, and what must be said of them; only the first is the method as published.
+VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
+    "as published": ("kl", {}, ""),
+    "levels in another order": ("kl", {"levels": ("out", "level1", "level2")}, ""),
+    "width": ("kl", {"width": 16}, "width 16"),
+    "levels": ("kl", {"levels": ("level1", "out")}, "supervised at level1 and out"),
+    "latent weight": ("kl", {"latent_weight": 0.25}, "latent weight 0.25"),
+    "dice weight": ("kl", {"dice_weight": 2}, "dice weight 2"),
+    "cross-entropy": ("kl", {"cross_entropy_weight": 1}, "pixel cross-entropy"),
+    "no noise": ("kl", {"posterior_noise": "none"}, "no posterior noise"),
+    "scaled noise": ("kl", {"posterior_noise": "scaled"}, "scaled posterior noise"),
+    "TAESD": ("tiny", {}, "tiny codec in place of SD-VAE"),
+    "compact codec": ("compact", {}, "compact codec in place of SD-VAE"),
+    "noise without a posterior": ("compact", {"posterior_noise": "none"}, "compact codec in place of SD-VAE"),
+    "several": (
+        "compact",
+        {"conditioner": "trained", "cross_entropy_weight": 1, "posterior_noise": "none"},
+        "trained conditioner, pixel cross-entropy, compact codec in place of SD-VAE",
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "settings", "expected"), VARIANTS.values(), ids=VARIANTS.keys())
+def test_what_differs_from_the_paper_is_said(
+    codec, kind: str, settings: dict[str, object], expected: str
+) -> None:
+    method = build_method("gms", codec(kind), settings)
+    assert method.variant == expected
+    assert method.describe()["variant"] == expected
+
+
+def test_another_kl_codec_is_not_sd_vae() -> None:
+    codec = build_codec("kl", norm_num_groups=4, block_out_channels=(8, 8), **{
+        name: NETWORKS["kl"][name][:2] for name in ("down_block_types", "up_block_types")
+    })  # fmt: skip
+    assert GMS(codec, GMSConfig()).variant == "4-channel codec, 1:2, in place of SD-VAE"
+
+
+def test_it_has_no_samples_of_its_own(gms) -> None:
+    assert gms().own_sources == ()
+    assert method_class("gms") is GMS
+    assert set(METHODS) == {GMS.name}
+
+
+# --- settings ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"widht": 32}, "gms settings, widht: .*; use one of conditioner, width"),
+        ({"width": 24}, "gms settings, width: "),
+        ({"width": 0}, "gms settings, width: "),
+        ({"conditioner": "both"}, "gms settings, conditioner: "),
+        ({"levels": ["out", "level4"]}, r"gms settings, levels\.1: "),
+        ({"levels": ["level1"]}, "gms settings, levels: .*'out'"),
+        ({"levels": []}, "gms settings, levels: .*'out'"),
+        ({"levels": ["out", "out"]}, "gms settings, levels: .*different"),
+        ({"latent_weight": -1}, "gms settings, latent_weight: "),
+        ({"latent_weight": 0, "dice_weight": 0}, "gms settings, as a whole: .*above 0"),
+        ({"posterior_noise": "some"}, "gms settings, posterior_noise: "),
+    ],
+    ids=str,
+)
+def test_a_setting_that_is_wrong_is_named(codec, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(BadInput, match=message) as found:
+        build_method("gms", codec("compact"), settings)
+    assert found.value.remedy
+
+
+@pytest.mark.parametrize("kind", ["kl", "tiny"])
+def test_a_codec_without_an_encoder_to_train_says_so(codec, kind: str) -> None:
+    with pytest.raises(BadInput, match=f"a {kind} codec offers no encoder to train; leave the conditioner"):
+        build_method("gms", codec(kind), {"conditioner": "trained"})
+
+
+def test_a_method_that_is_not_known() -> None:
+    with pytest.raises(BadInput, match="no method 'unet'; use one of gms"):
+        method_class("unet")
