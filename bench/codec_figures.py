@@ -47,7 +47,9 @@ def reconstruct(codec: Codec, name: str, data: Path, config: CodecConfig) -> dic
     size = SIZES[name]
     scores, worst, peaks = [], 1.0, []
     for image, labels in planes_of(name, data, config):
-        mask = torch.from_numpy(resize_labels((labels > 0).astype(np.uint8), (size, size)))[None, None].float()
+        mask = torch.from_numpy(resize_labels((labels > 0).astype(np.uint8), (size, size)))[
+            None, None
+        ].float()
         found = codec.decode_mask(codec.encode_mask(mask))
         scores.append(dice((found[0, 0] > 0.5).numpy(), mask[0, 0].numpy() > 0.5))
         x = resize(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255, (size, size)).clamp(0, 1)

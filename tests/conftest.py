@@ -89,9 +89,7 @@ def tiny_codec_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_tiny_model(
-    tiny_codec_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
+def make_tiny_model(tiny_codec_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Writes the folder of a tiny GMS model with random weights; the fields of its card may be changed."""
     import torch
 

@@ -24,8 +24,8 @@ class Extent:
     fraction
         Of the planes that hold a result, in [0, 1].
     low, high
-        Least and most over the samples, as fractions; None where there are fewer than three, or the mask was cut
-        at another threshold than the samples.
+        Least and most over the samples, as fractions; None where there are fewer than three, or the mask was
+        cut at another threshold than the samples.
     samples
         How many there are.
     """
@@ -40,11 +40,11 @@ class Extent:
 
     def text(self) -> str:
         """In one line, for people."""
-        line = f"{self.name}: {100 * self.fraction:.2g} %" if self.fraction < 0.1 else f"{self.name}: {100 * self.fraction:.1f} %"
+        line = f"{self.name}: {_percent(self.fraction)} %"
         if self.unit != "pixel":
             line += f", {self.value:.4g} {_plain(self.unit)}"
         if self.low is not None and self.high is not None:
-            line += f" ({100 * self.low:.2g} to {100 * self.high:.2g} % in {self.samples} samples)"
+            line += f" ({_percent(self.low)} to {_percent(self.high)} % in {self.samples} samples)"
         return line
 
 
@@ -70,6 +70,10 @@ def extents(found: Segmentation) -> list[Extent]:
             )
         )
     return result
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.2g}" if fraction < 0.1 else f"{100 * fraction:.1f}"
 
 
 def _plain(unit: str) -> str:

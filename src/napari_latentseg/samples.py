@@ -60,23 +60,33 @@ def ultrasound_phantom(seed: int = 7, shape: tuple[int, int] = (256, 320)) -> Sa
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(float)
     depth, across = rows / shape[0], columns / shape[1]
-    tissue = 0.42 + 0.10 * ndimage.gaussian_filter(rng.standard_normal(shape), (6, 24)) / 0.04 * 0.25
-    tissue += 0.16 * np.exp(-(((depth - 0.22 - 0.03 * np.sin(5 * across)) / 0.03) ** 2))
-    tissue += 0.10 * np.exp(-(((depth - 0.78 + 0.02 * np.cos(4 * across)) / 0.04) ** 2))
-    tissue[depth < 0.03] = 0.85
-    centre = (0.47 * shape[0], (0.42 + 0.16 * rng.random()) * shape[1])
+
+    def texture(height: float, width: float) -> NDArray[np.float64]:
+        field = ndimage.gaussian_filter(rng.standard_normal(shape), (height, width))
+        return np.asarray(field / field.std())
+
+    def layer(at: NDArray[np.float64], thickness: float) -> NDArray[np.float64]:
+        return np.asarray(np.exp(-(((depth - at) / thickness) ** 2)))
+
+    echo = 0.30 + 0.05 * texture(5, 18) + 0.04 * texture(2, 8)
+    echo += 0.22 * layer(0.20 + 0.03 * np.sin(6 * across + 1), 0.018)
+    echo += 0.16 * layer(0.82 - 0.02 * np.cos(5 * across), 0.03)
+    echo[depth > 0.86] *= 0.6
+    echo[depth < 0.035] = 0.75
+    centre = (0.50 * shape[0], (0.42 + 0.16 * rng.random()) * shape[1])
     angle = np.arctan2(rows - centre[0], columns - centre[1])
-    reach = np.hypot((rows - centre[0]) / 1.0, (columns - centre[1]) / 1.45)
-    lobes = 1 + 0.07 * np.sin(3 * angle + 1) + 0.04 * np.sin(5 * angle)
-    radius = 0.15 * shape[0] * lobes
+    reach = np.hypot(rows - centre[0], (columns - centre[1]) / 1.5)
+    radius = 0.15 * shape[0] * (1 + 0.07 * np.sin(3 * angle + 1) + 0.04 * np.sin(5 * angle))
     lesion = reach < radius
-    edge = 1 / (1 + np.exp((reach - radius) / 2.0))
-    behind = (np.abs(columns - centre[1]) < 0.19 * shape[0]) & (rows > centre[0])
-    echo = tissue * (1 - 0.78 * edge) * (1 + 0.35 * ndimage.gaussian_filter((behind & ~lesion) * 1.0, 8))
-    echo *= np.exp(-0.7 * depth)
-    speckle = np.hypot(*ndimage.gaussian_filter(rng.standard_normal((2, *shape)), (0, 0.8, 1.6)))
-    image = np.clip(echo * speckle / speckle.mean(), 0, None)
-    shown = np.log1p(8 * image) / np.log1p(8.0)  # log compression, as on the machine's screen
+    inside = 1 / (1 + np.exp((reach - radius) / 1.5))
+    echo = echo * (1 - inside) + (0.07 + 0.01 * texture(2, 4)) * inside
+    behind = (np.abs(columns - centre[1]) < 0.17 * shape[0]) & (rows > centre[0]) & ~lesion
+    echo *= 1 + 0.5 * ndimage.gaussian_filter(behind * 1.0, 7)
+    echo *= np.exp(-0.6 * depth)
+    speckle = np.hypot(*ndimage.gaussian_filter(rng.standard_normal((2, *shape)), (0, 0.8, 2.0)))
+    image = np.clip(echo, 0.01, None) * (speckle / speckle.mean()) ** 0.8
+    floor = 0.008  # log compression, as on the machine's screen
+    shown = np.clip(np.log10(image / floor) / np.log10(1 / floor), 0, 1) ** 1.6
     pixels = np.clip(255 * shown, 0, 255).astype(np.uint8)
     scan = Scan(pixels, "yx", Geometry.plain("yx", (0.15, 0.15), "mm"), modality="US")
     return Sample("ultrasound phantom", scan, "breast-ultrasound", lesion.astype(np.uint8))

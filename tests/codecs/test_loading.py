@@ -168,6 +168,10 @@ OWN_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda f: edit_json(f / "codec.json", network=NETWORK | {"channels": -1}),
         r"codec\.json, network",
     ),
+    "a scale of 0": (
+        lambda f: edit_json(f / "codec.json", network=NETWORK | {"scale": 0}),
+        r"codec\.json, network: .*a scale is above 0",
+    ),
     "settings that are a list": (
         lambda f: edit_json(f / "codec.json", network=[1]),
         r"codec\.json, network",

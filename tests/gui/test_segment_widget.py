@@ -65,11 +65,13 @@ def test_sample_gives_three_layers(viewer, widget, qtbot):
     assert mask.shape == mean.shape == variance.shape == (1411, 1411)
     assert 0.03 < mask.mean() < 0.2  # vessels are some tenth of a fundus
     np.testing.assert_array_equal(mask, mean > 0.5)
-    assert 0 <= mean.min() and mean.max() <= 1
+    assert mean.min() >= 0
+    assert mean.max() <= 1
     assert 0 < variance.max() <= 0.25
     assert found["mean"].metadata[KEY]["record"]["samples"] == 5
     assert tuple(found["mean"].contrast_limits) == (0, 1)
-    assert not found["mean"].visible and found["mask"].visible
+    assert found["mask"].visible
+    assert not found["mean"].visible
 
 
 def test_layers_lie_where_the_image_lies(viewer, widget, qtbot, phantom):
@@ -286,9 +288,10 @@ def test_fits_a_laptop(viewer, widget, qtbot, phantom):
 def test_result_layers_are_of_their_kinds(viewer, widget, qtbot, phantom):
     run(widget, qtbot, samples=3)
     found = ours(viewer)
-    assert isinstance(found["mask"], Labels) and found["mask"].editable
-    assert isinstance(found["mean"], Image) and isinstance(found["variance"], Image)
+    assert isinstance(found["mask"], Labels)
+    assert found["mask"].editable
+    assert isinstance(found["mean"], Image)
+    assert isinstance(found["variance"], Image)
     assert found["variance"].blending == "additive"
     names = [layer.name for layer in viewer.layers]
     assert names[-1] == found["mask"].name  # on top
-

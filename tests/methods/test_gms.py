@@ -128,7 +128,7 @@ def given_to_the_mapper(method: GMS, batch: Batch, seed: int) -> Tensor:
 
 @pytest.mark.parametrize(("noise", "factor"), [("official", 1 / 0.18215), ("scaled", 1.0)])
 def test_posterior_noise_comes_in_half_of_the_steps(gms, batch: Batch, noise: str, factor: float) -> None:
-    """Where it comes it is normal, as wide as the posterior; in the paper's code, as that of the raw latent."""
+    """Where it comes it is normal, as wide as the posterior; in the paper's code, as the raw latent's."""
     method = gms(posterior_noise=noise, dice_weight=0).train()
     mean, std = method.codec.posterior(batch.images)
     drawn = []
@@ -196,7 +196,8 @@ def test_an_image_is_seen_alike_alone_and_in_a_batch(gms, batch: Batch) -> None:
     method = gms().eval()
     together = method.draw(method.encode(batch.images))
     alone = torch.cat([method.draw(method.encode(image[None])) for image in batch.images])
-    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(together, alone, atol=1e-3, rtol=0)
+    assert (together[0] - together[1]).abs().max() > 0.01
 
 
 @torch.inference_mode()
@@ -226,7 +227,8 @@ def test_a_step_changes_what_is_trained_and_leaves_the_codec(
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
     torch.stack(list(method.loss(batch).values())).sum().backward()
     unreached = {n for n, p in method.trained.named_parameters() if p.grad is None or not p.grad.any()}
-    assert all(name.startswith("mapper.heads.level3.") for name in unreached)
+    # level3 has no loss; a bias of the keys shifts all scores of a row alike, which a softmax does not see
+    assert all(n.startswith("mapper.heads.level3.") or n.endswith(".key.bias") for n in unreached)
     assert all(p.grad is None for p in method.codec.parameters())
     optimizer.step()
     after = method.state_dict()
@@ -270,6 +272,11 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
     "TAESD": ("tiny", {}, "tiny codec in place of SD-VAE"),
     "compact codec": ("compact", {}, "compact codec in place of SD-VAE"),
     "noise without a posterior": ("compact", {"posterior_noise": "none"}, "compact codec in place of SD-VAE"),
+    "context": (
+        "compact",
+        {"conditioner": "context"},
+        "trained conditioner with context pyramid, compact codec in place of SD-VAE",
+    ),
     "several": (
         "compact",
         {"conditioner": "trained", "cross_entropy_weight": 1, "posterior_noise": "none"},
@@ -306,8 +313,8 @@ def test_it_has_no_samples_of_its_own(gms) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"widht": 32}, "gms settings, widht: .*; use one of conditioner, width"),
-        ({"width": 24}, "gms settings, width: "),
+        ({"widht": 32}, "gms settings, widht: is not known; use one of conditioner, width"),
+        ({"width": 24}, "gms settings, width: must be a multiple of 16; correct it"),
         ({"width": 0}, "gms settings, width: "),
         ({"conditioner": "both"}, "gms settings, conditioner: "),
         ({"levels": ["out", "level4"]}, r"gms settings, levels\.1: "),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 
+import torch
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
@@ -13,7 +15,21 @@ __all__ = ["CompactCodec"]
 
 
 class CompactCodec(Codec):
-    """The project's own autoencoder; images in [0, 1] inside as outside, scale 1."""
+    """The project's own autoencoder; images in [0, 1] inside as outside.
+
+    Parameters
+    ----------
+    channels, widths, blocks
+        Of the networks.
+    scale
+        Brings the latents of images to about unit variance, so that a loss on latents has the weight that the
+        papers give it (as SD-VAE's 0.18215 does).
+
+    Raises
+    ------
+    ValueError
+        Where the scale is not above 0.
+    """
 
     kind = "compact"
 
@@ -22,19 +38,27 @@ class CompactCodec(Codec):
         channels: int = 32,
         widths: tuple[int, int] = (64, 128),
         blocks: tuple[int, int] = (3, 4),
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
+        if not 0 < scale < math.inf:
+            raise ValueError(f"a scale is above 0, not {scale}")
         self.channels = channels
+        self.scale = scale
         self.encoder = CompactEncoder(channels, widths, blocks)
         self.decoder = CompactDecoder(channels, widths, blocks)
 
     def encode(self, images: Tensor) -> Tensor:
         z: Tensor = self.encoder(images)
-        return z
+        return self.scale * z
 
     def decode(self, latents: Tensor) -> Tensor:
-        x: Tensor = self.decoder(latents)
+        x: Tensor = self.decoder(latents / self.scale)
         return x
 
     def encoder_copy(self) -> nn.Module:
-        return deepcopy(self.encoder).requires_grad_(True)
+        copy = deepcopy(self.encoder).requires_grad_(True)
+        with torch.no_grad():  # the scale goes into the last layer
+            for weight in copy.head.parameters():
+                weight.mul_(self.scale)
+        return copy

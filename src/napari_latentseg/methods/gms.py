@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.methods.base import Batch, Method
+from napari_latentseg.networks.context import ContextConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
@@ -30,7 +31,9 @@ class GMSConfig(BaseModel):
     ----------
     conditioner
         ``"frozen"``: the codec's own encoder, as published. ``"trained"``: a copy of it that is trained with
-        the task, as SDSeg and Wave-GMS do; a model that has one is called a variant.
+        the task, as SDSeg and Wave-GMS do; a model that has one is called a variant. ``"context"``: such a
+        copy with a pyramid below it, for targets that are found by the whole image more than by their
+        texture.
     width
         Width of the LMM's first block.
     levels
@@ -47,7 +50,7 @@ class GMSConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    conditioner: Literal["frozen", "trained"] = "frozen"
+    conditioner: Literal["frozen", "trained", "context"] = "frozen"
     width: int = Field(32, ge=16, multiple_of=16)
     levels: tuple[Level, ...] = ("level2", "level1", "out")
     latent_weight: float = Field(1.0, ge=0)
@@ -89,14 +92,19 @@ class GMS(Method):
     def __init__(self, codec: Codec, config: GMSConfig) -> None:
         super().__init__(codec.freeze(), config)
         self.mapper = LatentMappingModel(codec.channels, width=config.width)
-        self.conditioner = codec.encoder_copy() if config.conditioner == "trained" else None
+        self.conditioner: nn.Module | None = None
+        if config.conditioner == "trained":
+            self.conditioner = codec.encoder_copy()
+        elif config.conditioner == "context":
+            self.conditioner = ContextConditioner(codec.encoder_copy(), codec.channels)
 
     @property
     def variant(self) -> str:
         config, paper = self.config, GMSConfig()
         found = []
         if self.conditioner is not None:
-            found.append("trained conditioner")
+            with_context = " with context pyramid" if self.config.conditioner == "context" else ""
+            found.append(f"trained conditioner{with_context}")
         if config.width != paper.width:
             found.append(f"width {config.width}")
         if set(config.levels) != set(paper.levels):

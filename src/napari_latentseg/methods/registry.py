@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.gms import GMS
 
@@ -42,9 +42,9 @@ def build_method(name: str, codec: Codec, config: Mapping[str, Any]) -> Method:
     try:
         settings = cls.config_class.model_validate(dict(config))
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "as a whole"
-        known = ", ".join(cls.config_class.model_fields)
-        remedy = f"use one of {known}" if first["type"] == "extra_forbidden" else "correct that field"
-        raise BadInput(f"{name} settings, {field}", first["msg"], remedy) from error
+        field, why = first_problem(error)
+        known = cls.config_class.model_fields
+        is_known = not field or field.partition(".")[0] in known
+        remedy = "correct it" if is_known else f"use one of {', '.join(known)}"
+        raise BadInput(f"{name} settings, {field or 'as a whole'}", why, remedy) from error
     return cls(codec, settings)

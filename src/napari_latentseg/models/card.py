@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.codecs.spec import CodecSpec
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.preprocess import Preprocess
 from napari_latentseg.segmentation import ClassInfo, SamplingSource
 
@@ -157,8 +157,7 @@ def read_card(folder: Path) -> ModelCard:
     except FileNotFoundError as error:
         raise BadInput(folder, f"holds no {CARD}", "give the folder of a model, or its name") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise BadInput(f"{path}, {field}", first["msg"], "install the model again") from error
+        field, why = first_problem(error)
+        raise BadInput(f"{path}, {field or 'the file'}", why, "install the model again") from error
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, "cannot be read", "install the model again") from error

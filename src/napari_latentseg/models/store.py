@@ -202,7 +202,6 @@ def open_codec(name: str, *, revision: str | None = None, download: bool = False
     BadInput
         Where it is neither at hand nor to be had, or is damaged.
     """
-    from napari_latentseg.codecs.loading import load_codec, weights_hash
     from napari_latentseg.models.hub import commit_of, download_codec
 
     try:
@@ -211,6 +210,8 @@ def open_codec(name: str, *, revision: str | None = None, download: bool = False
         if not download or "/" not in name:
             raise
         folder = download_codec(name, revision)
+    from napari_latentseg.codecs.loading import load_codec, weights_hash  # torch: not before it is needed
+
     codec = load_codec(folder)
     spec = CodecSpec(
         kind=codec.kind,

@@ -117,7 +117,7 @@ class _Crops:
         top = self.rng.integers(array.shape[0] - side + 1)
         left = self.rng.integers(array.shape[1] - side + 1)
         part = array[top : top + side, left : left + side]
-        turned = np.rot90(part, self.rng.integers(4))
+        turned = np.rot90(part, int(self.rng.integers(4)))
         if self.rng.random() < 0.5:
             turned = turned[:, ::-1]
         return torch.from_numpy(np.ascontiguousarray(turned))
@@ -167,9 +167,7 @@ def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
 def _losses(
     config: CodecConfig, x: Tensor, y: Tensor, n: int, z: Tensor, teacher: Tensor | None
 ) -> dict[str, Tensor]:
-    gradient = sum(
-        F.l1_loss(a, b) for a, b in zip(_gradients(y), _gradients(x), strict=True)
-    )
+    gradient = sum(F.l1_loss(a, b) for a, b in zip(_gradients(y), _gradients(x), strict=True))
     p = y[n:].mean(1).clamp(0, 1).flatten(1)
     m = x[n:].mean(1).flatten(1)
     dice = 1 - (2 * (p * m).sum(1) + 1) / (p.sum(1) + m.sum(1) + 1)
@@ -218,8 +216,9 @@ def train_codec(
         The state dict of a `CompactCodec`, float32.
     """
     torch.manual_seed(config.seed)
-    shape = {"channels": config.channels, "widths": config.widths, "blocks": config.blocks}
-    both = nn.ModuleDict({"encoder": CompactEncoder(**shape), "decoder": CompactDecoder(**shape)})  # type: ignore[arg-type]
+    sizes = (config.channels, config.widths, config.blocks)
+    parts = {"encoder": CompactEncoder(*sizes), "decoder": CompactDecoder(*sizes)}
+    both = nn.ModuleDict(parts)
     if start is not None:
         both.load_state_dict(_widened(start, both.state_dict()))
     both.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

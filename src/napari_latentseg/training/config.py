@@ -95,8 +95,10 @@ class TrainingConfig(BaseModel):
     validate_every
         Epochs between two looks at the images kept apart.
     cache_latents
-        Encode each image and mask once instead of at every step; only where nothing varies them (no
-        augmentation, and the whole image seen at once).
+        Encode each varied image once, and know it again. Pays where images come back: without augmentation,
+        or with few `augment_variants`.
+    augment_variants
+        How many variations of each image there are in all; 0 draws a fresh one every time, as the paper does.
     precision
         ``"float32"`` (the paper's) or ``"auto"``: bfloat16 where the machine is faster with it.
     seed
@@ -127,6 +129,7 @@ class TrainingConfig(BaseModel):
     select: Literal["best", "last"] = "best"
     validate_every: int = Field(1, ge=1)
     cache_latents: bool = False
+    augment_variants: int = Field(0, ge=0)
     precision: Literal["float32", "auto"] = "float32"
     seed: int = Field(2333, ge=0, lt=2**63)
     card: CardConfig = CardConfig()
@@ -141,8 +144,11 @@ class TrainingConfig(BaseModel):
             ranges.jitter,
             ranges.affine,
         )
-        if self.cache_latents and (any(varied) or self.preprocess.mode != "whole"):
-            raise ValueError("cache_latents needs images that nothing varies: no augmentation, and no tiles")
+        come_back = self.augment_variants or not (any(varied) or self.preprocess.mode != "whole")
+        if self.cache_latents and not come_back:
+            raise ValueError(
+                "cache_latents needs images that come back: no augmentation, or few augment_variants"
+            )
         return self
 
 

@@ -122,7 +122,11 @@ def training_batches(
         rows = []
         for i in order[start : start + size]:
             image, mask = examples[i].tensors()
-            rows.append(augment(image, mask, config.augment, rng, size=config.preprocess.size))
+            drawn = rng
+            if config.augment_variants:  # one of few, the same whenever it comes back
+                variant = rng.integers(config.augment_variants)
+                drawn = np.random.default_rng([config.seed, int(i), int(variant)])
+            rows.append(augment(image, mask, config.augment, drawn, size=config.preprocess.size))
         images, masks = (torch.stack(parts) for parts in zip(*rows, strict=True))
         yield Batch(images.contiguous(memory_format=torch.channels_last), masks)
 

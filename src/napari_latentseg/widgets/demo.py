@@ -53,7 +53,8 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
     found = widget.outcome.found if widget.outcome is not None else None
     if found is None:
         viewer.close()
-        raise BadInput("demo", widget.status.text() or "the run did not finish", "try napari-latentseg doctor")
+        why = widget.status.text() or "the run did not finish"
+        raise BadInput("demo", why, "try napari-latentseg doctor")
     from napari_latentseg.formats.results import write_segmentation
 
     written = write_segmentation(found, out)

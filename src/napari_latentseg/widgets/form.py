@@ -67,7 +67,9 @@ class SegmentForm(QWidget):
             value="auto",
             tooltip="Where to compute",
         )
-        self.seed = SpinBox(value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same samples again")
+        self.seed = SpinBox(
+            value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same samples again"
+        )
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.info = QToolButton()
@@ -107,7 +109,6 @@ class SegmentForm(QWidget):
         inner.addRow("Device", self.device.native)
         inner.addRow("Seed", self.seed.native)
         self.more = QCollapsible("More")
-        self.more.layout().setContentsMargins(0, 0, 0, 0)
         self.more.addWidget(more)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -185,7 +186,8 @@ class SegmentForm(QWidget):
         if self.image.value is None:
             found.append("Open an image first, or one of the samples.")
         elif not 2 <= self.image.value.ndim <= 4:
-            found.append(f"“{self.image.value.name}” has {self.image.value.ndim} dimensions; choose one with 2 to 4.")
+            image = self.image.value
+            found.append(f"“{image.name}” has {image.ndim} dimensions; choose one with 2 to 4.")
         try:
             self.request()
         except BadInput as error:

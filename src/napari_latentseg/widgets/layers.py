@@ -36,7 +36,7 @@ def role_of(layer: Layer) -> str:
 
 
 def layer_matrix(layer: Layer) -> NDArray[np.float64]:
-    """The whole way from array index to world, `(n + 1, n + 1)`: scale, shear, rotate, translate, then affine."""
+    """The whole way from array index to world, `(n + 1, n + 1)`: the layer's own steps, then its affine."""
     own = Affine(scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate)
     return np.asarray(layer.affine.affine_matrix) @ own.affine_matrix
 
@@ -124,7 +124,8 @@ class ResultLayers:
         return f"{self.image.name} {role}" + (f" {self._number}" if self._number > 1 else "")
 
     def _metadata(self, role: str, record: dict[str, Any] | None = None) -> dict[str, Any]:
-        return {KEY: {"role": role, "image": str(self.image.unique_id), "run": self._number, "record": record}}
+        about = {"role": role, "image": str(self.image.unique_id), "run": self._number, "record": record}
+        return {KEY: about}
 
     def show_plane(self, index: tuple[int, ...], mask: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
         """Show what is known of one plane of the mask, while the run goes on."""
@@ -218,7 +219,7 @@ class ResultLayers:
         )  # fmt: skip
         active = self.viewer.layers.selection.active
         # under the mask, over the image
-        at = self.viewer.layers.index(self.mask) if self.mask in self.viewer.layers else len(self.viewer.layers)
-        self.viewer.layers.insert(at, made)
+        layers = self.viewer.layers
+        layers.insert(layers.index(self.mask) if self.mask in layers else len(layers), made)
         self.viewer.layers.selection.active = active
         return made

@@ -100,7 +100,7 @@ class ResultPanel(QWidget):
             layer = getattr(self._layers, role, None)
             there = layer is not None and layer in self._layers.viewer.layers  # type: ignore[union-attr]
             button.setEnabled(there)
-            button.setChecked(bool(there and layer.visible))
+            button.setChecked(bool(there and getattr(layer, "visible", False)))
             button.setToolTip(_LEGEND[role] if there else f"This run has no {role}")
 
 

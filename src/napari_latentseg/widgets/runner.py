@@ -178,7 +178,7 @@ def _time_left(seconds: float, done: float) -> str:
 
 
 def warm_up() -> Any:
-    """Import what a run needs in the background, so that neither the window nor the first run waits for it."""
+    """Import what a run needs in the background, so that neither window nor first run waits for it."""
 
     def load() -> None:
         import napari_latentseg.inference.predictor

@@ -66,7 +66,7 @@ def ultrasound_sample() -> list[LayerData]:
 
 
 def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
-    """napari's reader for our formats; None where a file is not one of them."""
+    """Give napari a reader for our formats; None where a file is not one of them."""
     from napari_latentseg.formats import readable_suffixes
 
     paths = [Path(p) for p in ([path] if isinstance(path, str) else path)]

@@ -276,7 +276,9 @@ class SegmentWidget(QWidget):
         show_error(text)
 
     def _copy_details(self) -> None:
-        QApplication.clipboard().setText(self._details)
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(self._details)
 
     def _cut(self) -> None:
         """Cut the mean of the last result again, off the GUI thread; the latest position wins."""
@@ -290,6 +292,7 @@ class SegmentWidget(QWidget):
             self._cut_timer.start()
             return
         found, layers, cut = self.outcome.found, self.layers, float(self.form.cut.value)
+
         def show(changed: Any) -> None:
             self._cut_worker = None
             if layers is self.layers and self.outcome is not None and not self.busy:
@@ -324,7 +327,9 @@ class SegmentWidget(QWidget):
 
             chosen = found if cut == found.record.threshold else found.with_threshold(cut)
             if mask is not None and self.layers is not None and self.layers.edited:
-                chosen = replace(chosen, mask=mask.data)  # the person's corrections go out, not the model's mask
+                chosen = replace(
+                    chosen, mask=mask.data
+                )  # the person's corrections go out, not the model's mask
             return write_segmentation(chosen, folder, stem)
 
         return in_background(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))

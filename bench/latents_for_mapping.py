@@ -1,0 +1,55 @@
+"""What a codec's latents are worth to a mapper: the same GMS, data, steps and seeds on different codecs.
+
+python bench/latents_for_mapping.py --data DATA/busi --codec embedded --codec DATA/weights [--epochs 12]
+
+GMS with its frozen conditioner (as published but for the codec), cached latents of four variations of each
+image, 128x128, DSC on the images kept apart (one pass, at working size). Prints the DSC every third epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from napari_latentseg.models.store import open_codec
+from napari_latentseg.precision import choose_compute
+from napari_latentseg.training.config import changed, load_config
+from napari_latentseg.training.dataset import read_dataset
+from napari_latentseg.training.trainer import Trainer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="holds images/ and masks/ (busi)")
+    parser.add_argument(
+        "--codec", action="append", required=True, help="embedded, or a folder; twice or more"
+    )
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    split = {"fraction": 0.15, "seed": 0, "likeness_bits": 20}
+    config = changed(
+        load_config("gms-small"),
+        {"epochs": args.epochs, "split": split, "validate_every": 3, "select": "last"},
+    )
+    data = read_dataset(args.data, config)
+    compute = choose_compute("cpu", config.precision)
+    report = {}
+    for name in args.codec:
+        codec, spec = open_codec(name)
+        trainer = Trainer(config, data, codec, compute)
+        scores = []
+        for event in trainer.run():
+            if event.dsc is not None:
+                scores.append(
+                    {"epoch": event.epoch, "dsc": round(event.dsc, 4), "seconds": round(event.seconds)}
+                )
+                print(spec.name, scores[-1], flush=True)
+        report[spec.name] = {"channels": spec.channels, "curve": scores}
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The command line as a whole."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import napari_latentseg
+from napari_latentseg.cli import app as module
+from napari_latentseg.cli.console import bar, say, table
+
+
+@pytest.mark.parametrize("args", [["--version"], ["--version", "segment"]])
+def test_the_version_alone(cli, args: list[str]) -> None:
+    ended = cli(*args)
+    assert (ended.code, ended.out, ended.errors) == (0, f"{napari_latentseg.__version__}\n", [])
+
+
+@pytest.mark.parametrize("args", [[], ["--help"]])
+def test_help_names_every_command(cli, args: list[str]) -> None:
+    ended = cli(*args)
+    assert ended.code == 0
+    for command in ("demo", "segment", "evaluate", "train", "models", "doctor"):
+        assert command in ended.out
+
+
+@pytest.mark.parametrize("command", ["demo", "segment", "evaluate", "train", "models", "doctor"])
+def test_every_command_has_help(cli, command: str) -> None:
+    ended = cli(command, "--help")
+    assert ended.code == 0
+    assert "Usage: napari-latentseg " + command in ended.out
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["segmentt"], "segmentt"),
+        (["segment"], "Missing argument"),
+        (["segment", "a.png", "--model", "m"], "--out"),
+        (["segment", "a.png", "--model", "m", "--out", "o", "--samples", "many"], "--samples"),
+        (["segment", "a.png", "--model", "m", "--out", "o", "--colour", "red"], "--colour"),
+        (["models", "info"], "Missing argument"),
+        (["models", "lists"], "lists"),
+        (["--verbose"], "--verbose"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(refused: Callable[..., str], args: list[str], message: str) -> None:
+    assert message in refused(*args)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (KeyboardInterrupt(), 130, "error: stopped"),
+        (napari_latentseg.errors.Cancelled(), 130, "error: stopped"),
+        (napari_latentseg.errors.BadInput("a.png", "is odd", "turn it"), 2, "error: a.png: is odd; turn it"),
+        (MemoryError(), 2, "error: memory: is too small for this; close other programs, or cut the image"),
+    ],
+)
+def test_every_end_has_its_code(
+    cli, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, line: str
+) -> None:
+    def fail(**_: object) -> None:
+        raise error
+
+    class Command:
+        main = staticmethod(fail)
+
+    monkeypatch.setattr(module.typer.main, "get_command", lambda _: Command)
+    ended = cli("doctor")
+    assert (ended.code, ended.errors) == (code, [line])
+
+
+def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Command:
+        @staticmethod
+        def main(**_: object) -> None:
+            raise ZeroDivisionError
+
+    monkeypatch.setattr(module.typer.main, "get_command", lambda _: Command)
+    with pytest.raises(ZeroDivisionError):
+        module.run(["doctor"])
+
+
+def test_a_pipe_that_does_not_know_a_letter_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252"))
+    say("größe 膝.png")
+    assert raw.getvalue().decode("cp1252") == "größe ?.png\n"
+
+
+def test_a_table_has_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    table([("A", "LONG HEAD"), ("longer", "b")])
+    table([("A",)], quiet=True)
+    assert capsys.readouterr().out == "A       LONG HEAD\nlonger  b\n"
+
+
+def test_a_bar_leaves_nothing_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    with bar("working") as progress:
+        progress(0.5)
+        say("a line")
+    found = capsys.readouterr()
+    assert (found.out, found.err) == ("a line\n", "")
+
+
+def test_a_bar_on_a_screen_does_not_take_the_lines_that_go_to_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Screen(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    screen, file = Screen(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "stdout", file)
+    monkeypatch.setenv("TERM", "xterm")
+    with bar("working") as progress:
+        progress(0.5)
+        say("a line")
+    assert file.getvalue() == "a line\n"
+    assert "working" in screen.getvalue()
+
+
+def test_what_is_refused_early_does_not_wait_for_torch(tiny_model_folder: Path, tmp_path: Path) -> None:
+    """In an interpreter of its own: every one of these ends before torch is loaded."""
+    (tmp_path / "file.txt").write_text("")
+    (tmp_path / "text.png").write_text("not a picture")
+    out = str(tmp_path / "out")
+    segment = ["segment", str(tmp_path / "missing.png"), "--out", out, "--model"]
+    tiny = str(tiny_model_folder)
+    cases = [
+        [*segment, "no-such-model"],
+        [*segment, tiny],
+        [*segment, tiny, "--samples", "0"],
+        [*segment, tiny, "--seed", "-1"],
+        [*segment, tiny, "--device", "tpu"],
+        ["segment", str(tmp_path / "text.png"), "--model", tiny, "--out", out],
+        ["segment", str(tmp_path / "text.png"), "--model", tiny, "--out", str(tmp_path / "file.txt" / "out")],
+        ["evaluate", "--model", tiny, "--data", str(tmp_path)],
+        ["train", "--data", str(tmp_path), "--out", out],
+        ["models", "info", "no-such-model"],
+    ]
+    code = (
+        "import sys\nfrom napari_latentseg.cli import main\n"
+        f"for args in {cases!r}:\n    print(main(args), 'torch' in sys.modules)\n"
+        "print(main(['models', 'list']), 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [line for line in done.stdout.splitlines() if line.endswith("True")] == []
+    assert done.stdout.split("\n")[: len(cases)] == ["2 False"] * len(cases)
+    assert done.stdout.splitlines()[-1] == "0 False"
+    assert len(done.stderr.splitlines()) == len(cases)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,194 @@
+"""`train` and `evaluate`."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from napari_latentseg.errors import Cancelled
+from napari_latentseg.models.card import read_card
+
+TINY = {
+    "settings": {"width": 16, "levels": ["out"]},
+    "codec": "tiny-codec",
+    "preprocess": {"mode": "whole", "size": 32},
+    "split": {"fraction": 0.3},
+    "epochs": 2,
+    "batch_size": 4,
+    "warmup_epochs": 0,
+    "schedule_by": "step",
+}
+
+
+@pytest.fixture(scope="module")
+def data(write_ellipses: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_ellipses(tmp_path_factory.mktemp("ellipses") / "data")
+
+
+@pytest.fixture
+def config(tmp_path: Path, tiny_codec_folder: Path) -> Path:
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(TINY))
+    return path
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "ellipses"
+
+
+def test_a_training_tells_how_it_goes(cli, data: Path, config: Path, out: Path) -> None:
+    ended = cli("train", "--data", data, "--out", out, "--config", config, "--device", "cpu", "--seed", 3)
+    assert (ended.code, ended.errors) == (0, [])
+    lines = ended.out.splitlines()
+    assert [line.split(":")[0] for line in lines[:2]] == ["epoch 1", "epoch 2"]
+    assert "GMS variant" in lines[-1]
+    assert "2 images kept apart" in lines[-1]
+    assert read_card(out).name == "ellipses"
+    assert json.loads((out / "training.json").read_text())["seed"] == 3
+
+
+def test_quiet_is_quiet(cli, data: Path, config: Path, out: Path) -> None:
+    ended = cli(
+        "train", "--data", data, "--out", out, "--config", config, "--quiet", "--epochs", 1, "--name", "E-1"
+    )
+    assert (ended.code, ended.out, ended.errors) == (0, "", [])
+    assert read_card(out).name == "e-1"
+
+
+def test_events_are_one_object_a_line_and_nothing_else(cli, data: Path, config: Path, out: Path) -> None:
+    ended = cli("train", "--data", data, "--out", out, "--config", config, "--events")
+    assert (ended.code, ended.errors) == (0, [])
+    events = [json.loads(line) for line in ended.out.splitlines()]
+    assert [e["event"] for e in events] == ["data", "epoch", "epoch", "judging", "judging", "saved"]
+    assert all(isinstance(e, dict) for e in events)
+    assert {"epoch", "epochs", "losses", "learning_rate", "dsc", "best", "seconds"} <= set(events[1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--epochs", 0], "epochs: must be 1 or more"),
+        (["--batch-size", 0], "batch_size: must be 1 or more"),
+        (["--seed", -1], "seed: must be 0 or more"),
+        (["--method", "magic", "--config", "gms-small"], "method: gms-small is a configuration of gms"),
+        (["--config", "no-such"], "no-such: no such configuration"),
+        (["--device", "tpu"], "device: 'tpu' is not known"),
+        (["--codec", "nowhere"], "codec: nowhere is not on this machine"),
+        (["--name", "a name"], "name: 'a name' is no model's"),
+        (["--data", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_and_leaves_nothing(
+    refused, data: Path, config: Path, out: Path, options: list[object], message: str
+) -> None:
+    assert refused("train", "--data", data, "--out", out, "--config", config, *options).startswith(message)
+    assert not out.parent.exists()
+
+
+def test_an_unknown_method_is_refused(refused, data: Path, out: Path) -> None:
+    message = refused("train", "--data", data, "--out", out, "--method", "magic")
+    assert message == "method: no method 'magic'; use one of gms"
+
+
+def test_a_folder_without_masks_is_refused(refused, tmp_path: Path, config: Path, out: Path) -> None:
+    (tmp_path / "d" / "images").mkdir(parents=True)
+    message = refused("train", "--data", tmp_path / "d", "--out", out, "--config", config)
+    assert message.startswith(f"{tmp_path / 'd'}: has no folder masks/")
+
+
+def test_a_folder_that_is_there_is_left_alone(refused, data: Path, config: Path, out: Path) -> None:
+    out.mkdir(parents=True)
+    (out / "mine.txt").write_text("mine")
+    message = refused("train", "--data", data, "--out", out, "--config", config)
+    assert message.startswith(f"{out}: is there already")
+    assert [p.name for p in out.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_asks_for_a_stop(
+    cli, data: Path, out: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    asked = []
+
+    def train(*_: object, stop: Callable[[], bool], **__: object) -> None:
+        asked.append(stop())
+        signal.raise_signal(number)
+        asked.append(stop())
+        raise Cancelled
+
+    monkeypatch.setattr("napari_latentseg.api.train", train)
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    ended = cli("train", "--data", data, "--out", out)
+    assert (ended.code, ended.errors) == (130, ["error: stopped"])
+    assert asked == [False, True]
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+# -- evaluate
+
+
+def test_scores_are_printed_and_written(cli, data: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "new" / "report.json"
+    ended = cli(
+        "evaluate", "--model", tiny_model_folder, "--data", data, "--json", file, "--samples", 3, "--seed", 4
+    )
+    assert (ended.code, ended.errors) == (0, [])
+    report = json.loads(file.read_text())
+    assert set(report["mean"]) == {"dsc", "iou", "hd95"}
+    assert 0 <= report["mean"]["iou"] <= report["mean"]["dsc"] <= 1
+    assert [image["name"] for image in report["images"]] == [f"case_{i}" for i in range(6)]
+    for image in report["images"]:
+        assert 0 <= image["dsc"] <= 1
+        assert image["hd95"] >= 0
+    mean = sum(image["dsc"] for image in report["images"]) / 6
+    assert report["mean"]["dsc"] == pytest.approx(mean)
+    assert {"dsc", "iou", "hd95", "size", "hd95_unit"} <= set(report["conventions"])
+    assert (report["samples"], report["source"], report["seed"]) == (3, "augment", 4)
+    assert f"DSC {mean:.4f}" in ended.out
+    assert "(6 images, 3 samples from augment)" in ended.out
+    quiet = cli("evaluate", "--model", tiny_model_folder, "--data", data, "--source", "none", "--quiet")
+    assert (quiet.code, quiet.out, quiet.errors) == (0, "", [])
+
+
+def test_images_that_were_trained_on_are_not_kept_silent(cli, data: Path, config: Path, out: Path) -> None:
+    assert cli("train", "--data", data, "--out", out, "--config", config, "--epochs", 1).code == 0
+    everything = cli("evaluate", "--model", out, "--data", data, "--source", "none")
+    assert "4 of these images were used to train the model" in everything.out
+    apart = cli("evaluate", "--model", out, "--data", data, "--source", "none", "--subset", "validation")
+    assert "(2 images" in apart.out
+    assert "used to train" not in apart.out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--subset", "test"], "subset: 'test' is not known; use all or validation"),
+        (["--subset", "validation"], "holds none of the images that tiny-whole kept apart"),
+        (["--samples", 0], "samples: must be 1 or more"),
+        (["--data", "nowhere"], "nowhere: no such folder"),
+        (["--json", "."], "is a folder"),
+        (["--model", "no-such"], "no model 'no-such'"),
+    ],
+)
+def test_evaluate_refuses_what_makes_no_sense(
+    refused, data: Path, tiny_model_folder: Path, options: list[object], message: str
+) -> None:
+    assert message in refused("evaluate", "--model", tiny_model_folder, "--data", data, *options)
+
+
+def test_a_mask_of_another_size_is_named(
+    refused, write_ellipses: Callable[..., Path], tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    from PIL import Image
+
+    folder = write_ellipses(tmp_path / "data", count=2)
+    Image.new("L", (7, 5)).save(folder / "masks" / "case_1.png")
+    file = tmp_path / "report.json"
+    message = refused("evaluate", "--model", tiny_model_folder, "--data", folder, "--json", file)
+    assert "case_1.png: has shape (1, 5, 7), its image (1, 48, 64)" in message
+    assert not file.exists()

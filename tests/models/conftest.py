@@ -1,0 +1,86 @@
+"""A small model with its codec, written as this project writes them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.codecs.compact import CompactCodec
+from napari_latentseg.codecs.loading import weights_hash
+from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.methods.registry import build_method
+from napari_latentseg.models.card import MetricRecord, ModelCard, TrainingData
+from napari_latentseg.models.folder import save_model_folder
+from napari_latentseg.models.layout import SPLIT
+from napari_latentseg.preprocess import Preprocess
+from napari_latentseg.segmentation import ClassInfo
+from napari_latentseg.weights import save_weights
+
+NETWORK = {"channels": 8, "widths": [8, 8], "blocks": [1, 1]}
+
+
+def write_codec(folder: Path, seed: int) -> CompactCodec:
+    folder.mkdir(parents=True)
+    torch.manual_seed(seed)
+    codec = CompactCodec(8, (8, 8), (1, 1))
+    save_weights(codec.state_dict(), folder / "codec.safetensors")
+    text = json.dumps({"kind": "compact", "name": folder.name, "network": NETWORK})
+    (folder / "codec.json").write_text(text, "utf-8")
+    return codec
+
+
+@pytest.fixture(scope="session")
+def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The user's folder: codecs `lab-codec` and `other-codec`, and a model `lesions` on the first."""
+    home = tmp_path_factory.mktemp("home")
+    codec = write_codec(home / "codecs" / "lab-codec", 1)
+    write_codec(home / "codecs" / "other-codec", 2)
+    method = build_method("gms", codec, {"width": 16})
+    spec = CodecSpec(
+        kind="compact", name="lab-codec", channels=8, sha256=weights_hash(home / "codecs" / "lab-codec")
+    )
+    card = ModelCard(
+        name="lesions",
+        title="Lesions",
+        method="gms",
+        settings={"width": 16},
+        codec=spec,
+        preprocess=Preprocess(size=64),
+        augment=AugmentRanges(),
+        modality="US",
+        classes=(ClassInfo(label=1, name="lesion", color="#ff8c00"),),
+        sources=("augment", "none"),
+        training_data=(TrainingData(name="drawn", licence="CC0", images=8, kept_apart=2, split="20%"),),
+        metrics=(
+            MetricRecord(
+                data="the 2 kept apart", images=2, samples=1, source="none",
+                values={"dsc": 0.8125, "iou": 0.75, "hd95": 3.25}, conventions={"empty": "counts as right"},
+            ),
+        ),
+    )  # fmt: skip
+    split = json.dumps({"train": ["a", "b"], "validation": ["c"]}).encode()
+    save_model_folder(home / "models" / "lesions", method, card, {SPLIT: split})
+    return home
+
+
+@pytest.fixture
+def home(_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of it that is the user's for the time of a test."""
+    from napari_latentseg.models import store
+
+    folder = Path(shutil.copytree(_written, tmp_path / "home"))
+    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(folder))
+    yield folder
+    store._load_cached.cache_clear()
+
+
+@pytest.fixture
+def lesions(home: Path) -> Path:
+    """The folder of the model."""
+    return home / "models" / "lesions"

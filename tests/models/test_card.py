@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.models.card import CARD, MetricRecord, ModelCard, read_card
+from napari_latentseg.models.text import card_lines, card_text
+from napari_latentseg.segmentation import ClassInfo
+
+
+def edit(folder: Path, *path: str | int, value: object) -> None:
+    """Set one field of a card's file."""
+    card = json.loads((folder / CARD).read_text("utf-8"))
+    place = card
+    for part in path[:-1]:
+        place = place[part]
+    place[path[-1]] = value
+    (folder / CARD).write_text(json.dumps(card), "utf-8")
+
+
+@pytest.mark.parametrize("title", ["Lesions", "Läsionen – «µm»"])
+def test_round_trip(lesions: Path, tmp_path: Path, title: str) -> None:
+    card = read_card(lesions).model_copy(update={"title": title, "limits": "not tried on others"})
+    card.write(tmp_path / CARD)
+    assert read_card(tmp_path) == card
+    assert title in (tmp_path / CARD).read_text("utf-8")
+
+
+def test_a_figure_that_is_no_number_comes_back_as_it_was(lesions: Path, tmp_path: Path) -> None:
+    """HD95 is infinite, or not a number, where nothing was found."""
+    card = read_card(lesions)
+    values = {"dsc": 0.0, "iou": 0.0, "hd95": float("inf")}
+    metric = card.metrics[0].model_copy(update={"values": values})
+    card.model_copy(update={"metrics": (metric,)}).write(tmp_path / CARD)
+    assert read_card(tmp_path).metrics[0].values == values
+
+
+# Where a card is broken, by what, and what the message must name.
+FIELDS: dict[str, tuple[tuple[str | int, ...], object, str]] = {
+    "a name with a slash": (("name",), "../lesions", r"card\.json, name: "),
+    "no method": (("method",), None, r"card\.json, method: "),
+    "an unknown field": (("colour",), "red", r"card\.json, colour: "),
+    "a codec of no kind": (("codec", "kind"), "vq", r"card\.json, codec\.kind: "),
+    "no classes": (("classes",), [], r"card\.json, classes: "),
+    "a class 0": (("classes", 0, "label"), 0, r"card\.json, classes\.0\.label: "),
+    "a colour by its name": (("classes", 0, "color"), "red", r"card\.json, classes\.0\.color: "),
+    "an unknown source": (("sources",), ["luck"], r"card\.json, sources\.0: "),
+    "a threshold of 1": (("threshold",), 1, r"card\.json, threshold: "),
+    "a size of 33": (("preprocess", "size"), 33, r"card\.json, preprocess\.size: "),
+    "tiles without a side": (("preprocess", "mode"), "tiles", r"card\.json, preprocess: .*long_side"),
+    "a later format": (("format",), 2, r"card\.json, format: "),
+    "a probability of 2": (("augment", "jitter"), 2, r"card\.json, augment\.jitter: "),
+    "two classes with a label": (
+        ("classes",),
+        [{"label": 1, "name": name, "color": "#000000"} for name in "ab"],
+        r"card\.json, classes: .*same label",
+    ),
+    "two classes with a name": (
+        ("classes",),
+        [{"label": label, "name": "a", "color": "#000000"} for label in (1, 2)],
+        r"card\.json, classes: .*same name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("path", "value", "message"), FIELDS.values(), ids=FIELDS.keys())
+def test_a_broken_field_is_named(
+    lesions: Path, path: tuple[str | int, ...], value: object, message: str
+) -> None:
+    edit(lesions, *path, value=value)
+    with pytest.raises(BadInput, match=message) as found:
+        read_card(lesions)
+    assert found.value.remedy
+
+
+FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda p: p.unlink(), r"lesions: holds no card\.json"),
+    "empty": (lambda p: p.write_text(""), r"card\.json, the file: "),
+    "cut off": (lambda p: p.write_text(p.read_text("utf-8")[:-20], "utf-8"), r"card\.json, the file: "),
+    "not UTF-8": (lambda p: p.write_bytes(b'{"name": "\xff"}'), r"card\.json: cannot be read"),
+    "a folder": (lambda p: (p.unlink(), p.mkdir()), r"card\.json: cannot be read"),
+}
+
+
+@pytest.mark.parametrize(("fault", "message"), FILES.values(), ids=FILES.keys())
+def test_a_broken_file_is_named(lesions: Path, fault: Callable[[Path], object], message: str) -> None:
+    fault(lesions / CARD)
+    with pytest.raises(BadInput, match=message) as found:
+        read_card(lesions)
+    assert found.value.remedy
+
+
+def test_a_card_does_not_change(lesions: Path) -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        read_card(lesions).threshold = 0.4
+
+
+@pytest.mark.parametrize(
+    ("variant", "expected"),
+    [("", "GMS"), ("trained conditioner", "GMS variant (trained conditioner)")],
+)
+def test_a_variant_is_not_called_by_the_name_of_the_paper_alone(
+    lesions: Path, variant: str, expected: str
+) -> None:
+    assert read_card(lesions).model_copy(update={"variant": variant}).method_title == expected
+
+
+# --- in plain words ------------------------------------------------------------------------------------
+
+
+def test_the_text_says_what_matters(lesions: Path) -> None:
+    card = read_card(lesions)
+    text = card_text(card)
+    for part in (
+        "Lesions, version 1",
+        "US",
+        "lesion",
+        "Research. Not a medical device.",
+        "GMS variant (width 16, compact codec in place of SD-VAE)",
+        "lab-codec, 8 latent channels",
+        "drawn: 8 images, 2 kept apart (20%); CC0",
+        "DSC 0.812, IoU 0.750, HD95 3.2 pixel (one pass) on the 2 kept apart",
+        "counts as right",
+        "augment: flips, turns and shifts of the image, undone again; none: one answer, no samples",
+        card.files["weights.safetensors"],
+    ):
+        assert part in text
+    assert text.startswith("Model:")
+    assert len(text.splitlines()) == len(card_lines(card)) + 1
+
+
+def test_figures_of_other_kinds_are_given_too(lesions: Path) -> None:
+    metric = MetricRecord(
+        data="some", images=3, samples=8, source="augment", values={"dsc": 0.5, "nsd": 0.25}
+    )
+    card = read_card(lesions).model_copy(update={"metrics": (metric,)})
+    assert "DSC 0.500, nsd 0.250 (mean of 8 samples from augment) on some" in card_text(card)
+
+
+def test_several_classes_are_named(lesions: Path) -> None:
+    classes = tuple(ClassInfo(label=i + 1, name=name, color="#000000") for i, name in enumerate("ab"))
+    card = ModelCard.model_validate(read_card(lesions).model_dump() | {"classes": classes})
+    assert ("Finds", "a, b") in card_lines(card)

@@ -1,0 +1,257 @@
+"""A model as a folder: written, read, and every way in which it can be wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.codecs.loading import load_codec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.methods.registry import build_method
+from napari_latentseg.models.card import CARD, read_card
+from napari_latentseg.models.folder import Model, load_model_folder, save_model_folder
+from napari_latentseg.models.layout import SPLIT, WEIGHTS, check_files, read_split
+from napari_latentseg.models.store import codec_for
+from napari_latentseg.weights import sha256_of
+
+
+def load(folder: Path) -> Model:
+    return load_model_folder(folder, codec_for)
+
+
+def edit_card(folder: Path, **changes: object) -> None:
+    path = folder / CARD
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | changes), "utf-8")
+
+
+def edit_codec(folder: Path, **changes: object) -> None:
+    edit_card(folder, codec=read_card(folder).codec.model_dump() | changes)
+
+
+def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    """With the hash in the card mended, as someone might who exchanges weights by hand."""
+    state = load_file(folder / WEIGHTS)
+    change(state)
+    save_file(state, folder / WEIGHTS)
+    edit_card(folder, files=read_card(folder).files | {WEIGHTS: sha256_of(folder / WEIGHTS)})
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+# --- as it should be -----------------------------------------------------------------------------------
+
+
+def test_a_model_that_was_saved_is_the_one_that_is_loaded(home: Path, tmp_path: Path) -> None:
+    codec = load_codec(home / "codecs" / "lab-codec")
+    torch.manual_seed(11)
+    method = build_method("gms", codec, {"conditioner": "trained", "width": 16})
+    card = read_card(home / "models" / "lesions").model_copy(
+        update={"settings": {"conditioner": "trained", "width": 16}}
+    )
+    written = save_model_folder(tmp_path / "taught", method, card, {"note.txt": b"by hand"})
+    assert written == read_card(tmp_path / "taught")
+
+    model = load(tmp_path / "taught")
+    assert (model.card, model.folder) == (written, tmp_path / "taught")
+    assert not model.method.training
+    state = model.method.trained.state_dict()
+    assert any(name.startswith("conditioner.") for name in state)
+    for name, value in method.trained.state_dict().items():
+        assert torch.equal(state[name], value.half().float())
+
+
+def test_what_lies_in_the_folder(lesions: Path) -> None:
+    card = read_card(lesions)
+    assert {p.name for p in lesions.iterdir()} == {CARD, WEIGHTS, SPLIT}
+    assert card.files == {name: sha256_of(lesions / name) for name in (WEIGHTS, SPLIT)}
+    state = load_file(lesions / WEIGHTS)
+    assert {v.dtype for v in state.values()} == {torch.float16}
+    assert not any("codec" in name for name in state)  # only what was trained
+
+
+def test_the_variant_is_that_of_the_method_whatever_the_card_said(home: Path, tmp_path: Path) -> None:
+    method = build_method("gms", load_codec(home / "codecs" / "lab-codec"), {"width": 16})
+    card = read_card(home / "models" / "lesions").model_copy(update={"variant": ""})
+    assert save_model_folder(tmp_path / "new", method, card).variant == method.variant != ""
+
+
+def test_other_words_for_the_variant_do_not_shut_a_model_out(lesions: Path) -> None:
+    """An earlier version of this package may have said it otherwise."""
+    edit_card(lesions, variant="narrower, on the project's own codec")
+    assert load(lesions).card.method_title == "GMS variant (narrower, on the project's own codec)"
+
+
+def test_nothing_is_left_of_a_model_that_could_not_be_saved(home: Path, tmp_path: Path) -> None:
+    method = build_method("gms", load_codec(home / "codecs" / "lab-codec"), {"width": 16})
+    with torch.no_grad():
+        method.mapper.stem.weight[0, 0, 0, 0] = 1e6  # more than float16 holds
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(BadInput, match=r"weight mapper\.stem\.weight holds values that cannot be stored"):
+        save_model_folder(out / "new", method, read_card(home / "models" / "lesions"))
+    assert not list(out.iterdir())
+
+
+def test_a_model_is_not_written_over_another(home: Path, lesions: Path) -> None:
+    method = build_method("gms", load_codec(home / "codecs" / "lab-codec"), {"width": 16})
+    before = read_card(lesions)
+    with pytest.raises(BadInput, match="lesions: is there already; choose another name"):
+        save_model_folder(lesions, method, before)
+    assert load(lesions).card == before
+
+
+# --- as it should not be -------------------------------------------------------------------------------
+
+# What is done to a folder, what must be named as at fault, and why.
+FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
+    "a byte flipped in the weights": (lambda f: flip(f / WEIGHTS), WEIGHTS, "SHA-256 differs"),
+    "a byte flipped in another file": (lambda f: flip(f / SPLIT), SPLIT, "SHA-256 differs"),
+    "weights cut off": (
+        lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-8]),
+        WEIGHTS,
+        "SHA-256 differs",
+    ),
+    "weights missing": (lambda f: (f / WEIGHTS).unlink(), WEIGHTS, "is missing"),
+    "another file missing": (lambda f: (f / SPLIT).unlink(), SPLIT, "is missing"),
+    "a folder for a file": (
+        lambda f: ((f / SPLIT).unlink(), (f / SPLIT).mkdir()),
+        SPLIT,
+        "is missing",
+    ),
+    "no hash of the weights": (
+        lambda f: edit_card(f, files={}),
+        f"{CARD}, files",
+        f"says nothing of {WEIGHTS}",
+    ),
+    "a file outside": (
+        lambda f: edit_card(f, files=read_card(f).files | {"../x": "0"}),
+        f"{CARD}, files",
+        "'../x' is not a name in this folder",
+    ),
+    "a file outside, on Windows": (
+        lambda f: edit_card(f, files=read_card(f).files | {r"C:\x": "0"}),
+        f"{CARD}, files",
+        "is not a name in this folder",
+    ),
+    "cut off, with its hash": (
+        lambda f: (
+            (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-8]),
+            edit_card(f, files={WEIGHTS: sha256_of(f / WEIGHTS)}),
+        ),
+        WEIGHTS,
+        "is damaged",
+    ),
+    "no card": (lambda f: (f / CARD).unlink(), "lesions", "holds no card.json"),
+    "another width": (lambda f: edit_card(f, settings={"width": 32}), WEIGHTS, "has the shape"),
+    "a part that has no weights": (
+        lambda f: edit_card(f, settings={"width": 16, "conditioner": "trained"}),
+        WEIGHTS,
+        "weights missing, 0 unknown",
+    ),
+    "a weight missing": (
+        lambda f: edit_weights(f, lambda s: s.pop("mapper.stem.bias")),
+        WEIGHTS,
+        "1 weights missing, 0 unknown (first: mapper.stem.bias)",
+    ),
+    "a weight too many": (
+        lambda f: edit_weights(f, lambda s: s.update(more=torch.zeros(1))),
+        WEIGHTS,
+        "0 weights missing, 1 unknown (first: more)",
+    ),
+    "a weight that is no number": (
+        lambda f: edit_weights(f, lambda s: s["mapper.stem.bias"].fill_(float("nan"))),
+        WEIGHTS,
+        "weight mapper.stem.bias holds values that are no numbers",
+    ),
+    "an unknown method": (lambda f: edit_card(f, method="unet"), f"{CARD}, method", "no method 'unet'"),
+    "an unknown setting": (
+        lambda f: edit_card(f, settings={"widht": 16}),
+        f"{CARD}, gms settings, widht",
+        "is not known",
+    ),
+    "a variant under the paper's name": (
+        lambda f: edit_card(f, variant=""),
+        f"{CARD}, variant",
+        "is '', but its settings make it 'width 16",
+    ),
+    "more classes than it finds": (
+        lambda f: edit_card(f, classes=[{"label": i, "name": str(i), "color": "#000000"} for i in (1, 2)]),
+        f"{CARD}, classes",
+        "names 2, but the model finds 1",
+    ),
+    "a codec of another kind": (
+        lambda f: edit_codec(f, kind="tiny"),
+        f"{CARD}, codec.kind",
+        "is tiny, but that of the codec at hand is compact",
+    ),
+    "a codec with other channels": (
+        lambda f: edit_codec(f, channels=4),
+        f"{CARD}, codec.channels",
+        "is 4, but",
+    ),
+    "a codec with another scale": (lambda f: edit_codec(f, scale=0.5), f"{CARD}, codec.scale", "is 0.5, but"),
+    "a codec with other weights": (
+        lambda f: edit_codec(f, name="other-codec"),
+        "other-codec",
+        "holds other weights than other-codec",
+    ),
+    "a codec that is not there": (
+        lambda f: edit_codec(f, name="lost-codec"),
+        "codec",
+        "lost-codec is not on this machine",
+    ),
+}
+
+
+@pytest.mark.parametrize(("fault", "what", "why"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_model_that_is_wrong(lesions: Path, fault: Callable[[Path], object], what: str, why: str) -> None:
+    fault(lesions)
+    with pytest.raises(BadInput) as found:
+        load(lesions)
+    assert found.value.what.endswith(what)
+    assert why in found.value.why
+    assert found.value.remedy
+
+
+def test_a_size_that_the_codec_does_not_divide(lesions: Path) -> None:
+    def coarse(spec) -> Codec:
+        codec = codec_for(spec)
+        codec.factor = 48
+        return codec
+
+    with pytest.raises(BadInput, match=r"card\.json, preprocess\.size: is 64, which the codec's 48 does not"):
+        load_model_folder(lesions, coarse)
+
+
+def test_files_that_the_card_does_not_name_do_no_harm(lesions: Path) -> None:
+    (lesions / "notes.txt").write_text("mine", "utf-8")
+    check_files(lesions, read_card(lesions))
+
+
+# --- the split -----------------------------------------------------------------------------------------
+
+
+def test_the_split(lesions: Path, tmp_path: Path) -> None:
+    assert read_split(lesions) == {"train": ["a", "b"], "validation": ["c"]}
+    assert read_split(tmp_path) == {"train": [], "validation": []}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b'"text"', b'{"train": 3}', b"\xff"],
+    ids=["empty", "list", "text", "number", "bytes"],
+)
+def test_a_split_that_is_broken_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / SPLIT).write_bytes(content)
+    with pytest.raises(BadInput, match=r"split\.json: is no list of images"):
+        read_split(tmp_path)

@@ -1,0 +1,49 @@
+"""The images to try the plugin on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_latentseg.samples import retina, ultrasound_phantom
+
+
+def test_the_retina_is_the_photograph_of_scikit_image() -> None:
+    sample = retina()
+    assert sample.scan.array.shape == (1411, 1411, 3)
+    assert sample.scan.array.dtype == np.uint8
+    assert sample.scan.axes == "yxc"
+    assert sample.scan.geometry.units == ("pixel", "pixel")
+    assert sample.model == "retina-vessels"
+    assert sample.truth is None
+    assert sample.scan.array.std() > 30
+
+
+def test_the_phantom_repeats_and_goes_by_its_seed() -> None:
+    one, other = ultrasound_phantom(3), ultrasound_phantom(3)
+    assert np.array_equal(one.scan.array, other.scan.array)
+    assert np.array_equal(one.truth, other.truth)
+    assert not np.array_equal(one.scan.array, ultrasound_phantom(4).scan.array)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("shape", [(256, 320), (200, 180)])
+def test_the_lesion_is_darker_than_what_is_around_it(seed: int, shape: tuple[int, int]) -> None:
+    from scipy import ndimage
+
+    sample = ultrasound_phantom(seed, shape)
+    image, lesion = sample.scan.array.astype(float), sample.truth > 0
+    assert image.shape == lesion.shape == shape
+    around = ndimage.binary_dilation(lesion, iterations=15) & ~ndimage.binary_dilation(lesion, iterations=4)
+    assert image[lesion].mean() < 0.75 * image[around].mean()
+    assert 0.02 < lesion.mean() < 0.25
+    assert ndimage.label(lesion)[1] == 1
+    assert not (lesion[0].any() or lesion[-1].any() or lesion[:, 0].any() or lesion[:, -1].any())
+
+
+def test_the_phantom_is_in_millimetres() -> None:
+    scan = ultrasound_phantom().scan
+    assert scan.axes == "yx"
+    assert scan.geometry.spacing == pytest.approx((0.15, 0.15))
+    assert scan.geometry.units == ("mm", "mm")
+    assert scan.modality == "US"

@@ -1,0 +1,225 @@
+"""The training loop, on tiny networks and made images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.codecs.loading import load_codec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.precision import Compute
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.dataset import Dataset, read_dataset
+from napari_latentseg.training.trainer import EpochEvent, Trainer
+
+NONE = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
+TINY = {
+    "settings": {"width": 16, "levels": ["out"], "conditioner": "trained", "cross_entropy_weight": 1.0},
+    "preprocess": {"mode": "whole", "size": 32},
+    "split": {"fraction": 0.3},
+    "augment": NONE,
+    "epochs": 4,
+    "batch_size": 4,
+    "warmup_epochs": 0,
+    "schedule_by": "step",
+    "learning_rate": 2e-3,
+}
+
+
+def config(**changes: object) -> TrainingConfig:
+    return TrainingConfig.model_validate(TINY | changes)
+
+
+@pytest.fixture(scope="module")
+def data(write_ellipses: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    return read_dataset(write_ellipses(tmp_path_factory.mktemp("ellipses") / "data"), config())
+
+
+@pytest.fixture
+def make(data: Dataset, tiny_codec_folder: Path) -> Callable[..., Trainer]:
+    def made(stop: Callable[[], bool] = lambda: False, **changes: object) -> Trainer:
+        codec: Codec = load_codec(tiny_codec_folder)
+        return Trainer(config(**changes), data, codec, Compute("cpu", "float32"), stop)
+
+    return made
+
+
+def weights(trainer: Trainer) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in trainer.method.trained.state_dict().items()}
+
+
+def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())
+
+
+def total(event: EpochEvent) -> float:
+    return sum(event.losses.values())
+
+
+def test_it_learns(make: Callable[..., Trainer]) -> None:
+    trainer = make(epochs=25)
+    before = weights(trainer)
+    codec = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
+    events = list(trainer.run())
+    assert [e.epoch for e in events] == list(range(1, 26))
+    assert total(events[-1]) < 0.7 * total(events[0])
+    assert max(e.dsc for e in events) == trainer.best_dsc == events[-1].best
+    assert trainer.best_dsc > 0.6  # an ellipse on a dark ground is no riddle
+    assert trainer.learnt
+    assert not equal(before, weights(trainer))
+    assert equal(codec, trainer.codec.state_dict())  # frozen is frozen
+    assert not trainer.method.training
+    assert set(events[0].losses) == {"latent", "dice", "cross_entropy"}
+
+
+def test_the_same_seed_gives_the_same_weights(make: Callable[..., Trainer]) -> None:
+    varied = {"augment": {}, "epochs": 3}
+    found = []
+    for seed in (1, 1, 2):
+        trainer = make(seed=seed, **varied)
+        events = list(trainer.run())
+        found.append((weights(trainer), [e.losses for e in events]))
+    assert equal(found[0][0], found[1][0])
+    assert found[0][1] == found[1][1]
+    assert not equal(found[0][0], found[2][0])
+
+
+def test_the_best_weights_are_kept(make: Callable[..., Trainer]) -> None:
+    trainer = make(epochs=12, learning_rate=2e-2)
+    best, snapshot = -1.0, {}
+    for event in trainer.run():
+        if event.dsc > best:
+            best, snapshot = event.dsc, weights(trainer)
+    assert trainer.best_dsc == best
+    assert equal(weights(trainer), snapshot)
+    assert trainer.validate() == best
+
+
+def test_the_last_weights_are_kept_where_that_is_asked(make: Callable[..., Trainer]) -> None:
+    trainer = make(epochs=5, select="last", validate_every=2)
+    events = []
+    for event in trainer.run():
+        events.append(event)
+        last = weights(trainer)
+    assert [e.dsc is None for e in events] == [True, False, True, False, False]
+    assert equal(weights(trainer), last)
+    assert (trainer.best_epoch, trainer.best_dsc) == (5, events[-1].dsc)
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_a_stop_ends_after_the_epoch_and_keeps_what_was_learnt(
+    make: Callable[..., Trainer], select: str
+) -> None:
+    asked = iter([False, True])
+    trainer = make(stop=lambda: next(asked), epochs=50, validate_every=10, select=select)
+    before = weights(trainer)
+    events = list(trainer.run())
+    assert [e.epoch for e in events] == [1, 2]
+    assert events[1].dsc is not None  # looked at, though its turn had not come
+    assert trainer.best_epoch == 2
+    assert not equal(weights(trainer), before)
+
+
+def test_closing_keeps_the_best_so_far(make: Callable[..., Trainer]) -> None:
+    trainer = make(epochs=50)
+    run = trainer.run()
+    best, snapshot = -1.0, {}
+    for event in run:
+        if event.dsc > best:
+            best, snapshot = event.dsc, weights(trainer)
+        if event.epoch == 3:
+            break
+    run.close()
+    assert equal(weights(trainer), snapshot)
+    assert trainer.best_dsc == best
+
+
+def test_the_average_of_the_weights_is_what_it_says(make: Callable[..., Trainer]) -> None:
+    """One step an epoch, so that every state of the weights can be looked at."""
+    trainer = make(epochs=4, ema_decay=0.5, select="last", validate_every=4)
+    average: dict[str, Tensor] = {}
+    for event in trainer.run():
+        now = weights(trainer)
+        average = now if event.epoch == 1 else {k: 0.5 * v + 0.5 * now[k] for k, v in average.items()}
+        if event.epoch == 4:
+            assert not equal(now, average)
+    for name, value in weights(trainer).items():
+        torch.testing.assert_close(value, average[name], atol=1e-6, rtol=1e-5)
+
+
+def test_a_rate_of_nothing_teaches_nothing(make: Callable[..., Trainer]) -> None:
+    trainer = make(epochs=1, warmup_epochs=5, schedule_by="epoch")
+    before = weights(trainer)
+    (event,) = trainer.run()
+    assert event.learning_rate == 0
+    assert not trainer.learnt
+    assert equal(weights(trainer), before)
+
+
+def test_gradients_are_clipped(make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def seen(parameters: list[Tensor], most: float) -> Tensor:
+        found = clip(parameters, most)
+        norms.append(
+            (most, float(torch.stack([p.grad.norm() for p in parameters if p.grad is not None]).norm()))
+        )
+        return found
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", seen)
+    list(make(epochs=2, clip_gradient=0.01).run())
+    assert norms
+    assert all(most == 0.01 and after <= 0.0101 for most, after in norms)
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (
+            lambda: {"latent": torch.tensor(float("nan"), requires_grad=True)},
+            "the loss is no longer a number",
+        ),
+        (lambda: (_ for _ in ()).throw(torch.OutOfMemoryError()), "memory: is too small for batches of 4"),
+    ],
+)
+def test_what_goes_wrong_is_said_plainly(make: Callable[..., Trainer], fault, message: str) -> None:
+    trainer = make()
+    trainer.method.loss = lambda *_: fault()
+    with pytest.raises(BadInput, match=message):
+        list(trainer.run())
+
+
+def test_nothing_to_learn_from_is_refused(make: Callable[..., Trainer], data: Dataset) -> None:
+    trainer = make()
+    with pytest.raises(BadInput, match="no image is left to learn from"):
+        Trainer(trainer.config, Dataset([], data.apart), trainer.codec, trainer.compute)
+
+
+def test_cached_latents_give_the_same_training(
+    make: Callable[..., Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen = {"settings": {"width": 16}, "epochs": 4, "batch_size": 2}
+    encoded: list[int] = []
+    found = []
+    for cached in (False, True):
+        trainer = make(cache_latents=cached, **frozen)
+        encode = trainer.codec.encode
+
+        def counted(images: Tensor, encode: Callable[[Tensor], Tensor] = encode) -> Tensor:
+            encoded[-1] += len(images)
+            return encode(images)
+
+        monkeypatch.setattr(trainer.codec, "encode", counted)
+        encoded.append(0)
+        events = list(trainer.run())
+        assert trainer.method.codec is trainer.codec  # and not what remembered for it
+        found.append([total(e) for e in events])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+    # 4 images and 4 masks an epoch, and 2 images to judge by; remembered, each of them once
+    assert encoded == [4 * (4 + 4 + 2), 4 + 4 + 2]
