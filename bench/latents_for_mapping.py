@@ -3,7 +3,8 @@
 python bench/latents_for_mapping.py --data DATA/busi --codec embedded --codec DATA/weights [--epochs 12]
 
 GMS with its frozen conditioner (as published but for the codec), cached latents of four variations of each
-image, 128x128, DSC on the images kept apart (one pass, at working size). Prints the DSC every third epoch.
+image, 128x128, the latent loss alone (the paper's ablation "L_lm": a decoder's speed then does not count). DSC
+on the images kept apart (one pass, at working size), every third epoch.
 """
 
 from __future__ import annotations
@@ -31,7 +32,13 @@ def main() -> None:
     split = {"fraction": 0.15, "seed": 0, "likeness_bits": 20}
     config = changed(
         load_config("gms-small"),
-        {"epochs": args.epochs, "split": split, "validate_every": 3, "select": "last"},
+        {
+            "epochs": args.epochs,
+            "split": {"fraction": 0.15, "seed": 0, "likeness_bits": 20},
+            "settings": {"posterior_noise": "none", "dice_weight": 0},
+            "validate_every": 3,
+            "select": "last",
+        },
     )
     data = read_dataset(args.data, config)
     compute = choose_compute("cpu", config.precision)

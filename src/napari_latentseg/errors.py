@@ -82,7 +82,8 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     field = ".".join(str(part) for part in first["loc"])
     kind = first["type"]
     if kind in _PLAIN:
-        return field, _PLAIN[kind].format(**first.get("ctx", {}))
+        limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in first.get("ctx", {}).items()}
+        return field, _PLAIN[kind].format(**limits)
     if kind == "value_error":
         return field, str(first["ctx"]["error"])
     wanted = _WANTED.get(kind.partition("_")[0])

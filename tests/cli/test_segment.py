@@ -20,7 +20,10 @@ from napari_latentseg.segmentation import RunRecord
 RNG = np.random.default_rng(0)
 PLANE = RNG.integers(0, 256, (37, 53), dtype=np.uint8)
 COLOUR = RNG.integers(0, 256, (37, 53, 3), dtype=np.uint8)
-TURNED = np.array([[-0.7, 0.05, 0, 12], [0.05, 0.8, 0.2, -30], [0, -0.2, 2.5, 7], [0, 0, 0, 1]])
+COS, SIN = np.cos(0.3), np.sin(0.3)
+TURNED = np.eye(4)  # turned about z, x and z mirrored, three different steps
+TURNED[:3, :3] = np.array([[-COS, -SIN, 0], [-SIN, COS, 0], [0, 0, -1]]) @ np.diag([0.7, 0.8, 2.5])
+TURNED[:3, 3] = (12, -30, 7)
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
     Image.fromarray(np.dstack([COLOUR, PLANE])).save(tmp_path / "alpha.png")
     metadata = {"axes": "YX", "PhysicalSizeX": 0.25, "PhysicalSizeXUnit": "mm", "PhysicalSizeY": 0.5,
                 "PhysicalSizeYUnit": "mm"}  # fmt: skip
-    tifffile.imwrite(tmp_path / "plane.ome.tif", PLANE, ome=True, metadata=metadata)
+    tifffile.imwrite(tmp_path / "disc.ome.tif", PLANE, ome=True, metadata=metadata)
     volume = RNG.integers(-1000, 1000, (20, 24, 3)).astype(np.int16)
     image = nibabel.Nifti1Image(volume, TURNED)
     image.header.set_xyzt_units("mm")
@@ -45,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
         ("grey.png", "grey", ".tif", (37, 53)),
         ("colour.jpg", "colour", ".tif", (37, 53)),
         ("alpha.png", "alpha", ".tif", (37, 53)),
-        ("plane.ome.tif", "plane", ".tif", (37, 53)),
+        ("disc.ome.tif", "disc", ".tif", (37, 53)),
         ("knee.2.nii.gz", "knee.2", ".nii.gz", (3, 24, 20)),
     ],
 )
@@ -81,16 +84,15 @@ def test_every_family_is_segmented(
 def test_the_physical_size_of_a_tiff_is_kept(cli, folder: Path, tiny_model_folder: Path) -> None:
     out = folder / "out"
     assert (
-        cli("segment", folder / "plane.ome.tif", "--model", tiny_model_folder, "-n", 3, "--out", out).code
-        == 0
+        cli("segment", folder / "disc.ome.tif", "--model", tiny_model_folder, "-n", 3, "--out", out).code == 0
     )
     for part in ("mask", "mean", "variance"):
-        with tifffile.TiffFile(out / f"plane_{part}.tif") as tif:
+        with tifffile.TiffFile(out / f"disc_{part}.tif") as tif:
             assert tif.is_ome
             pixels = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]
             assert (pixels["PhysicalSizeX"], pixels["PhysicalSizeY"]) == (0.25, 0.5)
             assert (pixels["PhysicalSizeXUnit"], pixels["PhysicalSizeYUnit"]) == ("mm", "mm")
-    record = json.loads((out / "plane_run.json").read_text())
+    record = json.loads((out / "disc_run.json").read_text())
     assert record["volume_unit"] == "mm2"
 
 

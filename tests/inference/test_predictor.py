@@ -338,9 +338,15 @@ def test_memory_does_not_grow_with_the_samples(tiny_model: Model) -> None:
     assert many - few < scan.array.nbytes  # a quarter of a single plane of floats for each further sample
 
 
-@pytest.mark.parametrize("part", ["encode", "draw"])
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, MemoryError, RuntimeError])
-@pytest.mark.parametrize("source", ["augment", "none"])
+@pytest.mark.parametrize(
+    ("part", "error", "source"),
+    [
+        ("encode", torch.OutOfMemoryError, "augment"),
+        ("draw", torch.OutOfMemoryError, "augment"),
+        ("encode", MemoryError, "none"),
+        ("draw", RuntimeError, "none"),
+    ],
+)
 def test_where_memory_runs_out_half_the_tiles_go_on(
     tiny_tiles_model: Model, monkeypatch: pytest.MonkeyPatch, part: str, error: type[Exception], source: str
 ) -> None:
@@ -375,6 +381,29 @@ def test_where_memory_runs_out_half_the_tiles_go_on(
         "memory ran out; went on with 4 tiles at once",
         "memory ran out; went on with 2 tiles at once",
     )
+
+
+def test_noise_that_was_drawn_in_vain_is_drawn_again(
+    tiny_tiles_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that runs out after the noise was drawn must not change the sample."""
+    real = tiny_tiles_model.method.draw
+    most = {"now": 100}
+
+    def noisy(condition: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        noise = 0.1 * torch.randn(condition.shape, generator=generator)
+        if len(condition) > most["now"]:
+            raise torch.OutOfMemoryError
+        return real(condition + noise)
+
+    monkeypatch.setattr(tiny_tiles_model.method, "draw", noisy)
+    card = tiny_tiles_model.card.model_copy(update={"sources": ("noise", "none")})
+    noise = Model(tiny_tiles_model.method, card, tiny_tiles_model.folder)
+    scan = scan_of(picture(110, 130))
+    plain = predicted(noise, scan, samples=3, tiles_at_once=2)
+    most["now"] = 2
+    found = predicted(noise, scan, samples=3, tiles_at_once=8)
+    np.testing.assert_allclose(found.mean, plain.mean, atol=1e-5)
 
 
 def test_other_faults_are_not_taken_for_memory(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,3 +576,15 @@ def test_a_model_that_shares_its_codec_is_brought_back(tiny_model: Model, tiny_t
         del codec._apply
     assert moved
     assert run.result().record.complete
+
+
+def test_a_single_look_in_training_is_the_first_sample_of_a_run(model: Model) -> None:
+    """The figures of a training come by `sample_plane`, those of the person by a run."""
+    from napari_latentseg.inference.plane import sample_plane
+    from napari_latentseg.precision import Compute
+
+    shape = model.card.preprocess.working_size(120, 160)
+    array = picture(*shape, 3)
+    plane = torch.from_numpy(array).permute(2, 0, 1).float() / 255
+    found = sample_plane(model.method, plane, model.card.preprocess, Compute("cpu", "float32"))
+    np.testing.assert_allclose(found.numpy(), predicted(model, scan_of(array), samples=1).mean, atol=1e-5)

@@ -244,6 +244,14 @@ def test_the_dice_term_alone_reaches_the_mapper_through_the_decoder(gms, batch: 
     assert all(p.grad is None for p in method.codec.parameters())
 
 
+def test_a_codec_that_was_not_frozen_is() -> None:
+    codec = build_codec("compact", **NETWORKS["compact"]).train()
+    method = GMS(codec, GMSConfig(width=16, conditioner="trained"))
+    assert not any(p.requires_grad for p in codec.parameters())
+    assert not codec.training
+    assert all(p.requires_grad for p in method.trained.parameters())
+
+
 def test_training_leaves_the_codec_in_evaluation(gms) -> None:
     method = gms().train()
     assert method.mapper.training

@@ -74,6 +74,32 @@ def test_the_prediction_gives_no_gradient_to_the_other_heads(small: LatentMappin
     assert reached == {"level3": False, "level2": False, "level1": False, "out": True}
 
 
+def test_each_decoder_block_takes_the_feature_of_its_depth_and_what_came_before(
+    small: LatentMappingModel,
+) -> None:
+    came: dict[str, torch.Tensor] = {}
+    given: dict[str, torch.Tensor] = {}
+    parts = {"stem": small.stem} | {
+        f"{k}{i}": b for k in ("down", "up") for i, b in enumerate(getattr(small, k))
+    }
+
+    def keep(name: str, args: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
+        given[name], came[name] = args[0], out
+
+    hooks = [
+        part.register_forward_hook(lambda _, args, out, name=name: keep(name, args, out))
+        for name, part in parts.items()
+    ]
+    with torch.no_grad():
+        small(torch.randn(1, 4, 3, 3))
+    for hook in hooks:
+        hook.remove()
+    for i, (skip, before) in enumerate(
+        [("down2", "down3"), ("down1", "up0"), ("down0", "up1"), ("stem", "up2")]
+    ):
+        assert torch.equal(given[f"up{i}"], torch.cat([came[skip], came[before]], dim=1))
+
+
 def test_image_latents_may_have_other_channels() -> None:
     net = LatentMappingModel(channels=4, in_channels=12, width=16)
     assert net(torch.zeros(1, 12, 4, 4))["out"].shape == (1, 4, 4, 4)

@@ -39,7 +39,7 @@ def test_the_mask_goes_where_the_image_goes(shape: tuple[int, int], seed: int) -
     assert moved.shape == (1, 64, 64)
     assert set(moved.unique().tolist()) <= {0.0, 1.0}
     away = (image[:1] - moved).abs()
-    assert float(away.max()) <= 0.5 + 1e-5  # bilinear and nearest differ by half at most
+    assert float(away.max()) <= 0.75 + 1e-5  # what the nearest of four pixels can be away from all four
     assert float((away > 1e-5).float().mean()) < 0.15
     assert 0 < float(moved.mean()) < 1
 
@@ -150,32 +150,27 @@ def test_colours_keep_the_mask_and_the_range() -> None:
         assert not torch.equal(found, image)
 
 
-@pytest.mark.parametrize("which", ["brightness", "contrast", "saturation", "hue", "gamma"])
-def test_each_colour_jitter_stays_in_its_range(which: str) -> None:
+def hue(x: torch.Tensor) -> float:
     from skimage.color import rgb2hsv
 
+    return float(rgb2hsv(x.permute(1, 2, 0).numpy())[0, 0, 0])
+
+
+# How far a jittered image is from the image, in the unit of the range.
+AWAY = {
+    "brightness": lambda x, image: float(x.mean() / image.mean()) - 1,
+    "contrast": lambda x, image: float(x.std() / image.std()) - 1,
+    "saturation": lambda x, image: float((x - x.mean(0)).std() / (image - image.mean(0)).std()) - 1,
+    "hue": lambda x, image: (hue(x) - hue(image) + 0.5) % 1 - 0.5,
+    "gamma": lambda x, image: float(torch.log(x[0, 0, 0].log() / image[0, 0, 0].log())),
+}
+
+
+@pytest.mark.parametrize("which", AWAY)
+def test_each_colour_jitter_stays_in_its_range(which: str) -> None:
     image = 0.35 + 0.3 * noise(20, 20)
-    nothing = {"brightness": 0, "contrast": 0, "saturation": 0, "hue": 0, "gamma": 0}
-    found = []
-    for seed in range(40):
-        x = jitter_colours(image, AugmentRanges(**nothing | {which: 0.1}), np.random.default_rng(seed))
-        found.append(
-            {
-                "brightness": lambda: float(x.mean() / image.mean()) - 1,
-                "contrast": lambda: float(x.std() / image.std()) - 1,
-                "saturation": lambda: float((x - x.mean(0)).std() / (image - image.mean(0)).std()) - 1,
-                "hue": lambda: (
-                    float(
-                        (rgb2hsv(x.permute(1, 2, 0).numpy()) - rgb2hsv(image.permute(1, 2, 0).numpy()) + 0.5)[
-                            0, 0, 0
-                        ]
-                        % 1
-                    )
-                    - 0.5
-                ),
-                "gamma": lambda: float(np.log(np.log(x[0, 0, 0]) / np.log(image[0, 0, 0]))),
-            }[which]()
-        )
+    ranges = AugmentRanges(**dict.fromkeys(AWAY, 0) | {which: 0.1})
+    found = [AWAY[which](jitter_colours(image, ranges, np.random.default_rng(s)), image) for s in range(40)]
     assert 0.07 < max(map(abs, found)) <= 0.1 + 1e-3
 
 

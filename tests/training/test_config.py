@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_the_schedule_by_steps_is_smooth_from_nothing_to_nothing() -> None:
     assert found[0] == 0
     assert found[150] == 1
     assert found[-1] == pytest.approx(0, abs=1e-12)
-    assert max(abs(b - a) for a, b in zip(found[:-1], found[1:], strict=True)) < 0.01
+    assert max(abs(b - a) for a, b in pairwise(found)) < 0.01
     assert all(0 <= f <= 1 for f in found)
 
 

@@ -126,3 +126,17 @@ def test_an_epoch_sees_every_image_in_an_order_of_its_own(folder: Path) -> None:
         assert sorted(order) == [0, 1, 2, 3]
         orders.add(order)
     assert len(orders) > 1
+
+
+def test_few_variants_come_back_as_they_were(folder: Path) -> None:
+    settings = config(batch_size=4, augment_variants=2, augment={"affine": 1, "jitter": 1})
+    data = read_dataset(folder, settings)
+    rng = np.random.default_rng(0)
+    seen: dict[bytes, bytes] = {}
+    for _ in range(20):
+        for batch in training_batches(data.train, settings, rng):
+            for image, mask in zip(batch.images, batch.masks, strict=True):
+                assert (
+                    seen.setdefault(image.numpy().tobytes(), mask.numpy().tobytes()) == mask.numpy().tobytes()
+                )
+    assert len(seen) == 4 * 2

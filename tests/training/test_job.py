@@ -167,7 +167,7 @@ def test_a_stop_keeps_what_was_learnt(make: Callable[..., TrainingJob], tmp_path
         tmp_path / "m", changes={"epochs": 500, "validate_every": 100}, stop=lambda: stop["now"]
     ):
         events.append(event)
-        stop["now"] = event["event"] == "epoch" and event["epoch"] == 1 or stop["now"]
+        stop["now"] |= event["event"] == "epoch"
     assert [e["event"] for e in events][-1] == "saved"
     assert sum(e["event"] == "epoch" for e in events) == 2
     assert json.loads((tmp_path / "m" / "training.json").read_text())["run"]["epochs"] == 2
@@ -182,6 +182,13 @@ def test_stopped_before_anything_was_learnt_nothing_is_left(
     asked = iter([False] * 6 if changes else [])
     with pytest.raises(Cancelled):
         list(make(tmp_path / "deep" / "m", changes=changes, stop=lambda: next(asked, True)))
+    assert left(tmp_path) == []
+
+
+def test_too_short_to_learn_anything_is_said(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
+    """By epochs, the first of a warm-up stands at zero."""
+    with pytest.raises(BadInput, match="ended before the learning rate rose from zero; ask for more epochs"):
+        list(make(tmp_path / "m", changes={"epochs": 1, "warmup_epochs": 5, "schedule_by": "epoch"}))
     assert left(tmp_path) == []
 
 

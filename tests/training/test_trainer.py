@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
@@ -61,20 +62,41 @@ def total(event: EpochEvent) -> float:
     return sum(event.losses.values())
 
 
-def test_it_learns(make: Callable[..., Trainer]) -> None:
-    trainer = make(epochs=25)
+class Blocks(Codec):
+    """Means of blocks of 4 by 4 pixels: what a codec does, without anything to train."""
+
+    kind, channels, factor = "compact", 1, 4
+
+    def encode(self, images: Tensor) -> Tensor:
+        return F.avg_pool2d(images.mean(1, keepdim=True), 4)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        return F.interpolate(latents, scale_factor=4.0, mode="bilinear").expand(-1, 3, -1, -1)
+
+
+def test_it_learns(data: Dataset) -> None:
+    """An ellipse on a dark ground is no riddle."""
+    settings = {"width": 16, "levels": ["out"], "cross_entropy_weight": 1.0}
+    learning = config(epochs=30, learning_rate=5e-3, settings=settings)
+    trainer = Trainer(learning, data, Blocks(), Compute("cpu", "float32"))
+    events = list(trainer.run())
+    assert [e.epoch for e in events] == list(range(1, 31))
+    assert total(events[-1]) < 0.5 * total(events[0])
+    assert max(e.dsc for e in events) == trainer.best_dsc == events[-1].best
+    assert trainer.best_dsc > 0.8
+    assert set(events[0].losses) == {"latent", "dice", "cross_entropy"}
+
+
+def test_the_codec_is_frozen_and_the_rest_is_not(make: Callable[..., Trainer]) -> None:
+    trainer = make()
     before = weights(trainer)
     codec = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
     events = list(trainer.run())
-    assert [e.epoch for e in events] == list(range(1, 26))
-    assert total(events[-1]) < 0.7 * total(events[0])
-    assert max(e.dsc for e in events) == trainer.best_dsc == events[-1].best
-    assert trainer.best_dsc > 0.6  # an ellipse on a dark ground is no riddle
+    assert total(events[-1]) < total(events[0])
     assert trainer.learnt
-    assert not equal(before, weights(trainer))
-    assert equal(codec, trainer.codec.state_dict())  # frozen is frozen
+    assert equal(codec, trainer.codec.state_dict())
+    assert not any(torch.equal(v, before[k]) for k, v in weights(trainer).items() if "heads.level" not in k)
     assert not trainer.method.training
-    assert set(events[0].losses) == {"latent", "dice", "cross_entropy"}
 
 
 def test_the_same_seed_gives_the_same_weights(make: Callable[..., Trainer]) -> None:

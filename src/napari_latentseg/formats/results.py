@@ -99,8 +99,9 @@ def _missing(folder: Path) -> list[Path]:
     """The folders that are to be made, innermost first."""
     found = []
     for parent in (folder.absolute(), *folder.absolute().parents):
-        if parent.exists():
-            break
+        with suppress(OSError):  # a name that is too long: it cannot be made, and will be refused
+            if parent.exists():
+                break
         found.append(parent)
     return found
 

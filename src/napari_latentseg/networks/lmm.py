@@ -33,7 +33,8 @@ class ResidualUnit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(self.act1(self.norm1(x)))
         change: Tensor = self.conv2(self.act2(self.norm2(y)))
-        return change + self.skip(x)
+        kept: Tensor = self.skip(x)
+        return change + kept
 
 
 class SpatialAttention(nn.Module):

@@ -107,7 +107,9 @@ class TrainingJob:
             events.append(event)
             yield {"event": "epoch"} | event.as_dict()
         if not trainer.learnt:
-            raise Cancelled
+            if self.stop():
+                raise Cancelled
+            raise BadInput("training", "ended before the learning rate rose from zero", "ask for more epochs")
         as_stored(trainer.method.trained)
         keys = data.keys()
         card = self._card(trainer, len(keys["train"]), len(keys["validation"]))

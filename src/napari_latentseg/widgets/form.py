@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["SOURCE_LABELS", "SegmentForm"]
 
 SOURCE_LABELS = {
-    "augment": "flips, turns and shifts",
+    "augment": "flips, turns, shifts",
     "none": "one answer only",
     "members": "several models",
     "noise": "random starts",
@@ -72,6 +72,7 @@ class SegmentForm(QWidget):
         )
         self.about = QLabel()
         self.about.setWordWrap(True)
+        self.about.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.info = QToolButton()
         self.info.setText("i")
         self.info.setToolTip("The model's card: what it is for, what it learned from, how good it was")
@@ -109,6 +110,8 @@ class SegmentForm(QWidget):
         inner.addRow("Device", self.device.native)
         inner.addRow("Seed", self.seed.native)
         self.more = QCollapsible("More")
+        if (margins := self.more.layout()) is not None:
+            margins.setContentsMargins(0, 0, 0, 0)
         self.more.addWidget(more)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -134,6 +134,8 @@ class ResultLayers:
             data[index] = mask
             self._add_mask(data)
             return
+        if self.edited:
+            return
         self.mask.data[index] = mask
         self.mask.refresh()
 
@@ -150,7 +152,7 @@ class ResultLayers:
         )
         self.mask.selected_label = self.classes[0].label
         self.mask.editable = False  # until the run has ended: strokes would be painted over
-        self.mask.events.paint.connect(self._on_paint)
+        self.mask.events.labels_update.connect(self._on_paint)  # strokes, fills, undo; not whole new data
         for other in self.viewer.layers:  # earlier results stay, but do not lie under this one
             if role_of(other) and other.metadata[KEY].get("image") == str(self.image.unique_id):
                 other.visible = False
@@ -158,7 +160,7 @@ class ResultLayers:
         self.viewer.add_layer(self.mask)
         self.viewer.layers.selection.active = active
 
-    def _on_paint(self) -> None:
+    def _on_paint(self, event: Any = None) -> None:
         self.edited = True
 
     def set_mask(self, mask: NDArray[np.uint8]) -> None:

@@ -98,6 +98,7 @@ class SegmentWidget(QWidget):
         layout.addWidget(self.result)
         layout.addStretch(1)
         layout.addWidget(notice)
+        self.setMinimumWidth(310)
         self.setMaximumWidth(380)
         self.result.hide()
         self.details_button.hide()
