@@ -3,8 +3,8 @@
 python bench/latents_for_mapping.py --data DATA/busi --codec embedded --codec DATA/weights [--epochs 12]
 
 GMS with its frozen conditioner (as published but for the codec), cached latents of four variations of each
-image, 128x128, the latent loss alone (the paper's ablation "L_lm": a decoder's speed then does not count). DSC
-on the images kept apart (one pass, at working size), every third epoch.
+image, 128x128, the latent loss alone (the paper's ablation "L_lm": a decoder's speed then does not count).
+DSC on the images kept apart (one pass, at working size), every third epoch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    split = {"fraction": 0.15, "seed": 0, "likeness_bits": 20}
     config = changed(
         load_config("gms-small"),
         {

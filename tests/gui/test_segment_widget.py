@@ -206,7 +206,8 @@ def test_sample_button(viewer, widget, qtbot):
 def test_failure_is_told_and_napari_lives(viewer, widget, qtbot):
     viewer.add_image(np.full((20, 20), np.nan), name="broken")
     run(widget, qtbot)
-    assert "no finite value" in widget.status.text()
+    assert widget.status.text().startswith("broken: holds no finite value")
+    assert not widget.result.isVisible()
     assert not ours(viewer)
     viewer.add_image(np.random.default_rng(0).random((20, 30)), name="good")
     widget.form.image.value = viewer.layers["good"]

@@ -205,8 +205,8 @@ def train_codec(
         An encoder to whose latents the first channels of the image latents are aligned; None leaves the term
         out.
     start
-        State dict to begin from, `encoder.` and `decoder.` before its keys; None for fresh weights. It may have
-        fewer latent channels: the further ones begin without a say in the decoder.
+        State dict to begin from, `encoder.` and `decoder.` before its keys; None for fresh weights. It may
+        have fewer latent channels: the further ones begin without a say in the decoder.
     report
         Called every 50 steps with the mean of each term.
 

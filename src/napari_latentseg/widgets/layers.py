@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,6 +64,7 @@ def scan_from_layer(layer: Image) -> Scan:
         modality=kept.get("modality", ""),
         format=kept.get("format", "") or ("tiff" if geometry.is_axis_aligned else "nifti"),
         properties=kept.get("properties", {}),
+        source=Path(layer.name),  # for messages alone
     )
 
 

@@ -164,6 +164,7 @@ class SegmentWidget(QWidget):
         self._job = job
         self.outcome = None
         self.layers = ResultLayers(self.viewer, image, card.classes)
+        self.result.hide()  # what it shows is of an earlier run
         self._show_running()
 
     def more(self) -> None:
