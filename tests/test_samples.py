@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.samples import retina, ultrasound_phantom
 
 
@@ -17,6 +18,15 @@ def test_the_retina_is_the_photograph_of_scikit_image() -> None:
     assert sample.model == "retina-vessels"
     assert sample.truth is None
     assert sample.scan.array.std() > 30
+
+
+def test_a_photograph_that_is_not_there_is_not_downloaded(monkeypatch, tmp_path) -> None:
+    import skimage
+
+    monkeypatch.setattr(skimage, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(skimage.data, "retina", lambda: pytest.fail("looked for it on the network"))
+    with pytest.raises(BadInput, match=r"retina\.jpg"):
+        retina()
 
 
 def test_the_phantom_repeats_and_goes_by_its_seed() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan
 
 __all__ = ["Sample", "retina", "ultrasound_phantom"]
@@ -30,13 +31,20 @@ class Sample:
 
 
 def retina() -> Sample:
-    """The fundus photograph that scikit-image carries: 1411 x 1411 RGB."""
+    """The fundus photograph that scikit-image carries: 1411 x 1411 RGB.
+
+    Raises
+    ------
+    BadInput
+        Where this installation of scikit-image does not carry it; it is not looked for on the network.
+    """
     import skimage
     from skimage.io import imread
 
-    # data.retina() would look for it on the network where the file is not in the installation
     path = Path(skimage.__file__).parent / "data" / "retina.jpg"
-    array = np.asarray(imread(path) if path.is_file() else skimage.data.retina())  # type: ignore[no-untyped-call]
+    if not path.is_file():  # data.retina() would download it
+        raise BadInput("retina.jpg", "is not in this scikit-image", "install scikit-image from its wheel")
+    array = np.asarray(imread(path))
     pixels = np.ascontiguousarray(array[..., :3])
     scan = Scan(pixels, "yxc", Geometry.plain("yx"), modality="fundus photograph")
     return Sample("retina", scan, "retina-vessels")

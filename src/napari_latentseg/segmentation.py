@@ -85,6 +85,9 @@ class RunRecord(_Record):
     ----------
     samples
         How many were made; fewer than `samples_asked` where the run was cancelled.
+    mask_edited
+        Whether a person has painted in the mask, which is then not the model's alone; mean, variance and
+        volumes still are.
     planes_done, planes
         How many planes of the scan hold a result, and how many there are.
     """
@@ -109,6 +112,7 @@ class RunRecord(_Record):
     working_size: tuple[int, int]
     seconds: float
     complete: bool
+    mask_edited: bool = False
     volumes: dict[str, list[float]]
     volume_unit: str
     versions: dict[str, str]

@@ -260,6 +260,7 @@ def test_export_writes_what_is_shown(viewer, widget, qtbot, phantom, tmp_path):
     widget.export(tmp_path)
     qtbot.waitUntil(lambda: len(list(tmp_path.glob("*"))) == 4, timeout=20_000)
     record = json.loads(next(tmp_path.glob("*_run.json")).read_text())
+    assert record["mask_edited"] is False
     assert record["samples"] == 3
     from napari_latentseg.formats import read_scan
 
@@ -296,3 +297,16 @@ def test_result_layers_are_of_their_kinds(viewer, widget, qtbot, phantom):
     assert found["variance"].blending == "additive"
     names = [layer.name for layer in viewer.layers]
     assert names[-1] == found["mask"].name  # on top
+
+
+def test_a_corrected_mask_goes_out_as_corrected(viewer, widget, qtbot, phantom, tmp_path):
+    from napari_latentseg.formats import read_scan
+
+    run(widget, qtbot, samples=3)
+    layer = ours(viewer)["mask"]
+    layer.paint((20, 20), 1)
+    painted = layer.data.copy()
+    widget.export(tmp_path)
+    qtbot.waitUntil(lambda: len(list(tmp_path.glob("*"))) == 4, timeout=20_000)
+    np.testing.assert_array_equal(np.asarray(read_scan(next(tmp_path.glob("*_mask*"))).array), painted)
+    assert json.loads(next(tmp_path.glob("*_run.json")).read_text())["mask_edited"] is True

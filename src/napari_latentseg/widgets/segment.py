@@ -321,6 +321,7 @@ class SegmentWidget(QWidget):
         found, cut = self.outcome.found, float(self.form.cut.value)
         stem = _file_name(self.layers.image.name)
         mask = self.layers.mask
+        edited = mask.data.copy() if mask is not None and self.layers.edited else None
 
         def write() -> list[Path]:
             from dataclasses import replace
@@ -328,10 +329,9 @@ class SegmentWidget(QWidget):
             from napari_latentseg.formats.results import write_segmentation
 
             chosen = found if cut == found.record.threshold else found.with_threshold(cut)
-            if mask is not None and self.layers is not None and self.layers.edited:
-                chosen = replace(
-                    chosen, mask=mask.data
-                )  # the person's corrections go out, not the model's mask
+            if edited is not None:  # the person's corrections go out, and the record says whose they are
+                record = chosen.record.model_copy(update={"mask_edited": True})
+                chosen = replace(chosen, mask=edited, record=record)
             return write_segmentation(chosen, folder, stem)
 
         return in_background(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
