@@ -174,3 +174,23 @@ def write_ellipses() -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture(scope="session")
+def published_names() -> Callable[..., dict[str, Any]]:
+    """The weights of an `EfficientNetLite0` under the names that they are published with."""
+    import torch
+
+    parts = {"expand.0": "_expand_conv", "expand.1": "_bn0", "depthwise.0": "_depthwise_conv",
+             "depthwise.1": "_bn1", "project.0": "_project_conv", "project.1": "_bn2"}  # fmt: skip
+
+    def of(network: torch.nn.Module) -> dict[str, Any]:
+        found = {"_fc.weight": torch.zeros(1000, 1280), "_conv_head.weight": torch.zeros(1280, 320, 1, 1)}
+        for key, value in network.state_dict().items():
+            for ours, theirs in parts.items():
+                key = key.replace(f".{ours}.", f".{theirs}.")
+            key = key.replace("stem.0.", "_conv_stem.").replace("stem.1.", "_bn0.")
+            found[f"_{key}" if key.startswith("blocks") else key] = value
+        return found
+
+    return of

@@ -192,7 +192,9 @@ def train(
     from napari_latentseg.models.store import open_codec
     from napari_latentseg.training.job import TrainingJob
 
-    opened, spec = open_codec(codec or settings.codec, revision=settings.codec_revision, download=download)
+    opened, spec = None, None
+    if wanted := codec or settings.codec:
+        opened, spec = open_codec(wanted, revision=settings.codec_revision, download=download)
     job = TrainingJob(Path(data), Path(out), settings, opened, spec, name=name, device=device, stop=stop)
     for event in job:
         on_event(event)

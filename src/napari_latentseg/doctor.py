@@ -95,7 +95,8 @@ def _look_at_models(facts: dict[str, Any], problems: list[dict[str, str]]) -> No
         try:
             card = read_card(folder)
             check_files(folder, card)
-            _look_at_codec(card.codec)
+            if card.codec is not None:
+                _look_at_codec(card.codec)
         except BadInput as error:
             # of a path its last part alone: what the doctor says is passed on to others
             problems.append(

@@ -14,6 +14,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor, Run, Step
 from napari_latentseg.inference.request import Request
 from napari_latentseg.inference.tiles import Canvas
+from napari_latentseg.methods.base import Noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import list_cards, load_model
 from napari_latentseg.scan import Geometry, Scan
@@ -390,13 +391,14 @@ def test_noise_that_was_drawn_in_vain_is_drawn_again(
     real = tiny_tiles_model.method.draw
     most = {"now": 100}
 
-    def noisy(condition: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        noise = 0.1 * torch.randn(condition.shape, generator=generator)
+    def noisy(condition: torch.Tensor, noise: Noise) -> torch.Tensor:
+        moved = condition + 0.1 * noise(tuple(condition.shape))
         if len(condition) > most["now"]:
             raise torch.OutOfMemoryError
-        return real(condition + noise)
+        return real(moved)
 
     monkeypatch.setattr(tiny_tiles_model.method, "draw", noisy)
+    monkeypatch.setattr(type(tiny_tiles_model.method), "own_sources", ("noise",))
     card = tiny_tiles_model.card.model_copy(update={"sources": ("noise", "none")})
     noise = Model(tiny_tiles_model.method, card, tiny_tiles_model.folder)
     scan = scan_of(picture(110, 130))
@@ -437,11 +439,12 @@ def test_an_image_is_encoded_once_where_all_samples_see_the_same(
         calls["tiles"] += len(images)
         return encode(images)
 
-    def noisy(condition: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return draw(condition + 0.1 * torch.randn(condition.shape, generator=generator))
+    def noisy(condition: torch.Tensor, noise: Noise) -> torch.Tensor:
+        return draw(condition + 0.1 * noise(tuple(condition.shape)))
 
     monkeypatch.setattr(tiny_tiles_model.method, "encode", counted)
     monkeypatch.setattr(tiny_tiles_model.method, "draw", noisy)
+    monkeypatch.setattr(type(tiny_tiles_model.method), "own_sources", ("noise",))
     card = tiny_tiles_model.card.model_copy(update={"sources": ("noise", "none")})
     noise = Model(tiny_tiles_model.method, card, tiny_tiles_model.folder)
     scan = scan_of(picture(90, 130))

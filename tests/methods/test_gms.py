@@ -280,10 +280,10 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
     "TAESD": ("tiny", {}, "tiny codec in place of SD-VAE"),
     "compact codec": ("compact", {}, "compact codec in place of SD-VAE"),
     "noise without a posterior": ("compact", {"posterior_noise": "none"}, "compact codec in place of SD-VAE"),
-    "context": (
+    "pyramid": (
         "compact",
-        {"conditioner": "context"},
-        "trained conditioner with context pyramid, compact codec in place of SD-VAE",
+        {"conditioner": "pyramid"},
+        "trained conditioner over an ImageNet network, compact codec in place of SD-VAE",
     ),
     "several": (
         "compact",

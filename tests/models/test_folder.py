@@ -229,7 +229,7 @@ def test_a_size_that_the_codec_does_not_divide(lesions: Path) -> None:
         codec.factor = 48
         return codec
 
-    with pytest.raises(BadInput, match=r"card\.json, preprocess\.size: is 64, which the codec's 48 does not"):
+    with pytest.raises(BadInput, match=r"card\.json, preprocess\.size: is 64, which is no multiple of"):
         load_model_folder(lesions, coarse)
 
 

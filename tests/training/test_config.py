@@ -10,7 +10,7 @@ import pytest
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import TrainingConfig, changed, load_config, named_configs
-from napari_latentseg.training.trainer import learning_rate_factor
+from napari_latentseg.training.schedule import learning_rate_factor
 
 
 @pytest.mark.parametrize("name", list(named_configs()))

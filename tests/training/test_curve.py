@@ -14,7 +14,12 @@ from napari_latentseg.training.curve import draw_curve
 
 def events(count: int, every: int = 1) -> list[dict[str, Any]]:
     return [
-        {"epoch": e, "losses": {"a": 1 / e, "b": 1.0}, "dsc": 1 - 1 / (e + 1) if e % every == 0 else None}
+        {
+            "stage": "",
+            "epoch": e,
+            "losses": {"a": 1 / e, "b": 1.0},
+            "dsc": 1 - 1 / (e + 1) if e % every == 0 else None,
+        }
         for e in range(1, count + 1)
     ]
 

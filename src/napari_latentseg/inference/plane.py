@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
+from napari_latentseg.inference.noise import FieldNoise
 from napari_latentseg.inference.tiles import Canvas, Tiling
-from napari_latentseg.methods.base import Method
+from napari_latentseg.methods.base import Method, Noise
 from napari_latentseg.precision import Compute
 from napari_latentseg.preprocess import Preprocess
 
-__all__ = ["Conditions", "conditions_of", "draw_plane", "draw_tiles", "sample_plane", "tiling_of"]
+__all__ = ["Conditions", "conditions_of", "draw_tiles", "noise_of", "sample_plane", "tiling_of"]
 
 Corners = list[tuple[int, int]]
 Conditions = list[tuple[Corners, Tensor]]
@@ -36,32 +35,29 @@ def conditions_of(
         return method.encode(tiles)
 
 
-def draw_tiles(
-    method: Method, condition: Tensor, compute: Compute, generator: torch.Generator | None = None
-) -> Tensor:
+def draw_tiles(method: Method, condition: Tensor, compute: Compute, noise: Noise | None = None) -> Tensor:
     """One sample of the tiles that `conditions_of` looked at: `(B, K, size, size)`, on the CPU."""
     with torch.inference_mode(), compute.autocast():
-        return method.draw(condition, generator).float().cpu()
+        return method.draw(condition, noise).float().cpu()
 
 
-def draw_plane(
-    method: Method,
-    conditions: Iterable[tuple[Corners, Tensor]],
-    compute: Compute,
-    canvas: Canvas,
-    *,
-    generator: torch.Generator | None = None,
-) -> None:
-    """Draw one sample of the tiles that `conditions_of` looked at, and lay them on the canvas."""
-    for corners, condition in conditions:
-        canvas.lay(draw_tiles(method, condition, compute, generator), corners)
+def sample_plane(
+    method: Method, plane: Tensor, preprocess: Preprocess, compute: Compute, *, seed: int = 0
+) -> Tensor:
+    """One sample of a plane `(3, H, W)` at working size: probabilities `(K, H, W)`.
 
-
-def sample_plane(method: Method, plane: Tensor, preprocess: Preprocess, compute: Compute) -> Tensor:
-    """One sample of a plane `(3, H, W)` at working size: probabilities `(K, H, W)`."""
+    The noise of a method that is not deterministic comes from the seed.
+    """
     tiling = tiling_of(plane, preprocess)
-    canvas = Canvas(tiling, 1)
+    canvas = Canvas(tiling, method.class_count)
     for corners in tiling.batches(4):
         condition = conditions_of(method, plane, tiling, corners, compute)
-        draw_plane(method, [(corners, condition)], compute, canvas)
+        noise = None if method.is_deterministic else noise_of(method, corners, seed, 0)
+        canvas.lay(draw_tiles(method, condition, compute, noise), corners)
     return canvas.plane((tiling.height, tiling.width))
+
+
+def noise_of(method: Method, corners: Corners, seed: int, sample: int) -> Noise:
+    """The noise of one sample for tiles at these corners, given in pixels."""
+    step = method.factor
+    return FieldNoise(seed, sample, [(y // step, x // step) for y, x in corners])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.ensemble import Ensemble
-from napari_latentseg.inference.plane import Conditions, conditions_of, draw_tiles, tiling_of
+from napari_latentseg.inference.plane import Conditions, conditions_of, draw_tiles, noise_of, tiling_of
 from napari_latentseg.inference.request import MOST_SAMPLES, Request
 from napari_latentseg.inference.tiles import Canvas, Tiling
 from napari_latentseg.inference.variation import Variation, variations
@@ -118,7 +118,7 @@ class Run:
             variations(
                 self.card.augment,
                 request.seed,
-                step=predictor.model.method.codec.factor,
+                step=predictor.model.method.factor,
                 size=self.card.preprocess.size,
             )
             if request.source == "augment"
@@ -192,8 +192,7 @@ class Run:
             tiling = tiling_of(view, self.card.preprocess)
             total = len(tiling.corners())
             canvas = Canvas(tiling, len(self.card.classes))
-            generator = torch.Generator().manual_seed(_mixed(self.request.seed, sample))
-            for laid in self._tiles(view, tiling, canvas, generator, kept):
+            for laid in self._tiles(view, tiling, canvas, sample, kept):
                 if laid < total:
                     done = (sample - first + laid / total) / (self._wanted - first)
                     yield Step(done, plane, sample, False)
@@ -205,7 +204,7 @@ class Run:
             yield Step((sample + 1 - first) / (self._wanted - first), plane, sample, True)
 
     def _tiles(
-        self, view: Tensor, tiling: Tiling, canvas: Canvas, generator: torch.Generator, kept: Conditions
+        self, view: Tensor, tiling: Tiling, canvas: Canvas, sample: int, kept: Conditions
     ) -> Iterator[int]:
         """Draw every tile of a view and lay it, a batch at a time; gives how many lie there so far.
 
@@ -215,6 +214,8 @@ class Run:
         method, compute = self.predictor.model.method, self.predictor.compute
         waiting: list[tuple[list[tuple[int, int]], Tensor | None]] = list(kept) or [(tiling.corners(), None)]
         encoded_before = bool(kept)
+        seed = self.request.seed
+        is_noisy = self.request.source in method.own_sources or not method.is_deterministic
         laid = 0
         while waiting:
             corners, condition = waiting.pop(0)
@@ -222,17 +223,16 @@ class Run:
             if len(corners) > count:
                 waiting.insert(0, (corners[count:], None if condition is None else condition[count:]))
                 corners, condition = corners[:count], None if condition is None else condition[:count]
-            state = generator.get_state()
             tiles: Tensor | None = None
             try:
                 if condition is None:
                     condition = conditions_of(method, view, tiling, corners, compute)
-                tiles = draw_tiles(method, condition, compute, generator)
+                noise = noise_of(method, corners, seed, sample) if is_noisy else None
+                tiles = draw_tiles(method, condition, compute, noise)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
             if tiles is None:  # and the error, which holds on to what was computed, is gone
-                generator.set_state(state)
                 waiting.insert(0, (corners, condition))
                 self._shrink()
                 continue
@@ -325,8 +325,8 @@ class Run:
                 version=card.version,
                 method=card.method,
                 variant=card.variant,
-                codec=card.codec.name,
-                sha256={**card.files, "codec": card.codec.sha256},
+                codec=card.codec.name if card.codec else "the model's own",
+                sha256={**card.files} | ({"codec": card.codec.sha256} if card.codec else {}),
             ),
             classes=card.classes,
             samples_asked=self._wanted,
@@ -370,12 +370,6 @@ def _settings(ranges: dict[str, float], source: str) -> dict[str, float]:
         "shift",
     )
     return {name: ranges[name] for name in names}
-
-
-def _mixed(seed: int, sample: int) -> int:
-    """A seed for one sample that does not run into its neighbours'."""
-    digest = hashlib.sha256(f"{seed}:{sample}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def _stacked(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import torch
 from pydantic import BaseModel
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 
-__all__ = ["Batch", "Method"]
+__all__ = ["Batch", "Method", "Noise", "Stage", "fresh_noise"]
 
 
 @dataclass(frozen=True)
@@ -25,15 +25,71 @@ class Batch:
     images
         `(B, 3, H, W)` in [0, 1].
     masks
-        `(B, K, H, W)` in {0, 1}.
+        `(B, K, H, W)` in {0, 1}; classes may overlap.
+    annotated
+        `(B, K)`, whether a class was looked for in an image at all; None where all were. What was not
+        annotated is not background.
     """
 
     images: Tensor
     masks: Tensor
+    annotated: Tensor | None = None
+
+
+class Noise(Protocol):
+    """Standard normal noise for one sample: asked for by shape and step, the same at every call."""
+
+    def __call__(self, shape: tuple[int, ...], step: int = 0) -> Tensor:
+        """Noise of the shape `(B, C, h, w)` on the CPU, float32; another for every step."""
+
+
+def fresh_noise(generator: torch.Generator | None = None) -> Noise:
+    """Noise that is drawn anew at every call, for training and trials."""
+
+    def draw(shape: tuple[int, ...], step: int = 0) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    return draw
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training, in which some of the weights learn by an objective of their own.
+
+    Attributes
+    ----------
+    name
+        As the configuration calls it; empty for a method with a single stage.
+    parts
+        What learns; the rest stays as it is.
+    loss
+        The weighted terms of the objective, by name.
+    begin
+        Called once before the stage, with batches of the images to learn from as they are, not varied.
+    after_epoch
+        Called after every epoch; gives what is worth a place in the log, by name.
+    judge
+        Gives probabilities `(B, K, H, W)` from images and masks, to be held against the masks; None for the
+        method's own answer to the images.
+    """
+
+    name: str
+    parts: nn.ModuleDict
+    loss: Callable[[Batch, torch.Generator | None], dict[str, Tensor]]
+    begin: Callable[[Iterable[Batch]], None] = field(default=lambda batches: None)
+    after_epoch: Callable[[], dict[str, float]] = field(default=dict)
+    judge: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 class Method(nn.Module, ABC):
-    """A paper's composition of a codec, a conditioner, a predictor and a process.
+    """A paper's composition of codecs, a conditioner, a predictor and a process.
+
+    Parameters
+    ----------
+    codec
+        The frozen autoencoder that comes from elsewhere; None for a method that trains its own.
+    config
+        The method's settings.
 
     Attributes
     ----------
@@ -42,17 +98,23 @@ class Method(nn.Module, ABC):
     title, paper
         For people.
     own_sources
-        Sampling sources that lie in the method itself (``"noise"``); ``"augment"`` and ``"members"`` are made
-        around it, and every method has them.
+        Sampling sources that lie in the method itself: ``"noise"`` of a diffusion, or a learned
+        ``"posterior"``. ``"augment"`` and ``"members"`` are made around it.
+    is_deterministic
+        Whether, without any source, it gives the same answer every time.
+    needs_codec
+        Whether it is built on a codec that comes from elsewhere.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
     own_sources: ClassVar[tuple[str, ...]] = ()
+    is_deterministic: ClassVar[bool] = True
+    needs_codec: ClassVar[bool] = True
     config_class: ClassVar[type[BaseModel]]
 
-    def __init__(self, codec: Codec, config: BaseModel) -> None:
+    def __init__(self, codec: Codec | None, config: BaseModel) -> None:
         super().__init__()
         self.codec = codec
         self.config = config
@@ -61,6 +123,18 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def variant(self) -> str:
         """What differs from the paper, in plain words; empty for the method as published."""
+
+    @property
+    def factor(self) -> int:
+        """Pixels for one position of the latent, along each side."""
+        if self.codec is None:
+            raise NotImplementedError(f"{type(self).__name__} has no codec, and must say its factor")
+        return self.codec.factor
+
+    @property
+    def size_multiple(self) -> int:
+        """What the sides of an image must be multiples of."""
+        return self.factor
 
     @property
     def class_count(self) -> int:
@@ -72,40 +146,60 @@ class Method(nn.Module, ABC):
     def trained(self) -> nn.ModuleDict:
         """The parts whose weights belong to the model; the codec's own do not."""
 
+    @property
+    def published_parts(self) -> dict[str, nn.Module]:
+        """The trained parts that begin from weights that others published, by the name of those."""
+        return {}
+
+    def stages(self) -> list[Stage]:
+        """What is trained, one after the other; the last stage gives the method its answer."""
+        return [Stage("", self.trained, self.loss)]
+
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The weighted terms of the objective, by name; their sum is what is minimised."""
+        """The weighted terms of the last stage's objective, by name; their sum is what is minimised."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """What is computed once of an image, whatever the number of samples.
+        """What is computed once of an image, whatever the number of samples; one row an image.
 
         Parameters
         ----------
         images
-            `(B, 3, H, W)` in [0, 1]; H and W multiples of the codec's factor.
+            `(B, 3, H, W)` in [0, 1]; H and W multiples of `size_multiple`.
         """
 
     @abstractmethod
-    def draw(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """One sample: probabilities `(B, K, H, W)` in [0, 1], from what `encode` gave."""
+    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+        """One sample: probabilities `(B, K, H, W)` in [0, 1], from what `encode` gave.
+
+        Parameters
+        ----------
+        condition
+            From `encode`.
+        noise
+            What the sample is drawn with; None for the answer of a deterministic method without a source,
+            and for noise drawn anew in the others.
+        """
 
     def sample(self, images: Tensor, n: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
-        """One sample after another, each `(B, K, H, W)` in [0, 1]."""
+        """One sample after another, each `(B, K, H, W)` in [0, 1], of the method's own source if any."""
         condition = self.encode(images)
         for _ in range(n):
-            yield self.draw(condition, generator)
+            yield self.draw(condition, fresh_noise(generator) if self.own_sources else None)
 
     def parameter_counts(self) -> dict[str, int]:
         """The number of parameters of each part, the frozen codec's among them."""
         counts = {name: _count(part) for name, part in self.trained.items()}
-        counts["codec (frozen)"] = _count(self.codec)
+        if self.codec is not None:
+            counts["codec (frozen)"] = _count(self.codec)
         return counts
 
     def train(self, mode: bool = True) -> Method:
         """Set the trained parts to training; the codec stays in evaluation."""
         super().train(mode)
-        self.codec.eval()
+        if self.codec is not None:
+            self.codec.eval()
         return self
 
     def describe(self) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, Method
-from napari_latentseg.networks.context import ContextConditioner
+from napari_latentseg.methods.base import Batch, Method, Noise
+from napari_latentseg.networks.efficientnet import PyramidConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
@@ -31,9 +31,9 @@ class GMSConfig(BaseModel):
     ----------
     conditioner
         ``"frozen"``: the codec's own encoder, as published. ``"trained"``: a copy of it that is trained with
-        the task, as SDSeg and Wave-GMS do; a model that has one is called a variant. ``"context"``: such a
-        copy with a pyramid below it, for targets that are found by the whole image more than by their
-        texture.
+        the task, as SDSeg and Wave-GMS do; a model that has one is called a variant. ``"pyramid"``: the
+        frozen encoder's latent, to which a trained pyramid over an ImageNet network is added, for targets
+        that are found by the whole image more than by their texture.
     width
         Width of the LMM's first block.
     levels
@@ -50,7 +50,7 @@ class GMSConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    conditioner: Literal["frozen", "trained", "context"] = "frozen"
+    conditioner: Literal["frozen", "trained", "pyramid"] = "frozen"
     width: int = Field(32, ge=16, multiple_of=16)
     levels: tuple[Level, ...] = ("level2", "level1", "out")
     latent_weight: float = Field(1.0, ge=0)
@@ -88,6 +88,7 @@ class GMS(Method):
     paper: ClassVar[str] = "Huo, Ouyang, Ourselin, Sparks: Generative Medical Segmentation. AAAI 2025"
     config_class: ClassVar[type[BaseModel]] = GMSConfig
     config: GMSConfig
+    codec: Codec
 
     def __init__(self, codec: Codec, config: GMSConfig) -> None:
         super().__init__(codec.freeze(), config)
@@ -95,16 +96,16 @@ class GMS(Method):
         self.conditioner: nn.Module | None = None
         if config.conditioner == "trained":
             self.conditioner = codec.encoder_copy()
-        elif config.conditioner == "context":
-            self.conditioner = ContextConditioner(codec.encoder_copy(), codec.channels)
+        elif config.conditioner == "pyramid":
+            self.conditioner = PyramidConditioner(codec.channels)
 
     @property
     def variant(self) -> str:
         config, paper = self.config, GMSConfig()
         found = []
         if self.conditioner is not None:
-            with_context = " with context pyramid" if self.config.conditioner == "context" else ""
-            found.append(f"trained conditioner{with_context}")
+            with_pyramid = " over an ImageNet network" if config.conditioner == "pyramid" else ""
+            found.append(f"trained conditioner{with_pyramid}")
         if config.width != paper.width:
             found.append(f"width {config.width}")
         if set(config.levels) != set(paper.levels):
@@ -138,15 +139,21 @@ class GMS(Method):
             parts["conditioner"] = self.conditioner
         return nn.ModuleDict(parts)
 
+    @property
+    def published_parts(self) -> dict[str, nn.Module]:
+        found = self.conditioner
+        return {"efficientnet-lite0": found.backbone} if isinstance(found, PyramidConditioner) else {}
+
     def encode(self, images: Tensor) -> Tensor:
         """The image latent Z_I."""
-        if self.conditioner is not None:
+        if self.config.conditioner == "trained" and self.conditioner is not None:
             found: Tensor = self.conditioner(images)
             return found
         with torch.no_grad():
-            return self.codec.encode(images)
+            z = self.codec.encode(images)
+        return z if self.conditioner is None else z + self.conditioner(images)
 
-    def draw(self, condition: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded mask; the same at every call, since GMS has no noise at test time."""
         level: Tensor = self.mapper(condition)["out"]
         return self.codec.decode_mask(level)

@@ -30,15 +30,20 @@ def method_class(name: str) -> type[Method]:
     return METHODS[name]
 
 
-def build_method(name: str, codec: Codec, config: Mapping[str, Any]) -> Method:
-    """A method with fresh weights on a codec.
+def build_method(name: str, codec: Codec | None, config: Mapping[str, Any]) -> Method:
+    """A method with fresh weights, on a codec where it needs one.
 
     Raises
     ------
     BadInput
-        Where the name or a setting is not known.
+        Where the name or a setting is not known, or the method needs a codec and there is none, or the other
+        way round.
     """
     cls = method_class(name)
+    if cls.needs_codec and codec is None:
+        raise BadInput("codec", f"is missing, which {name} is built on", "give one")
+    if codec is not None and not cls.needs_codec:
+        raise BadInput("codec", f"is given, but {name} trains its own", "leave it out")
     try:
         settings = cls.config_class.model_validate(dict(config))
     except ValidationError as error:

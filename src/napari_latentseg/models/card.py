@@ -81,7 +81,7 @@ class ModelCard(_Frozen):
     settings
         The method's own, validated by it.
     codec
-        Which codec its latents belong to.
+        Which codec its latents belong to; None where the model brings its own.
     preprocess, augment
         How a plane is brought to working size, and the ranges it was varied in; test-time augmentation stays
         inside them.
@@ -108,7 +108,7 @@ class ModelCard(_Frozen):
     method: str
     variant: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
-    codec: CodecSpec
+    codec: CodecSpec | None
     preprocess: Preprocess
     augment: AugmentRanges
     modality: str = ""

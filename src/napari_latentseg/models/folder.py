@@ -58,12 +58,19 @@ def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> 
     folder = Path(folder)
     card = read_card(folder)
     check_files(folder, card)
-    codec = codec_for(card.codec)
-    _check_codec(folder, card, codec)
+    codec = None if card.codec is None else codec_for(card.codec)
+    if codec is not None:
+        _check_codec(folder, card, codec)
     try:
         method = build_method(card.method, codec, card.settings)
     except BadInput as error:
         raise BadInput(f"{folder / CARD}, {error.what}", error.why, _AGAIN) from error
+    if card.preprocess.size % method.size_multiple:
+        raise BadInput(
+            f"{folder / CARD}, preprocess.size",
+            f"is {card.preprocess.size}, which is no multiple of the method's {method.size_multiple}",
+            _AGAIN,
+        )
     # The words may change from version to version; that a variant goes by the paper's name must not be.
     if bool(method.variant) != bool(card.variant):
         raise BadInput(
@@ -90,12 +97,6 @@ def _check_codec(folder: Path, card: ModelCard, codec: Codec) -> None:
                 f"is {said}, but that of the codec at hand is {found}",
                 "give the codec that the model was trained on",
             )
-    if card.preprocess.size % codec.factor:
-        raise BadInput(
-            f"{folder / CARD}, preprocess.size",
-            f"is {card.preprocess.size}, which the codec's {codec.factor} does not divide",
-            _AGAIN,
-        )
 
 
 def save_model_folder(

@@ -19,7 +19,10 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
     if card.limits:
         lines.append(("Limits", card.limits))
     lines.append(("Method", card.method_title))
-    lines.append(("Codec", f"{card.codec.name}, {card.codec.channels} latent channels"))
+    codec = card.codec
+    lines.append(
+        ("Codec", f"{codec.name}, {codec.channels} latent channels" if codec else "its own, trained with it")
+    )
     if card.parent:
         lines.append(("Taught from", card.parent))
     for data in card.training_data:

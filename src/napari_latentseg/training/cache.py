@@ -71,7 +71,7 @@ def _digest(image: Tensor) -> bytes:
 def remembering(method: Method, wanted: bool) -> Iterator[None]:
     """Let a method's codec remember its latents while the block runs, where that is wanted."""
     codec = method.codec
-    if wanted:
+    if wanted and codec is not None:
         method.codec = Remembering(codec)
     try:
         yield

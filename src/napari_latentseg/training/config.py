@@ -13,7 +13,15 @@ from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.preprocess import Preprocess
 
-__all__ = ["CardConfig", "SplitConfig", "TrainingConfig", "changed", "load_config", "named_configs"]
+__all__ = [
+    "CardConfig",
+    "SplitConfig",
+    "StageConfig",
+    "TrainingConfig",
+    "changed",
+    "load_config",
+    "named_configs",
+]
 
 
 class SplitConfig(BaseModel):
@@ -68,6 +76,23 @@ class CardConfig(BaseModel):
     limits: str = ""
 
 
+class StageConfig(BaseModel):
+    """What is different in one stage of a training; what is not given is as in the rest of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int | None = Field(None, ge=1)
+    steps: int | None = Field(None, ge=1)
+    batch_size: int | None = Field(None, ge=1)
+    accumulate: int | None = Field(None, ge=1)
+    learning_rate: float | None = Field(None, gt=0)
+    weight_decay: float | None = Field(None, ge=0)
+    warmup_epochs: float | None = Field(None, ge=0)
+    ema_decay: float | None = Field(None, ge=0, lt=1)
+    clip_gradient: float | None = Field(None, ge=0)
+    validate_every: int | None = Field(None, ge=1)
+
+
 class TrainingConfig(BaseModel):
     """A method's training. The defaults are those of GMS as published (its code where the paper is silent).
 
@@ -76,17 +101,29 @@ class TrainingConfig(BaseModel):
     method, settings
         The method and its own settings.
     codec
-        ``"embedded"``, a repository on the hub, or a folder; `codec_revision` pins the repository.
+        ``"embedded"``, a repository on the hub, or a folder; `codec_revision` pins the repository. None for a
+        method that trains its own.
     preprocess, augment, split
         See there.
     epochs, batch_size, learning_rate, weight_decay, warmup_epochs
         AdamW, linear warm-up from zero, then cosine to zero, set once an epoch (``"epoch"``) or a step. Set
         by epochs, the first of them stands at zero and does nothing, and the last of the warm-up is at the
         full rate already, as in the paper's code.
+    steps
+        Where given, the length of the training in steps of the optimizer, in place of `epochs`: as many
+        epochs as that takes.
+    schedule
+        After the warm-up: ``"cosine"`` to zero, or ``"constant"``.
+    accumulate
+        Batches whose gradients are added up for one step.
+    stages
+        What is different in the stages of a method that has several, by their names.
     crops_per_image
         For tiles: windows taken of each image in an epoch.
     ema_decay
         Of an average of the weights that is what is kept; 0 for none.
+    ema_warmup
+        Whether the decay begins small: the lesser of `ema_decay` and (1 + n) / (10 + n) after n steps.
     clip_gradient
         Greatest norm of the gradient; 0 for no limit.
     select
@@ -99,6 +136,11 @@ class TrainingConfig(BaseModel):
         or with few `augment_variants`.
     augment_variants
         How many variations of each image there are in all; 0 draws a fresh one every time, as the paper does.
+    published_weights
+        Where the parts of a method that begin from weights that others published take them: ``""`` from the
+        Python package that brings them, ``"none"`` for random ones, or a file.
+    published_rate
+        Fraction of the learning rate that such parts learn at.
     precision
         ``"float32"`` (the paper's) or ``"auto"``: bfloat16 where the machine is faster with it.
     seed
@@ -112,27 +154,41 @@ class TrainingConfig(BaseModel):
     name: str = ""
     method: str = "gms"
     settings: dict[str, Any] = Field(default_factory=dict)
-    codec: str = "embedded"
+    codec: str | None = "embedded"
     codec_revision: str | None = None
     preprocess: Preprocess = Preprocess()
     augment: AugmentRanges = AugmentRanges()
     split: SplitConfig = SplitConfig()
     epochs: int = Field(1000, ge=1)
+    steps: int | None = Field(None, ge=1)
     batch_size: int = Field(8, ge=1)
+    accumulate: int = Field(1, ge=1)
     crops_per_image: int = Field(1, ge=1)
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup_epochs: float = Field(5.0, ge=0)
     schedule_by: Literal["epoch", "step"] = "epoch"
+    schedule: Literal["cosine", "constant"] = "cosine"
     ema_decay: float = Field(0.0, ge=0, lt=1)
+    ema_warmup: bool = False
     clip_gradient: float = Field(0.0, ge=0)
     select: Literal["best", "last"] = "best"
     validate_every: int = Field(1, ge=1)
     cache_latents: bool = False
     augment_variants: int = Field(0, ge=0)
+    published_weights: str = ""
+    published_rate: float = Field(1.0, gt=0, le=1)
     precision: Literal["float32", "auto"] = "float32"
     seed: int = Field(2333, ge=0, lt=2**63)
+    stages: dict[str, StageConfig] = Field(default_factory=dict)
     card: CardConfig = CardConfig()
+
+    def of_stage(self, name: str) -> TrainingConfig:
+        """The settings of one stage."""
+        other = self.stages.get(name, StageConfig()).model_dump(exclude_none=True)
+        if "epochs" in other:
+            other.setdefault("steps", None)  # a stage that counts its epochs does not count the other's steps
+        return self.model_copy(update=other)
 
     @model_validator(mode="after")
     def _cached_only_what_stays(self) -> TrainingConfig:

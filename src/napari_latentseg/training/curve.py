@@ -14,6 +14,8 @@ _SIZE, _MARGIN = (640, 360), 48
 def draw_curve(events: Sequence[dict[str, Any]]) -> bytes:
     """PNG of the DSC on the images kept apart (blue, 0 to 1) and the sum of the losses (grey, 0 to its most).
 
+    Epochs are counted through the stages of a training; an upright line marks where one begins.
+
     Parameters
     ----------
     events
@@ -35,8 +37,12 @@ def draw_curve(events: Sequence[dict[str, Any]]) -> bytes:
         draw.text((16, y - 6), f"{tenth / 10:.1f}", fill="black")
     totals = [sum(e["losses"].values()) for e in events]
     most = max([*totals, 1e-9])
-    losses = [place(e["epoch"], t / most) for e, t in zip(events, totals, strict=True)]
-    scores = [place(e["epoch"], e["dsc"]) for e in events if e["dsc"] is not None]
+    losses = [place(i + 1, t / most) for i, t in enumerate(totals)]
+    scores = [place(i + 1, e["dsc"]) for i, e in enumerate(events) if e["dsc"] is not None]
+    for i in range(1, len(events)):
+        if events[i]["stage"] != events[i - 1]["stage"]:
+            draw.line([place(i + 0.5, 0), place(i + 0.5, 1)], fill="#c06000")
+            draw.text((place(i + 0.5, 0)[0] + 4, top), events[i]["stage"], fill="#c06000")
     for points, colour in ((losses, "#999999"), (scores, "#0060c0")):
         if len(points) > 1:
             draw.line(points, fill=colour, width=2)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.pairs import find_pairs, load_image, load_mask
@@ -19,16 +20,29 @@ from napari_latentseg.training.augment import augment
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.split import groups_by_key, groups_by_likeness, groups_by_name, keep_apart
 
-__all__ = ["Dataset", "Example", "read_dataset", "steps_per_epoch", "training_batches"]
+__all__ = ["Dataset", "Example", "plain_batches", "read_dataset", "steps_per_epoch", "training_batches"]
 
 
 @dataclass(frozen=True)
 class Example:
-    """One annotated plane: uint8 image `(3, h, w)`, mask `(1, h, w)`, and the hash of its file."""
+    """One annotated plane.
+
+    Attributes
+    ----------
+    image
+        uint8 `(3, h, w)`.
+    mask
+        uint8 `(K, h, w)`, 0 or 1.
+    key
+        The hash of the image's file.
+    annotated
+        For each class, whether it was looked for in this image.
+    """
 
     image: Tensor
     mask: Tensor
     key: str
+    annotated: tuple[bool, ...] = (True,)
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Image in [0, 1] and mask in {0, 1}, float32."""
@@ -119,7 +133,7 @@ def training_batches(
     order = np.concatenate([rng.permutation(len(examples)) for _ in range(config.crops_per_image)])
     size = min(config.batch_size, len(order))
     for start in range(0, len(order) - size + 1, size):
-        rows = []
+        rows, annotated = [], []
         for i in order[start : start + size]:
             image, mask = examples[i].tensors()
             drawn = rng
@@ -127,8 +141,24 @@ def training_batches(
                 variant = rng.integers(config.augment_variants)
                 drawn = np.random.default_rng([config.seed, int(i), int(variant)])
             rows.append(augment(image, mask, config.augment, drawn, size=config.preprocess.size))
-        images, masks = (torch.stack(parts) for parts in zip(*rows, strict=True))
-        yield Batch(images.contiguous(memory_format=torch.channels_last), masks)
+            annotated.append(examples[i].annotated)
+        yield _batch(rows, annotated)
+
+
+def plain_batches(examples: list[Example], config: TrainingConfig) -> Iterator[Batch]:
+    """Every example once, in order and not varied; of tiles, one window of each."""
+    rng = np.random.default_rng(config.seed)
+    as_it_is = AugmentRanges(horizontal_flip=0, vertical_flip=0, quarter_turn=0, jitter=0, affine=0)
+    for start in range(0, len(examples), config.batch_size):
+        chosen = examples[start : start + config.batch_size]
+        rows = [augment(*e.tensors(), as_it_is, rng, size=config.preprocess.size) for e in chosen]
+        yield _batch(rows, [e.annotated for e in chosen])
+
+
+def _batch(rows: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...]]) -> Batch:
+    images, masks = (torch.stack(parts) for parts in zip(*rows, strict=True))
+    images = images.contiguous(memory_format=torch.channels_last)
+    return Batch(images, masks, torch.tensor(annotated))
 
 
 def steps_per_epoch(examples: list[Example], config: TrainingConfig) -> int:

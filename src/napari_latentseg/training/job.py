@@ -22,6 +22,7 @@ from napari_latentseg.files import free_folder
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
+from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import Model, save_model_folder
@@ -51,13 +52,13 @@ class TrainingJob:
     config
         What is trained.
     codec, spec
-        The frozen codec, and what the card says of it.
+        The frozen codec, and what the card says of it; None for a method that trains its own.
     name
         The model's name; made of that of the folder where not given.
     device
         See `choose_compute`.
     stop
-        Asked after each epoch and each image; True ends the training, and what was best is kept.
+        Asked after each batch and each image; True ends the training, and what was best is kept.
 
     Raises
     ------
@@ -71,8 +72,8 @@ class TrainingJob:
         data: Path,
         out: Path,
         config: TrainingConfig,
-        codec: Codec,
-        spec: CodecSpec,
+        codec: Codec | None,
+        spec: CodecSpec | None,
         *,
         name: str | None = None,
         device: str = "auto",
@@ -114,7 +115,7 @@ class TrainingJob:
         keys = data.keys()
         card = self._card(trainer, len(keys["train"]), len(keys["validation"]))
         metrics = []
-        for source, samples in self._ways():
+        for source, samples in self._ways(trainer.method):
             yield {"event": "judging", "source": source, "samples": samples}
             metrics.append(self._judge(trainer, card, keys["validation"], source, samples))
         card = card.model_copy(update={"metrics": tuple(metrics)})
@@ -122,7 +123,7 @@ class TrainingJob:
             # the codec by its name: where it lay on this machine is nobody's business
             "training.json": _json(
                 self.config.model_dump(mode="json")
-                | {"codec": self.spec.name, "run": self._run(trainer, events)}
+                | {"codec": self.spec.name if self.spec else None, "run": self._run(trainer, events)}
             ),
             "training_log.csv": _log(events),
             "training_curve.png": draw_curve([e.as_dict() for e in events]),
@@ -150,7 +151,7 @@ class TrainingJob:
             augment=config.augment,
             modality=about.modality,
             classes=(ClassInfo(label=1, name=about.class_name, color=about.color),),
-            sources=(*trainer.method.own_sources, *(("augment",) if self._varied else ()), "none"),  # type: ignore[arg-type]
+            sources=self._sources(trainer.method),
             default_samples=about.default_samples,
             training_data=(
                 TrainingData(
@@ -170,13 +171,23 @@ class TrainingJob:
             limits=about.limits,
         )
 
+    def _sources(self, method: Method) -> tuple[SamplingSource, ...]:
+        """The default first: a source that lies in a deterministic method is worth less than the images'."""
+        own: tuple[SamplingSource, ...] = method.own_sources  # type: ignore[assignment]
+        if not method.is_deterministic:
+            return own
+        return (*(("augment",) if self._varied else ()), *own, "none")
+
     @property
     def _varied(self) -> bool:
         """Whether test-time augmentation has anything to vary inside the training's ranges."""
         return self.config.augment.distinct != 1
 
-    def _ways(self) -> list[tuple[SamplingSource, int]]:
+    def _ways(self, method: Method) -> list[tuple[SamplingSource, int]]:
         """The ensembles that are judged: a single pass, and eight samples, or as many as differ."""
+        if not method.is_deterministic:
+            (source, *_) = self._sources(method)
+            return [(source, 1), (source, self.config.card.default_samples)]
         ways: list[tuple[SamplingSource, int]] = [("none", 1)]
         if self._varied:
             ways.append(("augment", min(8, self.config.augment.distinct or 8)))
@@ -221,8 +232,9 @@ def model_name(folder: Path) -> str:
 def as_stored(module: nn.Module) -> None:
     """Round the weights to what a model folder keeps, so that what is judged is what is loaded later."""
     with torch.no_grad():
-        for weight in module.parameters():
-            weight.copy_(weight.half().float())
+        for weight in module.state_dict().values():
+            if weight.is_floating_point():
+                weight.copy_(weight.half().float())
 
 
 def _json(value: Any) -> bytes:
@@ -231,10 +243,14 @@ def _json(value: Any) -> bytes:
 
 def _log(events: list[EpochEvent]) -> bytes:
     text = io.StringIO()
-    names = list(events[0].losses)
+    told = [e.losses | e.measured for e in events]
+    names = list(dict.fromkeys(name for each in told for name in each))
+    stage = ["stage"] if any(e.stage for e in events) else []
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["epoch", *names, "learning_rate", "dsc", "seconds"])
-    for e in events:
-        row = [e.epoch, *(f"{e.losses[n]:.5f}" for n in names), f"{e.learning_rate:.6f}"]
-        writer.writerow([*row, "" if e.dsc is None else f"{e.dsc:.4f}", round(e.seconds, 1)])
+    writer.writerow([*stage, "epoch", *names, "learning_rate", "dsc", "seconds"])
+    for e, values in zip(events, told, strict=True):
+        row = [e.stage] * len(stage) + [str(e.epoch)]
+        row += [f"{values[n]:.5f}" if n in values else "" for n in names]
+        row += [f"{e.learning_rate:.6f}", "" if e.dsc is None else f"{e.dsc:.4f}", str(round(e.seconds, 1))]
+        writer.writerow(row)
     return text.getvalue().encode()

@@ -1,0 +1,54 @@
+"""EfficientNet-Lite0 as a source of features, and the pyramid over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from napari_latentseg.networks.efficientnet import EfficientNetLite0, PyramidConditioner, from_published
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (72, 104), (200, 192)])
+def test_features_have_a_quarter_to_a_32nd_of_the_size(height: int, width: int) -> None:
+    found = EfficientNetLite0().eval()(torch.rand(1, 3, height, width))
+    assert [f.shape[1] for f in found] == [24, 40, 112, 320]
+    assert [tuple(f.shape[2:]) for f in found] == [(-(-height // n), -(-width // n)) for n in (4, 8, 16, 32)]
+
+
+def test_padding_is_tensorflow_s() -> None:
+    """At stride 2 an even side is padded on the right and the bottom alone."""
+    stem = EfficientNetLite0().stem[0]
+    x = torch.rand(1, 3, 8, 8)
+    by_hand = F.conv2d(F.pad(x, [0, 1, 0, 1]), stem.weight, stride=2)
+    assert torch.allclose(stem(x), by_hand, atol=1e-6)
+
+
+def test_it_has_the_published_number_of_weights() -> None:
+    """4,652,008 in all, without the 1280-wide head and the classifier of 1000 classes."""
+    head = 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
+    assert sum(p.numel() for p in EfficientNetLite0().parameters()) == 4_652_008 - head
+
+
+def test_published_weights_find_their_place(
+    published_names: Callable[[nn.Module], dict[str, torch.Tensor]],
+) -> None:
+    network = EfficientNetLite0()
+    found = from_published(published_names(network))
+    assert found.keys() == network.state_dict().keys()
+    assert all(torch.equal(found[k], v) for k, v in network.state_dict().items())
+
+
+def test_the_pyramid_begins_at_nothing_and_learns() -> None:
+    pyramid = PyramidConditioner(8, width=32).train()
+    images = torch.rand(2, 3, 72, 64)
+    out = pyramid(images)
+    assert out.shape == (2, 8, 9, 8)
+    assert not out.any()
+    nn.init.normal_(pyramid.out.weight)
+    pyramid(images).square().mean().backward()
+    without = [name for name, p in pyramid.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not without
