@@ -9,9 +9,30 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from napari_latentseg.api import evaluate, list_models, load_model, read_scan, segment, train
+    from napari_latentseg.api import (
+        evaluate,
+        install_model,
+        list_methods,
+        list_models,
+        load_model,
+        read_scan,
+        remove_model,
+        segment,
+        train,
+    )
 
-__all__ = ["__version__", "evaluate", "list_models", "load_model", "read_scan", "segment", "train"]
+__all__ = [
+    "__version__",
+    "evaluate",
+    "install_model",
+    "list_methods",
+    "list_models",
+    "load_model",
+    "read_scan",
+    "remove_model",
+    "segment",
+    "train",
+]
 
 __version__ = "0.1.0"
 

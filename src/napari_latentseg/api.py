@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from napari_latentseg.scan import Scan
     from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["evaluate", "list_models", "load_model", "read_scan", "segment", "train"]
+__all__ = [
+    "evaluate",
+    "install_model",
+    "list_methods",
+    "list_models",
+    "load_model",
+    "read_scan",
+    "remove_model",
+    "segment",
+    "train",
+]
 
 Progress = Callable[[float], None]
 
@@ -28,6 +38,84 @@ def list_models() -> dict[str, ModelCard]:
     from napari_latentseg.models.store import list_cards
 
     return list_cards()
+
+
+def list_methods() -> list[dict[str, Any]]:
+    """What each method is, see `napari_latentseg.training.catalogue.describe_methods`."""
+    from napari_latentseg.training.catalogue import describe_methods
+
+    return describe_methods()
+
+
+def install_model(
+    source: str | Path,
+    *,
+    name: str | None = None,
+    codec: str | None = None,
+    config: str | Path = "gms-busi",
+    download: bool = False,
+    replace: bool = False,
+) -> ModelCard:
+    """Install a model, so that it can be called by its name.
+
+    Parameters
+    ----------
+    source
+        A model folder; or a checkpoint (.pth) that the authors of GMS published, which is converted.
+    name
+        Of the model; that of its card or file where not given.
+    codec
+        The folder of its codec where it lies apart; of a checkpoint also a repository on the hub, in place of
+        the configuration's.
+    config
+        The training configuration that a checkpoint came from.
+    download
+        Whether the hub may be asked for the codec of a checkpoint.
+    replace
+        Whether an installed model of that name is replaced.
+
+    Returns
+    -------
+    ModelCard
+        Of the model in the store.
+
+    Raises
+    ------
+    BadInput
+        Where something does not fit; nothing is installed then.
+    """
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.install import install_folder, install_released, installed_place
+
+    path = Path(source)
+    if path.is_dir():
+        place = Path(codec) if codec else None
+        return read_card(install_folder(path, name, codec=place, replace=replace))
+    if not path.is_file():
+        raise BadInput(source, "no such file or folder", "give a model folder, or a .pth checkpoint of GMS")
+    from napari_latentseg.training.config import load_config
+
+    settings = load_config(config)
+    known = (name or path.stem).lower()
+    installed_place(known, replace=replace)
+
+    from napari_latentseg.models.store import open_codec
+    from napari_latentseg.training.released import released_card
+
+    wanted = codec or settings.codec
+    if wanted is None:
+        raise BadInput("config", f"{settings.name} has no codec", "use gms-busi")
+    opened, spec = open_codec(wanted, revision=settings.codec_revision, download=download)
+    card = released_card(path, known, settings, spec)
+    return read_card(install_released(path, card, opened, replace=replace))
+
+
+def remove_model(name: str) -> None:
+    """Remove an installed model; see `napari_latentseg.models.install.remove_model`."""
+    from napari_latentseg.models.install import remove_model as remove
+
+    remove(name)
 
 
 def load_model(name: str | Path, codec: str | Path | None = None) -> Model:
@@ -58,6 +146,9 @@ def segment(
     device: str = "auto",
     precision: str = "auto",
     codec: str | Path | None = None,
+    series: int | None = None,
+    channel: int | None = None,
+    plane: str = "acquired",
     progress: Progress = _silent,
 ) -> Segmentation:
     """Segment a scan.
@@ -78,6 +169,13 @@ def segment(
         ``"auto"``, ``"float32"`` or ``"bfloat16"``.
     codec
         The folder of the model's codec, where it lies apart.
+    series
+        Which of several images in a file or folder, counted from 1.
+    channel
+        Which channel, counted from 1, of an image whose channels are not colours.
+    plane
+        How a volume in the patient is cut into planes: see `napari_latentseg.views.seen_along`. The result
+        lies as the scan does.
     progress
         Called with the fraction done, in [0, 1].
 
@@ -101,26 +199,30 @@ def segment(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.inference.request import Request
+    from napari_latentseg.views import one_channel, seen_along, turned_back
 
     request = Request.of(
         _card(model), samples=samples, source=source, seed=seed, threshold=threshold, device=device,
         precision=precision,
     )  # fmt: skip
-    opened = read_scan(scan) if isinstance(scan, str | Path) else scan
+    opened = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
+    if channel is not None:
+        opened = one_channel(opened, channel)
+    turned, order = seen_along(opened, plane)
 
     from napari_latentseg.inference.predictor import Predictor
 
     loaded = load_model(model, codec) if isinstance(model, str | Path) else model
-    run = Predictor(loaded, device, precision).start(opened, request)
+    run = Predictor(loaded, device, precision).start(turned, request)
     for step in run:
         progress(step.done)
     found = run.result()
     assert found is not None
-    return found
+    return turned_back(found, opened, order)
 
 
 def train(
-    data: str | Path,
+    data: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     config: str | Path = "gms-small",
@@ -129,16 +231,17 @@ def train(
     name: str | None = None,
     device: str = "auto",
     download: bool = False,
+    resume: bool = False,
     changes: dict[str, Any] | None = None,
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
-    """Train a model on a folder of images and masks, and write it as a model folder.
+    """Train a model on folders of images and masks, and write it as a model folder.
 
     Parameters
     ----------
     data
-        Holds `images/` and `masks/`.
+        Holds `images/` and `masks/`; or several that do, whose labels the configuration explains.
     out
         The model folder to be; must not be there yet.
     config
@@ -153,12 +256,14 @@ def train(
         See `segment`.
     download
         Whether the hub may be asked for the codec.
+    resume
+        Go on with a training that was stopped, from the checkpoint beside `out`; the rest must be as it was.
     changes
-        Fields of the configuration to change, such as ``{"epochs": 10}``.
+        Fields of the configuration to change, such as ``{"epochs": 10}`` or ``{"members": 5}``.
     on_event
         Called with every event of the training.
     stop
-        Asked after every epoch; True ends the training with what was best.
+        Asked after every batch; True ends the training with what was best, and keeps a checkpoint.
 
     Returns
     -------
@@ -174,20 +279,24 @@ def train(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.errors import BadInput
-    from napari_latentseg.files import free_folder
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.pairs import find_pairs
     from napari_latentseg.precision import check_choice
     from napari_latentseg.training.config import changed, load_config
+    from napari_latentseg.training.place import check_place
+    from napari_latentseg.training.sets import data_sets
 
-    settings = changed(load_config(config), changes or {})
+    changes = dict(changes or {})
+    if "epochs" in changes:
+        changes.setdefault("steps", None)  # who says how many epochs does not mean a number of steps
+    settings = changed(load_config(config), changes)
     if method is not None and method != settings.method:
         raise BadInput(
             "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
         )
     check_choice(device, settings.precision)
-    find_pairs(Path(data))
-    free_folder(Path(out))
+    folders = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
+    data_sets(folders, settings)
+    check_place(Path(out), resume=resume)
 
     from napari_latentseg.models.store import open_codec
     from napari_latentseg.training.job import TrainingJob
@@ -195,7 +304,9 @@ def train(
     opened, spec = None, None
     if wanted := codec or settings.codec:
         opened, spec = open_codec(wanted, revision=settings.codec_revision, download=download)
-    job = TrainingJob(Path(data), Path(out), settings, opened, spec, name=name, device=device, stop=stop)
+    job = TrainingJob(
+        folders, Path(out), settings, opened, spec, name=name, device=device, stop=stop, resume=resume
+    )
     for event in job:
         on_event(event)
     return read_card(Path(out))

@@ -106,13 +106,15 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder beside `folder`, moved to its name when the block ends well.
 
     Parameters
     ----------
     folder
         Must not be there yet, or be empty.
+    replace
+        Let it be there: what it holds is put aside when the block ends well, and then removed.
 
     Raises
     ------
@@ -122,21 +124,28 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     import shutil
 
     folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(folder, "is there already", "choose another name")
     parent = usable_folder(folder.absolute().parent)
     temporary = parent / f".part-{secrets.token_hex(8)}"
+    former = temporary.with_name(f"{temporary.name}-former")
     temporary.mkdir()
     try:
         yield temporary
         try:
-            if folder.exists():
+            if replace and folder.exists():
+                folder.rename(former)
+            elif folder.exists():
                 folder.rmdir()
             temporary.rename(folder)
         except OSError as error:
+            if former.exists() and not folder.exists():
+                former.rename(folder)
             raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        if folder.exists():
+            shutil.rmtree(former, ignore_errors=True)
 
 
 def _unwritable(path: Path, error: OSError) -> BadInput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,12 +16,15 @@ from napari_latentseg.scan import Geometry
 __all__ = [
     "SOURCES",
     "ClassInfo",
+    "Code",
     "InputRecord",
     "ModelRecord",
     "RunRecord",
     "SamplingSource",
     "Segmentation",
+    "inside_of",
     "mask_from",
+    "winners",
 ]
 
 SamplingSource = Literal["none", "augment", "members", "noise", "posterior", "dropout"]
@@ -39,14 +43,33 @@ MINIMUM_FOR_VARIANCE = 3
 """Below this many samples no variance is given."""
 
 
+class Code(BaseModel):
+    """A coded meaning, as DICOM has them: ``SCT 52988006 "Lesion"`` of SNOMED CT."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scheme: str = Field(min_length=1, max_length=16)
+    value: str = Field(min_length=1, max_length=16)
+    meaning: str = Field(min_length=1, max_length=64)
+
+
 class ClassInfo(BaseModel):
-    """One class of a model: its number in a mask, its name and its colour."""
+    """One class of a model: its number in a mask, its name and its colour.
+
+    `includes` names the classes that are parts of it, as a tumour is of its organ: where they are found, a
+    mask shows them rather than the whole.
+
+    `code` and `category` say to other programs what it is (DICOM-SEG's property type and category).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: int = Field(ge=1, le=255)
     name: str = Field(min_length=1)
     color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
+    includes: tuple[str, ...] = ()
+    code: Code | None = None
+    category: Code | None = None
 
 
 class _Record(BaseModel):
@@ -144,6 +167,8 @@ class Segmentation:
         The model's classes, in the order of `mean`.
     record
         How it was made.
+    source
+        The file or folder that the scan was read from, in memory alone; DICOM-SEG refers to what it holds.
     """
 
     mask: NDArray[np.uint8]
@@ -156,6 +181,7 @@ class Segmentation:
     properties: dict[str, Any]
     classes: tuple[ClassInfo, ...]
     record: RunRecord
+    source: Path | None = None
 
     def with_threshold(self, threshold: float) -> Segmentation:
         """The same run cut at another probability; nothing is computed again but the mask.
@@ -170,20 +196,64 @@ class Segmentation:
         )
 
 
-def mask_from(mean: NDArray[np.float32], threshold: float, classes: Sequence[ClassInfo]) -> NDArray[np.uint8]:
+def mask_from(mean: Any, threshold: float, classes: Sequence[ClassInfo]) -> Any:
     """Class labels from mean probabilities.
 
     Parameters
     ----------
     mean
-        `(K, *spatial)` in [0, 1].
+        `(K, *spatial)` in [0, 1]; of a dask array the mask is one too.
     threshold
         A place belongs to a class where its mean is above this; where several are, to the most probable.
     classes
         Their labels.
     """
-    labels = np.array([c.label for c in classes], dtype=np.uint8)
-    if len(labels) == 1:
-        return np.where(mean[0] > threshold, labels[0], np.uint8(0)).astype(np.uint8)
-    best = mean.argmax(axis=0)
-    return np.where(mean.max(axis=0) > threshold, labels[best], np.uint8(0)).astype(np.uint8)
+    if not isinstance(mean, np.ndarray):
+        whole: Any = mean.rechunk({0: -1})  # all classes of a place together
+        return whole.map_blocks(mask_from, threshold, classes, drop_axis=0, dtype=np.uint8)
+    if len(classes) == 1:
+        return np.where(mean[0] > threshold, np.uint8(classes[0].label), np.uint8(0)).astype(np.uint8)
+    labels = np.array([0, *(c.label for c in classes)], dtype=np.uint8)
+    return labels[winners(mean, threshold, inside_of(classes)) + 1]
+
+
+def winners(
+    probabilities: NDArray[np.float32], threshold: float, inside: Sequence[frozenset[int]]
+) -> NDArray[np.intp]:
+    """Which class each place belongs to, from 0; -1 where it belongs to none.
+
+    Parameters
+    ----------
+    probabilities
+        `(K, *spatial)` in [0, 1].
+    threshold
+        A place belongs to a class where its probability is above this; where several are, to the most
+        probable, but never to a class of which another one there is a part.
+    inside
+        For each class, the classes that are parts of it: see `inside_of`.
+    """
+    if any(inside):
+        above = probabilities > threshold
+        probabilities = probabilities.copy()
+        for k, parts in enumerate(inside):
+            if parts:
+                probabilities[k][above[sorted(parts)].any(axis=0)] = 0
+    best = probabilities.argmax(axis=0)
+    return np.where(probabilities.max(axis=0) > threshold, best, -1)
+
+
+def inside_of(classes: Sequence[ClassInfo]) -> list[frozenset[int]]:
+    """For each class, the positions of all the classes that it includes, and of those that these include."""
+    names = [c.name for c in classes]
+    direct = [{names.index(name) for name in c.includes} for c in classes]
+    found = []
+    for k in range(len(classes)):
+        reached: set[int] = set()
+        ahead = set(direct[k])
+        while ahead:
+            j = ahead.pop()
+            if j not in reached:
+                reached.add(j)
+                ahead |= direct[j]
+        found.append(frozenset(reached - {k}))
+    return found

@@ -135,8 +135,15 @@ def save_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = False)
         ) from error
 
 
-def read_torch_state(path: Path) -> dict[str, Tensor]:
+def read_torch_state(path: Path, wrappers: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """Read a PyTorch .pth state dict, for conversion alone; no code in it is run.
+
+    Parameters
+    ----------
+    path
+        The file.
+    wrappers
+        Names under which the state dict may lie in a larger dictionary, the rest of which is left aside.
 
     Raises
     ------
@@ -153,6 +160,8 @@ def read_torch_state(path: Path) -> dict[str, Tensor]:
         raise BadInput(
             path, "is not a plain PyTorch state dict", "only tensors are read; use a .safetensors file"
         ) from error
+    if isinstance(state, dict):
+        state = next((state[name] for name in wrappers if isinstance(state.get(name), dict)), state)
     if not isinstance(state, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):

@@ -92,7 +92,7 @@ def test_what_makes_no_sense_is_refused_and_leaves_nothing(
 
 def test_an_unknown_method_is_refused(refused, data: Path, out: Path) -> None:
     message = refused("train", "--data", data, "--out", out, "--method", "magic")
-    assert message == "method: no method 'magic'; use one of gms"
+    assert message.startswith("method: no method 'magic'; use one of gms")
 
 
 def test_a_folder_without_masks_is_refused(refused, tmp_path: Path, config: Path, out: Path) -> None:

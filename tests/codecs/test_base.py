@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.compact import CompactCodec
+from napari_latentseg.errors import BadInput
 
 
 class Recorder(Codec):
@@ -52,6 +53,11 @@ def test_a_mask_is_encoded_as_three_equal_channels() -> None:
 def test_masks_of_several_classes_are_not_taken_for_colours(channels: int) -> None:
     with pytest.raises(ValueError, match=f"one channel, not {channels}"):
         Recorder().encode_mask(torch.zeros(1, channels, 8, 8))
+
+
+def test_a_codec_without_an_encoder_to_train_says_so() -> None:
+    with pytest.raises(BadInput, match="a compact codec offers no encoder to train; leave the conditioner"):
+        Recorder().encoder_copy()
 
 
 def test_freezing() -> None:

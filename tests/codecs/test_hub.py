@@ -127,9 +127,39 @@ def test_gradients_pass_to_the_latent_and_stay_out_of_the_codec(either, images: 
     assert not any(m.training for m in either.modules())
 
 
-def test_neither_offers_an_encoder_to_train(either) -> None:
-    with pytest.raises(BadInput, match=f"a {either.kind} codec offers no encoder to train"):
-        either.encoder_copy()
+def test_a_copy_of_the_encoder_maps_what_the_codec_maps_and_learns_alone(either, images: Tensor) -> None:
+    copy = either.encoder_copy()
+    torch.testing.assert_close(copy(images), either.encode(images), atol=1e-5, rtol=1e-4)
+    assert all(p.requires_grad for p in copy.parameters())
+    copy(images).square().sum().backward()
+    assert all(p.grad is not None for p in copy.parameters())
+    with torch.no_grad():
+        for weight in copy.parameters():
+            weight.add_(1)
+    assert not torch.allclose(copy(images), either.encode(images))
+    assert not any(p.requires_grad or p.grad is not None for p in either.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("AutoencoderKL", {"scaling_factor": 0.25, "shift_factor": 0.5}),
+        ("AutoencoderKL", {"use_quant_conv": False}),
+        ("AutoencoderTiny", {"scaling_factor": 0.25, "shift_factor": 0.5}),
+    ],
+    ids=str,
+)
+def test_the_copy_has_scale_and_shift_inside(
+    make, images: Tensor, name: str, changes: dict[str, object]
+) -> None:
+    codec = (KLCodec if name == "AutoencoderKL" else TinyCodec)(make(name, **changes)).freeze()
+    torch.testing.assert_close(codec.encoder_copy()(images), codec.encode(images), atol=1e-5, rtol=1e-4)
+
+
+def test_the_copy_of_sd_vae_has_the_parameters_of_sdseg() -> None:
+    with torch.device("meta"):
+        copy = build_codec("kl", **SD_VAE).encoder_copy()
+    assert sum(p.numel() for p in copy.parameters()) == 34_163_592 + 36
 
 
 SD_VAE = {

@@ -29,7 +29,9 @@ class Told:
     """Answers with the masks that it was given, in their order."""
 
     def __init__(self, *masks: np.ndarray, classes: tuple[ClassInfo, ...] = ONE) -> None:
-        card = SimpleNamespace(name="told", version="1", method_title="told", classes=classes)
+        card = SimpleNamespace(
+            name="told", version="1", method_title="told", classes=classes, training_data=()
+        )
         self.model = SimpleNamespace(card=card)
         self.masks = list(masks)
 

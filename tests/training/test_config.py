@@ -10,7 +10,7 @@ import pytest
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import TrainingConfig, changed, load_config, named_configs
-from napari_latentseg.training.schedule import learning_rate_factor
+from napari_latentseg.training.schedule import learning_rate_factor, warmup_of
 
 
 @pytest.mark.parametrize("name", list(named_configs()))
@@ -19,8 +19,12 @@ def test_every_packaged_configuration_is_valid(name: str) -> None:
 
     config = load_config(name)
     assert config.name == name
-    method_class(config.method).config_class.model_validate(config.settings)
-    assert config.codec == "embedded" or config.codec.count("/") == 1
+    method = method_class(config.method)
+    method.config_class.model_validate(config.settings)
+    if method.needs_codec:
+        assert config.codec == "embedded" or config.codec.count("/") == 1
+    else:
+        assert config.codec is None
     again = TrainingConfig.model_validate_json(config.model_dump_json())
     assert again == config
 
@@ -84,14 +88,36 @@ def test_short_trainings_have_rates_too(by: str, epochs: int, warmup: float) -> 
     assert all(0 <= learning_rate_factor(config, e) <= 1 for e in range(epochs))
 
 
+@pytest.mark.parametrize(("accumulate", "at"), [(1, 2.5), (2, 5.0)])
+def test_a_warm_up_in_steps_ends_after_so_many_steps(accumulate: int, at: float) -> None:
+    """With 4 batches an epoch, 10 steps of the optimizer take 10 batches, or 20."""
+    config = TrainingConfig(
+        warmup_steps=10, warmup_epochs=99, accumulate=accumulate, schedule_by="step", schedule="constant"
+    )
+    warmup = warmup_of(config, 4)
+    assert warmup == at
+    found = [learning_rate_factor(config, at * part, None, warmup) for part in (0, 0.5, 0.9, 1, 7)]
+    assert found == pytest.approx([0, 0.5, 0.9, 1, 1])
+
+
+def test_a_warm_up_in_epochs_is_as_it_was_and_a_stage_may_have_its_own() -> None:
+    assert warmup_of(TrainingConfig(warmup_epochs=3), 4) == 3
+    config = TrainingConfig(warmup_steps=10, schedule_by="step", stages={"one": {"warmup_epochs": 2}})
+    assert warmup_of(config.of_stage("one"), 4) == 2
+    assert warmup_of(config.of_stage("other"), 4) == 2.5
+    half = TrainingConfig(epochs=20, warmup_steps=40, schedule_by="step")
+    assert learning_rate_factor(half, 15, 20, warmup_of(half, 4)) == pytest.approx(0.5)
+
+
 BROKEN = {
+    "warmup_steps": (10, "configuration: warmup_steps needs schedule_by 'step'"),
     "epochs": (0, "epochs: must be 1 or more"),
     "batch_size": ("eight", "batch_size: must be a whole number"),
     "learning_rate": (-1, "learning_rate: must be more than 0"),
     "seed": (-1, "seed: must be 0 or more"),
     "ema_decay": (1, "ema_decay: must be less than 1"),
     "schedule_by": ("day", "schedule_by: must be 'epoch' or 'step'"),
-    "precision": ("int8", "precision: must be 'float32' or 'auto'"),
+    "precision": ("int8", "precision: must be 'float32', 'bfloat16' or 'auto'"),
     "speed": (3, "speed: is not known"),
     "preprocess": ({"mode": "tiles", "size": 64}, "preprocess: tiles need a long_side"),
     "augment": ({"rotate": 200}, "augment.rotate: must be 180 or less"),
@@ -115,6 +141,11 @@ def test_a_wrong_value_is_named_in_plain_words(field: str) -> None:
 def test_a_pattern_that_is_none_is_refused() -> None:
     with pytest.raises(BadInput, match="is no regular expression"):
         changed(TrainingConfig(), {"split": {"group_pattern": "(Image"}})
+
+
+def test_a_split_goes_by_patient_or_by_block() -> None:
+    with pytest.raises(BadInput, match=r"^split: block and group_pattern exclude"):
+        changed(TrainingConfig(), {"split": {"group_pattern": "(a)", "block": 5}})
 
 
 def test_changes_are_validated_and_leave_the_rest() -> None:

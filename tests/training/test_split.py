@@ -8,7 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.split import groups_by_key, groups_by_likeness, groups_by_name, keep_apart
+from napari_latentseg.training.split import (
+    groups_by_block,
+    groups_by_key,
+    groups_by_likeness,
+    groups_by_name,
+    keep_apart,
+)
 
 
 def texture(seed: int) -> np.ndarray:
@@ -25,6 +31,20 @@ def texture(seed: int) -> np.ndarray:
 )
 def test_the_patient_is_in_the_name(pattern: str | None, expected: list[str]) -> None:
     assert groups_by_name(["Image_01L", "Image_01R", "Image_02L", "other"], pattern) == expected
+
+
+def test_frames_that_follow_each_other_by_number_stay_together() -> None:
+    names = ["10", "2", "1", "9", "11", "3"]
+    groups = groups_by_block(names, 2)
+    assert groups[2] == groups[1] != groups[5] == groups[3] != groups[0] == groups[4]
+    assert len(set(groups)) == 3
+
+
+def test_blocks_count_numbers_anywhere_in_a_name_and_the_last_may_be_short() -> None:
+    names = ["b2_frame1", "b10_frame1", "b2_frame10", "b2_frame9", "a"]
+    found = dict(zip(names, groups_by_block(names, 3), strict=True))
+    assert found["a"] == found["b2_frame1"] == found["b2_frame9"]
+    assert found["b2_frame10"] == found["b10_frame1"] != found["a"]
 
 
 @settings(max_examples=100, deadline=None)

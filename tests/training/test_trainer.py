@@ -245,3 +245,9 @@ def test_cached_latents_give_the_same_training(
     assert found[1] == pytest.approx(found[0], rel=1e-3)
     # 4 images and 4 masks an epoch, and 2 images to judge by; remembered, each of them once
     assert encoded == [4 * (4 + 4 + 2), 4 + 4 + 2]
+
+
+def test_a_size_that_the_method_cannot_halve_is_refused_before_the_work(make: Callable[..., Trainer]) -> None:
+    unet = {"widths": [16, 16], "norm_groups": 8, "heads": 2}
+    with pytest.raises(BadInput, match=r"preprocess\.size: is 40; use a multiple of the method's 16"):
+        make(method="sdseg", settings={"denoiser": unet}, preprocess={"mode": "whole", "size": 40})

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import typer
 
 from napari_latentseg import __version__
-from napari_latentseg.cli import models_commands, run_commands, train_commands
+from napari_latentseg.cli import models_commands, run_commands, scan_commands, train_commands
 from napari_latentseg.cli.console import fail, say
 from napari_latentseg.errors import BadInput, Cancelled
 
@@ -25,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 run_commands.register(app)
+scan_commands.register(app)
 train_commands.register(app)
 models_commands.register(app)
 

@@ -1,7 +1,8 @@
-"""`models` and `doctor`."""
+"""`models`, `methods` and `doctor`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +18,7 @@ models = typer.Typer(help="The models at hand.", rich_markup_mode=None)
 def register(app: typer.Typer) -> None:
     """Add the commands of this file."""
     app.add_typer(models, name="models", invoke_without_command=True)
+    app.command()(methods)
     app.command()(doctor)
 
 
@@ -41,9 +43,9 @@ def _list(as_json: bool) -> None:
         return
     rows = [("NAME", "WHAT", "METHOD", "DSC", "SAMPLES FROM")]
     for card in cards.values():
-        found = card.metrics[0].values.get("dsc") if card.metrics else None
+        found = card.typical.values.get("dsc") if card.typical else None
         dsc = "-" if found is None else f"{found:.2f}"
-        method = f"{card.method.upper()} variant" if card.variant else card.method.upper()
+        method = f"{card.method_name} variant" if card.variant else card.method_name
         rows.append((card.name, card.title, method, dsc, ", ".join(card.sources)))
     table(rows)
 
@@ -60,6 +62,61 @@ def info(name: str, as_json: Json = False) -> None:
         print_json(card.model_dump(mode="json"))
     else:
         say(card_text(card))
+
+
+@models.command()
+def install(
+    source: Annotated[Path, typer.Argument(help="A model folder, or a .pth checkpoint of GMS.")],
+    name: Annotated[str | None, typer.Option(help="Of the model, in place of its own.")] = None,
+    codec: Annotated[
+        str | None, typer.Option(help="The folder of its codec; of a checkpoint also a hub repository.")
+    ] = None,
+    config: Annotated[str, typer.Option(help="The configuration a checkpoint came from.")] = "gms-busi",
+    download: Annotated[
+        bool, typer.Option("--download", help="Let a checkpoint's codec be fetched from the hub.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace an installed model.")] = False,
+) -> None:
+    """Install a model, so that it can be called by its name."""
+    from napari_latentseg import api
+
+    card = api.install_model(
+        source, name=name, codec=codec, config=config, download=download, replace=replace
+    )
+    say(f"{card.name}: {card.title}, {card.method_title}")
+
+
+@models.command()
+def remove(name: str) -> None:
+    """Remove an installed model; those that came with the package stay."""
+    from napari_latentseg import api
+
+    api.remove_model(name)
+    say(f"{name}: removed")
+
+
+def methods(as_json: Json = False) -> None:
+    """Every method: its paper, configurations, parameters, and where its samples come from."""
+    from napari_latentseg import api
+
+    found = api.list_methods()
+    if as_json:
+        print_json(found)
+        return
+    for method in found:
+        size = method["parameters"]
+        configs = [f"{c['name']} ({c['kind']})" for c in method["configurations"]]
+        rows = [("paper", method["paper"]), ("configurations", ", ".join(configs) or "none")]
+        rows += [(part, _parts(size[part])) for part in ("trainable", "frozen") if size[part]]
+        rows += [("counted at", size["configuration"] or "the method's own defaults")]
+        rows += [("samples from", ", ".join(method["sources"]))]
+        say(f"{method['name']}: {method['title']}")
+        table([(f"  {head}", text) for head, text in rows])
+
+
+def _parts(counts: dict[str, int]) -> str:
+    each = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"{sum(counts.values()):,} ({each})"
 
 
 def doctor(as_json: Json = False) -> None:

@@ -80,7 +80,9 @@ def _under_xvfb(out: Path | None, samples: int | None, quiet: bool) -> None:
 
 
 def segment(
-    scan: Annotated[Path, typer.Argument(help="A PNG, JPEG, TIFF, OME-TIFF or NIfTI file.")],
+    scan: Annotated[
+        Path, typer.Argument(help="An image or volume: a file, or a folder of DICOM or OME-Zarr.")
+    ],
     model: Annotated[str, typer.Option(help="The name of a model, or its folder.")],
     out: Annotated[Path, typer.Option(help="Folder for the result.")],
     samples: Samples = None,
@@ -92,21 +94,43 @@ def segment(
     codec: Annotated[
         Path | None, typer.Option(help="Folder of the model's codec, where it lies apart.")
     ] = None,
+    series: Annotated[
+        int | None, typer.Option(help="Which of several images, from 1; info lists them.")
+    ] = None,
+    channel: Annotated[
+        int | None, typer.Option(help="Which channel, from 1, where they are no colours.")
+    ] = None,
+    plane: Annotated[
+        str, typer.Option(help="How a volume is cut: acquired, axial, coronal or sagittal.")
+    ] = "acquired",
+    format: Annotated[
+        str | None,
+        typer.Option(help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; the scan's own."),
+    ] = None,
+    contours: Annotated[bool, typer.Option("--contours", help="Also outlines, as GeoJSON.")] = False,
+    table: Annotated[bool, typer.Option("--table", help="Also areas or volumes, as CSV.")] = False,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="DICOM-SEG without what names the patient.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Segment an image or volume; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json."""
     from napari_latentseg import api
     from napari_latentseg.files import possible_folder
     from napari_latentseg.formats import stem_of
-    from napari_latentseg.formats.results import write_segmentation
+    from napari_latentseg.formats.results import check_format, write_segmentation
 
     possible_folder(out)
+    check_format(format)
     with bar("segmenting", quiet=quiet) as progress:
         found = api.segment(
             scan, model, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
-            precision=precision, codec=codec, progress=progress,
+            precision=precision, codec=codec, series=series, channel=channel, plane=plane, progress=progress,
         )  # fmt: skip
-    for path in write_segmentation(found, out, stem_of(scan)):
+    also = [kind for kind, wanted in (("geojson", contours), ("csv", table)) if wanted]
+    for path in write_segmentation(
+        found, out, stem_of(scan), format=format, also=also, deidentify=deidentify
+    ):
         say(str(path), quiet=quiet)
     if found.variance is None:
         why = "one pass" if found.record.source == "none" else f"{found.record.samples} samples"

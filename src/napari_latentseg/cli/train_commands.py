@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="Holds images/ and masks/.")],
+    data: Annotated[list[Path], typer.Option(help="Holds images/ and masks/; may be given several times.")],
     out: Annotated[Path, typer.Option(help="The model folder to be.")],
     method: Annotated[str, typer.Option(help="gms.")] = "gms",
     config: Annotated[str | None, typer.Option(help="A configuration by name, or a JSON file.")] = None,
@@ -35,15 +35,25 @@ def train(
     epochs: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
     seed: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
+    members: Annotated[
+        int | None,
+        typer.Option(help="Predictors to train, each with its own seed; samples can come from them."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training that was stopped; the rest as it was.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     events: Annotated[bool, typer.Option("--events", help="One JSON object a line, for programs.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Train a model on annotated images. Ctrl+C stops after the epoch, and keeps the best so far."""
+    """Train a model on annotated images. Ctrl+C stops, writes the best so far, and --resume goes on."""
     from napari_latentseg import api
+    from napari_latentseg.errors import Cancelled
+    from napari_latentseg.training.place import checkpoint_folder
 
-    changes = {"epochs": epochs, "batch_size": batch_size, "seed": seed}
+    changes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "members": members}
     stopped = {"now": False}
+    ended = {"early": False}
 
     def ask_to_stop(*_: Any) -> None:
         stopped["now"] = True
@@ -60,22 +70,33 @@ def train(
                 elif event["event"] == "epoch":
                     progress(event["epoch"] / event["epochs"])
                     if event["dsc"] is not None:
-                        line = f"epoch {event['epoch']}: DSC {event['dsc']:.4f} on the images kept apart"
-                        say(line, quiet=quiet)
+                        member = f"member {event['member']}, " if "member" in event else ""
+                        line = f"{member}epoch {event['epoch']}: DSC {event['dsc']:.4f}"
+                        say(f"{line} on the images kept apart", quiet=quiet)
+                if event["event"] == "saved":
+                    ended["early"] = event["stopped"]
 
             card = api.train(
                 data, out, config=config or _default_config(method), method=method, codec=codec, name=name,
-                device=device, download=download,
+                device=device, download=download, resume=resume,
                 changes={k: v for k, v in changes.items() if v is not None},
                 on_event=report, stop=lambda: stopped["now"],
             )  # fmt: skip
+    except Cancelled:
+        if checkpoint_folder(out).is_dir():
+            say("stopped before there was a model; the same command with --resume goes on", quiet=quiet)
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
     if not events:
-        one, *_ = card.metrics
-        score = f"DSC {one.values['dsc']:.4f} on {one.images} images kept apart"
-        say(f"{out}: {card.method_title}, {score}", quiet=quiet)
+        # one record for each data set and way of sampling; the first way's are told
+        for one in card.metrics[: max(1, len(card.training_data))]:
+            score = f"DSC {one.values['dsc']:.4f} on {one.images} images kept apart"
+            of_set = f" of {one.data.partition(':')[0]}" if len(card.training_data) > 1 else ""
+            say(f"{out}: {card.method_title}, {score}{of_set}", quiet=quiet)
+        if ended["early"]:
+            say("stopped before the end; the same command with --resume goes on", quiet=quiet)
 
 
 def _default_config(method: str) -> str:
@@ -87,9 +108,10 @@ def _default_config(method: str) -> str:
         Where there is no such method.
     """
     from napari_latentseg.errors import BadInput
+    from napari_latentseg.methods.registry import METHODS
     from napari_latentseg.training.config import named_configs
 
-    small = {name.removesuffix("-small"): name for name in named_configs() if name.endswith("-small")}
-    if method not in small:
-        raise BadInput("method", f"no method {method!r}", f"use one of {', '.join(small)}")
-    return small[method]
+    small = f"{method}-small"
+    if method not in METHODS or small not in named_configs():
+        raise BadInput("method", f"no method {method!r}", f"use one of {', '.join(METHODS)}")
+    return small

@@ -68,7 +68,7 @@ class Codec(nn.Module, ABC):
         raise BadInput(
             "codec",
             f"a {self.kind} codec offers no encoder to train",
-            "leave the conditioner frozen, or use a compact or taef2 codec",
+            "leave the conditioner frozen, or use another codec",
         )
 
     def encode_mask(self, masks: Tensor) -> Tensor:

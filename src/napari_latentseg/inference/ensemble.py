@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_latentseg.inference.room import DEFAULT_LIMIT, zeros
+from napari_latentseg.segmentation import winners
+
+if TYPE_CHECKING:
+    import dask.array as da
 
 __all__ = ["Ensemble"]
 
@@ -19,6 +28,10 @@ class Ensemble:
         N, the number of planes.
     shape
         Height and width of a plane.
+    inside
+        For each class, the classes that are parts of it; none of any where not given.
+    limit
+        Bytes that the sums may take in memory; larger ones lie on disk, and `mean` is zarr's.
 
     Attributes
     ----------
@@ -28,9 +41,18 @@ class Ensemble:
         How many samples each plane has, `(N,)`.
     """
 
-    def __init__(self, classes: int, planes: int, shape: tuple[int, int]) -> None:
-        self.mean: NDArray[np.float32] = np.zeros((planes, classes, *shape), dtype=np.float32)
-        self._squares: NDArray[np.float32] = np.zeros_like(self.mean)
+    def __init__(
+        self,
+        classes: int,
+        planes: int,
+        shape: tuple[int, int],
+        inside: Sequence[frozenset[int]] | None = None,
+        limit: int = DEFAULT_LIMIT,
+    ) -> None:
+        self._inside = inside or [frozenset()] * classes
+        whole = (planes, classes, *shape)
+        self.mean: Any = zeros(whole, limit // 2)
+        self._squares: Any = zeros(whole, limit // 2)
         self.counts: NDArray[np.int64] = np.zeros(planes, dtype=np.int64)
         self._elements: list[NDArray[np.int64]] = []
 
@@ -39,14 +61,25 @@ class Ensemble:
 
         How many of its elements lie above `threshold` is counted too, class by class.
         """
+        self.add_bands(plane, [(slice(None), sample)], threshold)
+
+    def add_bands(
+        self, plane: int, bands: Iterable[tuple[slice, NDArray[np.float32]]], threshold: float
+    ) -> None:
+        """As `add`, for a sample that comes in bands of rows: which rows, and `(K, rows, W)`."""
         number = int(self.counts[plane])
-        away = sample - self.mean[plane]
-        self.mean[plane] += away / (number + 1)
-        self._squares[plane] += away * (sample - self.mean[plane])
-        self.counts[plane] = number + 1
         if number == len(self._elements):
-            self._elements.append(np.zeros((len(self.counts), sample.shape[0]), dtype=np.int64))
-        self._elements[number][plane] = _elements_of(sample, threshold)
+            self._elements.append(np.zeros((len(self.counts), self.mean.shape[1]), dtype=np.int64))
+        self._elements[number][plane] = 0
+        for rows, sample in bands:
+            place = (plane, slice(None), rows)
+            mean = self.mean[place]
+            away = sample - mean
+            mean += away / (number + 1)
+            self._squares[place] += away * (sample - mean)
+            self.mean[place] = mean
+            self._elements[number][plane] += _elements_of(sample, threshold, self._inside)
+        self.counts[plane] = number + 1
 
     def forget(self, plane: int) -> None:
         """Drop what a plane has so far."""
@@ -56,11 +89,20 @@ class Ensemble:
         for elements in self._elements:
             elements[plane] = 0
 
-    def variance(self) -> NDArray[np.float32]:
-        """Population variance, float32 `(N, K, H, W)` in [0, 0.25]."""
-        counts = np.maximum(self.counts, 1).astype(np.float32)
-        found: NDArray[np.float32] = np.clip(self._squares / counts[:, None, None, None], 0, 0.25)
-        return found
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the sums are too large for memory."""
+        return not isinstance(self.mean, np.ndarray)
+
+    def means(self) -> Any:
+        """The mean, `(N, K, H, W)`; dask where it is on disk, and then it goes on with the run."""
+        return _lazily(self.mean) if self.is_on_disk else self.mean
+
+    def variance(self) -> Any:
+        """Population variance, float32 `(N, K, H, W)` in [0, 0.25]; dask where it is on disk."""
+        counts = np.maximum(self.counts, 1).astype(np.float32)[:, None, None, None]
+        squares = _lazily(self._squares) if self.is_on_disk else self._squares
+        return (squares / counts).clip(0, 0.25)
 
     def elements(self, planes: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Elements above the threshold in each sample, over the planes that have it: `(n, K)`.
@@ -77,8 +119,17 @@ class Ensemble:
         return np.stack([self._elements[i][chosen].sum(axis=0) for i in range(n)])
 
 
-def _elements_of(sample: NDArray[np.float32], threshold: float) -> NDArray[np.int64]:
+def _elements_of(
+    sample: NDArray[np.float32], threshold: float, inside: Sequence[frozenset[int]]
+) -> NDArray[np.int64]:
     if len(sample) == 1:
         return np.array([np.count_nonzero(sample[0] > threshold)], dtype=np.int64)
-    best = np.where(sample.max(axis=0) > threshold, sample.argmax(axis=0), -1)
-    return np.array([np.count_nonzero(best == k) for k in range(len(sample))], dtype=np.int64)
+    found = winners(sample, threshold, inside)
+    return np.bincount(found.ravel() + 1, minlength=len(sample) + 1)[1:]
+
+
+def _lazily(array: Any) -> da.Array:
+    import dask.array as da
+
+    made: da.Array = da.from_zarr(array)
+    return made

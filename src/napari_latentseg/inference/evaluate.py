@@ -13,8 +13,9 @@ from napari_latentseg.evaluation.metrics import CONVENTIONS, ImageScores, score,
 from napari_latentseg.formats import read_scan
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
+from napari_latentseg.labelmap import LabelMap
 from napari_latentseg.models.card import MetricRecord
-from napari_latentseg.pairs import Pair, load_mask
+from napari_latentseg.pairs import Pair
 
 __all__ = ["Evaluation"]
 
@@ -30,14 +31,16 @@ class Evaluation:
     request
         Samples, source, threshold.
     pairs
-        Images with their masks; any class of a mask counts where the model has one class.
+        Images with their masks; any class of a mask counts where the model has one class. Where the model
+        has several, a mask holds their numbers, or those of a data set that the card has the labels of.
     trained_on
         Hashes of the images that the model learned from, to say how many of them are among these.
 
     Attributes
     ----------
     scores
-        One an image, in the order of `pairs`; several classes are averaged over those present.
+        One an image, in the order of `pairs`; several classes are averaged over those that were looked for
+        and are there, in the mask or in the answer.
     """
 
     predictor: Predictor
@@ -51,21 +54,34 @@ class Evaluation:
         """Score image after image; yields the fraction done."""
         for number, pair in enumerate(self.pairs):
             found = self.predictor.segment(read_scan(pair.image), self.request)
-            truth = load_mask(pair)
+            labels = self._labels(pair)
+            truth = labels.of_pair(pair)
             planes = found.mask.reshape(-1, *found.mask.shape[-2:])
             if truth.shape != planes.shape:
                 raise BadInput(
                     pair.mask, f"has shape {truth.shape}, its image {planes.shape}", "make them equal"
                 )
-            self.scores.append(self._score(found.mask, truth.reshape(found.mask.shape)))
+            self.scores.append(self._score(found.mask, truth.reshape(found.mask.shape), labels))
             self.seen += pair.key in self.trained_on
             yield (number + 1) / len(self.pairs)
 
-    def _score(self, found: np.ndarray[Any, Any], truth: np.ndarray[Any, Any]) -> ImageScores:
+    def _labels(self, pair: Pair) -> LabelMap:
+        """What the numbers of a mask mean."""
+        card, folder = self.predictor.model.card, pair.mask.absolute().parent.parent.name
+        for data in card.training_data:
+            if data.labels and data.folder == folder:
+                return LabelMap(card.classes, data.labels, folder)
+        return LabelMap.of_model(card.classes)
+
+    def _score(
+        self, found: np.ndarray[Any, Any], truth: np.ndarray[Any, Any], labels: LabelMap
+    ) -> ImageScores:
         classes = self.predictor.model.card.classes
+        numbers = LabelMap.of_model(classes).numbered(found)
+        pairs = zip(labels.each(numbers), labels.each(truth), labels.annotated, strict=True)
+        each = [score(a, b) for a, b, counts in pairs if counts]
         if len(classes) == 1:
-            return score(found > 0, truth > 0)
-        each = [score(found == c.label, truth == c.label) for c in classes]
+            return each[0]
         present = [s for s in each if s.empty != "both"] or each
         return ImageScores(
             dsc=float(np.mean([s.dsc for s in present])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from napari_latentseg.inference.large import LargeView
 from napari_latentseg.inference.noise import FieldNoise
 from napari_latentseg.inference.tiles import Canvas, Tiling
 from napari_latentseg.methods.base import Method, Noise
@@ -17,7 +18,7 @@ Corners = list[tuple[int, int]]
 Conditions = list[tuple[Corners, Tensor]]
 
 
-def tiling_of(plane: Tensor, preprocess: Preprocess) -> Tiling:
+def tiling_of(plane: Tensor | LargeView, preprocess: Preprocess) -> Tiling:
     """The tiles of a plane `(3, H, W)` at working size; a single one for models that see the whole."""
     height, width = plane.shape[-2:]
     if preprocess.mode == "whole":
@@ -26,7 +27,7 @@ def tiling_of(plane: Tensor, preprocess: Preprocess) -> Tiling:
 
 
 def conditions_of(
-    method: Method, plane: Tensor, tiling: Tiling, corners: Corners, compute: Compute
+    method: Method, plane: Tensor | LargeView, tiling: Tiling, corners: Corners, compute: Compute
 ) -> Tensor:
     """What the method computes once of these tiles."""
     tiles = torch.stack([tiling.cut(plane, corner) for corner in corners])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.bands import bands_of, resized_bands
 from napari_latentseg.inference.ensemble import Ensemble
+from napari_latentseg.inference.large import LargeCanvas, LargeView
 from napari_latentseg.inference.plane import Conditions, conditions_of, draw_tiles, noise_of, tiling_of
-from napari_latentseg.inference.request import MOST_SAMPLES, Request
+from napari_latentseg.inference.request import MOST_SAMPLES, Request, only_members
+from napari_latentseg.inference.room import memory_limit
+from napari_latentseg.inference.seen import look_at_plane
 from napari_latentseg.inference.tiles import Canvas, Tiling
 from napari_latentseg.inference.variation import Variation, variations
 from napari_latentseg.models.folder import Model
 from napari_latentseg.planes import Planes
 from napari_latentseg.precision import choose_compute, is_out_of_memory
-from napari_latentseg.preprocess import resize
 from napari_latentseg.scan import Scan
 from napari_latentseg.segmentation import (
     MINIMUM_FOR_VARIANCE,
@@ -34,6 +38,7 @@ from napari_latentseg.segmentation import (
     ModelRecord,
     RunRecord,
     Segmentation,
+    inside_of,
     mask_from,
 )
 
@@ -78,7 +83,8 @@ class Predictor:
 
     def move(self) -> None:
         """Bring the model to its device: its codec is shared, and another may have taken that elsewhere."""
-        self.model.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for method in self.model.members:
+            method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def start(self, scan: Scan, request: Request) -> Run:
         """A run that has not begun; iterate over it to do the work."""
@@ -107,8 +113,12 @@ class Run:
         self.request = request
         self.planes = Planes.of(scan)
         self.card = predictor.model.card
-        self.notes = list(self.planes.notes)
-        self.ensemble = Ensemble(len(self.card.classes), len(self.planes), self.planes.plane_shape)
+        self.notes = [*scan.notes, *self.planes.notes]
+        self._limit = memory_limit(request.memory_limit)
+        self.ensemble = Ensemble(
+            len(self.card.classes), len(self.planes), self.planes.plane_shape, inside_of(self.card.classes),
+            self._limit,
+        )  # fmt: skip
         self._tiles_at_once = request.tiles_at_once
         self._wanted = request.samples
         self._seconds = 0.0
@@ -118,7 +128,7 @@ class Run:
             variations(
                 self.card.augment,
                 request.seed,
-                step=predictor.model.method.factor,
+                step=predictor.model.method.size_multiple,
                 size=self.card.preprocess.size,
             )
             if request.source == "augment"
@@ -140,6 +150,8 @@ class Run:
                 f"{self.card.name} gives the same answer every time without a sampling source",
                 "choose a source",
             )
+        if self.request.source == "members" and self._wanted + samples > self.card.members:
+            raise BadInput("samples", only_members(self.card), "choose another source for more")
         if samples < 1 or self._wanted + samples > MOST_SAMPLES:
             raise BadInput("samples", f"must be 1 or more, and {MOST_SAMPLES} or less in all", "correct it")
         self._wanted += samples
@@ -177,45 +189,57 @@ class Run:
         for number in range(len(self.planes)):
             if number:
                 yield Step(0.0, first, int(self.ensemble.counts[first]), False)
-            digest.update(np.ascontiguousarray(self.scan.array[self.planes.index(number)]).tobytes())
+            array = self.scan.array
+            height = self.planes.plane_shape[0]
+            for band in bands_of(height, array.nbytes / len(self.planes) / height / 4):
+                place: tuple[int | slice, ...] = (*self.planes.index(number), band)
+                values = np.asarray(array[place])
+                digest.update(np.ascontiguousarray(values).data.cast("B"))
         self._digest = digest.hexdigest()
 
     def _plane(self, plane: int) -> Iterator[Step]:
-        picture = torch.from_numpy(np.array(self.planes[plane])).permute(2, 0, 1)
         size = self.card.preprocess.working_size(*self.planes.plane_shape)
-        small = resize(picture[None], size)[0].clamp(0, 1)
+        seen = look_at_plane(self.planes, plane, size, len(self.card.classes), self._limit)
         first = int(self.ensemble.counts[plane])
         kept: Conditions = []
         for sample in range(first, self._wanted):
             variation = self._variations[sample]
-            view = variation.apply(small)
+            view = seen.varied(variation)
             tiling = tiling_of(view, self.card.preprocess)
             total = len(tiling.corners())
-            canvas = Canvas(tiling, len(self.card.classes))
-            for laid in self._tiles(view, tiling, canvas, sample, kept):
+            canvas = seen.canvas(tiling)
+            for laid in self._tiles(view, tiling, canvas, sample, kept if seen.may_keep else []):
                 if laid < total:
                     done = (sample - first + laid / total) / (self._wanted - first)
                     yield Step(done, plane, sample, False)
-            found = variation.undo(canvas.plane((tiling.height, tiling.width)))
-            native = resize(found[None], self.planes.plane_shape)[0].clamp(0, 1)
-            self.ensemble.add(plane, native.numpy(), self.request.threshold)
+            found = seen.undone(canvas, variation)
+            bands = resized_bands(found, size, self.planes.plane_shape, len(self.card.classes))
+            native = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)
+            self.ensemble.add_bands(plane, native, self.request.threshold)
             if sample + 1 == self._wanted:
                 self._settled[plane] = self._wanted
             yield Step((sample + 1 - first) / (self._wanted - first), plane, sample, True)
 
     def _tiles(
-        self, view: Tensor, tiling: Tiling, canvas: Canvas, sample: int, kept: Conditions
+        self,
+        view: Tensor | LargeView,
+        tiling: Tiling,
+        canvas: Canvas | LargeCanvas,
+        sample: int,
+        kept: Conditions,
     ) -> Iterator[int]:
         """Draw every tile of a view and lay it, a batch at a time; gives how many lie there so far.
 
         Where memory runs out, in encoding or in drawing, the batch goes on in halves: a batch is laid only
-        when all of it is drawn. What is encoded is kept for the next sample where all samples see the same.
+        when all of it is drawn. What is encoded is kept for the next sample where all samples see the same,
+        by the same predictor.
         """
-        method, compute = self.predictor.model.method, self.predictor.compute
+        source, compute = self.request.source, self.predictor.compute
+        method = self.predictor.model.members[sample if source == "members" else 0]
         waiting: list[tuple[list[tuple[int, int]], Tensor | None]] = list(kept) or [(tiling.corners(), None)]
         encoded_before = bool(kept)
         seed = self.request.seed
-        is_noisy = self.request.source in method.own_sources or not method.is_deterministic
+        is_noisy = source in method.own_sources or not method.is_deterministic
         laid = 0
         while waiting:
             corners, condition = waiting.pop(0)
@@ -237,7 +261,7 @@ class Run:
                 self._shrink()
                 continue
             canvas.lay(tiles, corners)
-            if self.request.source != "augment" and not encoded_before and condition is not None:
+            if source not in ("augment", "members") and not encoded_before and condition is not None:
                 kept.append((corners, condition))
             laid += len(corners)
             yield laid
@@ -253,7 +277,12 @@ class Run:
 
     def preview(self, plane: int) -> NDArray[np.uint8]:
         """The mask of one plane from the samples so far, `(H, W)`."""
-        return mask_from(self.ensemble.mean[plane], self.request.threshold, self.card.classes)
+        height, width = self.planes.plane_shape
+        found = np.empty((height, width), dtype=np.uint8)
+        for band in bands_of(height, len(self.card.classes) * width):
+            mean = self.ensemble.mean[plane, :, band]
+            found[band] = mask_from(mean, self.request.threshold, self.card.classes)
+        return found
 
     def result(self) -> Segmentation | None:
         """What there is so far, with its true number of samples; None where no sample is complete.
@@ -261,7 +290,8 @@ class Run:
         Of a stack, the planes that were left with only a part of their samples show nothing, so that all
         that show something have as many as the record says. Where a run was stopped while it drew further
         samples, the record has the number that all planes have, and a note tells of planes with more.
-        The arrays are the caller's own: a run that goes on does not change them.
+        The arrays are the caller's own: a run that goes on does not change them. Beyond the limit of memory
+        they are dask arrays of what lies on disk, and a run that goes on does change them.
         """
         ensemble, counts = self.ensemble, self.ensemble.counts
         shown = counts >= max(1, self._claimed())
@@ -269,7 +299,7 @@ class Run:
             return None
         n = int(counts[shown].min())
         spatial = self.scan.spatial_shape
-        mean = _stacked(ensemble.mean, spatial, shown)
+        mean = _stacked(ensemble.means(), spatial, shown)
         different = len(set(self._variations[:n])) if self.request.source == "augment" else n
         has_variance = different >= MINIMUM_FOR_VARIANCE and self.request.source != "none"
         notes = list(self.notes)
@@ -292,6 +322,7 @@ class Run:
             properties=dict(self.scan.properties),
             classes=self.card.classes,
             record=self._record(n, int(shown.sum()), volumes, unit, notes),
+            source=self.scan.source,
         )
 
     def _claimed(self) -> int:
@@ -372,10 +403,13 @@ def _settings(ranges: dict[str, float], source: str) -> dict[str, float]:
     return {name: ranges[name] for name in names}
 
 
-def _stacked(
-    planes: NDArray[np.float32], spatial: tuple[int, ...], shown: NDArray[np.bool_]
-) -> NDArray[np.float32]:
-    """`(N, K, H, W)` to `(K, *spatial)`, a copy; planes that are not shown are 0."""
+def _stacked(planes: Any, spatial: tuple[int, ...], shown: NDArray[np.bool_]) -> Any:
+    """`(N, K, H, W)` to `(K, *spatial)`, a copy, or dask; planes that are not shown are 0."""
+    if not isinstance(planes, np.ndarray):
+        import dask.array as da
+
+        kept = planes if shown.all() else da.where(shown[:, None, None, None], planes, np.float32(0))
+        return kept.swapaxes(0, 1).reshape(planes.shape[1], *spatial)
     found = np.zeros((planes.shape[1], len(planes), *planes.shape[2:]), dtype=np.float32)
     found[:, shown] = planes[shown].swapaxes(0, 1)
     return found.reshape(planes.shape[1], *spatial)

@@ -11,7 +11,7 @@ from napari_latentseg.models.card import ModelCard
 from napari_latentseg.precision import check_choice
 from napari_latentseg.segmentation import SOURCES, SamplingSource
 
-__all__ = ["Request"]
+__all__ = ["MOST_SAMPLES", "Request", "only_members"]
 
 MOST_SAMPLES = 1000
 
@@ -35,6 +35,9 @@ class Request(BaseModel):
         Tiles in one batch; halved by itself where memory runs out.
     first_plane
         The plane to begin with, the one on screen.
+    memory_limit
+        Bytes of running sums and pictures that may lie in memory, beyond which they lie on disk; where it is
+        not given, as `napari_latentseg.inference.room.memory_limit` has it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,6 +50,7 @@ class Request(BaseModel):
     precision: str = "auto"
     tiles_at_once: int = Field(4, ge=1)
     first_plane: int = Field(0, ge=0)
+    memory_limit: int | None = Field(None, ge=0)
 
     @classmethod
     def of(cls, card: ModelCard, **values: Any) -> Request:
@@ -73,7 +77,8 @@ class Request(BaseModel):
                 f"{card.name} was trained without varying its images, so all samples would be equal",
                 "use none",
             )
-        given.setdefault("samples", 1 if source == "none" else card.default_samples)
+        most = card.members if source == "members" else MOST_SAMPLES
+        given.setdefault("samples", 1 if source == "none" else min(card.default_samples, most))
         given.setdefault("threshold", card.threshold)
         if source == "none" and isinstance(given["samples"], int) and given["samples"] > 1:
             raise BadInput(
@@ -81,6 +86,9 @@ class Request(BaseModel):
                 f"{card.name} gives the same answer every time without a sampling source",
                 "ask for 1 sample, or choose a source",
             )
+        if isinstance(given["samples"], int) and most < given["samples"] <= MOST_SAMPLES:
+            remedy = f"ask for {most} or fewer, or choose another source"
+            raise BadInput("samples", only_members(card), remedy)
         try:
             request = cls.model_validate(given)
         except ValidationError as error:
@@ -90,3 +98,8 @@ class Request(BaseModel):
             raise BadInput(field, why, "correct it") from error
         check_choice(request.device, request.precision)
         return request
+
+
+def only_members(card: ModelCard) -> str:
+    """Why there are no more samples from members."""
+    return f"{card.name} has {card.members} members, and each of them gives one sample"

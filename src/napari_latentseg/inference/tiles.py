@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,12 @@ from torch import Tensor
 __all__ = ["Canvas", "Tiling"]
 
 _LEAST_WEIGHT = 1e-3
+
+
+class Sliced(Protocol):
+    """A plane of which parts can be taken: a tensor `(C, H, W)`, or what stands for one."""
+
+    def __getitem__(self, index: tuple[slice, slice, slice], /) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class Tiling:
         count = -(-room // (self.size - self.overlap))
         return [round(i * room / count) for i in range(count + 1)]
 
-    def cut(self, plane: Tensor, corner: tuple[int, int]) -> Tensor:
+    def cut(self, plane: Sliced, corner: tuple[int, int]) -> Tensor:
         """The tile at a corner: `(C, H, W)` to `(C, size, size)`."""
         top, left = corner
         tile = plane[:, top : top + self.size, left : left + self.size]

@@ -56,7 +56,9 @@ class Variation:
         x = torch.rot90(x, self.turns, (1, 2))
         x = x.flip([axis for axis, on in ((1, self.vertical), (2, self.horizontal)) if on])
         if self.pad:
-            rows, columns = (_mirrored(n, s, self.pad) for n, s in zip(x.shape[1:], self.shift, strict=True))
+            rows, columns = (
+                mirror_index(n, s, self.pad) for n, s in zip(x.shape[1:], self.shift, strict=True)
+            )
             x = x[:, rows][:, :, columns]
         return x
 
@@ -71,7 +73,7 @@ class Variation:
         return torch.rot90(x, -self.turns, (1, 2))
 
 
-def _mirrored(length: int, before: int, pad: int) -> Tensor:
+def mirror_index(length: int, before: int, pad: int) -> Tensor:
     """Indices that mirror an axis out by `before` at its beginning and by the rest of `pad` at its end."""
     index = torch.arange(-before, length + pad - before) % (2 * length)
     return torch.where(index < length, index, 2 * length - 1 - index)

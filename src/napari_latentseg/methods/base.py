@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -146,6 +146,22 @@ class Method(nn.Module, ABC):
     def trained(self) -> nn.ModuleDict:
         """The parts whose weights belong to the model; the codec's own do not."""
 
+    def sources(self, *, varied: bool = True, members: int = 1) -> tuple[str, ...]:
+        """The sampling sources that a model of this method can offer; the first is the default.
+
+        Parameters
+        ----------
+        varied
+            Whether the training varied its images, within ranges that a test may vary them in too.
+        members
+            How many predictors the model has.
+        """
+        several = ("members",) if members > 1 else ()
+        if not self.is_deterministic:
+            return (*self.own_sources, *several)
+        # what lies in a deterministic method is worth less than what varies the images
+        return (*several, *(("augment",) if varied else ()), *self.own_sources, "none")
+
     @property
     def published_parts(self) -> dict[str, nn.Module]:
         """The trained parts that begin from weights that others published, by the name of those."""
@@ -181,6 +197,21 @@ class Method(nn.Module, ABC):
             What the sample is drawn with; None for the answer of a deterministic method without a source,
             and for noise drawn anew in the others.
         """
+
+    def training_state(self) -> dict[str, Tensor]:
+        """What a training needs to go on beside the weights, by name; here, the buffers kept out of these."""
+        kept = self.state_dict().keys()
+        return {
+            name: value
+            for name, value in self.named_buffers()
+            if name not in kept and not name.startswith("codec.")
+        }
+
+    def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `training_state` gave, on the device of the method."""
+        for name, value in state.items():
+            owner, _, leaf = name.rpartition(".")
+            self.get_submodule(owner).register_buffer(leaf, value, persistent=False)
 
     def sample(self, images: Tensor, n: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         """One sample after another, each `(B, K, H, W)` in [0, 1], of the method's own source if any."""

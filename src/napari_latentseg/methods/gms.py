@@ -9,23 +9,20 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.methods.base import Batch, Method, Noise
+from napari_latentseg.methods.matching import Level, MatchingConfig, matching_terms
 from napari_latentseg.networks.efficientnet import PyramidConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
-from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
 __all__ = ["GMS", "GMSConfig"]
 
-Level = Literal["level3", "level2", "level1", "out"]
 
-
-class GMSConfig(BaseModel):
-    """What makes a GMS model; the defaults are the paper's.
+class GMSConfig(MatchingConfig):
+    """What makes a GMS model; the defaults are the paper's. See also `MatchingConfig`.
 
     Attributes
     ----------
@@ -34,42 +31,16 @@ class GMSConfig(BaseModel):
         the task, as SDSeg and Wave-GMS do; a model that has one is called a variant. ``"pyramid"``: the
         frozen encoder's latent, to which a trained pyramid over an ImageNet network is added, for targets
         that are found by the whole image more than by their texture.
-    width
-        Width of the LMM's first block.
     levels
-        Heads under deep supervision, `out` among them: it is the prediction. The paper's code trains three of
-        the four.
-    latent_weight, dice_weight
-        Weights of Equations 3 and 4 (1 and 1).
-    cross_entropy_weight
-        Weight of a pixel cross-entropy, which the paper does not have.
+        The paper's code trains three of the four.
     posterior_noise
         Noise on the image latent in training, in half of the steps: ``"official"`` as the paper's code does
         it (standard deviation not scaled), ``"scaled"``, or ``"none"``. Only where the codec has a posterior.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    conditioner: Literal["frozen", "trained", "pyramid"] = "frozen"
-    width: int = Field(32, ge=16, multiple_of=16)
     levels: tuple[Level, ...] = ("level2", "level1", "out")
-    latent_weight: float = Field(1.0, ge=0)
-    dice_weight: float = Field(1.0, ge=0)
-    cross_entropy_weight: float = Field(0.0, ge=0)
+    conditioner: Literal["frozen", "trained", "pyramid"] = "frozen"
     posterior_noise: Literal["official", "scaled", "none"] = "official"
-
-    @field_validator("levels")
-    @classmethod
-    def _with_the_prediction(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
-        if "out" not in levels or len(set(levels)) < len(levels):
-            raise ValueError("the levels must be different, and 'out' among them")
-        return levels
-
-    @model_validator(mode="after")
-    def _something_to_learn(self) -> GMSConfig:
-        if not (self.latent_weight or self.dice_weight or self.cross_entropy_weight):
-            raise ValueError("one of the three weights must be above 0")
-        return self
 
 
 class GMS(Method):
@@ -106,16 +77,7 @@ class GMS(Method):
         if self.conditioner is not None:
             with_pyramid = " over an ImageNet network" if config.conditioner == "pyramid" else ""
             found.append(f"trained conditioner{with_pyramid}")
-        if config.width != paper.width:
-            found.append(f"width {config.width}")
-        if set(config.levels) != set(paper.levels):
-            found.append(f"supervised at {' and '.join(config.levels)}")
-        for name in ("latent", "dice"):
-            weight = getattr(config, f"{name}_weight")
-            if weight != getattr(paper, f"{name}_weight"):
-                found.append(f"{name} weight {weight:g}")
-        if config.cross_entropy_weight:
-            found.append("pixel cross-entropy")
+        found += config.differences()
         if self._is_disturbed != (self.codec.has_posterior and self.conditioner is None):
             found.append("no posterior noise")
         elif self._is_disturbed and config.posterior_noise != paper.posterior_noise:
@@ -138,6 +100,10 @@ class GMS(Method):
         if self.conditioner is not None:
             parts["conditioner"] = self.conditioner
         return nn.ModuleDict(parts)
+
+    @property
+    def size_multiple(self) -> int:
+        return PyramidConditioner.FACTOR if self.config.conditioner == "pyramid" else self.factor
 
     @property
     def published_parts(self) -> dict[str, nn.Module]:
@@ -164,19 +130,7 @@ class GMS(Method):
             target = self.codec.encode_mask(batch.masks)
         z = self._encode_in_training(batch.images, generator)
         found: dict[str, Tensor] = self.mapper(z, self.config.levels)
-        distances = [F.mse_loss(level.float(), target.float()) for level in found.values()]
-        terms = {"latent": self.config.latent_weight * torch.stack(distances).sum()}
-        if self.config.dice_weight or self.config.cross_entropy_weight:
-            # one decoder call for all levels; the gradient passes through its frozen weights
-            pixels = self.codec.decode(torch.cat(list(found.values()))).mean(1, keepdim=True).float()
-            masks = batch.masks.repeat(len(found), 1, 1, 1)
-            levels = len(found)
-            terms["dice"] = self.config.dice_weight * levels * dice_loss(pixels.clamp(0, 1), masks)
-            if self.config.cross_entropy_weight:
-                terms["cross_entropy"] = (
-                    self.config.cross_entropy_weight * levels * pixel_cross_entropy(pixels, masks)
-                )
-        return terms
+        return matching_terms(self.config, self.codec, found, target, batch.masks)
 
     def _encode_in_training(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """The image latent, in half of the steps with noise; one coin a step, as the paper's code has it."""

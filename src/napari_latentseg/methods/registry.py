@@ -11,10 +11,16 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.gms import GMS
+from napari_latentseg.methods.guided import GuidedLatentDiffusion
+from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
+from napari_latentseg.methods.sdseg import SDSeg
+from napari_latentseg.methods.wave_gms import WaveGMS
 
 __all__ = ["METHODS", "build_method", "method_class"]
 
-METHODS: dict[str, type[Method]] = {GMS.name: GMS}
+METHODS: dict[str, type[Method]] = {
+    method.name: method for method in (GMS, WaveGMS, SDSeg, MedSegLatDiff, GuidedLatentDiffusion)
+}
 
 
 def method_class(name: str) -> type[Method]:

@@ -6,17 +6,26 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, first_problem
+from napari_latentseg.labelmap import LabelTarget
 from napari_latentseg.preprocess import Preprocess
 from napari_latentseg.segmentation import ClassInfo, SamplingSource
 
 __all__ = ["CARD", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 
 CARD = "card.json"
+# As the papers spell them; here, so that a card can be shown without loading torch.
+_SPELT = {
+    "gms": "GMS",
+    "wave-gms": "Wave-GMS",
+    "sdseg": "SDSeg",
+    "medseglatdiff": "MedSegLatDiff",
+    "guided": "Guided latent diffusion",
+}
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 
 
@@ -25,7 +34,11 @@ class _Frozen(BaseModel):
 
 
 class TrainingData(_Frozen):
-    """One set that a model learned from."""
+    """One set that a model learned from.
+
+    Where its masks do not hold the model's own numbers, `labels` says which class each of theirs is, for the
+    folder of that name.
+    """
 
     name: str
     licence: str
@@ -33,6 +46,8 @@ class TrainingData(_Frozen):
     images: int = Field(ge=0)
     kept_apart: int = Field(ge=0)
     split: str = ""
+    folder: str = ""
+    labels: dict[int, LabelTarget] = Field(default_factory=dict)
 
 
 class MetricRecord(_Frozen):
@@ -89,6 +104,8 @@ class ModelCard(_Frozen):
         What it looks at and what it finds.
     sources
         The sampling sources that it offers; the first is the default.
+    members
+        How many predictors it has, on one codec; the source ``"members"`` draws each sample from another.
     default_samples, threshold
         Where the widget begins.
     training_data, licence
@@ -114,6 +131,7 @@ class ModelCard(_Frozen):
     modality: str = ""
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
     sources: tuple[SamplingSource, ...] = Field(min_length=1)
+    members: int = Field(1, ge=1)
     default_samples: int = Field(5, ge=1)
     threshold: float = Field(0.5, gt=0, lt=1)
     training_data: tuple[TrainingData, ...] = ()
@@ -130,12 +148,33 @@ class ModelCard(_Frozen):
         for what in ("label", "name"):
             if len({getattr(c, what) for c in classes}) < len(classes):
                 raise ValueError(f"two classes have the same {what}")
+        names = {c.name for c in classes}
+        for c in classes:
+            if not set(c.includes) <= names - {c.name}:
+                raise ValueError(f"{c.name} includes what is no other class")
         return classes
+
+    @model_validator(mode="after")
+    def _members_where_there_are_several(self) -> ModelCard:
+        if "members" in self.sources and self.members < 2:
+            raise ValueError("members is a source, but there is only one")
+        return self
+
+    @property
+    def typical(self) -> MetricRecord | None:
+        """The figures of the model as it is used where nothing is changed: with samples of its first source."""
+        first = [m for m in self.metrics if m.source == self.sources[0] and m.samples > 1]
+        return next(iter([*first, *self.metrics]), None)
+
+    @property
+    def method_name(self) -> str:
+        """The method as its paper spells it; the key where that is not known."""
+        return _SPELT.get(self.method, self.method)
 
     @property
     def method_title(self) -> str:
         """The method as it may be called: by its name, or as a variant of it."""
-        return f"{self.method.upper()} variant ({self.variant})" if self.variant else self.method.upper()
+        return f"{self.method_name} variant ({self.variant})" if self.variant else self.method_name
 
     def write(self, path: Path) -> None:
         """Write as JSON that a person can read."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from napari_latentseg.files import atomic_folder
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import CARD, ModelCard, read_card
-from napari_latentseg.models.layout import WEIGHTS, check_files
+from napari_latentseg.models.layout import WEIGHTS, check_files, member_files
 from napari_latentseg.weights import load_weights, save_weights, sha256_of
 
 __all__ = ["Model", "load_model_folder", "save_model_folder"]
@@ -33,11 +33,19 @@ class Model:
         What it is.
     folder
         Where it lies.
+    others
+        Further predictors on the same codec, for the sampling source ``"members"``.
     """
 
     method: Method
     card: ModelCard
     folder: Path
+    others: tuple[Method, ...] = ()
+
+    @property
+    def members(self) -> tuple[Method, ...]:
+        """All predictors; the first is the one that gives all answers but those of ``"members"``."""
+        return (self.method, *self.others)
 
 
 def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> Model:
@@ -85,7 +93,12 @@ def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> 
             _AGAIN,
         )
     load_weights(method.trained, folder / WEIGHTS)
-    return Model(method.eval(), card, folder)
+    others = []
+    for name in member_files(card.members):
+        other = build_method(card.method, codec, card.settings)
+        load_weights(other.trained, folder / name)
+        others.append(other.eval())
+    return Model(method.eval(), card, folder, tuple(others))
 
 
 def _check_codec(folder: Path, card: ModelCard, codec: Codec) -> None:
@@ -100,20 +113,30 @@ def _check_codec(folder: Path, card: ModelCard, codec: Codec) -> None:
 
 
 def save_model_folder(
-    folder: Path, method: Method, card: ModelCard, extras: dict[str, bytes] | None = None
+    folder: Path,
+    method: Method,
+    card: ModelCard,
+    extras: dict[str, bytes] | None = None,
+    *,
+    others: Sequence[Method] = (),
+    replace: bool = False,
 ) -> ModelCard:
     """Write a model: all of it, or nothing.
 
     Parameters
     ----------
     folder
-        Must not be there yet, or be empty.
+        Must not be there yet, or be empty, unless it may be replaced.
     method
         Its `trained` parts are written, as float16.
     card
-        Its `files` are filled in, and its `variant` is the method's own.
+        Its `files` are filled in, its `variant` is the method's own, and `members` as many as there are.
     extras
         Further files by name: configuration, log, curve, split.
+    others
+        Further members, whose `trained` parts are written too.
+    replace
+        Whether what is there is replaced.
 
     Returns
     -------
@@ -125,11 +148,13 @@ def save_model_folder(
     BadInput
         Where the folder is there already or cannot be written, or a weight is no number.
     """
-    with atomic_folder(Path(folder)) as temporary:
-        save_weights(method.trained.state_dict(), temporary / WEIGHTS, half=True)
+    members = [method, *others]
+    with atomic_folder(Path(folder), replace=replace) as temporary:
+        for name, each in zip((WEIGHTS, *member_files(len(members))), members, strict=True):
+            save_weights(each.trained.state_dict(), temporary / name, half=True)
         for name, content in (extras or {}).items():
             (temporary / name).write_bytes(content)
         files = {p.name: sha256_of(p) for p in sorted(temporary.iterdir())}
-        written = card.model_copy(update={"files": files, "variant": method.variant})
+        written = card.model_copy(update={"files": files, "variant": method.variant, "members": len(members)})
         written.write(temporary / CARD)
     return written

@@ -9,12 +9,17 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, ModelCard
 from napari_latentseg.weights import sha256_of
 
-__all__ = ["SPLIT", "WEIGHTS", "check_files", "read_split"]
+__all__ = ["SPLIT", "WEIGHTS", "check_files", "member_files", "read_split"]
 
 WEIGHTS = "weights.safetensors"
 SPLIT = "split.json"
 
 _AGAIN = "install the model again"
+
+
+def member_files(members: int) -> tuple[str, ...]:
+    """The weights of every member after the first, whose weights are the model's own."""
+    return tuple(f"member-{number}.safetensors" for number in range(2, members + 1))
 
 
 def check_files(folder: Path, card: ModelCard) -> None:
@@ -25,8 +30,9 @@ def check_files(folder: Path, card: ModelCard) -> None:
     BadInput
         Where one is missing or is another, or lies outside the folder.
     """
-    if WEIGHTS not in card.files:
-        raise BadInput(f"{folder / CARD}, files", f"says nothing of {WEIGHTS}", _AGAIN)
+    for name in (WEIGHTS, *member_files(card.members)):
+        if name not in card.files:
+            raise BadInput(f"{folder / CARD}, files", f"says nothing of {name}", _AGAIN)
     for name, wanted in card.files.items():
         if PureWindowsPath(name).name != name:  # knows the separators of both worlds
             raise BadInput(f"{folder / CARD}, files", f"{name!r} is not a name in this folder", _AGAIN)

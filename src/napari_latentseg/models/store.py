@@ -54,7 +54,8 @@ def model_folders() -> dict[str, Path]:
     for root in (home() / "models", _embedded()):
         if root.is_dir():
             for folder in sorted(root.iterdir()):
-                if (folder / CARD).is_file() and folder.name not in found:
+                is_whole = not folder.name.startswith(".")  # and not on its way in or out
+                if is_whole and (folder / CARD).is_file() and folder.name not in found:
                     found[folder.name] = folder
     return found
 

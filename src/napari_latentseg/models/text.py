@@ -32,15 +32,16 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
     for metric in card.metrics:
         figures = ", ".join(_figure(name, value, metric.unit) for name, value in metric.values.items())
         how = (
-            "one pass"
-            if metric.source == "none"
+            ("one pass" if metric.source == "none" else f"one sample from {metric.source}")
+            if metric.samples == 1
             else f"mean of {metric.samples} samples from {metric.source}"
         )
         lines.append(("Measured", f"{figures} ({how}) on {metric.data}"))
     if card.metrics:
         for name, text in card.metrics[0].conventions.items():
             lines.append((f"  {name}", text))
-    lines.append(("Samples from", "; ".join(f"{s}: {SOURCES[s]}" for s in card.sources)))
+    said = SOURCES | {"members": f"{SOURCES['members']}, {card.members} in all"}
+    lines.append(("Samples from", "; ".join(f"{s}: {said[s]}" for s in card.sources)))
     lines.append(("Licence", card.licence or "not stated"))
     if "weights.safetensors" in card.files:
         lines.append(("SHA-256", card.files["weights.safetensors"]))

@@ -132,7 +132,15 @@ class PyramidConditioner(nn.Module):
         Of the pyramid; a multiple of 16.
     dropout
         Fraction of the feature maps left out in training.
+
+    Attributes
+    ----------
+    FACTOR
+        What the sides of an image should be multiples of, so that the coarsest features divide it evenly;
+        others pass, but are padded as no image of the training was.
     """
+
+    FACTOR = 32
 
     def __init__(self, channels: int, width: int = 96, dropout: float = 0.2) -> None:
         super().__init__()

@@ -52,14 +52,17 @@ class Remembering(Codec):
         return torch.stack([row for row in self._rows(kind, x, compute) if row is not None])
 
     def _rows(self, kind: str, x: Tensor, compute: Callable[[Tensor], Tensor | None]) -> list[Tensor | None]:
-        """The result for each row of a batch; rows that were not seen before are computed together."""
+        """The result for each row of a batch.
+
+        Each is computed by itself: in a batch its last bits would depend on its company, and a training that
+        is resumed, where another company is new, would go another way.
+        """
         keys = [(kind, _digest(row)) for row in x]
-        new = {key: i for i, key in enumerate(keys) if key not in self.latents}
-        if new:
-            with torch.no_grad():
-                found = compute(x[list(new.values())])
-            rows = [None] * len(new) if found is None else list(found.detach().clone())
-            self.latents.update(zip(new, rows, strict=True))
+        for i, key in enumerate(keys):
+            if key not in self.latents:
+                with torch.no_grad():
+                    found = compute(x[i : i + 1])
+                self.latents[key] = None if found is None else found[0].detach().clone()
         return [self.latents[key] for key in keys]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.preprocess import Preprocess
+from napari_latentseg.training.data_config import ClassConfig, DatasetConfig, DrawConfig, patient_pattern
 
 __all__ = [
     "CardConfig",
@@ -37,6 +37,9 @@ class SplitConfig(BaseModel):
         A regular expression on the file name whose first group is the patient; whole patients are kept apart.
     likeness_bits
         Images whose 256-bit difference hashes are this close count as one; None for no such joining.
+    block
+        For frames of videos: so many files that follow each other by name stay together, 9 before 10.
+        Frames on the two sides of a block's end may still be alike.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,17 +48,15 @@ class SplitConfig(BaseModel):
     seed: int = 0
     group_pattern: str | None = None
     likeness_bits: int | None = Field(None, ge=0, le=256)
+    block: int | None = Field(None, ge=1)
 
-    @field_validator("group_pattern")
-    @classmethod
-    def _has_a_group(cls, pattern: str | None) -> str | None:
-        try:
-            groups = 1 if pattern is None else re.compile(pattern).groups
-        except re.error as error:
-            raise ValueError(f"is no regular expression ({error})") from error
-        if groups < 1:
-            raise ValueError("needs parentheses around what tells the patient")
-        return pattern
+    _check_pattern = field_validator("group_pattern")(patient_pattern)
+
+    @model_validator(mode="after")
+    def _one_way_to_group(self) -> SplitConfig:
+        if self.block is not None and self.group_pattern is not None:
+            raise ValueError("block and group_pattern exclude each other")
+        return self
 
 
 class CardConfig(BaseModel):
@@ -68,6 +69,7 @@ class CardConfig(BaseModel):
     class_name: str = Field("target", min_length=1)
     color: str = Field("#ffb000", pattern=r"^#[0-9a-fA-F]{6}$")
     default_samples: int = Field(5, ge=1)
+    threshold: float = Field(0.5, gt=0, lt=1)
     data_name: str = "your images"
     data_licence: str = "not stated"
     data_reference: str = ""
@@ -88,6 +90,7 @@ class StageConfig(BaseModel):
     learning_rate: float | None = Field(None, gt=0)
     weight_decay: float | None = Field(None, ge=0)
     warmup_epochs: float | None = Field(None, ge=0)
+    warmup_steps: int | None = Field(None, ge=0)
     ema_decay: float | None = Field(None, ge=0, lt=1)
     clip_gradient: float | None = Field(None, ge=0)
     validate_every: int | None = Field(None, ge=1)
@@ -112,6 +115,9 @@ class TrainingConfig(BaseModel):
     steps
         Where given, the length of the training in steps of the optimizer, in place of `epochs`: as many
         epochs as that takes.
+    warmup_steps
+        Where given, the length of the warm-up in steps of the optimizer, in place of `warmup_epochs`; the
+        rate is then set by steps.
     schedule
         After the warm-up: ``"cosine"`` to zero, or ``"constant"``.
     accumulate
@@ -131,6 +137,14 @@ class TrainingConfig(BaseModel):
         that the figures on the images kept apart are untouched by selection.
     validate_every
         Epochs between two looks at the images kept apart.
+    validate_planes
+        At how many planes of them; None for all.
+    classes
+        Of a model with several; where there are none, any label is the one class that `card` names.
+    datasets
+        What each data set's labels mean, by the name of its folder.
+    draw
+        Which planes an epoch is made of; None for every one, `crops_per_image` times.
     cache_latents
         Encode each varied image once, and know it again. Pays where images come back: without augmentation,
         or with few `augment_variants`.
@@ -142,9 +156,13 @@ class TrainingConfig(BaseModel):
     published_rate
         Fraction of the learning rate that such parts learn at.
     precision
-        ``"float32"`` (the paper's) or ``"auto"``: bfloat16 where the machine is faster with it.
+        ``"float32"`` (the paper's), ``"bfloat16"``, or ``"auto"``: bfloat16 where the machine is faster
+        with it.
     seed
         For weights, order and augmentation.
+    members
+        How many predictors are trained, on one codec and one split, each with a seed of its own: `seed`,
+        `seed` + 1 and so on. A model with several offers the sampling source ``"members"``.
     card
         What the model's card says beside the figures.
     """
@@ -167,6 +185,7 @@ class TrainingConfig(BaseModel):
     learning_rate: float = Field(2e-3, gt=0)
     weight_decay: float = Field(0.01, ge=0)
     warmup_epochs: float = Field(5.0, ge=0)
+    warmup_steps: int | None = Field(None, ge=0)
     schedule_by: Literal["epoch", "step"] = "epoch"
     schedule: Literal["cosine", "constant"] = "cosine"
     ema_decay: float = Field(0.0, ge=0, lt=1)
@@ -174,12 +193,17 @@ class TrainingConfig(BaseModel):
     clip_gradient: float = Field(0.0, ge=0)
     select: Literal["best", "last"] = "best"
     validate_every: int = Field(1, ge=1)
+    validate_planes: int | None = Field(None, ge=1)
+    classes: tuple[ClassConfig, ...] = ()
+    datasets: dict[str, DatasetConfig] = Field(default_factory=dict)
+    draw: DrawConfig | None = None
     cache_latents: bool = False
     augment_variants: int = Field(0, ge=0)
     published_weights: str = ""
     published_rate: float = Field(1.0, gt=0, le=1)
-    precision: Literal["float32", "auto"] = "float32"
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
     seed: int = Field(2333, ge=0, lt=2**63)
+    members: int = Field(1, ge=1, le=100)
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     card: CardConfig = CardConfig()
 
@@ -188,7 +212,24 @@ class TrainingConfig(BaseModel):
         other = self.stages.get(name, StageConfig()).model_dump(exclude_none=True)
         if "epochs" in other:
             other.setdefault("steps", None)  # a stage that counts its epochs does not count the other's steps
+        if "warmup_epochs" in other:
+            other.setdefault("warmup_steps", None)
         return self.model_copy(update=other)
+
+    @model_validator(mode="after")
+    def _steps_are_counted_by_step(self) -> TrainingConfig:
+        counted = [self.warmup_steps, *(stage.warmup_steps for stage in self.stages.values())]
+        if self.schedule_by != "step" and any(steps is not None for steps in counted):
+            raise ValueError("warmup_steps needs schedule_by 'step'")
+        return self
+
+    @model_validator(mode="after")
+    def _as_many_classes(self) -> TrainingConfig:
+        """A method of several classes says in its settings how many."""
+        said = self.settings.get("classes", 1)
+        if isinstance(said, int) and said != (len(self.classes) or 1):
+            raise ValueError(f"classes: {len(self.classes) or 1} are named, but the settings have {said}")
+        return self
 
     @model_validator(mode="after")
     def _cached_only_what_stays(self) -> TrainingConfig:

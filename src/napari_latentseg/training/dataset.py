@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,11 +14,13 @@ from torch import Tensor
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
-from napari_latentseg.pairs import find_pairs, load_image, load_mask
+from napari_latentseg.pairs import Pair, load_image
 from napari_latentseg.preprocess import resize, resize_labels
 from napari_latentseg.training.augment import augment
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.split import groups_by_key, groups_by_likeness, groups_by_name, keep_apart
+from napari_latentseg.training.data_config import DrawConfig
+from napari_latentseg.training.sets import DataSet, data_sets
+from napari_latentseg.training.split import groups_by_key, groups_by_likeness, keep_apart
 
 __all__ = ["Dataset", "Example", "plain_batches", "read_dataset", "steps_per_epoch", "training_batches"]
 
@@ -37,12 +39,15 @@ class Example:
         The hash of the image's file.
     annotated
         For each class, whether it was looked for in this image.
+    dataset
+        The name of the set that it belongs to.
     """
 
     image: Tensor
     mask: Tensor
     key: str
     annotated: tuple[bool, ...] = (True,)
+    dataset: str = ""
 
     def tensors(self) -> tuple[Tensor, Tensor]:
         """Image in [0, 1] and mask in {0, 1}, float32."""
@@ -65,72 +70,101 @@ class Dataset:
 
 
 def read_dataset(
-    folder: Path,
+    folders: Path | Sequence[Path],
     config: TrainingConfig,
     progress: Callable[[int, int], bool] = lambda done, total: True,
 ) -> Dataset:
-    """Read `images/` and `masks/`, split them, and bring them to working size.
+    """Read `images/` and `masks/` of each folder, split them, and bring them to working size.
 
-    Any class of a mask counts as the target.
+    Of every folder a part is kept apart.
 
     Parameters
     ----------
-    folder
-        Holds `images/` and `masks/`.
+    folders
+        One or several that hold `images/` and `masks/`.
     config
-        Its `preprocess` and `split` are used.
+        Its `preprocess`, `split`, `classes` and `datasets` are used.
     progress
         Called with the number of files read and their total; False stops.
 
     Raises
     ------
     BadInput
-        Where the folder is not in order, an image and its mask differ in size, or every mask is empty.
+        Where a folder is not in order, an image and its mask differ in size, or every mask is empty.
     Cancelled
         Where `progress` said so.
     """
-    pairs = find_pairs(folder)
-    names = groups_by_name([p.name for p in pairs], config.split.group_pattern)
+    sets = data_sets([folders] if isinstance(folders, Path) else folders, config)
+    total, done = sum(len(one.pairs) for one in sets), 0
     examples: list[Example] = []
     groups: list[str] = []
     pictures: list[NDArray[np.uint8]] = []
-    for number, (pair, group) in enumerate(zip(pairs, names, strict=True)):
-        image, labels = load_image(pair), load_mask(pair)
-        if image.shape[:3] != labels.shape:
+    for one in sets:
+        begun = len(examples)
+        for pair, group in zip(one.pairs, one.groups, strict=True):
+            for plane, example in _examples(pair, one, config):
+                examples.append(example)
+                groups.append(group)
+                if config.split.likeness_bits is not None:
+                    pictures.append(plane)
+            done += 1
+            if not progress(done, total):
+                raise Cancelled
+        if not any(bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples[begun:]):
             raise BadInput(
-                pair.mask,
-                f"has shape {labels.shape}, its image {image.shape[:3]}",
-                "an image and its mask must have the same size",
+                one.pairs[0].mask.parent, "every mask is empty", "mark the target in at least one image"
             )
-        key = pair.key
-        for plane, target in zip(image, labels, strict=True):
-            size = config.preprocess.working_size(*target.shape)
-            x = torch.from_numpy(plane).permute(2, 0, 1)[None].float()
-            x = resize(x, size)[0].round().clamp(0, 255).to(torch.uint8)
-            m = torch.from_numpy(resize_labels((target > 0).astype(np.uint8), size))[None]
-            examples.append(Example(x, m, key))
-            groups.append(group)
-            if config.split.likeness_bits is not None:
-                pictures.append(plane)
-        if not progress(number + 1, len(pairs)):
-            raise Cancelled
-    if not any(bool(e.mask.any()) for e in examples):
-        raise BadInput(folder / "masks", "every mask is empty", "mark the target in at least one image")
     groups = groups_by_key(groups, [e.key for e in examples])
     if config.split.likeness_bits is not None:
         groups = groups_by_likeness(pictures, groups, most_bits=config.split.likeness_bits)
-    apart = keep_apart(groups, config.split.fraction, config.split.seed)
+    apart = _apart(examples, groups, config)
     return Dataset(
-        [e for e, out in zip(examples, apart, strict=True) if not out],
-        [e for e, out in zip(examples, apart, strict=True) if out],
+        [e for e, group in zip(examples, groups, strict=True) if group not in apart],
+        [e for e, group in zip(examples, groups, strict=True) if group in apart],
     )
+
+
+def _examples(
+    pair: Pair, one: DataSet, config: TrainingConfig
+) -> Iterator[tuple[NDArray[np.uint8], Example]]:
+    """The planes of a pair as they are, with what becomes of them."""
+    image, numbers = load_image(pair), one.map.of_pair(pair)
+    if image.shape[:3] != numbers.shape:
+        raise BadInput(
+            pair.mask,
+            f"has shape {numbers.shape}, its image {image.shape[:3]}",
+            "an image and its mask must have the same size",
+        )
+    key, annotated = pair.key, one.map.annotated
+    for plane, target in list(zip(image, numbers, strict=True))[:: one.about.every]:
+        size = config.preprocess.working_size(*target.shape)
+        x = torch.from_numpy(plane).permute(2, 0, 1)[None].float()
+        x = resize(x, size)[0].round().clamp(0, 255).to(torch.uint8)
+        m = torch.from_numpy(one.map.masks(resize_labels(target, size)))
+        yield plane, Example(x, m, key, annotated, one.name)
+
+
+def _apart(examples: list[Example], groups: list[str], config: TrainingConfig) -> set[str]:
+    """The groups kept apart: the fraction of each data set, and what goes with them in the others."""
+    found: set[str] = set()
+    for name in dict.fromkeys(e.dataset for e in examples):
+        own = [group for e, group in zip(examples, groups, strict=True) if e.dataset == name]
+        chosen = keep_apart(own, config.split.fraction, config.split.seed)
+        found |= {group for group, out in zip(own, chosen, strict=True) if out}
+    return found
 
 
 def training_batches(
     examples: list[Example], config: TrainingConfig, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """One epoch: every example `crops_per_image` times in a random order, without the smaller rest."""
-    order = np.concatenate([rng.permutation(len(examples)) for _ in range(config.crops_per_image)])
+    """One epoch: every example `crops_per_image` times in a random order, without the smaller rest.
+
+    Or as many planes as `config.draw` says, drawn as it says.
+    """
+    if config.draw is None:
+        order = np.concatenate([rng.permutation(len(examples)) for _ in range(config.crops_per_image)])
+    else:
+        order = draw_planes(examples, config.draw, rng)
     size = min(config.batch_size, len(order))
     for start in range(0, len(order) - size + 1, size):
         rows, annotated = [], []
@@ -143,6 +177,28 @@ def training_batches(
             rows.append(augment(image, mask, config.augment, drawn, size=config.preprocess.size))
             annotated.append(examples[i].annotated)
         yield _batch(rows, annotated)
+
+
+def draw_planes(examples: list[Example], draw: DrawConfig, rng: np.random.Generator) -> NDArray[np.intp]:
+    """The positions of the planes of an epoch; no data set and no long volume has more than its share.
+
+    Guided latent diffusion, Section 3.1: a data set, a case of it, and a plane of the case, the oftener one
+    in which something is seen.
+    """
+    cases: dict[str, dict[str, list[int]]] = {}
+    for i, e in enumerate(examples):
+        cases.setdefault(e.dataset, {}).setdefault(e.key, []).append(i)
+    by_set = [list(found.values()) for found in cases.values()]
+    seen = np.array([bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples])
+    order = np.empty(draw.planes, dtype=np.intp)
+    for number in range(draw.planes):
+        of_set = by_set[rng.integers(len(by_set))]
+        planes = of_set[rng.integers(len(of_set))]
+        active = [i for i in planes if seen[i]]
+        if active and rng.random() < draw.active_share:
+            planes = active
+        order[number] = planes[rng.integers(len(planes))]
+    return order
 
 
 def plain_batches(examples: list[Example], config: TrainingConfig) -> Iterator[Batch]:
@@ -163,5 +219,5 @@ def _batch(rows: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...]])
 
 def steps_per_epoch(examples: list[Example], config: TrainingConfig) -> int:
     """Batches that `training_batches` gives."""
-    total = len(examples) * config.crops_per_image
+    total = len(examples) * config.crops_per_image if config.draw is None else config.draw.planes
     return total // min(config.batch_size, total)

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, Cancelled, first_problem
-from napari_latentseg.files import free_folder
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
@@ -27,13 +23,22 @@ from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import SPLIT
-from napari_latentseg.pairs import find_pairs
 from napari_latentseg.precision import choose_compute
-from napari_latentseg.segmentation import ClassInfo, SamplingSource
+from napari_latentseg.segmentation import SamplingSource
+from napari_latentseg.training.about import licence_of, training_data
+from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.curve import draw_curve
+from napari_latentseg.training.course import Course, check_same
 from napari_latentseg.training.dataset import read_dataset
-from napari_latentseg.training.trainer import EpochEvent, Trainer
+from napari_latentseg.training.log import training_curve, training_log
+from napari_latentseg.training.place import (
+    TRAINING,
+    check_place,
+    checkpoint_folder,
+    is_stopped_model,
+    read_state,
+)
+from napari_latentseg.training.sets import DataSet, class_infos, data_sets
 
 __all__ = ["TrainingJob"]
 
@@ -46,7 +51,7 @@ class TrainingJob:
     Parameters
     ----------
     data
-        Holds `images/` and `masks/`.
+        Holds `images/` and `masks/`; or several that do.
     out
         The model folder to be; must not be there yet, or be empty.
     config
@@ -58,18 +63,24 @@ class TrainingJob:
     device
         See `choose_compute`.
     stop
-        Asked after each batch and each image; True ends the training, and what was best is kept.
+        Asked after each batch and each image; True ends the training. What was best is written as a model,
+        and a checkpoint beside it, from which the training can go on.
+    resume
+        Go on from the checkpoint, exactly as if the training had not been stopped: on the same machine and
+        device, where that gives the same result twice. Everything else must be given as it was.
+    checkpoint_every
+        Seconds from one checkpoint to the next, which are written at the end of an epoch.
 
     Raises
     ------
     BadInput
         At once, for whatever could be known before the work: a name that no card can have, a folder that is
-        there already, settings that the method does not know.
+        there already, settings that the method does not know, nothing to go on from, or something else.
     """
 
     def __init__(
         self,
-        data: Path,
+        data: Path | Sequence[Path],
         out: Path,
         config: TrainingConfig,
         codec: Codec | None,
@@ -78,20 +89,33 @@ class TrainingJob:
         name: str | None = None,
         device: str = "auto",
         stop: Callable[[], bool] = lambda: False,
+        resume: bool = False,
+        checkpoint_every: float = 60.0,
     ) -> None:
-        self.data, self.out, self.config = Path(data), Path(out), config
+        self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
+        self.out, self.config = Path(out), config
         self.codec, self.spec = codec, spec
         self.name = name.lower() if name else model_name(self.out)
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
         self.compute = choose_compute(device, config.precision)
-        self.stop = stop
-        free_folder(self.out)
+        self.stop, self.resume = stop, resume
+        check_place(self.out, resume=resume)
+        self.checkpoint = Checkpoint(checkpoint_folder(self.out), every=checkpoint_every)
         try:
             method_class(config.method).config_class.model_validate(config.settings)
         except ValidationError as error:
             field, why = first_problem(error)
             raise BadInput(f"{config.method} settings, {field}", why, "correct that field") from error
+        self._identity = {
+            "config": config.model_dump(mode="json"),
+            "name": self.name,
+            "codec": spec.sha256 if spec else None,
+        }
+        if resume:
+            state = read_state(self.checkpoint.folder)
+            check_same(self._identity, state.get("identity", {}), self.checkpoint.folder)
+            self.checkpoint.training = state["training"]
 
     def __iter__(self) -> Iterator[Event]:
         total = {"value": 0}
@@ -100,122 +124,122 @@ class TrainingJob:
             total["value"] = count
             return not self.stop()
 
-        data = read_dataset(self.data, self.config, progress)
+        data = read_dataset(self.folders, self.config, progress)
         yield {"event": "data", "images": total["value"], "train": len(data.train), "apart": len(data.apart)}
-        trainer = Trainer(self.config, data, self.codec, self.compute, self.stop)
-        events: list[EpochEvent] = []
-        for event in trainer.run():
-            events.append(event)
-            yield {"event": "epoch"} | event.as_dict()
-        if not trainer.learnt:
-            if self.stop():
-                raise Cancelled
-            raise BadInput("training", "ended before the learning rate rose from zero", "ask for more epochs")
-        as_stored(trainer.method.trained)
+        course = Course(
+            self.config, data, self.codec, self.compute, self.stop, self.checkpoint, self._identity
+        )
+        yield from course.run(resume=self.resume)
+        if not course.methods:
+            raise Cancelled
         keys = data.keys()
-        card = self._card(trainer, len(keys["train"]), len(keys["validation"]))
+        sets = data_sets(self.folders, self.config)
+        card = self._card(course, training_data(sets, data, self.config))
         metrics = []
-        for source, samples in self._ways(trainer.method):
+        for source, samples in self._ways(course.methods):
             yield {"event": "judging", "source": source, "samples": samples}
-            metrics.append(self._judge(trainer, card, keys["validation"], source, samples))
+            metrics += [self._judge(course, card, one, keys["validation"], source, samples) for one in sets]
         card = card.model_copy(update={"metrics": tuple(metrics)})
         extras = {
             # the codec by its name: where it lay on this machine is nobody's business
-            "training.json": _json(
+            TRAINING: _json(
                 self.config.model_dump(mode="json")
-                | {"codec": self.spec.name if self.spec else None, "run": self._run(trainer, events)}
+                | {"codec": self.spec.name if self.spec else None}
+                | {"published_weights": Path(self.config.published_weights).name, "run": self._run(course)}
             ),
-            "training_log.csv": _log(events),
-            "training_curve.png": draw_curve([e.as_dict() for e in events]),
+            "training_log.csv": training_log(course.events),
+            "training_curve.png": training_curve(course.events),
             SPLIT: _json(keys),
         }
-        save_model_folder(self.out, trainer.method, card, extras)
+        firsts = metrics[: len(sets)]
+        first, *others = course.methods
+        replace = self.resume and is_stopped_model(self.out, self.checkpoint.training)
+        save_model_folder(self.out, first, card, extras, others=others, replace=replace)
+        if not course.stopped:
+            self.checkpoint.remove()
         yield {
             "event": "saved",
             "folder": str(self.out),
-            "dsc": metrics[0].values["dsc"],
-            "epochs": len(events),
+            "dsc": round(_over_all([m.values["dsc"] for m in firsts], [m.images for m in firsts]), 4),
+            "epochs": len(course.events),
+            "stopped": course.stopped,
         }
 
-    def _card(self, trainer: Trainer, train: int, apart: int) -> ModelCard:
+    def _card(self, course: Course, learned_from: tuple[TrainingData, ...]) -> ModelCard:
         config, about = self.config, self.config.card
-        split = config.split
         return ModelCard(
             name=self.name,
             title=about.title or self.name,
             method=config.method,
-            variant=trainer.method.variant,
+            variant=course.methods[0].variant,
             settings=config.settings,
             codec=self.spec,
             preprocess=config.preprocess,
             augment=config.augment,
             modality=about.modality,
-            classes=(ClassInfo(label=1, name=about.class_name, color=about.color),),
-            sources=self._sources(trainer.method),
+            classes=class_infos(config),
+            sources=self._sources(course.methods),
+            members=len(course.methods),
             default_samples=about.default_samples,
-            training_data=(
-                TrainingData(
-                    name=about.data_name,
-                    licence=about.data_licence,
-                    reference=about.data_reference,
-                    images=train,
-                    kept_apart=apart,
-                    split=f"{split.fraction:.0%} by "
-                    + ("patient" if split.group_pattern else "image")
-                    + (", near duplicates together" if split.likeness_bits is not None else "")
-                    + f", seed {split.seed}",
-                ),
-            ),
-            licence=about.licence,
+            threshold=about.threshold,
+            training_data=learned_from,
+            licence=licence_of(about.licence, [one.licence for one in learned_from]),
             intended_use=about.intended_use,
             limits=about.limits,
         )
 
-    def _sources(self, method: Method) -> tuple[SamplingSource, ...]:
-        """The default first: a source that lies in a deterministic method is worth less than the images'."""
-        own: tuple[SamplingSource, ...] = method.own_sources  # type: ignore[assignment]
-        if not method.is_deterministic:
-            return own
-        return (*(("augment",) if self._varied else ()), *own, "none")
+    def _sources(self, methods: Sequence[Method]) -> tuple[SamplingSource, ...]:
+        return methods[0].sources(varied=self._varied, members=len(methods))  # type: ignore[return-value]
 
     @property
     def _varied(self) -> bool:
         """Whether test-time augmentation has anything to vary inside the training's ranges."""
         return self.config.augment.distinct != 1
 
-    def _ways(self, method: Method) -> list[tuple[SamplingSource, int]]:
-        """The ensembles that are judged: a single pass, and eight samples, or as many as differ."""
-        if not method.is_deterministic:
-            (source, *_) = self._sources(method)
-            return [(source, 1), (source, self.config.card.default_samples)]
-        ways: list[tuple[SamplingSource, int]] = [("none", 1)]
-        if self._varied:
-            ways.append(("augment", min(8, self.config.augment.distinct or 8)))
-        return ways
+    def _ways(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
+        """The ensembles that are judged: a single pass, eight samples or as many as differ, all members."""
+        ways: list[tuple[SamplingSource, int]]
+        if not methods[0].is_deterministic:
+            (source, *_) = self._sources(methods)
+            ways = [(source, 1), (source, self.config.card.default_samples)]
+        else:
+            ways = [("none", 1)]
+            if self._varied:
+                ways.append(("augment", min(8, self.config.augment.distinct or 8)))
+        return [*ways, ("members", len(methods))] if len(methods) > 1 else ways
 
     def _judge(
-        self, trainer: Trainer, card: ModelCard, apart: list[str], source: SamplingSource, samples: int
+        self,
+        course: Course,
+        card: ModelCard,
+        data: DataSet,
+        apart: list[str],
+        source: SamplingSource,
+        samples: int,
     ) -> MetricRecord:
         wanted = set(apart)
-        pairs = [p for p in find_pairs(self.data) if p.key in wanted]
-        predictor = Predictor(Model(trainer.method, card, self.out), self.compute.device)
+        pairs = [p for p in data.pairs if p.key in wanted]
+        first, *others = course.methods
+        predictor = Predictor(Model(first, card, self.out, tuple(others)), self.compute.device)
         evaluation = Evaluation(predictor, Request.of(card, source=source, samples=samples), pairs)
         for _ in evaluation.run():
             pass
         chosen = (
             "the weights are those of the last epoch, not selected on them"
             if self.config.select == "last"
-            else f"the weights of epoch {trainer.best_epoch} were selected on them, which flatters the figure"
+            else f"the weights of epoch {_listed(course.best_epochs)} were selected on them, which flatters"
+            " the figure"
         )
         return evaluation.record(
-            f"{self.config.card.data_name}: the {len(pairs)} images kept apart, never trained on; {chosen}"
+            f"{data.about.name or data.name}: the {len(pairs)} images kept apart, never trained on; {chosen}"
         )
 
-    def _run(self, trainer: Trainer, events: list[EpochEvent]) -> Event:
-        return {
-            "epochs": len(events),
-            "seconds": round(events[-1].seconds),
-            "kept_epoch": trainer.best_epoch,
+    def _run(self, course: Course) -> Event:
+        stopped = {"stopped": True, "training": self.checkpoint.training} if course.stopped else {}
+        return stopped | {
+            "epochs": len(course.events),
+            "seconds": round(total_seconds(course.events)),
+            "kept_epoch": course.best_epochs[0] if len(course.methods) == 1 else course.best_epochs,
             "device": self.compute.device,
             "precision": self.compute.precision,
             "threads": torch.get_num_threads(),
@@ -229,28 +253,20 @@ def model_name(folder: Path) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
 
 
-def as_stored(module: nn.Module) -> None:
-    """Round the weights to what a model folder keeps, so that what is judged is what is loaded later."""
-    with torch.no_grad():
-        for weight in module.state_dict().values():
-            if weight.is_floating_point():
-                weight.copy_(weight.half().float())
-
-
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def _log(events: list[EpochEvent]) -> bytes:
-    text = io.StringIO()
-    told = [e.losses | e.measured for e in events]
-    names = list(dict.fromkeys(name for each in told for name in each))
-    stage = ["stage"] if any(e.stage for e in events) else []
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*stage, "epoch", *names, "learning_rate", "dsc", "seconds"])
-    for e, values in zip(events, told, strict=True):
-        row = [e.stage] * len(stage) + [str(e.epoch)]
-        row += [f"{values[n]:.5f}" if n in values else "" for n in names]
-        row += [f"{e.learning_rate:.6f}", "" if e.dsc is None else f"{e.dsc:.4f}", str(round(e.seconds, 1))]
-        writer.writerow(row)
-    return text.getvalue().encode()
+def _over_all(values: Sequence[float], counts: Sequence[int]) -> float:
+    """The mean over all images, from the means over the images of each set."""
+    return sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
+
+
+def total_seconds(events: Sequence[Event]) -> float:
+    """Of the whole training: the clock of an epoch begins anew with every stage and member."""
+    last = {(e.get("member"), e["stage"]): float(e["seconds"]) for e in events}
+    return sum(last.values())
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

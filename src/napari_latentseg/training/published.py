@@ -7,6 +7,7 @@ from pathlib import Path
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
+from napari_latentseg.networks.class_texts import ClassTexts
 from napari_latentseg.networks.efficientnet import from_published
 from napari_latentseg.weights import fill, read_torch_state
 
@@ -34,6 +35,13 @@ def begin_from_published(method: Method, where: str = "") -> None:
     if where == "none":
         return
     for name, part in method.published_parts.items():
+        if isinstance(part, ClassTexts):
+            if not where:
+                raise BadInput(
+                    f"published weights of {name}", "are not given", "set published_weights to a file"
+                )
+            part.read(Path(where))
+            continue
         path = Path(where) if where else _from_package(name)
         fill(part, from_published(read_torch_state(path)), path)
 

@@ -6,7 +6,7 @@ import math
 
 from napari_latentseg.training.config import TrainingConfig
 
-__all__ = ["epochs_of", "learning_rate_factor"]
+__all__ = ["epochs_of", "learning_rate_factor", "warmup_of"]
 
 
 def epochs_of(config: TrainingConfig, batches: int) -> int:
@@ -16,7 +16,16 @@ def epochs_of(config: TrainingConfig, batches: int) -> int:
     return -(-config.steps * config.accumulate // batches)
 
 
-def learning_rate_factor(config: TrainingConfig, epoch: float, epochs: int | None = None) -> float:
+def warmup_of(config: TrainingConfig, batches: int) -> float:
+    """How many epochs the warm-up takes, where an epoch has so many batches."""
+    if config.warmup_steps is None:
+        return config.warmup_epochs
+    return config.warmup_steps * config.accumulate / batches
+
+
+def learning_rate_factor(
+    config: TrainingConfig, epoch: float, epochs: int | None = None, warmup: float | None = None
+) -> float:
     """Linear from zero over the warm-up, then half a cosine to zero, or as it is; GMS sets it once an epoch.
 
     Parameters
@@ -26,14 +35,15 @@ def learning_rate_factor(config: TrainingConfig, epoch: float, epochs: int | Non
     epoch
         From 0; whole numbers where the schedule goes by epochs, and then the last epoch of the warm-up is at
         the full rate and the last of all at zero.
-    epochs
-        In place of the configuration's.
+    epochs, warmup
+        In place of the configuration's `epochs` and `warmup_epochs`.
     """
+    warmup = config.warmup_epochs if warmup is None else warmup
     last = 1 if config.schedule_by == "epoch" else 0
-    if epoch < config.warmup_epochs:
-        return min(1.0, epoch / max(config.warmup_epochs - last, 1e-9))
+    if epoch < warmup:
+        return min(1.0, epoch / max(warmup - last, 1e-9))
     if config.schedule == "constant":
         return 1.0
-    rest = (config.epochs if epochs is None else epochs) - config.warmup_epochs - last
-    done = (epoch - config.warmup_epochs) / max(1e-9, rest)
+    rest = (config.epochs if epochs is None else epochs) - warmup - last
+    done = (epoch - warmup) / max(1e-9, rest)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

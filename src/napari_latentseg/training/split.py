@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 
-__all__ = ["groups_by_key", "groups_by_likeness", "groups_by_name", "keep_apart"]
+__all__ = ["groups_by_block", "groups_by_key", "groups_by_likeness", "groups_by_name", "keep_apart"]
 
 
 def groups_by_name(names: Sequence[str], pattern: str | None) -> list[str]:
@@ -28,6 +28,29 @@ def groups_by_name(names: Sequence[str], pattern: str | None) -> list[str]:
         return list(names)
     found = [re.match(pattern, name) for name in names]
     return [(m.group(1) if m else None) or name for m, name in zip(found, names, strict=True)]
+
+
+def groups_by_block(names: Sequence[str], block: int) -> list[str]:
+    """So many names in a row are a group; in their natural order, in which 9 comes before 10.
+
+    Parameters
+    ----------
+    names
+        File stems, in any order.
+    block
+        How many make a group; the last may have fewer.
+    """
+    order = sorted(range(len(names)), key=lambda i: _natural(names[i]))
+    groups = [""] * len(names)
+    for place, i in enumerate(order):
+        groups[i] = f"block {place // block}"
+    return groups
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """A key to sort by, with numbers as numbers."""
+    parts = re.findall(r"\d+|\D+", name)
+    return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts]
 
 
 def groups_by_key(groups: Sequence[str], keys: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.precision import Compute, is_out_of_memory
 from napari_latentseg.training.cache import remembering
+from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import (
     Dataset,
@@ -29,7 +31,8 @@ from napari_latentseg.training.dataset import (
     training_batches,
 )
 from napari_latentseg.training.published import begin_from_published
-from napari_latentseg.training.schedule import epochs_of, learning_rate_factor
+from napari_latentseg.training.schedule import epochs_of, learning_rate_factor, warmup_of
+from napari_latentseg.training.state import Saved, StageRun, restore, snapshot
 
 __all__ = ["EpochEvent", "Trainer"]
 
@@ -49,8 +52,8 @@ class EpochEvent:
     learning_rate
         At the epoch's end.
     dsc
-        Mean DSC over the images kept apart, at working size, cut at 0.5, of the masks that the stage gives;
-        None where it was not looked at.
+        Mean DSC over the images kept apart, at working size, of the masks that the stage gives, cut at the
+        card's threshold; None where it was not looked at.
     best
         That of the weights that would be kept now.
     seconds
@@ -89,7 +92,12 @@ class Trainer:
     compute
         Device and arithmetic.
     stop
-        Asked after every batch; True makes it the last one.
+        Asked after every batch; True makes it the last one, or the last of those whose gradients are added up
+        for one step.
+    checkpoint
+        Where the state is written after an epoch when its time has come, and on a stop.
+    saved
+        From a checkpoint, to go on from; the rest must be as it was.
 
     Attributes
     ----------
@@ -98,7 +106,9 @@ class Trainer:
     best_dsc
         On the images kept apart.
     learnt
-        Whether any step of the last stage that was begun has changed the weights.
+        Whether any step of the last stage has changed the weights; while it runs, of the stage under way.
+    stopped
+        Whether `stop` ended it.
     """
 
     config: TrainingConfig
@@ -106,17 +116,28 @@ class Trainer:
     codec: Codec | None
     compute: Compute
     stop: Callable[[], bool] = lambda: False
+    checkpoint: Checkpoint | None = None
+    saved: Saved | None = None
     method: Method = field(init=False)
     best_dsc: float | None = field(init=False, default=None)
     best_epoch: int = field(init=False, default=0)
     learnt: bool = field(init=False, default=False)
-    _stopped: bool = field(init=False, default=False)
+    stopped: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         if not self.data.train:
             raise BadInput("data", "no image is left to learn from", "add images")
         torch.manual_seed(self.config.seed)
         self.method = build_method(self.config.method, self.codec, self.config.settings)
+        named, wanted = len(self.data.train[0].annotated), self.method.class_count
+        if named != wanted:
+            raise BadInput("classes", f"{named} are named, but the settings have {wanted}", "correct it")
+        if self.config.preprocess.size % (step := self.method.size_multiple):
+            raise BadInput(
+                "preprocess.size",
+                f"is {self.config.preprocess.size}",
+                f"use a multiple of the method's {step}",
+            )
         begin_from_published(self.method, self.config.published_weights)
         self.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -125,19 +146,25 @@ class Trainer:
         rng = np.random.default_rng(self.config.seed)
         generator = torch.Generator().manual_seed(self.config.seed)
         with remembering(self.method, self.config.cache_latents):
-            for stage in self.method.stages():
+            first = 0 if self.saved is None else int(self.saved.told["stage"])
+            stages = self.method.stages()
+            for number, stage in enumerate(stages):
+                if number < first:
+                    continue
                 self.best_dsc, self.best_epoch, self.learnt = None, 0, False
-                yield from self._stage(stage, rng, generator)
-                if self._stopped:
+                yield from self._stage(number, stage, rng, generator)
+                if self.stopped:
+                    self.learnt &= number + 1 == len(stages)  # without the last there is no answer yet
                     break
 
     def _stage(
-        self, stage: Stage, rng: np.random.Generator, generator: torch.Generator
+        self, number: int, stage: Stage, rng: np.random.Generator, generator: torch.Generator
     ) -> Generator[EpochEvent, None, None]:
         config = self.config.of_stage(stage.name)
         self.method.eval()
-        with torch.no_grad():
-            stage.begin(self._moved(plain_batches(self.data.train, config)))
+        if self.saved is None:
+            with torch.no_grad():
+                stage.begin(self._moved(plain_batches(self.data.train, config)))
         self.method.requires_grad_(False)
         stage.parts.requires_grad_(True)
         weights = list(stage.parts.parameters())
@@ -145,45 +172,52 @@ class Trainer:
             self._groups(weights), config.learning_rate, weight_decay=config.weight_decay
         )
         batches = steps_per_epoch(self.data.train, config)
-        epochs = epochs_of(config, batches)
+        epochs, warmup = epochs_of(config, batches), warmup_of(config, batches)
         average = AveragedModel(stage.parts, multi_avg_fn=_average(config)) if config.ema_decay else None
-        kept: dict[str, Tensor] | None = None
-        start = time.perf_counter()
+        run = StageRun(number, optimizer, average)
+        if self.saved is not None:
+            self._go_on(self.saved, stage, run, rng, generator)
+            self.saved = None
+        start = time.perf_counter() - run.seconds
         try:
-            for epoch in range(epochs):
+            for epoch in range(run.epoch, epochs):
                 self._to_training(stage)
-                losses: dict[str, float] = {}
+                run.order = rng.bit_generator.state
                 optimizer.zero_grad(set_to_none=True)
-                done = 0
-                for number, batch in enumerate(self._moved(training_batches(self.data.train, config, rng))):
-                    at = epoch + (number / batches if config.schedule_by == "step" else 0)
-                    rate = config.learning_rate * learning_rate_factor(config, at, epochs)
+                # of an epoch that was stopped, the first batches are drawn again but not learnt from again
+                rest = islice(training_batches(self.data.train, config, rng), run.batch, None)
+                for batch in self._moved(rest):
+                    at = epoch + (run.batch / batches if config.schedule_by == "step" else 0)
+                    rate = config.learning_rate * learning_rate_factor(config, at, epochs, warmup)
                     for group in optimizer.param_groups:
                         group["lr"] = rate * group["fraction"]
                     self.learnt |= rate > 0
                     for name, value in self._add_gradient(stage, batch, generator, config).items():
-                        losses[name] = losses.get(name, 0.0) + value
-                    done = number + 1
-                    if done % config.accumulate == 0 or done == batches:
+                        run.losses[name] = run.losses.get(name, 0.0) + value
+                    run.batch += 1
+                    complete = run.batch % config.accumulate == 0 or run.batch == batches
+                    if complete:
                         self._step(optimizer, weights, config)
                         if average is not None:
                             average.update_parameters(stage.parts)
-                    if self.stop():
-                        self._stopped = True
+                    self.stopped = self.stopped or self.stop()
+                    if self.stopped and complete:
                         break
-                losses = {name: value / done for name, value in losses.items()}
+                run.seconds = time.perf_counter() - start
+                # a stop has the state written as it is without all that is done on a stop alone
+                cut_short = self.stopped and run.batch < batches
+                if cut_short:
+                    self._write(self._state(run, generator))
+                losses = {name: value / run.batch for name, value in run.losses.items()}
                 measured = stage.after_epoch()
-                found = None
-                last = epoch == epochs - 1 or self._stopped
-                if last or (epoch + 1) % config.validate_every == 0:
-                    current = _copy(stage.parts)
-                    if average is not None:
-                        stage.parts.load_state_dict(average.module.state_dict())
-                    found = self.validate(stage)
-                    if self.best_dsc is None or found > self.best_dsc or config.select == "last":
-                        kept, self.best_epoch = _copy(stage.parts), epoch + 1
-                        self.best_dsc = found if config.select == "last" else max(found, self.best_dsc or 0.0)
-                    stage.parts.load_state_dict(current)
+                turn = epoch == epochs - 1 or (epoch + 1) % config.validate_every == 0
+                due = turn and not cut_short
+                found = self._look(stage, run, config, epoch) if due else None
+                run.epoch, run.batch, run.losses, run.order = epoch + 1, 0, {}, rng.bit_generator.state
+                is_time = not cut_short and self._is_time()
+                state = self._state(run, generator) if is_time else None
+                if self.stopped and found is None:
+                    found = self._look(stage, run, config, epoch)
                 yield EpochEvent(
                     stage.name,
                     epoch + 1,
@@ -192,15 +226,60 @@ class Trainer:
                     optimizer.param_groups[0]["lr"],
                     found,
                     self.best_dsc,
-                    time.perf_counter() - start,
+                    run.seconds,
                     measured,
                 )
-                if last:
+                self._write(state)
+                if self.stopped:
                     break
         finally:
-            if kept is not None:
-                stage.parts.load_state_dict(kept)
+            if run.kept is not None:
+                stage.parts.load_state_dict(run.kept)
             self.method.eval()
+
+    def _look(self, stage: Stage, run: StageRun, config: TrainingConfig, epoch: int) -> float:
+        """Judge the weights that would be kept now, and keep them where they are the best so far."""
+        current = _copy(stage.parts)
+        if run.average is not None:
+            stage.parts.load_state_dict(run.average.module.state_dict())
+        found = self.validate(stage)
+        if self.best_dsc is None or found > self.best_dsc or config.select == "last":
+            run.kept, self.best_epoch = _copy(stage.parts), epoch + 1
+            self.best_dsc = found if config.select == "last" else max(found, self.best_dsc or 0.0)
+        stage.parts.load_state_dict(current)
+        return found
+
+    def _is_time(self) -> bool:
+        return self.checkpoint is not None and (self.stopped or self.checkpoint.is_due())
+
+    def _state(self, run: StageRun, generator: torch.Generator) -> Saved | None:
+        """The state for the checkpoint; None where there is nothing to keep."""
+        if self.checkpoint is None or not (self.learnt or run.number or self.checkpoint.around.tensors):
+            return None
+        saved = snapshot(self.method, run, generator)
+        own = {"best_dsc": self.best_dsc, "best_epoch": self.best_epoch, "learnt": self.learnt}
+        return Saved(saved.tensors, saved.told | own)
+
+    def _write(self, state: Saved | None) -> None:
+        if self.checkpoint is not None and state is not None:
+            self.checkpoint.write(state)
+
+    def _go_on(
+        self,
+        saved: Saved,
+        stage: Stage,
+        run: StageRun,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+    ) -> None:
+        try:
+            restore(saved, self.method, stage.parts, run, rng, generator)
+            self.best_dsc, self.best_epoch = saved.told["best_dsc"], saved.told["best_epoch"]
+            self.learnt = saved.told["learnt"]
+        except (RuntimeError, LookupError, TypeError, ValueError) as error:
+            raise BadInput(
+                "checkpoint", "does not fit this version of the program", "train from the beginning"
+            ) from error
 
     def _groups(self, weights: list[nn.Parameter]) -> list[dict[str, Any]]:
         """The weights, those that begin from published ones in a group of their own."""
@@ -254,7 +333,11 @@ class Trainer:
     def validate(self, stage: Stage) -> float:
         """Mean DSC over the planes kept apart, one sample each without test-time augmentation."""
         self.method.eval()
-        found = [score for example in self.data.apart if (score := self._dsc(stage, example)) is not None]
+        every = self.data.apart
+        # evenly from all of them, which lie set by set and case by case
+        count = min(len(every), self.config.validate_planes or len(every))
+        chosen = [every[i * len(every) // count] for i in range(count)]
+        found = [score for example in chosen if (score := self._dsc(stage, example)) is not None]
         return float(np.mean(found)) if found else 0.0
 
     def _dsc(self, stage: Stage, example: Example) -> float | None:
@@ -267,7 +350,7 @@ class Trainer:
             with torch.inference_mode(), self.compute.autocast():
                 found = stage.judge(image[None].to(device), mask[None].to(device))[0].float().cpu()
         scores = [
-            dice((p > 0.5).numpy(), m.numpy() > 0.5)
+            dice((p > self.config.card.threshold).numpy(), m.numpy() > 0.5)
             for p, m, counts in zip(found, mask, example.annotated, strict=True)
             if counts
         ]

@@ -1,0 +1,154 @@
+"""The same image segmented by all five methods: docs/images/five-methods.png and its figures.
+
+Every method learns from the same generated ultrasound phantoms, from nothing but the embedded codec, in the
+shape of its `small` configuration, and segments the same new ones. That shows how each of them works, on data
+that anybody can make again; it ranks nothing: the phantoms are easy, and the trainings short.
+
+    python bench/five_methods.py --out docs/images/five-methods.png --json FILE
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from napari_latentseg.api import evaluate, load_model, segment, train
+from napari_latentseg.samples import Sample, ultrasound_phantom
+from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.training.config import load_config
+
+SHAPE = (96, 120)
+LEARNT, NEW = 120, 20
+SIZE = 64
+AUGMENT = {
+    "horizontal_flip": 0.5, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0.5, "saturation": 0, "hue": 0,
+    "affine": 0.9, "shift": 0.15, "scale": 0.3, "rotate": 20,
+}  # fmt: skip
+# What is not as in the small configuration: lengths that fit the data, and a single class.
+CHANGES: dict[str, dict[str, Any]] = {
+    "gms": {"epochs": 40, "cache_latents": False, "augment_variants": 0},
+    "wave-gms": {"epochs": 40},
+    "sdseg": {"epochs": 80, "published_weights": "none", "card": {"default_samples": 8}},
+    "medseglatdiff": {"epochs": 160, "card": {"default_samples": 8}},
+    "guided": {"epochs": 80, "classes": (), "datasets": {}, "card": {"default_samples": 8}},
+}
+
+
+def write_phantoms(folder: Path, seeds: range) -> None:
+    """`images/` and `masks/` of phantoms."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for seed in seeds:
+        sample = ultrasound_phantom(seed, SHAPE)
+        assert sample.truth is not None
+        Image.fromarray(np.asarray(sample.scan.array)).save(folder / "images" / f"phantom_{seed}.png")
+        Image.fromarray(255 * sample.truth).save(folder / "masks" / f"phantom_{seed}.png")
+
+
+def settings_for(method: str) -> dict[str, Any]:
+    """A method's small configuration, on the phantoms."""
+    config = load_config(f"{method}-small").model_dump(mode="json")
+    changes = dict(CHANGES[method])
+    config["preprocess"] = {"mode": "whole", "size": SIZE}
+    config["augment"] = AUGMENT
+    config["split"] = {"fraction": 0.1, "seed": 0}
+    config["card"] = config["card"] | changes.pop("card", {}) | {"data_name": "generated phantoms"}
+    config["select"], config["validate_every"] = "last", 1000
+    if method == "guided":
+        config["settings"]["classes"] = 1
+        config["draw"] = {}
+    if "stages" in config and "autoencoders" in config["stages"]:
+        config["stages"]["autoencoders"] |= {"epochs": 30, "validate_every": 1000}
+    return config | changes
+
+
+def outlined(image: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Image.Image:
+    """The image with the reference's edge in orange."""
+    inside = truth > 0
+    core = inside.copy()
+    for axis in (0, 1):
+        for step in (1, -1):
+            core &= np.roll(inside, step, axis)
+    rgb = np.repeat(image[..., None], 3, axis=2)
+    rgb[inside & ~core] = (255, 150, 0)
+    return Image.fromarray(rgb)
+
+
+def grey(values: NDArray[np.float32], most: float) -> Image.Image:
+    """Black for 0, white for `most`."""
+    return Image.fromarray((255 * np.clip(values / most, 0, 1)).astype(np.uint8)).convert("RGB")
+
+
+def draw(sample: Sample, rows: list[tuple[str, Segmentation, float]], out: Path) -> None:
+    """A row for each method: reference, mask, mean, variance."""
+    assert sample.truth is not None
+    scale, pad, head = 2, 8, 26
+    height, width = (scale * n for n in SHAPE)
+    columns = ("image and reference", "mask", "mean", "variance, white is 0.25")
+    sheet = Image.new("RGB", (220 + len(columns) * (width + pad), head + len(rows) * (height + pad)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for i, title in enumerate(columns):
+        pen.text((220 + i * (width + pad), 8), title, fill="black")
+    image = np.asarray(sample.scan.array)
+    for j, (name, found, dsc) in enumerate(rows):
+        top = head + j * (height + pad)
+        source = found.record.source
+        text = f"{name}\n{found.record.samples} samples from {source}\nDSC {dsc:.2f} on {NEW} new phantoms"
+        pen.text((8, top + height // 3), text, fill="black")
+        pictures = [outlined(image, sample.truth), outlined(image, found.mask), grey(found.mean[0], 1)]
+        if found.variance is not None:
+            pictures.append(grey(found.variance[0], 0.25))
+        for i, picture in enumerate(pictures):
+            large = picture.resize((width, height), Image.Resampling.NEAREST)
+            sheet.paste(large, (220 + i * (width + pad), top))
+    sheet.save(out, optimize=True)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=list(CHANGES))
+    given = parser.parse_args()
+    shown = ultrasound_phantom(1000, SHAPE)
+    rows, figures = [], {}
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        write_phantoms(work / "learnt", range(LEARNT))
+        write_phantoms(work / "new", range(1000, 1000 + NEW))
+        for method in given.only:
+            (work / f"{method}.json").write_text(json.dumps(settings_for(method)))
+            seconds: dict[str, float] = {}
+
+            def note(event: dict[str, Any], seconds: dict[str, float] = seconds) -> None:
+                if event["event"] == "epoch":
+                    seconds[event["stage"]] = event["seconds"]
+
+            train(work / "learnt", work / method, config=work / f"{method}.json", on_event=note)
+            model = load_model(work / method)
+            found = segment(shown.scan, model, samples=8)
+            report = evaluate(model, work / "new", samples=8)
+            figures[method] = {
+                "dsc": report["mean"]["dsc"],
+                "source": found.record.source,
+                "training_seconds": round(sum(seconds.values())),
+                "variant": model.card.variant,
+            }
+            print(method, figures[method], flush=True)
+            rows.append((model.card.method_title.split(" (")[0], found, report["mean"]["dsc"]))
+    draw(shown, rows, given.out)
+    given.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

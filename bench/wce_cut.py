@@ -1,0 +1,87 @@
+"""Where to cut MedSegLatDiff's mean: what the weight w of its cross-entropy does to the Dice.
+
+python bench/wce_cut.py --model FOLDER --config medseglatdiff-small --data DATA/lidc_nodules [--repeats 4]
+
+The mask autoencoder answers p' = w p / (w p + 1 - p). The paper cuts the mean of p' at one half. For a single
+sample that is p cut at 1 / (1 + w); for the mean of several it is not. Dice on the images kept apart, at
+working size, for the masks that the mask autoencoder gives back, one sample, and the mean of several.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_latentseg.evaluation.metrics import dice
+from napari_latentseg.inference.plane import sample_plane
+from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
+from napari_latentseg.models.store import load_model
+from napari_latentseg.precision import choose_compute
+from napari_latentseg.training.config import load_config
+from napari_latentseg.training.dataset import read_dataset
+
+
+def cuts(p: Tensor, w: float) -> dict[str, Tensor]:
+    """Masks of the mean of samples of probabilities `(n, K, H, W)`, cut in three ways."""
+    shifted = w * p / (w * p + 1 - p)
+    return {
+        "mean of p' at 1/2 (paper)": shifted.mean(0) > 0.5,
+        "mean of p at 1/2": p.mean(0) > 0.5,
+        "mean of p at 1/(1+w)": p.mean(0) > 1 / (1 + w),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", required=True, help="a trained model, by folder or name")
+    parser.add_argument("--config", required=True, help="that it was trained with; its split is used")
+    parser.add_argument("--data", type=Path, required=True, help="holds images/ and masks/")
+    parser.add_argument("--samples", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=4, help="ensembles of each image")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    config = load_config(args.config)
+    method = load_model(args.model).method
+    if not isinstance(method, MedSegLatDiff):
+        parser.error(f"{args.model} is no MedSegLatDiff model")
+    method.config = method.config.model_copy(update={"unshift": True})
+    (autoencoders, _) = method.stages()
+    assert autoencoders.judge is not None
+    compute = choose_compute("cpu", config.precision)
+    scores: dict[str, dict[str, list[float]]] = {}
+    for number, example in enumerate(read_dataset(args.data, config).apart):
+        image, mask = example.tensors()
+        with torch.inference_mode():
+            back = autoencoders.judge(image[None], mask[None])
+        # other noise for every image: one that is shared would count for all of them at once
+        first = number * args.repeats * args.samples
+        drawn = torch.stack(
+            [
+                sample_plane(method, image, config.preprocess, compute, seed=first + k)
+                for k in range(args.repeats * args.samples)
+            ]
+        ).unflatten(0, (args.repeats, args.samples))
+        answers = [("given back", back)]
+        answers += [("1 sample", each[:1]) for each in drawn]
+        answers += [(f"{args.samples} samples", each) for each in drawn]
+        for what, p in answers:
+            for cut, found in cuts(p.double(), method.config.mask_weight).items():
+                scores.setdefault(what, {}).setdefault(cut, []).append(
+                    float(dice(found[0].numpy(), mask[0].numpy() > 0.5))
+                )
+    report = {
+        what: {cut: round(float(np.mean(values)), 4) for cut, values in each.items()}
+        for what, each in scores.items()
+    }
+    print(json.dumps(report, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

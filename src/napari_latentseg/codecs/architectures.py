@@ -1,0 +1,49 @@
+"""The networks of the codecs that the papers build on, without their weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.codecs.loading import CONFIG, build_codec
+
+__all__ = ["PUBLISHED", "empty_codec", "empty_codec_at"]
+
+# The autoencoder of Stable Diffusion 1 and 2 (Rombach et al., CVPR 2022): 83,653,863 parameters.
+_SD_VAE: dict[str, Any] = {
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "block_out_channels": (128, 256, 512, 512),
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+    "scaling_factor": 0.18215,
+}
+# TAESD is diffusers' AutoencoderTiny as it is without any settings: 2,445,063 parameters.
+_TAESD: dict[str, Any] = {}
+
+PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+    "stabilityai/sd-vae-ft-mse": ("kl", _SD_VAE),
+    "madebyollin/taesd": ("tiny", _TAESD),
+}
+"""Kind and settings of published codecs, by their repository on the hub."""
+
+
+def empty_codec(name: str) -> Codec | None:
+    """A published codec on torch's meta device, without weights and memory; None where it is not known."""
+    if name not in PUBLISHED:
+        return None
+    kind, settings = PUBLISHED[name]
+    with torch.device("meta"):
+        return build_codec(kind, **settings).freeze()
+
+
+def empty_codec_at(folder: Path) -> Codec:
+    """The codec of a folder of this project's own layout, on torch's meta device."""
+    settings = json.loads((folder / CONFIG).read_text("utf-8"))
+    with torch.device("meta"):
+        return build_codec(settings["kind"], **settings["network"]).freeze()

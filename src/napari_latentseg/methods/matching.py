@@ -1,0 +1,106 @@
+"""What GMS and Wave-GMS have in common: a latent is matched to the mask's, at several levels of the mapper.
+
+Huo et al., Generative Medical Segmentation, AAAI 2025, Equations 3 to 5; Ahmed et al., Wave-GMS, 2025,
+Section 2.4.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch import Tensor
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
+
+__all__ = ["Level", "MatchingConfig", "matching_terms"]
+
+Level = Literal["level3", "level2", "level1", "out"]
+
+
+class MatchingConfig(BaseModel):
+    """The mapper, and the objective at its levels.
+
+    Attributes
+    ----------
+    width
+        Width of the mapper's first block.
+    levels
+        Heads under deep supervision, `out` among them: it is the prediction.
+    latent_weight, dice_weight
+        Weights of the squared distance in the latent and of the Dice loss of the decoded mask (1 and 1).
+    cross_entropy_weight
+        Weight of a pixel cross-entropy, which the papers do not have.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int = Field(32, ge=16, multiple_of=16)
+    levels: tuple[Level, ...]
+    latent_weight: float = Field(1.0, ge=0)
+    dice_weight: float = Field(1.0, ge=0)
+    cross_entropy_weight: float = Field(0.0, ge=0)
+
+    @field_validator("levels")
+    @classmethod
+    def _with_the_prediction(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+        if "out" not in levels or len(set(levels)) < len(levels):
+            raise ValueError("the levels must be different, and 'out' among them")
+        return levels
+
+    @model_validator(mode="after")
+    def _something_to_learn(self) -> MatchingConfig:
+        if not (self.latent_weight or self.dice_weight or self.cross_entropy_weight):
+            raise ValueError("one of the three weights must be above 0")
+        return self
+
+    def differences(self) -> list[str]:
+        """What differs from the paper, whose values are the defaults, in plain words."""
+        paper = {name: field.default for name, field in type(self).model_fields.items()}
+        found = []
+        if self.width != paper["width"]:
+            found.append(f"width {self.width}")
+        if set(self.levels) != set(paper["levels"]):
+            found.append(f"supervised at {' and '.join(self.levels)}")
+        for name in ("latent", "dice"):
+            weight = getattr(self, f"{name}_weight")
+            if weight != paper[f"{name}_weight"]:
+                found.append(f"{name} weight {weight:g}")
+        if self.cross_entropy_weight:
+            found.append("pixel cross-entropy")
+        return found
+
+
+def matching_terms(
+    config: MatchingConfig, codec: Codec, found: dict[str, Tensor], target: Tensor, masks: Tensor
+) -> dict[str, Tensor]:
+    """The weighted terms, each summed over the levels (GMS, Equation 5).
+
+    Parameters
+    ----------
+    config
+        The weights.
+    codec
+        Frozen; the gradient of the pixel terms passes through its decoder.
+    found
+        Latents `(B, C, h, w)` by level.
+    target
+        The mask's latent, of the same shape.
+    masks
+        `(B, 1, H, W)` in {0, 1}.
+    """
+    distances = [F.mse_loss(level.float(), target.float()) for level in found.values()]
+    terms = {"latent": config.latent_weight * torch.stack(distances).sum()}
+    if not (config.dice_weight or config.cross_entropy_weight):
+        return terms
+    # one decoder call for all levels
+    pixels = codec.decode(torch.cat(list(found.values()))).mean(1, keepdim=True).float()
+    levels = len(found)
+    masks = masks.repeat(levels, 1, 1, 1)
+    terms["dice"] = config.dice_weight * levels * dice_loss(pixels.clamp(0, 1), masks)
+    if config.cross_entropy_weight:
+        terms["cross_entropy"] = config.cross_entropy_weight * levels * pixel_cross_entropy(pixels, masks)
+    return terms

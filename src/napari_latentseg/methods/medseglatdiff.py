@@ -1,0 +1,226 @@
+"""MedSegLatDiff: a diffusion in the latents of two VQ-VAEs (Trinh, Nguyen, Luong, Tran).
+
+One autoencoder compresses images, another masks. Then a network learns to take noise away from the latent of
+the mask, beside that of the image. Every sample begins with other noise, and their mean is the answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.methods.base import Batch, Method, Noise, Stage, fresh_noise
+from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
+from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser
+from napari_latentseg.networks.vq import VQAutoencoder, VQConfig
+
+__all__ = ["MedSegLatDiff", "MedSegLatDiffConfig"]
+
+_TIMESTEPS = 1000
+_WEIGHTS = (5.0, 50.0)  # ISIC and CVC-ClinicDB; LIDC-IDRI
+
+
+class MedSegLatDiffConfig(BaseModel):
+    """What makes a MedSegLatDiff model; but for `unshift` the defaults are the paper's, as far as it goes.
+
+    Attributes
+    ----------
+    autoencoder
+        The size of both autoencoders. A fourth width makes latents of an eighth of the side.
+    denoiser
+        The network of the diffusion.
+    mask_weight
+        w, the weight of the mask's pixels in the cross-entropy of the mask autoencoder. 5, or 50 for tiny
+        targets.
+    unshift
+        Whether w is taken out of the probabilities again. An autoencoder taught with w answers
+        w p / (w p + 1 - p) where a place belongs to the mask with probability p.
+    steps, eta
+        Of a sample: 1000 and 1 are DDPM, as published; fewer steps and 0 are DDIM.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    autoencoder: VQConfig = VQConfig()
+    denoiser: DenoiserConfig = DenoiserConfig(widths=(64, 128, 256), attention=(False, False, False))
+    mask_weight: float = Field(5.0, gt=0)
+    unshift: bool = True
+    steps: int = Field(_TIMESTEPS, ge=1, le=_TIMESTEPS)
+    eta: float = Field(1.0, ge=0, le=1)
+
+
+class MedSegLatDiff(Method):
+    """Two VQ-VAEs, and a conditional diffusion between their latents.
+
+    Parameters
+    ----------
+    codec
+        None: it trains its own.
+    config
+        See `MedSegLatDiffConfig`.
+    """
+
+    name: ClassVar[str] = "medseglatdiff"
+    title: ClassVar[str] = "MedSegLatDiff"
+    paper: ClassVar[str] = (
+        "Trinh, Nguyen, Luong, Tran: Diffusion Model in Latent Space for Medical Image Segmentation Task"
+    )
+    own_sources: ClassVar[tuple[str, ...]] = ("noise",)
+    is_deterministic: ClassVar[bool] = False
+    needs_codec: ClassVar[bool] = False
+    config_class: ClassVar[type[BaseModel]] = MedSegLatDiffConfig
+    config: MedSegLatDiffConfig
+
+    def __init__(self, codec: Codec | None, config: MedSegLatDiffConfig) -> None:
+        super().__init__(codec, config)
+        channels = config.autoencoder.channels
+        self.image_autoencoder = VQAutoencoder(config.autoencoder, 3, 3)
+        self.mask_autoencoder = VQAutoencoder(config.autoencoder, 1, 1)
+        self.denoiser = Denoiser(build_denoiser(config.denoiser, 2 * channels, channels))
+        self.diffusion = Diffusion(DiffusionConfig(timesteps=_TIMESTEPS, steps=config.steps, eta=config.eta))
+
+    @property
+    def variant(self) -> str:
+        config, paper = self.config, MedSegLatDiffConfig()
+        found = _changes("autoencoder", config.autoencoder, paper.autoencoder)
+        found += _changes("denoiser", config.denoiser, paper.denoiser)
+        if config.mask_weight not in _WEIGHTS:
+            found.append(f"mask weight {config.mask_weight:g}")
+        if config.unshift:
+            found.append("probabilities freed of the mask weight")
+        if config.steps != paper.steps:
+            found.append(f"{config.steps} steps")
+        if config.eta != paper.eta:
+            found.append("DDIM" if config.eta == 0 else f"eta {config.eta:g}")
+        return ", ".join(found)
+
+    @property
+    def factor(self) -> int:
+        return self.config.autoencoder.factor
+
+    @property
+    def size_multiple(self) -> int:
+        """The latents must be halved as often as the denoiser does it."""
+        return self.factor * self.config.denoiser.size_multiple
+
+    @property
+    def trained(self) -> nn.ModuleDict:
+        return nn.ModuleDict(
+            {
+                "image_autoencoder": self.image_autoencoder,
+                "mask_autoencoder": self.mask_autoencoder,
+                "denoiser": self.denoiser,
+            }
+        )
+
+    def stages(self) -> list[Stage]:
+        """First the two autoencoders, side by side but on their own; then the diffusion between them."""
+        autoencoders: dict[str, nn.Module] = {
+            "image_autoencoder": self.image_autoencoder,
+            "mask_autoencoder": self.mask_autoencoder,
+        }
+        return [
+            Stage(
+                "autoencoders",
+                nn.ModuleDict(autoencoders),
+                self.autoencoder_loss,
+                begin=self._begin_codes,
+                after_epoch=self._after_epoch,
+                judge=lambda images, masks: self._probability(
+                    self.mask_autoencoder.decode(self.mask_autoencoder.encode(masks))
+                ),
+            ),
+            Stage("diffusion", nn.ModuleDict({"denoiser": self.denoiser}), self.loss, begin=self._measure),
+        ]
+
+    def autoencoder_loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Equations 7 to 10: squared error for images, weighted cross-entropy for masks.
+
+        Each autoencoder is moved by its own terms alone, as if they were trained apart (AdamW goes by each
+        weight for itself; only a limit on the norm of the gradient would join the two).
+        """
+        images = _signed(batch.images)
+        found, image_tie = self.image_autoencoder(images)
+        logits, mask_tie = self.mask_autoencoder(batch.masks)
+        weight = torch.tensor(self.config.mask_weight, device=logits.device)
+        return {
+            "image": F.mse_loss(found.float(), images),
+            "image codes": image_tie,
+            "mask": F.binary_cross_entropy_with_logits(logits.float(), batch.masks, pos_weight=weight),
+            "mask codes": mask_tie,
+        }
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """Equation 4 in the latents: squared error of the predicted noise; the image's latent has none."""
+        condition = self.encode(batch.images)
+        with torch.no_grad():
+            z0 = self.mask_autoencoder.encode(batch.masks)
+        t = self.diffusion.draw_timesteps(len(z0), generator)
+        epsilon = torch.randn(z0.shape, generator=generator).to(z0)
+        found = self.denoiser(self.diffusion.disturbed(z0, epsilon, t), t, condition)
+        return {"noise": F.mse_loss(found.float(), epsilon)}
+
+    def encode(self, images: Tensor) -> Tensor:
+        """The standardised quantised latent of the image, `(B, C, H/factor, W/factor)`."""
+        with torch.no_grad():
+            return self.image_autoencoder.encode(_signed(images))
+
+    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+        """One sample: noise on its way to a latent of a mask (the corrected Equation 12), decoded."""
+        latents = self.diffusion.sample(
+            lambda z_t, t: self.denoiser(z_t, t, condition),
+            tuple(condition.shape),
+            fresh_noise() if noise is None else noise,
+        )
+        return self._probability(self.mask_autoencoder.decode(latents))
+
+    def _probability(self, logits: Tensor) -> Tensor:
+        shift = math.log(self.config.mask_weight) if self.config.unshift else 0.0
+        return torch.sigmoid(logits.float() - shift)
+
+    def _begin_codes(self, batches: Iterable[Batch]) -> None:
+        images, masks = [], []
+        for batch in batches:
+            images.append(self.image_autoencoder.outputs(_signed(batch.images)))
+            masks.append(self.mask_autoencoder.outputs(batch.masks))
+        self.image_autoencoder.begin_codes(torch.cat(images))
+        self.mask_autoencoder.begin_codes(torch.cat(masks))
+
+    def _measure(self, batches: Iterable[Batch]) -> None:
+        images, masks = [], []
+        for batch in batches:
+            images.append(self.image_autoencoder.counts(_signed(batch.images)))
+            masks.append(self.mask_autoencoder.counts(batch.masks))
+        self.image_autoencoder.measure(torch.stack(images).sum(0))
+        self.mask_autoencoder.measure(torch.stack(masks).sum(0))
+
+    def _after_epoch(self) -> dict[str, float]:
+        parts = {"image": self.image_autoencoder, "mask": self.mask_autoencoder}
+        return {
+            f"{part} {name}": value
+            for part, autoencoder in parts.items()
+            for name, value in autoencoder.after_epoch().items()
+        }
+
+
+def _signed(images: Tensor) -> Tensor:
+    """From [0, 1] to [-1, 1]."""
+    return 2 * images - 1
+
+
+def _changes(part: str, config: BaseModel, paper: BaseModel) -> list[str]:
+    """In a few words, what of a part is not the paper's: its widths, and that there is more."""
+    changed = [name for name, value in config if value != getattr(paper, name)]
+    if not changed:
+        return []
+    widths = "-".join(map(str, config.model_dump()["widths"]))
+    if changed == ["widths"]:
+        return [f"{part} widths {widths}"]
+    return [f"{part} widths {widths} and other settings" if "widths" in changed else f"another {part}"]

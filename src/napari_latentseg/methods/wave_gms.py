@@ -1,0 +1,174 @@
+"""Wave-GMS: a lightweight multi-scale generative model (Ahmed, Shaikh, Mohy-ud-Din, 2025).
+
+As GMS, but the image latent comes from a small encoder on wavelets, which learns with the mapper and is drawn
+towards the latents of the frozen codec, a tiny one. What the paper's text leaves open is as in the
+development code of its authors; docs/methods.md says what.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, Field
+from torch import Tensor, nn
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.methods.base import Batch, Method, Noise, Stage, fresh_noise
+from napari_latentseg.methods.matching import Level, MatchingConfig, matching_terms
+from napari_latentseg.networks.lmm import LatentMappingModel
+from napari_latentseg.networks.wavelet import WaveEncoder
+
+__all__ = ["WaveGMS", "WaveGMSConfig", "alignment"]
+
+_LOG_VARIANCE = (-30.0, 20.0)  # its limits, those of diffusers' and the authors' code
+
+
+class WaveGMSConfig(MatchingConfig):
+    """What makes a Wave-GMS model; the defaults are the paper's. See also `MatchingConfig`.
+
+    Attributes
+    ----------
+    levels
+        The paper has all four; its authors' development code ``("level2", "level1", "out")``.
+    align_weight
+        Weight of the alignment to the codec's latents; 0 for none, the paper's ablation.
+    align
+        The distance in the alignment: ``"l1"`` as in the paper, ``"smooth_l1"`` as in the development code.
+    sample_in_training
+        Draw the latent from the encoder's normal distribution in training. Without, its variance learns
+        nothing, and there is no posterior to draw samples from.
+    """
+
+    levels: tuple[Level, ...] = ("level3", "level2", "level1", "out")
+    align_weight: float = Field(1.0, ge=0)
+    align: Literal["l1", "smooth_l1"] = "l1"
+    sample_in_training: bool = True
+
+
+def alignment(z: Tensor, target: Tensor, distance: Literal["l1", "smooth_l1"] = "l1") -> Tensor:
+    """L_align of the paper's Section 2.4: 0.9 (1 - cos) + 0.1 of the mean absolute difference.
+
+    Parameters
+    ----------
+    z, target
+        Latents `(B, C, h, w)`; the cosine is that of the C values at each position.
+    distance
+        See `WaveGMSConfig.align`.
+    """
+    apart = (F.l1_loss if distance == "l1" else F.smooth_l1_loss)(z, target)
+    return 0.9 * (1 - F.cosine_similarity(z, target, dim=1).mean()) + 0.1 * apart
+
+
+class WaveGMS(Method):
+    """Wavelets, trained encoder, latent mapping model, frozen decoder.
+
+    Parameters
+    ----------
+    codec
+        A codec with one position for 8 x 8 pixels; the paper's is TAESD.
+    config
+        See `WaveGMSConfig`.
+
+    Raises
+    ------
+    BadInput
+        Where the codec has another factor: three levels of wavelets end at an eighth.
+    """
+
+    name: ClassVar[str] = "wave-gms"
+    title: ClassVar[str] = "Wave-GMS, a multi-scale generative model on wavelets"
+    paper: ClassVar[str] = (
+        "Ahmed, Shaikh, Mohy-ud-Din: Wave-GMS: Lightweight Multi-Scale Generative Model for Medical Image"
+        " Segmentation. 2025"
+    )
+    config_class: ClassVar[type[BaseModel]] = WaveGMSConfig
+    config: WaveGMSConfig
+    codec: Codec
+
+    def __init__(self, codec: Codec, config: WaveGMSConfig) -> None:
+        if codec.factor != WaveEncoder.FACTOR:
+            raise BadInput(
+                "codec",
+                f"has one position for {codec.factor} pixels, and the wavelets for {WaveEncoder.FACTOR}",
+                "use a codec such as TAESD, or the embedded one",
+            )
+        super().__init__(codec.freeze(), config)
+        self.encoder = WaveEncoder(codec.channels)
+        self.mapper = LatentMappingModel(codec.channels, width=config.width)
+        self._seen: list[Tensor] = []
+
+    @property
+    def own_sources(self) -> tuple[str, ...]:  # type: ignore[override]
+        """The posterior, where its variance has learnt."""
+        return ("posterior",) if self.config.sample_in_training else ()
+
+    @property
+    def variant(self) -> str:
+        config, codec = self.config, self.codec
+        found = config.differences()
+        if not config.align_weight:
+            found.append("no alignment")
+        elif config.align_weight != WaveGMSConfig().align_weight:
+            found.append(f"alignment weight {config.align_weight:g}")
+        if config.align_weight and config.align != WaveGMSConfig().align:
+            found.append("smooth distance in the alignment")
+        if not config.sample_in_training:
+            found.append("no draws in training")
+        if codec.kind != "tiny":
+            found.append(f"{codec.kind} codec in place of TAESD")
+        elif codec.channels != 4:
+            found.append(f"{codec.channels}-channel codec in place of TAESD")
+        return ", ".join(found)
+
+    @property
+    def trained(self) -> nn.ModuleDict:
+        return nn.ModuleDict({"encoder": self.encoder, "mapper": self.mapper})
+
+    def stages(self) -> list[Stage]:
+        return [Stage("", self.trained, self.loss, after_epoch=self._spread)]
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Mean and log variance of the latent, `(B, 2 channels, H/8, W/8)`."""
+        moments: Tensor = self.encoder(images)
+        return moments
+
+    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+        """The decoded mask: of the latent's mean, or of a draw around it where there is noise."""
+        mean, std = _moments(condition)
+        z = mean if noise is None else mean + std * noise(tuple(mean.shape)).to(mean)
+        level: Tensor = self.mapper(z)["out"]
+        return self.codec.decode_mask(level)
+
+    def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+        """The paper's objective: that of GMS over the levels, and the alignment of the image latent."""
+        with torch.no_grad():
+            target = self.codec.encode_mask(batch.masks)
+        mean, std = _moments(self.encode(batch.images))
+        z = mean
+        if self.training and self.config.sample_in_training:
+            z = mean + std * fresh_noise(generator)(tuple(mean.shape)).to(mean)
+            self._seen.append(torch.stack([std.mean(), mean.abs().mean()]).detach())
+        found: dict[str, Tensor] = self.mapper(z, self.config.levels)
+        terms = matching_terms(self.config, self.codec, found, target, batch.masks)
+        if self.config.align_weight:
+            with torch.no_grad():
+                image = self.codec.encode(batch.images)
+            terms["align"] = self.config.align_weight * alignment(z, image.float(), self.config.align)
+        return terms
+
+    def _spread(self) -> dict[str, float]:
+        """How wide the posterior was over the epoch, alone and against its mean; near 0 it has collapsed."""
+        if not self._seen:
+            return {}
+        std, mean = torch.stack(self._seen).mean(0).tolist()
+        self._seen.clear()
+        return {"sigma": std, "sigma_to_mean": std / mean}
+
+
+def _moments(condition: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation in float32, each `(B, C, h, w)`."""
+    mean, log_variance = condition.float().chunk(2, dim=1)
+    return mean, (0.5 * log_variance.clamp(*_LOG_VARIANCE)).exp()

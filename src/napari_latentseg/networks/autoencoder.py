@@ -1,0 +1,148 @@
+"""Small autoencoders that guided latent diffusion trains for itself: one for masks, one for grey images.
+
+The layout is that of the latent diffusion models (Rombach et al., CVPR 2022), as diffusers' `AutoencoderKL`
+has it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+__all__ = ["Autoencoder", "AutoencoderConfig", "ChannelMoments"]
+
+# a channel that is the same everywhere carries nothing, and must not be blown up to unit scale
+_LEAST_SPREAD = 1e-3
+
+
+class AutoencoderConfig(BaseModel):
+    """The size of an autoencoder.
+
+    Attributes
+    ----------
+    widths
+        One for each resolution, each half the one before: four of them make latents of an eighth of the side.
+    layers
+        Residual blocks at each resolution.
+    channels
+        Of a latent.
+    norm_groups
+        Groups of every group normalisation; must divide every width.
+    fold
+        Squares of so many pixels a side become channels before the first convolution, and are laid out again
+        after the last: no layer then works at full resolution, which is quicker. 1 for none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    widths: tuple[int, ...] = Field((32, 64, 128, 128), min_length=1)
+    layers: int = Field(2, ge=1)
+    channels: int = Field(4, ge=1)
+    norm_groups: int = Field(32, ge=1)
+    fold: int = Field(1, ge=1)
+
+    @model_validator(mode="after")
+    def _normed_in_groups(self) -> AutoencoderConfig:
+        if any(width < 1 or width % self.norm_groups for width in self.widths):
+            raise ValueError(f"widths: every width must be a multiple of norm_groups ({self.norm_groups})")
+        return self
+
+    @property
+    def factor(self) -> int:
+        """Pixels for one position of the latent, along each side."""
+        return int(self.fold * 2 ** (len(self.widths) - 1))
+
+
+class Autoencoder(nn.Module):
+    """Encoder and decoder for one channel.
+
+    Parameters
+    ----------
+    config
+        See `AutoencoderConfig`.
+
+    Attributes
+    ----------
+    mean, spread
+        Of each channel of the latents, `(1, C, 1, 1)`; 0 and 1 until `standardise` was called. They are
+        stored with the weights.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        from diffusers import AutoencoderKL
+
+        levels = len(config.widths)
+        self.config = config
+        self.network: Any = AutoencoderKL(
+            in_channels=config.fold**2,
+            out_channels=config.fold**2,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=config.widths,
+            layers_per_block=config.layers,
+            latent_channels=config.channels,
+            norm_num_groups=config.norm_groups,
+        )
+        self.register_buffer("mean", torch.zeros(1, config.channels, 1, 1))
+        self.register_buffer("spread", torch.ones(1, config.channels, 1, 1))
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and logarithm of the variance of the latents of `(B, 1, H, W)` in [0, 1], as they are."""
+        found = self.network.encode(F.pixel_unshuffle(2 * x - 1, self.config.fold)).latent_dist
+        return found.mean.float(), found.logvar.float()
+
+    def reconstructed(self, latents: Tensor) -> Tensor:
+        """What latents as they are stand for: `(B, 1, H, W)`, not bounded."""
+        found: Tensor = self.network.decode(latents).sample
+        return F.pixel_shuffle(found.float(), self.config.fold)
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Standardised latents `(B, C, H/factor, W/factor)` of `(B, 1, H, W)` in [0, 1]."""
+        return (self.posterior(x)[0] - self.mean) / self.spread
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """What standardised latents stand for: `(B, 1, H, W)`, not bounded."""
+        return self.reconstructed(latents * self.spread + self.mean)
+
+    def standardise(self, found: ChannelMoments) -> None:
+        """Bring latents with these moments to mean 0 and spread 1 from now on."""
+        mean, spread = found.result()
+        self.mean.copy_(mean.reshape_as(self.mean))
+        self.spread.copy_(spread.clamp_min(_LEAST_SPREAD).reshape_as(self.spread))
+
+
+class ChannelMoments:
+    """Mean and spread of each channel of latents, batch after batch."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total: Tensor | float = 0.0
+        self.squares: Tensor | float = 0.0
+
+    def add(self, latents: Tensor) -> None:
+        """Take in `(B, C, h, w)`."""
+        rows = latents.movedim(1, -1).flatten(0, -2).double().cpu()
+        self.count += len(rows)
+        self.total = self.total + rows.sum(0)
+        self.squares = self.squares + rows.square().sum(0)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Mean and spread, each `(C,)`.
+
+        Raises
+        ------
+        ValueError
+            Where nothing was taken in.
+        """
+        if not isinstance(self.total, Tensor) or not isinstance(self.squares, Tensor):
+            raise ValueError("there are no latents to measure")
+        mean = self.total / self.count
+        return mean, (self.squares / self.count - mean.square()).clamp_min(0).sqrt()

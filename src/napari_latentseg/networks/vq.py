@@ -1,0 +1,215 @@
+"""The VQ-VAE that MedSegLatDiff compresses images and masks with (van den Oord et al., NeurIPS 2017).
+
+A wrapper over diffusers' `VQModel` (the network of Rombach et al., CVPR 2022) that adds what it leaves out:
+codes that begin where the encoder's outputs lie, new places for codes that nothing uses, and latents of unit
+scale for a diffusion.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+__all__ = ["VQAutoencoder", "VQConfig"]
+
+# a channel that is the same everywhere carries nothing, and must not be blown up to unit scale
+_LEAST_SPREAD = 1e-3
+
+
+class VQConfig(BaseModel):
+    """The size of an autoencoder; the defaults are MedSegLatDiff's where it names them (widths).
+
+    Attributes
+    ----------
+    widths
+        One for each resolution, each half the one before: three of them make latents of a quarter of the
+        side.
+    layers_per_block
+        Residual blocks at each resolution; the decoder has one more.
+    channels
+        Of a latent.
+    codes
+        Entries of the codebook, K.
+    norm_groups
+        Groups of every group normalisation; must divide every width.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    widths: tuple[int, ...] = Field((64, 128, 256), min_length=1)
+    layers_per_block: int = Field(2, ge=1)
+    channels: int = Field(4, ge=1)
+    codes: int = Field(512, ge=2)
+    norm_groups: int = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _normed_in_groups(self) -> VQConfig:
+        if any(width < 1 or width % self.norm_groups for width in self.widths):
+            raise ValueError(f"widths: every width must be a multiple of norm_groups ({self.norm_groups})")
+        return self
+
+    @property
+    def factor(self) -> int:
+        """Pixels for one position of the latent, along each side."""
+        return int(2 ** (len(self.widths) - 1))
+
+
+class VQAutoencoder(nn.Module):
+    """Encoder, codebook and decoder.
+
+    Parameters
+    ----------
+    config
+        See `VQConfig`.
+    in_channels, out_channels
+        Of what is encoded, and of what is decoded.
+
+    Attributes
+    ----------
+    mean, spread
+        Of each channel of the quantised latents, `(1, C, 1, 1)`; 0 and 1 until `measure` was called. They are
+        stored with the weights.
+    usage
+        How often each code was taken in training since the last `after_epoch`.
+    """
+
+    network: Any
+    mean: Tensor
+    spread: Tensor
+    usage: Tensor
+
+    def __init__(self, config: VQConfig, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        from diffusers import VQModel
+
+        levels = len(config.widths)
+        self.config = config
+        self.network = VQModel(
+            in_channels=in_channels,
+            out_channels=out_channels,
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=config.widths,
+            layers_per_block=config.layers_per_block,
+            latent_channels=config.channels,
+            num_vq_embeddings=config.codes,
+            norm_num_groups=config.norm_groups,
+        )
+        # Otherwise its factor of 1/4 is on the wrong one of the two terms: on that which moves the codes.
+        self.network.quantize.legacy = False
+        self.register_buffer("mean", torch.zeros(1, config.channels, 1, 1))
+        self.register_buffer("spread", torch.ones(1, config.channels, 1, 1))
+        self.register_buffer("usage", torch.zeros(config.codes), persistent=False)
+        self._latest: Tensor | None = None
+
+    @property
+    def codebook(self) -> nn.Parameter:
+        """The codes, `(K, C)`."""
+        found: nn.Parameter = self.network.quantize.embedding.weight
+        return found
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Standardised quantised latents `(B, C, H/factor, W/factor)` of `(B, in_channels, H, W)`."""
+        quantised = self._quantised(self._continuous(x))
+        return (quantised - self.mean) / self.spread
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Standardised latents, each made its nearest code first, to `(B, out_channels, H, W)`."""
+        return self._decoded(self._quantised(latents.float() * self.spread + self.mean))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The way there and back, with the term that ties encoder and codebook to each other.
+
+        Returns
+        -------
+        tuple of Tensor
+            The reconstruction `(B, out_channels, H, W)`, through which the gradient passes straight from the
+            code to the encoder, and the sum of MedSegLatDiff's Equations 8 and 9 (means over elements; the
+            commitment's weight is 1/4).
+        """
+        z = self._continuous(x)
+        quantised, tie, (_, _, taken) = self.network.quantize(z)
+        if self.training:
+            self._latest = _rows(z.detach())
+            self.usage += torch.bincount(taken, minlength=len(self.usage))
+        return self._decoded(quantised), tie
+
+    def _continuous(self, x: Tensor) -> Tensor:
+        found: Tensor = self.network.encode(x).latents
+        return found.float()
+
+    def _quantised(self, z: Tensor) -> Tensor:
+        found: Tensor = self.network.quantize(z)[0]
+        return found
+
+    def _decoded(self, quantised: Tensor) -> Tensor:
+        found: Tensor = self.network.decode(quantised, force_not_quantize=True).sample
+        return found
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor) -> Tensor:
+        """What the encoder makes of `(B, in_channels, H, W)`, `(N, C)`; some K of its positions at random."""
+        rows = _rows(self._continuous(x))
+        return rows[torch.randperm(len(rows))[: self.config.codes].to(rows.device)]
+
+    @torch.no_grad()
+    def begin_codes(self, outputs: Tensor) -> None:
+        """Put the codes where the encoder's outputs `(N, C)` lie; by diffusers they lie in one small heap."""
+        self._place(torch.arange(self.config.codes), outputs)
+
+    @torch.no_grad()
+    def counts(self, x: Tensor) -> Tensor:
+        """How often each code is taken for `(B, in_channels, H, W)`; `(K,)`."""
+        taken = self.network.quantize(self._continuous(x))[2][2]
+        return torch.bincount(taken, minlength=self.config.codes)
+
+    @torch.no_grad()
+    def measure(self, counts: Tensor) -> None:
+        """Take mean and spread of the latents from how often each code was taken, `(K,)`."""
+        share = (counts / counts.sum()).to(self.codebook)[:, None]
+        mean = (share * self.codebook).sum(0)
+        variance = (share * (self.codebook - mean).square()).sum(0)
+        self.mean.copy_(mean.reshape_as(self.mean))
+        self.spread.copy_(variance.sqrt().clamp(min=_LEAST_SPREAD).reshape_as(self.spread))
+
+    @torch.no_grad()
+    def after_epoch(self) -> dict[str, float]:
+        """Move the codes that no latent of the epoch was given to where latents are coded badly.
+
+        Returns
+        -------
+        dict
+            ``"perplexity"``, the exponential of the entropy of how often each code was taken: the number of
+            codes in use, were they used alike. ``"restarted"``, how many codes were moved. Empty where
+            nothing was encoded in training.
+        """
+        if not bool(self.usage.any()):
+            return {}
+        share = self.usage / self.usage.sum()
+        perplexity = torch.special.entr(share).sum().exp()
+        dead = (self.usage < 1).nonzero().flatten().cpu()
+        moved = 0
+        if self._latest is not None and len(dead):  # it is lost where a training was taken up again
+            far = torch.cdist(self._latest, self.codebook).amin(1)
+            if bool(far.any()):
+                self._place(dead, self._latest, far.square())
+                moved = len(dead)
+        self.usage.zero_()
+        self._latest = None
+        return {"perplexity": float(perplexity), "restarted": float(moved)}
+
+    def _place(self, codes: Tensor, rows: Tensor, weights: Tensor | None = None) -> None:
+        """Give these codes the values of rows `(N, C)`, drawn alike or by weight."""
+        weights = torch.ones(len(rows)) if weights is None else weights.cpu()
+        # drawn on the CPU, so that a seed means the same on every device
+        few = int(weights.count_nonzero()) < len(codes)
+        drawn = torch.multinomial(weights, len(codes), replacement=few)
+        self.codebook[codes.to(rows.device)] = rows[drawn.to(rows.device)]
+
+
+def _rows(z: Tensor) -> Tensor:
+    """Latents `(B, C, h, w)` one below the other, `(B h w, C)`."""
+    return z.movedim(1, -1).flatten(0, -2)

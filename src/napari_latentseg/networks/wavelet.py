@@ -1,0 +1,145 @@
+"""The multi-resolution encoder of Wave-GMS: Haar wavelets, and U-Nets that never change the resolution.
+
+Ahmed, Shaikh, Mohy-ud-Din, Wave-GMS, 2025, Section 2.2; the U-Nets are those of LiteVAE-S (Sadat et al.,
+LiteVAE, NeurIPS 2024). What the paper leaves open is as its authors' development code has it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["FlatUNet", "WaveEncoder", "haar", "haar_pyramid"]
+
+_LEVELS = 3
+
+_GROUPS = 8
+_BANDS = 12  # three colours by four bands
+
+
+def haar(x: Tensor) -> Tensor:
+    """One level of the orthonormal two-dimensional Haar transform; the sum of squares stays as it is.
+
+    Parameters
+    ----------
+    x
+        `(B, C, H, W)`, H and W even.
+
+    Returns
+    -------
+    Tensor
+        `(B, 4, C, H/2, W/2)`: sums (LL), then differences along columns, along rows, and along both.
+    """
+    a, b = x[..., 0::2, 0::2], x[..., 0::2, 1::2]
+    c, d = x[..., 1::2, 0::2], x[..., 1::2, 1::2]
+    return torch.stack([a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d], dim=1) / 2
+
+
+def haar_pyramid(images: Tensor) -> list[Tensor]:
+    """Three levels of the transform, each made of the LL before it, and divided by 2 to its level.
+
+    So LL is the local mean, in [0, 1] as the image is, and the differences lie in [-1/2, 1/2].
+
+    Parameters
+    ----------
+    images
+        `(B, 3, H, W)` in [0, 1]; H and W divide by 8.
+
+    Returns
+    -------
+    list of Tensor
+        `(B, 12, H/2, W/2)`, then a quarter, then an eighth of the size: LL of the colours, then the rest.
+    """
+    found, low = [], images
+    for _ in range(_LEVELS):
+        bands = haar(low) / 2
+        low = bands[:, 0]
+        found.append(bands.flatten(1, 2))
+    return found
+
+
+class WaveBlock(nn.Module):
+    """Two pre-activated 3x3 convolutions with a skip."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(_GROUPS, n_in)
+        self.conv1 = nn.Conv2d(n_in, n_out, 3, padding=1)
+        self.norm2 = nn.GroupNorm(_GROUPS, n_out)
+        self.conv2 = nn.Conv2d(n_out, n_out, 3, padding=1)
+        self.skip = nn.Identity() if n_in == n_out else nn.Conv2d(n_in, n_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv1(F.silu(self.norm1(x)))
+        change: Tensor = self.conv2(F.silu(self.norm2(y)))
+        kept: Tensor = self.skip(x)
+        return kept + change
+
+
+class FlatUNet(nn.Module):
+    """A U-Net without down- or upsampling, `(B, n_in, h, w)` to `(B, n_out, h, w)`.
+
+    Parameters
+    ----------
+    n_in, n_out
+        Channels.
+    width, multiples, blocks
+        Of the stages: those of LiteVAE-S, which give 258,204 parameters at 12 channels in and out.
+    """
+
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        width: int = 16,
+        multiples: tuple[int, ...] = (1, 2, 2),
+        blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        widths = [width * m for m in multiples for _ in range(blocks)]
+        self.stem = nn.Conv2d(n_in, width, 3, padding=1)
+        self.down = nn.ModuleList(WaveBlock(a, b) for a, b in zip([width, *widths], widths, strict=False))
+        self.middle = nn.Sequential(*(WaveBlock(widths[-1], widths[-1]) for _ in range(blocks)))
+        back = widths[::-1]
+        # each takes what came before, and the feature of the block that it mirrors
+        self.up = nn.ModuleList(WaveBlock(a + b, b) for a, b in zip([back[0], *back], back, strict=False))
+        self.head = nn.Conv2d(width, n_out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        skips = []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        x = self.middle(x)
+        for block in self.up:
+            x = block(torch.cat([x, skips.pop()], dim=1))
+        found: Tensor = self.head(x)
+        return found
+
+
+class WaveEncoder(nn.Module):
+    """Images `(B, 3, H, W)` in [0, 1] to the mean and log variance of a latent, `(B, 2 channels, H/8, W/8)`.
+
+    Parameters
+    ----------
+    channels
+        Of the latent. The paper's 4 give exactly 1,035,692 parameters.
+    """
+
+    FACTOR = 2**_LEVELS
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.extractors = nn.ModuleList(FlatUNet(_BANDS, _BANDS) for _ in range(_LEVELS))
+        self.aggregator = FlatUNet(_LEVELS * _BANDS, 2 * channels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        found = []
+        for level, (extractor, bands) in enumerate(
+            zip(self.extractors, haar_pyramid(images), strict=True), start=1
+        ):
+            found.append(F.avg_pool2d(extractor(bands), 2 ** (_LEVELS - level)))
+        moments: Tensor = self.aggregator(torch.cat(found, dim=1))
+        return moments

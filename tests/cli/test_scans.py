@@ -1,0 +1,103 @@
+"""`info`, `convert`, and the options of `segment` that choose and write."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import tifffile
+
+from napari_latentseg.formats import format_for, nifti, read_scan
+from napari_latentseg.scan import Geometry
+
+AFFINE = np.diag([0.7, -0.8, 3.0, 1.0])
+
+
+@pytest.fixture
+def volume(tmp_path: Path) -> Path:
+    array = np.random.default_rng(0).integers(0, 900, (40, 36, 5)).astype(np.int16)
+    nib.save(nib.Nifti1Image(array, AFFINE), tmp_path / "knee.nii.gz")
+    return tmp_path / "knee.nii.gz"
+
+
+def test_info_reads_no_pixels(cli, volume, monkeypatch):
+    monkeypatch.setattr(nifti, "_load", None)
+    told = json.loads(cli("info", volume, "--json").out)
+    assert (told["axes"], told["shape"], told["dtype"]) == ("zyx", [5, 36, 40], "int16")
+    assert told["spacing"] == pytest.approx([3.0, 0.8, 0.7])
+    assert (told["units"], told["frame"], told["format"]) == (["mm"] * 3, "LPS", "nifti")
+    assert np.array(told["affine"])[1, 1] == pytest.approx(0.8)
+    ended = cli("info", volume)
+    assert ended.code == 0
+    assert "spacing:  3 0.8 0.7" in ended.out
+
+
+def test_info_lists_several(cli, tmp_path):
+    import zarr
+
+    zarr.open_group(tmp_path / "a.zarr", mode="w").attrs["ome"] = {"version": "0.5"}
+    for number in range(2):
+        array, geometry = np.zeros((4, 5), np.uint8), Geometry.plain("yx")
+        format_for("b.zarr").write(tmp_path / "b.zarr", array, "yx", geometry, {})
+        (tmp_path / "b.zarr").rename(tmp_path / "a.zarr" / str(number))
+    ended = cli("info", tmp_path / "a.zarr")
+    assert ended.out.splitlines()[0].split() == ["NUMBER", "NAME"]
+    assert "--series" in ended.out
+    assert len(json.loads(cli("info", tmp_path / "a.zarr", "--json").out)["series"]) == 2
+    assert json.loads(cli("info", tmp_path / "a.zarr", "--series", 2, "--json").out)["shape"] == [4, 5]
+
+
+def test_convert(cli, refused, volume, tmp_path):
+    ended = cli("convert", volume, tmp_path / "knee.mha")
+    assert (ended.code, ended.out.strip()) == (0, str(tmp_path / "knee.mha"))
+    first, second = sitk.ReadImage(str(volume)), sitk.ReadImage(str(tmp_path / "knee.mha"))
+    assert np.array_equal(sitk.GetArrayFromImage(first), sitk.GetArrayFromImage(second))
+    for name in ("Spacing", "Origin", "Direction"):
+        ours, theirs = (getattr(image, f"Get{name}")() for image in (second, first))
+        assert ours == pytest.approx(theirs, abs=1e-5)
+    assert "not read" in refused("convert", volume, tmp_path / "knee.xyz")
+    assert "one plane" in refused("convert", volume, tmp_path / "knee.png")
+    assert "no such file" in refused("convert", tmp_path / "none.nii", tmp_path / "knee.mha")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["knee.mha", "knee.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("format", "suffix"), [("nrrd", ".nrrd"), ("metaimage", ".mha"), ("nifti", ".nii.gz")]
+)
+def test_segment_writes_in_a_format(cli, volume, tiny_model_folder, tmp_path, format, suffix):
+    out = tmp_path / "out"
+    ended = cli(
+        "segment", volume, "--model", tiny_model_folder, "--out", out, "-n", 3, "--format", format,
+        "--contours", "--table", "--plane", "coronal",
+    )  # fmt: skip
+    assert ended.code == 0, ended
+    assert sorted(p.name for p in out.iterdir()) == sorted(
+        [f"knee_{kind}{suffix}" for kind in ("mask", "mean", "variance")]
+        + ["knee_contours.geojson", "knee_extents.csv", "knee_run.json"]
+    )
+    scan, mask = read_scan(volume), read_scan(out / f"knee_mask{suffix}")
+    assert mask.array.shape == scan.array.shape
+    assert np.allclose(mask.geometry.matrix, scan.geometry.matrix, atol=1e-5)
+    assert json.loads((out / "knee_run.json").read_text())["input"]["shape"] == [36, 5, 40]
+
+
+def test_segment_one_channel(cli, refused, tiny_model_folder, tmp_path):
+    array = np.random.default_rng(0).integers(0, 255, (2, 30, 40), np.uint8)
+    path = tmp_path / "cells.ome.tif"
+    tifffile.imwrite(path, array, metadata={"axes": "CYX"}, photometric="minisblack")
+    given = ("segment", path, "--model", tiny_model_folder, "--out", tmp_path / "out", "-n", 3)
+    assert "--channel" in refused(*given)
+    assert "channels 1 to 2" in refused(*given, "--channel", 3)
+    assert "no volume" in refused(*given, "--channel", 1, "--plane", "axial")
+    assert "not written" in refused(*given, "--channel", 1, "--format", "docx")
+    assert cli(*given, "--channel", 2, "--format", "png").code == 0
+    one = tmp_path / "one.tif"
+    tifffile.imwrite(one, array[1], photometric="minisblack")
+    again = ("segment", one, "--model", tiny_model_folder, "--out", tmp_path / "out", "-n", 3)
+    assert cli(*again, "--format", "png").code == 0
+    first, second = (read_scan(tmp_path / "out" / f"{n}_mean.png") for n in ("cells", "one"))
+    assert np.array_equal(np.asarray(first.array), np.asarray(second.array))

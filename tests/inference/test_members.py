@@ -1,0 +1,105 @@
+"""Samples from several predictors on one codec."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.request import Request
+from napari_latentseg.methods.registry import build_method
+from napari_latentseg.models.card import read_card
+from napari_latentseg.models.folder import Model, save_model_folder
+from napari_latentseg.models.store import load_model, open_codec
+from napari_latentseg.samples import ultrasound_phantom
+from napari_latentseg.segmentation import Segmentation
+
+
+@pytest.fixture(scope="module")
+def model(make_tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """Three members with random weights."""
+    card = read_card(make_tiny_model("tiny-members"))
+    codec, _ = open_codec("tiny-codec")
+    methods = []
+    for seed in (7, 8, 9):
+        torch.manual_seed(seed)
+        methods.append(build_method("gms", codec, card.settings))
+    folder = tmp_path_factory.mktemp("models") / "tiny-members"
+    wanted = card.model_copy(update={"sources": ("members", "augment", "none"), "members": 3})
+    save_model_folder(folder, methods[0], wanted, others=methods[1:])
+    return load_model(folder)
+
+
+def predicted(model: Model, **asked: object) -> Segmentation:
+    request = Request.of(model.card, precision="float32", **asked)
+    return Predictor(model, "cpu", "float32").segment(ultrasound_phantom().scan, request)
+
+
+def alone(model: Model, number: int) -> Segmentation:
+    one = Model(model.members[number], model.card, model.folder)
+    return predicted(one, source="none")
+
+
+def test_the_folder_holds_them_and_they_share_the_codec(model: Model) -> None:
+    assert [p.name for p in sorted(model.folder.glob("*.safetensors"))] == [
+        "member-2.safetensors", "member-3.safetensors", "weights.safetensors",
+    ]  # fmt: skip
+    assert (model.card.members, len(model.members)) == (3, 3)
+    assert len({id(m.codec) for m in model.members}) == 1
+    first, second, _ = (m.trained.state_dict() for m in model.members)
+    assert not torch.equal(first["mapper.stem.weight"], second["mapper.stem.weight"])
+
+
+def test_each_sample_is_that_of_another_member(model: Model) -> None:
+    each = np.stack([alone(model, i).mean for i in range(3)])
+    found = predicted(model, source="members", samples=3)
+    np.testing.assert_allclose(found.mean, each.mean(0), atol=1e-6)
+    np.testing.assert_allclose(found.variance, each.var(0), atol=1e-6)
+    assert found.variance.max() > 1e-4
+    assert (found.record.samples, found.record.source) == (3, "members")
+    assert {"weights.safetensors", "member-2.safetensors"} <= found.record.model.sha256.keys()
+    two = predicted(model, source="members", samples=2)
+    np.testing.assert_allclose(two.mean, each[:2].mean(0), atol=1e-6)
+    assert two.variance is None
+
+
+def test_the_other_sources_are_the_first_member_s(model: Model) -> None:
+    only = Model(model.method, model.card, model.folder)
+    for source in ("none", "augment"):
+        np.testing.assert_array_equal(
+            predicted(model, source=source).mean, predicted(only, source=source).mean
+        )
+
+
+def test_there_are_no_more_samples_than_members(model: Model) -> None:
+    assert Request.of(model.card).samples == 3  # though the card's default is four
+    why = "samples: tiny-members has 3 members, and each of them gives one sample"
+    with pytest.raises(BadInput, match=f"{why}; ask for 3 or fewer, or choose another source"):
+        Request.of(model.card, samples=4)
+    request = Request.of(model.card, samples=2, precision="float32")
+    run = Predictor(model, "cpu", "float32").start(ultrasound_phantom().scan, request)
+    assert list(run)
+    run.more(1)
+    assert list(run)
+    with pytest.raises(BadInput, match=why):
+        run.more(1)
+    whole = predicted(model, samples=3)
+    np.testing.assert_array_equal(run.result().mean, whole.mean)
+
+
+def test_a_card_does_not_promise_members_that_are_not_there(model: Model, tiny_model_folder: Path) -> None:
+    fields = read_card(tiny_model_folder).model_dump()
+    with pytest.raises(ValueError, match="members is a source, but there is only one"):
+        type(model.card).model_validate(fields | {"sources": ["members"]})
+    import shutil
+
+    broken = Path(shutil.copytree(model.folder, model.folder.parent / "broken"))
+    card = model.card.model_copy(update={"members": 4})
+    card.write(broken / "card.json")
+    with pytest.raises(BadInput, match=r"says nothing of member-4\.safetensors"):
+        load_model(broken)

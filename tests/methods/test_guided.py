@@ -1,0 +1,294 @@
+"""Guided latent diffusion: its parts, its losses, and that it learns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.noise import FieldNoise
+from napari_latentseg.methods.base import Batch, fresh_noise
+from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, draw_classes
+from napari_latentseg.methods.registry import build_method
+from napari_latentseg.training.published import begin_from_published
+
+AUTOENCODER = {"widths": (16, 16), "layers": 1, "norm_groups": 8, "fold": 2}
+TINY: dict[str, Any] = {
+    "classes": 2,
+    "mask_autoencoder": AUTOENCODER,
+    "image_autoencoder": AUTOENCODER,
+    "denoiser": {
+        "widths": (32, 32), "attention": (False, True), "layers_per_block": 1, "norm_groups": 8,
+        "scale_shift": True,
+    },
+    "diffusion": {
+        "timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction": "sample", "steps": 5,
+    },
+    "buckets": 10,
+}  # fmt: skip
+SIZE = 32
+
+
+def make(**changes: Any) -> GuidedLatentDiffusion:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = build_method("guided", None, TINY | changes)
+    assert isinstance(found, GuidedLatentDiffusion)
+    return found
+
+
+def shapes(count: int, seed: int = 0) -> Batch:
+    """A bright disc (class 0) and a dark rectangle (class 1) each on a noisy ground."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    images, masks = [], []
+    for _ in range(count):
+        (y, v), (x, u) = rng.uniform(9, 22, 2), (rng.uniform(7, 10), rng.uniform(21, 24))
+        if rng.random() < 0.5:
+            x, u = u, x
+        radius, high, wide = rng.uniform(5, 7), rng.uniform(4, 7), rng.uniform(4, 6)
+        disc = (rows - y) ** 2 + (columns - x) ** 2 < radius**2
+        box = (abs(rows - v) < high) & (abs(columns - u) < wide)
+        images.append(np.clip(0.5 + 0.4 * disc - 0.4 * box + rng.normal(0, 0.03, disc.shape), 0, 1))
+        masks.append(np.stack([disc, box]))
+    grey = torch.from_numpy(np.stack(images)).float()[:, None]
+    return Batch(grey.repeat(1, 3, 1, 1), torch.from_numpy(np.stack(masks)).float())
+
+
+def teach(method: GuidedLatentDiffusion, data: Batch, steps: tuple[int, int], rate: float = 3e-3) -> None:
+    """Train both stages on batches of 16."""
+    generator = torch.Generator().manual_seed(0)
+    for stage, count in zip(method.stages(), steps, strict=True):
+        method.eval()
+        with torch.no_grad():
+            stage.begin([data])
+        method.requires_grad_(False).train()
+        stage.parts.requires_grad_(True)
+        optimizer = torch.optim.AdamW(stage.parts.parameters(), rate, weight_decay=1e-5)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, count)
+        for _ in range(count):
+            rows = torch.randint(len(data.images), (16,), generator=generator)
+            annotated = None if data.annotated is None else data.annotated[rows]
+            terms = stage.loss(Batch(data.images[rows], data.masks[rows], annotated), generator)
+            torch.stack(list(terms.values())).sum().backward()
+            torch.nn.utils.clip_grad_norm_(stage.parts.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+    method.eval()
+
+
+def dice(found: Tensor, masks: Tensor) -> float:
+    a, b = (found > 0.5).flatten(2), (masks > 0.5).flatten(2)
+    return float((2 * (a & b).sum(2) / (a.sum(2) + b.sum(2)).clamp_min(1)).mean())
+
+
+@torch.no_grad()
+def drawn(method: GuidedLatentDiffusion, images: Tensor, seed: int = 0) -> Tensor:
+    return method.draw(method.encode(images), fresh_noise(torch.Generator().manual_seed(seed)))
+
+
+def test_the_defaults_are_the_paper_s() -> None:
+    config = GuidedConfig()
+    assert (config.classes, config.diffusion.prediction, config.learned_variance) == (29, "sample", True)
+    method = GuidedLatentDiffusion(None, config)
+    counts = method.parameter_counts()
+    assert counts["mask_autoencoder"] == counts["image_autoencoder"] == 5_251_333
+    assert (method.factor, method.size_multiple, method.class_count) == (8, 32, 29)
+    assert method.variant == "no perceptual term in the image autoencoder"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learned_variance": False}, "no learned variance"),
+        ({"timesteps": "uniform"}, "uniform timesteps"),
+        ({"diffusion": TINY["diffusion"] | {"prediction": "epsilon"}}, "predicts the noise"),
+    ],
+)
+def test_what_differs_is_a_variant_that_still_works(changes: dict[str, Any], words: str) -> None:
+    method = make(**changes)
+    assert method.variant.endswith(words)
+    terms = method.loss(shapes(4), torch.Generator().manual_seed(0))
+    assert ("bound" in terms) == method.config.learned_variance
+    assert all(bool(term.isfinite()) for term in terms.values())
+    found = drawn(method, shapes(2).images)
+    assert found.shape == (2, 2, SIZE, SIZE)
+    assert 0 <= float(found.min()) <= float(found.max()) <= 1
+
+
+def test_latents_of_two_sizes_are_refused() -> None:
+    with pytest.raises(BadInput, match="their latents must be of one size"):
+        make(image_autoencoder=AUTOENCODER | {"widths": (16, 16, 16)})
+
+
+def test_a_stage_teaches_its_own_parts() -> None:
+    method = make()
+    first, second = method.stages()
+    assert (set(first.parts), set(second.parts)) == ({"mask_autoencoder", "image_autoencoder"}, {"denoiser"})
+    assert first.judge is not None
+    data = shapes(8)
+    with torch.no_grad():
+        second.begin([data])
+    for own, other, loss in ((first, second, first.loss), (second, first, second.loss)):
+        method.zero_grad()
+        torch.stack(list(loss(data, torch.Generator().manual_seed(0)).values())).sum().backward()
+        assert any(p.grad is not None and bool(p.grad.any()) for p in own.parts.parameters())
+        assert not any(p.grad is not None and bool(p.grad.any()) for p in other.parts.parameters())
+
+
+def test_the_latents_are_brought_to_unit_scale_and_stored() -> None:
+    method = make()
+    data = shapes(32)
+    with torch.no_grad():
+        method.stages()[1].begin([data])
+        z = method.encode(data.images)
+    assert torch.allclose(z.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
+    assert torch.allclose(z.std((0, 2, 3)), torch.ones(4), atol=1e-2)
+    assert {"mask_autoencoder.mean", "image_autoencoder.spread"} <= set(method.trained.state_dict())
+
+
+def test_a_class_that_was_not_looked_for_is_never_drawn() -> None:
+    masks = torch.zeros(200, 4, 2, 2)
+    masks[:, 1] = masks[:, 3] = 1  # seen, but the last was not looked for: its pixels tell nothing
+    annotated = torch.tensor([True, True, True, False]).repeat(200, 1)
+    found = draw_classes(masks, annotated, 0.8, torch.Generator().manual_seed(0))
+    counts = found.bincount(minlength=4)
+    assert counts[3] == 0
+    assert counts[0] > 0
+    assert counts[2] > 0
+    assert counts[1] == pytest.approx(200 * (0.8 + 0.2 / 3), abs=20)
+    only = draw_classes(masks, annotated, 1.0, torch.Generator().manual_seed(0))
+    assert only.unique().tolist() == [1]
+
+
+def test_a_class_that_was_not_looked_for_gets_no_gradient() -> None:
+    method = make(classes=3, buckets=2)
+    data = shapes(6)
+    masks = torch.cat([data.masks, torch.ones(6, 1, SIZE, SIZE)], dim=1)
+
+    def gradient(of_third: Tensor) -> Tensor:
+        method.zero_grad()
+        masks[:, 2] = of_third
+        batch = Batch(data.images, masks, torch.tensor([[True, True, False]]).repeat(6, 1))
+        torch.stack(list(method.loss(batch, torch.Generator().manual_seed(1)).values())).sum().backward()
+        return torch.cat([p.grad.flatten() for p in method.denoiser.parameters() if p.grad is not None])
+
+    method.denoiser.requires_grad_(True)
+    with_it, without = gradient(torch.ones(SIZE, SIZE)), gradient(torch.zeros(SIZE, SIZE))
+    assert torch.equal(with_it, without)
+    table = method.denoiser.unet.class_embedding.weight.grad
+    assert not bool(table[2].any())
+    assert bool(table[:2].any())
+
+
+@pytest.mark.parametrize("at_once", [1, 32])
+def test_the_class_changes_the_answer_out_of_the_same_noise(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_latentseg.methods.guided._AT_ONCE", at_once)
+    method = make(classes=3)
+    found = drawn(method, shapes(2).images)
+    assert not torch.allclose(found[:, 0], found[:, 1], atol=1e-4)
+    with torch.no_grad():
+        method.denoiser.unet.class_embedding.weight[1] = method.denoiser.unet.class_embedding.weight[0]
+    same = drawn(method, shapes(2).images)
+    assert torch.allclose(same[:, 0], same[:, 1], atol=1e-5)
+
+
+def test_many_classes_at_once_are_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = make(classes=5)
+    images = shapes(3).images
+    together = drawn_by_place(method, images)
+    assert together.shape == (3, 5, SIZE, SIZE)
+    monkeypatch.setattr("napari_latentseg.methods.guided._AT_ONCE", 1)
+    assert torch.allclose(drawn_by_place(method, images), together, atol=1e-4)
+
+
+@torch.no_grad()
+def drawn_by_place(method: GuidedLatentDiffusion, images: Tensor) -> Tensor:
+    return method.draw(method.encode(images), FieldNoise(1, 0, [(0, 0)] * len(images)))
+
+
+def test_equal_neighbours_of_a_volume_give_equal_samples() -> None:
+    """One field of noise for all slices and windows of a sample; another for the next sample."""
+    method = make()
+    slices = shapes(1).images.repeat(3, 1, 1, 1)
+    found = drawn_by_place(method, slices)
+    assert torch.allclose(found[0], found[1], atol=1e-5)
+    assert torch.allclose(found[0], found[2], atol=1e-5)
+    with torch.no_grad():
+        other = method.draw(method.encode(slices), FieldNoise(1, 1, [(0, 0)] * 3))
+        # windows that overlap see the same noise where they do
+        one, two = FieldNoise(1, 0, [(0, 0), (0, 4)])((2, 4, 8, 8), 3)
+    assert not torch.allclose(found[0], other[0], atol=1e-4)
+    assert torch.equal(one[:, :, 4:], two[:, :, :4])
+
+
+def test_only_a_training_step_is_remembered() -> None:
+    method = make()
+    assert method.resampler is not None
+    method.eval().loss(shapes(4))
+    assert int(method.resampler.counts.sum()) == 0
+    method.train().loss(shapes(4))
+    assert int(method.resampler.counts.sum()) == 4
+
+
+def test_texts_are_centred_and_of_length_one(tmp_path: Path) -> None:
+    method = make(classes=3, class_embedding="text", text_width=8)
+    vectors = 5 + torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    save_file({"vectors": vectors}, tmp_path / "texts.safetensors")
+    begin_from_published(method, str(tmp_path / "texts.safetensors"))
+    codes = method.texts(torch.arange(3))
+    assert torch.allclose(codes.norm(dim=1), torch.ones(3))
+    apart = vectors - vectors.mean(0)
+    assert torch.allclose(codes, apart / apart.norm(dim=1, keepdim=True), atol=1e-5)
+    assert "class_texts.vectors" in method.trained.state_dict()
+    assert drawn(method, shapes(1).images).shape == (1, 3, SIZE, SIZE)
+
+
+def test_texts_must_be_given_and_fit(tmp_path: Path) -> None:
+    method = make(classes=3, class_embedding="text", text_width=8)
+    with pytest.raises(BadInput, match="class-texts: are not given; set published_weights to a file"):
+        begin_from_published(method)
+    save_file({"vectors": torch.zeros(2, 8)}, tmp_path / "texts.safetensors")
+    with pytest.raises(BadInput, match=r"has the shape \(2, 8\), not \(3, 8\)"):
+        begin_from_published(method, str(tmp_path / "texts.safetensors"))
+
+
+def test_it_learns_two_shapes_by_their_names() -> None:
+    method = make(learned_variance=False)
+    data = shapes(128)
+    teach(method, data, (200, 350))
+    known = dice(drawn(method, data.images[:32]), data.masks[:32])
+    fresh = shapes(32, seed=1)
+    new = dice(drawn(method, fresh.images), fresh.masks)
+    assert known > 0.95
+    assert new > 0.85
+
+
+def test_where_readers_disagree_samples_fall_on_both_and_vary_between() -> None:
+    """The same image with a small and with a large outline."""
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    far = torch.from_numpy((rows - 15.5) ** 2 + (columns - 15.5) ** 2)
+    small, large = far < 5**2, far < 11**2
+    images = torch.full((2, 3, SIZE, SIZE), 0.4)
+    images[:, :, 15:17, 15:17] = 0.9
+    method = make(classes=1)
+    teach(method, Batch(images, torch.stack([small, large])[:, None].float()), (150, 250))
+    samples = torch.cat([drawn(method, images[:1], seed) for seed in range(16)])[:, 0]
+    masks = samples > 0.5
+    to_small, to_large = (
+        torch.stack([2 * (m & o).sum() / (m.sum() + o.sum()) for m in masks]) for o in (small, large)
+    )
+    assert bool((torch.maximum(to_small, to_large) > 0.85).all())
+    assert 2 <= int((to_small > to_large).sum()) <= 14
+    variance = samples.var(0, unbiased=False)
+    between = large & ~small
+    assert float(variance[between].mean()) > 5 * float(variance[~between].mean())

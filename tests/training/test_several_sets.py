@@ -1,0 +1,242 @@
+"""A training on several data sets, from the folders to a model that can be judged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from napari_latentseg.api import evaluate
+from napari_latentseg.errors import BadInput
+from napari_latentseg.models.card import ModelCard, read_card
+from napari_latentseg.models.store import load_model
+from napari_latentseg.training.about import licence_of, training_data
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.data_config import DrawConfig
+from napari_latentseg.training.dataset import Dataset, Example, draw_planes, read_dataset, training_batches
+from napari_latentseg.training.job import TrainingJob, total_seconds
+from napari_latentseg.training.sets import data_sets
+
+STILL = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
+AUTOENCODER = {"widths": [8, 8], "layers": 1, "norm_groups": 8, "fold": 2}
+CONFIG: dict[str, Any] = {
+    "method": "guided",
+    "codec": None,
+    "settings": {
+        "classes": 3,
+        "mask_autoencoder": AUTOENCODER,
+        "image_autoencoder": AUTOENCODER,
+        "denoiser": {"widths": [8], "layers_per_block": 1, "norm_groups": 8, "head_width": 8},
+        "diffusion": {"timesteps": 10, "prediction": "sample", "steps": 2},
+        "buckets": 2,
+    },
+    "preprocess": {"mode": "whole", "size": 32},
+    "augment": STILL,
+    "split": {"fraction": 0.3},
+    "classes": [
+        {"name": "organ", "color": "#ff0000", "includes": ["tumour"]},
+        {"name": "tumour", "color": "#00ff00"},
+        {"name": "vessel", "color": "#0000ff"},
+    ],
+    "datasets": {
+        "first": {"labels": {"1": "organ", "2": "tumour"}, "name": "First set", "licence": "CC BY 4.0"},
+        "second": {
+            "labels": {"5": "vessel"}, "group_pattern": "^(p\\d)", "name": "Second set",
+            "licence": "CC BY-NC 4.0",
+        },
+    },
+    "epochs": 1, "batch_size": 4, "warmup_epochs": 0, "schedule_by": "step", "learning_rate": 1e-3,
+    "validate_planes": 2,
+    "card": {"default_samples": 3},
+}  # fmt: skip
+
+
+def write(folder: Path, names: list[str], labels: list[int], seed: int) -> Path:
+    """Images with a square of the first label in which, or beside which, lies one of each other."""
+    rng = np.random.default_rng(seed)
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for name in names:
+        mask = np.zeros((32, 32), dtype=np.uint8)
+        top = int(rng.integers(2, 12))
+        for number, label in enumerate(labels):
+            mask[top + 3 * number : top + 12 - 3 * number, 8 + 3 * number : 24 - 3 * number] = label
+        image = np.clip(80 + 20 * mask + rng.normal(0, 8, mask.shape), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(folder / "images" / f"{name}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    root = tmp_path_factory.mktemp("sets")
+    return [
+        write(root / "first", [f"case{i}" for i in range(6)], [1, 2], 0),
+        write(root / "second", [f"p{i // 2}_{i % 2}" for i in range(8)], [5], 1),
+    ]
+
+
+def config(**changes: Any) -> TrainingConfig:
+    return TrainingConfig.model_validate(CONFIG | changes)
+
+
+@pytest.fixture(scope="module")
+def data(folders: list[Path]) -> Dataset:
+    return read_dataset(folders, config())
+
+
+def test_masks_have_a_channel_a_class_and_know_what_was_looked_for(data: Dataset) -> None:
+    for e in (*data.train, *data.apart):
+        assert e.mask.shape == (3, 32, 32)
+        organ, tumour, vessel = e.mask.bool()
+        if e.dataset == "first":
+            assert e.annotated == (True, True, False)
+            assert bool(tumour.any())
+            assert bool(organ[tumour].all())
+            assert int(organ.sum()) > int(tumour.sum())
+            assert not bool(vessel.any())
+        else:
+            assert e.annotated == (False, False, True)
+            assert bool(vessel.any())
+
+
+def test_of_every_set_whole_patients_are_kept_apart(data: Dataset) -> None:
+    for name in ("first", "second"):
+        assert any(e.dataset == name for e in data.apart)
+        assert any(e.dataset == name for e in data.train)
+    kept = [e for e in data.apart if e.dataset == "second"]
+    assert len(kept) % 2 == 0  # both images of a patient
+    assert not {e.key for e in data.train} & {e.key for e in data.apart}
+
+
+def test_every_so_manieth_plane_of_a_set_is_read(folders: list[Path], tmp_path: Path) -> None:
+    import nibabel as nib
+
+    for part, value in (("images", 90), ("masks", 1)):
+        (tmp_path / "first" / part).mkdir(parents=True)
+        for name in "ab":
+            volume = np.zeros((16, 16, 7), dtype=np.uint8)
+            volume[4:9, 4:9] = value
+            volume[0, 0, 0] = {"a": 0, "b": 2}[name] if part == "images" else 0
+            nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "first" / part / f"{name}.nii.gz")
+    sets = CONFIG["datasets"] | {"first": CONFIG["datasets"]["first"] | {"every": 3}}
+    found = read_dataset(tmp_path / "first", config(datasets=sets))
+    assert (len(found.train), len(found.apart)) == (3, 3)
+
+
+def test_sets_and_cases_are_drawn_alike_and_active_planes_oftener() -> None:
+    blank, seen = torch.zeros(1, 2, 2, dtype=torch.uint8), torch.ones(1, 2, 2, dtype=torch.uint8)
+    image = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    examples = [Example(image, blank, "long", dataset="a") for _ in range(90)]
+    examples += [Example(image, seen, "long", dataset="a") for _ in range(10)]
+    examples += [Example(image, seen, "short", dataset="a"), Example(image, blank, "only", dataset="b")]
+    order = draw_planes(examples, DrawConfig(planes=4000, active_share=0.8), np.random.default_rng(0))
+    share = np.bincount(order, minlength=102) / 4000
+    assert share[101] == pytest.approx(0.5, abs=0.04)
+    assert share[100] == pytest.approx(0.25, abs=0.04)
+    assert share[:90].sum() == pytest.approx(0.25 * 0.2 * 0.9, abs=0.02)
+
+
+def test_an_epoch_has_as_many_planes_as_it_says(data: Dataset) -> None:
+    drawn = config(draw={"planes": 18})
+    batches = list(training_batches(data.train, drawn, np.random.default_rng(0)))
+    assert [len(b.images) for b in batches] == [4] * 4
+    assert batches[0].annotated is not None
+    assert batches[0].annotated.shape == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("said", "licences", "expected"),
+    [
+        ("MIT", ["CC BY 4.0", "CC0"], "MIT"),
+        ("MIT", ["CC BY 4.0", "CC BY-NC-SA 4.0"], "research use only"),
+        ("MIT", ["for research and education"], "research use only"),
+        ("research use, cite us", ["non-commercial"], "research use, cite us"),
+    ],
+)
+def test_a_set_that_allows_research_alone_binds_the_model(
+    said: str, licences: list[str], expected: str
+) -> None:
+    assert licence_of(said, licences) == expected
+
+
+def test_classes_and_settings_must_agree() -> None:
+    with pytest.raises(ValueError, match="3 are named, but the settings have 2"):
+        config(settings=CONFIG["settings"] | {"classes": 2})
+
+
+@pytest.fixture(scope="module")
+def done(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelCard]:
+    out = tmp_path_factory.mktemp("trained") / "universal"
+    events = list(TrainingJob(folders, out, config(), None, None, device="cpu"))
+    assert [e.get("stage") for e in events if e["event"] == "epoch"] == ["autoencoders", "diffusion"]
+    return out, read_card(out)
+
+
+def test_the_card_has_all_classes_and_all_data(done: tuple[Path, ModelCard], folders: list[Path]) -> None:
+    out, card = done
+    assert [(c.label, c.name, c.color) for c in card.classes] == [
+        (1, "organ", "#ff0000"), (2, "tumour", "#00ff00"), (3, "vessel", "#0000ff"),
+    ]  # fmt: skip
+    assert card.classes[0].includes == ("tumour",)
+    assert [(t.name, t.licence, t.folder) for t in card.training_data] == [
+        ("First set", "CC BY 4.0", "first"), ("Second set", "CC BY-NC 4.0", "second"),
+    ]  # fmt: skip
+    assert [t.images + t.kept_apart for t in card.training_data] == [6, 8]
+    assert "by image" in card.training_data[0].split
+    assert "by patient" in card.training_data[1].split
+    assert card.licence == "research use only"
+    assert card.sources == ("noise",)
+    # each set is judged by itself, with one sample and with several
+    assert [(m.samples, m.data.split(":")[0]) for m in card.metrics] == [
+        (1, "First set"), (1, "Second set"), (3, "First set"), (3, "Second set"),
+    ]  # fmt: skip
+    written = "".join(p.read_text("utf-8", errors="replace") for p in out.iterdir())
+    assert str(folders[0].parent) not in written
+    assert len(json.loads((out / "split.json").read_text())["validation"]) == 2 + 4
+
+
+def test_the_card_says_how_the_data_were_split(folders: list[Path]) -> None:
+    """In blocks of files, but for a set that knows its patients."""
+    blocks = config(split={"fraction": 0.3, "block": 2})
+    found = training_data(data_sets(folders, blocks), read_dataset(folders, blocks), blocks)
+    assert [t.split for t in found] == ["30% by blocks of 2 files, seed 0", "30% by patient, seed 0"]
+
+
+def test_the_time_is_that_of_all_stages_and_members() -> None:
+    """Each of them has a clock of its own."""
+    told = [(1, "a", 2.0), (1, "a", 3.0), (1, "b", 10.0), (2, "a", 4.0), (2, "b", 20.0)]
+    assert total_seconds([{"member": m, "stage": s, "seconds": t} for m, s, t in told]) == 37
+    assert total_seconds([{"stage": "", "seconds": t} for t in (1.0, 2.5)]) == 2.5
+
+
+def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], folders: list[Path]) -> None:
+    """By hand: the labels of the files through the map, the answer as a set with what it includes."""
+    out, card = done
+    report = evaluate(out, folders[0], samples=1)
+    from napari_latentseg.evaluation.metrics import dice
+    from napari_latentseg.formats import read_scan
+    from napari_latentseg.inference.predictor import Predictor
+    from napari_latentseg.inference.request import Request
+
+    name = report["images"][0]["name"]
+    found = Predictor(load_model(out), "cpu").segment(
+        read_scan(folders[0] / "images" / f"{name}.png"), Request.of(card, samples=1)
+    )
+    truth = np.asarray(Image.open(folders[0] / "masks" / f"{name}.png"))
+    organ = dice(np.isin(found.mask, (1, 2)), truth > 0)
+    tumour = dice(found.mask == 2, truth == 2)
+    assert report["images"][0]["dsc"] == pytest.approx((organ + tumour) / 2, abs=1e-6)
+
+
+def test_a_folder_without_a_map_is_refused_before_the_work(folders: list[Path], tmp_path: Path) -> None:
+    from napari_latentseg.training.sets import data_sets
+
+    other = write(tmp_path / "third", ["a", "b"], [1], 3)
+    with pytest.raises(BadInput, match="third: has no map of its labels"):
+        data_sets([*folders, other], config())
