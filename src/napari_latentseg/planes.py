@@ -64,7 +64,7 @@ class Planes:
             raise BadInput(
                 scan.name,
                 f"has {scan.array.shape[-1]} channels, and a model takes grey or RGB",
-                "choose one channel or three",
+                "choose one channel (--channel N)",
             )
         dtype = scan.array.dtype
         if dtype == np.bool_:
@@ -129,7 +129,18 @@ class Planes:
         IndexError
             Where there is no such plane.
         """
-        raw = np.asarray(self.scan.array[self.index(number)])
+        return self.part(number, slice(None), slice(None))
+
+    def part(self, number: int, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """Rows and columns of plane `number`, float32 `(h, w, 3)` in [0, 1]; no more is read.
+
+        Raises
+        ------
+        IndexError
+            Where there is no such plane.
+        """
+        place: tuple[int | slice, ...] = (*self.index(number), rows, columns)
+        raw = np.asarray(self.scan.array[place])
         if not self.scan.axes.endswith(CHANNEL):
             raw = raw[..., None]
         # 64 bits, for values far from 0 that differ by little; where the range is known, 32 are exact.

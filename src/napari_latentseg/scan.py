@@ -226,7 +226,11 @@ class Scan:
         What the writer of that format needs to write the same header again: plain numbers, lists and
         text, so that JSON holds it. Never patient data.
     source
-        The file or folder, for messages alone: it is not recorded anywhere.
+        The file or folder, for messages, and for DICOM-SEG, which refers to what is there; never recorded.
+    notes
+        What the reader assumed or left out, in plain words, for people and for the run record.
+    levels
+        The same image ever coarser, each with the axes of `array`, where the file holds such; for display.
 
     Raises
     ------
@@ -241,6 +245,8 @@ class Scan:
     format: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict)
     source: Path | None = None
+    notes: tuple[str, ...] = ()
+    levels: tuple[Array, ...] = ()
 
     def __post_init__(self) -> None:
         name = self.name
@@ -273,7 +279,7 @@ class Scan:
     def __reduce__(self) -> tuple[Any, ...]:
         # A read-only mapping cannot be pickled, and a scan must be able to go to another process.
         given = (self.array, self.axes, self.geometry, self.modality, self.format)
-        return type(self), (*given, dict(self.properties), self.source)
+        return type(self), (*given, dict(self.properties), self.source, self.notes, self.levels)
 
     @property
     def spatial_axes(self) -> str:

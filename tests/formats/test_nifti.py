@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import nifti
+from napari_latentseg.formats._ras import from_ras
 from napari_latentseg.scan import Geometry, Scan
 
 HEADER = ("srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
@@ -338,7 +339,7 @@ def affines(draw: st.DrawFn) -> np.ndarray:
 @given(affines(), st.tuples(*[st.integers(1, 30)] * 3), st.sampled_from([np.uint8, np.uint16, np.float32]))
 def test_a_volume_lies_where_it_should_for_everyone(tmp_path_factory, affine, shape, dtype):
     path = tmp_path_factory.mktemp("nifti") / "a.nii"
-    geometry = Geometry.from_matrix(nifti._to_world(affine, 3), ("mm",) * 3, ("z", "y", "x"), "LPS")
+    geometry = Geometry.from_matrix(from_ras(affine, 3), ("mm",) * 3, ("z", "y", "x"), "LPS")
     nifti.write(path, ramp(shape, dtype), "zyx", geometry, {})
     index = corners(shape)
     expected = ours(geometry, index)
@@ -376,7 +377,7 @@ def test_a_file_of_another_writer_is_read_and_written_without_loss(tmp_path_fact
 def test_a_sheared_volume(tmp_path_factory, affine, shear):
     path = tmp_path_factory.mktemp("nifti") / "a.nii"
     slanted = affine @ np.array([[1, 0, shear, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-    geometry = Geometry.from_matrix(nifti._to_world(slanted, 3), ("mm",) * 3, ("z", "y", "x"), "LPS")
+    geometry = Geometry.from_matrix(from_ras(slanted, 3), ("mm",) * 3, ("z", "y", "x"), "LPS")
     nifti.write(path, ramp((3, 4, 5)), "zyx", geometry, {})
     index = corners((3, 4, 5))
     assert np.abs(by_nibabel(path, index) - ours(geometry, index)).max() < 1e-4

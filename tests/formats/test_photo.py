@@ -245,7 +245,7 @@ def test_results_are_tiff(tmp_path):
     photo.write(path, mean, "yx", Geometry.plain("yx"), {})
     assert np.array_equal(tifffile.imread(path), mean)
     with pytest.raises(BadInput, match="not a name for a TIFF"):
-        photo.write(tmp_path / "a.png", mean, "yx", Geometry.plain("yx"), {})
+        photo.write(tmp_path / "a.jpg", mean, "yx", Geometry.plain("yx"), {})
 
 
 # --- files that others wrote ----------------------------------------------------------------------

@@ -6,9 +6,10 @@ from napari_latentseg.formats.registry import (
     FORMATS,
     Format,
     format_for,
+    look_at,
     read_scan,
     readable_suffixes,
     stem_of,
 )
 
-__all__ = ["FORMATS", "Format", "format_for", "read_scan", "readable_suffixes", "stem_of"]
+__all__ = ["FORMATS", "Format", "format_for", "look_at", "read_scan", "readable_suffixes", "stem_of"]

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +117,17 @@ def storable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geomet
         Where array, axes and geometry do not fit each other, or the values cannot be held exactly.
     """
     array = np.asarray(array)
+    return array.astype(storable_type(path, array, axes, geometry), copy=False)
+
+
+def storable_type(path: Path, array: Any, axes: str, geometry: Geometry) -> np.dtype[Any]:
+    """The type in which `storable` gives an array, NumPy or dask.
+
+    Raises
+    ------
+    BadInput
+        As `storable` does.
+    """
     spatial = axes.removesuffix(CHANNEL)
     labels = "".join(geometry.axis_labels)
     contradicts = set(labels) <= set("tzyx") and labels != spatial
@@ -126,15 +138,15 @@ def storable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geomet
             "write one class at a time, in the geometry of its scan",
         )
     if array.dtype == np.bool_:
-        return array.astype(np.uint8)
+        return np.dtype(np.uint8)
     if array.dtype == np.float16:
-        return array.astype(np.float32)
+        return np.dtype(np.float32)
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         limits = np.iinfo(np.int32)
         if array.min() < limits.min or array.max() > limits.max:
             raise BadInput(path, "holds whole numbers beyond 32 bits", "number the classes from 1")
-        return array.astype(np.int32)
-    native = array.dtype.newbyteorder("=")
+        return np.dtype(np.int32)
+    native: np.dtype[Any] = array.dtype.newbyteorder("=")
     if native not in _STORED:
         raise BadInput(path, f"values of type {array.dtype} cannot be written", "use uint8 or float32")
-    return array.astype(native, copy=False)
+    return native

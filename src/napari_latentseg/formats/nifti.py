@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats._common import quiet, reading, storable, writing
+from napari_latentseg.formats._lazy import deferred, mapped
+from napari_latentseg.formats._ras import from_ras, to_ras
 from napari_latentseg.scan import MILLIMETRES, Geometry, Scan
 
 NAME = "nifti"
@@ -20,8 +22,6 @@ RESULT_SUFFIX = ".nii.gz"
 
 _KIND = "a NIfTI file"
 _LABELS = "tzyx"
-# nibabel's world is RAS (x to the right, y to the front); ours is LPS, in the array's order.
-_FLIP = np.diag([-1.0, -1.0, 1.0])
 # What of the header says where the image lies, and nothing else of it: the rest may name the patient.
 _PLACE = (
     "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d",
@@ -66,39 +66,121 @@ def read(path: Path) -> Scan:
                         pass
             else:
                 array, header, version = _load(path, raw)
-        return _scan(path, array, header, version)
+        return scan_of(path, array, header, version)
 
 
-def _load(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Any, int]:
-    """Values with x first, the header, and which NIfTI it is."""
+def look(path: Path) -> Scan:
+    """As `read`, with the values left in the file: only the header is read.
+
+    Raises
+    ------
+    BadInput
+        As `read` does, for what the header shows and for a file shorter than it says.
+    """
+    with quiet("nibabel.global"), reading(path, _KIND):
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if packed else path.open("rb") as file:
+            kind, version = _kind(path, cast(BinaryIO, file))
+            header = kind.header_class.from_fileobj(file)
+        slope, inter = (1.0, 0.0) if header.get_slope_inter()[0] is None else header.get_slope_inter()
+        shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
+        if packed:
+            count = len(dtype.names) if dtype.names else 0
+            kept = np.dtype(dtype[0]) if dtype.names else _scaled_type(dtype, slope, inter)
+            array = deferred(
+                shape + ((count,) if count else ()), kept.newbyteorder("="), lambda: _values(path)
+            )
+        else:
+            array = settled(mapped(path, offset, shape, dtype, "F"), slope, inter)
+        return scan_of(path, array, header, version)
+
+
+def _values(path: Path) -> NDArray[Any]:
+    with quiet("nibabel.global"), reading(path, _KIND), gzip.open(path) as file:
+        return _load(path, cast(BinaryIO, file))[0]
+
+
+def _kind(path: Path, file: BinaryIO) -> tuple[Any, int]:
+    """Nibabel's class for the file, and which NIfTI it is."""
     import nibabel as nib
 
     start = file.read(540)
     file.seek(0)
     one, two = start[344:348], start[4:8]
     if one == b"ni1\0" or two == b"ni2\0":
-        raise BadInput(path, "is one half of a pair of files", "convert the pair to one .nii.gz")
+        raise BadInput(path, "is one half of a pair of files", "let the names end in .hdr and .img")
     if one != b"n+1\0" and two != b"n+2\0":
         raise ValueError("neither mark of NIfTI is there")
-    version = 1 if one == b"n+1\0" else 2
-    kind: Any = nib.Nifti1Image if version == 1 else nib.Nifti2Image
+    kind, version = (nib.Nifti1Image, 1) if one == b"n+1\0" else (nib.Nifti2Image, 2)
+    check_spacing(path, kind, start)
+    return kind, version
+
+
+def check_spacing(path: Path, kind: Any, start: bytes) -> None:
+    """Refuse a spacing of zero where the place depends on it; nibabel puts a 1 there.
+
+    Parameters
+    ----------
+    path
+        For the message.
+    kind
+        nibabel's class for the file.
+    start
+        The header as it is stored, and perhaps more.
+
+    Raises
+    ------
+    BadInput
+        Where it is so.
+    """
+    header = kind.header_class(start[: kind.header_class.sizeof_hdr], check=False)
+    shape, steps = header["dim"][1:4], np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    used = (np.arange(3) < header["dim"][0]) & (shape > 1)
+    if header["sform_code"] <= 0 and not (np.isfinite(steps) & (steps != 0))[used].all():
+        raise BadInput(path, "has a spacing of zero", "repair the file's header")
+
+
+def _load(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Any, int]:
+    """Values with x first, the header, and which NIfTI it is."""
+    kind, version = _kind(path, file)
     image = kind.from_file_map(kind.make_file_map({"image": file}), mmap=False)
-    array = np.asarray(image.dataobj.get_unscaled())
-    slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
+    return unscaled(image), image.header, version
+
+
+def unscaled(image: Any) -> NDArray[Any]:
+    """The values of an image of nibabel with x first, in the type that their scaling needs.
+
+    Colours come as a last axis; whole numbers that are not scaled stay what they are.
+    """
+    proxy = image.dataobj
+    return cast(
+        NDArray[Any], settled(np.asarray(proxy.get_unscaled()), float(proxy.slope), float(proxy.inter))
+    )
+
+
+def settled(array: Any, slope: float, inter: float) -> Any:
+    """Colours, scaling and byte order, for NumPy and dask alike."""
     if array.dtype.names:  # RGB24 and RGBA32 are structured
         array = np.stack([array[n] for n in array.dtype.names], axis=-1)
     elif (slope, inter) != (1.0, 0.0) and array.dtype.kind in "iuf":
-        array = _scaled(array, slope, inter)
-    return array.astype(array.dtype.newbyteorder("="), copy=False), image.header, version
+        kept = _scaled_type(array.dtype, slope, inter)
+        if isinstance(array, np.ndarray):
+            return _scaled(array, slope, inter, kept)
+        return array.map_blocks(_scaled, slope, inter, kept, dtype=kept)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _scaled(array: NDArray[Any], slope: float, inter: float) -> NDArray[Any]:
-    if array.dtype.kind == "f":
-        dtype = array.dtype.newbyteorder("=")
-    else:
-        limits = np.iinfo(array.dtype)
-        most = abs(slope) * max(-float(limits.min), float(limits.max)) + abs(inter)
-        dtype = np.dtype(np.float32 if most < float(np.finfo(np.float32).max) else np.float64)
+def _scaled_type(dtype: np.dtype[Any], slope: float, inter: float) -> np.dtype[Any]:
+    """What values of this type need to be once they are scaled."""
+    if (slope, inter) == (1.0, 0.0) or dtype.kind not in "iu":
+        return dtype.newbyteorder("=")
+    limits = np.iinfo(dtype)
+    most = abs(slope) * max(-float(limits.min), float(limits.max)) + abs(inter)
+    return np.dtype(np.float32 if most < float(np.finfo(np.float32).max) else np.float64)
+
+
+def _scaled(array: NDArray[Any], slope: float, inter: float, dtype: np.dtype[Any]) -> NDArray[Any]:
     out = np.empty(array.shape, dtype, order="F")
     with np.errstate(over="ignore", invalid="ignore"):
         for i in range(array.shape[-1]):  # a part at a time, for the 64 bits that exactness asks for
@@ -106,7 +188,8 @@ def _scaled(array: NDArray[Any], slope: float, inter: float) -> NDArray[Any]:
     return out
 
 
-def _scan(path: Path, array: NDArray[Any], header: Any, version: int) -> Scan:
+def scan_of(path: Path, array: Any, header: Any, version: int) -> Scan:
+    """The scan of values with x first, in the place that a NIfTI header says."""
     colours = array.ndim - len(header.get_data_shape())
     spatial = array.ndim - colours
     while spatial > 3 and array.shape[spatial - 1] == 1:
@@ -130,7 +213,7 @@ def _scan(path: Path, array: NDArray[Any], header: Any, version: int) -> Scan:
         array,
         labels + ("c" if colours else ""),
         Geometry.from_matrix(
-            _to_world(affine, spatial, time),
+            from_ras(affine, spatial, time),
             tuple(time_unit if a == "t" else space_unit for a in labels),
             tuple(labels),
             "LPS",
@@ -151,30 +234,6 @@ def _scan(path: Path, array: NDArray[Any], header: Any, version: int) -> Scan:
 def _units(code: int) -> tuple[str, str]:
     """The units of length and time that the header's number stands for."""
     return {1: "m", 2: "mm", 3: "um"}.get(code & 7, "mm"), {8: "s", 16: "ms", 24: "us"}.get(code & 56, "s")
-
-
-def _to_world(
-    affine: NDArray[np.float64], spatial: int, time: tuple[float, float] = (1.0, 0.0)
-) -> NDArray[np.float64]:
-    """The file's affine (x first, RAS) in the array's order (x last, LPS)."""
-    full = np.eye(5)
-    full[0, 0], full[0, 4] = time
-    full[1:4, 1:4] = (_FLIP @ affine[:3, :3])[::-1, ::-1]
-    full[1:4, 4] = (_FLIP @ affine[:3, 3])[::-1]
-    keep = [*range(4 - spatial, 4), 4]
-    return full[np.ix_(keep, keep)]
-
-
-def _from_world(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The other way, for the last axes of a matrix in the array's order; a missing z is plain."""
-    n = min(len(matrix) - 1, 3)
-    full = np.eye(4)
-    full[3 - n : 3, 3 - n : 3] = matrix[-1 - n : -1, -1 - n : -1]
-    full[3 - n : 3, 3] = matrix[-1 - n : -1, -1]
-    affine = np.eye(4)
-    affine[:3, :3] = _FLIP @ full[:3, :3][::-1, ::-1]
-    affine[:3, 3] = _FLIP @ full[:3, 3][::-1]
-    return affine
 
 
 def write(
@@ -263,7 +322,7 @@ def _off_by(header: Any, axes: str, matrix: NDArray[np.float64], unit: str) -> t
     keep = [i for i, a in enumerate(_LABELS) if a in axes]
     shape = (*header.get_data_shape(), 1, 1)[3::-1]
     with np.errstate(all="ignore"):
-        full = _to_world(np.asarray(header.get_best_affine(), dtype=np.float64), 4, time)
+        full = from_ras(np.asarray(header.get_best_affine(), dtype=np.float64), 4, time)
         apart = np.abs(full[np.ix_([*keep, 4], [*keep, 4])] - matrix)[:n] @ [*(shape[i] for i in keep), 1.0]
         steps = np.linalg.norm(matrix[:n, :n], axis=0)
         sizes = np.array([1.0 if a == "t" else MILLIMETRES[unit] for a in axes])
@@ -315,7 +374,7 @@ def _anew(
     place = properties.get("place")
     if isinstance(place, Mapping):
         code = int(place.get("sform_code") or place.get("qform_code") or code)
-    affine = _from_world(matrix[-4:, -4:] if "z" in axes else matrix[-3:, -3:])
+    affine = to_ras(matrix[-4:, -4:] if "z" in axes else matrix[-3:, -3:])
     corner = np.array([*(*values.shape, 1)[:3], 1.0])
     finest = np.linalg.norm(affine[:3, :3], axis=0).min()
     bearable = min(_STEP * finest, _MM / MILLIMETRES[units[0]])

@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import reading
+from napari_latentseg.formats._common import reading, storable, writing
+from napari_latentseg.formats._lazy import deferred
 from napari_latentseg.scan import Geometry, Scan
 
 NAME = "photo"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
 RESULT_SUFFIX = ".tif"  # a mean and a variance are floats, which none of these can hold
 
+_FULL = 65535
 _ASKED_OTHERWISE = threading.Lock()
 _KINDS = ("PNG", "JPEG", "BMP")
+_TURNED = 0x0112  # the camera's orientation mark; 5 and more exchange height and width
 _AS_THEY_ARE = ("L", "RGB", "RGBA", "I", "F")
 _WITH_ALPHA = ("LA", "La", "PA", "RGBa")
 
@@ -46,24 +49,56 @@ def read(path: Path) -> Scan:
     """
     from PIL import Image, ImageOps
 
-    too_large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+    with _readable(path):
+        with Image.open(path, formats=_KINDS) as opened:
+            if opened.format == "PNG":
+                _check_colours(path, opened)
+                opened.verify()  # checksums and the end mark, which reading alone passes over
+        with Image.open(path, formats=_KINDS) as opened:
+            opened.load()
+            try:
+                image = ImageOps.exif_transpose(opened)
+            except Exception:  # a broken mark says nothing, and the pixels are whole
+                image = opened.copy()
+        return _scan(path, _pixels(image))
+
+
+def look(path: Path) -> Scan:
+    """As `read`, with the pixels left in the file.
+
+    Raises
+    ------
+    BadInput
+        As `read` does, for what the header shows.
+    """
+    from PIL import Image
+
+    with _readable(path), Image.open(path, formats=_KINDS) as opened:
+        _check_colours(path, opened)
+        one = Image.new(opened.mode, (1, 1))
+        one.info = dict(opened.info)
+        pixel = _pixels(one)
+        shape = opened.size[::-1] if opened.getexif().get(_TURNED, 1) < 5 else opened.size
+        return _scan(
+            path, deferred(shape + pixel.shape[2:], pixel.dtype, lambda: np.asarray(read(path).array))
+        )
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises into words."""
+    from PIL import Image
+
     with reading(path, "a PNG, JPEG or BMP image"), _whole_files_only():
         try:
-            with Image.open(path, formats=_KINDS) as opened:
-                if opened.format == "PNG":
-                    _check_colours(path, opened)
-                    opened.verify()  # checksums and the end mark, which reading alone passes over
-            with Image.open(path, formats=_KINDS) as opened:
-                opened.load()
-                try:
-                    image = ImageOps.exif_transpose(opened)
-                except Exception:  # a broken mark says nothing, and the pixels are whole
-                    image = opened.copy()
-        except too_large as error:
+            yield
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise BadInput(
                 path, "has more pixels than are safe to open", "cut it, or save it as a TIFF"
             ) from error
-        array = _pixels(image)
+
+
+def _scan(path: Path, array: Any) -> Scan:
     return Scan(array, "yxc" if array.ndim == 3 else "yx", Geometry.plain("yx"), format=NAME, source=path)
 
 
@@ -109,13 +144,45 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write a TIFF, as results of this family are; see `RESULT_SUFFIX` and `tiff.write`.
+    """Write a PNG where the name ends so, else a TIFF, as results of this family are; see `RESULT_SUFFIX`.
+
+    Parameters
+    ----------
+    path
+        Ends in `.png`, or as a TIFF does.
+    array
+        For a PNG: whole numbers of 8 bits, of 16 bits where there are no channels, or real numbers in [0, 1]
+        (probabilities and variances), of which 65535 ths are kept; a text in the file says so.
+    axes
+        For a PNG: ``"yx"`` or ``"yxc"``.
+    geometry
+        For a PNG: pixels without a spacing or a place, of which it cannot tell.
+    properties
+        Not needed.
 
     Raises
     ------
     BadInput
-        As `tiff.write` does.
+        Where a PNG cannot hold the values or say the geometry; and as `tiff.write` does.
     """
-    from napari_latentseg.formats import tiff
+    if not path.name.lower().endswith(".png"):
+        from napari_latentseg.formats import tiff
 
-    tiff.write(path, array, axes, geometry, properties)
+        tiff.write(path, array, axes, geometry, properties)
+        return
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    with writing(path, (".png",), "a PNG image"):
+        values = storable(path, array, axes, geometry)
+        if axes not in ("yx", "yxc") or (values.ndim == 3 and values.shape[2] not in (3, 4)):
+            raise BadInput(path, "a PNG holds one plane, grey or in colours", "write TIFF instead")
+        if (geometry.matrix != np.eye(3)).any() or set(geometry.units) != {"pixel"}:
+            raise BadInput(path, "a PNG cannot hold a spacing or a place", "write TIFF or NIfTI instead")
+        about = PngInfo()
+        if values.dtype.kind == "f" and values.ndim == 2 and values.min() >= 0 and values.max() <= 1:
+            values = np.round(values.astype(np.float64) * _FULL).astype(np.uint16)
+            about.add_text("Comment", f"{_FULL} stands for 1.0")
+        if values.dtype != np.uint8 and (values.dtype != np.uint16 or values.ndim == 3):
+            raise BadInput(path, f"a PNG cannot hold values of type {values.dtype}", "write TIFF instead")
+        Image.fromarray(values).save(path, "PNG", pnginfo=about)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan
 
-__all__ = ["FORMATS", "Format", "format_for", "read_scan", "readable_suffixes", "stem_of"]
+__all__ = ["FORMATS", "Format", "format_for", "look_at", "read_scan", "readable_suffixes", "stem_of"]
 
 
 class Format(Protocol):
@@ -27,6 +27,12 @@ class Format(Protocol):
         What its files end in, lower case, longest first.
     RESULT_SUFFIX
         What a result of this family ends in.
+
+    Notes
+    -----
+    A module may also offer `look(path)`: as `read`, with the values left in the file, so that only headers
+    are read. One whose files hold several images offers `list_series(path)`, and its `read` and `look` take
+    `series` too, counted from 1.
     """
 
     NAME: str
@@ -54,18 +60,42 @@ FORMATS: dict[str, str] = {
     "nifti": "napari_latentseg.formats.nifti",
     "tiff": "napari_latentseg.formats.tiff",
     "photo": "napari_latentseg.formats.photo",
+    "analyze": "napari_latentseg.formats.analyze",
+    "mgh": "napari_latentseg.formats.mgh",
+    "nrrd": "napari_latentseg.formats.nrrd",
+    "metaimage": "napari_latentseg.formats.metaimage",
+    "omezarr": "napari_latentseg.formats.omezarr",
+    "dicom": "napari_latentseg.formats.dicom",
 }
+_FOLDERS = ("omezarr", "dicom")  # whose images may be folders; the first that knows its own reads it
 _SUFFIXES: dict[str, str] = {
+    ".ome.zarr": "omezarr",
+    ".zarr.zip": "omezarr",
     ".ome.tiff": "tiff",
     ".ome.tif": "tiff",
+    ".mgh.gz": "mgh",
     ".nii.gz": "nifti",
+    ".dicom": "dicom",
     ".tiff": "tiff",
     ".jpeg": "photo",
+    ".nhdr": "nrrd",
+    ".nrrd": "nrrd",
+    ".zarr": "omezarr",
+    ".dcm": "dicom",
+    ".ima": "dicom",
+    ".zip": "dicom",
+    ".hdr": "analyze",
+    ".img": "analyze",
+    ".mgh": "mgh",
+    ".mgz": "mgh",
+    ".mha": "metaimage",
+    ".mhd": "metaimage",
     ".nii": "nifti",
     ".tif": "tiff",
     ".jpg": "photo",
     ".png": "photo",
     ".bmp": "photo",
+    ".ozx": "omezarr",
 }
 
 
@@ -114,20 +144,66 @@ def format_for(path: Path | str) -> Format:
     return cast(Format, import_module(FORMATS[key]))
 
 
-def read_scan(path: Path | str) -> Scan:
+def read_scan(path: Path | str, *, series: int | None = None) -> Scan:
     """Read an image or volume with its geometry.
 
     Parameters
     ----------
     path
-        A PNG, JPEG, BMP, TIFF, OME-TIFF or NIfTI file.
+        A file of any of the formats; a folder where the format has such (OME-Zarr).
+    series
+        Which of several images, counted from 1; needed only where there are several.
 
     Raises
     ------
     BadInput
-        Where the file is missing, cut short, empty, or not what its name says.
+        Where the file is missing, cut short, empty, or not what its name says; where there are several
+        images and none is chosen.
     """
-    path = Path(path)
+    return _opened(Path(path), series, "read")
+
+
+def look_at(path: Path | str, *, series: int | None = None) -> Scan:
+    """As `read_scan`, with the values left in the file wherever the format allows it: quick at any size.
+
+    Raises
+    ------
+    BadInput
+        As `read_scan` does, for what the headers show.
+    """
+    return _opened(Path(path), series, "look")
+
+
+def list_series(path: Path | str) -> list[Any]:
+    """What a file or folder holds, where its format may hold several images; else nothing.
+
+    Raises
+    ------
+    BadInput
+        As `read_scan` does, for what the headers show.
+    """
+    module: Any = reader_of(Path(path))
+    return list(module.list_series(Path(path))) if hasattr(module, "list_series") else []
+
+
+def _opened(path: Path, series: int | None, how: str) -> Scan:
+    module: Any = reader_of(path)
+    function = getattr(module, how, module.read)
+    if hasattr(module, "list_series"):
+        return cast(Scan, function(path, series=series))
+    if series not in (None, 1):
+        raise BadInput("series", f"{path.name} holds one image", "leave it out")
+    return cast(Scan, function(path))
+
+
+def reader_of(path: Path) -> Format:
+    """The format that reads what lies at a path.
+
+    Raises
+    ------
+    BadInput
+        Where nothing is there, or nothing that is read.
+    """
     try:
         there, folder, file = path.exists(), path.is_dir(), path.is_file()
         empty = file and path.stat().st_size == 0
@@ -136,10 +212,15 @@ def read_scan(path: Path | str) -> Scan:
     if not there:
         raise BadInput(path, "no such file", "check the path")
     if folder:
-        raise BadInput(path, "is a folder", "give one file")
+        for name in _FOLDERS:
+            module = import_module(FORMATS[name])
+            if module.knows(path):
+                return cast(Format, module)
+        raise BadInput(path, "is a folder", "give one file, or a folder of DICOM or OME-Zarr")
     if not file:
         raise BadInput(path, "is not a file", "give a file")
-    reader = format_for(path)
+    dicom = import_module(FORMATS["dicom"])  # whose files often have no ending, or one that is a number
+    reader = cast(Format, dicom) if _suffix_of(path) is None and dicom.knows(path) else format_for(path)
     if empty:
         raise BadInput(path, "is empty (0 bytes)", "copy it again")
-    return reader.read(path)
+    return reader

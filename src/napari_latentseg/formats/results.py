@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import usable_folder
+from napari_latentseg.formats import dicom_seg, omezarr
+from napari_latentseg.formats.outlines import write_csv, write_geojson
 from napari_latentseg.formats.registry import format_for
 from napari_latentseg.segmentation import ClassInfo, Segmentation
 
-__all__ = ["write_segmentation"]
+__all__ = ["RESULTS", "check_format", "write_segmentation"]
+
+RESULTS: dict[str, str] = {
+    "nifti": ".nii.gz",
+    "tiff": ".tif",
+    "ome-tiff": ".ome.tif",
+    "nrrd": ".nrrd",
+    "metaimage": ".mha",
+    "ome-zarr": ".ome.zarr",
+    "png": ".png",
+}
+"""The formats in which a result can be written whatever its source was, with what the files end in."""
+
+_EXTRAS = {"geojson": ("contours.geojson", write_geojson), "csv": ("extents.csv", write_csv)}
 
 
 def write_segmentation(
-    found: Segmentation, folder: Path, stem: str = "", *, format: str | None = None
+    found: Segmentation,
+    folder: Path,
+    stem: str = "",
+    *,
+    format: str | None = None,
+    deidentify: bool = False,
+    also: Sequence[str] = (),
 ) -> list[Path]:
     """Write a segmentation in the family of the file that it was made from.
 
@@ -35,7 +58,12 @@ def write_segmentation(
         none, that of an earlier run is removed) and `STEM_run.json`. Several classes have a mean and a
         variance file each, `STEM_mean-NAME`.
     format
-        ``"nifti"`` or ``"tiff"`` in place of the family.
+        Another than the family: one of `RESULTS`, or ``"dicom-seg"`` for a scan that was DICOM (see
+        `dicom_seg.write_parts`).
+    deidentify
+        Write nothing of the source's that names patient, study or institution; only DICOM-SEG would.
+    also
+        ``"geojson"`` for `STEM_contours.geojson`, ``"csv"`` for `STEM_extents.csv`.
 
     Returns
     -------
@@ -48,7 +76,14 @@ def write_segmentation(
         Where the folder cannot be written, or the format cannot hold the geometry; nothing is left then,
         not even a folder that was made for it.
     """
-    writer = format_for(format or found.format or "tiff")
+    as_dicom = format == dicom_seg.NAME
+    family: Any = format_for(_family(found))
+    check_format(format)
+    endings = {None: family.RESULT_SUFFIX, dicom_seg.NAME: dicom_seg.RESULT_SUFFIX} | RESULTS
+    suffix = endings[format]
+    unknown = set(also) - _EXTRAS.keys()
+    if unknown:
+        raise BadInput("also", f"{min(unknown)!r} is not known", f"use {' or '.join(_EXTRAS)}")
     start = f"{_one_name(stem)}_" if stem else ""
     arrays: dict[str, NDArray[np.generic]] = {f"{start}mask": found.mask}
     names = _endings(found.classes)
@@ -61,9 +96,17 @@ def write_segmentation(
         usable_folder(folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
             written = []
+            if as_dicom:
+                written = dicom_seg.write_parts(found, Path(temporary), start, names, deidentify=deidentify)
+                arrays = {}
             for name, array in arrays.items():
-                path = Path(temporary) / f"{name}{writer.RESULT_SUFFIX}"
-                writer.write(path, array, found.axes, found.geometry, found.properties)
+                path = Path(temporary) / f"{name}{suffix}"
+                format_for(path).write(path, array, found.axes, found.geometry, found.properties)
+                written.append(path)
+            for kind in also:
+                ending, write = _EXTRAS[kind]
+                path = Path(temporary) / f"{start}{ending}"
+                write(found, path)
                 written.append(path)
             record = Path(temporary) / f"{start}run.json"
             record.write_text(found.record.model_dump_json(indent=2) + "\n", "utf-8")
@@ -71,7 +114,7 @@ def write_segmentation(
             _put(written, folder)
             if found.variance is None:  # one of an earlier run must not stand beside this mean
                 for name in names:
-                    (folder / f"{start}variance{name}{writer.RESULT_SUFFIX}").unlink(missing_ok=True)
+                    _remove(folder / f"{start}variance{name}{suffix}")
     except (BadInput, OSError) as error:
         for parent in made:
             with suppress(OSError):
@@ -86,13 +129,43 @@ def write_segmentation(
     return [folder / path.name for path in written]
 
 
+def check_format(format: str | None) -> None:
+    """Refuse a format that is not known, before a run.
+
+    Raises
+    ------
+    BadInput
+        Naming those that are.
+    """
+    if format not in (None, dicom_seg.NAME, *RESULTS):
+        raise BadInput("format", f"{format!r} is not written", f"use {', '.join((*RESULTS, dicom_seg.NAME))}")
+
+
+def _family(found: Segmentation) -> str:
+    """The format of the source; where a DICOM picture has no physical size, which NIfTI needs, TIFF."""
+    if found.format == "dicom" and "pixel" in found.geometry.units:
+        return "tiff"
+    return found.format or "tiff"
+
+
 def _put(files: list[Path], folder: Path) -> None:
     """Move the files into the folder, once it is sure that none of the names is taken by a folder."""
     for path in files:
-        if (folder / path.name).is_dir():
-            raise BadInput(folder / path.name, "is a folder", "rename or remove it")
+        place = folder / path.name
+        if place.is_dir() and not (path.is_dir() and omezarr.knows(place)):
+            raise BadInput(place, "is a folder", "rename or remove it")
     for path in files:
-        path.replace(folder / path.name)
+        place = folder / path.name
+        if place.is_dir():  # an OME-Zarr of an earlier run, which goes with the folder of temporary files
+            place.replace(path.with_name(f"earlier-{path.name}"))
+        path.replace(place)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and omezarr.knows(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _missing(folder: Path) -> list[Path]:

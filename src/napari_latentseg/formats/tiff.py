@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,24 +63,59 @@ def read(path: Path) -> Scan:
     """
     import tifffile
 
+    with reading(path, _KIND), tifffile.TiffFile(path) as tif:
+        return _scan(path, tif, lazy=False)
+
+
+def look(path: Path) -> Scan:
+    """As `read`, with the values left in the file; the coarser levels of a pyramid are the scan's `levels`.
+
+    Raises
+    ------
+    BadInput
+        As `read` does.
+    """
+    import tifffile
+
     with reading(path, _KIND):
-        with tifffile.TiffFile(path) as tif:
-            series = tif.series[0]
-            _check_whole(path, tif, series)
-            array, axes = series.asarray(), series.axes
-            steps: _Steps = {}
-            offsets: _Steps = {}
-            if tif.is_ome and tif.ome_metadata:
-                steps, offsets = _ome_places(tif.ome_metadata)
-            elif tif.is_imagej:
-                steps = _imagej_steps(tif)
-            else:
-                array = _colours(path, series.keyframe, array, axes)
-                axes = axes + "S" if array.ndim > len(axes) else axes
-            count = len(tif.series)
-        array, axes = _settle(path, array, axes)
-        geometry = _geometry(axes.removesuffix(CHANNEL), steps, offsets)
-    return Scan(array, axes, geometry, format=NAME, properties={"series": count}, source=path)
+        tif = tifffile.TiffFile(path)
+        try:
+            return _scan(path, tif, lazy=True)
+        except BaseException:
+            tif.close()
+            raise
+
+
+def _scan(path: Path, tif: Any, lazy: bool) -> Scan:
+    series = tif.series[0]
+    _check_whole(path, tif, series)
+    axes = series.axes
+    arrays = [_lazily(tif, level) for level in series.levels] if lazy else [series.asarray()]
+    steps: _Steps = {}
+    offsets: _Steps = {}
+    if tif.is_ome and tif.ome_metadata:
+        steps, offsets = _ome_places(tif.ome_metadata)
+    elif tif.is_imagej:
+        steps = _imagej_steps(tif)
+    else:
+        arrays = [_colours(path, series.keyframe, array, axes) for array in arrays]
+        axes = axes + "S" if arrays[0].ndim > len(axes) else axes
+    settled = [_settle(path, array, axes) for array in arrays]
+    array, axes = settled[0]
+    levels = tuple(level for level, same in settled[1:] if same == axes)
+    geometry = _geometry(axes.removesuffix(CHANNEL), steps, offsets)
+    properties = {"series": len(tif.series)}
+    return Scan(array, axes, geometry, format=NAME, properties=properties, source=path, levels=levels)
+
+
+def _lazily(tif: Any, level: Any) -> Any:
+    """The values of a level; the file stays open for as long as anything can read them."""
+    import dask.array as da
+    import zarr
+
+    stored = zarr.open_array(level.aszarr(), mode="r")
+    weakref.finalize(stored, tif.close)
+    return da.from_zarr(stored)
 
 
 def _check_whole(path: Path, tif: Any, series: Any) -> None:
@@ -114,20 +150,24 @@ def _ifd_codes(tif: Any) -> set[int]:
     return {struct.unpack_from(tiff.byteorder + "H", entries, i)[0] for i in starts}
 
 
-def _colours(path: Path, page: Any, array: NDArray[Any], axes: str) -> NDArray[Any]:
+def _colours(path: Path, page: Any, array: Any, axes: str) -> Any:
     """Grey, RGB or RGBA, whatever the file stores."""
     from tifffile import COMPRESSION, PHOTOMETRIC
 
     kind = page.photometric
     if kind == PHOTOMETRIC.PALETTE and page.colormap is not None:
         table: NDArray[np.uint8] = (page.colormap >> 8).astype(np.uint8)
-        return np.moveaxis(table[:, array], 0, -1)
+        if isinstance(array, np.ndarray):
+            return np.moveaxis(table[:, array], 0, -1)
+        return array.map_blocks(
+            lambda block: np.moveaxis(table[:, block], 0, -1),
+            dtype=table.dtype, new_axis=array.ndim, chunks=(*array.chunks, (3,)),
+        )  # fmt: skip
     if kind == PHOTOMETRIC.MINISWHITE:
         if array.dtype == np.bool_:
             return ~array
         if array.dtype.kind == "u":
-            turned: NDArray[Any] = np.subtract(2**page.bitspersample - 1, array, dtype=array.dtype)
-            return turned
+            return np.subtract(2**page.bitspersample - 1, array, dtype=array.dtype)
     jpeg = page.compression in (COMPRESSION.JPEG, COMPRESSION.OJPEG)  # which tifffile turns into RGB
     grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
     if kind not in grey and not (kind == PHOTOMETRIC.YCBCR and jpeg):
@@ -137,7 +177,7 @@ def _colours(path: Path, page: Any, array: NDArray[Any], axes: str) -> NDArray[A
     return array
 
 
-def _settle(path: Path, array: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
+def _settle(path: Path, array: Any, axes: str) -> tuple[Any, str]:
     """Bring tifffile's axes to ours: `t z y x c`, channels last, lengths of one dropped."""
     letters = list(axes.upper())
     for i in reversed(range(len(letters))):

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QToolB
 from superqt import QCollapsible
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import Request, only_members
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.store import list_cards
 from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, SOURCES
@@ -31,6 +31,7 @@ SOURCE_LABELS = {
     "posterior": "the encoder's posterior",
     "dropout": "dropout",
 }
+_MOST = 200  # samples; the command line draws more
 
 
 class SegmentForm(QWidget):
@@ -56,7 +57,7 @@ class SegmentForm(QWidget):
             choices=[(card.title, name) for name, card in self.cards.items()],
             tooltip="The trained model; the (i) tells what it is for and how good it was",
         )
-        self.samples = SpinBox(value=5, min=1, max=200)
+        self.samples = SpinBox(value=5, min=1, max=_MOST)
         self.source = ComboBox(choices=[], tooltip="")
         self.cut = FloatSlider(
             value=0.5, min=0.05, max=0.95, step=0.01,
@@ -165,19 +166,24 @@ class SegmentForm(QWidget):
             self.about.setToolTip(card.intended_use)
             self.source.choices = [(SOURCE_LABELS[s], s) for s in card.sources]
             self.source.value = card.sources[0]
+            self.samples.max = _MOST
             self.samples.value = card.default_samples
             self.cut.value = card.threshold
         self._on_source()
 
     def _on_source(self, *_: Any) -> None:
-        source = self.source.value
+        source, card = self.source.value, self.card
         repeatable = source == "none"
         self.samples.enabled = not repeatable
-        self.samples.tooltip = (
-            "This model gives the same answer every time, so there is nothing to repeat"
-            if repeatable
-            else f"How many samples to draw; a variance needs {MINIMUM_FOR_VARIANCE} or more"
-        )
+        tooltip = f"How many samples to draw; a variance needs {MINIMUM_FOR_VARIANCE} or more"
+        self.samples.max = _MOST
+        if repeatable:
+            tooltip = "This model gives the same answer every time, so there is nothing to repeat"
+        elif source == "members" and card is not None:
+            self.samples.value = min(int(self.samples.value), card.members)
+            self.samples.max = card.members
+            tooltip = f"{only_members(card)}; {tooltip[0].lower()}{tooltip[1:]}"
+        self.samples.tooltip = tooltip
         self.source.tooltip = f"Where the samples differ: {SOURCES.get(str(source), '')}"
         self.changed.emit()
 
@@ -233,8 +239,8 @@ class SegmentForm(QWidget):
 
 def _one_line(card: ModelCard) -> str:
     parts = [card.modality]
-    if card.metrics:
-        parts.append(f"DSC {card.metrics[0].values['dsc']:.2f}")
+    if card.typical:
+        parts.append(f"DSC {card.typical.values['dsc']:.2f}")
     if card.training_data:
         parts.append(card.training_data[0].licence.split(";")[0])
     return " | ".join(part for part in parts if part)

@@ -42,57 +42,44 @@ def layer_matrix(layer: Layer) -> NDArray[np.float64]:
     return np.asarray(layer.affine.affine_matrix) @ own.affine_matrix
 
 
-def scan_from_layer(layer: Image) -> Scan:
-    """The scan that an image layer shows, with its place; arrays are not copied, dask stays lazy.
+def scan_from_layer(layer: Image | Labels) -> Scan:
+    """The scan that a layer shows, with its place; arrays are not copied, dask stays lazy.
 
     Raises
     ------
     BadInput
-        Where the layer is not an image of two to four dimensions.
+        Where the layer does not have two to four dimensions.
     """
-    data = layer.data[0] if layer.multiscale else layer.data
+    data, *coarser = list(layer.data) if layer.multiscale else [layer.data]
     if layer.ndim not in _AXES:
         raise BadInput(layer.name, f"has {layer.ndim} dimensions", "use an image with two to four")
-    kept = layer.metadata.get(KEY, {}) if role_of(layer) == "scan" else {}
+    ours = layer.metadata.get(KEY, {}) if role_of(layer) else {}
+    kept = ours if role_of(layer) == "scan" else {}
     axes = kept.get("axes", "").removesuffix("c") or _AXES[layer.ndim]
     units = tuple(_UNITS.get(str(unit), "pixel") for unit in layer.units)
-    geometry = Geometry.from_matrix(layer_matrix(layer), units, tuple(axes), kept.get("frame", ""))
+    geometry = Geometry.from_matrix(layer_matrix(layer), units, tuple(axes), ours.get("frame", ""))
     return Scan(
         data,
-        axes + ("c" if layer.rgb else ""),
+        axes + ("c" if getattr(layer, "rgb", False) else ""),
         geometry,
         modality=kept.get("modality", ""),
         format=kept.get("format", "") or ("tiff" if geometry.is_axis_aligned else "nifti"),
         properties=kept.get("properties", {}),
-        source=Path(layer.name),  # for messages alone
+        source=kept.get("source") or Path(layer.name),
+        levels=tuple(coarser),
     )
 
 
-def spatial_arguments(layer: Layer, leading: int = 0) -> dict[str, Any]:
-    """Everything that puts a new layer where `layer` is; `add_labels` and `add_image` take over nothing.
-
-    Parameters
-    ----------
-    leading
-        How many axes the new layer has before those of `layer`.
-    """
-    if leading == 0:
-        return {
-            "scale": layer.scale,
-            "translate": layer.translate,
-            "rotate": layer.rotate,
-            "shear": layer.shear,
-            "affine": layer.affine.affine_matrix,
-            "units": layer.units,
-            "axis_labels": layer.axis_labels,
-        }
-    n = layer.ndim + leading
-    matrix = np.eye(n + 1)
-    matrix[leading:, leading:] = layer_matrix(layer)
+def spatial_arguments(layer: Layer) -> dict[str, Any]:
+    """Everything that puts a new layer where `layer` is; `add_labels` and `add_image` take over nothing."""
     return {
-        "affine": matrix,
-        "units": (*["pixel"] * leading, *layer.units),
-        "axis_labels": (*["class"] * leading, *layer.axis_labels),
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine.affine_matrix,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
     }
 
 
@@ -115,18 +102,29 @@ class ResultLayers:
         self.classes = classes
         self.edited = False
         self.mask: Labels | None = None
-        self.mean: Image | None = None
-        self.variance: Image | None = None
+        self.means: dict[str, Image] = {}
+        self.variances: dict[str, Image] = {}
         self._number = 1 + sum(
             role_of(other) == "mask" and other.metadata[KEY].get("image") == str(image.unique_id)
             for other in viewer.layers
         )
 
-    def _name(self, role: str) -> str:
-        return f"{self.image.name} {role}" + (f" {self._number}" if self._number > 1 else "")
+    def of(self, role: str) -> list[Layer]:
+        """Those of ``"mask"``, ``"mean"`` or ``"variance"`` that the viewer still has, class by class."""
+        made: dict[str, list[Layer]] = {
+            "mask": [self.mask] if self.mask is not None else [],
+            "mean": list(self.means.values()),
+            "variance": list(self.variances.values()),
+        }
+        return [layer for layer in made[role] if layer in self.viewer.layers]
+
+    def _name(self, role: str, of_class: str = "") -> str:
+        number = f" {self._number}" if self._number > 1 else ""
+        return f"{self.image.name} {role}" + (f", {of_class}" if of_class else "") + number
 
     def _metadata(self, role: str, record: dict[str, Any] | None = None) -> dict[str, Any]:
         about = {"role": role, "image": str(self.image.unique_id), "run": self._number, "record": record}
+        about["frame"] = (self.image.metadata.get(KEY) or {}).get("frame", "")
         return {KEY: about}
 
     def show_plane(self, index: tuple[int, ...], mask: NDArray[np.uint8], shape: tuple[int, ...]) -> None:
@@ -149,6 +147,11 @@ class ResultLayers:
             name=self._name("mask"),
             opacity=0.5,
             colormap=DirectLabelColormap(color_dict=colours),
+            # napari tells the name of the label under the pointer
+            features={
+                "index": [0, *(c.label for c in self.classes)],
+                "class": ["", *(c.name for c in self.classes)],
+            },
             metadata=self._metadata("mask"),
             **spatial_arguments(self.image),
         )
@@ -181,49 +184,52 @@ class ResultLayers:
         The mean and the variance are hidden at first; there is no variance layer where there is no variance.
         """
         record = found.record.model_dump(mode="json")
-        self.set_mask(found.mask)
+        self.set_mask(np.asarray(found.mask))  # what lies on disk could not be painted in
         assert self.mask is not None
         self.mask.metadata = self._metadata("mask", record)
         self.mask.editable = True
         yield
-        self.mean = self._show(
-            self.mean, "mean", found.mean, colormap="viridis", blending="translucent",
-            contrast_limits=(0, 1), visible=False, record=record,
-        )  # fmt: skip
-        yield
-        if found.variance is not None:
-            top = float(np.percentile(found.variance[..., ::4, ::4], 99.5))
-            self.variance = self._show(
-                self.variance, "variance", found.variance, colormap="inferno", blending="additive",
+        for info, planes in zip(self.classes, found.mean, strict=True):
+            self._show(
+                self.means, "mean", info, planes, colormap="viridis", blending="translucent",
+                contrast_limits=(0, 1), visible=False, record=record,
+            )  # fmt: skip
+            yield
+        if found.variance is None:
+            return
+        # one range for all classes, so that they can be compared
+        top = max(float(np.percentile(np.asarray(planes[..., ::4, ::4]), 99.5)) for planes in found.variance)
+        for info, planes in zip(self.classes, found.variance, strict=True):
+            layer = self._show(
+                self.variances, "variance", info, planes, colormap="inferno", blending="additive",
                 contrast_limits=(0, min(0.25, max(top, 0.001))), visible=False, record=record,
             )  # fmt: skip
-            self.variance.contrast_limits_range = (0, 0.25)
+            layer.contrast_limits_range = (0, 0.25)
+            yield
 
     def _show(
         self,
-        layer: Image | None,
+        made: dict[str, Image],
         role: str,
-        planes: NDArray[np.float32],
+        info: ClassInfo,
+        data: NDArray[np.float32],
         *,
         record: dict[str, Any],
         **look: Any,
     ) -> Image:
-        several = len(planes) > 1
-        data = planes if several else planes[0]
         metadata = self._metadata(role, record)
-        if several:
-            metadata[KEY]["classes"] = [c.name for c in self.classes]
+        metadata[KEY]["class"] = info.name
+        layer = made.get(info.name)
         if layer is not None and layer in self.viewer.layers:
             layer.data = data
             layer.metadata = metadata
             return layer
-        made = Image(
-            data, name=self._name(role), metadata=metadata, rgb=False, **look,
-            **spatial_arguments(self.image, leading=int(several)),
-        )  # fmt: skip
+        name = self._name(role, info.name if len(self.classes) > 1 else "")
+        layer = Image(data, name=name, metadata=metadata, rgb=False, **look, **spatial_arguments(self.image))
+        made[info.name] = layer
         active = self.viewer.layers.selection.active
         # under the mask, over the image
         layers = self.viewer.layers
-        layers.insert(layers.index(self.mask) if self.mask in layers else len(layers), made)
+        layers.insert(layers.index(self.mask) if self.mask in layers else len(layers), layer)
         self.viewer.layers.selection.active = active
-        return made
+        return layer

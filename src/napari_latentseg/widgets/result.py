@@ -17,6 +17,11 @@ _LEGEND = {
     "mean": "How often, and how surely, the samples called a place the class: 0 never, 1 always.",
     "variance": "How much the samples differ at a place. A small variance is no proof of being right.",
 }
+# why no further samples can be drawn, by their source
+_NO_MORE = {
+    "none": "This source gives the same answer every time",
+    "members": "Each member of the model gives one sample; choose how many above, and segment again",
+}
 
 
 class ResultPanel(QWidget):
@@ -70,19 +75,15 @@ class ResultPanel(QWidget):
         if self._layers is not layers:
             self._layers = layers
         for role in _LEGEND:
-            layer = getattr(layers, role)
-            if layer is not None:
+            for layer in layers.of(role):
                 layer.events.visible.disconnect(self._follow)
                 layer.events.visible.connect(self._follow)
         record = found.record
         self.extent.setText("\n".join(e.text() for e in extents(found)))
         self.note.setText(_note(found))
-        deterministic = record.source == "none"
-        self.more.setEnabled(not deterministic)
+        self.more.setEnabled(record.source not in _NO_MORE)
         self.more.setToolTip(
-            "This source gives the same answer every time"
-            if deterministic
-            else "Draw five more and take them into the mean and the variance"
+            _NO_MORE.get(record.source, "Draw five more and take them into the mean and the variance")
         )
         self._follow()
 
@@ -91,17 +92,15 @@ class ResultPanel(QWidget):
         self.setEnabled(not busy)
 
     def _toggle(self, role: str, on: bool) -> None:
-        layer = getattr(self._layers, role, None)
-        if layer is not None:
+        for layer in self._layers.of(role) if self._layers is not None else []:
             layer.visible = on
 
     def _follow(self, event: object = None) -> None:
         for role, button in self.toggles.items():
-            layer = getattr(self._layers, role, None)
-            there = layer is not None and layer in self._layers.viewer.layers  # type: ignore[union-attr]
-            button.setEnabled(there)
-            button.setChecked(bool(there and getattr(layer, "visible", False)))
-            button.setToolTip(_LEGEND[role] if there else f"This run has no {role}")
+            shown = self._layers.of(role) if self._layers is not None else []
+            button.setEnabled(bool(shown))
+            button.setChecked(any(layer.visible for layer in shown))
+            button.setToolTip(_LEGEND[role] if shown else f"This run has no {role}")
 
 
 def _note(found: Segmentation) -> str:

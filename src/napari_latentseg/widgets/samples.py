@@ -1,16 +1,14 @@
-"""File > Open Sample, and the reader behind File > Open."""
+"""File > Open Sample, and a scan as napari takes it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from napari_latentseg.samples import Sample
 from napari_latentseg.scan import Scan
 from napari_latentseg.widgets.layers import KEY
 
-__all__ = ["get_reader", "layer_data_of", "retina_sample", "ultrasound_sample"]
+__all__ = ["layer_data_of", "retina_sample", "scan_arguments", "ultrasound_sample"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -30,6 +28,7 @@ def scan_arguments(scan: Scan) -> dict[str, Any]:
                 "format": scan.format,
                 "modality": scan.modality,
                 "properties": dict(scan.properties),
+                "source": scan.source,  # in memory alone: DICOM-SEG refers to what is there
             }
         },
     }
@@ -63,23 +62,3 @@ def ultrasound_sample() -> list[LayerData]:
         layer_data_of(sample),
         (sample.truth, {"name": f"{sample.name} truth", "visible": False, **truth}, "labels"),
     ]
-
-
-def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
-    """Give napari a reader for our formats; None where a file is not one of them."""
-    from napari_latentseg.formats import readable_suffixes
-
-    paths = [Path(p) for p in ([path] if isinstance(path, str) else path)]
-    if not all(p.name.lower().endswith(readable_suffixes()) for p in paths):
-        return None
-
-    def read(given: Any) -> list[LayerData]:
-        from napari_latentseg.formats import read_scan, stem_of
-
-        found = []
-        for p in paths:
-            scan = read_scan(p)
-            found.append((scan.array, {"name": stem_of(p), **scan_arguments(scan)}, "image"))
-        return found
-
-    return read

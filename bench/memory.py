@@ -1,0 +1,107 @@
+"""Peak resident memory of a run, above what the imports take: of a volume, and of a large slide.
+
+    python bench/memory.py volume            512 x 512 x 300 of int16, five samples
+    python bench/memory.py slide             20,000 x 20,000 RGB, as OME-Zarr in, as OME-Zarr out
+    python bench/memory.py slide --native    the same at its own scale, tile by tile
+
+Each is to be a process of its own: the peak of a process never goes down.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import dask.array as da
+import numpy as np
+
+from napari_latentseg.formats import read_scan
+from napari_latentseg.formats.omezarr import write as write_zarr
+from napari_latentseg.formats.results import write_segmentation
+from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.request import Request
+from napari_latentseg.models.store import load_model
+from napari_latentseg.scan import Geometry, Scan
+
+
+def peak() -> float:
+    """In GB, of this process."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform != "darwin" else most / 2**30
+
+
+def volume(shape: tuple[int, int, int]) -> Scan:
+    rng = np.random.default_rng(0)
+    values = np.empty(shape, dtype=np.int16)
+    for plane in values:  # one after another, so that making it is not what is measured
+        plane[:] = rng.integers(-1000, 2000, shape[1:], dtype=np.int16)
+    return Scan(values, "zyx", Geometry.plain("zyx", (1.0, 0.7, 0.7), "mm"), format="nifti")
+
+
+def slide(folder: Path, side: int) -> Scan:
+    """Written chunk by chunk, and opened again."""
+    chunks = (1024, 1024, 3)
+
+    def block(block_info: dict[int, dict[str, tuple[int, ...]]]) -> np.ndarray:
+        place = block_info[None]
+        rng = np.random.default_rng(list(place["chunk-location"]))
+        return rng.integers(0, 255, place["chunk-shape"], dtype=np.uint8)
+
+    image = da.map_blocks(
+        block,
+        chunks=da.core.normalize_chunks(chunks, (side, side, 3)),
+        dtype=np.uint8,
+        meta=np.array([], np.uint8),
+    )
+    path = folder / "slide.ome.zarr"
+    write_zarr(path, image, "yxc", Geometry.plain("yx", (0.5, 0.5), "um"), {})
+    return read_scan(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["volume", "slide"])
+    parser.add_argument("--samples", type=int)
+    parser.add_argument("--side", type=int, default=20_000, help="of the slide")
+    parser.add_argument("--planes", type=int, default=300, help="of the volume")
+    parser.add_argument("--model")
+    parser.add_argument("--native", action="store_true", help="work at the slide's own scale")
+    given = parser.parse_args()
+    is_volume = given.what == "volume"
+    model = load_model(given.model or ("breast-ultrasound" if is_volume else "retina-vessels"))
+    if given.native:
+        tiles = model.card.preprocess.model_copy(update={"long_side": given.side})
+        model.card = model.card.model_copy(update={"preprocess": tiles})
+    samples = given.samples or (5 if is_volume else 3)
+    request = Request.of(model.card, samples=samples, source=None if samples > 1 else "none")
+    predictor = Predictor(model)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        before = peak()
+        scan = volume((given.planes, 512, 512)) if is_volume else slide(folder, given.side)
+        print(f"after the imports and the model {before:.2f} GB; with the image {peak():.2f} GB", flush=True)
+        begun = time.perf_counter()
+        run = predictor.start(scan, request)
+        shown = 0.0
+        for step in run:
+            if step.done >= shown:
+                print(f"  {step.done:4.0%} {time.perf_counter() - begun:6.0f} s, {peak():.2f} GB", flush=True)
+                shown = step.done + 0.1
+        print(
+            f"run: peak {peak() - before:.2f} GB above the imports, {time.perf_counter() - begun:.0f} s",
+            flush=True,
+        )
+        found = run.result()
+        assert found is not None
+        write_segmentation(found, folder / "out", "a", format="nifti" if is_volume else "ome-zarr")
+        print(f"written: peak {peak() - before:.2f} GB above the imports, {samples} samples")
+
+
+if __name__ == "__main__":
+    main()

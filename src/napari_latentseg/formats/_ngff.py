@@ -1,0 +1,198 @@
+"""The metadata of OME-Zarr: axes, scales and translations (https://ngff.openmicroscopy.org/0.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, unit_name
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+_VERSION = "0.5"
+_LONG = {"nm": "nanometer", "um": "micrometer", "mm": "millimeter", "cm": "centimeter", "m": "meter",
+         "s": "second", "ms": "millisecond", "us": "microsecond"}  # fmt: skip
+_SHORT = {v: k for k, v in _LONG.items()}
+# Units of length that are not ours: how many of ours one of them is.
+_OTHERS = {"picometer": (1e-3, "nm"), "angstrom": (0.1, "nm"), "decimeter": (10.0, "cm"),
+           "inch": (25.4, "mm"), "minute": (60.0, "s"), "hour": (3600.0, "s")}  # fmt: skip
+_OLDEST = ("t", "c", "z", "y", "x")
+
+
+@dataclass(frozen=True)
+class Place:
+    """What the metadata of one image says, and how its arrays come to it."""
+
+    axes: str
+    geometry: Geometry
+    _dropped: tuple[int, ...]
+    _order: tuple[int, ...]
+
+    def settle(self, array: da.Array) -> da.Array:
+        """A level in our order of axes, without those of length one that are dropped."""
+        import dask.array as da
+
+        made: da.Array = da.squeeze(array, axis=self._dropped).transpose(self._order)
+        return made
+
+
+def metadata_of(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The description of the first multiscale image, of 0.5 or earlier; None where there is none."""
+    found = attributes.get("ome", attributes).get("multiscales")
+    return dict(found[0]) if found else None
+
+
+def images_of(path: Path, group: Any) -> list[str]:
+    """Where the images lie in a group: in itself (an empty name), or numbered in it as Bio-Formats does it.
+
+    Raises
+    ------
+    BadInput
+        Where there are none.
+    """
+    attributes = group.attrs.asdict()
+    if metadata_of(attributes) is not None:
+        return [""]
+    inner = attributes.get("ome", attributes)
+    if "plate" in inner or "well" in inner:
+        raise BadInput(path, "is a plate or a well of many images", "give the folder of one of its images")
+    names: list[str] = []
+    while str(len(names)) in group and metadata_of(group[str(len(names))].attrs.asdict()) is not None:
+        names.append(str(len(names)))
+    if not names:
+        raise BadInput(path, "is a Zarr without an OME image in it", "give the folder of the image itself")
+    return names
+
+
+def place_of(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...]) -> Place:
+    """Axes and geometry of the finest level.
+
+    Raises
+    ------
+    BadInput
+        Where axes or units are not known, or the place is more than a scale and a translation.
+    """
+    described = metadata.get("axes", [{"name": n} for n in _OLDEST])
+    axes = [{"name": a} if isinstance(a, str) else dict(a) for a in described]
+    names = [CHANNEL if a.get("type") == "channel" else str(a["name"]).lower() for a in axes]
+    if len(names) != len(shape) or not set(names) <= set("tczyx") or len(set(names)) != len(names):
+        raise BadInput(path, "has axes that are not known", "use each of t, c, z, y and x once at most")
+    if names[-2:] != ["y", "x"] and not {"y", "x"} <= set(names):
+        raise BadInput(path, "holds no plane", "give an image with axes y and x")
+    scale, shift = np.ones(len(names)), np.zeros(len(names))
+    for step in (
+        *metadata["datasets"][0].get("coordinateTransformations", []),
+        *metadata.get("coordinateTransformations", []),
+    ):
+        _apply(path, step, scale, shift)
+    dropped = tuple(i for i, n in enumerate(names) if n in "tc" and shape[i] == 1)
+    kept = [i for i in range(len(names)) if i not in dropped]
+    order = sorted(range(len(kept)), key=lambda i: "tzyxc".index(names[kept[i]]))
+    spatial = [kept[i] for i in order if names[kept[i]] != CHANNEL]
+    units = []
+    for i in spatial:
+        factor, unit = _unit(path, axes[i])
+        units.append(unit)
+        scale[i] *= factor
+        shift[i] *= factor
+    matrix = np.diag([*scale[spatial], 1.0])
+    matrix[:-1, -1] = shift[spatial]
+    labels = tuple(names[i] for i in spatial)
+    geometry = Geometry.from_matrix(matrix, tuple(units), labels)
+    return Place("".join(names[kept[i]] for i in order), geometry, dropped, tuple(order))
+
+
+def _apply(
+    path: Path, step: Mapping[str, Any], scale: NDArray[np.float64], shift: NDArray[np.float64]
+) -> None:
+    kind = step.get("type")
+    if kind == "identity":
+        return
+    values = np.asarray(step.get(str(kind), []), dtype=np.float64)
+    if kind not in ("scale", "translation") or values.shape != scale.shape:
+        raise BadInput(path, "is placed in a way that is not read", "save it with a scale and a translation")
+    if kind == "scale":
+        if not (values > 0).all():
+            raise BadInput(path, "has a spacing of zero or less", "repair its metadata")
+        scale *= values
+        shift *= values
+    else:
+        shift += values
+
+
+def _unit(path: Path, axis: Mapping[str, Any]) -> tuple[float, str]:
+    text = str(axis.get("unit") or "pixel")
+    if text in _OTHERS:
+        return _OTHERS[text]
+    name = _SHORT.get(text, unit_name(text))
+    if name != "pixel" and name not in MILLIMETRES and name not in ("s", "ms", "us"):
+        raise BadInput(path, f"has an axis {axis['name']} in a unit that is not read", "use micrometers")
+    return 1.0, name
+
+
+@dataclass(frozen=True)
+class Description:
+    """The metadata to be written of an image in a geometry."""
+
+    order: str
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+    units: tuple[str, ...]
+
+    def dataset(self, name: str, factors: Sequence[int], smooth: bool) -> dict[str, Any]:
+        """One level: by how much it is coarser, and whether its elements are means."""
+        scale = [s * f for s, f in zip(self.scale, factors, strict=True)]
+        # the centre of a mean of f elements lies (f - 1) / 2 elements farther in
+        moved = [
+            t + (s * (f - 1) / 2 if smooth else 0.0)
+            for s, t, f in zip(self.scale, self.shift, factors, strict=True)
+        ]
+        steps: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+        if any(moved):
+            steps.append({"type": "translation", "translation": moved})
+        return {"path": name, "coordinateTransformations": steps}
+
+    def whole(self, datasets: list[dict[str, Any]]) -> dict[str, Any]:
+        """The attribute `ome` of the group."""
+        kinds = {"t": "time", "c": "channel"}
+        axes = [
+            {"name": a, "type": kinds.get(a, "space")} | ({"unit": u} if u else {})
+            for a, u in zip(self.order, self.units, strict=True)
+        ]
+        return {"version": _VERSION, "multiscales": [{"axes": axes, "datasets": datasets}]}
+
+
+def described(path: Path, order: str, geometry: Geometry) -> Description:
+    """What OME-Zarr says of a geometry.
+
+    Raises
+    ------
+    BadInput
+        Where it cannot say it.
+    """
+    matrix = geometry.matrix
+    if not geometry.is_axis_aligned or np.diag(matrix)[:-1].min() <= 0:
+        raise BadInput(path, "an OME-Zarr cannot hold a turned or flipped geometry", "write NRRD instead")
+    spatial = order.replace(CHANNEL, "")
+    scale, shift, units = [], [], []
+    for axis in order:
+        if axis == CHANNEL:
+            scale.append(1.0)
+            shift.append(0.0)
+            units.append("")
+            continue
+        i = spatial.index(axis)
+        unit = geometry.units[i]
+        if unit != "pixel" and unit not in _LONG:
+            raise BadInput(path, f"an OME-Zarr cannot hold the axis {axis} in {unit!r}", "write NRRD instead")
+        scale.append(float(matrix[i, i]))
+        shift.append(float(matrix[i, -1]))
+        units.append(_LONG.get(unit, ""))
+    return Description(order, tuple(scale), tuple(shift), tuple(units))

@@ -1,0 +1,113 @@
+"""From any format that is read to any that is written: the same values in the same place, or a refusal."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.files import usable_folder
+from napari_latentseg.formats.registry import format_for, look_at
+from napari_latentseg.scan import MILLIMETRES, Scan
+from napari_latentseg.views import one_channel
+
+__all__ = ["convert", "write_scan"]
+
+_CLOSE = 1e-4  # mm
+_SIZES = MILLIMETRES | {"ms": 1e-3, "us": 1e-6}
+
+
+def convert(
+    source: Path | str, target: Path | str, *, series: int | None = None, channel: int | None = None
+) -> tuple[str, ...]:
+    """Read an image and write it in another format.
+
+    Parameters
+    ----------
+    source
+        What `read_scan` reads.
+    target
+        The file or folder to be; its ending says the format. A file of that name is replaced.
+    series, channel
+        Which of several images and channels, both counted from 1.
+
+    Returns
+    -------
+    tuple of str
+        What one should know: what was assumed in reading, what the new format cannot say.
+
+    Raises
+    ------
+    BadInput
+        Where it cannot be read, or the new format cannot say the geometry; nothing is written then.
+    """
+    target = Path(target)
+    format_for(target)
+    scan = look_at(source, series=series)
+    if channel is not None:
+        scan = one_channel(scan, channel)
+    return write_scan(scan, target)
+
+
+def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
+    """Write a scan, read its header again, and see that it lies where it lay.
+
+    Parameters
+    ----------
+    scan
+        In any geometry.
+    target
+        As for `convert`.
+
+    Raises
+    ------
+    BadInput
+        As `convert` does.
+    """
+    writer = format_for(target)
+    folder = usable_folder(target.absolute().parent)
+    array: Any = scan.array if writer.NAME == "omezarr" else np.asarray(scan.array)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+        path = Path(temporary) / target.name
+        try:
+            writer.write(path, array, scan.axes, scan.geometry, scan.properties)
+            again = look_at(path)
+        except BadInput as error:
+            what = target if ".part-" in error.what else error.what
+            raise BadInput(what, error.why, error.remedy) from error
+        _check_same(target, scan, again)
+        notes = [*scan.notes]
+        if scan.geometry.frame and not again.geometry.frame:
+            notes.append(f"{writer.NAME} does not say that this place is the patient's, only where it is")
+        del again  # which may hold the file open
+        for made in sorted(Path(temporary).iterdir(), key=lambda p: p == path):
+            place = folder / made.name
+            if place.is_dir():
+                raise BadInput(target, "is there already", "choose another name")
+            made.replace(place)
+    return tuple(notes)
+
+
+def _check_same(target: Path, scan: Scan, again: Scan) -> None:
+    """Refuse a file that lies elsewhere than its scan; an axis of length one may be lost."""
+    names = scan.geometry.axis_labels
+    shared = [n for n in names if n in again.geometry.axis_labels]
+    here, there = _corners(scan, shared), _corners(again, shared)
+    lost = any(n not in shared and scan.spatial_shape[names.index(n)] > 1 for n in names)
+    if lost or here.shape != there.shape or np.abs(here - there).max() > _CLOSE:
+        raise BadInput(target, "would not lie where the image does", "choose a format that can say its place")
+
+
+def _corners(scan: Scan, names: list[str]) -> NDArray[np.float64]:
+    """Where the corners lie along the axes of these names, in mm and s, or steps where there is no unit."""
+    geometry = scan.geometry
+    ends = np.array(scan.spatial_shape) - 1
+    places = [geometry.axis_labels.index(n) for n in names]
+    index = np.array([0 * ends, ends, *np.diag(ends)[places]])
+    world = index @ geometry.matrix[:-1, :-1].T + geometry.matrix[:-1, -1]
+    found: NDArray[np.float64] = world[:, places] * [_SIZES.get(geometry.units[i], 1.0) for i in places]
+    return found

@@ -1,0 +1,152 @@
+"""DICOM: a file, a folder or a zip, read in place; results beside it as NIfTI, or DICOM-SEG (`dicom_seg`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.formats._common import reading
+from napari_latentseg.formats.dicom_files import is_dicom, quiet_dicom
+from napari_latentseg.formats.dicom_pixels import FrameStack, is_colour, value_dtype
+from napari_latentseg.formats.dicom_series import Series, SeriesInfo, find_series
+from napari_latentseg.scan import CHANNEL, Geometry, Scan
+
+__all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "SeriesInfo", "knows", "list_series", "read", "write"]
+
+NAME = "dicom"
+SUFFIXES = (".dicom", ".dcm", ".ima", ".zip")
+RESULT_SUFFIX = ".nii.gz"  # holds a variance, and every geometry that is read here, to the last digit
+
+_LOOKED_AT = 10_000
+
+
+def knows(path: Path) -> bool:
+    """Whether a file begins as DICOM; of a folder, whether one of its first ten thousand files does."""
+    if path.is_dir():
+        files = (Path(at, name) for at, _, names in os.walk(path) for name in sorted(names))
+        return any(knows(file) for file in islice(files, _LOOKED_AT))
+    try:
+        with path.open("rb") if path.is_file() else BytesIO() as file:
+            return is_dicom(file.read(132), path.name)
+    except (OSError, ValueError):
+        return False
+
+
+def list_series(path: Path) -> list[SeriesInfo]:
+    """What a file, folder or zip holds, in the order of `read`'s numbers; no pixel is decoded.
+
+    Parameters
+    ----------
+    path
+        Of any of these.
+
+    Raises
+    ------
+    BadInput
+        Where there is no picture at all, or a file is damaged.
+    """
+    return [SeriesInfo.of(i + 1, one) for i, one in enumerate(find_series(Path(path))[0])]
+
+
+def read(path: Path, series: int | str | None = None) -> Scan:
+    """Read one series, in place: `zyx` in millimetres and LPS where the file says where it lies.
+
+    Slices are sorted along their normal, whatever their numbers say. Several frames at each place (time
+    points, b-values) give `tzyx`. A picture that does not lie in the patient is `yx`, a film of them `tyx`,
+    with the spacing that the file gives, or in pixels. More than one frame comes as a dask array, a frame
+    a chunk, decoded when it is looked at; the first is decoded at once, to see that it can be.
+
+    Parameters
+    ----------
+    path
+        A file, a folder at any depth, or a zip. Files that are not scans are passed over, with a note.
+    series
+        Which, where there are several: its number (from 1) or its eight digits, as `list_series` has them.
+
+    Returns
+    -------
+    Scan
+        `properties` holds the series' eight digits, by which `dicom_seg` finds it again.
+
+    Raises
+    ------
+    BadInput
+        Where there are several series and none is chosen; slices are missing, unevenly far apart, or
+        different ones lie at one place; a file is damaged, cut short, or compressed in a way that is not
+        read. Only the file's own name is told.
+    """
+    path = Path(path)
+    found, notes = find_series(path)
+    one = choose(path, found, series)
+    if one.problem:
+        raise one.problem
+    if one.geometry is None:
+        raise BadInput(path.name, "does not say where it lies", "export it again")
+    with quiet_dicom(), reading(Path(path.name), "a DICOM series"):
+        stack = FrameStack(one.frames, one.leading, value_dtype(one.frames))
+        first = stack[(0,) * len(one.leading)]
+        return Scan(
+            _lazy(stack) if len(one.frames) > 1 else first.reshape(stack.shape),
+            one.axes + (CHANNEL if is_colour(one.frames[0].stored) else ""),
+            one.geometry,
+            modality=one.header.modality,
+            format=NAME,
+            properties={"dicom_series": one.header.series},
+            source=path,
+            notes=(*notes, *one.notes),
+        )
+
+
+def choose(path: Path, found: Sequence[Series], series: int | str | None) -> Series:
+    """The series that is asked for, or the only one.
+
+    Raises
+    ------
+    BadInput
+        Where there are several and none is asked for, or the one asked for is not there.
+    """
+    infos = [SeriesInfo.of(i + 1, one) for i, one in enumerate(found)]
+    wanted = str(series) if series is not None else None
+    if wanted is None and len(found) == 1:
+        return found[0]
+    matches = [i for i, info in enumerate(infos) if wanted in (str(info.number), info.uid)]
+    if len(matches) == 1:
+        return found[matches[0]]
+    listed = ", ".join(info.line() for info in infos[:20]) + (", ..." if len(infos) > 20 else "")
+    what = f"holds {len(found)} series: {listed}"
+    if wanted is not None:
+        what = f"has no series {wanted[:8]!r} of its own; it {what}"
+    raise BadInput(path.name, what, "choose one with --series N")
+
+
+def _lazy(stack: FrameStack) -> Any:
+    import dask.array as da
+
+    return da.from_array(stack, chunks=stack.chunks, name=False, lock=False, meta=np.empty(0, stack.dtype))
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic],
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write NIfTI, as results of this family are; see `RESULT_SUFFIX` and `nifti.write`.
+
+    Raises
+    ------
+    BadInput
+        As `nifti.write` does.
+    """
+    from napari_latentseg.formats import nifti
+
+    nifti.write(path, array, axes, geometry, properties)

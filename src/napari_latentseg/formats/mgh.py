@@ -1,0 +1,115 @@
+"""FreeSurfer's MGH and MGZ through nibabel."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.formats import nifti
+from napari_latentseg.formats._common import quiet, reading
+from napari_latentseg.formats._lazy import deferred, mapped
+from napari_latentseg.formats._ras import from_ras
+from napari_latentseg.scan import Geometry, Scan
+
+NAME = "mgh"
+SUFFIXES = (".mgh.gz", ".mgh", ".mgz")
+RESULT_SUFFIX = ".nii.gz"
+
+_KIND = "an MGH file"
+_OFFSET = 284  # of the values, in every version of the format
+_NO_PLACE = "the file does not say how it lies in the patient; FreeSurfer's coronal default was taken"
+
+
+def read(path: Path) -> Scan:
+    """Read as `zyx`, or `tzyx` where there are several frames, in millimetres and milliseconds.
+
+    Parameters
+    ----------
+    path
+        A `.mgh`, `.mgz` or `.mgh.gz` file.
+
+    Raises
+    ------
+    BadInput
+        Where it is none, is damaged or cut short, or its place makes no sense.
+    """
+    return _read(path, lazy=False)
+
+
+def look(path: Path) -> Scan:
+    """As `read`, with the values left in the file: only the header is read.
+
+    Raises
+    ------
+    BadInput
+        As `read` does, for what the header shows.
+    """
+    return _read(path, lazy=True)
+
+
+def _read(path: Path, lazy: bool) -> Scan:
+    import nibabel as nib
+
+    with quiet("nibabel.global"), reading(path, _KIND):
+        with _unpacked(path) as file:
+            header: Any = nib.MGHImage.header_class.from_fileobj(file)
+        shape = header.get_data_shape()
+        stored = header.get_data_dtype()
+        array: Any
+        if not lazy:
+            array = _values(path)
+        elif path.name.lower().endswith(".mgh"):
+            array = mapped(path, _OFFSET, shape, stored, "F").astype(stored.newbyteorder("="))
+        else:
+            array = deferred(shape, stored.newbyteorder("="), lambda: _values(path))
+        if array.ndim == 4 and array.shape[3] == 1:
+            array = array.squeeze(3)
+        labels = "tzyx"[-array.ndim :]
+        frames = max(float(header["tr"]), 0.0) if array.ndim == 4 else 0.0
+        affine = np.asarray(header.get_affine(), dtype=np.float64)
+        if not np.isfinite(affine).all() or not (np.asarray(header["delta"]) > 0).all():
+            raise BadInput(path, "has a spacing or a place that makes no sense", "repair the file's header")
+        geometry = Geometry.from_matrix(
+            from_ras(affine, array.ndim, (frames or 1.0, 0.0)),
+            tuple("ms" if a == "t" else "mm" for a in labels),
+            tuple(labels),
+            "LPS",
+        )
+        notes = () if int(header["goodRASFlag"]) == 1 else (_NO_PLACE,)
+        return Scan(array.transpose(), labels, geometry, format=NAME, source=path, notes=notes)
+
+
+def _unpacked(path: Path) -> BinaryIO:
+    return cast(BinaryIO, path.open("rb") if path.name.lower().endswith(".mgh") else gzip.open(path))
+
+
+def _values(path: Path) -> NDArray[Any]:
+    import nibabel as nib
+
+    with quiet("nibabel.global"), reading(path, _KIND), _unpacked(path) as file:
+        image: Any = nib.MGHImage.from_file_map({"image": nib.FileHolder(fileobj=file)}, mmap=False)
+        found: NDArray[Any] = np.asarray(image.dataobj)
+    return found.astype(found.dtype.newbyteorder("="), copy=False)
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic],
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write a NIfTI file, as results of this family are; see `RESULT_SUFFIX` and `nifti.write`.
+
+    Raises
+    ------
+    BadInput
+        As `nifti.write` does.
+    """
+    nifti.write(path, array, axes, geometry, properties)

@@ -1,0 +1,126 @@
+"""A mask as outlines (GeoJSON, RFC 7946 but for the coordinates), and its extents as a table (CSV)."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.measure import extents
+from napari_latentseg.scan import Geometry
+from napari_latentseg.segmentation import Segmentation
+
+__all__ = ["outlines", "write_csv", "write_geojson"]
+
+_COLUMNS = ("class", "value", "unit", "fraction", "low", "high", "samples")
+_Ring = NDArray[np.float64]
+
+
+def write_geojson(found: Segmentation, path: Path) -> None:
+    """Write the outlines of every class, plane by plane, as polygons with their holes.
+
+    Coordinates are x first, and those of the world: of the patient, in millimetres, where the scan says
+    where it lies; else of the image, in its unit or in pixels. The member ``"place"`` of the file says
+    which. They are not longitudes and latitudes.
+
+    Parameters
+    ----------
+    found
+        Whose mask is outlined.
+    path
+        The file to be.
+    """
+    geometry = found.geometry
+    spatial = [i for i, a in enumerate(geometry.axis_labels) if a != "t"]
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": rings},
+            "properties": {
+                "class": info.name,
+                "label": info.label,
+                "color": info.color,
+                "plane": list(index),
+            },
+        }
+        for info in found.classes
+        for index in np.ndindex(*found.mask.shape[:-2])
+        for rings in _polygons(np.asarray(found.mask[index]) == info.label, geometry, index, spatial)
+    ]
+    place = {
+        "frame": geometry.frame or "the image's own",
+        "order": [geometry.axis_labels[i] for i in reversed(spatial)],
+        "units": [geometry.units[i] for i in reversed(spatial)],
+    }
+    text = json.dumps({"type": "FeatureCollection", "place": place, "features": features})
+    path.write_text(text + "\n", "utf-8")
+
+
+def _polygons(
+    inside: NDArray[np.bool_], geometry: Geometry, index: tuple[int, ...], spatial: list[int]
+) -> Iterator[list[list[list[float]]]]:
+    for rings in outlines(inside):
+        found = []
+        for ring in rings:
+            whole = np.column_stack([np.broadcast_to(index, (len(ring), len(index))), ring])
+            world = whole @ geometry.matrix[:-1, :-1].T + geometry.matrix[:-1, -1]
+            found.append(world[:, spatial[::-1]].tolist())
+        yield found
+
+
+def outlines(inside: NDArray[np.bool_]) -> list[list[_Ring]]:
+    """The outlines of what is inside: for each part its outer ring, then those of its holes.
+
+    They run half way between elements inside and outside (`skimage.measure.find_contours` at one half).
+
+    Parameters
+    ----------
+    inside
+        `(H, W)`.
+
+    Returns
+    -------
+    list of list of ndarray
+        Each ring `(M, 2)`: rows and columns, closed (its last point is its first).
+    """
+    from skimage.measure import find_contours, points_in_poly
+
+    if not inside.any():
+        return []
+    rings = [ring - 1 for ring in find_contours(np.pad(inside, 1).astype(np.float32), 0.5)]
+    areas = [_area(ring) for ring in rings]
+    sign = np.sign(areas[int(np.argmax(np.abs(areas)))])  # the largest ring encloses something
+    parts = [[ring] for ring, area in zip(rings, areas, strict=True) if area * sign > 0]
+    for hole in (ring for ring, area in zip(rings, areas, strict=True) if area * sign < 0):
+        around = [part for part in parts if points_in_poly(hole[:1], part[0])[0]]
+        min(around, key=lambda part: abs(_area(part[0]))).append(hole)
+    return parts
+
+
+def _area(ring: _Ring) -> float:
+    """Signed, by the shoelace rule."""
+    y, x = ring.T
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+def write_csv(found: Segmentation, path: Path) -> None:
+    """Write how much every class covers: a line a class, see `napari_latentseg.measure.Extent`.
+
+    Parameters
+    ----------
+    found
+        Whose mask is measured.
+    path
+        The file to be.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(_COLUMNS)
+        for one in extents(found):
+            row: list[Any] = [one.name, one.value, one.unit, one.fraction, one.low, one.high, one.samples]
+            table.writerow("" if cell is None else cell for cell in row)

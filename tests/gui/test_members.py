@@ -1,0 +1,57 @@
+"""A model with several members in the widget."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from napari_latentseg.methods.registry import build_method
+from napari_latentseg.models.card import read_card
+from napari_latentseg.models.folder import save_model_folder
+from napari_latentseg.models.store import home, open_codec
+from napari_latentseg.widgets.segment import SegmentWidget
+
+
+@pytest.fixture
+def widget(make_napari_viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
+    """The widget in a home that also holds a model with three members."""
+    import shutil
+
+    shutil.copytree(home() / "codecs", tmp_path / "codecs")
+    card = read_card(make_tiny_model("tiny-three", title="Three members"))
+    codec, _ = open_codec("tiny-codec")
+    methods = []
+    for seed in (7, 8, 9):
+        torch.manual_seed(seed)
+        methods.append(build_method("gms", codec, card.settings))
+    wanted = card.model_copy(update={"sources": ("members", "augment", "none"), "default_samples": 5})
+    save_model_folder(tmp_path / "models" / "tiny-three", methods[0], wanted, others=methods[1:])
+    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
+    viewer = make_napari_viewer(show=True)
+    made = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(made, name="Segment", area="right")
+    viewer.add_image(np.random.default_rng(0).random((48, 64)).astype("f4"), name="noise")
+    return made
+
+
+def test_there_are_as_many_samples_as_members(widget, qtbot):
+    form = widget.form
+    form.model.value = "tiny-three"
+    assert (form.source.value, form.samples.value, form.samples.max) == ("members", 3, 3)
+    assert "has 3 members, and each of them gives one sample" in form.samples.tooltip
+    widget.run_button.click()
+    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    assert widget.outcome.found.record.samples == 3
+    assert widget.outcome.found.variance.max() > 0
+    assert not widget.result.more.isEnabled()
+    assert "one sample" in widget.result.more.toolTip()
+    form.source.value = "augment"
+    form.samples.value = 12
+    assert "members" not in form.samples.tooltip
+    form.source.value = "members"
+    assert form.samples.value == 3
+    form.model.value = "retina-vessels"
+    form.samples.value = 20
+    form.model.value = "tiny-three"
+    assert form.samples.value == 3
