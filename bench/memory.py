@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import dask.array as da
@@ -77,7 +78,7 @@ def main() -> None:
     model = load_model(given.model or ("breast-ultrasound" if is_volume else "retina-vessels"))
     if given.native:
         tiles = model.card.preprocess.model_copy(update={"long_side": given.side})
-        model.card = model.card.model_copy(update={"preprocess": tiles})
+        model = replace(model, card=model.card.model_copy(update={"preprocess": tiles}))
     samples = given.samples or (5 if is_volume else 3)
     request = Request.of(model.card, samples=samples, source=None if samples > 1 else "none")
     predictor = Predictor(model)

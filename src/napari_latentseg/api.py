@@ -285,10 +285,13 @@ def train(
     from napari_latentseg.training.place import check_place
     from napari_latentseg.training.sets import data_sets
 
+    settings = load_config(config)
     changes = dict(changes or {})
-    if "epochs" in changes:
-        changes.setdefault("steps", None)  # who says how many epochs does not mean a number of steps
-    settings = changed(load_config(config), changes)
+    if "epochs" in changes:  # who says how many epochs does not mean a number of steps, and means every stage
+        counts = {"epochs": None, "steps": None}
+        stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
+        changes = {"steps": None, "stages": stages} | changes
+    settings = changed(settings, changes)
     if method is not None and method != settings.method:
         raise BadInput(
             "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from napari_latentseg import api
 from napari_latentseg.errors import Cancelled
 from napari_latentseg.models.card import read_card
+from napari_latentseg.training.config import TrainingConfig
 
 TINY = {
     "settings": {"width": 16, "levels": ["out"]},
@@ -50,6 +52,52 @@ def test_a_training_tells_how_it_goes(cli, data: Path, config: Path, out: Path) 
     assert "2 images kept apart" in lines[-1]
     assert read_card(out).name == "ellipses"
     assert json.loads((out / "training.json").read_text())["seed"] == 3
+
+
+def test_a_number_of_epochs_goes_before_steps(cli, data: Path, tmp_path: Path, out: Path) -> None:
+    config = tmp_path / "steps.json"
+    config.write_text(json.dumps(TINY | {"steps": 1000}))
+    ended = cli("train", "--data", data, "--out", out, "--config", config, "--device", "cpu", "--epochs", 1)
+    assert ended.code == 0
+    told = json.loads((out / "training.json").read_text())
+    assert (told["epochs"], told["steps"], told["run"]["epochs"]) == (1, None, 1)
+
+
+class Seen(Exception):
+    """What was looked for has come."""
+
+
+def test_a_number_of_epochs_is_that_of_every_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[TrainingConfig] = []
+
+    def job(folders: object, out: object, settings: TrainingConfig, *rest: object, **more: object) -> None:
+        asked.append(settings)
+        raise Seen
+
+    monkeypatch.setattr("napari_latentseg.training.job.TrainingJob", job)
+    monkeypatch.setattr("napari_latentseg.training.sets.data_sets", lambda *_: None)
+    with pytest.raises(Seen):
+        api.train("data", "out", config="medseglatdiff-small", changes={"epochs": 3})
+    assert {asked[0].of_stage(name).epochs for name in ("autoencoders", "diffusion")} == {3}
+    assert asked[0].of_stage("autoencoders").learning_rate == 3e-3  # the rest of the stage stays
+
+
+def test_a_line_says_its_stage(cli, data: Path, tmp_path: Path, out: Path) -> None:
+    """What an autoencoder makes of masks that it was shown is no figure of the model."""
+    widths = {"widths": [8, 8], "norm_groups": 8}
+    config = tmp_path / "stages.json"
+    settings = {
+        "autoencoder": widths | {"layers_per_block": 1, "codes": 8},
+        "denoiser": widths | {"layers_per_block": 1, "head_width": 8},
+        "steps": 2,
+    }
+    config.write_text(
+        json.dumps(TINY | {"method": "medseglatdiff", "codec": None, "settings": settings, "epochs": 1})
+    )
+    ended = cli("train", "--method", "medseglatdiff", "--data", data, "--out", out, "--config", config)
+    assert (ended.code, ended.errors) == (0, [])
+    starts = [line.split(":")[0] for line in ended.out.splitlines()[:2]]
+    assert starts == ["autoencoders, epoch 1", "diffusion, epoch 1"]
 
 
 def test_quiet_is_quiet(cli, data: Path, config: Path, out: Path) -> None:

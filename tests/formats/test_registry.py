@@ -122,7 +122,8 @@ def test_a_file_that_may_not_be_read(tmp_path, ending):
 def test_the_libraries_are_loaded_only_when_a_file_is_read():
     code = (
         "import sys, napari_latentseg.formats as f; [f.format_for(n) for n in f.FORMATS];"
-        "print([m for m in ('nibabel', 'tifffile', 'PIL', 'pydicom', 'highdicom', 'dask', 'torch') if m in sys.modules])"
+        "heavy = ('nibabel', 'tifffile', 'PIL', 'pydicom', 'highdicom', 'dask', 'torch');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

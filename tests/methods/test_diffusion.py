@@ -113,3 +113,17 @@ def test_more_steps_than_timesteps_are_refused() -> None:
 
 def test_the_settings_bring_no_weights() -> None:
     assert not Diffusion(DiffusionConfig()).state_dict()
+
+
+@pytest.mark.parametrize("steps", [7, 10, 15])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_network_that_knows_the_noise_gives_the_latent_exactly(steps: int, eta: float) -> None:
+    """Also where the steps do not divide T."""
+    process = Diffusion(DiffusionConfig(steps=steps, eta=eta))
+    z0 = normal(seed=6)
+
+    def predict(z: Tensor, t: Tensor) -> Tensor:
+        return (z - process.signal(t) * z0) / process.spread(t)
+
+    found = process.sample(predict, SHAPE, lambda shape, step=0: normal(*shape, seed=step))
+    assert torch.allclose(found, z0, atol=1e-3)

@@ -90,7 +90,7 @@ def test_it_draws_from_noise_and_has_no_codec() -> None:
     cls = method_class("medseglatdiff")
     assert cls.own_sources == ("noise",)
     assert not cls.is_deterministic
-    with pytest.raises(BadInput, match="trains its own"):
+    with pytest.raises(BadInput, match="trains its own; leave it out, and have it null"):
         build_method("medseglatdiff", torch.nn.Identity(), {})  # type: ignore[arg-type]
 
 

@@ -21,7 +21,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but er
 Samples = Annotated[
     int | None, typer.Option("--samples", "-n", help="How many samples; the model's own number.")
 ]
-Source = Annotated[str | None, typer.Option(help="Where samples come from: augment, none ...")]
+Source = Annotated[str | None, typer.Option(help="Where samples come from: one of the model's sources.")]
 Threshold = Annotated[float | None, typer.Option(help="Probability above which a place belongs to a class.")]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same machine.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def train(
     data: Annotated[list[Path], typer.Option(help="Holds images/ and masks/; may be given several times.")],
     out: Annotated[Path, typer.Option(help="The model folder to be.")],
-    method: Annotated[str, typer.Option(help="gms.")] = "gms",
+    method: Annotated[str, typer.Option(help="gms, wave-gms, sdseg, medseglatdiff or guided.")] = "gms",
     config: Annotated[str | None, typer.Option(help="A configuration by name, or a JSON file.")] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the model; that of the folder where not given.")
@@ -32,7 +32,9 @@ def train(
     download: Annotated[
         bool, typer.Option("--download", help="Let the codec be fetched from the hub.")
     ] = False,
-    epochs: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Of every stage, in place of the configuration's.")
+    ] = None,
     batch_size: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
     seed: Annotated[int | None, typer.Option(help="In place of the configuration's.")] = None,
     members: Annotated[
@@ -71,7 +73,9 @@ def train(
                     progress(event["epoch"] / event["epochs"])
                     if event["dsc"] is not None:
                         member = f"member {event['member']}, " if "member" in event else ""
-                        line = f"{member}epoch {event['epoch']}: DSC {event['dsc']:.4f}"
+                        # the figure of an autoencoder's stage is that of its own round trip, no model's
+                        stage = f"{event['stage']}, " if event["stage"] else ""
+                        line = f"{member}{stage}epoch {event['epoch']}: DSC {event['dsc']:.4f}"
                         say(f"{line} on the images kept apart", quiet=quiet)
                 if event["event"] == "saved":
                     ended["early"] = event["stopped"]
@@ -108,10 +112,11 @@ def _default_config(method: str) -> str:
         Where there is no such method.
     """
     from napari_latentseg.errors import BadInput
-    from napari_latentseg.methods.registry import METHODS
-    from napari_latentseg.training.config import named_configs
+    from napari_latentseg.training.config import load_config, named_configs
 
-    small = f"{method}-small"
-    if method not in METHODS or small not in named_configs():
-        raise BadInput("method", f"no method {method!r}", f"use one of {', '.join(METHODS)}")
-    return small
+    # by the files, since the methods themselves cannot be asked without loading torch
+    small = [name.removesuffix("-small") for name in named_configs() if name.endswith("-small")]
+    methods = [name for name in small if load_config(f"{name}-small").method == name]
+    if method not in methods:
+        raise BadInput("method", f"no method {method!r}", f"use one of {', '.join(methods)}")
+    return f"{method}-small"

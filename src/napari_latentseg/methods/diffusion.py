@@ -141,5 +141,7 @@ class Diffusion(nn.Module):
         for number, t in enumerate(scheduler.timesteps.tolist()):
             found = predict(z, torch.full((shape[0],), t, device=device)).float()
             added = noise(shape, number + 1).to(device) if self.config.eta else None
-            z = scheduler.step(found, t, z, eta=self.config.eta, variance_noise=added).prev_sample
-        return z
+            step = scheduler.step(found, t, z, eta=self.config.eta, variance_noise=added)
+            z = step.prev_sample
+        # where the steps do not divide T, diffusers' last one ends a little before the latent itself
+        return torch.as_tensor(step.pred_original_sample)

@@ -49,7 +49,8 @@ def build_method(name: str, codec: Codec | None, config: Mapping[str, Any]) -> M
     if cls.needs_codec and codec is None:
         raise BadInput("codec", f"is missing, which {name} is built on", "give one")
     if codec is not None and not cls.needs_codec:
-        raise BadInput("codec", f"is given, but {name} trains its own", "leave it out")
+        remedy = "leave it out, and have it null in a configuration"
+        raise BadInput("codec", f"is given, but {name} trains its own", remedy)
     try:
         settings = cls.config_class.model_validate(dict(config))
     except ValidationError as error:

@@ -162,7 +162,7 @@ class ModelCard(_Frozen):
 
     @property
     def typical(self) -> MetricRecord | None:
-        """The figures of the model as it is used where nothing is changed: with samples of its first source."""
+        """The figures of the model as it is used unless told otherwise: with samples of its first source."""
         first = [m for m in self.metrics if m.source == self.sources[0] and m.samples > 1]
         return next(iter([*first, *self.metrics]), None)
 

@@ -241,6 +241,5 @@ def _one_line(card: ModelCard) -> str:
     parts = [card.modality]
     if card.typical:
         parts.append(f"DSC {card.typical.values['dsc']:.2f}")
-    if card.training_data:
-        parts.append(card.training_data[0].licence.split(";")[0])
+    parts.append(card.licence.split(";")[0])
     return " | ".join(part for part in parts if part)

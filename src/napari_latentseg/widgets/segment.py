@@ -142,7 +142,8 @@ class SegmentWidget(QWidget):
         if each is None:
             return ""
         seconds = each * self.form.request().samples
-        return f"about {max(1, round(seconds))} s" if seconds < 90 else f"about {seconds / 60:.0f} min"
+        length = f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        return f"A run takes about {length}."
 
     def segment(self) -> None:
         """Start a run with what is chosen; what is wrong is said, and nothing starts."""
@@ -262,7 +263,7 @@ class SegmentWidget(QWidget):
         else:
             key = (found.record.model.name, found.mask.size)
             self._seconds[key] = outcome.seconds / max(1, n)
-            self._show_idle(f"Done in about {max(1, round(outcome.seconds))} s.")
+            self._show_idle(f"Done in {max(1, round(outcome.seconds))} s.")
         for note in found.record.input.notes:
             show_info(note)
 
