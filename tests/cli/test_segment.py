@@ -112,6 +112,19 @@ def test_options_reach_the_run(cli, folder: Path, tiny_model_folder: Path) -> No
     assert not (out / "grey_variance.tif").exists()
 
 
+def test_the_name_of_a_patient_goes_no_farther(cli, folder: Path, tiny_model_folder: Path) -> None:
+    (folder / "grey.png").rename(folder / "Mustermann_Max.png")
+    out = folder / "out"
+    scan = folder / "Mustermann_Max.png"
+    ended = cli("segment", scan, "--model", tiny_model_folder, "--samples", 3, "--out", out, "--deidentify")
+    assert ended.code == 0
+    written = sorted(out.iterdir())
+    assert len(written) == 4
+    assert all(path.name.startswith("scan-") for path in written)
+    told = ended.out + "".join(path.read_bytes().decode("latin-1") for path in written)
+    assert "Mustermann" not in told
+
+
 def test_quiet_is_quiet_and_two_samples_have_no_variance(cli, folder: Path, tiny_model_folder: Path) -> None:
     args = ["segment", folder / "grey.png", "--model", tiny_model_folder, "--out", folder / "out", "-n", 2]
     ended = cli(*args, "--quiet")

@@ -76,6 +76,20 @@ def test_resizing_in_bands_is_resizing(shape, size, numbers):
     assert [i for rows, _ in found for i in range(rows.start, rows.stop)] == list(range(size[0]))
 
 
+def test_a_tall_plane_is_resized_in_little_room(monkeypatch):
+    monkeypatch.setattr(bands, "_NUMBERS", 10_000)
+    plane = torch.rand(1, 30_000, 2, generator=torch.Generator().manual_seed(1))
+    asked: list[int] = []
+
+    def rows(band: slice) -> torch.Tensor:
+        asked.append(band.stop - band.start)
+        return plane[:, band]
+
+    found = list(bands.resized_bands(rows, (30_000, 2), (20_000, 3), 1))
+    assert torch.allclose(torch.cat([b for _, b in found], 1), resize(plane[None], (20_000, 3))[0], atol=1e-5)
+    assert max(n * b.shape[1] for n, (_, b) in zip(asked, found, strict=True)) < 12_000
+
+
 def picture(*shape: int) -> Scan:
     values = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
     return Scan(da.from_array(values, chunks=(32, 32, 3)), "yxc", Geometry.plain("yx", (0.5, 0.5), "um"))

@@ -110,7 +110,7 @@ def segment(
     contours: Annotated[bool, typer.Option("--contours", help="Also outlines, as GeoJSON.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Also areas or volumes, as CSV.")] = False,
     deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="DICOM-SEG without what names the patient.")
+        bool, typer.Option("--deidentify", help="Nothing that names the patient, in file names or DICOM-SEG.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -128,9 +128,9 @@ def segment(
             precision=precision, codec=codec, series=series, channel=channel, plane=plane, progress=progress,
         )  # fmt: skip
     also = [kind for kind, wanted in (("geojson", contours), ("csv", table)) if wanted]
-    for path in write_segmentation(
-        found, out, stem_of(scan), format=format, also=also, deidentify=deidentify
-    ):
+    # a file's or folder's name may be the patient's
+    stem = f"scan-{found.record.input.sha256[:8]}" if deidentify else stem_of(scan)
+    for path in write_segmentation(found, out, stem, format=format, also=also, deidentify=deidentify):
         say(str(path), quiet=quiet)
     if found.variance is None:
         why = "one pass" if found.record.source == "none" else f"{found.record.samples} samples"

@@ -99,12 +99,19 @@ def decode(frame: Frame, dtype: DTypeLike) -> NDArray[Any]:
 
 def _raw(frame: Frame) -> tuple[NDArray[Any], Any]:
     import pydicom
+    from pydicom.pixels.decoders.base import get_decoder
     from pydicom.pixels.utils import pixel_array
     from pydicom.uid import UID
 
     syntax = UID(frame.stored.syntax)
     header: Any = pydicom.Dataset()
     try:
+        if syntax.is_transfer_syntax and syntax.is_compressed and not get_decoder(syntax).is_available:
+            raise BadInput(
+                frame.item.name,
+                f"is compressed in a way that needs another package ({syntax.name})",
+                'pip install "napari-latentseg[jpeg]", or export it uncompressed',
+            )
         with frame.item.loaded() as file:
             if frame.stored.odd:
                 header = pydicom.dcmread(file, force=True)

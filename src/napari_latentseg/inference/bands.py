@@ -6,6 +6,7 @@ wide as the step where it shrinks. So any rows of the result can be had from a f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -54,7 +55,13 @@ def resized_bands(
     height, width = shape
     scale = height / size[0]
     reach = max(scale, 1.0)
-    for band in bands_of(size[0], channels * max(width * scale, size[1])):
+    row = channels * max(width * scale, size[1])
+    # no more rows than their weights, a number for each row of the plane, leave room for
+    row = max(row, math.sqrt(_NUMBERS * scale)) if size[0] * row > _NUMBERS else row
+    for band in bands_of(size[0], row):
+        if shape == size:
+            yield band, rows(band)
+            continue
         if band == slice(0, size[0]):
             yield band, resize(rows(slice(0, height))[None], size)[0]
             return
