@@ -61,10 +61,10 @@ def test_a_canvas_in_strips_is_the_canvas(tiling):
             strips.lay(torch.rand(1, 2, 16, 16), [(0, 0)])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
-    shape=st.tuples(st.integers(1, 60), st.integers(1, 60)),
-    size=st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    shape=st.tuples(st.integers(1, 60), st.integers(2, 60)),  # of a single column torch repeats one row
+    size=st.tuples(st.integers(1, 60), st.integers(2, 60)),
     numbers=st.integers(1, 4000),
 )
 def test_resizing_in_bands_is_resizing(shape, size, numbers):
