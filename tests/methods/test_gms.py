@@ -344,3 +344,32 @@ def test_a_setting_that_is_wrong_is_named(codec, settings: dict[str, object], me
 def test_a_method_that_is_not_known() -> None:
     with pytest.raises(BadInput, match="no method 'unet'; use one of gms"):
         method_class("unet")
+
+
+# --- learning ------------------------------------------------------------------------------------------
+
+
+def test_it_learns_shapes(ellipses: Callable[..., Batch], mean_dice: Callable[..., float]) -> None:
+    """On the package's own codec, frozen on both sides."""
+    from napari_latentseg.models.store import open_codec
+
+    own, _ = open_codec("embedded")
+    torch.manual_seed(0)
+    method = GMS(own, GMSConfig(width=16, levels=("out",), cross_entropy_weight=1.0)).train()
+    seen, new = ellipses(24, seed=1), ellipses(12, seed=2)
+    steps = 150
+    optimizer = torch.optim.AdamW(method.trained.parameters(), 4e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(steps):
+        chosen = torch.randperm(len(seen.images), generator=generator)[:6]
+        terms = method.loss(Batch(seen.images[chosen], seen.masks[chosen]), generator)
+        optimizer.zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        schedule.step()
+    method.eval()
+    with torch.inference_mode():
+        found, unseen = (mean_dice(method.draw(method.encode(b.images)), b.masks) for b in (seen, new))
+    assert found > 0.95
+    assert unseen > 0.85

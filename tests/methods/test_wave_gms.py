@@ -331,23 +331,6 @@ def test_a_codec_of_another_factor_is_refused() -> None:
 
 # --- learning ------------------------------------------------------------------------------------------
 
-SIZE = 48
-
-
-def ellipses(count: int, seed: int, growth: float = 1.0) -> Batch:
-    """Bright ellipses on a dark ground; the masks may be grown, about the same centres."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def uniform(low: float, high: float) -> Tensor:
-        return SIZE * (low + (high - low) * torch.rand(count, 1, 1, generator=generator))
-
-    rows = torch.arange(SIZE, dtype=torch.float32)[None, :, None]
-    y, x, a, b = uniform(0.4, 0.6), uniform(0.4, 0.6), uniform(0.2, 0.3), uniform(0.2, 0.3)
-    distance = (((rows - y) / a) ** 2 + ((rows.mT - x) / b) ** 2).sqrt()[:, None]
-    noise = 0.05 * torch.randn(count, 3, SIZE, SIZE, generator=generator)
-    images = 0.25 + 0.45 * (distance < 1) + noise
-    return Batch(images.clamp(0, 1), (distance < growth).float())
-
 
 def taught(data: Batch, steps: int) -> tuple[WaveGMS, list[float]]:
     """Wave-GMS on the package's own codec, after so many steps of six images, and its sigma at each."""
@@ -373,21 +356,18 @@ def taught(data: Batch, steps: int) -> tuple[WaveGMS, list[float]]:
     return method.eval(), sigmas
 
 
-def dice(probability: Tensor, masks: Tensor) -> Tensor:
-    p = (probability > 0.5).float()
-    return 2 * (p * masks).sum((1, 2, 3)) / (p.sum((1, 2, 3)) + masks.sum((1, 2, 3)))
-
-
-def test_it_learns_shapes() -> None:
+def test_it_learns_shapes(ellipses: Callable[..., Batch], mean_dice: Callable[..., float]) -> None:
     seen, new = ellipses(12, seed=1), ellipses(12, seed=2)
     method, _ = taught(seen, steps=170)
     with torch.inference_mode():
-        found, unseen = (dice(method.draw(method.encode(b.images)), b.masks).mean() for b in (seen, new))
+        found, unseen = (mean_dice(method.draw(method.encode(b.images)), b.masks) for b in (seen, new))
     assert found > 0.95
     assert unseen > 0.85
 
 
-def test_its_posterior_does_not_hold_what_is_ambiguous() -> None:
+def test_its_posterior_does_not_hold_what_is_ambiguous(
+    ellipses: Callable[..., Batch], mean_dice: Callable[..., float]
+) -> None:
     """Each image comes once with a small outline and once with a large one.
 
     No KL term keeps the posterior wide, and nothing tells a draw which of the two it stands for. So it
@@ -404,4 +384,4 @@ def test_its_posterior_does_not_hold_what_is_ambiguous() -> None:
     assert ((areas > least) & (areas < most)).all()
     assert (areas.std(0) < 0.05 * (most - least)).all()  # two outlines in turn would be half of it
     for outline in (small, large):  # and no sample takes either
-        assert all(dice(p, outline.masks).mean() < 0.9 for p in drawn)
+        assert all(mean_dice(p, outline.masks) < 0.9 for p in drawn)
