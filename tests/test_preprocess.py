@@ -64,3 +64,10 @@ def test_labels_go_where_their_pixels_are() -> None:
     labels = np.random.default_rng(0).integers(0, 5, (6, 8), dtype=np.uint8)
     assert np.array_equal(resize_labels(labels, (18, 24)), labels.repeat(3, 0).repeat(3, 1))
     assert np.array_equal(resize_labels(labels.repeat(3, 0).repeat(3, 1), (6, 8)), labels)
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_a_single_column_keeps_its_rows(width: int) -> None:
+    column = torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
+    found = resize(column, (4, width))[0, 0]
+    assert torch.allclose(found, torch.tensor([0.0, 0.25, 0.75, 1.0])[:, None].expand(4, width))

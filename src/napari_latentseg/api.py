@@ -149,6 +149,7 @@ def segment(
     series: int | None = None,
     channel: int | None = None,
     plane: str = "acquired",
+    slices: tuple[int, int] | None = None,
     progress: Progress = _silent,
 ) -> Segmentation:
     """Segment a scan.
@@ -176,6 +177,9 @@ def segment(
     plane
         How a volume in the patient is cut into planes: see `napari_latentseg.views.seen_along`. The result
         lies as the scan does.
+    slices
+        First and last of these planes to work on, counted from 1; all where not given. The others hold
+        nothing in the result.
     progress
         Called with the fraction done, in [0, 1].
 
@@ -203,7 +207,7 @@ def segment(
 
     request = Request.of(
         _card(model), samples=samples, source=source, seed=seed, threshold=threshold, device=device,
-        precision=precision,
+        precision=precision, slices=None if slices is None else (slices[0] - 1, slices[1] - 1),
     )  # fmt: skip
     opened = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
     if channel is not None:

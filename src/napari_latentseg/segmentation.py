@@ -111,6 +111,8 @@ class RunRecord(_Record):
     mask_edited
         Whether a person has painted in the mask, which is then not the model's alone; mean, variance and
         volumes still are.
+    slices
+        First and last plane that were asked for, from 0; None for all.
     planes_done, planes
         How many planes of the scan hold a result, and how many there are.
     """
@@ -135,6 +137,7 @@ class RunRecord(_Record):
     working_size: tuple[int, int]
     seconds: float
     complete: bool
+    slices: tuple[int, int] | None = None
     mask_edited: bool = False
     volumes: dict[str, list[float]]
     volume_unit: str

@@ -112,6 +112,15 @@ def test_options_reach_the_run(cli, folder: Path, tiny_model_folder: Path) -> No
     assert not (out / "grey_variance.tif").exists()
 
 
+@pytest.mark.parametrize(("asked", "marked"), [("2-3", (1, 2)), ("2", (1,))])
+def test_some_slices(cli, folder: Path, tiny_model_folder: Path, asked: str, marked: tuple[int, ...]) -> None:
+    options = ("--model", tiny_model_folder, "--samples", 1, "--out", folder / "out", "--slices", asked)
+    ended = cli("segment", folder / "knee.2.nii.gz", *options)
+    assert ended.code == 0
+    mean = np.asarray(nibabel.load(folder / "out" / "knee.2_mean.nii.gz").dataobj)
+    assert [i for i in range(mean.shape[2]) if mean[..., i].any()] == list(marked)
+
+
 def test_the_name_of_a_patient_goes_no_farther(cli, folder: Path, tiny_model_folder: Path) -> None:
     (folder / "grey.png").rename(folder / "Mustermann_Max.png")
     out = folder / "out"
@@ -188,6 +197,8 @@ def test_a_scan_that_cannot_be_read_is_named(
         (["--samples", 0], "samples: must be 1 or more"),
         (["--samples", 10**9], "samples: must be 1000 or less"),
         (["--seed", -1], "seed: must be 0 or more"),
+        (["--slices", "3-"], "slices: '3-' is no range"),
+        (["--slices", "0-2"], "slices: '0-2' is no range"),
         (["--threshold", 1.5], "threshold: must lie between 0 and 1"),
         (["--threshold", "nan"], "threshold: must lie between 0 and 1"),
         (["--source", "magic"], "source: 'magic' is not known; use one of augment, none"),

@@ -236,6 +236,22 @@ def test_odd_images(viewer, widget, qtbot, data, rgb):
     assert layer in viewer.layers
 
 
+def test_only_the_slice_on_screen(viewer, widget, qtbot, phantom):
+    assert not widget.form.slices.native.isVisibleTo(widget)  # a plane has none to choose from
+    viewer.layers.clear()
+    viewer.add_image(np.random.default_rng(0).random((5, 40, 50)), name="stack")
+    assert widget.form.slices.native.isVisibleTo(widget)
+    viewer.dims.set_point(0, 3)
+    run(widget, qtbot, model="breast-ultrasound", samples=3, slices="shown")
+    mean = np.asarray(ours(viewer)["mean"].data)
+    assert [i for i in range(5) if mean[i].any()] == [3]
+    assert "on 1 of 5 slices" in widget.result.note.text()
+    viewer.dims.set_point(0, 1)  # another slice, another run
+    run(widget, qtbot)
+    mean = np.asarray(ours(viewer)["mean"].data)
+    assert [i for i in range(5) if mean[i].any()] == [1]
+
+
 def test_image_removed_while_running(viewer, widget, qtbot, phantom):
     widget.form.samples.value = 20
     widget.run_button.click()

@@ -591,3 +591,29 @@ def test_a_single_look_in_training_is_the_first_sample_of_a_run(model: Model) ->
     plane = torch.from_numpy(array).permute(2, 0, 1).float() / 255
     found = sample_plane(model.method, plane, model.card.preprocess, Compute("cpu", "float32"))
     np.testing.assert_allclose(found.numpy(), predicted(model, scan_of(array), samples=1).mean, atol=1e-5)
+
+
+# -- some of the slices
+
+
+def test_only_the_asked_slices_hold_a_result(tiny_model: Model) -> None:
+    """They are what they are in a run of all, and the run is complete."""
+    scan = scan_of(picture(6, 20, 24), "zyx", TURNED)
+    whole = predicted(tiny_model, scan, samples=3)
+    part = predicted(tiny_model, scan, samples=3, slices=(2, 3), first_plane=5)
+    assert part.record.complete
+    assert (part.record.slices, part.record.planes_done, part.record.planes) == ((2, 3), 2, 6)
+    assert np.array_equal(part.mean[:, 2:4], whole.mean[:, 2:4])
+    assert not part.mean[:, [0, 1, 4, 5]].any()
+    assert not part.mask[[0, 1, 4, 5]].any()
+
+
+@pytest.mark.parametrize(
+    ("slices", "message"),
+    [((4, 9), "slices: end at 10, but the scan has 6"), ((3, 2), "slices: "), ((-1, 2), "slices: ")],
+)
+def test_slices_that_are_not_there_are_refused(
+    tiny_model: Model, slices: tuple[int, int], message: str
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        predicted(tiny_model, scan_of(picture(6, 20, 24), "zyx", TURNED), samples=1, slices=slices)

@@ -103,6 +103,9 @@ def segment(
     plane: Annotated[
         str, typer.Option(help="How a volume is cut: acquired, axial, coronal or sagittal.")
     ] = "acquired",
+    slices: Annotated[
+        str | None, typer.Option(help="Only these slices, counted from 1: 40-60, or 50.")
+    ] = None,
     format: Annotated[
         str | None,
         typer.Option(help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; the scan's own."),
@@ -125,7 +128,8 @@ def segment(
     with bar("segmenting", quiet=quiet) as progress:
         found = api.segment(
             scan, model, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
-            precision=precision, codec=codec, series=series, channel=channel, plane=plane, progress=progress,
+            precision=precision, codec=codec, series=series, channel=channel, plane=plane,
+            slices=_range(slices), progress=progress,
         )  # fmt: skip
     also = [kind for kind, wanted in (("geojson", contours), ("csv", table)) if wanted]
     # a file's or folder's name may be the patient's
@@ -180,3 +184,21 @@ def evaluate(
             " (--subset validation scores the others)",
             quiet=quiet,
         )
+
+
+def _range(text: str | None) -> tuple[int, int] | None:
+    """First and last of ``"40-60"`` or ``"50"``.
+
+    Raises
+    ------
+    BadInput
+        Where it is neither.
+    """
+    from napari_latentseg.errors import BadInput
+
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) < 1:
+        raise BadInput("slices", f"{text!r} is no range", "write 40-60, or 50; the first slice is 1")
+    return int(first), int(last if dash else first)

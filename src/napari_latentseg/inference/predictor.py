@@ -123,6 +123,7 @@ class Run:
         self._wanted = request.samples
         self._seconds = 0.0
         self._digest = ""
+        self._chosen = _chosen(request, len(self.planes))
         self._settled = np.zeros(len(self.planes), dtype=np.int64)
         self._stream = (
             variations(
@@ -163,8 +164,8 @@ class Run:
 
     def order(self) -> list[int]:
         """The planes in the order they are worked on: outwards from the one asked for."""
-        first = min(self.request.first_plane, len(self.planes) - 1)
-        return sorted(range(len(self.planes)), key=lambda i: (abs(i - first), i))
+        first = min(max(self.request.first_plane, self._chosen[0]), self._chosen[-1])
+        return sorted(self._chosen, key=lambda i: (abs(i - first), i))
 
     def __iter__(self) -> Iterator[Step]:
         begun = time.perf_counter()
@@ -176,7 +177,7 @@ class Run:
             for done, plane in enumerate(self.order()):
                 for step in self._plane(plane):
                     self._seconds = before + time.perf_counter() - begun
-                    yield Step((done + step.done) / len(self.planes), plane, step.sample, step.finished)
+                    yield Step((done + step.done) / len(self._chosen), plane, step.sample, step.finished)
         finally:
             self._seconds = before + time.perf_counter() - begun
 
@@ -374,12 +375,27 @@ class Run:
             overlap=pre.overlap,
             working_size=pre.working_size(*self.planes.plane_shape),
             seconds=round(self._seconds, 3),
-            complete=n == self._wanted and planes_done == len(self.planes),
+            complete=n == self._wanted and planes_done == len(self._chosen),
+            slices=self.request.slices,
             volumes={c.name: [round(float(v), 6) for v in volumes[:, k]] for k, c in enumerate(card.classes)},
             volume_unit=unit,
             versions={"python": platform.python_version()}
             | {name: _version(name) for name in ("torch", "numpy", "diffusers")},
         )
+
+
+def _chosen(request: Request, count: int) -> range:
+    """The planes to work on.
+
+    Raises
+    ------
+    BadInput
+        Where the scan has no such planes.
+    """
+    first, last = request.slices or (0, count - 1)
+    if last >= count:
+        raise BadInput("slices", f"end at {last + 1}, but the scan has {count}", f"use 1 to {count}")
+    return range(first, last + 1)
 
 
 def _the_same() -> Iterator[Variation]:

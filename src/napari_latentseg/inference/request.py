@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.models.card import ModelCard
@@ -33,6 +33,8 @@ class Request(BaseModel):
         See `choose_compute`.
     tiles_at_once
         Tiles in one batch; halved by itself where memory runs out.
+    slices
+        First and last of the planes to work on, counted from 0; None for all.
     first_plane
         The plane to begin with, the one on screen.
     memory_limit
@@ -49,7 +51,16 @@ class Request(BaseModel):
     device: str = "auto"
     precision: str = "auto"
     tiles_at_once: int = Field(4, ge=1)
+    slices: tuple[int, int] | None = None
     first_plane: int = Field(0, ge=0)
+
+    @field_validator("slices")
+    @classmethod
+    def _in_order(cls, slices: tuple[int, int] | None) -> tuple[int, int] | None:
+        if slices is not None and not 0 <= slices[0] <= slices[1]:
+            raise ValueError("must be a first and a last slice, in this order")
+        return slices
+
     memory_limit: int | None = Field(None, ge=0)
 
     @classmethod

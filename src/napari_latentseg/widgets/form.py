@@ -63,6 +63,11 @@ class SegmentForm(QWidget):
             value=0.5, min=0.05, max=0.95, step=0.01,
             tooltip="A place belongs to the mask where its mean probability is above the cut",
         )  # fmt: skip
+        self.slices = ComboBox(
+            choices=[("all", "all"), ("the one on screen", "shown")],
+            value="all",
+            tooltip="Which slices of a volume to work on; it begins with the one on screen",
+        )
         self.device = ComboBox(
             choices=[("best there is", "auto"), ("CPU", "cpu"), ("NVIDIA GPU", "cuda"), ("Apple GPU", "mps")],
             value="auto",
@@ -81,6 +86,7 @@ class SegmentForm(QWidget):
         self._lay_out()
         self._connect()
         self._on_model()
+        self._on_image()
 
     def _lay_out(self) -> None:
         def row(*parts: QWidget, stretch: int = 0) -> QHBoxLayout:
@@ -99,6 +105,8 @@ class SegmentForm(QWidget):
         fields.addRow("Samples", self.samples.native)
         fields.addRow("from", self.source.native)
         fields.addRow("Cut", self.cut.native)
+        fields.addRow("Slices", self.slices.native)
+        self.fields = fields
         for combo in (self.image, self.model, self.source):
             combo.native.setMinimumWidth(80)
             combo.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -127,7 +135,8 @@ class SegmentForm(QWidget):
         self.model.changed.connect(self._on_model)
         self.source.changed.connect(self._on_source)
         self.cut.changed.connect(self.cut_moved.emit)
-        for field in (self.image, self.samples, self.device, self.seed):
+        self.image.changed.connect(self._on_image)
+        for field in (self.image, self.samples, self.slices, self.device, self.seed):
             field.changed.connect(lambda *_: self.changed.emit())
 
     def _images(self, *_: Any) -> list[tuple[str, Image]]:
@@ -158,6 +167,11 @@ class SegmentForm(QWidget):
         """Open the card of the chosen model."""
         if self.card is not None:
             CardDialog(self.card, self).show()
+
+    def _on_image(self, *_: Any) -> None:
+        """Only a stack has slices to choose from."""
+        image = self.image.value
+        self.fields.setRowVisible(self.slices.native, image is not None and image.ndim > 2)
 
     def _on_model(self, *_: Any) -> None:
         card = self.card
@@ -214,7 +228,9 @@ class SegmentForm(QWidget):
         card = self.card
         if card is None:
             raise BadInput("model", "none is chosen", "choose one")
-        source = self.source.value
+        source, shown = self.source.value, self._plane_on_screen()
+        image = self.image.value
+        only_this = self.slices.value == "shown" and image is not None and image.ndim > 2
         return Request.of(
             card,
             samples=1 if source == "none" else int(self.samples.value),
@@ -222,7 +238,8 @@ class SegmentForm(QWidget):
             seed=int(self.seed.value),
             threshold=float(self.cut.value),
             device=self.device.value,
-            first_plane=self._plane_on_screen(),
+            slices=(shown, shown) if only_this else None,
+            first_plane=shown,
         )
 
     def _plane_on_screen(self) -> int:

@@ -111,6 +111,9 @@ def _note(found: Segmentation) -> str:
     if not record.complete:
         line += f" (of {record.samples_asked} asked for"
         line += f"; {record.planes_done} of {record.planes} slices)" if record.planes > 1 else ")"
+    elif record.slices is not None and record.slices != (0, record.planes - 1):
+        first, last = record.slices
+        line += f", on {last - first + 1} of {record.planes} slices"
     if record.samples < MINIMUM_FOR_VARIANCE:
         line += f". A variance needs {MINIMUM_FOR_VARIANCE} or more."
     return line

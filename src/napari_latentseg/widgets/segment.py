@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,12 +137,15 @@ class SegmentWidget(QWidget):
         self.sample_button.setVisible(self.form.image.value is None and not busy)
 
     def _estimate(self) -> str:
-        """How long it will take, from the last run of this model on an image of this size; else nothing."""
-        image = self.form.image.value
-        each = self._seconds.get((str(self.form.model.value), _pixels(image)))
+        """How long it will take, from the last run of this model on slices of this size; else nothing."""
+        planes, pixels = _extent(self.form.image.value)
+        each = self._seconds.get((str(self.form.model.value), pixels))
         if each is None:
             return ""
-        seconds = each * self.form.request().samples
+        request = self.form.request()
+        if request.slices is not None:
+            planes = request.slices[1] - request.slices[0] + 1
+        seconds = each * planes * request.samples
         length = f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
         return f"A run takes about {length}."
 
@@ -261,8 +265,9 @@ class SegmentWidget(QWidget):
         if outcome.cancelled:
             self._show_idle(f"Cancelled. {n} of {found.record.samples_asked} samples are kept.")
         else:
-            key = (found.record.model.name, found.mask.size)
-            self._seconds[key] = outcome.seconds / max(1, n)
+            record = found.record
+            size = found.mask.size // max(1, record.planes)
+            self._seconds[(record.model.name, size)] = outcome.seconds / max(1, n * record.planes_done)
             self._show_idle(f"Done in {max(1, round(outcome.seconds))} s.")
         for note in found.record.input.notes:
             show_info(note)
@@ -345,14 +350,12 @@ class SegmentWidget(QWidget):
             time.sleep(0.005)
 
 
-def _pixels(image: Any) -> int:
+def _extent(image: Any) -> tuple[int, int]:
+    """How many slices an image layer has, and how many pixels each."""
     if image is None:
-        return 0
-    shape = (image.data[0] if image.multiscale else image.data).shape[: image.ndim]
-    total = 1
-    for n in shape:
-        total *= int(n)
-    return total
+        return 1, 0
+    shape = [int(n) for n in (image.data[0] if image.multiscale else image.data).shape[: image.ndim]]
+    return math.prod(shape[:-2]), math.prod(shape[-2:])
 
 
 def _file_name(name: str) -> str:
