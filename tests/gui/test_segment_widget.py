@@ -252,6 +252,24 @@ def test_only_the_slice_on_screen(viewer, widget, qtbot, phantom):
     assert [i for i in range(5) if mean[i].any()] == [1]
 
 
+@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+def test_the_slice_on_screen_of_a_volume_that_lies_askew(viewer, widget):
+    """The one that napari draws, which is not the one that the cursor's place lies in."""
+    affine = np.eye(4)
+    affine[:3, :3] = [[5.9, 0.2, 0.3], [-1.0, 0.85, 0.1], [-1.8, -0.1, 0.85]]
+    affine[:3, 3] = (-30, 40, -90)
+    stack = np.arange(12, dtype=np.float32)[:, None, None] + np.zeros((12, 60, 60), dtype=np.float32)
+    layer = viewer.add_image(stack, affine=affine, name="askew")
+    seen = set()
+    for at in np.linspace(*layer.extent.world[:, 0], 9)[1:-1]:
+        viewer.dims.set_point(0, at)
+        drawn = np.unique(viewer.layers["askew"]._slice.image.view)
+        if len(drawn) == 1 and layer._slice.image.view.size > 1:
+            assert widget.form.request().first_plane == drawn[0]
+            seen.add(float(drawn[0]))
+    assert len(seen) > 3
+
+
 def test_image_removed_while_running(viewer, widget, qtbot, phantom):
     widget.form.samples.value = 20
     widget.run_button.click()

@@ -247,7 +247,10 @@ class SegmentForm(QWidget):
         if image is None or image.ndim < 3 or image not in self.viewer.layers:
             return 0
         shape = (image.data[0] if image.multiscale else image.data).shape[: image.ndim - 2]
-        index = image.world_to_data(self.viewer.dims.point[-image.ndim :])[: image.ndim - 2]
+        # of a volume that lies askew napari shows the slice at the origin of the plane on screen
+        dims = self.viewer.dims
+        point = [0.0 if axis in dims.displayed else at for axis, at in enumerate(dims.point)]
+        index = image.world_to_data(point[-image.ndim :])[: image.ndim - 2]
         number = 0
         for size, at in zip(shape, index, strict=True):
             number = number * size + int(min(max(round(float(at)), 0), size - 1))
