@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import nifti
 from napari_latentseg.formats._common import quiet, reading
 from napari_latentseg.formats._lazy import mapped
+from napari_latentseg.formats.nifti import write
 from napari_latentseg.scan import Geometry, Scan
+
+__all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "look", "read", "write"]
 
 NAME = "analyze"
 SUFFIXES = (".hdr", ".img")
@@ -108,20 +109,3 @@ def _scan(path: Path, array: Any, steps: list[float]) -> Scan:
         raise BadInput(path, "has a spacing of zero", "repair the file's header")
     geometry = Geometry.plain(labels, tuple(spacing), "mm")
     return Scan(array.transpose(), labels, geometry, format=NAME, source=path, notes=(_NOTE,))
-
-
-def write(
-    path: Path,
-    array: NDArray[np.generic],
-    axes: str,
-    geometry: Geometry,
-    properties: Mapping[str, Any],
-) -> None:
-    """Write a NIfTI file, as results of this family are; see `RESULT_SUFFIX` and `nifti.write`.
-
-    Raises
-    ------
-    BadInput
-        As `nifti.write` does.
-    """
-    nifti.write(path, array, axes, geometry, properties)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats._common import reading
 from napari_latentseg.formats.dicom_files import is_dicom, quiet_dicom
 from napari_latentseg.formats.dicom_pixels import FrameStack, is_colour, value_dtype
 from napari_latentseg.formats.dicom_series import Series, SeriesInfo, find_series
-from napari_latentseg.scan import CHANNEL, Geometry, Scan
+from napari_latentseg.formats.nifti import write
+from napari_latentseg.scan import CHANNEL, Scan
 
 __all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "SeriesInfo", "knows", "list_series", "read", "write"]
 
@@ -131,22 +131,3 @@ def _lazy(stack: FrameStack) -> Any:
     import dask.array as da
 
     return da.from_array(stack, chunks=stack.chunks, name=False, lock=False, meta=np.empty(0, stack.dtype))
-
-
-def write(
-    path: Path,
-    array: NDArray[np.generic],
-    axes: str,
-    geometry: Geometry,
-    properties: Mapping[str, Any],
-) -> None:
-    """Write NIfTI, as results of this family are; see `RESULT_SUFFIX` and `nifti.write`.
-
-    Raises
-    ------
-    BadInput
-        As `nifti.write` does.
-    """
-    from napari_latentseg.formats import nifti
-
-    nifti.write(path, array, axes, geometry, properties)

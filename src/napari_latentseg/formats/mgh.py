@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -11,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats import nifti
 from napari_latentseg.formats._common import quiet, reading
 from napari_latentseg.formats._lazy import deferred, mapped
 from napari_latentseg.formats._ras import from_ras
+from napari_latentseg.formats.nifti import write
 from napari_latentseg.scan import Geometry, Scan
+
+__all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "look", "read", "write"]
 
 NAME = "mgh"
 SUFFIXES = (".mgh.gz", ".mgh", ".mgz")
@@ -96,20 +97,3 @@ def _values(path: Path) -> NDArray[Any]:
         image: Any = nib.MGHImage.from_file_map({"image": nib.FileHolder(fileobj=file)}, mmap=False)
         found: NDArray[Any] = np.asarray(image.dataobj)
     return found.astype(found.dtype.newbyteorder("="), copy=False)
-
-
-def write(
-    path: Path,
-    array: NDArray[np.generic],
-    axes: str,
-    geometry: Geometry,
-    properties: Mapping[str, Any],
-) -> None:
-    """Write a NIfTI file, as results of this family are; see `RESULT_SUFFIX` and `nifti.write`.
-
-    Raises
-    ------
-    BadInput
-        As `nifti.write` does.
-    """
-    nifti.write(path, array, axes, geometry, properties)
