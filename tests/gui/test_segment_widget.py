@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -268,6 +270,20 @@ def test_the_slice_on_screen_of_a_volume_that_lies_askew(viewer, widget):
             assert widget.form.request().first_plane == drawn[0]
             seen.add(float(drawn[0]))
     assert len(seen) > 3
+
+
+def test_napari_closed_at_once_ends_cleanly():
+    """In a program of its own: the window is gone before the imports in the background are through."""
+    code = (
+        "import napari\n"
+        "from napari_latentseg.widgets.segment import SegmentWidget\n"
+        "viewer = napari.Viewer(show=False)\n"
+        "viewer.window.add_dock_widget(SegmentWidget(viewer))\n"
+        "viewer.close()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_image_removed_while_running(viewer, widget, qtbot, phantom):

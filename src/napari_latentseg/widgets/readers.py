@@ -135,7 +135,12 @@ def _chosen(path: Path, several: list[Any]) -> int | None:
 
     lines = [f"{i + 1}: {_line(one)}" for i, one in enumerate(several)]
     line, wanted = QInputDialog.getItem(
-        None, "Which series?", f"{path.name} holds {len(lines)}", lines, 0, editable=False
+        None,
+        "Which series?",
+        f"{path.name} holds {len(lines)} series. Open this one:",
+        lines,
+        0,
+        editable=False,
     )
     return lines.index(line) + 1 if wanted else None
 

@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.background import in_background
 
 if TYPE_CHECKING:
     from napari_latentseg.inference.predictor import Predictor, Run
@@ -177,11 +177,18 @@ def _time_left(seconds: float, done: float) -> str:
     return f", about {left / 60:.0f} min left" if left > 90 else f", about {max(1, round(left))} s left"
 
 
-def warm_up() -> Any:
-    """Import what a run needs in the background, so that neither window nor first run waits for it."""
+def warm_up() -> threading.Thread:
+    """Import what a run needs in the background, so that neither window nor first run waits for it.
+
+    A plain thread, which has nothing to tell: napari may be closed before it is through, and Python then
+    waits for it, where a worker of Qt would tell a window that is gone, and take the program down.
+    """
 
     def load() -> None:
-        import napari_latentseg.inference.predictor
-        import napari_latentseg.models.folder  # noqa: F401
+        with suppress(Exception):  # a run will say what is wrong
+            import napari_latentseg.inference.predictor
+            import napari_latentseg.models.folder  # noqa: F401
 
-    return in_background(load)
+    thread = threading.Thread(target=load, name="latentseg-imports")
+    thread.start()
+    return thread

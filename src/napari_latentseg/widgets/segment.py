@@ -78,7 +78,7 @@ class SegmentWidget(QWidget):
         self._cut_worker: Any = None
         self._lay_out()
         self._connect()
-        self._warming = warm_up()
+        warm_up()
         self._refresh()
 
     def _lay_out(self) -> None:
