@@ -3,6 +3,10 @@
     python bench/memory.py volume            512 x 512 x 300 of int16, five samples
     python bench/memory.py slide             20,000 x 20,000 RGB, as OME-Zarr in, as OME-Zarr out
     python bench/memory.py slide --native    the same at its own scale, tile by tile
+    python bench/memory.py slide --native --box 8000,8000,12096,12096    a box of it
+
+With --stand-in the tiles are answered with their brightness: what the run itself takes, without the hours
+that a network would need for 20,000 x 20,000 at its own scale.
 
 Each is to be a process of its own: the peak of a process never goes down.
 """
@@ -19,12 +23,15 @@ from pathlib import Path
 
 import dask.array as da
 import numpy as np
+import torch
 
 from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.omezarr import write as write_zarr
 from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
+from napari_latentseg.methods.base import Noise
+from napari_latentseg.methods.gms import GMS
 from napari_latentseg.models.store import load_model
 from napari_latentseg.scan import Geometry, Scan
 
@@ -63,6 +70,16 @@ def slide(folder: Path, side: int) -> Scan:
     return read_scan(path)
 
 
+class StandIn(GMS):
+    """Takes no time; a real model's tiles take what --box shows."""
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        return images
+
+    def draw(self, condition: torch.Tensor, noise: Noise | None = None) -> torch.Tensor:
+        return condition.mean(dim=1, keepdim=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -73,14 +90,20 @@ def main() -> None:
     parser.add_argument("--planes", type=int, default=300, help="of the volume")
     parser.add_argument("--model")
     parser.add_argument("--native", action="store_true", help="work at the slide's own scale")
+    parser.add_argument("--box", help="top,left,bottom,right")
+    parser.add_argument("--stand-in", action="store_true", help="no network: its tiles take no time")
     given = parser.parse_args()
     is_volume = given.what == "volume"
     model = load_model(given.model or ("breast-ultrasound" if is_volume else "retina-vessels"))
     if given.native:
         tiles = model.card.preprocess.model_copy(update={"long_side": given.side})
         model = replace(model, card=model.card.model_copy(update={"preprocess": tiles}))
+    if given.stand_in:
+        assert isinstance(model.method, GMS)
+        model = replace(model, method=StandIn(model.method.codec, model.method.config))
     samples = given.samples or (5 if is_volume else 3)
-    request = Request.of(model.card, samples=samples, source=None if samples > 1 else "none")
+    box = None if given.box is None else tuple(map(int, given.box.split(",")))
+    request = Request.of(model.card, samples=samples, source=None if samples > 1 else "none", box=box)
     predictor = Predictor(model)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

@@ -232,3 +232,46 @@ def test_whatever_comes_in_lies_in_0_to_1(array):
         assert plane.dtype == np.float32
         assert plane.min() >= 0
         assert plane.max() <= 1
+
+
+# -- a box of each plane
+
+
+@given(data=st.data(), lazy=st.booleans(), axes=st.sampled_from(["yx", "zyx", "yxc"]))
+def test_a_box_is_that_part_of_the_plane(data, lazy, axes):
+    shape = {"yx": (9, 11), "zyx": (2, 9, 11), "yxc": (9, 11, 3)}[axes]
+    array = np.random.default_rng(0).integers(0, 900, shape).astype(np.int16)
+    whole = Planes.of(scan_of(da.from_array(array) if lazy else array, axes))
+    top, left = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 10))
+    bottom, right = data.draw(st.integers(top + 1, 9)), data.draw(st.integers(left + 1, 11))
+    part = whole.within((top, left, bottom, right))
+    assert (part.plane_shape, part.whole_shape) == ((bottom - top, right - left), (9, 11))
+    assert part.place == (slice(top, bottom), slice(left, right))
+    last = len(whole) - 1
+    assert len(part) == len(whole)
+    assert np.array_equal(part[last], whole[last][top:bottom, left:right])
+    assert np.array_equal(part.part(last, slice(0, 1), slice(None)), part[last][:1])
+    assert np.array_equal(part.values(0, slice(None), slice(0, 1))[..., 0].squeeze(), (
+        whole.values(0, slice(top, bottom), slice(left, left + 1))[..., 0].squeeze()
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize("box", [(0, 0, 5, 4), (0, 0, 4, 6), (-1, 0, 4, 4), (2, 2, 2, 4)])
+def test_a_box_outside_is_refused(box):
+    with pytest.raises(BadInput, match="box: rows"):
+        Planes.of(scan_of(np.zeros((4, 5), np.uint8))).within(box)
+
+
+@pytest.mark.parametrize(
+    ("spacing", "unit", "expected"),
+    [
+        ((3.0, 0.5, 0.25), "mm", (0.5, 0.25)),
+        ((3.0, 500.0, 250.0), "um", (0.5, 0.25)),
+        ((1.0, 0.05, 0.025), "cm", (0.5, 0.25)),
+        ((1.0, 0.5, 0.25), "pixel", None),
+    ],
+)
+def test_spacing_is_in_millimetres(spacing, unit, expected):
+    scan = Scan(np.zeros((2, 4, 5), np.uint8), "zyx", Geometry.plain("zyx", spacing, unit))
+    found = Planes.of(scan).spacing
+    assert found == (None if expected is None else pytest.approx(expected))

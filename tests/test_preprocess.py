@@ -71,3 +71,27 @@ def test_a_single_column_keeps_its_rows(width: int) -> None:
     column = torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
     found = resize(column, (4, width))[0, 0]
     assert torch.allclose(found, torch.tensor([0.0, 0.25, 0.75, 1.0])[:, None].expand(4, width))
+
+
+@pytest.mark.parametrize(
+    ("shape", "spacing", "expected"),
+    [
+        ((512, 512), (0.7, 0.7), (448, 448)),
+        ((100, 300), (2.0, 0.5), (250, 188)),
+        ((10, 10), (0.001, 0.001), (1, 1)),
+        ((480, 240), None, (960, 480)),
+    ],
+)
+def test_a_spacing_of_its_own(shape, spacing, expected) -> None:
+    tiles = Preprocess(mode="tiles", size=256, long_side=960, overlap=64, spacing=0.8)
+    assert tiles.working_size(*shape, spacing) == expected
+    assert tiles.model_copy(update={"spacing": None}).working_size(*shape, spacing) == (
+        tiles.working_size(*shape)
+    )
+    assert Preprocess(size=160).working_size(*shape, spacing) == (160, 160)
+
+
+@pytest.mark.parametrize("fields", [{"spacing": 0.5}, {"mode": "tiles", "long_side": 99, "spacing": 0}])
+def test_a_spacing_that_does_not_fit_is_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Preprocess.model_validate(fields)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.samples import retina, ultrasound_phantom
+from napari_latentseg.samples import retina, ultrasound_phantom, ultrasound_sweep
 
 
 def test_the_retina_is_the_photograph_of_scikit_image() -> None:
@@ -58,3 +58,17 @@ def test_the_phantom_is_in_millimetres() -> None:
     assert scan.geometry.spacing == pytest.approx((0.15, 0.15))
     assert scan.geometry.units == ("mm", "mm")
     assert scan.modality == "US"
+
+
+def test_the_lesion_of_the_sweep_grows_and_shrinks_again() -> None:
+    sample = ultrasound_sweep()
+    assert sample.scan.axes == "zyx"
+    assert sample.scan.geometry.spacing == pytest.approx((1.2, 0.2, 0.2))
+    sizes = sample.truth.reshape(len(sample.truth), -1).sum(axis=1).astype(int)
+    middle = len(sizes) // 2
+    assert sizes[0] == sizes[-1] == 0
+    assert (np.diff(sizes[:middle]) >= 0).all()
+    assert (np.diff(sizes[middle:]) <= 0).all()
+    one, other = sample.scan.array[11], sample.scan.array[12]
+    assert np.array_equal(sample.truth[11], sample.truth[12])
+    assert not np.array_equal(one, other)  # their speckle differs

@@ -13,7 +13,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan, stem_of
 from napari_latentseg.planes import Planes
 
-__all__ = ["Pair", "find_pairs", "load_image", "load_mask"]
+__all__ = ["Pair", "find_pairs", "load_image", "load_mask", "plane_spacing"]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,11 @@ def load_image(pair: Pair) -> NDArray[np.uint8]:
     """The image as uint8 RGB, `(N, H, W, 3)`; N is 1 for a single plane."""
     planes = Planes.of(read_scan(pair.image))
     return np.stack([np.round(planes[i] * 255).astype(np.uint8) for i in range(len(planes))])
+
+
+def plane_spacing(pair: Pair) -> tuple[float, float] | None:
+    """Millimetres between the rows and between the columns of the image; None where it does not tell."""
+    return Planes(read_scan(pair.image), 0.0, 1.0).spacing
 
 
 def load_mask(pair: Pair) -> NDArray[np.uint8]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import CHANNEL, Scan
+from napari_latentseg.scan import CHANNEL, MILLIMETRES, Scan, values_of
 
-__all__ = ["Planes"]
+__all__ = ["Box", "Planes"]
+
+Box = tuple[int, int, int, int]
+"""Rows and columns of a plane, half-open: top, left, bottom, right."""
 
 _SAMPLE = 4_000_000
 _MENDED = "values that are not finite were read as black"
@@ -39,12 +42,16 @@ class Planes:
         What becomes 0 and 1.
     notes
         What was mended on the way, in plain words, for the run record.
+    box
+        The rows and columns of each plane that are given out; None for all. The range is that of the whole
+        scan even so.
     """
 
     scan: Scan
     low: float
     high: float
     notes: tuple[str, ...] = ()
+    box: Box | None = None
 
     @classmethod
     def of(cls, scan: Scan) -> Planes:
@@ -104,9 +111,50 @@ class Planes:
 
     @property
     def plane_shape(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width; of the box, where there is one."""
+        rows, columns = self.place
+        return rows.stop - rows.start, columns.stop - columns.start
+
+    @property
+    def whole_shape(self) -> tuple[int, int]:
+        """Height and width of the scan's planes."""
         height, width = self.scan.spatial_shape[-2:]
         return height, width
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """The rows and columns of the scan's planes that are given out."""
+        top, left, bottom, right = self.box or (0, 0, *self.whole_shape)
+        return slice(top, bottom), slice(left, right)
+
+    @property
+    def spacing(self) -> tuple[float, float] | None:
+        """Millimetres between rows and between columns; None where the scan does not know them."""
+        geometry = self.scan.geometry
+        if not set(geometry.units[-2:]) <= MILLIMETRES.keys():
+            return None
+        down, across = (
+            step * MILLIMETRES[unit]
+            for step, unit in zip(geometry.spacing[-2:], geometry.units[-2:], strict=True)
+        )
+        return down, across
+
+    def within(self, box: Box) -> Planes:
+        """The same planes, of which only a box is given out.
+
+        Raises
+        ------
+        BadInput
+            Where it does not lie inside the planes.
+        """
+        (height, width), (top, left, bottom, right) = self.whole_shape, box
+        if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+            raise BadInput(
+                "box",
+                f"rows {top}-{bottom}, columns {left}-{right} are not all in a plane of {height} by {width}",
+                "give a box inside it",
+            )
+        return replace(self, box=box)
 
     def index(self, number: int) -> tuple[int, ...]:
         """The position of plane `number` along the leading axes; empty for a single plane.
@@ -131,6 +179,22 @@ class Planes:
         """
         return self.part(number, slice(None), slice(None))
 
+    def values(self, number: int, rows: slice, columns: slice) -> NDArray[Any]:
+        """Rows and columns of plane `number` as the scan holds them, `(h, w)` or `(h, w, C)`.
+
+        Raises
+        ------
+        IndexError
+            Where there is no such plane.
+        """
+        down, across = self.place
+        place: tuple[int | slice, ...] = (
+            *self.index(number),
+            _shifted(rows, down),
+            _shifted(columns, across),
+        )
+        return values_of(self.scan.array[place])
+
     def part(self, number: int, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Rows and columns of plane `number`, float32 `(h, w, 3)` in [0, 1]; no more is read.
 
@@ -139,8 +203,7 @@ class Planes:
         IndexError
             Where there is no such plane.
         """
-        place: tuple[int | slice, ...] = (*self.index(number), rows, columns)
-        raw = np.asarray(self.scan.array[place])
+        raw = self.values(number, rows, columns)
         if not self.scan.axes.endswith(CHANNEL):
             raw = raw[..., None]
         # 64 bits, for values far from 0 that differ by little; where the range is known, 32 are exact.
@@ -151,6 +214,12 @@ class Planes:
         np.clip(values, self.low, self.high, out=values)
         scaled = ((values - self.low) / ((self.high - self.low) or 1.0)).astype(np.float32, copy=False)
         return np.repeat(scaled, 3, axis=-1) if scaled.shape[-1] == 1 else scaled
+
+
+def _shifted(part: slice, whole: slice) -> slice:
+    """Which part of the scan's rows or columns a part of the box is."""
+    start, stop, _ = part.indices(whole.stop - whole.start)
+    return slice(whole.start + start, whole.start + stop)
 
 
 def _sample(scan: Scan) -> tuple[NDArray[np.float64], bool]:
@@ -167,7 +236,7 @@ def _sample(scan: Scan) -> tuple[NDArray[np.float64], bool]:
     picked = scan.array[tuple(slice(None, None, s) for s in steps)]
     if scan.axes.endswith(CHANNEL):
         picked = picked[..., :3]
-    return np.asarray(picked, dtype=np.float64).ravel(), max(steps) == 1
+    return values_of(picked).astype(np.float64).ravel(), max(steps) == 1
 
 
 def _extent(scan: Scan) -> tuple[float, float]:
@@ -175,7 +244,7 @@ def _extent(scan: Scan) -> tuple[float, float]:
     leading = scan.spatial_shape[:-2]
     least, most = math.inf, -math.inf
     for index in np.ndindex(*leading):
-        plane = np.asarray(scan.array[index])
+        plane = values_of(scan.array[index])
         if scan.axes.endswith(CHANNEL):
             plane = plane[..., :3]
         values = plane[np.isfinite(plane)]

@@ -8,10 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from napari_latentseg.errors import BadInput
+
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["Preprocess", "resize"]
+
+_LONGEST = 65536
+_MOST_TIMES = 16  # no more pixels come of one, along a side
 
 
 class Preprocess(BaseModel):
@@ -28,30 +33,61 @@ class Preprocess(BaseModel):
         For ``"tiles"``.
     overlap
         For ``"tiles"``: how many pixels neighbours share at least.
+    spacing
+        For ``"tiles"``: millimetres that a pixel is to be, along each side; a plane whose size in the world
+        is known is scaled to that, and one that is not has its longer side brought to `long_side`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["whole", "tiles"] = "whole"
     size: int = Field(224, ge=32, le=2048, multiple_of=8)
-    long_side: int | None = Field(None, ge=32, le=65536)
+    long_side: int | None = Field(None, ge=32, le=_LONGEST)
     overlap: int = Field(0, ge=0)
+    spacing: float | None = Field(None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _consistent(self) -> Preprocess:
         if self.mode == "tiles" and self.long_side is None:
             raise ValueError("tiles need a long_side")
-        if self.mode == "whole" and (self.long_side is not None or self.overlap):
-            raise ValueError("long_side and overlap belong to tiles")
+        if self.mode == "whole" and (self.long_side is not None or self.overlap or self.spacing):
+            raise ValueError("long_side, overlap and spacing belong to tiles")
         if self.overlap >= self.size:
             raise ValueError("the overlap must be smaller than a tile")
         return self
 
-    def working_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a plane of this size is resized to."""
+    def working_size(
+        self, height: int, width: int, spacing: tuple[float, float] | None = None
+    ) -> tuple[int, int]:
+        """Height and width that a plane of this size is resized to.
+
+        Parameters
+        ----------
+        height, width
+            Of the plane.
+        spacing
+            Millimetres between its rows and between its columns; None where that is not known.
+
+        Raises
+        ------
+        BadInput
+            Where the plane would become so much larger that its spacing cannot be right.
+        """
         if self.mode == "whole":
             return self.size, self.size
         assert self.long_side is not None
+        if self.spacing is not None and spacing is not None:
+            down, across = (
+                max(1, round(n * step / self.spacing))
+                for n, step in zip((height, width), spacing, strict=True)
+            )
+            if max(down, across) > _LONGEST or down > _MOST_TIMES * height or across > _MOST_TIMES * width:
+                raise BadInput(
+                    "spacing",
+                    f"at the model's {self.spacing:g} mm a pixel the plane would have {down} by {across}",
+                    "look at the image's spacing, which may be wrong",
+                )
+            return down, across
         factor = self.long_side / max(height, width)
         return max(1, round(height * factor)), max(1, round(width * factor))
 

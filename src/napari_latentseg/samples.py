@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan
 
-__all__ = ["Sample", "retina", "ultrasound_phantom"]
+__all__ = ["Sample", "retina", "ultrasound_phantom", "ultrasound_sweep"]
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,40 @@ def ultrasound_phantom(seed: int = 7, shape: tuple[int, int] = (256, 320)) -> Sa
     shape
         Rows and columns.
     """
+    pixels, lesion = _ultrasound(np.random.default_rng(seed), None, shape, 1.0)
+    scan = Scan(pixels, "yx", Geometry.plain("yx", (0.15, 0.15), "mm"), modality="US")
+    return Sample("ultrasound phantom", scan, "breast-ultrasound", lesion)
+
+
+def ultrasound_sweep(seed: int = 7, shape: tuple[int, int, int] = (24, 192, 240)) -> Sample:
+    """A made sweep over the lesion of `ultrasound_phantom`: a volume, in which it grows and shrinks again.
+
+    The tissue is the same in all slices, the speckle is not. Spacing 1.2 mm between slices, 0.2 mm in them.
+
+    Parameters
+    ----------
+    seed
+        Draws everything.
+    shape
+        Slices, rows and columns.
+    """
+    pixels = np.zeros(shape, dtype=np.uint8)
+    truth = np.zeros(shape, dtype=np.uint8)
+    for number in range(shape[0]):
+        away = (number + 0.5 - shape[0] / 2) / (0.36 * shape[0])
+        size = float(np.sqrt(max(0.0, 1 - away**2)))
+        speckle = np.random.default_rng((seed, number))
+        pixels[number], truth[number] = _ultrasound(np.random.default_rng(seed), speckle, shape[1:], size)
+    scan = Scan(pixels, "zyx", Geometry.plain("zyx", (1.2, 0.2, 0.2), "mm"), modality="US")
+    return Sample("ultrasound sweep", scan, "breast-ultrasound", truth)
+
+
+def _ultrasound(
+    rng: np.random.Generator, speckles: np.random.Generator | None, shape: tuple[int, int], size: float
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """One image and its lesion, whose radius is `size` of the full one; no lesion where that is 0."""
     from scipy import ndimage
 
-    rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(float)
     depth, across = rows / shape[0], columns / shape[1]
 
@@ -84,17 +115,16 @@ def ultrasound_phantom(seed: int = 7, shape: tuple[int, int] = (256, 320)) -> Sa
     centre = (0.50 * shape[0], (0.42 + 0.16 * rng.random()) * shape[1])
     angle = np.arctan2(rows - centre[0], columns - centre[1])
     reach = np.hypot(rows - centre[0], (columns - centre[1]) / 1.5)
-    radius = 0.15 * shape[0] * (1 + 0.07 * np.sin(3 * angle + 1) + 0.04 * np.sin(5 * angle))
+    radius = size * 0.15 * shape[0] * (1 + 0.07 * np.sin(3 * angle + 1) + 0.04 * np.sin(5 * angle))
     lesion = reach < radius
-    inside = 1 / (1 + np.exp((reach - radius) / 1.5))
+    inside = 1 / (1 + np.exp((reach - radius) / 1.5)) if size else np.zeros(shape)
     echo = echo * (1 - inside) + (0.07 + 0.01 * texture(2, 4)) * inside
-    behind = (np.abs(columns - centre[1]) < 0.17 * shape[0]) & (rows > centre[0]) & ~lesion
+    behind = (np.abs(columns - centre[1]) < size * 0.17 * shape[0]) & (rows > centre[0]) & ~lesion
     echo *= 1 + 0.5 * ndimage.gaussian_filter(behind * 1.0, 7)
     echo *= np.exp(-0.6 * depth)
-    speckle = np.hypot(*ndimage.gaussian_filter(rng.standard_normal((2, *shape)), (0, 0.8, 2.0)))
+    drawn = (speckles or rng).standard_normal((2, *shape))
+    speckle = np.hypot(*ndimage.gaussian_filter(drawn, (0, 0.8, 2.0)))
     image = np.clip(echo, 0.01, None) * (speckle / speckle.mean()) ** 0.8
     floor = 0.008  # log compression, as on the machine's screen
     shown = np.clip(np.log10(image / floor) / np.log10(1 / floor), 0, 1) ** 1.6
-    pixels = np.clip(255 * shown, 0, 255).astype(np.uint8)
-    scan = Scan(pixels, "yx", Geometry.plain("yx", (0.15, 0.15), "mm"), modality="US")
-    return Sample("ultrasound phantom", scan, "breast-ultrasound", lesion.astype(np.uint8))
+    return np.clip(255 * shown, 0, 255).astype(np.uint8), lesion.astype(np.uint8)

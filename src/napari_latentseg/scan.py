@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any] | da.Array
 
-__all__ = ["CHANNEL", "MILLIMETRES", "Geometry", "Scan", "unit_name"]
+__all__ = ["CHANNEL", "MILLIMETRES", "Geometry", "Scan", "unit_name", "values_of"]
 
 CHANNEL = "c"
 _AXES = frozenset("tzyxc")
@@ -305,3 +305,17 @@ class Scan:
             Where they do not fit the rest.
         """
         return replace(self, **changes)
+
+
+def values_of(array: Any) -> NDArray[Any]:
+    """An array's values, read in this thread.
+
+    Parameters
+    ----------
+    array
+        NumPy's, or dask's: caches that others have registered with dask, as napari does, are passed by, for
+        they are made for one thread.
+    """
+    if hasattr(array, "dask"):
+        array = array.compute(scheduler="synchronous", callbacks=())
+    return np.asarray(array)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_latentseg.cleanup import MOST_ELEMENTS, Cleanup
+from napari_latentseg.cut import inside_of, mask_from, winners
+from napari_latentseg.errors import BadInput
+from napari_latentseg.placed import placed
 from napari_latentseg.scan import Geometry
+
+if TYPE_CHECKING:
+    from napari_latentseg.sample_maps import SampleMaps
 
 __all__ = [
     "SOURCES",
@@ -24,6 +31,7 @@ __all__ = [
     "Segmentation",
     "inside_of",
     "mask_from",
+    "volumes_by_name",
     "winners",
 ]
 
@@ -41,6 +49,8 @@ SOURCES: dict[str, str] = {
 
 MINIMUM_FOR_VARIANCE = 3
 """Below this many samples no variance is given."""
+
+_MOST_CLEANED = 2**29  # elements of all samples together that are mended when volumes are measured
 
 
 class Code(BaseModel):
@@ -113,6 +123,18 @@ class RunRecord(_Record):
         volumes still are.
     slices
         First and last plane that were asked for, from 0; None for all.
+    box
+        The rows and columns of the planes that were asked for, half-open: top, left, bottom, right; None for
+        all. The input's hash is that of the values in it.
+    plane
+        How the volume was cut into planes; see `napari_latentseg.views.seen_along`.
+    tolerance
+        Within which the mask had to stay for the run to stop before `samples_asked`; None where it did not
+        look at that.
+    cleanup
+        What was mended of the mask after it was cut; None where nothing was.
+    volumes_cleaned
+        Whether the samples were mended alike before their volumes were measured.
     planes_done, planes
         How many planes of the scan hold a result, and how many there are.
     """
@@ -138,6 +160,11 @@ class RunRecord(_Record):
     seconds: float
     complete: bool
     slices: tuple[int, int] | None = None
+    box: tuple[int, int, int, int] | None = None
+    plane: str = "acquired"
+    tolerance: float | None = None
+    cleanup: Cleanup | None = None
+    volumes_cleaned: bool = False
     mask_edited: bool = False
     volumes: dict[str, list[float]]
     volume_unit: str
@@ -172,6 +199,10 @@ class Segmentation:
         How it was made.
     source
         The file or folder that the scan was read from, in memory alone; DICOM-SEG refers to what it holds.
+    maps
+        The probabilities of each sample; None where they are not kept.
+    worked
+        The part of the arrays that was worked on, a slice for each axis; None for the whole.
     """
 
     mask: NDArray[np.uint8]
@@ -185,78 +216,102 @@ class Segmentation:
     classes: tuple[ClassInfo, ...]
     record: RunRecord
     source: Path | None = None
+    maps: SampleMaps | None = None
+    worked: tuple[slice, ...] | None = None
 
-    def with_threshold(self, threshold: float) -> Segmentation:
+    @property
+    def cleanup(self) -> Cleanup:
+        """What is mended of the mask."""
+        return self.record.cleanup or Cleanup()
+
+    @property
+    def elements_done(self) -> int:
+        """How many elements hold a result: the planes that are done, or the box of them."""
+        record = self.record
+        if record.box is None:
+            return int(self.mask.size) // max(1, record.planes) * record.planes_done
+        top, left, bottom, right = record.box
+        return (bottom - top) * (right - left) * record.planes_done
+
+    def with_threshold(self, threshold: float, cleanup: Cleanup | None = None) -> Segmentation:
         """The same run cut at another probability; nothing is computed again but the mask.
 
-        The volumes of the samples belong to the run's own threshold, and are dropped.
+        The volumes of the samples are measured again where these were kept (`maps`). Otherwise they are
+        those of the run's own threshold, and are dropped at any other.
+
+        Parameters
+        ----------
+        threshold
+            A place belongs to a class where its mean is above this.
+        cleanup
+            What is mended of the mask; as it was where not given.
+
+        Raises
+        ------
+        BadInput
+            Where a mask that lies on disk is too large to be cleaned.
         """
-        return replace(
-            self,
-            mask=mask_from(self.mean, threshold, self.classes),
-            volumes=np.zeros((0, len(self.classes))),
-            record=self.record.model_copy(update={"threshold": threshold, "volumes": {}}),
-        )
+        wanted = self.cleanup if cleanup is None else cleanup
+        mask = mask_from(self.mean, threshold, self.classes)
+        if wanted.is_active:
+            mask = self._cleaned(mask, wanted)
+        volumes, cleaned = self.volumes, self.record.volumes_cleaned
+        if self.maps is not None and self.maps.is_complete:
+            volumes, cleaned = self.sample_volumes(threshold, wanted)
+        elif threshold != self.record.threshold or cleaned:
+            volumes, cleaned = np.zeros((0, len(self.classes))), False
+        changes = {
+            "threshold": threshold,
+            "cleanup": wanted if wanted.is_active else None,
+            "volumes": volumes_by_name(self.classes, volumes),
+            "volumes_cleaned": cleaned,
+        }
+        return replace(self, mask=mask, volumes=volumes, record=self.record.model_copy(update=changes))
+
+    def plane_mask(self, index: tuple[int, ...], threshold: float) -> NDArray[np.uint8]:
+        """The mask of one plane as another threshold cuts it, `(H, W)`; nothing is mended.
+
+        Parameters
+        ----------
+        index
+            Its place along the leading axes; empty for a single plane.
+        threshold
+            As for `with_threshold`.
+        """
+        place: tuple[Any, ...] = (slice(None), *index)
+        found: NDArray[np.uint8] = mask_from(np.asarray(self.mean[place]), threshold, self.classes)
+        return found
+
+    def sample_volumes(self, threshold: float, cleanup: Cleanup) -> tuple[NDArray[np.float64], bool]:
+        """The volumes of the samples that were kept, `(n, K)`, and whether these were mended before.
+
+        They are, unless together they hold too many elements for that to be done at once.
+        """
+        assert self.maps is not None
+        size, _ = self.geometry.element_size
+        is_cheap = self.maps.samples * self.elements_done <= _MOST_CLEANED
+        if not (cleanup.is_active and is_cheap):
+            return self.maps.elements(threshold, self.classes).astype(np.float64) * size, False
+        labels = [c.label for c in self.classes]
+        counts = np.zeros((self.maps.samples, len(labels)))
+        for i, mask in enumerate(self.maps.masks(threshold, self.classes, self.worked or ())):
+            mended = cleanup.cleaned(mask, labels, self.axes, size)
+            counts[i] = [np.count_nonzero(mended == label) for label in labels]
+        return counts * size, True
+
+    def _cleaned(self, mask: Any, cleanup: Cleanup) -> Any:
+        part = mask if self.worked is None else mask[self.worked]
+        if not isinstance(part, np.ndarray) and math.prod(part.shape) > MOST_ELEMENTS:
+            raise BadInput("cleanup", "the mask is too large to be cleaned in memory", "work on a box of it")
+        labels = [c.label for c in self.classes]
+        part = cleanup.cleaned(np.asarray(part), labels, self.axes, self.geometry.element_size[0])
+        if isinstance(mask, np.ndarray):
+            return placed(part, mask.shape, self.worked or ())
+        return placed(part, mask.shape, self.worked or (), limit=0)
 
 
-def mask_from(mean: Any, threshold: float, classes: Sequence[ClassInfo]) -> Any:
-    """Class labels from mean probabilities.
-
-    Parameters
-    ----------
-    mean
-        `(K, *spatial)` in [0, 1]; of a dask array the mask is one too.
-    threshold
-        A place belongs to a class where its mean is above this; where several are, to the most probable.
-    classes
-        Their labels.
-    """
-    if not isinstance(mean, np.ndarray):
-        whole: Any = mean.rechunk({0: -1})  # all classes of a place together
-        return whole.map_blocks(mask_from, threshold, classes, drop_axis=0, dtype=np.uint8)
-    if len(classes) == 1:
-        return np.where(mean[0] > threshold, np.uint8(classes[0].label), np.uint8(0)).astype(np.uint8)
-    labels = np.array([0, *(c.label for c in classes)], dtype=np.uint8)
-    return labels[winners(mean, threshold, inside_of(classes)) + 1]
-
-
-def winners(
-    probabilities: NDArray[np.float32], threshold: float, inside: Sequence[frozenset[int]]
-) -> NDArray[np.intp]:
-    """Which class each place belongs to, from 0; -1 where it belongs to none.
-
-    Parameters
-    ----------
-    probabilities
-        `(K, *spatial)` in [0, 1].
-    threshold
-        A place belongs to a class where its probability is above this; where several are, to the most
-        probable, but never to a class of which another one there is a part.
-    inside
-        For each class, the classes that are parts of it: see `inside_of`.
-    """
-    if any(inside):
-        above = probabilities > threshold
-        probabilities = probabilities.copy()
-        for k, parts in enumerate(inside):
-            if parts:
-                probabilities[k][above[sorted(parts)].any(axis=0)] = 0
-    best = probabilities.argmax(axis=0)
-    return np.where(probabilities.max(axis=0) > threshold, best, -1)
-
-
-def inside_of(classes: Sequence[ClassInfo]) -> list[frozenset[int]]:
-    """For each class, the positions of all the classes that it includes, and of those that these include."""
-    names = [c.name for c in classes]
-    direct = [{names.index(name) for name in c.includes} for c in classes]
-    found = []
-    for k in range(len(classes)):
-        reached: set[int] = set()
-        ahead = set(direct[k])
-        while ahead:
-            j = ahead.pop()
-            if j not in reached:
-                reached.add(j)
-                ahead |= direct[j]
-        found.append(frozenset(reached - {k}))
-    return found
+def volumes_by_name(classes: tuple[ClassInfo, ...], volumes: NDArray[np.float64]) -> dict[str, list[float]]:
+    """The volumes of the samples `(n, K)` as a record holds them; empty where there are none."""
+    if not len(volumes):
+        return {}
+    return {c.name: [round(float(v), 6) for v in volumes[:, k]] for k, c in enumerate(classes)}

@@ -100,7 +100,9 @@ def _ordered(scan: Scan, order: list[int]) -> Scan:
     )
 
 
-def turned_back(found: Segmentation, scan: Scan, order: tuple[int, ...]) -> Segmentation:
+def turned_back(
+    found: Segmentation, scan: Scan, order: tuple[int, ...], plane: str = "acquired"
+) -> Segmentation:
     """A segmentation of what `seen_along` gave, in the order of axes and the geometry of its scan.
 
     Parameters
@@ -111,7 +113,10 @@ def turned_back(found: Segmentation, scan: Scan, order: tuple[int, ...]) -> Segm
         The scan as it was.
     order
         As `seen_along` gave it.
+    plane
+        What it was asked for, for the record.
     """
+    found = replace(found, record=found.record.model_copy(update={"plane": plane}))
     back = tuple(int(i) for i in np.argsort(order))
     if back == tuple(range(len(back))):
         return found
@@ -125,5 +130,7 @@ def turned_back(found: Segmentation, scan: Scan, order: tuple[int, ...]) -> Segm
         mask=turn(found.mask),
         mean=turn(found.mean),
         variance=None if found.variance is None else turn(found.variance),
+        maps=None if found.maps is None else found.maps.turned(back),
+        worked=None if found.worked is None else tuple(found.worked[i] for i in back),
         geometry=scan.geometry,
     )

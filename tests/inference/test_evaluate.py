@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation import score
+from napari_latentseg.evaluation.metrics import score
 from napari_latentseg.formats import format_for
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.request import Request

@@ -1,4 +1,4 @@
-"""Mean and variance over samples, as they come; memory does not grow with their number."""
+"""Mean and variance over samples, as they come; their memory does not grow with the number of samples."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.cut import elements_of, winners
 from napari_latentseg.inference.room import DEFAULT_LIMIT, zeros
-from napari_latentseg.segmentation import winners
 
 if TYPE_CHECKING:
     import dask.array as da
+
+    from napari_latentseg.sample_maps import SampleMaps
 
 __all__ = ["Ensemble"]
 
@@ -32,6 +34,9 @@ class Ensemble:
         For each class, the classes that are parts of it; none of any where not given.
     limit
         Bytes that the sums may take in memory; larger ones lie on disk, and `mean` is zarr's.
+    maps
+        Takes in each sample as well, where given. A sample that comes in several bands is of a plane too
+        large for that, and then none is kept.
 
     Attributes
     ----------
@@ -48,7 +53,9 @@ class Ensemble:
         shape: tuple[int, int],
         inside: Sequence[frozenset[int]] | None = None,
         limit: int = DEFAULT_LIMIT,
+        maps: SampleMaps | None = None,
     ) -> None:
+        self.maps = maps
         self._inside = inside or [frozenset()] * classes
         whole = (planes, classes, *shape)
         self.mean: Any = zeros(whole, limit // 2)
@@ -64,22 +71,47 @@ class Ensemble:
         self.add_bands(plane, [(slice(None), sample)], threshold)
 
     def add_bands(
-        self, plane: int, bands: Iterable[tuple[slice, NDArray[np.float32]]], threshold: float
-    ) -> None:
-        """As `add`, for a sample that comes in bands of rows: which rows, and `(K, rows, W)`."""
+        self,
+        plane: int,
+        bands: Iterable[tuple[slice, NDArray[np.float32]]],
+        threshold: float,
+        *,
+        compared: bool = False,
+    ) -> float | None:
+        """As `add`, for a sample that comes in bands of rows: which rows, and `(K, rows, W)`.
+
+        Returns
+        -------
+        float or None
+            Where `compared`, how much the sample changed the mask that the mean gives: 1 - DSC, on average
+            over the classes that the mask before or after shows; None where it shows none.
+        """
         number = int(self.counts[plane])
         if number == len(self._elements):
             self._elements.append(np.zeros((len(self.counts), self.mean.shape[1]), dtype=np.int64))
         self._elements[number][plane] = 0
+        shared = np.zeros((3, self.mean.shape[1]), dtype=np.int64)
         for rows, sample in bands:
             place = (plane, slice(None), rows)
             mean = self.mean[place]
+            before = winners(mean, threshold, self._inside) if compared else None
             away = sample - mean
             mean += away / (number + 1)
             self._squares[place] += away * (sample - mean)
             self.mean[place] = mean
-            self._elements[number][plane] += _elements_of(sample, threshold, self._inside)
+            self._elements[number][plane] += elements_of(sample, threshold, self._inside)
+            if before is not None:
+                shared += _shared(before, winners(mean, threshold, self._inside), len(sample))
+            if self.maps is not None and sample.shape[1] == self.mean.shape[2]:
+                self.maps.add(plane, sample)
+            elif self.maps is not None:
+                self.maps.drop()
         self.counts[plane] = number + 1
+        there = shared[:2].any(axis=0)
+        if not there.any():
+            return None
+        old, new, both = shared[:, there]
+        return float(np.mean(1 - 2 * both / (old + new)))
 
     def forget(self, plane: int) -> None:
         """Drop what a plane has so far."""
@@ -88,6 +120,8 @@ class Ensemble:
         self.counts[plane] = 0
         for elements in self._elements:
             elements[plane] = 0
+        if self.maps is not None:
+            self.maps.forget(plane)
 
     @property
     def is_on_disk(self) -> bool:
@@ -119,13 +153,12 @@ class Ensemble:
         return np.stack([self._elements[i][chosen].sum(axis=0) for i in range(n)])
 
 
-def _elements_of(
-    sample: NDArray[np.float32], threshold: float, inside: Sequence[frozenset[int]]
-) -> NDArray[np.int64]:
-    if len(sample) == 1:
-        return np.array([np.count_nonzero(sample[0] > threshold)], dtype=np.int64)
-    found = winners(sample, threshold, inside)
-    return np.bincount(found.ravel() + 1, minlength=len(sample) + 1)[1:]
+def _shared(before: NDArray[np.intp], after: NDArray[np.intp], classes: int) -> NDArray[np.int64]:
+    """Places of each class before, after, and both, `(3, K)`."""
+    same = after[before == after]
+    return np.stack(
+        [np.bincount(one.ravel() + 1, minlength=classes + 1)[1:] for one in (before, after, same)]
+    )
 
 
 def _lazily(array: Any) -> da.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -36,10 +38,21 @@ def conditions_of(
         return method.encode(tiles)
 
 
-def draw_tiles(method: Method, condition: Tensor, compute: Compute, noise: Noise | None = None) -> Tensor:
-    """One sample of the tiles that `conditions_of` looked at: `(B, K, size, size)`, on the CPU."""
+def draw_tiles(
+    method: Method,
+    condition: Tensor,
+    compute: Compute,
+    noise: Noise | None = None,
+    classes: Sequence[int] | None = None,
+) -> Tensor:
+    """One sample of the tiles that `conditions_of` looked at: `(B, K, size, size)`, on the CPU.
+
+    Of all classes, or of those whose positions are given.
+    """
     with torch.inference_mode(), compute.autocast():
-        return method.draw(condition, noise).float().cpu()
+        if classes is None:
+            return method.draw(condition, noise).float().cpu()
+        return method.draw_only(classes, condition, noise).float().cpu()
 
 
 def sample_plane(

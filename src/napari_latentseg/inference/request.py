@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from napari_latentseg.cleanup import Cleanup
 from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.planes import Box
 from napari_latentseg.precision import check_choice
 from napari_latentseg.segmentation import SOURCES, SamplingSource
 
 __all__ = ["MOST_SAMPLES", "Request", "only_members"]
 
 MOST_SAMPLES = 1000
+
+_SMALLEST_BOX = 16
 
 
 class Request(BaseModel):
@@ -35,8 +40,22 @@ class Request(BaseModel):
         Tiles in one batch; halved by itself where memory runs out.
     slices
         First and last of the planes to work on, counted from 0; None for all.
+    box
+        Rows and columns of the planes to work on, half-open: top, left, bottom, right; None for all. No more
+        is read. A model that sees the whole is shown the box at its full size, so that it looks closer; one
+        that works in tiles sees the box at the scale of the whole plane.
     first_plane
         The plane to begin with, the one on screen.
+    classes
+        The names of the classes that are wanted; None for all. The result holds no other.
+    cleanup
+        What is mended of the mask.
+    tolerance
+        Samples end early where two in a row, the third at the earliest, change the mask by no more than
+        this (1 - DSC), see `napari_latentseg.inference.stopping.Stopping`; None for all that are asked for.
+    keep_samples
+        Whether the probabilities of each sample are kept, to 1/255 and as far as a quarter of the memory
+        limit goes, so that their volumes can be measured at any threshold.
     memory_limit
         Bytes of running sums and pictures that may lie in memory, beyond which they lie on disk; where it is
         not given, as `napari_latentseg.inference.room.memory_limit` has it.
@@ -52,7 +71,13 @@ class Request(BaseModel):
     precision: str = "auto"
     tiles_at_once: int = Field(4, ge=1)
     slices: tuple[int, int] | None = None
+    box: Box | None = None
     first_plane: int = Field(0, ge=0)
+    classes: tuple[str, ...] | None = None
+    cleanup: Cleanup = Cleanup()
+    tolerance: float | None = Field(None, gt=0, lt=1)
+    keep_samples: bool = True
+    memory_limit: int | None = Field(None, ge=0)
 
     @field_validator("slices")
     @classmethod
@@ -61,7 +86,16 @@ class Request(BaseModel):
             raise ValueError("must be a first and a last slice, in this order")
         return slices
 
-    memory_limit: int | None = Field(None, ge=0)
+    @field_validator("box")
+    @classmethod
+    def _large_enough(cls, box: Box | None) -> Box | None:
+        if box is not None:
+            top, left, bottom, right = box
+            if top < 0 or left < 0 or bottom <= top or right <= left:
+                raise ValueError("must be top, left, bottom and right, in rows and columns from 0")
+            if min(bottom - top, right - left) < _SMALLEST_BOX:
+                raise ValueError(f"must have {_SMALLEST_BOX} pixels or more along each side")
+        return box
 
     @classmethod
     def of(cls, card: ModelCard, **values: Any) -> Request:
@@ -89,6 +123,8 @@ class Request(BaseModel):
                 "use none",
             )
         most = card.members if source == "members" else MOST_SAMPLES
+        if given.get("classes") is not None:
+            given["classes"] = _in_order(card, given["classes"])
         given.setdefault("samples", 1 if source == "none" else min(card.default_samples, most))
         given.setdefault("threshold", card.threshold)
         if source == "none" and isinstance(given["samples"], int) and given["samples"] > 1:
@@ -109,6 +145,16 @@ class Request(BaseModel):
             raise BadInput(field, why, "correct it") from error
         check_choice(request.device, request.precision)
         return request
+
+
+def _in_order(card: ModelCard, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The names of the classes that are wanted, each once, in the order of the card."""
+    names = [c.name for c in card.classes]
+    unknown = [str(name) for name in wanted if name not in names]
+    if unknown or not wanted:
+        why = f"{card.name} has no {unknown[0]!r}" if unknown else "none is asked for"
+        raise BadInput("classes", why, f"choose from {', '.join(names)}")
+    return tuple(name for name in names if name in wanted)
 
 
 def only_members(card: ModelCard) -> str:

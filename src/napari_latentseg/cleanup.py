@@ -1,0 +1,128 @@
+"""Mending a mask: holes filled, small objects dropped, the largest kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MOST_ELEMENTS", "Cleanup"]
+
+MOST_ELEMENTS = 2**27
+"""How much of a mask that lies on disk is brought to memory to be cleaned; it takes five bytes a place."""
+
+
+class Cleanup(BaseModel):
+    """What is mended of a mask, class by class.
+
+    It happens in the order: holes are filled, what is too small is dropped, the largest is kept. An object is
+    what touches at a side, an edge or a corner, in a volume across its slices too. Points in time are apart.
+
+    Attributes
+    ----------
+    smallest
+        Objects below this area or volume are dropped: in the unit of the record's volumes (mm2, mm3), or in
+        elements where the image has no physical unit.
+    fill_holes
+        Whether a gap that a class encloses on all sides (in a volume: in all three directions) becomes part
+        of it. What belongs to another class stays that.
+    keep_largest
+        Whether each class keeps its largest object alone, at each point in time.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    smallest: float = Field(0.0, ge=0, allow_inf_nan=False)
+    fill_holes: bool = False
+    keep_largest: bool = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether anything is mended at all."""
+        return self.smallest > 0 or self.fill_holes or self.keep_largest
+
+    def text(self, unit: str) -> str:
+        """In plain words, with the unit of `smallest`."""
+        done = [
+            *(["holes filled"] if self.fill_holes else []),
+            *([f"objects below {self.smallest:g} {unit} dropped"] if self.smallest > 0 else []),
+            *(["largest object kept"] if self.keep_largest else []),
+        ]
+        return ", ".join(done)
+
+    def cleaned(
+        self, mask: NDArray[np.uint8], labels: Sequence[int], axes: str, element_size: float = 1.0
+    ) -> NDArray[np.uint8]:
+        """The mask, mended; the one that is given stays as it is.
+
+        Parameters
+        ----------
+        mask
+            Class labels, uint8, `spatial`; in memory.
+        labels
+            Those of the classes that are mended; the others stay.
+        axes
+            A letter for each axis of the mask; the points of an axis ``t`` are apart.
+        element_size
+            Area or volume of an element, in the unit of `smallest`.
+        """
+        if not self.is_active:
+            return mask
+        found = mask.copy()
+        time = axes.find("t")
+        for moment in np.moveaxis(found, time, 0) if time >= 0 else [found]:
+            # across a single slice nothing can be enclosed: it is mended as the plane that it is
+            thick = tuple(0 if n == 1 else slice(None) for n in moment.shape[:-2])
+            self._mend(moment[thick], labels, element_size)
+        return found
+
+    def _mend(self, mask: NDArray[np.uint8], labels: Sequence[int], element_size: float) -> None:
+        from scipy import ndimage
+
+        boxes = ndimage.find_objects(mask)  # once for all classes: no work is done on what is empty
+        for label in labels:
+            box = boxes[label - 1] if label <= len(boxes) else None
+            if box is None:
+                continue
+            part = mask[box]
+            if self.fill_holes:
+                part[_holes(part == label) & (part == 0)] = label
+            if self.smallest > 0 or self.keep_largest:
+                part[self._dropped(part == label, element_size)] = 0
+
+    def _dropped(self, of_class: NDArray[np.bool_], element_size: float) -> NDArray[np.bool_]:
+        """The elements of objects that do not stay."""
+        from scipy import ndimage
+
+        objects, count = ndimage.label(of_class, np.ones((3,) * of_class.ndim))
+        sizes = np.bincount(objects.ravel(), minlength=count + 1)
+        sizes[0] = 0
+        stay = sizes * element_size >= self.smallest * (1 - 1e-9)  # rounding is no reason to drop an object
+        if self.keep_largest:
+            stay &= np.arange(count + 1) == sizes.argmax()
+        stay[0] = True
+        gone: Any = ~stay
+        found: NDArray[np.bool_] = gone[objects]
+        return found
+
+
+def _holes(of_class: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """What is enclosed: the parts of the rest, joined by sides alone, that touch no edge of the array.
+
+    The array ends where the class does, so what lies beyond an edge is not the class, or not there.
+    """
+    from scipy import ndimage
+
+    rest, count = ndimage.label(~of_class)
+    open_ = np.zeros(count + 1, dtype=bool)
+    open_[0] = True  # the class itself
+    for axis in range(rest.ndim):
+        for end in (0, -1):
+            open_[np.unique(np.take(rest, end, axis))] = True
+    found: NDArray[np.bool_] = ~open_[rest]
+    return found

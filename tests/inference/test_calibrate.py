@@ -1,0 +1,170 @@
+"""Calibration on annotated images; here of models that answer what they are told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.calibrate import Calibration
+from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.request import Request
+from napari_latentseg.models.card import TrainingData
+from napari_latentseg.models.folder import Model
+from napari_latentseg.pairs import Pair, find_pairs, load_mask
+from napari_latentseg.scan import Scan
+from napari_latentseg.segmentation import ClassInfo
+
+ONE = (ClassInfo(label=1, name="whole", color="#ffb000"),)
+NESTED = (
+    ClassInfo(label=1, name="whole", color="#ffb000", includes=("part",)),
+    ClassInfo(label=2, name="part", color="#00ffb0"),
+)
+REQUEST = Request(samples=4, source="augment")
+
+
+@pytest.fixture
+def pairs(write_ellipses: Callable[..., Path], tmp_path: Path) -> list[Pair]:
+    return find_pairs(write_ellipses(tmp_path / "data", count=24))
+
+
+class Sure:
+    """Answers with the masks themselves as probabilities of 0.8, and with volumes more or less wrong."""
+
+    def __init__(self, pairs: list[Pair], classes: tuple[ClassInfo, ...] = ONE) -> None:
+        data = TrainingData(name="drawn", licence="CC0", images=1, kept_apart=len(pairs))
+        card = SimpleNamespace(classes=classes, training_data=(data,))
+        self.model = SimpleNamespace(card=card)
+        self.masks = [load_mask(p)[0] > 0 for p in pairs]
+        self.wrong = np.random.default_rng(0).lognormal(0, 0.2, len(pairs))
+        self.asked = 0
+
+    def segment(self, scan: Scan, request: Request) -> SimpleNamespace:
+        mask, wrong = self.masks[self.asked], self.wrong[self.asked]
+        self.asked += 1
+        size, _ = scan.geometry.element_size
+        grown = (
+            mask.sum()
+            * wrong
+            * np.array([1.0, 1.1, 1.2, 1.3])[:, None]
+            * np.ones(len(self.model.card.classes))
+        )
+        return SimpleNamespace(
+            mask=mask.astype(np.uint8),
+            mean=np.where(mask, np.float32(0.8), np.float32(0))[None],
+            volumes=np.round(grown) * size,
+            geometry=scan.geometry,
+        )
+
+
+def test_means_and_volumes_are_held_against_the_masks(pairs: list[Pair]) -> None:
+    predictor = Sure(pairs)
+    found = Calibration(predictor, REQUEST, pairs)
+    assert list(found.run())[-1] == 1
+    inside = sum(int(mask.sum()) for mask in predictor.masks)
+    total = sum(mask.size for mask in predictor.masks)
+    curve = found.reliability()
+    assert curve.ece == pytest.approx(0.2 * inside / total, abs=1e-5)
+    assert curve.ece_unsure == pytest.approx(0.2, abs=1e-5)
+    assert (curve.images, curve.samples, curve.source) == (24, 4, "augment")
+    np.testing.assert_array_equal(found.reference[:, 0], [mask.sum() for mask in predictor.masks])
+    np.testing.assert_allclose(
+        found.volumes[:, 2, 0], found.reference[:, 0] * 1.2 * predictor.wrong, atol=0.51
+    )
+
+
+def test_the_halves_are_drawn_by_content(pairs: list[Pair]) -> None:
+    found = Calibration(Sure(pairs), REQUEST, pairs)
+    fit, test = found.halves()
+    assert sorted([*fit, *test]) == list(range(24))
+    assert (len(fit), len(test)) == (12, 12)
+    assert list(fit) != list(range(12))
+    names = {found.keys[i] for i in fit}
+    turned = Calibration(Sure(pairs), REQUEST, pairs[::-1])
+    assert {turned.keys[i] for i in turned.halves()[0]} == names
+
+
+def test_the_interval_is_tested_on_the_other_half(pairs: list[Pair]) -> None:
+    found = Calibration(Sure(pairs), REQUEST, pairs, kept_apart=frozenset(p.key for p in pairs))
+    list(found.run())
+    made = found.volume_interval()
+    assert (made.cases, made.tested_on) == (12, 12)
+    assert (made.samples, made.source, made.threshold) == (4, "augment", 0.5)
+    assert made.coverage["whole"] >= 0.75
+    assert made.data == "12 images kept apart from the training on drawn"
+    low, high = made.interval("whole", found.volumes[0, :, 0])
+    assert low <= found.volumes[0, :, 0].mean() <= high
+
+
+def test_no_place_counts_for_two_classes(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample's volume of a class leaves out what is a part of it, and so must the reference."""
+    found = Calibration(Sure(pairs, NESTED), REQUEST, pairs[:1])
+    truth = np.zeros((1, 48, 64), np.uint8)
+    truth[0, :4, :5], truth[0, :2, :2] = 1, 2
+    monkeypatch.setattr("napari_latentseg.labelmap.LabelMap.of_pair", lambda self, pair: truth)
+    monkeypatch.setattr(
+        found.predictor,
+        "segment",
+        lambda scan, request: SimpleNamespace(
+            mask=truth[0],
+            mean=np.stack([truth[0] > 0, truth[0] == 2]).astype(np.float32),
+            volumes=np.zeros((4, 2)),
+            geometry=scan.geometry,
+        ),
+    )
+    list(found.run())
+    assert found.reference.tolist() == [[16, 4]]
+    assert found.reliability().ece == 0  # a probability is that of the class with its parts
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        (Request(samples=2, source="augment"), "2 from 'augment'"),
+        (Request(samples=1, source="none"), "cannot tell how much samples differ"),
+    ],
+)
+def test_too_few_samples_are_refused(pairs: list[Pair], request_: Request, why: str) -> None:
+    with pytest.raises(BadInput, match=why):
+        Calibration(Sure(pairs), request_, pairs)
+
+
+def test_images_that_were_trained_on_are_refused(pairs: list[Pair]) -> None:
+    with pytest.raises(BadInput, match="1 of the 24 images were used to train"):
+        Calibration(Sure(pairs), REQUEST, pairs, frozenset([pairs[3].key, "another"]))
+    with pytest.raises(BadInput, match="no image"):
+        Calibration(Sure(pairs), REQUEST, [])
+
+
+def test_few_images_make_no_interval(pairs: list[Pair]) -> None:
+    found = Calibration(Sure(pairs), REQUEST, pairs[:16])
+    list(found.run())
+    with pytest.raises(BadInput, match="are 16, half of them to fit by"):
+        found.volume_interval()
+    assert found.volume_interval(0.8).factors
+
+
+def test_a_mask_of_another_size_is_refused(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Calibration(Sure(pairs), REQUEST, pairs)
+    monkeypatch.setattr(
+        "napari_latentseg.labelmap.LabelMap.of_pair", lambda self, pair: np.zeros((1, 5, 5), np.uint8)
+    )
+    with pytest.raises(BadInput, match="make them equal"):
+        list(found.run())
+
+
+def test_a_real_model(tiny_model: Model, pairs: list[Pair]) -> None:
+    """Its samples' volumes are those of a run, in elements."""
+    predictor = Predictor(tiny_model, "cpu", "float32")
+    found = Calibration(predictor, REQUEST, pairs[:2])
+    list(found.run())
+    from napari_latentseg.formats import read_scan
+
+    run = predictor.segment(read_scan(pairs[1].image), REQUEST)
+    size, _ = run.geometry.element_size
+    np.testing.assert_allclose(found.volumes[1], run.volumes / size)
+    assert sum(found.reliability().counts) == 2 * 48 * 64
