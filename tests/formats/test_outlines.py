@@ -58,7 +58,7 @@ def test_geojson_lies_in_the_world(tmp_path: Path):
     found = replace(segmentation(), mask=mask, mean=mean, variance=None, geometry=geometry, axes="zyx")
     written = write_segmentation(found, tmp_path, "a", format="nrrd", also=["geojson", "csv"])
     assert [p.name for p in written] == [
-        "a_mask.nrrd", "a_mean.nrrd", "a_contours.geojson", "a_extents.csv", "a_run.json",
+        "a_mask.nrrd", "a_mean.nrrd", "a_contours.geojson", "a_measurements.csv", "a_run.json",
     ]  # fmt: skip
     told = json.loads(written[2].read_text("utf-8"))
     assert told["place"] == {"frame": "LPS", "order": ["x", "y", "z"], "units": ["mm"] * 3}
@@ -69,9 +69,10 @@ def test_geojson_lies_in_the_world(tmp_path: Path):
     # columns run along y of the patient, rows along x, half an element farther than their centres
     assert (y.min(), y.max()) == pytest.approx((20 + 0.2 * 2.5, 20 + 0.2 * 6.5))
     assert (x.min(), x.max()) == pytest.approx((10 + 0.5 * 1.5, 10 + 0.5 * 3.5))
-    (row,) = csv.DictReader(written[3].open(encoding="utf-8"))
-    assert (row["class"], row["unit"], row["samples"]) == ("target", "mm3", "3")
-    assert float(row["value"]) == pytest.approx(8 * 3 * 0.2 * 0.5)
+    with written[3].open(encoding="utf-8") as file:
+        row, _ = csv.DictReader(file)
+    assert (row["class"], row["object"], row["samples"]) == ("target", "0", "3")
+    assert float(row["volume (mm3)"]) == pytest.approx(8 * 3 * 0.2 * 0.5)
 
 
 @pytest.mark.parametrize("format", [name for name in RESULTS if name != "png"])

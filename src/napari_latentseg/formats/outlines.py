@@ -1,23 +1,19 @@
-"""A mask as outlines (GeoJSON, RFC 7946 but for the coordinates), and its extents as a table (CSV)."""
+"""A mask as outlines (GeoJSON, RFC 7946 but for the coordinates)."""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.measure import extents
 from napari_latentseg.scan import Geometry
 from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["outlines", "write_csv", "write_geojson"]
+__all__ = ["outlines", "write_geojson"]
 
-_COLUMNS = ("class", "value", "unit", "fraction", "low", "high", "samples")
 _Ring = NDArray[np.float64]
 
 
@@ -106,21 +102,3 @@ def _area(ring: _Ring) -> float:
     """Signed, by the shoelace rule."""
     y, x = ring.T
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
-
-
-def write_csv(found: Segmentation, path: Path) -> None:
-    """Write how much every class covers: a line a class, see `napari_latentseg.measure.Extent`.
-
-    Parameters
-    ----------
-    found
-        Whose mask is measured.
-    path
-        The file to be.
-    """
-    with path.open("w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(_COLUMNS)
-        for one in extents(found):
-            row: list[Any] = [one.name, one.value, one.unit, one.fraction, one.low, one.high, one.samples]
-            table.writerow("" if cell is None else cell for cell in row)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import usable_folder
 from napari_latentseg.formats import dicom_seg, omezarr
-from napari_latentseg.formats.outlines import write_csv, write_geojson
+from napari_latentseg.formats.outlines import write_geojson
 from napari_latentseg.formats.registry import format_for
+from napari_latentseg.measure import Measurement, measure, write_csv
 from napari_latentseg.segmentation import ClassInfo, Segmentation
 
-__all__ = ["RESULTS", "check_format", "write_segmentation"]
+__all__ = ["RESULTS", "check_format", "class_endings", "write_segmentation"]
 
 RESULTS: dict[str, str] = {
     "nifti": ".nii.gz",
@@ -33,7 +34,7 @@ RESULTS: dict[str, str] = {
 }
 """The formats in which a result can be written whatever its source was, with what the files end in."""
 
-_EXTRAS = {"geojson": ("contours.geojson", write_geojson), "csv": ("extents.csv", write_csv)}
+_EXTRAS = {"geojson": "contours.geojson", "csv": "measurements.csv"}
 
 
 def write_segmentation(
@@ -44,6 +45,7 @@ def write_segmentation(
     format: str | None = None,
     deidentify: bool = False,
     also: Sequence[str] = (),
+    measurements: Sequence[Measurement] | None = None,
 ) -> list[Path]:
     """Write a segmentation in the family of the file that it was made from.
 
@@ -63,7 +65,9 @@ def write_segmentation(
     deidentify
         Write nothing of the source's that names patient, study or institution; only DICOM-SEG would.
     also
-        ``"geojson"`` for `STEM_contours.geojson`, ``"csv"`` for `STEM_extents.csv`.
+        ``"geojson"`` for `STEM_contours.geojson`, ``"csv"`` for `STEM_measurements.csv`.
+    measurements
+        What goes into the latter; measured without image and calibrated interval where not given.
 
     Returns
     -------
@@ -86,7 +90,7 @@ def write_segmentation(
         raise BadInput("also", f"{min(unknown)!r} is not known", f"use {' or '.join(_EXTRAS)}")
     start = f"{_one_name(stem)}_" if stem else ""
     arrays: dict[str, NDArray[np.generic]] = {f"{start}mask": found.mask}
-    names = _endings(found.classes)
+    names = class_endings(found.classes)
     for kind, per_class in (("mean", found.mean), ("variance", found.variance)):
         if per_class is not None:
             arrays |= {f"{start}{kind}{name}": one for name, one in zip(names, per_class, strict=True)}
@@ -104,9 +108,11 @@ def write_segmentation(
                 format_for(path).write(path, array, found.axes, found.geometry, found.properties)
                 written.append(path)
             for kind in also:
-                ending, write = _EXTRAS[kind]
-                path = Path(temporary) / f"{start}{ending}"
-                write(found, path)
+                path = Path(temporary) / f"{start}{_EXTRAS[kind]}"
+                if kind == "csv":
+                    write_csv(path, measure(found) if measurements is None else measurements)
+                else:
+                    write_geojson(found, path)
                 written.append(path)
             record = Path(temporary) / f"{start}run.json"
             record.write_text(found.record.model_dump_json(indent=2) + "\n", "utf-8")
@@ -179,7 +185,7 @@ def _missing(folder: Path) -> list[Path]:
     return found
 
 
-def _endings(classes: Sequence[ClassInfo]) -> list[str]:
+def class_endings(classes: Sequence[ClassInfo]) -> list[str]:
     """What tells the files of several classes apart; nothing where there is one class."""
     if len(classes) == 1:
         return [""]

@@ -1,4 +1,4 @@
-"""Areas and volumes in physical units, with their spread over the samples."""
+"""How much of a scan each class covers, in one line for people."""
 
 from __future__ import annotations
 
@@ -52,8 +52,10 @@ def extents(found: Segmentation) -> list[Extent]:
     """The extent of every class of a segmentation."""
     size, unit = found.geometry.element_size
     record = found.record
-    total = max(1, found.mask.size * record.planes_done // max(1, record.planes))
-    spread = len(found.volumes) >= MINIMUM_FOR_VARIANCE
+    total = max(1, found.elements_done)
+    # the spread of masks that were not mended says nothing about one that was
+    alike = record.cleanup is None or record.volumes_cleaned
+    spread = alike and len(found.volumes) >= MINIMUM_FOR_VARIANCE
     result = []
     for k, info in enumerate(found.classes):
         count = int(np.count_nonzero(found.mask == info.label))

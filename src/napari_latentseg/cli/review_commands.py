@@ -1,0 +1,213 @@
+"""`measure`, `rank`, `compare` and `report`: what is done with a result that was written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_latentseg.cli.console import bar, print_json, say, table
+from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.scan import Scan
+    from napari_latentseg.segmentation import ClassInfo, Segmentation
+
+__all__ = ["card_of", "image_at", "register"]
+
+Result = Annotated[
+    Path, typer.Argument(help="The folder of a result, or the ..._run.json of one of several in it.")
+]
+Image = Annotated[Path | None, typer.Option(help="The image that was segmented.")]
+Series = Annotated[int | None, typer.Option(help="Which of several images in it, from 1.")]
+Channel = Annotated[int | None, typer.Option(help="Which of its channels, from 1.")]
+AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command("measure")(measure_result)
+    app.command("rank")(rank_result)
+    app.command("compare")(compare_masks)
+    app.command("report")(report_result)
+
+
+def measure_result(
+    result: Result,
+    image: Image = None,
+    series: Series = None,
+    channel: Channel = None,
+    objects: Annotated[bool, typer.Option(help="Tell the objects of each class apart.")] = True,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="File for the whole table.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Areas or volumes of classes and objects, with their spread over the samples, diameters, intensities."""
+    from napari_latentseg.files import atomic_path, possible_folder, usable_folder
+    from napari_latentseg.formats.stored import read_segmentation
+    from napari_latentseg.measure import measure, write_csv
+
+    if csv_file is not None:
+        if csv_file.is_dir():
+            raise BadInput(csv_file, "is a folder", "give the name of a file")
+        possible_folder(csv_file.absolute().parent)
+    found = read_segmentation(result)
+    card = card_of(found)
+    with bar("measuring", quiet=quiet or as_json) as progress:
+        rows = measure(
+            found, image_at(image, series, channel), objects=objects,
+            interval=card.volume_interval if card is not None else None, progress=progress,
+        )  # fmt: skip
+    if csv_file is not None:
+        usable_folder(csv_file.absolute().parent)
+        with atomic_path(csv_file) as temporary:
+            write_csv(temporary, rows)
+    if as_json:
+        print_json([{"title": row.title, **asdict(row), "ml": row.ml} for row in rows])
+        return
+    for row in rows:
+        say(row.text(), quiet=quiet)
+
+
+def rank_result(
+    result: Result,
+    measure: Annotated[str, typer.Option(help="By which measure of uncertainty; 'list' tells them.")] = "",
+    by: Annotated[str, typer.Option(help="slices or objects.")] = "slices",
+    top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """The slices or objects that a result is least sure of, first."""
+    from napari_latentseg.formats.stored import read_segmentation
+    from napari_latentseg.review import MEASURES, available, basis, rank
+
+    found = read_segmentation(result)
+    if measure == "list":
+        table([("MEASURE", "WHAT"), *((key, MEASURES[key].about) for key in available(found))])
+        return
+    if by not in ("slices", "objects"):
+        raise BadInput("by", f"{by!r} is not known", "use slices or objects")
+    with bar("ranking", quiet=quiet or as_json) as progress:
+        findings = rank(found, measure, "objects" if by == "objects" else "slices", progress=progress)
+    if as_json:
+        print_json({"basis": basis(found), "findings": [asdict(one) for one in findings[:top]]})
+        return
+    if not findings:
+        say("nothing is unsure", quiet=quiet)
+        return
+    used = MEASURES[findings[0].measure]
+    say(f"{used.title}{f', in {used.unit}' if used.unit else ''}; {basis(found)}", quiet=quiet)
+    rows = [("", "SLICE", "CLASS", "WHY", "UNCERTAINTY")]
+    for place, one in enumerate(findings[:top], start=1):
+        plane = ", ".join(str(i + 1) for i in one.index) or "1"
+        name = f"{one.name} {one.number}" if one.number else one.name
+        rows.append((str(place), plane, name, one.why, f"{one.uncertainty:.4g}"))
+    table(rows, quiet=quiet)
+
+
+def compare_masks(
+    mask: Annotated[Path, typer.Argument(help="A mask.")],
+    reference: Annotated[Path, typer.Argument(help="The mask that it is held against.")],
+    model: Annotated[str | None, typer.Option(help="The model whose classes the labels are.")] = None,
+    assd: Annotated[
+        bool, typer.Option("--assd", help="Also the average symmetric surface distance.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """DSC, IoU and HD95, in mm where the masks say where they lie, of each class."""
+    from napari_latentseg.evaluation.compare import compare
+    from napari_latentseg.formats import read_scan
+
+    scans = [read_scan(path) for path in (mask, reference)]
+    for scan in scans:
+        if scan.axes != scan.spatial_axes:
+            raise BadInput(scan.name, "has channels, as no mask has", "give a mask")
+    rows = compare(
+        scans[0].array, scans[1].array, scans[0].geometry, _classes(mask, model, scans),
+        reference_geometry=scans[1].geometry, assd=assd,
+    )  # fmt: skip
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        say(row.text())
+
+
+def report_result(
+    result: Result,
+    out: Annotated[Path, typer.Option(help="The HTML file to be.")],
+    image: Image = None,
+    series: Series = None,
+    channel: Channel = None,
+    note: Annotated[str, typer.Option(help="A text of your own; it is shown as it is given.")] = "",
+    quiet: Quiet = False,
+) -> None:
+    """One page of HTML for a colleague: sizes, intervals, and pictures of where the result is least sure."""
+    from napari_latentseg.formats.stored import read_segmentation
+    from napari_latentseg.report import check_report, report_of
+
+    check_report(out)
+    found = read_segmentation(result)
+    card = card_of(found)
+    say(str(report_of(found, image_at(image, series, channel), card, out, note=note)), quiet=quiet)
+    if card is None:
+        say(
+            f"{found.record.model.name}, version {found.record.model.version}, is not at hand: the report "
+            "has no reliability curve, and no calibrated interval",
+            quiet=quiet,
+        )
+
+
+def image_at(path: Path | None, series: int | None = None, channel: int | None = None) -> Scan | None:
+    """The image at a path, read in parts where its format allows it; None without a path."""
+    from napari_latentseg.formats import look_at
+    from napari_latentseg.views import one_channel
+
+    if path is None:
+        return None
+    scan = look_at(path, series=series)
+    return scan if channel is None else one_channel(scan, channel)
+
+
+def card_of(found: Segmentation) -> ModelCard | None:
+    """The card of the model that made a result, where that very version of it is at hand."""
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.store import find_model
+
+    wanted = found.record.model
+    try:
+        card = read_card(find_model(wanted.name))
+    except BadInput:
+        return None
+    same = all(wanted.sha256.get(name) == digest for name, digest in card.files.items())
+    return card if same and card.version == wanted.version else None
+
+
+def _classes(mask: Path, model: str | None, scans: list[Scan]) -> tuple[ClassInfo, ...]:
+    """The classes of the model, of the record beside the mask, or one for each label there is."""
+    import numpy as np
+
+    from napari_latentseg.formats.stored import record_beside
+    from napari_latentseg.segmentation import ClassInfo
+
+    if model is not None:
+        from napari_latentseg.models.card import read_card
+        from napari_latentseg.models.store import find_model
+
+        return read_card(find_model(model)).classes
+    record = record_beside(mask)
+    if record is not None:
+        return record.classes
+    each: list[Any] = [np.setdiff1d(np.unique(np.asarray(scan.array)), 0) for scan in scans]
+    labels = np.unique(np.concatenate(each)) if any(len(one) > 1 for one in each) else each[0][:1]
+    if labels.size == 0:
+        labels = np.array([1])
+    if labels.dtype.kind not in "bui" and not np.array_equal(labels, np.rint(labels)):
+        raise BadInput(mask, "holds values that are no labels", "give masks, not probabilities")
+    if labels.min() < 1 or labels.max() > 255:
+        raise BadInput(mask, "has labels beyond 1 to 255", "give masks of classes, not of single objects")
+    return tuple(ClassInfo(label=int(n), name=f"label {int(n)}", color="#ffb000") for n in labels)

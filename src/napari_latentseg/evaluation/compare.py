@@ -1,0 +1,200 @@
+"""A mask against a reference: overlap, and distances between their boundaries in the world."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.metrics import Empty, boundary, dice, iou, surface_distances
+from napari_latentseg.scan import MILLIMETRES, Geometry
+from napari_latentseg.segmentation import ClassInfo
+
+__all__ = ["Comparison", "compare"]
+
+_CLOSE = 1e-3  # mm
+_SQUARE = 1e-3  # cosine of the angle between two axes
+_EDGES = 2e-5
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One class of a mask against its reference.
+
+    Attributes
+    ----------
+    name, label
+        Of the class.
+    time
+        Which point in time, from 0; None where there is no such axis.
+    dsc, iou
+        In [0, 1]; 1 where both are empty, 0 where one of them is.
+    hd95
+        95th percentile of the distances between the two boundaries, both directions pooled, in `unit`; None
+        where one of the two is empty, and 0 where both are.
+    assd
+        Average symmetric surface distance, alike; None where it was not asked for.
+    unit
+        ``"mm"``, another unit of length, or ``"pixel"``.
+    empty
+        Which of the two has nothing of the class: ``"prediction"``, ``"truth"``, ``"both"``; else empty.
+    """
+
+    name: str
+    label: int
+    time: int | None
+    dsc: float
+    iou: float
+    hd95: float | None
+    assd: float | None
+    unit: str
+    empty: Empty
+
+    def text(self) -> str:
+        """In one line, for people."""
+        name = self.name if self.time is None else f"{self.name}, time {self.time + 1}"
+        if self.empty:
+            what = {
+                "prediction": "the mask has none",
+                "truth": "the reference has none",
+                "both": "neither has any",
+            }
+            return f"{name}: DSC {self.dsc:.3f} ({what[self.empty]})"
+        unit = "pixels" if self.unit == "pixel" else self.unit
+        line = f"{name}: DSC {self.dsc:.3f}, IoU {self.iou:.3f}, HD95 {self.hd95:.2f} {unit}"
+        return line if self.assd is None else f"{line}, ASSD {self.assd:.2f} {unit}"
+
+
+def compare(
+    mask: Any,
+    reference: Any,
+    geometry: Geometry,
+    classes: Sequence[ClassInfo],
+    *,
+    reference_geometry: Geometry | None = None,
+    assd: bool = False,
+) -> tuple[Comparison, ...]:
+    """Each class of a mask against a reference.
+
+    Parameters
+    ----------
+    mask, reference
+        Labels: whole numbers or booleans, `spatial`. Where there is one class, everything but 0 is it.
+    geometry
+        Of the mask. Distances are those in the world, exact for unequal, turned and sheared axes; where
+        there is an axis ``t``, each point in time is compared by itself.
+    classes
+        Which labels are what.
+    reference_geometry
+        Of the reference, to see that it lies where the mask does; taken to be so where not given.
+    assd
+        Whether to give the average symmetric surface distance too.
+
+    Raises
+    ------
+    BadInput
+        Where the two do not have one shape or do not lie in one place, or hold no labels.
+    """
+    first, second = _labels("mask", mask), _labels("reference", reference)
+    if first.shape != second.shape:
+        raise BadInput(
+            "reference", f"has shape {second.shape}, the mask {first.shape}", "give one of the same image"
+        )
+    if first.ndim != geometry.ndim:
+        raise BadInput("geometry", f"has {geometry.ndim} axes, the mask {first.ndim}", "give the mask's own")
+    if reference_geometry is not None:
+        _check_place(geometry, reference_geometry, first.shape)
+    if not classes:
+        raise BadInput("classes", "there are none", "give masks that hold something")
+    axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
+    distances, unit = _distances(geometry, axis)
+    times: Sequence[int | None] = [None] if axis is None else range(first.shape[axis])
+    found: list[Comparison] = []
+    for time in times:
+        a, b = (one if time is None else one.take(time, axis) for one in (first, second))
+        found += _at_once(a, b, classes, time, unit, distances, assd)
+    return tuple(found)
+
+
+def _at_once(
+    mask: NDArray[Any],
+    reference: NDArray[Any],
+    classes: Sequence[ClassInfo],
+    time: int | None,
+    unit: str,
+    distances: Callable[[Mask, Mask], NDArray[np.float64]],
+    assd: bool,
+) -> Iterator[Comparison]:
+    for info in classes:
+        a, b = (one != 0 if len(classes) == 1 else one == info.label for one in (mask, reference))
+        empty: Empty = ""
+        if not (a.any() and b.any()):
+            empty = "both" if a.any() == b.any() else "truth" if a.any() else "prediction"
+        hd95 = mean = 0.0 if empty == "both" else None
+        if not empty:
+            pooled = distances(a, b)
+            hd95, mean = float(np.percentile(pooled, 95)), float(pooled.mean())
+        yield Comparison(
+            info.name, info.label, time, dice(a, b), iou(a, b), hd95, mean if assd else None, unit, empty
+        )
+
+
+def _labels(name: str, array: Any) -> NDArray[Any]:
+    values = np.asarray(array)
+    if values.ndim < 2 or values.size == 0:
+        raise BadInput(name, f"has shape {values.shape}", "give an image of labels")
+    if values.dtype.kind == "f" and np.array_equal(values, np.rint(values)):
+        values = values.astype(np.int64)
+    if values.dtype.kind not in "bui":
+        raise BadInput(name, "holds values that are no labels", "give a mask, not probabilities")
+    return values
+
+
+def _check_place(geometry: Geometry, other: Geometry, shape: tuple[int, ...]) -> None:
+    if other.ndim != geometry.ndim:
+        raise BadInput(
+            "reference", f"has {other.ndim} axes, the mask {geometry.ndim}", "give one like the mask"
+        )
+    ends = np.array(shape) - 1
+    corners = np.array(np.meshgrid(*[(0, n) for n in ends])).reshape(len(shape), -1).T
+    places = []
+    for one in (geometry, other):
+        factors = [MILLIMETRES.get(unit, 1.0) for unit in one.units]
+        places.append((corners @ one.matrix[:-1, :-1].T + one.matrix[:-1, -1]) * factors)
+    without_place = "pixel" in (*geometry.units, *other.units)
+    if not without_place and np.abs(places[0] - places[1]).max() > _CLOSE + _EDGES * max(geometry.spacing):
+        raise BadInput("reference", "does not lie where the mask does", "give one of the same image")
+
+
+def _distances(
+    geometry: Geometry, time: int | None
+) -> tuple[Callable[[Mask, Mask], NDArray[np.float64]], str]:
+    """What gives the distances of two boundaries, both directions pooled, and their unit."""
+    space = [i for i in range(geometry.ndim) if i != time]
+    units = [geometry.units[i] for i in space]
+    linear = geometry.matrix[np.ix_(space, space)]
+    unit = units[-1]
+    if len(set(units)) > 1:
+        if set(units) <= MILLIMETRES.keys():
+            linear = linear * np.array([MILLIMETRES[u] / MILLIMETRES[unit] for u in units])[:, None]
+        else:
+            linear, unit = np.eye(len(space)), "pixel"
+    steps = np.linalg.norm(linear, axis=0)
+    directions = linear / steps
+    if np.abs(directions.T @ directions - np.eye(len(space))).max() <= _SQUARE:
+        return lambda a, b: np.concatenate(surface_distances(a, b, [float(s) for s in steps])), unit
+
+    def sheared(a: Mask, b: Mask) -> NDArray[np.float64]:
+        from scipy.spatial import cKDTree
+
+        first, second = (np.argwhere(boundary(one)) @ linear.T for one in (a, b))
+        there, back = cKDTree(second).query(first)[0], cKDTree(first).query(second)[0]
+        return np.concatenate([there, back])
+
+    return sheared, unit

@@ -1,0 +1,164 @@
+"""One row of a table: a class as a whole, or one of its objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from napari_latentseg.scan import MILLIMETRES
+
+__all__ = ["CALIBRATED", "FROM_SAMPLES", "LEVEL", "Intensity", "Measurement", "plain_unit", "rounded"]
+
+LEVEL = 0.9
+"""How much of what is possible an interval is to hold."""
+
+CALIBRATED, FROM_SAMPLES = "calibrated", "samples"
+
+_MILLILITRE = 1000.0  # mm3
+_SMALLEST_ML = 0.1  # below this, mm3 are easier to read
+_PER_CLASS = 100_000
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """The image's values inside: mean, standard deviation, least and most, as the image has them."""
+
+    mean: float
+    std: float
+    least: float
+    most: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """How large a class or an object is, how sure that is, and where and how bright it is.
+
+    Attributes
+    ----------
+    name, label
+        Of the class.
+    object
+        1 for the largest object of its class, 2 for the next; 0 for the class as a whole.
+    time
+        Which point in time, from 0; None where the scan has no such axis.
+    value, unit
+        Area or volume of the mask, in ``"mm2"``, ``"mm3"`` (or another unit of length), or in elements
+        (``"pixel"``).
+    samples
+        How many the next five come from; 0 where there are none to tell.
+    mean, std
+        Of the samples' areas or volumes, `std` with n - 1; None where there are fewer than three samples.
+        The share of a sample that belongs to an object is what of its class lies in the object, or nearer to
+        it than to any other.
+    low, high
+        The interval of 90 %, in `unit`; None where there are fewer than three samples.
+    interval_is
+        ``"calibrated"``: it held the volume of the reference as often as it says, on images that were kept
+        apart for that. ``"samples"``: nine of ten further samples would lie in it (Student's prediction
+        interval); how far all of them may be from the truth, it cannot tell. Empty without an interval.
+    probability
+        Mean of the mean probability inside, in [0, 1]; None where the mask holds nothing.
+    centroid
+        Mean position of the elements in the world, in the order of the array's axes without time: of the
+        patient, in mm, where the frame is LPS.
+    longest, across
+        The longest diameter and the longest at a right angle to it, in `length_unit`, of the convex hull; see
+        `napari_latentseg.measure.diameters`.
+    length_unit
+        ``"mm"``, another unit of length, or ``"pixel"``.
+    box
+        First element and one past the last along every axis of the array.
+    intensity
+        Where an image was given.
+    """
+
+    name: str
+    label: int
+    object: int
+    time: int | None
+    value: float
+    unit: str
+    length_unit: str
+    samples: int = 0
+    mean: float | None = None
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+    interval_is: str = ""
+    probability: float | None = None
+    centroid: tuple[float, ...] | None = None
+    longest: float | None = None
+    across: float | None = None
+    box: tuple[tuple[int, int], ...] | None = None
+    intensity: Intensity | None = None
+
+    @property
+    def index(self) -> int:
+        """A number of its own: the label for a class as a whole, and none that a mask holds for an object."""
+        return self.label * _PER_CLASS + self.object if self.object else self.label
+
+    @property
+    def title(self) -> str:
+        """What to call it: ``"lesion"``, ``"lesion 2"``, ``"lesion 2, time 4"`` (which counts from 1)."""
+        name = f"{self.name} {self.object}" if self.object else self.name
+        return name if self.time is None else f"{name}, time {self.time + 1}"
+
+    @property
+    def ml(self) -> float | None:
+        """The volume in millilitres; None for areas, and where there is no unit of length."""
+        if not self.unit.endswith("3") or self.unit[:-1] not in MILLIMETRES:
+            return None
+        return self.value * MILLIMETRES[self.unit[:-1]] ** 3 / _MILLILITRE
+
+    def text(self) -> str:
+        """In one line, for people: ``anterior: 1.52 ml (90 %: 1.44 to 1.61, calibrated)``."""
+        line = f"{self.title}: {self.size_text}"
+        if interval := self.interval_text:
+            line += f" ({interval})"
+        if self.object and self.longest is not None and self.across is not None:
+            unit = plain_unit(self.length_unit)
+            line += f", {rounded(self.longest)} × {rounded(self.across)} {unit}"
+        return line
+
+    @property
+    def size_text(self) -> str:
+        """The area or volume with its unit, in three digits."""
+        factor, unit = self._shown
+        return f"{rounded(self.value * factor)} {unit}"
+
+    @property
+    def interval_text(self) -> str:
+        """``90 %: 1.44 to 1.61, calibrated`` in the unit of `size_text`; empty where there is none."""
+        if self.low is None or self.high is None:
+            return ""
+        factor, _ = self._shown
+        how = CALIBRATED if self.interval_is == CALIBRATED else f"of {self.samples} samples"
+        low, high = (rounded(bound * factor) for bound in (self.low, self.high))
+        return f"{LEVEL:.0%}: {low} to {high}, {how}".replace("%", " %")
+
+    @property
+    def _shown(self) -> tuple[float, str]:
+        """What `value` is multiplied by to be shown, and the unit that it then has."""
+        ml = self.ml
+        if ml is not None and max(ml, (self.high or 0.0) * self._per_ml) >= _SMALLEST_ML:
+            return self._per_ml, "ml"
+        return 1.0, plain_unit(self.unit)
+
+    @property
+    def _per_ml(self) -> float:
+        return MILLIMETRES[self.unit[:-1]] ** 3 / _MILLILITRE
+
+
+def rounded(value: float) -> str:
+    """Three digits, but never fewer than there are before the point: ``1.52``, ``23.1``, ``1520``, ``0``."""
+    size = abs(value)
+    if size < 5e-5:
+        return "0"
+    digits = next((d for d, least in enumerate((99.95, 9.995, 0.9995, 0.09995)) if size >= least), 4)
+    return f"{value:.{digits}f}"
+
+
+def plain_unit(unit: str) -> str:
+    """A unit as people write it: ``mm²``, ``µm``, ``pixels``."""
+    if unit == "pixel":
+        return "pixels"
+    return unit.replace("um", "µm").replace("2", "²").replace("3", "³")

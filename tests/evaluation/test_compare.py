@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.measure.made import balls, classes_of
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.compare import compare
+from napari_latentseg.evaluation.metrics import score
+from napari_latentseg.scan import Geometry
+
+SPACING = (2.0, 0.5, 1.0)
+SHAPE = (14, 40, 30)
+GEOMETRY = Geometry.plain("zyx", SPACING, "mm")
+ONE = classes_of("lesion")
+TRUTH = balls(SHAPE, SPACING, ((14.0, 10.0, 14.0), 7.0))
+FOUND = balls(SHAPE, SPACING, ((14.0, 11.0, 15.0), 6.5))
+
+
+def test_the_metrics_with_the_spacing_of_the_scan():
+    (one,) = compare(FOUND, TRUTH, GEOMETRY, ONE, assd=True)
+    known = score(FOUND, TRUTH, SPACING)
+    assert (one.dsc, one.iou, one.hd95, one.unit, one.empty) == (known.dsc, known.iou, known.hd95, "mm", "")
+    assert 0 < one.assd < one.hd95
+    assert one.text().startswith("lesion: DSC 0.")
+
+
+def test_monai_finds_the_same_surface_distance():
+    torch = pytest.importorskip("torch")
+    monai = pytest.importorskip("monai.metrics")
+    (one,) = compare(FOUND, TRUTH, GEOMETRY, ONE, assd=True)
+    a, b = (torch.tensor(m[None, None].astype(np.float32)) for m in (FOUND, TRUTH))
+    theirs = monai.compute_average_surface_distance(
+        a, b, symmetric=True, include_background=True, spacing=SPACING
+    )
+    assert one.assd == pytest.approx(float(theirs), abs=0.05)
+
+
+def turned(shear: float = 0.0) -> Geometry:
+    cos, sin = np.cos(0.4), np.sin(0.4)
+    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+    slant = np.eye(3)
+    slant[1, 0] = shear
+    matrix = np.eye(4)
+    matrix[:3, :3] = turn @ slant @ np.diag(SPACING)
+    return Geometry.from_matrix(matrix, ("mm",) * 3, tuple("zyx"))
+
+
+def test_a_turned_scan_has_the_same_distances():
+    first, second = (compare(FOUND, TRUTH, g, ONE)[0] for g in (GEOMETRY, turned()))
+    assert first.hd95 == pytest.approx(second.hd95)
+
+
+def test_a_sheared_scan_is_measured_in_the_world():
+    """The distance of two single elements, which is known."""
+    a, b = np.zeros((2, *SHAPE), bool)
+    a[2, 5, 5] = b[9, 20, 8] = True
+    geometry = turned(0.6)
+    away = geometry.matrix[:3, :3] @ (7, 15, 3)
+    (one,) = compare(a, b, geometry, ONE, assd=True)
+    assert one.hd95 == pytest.approx(np.linalg.norm(away))
+    assert one.assd == pytest.approx(np.linalg.norm(away))
+    assert one.hd95 != pytest.approx(np.linalg.norm(np.multiply((7, 15, 3), SPACING)), rel=0.01)
+
+
+def test_nearly_square_axes_give_what_square_ones_do():
+    """The exact way, for sheared axes, against the usual one."""
+    almost, square = compare(FOUND, TRUTH, turned(2e-3), ONE)[0], compare(FOUND, TRUTH, turned(), ONE)[0]
+    assert almost.hd95 == pytest.approx(square.hd95, rel=5e-3)
+
+
+EMPTY = np.zeros(SHAPE, bool)
+
+
+@pytest.mark.parametrize(
+    ("mask", "reference", "empty", "dsc", "hd95"),
+    [
+        (EMPTY, EMPTY, "both", 1.0, 0.0),
+        (EMPTY, TRUTH, "prediction", 0.0, None),
+        (FOUND, EMPTY, "truth", 0.0, None),
+    ],
+)
+def test_empty_masks(mask, reference, empty, dsc, hd95):
+    (one,) = compare(mask, reference, GEOMETRY, ONE)
+    assert (one.empty, one.dsc, one.hd95) == (empty, dsc, hd95)
+    assert "none" in one.text() or "neither" in one.text()
+
+
+def test_one_class_is_whatever_is_not_0():
+    assert compare(FOUND.astype(np.uint8), TRUTH * np.uint8(255), GEOMETRY, ONE) == compare(
+        FOUND, TRUTH, GEOMETRY, ONE
+    )
+
+
+def test_several_classes_by_their_labels():
+    mask, truth = (np.where(m, 2, 0).astype(np.uint8) for m in (FOUND, TRUTH))
+    mask[0, 0, 0] = truth[0, 0, 0] = 1
+    first, second = compare(mask, truth.astype(float), GEOMETRY, classes_of("a", "b"))
+    assert (first.dsc, first.hd95) == (1.0, 0.0)
+    assert second.dsc == compare(FOUND, TRUTH, GEOMETRY, ONE)[0].dsc
+
+
+def test_points_in_time_are_compared_apart():
+    geometry = Geometry.plain("tzyx", (1.0, *SPACING), "mm")
+    first, second = compare(np.stack([TRUTH, FOUND]), np.stack([TRUTH, TRUTH]), geometry, ONE)
+    assert (first.time, first.dsc, first.hd95) == (0, 1.0, 0.0)
+    assert (second.time, second.dsc) == (1, compare(FOUND, TRUTH, GEOMETRY, ONE)[0].dsc)
+    assert "time 2" in second.text()
+
+
+def test_units_are_brought_together():
+    mixed = Geometry.from_matrix(np.diag([0.2, 0.5, 1.0, 1]), ("cm", "mm", "mm"), tuple("zyx"))
+    assert compare(FOUND, TRUTH, mixed, ONE)[0].hd95 == pytest.approx(
+        compare(FOUND, TRUTH, GEOMETRY, ONE)[0].hd95
+    )
+
+
+MOVED = Geometry.from_matrix(
+    np.array([[2.0, 0, 0, 1], [0, 0.5, 0, 0], [0, 0, 1.0, 0], [0, 0, 0, 1]]), ("mm",) * 3, tuple("zyx")
+)
+
+
+@pytest.mark.parametrize(
+    ("mask", "reference", "other", "why"),
+    [
+        (FOUND, TRUTH[1:], None, "has shape"),
+        (FOUND, TRUTH, MOVED, "does not lie where the mask does"),
+        (FOUND, TRUTH, Geometry.plain("yx"), "has 2 axes"),
+        (FOUND * 0.3, TRUTH, None, "no labels"),
+        (FOUND[0], TRUTH[0], None, "has 3 axes"),
+    ],
+)
+def test_what_does_not_belong_together(mask, reference, other, why):
+    with pytest.raises(BadInput, match=why):
+        compare(mask, reference, GEOMETRY, ONE, reference_geometry=other)

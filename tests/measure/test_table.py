@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.measure.made import classes_of, made
+
+from napari_latentseg.measure import measure, table_of, write_csv
+from napari_latentseg.scan import Geometry, Scan
+
+
+def segmentation(*names: str, unit: str = "mm"):
+    samples = np.zeros((3, len(names), 4, 10, 10))
+    samples[:, 0, 1:3, 2:5, 2:7] = 0.9
+    return made(samples, Geometry.plain("zyx", (2.0, 0.5, 0.5), unit), classes=classes_of(*names))
+
+
+def test_columns_for_a_labels_layer():
+    found = segmentation("cyst", "stone")
+    columns = table_of(measure(found, Scan(found.mask, "zyx", found.geometry)))
+    assert next(iter(columns)) == "index"
+    assert len({len(values) for values in columns.values()}) == 1
+    assert columns["class"] == ["cyst", "stone", "cyst"]
+    assert columns["index"][:2] == [1, 2]
+    assert columns["index"][2] > 255  # no label that a mask holds
+    assert columns["volume (mm3)"] == [15.0, 0.0, 15.0]
+    assert columns["volume (ml)"] == pytest.approx([0.015, 0.0, 0.015])
+    assert math.isnan(columns["longest diameter (mm)"][1])
+    assert columns["intensity mean"][0] == 1.0
+    assert "time" not in columns
+
+
+def test_areas_and_pixels_have_their_own_headings():
+    assert "area (um2)" in table_of(
+        measure(made(np.ones((3, 1, 8, 8)), Geometry.plain("yx", (0.5, 0.5), "um"), "yx"))
+    )
+    columns = table_of(measure(made(np.ones((3, 1, 8, 8)), Geometry.plain("yx"), "yx")))
+    assert "size (pixel)" in columns
+    assert not any("ml" in name for name in columns)
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2", "@sum", "\tx", "ok"])
+def test_a_spreadsheet_takes_no_name_for_a_formula(tmp_path: Path, name: str):
+    found = segmentation("cyst")
+    rows = [replace(row, name=name) for row in measure(found)]
+    write_csv(tmp_path / "a.csv", rows)
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        first, *_ = csv.DictReader(file)
+    assert first["class"] == (name if name == "ok" else f"'{name}")
+    assert float(first["volume (mm3)"]) == 15.0
+    assert "index" not in first
+
+
+def test_a_negative_place_stays_a_number(tmp_path: Path):
+    geometry = Geometry.from_matrix(np.array([[1, 0, -50], [0, 1, 0], [0, 0, 1.0]]), ("mm",) * 2, ("y", "x"))
+    found = made(np.ones((3, 1, 8, 8)), geometry, "yx")
+    write_csv(tmp_path / "a.csv", measure(found))
+    with (tmp_path / "a.csv").open(encoding="utf-8", newline="") as file:
+        first, *_ = csv.DictReader(file)
+    assert float(first["centroid y (mm)"]) == pytest.approx(-46.5)
+    assert first["interval"] == "samples"
+
+
+def test_nothing_is_an_empty_table():
+    assert table_of([]) == {}
