@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation import CONVENTIONS, ImageScores, score, summarise
 from napari_latentseg.evaluation.metrics import (
+    CONVENTIONS,
+    ImageScores,
     boundary,
     check_means,
     dice,
     hd95,
     iou,
     psnr,
+    score,
+    summarise,
     surface_distances,
 )
 

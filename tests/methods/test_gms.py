@@ -113,6 +113,64 @@ def test_without_a_pixel_term_nothing_is_decoded(gms, batch: Batch) -> None:
 def test_masks_of_two_classes_are_refused(gms, batch: Batch) -> None:
     with pytest.raises(ValueError, match="one channel"):
         gms().loss(Batch(batch.images, batch.masks.repeat(1, 2, 1, 1)))
+    with pytest.raises(ValueError, match="3 channels, not 1"):
+        gms("compact", classes=3).loss(batch)
+
+
+# --- several classes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_two(batch: Batch) -> Batch:
+    """Two classes; the second was not looked for in the first image."""
+    masks = torch.cat([batch.masks, batch.masks.flip(2)], dim=1)
+    return Batch(batch.images, masks, torch.tensor([[True, False], [True, True]]))
+
+
+def test_each_class_has_a_latent_and_a_term_of_its_own(gms, of_two: Batch) -> None:
+    method = gms("compact", classes=2, levels=("level1", "out"), cross_entropy_weight=1)
+    found = method.loss(of_two)
+    with torch.no_grad():
+        rows = [(0, 0), (1, 0), (1, 1)]  # image, class
+        target = torch.cat([method.codec.encode_mask(of_two.masks[i : i + 1, k : k + 1]) for i, k in rows])
+        levels = method.mapper(method.codec.encode(of_two.images), ("level1", "out")).values()
+        expected = sum(
+            float(((torch.stack([z[i, 8 * k : 8 * k + 8] for i, k in rows]) - target) ** 2).mean())
+            for z in levels
+        )
+    assert found["latent"].item() == pytest.approx(expected, rel=1e-4)
+
+
+@torch.inference_mode()
+def test_several_classes_come_out_side_by_side(gms, of_two: Batch) -> None:
+    method = gms("compact", classes=2).eval()
+    assert method.class_count == 2
+    z = method.encode(of_two.images)
+    found = method.draw(z)
+    assert found.shape == (2, 2, 32, 32)
+    latents = method.mapper(z)["out"]
+    for k in range(2):
+        alone = method.codec.decode_mask(latents[:, 8 * k : 8 * k + 8])
+        torch.testing.assert_close(found[:, k : k + 1], alone)
+    assert (found[:, 0] - found[:, 1]).abs().max() > 0.01
+
+
+def test_what_was_not_looked_for_teaches_nothing(gms, of_two: Batch) -> None:
+    method = gms("compact", classes=2)
+    other = of_two.masks.clone()
+    other[0, 1] = 1 - other[0, 1]
+    same = method.loss(Batch(of_two.images, other, of_two.annotated))
+    torch.testing.assert_close(same, method.loss(of_two))
+
+
+def test_one_class_has_the_weights_that_it_always_had(gms) -> None:
+    names = {k: v.shape for k, v in gms("compact").trained.state_dict().items()}
+    assert names["mapper.heads.out.2.weight"] == (8, 16, 3, 3)
+    of_three = gms("compact", classes=3).trained.state_dict()
+    assert of_three["mapper.heads.out.2.weight"].shape == (24, 16, 3, 3)
+    assert {k for k in names if of_three[k].shape != names[k]} == {
+        f"mapper.heads.{level}.2.weight" for level in ("level3", "level2", "level1", "out")
+    }
 
 
 # --- noise on the image latent in training -------------------------------------------------------------
@@ -271,6 +329,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
     "as published": ("kl", {}, ""),
     "levels in another order": ("kl", {"levels": ("out", "level1", "level2")}, ""),
     "width": ("kl", {"width": 16}, "width 16"),
+    "classes": ("kl", {"classes": 3}, "3 classes"),
     "levels": ("kl", {"levels": ("level1", "out")}, "supervised at level1 and out"),
     "latent weight": ("kl", {"latent_weight": 0.25}, "latent weight 0.25"),
     "dice weight": ("kl", {"dice_weight": 2}, "dice weight 2"),

@@ -189,7 +189,7 @@ def test_an_embedded_model_loads_and_says_what_it_is(
     side = card.preprocess.size
     with torch.inference_mode():
         (found,) = model.method.sample(torch.rand(1, 3, side, side), 1)
-    assert found.shape == (1, 1, side, side)
+    assert found.shape == (1, len(card.classes), side, side)
     assert found.isfinite().all()
 
 

@@ -14,10 +14,10 @@ from napari_latentseg.formats import read_scan
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
 from napari_latentseg.labelmap import LabelMap
-from napari_latentseg.models.card import MetricRecord
+from napari_latentseg.models.card import MetricRecord, ModelCard
 from napari_latentseg.pairs import Pair
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "labels_of"]
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Evaluation:
         """Score image after image; yields the fraction done."""
         for number, pair in enumerate(self.pairs):
             found = self.predictor.segment(read_scan(pair.image), self.request)
-            labels = self._labels(pair)
+            labels = labels_of(self.predictor.model.card, pair)
             truth = labels.of_pair(pair)
             planes = found.mask.reshape(-1, *found.mask.shape[-2:])
             if truth.shape != planes.shape:
@@ -64,14 +64,6 @@ class Evaluation:
             self.scores.append(self._score(found.mask, truth.reshape(found.mask.shape), labels))
             self.seen += pair.key in self.trained_on
             yield (number + 1) / len(self.pairs)
-
-    def _labels(self, pair: Pair) -> LabelMap:
-        """What the numbers of a mask mean."""
-        card, folder = self.predictor.model.card, pair.mask.absolute().parent.parent.name
-        for data in card.training_data:
-            if data.labels and data.folder == folder:
-                return LabelMap(card.classes, data.labels, folder)
-        return LabelMap.of_model(card.classes)
 
     def _score(
         self, found: np.ndarray[Any, Any], truth: np.ndarray[Any, Any], labels: LabelMap
@@ -145,3 +137,12 @@ class Evaluation:
             spread={k: round(v, 4) for k, v in report["std"].items() if v is not None},
             conventions=report["conventions"],
         )
+
+
+def labels_of(card: ModelCard, pair: Pair) -> LabelMap:
+    """What a mask's numbers mean: those of a data set that the card has the labels of, or the model's own."""
+    folder = pair.mask.absolute().parent.parent.name
+    for data in card.training_data:
+        if data.labels and data.folder == folder:
+            return LabelMap(card.classes, data.labels, folder)
+    return LabelMap.of_model(card.classes)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, Method, Noise
+from napari_latentseg.methods.base import Batch, Method, Noise, Tuning
 from napari_latentseg.methods.matching import Level, MatchingConfig, matching_terms
 from napari_latentseg.networks.efficientnet import PyramidConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
@@ -26,6 +26,9 @@ class GMSConfig(MatchingConfig):
 
     Attributes
     ----------
+    classes
+        How many there are; the paper has one. The mapper gives a latent for each, side by side in its
+        channels, and each is decoded to a mask of its own.
     conditioner
         ``"frozen"``: the codec's own encoder, as published. ``"trained"``: a copy of it that is trained with
         the task, as SDSeg and Wave-GMS do; a model that has one is called a variant. ``"pyramid"``: the
@@ -39,6 +42,7 @@ class GMSConfig(MatchingConfig):
     """
 
     levels: tuple[Level, ...] = ("level2", "level1", "out")
+    classes: int = Field(1, ge=1, le=254)
     conditioner: Literal["frozen", "trained", "pyramid"] = "frozen"
     posterior_noise: Literal["official", "scaled", "none"] = "official"
 
@@ -63,7 +67,7 @@ class GMS(Method):
 
     def __init__(self, codec: Codec, config: GMSConfig) -> None:
         super().__init__(codec.freeze(), config)
-        self.mapper = LatentMappingModel(codec.channels, width=config.width)
+        self.mapper = LatentMappingModel(codec.channels * config.classes, codec.channels, config.width)
         self.conditioner: nn.Module | None = None
         if config.conditioner == "trained":
             self.conditioner = codec.encoder_copy()
@@ -74,6 +78,8 @@ class GMS(Method):
     def variant(self) -> str:
         config, paper = self.config, GMSConfig()
         found = []
+        if config.classes > 1:
+            found.append(f"{config.classes} classes")
         if self.conditioner is not None:
             with_pyramid = " over an ImageNet network" if config.conditioner == "pyramid" else ""
             found.append(f"trained conditioner{with_pyramid}")
@@ -88,6 +94,10 @@ class GMS(Method):
         elif (codec.channels, codec.factor) != (4, 8):
             found.append(f"{codec.channels}-channel codec, 1:{codec.factor}, in place of SD-VAE")
         return ", ".join(found)
+
+    @property
+    def class_count(self) -> int:
+        return self.config.classes
 
     @property
     def _is_disturbed(self) -> bool:
@@ -120,17 +130,61 @@ class GMS(Method):
         return z if self.conditioner is None else z + self.conditioner(images)
 
     def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
-        """The decoded mask; the same at every call, since GMS has no noise at test time."""
+        """The decoded masks; the same at every call, since GMS has no noise at test time."""
         level: Tensor = self.mapper(condition)["out"]
-        return self.codec.decode_mask(level)
+        masks = self.codec.decode_mask(self._by_class(level))
+        return masks.reshape(len(level), self.config.classes, *masks.shape[-2:])
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Equation 5, summed over the supervised levels: matching in the latent, Dice in the pixels."""
+        """Equation 5, summed over the supervised levels: matching in the latent, Dice in the pixels.
+
+        Classes stand side by side as images do; what was not annotated is left out.
+        """
+        count = self.config.classes
+        if batch.masks.shape[1] != count:
+            wanted = "one channel" if count == 1 else f"{count} channels"
+            raise ValueError(f"a mask has {wanted}, not {batch.masks.shape[1]}")
+        annotated = slice(None) if batch.annotated is None else batch.annotated.flatten()
+        masks = batch.masks.flatten(0, 1)[:, None][annotated]
         with torch.no_grad():
-            target = self.codec.encode_mask(batch.masks)
+            target = self.codec.encode_mask(masks)
         z = self._encode_in_training(batch.images, generator)
-        found: dict[str, Tensor] = self.mapper(z, self.config.levels)
-        return matching_terms(self.config, self.codec, found, target, batch.masks)
+        levels: dict[str, Tensor] = self.mapper(z, self.config.levels)
+        found = {name: self._by_class(level)[annotated] for name, level in levels.items()}
+        return matching_terms(self.config, self.codec, found, target, masks)
+
+    def tuning(self) -> Tuning:
+        """The end of the mapper learns, from what comes before it."""
+        mapper = self.mapper
+        return Tuning(mapper.last, mapper.front, self._target, self._tuning_loss, self._tuning_draw)
+
+    def _target(self, masks: Tensor) -> Tensor:
+        """The latents of the masks, side by side in the channels: `(B, K C, h, w)`."""
+        latents = self.codec.encode_mask(masks.flatten(0, 1)[:, None])
+        return latents.reshape(len(masks), -1, *latents.shape[-2:])
+
+    def _tuning_loss(
+        self,
+        features: Tensor,
+        target: Tensor,
+        masks: Tensor,
+        annotated: Tensor | None,
+        generator: torch.Generator | None,
+        decoded: int,
+    ) -> dict[str, Tensor]:
+        rows = slice(None) if annotated is None else annotated.flatten()
+        found = {"out": self._by_class(self.mapper.back(features))[rows]}
+        wanted, flat = self._by_class(target)[rows], masks.flatten(0, 1)[:, None][rows]
+        return matching_terms(self.config, self.codec, found, wanted, flat, decoded * self.config.classes)
+
+    def _tuning_draw(self, features: Tensor, noise: Noise | None = None) -> Tensor:
+        masks = self.codec.decode_mask(self._by_class(self.mapper.back(features)))
+        return masks.reshape(len(features), self.config.classes, *masks.shape[-2:])
+
+    def _by_class(self, latents: Tensor) -> Tensor:
+        """`(B, K C, h, w)` to `(B K, C, h, w)`: the classes of an image follow each other."""
+        apart: Tensor = latents.unflatten(1, (self.config.classes, self.codec.channels))
+        return apart.flatten(0, 1)
 
     def _encode_in_training(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """The image latent, in half of the steps with noise; one coin a step, as the paper's code has it."""

@@ -1,0 +1,129 @@
+"""What a ranking of slices is worth: how much error goes when the first of them are corrected.
+
+python bench/ranking.py --data DATA/msd_hippocampus [--model hippocampus-mr] [--json FILE]
+
+On the volumes that the model's own split kept apart. The error of a slice is 1 - DSC, the mean over the
+classes that its mask or the reference shows; a slice in which neither shows any has none. The slices ranked
+first are corrected, which takes their error away. `within`: a fifth of the slices of every volume; `pooled`:
+a fifth of all slices of all volumes. The ratio is to what a random order takes away, a fifth on average.
+`one half` and `the other` are the volumes in the order of their files' hashes, ranked within each: a measure
+may be chosen by the one and judged by the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.evaluation.metrics import dice
+from napari_latentseg.formats import read_scan
+from napari_latentseg.inference.evaluate import labels_of
+from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.request import Request
+from napari_latentseg.models.layout import read_split
+from napari_latentseg.models.store import load_model
+from napari_latentseg.pairs import find_pairs
+from napari_latentseg.review import available, profile
+
+SHARE = 0.2
+ORACLE = "the error itself (the most that any order could do)"
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A volume: the error of each slice, and how unsure each measure calls it."""
+
+    key: str
+    errors: Values
+    scores: dict[str, Values]
+
+
+def errors_of(found: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> Values:
+    """1 - DSC of each plane; both hold numbers of classes from 1, `(N, H, W)`."""
+    errors = np.zeros(len(found))
+    for number, (a, b) in enumerate(zip(found, truth, strict=True)):
+        shown = [k for k in range(1, classes + 1) if (a == k).any() or (b == k).any()]
+        errors[number] = np.mean([1 - dice(a == k, b == k) for k in shown]) if shown else 0.0
+    return errors
+
+
+def cases_of(folder: Path, data: Path, samples: int | None, source: str | None) -> list[Case]:
+    model = load_model(folder)
+    predictor = Predictor(model)
+    request = Request.of(model.card, samples=samples, source=source)
+    apart = set(read_split(model.folder)["validation"])
+    cases = []
+    for pair in find_pairs(data):
+        if (key := pair.key) not in apart:
+            continue
+        found = predictor.segment(read_scan(pair.image), request)
+        labels = labels_of(model.card, pair)
+        truth = labels.of_pair(pair)
+        shown = labels.of_model(model.card.classes).numbered(found.mask).reshape(truth.shape)
+        errors = errors_of(shown, truth, len(model.card.classes))
+        scores = {name: profile(found, name).ravel() for name in available(found)}
+        cases.append(Case(key, errors, scores | {ORACLE: errors}))
+    return sorted(cases, key=lambda case: case.key)
+
+
+def removed(errors: Values, scores: Values) -> tuple[float, float]:
+    """The error that goes with the slices ranked first, and what goes with as many at random."""
+    count = max(1, round(SHARE * len(errors)))
+    first = np.argsort(-scores, kind="stable")[:count]
+    return float(errors[first].sum()), float(errors.sum() * count / len(errors))
+
+
+def within(cases: Sequence[Case], name: str) -> tuple[float, float]:
+    """Share of all error, and the ratio to a random order; as many slices of each volume."""
+    gone, random = np.sum([removed(case.errors, case.scores[name]) for case in cases], axis=0)
+    return gone / sum(case.errors.sum() for case in cases), gone / random
+
+
+def pooled(cases: Sequence[Case], name: str) -> tuple[float, float]:
+    """The same, out of all slices together."""
+    errors = np.concatenate([case.errors for case in cases])
+    gone, random = removed(errors, np.concatenate([case.scores[name] for case in cases]))
+    return gone / errors.sum(), gone / random
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="hippocampus-mr")
+    parser.add_argument("--samples", type=int)
+    parser.add_argument("--source")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    cases = cases_of(args.model, args.data, args.samples, args.source)
+    half = (len(cases) + 1) // 2
+    rows = []
+    for name in cases[0].scores:
+        share, ratio = within(cases, name)
+        all_share, all_ratio = pooled(cases, name)
+        halves = [within(part, name)[0] for part in (cases[:half], cases[half:])]
+        rows.append((name, share, ratio, all_share, all_ratio, *halves))
+    slices = sum(len(case.errors) for case in cases)
+    errors = np.concatenate([case.errors for case in cases])
+    with_error = f"{(errors > 0).mean():.0%} have one"
+    print(f"{len(cases)} volumes, {slices} slices, mean error {errors.mean():.3f}, {with_error}\n")
+    print("| measure | within: share | ratio | pooled: share | ratio | one half | the other |")
+    print("|---|---|---|---|---|---|---|")
+    for name, *values in sorted(rows, key=lambda row: -row[1]):
+        print("| " + " | ".join([name, *(f"{value:.2f}" for value in values)]) + " |")
+    if args.json:
+        names = ("measure", "within", "within_ratio", "pooled", "pooled_ratio", "one_half", "other_half")
+        told = [dict(zip(names, row, strict=True)) for row in rows]
+        args.json.write_text(
+            json.dumps({"volumes": len(cases), "slices": slices, "rows": told}, indent=1) + "\n"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,383 @@
+"""Whether probabilities are what they say, and intervals for volumes that hold as often as they say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from napari_latentseg.errors import BadInput
+
+__all__ = [
+    "BINS",
+    "Coverage",
+    "Reliability",
+    "ReliabilityCounts",
+    "VolumeInterval",
+    "coverage_of",
+    "fewest_cases",
+]
+
+BINS = 20
+FEWEST_SAMPLES = 3
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Reliability(_Frozen):
+    """How often what was given a probability was so, in bins of equal width over [0, 1].
+
+    Attributes
+    ----------
+    predicted
+        Mean of the mean probabilities in each bin; None where the bin is empty.
+    observed
+        Share of these places that the reference gives to the class; None where the bin is empty.
+    counts
+        Places in each bin, every class of every image counted.
+    ece
+        Expected calibration error: the mean over all places of the distance between the two, in [0, 1]. Most
+        places are surely background, which makes it small.
+    ece_unsure
+        The same over the places outside the first and the last bin alone; None where there are none.
+    images, samples, source
+        How many images, and the ensemble of each.
+    data
+        Which images, in plain words.
+    """
+
+    predicted: tuple[float | None, ...]
+    observed: tuple[float | None, ...]
+    counts: tuple[int, ...]
+    ece: float = Field(ge=0, le=1)
+    ece_unsure: float | None = Field(None, ge=0, le=1)
+    images: int = Field(ge=1)
+    samples: int = Field(ge=1)
+    source: str
+    data: str
+
+    @model_validator(mode="after")
+    def _as_many(self) -> Reliability:
+        if not len(self.counts) == len(self.predicted) == len(self.observed) > 2:
+            raise ValueError("predicted, observed and counts must have one entry a bin, of three or more")
+        return self
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """Of the bins, one more than there are."""
+        bins = len(self.counts)
+        return tuple(i / bins for i in range(bins + 1))
+
+
+class ReliabilityCounts:
+    """The sums behind a `Reliability`, plane after plane; memory does not grow with their number.
+
+    Parameters
+    ----------
+    bins
+        How many.
+    """
+
+    def __init__(self, bins: int = BINS) -> None:
+        self._counts = np.zeros(bins, dtype=np.int64)
+        self._hits = np.zeros(bins, dtype=np.int64)
+        self._sums = np.zeros(bins)
+
+    def add(self, probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+        """Take in places: mean probabilities in [0, 1], and whether the reference has the class there.
+
+        Raises
+        ------
+        BadInput
+            Where the shapes differ.
+        """
+        if probability.shape != truth.shape:
+            raise BadInput(
+                "reference", f"has shape {truth.shape}, the mean {probability.shape}", "bring both to one"
+            )
+        p = np.asarray(probability, dtype=np.float64).ravel()
+        bins = len(self._counts)
+        which = np.minimum((p * bins).astype(np.intp), bins - 1)
+        self._counts += np.bincount(which, minlength=bins)
+        self._hits += np.bincount(which[truth.ravel()], minlength=bins)
+        self._sums += np.bincount(which, weights=p, minlength=bins)
+
+    def reliability(self, *, images: int, samples: int, source: str, data: str) -> Reliability:
+        """What was counted, as a card holds it.
+
+        Raises
+        ------
+        BadInput
+            Where nothing was.
+        """
+        if not self._counts.any():
+            raise BadInput("reliability", "no place was looked at", "give annotated images")
+        away = np.abs(self._sums - self._hits)  # counts times the distance of the two means
+        between = slice(1, -1)
+        unsure = int(self._counts[between].sum())
+        return Reliability(
+            predicted=_rounded(self._sums, self._counts),
+            observed=_rounded(self._hits, self._counts),
+            counts=tuple(self._counts.tolist()),
+            ece=round(float(away.sum() / self._counts.sum()), 6),
+            ece_unsure=round(float(away[between].sum() / unsure), 6) if unsure else None,
+            images=images,
+            samples=samples,
+            source=source,
+            data=data,
+        )
+
+
+def _rounded(sums: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float | None, ...]:
+    return tuple(round(float(s / n), 6) if n else None for s, n in zip(sums, counts, strict=True))
+
+
+class Coverage(_Frozen):
+    """How often an interval held the reference.
+
+    Attributes
+    ----------
+    share
+        By class, in [0, 1].
+    cases
+        By class, how many were looked at: those that have the class in the reference or in any sample.
+    """
+
+    share: dict[str, float]
+    cases: dict[str, int]
+
+    @property
+    def overall(self) -> float | None:
+        """Over all classes and cases; None where there are none."""
+        total = sum(self.cases.values())
+        return sum(self.share[name] * n for name, n in self.cases.items()) / total if total else None
+
+
+class VolumeInterval(_Frozen):
+    """An interval for areas or volumes, by split conformal prediction.
+
+    In units of ``std + floor * mean`` of its samples, the reference of a case lies between ``shift - factor``
+    and ``shift + factor`` from their mean in a share `level` of the cases that these come from; where a new
+    case is like these, its interval holds its reference as often. Areas and volumes may be in any unit.
+
+    Attributes
+    ----------
+    level
+        How often an interval is to hold, in (0, 1).
+    floor
+        Share of the mean that counts as doubt beside the samples' own, which may all err alike.
+    factors
+        Half of the width, by class. A class that is not there had too few cases, or could not be bounded.
+    shifts
+        How far the middle lies from the samples' mean, by class: a model may find too much, or too little, as
+        a rule. 0 where it is not there.
+    cases
+        Images that the factors come from.
+    samples, source
+        The ensemble of each: another number or source of samples spreads otherwise.
+    threshold
+        At which the samples were cut.
+    data
+        Which images, in plain words.
+    coverage
+        By class, how often the intervals held on other images.
+    tested_on
+        How many these were.
+
+    References
+    ----------
+    .. [1] Lei et al., "Distribution-free predictive inference for regression", JASA 113, 2018.
+    """
+
+    level: float = Field(0.9, gt=0, lt=1)
+    floor: float = Field(0.05, gt=0)
+    factors: dict[str, float]
+    shifts: dict[str, float] = Field(default_factory=dict)
+    cases: int = Field(ge=1)
+    samples: int = Field(ge=FEWEST_SAMPLES)
+    source: str
+    threshold: float = Field(gt=0, lt=1)
+    data: str
+    coverage: dict[str, float] = Field(default_factory=dict)
+    tested_on: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _finite(self) -> VolumeInterval:
+        if not all(math.isfinite(shift) for shift in self.shifts.values()):
+            raise ValueError("shifts must be finite")
+        if not all(math.isfinite(factor) and factor >= 0 for factor in self.factors.values()):
+            raise ValueError("factors must be finite, and 0 or more")
+        return self
+
+    @classmethod
+    def fit(
+        cls,
+        names: Sequence[str],
+        volumes: NDArray[np.float64],
+        reference: NDArray[np.float64],
+        **about: Any,
+    ) -> VolumeInterval:
+        """Factors from annotated cases.
+
+        Parameters
+        ----------
+        names
+            Of the K classes.
+        volumes
+            Of the samples, `(cases, n, K)`, in any unit.
+        reference
+            In the same unit, `(cases, K)`; NaN where a class was not looked for.
+        about
+            The other fields, all but `factors`, `shifts` and `cases`.
+
+        Raises
+        ------
+        BadInput
+            Where the samples are too few, or no class has cases enough.
+
+        Notes
+        -----
+        Cases in which a class is neither in the reference nor in a sample tell nothing, and are left out. Of
+        n signed distances the greatest allowed is the one in place ``ceil((n + 1) (1 + level) / 2)`` of their
+        order, and the least in the same place from the other end; a further case lies beyond either in at
+        most ``(1 - level) / 2`` of draws. Where there are too few for that, the middle is the samples' mean,
+        and the factor the distance in place ``ceil((n + 1) level)`` without its sign.
+        """
+        made = cls(factors={}, cases=max(1, len(volumes)), **about)
+        centre, width = _centre_and_width(volumes, made.floor)
+        factors: dict[str, float] = {}
+        shifts: dict[str, float] = {}
+        most = 0
+        for k, name in enumerate(names):
+            told = _told(volumes[:, :, k], reference[:, k])
+            most = max(most, int(told.sum()))
+            away = _ratio(reference[told, k] - centre[told, k], width[told, k])
+            low, high = _reach(away, made.level)
+            if math.isfinite(high - low):
+                shift = round((low + high) / 2, 4)
+                # up, never below the distances themselves
+                factors[name] = math.ceil(max(high - shift, shift - low) * 1e4) / 1e4
+                shifts[name] = shift
+        if not factors:
+            least = fewest_cases(made.level)
+            why = f"has {most}" if most < least else "misses too many outright"
+            raise BadInput(
+                "cases", f"{why}; an interval of {made.level:.0%} needs {least}", "give more annotated images"
+            )
+        return made.model_copy(update={"factors": factors, "shifts": shifts})
+
+    def interval(self, class_name: str, volumes: NDArray[np.float64]) -> tuple[float, float]:
+        """The lowest and the highest area or volume of a class; not below 0.
+
+        Parameters
+        ----------
+        class_name
+            One of `factors`.
+        volumes
+            Of the samples, `(n,)`.
+
+        Raises
+        ------
+        BadInput
+            Where the class has no factor, or the samples are fewer than three.
+        """
+        if class_name not in self.factors:
+            known = ", ".join(self.factors)
+            raise BadInput("class", f"{class_name!r} has no calibrated interval", f"use one of {known}")
+        each = np.asarray(volumes, dtype=np.float64)[None, :, None]
+        centre, width = _centre_and_width(each, self.floor)
+        unit = float(width[0, 0])
+        middle = float(centre[0, 0]) + unit * self.shifts.get(class_name, 0.0)
+        reach = unit * self.factors[class_name]
+        return max(0.0, middle - reach), max(0.0, middle + reach)
+
+    def bounds(self, names: Sequence[str], volumes: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The intervals of many cases, `(cases, K, 2)`, of volumes `(cases, n, K)`; NaN without a factor."""
+        found = np.full((len(volumes), len(names), 2), np.nan)
+        for k, name in enumerate(names):
+            if name in self.factors:
+                found[:, k] = [self.interval(name, one) for one in volumes[:, :, k]]
+        return found
+
+    def tested(
+        self, names: Sequence[str], volumes: NDArray[np.float64], reference: NDArray[np.float64]
+    ) -> VolumeInterval:
+        """The same, with how often it holds on other cases; the arrays as in `fit`."""
+        found = coverage_of(names, self.bounds(names, volumes), volumes, reference)
+        share = {name: round(value, 4) for name, value in found.share.items()}
+        return self.model_copy(update={"coverage": share, "tested_on": len(volumes)})
+
+
+def coverage_of(
+    names: Sequence[str],
+    bounds: NDArray[np.float64],
+    volumes: NDArray[np.float64],
+    reference: NDArray[np.float64],
+) -> Coverage:
+    """How often intervals hold the reference.
+
+    Parameters
+    ----------
+    names
+        Of the K classes.
+    bounds
+        `(cases, K, 2)`, lowest and highest; NaN where there is no interval.
+    volumes, reference
+        As in `VolumeInterval.fit`.
+    """
+    share: dict[str, float] = {}
+    cases: dict[str, int] = {}
+    for k, name in enumerate(names):
+        told = _told(volumes[:, :, k], reference[:, k]) & ~np.isnan(bounds[:, k]).any(axis=1)
+        if told.any():
+            low, high = bounds[told, k].T
+            # a reference on the bound is inside, whatever the last bit says
+            slack = 1e-9 * np.maximum(high, 1)
+            true = reference[told, k]
+            cases[name] = int(told.sum())
+            share[name] = float(np.mean((true >= low - slack) & (true <= high + slack)))
+    return Coverage(share=share, cases=cases)
+
+
+def fewest_cases(level: float) -> int:
+    """How many cases an interval of this level needs: with fewer it would be infinite."""
+    return math.ceil(level / (1 - level) - 1e-9)
+
+
+def _told(volumes: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """The cases that tell something of a class: of volumes `(cases, n)` and reference `(cases,)`."""
+    told: NDArray[np.bool_] = ~np.isnan(reference) & ((reference > 0) | (volumes > 0).any(axis=1))
+    return told
+
+
+def _centre_and_width(
+    volumes: NDArray[np.float64], floor: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean, and the unit that distances are measured in, `(cases, K)` each."""
+    if volumes.shape[1] < FEWEST_SAMPLES:
+        raise BadInput(
+            "samples", f"are {volumes.shape[1]}, too few to differ", f"draw {FEWEST_SAMPLES} or more"
+        )
+    centre = volumes.mean(axis=1)
+    return centre, volumes.std(axis=1, ddof=1) + floor * centre
+
+
+def _ratio(away: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(away, width, out=np.copysign(np.inf, away), where=width > 0)
+
+
+def _reach(away: NDArray[np.float64], level: float) -> tuple[float, float]:
+    """The least and the greatest signed distance that an interval must hold; infinite with too few."""
+    ordered, n = np.sort(away), len(away)
+    place = math.ceil((n + 1) * (1 + level) / 2 - 1e-9)
+    if 1 <= place <= n:
+        return float(ordered[n - place]), float(ordered[place - 1])
+    ordered, place = np.sort(np.abs(away)), math.ceil((n + 1) * level - 1e-9)
+    most = float(ordered[place - 1]) if 1 <= place <= n else math.inf
+    return -most, most

@@ -1,0 +1,103 @@
+"""`calibrate`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from napari_latentseg.models.card import CARD, read_card
+from napari_latentseg.models.layout import SPLIT
+from napari_latentseg.models.store import load_model
+from napari_latentseg.pairs import find_pairs
+
+
+@pytest.fixture(scope="module")
+def data(write_ellipses: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_ellipses(tmp_path_factory.mktemp("ellipses") / "data", count=22)
+
+
+@pytest.fixture
+def model(tiny_model_folder: Path, data: Path, tmp_path: Path) -> Path:
+    """A tiny model that learned from the first two of the images."""
+    folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "tiny-whole"))
+    keys = [p.key for p in find_pairs(data)]
+    (folder / SPLIT).write_text(json.dumps({"train": keys[:2], "validation": keys[2:]}))
+    return folder
+
+
+def test_what_was_found_goes_into_the_card(cli, model: Path, data: Path) -> None:
+    ended = cli("calibrate", model, "--data", data, "--samples", 3, "--device", "cpu")
+    assert (ended.code, ended.errors) == (0, [])
+    lines = ended.out.splitlines()
+    assert lines[0].startswith("calibration error 0.")
+    assert "20 images, never trained on; 3 samples from augment" in lines[0]
+    assert lines[-1].startswith("target: 90% intervals held in ")
+    assert lines[-1].endswith("of 10 other images")
+    card = read_card(model)
+    assert card.reliability.images == 20
+    assert (card.volume_interval.cases, card.volume_interval.tested_on) == (10, 10)
+    assert load_model(model).card == card
+
+
+def test_it_is_the_same_twice_and_as_json(cli, model: Path, data: Path, tmp_path: Path) -> None:
+    found = [
+        cli("calibrate", model, "--data", data, "-n", 3, "--out", tmp_path / name, "--json")
+        for name in ("one", "two")
+    ]
+    assert json.loads(found[0].out) == json.loads(found[1].out)
+    assert json.loads(found[0].out)["volume_interval"]["level"] == 0.9
+    assert read_card(model).reliability is None
+    assert read_card(tmp_path / "one").reliability is not None
+
+
+def test_too_few_images_have_a_curve_but_no_interval(cli, model: Path, data: Path) -> None:
+    keys = [p.key for p in find_pairs(data)]
+    (model / SPLIT).write_text(json.dumps({"train": keys[6:], "validation": keys[:6]}))
+    ended = cli("calibrate", model, "--data", data, "-n", 3)
+    assert ended.code == 0
+    first = ended.out.splitlines()[0]
+    assert first.startswith("no interval: cases: are 6, half of them to fit by; an interval of 90% takes 9")
+    card = read_card(model)
+    assert card.reliability.images == 6
+    assert card.volume_interval is None
+
+
+REFUSED: dict[str, tuple[list[str], str]] = {
+    "trained on": (["--subset", "all"], "data: 2 of the 22 images were used to train the model"),
+    "one pass": (["--source", "none"], "samples: 1 from 'none' cannot tell"),
+    "two samples": (["-n", "2"], "samples: 2 from 'augment' cannot tell"),
+    "a level": (["--level", "1.5"], "level: is 1.5; give one between 0 and 1"),
+    "a subset": (["--subset", "some"], "subset: 'some' is not known"),
+    "a source": (["--source", "noise"], "source: tiny-whole has no samples from 'noise'"),
+}
+
+
+@pytest.mark.parametrize(("args", "message"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_makes_no_sense_is_refused(
+    refused, model: Path, data: Path, args: list[str], message: str
+) -> None:
+    before = (model / CARD).read_bytes()
+    assert refused("calibrate", model, "--data", data, *args).startswith(message)
+    assert (model / CARD).read_bytes() == before
+
+
+def test_data_of_another_model_is_refused(
+    refused, model: Path, write_ellipses: Callable[..., Path], tmp_path: Path
+) -> None:
+    other = write_ellipses(tmp_path / "other", count=2, seed=9)
+    assert "holds none of the images that the model kept apart" in refused(
+        "calibrate", model, "--data", other, "-n", 3
+    )
+
+
+def test_an_embedded_model_needs_another_place(refused, data: Path) -> None:
+    from napari_latentseg.models.store import list_cards
+
+    if "retina-vessels" not in list_cards():
+        pytest.skip("the embedded model retina-vessels is not in this checkout")
+    told = refused("calibrate", "retina-vessels", "--data", data)
+    assert told.startswith("retina-vessels: came with the package, and stays as it is; give --out FOLDER")

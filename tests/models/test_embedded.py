@@ -1,0 +1,65 @@
+"""The models that come with the package, and what their cards promise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_latentseg.models.card import read_card
+from napari_latentseg.models.layout import read_split
+from napari_latentseg.models.store import embedded_codec, load_model
+from napari_latentseg.models.text import card_text
+
+EMBEDDED = embedded_codec().parent
+NAMES = sorted(p.name for p in EMBEDDED.iterdir() if (p / "card.json").is_file())
+
+
+@pytest.fixture(params=NAMES)
+def folder(request: pytest.FixtureRequest) -> Path:
+    return EMBEDDED / str(request.param)
+
+
+def test_it_loads_with_every_file_as_its_card_says(folder: Path) -> None:
+    assert load_model(folder).card.name == folder.name
+
+
+def test_its_card_says_what_its_doubt_is_worth(folder: Path) -> None:
+    card = read_card(folder)
+    curve, interval = card.reliability, card.volume_interval
+    assert curve is not None
+    assert (curve.samples, curve.source) == (card.default_samples, card.sources[0])
+    assert curve.images == len(read_split(folder)["validation"])
+    assert "Probabilities: off by" in card_text(card)
+    if interval is None:  # too few images were kept apart to fit one
+        assert curve.images < 18
+        return
+    assert set(interval.factors) == set(interval.coverage) == {c.name for c in card.classes}
+    assert interval.cases + interval.tested_on == curve.images
+    assert (interval.samples, interval.source) == (card.default_samples, card.sources[0])
+    assert interval.threshold == card.threshold
+    assert all(0.8 <= share <= 0.98 for share in interval.coverage.values())
+
+
+def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None:
+    """Over three of them, one pass; the card's figure is that of all."""
+    from napari_latentseg.evaluation.metrics import dice
+    from napari_latentseg.formats import read_scan
+    from napari_latentseg.inference.predictor import Predictor
+    from napari_latentseg.inference.request import Request
+    from napari_latentseg.pairs import find_pairs, load_mask
+
+    if "hippocampus-mr" not in NAMES:
+        pytest.skip("the embedded model hippocampus-mr is not in this checkout")
+    model = load_model("hippocampus-mr")
+    apart = set(read_split(model.folder)["validation"])
+    pairs = [p for p in find_pairs(data_dir / "msd_hippocampus") if p.key in apart][:3]
+    assert len(pairs) == 3
+    predictor = Predictor(model, "cpu")
+    scores = []
+    for pair in pairs:
+        found = predictor.segment(read_scan(pair.image), Request.of(model.card, source="none"))
+        truth = load_mask(pair)
+        scores.append([dice(found.mask == c.label, truth == c.label) for c in model.card.classes])
+    assert (np.mean(scores, axis=0) > 0.75).all()
