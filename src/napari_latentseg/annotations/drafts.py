@@ -1,0 +1,150 @@
+"""Work in progress: a mask in one small file, of which only what has changed is packed again."""
+
+from __future__ import annotations
+
+import hashlib
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from napari_latentseg.annotations.journal import sealed, unsealed
+from napari_latentseg.annotations.records import CaseRecord, ModelVersion
+from napari_latentseg.errors import BadInput
+from napari_latentseg.segmentation import ClassInfo
+
+__all__ = ["SUFFIX", "Draft", "DraftHeader", "Packed", "draft_name", "read_header", "read_mask"]
+
+SUFFIX = ".draft"
+_PIECE = 1 << 18  # bytes of a mask that are packed together
+
+
+class DraftHeader(BaseModel):
+    """The first line of a draft.
+
+    Attributes
+    ----------
+    case
+        Of the image, without its files.
+    pieces
+        Length and hash of each packed piece, in their order.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    case: CaseRecord
+    model: ModelVersion | None
+    classes: tuple[ClassInfo, ...]
+    time: str
+    pieces: tuple[tuple[int, str], ...]
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A mask that somebody is working on, or was when the program ended.
+
+    Attributes
+    ----------
+    id
+        Names it in the store.
+    case, key
+        The image: its name in the store, and the SHA-256 of its values.
+    model
+        What the mask began from.
+    time
+        Of the last save, UTC.
+    in_use
+        Whether a window that is open works on it.
+    """
+
+    id: str
+    case: str
+    key: str
+    model: ModelVersion | None
+    classes: tuple[ClassInfo, ...]
+    axes: str
+    shape: tuple[int, ...]
+    time: str
+    in_use: bool = field(compare=False)
+
+
+def draft_name(case: str, model: ModelVersion | None) -> str:
+    """The file of the draft of an image and a model."""
+    called = hashlib.sha256((model.name if model else "").encode()).hexdigest()[:8]
+    return f"{case}-{called}{SUFFIX}"
+
+
+class Packed:
+    """A mask, packed piece by piece; packing it again packs the pieces that have changed."""
+
+    def __init__(self) -> None:
+        self._pieces: list[tuple[str, bytes]] = []
+
+    def update(self, mask: NDArray[np.uint8]) -> bool:
+        """Take the mask as it is now; says whether it differs from before."""
+        rows = mask.reshape(-1, mask.shape[-1])
+        step = max(1, _PIECE // rows.shape[1])
+        before, self._pieces = self._pieces, []
+        for number, start in enumerate(range(0, len(rows), step)):
+            values = rows[start : start + step].tobytes()  # one copy for both, whoever is painting meanwhile
+            digest = hashlib.sha256(values).hexdigest()[:32]
+            if number < len(before) and before[number][0] == digest:
+                self._pieces.append(before[number])
+            else:
+                self._pieces.append((digest, zlib.compress(values, 1)))
+        return [digest for digest, _ in before] != [digest for digest, _ in self._pieces]
+
+    def write(self, path: Path, header: dict[str, Any]) -> None:
+        """Write it with the first line that is given.
+
+        Raises
+        ------
+        OSError
+            Where the disk refuses.
+        """
+        pieces = [[len(data), digest] for digest, data in self._pieces]
+        with path.open("wb") as file:
+            file.write(sealed({**header, "pieces": pieces}).encode() + b"\n")
+            for _, data in self._pieces:
+                file.write(data)
+
+
+def read_header(path: Path) -> DraftHeader | None:
+    """The first line of a draft; None where it is not whole, or no longer there."""
+    try:
+        with path.open("rb") as file:
+            body = unsealed(file.readline().rstrip(b"\n"))
+        return None if body is None else DraftHeader.model_validate(body)
+    except (OSError, ValidationError):
+        return None
+
+
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """The mask of a draft, in its image's spatial shape.
+
+    Raises
+    ------
+    BadInput
+        Where the file is missing or damaged.
+    """
+    header = read_header(path)
+    if header is None:
+        raise BadInput(path, "is no draft, or is damaged", "discard it")
+    values = []
+    try:
+        with path.open("rb") as file:
+            file.readline()
+            for length, digest in header.pieces:
+                piece = zlib.decompress(file.read(length))
+                if hashlib.sha256(piece).hexdigest()[:32] != digest:
+                    raise ValueError
+                values.append(piece)
+        mask = np.frombuffer(b"".join(values), np.uint8).reshape(header.case.spatial_shape)
+    except (OSError, ValueError, zlib.error) as error:
+        raise BadInput(path, "is damaged or cut short", "discard it") from error
+    return mask.copy()

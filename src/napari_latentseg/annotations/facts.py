@@ -1,0 +1,100 @@
+"""What a store tells of itself: plain data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.annotations.records import Approval, ModelVersion
+from napari_latentseg.scan import Geometry, Scan
+from napari_latentseg.segmentation import ClassInfo
+
+__all__ = ["AnnotatedScan", "Case", "Entry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One approval.
+
+    Attributes
+    ----------
+    id
+        Its line in the journal.
+    case
+        The image's name in the store.
+    planes
+        The approved ones, numbered as `Planes` does.
+    model
+        What the mask began from; None where a person drew all of it.
+    edited
+        Whether a person changed it.
+    time
+        UTC.
+    revoked
+        Whether it was taken back.
+    """
+
+    id: int
+    case: str
+    planes: tuple[int, ...]
+    model: ModelVersion | None
+    edited: bool
+    time: str
+    revoked: bool = False
+
+    @classmethod
+    def of(cls, number: int, approval: Approval, *, revoked: bool = False) -> Entry:
+        """Of a line of the journal."""
+        a = approval
+        return cls(number, a.case, a.numbers, a.model, a.edited, a.time, revoked)
+
+
+@dataclass(frozen=True)
+class Case:
+    """An image of the store.
+
+    Attributes
+    ----------
+    name
+        In the store; made from a hash.
+    key
+        SHA-256 of its values, as a run record has it.
+    planes
+        The approved ones.
+    """
+
+    name: str
+    key: str
+    axes: str
+    shape: tuple[int, ...]
+    modality: str
+    geometry: Geometry
+    planes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class AnnotatedScan:
+    """An image with the newest of what was approved of it.
+
+    Attributes
+    ----------
+    case, key
+        As in `Case`.
+    scan
+        In memory.
+    mask
+        uint8, in the scan's spatial shape; 0 in planes that are not approved, which say nothing.
+    planes
+        The approved ones.
+    classes
+        Of the store.
+    """
+
+    case: str
+    key: str
+    scan: Scan
+    mask: NDArray[np.uint8]
+    planes: tuple[int, ...]
+    classes: tuple[ClassInfo, ...]

@@ -1,0 +1,266 @@
+"""Scans as files of nnU-Net's raw layout, and back: each time and channel a NIfTI file of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.annotations.records import CaseRecord, Place, now
+from napari_latentseg.errors import BadInput
+from napari_latentseg.formats import nifti
+from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, Scan
+from napari_latentseg.weights import sha256_of
+
+__all__ = ["ENDING", "Layout", "case_of", "hash_of", "read_scan", "same_place", "write_case", "write_volume"]
+
+ENDING = ".nii.gz"
+
+_NEAR = 1e-2  # of a step: what an affine may lose on its way through files and napari
+_BAND = 16 * 2**20  # bytes that are read of a lazy array at a time
+
+_hashes: WeakKeyDictionary[Scan, str] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the planes of an image lie: in volumes (or single planes), one a time.
+
+    Parameters
+    ----------
+    axes
+        Without channels.
+    shape
+        Of these axes.
+    """
+
+    axes: str
+    shape: tuple[int, ...]
+
+    @property
+    def time_axis(self) -> int | None:
+        """Where the times are; None where there is one."""
+        return self.axes.index("t") if "t" in self.axes else None
+
+    @property
+    def times(self) -> list[int | None]:
+        """Every time, or the one None."""
+        axis = self.time_axis
+        return [None] if axis is None else list(range(self.shape[axis]))
+
+    @property
+    def planes(self) -> int:
+        """How many there are."""
+        return math.prod(self.shape[:-2])
+
+    @property
+    def volume_axes(self) -> str:
+        """The axes of the volume of one time: `zyx` or `yx`."""
+        return self.axes.replace("t", "")
+
+    def where(self, number: int) -> tuple[int | None, int]:
+        """The time of a plane, and its place in the volume of that time."""
+        index = dict(zip(self.axes[:-2], np.unravel_index(number, self.shape[:-2] or (1,)), strict=False))
+        return (int(index["t"]) if "t" in index else None), int(index.get("z", 0))
+
+    def volume(self, array: Any, time: int | None) -> Any:
+        """The part of an array that belongs to one time; a view."""
+        if time is None:
+            return array
+        place: list[Any] = [slice(None)] * array.ndim
+        place[self.axes.index("t")] = time
+        return array[tuple(place)]
+
+    def part_name(self, case: str, time: int | None) -> str:
+        """What the files of one time begin with."""
+        return case if time is None else f"{case}-t{time:03d}"
+
+    def geometry(self, geometry: Geometry, time: int | None, first: int = 0) -> Geometry:
+        """Where the volume of one time lies, from plane `first` on, in units that NIfTI has.
+
+        An image without a physical size is stored as though a pixel were a millimetre, as nnU-Net takes it;
+        what it truly has stands in the journal.
+        """
+        matrix = geometry.matrix
+        keep = [i for i, a in enumerate(self.axes) if a != "t"]
+        if time is not None:
+            matrix[:-1, -1] += matrix[:-1, self.axes.index("t")] * time
+        if "z" in self.axes:
+            matrix[:-1, -1] += matrix[:-1, self.axes.index("z")] * first
+        units = [geometry.units[i] for i in keep]
+        if not set(units) <= MILLIMETRES.keys():
+            units = ["mm"] * len(keep)
+        rows = [*keep, len(self.axes)]
+        labels = tuple(self.volume_axes)
+        return Geometry.from_matrix(matrix[np.ix_(rows, rows)], tuple(units), labels, geometry.frame)
+
+
+def hash_of(scan: Scan) -> str:
+    """SHA-256 of a scan's values, as a run record has it; reckoned once for each `Scan` object.
+
+    Parameters
+    ----------
+    scan
+        NumPy or dask, which is read in parts.
+
+    Raises
+    ------
+    BadInput
+        Where a lazy array can no longer be read.
+    """
+    if scan not in _hashes:
+        array = scan.array
+        digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+        try:
+            for values in _in_order(array):
+                digest.update(np.ascontiguousarray(values).data.cast("B"))
+        except OSError as error:
+            raise BadInput(scan.name, f"cannot be read ({error.strerror})", "open it again") from error
+        _hashes[scan] = digest.hexdigest()
+    return _hashes[scan]
+
+
+def _in_order(array: Any) -> Iterator[NDArray[Any]]:
+    """The values along the first axes, in parts that are not too large."""
+    if array.nbytes <= _BAND or array.ndim == 1:
+        yield np.asarray(array)
+        return
+    rows = max(1, int(_BAND // (array.nbytes / len(array))))
+    for start in range(0, len(array), rows):
+        part = array[start : start + rows]
+        if len(part) == 1:
+            yield from _in_order(part[0])
+        else:
+            yield np.asarray(part)
+
+
+def same_place(one: Geometry, other: Geometry, shape: tuple[int, ...]) -> bool:
+    """Whether every corner of an image lies in one place by both geometries, within a hundredth of a step."""
+    if (one.ndim, one.units, one.frame) != (other.ndim, other.units, other.frame):
+        return False
+    corners = np.array(list(np.ndindex(*(2,) * one.ndim))) * (np.array(shape) - 1)
+    apart = (one.matrix - other.matrix)[:-1] @ np.hstack([corners, np.ones((len(corners), 1))]).T
+    return bool((np.abs(apart) <= _NEAR * min(one.spacing)).all())
+
+
+def case_of(scan: Scan, taken: Callable[[str], bool]) -> CaseRecord:
+    """The record of a scan that is new, without its files.
+
+    Parameters
+    ----------
+    scan
+        What is to be stored.
+    taken
+        Whether a name is another case's.
+    """
+    place = Place.of(scan.geometry)
+    pixels = hash_of(scan)
+    about = json.dumps([pixels, scan.axes, place.model_dump(mode="json")])
+    digest = hashlib.sha256(about.encode()).hexdigest()
+    length = next(n for n in (8, 16, 32, 64) if n == 64 or not taken(f"scan-{digest[:n]}"))
+    return CaseRecord(
+        name=f"scan-{digest[:length]}",
+        pixels=pixels,
+        axes=scan.axes,
+        shape=tuple(scan.array.shape),
+        dtype=scan.array.dtype.str,
+        place=place,
+        modality=scan.modality,
+        files={},
+        time=now(),
+    )
+
+
+def write_case(scan: Scan, record: CaseRecord, temporary: Callable[[str], Path]) -> dict[str, Path]:
+    """Write a scan, a file for each time and channel.
+
+    Parameters
+    ----------
+    scan, record
+        What to write, and what it is called.
+    temporary
+        Gives a name for a file with the ending it is given.
+
+    Returns
+    -------
+    dict
+        What each file is to be called, and where it is now.
+
+    Raises
+    ------
+    BadInput
+        Where the values cannot be stored exactly, or the disk refuses.
+    """
+    layout = Layout(record.spatial_axes, record.spatial_shape)
+    written = {}
+    for time in layout.times:
+        geometry = layout.geometry(scan.geometry, time)
+        volume = layout.volume(scan.array, time)
+        for channel in range(record.channels):
+            one = volume[..., channel] if record.axes.endswith(CHANNEL) else volume
+            path = temporary(ENDING)
+            write_volume(path, np.asarray(one), geometry, dict(scan.properties), scan.name)
+            written[f"{layout.part_name(record.name, time)}_{channel:04d}{ENDING}"] = path
+    return written
+
+
+def write_volume(
+    path: Path, array: NDArray[Any], geometry: Geometry, properties: dict[str, Any], name: str
+) -> str:
+    """Write one NIfTI file.
+
+    Returns
+    -------
+    str
+        SHA-256 of the file.
+
+    Raises
+    ------
+    BadInput
+        Where NIfTI cannot hold values or place exactly, naming `name`; where the disk refuses.
+    """
+    try:
+        nifti.write(path, array, "".join(geometry.axis_labels), geometry, properties)
+    except BadInput as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        raise BadInput(name, f"cannot be kept: it {error.why}", error.remedy) from error
+    return sha256_of(path)
+
+
+def read_scan(record: CaseRecord, find: Callable[[str], Path]) -> Scan:
+    """A scan as it was when it was stored: its values, its type and its place.
+
+    Parameters
+    ----------
+    record
+        Of the case.
+    find
+        Where a file of that name lies.
+
+    Raises
+    ------
+    BadInput
+        Where a file is missing or damaged.
+    """
+    layout = Layout(record.spatial_axes, record.spatial_shape)
+    array = np.empty(record.shape, np.dtype(record.dtype))
+    for time in layout.times:
+        volume = layout.volume(array, time)
+        for channel in range(record.channels):
+            name = f"{layout.part_name(record.name, time)}_{channel:04d}{ENDING}"
+            path = find(name)
+            one = volume[..., channel] if record.axes.endswith(CHANNEL) else volume
+            values = np.asarray(nifti.read(path).array)
+            if values.size != one.size:
+                raise BadInput(path, "is not the image that was stored", "see annotations verify")
+            one[...] = values.reshape(one.shape).astype(array.dtype, copy=False)
+    return Scan(array, record.axes, record.place.geometry, modality=record.modality, format=nifti.NAME)

@@ -1,0 +1,187 @@
+"""What is written down: cases, classes, approvals and revocations, each a line of the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+from napari_latentseg.scan import CHANNEL, Geometry
+from napari_latentseg.segmentation import ClassInfo
+
+__all__ = [
+    "RECORDS",
+    "Approval",
+    "CaseRecord",
+    "Classes",
+    "ModelVersion",
+    "Part",
+    "Place",
+    "Record",
+    "Revocation",
+    "now",
+    "ranges",
+]
+
+SHA256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class ModelVersion(NamedTuple):
+    """Which model a mask began from."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Place(_Record):
+    """A geometry, number for number."""
+
+    affine: tuple[tuple[float, ...], ...]
+    units: tuple[str, ...]
+    axis_labels: tuple[str, ...]
+    frame: str = ""
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> Place:
+        """What is to be written of a geometry."""
+        return cls(
+            affine=geometry.affine,
+            units=geometry.units,
+            axis_labels=geometry.axis_labels,
+            frame=geometry.frame,
+        )
+
+    @property
+    def geometry(self) -> Geometry:
+        """The geometry again."""
+        return Geometry(self.affine, self.units, self.axis_labels, self.frame)
+
+
+class CaseRecord(_Record):
+    """An image of the store.
+
+    Attributes
+    ----------
+    name
+        Made from the hash of its values and place.
+    pixels
+        SHA-256 of its values, as a run record has it.
+    files
+        SHA-256 of each of its files, by name.
+    """
+
+    kind: Literal["case"] = "case"
+    name: str = Field(pattern=r"^scan-[0-9a-f]{8,64}$")
+    pixels: SHA256
+    axes: str
+    shape: tuple[int, ...]
+    dtype: str
+    place: Place
+    modality: str = ""
+    files: dict[str, SHA256]
+    time: str
+
+    @property
+    def spatial_axes(self) -> str:
+        """Without channels."""
+        return self.axes.removesuffix(CHANNEL)
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """Without channels."""
+        return self.shape[: len(self.spatial_axes)]
+
+    @property
+    def channels(self) -> int:
+        """How many; 1 for a grey image without an axis of channels."""
+        return self.shape[-1] if self.axes.endswith(CHANNEL) else 1
+
+
+class Classes(_Record):
+    """Classes that came to the store."""
+
+    kind: Literal["classes"] = "classes"
+    classes: tuple[ClassInfo, ...] = Field(min_length=1)
+
+
+class Part(_Record):
+    """The piece of a volume that holds the approved planes of one time: planes `first` and the ones after.
+
+    Attributes
+    ----------
+    time
+        None where the image is no time series.
+    first, count
+        Where it lies in the volume, along its first axis.
+    object
+        SHA-256 of the file that holds it, which is its name too.
+    """
+
+    time: int | None = None
+    first: int
+    count: int
+    object: SHA256
+
+
+class Approval(_Record):
+    """Planes of a case that a person has approved.
+
+    Attributes
+    ----------
+    planes
+        First and last of each range, numbered through the whole image.
+    """
+
+    kind: Literal["approval"] = "approval"
+    case: str
+    planes: tuple[tuple[int, int], ...] = Field(min_length=1)
+    parts: tuple[Part, ...] = Field(min_length=1)
+    model: ModelVersion | None = None
+    edited: bool = False
+    time: str
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Every approved plane."""
+        return tuple(n for first, last in self.planes for n in range(first, last + 1))
+
+
+class Revocation(_Record):
+    """An approval that counts no more."""
+
+    kind: Literal["revocation"] = "revocation"
+    approval: int
+    time: str
+
+
+Record = CaseRecord | Classes | Approval | Revocation
+RECORDS: TypeAdapter[Any] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+
+
+def ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Whole numbers as ranges, first and last.
+
+    Examples
+    --------
+    >>> ranges([4, 1, 2, 3, 9])
+    ((1, 4), (9, 9))
+    """
+    found: list[tuple[int, int]] = []
+    for n in sorted(set(numbers)):
+        if found and found[-1][1] == n - 1:
+            found[-1] = (found[-1][0], n)
+        else:
+            found.append((n, n))
+    return tuple(found)
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

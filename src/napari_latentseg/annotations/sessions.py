@@ -1,0 +1,103 @@
+"""Each process that writes has a folder of its own in the store, and a lock that ends with it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+__all__ = ["Session", "clear_dead", "is_alive"]
+
+_LOCK = "alive"
+
+
+class Session:
+    """A folder for files in the making and for drafts, claimed for as long as the process lives.
+
+    Parameters
+    ----------
+    root
+        The folder of all sessions.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.token = secrets.token_hex(8)
+        self.folder = root / self.token
+        self._lock: FileLock | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether the folder is there and claimed."""
+        return self._lock is not None
+
+    def begin(self) -> Path:
+        """The folder, made and claimed where it was not; only under the store's lock.
+
+        Raises
+        ------
+        OSError
+            Where it cannot be made.
+        """
+        if self._lock is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / _LOCK, timeout=10, thread_local=False)
+            lock.acquire()
+            self._lock = lock
+        return self.folder
+
+    def temporary(self, suffix: str) -> Path:
+        """A name for a file in the making."""
+        return self.folder / f".part-{secrets.token_hex(8)}{suffix}"
+
+    def end(self) -> None:
+        """Let go; what is in the making goes, drafts stay."""
+        if self._lock is not None:
+            _sweep(self.folder)
+            self._lock.release()
+            self._lock = None
+            _remove_if_empty(self.folder)
+
+
+def is_alive(folder: Path, patience: float = 0.1) -> bool:
+    """Whether the process of a session still lives, or cannot be asked."""
+    lock = FileLock(folder / _LOCK, timeout=patience, thread_local=False)
+    try:
+        lock.acquire(poll_interval=0.01)
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+def clear_dead(root: Path, own: str) -> int:
+    """Remove what processes that ended left in the making; only under the store's lock.
+
+    Returns
+    -------
+    int
+        How many files that were.
+    """
+    removed = 0
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        if folder.name != own and folder.is_dir() and not is_alive(folder, 0):
+            removed += _sweep(folder)
+            _remove_if_empty(folder)
+    return removed
+
+
+def _sweep(folder: Path) -> int:
+    removed = 0
+    for path in folder.glob(".part-*"):
+        with suppress(OSError):
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):
+        if {p.name for p in folder.iterdir()} <= {_LOCK}:
+            shutil.rmtree(folder)
