@@ -72,7 +72,7 @@ def test_the_folder_is_a_model_with_its_papers(done: tuple[Path, list[dict[str, 
     out, _ = done
     assert {p.name for p in out.iterdir()} == {
         "card.json", "weights.safetensors", "training.json", "training_log.csv", "training_curve.png",
-        "split.json",
+        "split.json", "replay.safetensors",
     }  # fmt: skip
     assert [p.name for p in out.parent.iterdir()] == [out.name]
     assert (out / "training_curve.png").read_bytes().startswith(b"\x89PNG")

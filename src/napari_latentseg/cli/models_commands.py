@@ -66,7 +66,9 @@ def info(name: str, as_json: Json = False) -> None:
 
 @models.command()
 def install(
-    source: Annotated[Path, typer.Argument(help="A model folder, or a .pth checkpoint of GMS.")],
+    source: Annotated[
+        Path, typer.Argument(help="A model folder, a zip that was exported, or a .pth checkpoint of GMS.")
+    ],
     name: Annotated[str | None, typer.Option(help="Of the model, in place of its own.")] = None,
     codec: Annotated[
         str | None, typer.Option(help="The folder of its codec; of a checkpoint also a hub repository.")
@@ -88,11 +90,106 @@ def install(
 
 @models.command()
 def remove(name: str) -> None:
-    """Remove an installed model; those that came with the package stay."""
+    """Remove an installed model and all its versions; those that came with the package stay."""
     from napari_latentseg import api
 
     api.remove_model(name)
     say(f"{name}: removed")
+
+
+@models.command()
+def history(name: str, as_json: Json = False) -> None:
+    """The versions of a model, the oldest first."""
+    from napari_latentseg import api
+
+    found = api.model_history(name)
+    if as_json:
+        print_json([vars(version) | {"folder": str(version.folder)} for version in found])
+        return
+    rows = [("VERSION", "", "FROM", "DSC", "COMPARED WITH ITS BASE")]
+    for version in found:
+        dsc = "-" if version.dsc is None else f"{version.dsc:.2f}"
+        origin = version.parent or _ORIGIN[version.origin]
+        rows.append((version.version, "in use" if version.current else "", origin, dsc, version.line))
+    table(rows)
+
+
+_ORIGIN = {"package": "came with the package", "installed": "installed", "taught": "taught here"}
+
+
+@models.command()
+def candidates(as_json: Json = False) -> None:
+    """The models that were taught and wait for a decision."""
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.versions import candidates as waiting
+    from napari_latentseg.models.versions import comparison_line
+
+    found = waiting()
+    if as_json:
+        print_json({name: str(folder) for name, folder in found.items()})
+        return
+    rows = [("NAME", "FROM", "COMPARED WITH ITS BASE")]
+    table([*rows, *((n, read_card(f).parent, comparison_line(f)) for n, f in found.items())])
+
+
+@models.command()
+def adopt(
+    candidate: Annotated[str, typer.Argument(help="A model that was taught: its name or its folder.")],
+    keep_both: Annotated[
+        bool, typer.Option("--keep-both", help="As a model of its own, beside its base.")
+    ] = False,
+) -> None:
+    """Use a model that was taught, as the next version of its base."""
+    from napari_latentseg import api
+
+    card = api.adopt_model(candidate, keep_both=keep_both)
+    say(f"{card.name}: version {card.version} is in use")
+
+
+@models.command()
+def revert(
+    name: str,
+    version: Annotated[
+        str | None, typer.Option(help="Which; the one that the current was taught from where not given.")
+    ] = None,
+) -> None:
+    """Go back to another version of a model; none is removed."""
+    from napari_latentseg import api
+
+    card = api.revert_model(name, version)
+    say(f"{name}: version {card.version} is in use")
+
+
+@models.command()
+def discard(
+    candidate: Annotated[str, typer.Argument(help="A model that was taught, and is not wanted.")],
+) -> None:
+    """Remove a model that was taught and waits for a decision."""
+    from napari_latentseg import api
+
+    api.discard_model(candidate)
+    say(f"{candidate}: removed")
+
+
+@models.command()
+def export(
+    name: str,
+    path: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Where to write it.")],
+    without_replay: Annotated[
+        bool,
+        typer.Option("--without-replay", help="Leave out the encoded pieces of its training images."),
+    ] = False,
+) -> None:
+    """Write a model as one file, for `models install` on another machine."""
+    from napari_latentseg import api
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.layout import REPLAY
+    from napari_latentseg.models.store import find_model
+
+    api.export_model(name, path, replay=not without_replay)
+    say(f"{path}: {name}")
+    if not without_replay and REPLAY in read_card(find_model(name)).files:
+        say("it holds encoded pieces of its training images; --without-replay leaves them out")
 
 
 def methods(as_json: Json = False) -> None:

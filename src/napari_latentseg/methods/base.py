@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -12,8 +12,9 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
+from napari_latentseg.errors import BadInput
 
-__all__ = ["Batch", "Method", "Noise", "Stage", "fresh_noise"]
+__all__ = ["Batch", "Method", "Noise", "Stage", "Tuning", "fresh_noise"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,33 @@ class Stage:
     begin: Callable[[Iterable[Batch]], None] = field(default=lambda batches: None)
     after_epoch: Callable[[], dict[str, float]] = field(default=dict)
     judge: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a trained method is taught a little more: what learns, and what is computed beforehand, once.
+
+    Attributes
+    ----------
+    parts
+        What learns: the end of the predictor. Everything before it stays as it is.
+    prepare
+        From what `Method.encode` gave to what the parts begin from, a row an image.
+    target
+        From masks `(B, K, H, W)` to what they are aimed at, a row an image.
+    loss
+        The weighted terms of the objective, by name, from what `prepare` and `target` gave, the masks
+        `(B, K, H, W)`, `annotated` as in `Batch` or None, a generator, and how many rows of the batch, from
+        the first, are held against their masks in the pixels too, which is dear.
+    draw
+        As `Method.draw`, from what `prepare` gave.
+    """
+
+    parts: nn.ModuleDict
+    prepare: Callable[[Tensor], Tensor]
+    target: Callable[[Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, Tensor, Tensor | None, torch.Generator | None, int], dict[str, Tensor]]
+    draw: Callable[[Tensor, Noise | None], Tensor]
 
 
 class Method(nn.Module, ABC):
@@ -171,6 +199,16 @@ class Method(nn.Module, ABC):
         """What is trained, one after the other; the last stage gives the method its answer."""
         return [Stage("", self.trained, self.loss)]
 
+    def tuning(self) -> Tuning:
+        """How it is taught a little more.
+
+        Raises
+        ------
+        BadInput
+            Where the method offers no way.
+        """
+        raise BadInput("method", f"{self.name} cannot be taught from a few images", "train a new model")
+
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The weighted terms of the last stage's objective, by name; their sum is what is minimised."""
@@ -197,6 +235,18 @@ class Method(nn.Module, ABC):
             What the sample is drawn with; None for the answer of a deterministic method without a source,
             and for noise drawn anew in the others.
         """
+
+    def draw_only(self, classes: Sequence[int], condition: Tensor, noise: Noise | None = None) -> Tensor:
+        """Some classes of a sample alone, `(B, len(classes), H, W)`; as in `draw`, but for rounding.
+
+        Parameters
+        ----------
+        classes
+            Their positions, from 0.
+        condition, noise
+            As for `draw`.
+        """
+        return self.draw(condition, noise)[:, list(classes)]
 
     def training_state(self) -> dict[str, Tensor]:
         """What a training needs to go on beside the weights, by name; here, the buffers kept out of these."""

@@ -7,7 +7,7 @@ latent of the image and by an embedding of the class. Equations and sections are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage, fresh_noise
+from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
 from napari_latentseg.methods.diffusion import Diffusion
 from napari_latentseg.methods.guided_config import GuidedConfig
 from napari_latentseg.methods.timesteps import SecondMomentResampler
@@ -179,7 +179,33 @@ class GuidedLatentDiffusion(Method):
         classes, masks = self._chosen(batch, generator)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(masks)
-        condition = self.encode(batch.images)
+        return self._terms(self.encode(batch.images), z0, classes, generator)
+
+    def tuning(self) -> Tuning:
+        """The last block of the denoiser learns, from the image's latent."""
+        auto = self.mask_autoencoder
+
+        def target(masks: Tensor) -> Tensor:
+            latents: Tensor = auto.encode(masks.flatten(0, 1)[:, None])
+            return latents.reshape(*masks.shape[:2], *latents.shape[1:])
+
+        def loss(
+            condition: Tensor,
+            latents: Tensor,
+            masks: Tensor,
+            annotated: Tensor | None,
+            generator: torch.Generator | None,
+            decoded: int,
+        ) -> dict[str, Tensor]:
+            classes = draw_classes(masks, annotated, self.config.active_share, generator)
+            rows = torch.arange(len(classes), device=classes.device)
+            return self._terms(condition, latents[rows, classes], classes, generator)
+
+        return Tuning(self.denoiser.last, lambda condition: condition, target, loss, self.draw)
+
+    def _terms(
+        self, condition: Tensor, z0: Tensor, classes: Tensor, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
         process, count = self.diffusion, len(classes)
         if self.resampler is None:
             t, weight = process.draw_timesteps(count, generator), torch.ones(count, device=z0.device)
@@ -208,10 +234,14 @@ class GuidedLatentDiffusion(Method):
 
     def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
         """One sample: all classes out of the same noise, each decoded to a probability of its own."""
+        return self.draw_only(range(self.config.classes), condition, noise)
+
+    def draw_only(self, classes: Sequence[int], condition: Tensor, noise: Noise | None = None) -> Tensor:
+        """Some of the classes; nothing is computed for the others."""
         given = cache(noise or fresh_noise())  # noise that is drawn anew would differ from class to class
         at_once = max(1, _AT_ONCE // len(condition))
-        every = torch.arange(self.config.classes, device=condition.device)
-        found = [self._draw_classes(condition, given, some) for some in every.split(at_once)]
+        wanted = torch.tensor(list(classes), device=condition.device)
+        found = [self._draw_classes(condition, given, some) for some in wanted.split(at_once)]
         return torch.cat(found, dim=1)
 
     def _draw_classes(self, condition: Tensor, noise: Callable[..., Tensor], classes: Tensor) -> Tensor:

@@ -75,7 +75,12 @@ class MatchingConfig(BaseModel):
 
 
 def matching_terms(
-    config: MatchingConfig, codec: Codec, found: dict[str, Tensor], target: Tensor, masks: Tensor
+    config: MatchingConfig,
+    codec: Codec,
+    found: dict[str, Tensor],
+    target: Tensor,
+    masks: Tensor,
+    decoded: int | None = None,
 ) -> dict[str, Tensor]:
     """The weighted terms, each summed over the levels (GMS, Equation 5).
 
@@ -91,10 +96,15 @@ def matching_terms(
         The mask's latent, of the same shape.
     masks
         `(B, 1, H, W)` in {0, 1}.
+    decoded
+        How many rows, from the first, have the pixel terms; all where not given.
     """
     distances = [F.mse_loss(level.float(), target.float()) for level in found.values()]
     terms = {"latent": config.latent_weight * torch.stack(distances).sum()}
-    if not (config.dice_weight or config.cross_entropy_weight):
+    if decoded is not None:
+        found = {name: level[:decoded] for name, level in found.items()}
+        masks = masks[:decoded]
+    if not (config.dice_weight or config.cross_entropy_weight) or not len(masks):
         return terms
     # one decoder call for all levels
     pixels = codec.decode(torch.cat(list(found.values()))).mean(1, keepdim=True).float()

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage, fresh_noise
+from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser
 from napari_latentseg.networks.vq import VQAutoencoder, VQConfig
@@ -162,6 +162,19 @@ class MedSegLatDiff(Method):
         condition = self.encode(batch.images)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(batch.masks)
+        return self._terms(condition, z0, generator)
+
+    def tuning(self) -> Tuning:
+        """The last block of the denoiser learns, from the image's latent."""
+        return Tuning(
+            self.denoiser.last,
+            lambda condition: condition,
+            self.mask_autoencoder.encode,
+            lambda condition, z0, masks, annotated, generator, decoded: self._terms(condition, z0, generator),
+            self.draw,
+        )
+
+    def _terms(self, condition: Tensor, z0: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
         t = self.diffusion.draw_timesteps(len(z0), generator)
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
         found = self.denoiser(self.diffusion.disturbed(z0, epsilon, t), t, condition)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage, fresh_noise
+from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser, silence_inputs
 from napari_latentseg.networks.efficientnet import PyramidConditioner
@@ -212,8 +212,27 @@ class SDSeg(Method):
         over a small one.
         """
         with torch.no_grad():
-            z0 = self.latent_scale.value * self.codec.encode_mask(batch.masks).float()
-        z_c = self.encode(batch.images)
+            z0 = self._target(batch.masks)
+        return self._terms(self.encode(batch.images), z0, batch.masks, generator, len(z0))
+
+    def _target(self, masks: Tensor) -> Tensor:
+        return self.latent_scale.value * self.codec.encode_mask(masks).float()
+
+    def tuning(self) -> Tuning:
+        """The last block of the U-Net learns, from the image's latent."""
+        return Tuning(
+            self.denoiser.last,
+            lambda condition: condition,
+            self._target,
+            lambda z_c, z0, masks, annotated, generator, decoded: self._terms(
+                z_c, z0, masks, generator, decoded
+            ),
+            self.draw,
+        )
+
+    def _terms(
+        self, z_c: Tensor, z0: Tensor, masks: Tensor, generator: torch.Generator | None, decoded: int
+    ) -> dict[str, Tensor]:
         t = self.diffusion.draw_timesteps(len(z0), generator)
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
         z_t = self.diffusion.disturbed(z0, epsilon, t)
@@ -226,11 +245,12 @@ class SDSeg(Method):
             latent = (found - z0).abs()
             noise = latent / amplified
         terms = {"noise": noise.mean(), "latent": self.config.latent_weight * latent.mean()}
-        if self.config.pixel_weight:
+        if self.config.pixel_weight and decoded:
             guess = found if self.config.prediction == "sample" else self.diffusion.start_of(z_t, found, t)
+            guess, masks = guess[:decoded], masks[:decoded]
             pixels = self.codec.decode(guess / self.latent_scale.value).mean(1, keepdim=True).float()
-            terms["dice"] = self.config.pixel_weight * dice_loss(pixels.clamp(0, 1), batch.masks)
-            terms["cross_entropy"] = self.config.pixel_weight * pixel_cross_entropy(pixels, batch.masks)
+            terms["dice"] = self.config.pixel_weight * dice_loss(pixels.clamp(0, 1), masks)
+            terms["cross_entropy"] = self.config.pixel_weight * pixel_cross_entropy(pixels, masks)
         return terms
 
     def encode(self, images: Tensor) -> Tensor:

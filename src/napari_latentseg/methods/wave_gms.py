@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage, fresh_noise
+from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
 from napari_latentseg.methods.matching import Level, MatchingConfig, matching_terms
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
@@ -158,6 +158,29 @@ class WaveGMS(Method):
                 image = self.codec.encode(batch.images)
             terms["align"] = self.config.align_weight * alignment(z, image.float(), self.config.align)
         return terms
+
+    def tuning(self) -> Tuning:
+        """The end of the mapper learns, from the mean of the image latent."""
+        mapper, codec = self.mapper, self.codec
+
+        def prepare(condition: Tensor) -> Tensor:
+            return mapper.front(_moments(condition)[0])
+
+        def loss(
+            features: Tensor,
+            target: Tensor,
+            masks: Tensor,
+            annotated: Tensor | None,
+            generator: torch.Generator | None,
+            decoded: int,
+        ) -> dict[str, Tensor]:
+            found = {"out": mapper.back(features)}
+            return matching_terms(self.config, codec, found, target, masks, decoded)
+
+        def draw(features: Tensor, noise: Noise | None) -> Tensor:
+            return codec.decode_mask(mapper.back(features))
+
+        return Tuning(mapper.last, prepare, codec.encode_mask, loss, draw)
 
     def _spread(self) -> dict[str, float]:
         """How wide the posterior was over the epoch, alone and against its mean; near 0 it has collapsed."""

@@ -11,11 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, first_problem
+from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.labelmap import LabelTarget
 from napari_latentseg.preprocess import Preprocess
 from napari_latentseg.segmentation import ClassInfo, SamplingSource
 
-__all__ = ["CARD", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
+__all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 
 CARD = "card.json"
 # As the papers spell them; here, so that a card can be shown without loading torch.
@@ -80,6 +81,14 @@ class MetricRecord(_Frozen):
     conventions: dict[str, str] = Field(default_factory=dict)
 
 
+class Ancestor(_Frozen):
+    """A model that another was taught from, by name, version and the SHA-256 of its weights."""
+
+    name: str = Field(pattern=f"^{NAME_PATTERN}$")
+    version: str
+    sha256: str
+
+
 class ModelCard(_Frozen):
     """What a model is.
 
@@ -91,6 +100,8 @@ class ModelCard(_Frozen):
         For people.
     version, parent
         Its version, and the name and version that it was taught from.
+    lineage
+        All that it goes back to, the oldest first; the last is the parent.
     method, variant
         The method, and what differs from its paper; a variant is never called by the paper's name alone.
     settings
@@ -112,6 +123,10 @@ class ModelCard(_Frozen):
         What it learned from, and what the weights may be used for.
     metrics
         How good it was.
+    reliability
+        Whether its mean probabilities are what they say; None where that was not measured.
+    volume_interval
+        Makes an interval for an area or volume of those of the samples; None where it was not calibrated.
     intended_use, limits
         In plain words.
     files
@@ -122,6 +137,7 @@ class ModelCard(_Frozen):
     title: str
     version: str = "1"
     parent: str = ""
+    lineage: tuple[Ancestor, ...] = ()
     method: str
     variant: str = ""
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -137,6 +153,8 @@ class ModelCard(_Frozen):
     training_data: tuple[TrainingData, ...] = ()
     licence: str = ""
     metrics: tuple[MetricRecord, ...] = ()
+    reliability: Reliability | None = None
+    volume_interval: VolumeInterval | None = None
     intended_use: str = "Research. Not a medical device."
     limits: str = ""
     files: dict[str, str] = Field(default_factory=dict)
@@ -153,6 +171,13 @@ class ModelCard(_Frozen):
             if not set(c.includes) <= names - {c.name}:
                 raise ValueError(f"{c.name} includes what is no other class")
         return classes
+
+    @model_validator(mode="after")
+    def _interval_of_its_classes(self) -> ModelCard:
+        named = self.volume_interval.factors if self.volume_interval else {}
+        if unknown := set(named) - {c.name for c in self.classes}:
+            raise ValueError(f"volume_interval has a factor of {sorted(unknown)[0]}, which is no class")
+        return self
 
     @model_validator(mode="after")
     def _members_where_there_are_several(self) -> ModelCard:

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_folder
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
-from napari_latentseg.models.store import home, load_model, model_folders
+from napari_latentseg.models.store import CURRENT, home, load_model, model_folders, own_folders
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.base import Codec
     from napari_latentseg.codecs.spec import CodecSpec
 
-__all__ = ["install_folder", "install_released", "installed_place", "remove_model"]
+__all__ = [
+    "forget_current",
+    "install_folder",
+    "install_released",
+    "installed_place",
+    "remove_model",
+    "take_away",
+]
 
 
 def installed_place(name: str, *, replace: bool = False) -> Path:
@@ -72,6 +79,7 @@ def install_folder(
         for file in card.files:
             shutil.copyfile(source / file, temporary / file)
         card.model_copy(update={"name": place.name}).write(temporary / CARD)
+    forget_current(place.name)
     return place
 
 
@@ -115,7 +123,23 @@ def install_released(source: Path, card: ModelCard, codec: Codec, *, replace: bo
         )
     fill(method.trained["mapper"], read_released(source), source)
     save_model_folder(place, method, card, replace=replace)
+    forget_current(place.name)
     return place
+
+
+def forget_current(name: str) -> None:
+    """Have a name load what came with the package or was installed, and no version that was taught from it.
+
+    Raises
+    ------
+    BadInput
+        Where the folder cannot be written.
+    """
+    path = home() / "versions" / name / CURRENT
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BadInput(path, f"cannot be removed ({error.strerror})", "check whose it is") from error
 
 
 def _check_sd_vae(spec: CodecSpec | None) -> None:
@@ -129,7 +153,9 @@ def _check_sd_vae(spec: CodecSpec | None) -> None:
 
 
 def remove_model(name: str) -> Path:
-    """Take an installed model out of the store.
+    """Take an installed model out of the store, with all versions that were taught from it.
+
+    Of a model that came with the package the versions alone are removed.
 
     Returns
     -------
@@ -139,19 +165,28 @@ def remove_model(name: str) -> Path:
     Raises
     ------
     BadInput
-        Where there is no such model, or it came with the package.
+        Where there is no such model, or it came with the package and has no versions.
     """
     known = model_folders()
-    root = home() / "models"
-    installed = [n for n, folder in known.items() if folder.parent == root]
+    root, versions = home() / "models", home() / "versions"
+    here = own_folders()
+    installed = [n for n, folder in known.items() if folder != here.get(n) or folder.parent == root]
     if name not in installed:
         why = "came with the package, and stays" if name in known else "is not installed"
         remedy = f"use one of {', '.join(installed)}" if installed else "none is installed"
         raise BadInput(name, why, remedy)
-    aside = root / f".part-{secrets.token_hex(8)}"
-    try:
-        known[name].rename(aside)
-    except OSError as error:
-        raise BadInput(known[name], f"cannot be removed ({error.strerror})", "check whose it is") from error
-    shutil.rmtree(aside, ignore_errors=True)
+    forget_current(name)  # first, so that the name never points to a version that is on its way out
+    for folder in (versions / name, root / name):
+        if folder.exists():
+            take_away(folder)
     return known[name]
+
+
+def take_away(folder: Path) -> None:
+    """Remove a folder: out of sight in one step, then file by file."""
+    aside = folder.with_name(f".part-{secrets.token_hex(8)}")
+    try:
+        folder.rename(aside)
+    except OSError as error:
+        raise BadInput(folder, f"cannot be removed ({error.strerror})", "check whose it is") from error
+    shutil.rmtree(aside, ignore_errors=True)

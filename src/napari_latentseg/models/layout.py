@@ -9,10 +9,12 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, ModelCard
 from napari_latentseg.weights import sha256_of
 
-__all__ = ["SPLIT", "WEIGHTS", "check_files", "member_files", "read_split"]
+__all__ = ["COMPARISON", "REPLAY", "SPLIT", "WEIGHTS", "check_files", "member_files", "read_split"]
 
 WEIGHTS = "weights.safetensors"
 SPLIT = "split.json"
+REPLAY = "replay.safetensors"
+COMPARISON = "comparison.json"
 
 _AGAIN = "install the model again"
 

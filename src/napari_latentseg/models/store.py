@@ -1,8 +1,9 @@
-"""The models at hand: those that came with the package, and those that were installed."""
+"""The models at hand: those that came with the package, those that were installed, those that were taught."""
 
 from __future__ import annotations
 
-import os
+import json
+import re
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.card import CARD, ModelCard, read_card
+from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
+from napari_latentseg.places import home
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.base import Codec
     from napari_latentseg.models.folder import Model
 
 __all__ = [
+    "CURRENT",
     "codec_folder",
     "codec_for",
     "embedded_codec",
@@ -26,17 +29,12 @@ __all__ = [
     "load_model",
     "model_folders",
     "open_codec",
+    "own_folders",
+    "version_folder",
 ]
 
 EMBEDDED_CODEC = "latentseg-compact"
-
-
-def home() -> Path:
-    """Where models and codecs are installed: `NAPARI_LATENTSEG_HOME`, or the user's data folder."""
-    from platformdirs import user_data_path
-
-    found = os.environ.get("NAPARI_LATENTSEG_HOME")
-    return Path(found) if found else user_data_path("napari-latentseg", appauthor=False)
+CURRENT = "current.json"
 
 
 def _embedded() -> Path:
@@ -48,8 +46,39 @@ def embedded_codec() -> Path:
     return _embedded() / "codec"
 
 
+def version_folder(name: str, version: str) -> Path:
+    """Where a version of a model lies that was taught here."""
+    return home() / "versions" / name / version
+
+
 def model_folders() -> dict[str, Path]:
-    """The folders of all models at hand, by name; those that were installed go before the package's own."""
+    """The folders of all models at hand, by name, each in the version that is in use.
+
+    What was taught and adopted goes before what was installed, and that before the package's own.
+    """
+    found = own_folders()
+    root = home() / "versions"
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        taught = _current_version(folder)
+        if taught is not None:
+            found[folder.name] = taught
+    return found
+
+
+def _current_version(folder: Path) -> Path | None:
+    """The version that a model's `current.json` points to; None where there is none, or it is not there."""
+    if not re.fullmatch(NAME_PATTERN, folder.name):
+        return None
+    try:
+        number = json.loads((folder / CURRENT).read_text("utf-8"))["version"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    found = folder / str(number)
+    return found if isinstance(number, int) and (found / CARD).is_file() else None
+
+
+def own_folders() -> dict[str, Path]:
+    """As `model_folders`, of what was installed or came with the package alone."""
     found: dict[str, Path] = {}
     for root in (home() / "models", _embedded()):
         if root.is_dir():

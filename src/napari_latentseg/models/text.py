@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.segmentation import SOURCES
 
@@ -40,6 +41,10 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
     if card.metrics:
         for name, text in card.metrics[0].conventions.items():
             lines.append((f"  {name}", text))
+    if card.reliability:
+        lines.append(("Probabilities", _reliability(card.reliability)))
+    if card.volume_interval:
+        lines.append(("Intervals", _interval(card.volume_interval)))
     said = SOURCES | {"members": f"{SOURCES['members']}, {card.members} in all"}
     lines.append(("Samples from", "; ".join(f"{s}: {said[s]}" for s in card.sources)))
     lines.append(("Licence", card.licence or "not stated"))
@@ -51,6 +56,24 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
 def card_text(card: ModelCard) -> str:
     """The card for a terminal."""
     return "\n".join(f"{head + ':':<15}{text}" for head, text in [("Model", card.name), *card_lines(card)])
+
+
+def _reliability(found: Reliability) -> str:
+    """How far the mean probability is from how often it was right."""
+    unsure = "" if found.ece_unsure is None else f", by {found.ece_unsure:.3f} where it lies in [0.05, 0.95]"
+    ensemble = f"mean of {found.samples} samples from {found.source}"
+    return f"off by {found.ece:.4f} on average{unsure} ({ensemble}), on {found.data}"
+
+
+def _interval(found: VolumeInterval) -> str:
+    """For which classes there are calibrated intervals, and how they did on other images."""
+    ensemble = f"{found.samples} samples from {found.source}"
+    names = ", ".join(found.factors)
+    text = f"{found.level:.0%} for areas and volumes of {names} ({ensemble}), by {found.data}"
+    if found.coverage:
+        held = ", ".join(f"{name} {share:.0%}" for name, share in found.coverage.items())
+        text += f"; they held in {found.tested_on} other images: {held}"
+    return text
 
 
 def _figure(name: str, value: float, unit: str) -> str:

@@ -175,6 +175,13 @@ class Denoiser(nn.Module):
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
         self.unet = unet
+        self.last["up"].register_forward_pre_hook(_with_gradient)
+
+    @property
+    def last(self) -> nn.ModuleDict:
+        """The last block and the layers after it: what learns where there is little to learn from."""
+        unet: Any = self.unet
+        return nn.ModuleDict({"up": unet.up_blocks[-1], "norm": unet.conv_norm_out, "out": unet.conv_out})
 
     def forward(self, z_t: Tensor, t: Tensor, condition_map: Tensor, classes: Tensor | None = None) -> Tensor:
         """The prediction `(B, out, h, w)`.
@@ -192,3 +199,14 @@ class Denoiser(nn.Module):
         """
         found: Tensor = self.unet(torch.cat([z_t, condition_map], dim=1), t, class_labels=classes).sample
         return found
+
+
+def _with_gradient(block: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """Let a block's input ask for a gradient where only the block and what follows learns.
+
+    torch (2.13) crashes in the backward pass of a GroupNorm in channels_last on the CPU whose input asks for
+    none.
+    """
+    if not torch.is_grad_enabled() or given[0].requires_grad:
+        return None
+    return (given[0].detach().requires_grad_(), *given[1:])

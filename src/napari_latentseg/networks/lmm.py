@@ -102,6 +102,31 @@ class LatentMappingModel(nn.Module):
         )
         self.apply(_initialise)
 
+    @property
+    def last(self) -> nn.ModuleDict:
+        """The part of the network that `back` runs; the rest is run by `front`."""
+        return nn.ModuleDict({"up": self.up[-1], "head": self.heads["out"]})
+
+    def front(self, z: Tensor) -> Tensor:
+        """What `back` needs of image latents `(B, in_channels, h, w)`: `(B, 2 width, h, w)`."""
+        x = self.stem(z)
+        skips = [x]
+        for block in self.down:
+            skips.append(block(skips[-1]))
+        x = skips.pop()
+        for block in self.up[:-1]:
+            x = block(torch.cat([skips.pop(), x], dim=1))
+        return torch.cat([*skips, x], dim=1)
+
+    def back(self, features: Tensor) -> Tensor:
+        """The mask latent `(B, channels, h, w)` from what `front` gave; together they are `forward`."""
+        if torch.is_grad_enabled() and not features.requires_grad:
+            # torch (2.13) crashes in the backward pass of a GroupNorm in channels_last on the CPU whose
+            # input asks for no gradient
+            features = features.detach().requires_grad_()
+        found: Tensor = self.heads["out"](self.up[-1](features))
+        return found
+
     def forward(self, z: Tensor, levels: tuple[str, ...] = ("out",)) -> dict[str, Tensor]:
         """The mask latent at each asked level.
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
-from napari_latentseg.pairs import Pair, load_image
+from napari_latentseg.pairs import Pair, load_image, plane_spacing
 from napari_latentseg.preprocess import resize, resize_labels
 from napari_latentseg.training.augment import augment
 from napari_latentseg.training.config import TrainingConfig
@@ -136,8 +136,10 @@ def _examples(
             "an image and its mask must have the same size",
         )
     key, annotated = pair.key, one.map.annotated
+    spacing = None if config.preprocess.spacing is None else plane_spacing(pair)
     for plane, target in list(zip(image, numbers, strict=True))[:: one.about.every]:
-        size = config.preprocess.working_size(*target.shape)
+        height, width = target.shape
+        size = config.preprocess.working_size(height, width, spacing)
         x = torch.from_numpy(plane).permute(2, 0, 1)[None].float()
         x = resize(x, size)[0].round().clamp(0, 255).to(torch.uint8)
         m = torch.from_numpy(one.map.masks(resize_labels(target, size)))

@@ -22,7 +22,7 @@ from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import Model, save_model_folder
-from napari_latentseg.models.layout import SPLIT
+from napari_latentseg.models.layout import REPLAY, SPLIT
 from napari_latentseg.precision import choose_compute
 from napari_latentseg.segmentation import SamplingSource
 from napari_latentseg.training.about import licence_of, training_data
@@ -38,6 +38,7 @@ from napari_latentseg.training.place import (
     is_stopped_model,
     read_state,
 )
+from napari_latentseg.training.replay import make_replay
 from napari_latentseg.training.sets import DataSet, class_infos, data_sets
 
 __all__ = ["TrainingJob"]
@@ -153,6 +154,8 @@ class TrainingJob:
         }
         firsts = metrics[: len(sets)]
         first, *others = course.methods
+        if not others and type(first).tuning is not Method.tuning:
+            extras[REPLAY] = make_replay(first, card, data.train, data.apart, self.compute)
         replace = self.resume and is_stopped_model(self.out, self.checkpoint.training)
         save_model_folder(self.out, first, card, extras, others=others, replace=replace)
         if not course.stopped:
