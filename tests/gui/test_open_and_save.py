@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import time
 
 import dask.array as da
 import nibabel as nib
@@ -15,7 +14,7 @@ from tests.formats.geometries import CLOSE, by_itk, places
 
 from napari_latentseg.formats import format_for, read_scan, readable_suffixes
 from napari_latentseg.scan import Geometry
-from napari_latentseg.widgets import readers
+from napari_latentseg.widgets import opening, readers
 from napari_latentseg.widgets.layers import layer_matrix, scan_from_layer
 
 PLUGIN = "napari-latentseg"
@@ -88,9 +87,7 @@ def test_a_pyramid_stays_one_and_is_not_loaded(viewer, qtbot, tmp_path):
     path = tmp_path / "slide.ome.zarr"
     array = np.random.default_rng(0).integers(0, 255, (700, 900, 3), np.uint8)
     format_for(path).write(path, array, "yxc", Geometry.plain("yx", (0.5, 0.5), "um"), {})
-    assert viewer.open(str(path), plugin=PLUGIN) == []  # a folder is opened beside the window
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=30_000)
-    (layer,) = viewer.layers
+    (layer,) = viewer.open(str(path), plugin=PLUGIN)
     assert layer.multiscale
     assert layer.rgb
     scan = scan_from_layer(layer)
@@ -110,6 +107,57 @@ def test_channels_become_layers(viewer, qtbot, tmp_path):
     assert np.array_equal(np.asarray(viewer.layers[1].data), array[..., 1])
 
 
+def test_channels_keep_their_names_colours_and_place(viewer, tmp_path):
+    import tifffile
+    import zarr
+
+    array = np.random.default_rng(0).integers(1, 900, (2, 5, 20, 30), np.uint16)  # c z y x
+    place = Geometry.plain("zyx", (2.0, 0.5, 0.25), "um")
+    at = tmp_path / "cells.zarr"
+    format_for(at).write(at, np.moveaxis(array, 0, -1), "zyxc", place, {})
+    group = zarr.open_group(at, mode="a")
+    named = [{"label": "nuclei", "color": "0000FF"}, {"label": "membrane", "color": "00ff00"}]
+    group.attrs["ome"] = {**group.attrs["ome"], "omero": {"channels": named}}
+    tifffile.imwrite(
+        tmp_path / "cells.ome.tif",
+        np.moveaxis(array, 0, 1),
+        ome=True,
+        photometric="minisblack",
+        metadata={
+            "axes": "ZCYX", "PhysicalSizeX": 0.25, "PhysicalSizeY": 0.5, "PhysicalSizeZ": 2,
+            "Channel": {"Name": ["nuclei", "membrane"], "Color": [0x0000FFFF, 0x00FF00FF]},
+        },
+    )  # fmt: skip
+    for name in ("cells.zarr", "cells.ome.tif"):
+        viewer.layers.clear()
+        layers = viewer.open(str(tmp_path / name), plugin=PLUGIN)
+        assert [layer.name for layer in layers] == ["cells nuclei", "cells membrane"]
+        for k, layer in enumerate(layers):
+            scan = scan_from_layer(layer)
+            assert scan.axes == "zyx"
+            assert scan.geometry.spacing == pytest.approx((2.0, 0.5, 0.25))
+            assert scan.geometry.units == ("um",) * 3
+            assert np.array_equal(np.asarray(scan.array), array[k])
+            assert layer.blending == "additive"
+            assert layer.visible
+            assert layer.contrast_limits == [array[k].min(), array[k].max()]
+        assert np.allclose(layers[0].colormap.colors[-1], (0, 0, 1, 1))
+        assert np.allclose(layers[1].colormap.colors[-1], (0, 1, 0, 1))
+
+
+def test_a_time_series_has_its_time_axis(viewer, tmp_path):
+    array = np.random.default_rng(0).integers(0, 900, (3, 5, 20, 30)).astype(np.int16)
+    image = nib.Nifti1Image(array.T, np.diag([0.5, 0.5, 2, 1]))
+    image.header["pixdim"][4] = 1.5
+    image.header.set_xyzt_units("mm", "sec")
+    nib.save(image, tmp_path / "beats.nii")
+    (layer,) = viewer.open(str(tmp_path / "beats.nii"), plugin=PLUGIN)
+    assert layer.axis_labels == ("t", "z", "y", "x")
+    assert [str(unit) for unit in layer.units] == ["second", "millimeter", "millimeter", "millimeter"]
+    assert np.allclose(np.abs(np.diag(layer_matrix(layer))[:-1]), (1.5, 2, 0.5, 0.5))
+    assert np.array_equal(np.asarray(scan_from_layer(layer).array), array)
+
+
 def test_one_of_several_is_asked_for(viewer, qtbot, tmp_path, monkeypatch):
     import zarr
 
@@ -120,7 +168,9 @@ def test_one_of_several_is_asked_for(viewer, qtbot, tmp_path, monkeypatch):
         format_for(path).write(path, array, "yx", Geometry.plain("yx"), {})
         shutil.move(path, tmp_path / "a.zarr" / str(number))
     asked = []
-    monkeypatch.setattr(readers, "_chosen", lambda path, several: asked.append(several) or 2)
+    monkeypatch.setattr(
+        opening, "choose_series", lambda path, several, window: asked.append(list(several)) or 2
+    )
     viewer.open(str(tmp_path / "a.zarr"), plugin=PLUGIN)
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=30_000)
     assert asked == [["0", "1"]]
@@ -131,26 +181,12 @@ def test_a_broken_folder_is_told_of(viewer, qtbot, tmp_path, monkeypatch):
     import zarr
 
     told = []
-    monkeypatch.setattr("napari.utils.notifications.show_error", told.append)
+    monkeypatch.setattr(opening, "show_error", told.append)
     zarr.open_group(tmp_path / "a.zarr", mode="w")
     viewer.open(str(tmp_path / "a.zarr"), plugin=PLUGIN)
     qtbot.waitUntil(lambda: bool(told), timeout=30_000)
     assert "without an OME image" in told[0]
     assert not viewer.layers
-
-
-def test_a_large_file_does_not_hold_the_window(viewer, qtbot, tmp_path, monkeypatch):
-    monkeypatch.setattr(readers, "_AT_ONCE", 1000)
-    array = np.random.default_rng(0).integers(0, 900, (40, 200, 200)).astype(np.int16)
-    nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "big.nii.gz")
-    begun = time.perf_counter()
-    whole = read_scan(tmp_path / "big.nii.gz")
-    takes = time.perf_counter() - begun
-    begun = time.perf_counter()
-    assert viewer.open(str(tmp_path / "big.nii.gz"), plugin=PLUGIN) == []
-    assert time.perf_counter() - begun < max(0.5, takes)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=30_000)
-    assert np.array_equal(np.asarray(viewer.layers[0].data), np.asarray(whole.array))
 
 
 def test_folders_of_others_are_left_to_them(tmp_path):

@@ -49,6 +49,26 @@ def metadata_of(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
     return dict(found[0]) if found else None
 
 
+def channels_of(attributes: Mapping[str, Any]) -> list[dict[str, str]]:
+    """What an image calls its channels, and their colours as ``"#rrggbb"``; empty where it does not say.
+
+    Notes
+    -----
+    This part of the metadata is of OMERO's making and optional: what is odd in it is passed over.
+    """
+    inner = attributes.get("ome", attributes)
+    given = inner.get("omero") if isinstance(inner, Mapping) else None
+    listed = given.get("channels") if isinstance(given, Mapping) else None
+    return [_channel(one) for one in listed] if isinstance(listed, list) else []
+
+
+def _channel(one: Any) -> dict[str, str]:
+    about = one if isinstance(one, Mapping) else {}
+    label, colour = str(about.get("label") or ""), str(about.get("color") or "").lstrip("#")
+    hexadecimal = len(colour) == 6 and all(c in "0123456789abcdefABCDEF" for c in colour)
+    return {"name": label, "colour": f"#{colour.lower()}" if hexadecimal else ""}
+
+
 def images_of(path: Path, group: Any) -> list[str]:
     """Where the images lie in a group: in itself (an empty name), or numbered in it as Bio-Formats does it.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from io import BytesIO
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,23 @@ import numpy as np
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats._common import reading
-from napari_latentseg.formats.dicom_files import is_dicom, quiet_dicom
+from napari_latentseg.formats.dicom_files import begins_as_dicom, quiet_dicom
 from napari_latentseg.formats.dicom_pixels import FrameStack, is_colour, value_dtype
 from napari_latentseg.formats.dicom_series import Series, SeriesInfo, find_series
 from napari_latentseg.formats.nifti import write
 from napari_latentseg.scan import CHANNEL, Scan
 
-__all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "SeriesInfo", "knows", "list_series", "read", "write"]
+__all__ = [
+    "NAME",
+    "RESULT_SUFFIX",
+    "SUFFIXES",
+    "SeriesInfo",
+    "Survey",
+    "knows",
+    "list_series",
+    "read",
+    "write",
+]
 
 NAME = "dicom"
 SUFFIXES = (".dicom", ".dcm", ".ima", ".zip")
@@ -33,11 +43,7 @@ def knows(path: Path) -> bool:
     if path.is_dir():
         files = (Path(at, name) for at, _, names in os.walk(path) for name in sorted(names))
         return any(knows(file) for file in islice(files, _LOOKED_AT))
-    try:
-        with path.open("rb") if path.is_file() else BytesIO() as file:
-            return is_dicom(file.read(132), path.name)
-    except (OSError, ValueError):
-        return False
+    return begins_as_dicom(path)
 
 
 def list_series(path: Path) -> list[SeriesInfo]:
@@ -53,7 +59,7 @@ def list_series(path: Path) -> list[SeriesInfo]:
     BadInput
         Where there is no picture at all, or a file is damaged.
     """
-    return [SeriesInfo.of(i + 1, one) for i, one in enumerate(find_series(Path(path))[0])]
+    return Survey.of(Path(path)).infos
 
 
 def read(path: Path, series: int | str | None = None) -> Scan:
@@ -83,26 +89,56 @@ def read(path: Path, series: int | str | None = None) -> Scan:
         different ones lie at one place; a file is damaged, cut short, or compressed in a way that is not
         read. Only the file's own name is told.
     """
-    path = Path(path)
-    found, notes = find_series(path)
-    one = choose(path, found, series)
-    if one.problem:
-        raise one.problem
-    if one.geometry is None:
-        raise BadInput(path.name, "does not say where it lies", "export it again")
-    with quiet_dicom(), reading(Path(path.name), "a DICOM series"):
-        stack = FrameStack(one.frames, one.leading, value_dtype(one.frames))
-        first = stack[(0,) * len(one.leading)]
-        return Scan(
-            _lazy(stack) if len(one.frames) > 1 else first.reshape(stack.shape),
-            one.axes + (CHANNEL if is_colour(one.frames[0].stored) else ""),
-            one.geometry,
-            modality=one.header.modality,
-            format=NAME,
-            properties={"dicom_series": one.header.series},
-            source=path,
-            notes=(*notes, *one.notes),
-        )
+    return Survey.of(Path(path)).read(series)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a file, folder or zip holds, by its headers; so that choosing one does not read them again.
+
+    Attributes
+    ----------
+    found
+        The series, in the order of their numbers.
+    notes
+        What was left out.
+    """
+
+    path: Path
+    found: tuple[Series, ...]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, path: Path) -> Survey:
+        """Read the headers; raises as `list_series` does."""
+        found, notes = find_series(path)
+        return cls(path, tuple(found), notes)
+
+    @property
+    def infos(self) -> list[SeriesInfo]:
+        """As `list_series` gives them."""
+        return [SeriesInfo.of(i + 1, one) for i, one in enumerate(self.found)]
+
+    def read(self, series: int | str | None = None) -> Scan:
+        """One of them; as the function `read` of this module, and raises as it does."""
+        one = choose(self.path, self.found, series)
+        if one.problem:
+            raise one.problem
+        if one.geometry is None:
+            raise BadInput(self.path.name, "does not say where it lies", "export it again")
+        with quiet_dicom(), reading(Path(self.path.name), "a DICOM series"):
+            stack = FrameStack(one.frames, one.leading, value_dtype(one.frames))
+            first = stack[(0,) * len(one.leading)]
+            return Scan(
+                _lazy(stack) if len(one.frames) > 1 else first.reshape(stack.shape),
+                one.axes + (CHANNEL if is_colour(one.frames[0].stored) else ""),
+                one.geometry,
+                modality=one.header.modality,
+                format=NAME,
+                properties={"dicom_series": one.header.series},
+                source=self.path,
+                notes=(*self.notes, *one.notes),
+            )
 
 
 def choose(path: Path, found: Sequence[Series], series: int | str | None) -> Series:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -15,8 +17,9 @@ from typing import BinaryIO, cast
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats._common import quiet
+from napari_latentseg.formats._progress import tell
 
-__all__ = ["Item", "find_items", "is_dicom", "quiet_dicom"]
+__all__ = ["Item", "begins_as_dicom", "find_items", "is_dicom", "quiet_dicom", "zip_kept_open"]
 
 MOST_FILES = 100_000
 """More files than this are not looked through."""
@@ -42,6 +45,37 @@ def quiet_dicom() -> Iterator[None]:
         for name in _LOGGERS:
             stack.enter_context(quiet(name))
         yield
+
+
+_KEPT: ContextVar[tuple[Path, zipfile.ZipFile] | None] = ContextVar("zip", default=None)
+
+
+@contextmanager
+def zip_kept_open(path: Path) -> Iterator[None]:
+    """Read a zip's list of members once for this block, not once for each of them; nothing for a folder."""
+    if path.is_dir() or not zipfile.is_zipfile(path):
+        yield
+        return
+    try:
+        packed = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise BadInput(path.name, "is a damaged zip", "copy or pack it again") from error
+    with packed:
+        token = _KEPT.set((path, packed))
+        try:
+            yield
+        finally:
+            _KEPT.reset(token)
+
+
+@contextmanager
+def _zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    kept = _KEPT.get()
+    if kept is not None and kept[0] == path:
+        yield kept[1]
+        return
+    with zipfile.ZipFile(path) as packed:
+        yield packed
 
 
 @dataclass(frozen=True)
@@ -71,7 +105,7 @@ class Item:
             with self.path.open("rb") as file:
                 yield file
             return
-        with zipfile.ZipFile(self.path) as packed, packed.open(self.member) as file:
+        with _zip(self.path) as packed, packed.open(self.member) as file:
             yield cast(BinaryIO, file)
 
     @contextmanager
@@ -87,14 +121,14 @@ class Item:
         """In bytes, unpacked."""
         if not self.member:
             return self.path.stat().st_size
-        with zipfile.ZipFile(self.path) as packed:
+        with _zip(self.path) as packed:
             return packed.getinfo(self.member).file_size
 
 
 @lru_cache(maxsize=1)
 def _unpacked(path: Path, member: str) -> bytes:
     """A member of a zip; the last one is kept, for the frames of one file are asked for one by one."""
-    with zipfile.ZipFile(path) as packed:
+    with _zip(path) as packed:
         return packed.read(member)
 
 
@@ -113,6 +147,15 @@ def is_dicom(start: bytes, name: str = "") -> bool:
         return True
     suffix = PurePosixPath(name).suffix.lower()
     return start[:2] in _GROUPS and (suffix in _ENDINGS or not suffix) and len(start) >= 132
+
+
+def begins_as_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does; False where it cannot be read."""
+    try:
+        with path.open("rb") if path.is_file() else BytesIO() as file:
+            return is_dicom(file.read(132), path.name)
+    except (OSError, ValueError):
+        return False
 
 
 def find_items(path: Path) -> tuple[list[Item], list[str]]:
@@ -145,7 +188,11 @@ def find_items(path: Path) -> tuple[list[Item], list[str]]:
         items, notes = _in_zip(path), []
     else:
         return [Item(path)], []
-    found = [item for item in items if _looked_at(item)]
+    found = []
+    for item in items:
+        tell(0, len(items))
+        if _looked_at(item):
+            found.append(item)
     if not found:
         raise BadInput(path.name, "holds no DICOM file", "choose the folder of a series")
     if strays := len(items) - len(found):
@@ -161,7 +208,7 @@ def _looked_at(item: Item) -> bool:
         raise BadInput(item.name, "may not be read", "ask for the right to read it") from error
     except OSError as error:  # a link that leads nowhere, a file that went away
         raise BadInput(item.name, "cannot be read", "check the folder") from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BadInput(item.path.name, "is a damaged zip", "copy or pack it again") from error
     if not start and PurePosixPath(item.name).suffix.lower() in (*_ENDINGS, ""):
         raise BadInput(item.name, "is empty (0 bytes)", "copy it again")

@@ -11,7 +11,8 @@ import numpy as np
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats._common import reading
-from napari_latentseg.formats.dicom_files import find_items, quiet_dicom
+from napari_latentseg.formats._progress import tell
+from napari_latentseg.formats.dicom_files import find_items, quiet_dicom, zip_kept_open
 from napari_latentseg.formats.dicom_geometry import Place, same_plane, stack_matrix
 from napari_latentseg.formats.dicom_header import Frame, Header, read_header
 from napari_latentseg.formats.dicom_order import Arranged, arrange
@@ -135,9 +136,10 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
     """
     headers: list[Header] = []
     skipped: list[str] = []
-    with quiet_dicom():
+    with quiet_dicom(), zip_kept_open(path):
         items, notes = find_items(path)
-        for item in items:
+        for done, item in enumerate(items):
+            tell(done, len(items))
             with reading(Path(item.name), "a DICOM file"):
                 header = read_header(item)
             if header.skip:

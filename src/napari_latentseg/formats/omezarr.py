@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_folder
 from napari_latentseg.formats._common import reading, storable_type, writing
-from napari_latentseg.formats._ngff import described, images_of, metadata_of, place_of
+from napari_latentseg.formats._ngff import channels_of, described, images_of, metadata_of, place_of
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
 
 if TYPE_CHECKING:
@@ -83,7 +83,12 @@ def read(path: Path, series: int | None = None) -> Scan:
         place = place_of(path, metadata, arrays[0].shape)
         levels = [place.settle(_lazily(a)) for a in arrays]
         coarser = tuple(levels[1:])
-        return Scan(levels[0], place.axes, place.geometry, format=NAME, source=path, levels=coarser)
+        named = channels_of(group.attrs.asdict()) if CHANNEL in place.axes else []
+        properties = {"channels": named} if named else {}
+        return Scan(
+            levels[0], place.axes, place.geometry, format=NAME,
+            properties=properties, source=path, levels=coarser,
+        )  # fmt: skip
 
 
 look = read

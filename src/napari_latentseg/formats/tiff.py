@@ -104,8 +104,27 @@ def _scan(path: Path, tif: Any, lazy: bool) -> Scan:
     array, axes = settled[0]
     levels = tuple(level for level, same in settled[1:] if same == axes)
     geometry = _geometry(axes.removesuffix(CHANNEL), steps, offsets)
-    properties = {"series": len(tif.series)}
+    properties: dict[str, Any] = {"series": len(tif.series)}
+    if axes.endswith(CHANNEL) and tif.is_ome and tif.ome_metadata:
+        properties["channels"] = _ome_channels(tif.ome_metadata)
     return Scan(array, axes, geometry, format=NAME, properties=properties, source=path, levels=levels)
+
+
+def _ome_channels(text: str) -> list[dict[str, str]]:
+    """What the first image calls its channels, and their colours as ``"#rrggbb"``, as far as it says so."""
+    image = next((e for e in ElementTree.fromstring(text) if _tag(e) == "Image"), None)
+    found = []
+    for one in image.iter() if image is not None else ():
+        if _tag(one) == "Channel":
+            colour = one.get("Color")  # red, green, blue, alpha in the 32 bits of a signed number
+            number = int(colour) & 0xFFFFFFFF if colour and colour.lstrip("-").isdigit() else None
+            found.append(
+                {
+                    "name": one.get("Name") or "",
+                    "colour": "" if number is None else f"#{number >> 8:06x}",
+                }
+            )
+    return found
 
 
 def _lazily(tif: Any, level: Any) -> Any:

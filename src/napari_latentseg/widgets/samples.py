@@ -8,7 +8,7 @@ from napari_latentseg.samples import Sample
 from napari_latentseg.scan import Scan
 from napari_latentseg.widgets.layers import KEY
 
-__all__ = ["layer_data_of", "retina_sample", "scan_arguments", "ultrasound_sample"]
+__all__ = ["layer_data_of", "retina_sample", "scan_arguments", "sweep_sample", "ultrasound_sample"]
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -55,7 +55,17 @@ def ultrasound_sample() -> list[LayerData]:
     """A made breast ultrasound image with a lesion, and its true outline."""
     from napari_latentseg.samples import ultrasound_phantom
 
-    sample = ultrasound_phantom()
+    return _with_truth(ultrasound_phantom())
+
+
+def sweep_sample() -> list[LayerData]:
+    """A made volume of ultrasound slices with a lesion, and its true outline."""
+    from napari_latentseg.samples import ultrasound_sweep
+
+    return _with_truth(ultrasound_sweep())
+
+
+def _with_truth(sample: Sample) -> list[LayerData]:
     arguments = scan_arguments(sample.scan)
     truth = {k: v for k, v in arguments.items() if k in ("scale", "translate", "axis_labels", "units")}
     return [
