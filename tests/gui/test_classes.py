@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_latentseg.measure import extents
 from napari_latentseg.scan import Geometry
 from napari_latentseg.segmentation import (
     ClassInfo,
@@ -14,8 +15,9 @@ from napari_latentseg.segmentation import (
     Segmentation,
     mask_from,
 )
-from napari_latentseg.widgets.layers import KEY, ResultLayers, layer_matrix, role_of
+from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of
 from napari_latentseg.widgets.result import ResultPanel
+from napari_latentseg.widgets.result_layers import ResultLayers
 
 CLASSES = (
     ClassInfo(label=1, name="liver", color="#d90b7a", includes=("liver tumour",)),
@@ -92,7 +94,7 @@ def test_one_toggle_shows_all_the_classes(shown, qtbot) -> None:
     viewer, layers = shown
     panel = ResultPanel()
     qtbot.addWidget(panel)
-    panel.show_result(segmentation(), layers)
+    panel.show_result(segmentation(), layers, extents(segmentation()))
     assert [line.split(":")[0] for line in panel.extent.text().splitlines()] == [c.name for c in CLASSES]
     panel.toggles["mean"].click()
     assert all(layer.visible for layer in layers.of("mean"))
@@ -101,7 +103,7 @@ def test_one_toggle_shows_all_the_classes(shown, qtbot) -> None:
     assert panel.toggles["mean"].isChecked()
     for layer in list(layers.of("mean")):
         viewer.layers.remove(layer)
-    panel.show_result(segmentation(), layers)
+    panel.show_result(segmentation(), layers, extents(segmentation()))
     assert not panel.toggles["mean"].isEnabled()
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import numpy as np
-from qtpy.QtCore import QTimer
 
 from napari_latentseg.widgets.segment import SegmentWidget
 
@@ -14,30 +12,7 @@ OURS = 0.100
 """Seconds that our own work may hold the main thread."""
 
 
-class Gaps:
-    """A timer that would fire every 2 ms; what it cannot is how long the main thread was held."""
-
-    def __init__(self) -> None:
-        self.found: list[float] = []
-        self._timer = QTimer()
-        self._timer.setInterval(2)
-        self._timer.timeout.connect(self._tick)
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        self.found.append(now - self._last)
-        self._last = now
-
-    def __enter__(self) -> Gaps:
-        self._last = time.perf_counter()
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.stop()
-
-
-def test_main_thread_is_free_during_a_run(make_napari_viewer, qtbot):
+def test_main_thread_is_free_during_a_run(make_napari_viewer, qtbot, gaps):
     viewer = make_napari_viewer(show=True)
     widget = SegmentWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Segment", area="right")
@@ -48,7 +23,7 @@ def test_main_thread_is_free_during_a_run(make_napari_viewer, qtbot):
 
     # What napari itself takes for layers of this size, drawn and updated, without us.
     rng = np.random.default_rng(0)
-    with Gaps() as napari_alone:
+    with gaps() as napari_alone:
         mask = (rng.random(image.data.shape[:2]) > 0.9).astype(np.uint8)
         labels = viewer.add_labels(mask, name="alone")
         qtbot.wait(300)
@@ -58,17 +33,17 @@ def test_main_thread_is_free_during_a_run(make_napari_viewer, qtbot):
         for _ in range(2):
             viewer.add_image(rng.random(mask.shape, dtype=np.float32), visible=False, contrast_limits=(0, 1))
             qtbot.wait(300)
-    theirs = max(napari_alone.found)
+    theirs = napari_alone.worst
     for layer in list(viewer.layers):
         if layer is not image:
             viewer.layers.remove(layer)
     qtbot.wait(500)
 
-    with Gaps() as during:
+    with gaps() as during:
         widget.run_button.click()
         qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
         qtbot.wait(50)
-    worst = max(during.found)
+    worst = during.worst
     told = f"longest hold: napari alone {theirs * 1000:.0f} ms, during a run {worst * 1000:.0f} ms\n"
     sys.stdout.write(told)
     assert len(during.found) > 50

@@ -239,12 +239,13 @@ def test_odd_images(viewer, widget, qtbot, data, rgb):
 
 
 def test_only_the_slice_on_screen(viewer, widget, qtbot, phantom):
-    assert not widget.form.slices.native.isVisibleTo(widget)  # a plane has none to choose from
+    assert not widget.form.where.slices.native.isVisibleTo(widget)  # a plane has none to choose from
     viewer.layers.clear()
     viewer.add_image(np.random.default_rng(0).random((5, 40, 50)), name="stack")
-    assert widget.form.slices.native.isVisibleTo(widget)
+    assert widget.form.where.slices.native.isVisibleTo(widget)
     viewer.dims.set_point(0, 3)
-    run(widget, qtbot, model="breast-ultrasound", samples=3, slices="shown")
+    widget.form.where.slices.value = "shown"
+    run(widget, qtbot, model="breast-ultrasound", samples=3)
     mean = np.asarray(ours(viewer)["mean"].data)
     assert [i for i in range(5) if mean[i].any()] == [3]
     assert "on 1 of 5 slices" in widget.result.note.text()
@@ -360,3 +361,86 @@ def test_a_corrected_mask_goes_out_as_corrected(viewer, widget, qtbot, phantom, 
     qtbot.waitUntil(lambda: len(list(tmp_path.glob("*"))) == 4, timeout=20_000)
     np.testing.assert_array_equal(np.asarray(read_scan(next(tmp_path.glob("*_mask*"))).array), painted)
     assert json.loads(next(tmp_path.glob("*_run.json")).read_text())["mask_edited"] is True
+
+
+def test_napari_closed_in_the_middle_of_a_run_ends_cleanly():
+    """In a program of its own: the run is stopped, and the program ends without a word."""
+    code = (
+        "import napari, numpy as np\n"
+        "from qtpy.QtWidgets import QApplication\n"
+        "from napari_latentseg.widgets.segment import SegmentWidget\n"
+        "viewer = napari.Viewer(show=False)\n"
+        "viewer.add_image(np.random.default_rng(0).random((30, 64, 64)), name='stack')\n"
+        "widget = SegmentWidget(viewer)\n"
+        "viewer.window.add_dock_widget(widget)\n"
+        "widget.form.model.value = 'breast-ultrasound'\n"
+        "widget.form.samples.value = 50\n"
+        "widget.segment()\n"
+        "while widget.bar.value() < 5:\n"
+        "    QApplication.processEvents()\n"
+        "assert viewer.window._task_status_manager.is_busy()\n"  # so napari asks before it closes
+        "viewer.close()\n"
+        "QApplication.processEvents()\n"
+        "print('closed')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180)
+    assert ended.returncode == 0, ended.stderr
+    assert "closed" in ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_closed_widget_leaves_the_run_going_and_its_choices(viewer, widget, qtbot, phantom):
+    widget.form.samples.value = 12
+    widget.run_button.click()
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    qtbot.wait(50)
+    again = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(again, name="Segment", area="right")
+    assert again.busy
+    assert again.cancel_button.isVisibleTo(again)
+    assert again.form.samples.value == 12
+    assert again.form.model.value == "breast-ultrasound"
+    qtbot.waitUntil(lambda: not again.busy, timeout=120_000)
+    assert again.outcome.found.record.samples == 12
+    assert again.result.isVisibleTo(again)
+
+
+def test_early_stop_and_mending_are_recorded(viewer, widget, qtbot, phantom):
+    widget.form.mending.tolerance.value = 0.02
+    widget.form.mending.keep_largest.value = True
+    run(widget, qtbot, samples=30)
+    record = widget.outcome.found.record
+    assert 3 <= record.samples < 30
+    assert record.tolerance == 0.02
+    assert record.cleanup.keep_largest
+    widget.form.mending.smallest.value = 1e6
+    qtbot.waitUntil(lambda: not ours(viewer)["mask"].data.any(), timeout=20_000)
+    assert widget.outcome.found.record.cleanup.smallest == 1e6
+
+
+def test_the_cut_can_be_undone(viewer, widget, qtbot, phantom):
+    run(widget, qtbot, samples=3)
+    layer = ours(viewer)["mask"]
+    before = layer.data.copy()
+    widget.form.cut.value = 0.8
+    qtbot.waitUntil(lambda: widget.outcome.found.record.threshold == 0.8, timeout=20_000)
+    assert not np.array_equal(layer.data, before)
+    layer.undo()
+    np.testing.assert_array_equal(layer.data, before)
+
+
+def test_export_with_table_and_report(viewer, widget, qtbot, phantom, tmp_path):
+    from napari_latentseg.widgets.export import ExportDialog
+
+    run(widget, qtbot, samples=3)
+    widget.ask_export()
+    (dialog,) = widget.findChildren(ExportDialog)
+    dialog.folder.setText(str(tmp_path))
+    dialog.deidentify.setChecked(True)
+    dialog.contours.setChecked(True)
+    dialog.save()
+    qtbot.waitUntil(lambda: len(list(tmp_path.glob("*"))) == 7, timeout=60_000)
+    names = {path.name for path in tmp_path.glob("*")}
+    assert {"result_run.json", "result_report.html", "result_measurements.csv"} <= names
+    assert "ultrasound phantom" not in (tmp_path / "result_report.html").read_text()

@@ -5,10 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.text import card_lines
+from napari_latentseg.widgets.reliability import ReliabilityPlot
 
 __all__ = ["CardDialog"]
 
@@ -18,6 +19,7 @@ class CardDialog(QDialog):
 
     def __init__(self, card: ModelCard, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setObjectName("card")
         self.setWindowTitle(card.title)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.resize(560, 520)
@@ -32,4 +34,7 @@ class CardDialog(QDialog):
         buttons.rejected.connect(self.close)
         layout = QVBoxLayout(self)
         layout.addWidget(self.text)
+        if card.reliability is not None:
+            layout.addWidget(QLabel("How far its probabilities can be taken at their word:"))
+            layout.addWidget(ReliabilityPlot(card.reliability))
         layout.addWidget(buttons)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, FloatSlider, SpinBox
@@ -12,11 +14,15 @@ from superqt import QCollapsible
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.request import Request, only_members
+from napari_latentseg.inference.room import VARIABLE
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.store import list_cards
 from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, SOURCES
 from napari_latentseg.widgets.card import CardDialog
-from napari_latentseg.widgets.layers import role_of
+from napari_latentseg.widgets.layers import role_of, scan_from_layer
+from napari_latentseg.widgets.mending import MendingFields
+from napari_latentseg.widgets.preferences import preferences
+from napari_latentseg.widgets.where import Where, WhereFields
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -35,18 +41,18 @@ _MOST = 200  # samples; the command line draws more
 
 
 class SegmentForm(QWidget):
-    """Image, model, samples, source, cut, device and seed.
+    """Image, model, samples, source, cut, region, and what most people leave alone.
 
     Signals
     -------
     changed
         Any field was changed.
     cut_moved
-        The cut was moved, with its new value.
+        The cut was moved, or what is mended of the mask was changed.
     """
 
     changed = Signal()
-    cut_moved = Signal(float)
+    cut_moved = Signal()
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -63,19 +69,8 @@ class SegmentForm(QWidget):
             value=0.5, min=0.05, max=0.95, step=0.01,
             tooltip="A place belongs to the mask where its mean probability is above the cut",
         )  # fmt: skip
-        self.slices = ComboBox(
-            choices=[("all", "all"), ("the one on screen", "shown")],
-            value="all",
-            tooltip="Which slices of a volume to work on; it begins with the one on screen",
-        )
-        self.device = ComboBox(
-            choices=[("best there is", "auto"), ("CPU", "cpu"), ("NVIDIA GPU", "cuda"), ("Apple GPU", "mps")],
-            value="auto",
-            tooltip="Where to compute",
-        )
-        self.seed = SpinBox(
-            value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same samples again"
-        )
+        self.where = WhereFields(viewer, self)
+        self.mending = MendingFields(self)
         self.about = QLabel()
         self.about.setWordWrap(True)
         self.about.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -86,6 +81,7 @@ class SegmentForm(QWidget):
         self._lay_out()
         self._connect()
         self._on_model()
+        self.reset_choices()
         self._on_image()
 
     def _lay_out(self) -> None:
@@ -105,9 +101,7 @@ class SegmentForm(QWidget):
         fields.addRow("Samples", self.samples.native)
         fields.addRow("from", self.source.native)
         fields.addRow("Cut", self.cut.native)
-        fields.addRow("Slices", self.slices.native)
-        self.fields = fields
-        for combo in (self.image, self.model, self.source):
+        for combo in (self.image, self.model, self.source, self.where.area, self.mending.tolerance):
             combo.native.setMinimumWidth(80)
             combo.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             combo.native.setSizeAdjustPolicy(
@@ -116,8 +110,8 @@ class SegmentForm(QWidget):
         more = QWidget()
         inner = QFormLayout(more)
         inner.setContentsMargins(0, 0, 0, 0)
-        inner.addRow("Device", self.device.native)
-        inner.addRow("Seed", self.seed.native)
+        self.where.add_to(fields, inner)
+        self.mending.add_to(inner)
         self.more = QCollapsible("More")
         if (margins := self.more.layout()) is not None:
             margins.setContentsMargins(0, 0, 0, 0)
@@ -134,10 +128,13 @@ class SegmentForm(QWidget):
             event.connect(self.reset_choices)
         self.model.changed.connect(self._on_model)
         self.source.changed.connect(self._on_source)
-        self.cut.changed.connect(self.cut_moved.emit)
+        self.cut.changed.connect(lambda *_: self.cut_moved.emit())
+        self.mending.mended.connect(self.cut_moved)
         self.image.changed.connect(self._on_image)
-        for field in (self.image, self.samples, self.slices, self.device, self.seed):
+        for field in (self.image, self.samples):
             field.changed.connect(lambda *_: self.changed.emit())
+        self.where.changed.connect(self.changed)
+        self.mending.changed.connect(self.changed)
 
     def _images(self, *_: Any) -> list[tuple[str, Image]]:
         found = [
@@ -156,7 +153,44 @@ class SegmentForm(QWidget):
             self.image.value = before
         elif choices:
             self.image.value = choices[0]
+        self.where.reset_choices()
         self.changed.emit()
+
+    def reload_models(self) -> None:
+        """Look at the models at hand again; the chosen one stays chosen while it is there."""
+        before = self.model.value
+        self.cards = list_cards()
+        self.model.choices = [(card.title, name) for name, card in self.cards.items()]
+        if before in self.cards:
+            self.model.value = before
+        self._on_model()
+
+    def values(self) -> dict[str, Any]:
+        """What is chosen, to be put back by `restore`; layers are left out."""
+        return {name: field.value for name, field in self._kept().items()}
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Choose again what was chosen before, as far as it is still there."""
+        for name, field in self._kept().items():
+            if name in values:
+                with suppress(ValueError):  # a model that has been removed since
+                    field.value = values[name]
+
+    def _kept(self) -> dict[str, Any]:
+        mending = self.mending
+        return {
+            "model": self.model,
+            "source": self.source,
+            "samples": self.samples,
+            "cut": self.cut,
+            "plane": self.where.plane,
+            "tolerance": mending.tolerance,
+            "smallest": mending.smallest,
+            "fill_holes": mending.fill_holes,
+            "keep_largest": mending.keep_largest,
+            "device": mending.device,
+            "seed": mending.seed,
+        }
 
     @property
     def card(self) -> ModelCard | None:
@@ -169,9 +203,10 @@ class SegmentForm(QWidget):
             CardDialog(self.card, self).show()
 
     def _on_image(self, *_: Any) -> None:
-        """Only a stack has slices to choose from."""
         image = self.image.value
-        self.fields.setRowVisible(self.slices.native, image is not None and image.ndim > 2)
+        self.where.show_for(image)
+        if image is not None and 2 <= image.ndim <= 4:
+            self.mending.show_unit(scan_from_layer(image).geometry.element_size[1])
 
     def _on_model(self, *_: Any) -> None:
         card = self.card
@@ -181,7 +216,7 @@ class SegmentForm(QWidget):
             self.source.choices = [(SOURCE_LABELS[s], s) for s in card.sources]
             self.source.value = card.sources[0]
             self.samples.max = _MOST
-            self.samples.value = card.default_samples
+            self.samples.value = preferences().samples or card.default_samples
             self.cut.value = card.threshold
         self._on_source()
 
@@ -228,33 +263,22 @@ class SegmentForm(QWidget):
         card = self.card
         if card is None:
             raise BadInput("model", "none is chosen", "choose one")
-        source, shown = self.source.value, self._plane_on_screen()
-        image = self.image.value
-        only_this = self.slices.value == "shown" and image is not None and image.ndim > 2
+        source, where = self.source.value, self.where.chosen()
         return Request.of(
             card,
             samples=1 if source == "none" else int(self.samples.value),
             source=source,
-            seed=int(self.seed.value),
             threshold=float(self.cut.value),
-            device=self.device.value,
-            slices=(shown, shown) if only_this else None,
-            first_plane=shown,
+            slices=where.slices,
+            box=where.box,
+            first_plane=where.first_plane,
+            memory_limit=None if VARIABLE in os.environ else round(preferences().memory_gb * 2**30),
+            **self.mending.request(),
         )
 
-    def _plane_on_screen(self) -> int:
-        image = self.image.value
-        if image is None or image.ndim < 3 or image not in self.viewer.layers:
-            return 0
-        shape = (image.data[0] if image.multiscale else image.data).shape[: image.ndim - 2]
-        # of a volume that lies askew napari shows the slice at the origin of the plane on screen
-        dims = self.viewer.dims
-        point = [0.0 if axis in dims.displayed else at for axis, at in enumerate(dims.point)]
-        index = image.world_to_data(point[-image.ndim :])[: image.ndim - 2]
-        number = 0
-        for size, at in zip(shape, index, strict=True):
-            number = number * size + int(min(max(round(float(at)), 0), size - 1))
-        return number
+    def where_to(self) -> Where:
+        """What of the image is worked on; see `WhereFields.chosen`."""
+        return self.where.chosen()
 
 
 def _one_line(card: ModelCard) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_latentseg.measure import extents
+from napari_latentseg.measure import Extent
 from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
 from napari_latentseg.widgets.form import SOURCE_LABELS
-from napari_latentseg.widgets.layers import ResultLayers
+from napari_latentseg.widgets.result_layers import ResultLayers
 
 __all__ = ["ResultPanel"]
 
@@ -31,11 +33,14 @@ class ResultPanel(QWidget):
     -------
     more_wanted
         Five more samples were asked for.
+    review_wanted
+        The result is to be reviewed.
     export_wanted
         The result is to be written.
     """
 
     more_wanted = Signal()
+    review_wanted = Signal()
     export_wanted = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -55,12 +60,16 @@ class ResultPanel(QWidget):
             self.toggles[role] = button
             shown.addWidget(button, 1)
         self.more = QPushButton("+5 samples")
+        self.review = QPushButton("Review")
+        self.review.setToolTip("Go through the places where the samples differ most")
         self.export = QPushButton("Export…")
         self.export.setToolTip("Write mask, mean, variance and the record of the run into a folder")
         self.more.clicked.connect(self.more_wanted)
+        self.review.clicked.connect(self.review_wanted)
         self.export.clicked.connect(self.export_wanted)
         buttons = QHBoxLayout()
         buttons.addWidget(self.more)
+        buttons.addWidget(self.review)
         buttons.addWidget(self.export)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -70,7 +79,7 @@ class ResultPanel(QWidget):
         layout.addLayout(buttons)
         self._layers: ResultLayers | None = None
 
-    def show_result(self, found: Segmentation, layers: ResultLayers) -> None:
+    def show_result(self, found: Segmentation, layers: ResultLayers, extents: Iterable[Extent]) -> None:
         """Show a result and follow the visibility of its layers."""
         if self._layers is not layers:
             self._layers = layers
@@ -79,7 +88,7 @@ class ResultPanel(QWidget):
                 layer.events.visible.disconnect(self._follow)
                 layer.events.visible.connect(self._follow)
         record = found.record
-        self.extent.setText("\n".join(e.text() for e in extents(found)))
+        self.extent.setText("\n".join(e.text() for e in extents))
         self.note.setText(_note(found))
         self.more.setEnabled(record.source not in _NO_MORE)
         self.more.setToolTip(

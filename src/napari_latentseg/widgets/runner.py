@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.measure import Extent, extents
+from napari_latentseg.views import seen_along, turned_back
+from napari_latentseg.widgets.result_layers import Shown, View
 
 if TYPE_CHECKING:
     from napari_latentseg.inference.predictor import Predictor, Run
@@ -35,17 +38,18 @@ class Job:
     scan: Scan
     model: str
     request: Request
+    view: View = field(default_factory=View)
     earlier: Run | None = None
     more: int = 0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where it stands, in words and as a fraction; a preview of a plane now and then."""
+    """Where it stands, in words and as a fraction; now and then a preview of a plane and its place."""
 
     done: float
     text: str
-    index: tuple[int, ...] | None = None
+    place: tuple[int, ...] = ()
     mask: NDArray[np.uint8] | None = None
 
 
@@ -57,6 +61,8 @@ class Outcome:
     found: Segmentation | None
     cancelled: bool
     seconds: float
+    shown: Shown | None = None
+    extents: tuple[Extent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -111,9 +117,12 @@ class Runner(QObject):
 
     def _predictor(self, job: Job) -> Predictor:
         from napari_latentseg.inference.predictor import Predictor
-        from napari_latentseg.models.store import load_model
+        from napari_latentseg.models.card import read_card
+        from napari_latentseg.models.store import find_model, load_model
 
-        key = (job.model, job.request.device, job.request.precision)
+        # what the name loads now: another version may be in use since the last run
+        weights = str(sorted(read_card(find_model(job.model)).files.items()))
+        key = (f"{job.model} {weights}", job.request.device, job.request.precision)
         if key not in self._predictors:
             self._predictors.clear()  # one model in memory at a time
             model = load_model(job.model)
@@ -134,8 +143,9 @@ class Runner(QObject):
         begun = time.perf_counter()
         yield Progress(0, "loading the model")
         run = job.earlier
+        scan, order = seen_along(job.scan, job.view.plane)
         if run is None:
-            run = self._predictor(job).start(job.scan, job.request)
+            run = self._predictor(job).start(scan, job.request)
         else:
             run.more(job.more)
         started = shown = time.perf_counter()
@@ -156,7 +166,13 @@ class Runner(QObject):
                 cancelled = True
                 break
         yield Progress(1, "putting it together")
-        return Outcome(run, run.result(), cancelled, time.perf_counter() - begun)
+        found = run.result()
+        if found is not None:
+            found = turned_back(found, job.scan, order, job.view.plane)
+        taken = time.perf_counter() - begun
+        if found is None:
+            return Outcome(run, None, cancelled, taken)
+        return Outcome(run, found, cancelled, taken, Shown.of(found), tuple(extents(found)))
 
     def _on_returned(self, ended: Outcome | _Failure) -> None:
         self._worker = None

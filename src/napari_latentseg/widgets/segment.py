@@ -4,34 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import (
-    QApplication,
-    QFileDialog,
-    QHBoxLayout,
-    QLabel,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets.background import explain, in_background
+from napari_latentseg.widgets.export import ExportDialog, export_result
 from napari_latentseg.widgets.form import SegmentForm
-from napari_latentseg.widgets.layers import ResultLayers, scan_from_layer
+from napari_latentseg.widgets.keys import bind_keys, shown_key
+from napari_latentseg.widgets.layers import scan_from_layer
+from napari_latentseg.widgets.region import shape_of
 from napari_latentseg.widgets.result import ResultPanel
-from napari_latentseg.widgets.runner import Job, Outcome, Progress, Runner, warm_up
+from napari_latentseg.widgets.runner import Job, Progress, warm_up
+from napari_latentseg.widgets.session import Result, session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-
-    from napari_latentseg.segmentation import Segmentation
 
 __all__ = ["SegmentWidget"]
 
@@ -50,14 +42,10 @@ class SegmentWidget(QWidget):
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__()
         self.viewer = napari_viewer
+        self.session = session_of(napari_viewer)
         self.form = SegmentForm(napari_viewer)
+        self.form.restore(self.session.choices)
         self.result = ResultPanel()
-        self.runner = Runner(self)
-        self.layers: ResultLayers | None = None
-        self.outcome: Outcome | None = None
-        self._job: Job | None = None
-        self._finishing: Iterator[None] | None = None
-        self._seconds: dict[tuple[str, int], float] = {}
         self.run_button = QPushButton("Segment")
         self.hint = QLabel()
         self.hint.setWordWrap(True)
@@ -72,21 +60,20 @@ class SegmentWidget(QWidget):
         self.cancel_button.setToolTip("Stop within a moment, and keep the samples that are complete")
         self.details_button = QPushButton("Copy details")
         self._details = ""
-        self._cut_timer = QTimer(self)
-        self._cut_timer.setSingleShot(True)
-        self._cut_timer.setInterval(60)
-        self._cut_worker: Any = None
         self._lay_out()
         self._connect()
         warm_up()
         self._refresh()
+        if self.busy:
+            self._show_running("working")
+        else:
+            self._show_result()
 
     def _lay_out(self) -> None:
         running = QHBoxLayout()
         running.addWidget(self.bar, 1)
         running.addWidget(self.cancel_button)
-        notice = QLabel("For research. Not a medical device.")
-        notice.setEnabled(False)
+        notice = QLabel("<i>For research. Not a medical device.</i>")
         layout = QVBoxLayout(self)
         layout.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout.addWidget(self.form)
@@ -109,43 +96,74 @@ class SegmentWidget(QWidget):
 
     def _connect(self) -> None:
         self.form.changed.connect(self._refresh)
-        self.form.cut_moved.connect(lambda _: self._cut_timer.start())
-        self._cut_timer.timeout.connect(self._cut)
+        self.form.cut_moved.connect(self._cut)
         self.run_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self.cancel)
         self.sample_button.clicked.connect(self.open_sample)
         self.details_button.clicked.connect(self._copy_details)
         self.result.more_wanted.connect(self.more)
-        self.result.export_wanted.connect(self._ask_where)
-        self.runner.progressed.connect(self._on_progress)
-        self.runner.finished.connect(self._on_finished)
-        self.runner.failed.connect(self._on_failed)
+        self.result.review_wanted.connect(self.review)
+        self.result.export_wanted.connect(self.ask_export)
+        actions = {
+            "segment": self.segment,
+            "cut_down": lambda: self._move_cut(-0.05),
+            "cut_up": lambda: self._move_cut(0.05),
+        }
+        bind_keys(self.viewer, self, actions)
+        session = self.session
+        session.models_changed.connect(self._on_models)
+        session.started.connect(self._on_started)
+        session.progressed.connect(self._on_progress)
+        session.finished.connect(self._on_finished)
+        session.failed.connect(self._on_failed)
+        session.recut.connect(self._show_result)
+        session.listed.connect(self._show_result)
+
+    def _on_models(self) -> None:
+        wanted = self.session.choices.get("model")  # now, for the form tells what it shows while it reloads
+        self.form.reload_models()
+        self.form.restore({"model": wanted})
 
     def reset_choices(self, event: Any = None) -> None:
         """Look at the viewer's layers again."""
         self.form.reset_choices()
 
     def _refresh(self) -> None:
+        self.session.choices = self.form.values()
         problems = self.form.problems()
         busy = self.busy
         self.run_button.setEnabled(not problems and not busy)
         self.run_button.setToolTip(
-            "A run is under way; wait for it, or cancel it" if busy else problems[0] if problems else ""
+            "A run is under way; wait for it, or cancel it"
+            if busy
+            else problems[0]
+            if problems
+            else f"Segment with what is chosen ({shown_key('segment')})"
         )
         self.hint.setText("" if busy else problems[0] if problems else self._estimate())
         self.hint.setVisible(bool(self.hint.text()))
         self.sample_button.setVisible(self.form.image.value is None and not busy)
 
     def _estimate(self) -> str:
-        """How long it will take, from the last run of this model on slices of this size; else nothing."""
-        planes, pixels = _extent(self.form.image.value)
-        each = self._seconds.get((str(self.form.model.value), pixels))
-        if each is None:
+        """How long it will take, as far as that is known from earlier runs; else nothing."""
+        try:
+            request, where = self.form.request(), self.form.where_to()
+        except BadInput:
             return ""
-        request = self.form.request()
+        image = self.form.image.value
+        shape = shape_of(image)
+        turned = [shape[axis] for axis in where.view.order] if where.view.order else list(shape)
+        planes = math.prod(turned[:-2])
         if request.slices is not None:
             planes = request.slices[1] - request.slices[0] + 1
-        seconds = each * planes * request.samples
+        if request.box is not None:
+            top, left, bottom, right = request.box
+            turned[-2:] = [bottom - top, right - left]
+        seconds = self.session.timings.estimate(
+            str(self.form.model.value), request.device, turned[-2] * turned[-1], planes * request.samples
+        )
+        if seconds is None:
+            return ""
         length = f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
         return f"A run takes about {length}."
 
@@ -156,39 +174,26 @@ class SegmentWidget(QWidget):
             problems = self.form.problems()
             if problems:
                 raise BadInput("segment", problems[0])
-            if self.busy:
-                raise BadInput("segment", "another run is under way", "wait for it, or cancel it")
-            scan = scan_from_layer(image)
-            job = Job(scan, str(self.form.model.value), self.form.request())
-            self.runner.start(job)
+            view = self.form.where_to().view
+            job = Job(scan_from_layer(image), str(self.form.model.value), self.form.request(), view)
+            card = self.form.card
+            assert card is not None
+            self.session.start(job, image, card)
         except BadInput as error:
             show_warning(str(error))
-            return
-        card = self.form.card
-        assert card is not None
-        self._job = job
-        self.outcome = None
-        self.layers = ResultLayers(self.viewer, image, card.classes)
-        self.result.hide()  # what it shows is of an earlier run
-        self._show_running()
 
     def more(self) -> None:
         """Draw five more samples of the last run."""
-        if self.outcome is None or self._job is None:
-            return
-        job = Job(self._job.scan, self._job.model, self._job.request, self.outcome.run, _MORE)
         try:
-            self.runner.start(job)
+            self.session.more(_MORE)
         except BadInput as error:
             show_warning(str(error))
-            return
-        self._show_running()
 
     def cancel(self) -> None:
         """Stop the run; what is complete stays."""
         self.status.setText("stopping")
         self.cancel_button.setEnabled(False)
-        self.runner.cancel()
+        self.session.cancel()
 
     def open_sample(self) -> None:
         """Open the fundus photograph, read off the GUI thread, with the model that fits."""
@@ -214,14 +219,19 @@ class SegmentWidget(QWidget):
 
         in_background(load, show, fail)
 
-    def _show_running(self) -> None:
+    def _on_started(self, result: Result) -> None:
+        if result.found is None:
+            self.result.hide()  # what it shows is of an earlier run
         self._details = ""
         self.details_button.hide()
         self.bar.setValue(0)
+        self._show_running("loading the model")
+
+    def _show_running(self, text: str) -> None:
         self.bar.show()
         self.cancel_button.setEnabled(True)
         self.cancel_button.show()
-        self.status.setText("loading the model")
+        self.status.setText(text)
         self.status.show()
         self.result.set_busy(True)
         self._refresh()
@@ -238,49 +248,44 @@ class SegmentWidget(QWidget):
         self.bar.setValue(round(1000 * progress.done))
         if self.cancel_button.isEnabled():
             self.status.setText(progress.text)
-        if progress.mask is not None and self.layers is not None and self._job is not None:
-            assert progress.index is not None
-            self.layers.show_plane(progress.index, progress.mask, self._job.scan.spatial_shape)
 
-    def _on_finished(self, outcome: Outcome) -> None:
-        self.outcome = outcome
-        found = outcome.found
-        if found is None or self.layers is None:
+    def _on_finished(self, result: Result) -> None:
+        found = result.found
+        if found is None:
             self._show_idle("Cancelled before a sample was complete; nothing was kept.")
             return
-        self._finishing = self.layers.finishing(found)
-        self._show_next(outcome, found)
-
-    def _show_next(self, outcome: Outcome, found: Segmentation) -> None:
-        """One layer, then let the window draw, then the next."""
-        assert self._finishing is not None
-        if next(self._finishing, "end") is None:
-            QTimer.singleShot(0, lambda: self._show_next(outcome, found))
-            return
-        self._finishing = None
-        assert self.layers is not None
-        self.result.show_result(found, self.layers)
-        self.result.show()
-        n = found.record.samples
-        if outcome.cancelled:
-            self._show_idle(f"Cancelled. {n} of {found.record.samples_asked} samples are kept.")
+        self._show_result()
+        record = found.record
+        if result.cancelled:
+            self._show_idle(f"Cancelled. {record.samples} of {record.samples_asked} samples are kept.")
         else:
-            record = found.record
-            size = found.mask.size // max(1, record.planes)
-            self._seconds[(record.model.name, size)] = outcome.seconds / max(1, n * record.planes_done)
-            self._show_idle(f"Done in {max(1, round(outcome.seconds))} s.")
-        for note in found.record.input.notes:
+            self._show_idle(f"Done in {max(1, round(result.seconds))} s.")
+        for note in record.input.notes:
             show_info(note)
+
+    def _show_result(self, *_: Any) -> None:
+        result = self.session.current
+        has_result = result is not None and result.found is not None
+        if result is not None and result.found is not None:
+            self.result.show_result(result.found, result.layers, result.extents)
+        self.result.setVisible(has_result and not self.busy)
 
     @property
     def busy(self) -> bool:
         """Whether a run is under way, or its layers are being shown."""
-        return self.runner.busy or self._finishing is not None
+        return self.session.busy
+
+    @property
+    def outcome(self) -> Result | None:
+        """The current result, once there is something in it."""
+        current = self.session.current
+        return current if current is not None and current.found is not None else None
 
     def _on_failed(self, text: str, details: str) -> None:
         self._details = details
         self.details_button.setVisible(bool(details))
         self._show_idle(text)
+        self._show_result()
         show_error(text)
 
     def _copy_details(self) -> None:
@@ -289,58 +294,39 @@ class SegmentWidget(QWidget):
             clipboard.setText(self._details)
 
     def _cut(self) -> None:
-        """Cut the mean of the last result again, off the GUI thread; the latest position wins."""
-        if self.outcome is None or self.outcome.found is None or self.layers is None or self.busy:
+        """Cut and mend the mask of the current result anew."""
+        result = self.session.current
+        if result is None or result.found is None or self.busy:
             return
-        if self.layers.edited:
+        if result.layers.edited:
             self.status.setText("The mask has been painted in, so the cut leaves it as it is.")
             self.status.show()
             return
-        if self._cut_worker is not None:
-            self._cut_timer.start()
-            return
-        found, layers, cut = self.outcome.found, self.layers, float(self.form.cut.value)
+        self.session.cut(float(self.form.cut.value), self.form.mending.cleanup())
 
-        def show(changed: Any) -> None:
-            self._cut_worker = None
-            if layers is self.layers and self.outcome is not None and not self.busy:
-                layers.set_mask(changed.mask)
-                self.result.show_result(changed, layers)
+    def _move_cut(self, by: float) -> None:
+        cut = self.form.cut
+        cut.value = min(max(round(float(cut.value) + by, 2), cut.min), cut.max)
 
-        self._cut_worker = in_background(lambda: found.with_threshold(cut), show)
+    def review(self) -> None:
+        """Open the widget that goes through the result."""
+        self.viewer.window.add_plugin_dock_widget("napari-latentseg", "Review", tabify=True)
 
-    def _ask_where(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder for mask, mean, variance and record")
-        if folder:
-            self.export(Path(folder))
+    def ask_export(self) -> None:
+        """Ask where and how the result is to be written."""
+        result = self.outcome
+        if result is not None:
+            ExportDialog(result, self).show()
 
     def export(self, folder: Path) -> Any:
-        """Write the last result, cut where the slider stands, into a folder; off the GUI thread.
+        """Write the current result, as it is cut, into a folder; off the GUI thread.
 
         Returns
         -------
         worker
             Of the writing; None where there is nothing to write.
         """
-        if self.outcome is None or self.outcome.found is None or self.layers is None:
-            return None
-        found, cut = self.outcome.found, float(self.form.cut.value)
-        stem = _file_name(self.layers.image.name)
-        mask = self.layers.mask
-        edited = mask.data.copy() if mask is not None and self.layers.edited else None
-
-        def write() -> list[Path]:
-            from dataclasses import replace
-
-            from napari_latentseg.formats.results import write_segmentation
-
-            chosen = found if cut == found.record.threshold else found.with_threshold(cut)
-            if edited is not None:  # the person's corrections go out, and the record says whose they are
-                record = chosen.record.model_copy(update={"mask_edited": True})
-                chosen = replace(chosen, mask=edited, record=record)
-            return write_segmentation(chosen, folder, stem)
-
-        return in_background(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
+        return None if self.outcome is None else export_result(self.outcome, folder)
 
     def wait(self, seconds: float = 60) -> None:
         """Let events pass until no run is under way; for scripts and the demo."""
@@ -348,16 +334,3 @@ class SegmentWidget(QWidget):
         while self.busy and time.monotonic() < until:
             QApplication.processEvents()
             time.sleep(0.005)
-
-
-def _extent(image: Any) -> tuple[int, int]:
-    """How many slices an image layer has, and how many pixels each."""
-    if image is None:
-        return 1, 0
-    shape = [int(n) for n in (image.data[0] if image.multiscale else image.data).shape[: image.ndim]]
-    return math.prod(shape[:-2]), math.prod(shape[-2:])
-
-
-def _file_name(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")
-    return kept or "image"

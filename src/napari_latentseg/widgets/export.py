@@ -1,0 +1,171 @@
+"""Writing a result: which folder, which format, what beside it; in one step, off the GUI thread."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_latentseg.widgets.background import in_background
+from napari_latentseg.widgets.preferences import preferences
+
+if TYPE_CHECKING:
+    from napari_latentseg.widgets.session import Result
+
+__all__ = ["ExportDialog", "export_result"]
+
+_FORMATS = {
+    "as the image was": None,
+    "NIfTI": "nifti",
+    "DICOM-SEG": "dicom-seg",
+    "OME-TIFF": "ome-tiff",
+    "OME-Zarr": "ome-zarr",
+    "NRRD": "nrrd",
+    "MetaImage": "metaimage",
+    "PNG": "png",
+}
+
+
+class ExportDialog(QDialog):
+    """Asks where and how a result is to be written; does not block the viewer."""
+
+    def __init__(self, result: Result, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(f"Export {result.title}")
+        self.setObjectName("export")
+        self._result = result
+        self.folder = QLineEdit()
+        self.folder.setPlaceholderText("choose a folder")
+        browse = QPushButton("Browse…")
+        browse.clicked.connect(self._browse)
+        where = QHBoxLayout()
+        where.addWidget(self.folder, 1)
+        where.addWidget(browse)
+        self.format = QComboBox()
+        is_dicom = result.found is not None and result.found.format == "dicom"
+        for title, name in _FORMATS.items():
+            if name != "dicom-seg" or is_dicom:
+                self.format.addItem(title, name)
+        self.format.setToolTip("DICOM-SEG is offered where the image was a DICOM series, to which it refers")
+        self.contours = QCheckBox("outlines (GeoJSON)")
+        self.table = QCheckBox("table of areas and volumes (CSV)")
+        self.report = QCheckBox("report on one page (HTML), with the slices that were least sure")
+        self.deidentify = QCheckBox("leave out what names patient, study or institution")
+        for box in (self.table, self.report):
+            box.setChecked(True)
+        self.deidentify.setChecked(preferences().deidentify)
+        form = QFormLayout()
+        form.addRow("Folder", where)
+        form.addRow("Format", self.format)
+        form.addRow("With", self.table)
+        form.addRow("", self.report)
+        form.addRow("", self.contours)
+        form.addRow("", self.deidentify)
+        always = QLabel("Mask, mean, variance and the record of the run are always written.")
+        always.setWordWrap(True)
+        self.buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Save | QDialogButtonBox.StandardButton.Cancel
+        )
+        self.buttons.accepted.connect(self.save)
+        self.buttons.rejected.connect(self.close)
+        self.folder.textChanged.connect(self._refresh)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(always)
+        layout.addWidget(self.buttons)
+        self.resize(460, self.sizeHint().height())
+        self._refresh()
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
+        if folder:
+            self.folder.setText(folder)
+
+    def _refresh(self) -> None:
+        save = self.buttons.button(QDialogButtonBox.StandardButton.Save)
+        if save is not None:
+            save.setEnabled(bool(self.folder.text().strip()))
+            save.setToolTip("" if self.folder.text().strip() else "Choose a folder first")
+
+    def save(self) -> Any:
+        """Write, and close."""
+        also = [name for name, box in (("geojson", self.contours), ("csv", self.table)) if box.isChecked()]
+        worker = export_result(
+            self._result,
+            Path(self.folder.text().strip()),
+            format=self.format.currentData(),
+            also=tuple(also),
+            deidentify=self.deidentify.isChecked(),
+            report=self.report.isChecked(),
+        )
+        self.close()
+        return worker
+
+
+def export_result(
+    result: Result,
+    folder: Path,
+    *,
+    format: str | None = None,
+    also: tuple[str, ...] = (),
+    deidentify: bool = False,
+    report: bool = False,
+) -> Any:
+    """Write a result, as it is cut now and with what was painted in it, into a folder; off the GUI thread.
+
+    Returns
+    -------
+    worker
+        Of the writing.
+    """
+    found, layers = result.found, result.layers
+    assert found is not None
+    stem = "result" if deidentify else _file_name(layers.image.name)  # a layer may be named after a patient
+    edited = layers.mask.data.copy() if layers.mask is not None and layers.edited else None
+
+    def write() -> list[Path]:
+        from napari_latentseg.formats.results import write_segmentation
+
+        chosen = found
+        if edited is not None:  # the person's corrections go out, and the record says whose they are
+            record = found.record.model_copy(update={"mask_edited": True})
+            chosen = replace(found, mask=edited, record=record)
+        measured = None
+        if report or "csv" in also:
+            from napari_latentseg.measure import measure
+
+            measured = measure(chosen, result.job.scan, interval=result.card.volume_interval)
+        written = write_segmentation(
+            chosen, folder, stem, format=format, also=also, deidentify=deidentify, measurements=measured
+        )
+        if report:
+            from napari_latentseg.report import report_of
+
+            place = folder / f"{stem}_report.html"
+            written.append(report_of(chosen, result.job.scan, result.card, place, measurements=measured))
+        return written
+
+    return in_background(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
+
+
+def _file_name(name: str) -> str:
+    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")
+    return kept or "image"

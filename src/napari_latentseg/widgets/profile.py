@@ -1,0 +1,93 @@
+"""Uncertainty against slice, as a plot that can be clicked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from qtpy.QtCore import QEvent, Qt, Signal
+from qtpy.QtWidgets import QVBoxLayout, QWidget
+
+__all__ = ["ProfilePlot"]
+
+_BARS = "#4a90d9"  # seen well on a dark and on a light ground
+
+
+class ProfilePlot(QWidget):
+    """One bar a slice; the slice on screen is marked, and a click goes to another.
+
+    Signals
+    -------
+    chosen
+        The number of the plane that was clicked.
+    """
+
+    chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._values: NDArray[np.float64] = np.zeros(0)
+        self._plot: Any = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self.setFixedHeight(96)
+        self.setToolTip("How unsure the samples are of each slice; click to go there")
+
+    def _make(self) -> None:
+        """The plot itself, when there is first something to plot: its library is not loaded before."""
+        import pyqtgraph as pg
+
+        self._plot = pg.PlotWidget(background=None)
+        self._plot.setMenuEnabled(False)
+        self._plot.hideButtons()
+        self._plot.setMouseEnabled(x=False, y=False)
+        self._plot.getAxis("left").setStyle(showValues=False)
+        self._plot.getAxis("left").setWidth(6)
+        self._bars = pg.BarGraphItem(x=[0], height=[0], width=0.9, brush=_BARS, pen=None)
+        self._line = pg.InfiniteLine(angle=90)
+        self._plot.addItem(self._bars)
+        self._plot.addItem(self._line)
+        self._plot.scene().sigMouseClicked.connect(self._on_click)
+        layout = self.layout()
+        assert layout is not None
+        layout.addWidget(self._plot)
+        self._ink()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
+            self._ink()
+
+    def _ink(self) -> None:
+        if self._plot is None:
+            return
+        import pyqtgraph as pg
+
+        ink = self.palette().color(self.foregroundRole())
+        for side in ("left", "bottom"):
+            self._plot.getAxis(side).setPen(ink)
+            self._plot.getAxis(side).setTextPen(ink)
+        self._line.setPen(pg.mkPen(ink, width=1, style=Qt.PenStyle.DashLine))
+
+    def show_profile(self, values: NDArray[np.float64]) -> None:
+        """Plot one value a plane; NaN where a plane holds no result."""
+        if self._plot is None:
+            self._make()
+        self._values = values
+        heights = np.nan_to_num(values)
+        self._bars.setOpts(x=np.arange(len(values)), height=heights)
+        self._plot.setXRange(-0.5, len(values) - 0.5, padding=0.01)
+        self._plot.setYRange(0, float(heights.max(initial=0)) or 1.0, padding=0.02)
+
+    def show_plane(self, number: int) -> None:
+        """Mark the plane on screen."""
+        if self._plot is not None:
+            self._line.setValue(number)
+
+    def _on_click(self, event: Any) -> None:
+        box = self._plot.getPlotItem().getViewBox()
+        number = round(float(box.mapSceneToView(event.scenePos()).x()))
+        if 0 <= number < len(self._values):
+            self.chosen.emit(number)

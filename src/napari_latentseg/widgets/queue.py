@@ -1,0 +1,138 @@
+"""The review queue as a table: places in the order of their uncertainty, with what a person said of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, Signal
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+
+from napari_latentseg.review import MEASURES
+
+if TYPE_CHECKING:
+    from napari_latentseg.review import Finding
+
+__all__ = ["MARKS", "QueueView"]
+
+MARKS = {"": "new", "seen": "seen", "right": "right", "edited": "edited"}
+"""What can be said of a place, and how it is written."""
+
+_HEADS = ("#", "slice", "class", "why", "unsure", "mark")
+
+
+class _Model(QAbstractTableModel):
+    def __init__(self, parent: QObject) -> None:
+        super().__init__(parent)
+        self.findings: Sequence[Finding] = ()
+        self.marks: dict[Any, str] = {}
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        return len(self.findings)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        return len(_HEADS)
+
+    def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
+        if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
+            return _HEADS[section]
+        return None
+
+    def data(self, index: QModelIndex, role: int = 0) -> Any:
+        finding = self.findings[index.row()]
+        if role == Qt.ItemDataRole.DisplayRole:
+            mark = MARKS[self.marks.get(finding.place, "")]
+            slices = ", ".join(map(str, finding.index)) or "-"
+            name = f"{finding.name} {finding.number}" if finding.number else finding.name or "all"
+            cells = (index.row() + 1, slices, name, finding.why, f"{finding.uncertainty:.3g}", mark)
+            return str(cells[index.column()])
+        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() in (0, 1, 4):
+            return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return f"{finding.why}; {MEASURES[finding.measure].title}"
+        return None
+
+    def fill(self, findings: Sequence[Finding], marks: dict[Any, str]) -> None:
+        self.beginResetModel()
+        self.findings, self.marks = findings, marks
+        self.endResetModel()
+
+    def tell_marks(self) -> None:
+        if self.findings:
+            self.dataChanged.emit(self.index(0, 5), self.index(len(self.findings) - 1, 5))
+
+
+class QueueView(QTableView):
+    """The table, and which row a person is at.
+
+    Signals
+    -------
+    chosen
+        The number of the row that was clicked or moved to.
+    """
+
+    chosen = Signal(int)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._model = _Model(self)
+        self.setModel(self._model)
+        self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setShowGrid(False)
+        self.setWordWrap(False)
+        down, across = self.verticalHeader(), self.horizontalHeader()
+        assert down is not None
+        assert across is not None
+        down.hide()
+        down.setDefaultSectionSize(22)
+        across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        across.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
+        across.setMinimumSectionSize(24)
+        self.setMinimumHeight(120)
+        self.clicked.connect(lambda index: self.chosen.emit(index.row()))
+
+    def keyPressEvent(self, event: QKeyEvent | None) -> None:
+        """Arrows move in the table; letters are the window's keys, not a search in it."""
+        if event is None:
+            return
+        if event.text() and event.modifiers() in (
+            Qt.KeyboardModifier.NoModifier,
+            Qt.KeyboardModifier.ShiftModifier,
+        ):
+            event.ignore()
+            return
+        before = self.row
+        super().keyPressEvent(event)
+        if self.row != before:
+            self.chosen.emit(self.row)
+
+    @property
+    def row(self) -> int:
+        """The row that is chosen; -1 where none is."""
+        return self.currentIndex().row()
+
+    @property
+    def findings(self) -> Sequence[Finding]:
+        """What is listed."""
+        return self._model.findings
+
+    def fill(self, findings: Sequence[Finding], marks: dict[Any, str]) -> None:
+        """List other findings; the place that was chosen stays chosen where it is still there."""
+        before = self.findings[self.row].place if 0 <= self.row < len(self.findings) else None
+        self._model.fill(findings, marks)
+        for row, finding in enumerate(findings):
+            if finding.place == before:
+                self.select(row)
+
+    def select(self, row: int) -> None:
+        """Choose a row, and scroll to it."""
+        index = self._model.index(row, 0)
+        self.setCurrentIndex(index)
+        self.scrollTo(index)
+
+    def tell_marks(self) -> None:
+        """Show marks that have changed."""
+        self._model.tell_marks()

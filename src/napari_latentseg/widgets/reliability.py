@@ -1,0 +1,90 @@
+"""How far a model's probabilities can be taken at their word, as a picture."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+if TYPE_CHECKING:
+    from napari_latentseg.evaluation.calibration import Reliability
+
+__all__ = ["ReliabilityPlot"]
+
+_LEFT, _BOTTOM, _EDGE = 44, 40, 10
+_CURVE = "#4a90d9"  # seen well on a dark and on a light ground
+
+
+class ReliabilityPlot(QWidget):
+    """The reliability curve of a card: how often a place was the class, against how probable it was called.
+
+    On the dashed diagonal both are equal; below it the model is surer than it is right. Bins with few places
+    are drawn with small dots.
+    """
+
+    def __init__(self, reliability: Reliability, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.reliability = reliability
+        self.setMinimumSize(220, 200)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+        self.setToolTip(
+            f"Expected calibration error {reliability.ece:.3f} over all places,"
+            f" {reliability.ece_unsure:.3f} where the mean lies between 0.05 and 0.95;"
+            f" {reliability.images} images, {reliability.data}"
+        )
+
+    def sizeHint(self) -> QSize:
+        """Nearly square."""
+        return QSize(260, 220)
+
+    def paintEvent(self, event: QPaintEvent | None) -> None:
+        """Axes, diagonal, curve."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        ink = self.palette().color(self.foregroundRole())
+        faint = self.palette().color(self.foregroundRole())
+        faint.setAlpha(110)
+        area = QRectF(_LEFT, _EDGE, self.width() - _LEFT - _EDGE, self.height() - _BOTTOM - _EDGE)
+
+        def at(x: float, y: float) -> QPointF:
+            return QPointF(area.left() + x * area.width(), area.bottom() - y * area.height())
+
+        painter.setPen(QPen(faint, 1))
+        painter.drawRect(area)
+        painter.setPen(QPen(faint, 1, Qt.PenStyle.DashLine))
+        painter.drawLine(at(0, 0), at(1, 1))
+        painter.setPen(QPen(ink, 1))
+        middle = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
+        for tick in (0.0, 0.5, 1.0):
+            below, beside = at(tick, 0), at(0, tick)
+            painter.drawText(QRectF(below.x() - 20, below.y() + 2, 40, 16), middle, f"{tick:g}")
+            right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+            painter.drawText(QRectF(beside.x() - 32, beside.y() - 8, 28, 16), right, f"{tick:g}")
+        painter.drawText(
+            QRectF(area.left(), area.bottom() + 18, area.width(), 18), middle, "mean of the samples"
+        )
+        painter.save()
+        painter.translate(10, area.center().y())
+        painter.rotate(-90)
+        painter.drawText(QRectF(-area.height() / 2, -8, area.height(), 16), middle, "how often it was so")
+        painter.restore()
+        self._curve(painter, at)
+        painter.end()
+
+    def _curve(self, painter: QPainter, at: object) -> None:
+        found = self.reliability
+        most = max(found.counts) or 1
+        colour = QColor(_CURVE)
+        painter.setPen(QPen(colour, 2))
+        painter.setBrush(colour)
+        points = []
+        for predicted, observed, count in zip(found.predicted, found.observed, found.counts, strict=True):
+            if predicted is not None and observed is not None:
+                points.append(at(predicted, observed))  # type: ignore[operator]
+                radius = 2 + 3 * (count / most) ** 0.25
+                painter.drawEllipse(points[-1], radius, radius)
+        for start, stop in pairwise(points):
+            painter.drawLine(start, stop)

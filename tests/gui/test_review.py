@@ -1,0 +1,182 @@
+"""The review of a result, in a real viewer."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.layers import Labels
+from qtpy.QtCore import Qt
+
+from napari_latentseg.review import MEASURES
+from napari_latentseg.widgets.layers import layer_matrix, place_on_screen, role_of
+from napari_latentseg.widgets.review import ReviewWidget
+
+
+@pytest.fixture
+def review(shown_volume, qtbot):
+    widget = ReviewWidget(shown_volume.viewer)
+    shown_volume.viewer.window.add_dock_widget(widget, name="Review", area="right")
+    qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=30_000)
+    return widget
+
+
+def slice_on_screen(shown) -> int:
+    return place_on_screen(shown.viewer, shown.image)[0]
+
+
+def test_nothing_to_review_says_what_to_do(make_napari_viewer):
+    viewer = make_napari_viewer(show=True)
+    widget = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Review", area="right")
+    assert widget.empty.isVisibleTo(widget)
+    assert "segment an image first" in widget.empty.text()
+    assert not widget.body.isVisibleTo(widget)
+
+
+def test_the_least_sure_slice_comes_first(shown_volume, review):
+    review.next()
+    assert review.queue.row == 0
+    assert review.queue.findings[0].index == (5,)
+    assert slice_on_screen(shown_volume) == 5
+    assert "1 of" in review.counter.text()
+
+
+def test_next_and_previous_walk_the_queue(shown_volume, review):
+    seen = []
+    for _ in review.queue.findings:
+        review.next()
+        seen.append(slice_on_screen(shown_volume))
+    assert seen == [one.index[0] for one in review.queue.findings]
+    assert review.counter.text().startswith(f"{len(seen)} of {len(seen)} seen")
+    review.previous()
+    assert slice_on_screen(shown_volume) == seen[-2]
+    review.next()
+    review.next()  # all are seen: it begins again
+    assert slice_on_screen(shown_volume) == seen[0]
+
+
+@pytest.mark.parametrize("key", list(MEASURES))
+def test_every_measure_ranks(shown_volume, review, qtbot, key):
+    at = review.measure.findData(key)
+    assert at >= 0
+    review.queue.fill((), {})
+    review.measure.setCurrentIndex(at)
+    review.rank()
+    qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=30_000)
+    assert {one.measure for one in review.queue.findings} == {key}
+
+
+def test_objects_can_be_listed(shown_volume, review, qtbot):
+    review.by.setCurrentIndex(review.by.findData("objects"))
+    review.rank()
+    qtbot.waitUntil(lambda: {one.kind for one in review.queue.findings} == {"object"}, timeout=30_000)
+    review.next()
+    assert review.queue.findings[0].name == shown_volume.result.card.classes[0].name
+
+
+def test_a_click_on_the_profile_goes_there(shown_volume, review, qtbot):
+    review.profile.chosen.emit(9)
+    assert slice_on_screen(shown_volume) == 9
+    assert review.profile._line.value() == 9
+
+
+def test_the_variance_is_shown_and_hidden(shown_volume, review):
+    (layer,) = shown_volume.result.layers.of("variance")
+    assert not layer.visible
+    review.variance_button.click()
+    assert layer.visible
+    review.variance_button.click()
+    assert not layer.visible
+
+
+def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
+    def drawn():
+        layer = review.outlines.layer
+        return set() if layer is None else {int(z) for z in layer.data[:, 0, 0]}
+
+    review.next()
+    review.outlines_button.click()
+    qtbot.waitUntil(lambda: drawn() == {5}, timeout=30_000)
+    layer = review.outlines.layer
+    np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
+    colours = {tuple(c) for c in np.round(layer.edge_color, 3)}
+    assert len(colours) == 5  # one a sample
+    # the widest of the five outlines reaches as far as the largest sample does
+    rows = layer.data[:, 0, 1]
+    assert rows.min() == pytest.approx(25 - 20, abs=1)
+    shown_volume.viewer.dims.set_point(0, shown_volume.image.data_to_world((7, 0, 0))[0])
+    qtbot.waitUntil(lambda: drawn() == {7}, timeout=30_000)
+    review.outlines_button.click()
+    assert not layer.visible
+
+
+def test_sizes_have_an_interval_and_a_unit(shown_volume, review, qtbot):
+    qtbot.waitUntil(lambda: bool(review.measures.sizes.text()), timeout=30_000)
+    assert "mm³" in review.measures.sizes.text() or "ml" in review.measures.sizes.text()
+    assert "interval" in review.measures.about.text()
+
+
+def test_comparison_with_a_reference(shown_volume, review, qtbot):
+    viewer, image = shown_volume.viewer, shown_volume.image
+    same = viewer.add_labels(
+        np.array(shown_volume.result.layers.mask.data), name="reader", scale=image.scale,
+        translate=image.translate, units=image.units, axis_labels=image.axis_labels,
+    )  # fmt: skip
+    review.measures.reference.value = same
+    qtbot.waitUntil(lambda: "1.00" in review.measures.agreement.text(), timeout=30_000)
+    moved = viewer.add_labels(
+        np.array(same.data), name="elsewhere", scale=(3, 0.5, 0.7), units=image.units,
+        axis_labels=image.axis_labels,
+    )  # fmt: skip
+    review.measures.reference.value = moved
+    qtbot.waitUntil(lambda: "DSC" not in review.measures.agreement.text(), timeout=30_000)
+    assert review.measures.agreement.text()  # says that it lies elsewhere, rather than a figure
+
+
+def test_the_table_of_objects(shown_volume, review, qtbot):
+    review.measures.table.click()
+    qtbot.waitUntil(lambda: review.measures.table.isEnabled(), timeout=30_000)
+    (layer,) = [one for one in shown_volume.viewer.layers if role_of(one) == "objects"]
+    assert isinstance(layer, Labels)
+    assert list(layer.features["index"]) == [1]
+    np.testing.assert_array_equal(layer.data > 0, shown_volume.result.layers.mask.data > 0)
+    np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
+    review.measures.table.click()  # again: the earlier one is replaced
+    qtbot.waitUntil(lambda: review.measures.table.isEnabled(), timeout=30_000)
+    assert sum(role_of(one) == "objects" for one in shown_volume.viewer.layers) == 1
+
+
+def test_keys_work_from_the_canvas_and_from_the_table(shown_volume, review, qtbot):
+    window = shown_volume.viewer.window._qt_window
+    window.activateWindow()
+    review.queue.setFocus()
+    qtbot.keyClick(review.queue, Qt.Key.Key_N)
+    qtbot.waitUntil(lambda: review.queue.row == 0, timeout=5_000)
+    canvas = shown_volume.viewer.window._qt_viewer.canvas.native
+    qtbot.keyClick(canvas, Qt.Key.Key_N)
+    qtbot.waitUntil(lambda: review.queue.row == 1, timeout=5_000)
+    qtbot.keyClick(canvas, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
+    qtbot.waitUntil(lambda: review.queue.row == 0, timeout=5_000)
+
+
+def test_marks_outlive_the_widget(shown_volume, review, qtbot):
+    review.next()
+    viewer = shown_volume.viewer
+    viewer.window.remove_dock_widget(review)
+    review.deleteLater()
+    qtbot.wait(50)
+    again = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(again, name="Review", area="right")
+    qtbot.waitUntil(lambda: len(again.queue.findings) > 0, timeout=30_000)
+    assert again.counter.text().startswith("1 of")
+
+
+def test_the_mask_removed_leaves_nothing_to_review(shown_volume, review):
+    shown_volume.viewer.layers.remove(shown_volume.result.layers.mask)
+    assert review.empty.isVisibleTo(review)
+    assert not review.body.isVisibleTo(review)
+
+
+def test_fits_a_laptop(shown_volume, review):
+    assert review.minimumSizeHint().width() <= 380
+    assert review.minimumSizeHint().height() <= 700
