@@ -1,0 +1,136 @@
+"""The classes that can be painted, each with its colour; a click chooses one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QColorDialog,
+    QGridLayout,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_latentseg.segmentation import ClassInfo
+from napari_latentseg.widgets.class_look import fresh_color
+
+__all__ = ["ClassList"]
+
+
+class ClassList(QWidget):
+    """A button for each class, and the fields to add one.
+
+    Signals
+    -------
+    chosen
+        The label of the class that was clicked; 0 for the rubber.
+    added
+        Name and colour of a class that is wanted.
+    """
+
+    chosen = Signal(int)
+    added = Signal(str, str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._classes: tuple[ClassInfo, ...] = ()
+        self.buttons: dict[int, QPushButton] = {}
+        self._group = QButtonGroup(self)
+        self._grid = QGridLayout()
+        self._grid.setSpacing(4)
+        self.add_button = QPushButton("Add class…")
+        self.add_button.setToolTip(
+            "Paint something that the model does not find yet. It is kept with what you approve;"
+            " a model learns it when it is trained anew"
+        )
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("name of the class")
+        self.color_button = QToolButton()
+        self.color_button.setToolTip("Its colour")
+        self.done_button = QPushButton("Add")
+        self.fields = QWidget()
+        row = QHBoxLayout(self.fields)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(self.color_button)
+        row.addWidget(self.name, 1)
+        row.addWidget(self.done_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(self._grid)
+        layout.addWidget(self.add_button)
+        layout.addWidget(self.fields)
+        self.fields.hide()
+        self._color = ""
+        self.add_button.clicked.connect(self._ask)
+        self.done_button.clicked.connect(self._add)
+        self.name.returnPressed.connect(self._add)
+        self.color_button.clicked.connect(self._ask_color)
+
+    def show_classes(self, classes: Sequence[ClassInfo], chosen: int) -> None:
+        """Show these classes, one of them chosen."""
+        if tuple(classes) != self._classes:
+            self._classes = tuple(classes)
+            self._fill()
+        self.select(chosen)
+
+    def select(self, label: int) -> None:
+        """Show which class is chosen."""
+        if label in self.buttons:
+            self.buttons[label].setChecked(True)
+
+    def _fill(self) -> None:
+        for button in self.buttons.values():
+            self._group.removeButton(button)
+            self._grid.removeWidget(button)
+            button.deleteLater()
+        self.buttons = {}
+        entries = [(c.label, c.name, c.color) for c in self._classes]
+        for place, (label, name, color) in enumerate([*entries, (0, "rub out", "")]):
+            button = QPushButton(_swatch(color), name)
+            button.setCheckable(True)
+            button.setMinimumHeight(26)
+            self._grid.setRowMinimumHeight(
+                place // 2, 28
+            )  # with a picture they are else too low for their text
+            button.setToolTip(f"Paint {name} (label {label})" if label else "Paint nothing: rub out")
+            button.clicked.connect(lambda _=False, label=label: self.chosen.emit(label))
+            self._group.addButton(button)
+            self._grid.addWidget(button, place // 2, place % 2)
+            self.buttons[label] = button
+
+    def _ask(self) -> None:
+        self._set_color(fresh_color(self._classes))
+        self.add_button.hide()
+        self.fields.show()
+        self.name.setFocus()
+
+    def _set_color(self, color: str) -> None:
+        self._color = color
+        self.color_button.setIcon(_swatch(color))
+
+    def _ask_color(self) -> None:
+        dialog = QColorDialog(QColor(self._color), self)
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.colorSelected.connect(lambda color: self._set_color(color.name()))
+        dialog.open()
+
+    def _add(self, *_: Any) -> None:
+        if self.name.text().strip():
+            self.added.emit(self.name.text(), self._color)
+            self.name.clear()
+        self.fields.hide()
+        self.add_button.show()
+
+
+def _swatch(color: str) -> QIcon:
+    picture = QPixmap(14, 14)
+    picture.fill(QColor(color) if color else QColor(0, 0, 0, 0))
+    return QIcon(picture)

@@ -1,0 +1,390 @@
+"""The Train widget: teach a model from what was approved, see whether it is better, and only then use it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QDoubleSpinBox,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QProgressBar,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QCollapsible
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.models.store import list_cards
+from napari_latentseg.widgets.background import explain, in_background
+from napari_latentseg.widgets.comparison import CasePictures, ComparisonPanel
+from napari_latentseg.widgets.corrections import corrections_of
+from napari_latentseg.widgets.curves import Curves
+from napari_latentseg.widgets.session import session_of
+from napari_latentseg.widgets.teach_from import TeachFrom, scans_of, write_pairs
+from napari_latentseg.widgets.train_process import Plan, training_of
+from napari_latentseg.widgets.train_words import apart_before, apart_in_words, progress_of
+from napari_latentseg.widgets.work import family
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_latentseg.models.card import ModelCard
+
+__all__ = ["TrainWidget"]
+
+_DEVICES = {"best there is": "auto", "CPU": "cpu", "NVIDIA GPU": "cuda", "Apple GPU": "mps"}
+
+
+class TrainWidget(QWidget):
+    """Choose a model and what it is to learn from; watch; judge; use the new version, or not.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer it belongs to.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session = session_of(napari_viewer)
+        self.corrections = corrections_of(napari_viewer)
+        self.training = training_of(napari_viewer)
+        self.cards: dict[str, ModelCard] = {}
+        self.model = QComboBox()
+        self.model.setToolTip("The model to begin from; it is not changed")
+        self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.model.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.teach_from = TeachFrom(napari_viewer)
+        self.minutes = QDoubleSpinBox()
+        self.name = QLineEdit()
+        self.device = QComboBox()
+        self.seed = QSpinBox()
+        self.apart = QLabel()
+        self.train_button = QPushButton("Train")
+        self.hint = QLabel()
+        self.status = QLabel()
+        self.bar = QProgressBar()
+        self.stop_button = QPushButton("Stop, keep best")
+        self.resume_button = QPushButton("Go on")
+        self.details_button = QPushButton("Copy details")
+        self.curves = Curves(napari_viewer)
+        self.pictures = CasePictures()
+        self.comparison = ComparisonPanel()
+        self.form = QWidget()
+        self._is_writing = False
+        self._lay_out()
+        self._connect()
+        self.reload_models()
+        self._look_for_waiting()
+
+    def _lay_out(self) -> None:
+        self.minutes.setRange(0.05, 600)
+        self.minutes.setDecimals(1)
+        self.minutes.setValue(2)
+        self.minutes.setSuffix(" min")
+        self.minutes.setToolTip("How long it may learn; judging comes after it")
+        self.name.setToolTip("What the new model is called, should both be kept")
+        self.name.setPlaceholderText("given by itself")
+        for title, name in _DEVICES.items():
+            self.device.addItem(title, name)
+        self.device.setToolTip("Where to compute")
+        self.seed.setRange(0, 2**31 - 1)
+        self.seed.setToolTip("The same seed keeps the same cases apart")
+        self.stop_button.setToolTip("Stop learning; the best so far is kept, and judged")
+        self.resume_button.setToolTip("Go on learning from where it was stopped, for the time chosen above")
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        for label in (self.apart, self.hint, self.status):
+            label.setWordWrap(True)
+        advanced = QWidget()
+        inner = QFormLayout(advanced)
+        inner.setContentsMargins(0, 0, 0, 0)
+        inner.addRow("Name", self.name)
+        inner.addRow("Device", self.device)
+        inner.addRow("Seed", self.seed)
+        self.advanced = QCollapsible("Advanced")
+        if (margins := self.advanced.layout()) is not None:
+            margins.setContentsMargins(0, 0, 0, 0)
+        self.advanced.addWidget(advanced)
+        fields = QFormLayout()
+        fields.setContentsMargins(0, 0, 0, 0)
+        fields.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        fields.addRow("Start from", self.model)
+        fields.addRow("Learn from", self.teach_from)
+        fields.addRow("Time", self.minutes)
+        form = QVBoxLayout(self.form)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addLayout(fields)
+        form.addWidget(self.advanced)
+        running = QHBoxLayout()
+        running.addWidget(self.bar, 1)
+        running.addWidget(self.stop_button)
+        notice = QLabel("For research. Not a medical device.")
+        notice.setEnabled(False)
+        shown = QWidget()
+        inside = QVBoxLayout(shown)
+        inside.setAlignment(Qt.AlignmentFlag.AlignTop)
+        inside.addWidget(self.form)
+        inside.addWidget(self.apart)
+        inside.addWidget(self.train_button)
+        inside.addWidget(self.hint)
+        inside.addLayout(running)
+        inside.addWidget(self.status)
+        inside.addWidget(self.resume_button)
+        inside.addWidget(self.details_button)
+        inside.addWidget(self.comparison)
+        inside.addWidget(self.curves)
+        inside.addWidget(self.pictures)
+        inside.addStretch(1)
+        inside.addWidget(notice)
+        scroll = QScrollArea()  # a small laptop's window is lower than all of it
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(shown)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(scroll)
+        self.setMinimumWidth(340)
+        self.setMaximumWidth(380)
+
+    def _connect(self) -> None:
+        self.training.changed.connect(self._refresh)
+        self.corrections.counted.connect(self._refresh)
+        self.session.models_changed.connect(self.reload_models)
+        self.model.activated.connect(self._on_model)
+        self.teach_from.changed.connect(self._refresh)
+        self.train_button.clicked.connect(self.train)
+        self.stop_button.clicked.connect(self.training.stop)
+        self.resume_button.clicked.connect(self.resume)
+        self.details_button.clicked.connect(self._copy_details)
+        self.comparison.adopted.connect(self.adopt)
+        self.comparison.discarded.connect(self.discard)
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The card of the model to begin from."""
+        return self.cards.get(str(self.model.currentData()))
+
+    def reload_models(self) -> None:
+        """Look at the models at hand again; the chosen one stays chosen while it is there."""
+        before = self.model.currentData() or self.session.choices.get("model")
+        self.cards = list_cards()
+        self.model.clear()
+        for name, card in self.cards.items():
+            self.model.addItem(f"{card.title} v{card.version}", name)
+        self.model.setCurrentIndex(max(0, self.model.findData(before)))
+        self._on_model()
+
+    def _on_model(self, *_: Any) -> None:
+        if self.card is not None:
+            self.corrections.count(family(self.card))
+        self._refresh()
+
+    def _counts(self) -> tuple[int, int]:
+        card = self.card
+        return (0, 0) if card is None else self.corrections.counts.get(family(card), (0, 0))
+
+    def _problem(self) -> str:
+        if self.card is None:
+            return "No model is installed."
+        return self.teach_from.problem(self._counts()[0])
+
+    def _refresh(self, *_: Any) -> None:
+        training, (planes, scans) = self.training, self._counts()
+        busy = training.busy or self._is_writing
+        waits = training.state == "done" and bool(training.judged)
+        self.teach_from.tell_approved(planes, scans)
+        problem = "" if busy else self._problem()
+        self.form.setVisible(not busy and not waits)  # the room is wanted for what comes out
+        self.train_button.setVisible(not busy and not waits)
+        self.train_button.setEnabled(not busy and not problem and not waits)
+        self.train_button.setToolTip(
+            "A training is under way" if busy else "Decide about the new model first" if waits else problem
+        )
+        self.hint.setText(problem)
+        self.hint.setVisible(bool(problem) and not waits)
+        told = apart_in_words(training.data) if training.data and (busy or waits) else ""
+        if not told and not waits:
+            source = self.teach_from.source
+            cases = {"approved": scans, "layers": len(self.teach_from.chosen_pairs())}.get(source)
+            told = "" if problem else apart_before(cases)
+        self.apart.setText(told)
+        self.apart.setVisible(bool(told))
+        done, text = progress_of(training, self._is_writing)
+        self.bar.setVisible(busy)
+        self.bar.setValue(round(1000 * done))
+        self.stop_button.setVisible(training.busy)
+        self.stop_button.setEnabled(training.state in ("preparing", "running"))
+        self.status.setText(text)
+        self.status.setVisible(bool(text))
+        self.resume_button.setVisible(training.can_resume)
+        self.details_button.setVisible(bool(training.details))
+        self.curves.show_epochs(training.epochs if busy or waits else [])
+        cases = training.preview.get("cases", [])
+        self.pictures.show_cases(cases if busy else [], {})
+        self.comparison.setVisible(waits)
+        if waits:
+            self.comparison.show_comparison(training.judged.get("comparison", {}), cases)
+
+    def train(self) -> Any:
+        """Begin; what is wrong is said, and nothing starts.
+
+        Returns
+        -------
+        worker
+            Of the writing of layers; None where there are none to write.
+        """
+        card = self.card
+        problem = self._problem()
+        if problem or card is None:
+            self._refresh()
+            return None
+        if self.teach_from.source == "layers":
+            pairs = scans_of(self.teach_from.chosen_pairs())
+            self._is_writing = True
+            self._refresh()
+
+            def go(folder: Path) -> None:
+                self._is_writing = False
+                self._start(card, folder, folder)
+
+            def fail(error: BaseException) -> None:
+                self._is_writing = False
+                self._refresh()
+                explain(error)
+
+            return in_background(lambda: write_pairs(pairs, card), go, fail)
+        if self.teach_from.source == "folder":
+            self._start(card, Path(self.teach_from.path.text().strip()))
+            return None
+        from napari_latentseg.annotations import store_folder
+
+        self._start(card, store_folder(family(card)))
+        return None
+
+    def _start(self, card: ModelCard, data: Path, temporary: Path | None = None) -> None:
+        from napari_latentseg.models.versions import free_name
+
+        plan = Plan(
+            base=card.name,
+            data=(data,),
+            minutes=self.minutes.value(),
+            name=self.name.text().strip() or free_name(card.name),
+            device=str(self.device.currentData()),
+            seed=self.seed.value(),
+            temporary=temporary,
+        )
+        try:
+            self.training.start(plan)
+        except BadInput as error:
+            if temporary is not None:
+                shutil.rmtree(temporary, ignore_errors=True)
+            explain(error)
+
+    def resume(self) -> None:
+        """Go on with the training that was stopped."""
+        already = float(self.training.epochs[-1].get("seconds", 0)) / 60 if self.training.epochs else 0.0
+        try:
+            self.training.resume(already + self.minutes.value())
+        except BadInput as error:
+            explain(error)
+
+    def adopt(self, keep_both: bool) -> Any:
+        """Use the new model in place of its base, or beside it.
+
+        Returns
+        -------
+        worker
+            Of the installing.
+        """
+        folder = Path(str(self.training.saved.get("folder", "")))
+        comparison = self.training.judged.get("comparison", {})
+        name = comparison.get("new" if keep_both else "base", {}).get("name", "")
+        version = comparison.get("new", {}).get("version", "")
+        self.comparison.set_busy(True)
+
+        def work() -> Path:
+            from napari_latentseg.models.versions import adopt
+
+            return adopt(folder, keep_both=keep_both)
+
+        def done(place: Path) -> None:
+            self.training.settle()
+            self.session.choices["model"] = name
+            self.session.models_changed.emit()
+            if isalive(self):  # not closed meanwhile
+                self.comparison.set_busy(False)
+                self.model.setCurrentIndex(max(0, self.model.findData(name)))
+                self._on_model()
+            show_info(
+                f"{name} is installed, beside its base."
+                if keep_both
+                else f"{name} is version {version} now. Models brings the earlier one back."
+            )
+
+        return in_background(work, done, self._on_undecided)
+
+    def discard(self) -> Any:
+        """Remove the new model.
+
+        Returns
+        -------
+        worker
+            Of the removing.
+        """
+        folder = Path(str(self.training.saved.get("folder", "")))
+        self.comparison.set_busy(True)
+
+        def work() -> None:
+            from napari_latentseg.models.versions import discard
+
+            discard(folder)
+
+        def done(_: Any) -> None:
+            if isalive(self):
+                self.comparison.set_busy(False)
+            self.training.settle()
+
+        return in_background(work, done, self._on_undecided)
+
+    def _on_undecided(self, error: BaseException) -> None:
+        if isalive(self):
+            self.comparison.set_busy(False)
+        explain(error)
+
+    def _look_for_waiting(self) -> None:
+        """Show a model of an earlier day that waits for a decision, where there is nothing else to show."""
+        if self.training.state != "idle":
+            return
+
+        def look() -> Any:
+            from napari_latentseg.widgets.train_words import waiting
+
+            return waiting()
+
+        def show(found: Any) -> None:
+            if found is not None and self.training.state == "idle":
+                self.training.take_waiting(*found)
+
+        in_background(look, show)
+
+    def _copy_details(self) -> None:
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(f"{self.training.error}\n\n{self.training.details}")

@@ -1,0 +1,312 @@
+"""A fine-tuning in a process of its own, so that napari stays quick and all of its memory comes back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets.closing import ask_before_closing
+from napari_latentseg.widgets.session import session_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["Plan", "State", "Training", "training_of"]
+
+State = Literal["idle", "preparing", "running", "stopping", "judging", "done", "failed"]
+
+_MOST_DETAILS = 20_000  # characters
+_PATIENCE = 2000  # milliseconds that a process has to end when napari does
+_STOPPED_EARLY = 130
+_REFUSED = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be taught.
+
+    Attributes
+    ----------
+    base
+        The name of the model to begin from.
+    data
+        Folders to learn from, as the command line takes them.
+    minutes
+        Of time.
+    name
+        Of the new model, should both be kept.
+    device, seed
+        As the command line takes them.
+    resume
+        Whether a training of that name that was stopped goes on.
+    temporary
+        A folder among `data` that is removed when it is not needed any more; None where there is none.
+    """
+
+    base: str
+    data: tuple[Path, ...]
+    minutes: float
+    name: str
+    device: str = "auto"
+    seed: int = 0
+    resume: bool = False
+    temporary: Path | None = None
+
+    def arguments(self) -> list[str]:
+        """Of Python, to start it."""
+        found = ["-m", "napari_latentseg", "finetune", self.base]
+        for folder in self.data:
+            found += ["--data", str(folder)]
+        found += ["--minutes", f"{self.minutes:g}", "--name", self.name, "--device", self.device]
+        found += ["--seed", str(self.seed), "--events"]
+        return [*found, "--resume"] if self.resume else found
+
+
+class Training(QObject):
+    """The training of a viewer: one at a time, kept when the widget that shows it is closed.
+
+    Signals
+    -------
+    changed
+        Another state, or another figure; see the attributes.
+    told
+        An event of the process, as it came.
+
+    Attributes
+    ----------
+    state
+        Where it stands.
+    plan
+        What was asked for last.
+    data, epochs, preview, judged, saved
+        The events of these kinds that came; empty while none has.
+    done
+        The fraction of the present step, from 0 to 1.
+    error, details
+        What went wrong, in one line, and what else was said.
+    """
+
+    changed = Signal()
+    told = Signal(object)
+
+    def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
+        super().__init__(parent)
+        self._viewer = weakref.ref(viewer)
+        self._process: QProcess | None = None
+        self._told_napari: Callable[[], None] = lambda: None
+        self.plan: Plan | None = None
+        self._clear("idle")
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self.end)
+
+    def _clear(self, state: State) -> None:
+        self.state: State = state
+        self.data: dict[str, Any] = {}
+        self.epochs: list[dict[str, Any]] = []
+        self.preview: dict[str, Any] = {}
+        self.judged: dict[str, Any] = {}
+        self.saved: dict[str, Any] = {}
+        self.done = 0.0
+        self.error = self.details = ""
+        self._rest = b""
+        self._said = ""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a training is under way."""
+        return self.state in ("preparing", "running", "stopping", "judging")
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the last training was stopped, and can go on."""
+        is_its_own = self.plan is not None and self.saved.get("name") == self.plan.name
+        return is_its_own and self.state == "done" and bool(self.saved.get("stopped"))
+
+    def start(self, plan: Plan) -> None:
+        """Begin.
+
+        Raises
+        ------
+        BadInput
+            While another one is under way.
+        """
+        if self.busy:
+            raise BadInput("train", "another training is under way", "wait for it, or stop it")
+        if self.plan is not None and self.plan.temporary != plan.temporary:
+            self._forget_data()
+        epochs = self.epochs if plan.resume else []
+        self._clear("preparing")
+        self.epochs = epochs
+        self.plan = plan
+        process = QProcess(self)
+        process.setProgram(sys.executable)
+        process.setArguments(plan.arguments())
+        process.readyReadStandardOutput.connect(self._read)
+        process.readyReadStandardError.connect(self._read_errors)
+        process.finished.connect(self._on_finished)
+        process.errorOccurred.connect(self._on_error)
+        self._process = process
+        viewer = self._viewer()
+        if viewer is not None:
+            self._told_napari = ask_before_closing(viewer, "a model is being taught", self.end)
+        process.start()
+        self.changed.emit()
+
+    def resume(self, minutes: float) -> None:
+        """Go on with a training that was stopped.
+
+        Parameters
+        ----------
+        minutes
+            Of time, for all of it together.
+
+        Raises
+        ------
+        BadInput
+            Where there is none, or another one is under way.
+        """
+        if not self.can_resume or self.plan is None:
+            raise BadInput("train", "there is no training to go on with", "begin one")
+        self.start(replace(self.plan, resume=True, minutes=minutes))
+
+    def stop(self) -> None:
+        """Ask it to stop: it keeps the best that it has, and judges that."""
+        if self._process is not None and self.busy:
+            self._process.write(b"stop\n")
+            if self.state != "judging":
+                self.state = "stopping"
+            self.changed.emit()
+
+    def end(self, *_: Any) -> bool:
+        """End it at once, because napari ends: first with a word, then by force.
+
+        Returns
+        -------
+        bool
+            True; what napari asks of such a function.
+        """
+        process = self._process
+        if process is not None and process.state() != QProcess.ProcessState.NotRunning:
+            process.finished.disconnect(self._on_finished)
+            process.errorOccurred.disconnect(self._on_error)
+            process.write(b"stop\n")
+            process.terminate()
+            if not process.waitForFinished(_PATIENCE):
+                process.kill()
+                process.waitForFinished(_PATIENCE)
+            self._leave("failed", "The training was ended, because napari was closed.")
+        self._forget_data()
+        return True
+
+    def take_waiting(self, judged: dict[str, Any], saved: dict[str, Any]) -> None:
+        """Show a model of an earlier day that waits for a decision.
+
+        Parameters
+        ----------
+        judged, saved
+            As the training that made it told them.
+        """
+        if not self.busy:
+            self._clear("done")
+            self.judged, self.saved = judged, saved
+            self.changed.emit()
+
+    def settle(self) -> None:
+        """A person has decided about the new model; there is nothing more to show."""
+        self._forget_data()
+        self._clear("idle")
+        self.changed.emit()
+
+    def _forget_data(self) -> None:
+        if self.plan is not None and self.plan.temporary is not None:
+            shutil.rmtree(self.plan.temporary, ignore_errors=True)
+
+    def _read(self) -> None:
+        if self._process is None:
+            return
+        *lines, self._rest = (self._rest + self._process.readAllStandardOutput().data()).split(b"\n")
+        for line in lines:
+            self._take(line)
+        self.changed.emit()
+
+    def _take(self, line: bytes) -> None:
+        try:
+            event = json.loads(line)
+            kind = str(event["event"])
+        except (ValueError, LookupError, TypeError):
+            self._said = (self._said + line.decode("utf-8", "replace") + "\n")[-_MOST_DETAILS:]
+            return
+        if kind == "epoch":
+            self.epochs.append(event)
+            if self.state == "preparing":
+                self.state = "running"
+        elif kind == "judging":
+            self.state = "judging"
+            self.done = float(event.get("done", 0))
+        elif kind == "caching":
+            self.done = float(event.get("done", 0))
+        elif kind in ("data", "preview", "judged", "saved"):
+            setattr(self, kind, event)
+        self.told.emit(event)
+
+    def _read_errors(self) -> None:
+        if self._process is not None:
+            said = self._process.readAllStandardError().data().decode("utf-8", "replace")
+            self._said = (self._said + said)[-_MOST_DETAILS:]
+
+    def _on_error(self, error: QProcess.ProcessError) -> None:
+        if error == QProcess.ProcessError.FailedToStart:
+            self._leave("failed", "The training could not be started.")
+
+    def _on_finished(self, code: int, status: QProcess.ExitStatus) -> None:
+        self._read()
+        self._read_errors()
+        if self._rest:
+            self._take(self._rest)
+        is_whole = status == QProcess.ExitStatus.NormalExit
+        if is_whole and code == 0 and self.saved and self.judged:
+            self._leave("done", "")
+        elif is_whole and code == _STOPPED_EARLY:
+            self._leave("failed", "Stopped before anything was learnt. Nothing was changed.")
+        elif is_whole and code == _REFUSED:
+            lines = [line for line in self._said.splitlines() if line.strip()]
+            told = next((line for line in reversed(lines) if line.startswith("error: ")), "".join(lines[-1:]))
+            self._leave("failed", told.removeprefix("error: ") or "The training was refused.")
+        else:
+            how = f"code {code}" if is_whole else "it was killed, or crashed"
+            text = f"The training ended unexpectedly ({how}). The model that it began from is unchanged."
+            self._leave("failed", text)
+
+    def _leave(self, state: State, error: str) -> None:
+        self.state, self.error = state, error
+        self.details = self._said.strip() if state == "failed" else ""
+        self._told_napari()
+        self._told_napari = lambda: None
+        process, self._process = self._process, None
+        if process is not None:
+            QTimer.singleShot(0, process.deleteLater)  # it may be telling us this itself
+        self.changed.emit()
+
+
+def training_of(viewer: ViewerModel) -> Training:
+    """The training of a viewer; it lives as long as that does.
+
+    Parameters
+    ----------
+    viewer
+        napari's own, or the proxy that it gives to plugins.
+    """
+    real = getattr(viewer, "__wrapped__", viewer)
+    session = session_of(real)
+    found = session.findChild(Training)
+    return found if found is not None else Training(real, session)

@@ -1,0 +1,426 @@
+"""Correcting and approving in a real viewer, with the store on a real disk."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import QTimer
+
+from napari_latentseg.annotations import AnnotationStore, stores
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets.annotate import AnnotateWidget, in_words
+from napari_latentseg.widgets.corrections import corrections_of
+from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of
+from napari_latentseg.widgets.segment import SegmentWidget
+
+MODEL = "tiny-taught"
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, own_home):
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def segment(viewer, qtbot):
+    """Segments an image with the tiny model, and gives the result."""
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+
+    def run(data, **arguments):
+        widget.form.image.value = viewer.add_image(data, **arguments)
+        widget.form.model.value = MODEL
+        widget.form.samples.value = 2
+        widget.run_button.click()
+        qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+        return widget.session.current
+
+    return run
+
+
+@pytest.fixture
+def widget(viewer, segment):
+    made = AnnotateWidget(viewer)
+    viewer.window.add_dock_widget(made, name="Annotate", area="right")
+    return made
+
+
+def volume(planes=5, shape=(48, 56)):
+    rng = np.random.default_rng(3)
+    return rng.random((planes, *shape)).astype(np.float32)
+
+
+def settle(qtbot, viewer):
+    corrections = corrections_of(viewer)
+    qtbot.waitUntil(lambda: corrections.busy == 0, timeout=20_000)
+
+
+def entries():
+    return AnnotationStore.for_model(MODEL).entries()
+
+
+def messages():
+    return [str(n.message) for n in notification_manager.records]
+
+
+def test_nothing_to_work_on_says_what_to_do(widget):
+    assert widget.empty.isVisible()
+    assert "segment" in widget.empty.text()
+    assert not widget.body.isVisible()
+    widget.approve_shown()
+    widget.edit()
+    assert not corrections_of(widget.viewer).works
+
+
+def test_a_copy_to_paint_in(viewer, widget, segment, qtbot):
+    image = segment(
+        volume(), name="scan", scale=(2, 0.5, 0.6), translate=(1, 2, 3), affine=np.diag([1, 1.1, 1, 1])
+    ).layers.image
+    result = widget.session.current
+    before = result.layers.mask.data.copy()
+    widget.edit_button.click()
+    (copy,) = [layer for layer in viewer.layers if role_of(layer) == "corrected"]
+    assert copy.name == "scan corrected"
+    assert viewer.layers.selection.active is copy
+    assert viewer.layers[-1] is copy
+    assert result.layers.mask.contour == 1  # under the copy as an outline
+    np.testing.assert_allclose(layer_matrix(copy), layer_matrix(image), atol=1e-12)
+    assert copy.units == image.units
+    assert str(copy.mode) == "paint"
+    assert copy.selected_label == 1
+    assert list(copy.features["class"]) == ["", "target"]
+    np.testing.assert_allclose(copy.colormap.map(1), [1, 176 / 255, 0, 1], atol=0.01)
+    about = copy.metadata[KEY]
+    assert about["image"] == str(image.unique_id)
+    assert about["model"][:2] == [MODEL, "1"]
+    np.testing.assert_array_equal(copy.data, before)
+    copy.paint((2, 5, 5), 1)
+    copy.paint((2, 30, 30), 0)
+    np.testing.assert_array_equal(result.layers.mask.data, before)  # the prediction stays what it was
+    np.testing.assert_array_equal(result.found.mask, before)
+    copy.undo()
+    copy.undo()
+    np.testing.assert_array_equal(copy.data, before)
+    copy.redo()
+    assert copy.data[2, 5, 5] == 1
+    assert corrections_of(viewer).edit(result) is copy  # a second time, the same
+    assert widget.edit_button.text() == "Go on editing"
+
+
+def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
+    result = segment(volume(), name="scan")
+    viewer.dims.set_point(0, 3)
+    widget.edit_button.click()
+    copy = viewer.layers.selection.active
+    copy.paint((3, 5, 5), 1)
+    kept = copy.data.copy()
+    assert "Slice 3: not approved" in widget.state.text()
+    widget.approve_button.click()
+    settle(qtbot, viewer)
+    assert "Slice 3: approved" in widget.state.text()
+    (entry,) = entries()
+    assert entry.planes == (3,)
+    assert entry.edited
+    assert entry.model[:2] == (MODEL, "1")
+    assert len(entry.model.sha256) == 64
+    widget.first.setValue(0)
+    widget.last.setValue(1)
+    widget.range_button.click()
+    settle(qtbot, viewer)
+    assert entries()[-1].planes == (0, 1)
+    assert not entries()[-1].edited
+    assert widget.approved.text() == "Approved here: 0, 1, 3."
+    widget.all_button.click()
+    settle(qtbot, viewer)
+    assert entries()[-1].planes == (2, 4)
+    found = AnnotationStore.for_model(MODEL).annotated(result.job.scan)
+    np.testing.assert_array_equal(found.mask, kept)
+    qtbot.waitUntil(lambda: "5 slices, 1 scan" in widget.totals.text(), timeout=10_000)
+    assert not widget.all_button.isEnabled()
+    assert "already" in widget.all_button.toolTip()
+
+
+def test_what_is_right_as_it_is_needs_no_copy(viewer, widget, segment, qtbot):
+    result = segment(volume(), name="scan")
+    corrections = corrections_of(viewer)
+    assert corrections.approve(result, (2,)) is not None
+    settle(qtbot, viewer)
+    (entry,) = entries()
+    assert (entry.planes, entry.edited) == ((2,), False)
+    assert corrections.approve(result, (2,)) is None  # nothing is written twice
+    corrections.approve(result, "all")
+    settle(qtbot, viewer)
+    assert entries()[-1].planes == (0, 1, 3, 4)
+    assert not [layer for layer in viewer.layers if role_of(layer) == "corrected"]
+
+
+def test_a_single_plane(viewer, widget, segment, qtbot):
+    result = segment(volume()[0], name="photo")
+    assert widget.approve_button.text() == "This mask"
+    assert not widget.all_button.isVisible()
+    corrections_of(viewer).approve(result, ())
+    settle(qtbot, viewer)
+    assert entries()[0].planes == (0,)
+    assert widget.state.text() == "This image: approved, locked."
+
+
+def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
+    segment(volume(), name="scan")
+    viewer.dims.set_point(0, 1)
+    widget.edit_button.click()
+    copy = viewer.layers.selection.active
+    copy.paint((1, 5, 5), 1)
+    widget.approve_button.click()
+    settle(qtbot, viewer)
+    kept = copy.data[1].copy()
+    assert str(copy.mode) == "pan_zoom"  # the brush is laid down
+    assert copy.bounding_box.visible
+    notification_manager.records.clear()
+    copy.mode = "paint"
+    qtbot.waitUntil(lambda: str(copy.mode) == "pan_zoom", timeout=2000)
+    assert any("Slice 1 is approved" in text for text in messages())
+    copy.data_setitem((np.array([1]), np.array([20]), np.array([20])), 1 - kept[20, 20])
+    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=2000)
+    viewer.dims.set_point(0, 2)
+    assert str(copy.mode) == "paint"  # and taken up again where it may be used
+    assert not copy.bounding_box.visible
+    copy.n_edit_dimensions = 3
+    copy.brush_size = 12
+    free = copy.data.copy()
+    copy.paint((2, 30, 30), 1 - int(free[2, 30, 30]))
+    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=3000)
+    assert not np.array_equal(copy.data[2], free[2])  # the rest of that stroke stays
+    copy.undo()
+    np.testing.assert_array_equal(copy.data[2], free[2])
+    copy.redo()
+    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=3000)
+    viewer.dims.set_point(0, 1)
+    for _ in range(5):
+        copy.undo()
+    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=3000)
+
+
+def test_unlock_takes_back_one_slice_of_many(viewer, widget, segment, qtbot):
+    result = segment(volume(), name="scan")
+    corrections_of(viewer).approve(result, "all")
+    settle(qtbot, viewer)
+    viewer.dims.set_point(0, 2)
+    assert widget.unlock_button.isVisible()
+    widget.unlock_button.click()
+    settle(qtbot, viewer)
+    store = AnnotationStore.for_model(MODEL)
+    assert store.approved_planes(result.job.scan) == (0, 1, 3, 4)
+    np.testing.assert_array_equal(store.annotated(result.job.scan).mask[3], result.found.mask[3])
+    assert "not approved" in widget.state.text()
+    widget.edit_button.click()
+    copy = viewer.layers.selection.active
+    copy.paint((2, 5, 5), 1 - int(copy.data[2, 5, 5]))
+    qtbot.wait(600)
+    assert copy.data[2, 5, 5] != result.found.mask[2, 5, 5]  # it can be painted in again
+
+
+def test_a_class_can_be_added(viewer, widget, segment, qtbot):
+    segment(volume(), name="scan")
+    widget.edit_button.click()
+    copy = viewer.layers.selection.active
+    widget.classes.add_button.click()
+    widget.classes.name.setText("  lymph  node ")
+    widget.classes.done_button.click()
+    assert list(copy.features["class"]) == ["", "target", "lymph node"]
+    assert copy.selected_label == 2
+    assert set(widget.classes.buttons) == {0, 1, 2}
+    notification_manager.records.clear()
+    widget.classes.add_button.click()
+    widget.classes.name.setText("Target")
+    widget.classes.done_button.click()
+    assert any("target" in text.lower() for text in messages())
+    assert len(corrections_of(viewer).active.classes) == 2
+    widget.classes.buttons[1].click()
+    assert copy.selected_label == 1
+    copy.selected_label = 2
+    assert widget.classes.buttons[2].isChecked()
+    copy.paint((0, 5, 5), 2)
+    widget.approve_button.click()
+    settle(qtbot, viewer)
+    assert [c.name for c in AnnotationStore.for_model(MODEL).classes] == ["target", "lymph node"]
+    again = segment(volume(), name="another day")
+    work = corrections_of(viewer).work_of(again)
+    qtbot.waitUntil(lambda: len(work.classes) == 2, timeout=10_000)  # the store knows it by now
+
+
+def test_a_segment_of_the_same_image_shows_what_is_approved(viewer, widget, segment, qtbot):
+    result = segment(volume(), name="scan")
+    widget.edit_button.click()
+    copy = viewer.layers.selection.active
+    copy.paint((0, 5, 5), 1)
+    viewer.dims.set_point(0, 0)
+    widget.approve_button.click()
+    settle(qtbot, viewer)
+    kept = copy.data[0].copy()
+    viewer.layers.clear()
+    again = segment(volume(), name="the same, opened again")
+    assert again is not result
+    layer = corrections_of(viewer).edit(again)
+    qtbot.waitUntil(lambda: np.array_equal(layer.data[0], kept), timeout=10_000)
+    assert corrections_of(viewer).work_of(again).approved.keys() == {0}
+
+
+def test_what_is_painted_is_kept_and_gone_on_with(make_napari_viewer, viewer, widget, segment, qtbot):
+    segment(volume(), name="scan")
+    widget.edit_button.click()
+    corrections = corrections_of(viewer)
+    copy = viewer.layers.selection.active
+    copy.paint((0, 5, 5), 1)
+    copy.paint((0, 9, 9), 1)
+    painted = copy.data.copy()
+    corrections.kept.save_all()
+    qtbot.waitUntil(lambda: corrections.works[0].draft is not None, timeout=10_000)
+    corrections.shelves.close()  # as a program does that ends, or is ended
+    other = make_napari_viewer(show=True)
+    theirs = AnnotateWidget(other)
+    other.window.add_dock_widget(theirs, name="Annotate", area="right")
+    qtbot.waitUntil(lambda: len(theirs.left.go_buttons) == 1, timeout=10_000)
+    assert theirs.left.isVisible()
+    theirs.left.go_buttons[0].click()
+    qtbot.waitUntil(lambda: len(other.layers) == 2, timeout=10_000)
+    image, mask = other.layers
+    np.testing.assert_array_equal(mask.data, painted)
+    np.testing.assert_array_equal(np.asarray(image.data), volume())
+    qtbot.waitUntil(lambda: not theirs.left.isVisible(), timeout=5000)
+    other.dims.set_point(0, 0)
+    theirs.approve_button.click()
+    settle(qtbot, other)
+    np.testing.assert_array_equal(
+        AnnotationStore.for_model(MODEL).annotated(corrections.works[0].scan).mask[0], painted[0]
+    )
+    work = corrections_of(other).works[0]
+    work_left = theirs.corrections.kept
+    qtbot.waitUntil(lambda: not work_left._saving, timeout=5000)
+    assert work.draft is not None  # the other planes are not approved yet
+
+
+def test_a_draft_goes_when_all_of_it_is_approved(viewer, widget, segment, qtbot):
+    segment(volume(), name="scan")
+    widget.edit_button.click()
+    corrections = corrections_of(viewer)
+    copy = viewer.layers.selection.active
+    viewer.dims.set_point(0, 2)
+    copy.paint((2, 5, 5), 1 - int(copy.data[2, 5, 5]))
+    corrections.kept.save_all()
+    qtbot.waitUntil(lambda: corrections.works[0].draft is not None, timeout=10_000)
+    assert len(AnnotationStore.for_model(MODEL).drafts()) == 1
+    widget.approve_button.click()  # the only plane that was changed
+    settle(qtbot, viewer)
+    qtbot.waitUntil(lambda: not AnnotationStore.for_model(MODEL).drafts(), timeout=10_000)
+
+
+def test_a_copy_that_is_removed_can_be_gone_on_with(viewer, widget, segment, qtbot):
+    segment(volume(), name="scan")
+    widget.edit_button.click()
+    copy = viewer.layers.selection.active
+    copy.paint((0, 5, 5), 1 - int(copy.data[0, 5, 5]))
+    painted = copy.data.copy()
+    viewer.layers.remove(copy)
+    qtbot.waitUntil(lambda: len(widget.left.go_buttons) == 1, timeout=10_000)
+    widget.left.go_buttons[0].click()
+    qtbot.waitUntil(lambda: any(role_of(layer) == "corrected" for layer in viewer.layers), timeout=10_000)
+    (again,) = [layer for layer in viewer.layers if role_of(layer) == "corrected"]
+    np.testing.assert_array_equal(again.data, painted)
+    assert sum(layer.name == "scan" for layer in viewer.layers) == 1  # on the image that is open
+    viewer.layers.remove(again)
+    qtbot.waitUntil(lambda: len(widget.left.discard_buttons) == 1, timeout=10_000)
+    widget.left.discard_buttons[0].click()
+    qtbot.waitUntil(lambda: not AnnotationStore.for_model(MODEL).drafts(), timeout=10_000)
+    qtbot.waitUntil(lambda: not widget.left.isVisible(), timeout=5000)
+
+
+def test_a_copy_that_was_moved_is_refused(viewer, widget, segment, qtbot):
+    segment(volume(), name="scan")
+    widget.edit_button.click()
+    viewer.layers.selection.active.translate = (0, 4, 0)
+    notification_manager.records.clear()
+    widget.approve_button.click()
+    assert any("moved away" in text for text in messages())
+    assert MODEL not in stores()
+
+
+def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segment, widget, qtbot):
+    data = volume()
+    layer = viewer.add_image(data, name="scan")
+    made = [w for w in viewer.window.dock_widgets.values() if isinstance(w, SegmentWidget)]
+    form = made[0]
+    form.form.image.value = layer
+    form.form.model.value = MODEL
+    form.form.where.slices.value = "shown"
+    form.run_button.click()
+    qtbot.waitUntil(lambda: not form.busy, timeout=60_000)
+    work = corrections_of(viewer).work_of(form.session.current)
+    with pytest.raises(BadInput, match="only 1 of 5"):
+        corrections_of(viewer).approve_planes(work, None)
+
+
+def test_the_window_is_not_held(viewer, widget, segment, qtbot):
+    """Approving, keeping and unlocking a volume of 200 slices.
+
+    What is measured is the time that the main thread works between two turns of the event loop, so that other
+    programs on the machine do not count.
+    """
+    result = segment(volume(3), name="scan")
+    work = corrections_of(viewer).work_of(result)
+    big = np.random.default_rng(0).integers(0, 2, (200, 512, 512), dtype=np.uint8)
+    corrections = corrections_of(viewer)
+    work.scan = work.scan.replace(array=big.astype(np.int16))
+    work._result = None
+    work.make_layer(big)
+    corrections._show(work)
+    qtbot.wait(500)
+    spent, last = [], [time.thread_time()]
+    timer = QTimer()
+    timer.setInterval(2)
+
+    def tick():
+        now = time.thread_time()
+        spent.append(now - last[0])
+        last[0] = now
+
+    timer.timeout.connect(tick)
+    with pytest.MonkeyPatch.context() as patch:
+        # our own part of it, not napari's refreshing of a layer of this size
+        patch.setattr(work.layer, "refresh", lambda *_, **__: None)
+        timer.start()
+        last[0] = time.thread_time()
+        for on in (True, False, True, False):  # what napari takes to draw the frame of a locked slice
+            work.layer.bounding_box.visible = on
+            qtbot.wait(200)
+        napari_alone = max(spent)
+        spent.clear()
+        last[0] = time.thread_time()
+        corrections.approve_planes(work, None)
+        qtbot.waitUntil(lambda: corrections.busy == 0, timeout=60_000)
+        work.is_dirty = True
+        corrections.kept.save_all()
+        corrections.unlock(work, range(100))
+        qtbot.waitUntil(lambda: corrections.busy == 0 and not corrections.kept._saving, timeout=60_000)
+    timer.stop()
+    worst = max(spent)
+    told = f"longest turn: napari's drawing alone {napari_alone * 1000:.0f} ms, all {worst * 1000:.0f} ms\n"
+    sys.stdout.write(told)
+    assert len(spent) > 20
+    assert worst - napari_alone < 0.1
+
+
+def test_in_words():
+    assert in_words([7, 3, 8, 9, 12]) == "3, 7 to 9, 12"
+    assert in_words([0, 1]) == "0, 1"
+    assert in_words([]) == ""
+
+
+def test_fits_a_laptop(viewer, widget, segment, qtbot):
+    segment(volume(), name="scan")
+    widget.edit_button.click()
+    assert widget.minimumSizeHint().width() <= 380
+    assert widget.sizeHint().height() <= 700

@@ -1,0 +1,174 @@
+"""The Models widget on models in a home of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QMessageBox
+
+from napari_latentseg.models.card import Ancestor, read_card
+from napari_latentseg.models.layout import WEIGHTS
+from napari_latentseg.models.store import list_cards
+from napari_latentseg.models.versions import history, revert
+from napari_latentseg.widgets.models import ModelsWidget
+from napari_latentseg.widgets.segment import SegmentWidget
+
+MODEL = "tiny-taught"
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, own_home):
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def second_version(own_home):
+    """A second version of the tiny model, as adopting makes it; the first is in use."""
+    import json
+    import shutil
+
+    first = own_home / "models" / MODEL
+    place = own_home / "versions" / MODEL / "2"
+    shutil.copytree(first, place)
+    card = read_card(first)
+    parent = Ancestor(name=MODEL, version="1", sha256=card.files[WEIGHTS])
+    card.model_copy(update={"version": "2", "parent": f"{MODEL} 1", "lineage": (parent,)}).write(
+        place / "card.json"
+    )
+    (place.parent / "current.json").write_text(json.dumps({"format": 1, "version": 2}), "utf-8")
+    return place
+
+
+@pytest.fixture
+def widget(viewer, qtbot):
+    made = ModelsWidget(viewer)
+    viewer.window.add_dock_widget(made, name="Models", area="right")
+    qtbot.waitUntil(lambda: made.tree.topLevelItemCount() > 0, timeout=20_000)
+    return made
+
+
+def choose(widget, name):
+    for row in range(widget.tree.topLevelItemCount()):
+        item = widget.tree.topLevelItem(row)
+        if item.toolTip(0) == name:
+            widget.tree.setCurrentItem(item)
+            return item
+    raise AssertionError(f"{name} is not listed")
+
+
+def settle(widget, qtbot):
+    qtbot.waitUntil(lambda: widget._busy == 0, timeout=30_000)
+
+
+def messages():
+    return [str(n.message) for n in notification_manager.records]
+
+
+def current():
+    return next(v.version for v in history(MODEL) if v.current)
+
+
+def test_what_is_at_hand_and_what_it_is(widget):
+    listed = {widget.tree.topLevelItem(r).toolTip(0) for r in range(widget.tree.topLevelItemCount())}
+    assert listed == set(list_cards())
+    item = choose(widget, "retina-vessels")
+    assert "embedded" in item.text(1)
+    text = widget.card.toPlainText().lower()
+    for part in ("retinal vessels", "cc by", "dsc", "not a medical device"):
+        assert part in text
+    assert (widget.reliability is not None) == (list_cards()["retina-vessels"].reliability is not None)
+    assert not widget.remove_button.isEnabled()
+    assert "came with the package" in widget.remove_button.toolTip()
+    assert not widget.back_button.isEnabled()
+
+
+def test_find(widget):
+    choose(widget, MODEL)
+    widget.search.setText("vessel")
+    shown = [
+        widget.tree.topLevelItem(r).toolTip(0)
+        for r in range(widget.tree.topLevelItemCount())
+        if not widget.tree.topLevelItem(r).isHidden()
+    ]
+    assert shown == ["retina-vessels"]
+    assert widget.tree.current_entry.name == "retina-vessels"
+    widget.search.clear()
+    assert not any(widget.tree.topLevelItem(r).isHidden() for r in range(widget.tree.topLevelItemCount()))
+
+
+def test_use_chooses_it_in_segment(viewer, widget):
+    segment = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(segment, name="Segment", area="right")
+    segment.form.model.value = "breast-ultrasound"
+    choose(widget, MODEL)
+    widget.use_button.click()
+    assert segment.form.model.value == MODEL
+    assert widget.session.choices["model"] == MODEL
+
+
+def test_versions_back_and_forth(viewer, second_version, widget, qtbot):
+    item = choose(widget, MODEL)
+    assert item.childCount() == 2
+    assert "v2 (yours)" in item.text(1)
+    assert [item.child(i).text(2) for i in range(2)] == ["in use", ""]
+    assert widget.back_button.text() == "Go back to v1"
+    widget.back_button.click()
+    settle(widget, qtbot)
+    assert current() == "1"
+    qtbot.waitUntil(lambda: "v1" in choose(widget, MODEL).text(1), timeout=10_000)
+    assert not widget.back_button.isEnabled()  # before the first there is none
+    item = choose(widget, MODEL)
+    widget.tree.setCurrentItem(item.child(0))  # version 2
+    assert "Taught from" in widget.card.toPlainText()
+    widget.use_button.click()
+    settle(widget, qtbot)
+    assert current() == "2"
+
+
+def test_export_remove_and_install_again(viewer, second_version, widget, qtbot, tmp_path):
+    choose(widget, MODEL)
+    path = tmp_path / "model.zip"
+    widget.export(path)
+    settle(widget, qtbot)
+    assert path.is_file()
+    widget.ask_remove()
+    assert "1 taught version will be gone" in widget.question.text()
+    buttons = {b.text(): b for b in widget.question.buttons()}
+    buttons[widget.question.button(QMessageBox.StandardButton.Cancel).text()].click()
+    qtbot.wait(100)
+    assert MODEL in list_cards()
+    widget.ask_remove()
+    next(b for b in widget.question.buttons() if b.text() == "Remove").click()
+    qtbot.waitUntil(lambda: MODEL not in list_cards(), timeout=20_000)
+    settle(widget, qtbot)
+    widget.install(path)
+    settle(widget, qtbot)
+    assert list_cards()[MODEL].version == "2"
+    qtbot.waitUntil(lambda: bool(choose(widget, MODEL)), timeout=10_000)
+
+
+def test_what_is_no_model_is_refused_in_a_line(viewer, widget, qtbot, tmp_path):
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(np.random.default_rng(0).bytes(500))
+    before = set(list_cards())
+    for source in (bad, tmp_path, tmp_path / "gone.pth"):
+        notification_manager.records.clear()
+        widget.install(source)
+        settle(widget, qtbot)
+        (told,) = messages()
+        assert "\n" not in told
+        assert "Traceback" not in told
+    assert set(list_cards()) == before
+    assert widget.install_button.isEnabled()
+
+
+def test_a_change_elsewhere_is_shown(viewer, second_version, widget, qtbot):
+    revert(MODEL, "1")
+    widget.session.models_changed.emit()
+    qtbot.waitUntil(lambda: "v1" in choose(widget, MODEL).text(1), timeout=10_000)
+
+
+def test_fits_a_laptop(widget):
+    assert widget.minimumSizeHint().width() <= 380
+    assert widget.minimumSizeHint().height() <= 700

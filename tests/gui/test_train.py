@@ -1,0 +1,298 @@
+"""Teaching in a real viewer; the training is a real process on a tiny model."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtWidgets import QApplication
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.models.versions import candidates, history
+from napari_latentseg.widgets.comparison import ComparisonPanel, rows_of
+from napari_latentseg.widgets.train import TrainWidget
+from napari_latentseg.widgets.train_process import Plan, training_of
+from napari_latentseg.widgets.train_words import apart_before, apart_in_words
+
+MODEL = "tiny-taught"
+PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+COMPARISON = {
+    "line": "Worse: Dice 0.710 to 0.650 on 2 cases kept apart",
+    "verdict": "worse",
+    "base": {"name": MODEL, "version": "1"},
+    "new": {"name": f"{MODEL}-tuned", "version": "2"},
+    "held_out": {
+        "cases": 2, "unit": "mm",
+        "before": {"dsc": 0.71, "hd95": 4.25, "ece": 0.01}, "after": {"dsc": 0.65, "hd95": 5.0, "ece": 0.02},
+    },
+    "own": {
+        "what": "12 pieces", "items": 12,
+        "before": {"dsc": 0.8, "hd95": None, "ece": 0.03}, "after": {"dsc": 0.79, "hd95": None, "ece": 0.03},
+    },
+    "cases": [
+        {"case": 1, "before": {"dsc": 0.6, "hd95": 1.0}, "after": {"dsc": 0.7, "hd95": 1.0}, "change": 0.1},
+        {"case": 2, "before": {"dsc": 0.8, "hd95": 1.0}, "after": {"dsc": 0.6, "hd95": 1.0}, "change": -0.2},
+    ],
+    "notes": ["the weights were chosen on the cases kept apart"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, own_home):
+    return make_napari_viewer(show=True)
+
+
+@pytest.fixture
+def widget(viewer):
+    made = TrainWidget(viewer)
+    viewer.window.add_dock_widget(made, name="Train", area="right")
+    made.model.setCurrentIndex(made.model.findData(MODEL))
+    made._on_model()
+    made.device.setCurrentIndex(made.device.findData("cpu"))
+    return made
+
+
+@pytest.fixture
+def images(tmp_path, write_ellipses):
+    return write_ellipses(tmp_path / "images")
+
+
+def from_folder(widget, folder, minutes=0.1):
+    widget.teach_from.choose("folder")
+    widget.teach_from.path.setText(str(folder))
+    widget.minutes.setValue(minutes)
+
+
+def finish(widget, qtbot, timeout=120_000):
+    qtbot.waitUntil(lambda: not widget.training.busy, timeout=timeout)
+
+
+def messages():
+    return [str(n.message) for n in notification_manager.records]
+
+
+def test_it_says_why_it_cannot(viewer, widget, tmp_path):
+    assert not widget.train_button.isEnabled()
+    assert "Nothing is approved" in widget.hint.text()
+    widget.teach_from.choose("layers")
+    assert "No mask lies on an image" in widget.hint.text()
+    viewer.add_image(np.zeros((20, 30)), name="image", scale=(2, 2))
+    viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="elsewhere")
+    assert "No mask lies on an image" in widget.hint.text()
+    viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="mask", scale=(2, 2))
+    assert widget.teach_from.list.count() == 1
+    assert "Choose the masks" in widget.hint.text()
+    widget.teach_from.choose("folder")
+    assert "Choose a folder" in widget.hint.text()
+    widget.teach_from.path.setText(str(tmp_path))
+    assert widget.train_button.isEnabled()
+    assert not widget.hint.isVisible()
+
+
+def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
+    from_folder(widget, images)
+    told = []
+    widget.training.told.connect(told.append)
+    widget.train_button.click()
+    assert widget.training.busy
+    assert not widget.train_button.isEnabled()
+    assert widget.bar.isVisible()
+    with pytest.raises(BadInput, match="under way"):
+        widget.training.start(Plan(MODEL, (images,), 1, "other"))
+    qtbot.waitUntil(lambda: widget.training.state == "running", timeout=120_000)
+    assert "left" in widget.status.text()
+    finish(widget, qtbot)
+    assert widget.training.state == "done", widget.training.error + widget.training.details
+    assert {e["event"] for e in told} >= {"data", "epoch", "judging", "judged", "saved"}
+    assert widget.comparison.isVisible()
+    assert widget.comparison.line.text() == widget.training.judged["line"]
+    assert "kept apart" in widget.apart.text().lower()
+    assert widget.curves._plots
+    assert not widget.train_button.isEnabled()  # first a decision
+    assert list(candidates()) == [f"{MODEL}-tuned"]
+    widget.comparison.discard_button.click()
+    qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=20_000)
+    assert not candidates()
+    assert widget.train_button.isEnabled()
+    assert [v.version for v in history(MODEL)] == ["1"]
+
+
+def test_closed_and_opened_again_it_goes_on(viewer, widget, qtbot, images):
+    from_folder(widget, images, 0.5)
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    qtbot.wait(100)
+    training = training_of(viewer)
+    assert training.busy
+    again = TrainWidget(viewer)
+    viewer.window.add_dock_widget(again, name="Train", area="right")
+    assert again.bar.isVisibleTo(again)
+    assert again.stop_button.isEnabled()
+    again.stop_button.click()  # keeps the best
+    finish(again, qtbot)
+    assert training.state == "done", training.error + training.details
+    assert training.saved["stopped"]
+    assert again.comparison.isVisibleTo(again)
+    assert again.resume_button.isVisibleTo(again)
+    before = len(training.epochs)
+    again.minutes.setValue(0.05)
+    again.resume_button.click()
+    finish(again, qtbot)
+    assert training.state == "done", training.error + training.details
+    assert len(training.epochs) >= before
+    assert not training.saved["stopped"]
+    again.comparison.both_button.click()
+    qtbot.waitUntil(lambda: training.state == "idle", timeout=30_000)
+    assert again.model.findData(f"{MODEL}-tuned") >= 0
+    assert again.session.choices["model"] == f"{MODEL}-tuned"
+
+
+def test_from_layers(viewer, widget, qtbot):
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:48, :56]
+    for number in range(3):
+        mask = ((rows - 24) ** 2 + (columns - 20 - 5 * number) ** 2 < 120).astype(np.uint8)
+        image = (60 + 120 * mask + rng.normal(0, 12, mask.shape)).clip(0, 255).astype(np.uint8)
+        where = {"translate": (0, 60 * number)}
+        viewer.add_image(image, name=f"image {number}", **where)
+        viewer.add_labels(mask, name=f"mask {number}", **where)
+    widget.teach_from.choose("layers")
+    for row in range(3):
+        item = widget.teach_from.list.item(row)
+        item.setCheckState(type(item.checkState()).Checked)
+    assert len(widget.teach_from.chosen_pairs()) == 3
+    widget.minutes.setValue(0.05)
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: widget.training.busy, timeout=20_000)
+    folder = widget.training.plan.temporary
+    assert folder.is_dir()
+    finish(widget, qtbot)
+    assert widget.training.state == "done", widget.training.error + widget.training.details
+    assert widget.training.data["cases"] == 3
+    widget.comparison.discard_button.click()
+    qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=20_000)
+    assert not folder.exists()
+
+
+def test_an_empty_mask_is_refused(viewer, widget, qtbot):
+    viewer.add_image(np.zeros((20, 30)), name="image")
+    viewer.add_labels(np.zeros((20, 30), dtype=np.uint8), name="nothing")
+    widget.teach_from.choose("layers")
+    item = widget.teach_from.list.item(0)
+    item.setCheckState(type(item.checkState()).Checked)
+    notification_manager.records.clear()
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: any("nothing: is empty" in text for text in messages()), timeout=10_000)
+    assert widget.training.state == "idle"
+    assert widget.train_button.isEnabled()
+
+
+def test_bad_input_is_one_line(viewer, widget, qtbot, tmp_path):
+    from_folder(widget, tmp_path / "not there")
+    widget.train_button.click()
+    finish(widget, qtbot)
+    assert widget.training.state == "failed"
+    assert "not there" in widget.status.text()
+    assert "\n" not in widget.status.text()
+    assert "Traceback" not in widget.status.text()
+    assert widget.train_button.isEnabled()  # something else can be tried at once
+    assert not candidates()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
+def test_a_killed_training_is_told(viewer, widget, qtbot, images):
+    from_folder(widget, images, 5)
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
+    os.kill(widget.training._process.processId(), signal.SIGKILL)
+    finish(widget, qtbot)
+    assert widget.training.state == "failed"
+    assert "ended unexpectedly" in widget.status.text()
+    assert "unchanged" in widget.status.text()
+    assert widget.train_button.isEnabled()
+    assert not candidates()
+    widget.training.details = "what was said"
+    widget._refresh()
+    widget.details_button.click()
+    assert "what was said" in QApplication.clipboard().text()
+
+
+def test_napari_asks_and_ends_the_training(viewer, widget, qtbot, images):
+    from_folder(widget, images, 5)
+    widget.train_button.click()
+    qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
+    process = widget.training._process
+    number = process.processId()
+    manager = viewer.window._task_status_manager
+    assert any("being taught" in line for line in manager.get_status())
+    manager.cancel_all()  # what napari does when its window is closed all the same
+    assert not widget.training.busy
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
+    assert not any("being taught" in line for line in manager.get_status())
+
+
+def test_a_model_of_an_earlier_day_waits(viewer, widget, qtbot, images, make_napari_viewer):
+    from_folder(widget, images, 0.05)
+    widget.train_button.click()
+    finish(widget, qtbot)
+    other = make_napari_viewer(show=True)
+    theirs = TrainWidget(other)
+    other.window.add_dock_widget(theirs, name="Train", area="right")
+    qtbot.waitUntil(lambda: theirs.comparison.isVisible(), timeout=10_000)
+    assert theirs.comparison.line.text() == widget.comparison.line.text()
+    assert not theirs.resume_button.isVisible()
+    theirs.comparison.use_button.click()
+    qtbot.waitUntil(lambda: theirs.training.state == "idle", timeout=30_000)
+    assert [v.version for v in history(MODEL) if v.current] == ["2"]
+
+
+def test_worse_is_said_first(qtbot):
+    panel = ComparisonPanel()
+    qtbot.addWidget(panel)
+    cases = [{"case": n, "before": PICTURE, "now": PICTURE, "yours": PICTURE} for n in (1, 2)]
+    panel.show_comparison(COMPARISON, cases)
+    panel.show()
+    assert panel.line.text().startswith("Worse:")
+    assert rows_of(COMPARISON) == [
+        ("Dice, yours, kept apart", "0.710", "0.650"),
+        ("HD95 (mm), yours, kept apart", "4.2", "5.0"),
+        ("ECE, yours, kept apart", "0.010", "0.020"),
+        ("Dice, what it knew", "0.800", "0.790"),
+        ("ECE, what it knew", "0.030", "0.030"),
+    ]
+    assert panel.use_button.text() == "Use v2"
+    assert [c.text() for c in panel.pictures.captions] == [
+        "case 2, worse: Dice 0.80 to 0.60", "case 1, better: Dice 0.60 to 0.70",
+    ]  # fmt: skip
+    assert len(panel.pictures.pictures) == 6
+    assert not panel.pictures.pictures[0].pixmap().isNull()
+    assert "1 became better and 1 worse" in panel.note.text()
+    panel.show_comparison(COMPARISON | {"held_out": None, "own": None, "cases": []}, [])
+    assert not panel.table.isVisible()
+    assert not panel.pictures.isVisible()
+
+
+def test_words_about_what_is_kept_apart():
+    assert "one case only" in apart_before(1)
+    assert "fifth of the 5 scans" in apart_before(5)
+    assert "fifth of the cases" in apart_before(None)
+    assert apart_in_words({"apart": 1, "train": 3, "note": "few"}) == (
+        "Kept apart: 1 scan, to judge by; 3 to learn from. Few."
+    )
+    assert (
+        apart_in_words({"apart": 0, "train": 1, "note": "nothing is kept apart"}) == "Nothing is kept apart."
+    )
+
+
+def test_fits_a_laptop(viewer, widget):
+    widget.advanced.expand(animate=False)
+    assert widget.minimumSizeHint().width() <= 380
+    assert widget.minimumSizeHint().height() <= 700
+    assert widget.minimumWidth() <= 380
