@@ -7,13 +7,15 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format system venv-demo venv-test clean
+.PHONY: help demo test screenshots lint format system venv-demo venv-test torture clean
 
 help:
 	@echo "make demo    set up, then show the finished result in napari (without a display: write it to demo/)"
 	@echo "make test    set up, then check style, types and architecture, and run the tests"
 	@echo "make lint    the checks without the tests"
+	@echo "make screenshots  render every widget in its states into docs/images"
 	@echo "make format  let ruff put the code in order"
+	@echo "make torture kill processes while they write, 200 times, and see whether anything is lost"
 	@echo "make clean   remove .venv, demo/ and the caches"
 
 demo: system venv-demo
@@ -24,7 +26,11 @@ demo: system venv-demo
 	fi
 
 test: system lint
-	tools/display.sh run $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 tools/display.sh run $(BIN)/python -m pytest -m "not gui" -n 2
+	tools/display.sh run $(BIN)/python -m pytest -m gui
+
+screenshots: system venv-demo
+	tools/display.sh run $(BIN)/python tools/screenshots.py --out docs/images
 
 lint: venv-test
 	$(BIN)/ruff check .
@@ -35,6 +41,9 @@ lint: venv-test
 format: venv-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+torture: venv-test
+	$(BIN)/python tools/torture.py --kills 200
 
 system:
 	@tools/setup_env.sh system

@@ -109,7 +109,7 @@ def make_tiny_model(tiny_codec_folder: Path, tmp_path_factory: pytest.TempPathFa
         codec, spec = open_codec(tiny_codec_folder.name)
         with torch.random.fork_rng():
             torch.manual_seed(7)
-            method = build_method("gms", codec, {"width": 16})
+            method = build_method("gms", codec, changes.get("settings", {"width": 16}))
         fields: dict[str, Any] = {
             "name": name,
             "title": "A tiny model",
@@ -201,3 +201,18 @@ def published_names() -> Callable[..., dict[str, Any]]:
         return found
 
     return of
+
+
+@pytest.fixture
+def own_home(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_codec_folder: Path,
+    make_tiny_model: Callable[..., Path],
+) -> Path:
+    """A home of the test's own with a tiny model `tiny-taught` in it; child processes have it too."""
+    home = tmp_path / "home"
+    shutil.copytree(tiny_codec_folder, home / "codecs" / tiny_codec_folder.name)
+    shutil.copytree(make_tiny_model("tiny-taught"), home / "models" / "tiny-taught")
+    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(home))
+    return home

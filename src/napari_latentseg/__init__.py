@@ -10,26 +10,40 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from napari_latentseg.api import (
+        adopt_model,
+        calibrate,
+        discard_model,
         evaluate,
+        export_model,
+        finetune,
         install_model,
         list_methods,
         list_models,
         load_model,
+        model_history,
         read_scan,
         remove_model,
+        revert_model,
         segment,
         train,
     )
 
 __all__ = [
     "__version__",
+    "adopt_model",
+    "calibrate",
+    "discard_model",
     "evaluate",
+    "export_model",
+    "finetune",
     "install_model",
     "list_methods",
     "list_models",
     "load_model",
+    "model_history",
     "read_scan",
     "remove_model",
+    "revert_model",
     "segment",
     "train",
 ]

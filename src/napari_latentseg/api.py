@@ -9,19 +9,28 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.formats import read_scan
 
 if TYPE_CHECKING:
+    from napari_latentseg.cleanup import Cleanup
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
+    from napari_latentseg.models.versions import Version
     from napari_latentseg.scan import Scan
     from napari_latentseg.segmentation import Segmentation
 
 __all__ = [
+    "adopt_model",
+    "calibrate",
+    "discard_model",
     "evaluate",
+    "export_model",
+    "finetune",
     "install_model",
     "list_methods",
     "list_models",
     "load_model",
+    "model_history",
     "read_scan",
     "remove_model",
+    "revert_model",
     "segment",
     "train",
 ]
@@ -61,7 +70,8 @@ def install_model(
     Parameters
     ----------
     source
-        A model folder; or a checkpoint (.pth) that the authors of GMS published, which is converted.
+        A model folder; a zip that `export_model` wrote; or a checkpoint (.pth) that the authors of GMS
+        published, which is converted.
     name
         Of the model; that of its card or file where not given.
     codec
@@ -94,6 +104,10 @@ def install_model(
         return read_card(install_folder(path, name, codec=place, replace=replace))
     if not path.is_file():
         raise BadInput(source, "no such file or folder", "give a model folder, or a .pth checkpoint of GMS")
+    if path.suffix.lower() == ".zip":
+        from napari_latentseg.models.archive import install_archive
+
+        return read_card(install_archive(path, name, codec=Path(codec) if codec else None, replace=replace))
     from napari_latentseg.training.config import load_config
 
     settings = load_config(config)
@@ -109,6 +123,43 @@ def install_model(
     opened, spec = open_codec(wanted, revision=settings.codec_revision, download=download)
     card = released_card(path, known, settings, spec)
     return read_card(install_released(path, card, opened, replace=replace))
+
+
+def export_model(name: str | Path, path: str | Path, *, replay: bool = True) -> Path:
+    """Write a model as one file; see `napari_latentseg.models.archive.export_model`."""
+    from napari_latentseg.models.archive import export_model as export
+
+    return export(name, Path(path), replay=replay)
+
+
+def model_history(name: str) -> list[Version]:
+    """The versions of a model, the oldest first; see `napari_latentseg.models.versions.history`."""
+    from napari_latentseg.models.versions import history
+
+    return history(name)
+
+
+def adopt_model(candidate: str | Path, *, keep_both: bool = False) -> ModelCard:
+    """Put a model that was taught into use; see `napari_latentseg.models.versions.adopt`."""
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.versions import adopt
+
+    return read_card(adopt(candidate, keep_both=keep_both))
+
+
+def revert_model(name: str, version: str | None = None) -> ModelCard:
+    """Go back to another version of a model; see `napari_latentseg.models.versions.revert`."""
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.versions import revert
+
+    return read_card(revert(name, version))
+
+
+def discard_model(candidate: str | Path) -> None:
+    """Remove a model that was taught and is not wanted; see `napari_latentseg.models.versions.discard`."""
+    from napari_latentseg.models.versions import discard
+
+    discard(candidate)
 
 
 def remove_model(name: str) -> None:
@@ -150,6 +201,10 @@ def segment(
     channel: int | None = None,
     plane: str = "acquired",
     slices: tuple[int, int] | None = None,
+    box: tuple[int, int, int, int] | None = None,
+    classes: Sequence[str] | None = None,
+    cleanup: Cleanup | None = None,
+    tolerance: float | None = None,
     progress: Progress = _silent,
 ) -> Segmentation:
     """Segment a scan.
@@ -180,6 +235,16 @@ def segment(
     slices
         First and last of these planes to work on, counted from 1; all where not given. The others hold
         nothing in the result.
+    box
+        The rows and columns of these planes to work on, half-open and counted from 0: top, left, bottom,
+        right; all where not given. Nothing around it is read, and the result is empty there.
+    classes
+        The names of the classes that are wanted; all where not given.
+    cleanup
+        What is mended of the mask: see `napari_latentseg.cleanup.Cleanup`.
+    tolerance
+        Draw no more samples than change the mask by more than this (1 - DSC), `samples` at most; all of
+        them where not given.
     progress
         Called with the fraction done, in [0, 1].
 
@@ -207,7 +272,8 @@ def segment(
 
     request = Request.of(
         _card(model), samples=samples, source=source, seed=seed, threshold=threshold, device=device,
-        precision=precision, slices=None if slices is None else (slices[0] - 1, slices[1] - 1),
+        precision=precision, slices=None if slices is None else (slices[0] - 1, slices[1] - 1), box=box,
+        classes=classes, cleanup=cleanup, tolerance=tolerance,
     )  # fmt: skip
     opened = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
     if channel is not None:
@@ -222,7 +288,7 @@ def segment(
         progress(step.done)
     found = run.result()
     assert found is not None
-    return turned_back(found, opened, order)
+    return turned_back(found, opened, order, plane)
 
 
 def train(
@@ -319,6 +385,80 @@ def train(
     return read_card(Path(out))
 
 
+def finetune(
+    base: str | Path,
+    data: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    minutes: float = 2.0,
+    name: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    codec: str | Path | None = None,
+    resume: bool = False,
+    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> ModelCard:
+    """Teach a model from a few corrected images, and judge it beside its base, which is not changed.
+
+    Parameters
+    ----------
+    base
+        The name of a model, or its folder.
+    data
+        Folders of annotated images: `images/` with `masks/`, an nnU-Net raw data set, or a store of
+        annotations. Of what is approved in part, only the approved slices count.
+    out
+        The candidate's folder; among the candidates where not given.
+    minutes
+        For everything but the judging.
+    name
+        Of the new model, where it is kept beside its base.
+    device
+        See `segment`.
+    seed
+        Draws the split, the variations and the batches.
+    codec
+        The folder of the model's codec, where it lies apart.
+    resume
+        Go on with one that was stopped, from the checkpoint beside `out`.
+    on_event
+        Called with every event.
+    stop
+        Asked after every step; True ends the learning with what was best, and keeps a checkpoint.
+
+    Returns
+    -------
+    ModelCard
+        Of the candidate, which waits for `adopt_model` or `discard_model`. Its folder holds
+        `comparison.json`.
+
+    Raises
+    ------
+    BadInput
+        Where something given cannot be used; nothing is written then.
+    Cancelled
+        Where it was stopped before anything was learnt; nothing is written then.
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.models.store import find_model
+    from napari_latentseg.precision import check_choice
+
+    find_model(base)
+    check_choice(device, "auto")
+
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.training.finetune import FineTuneJob
+
+    job = FineTuneJob(
+        base, data, None if out is None else Path(out), minutes=minutes, name=name, device=device, seed=seed,
+        stop=stop, resume=resume, codec=codec,
+    )  # fmt: skip
+    for event in job:
+        on_event(event)
+    return read_card(job.out)
+
+
 def evaluate(
     model: Model | str | Path,
     data: str | Path,
@@ -382,3 +522,92 @@ def evaluate(
     for done in evaluation.run():
         progress(done)
     return evaluation.report()
+
+
+def calibrate(
+    model: str | Path,
+    data: str | Path,
+    *,
+    samples: int | None = None,
+    source: str | None = None,
+    seed: int = 0,
+    level: float = 0.9,
+    device: str = "auto",
+    subset: str = "validation",
+    out: str | Path | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+    progress: Progress = _silent,
+) -> ModelCard:
+    """Judge a model's doubt on annotated images, and write what was found into its card.
+
+    Whether its mean probabilities are what they say is measured on all of the images. The intervals for areas
+    and volumes are fitted to one half of them, and tested on the other.
+
+    Parameters
+    ----------
+    model
+        The name of a model, or its folder.
+    data
+        Holds `images/` and `masks/`.
+    samples, source, seed, device
+        See `segment`; three samples at least. An interval belongs to this number and source.
+    level
+        How often an interval is to hold.
+    subset
+        ``"validation"``: the images that the model's own split kept apart; ``"all"``: all of them, of which
+        none may have been trained on.
+    out
+        A folder for a copy of the model with what was found; a model that came with the package needs one.
+    on_note
+        Called with what could not be had, and why, in plain words.
+    progress
+        Called with the fraction done.
+
+    Returns
+    -------
+    ModelCard
+        As written, with `reliability` and, where the images are enough, `volume_interval`.
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.inference.request import Request
+    from napari_latentseg.models.layout import read_split
+    from napari_latentseg.models.revise import check_revisable, revise_card
+    from napari_latentseg.models.store import find_model
+    from napari_latentseg.pairs import find_pairs
+
+    folder, place = find_model(model), Path(out) if out is not None else None
+    request = Request.of(_card(model), samples=samples, source=source, seed=seed, device=device)
+    if not 0 < level < 1:
+        raise BadInput("level", f"is {level:g}", "give one between 0 and 1, such as 0.9")
+    if subset not in ("all", "validation"):
+        raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
+    check_revisable(folder, place)
+    pairs, split = find_pairs(Path(data)), read_split(folder)
+    if subset == "validation":
+        pairs = [p for p in pairs if p.key in split["validation"]]
+        if not pairs:
+            raise BadInput(
+                data,
+                "holds none of the images that the model kept apart",
+                "give the data it was trained on, or --subset all with images that are new to it",
+            )
+
+    from napari_latentseg.inference.calibrate import Calibration
+    from napari_latentseg.inference.predictor import Predictor
+
+    calibration = Calibration(
+        Predictor(load_model(model), device),
+        request,
+        pairs,
+        frozenset(split["train"]),
+        frozenset(split["validation"]),
+    )
+    for done in calibration.run():
+        progress(done)
+    found: dict[str, Any] = {"reliability": calibration.reliability(), "volume_interval": None}
+    try:
+        found["volume_interval"] = calibration.volume_interval(level)
+    except BadInput as error:
+        on_note(f"no interval: {error}")
+    return revise_card(folder, found, place)

@@ -77,7 +77,7 @@ def test_segment_writes_in_a_format(cli, volume, tiny_model_folder, tmp_path, fo
     assert ended.code == 0, ended
     assert sorted(p.name for p in out.iterdir()) == sorted(
         [f"knee_{kind}{suffix}" for kind in ("mask", "mean", "variance")]
-        + ["knee_contours.geojson", "knee_extents.csv", "knee_run.json"]
+        + ["knee_contours.geojson", "knee_measurements.csv", "knee_run.json"]
     )
     scan, mask = read_scan(volume), read_scan(out / f"knee_mask{suffix}")
     assert mask.array.shape == scan.array.shape

@@ -8,7 +8,16 @@ from collections.abc import Sequence
 import typer
 
 from napari_latentseg import __version__
-from napari_latentseg.cli import models_commands, run_commands, scan_commands, train_commands
+from napari_latentseg.cli import (
+    annotations_commands,
+    calibrate_commands,
+    finetune_commands,
+    models_commands,
+    review_commands,
+    run_commands,
+    scan_commands,
+    train_commands,
+)
 from napari_latentseg.cli.console import fail, say
 from napari_latentseg.errors import BadInput, Cancelled
 
@@ -26,8 +35,12 @@ app = typer.Typer(
 )
 run_commands.register(app)
 scan_commands.register(app)
+review_commands.register(app)
 train_commands.register(app)
+finetune_commands.register(app)
+calibrate_commands.register(app)
 models_commands.register(app)
+annotations_commands.register(app)
 
 
 def _print_version(asked: bool) -> None:

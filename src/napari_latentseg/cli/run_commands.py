@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_latentseg.cli.console import bar, say
 from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari_latentseg.cleanup import Cleanup
 
 __all__ = ["register"]
 
@@ -106,12 +110,35 @@ def segment(
     slices: Annotated[
         str | None, typer.Option(help="Only these slices, counted from 1: 40-60, or 50.")
     ] = None,
+    box: Annotated[
+        str | None,
+        typer.Option(help="Only this part of each slice: TOP,LEFT,BOTTOM,RIGHT in pixels, from 0."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Only these of the model's classes, with commas between them.")
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Stop when samples change the mask by no more than this (1 - DSC): 0.01."),
+    ] = None,
+    smallest: Annotated[
+        float, typer.Option(help="Drop objects below this area or volume, in the image's unit.")
+    ] = 0.0,
+    fill_holes: Annotated[
+        bool, typer.Option("--fill-holes", help="Fill what a class encloses on all sides.")
+    ] = False,
+    keep_largest: Annotated[
+        bool, typer.Option("--keep-largest", help="Keep the largest object of each class alone.")
+    ] = False,
     format: Annotated[
         str | None,
         typer.Option(help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; the scan's own."),
     ] = None,
     contours: Annotated[bool, typer.Option("--contours", help="Also outlines, as GeoJSON.")] = False,
     table: Annotated[bool, typer.Option("--table", help="Also areas or volumes, as CSV.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also a page for a colleague: the HTML file to be.")
+    ] = None,
     deidentify: Annotated[
         bool, typer.Option("--deidentify", help="Nothing that names the patient, in file names or DICOM-SEG.")
     ] = False,
@@ -125,17 +152,43 @@ def segment(
 
     possible_folder(out)
     check_format(format)
+    if report is not None:
+        from napari_latentseg.report import check_report
+
+        check_report(report)
+    cleanup = _cleanup(smallest, fill_holes=fill_holes, keep_largest=keep_largest)
     with bar("segmenting", quiet=quiet) as progress:
         found = api.segment(
             scan, model, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
             precision=precision, codec=codec, series=series, channel=channel, plane=plane,
-            slices=_range(slices), progress=progress,
+            slices=_range(slices), box=_box(box), cleanup=cleanup, tolerance=tolerance,
+            classes=None if classes is None else [name.strip() for name in classes.split(",")],
+            progress=progress,
         )  # fmt: skip
     also = [kind for kind, wanted in (("geojson", contours), ("csv", table)) if wanted]
     # a file's or folder's name may be the patient's
     stem = f"scan-{found.record.input.sha256[:8]}" if deidentify else stem_of(scan)
-    for path in write_segmentation(found, out, stem, format=format, also=also, deidentify=deidentify):
+    rows = None
+    if table or report is not None:
+        from napari_latentseg.cli.review_commands import image_at
+        from napari_latentseg.measure import measure
+        from napari_latentseg.models.card import read_card
+        from napari_latentseg.models.store import find_model
+
+        card, image = read_card(find_model(model)), image_at(scan, series, channel)
+        rows = measure(found, image, interval=card.volume_interval)
+    written = write_segmentation(
+        found, out, stem, format=format, also=also, deidentify=deidentify, measurements=rows
+    )
+    if report is not None:
+        from napari_latentseg.report import report_of
+
+        written.append(report_of(found, image, card, report, measurements=rows))
+    for path in written:
         say(str(path), quiet=quiet)
+    record = found.record
+    if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
+        say(f"{record.samples} of {record.samples_asked} samples were enough", quiet=quiet)
     if found.variance is None:
         why = "one pass" if found.record.source == "none" else f"{found.record.samples} samples"
         say(f"no variance: {why} cannot tell how much samples differ (3 or more can)", quiet=quiet)
@@ -184,6 +237,31 @@ def evaluate(
             " (--subset validation scores the others)",
             quiet=quiet,
         )
+
+
+def _cleanup(smallest: float, *, fill_holes: bool, keep_largest: bool) -> Cleanup:
+    from napari_latentseg.cleanup import Cleanup
+
+    if not 0 <= smallest < math.inf:
+        raise BadInput("smallest", f"{smallest:g} is no size", "give 0 or more")
+    return Cleanup(smallest=smallest, fill_holes=fill_holes, keep_largest=keep_largest)
+
+
+def _box(text: str | None) -> tuple[int, int, int, int] | None:
+    """Top, left, bottom and right of ``"0,0,512,512"``.
+
+    Raises
+    ------
+    BadInput
+        Where it is no such four.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+        raise BadInput("box", f"{text!r} is no box", "write TOP,LEFT,BOTTOM,RIGHT in whole pixels")
+    top, left, bottom, right = (int(part) for part in parts)
+    return top, left, bottom, right
 
 
 def _range(text: str | None) -> tuple[int, int] | None:

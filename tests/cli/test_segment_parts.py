@@ -1,0 +1,102 @@
+"""`segment` with a box, some classes, a tolerance, and what is mended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from scipy import ndimage
+
+PLANE = np.random.default_rng(0).integers(0, 256, (60, 80), dtype=np.uint8)
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    Image.fromarray(PLANE).save(tmp_path / "grey.png")
+    return tmp_path / "grey.png"
+
+
+@pytest.fixture
+def segment(cli, image: Path, tiny_model_folder: Path):
+    """Runs the command, and gives the mask, the mean, the record and what was printed last."""
+
+    def run(*options: object) -> tuple[np.ndarray, np.ndarray, dict, str]:
+        out = image.parent / "out"
+        ended = cli("segment", image, "--model", tiny_model_folder, "--out", out, *options)
+        assert (ended.code, ended.errors) == (0, [])
+        mask, mean = (tifffile.imread(out / f"grey_{part}.tif") for part in ("mask", "mean"))
+        return mask, mean, json.loads((out / "grey_run.json").read_text()), ended.out.splitlines()[-1]
+
+    return run
+
+
+def test_a_box(segment) -> None:
+    mask, mean, record, _ = segment("-n", 3, "--box", "10, 20,50,76")
+    assert record["box"] == [10, 20, 50, 76]
+    assert mask.shape == (60, 80)
+    assert mean[10:50, 20:76].any()
+    mean[10:50, 20:76] = 0
+    assert not mean.any()
+
+
+def test_a_tolerance(segment) -> None:
+    _, _, record, said = segment("-n", 20, "--tolerance", 0.2)
+    assert record["tolerance"] == 0.2
+    assert record["samples"] < record["samples_asked"] == 20
+    assert said == f"{record['samples']} of 20 samples were enough"
+
+
+def test_what_is_mended(segment) -> None:
+    plain, mean, record, _ = segment("-n", 3)
+    assert record["cleanup"] is None
+    mended, same, record, _ = segment("-n", 3, "--smallest", 12, "--fill-holes", "--keep-largest")
+    assert record["cleanup"] == {"smallest": 12.0, "fill_holes": True, "keep_largest": True}
+    assert record["volumes_cleaned"]
+    assert np.array_equal(mean, same)
+    assert ndimage.label(plain, np.ones((3, 3)))[1] > 1
+    assert ndimage.label(mended, np.ones((3, 3)))[1] == 1
+
+
+def test_some_classes(segment) -> None:
+    mask, _, record, _ = segment("-n", 3, "--classes", " target ")
+    assert [c["name"] for c in record["classes"]] == ["target"]
+    assert mask.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--box", "1,2,3"), "box: '1,2,3' is no box; write TOP,LEFT,BOTTOM,RIGHT in whole pixels"),
+        (("--box", "-5,0,40,40"), "box: '-5,0,40,40' is no box"),
+        (("--box", "0,0,10,40"), "box: must have 16 pixels or more along each side"),
+        (("--box", "0,0,61,40"), "box: rows 0-61, columns 0-40 are not all in a plane of 60 by 80"),
+        (("--classes", "target,liver"), "classes: tiny-whole has no 'liver'; choose from target"),
+        (("--tolerance", "2"), "tolerance: must be less than 1"),
+        (("--smallest", "-1"), "smallest: -1 is no size; give 0 or more"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    refused, image: Path, tiny_model_folder: Path, options: tuple[str, ...], message: str
+) -> None:
+    out = image.parent / "out"
+    said = refused("segment", image, "--model", tiny_model_folder, "--out", out, *options)
+    assert said.startswith(message)
+    assert not out.exists()
+
+
+def test_from_python(image: Path, tiny_model_folder: Path) -> None:
+    from napari_latentseg import segment
+    from napari_latentseg.cleanup import Cleanup
+
+    found = segment(
+        image, tiny_model_folder, samples=12, box=(4, 0, 60, 70), classes=["target"], tolerance=0.3,
+        cleanup=Cleanup(keep_largest=True),
+    )  # fmt: skip
+    record = found.record
+    assert (record.box, record.tolerance, record.cleanup) == ((4, 0, 60, 70), 0.3, Cleanup(keep_largest=True))
+    assert found.worked == (slice(4, 60), slice(0, 70))
+    assert len(found.volumes) == record.samples == found.maps.samples < 12
