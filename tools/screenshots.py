@@ -1,90 +1,208 @@
-"""Screenshots of the Segment widget in each of its states, to be looked at.
+"""Renders every widget in its states, in napari's dark and light theme, to be looked at and for the docs.
 
-tools/display.sh run .venv/bin/python tools/screenshots.py OUT
+    tools/display.sh run .venv/bin/python tools/screenshots.py --out docs/images
+
+Each picture is made by the real application on images that the package brings. Models that are taught on the
+way go to a temporary folder.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import os
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+os.environ["NAPARI_CONFIG"] = ""  # nobody's own settings
+os.environ["NAPARI_LATENTSEG_HOME"] = tempfile.mkdtemp(prefix="latentseg-screenshots-")
 
 import napari
 import numpy as np
-from qtpy.QtWidgets import QApplication
+from napari.settings import get_settings
+from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_latentseg.samples import retina, ultrasound_phantom
-from napari_latentseg.widgets.card import CardDialog
+from napari_latentseg.samples import retina, ultrasound_phantom, ultrasound_sweep
 from napari_latentseg.widgets.samples import layer_data_of
-from napari_latentseg.widgets.segment import SegmentWidget
+
+Shots = Iterator[tuple[str, QWidget | None]]
 
 
-def settle(seconds: float = 0.6) -> None:
+def settle(seconds: float = 0.5) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         QApplication.processEvents()
         time.sleep(0.01)
 
 
-def main(out: Path) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    viewer = napari.Viewer(title="LatentSeg", show=True)
-    viewer.window.resize(1366, 768)
-    widget = SegmentWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Segment", area="right")
-
-    def shoot(name: str) -> None:
-        settle()
-        viewer.screenshot(str(out / f"{name}.png"), canvas_only=False, flash=False)
-
-    shoot("1_nothing")
-    for sample in (ultrasound_phantom(), retina()):
-        viewer.layers.clear()
-        data, arguments, _ = layer_data_of(sample)
-        layer = viewer.add_image(data, **arguments)
-        widget.form.image.value = layer
-        widget.form.model.value = sample.model
-        shoot(f"2_ready_{sample.model}")
-        widget.segment()
-        until = time.monotonic() + 60
-        while widget.busy and widget.bar.value() < 300 and time.monotonic() < until:
-            settle(0.02)
-        if widget.busy:
-            shoot(f"3_running_{sample.model}")
-        widget.wait()
-        shoot(f"4_done_{sample.model}")
-        assert widget.layers is not None
-        widget.layers.variance.visible = True  # type: ignore[union-attr]
-        widget.layers.mask.visible = False  # type: ignore[union-attr]
-        shoot(f"5_variance_{sample.model}")
-        widget.layers.variance.visible = False  # type: ignore[union-attr]
-        widget.layers.mean.visible = True  # type: ignore[union-attr]
-        shoot(f"6_mean_{sample.model}")
-        widget.layers.mean.visible = False  # type: ignore[union-attr]
-        widget.layers.mask.visible = True  # type: ignore[union-attr]
-    widget.form.more.expand(animate=False)
-    shoot("7_more")
-    widget.segment()
-    while widget.bar.value() < 400:
+def wait_until(ready: Callable[[], bool], seconds: float = 300) -> None:
+    until = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > until:
+            raise TimeoutError("a state was not reached")
         settle(0.02)
+    settle(0.2)
+
+
+def show(viewer: Any, sample: Any) -> Any:
+    data, arguments, _ = layer_data_of(sample)
+    return viewer.add_image(data, **arguments)
+
+
+def dock(viewer: Any, name: str) -> Any:
+    _, widget = viewer.window.add_plugin_dock_widget("napari-latentseg", name, tabify=True)
+    settle(0.3)
+    return widget
+
+
+def segment(viewer: Any) -> Shots:
+    widget = dock(viewer, "Segment")
+    yield "segment-empty", widget
+    show(viewer, ultrasound_phantom())
+    widget.form.model.value = "breast-ultrasound"
+    yield "segment-ready", widget
+    widget.form.more.expand(animate=False)
+    yield "segment-more", widget
+    widget.form.more.collapse(animate=False)
+    widget.form.samples.value = 40
+    widget.segment()
+    wait_until(lambda: widget.bar.value() > 250 or not widget.busy)
+    yield "segment-running", widget
     widget.cancel()
-    widget.wait()
-    shoot("8_cancelled")
-    widget.form.source.value = "none"
+    wait_until(lambda: not widget.busy)
+    yield "segment-cancelled", widget
+    widget.form.samples.value = 5
     widget.segment()
-    widget.wait()
-    shoot("9_one_answer")
-    viewer.add_image(np.full((20, 20), np.nan), name="only NaN")
-    widget.form.image.value = viewer.layers["only NaN"]
-    widget.segment()
-    widget.wait()
-    shoot("A_failed")
+    wait_until(lambda: not widget.busy)
+    yield "segment-done", widget
+    yield "window-segment", None
+    widget.ask_export()
+    settle()
+    for dialog in widget.findChildren(QWidget, "export"):
+        yield "export", dialog
+        dialog.close()
     widget.form.show_card()
     settle()
-    (dialog,) = widget.form.findChildren(CardDialog)
-    dialog.grab().save(str(out / "B_card.png"))
-    viewer.close()
+    for dialog in widget.form.findChildren(QWidget, "card"):
+        yield "card", dialog
+        dialog.close()
+    viewer.layers.clear()
+    viewer.add_image(np.full((20, 20), np.nan), name="broken", visible=False)  # Mesa draws no such image
+    widget.segment()
+    wait_until(lambda: not widget.busy)
+    yield "segment-failed", widget
+
+
+def review(viewer: Any) -> Shots:
+    segmenting = dock(viewer, "Segment")
+    widget = dock(viewer, "Review")
+    yield "review-empty", widget
+    show(viewer, ultrasound_sweep())
+    segmenting.form.model.value = "breast-ultrasound"
+    segmenting.form.samples.value = 8
+    segmenting.segment()
+    wait_until(lambda: not segmenting.busy)
+    wait_until(lambda: bool(widget.queue.findings) and bool(widget.measures.sizes.text()))
+    yield "review-volume", widget
+    for _ in range(3):
+        widget.next()
+    widget.approve()
+    widget.show_variance(True)
+    widget.variance_button.setChecked(True)
+    settle(1)
+    yield "window-review", None
+    widget.show_variance(False)
+    widget.outlines_button.click()
+    wait_until(lambda: widget.outlines.layer is not None)
+    settle(1)
+    yield "window-outlines", None
+    widget.by.setCurrentIndex(1)
+    widget.rank()
+    settle(2)
+    yield "review-objects", widget
+    viewer.layers.clear()
+    show(viewer, retina())
+    segmenting.form.model.value = "retina-vessels"
+    segmenting.segment()
+    wait_until(lambda: not segmenting.busy)
+    settle(2)
+    yield "review-plane", widget
+
+
+def teach(viewer: Any) -> Shots:
+    segmenting = dock(viewer, "Segment")
+    annotating = dock(viewer, "Annotate")
+    yield "annotate-empty", annotating
+    training = dock(viewer, "Train")
+    yield "train-empty", training
+    segmenting.form.model.value = "breast-ultrasound"
+    segmenting.form.samples.value = 3
+    for seed in range(5):
+        sample = ultrasound_phantom(seed)
+        viewer.layers.clear()
+        show(viewer, sample)
+        segmenting.segment()
+        wait_until(lambda: not segmenting.busy)
+        annotating.edit()
+        layer = viewer.layers.selection.active
+        if seed == 0:
+            settle(1)
+            annotating.raise_()
+            yield "window-annotate", None
+        wrong = np.nonzero(layer.data != sample.truth)
+        layer.data_setitem(wrong, sample.truth[wrong])
+        annotating.approve_button.click()
+        wait_until(lambda: annotating.corrections.busy == 0)
+    yield "annotate-approved", annotating
+    training.model.setCurrentIndex(training.model.findData("breast-ultrasound"))
+    training._on_model()
+    training.minutes.setValue(1.0)
+    wait_until(training.train_button.isEnabled)
+    yield "train-ready", training
+    training.train_button.click()
+    wait_until(lambda: training.training.state != "idle" and training.bar.value() > 500)
+    settle(1)
+    yield "train-running", training
+    wait_until(lambda: not training.training.busy)
+    settle(1)
+    yield "train-done", training
+    training.comparison.use_button.click()
+    wait_until(lambda: training.training.state == "idle")
+    models = dock(viewer, "Models")
+    wait_until(lambda: models._busy == 0)
+    settle(1)
+    yield "models", models
+
+
+SCENES: dict[str, Callable[[Any], Shots]] = {"segment": segment, "review": review, "teach": teach}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="*", default=list(SCENES), choices=list(SCENES))
+    parser.add_argument("--themes", nargs="*", default=["dark", "light"])
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for theme in arguments.themes:
+        get_settings().appearance.theme = theme
+        for name in arguments.only:
+            viewer = napari.Viewer(title="LatentSeg", show=True)
+            viewer.window.resize(1366, 768)
+            settle()
+            for shot, widget in SCENES[name](viewer):
+                settle()
+                path = arguments.out / f"{shot}-{theme}.png"
+                if widget is None:
+                    viewer.screenshot(str(path), canvas_only=False, flash=False)
+                else:
+                    widget.grab().save(str(path))
+                print(path)
+            viewer.close()
+            settle()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()
