@@ -51,7 +51,7 @@ class Plan:
 
     batch: int = 16
     replay_share: float = 0.375
-    decoded_share: float = 0.125
+    decoded_share: float = 0.0625
     learning_rate: float = 3e-3
     warmup: int = 10
     towards_base: float = 1e-3
@@ -190,7 +190,7 @@ class Tuner:
             self.spent = now - clock
             if self.steps is None and len(measured) == 8:
                 self._settle_length(float(np.median(measured)))
-            # a machine that has become slower since the length was settled: the closing looks fit in all the same
+            # on a machine that has become slower since the length was settled the closing looks fit in, too
             late = self._is_timed and self.spent > self.seconds - _CLOSING * self._dear
             self.stopped = self.stop()
             if self.stopped or late or self.step == self.steps or (self.every and not self.step % self.every):
