@@ -141,8 +141,7 @@ def teach(viewer: Any) -> Shots:
     segmenting.form.samples.value = 3
     for seed in range(5):
         sample = ultrasound_phantom(seed)
-        viewer.layers.clear()
-        show(viewer, sample)
+        segmenting.form.image.value = show(viewer, sample)
         segmenting.segment()
         wait_until(lambda: not segmenting.busy)
         annotating.edit()

@@ -125,7 +125,7 @@ def install_model(
     return read_card(install_released(path, card, opened, replace=replace))
 
 
-def export_model(name: str | Path, path: str | Path, *, replay: bool = True) -> Path:
+def export_model(name: str | Path, path: str | Path, *, replay: bool = False) -> Path:
     """Write a model as one file; see `napari_latentseg.models.archive.export_model`."""
     from napari_latentseg.models.archive import export_model as export
 

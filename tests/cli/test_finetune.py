@@ -54,7 +54,7 @@ def test_teach_adopt_revert_export(
     told = capsys.readouterr().out
     versions = json.loads(told[told.index("[") :])
     assert [(v["version"], v["current"]) for v in versions] == [("1", False), ("2", True)]
-    assert main(["models", "export", "tiny-base", str(tmp_path / "m.zip")]) == 0
+    assert main(["models", "export", "tiny-base", str(tmp_path / "m.zip"), "--with-replay"]) == 0
     assert "encoded pieces of its training images" in capsys.readouterr().out
     assert main(["models", "install", str(tmp_path / "m.zip"), "--name", "from-zip"]) == 0
     assert main(["models", "revert", "tiny-base"]) == 0

@@ -67,14 +67,14 @@ def test_the_api_takes_a_zip(exported: Path) -> None:
         api.install_model(exported, name="other")
 
 
-def test_replay_can_be_left_out(lesions: Path, tmp_path: Path) -> None:
+def test_replay_stays_at_home_unless_it_is_asked_for(lesions: Path, tmp_path: Path) -> None:
     (lesions / REPLAY).write_bytes((lesions / WEIGHTS).read_bytes())
     card = read_card(lesions)
     files = card.files | {REPLAY: sha256_of(lesions / REPLAY)}
     card.model_copy(update={"files": files}).write(lesions / CARD)
-    with zipfile.ZipFile(export_model("lesions", tmp_path / "with.zip")) as archive:
+    with zipfile.ZipFile(export_model("lesions", tmp_path / "with.zip", replay=True)) as archive:
         assert f"lesions/{REPLAY}" in archive.namelist()
-    without = export_model("lesions", tmp_path / "without.zip", replay=False)
+    without = export_model("lesions", tmp_path / "without.zip")
     with zipfile.ZipFile(without) as archive:
         assert f"lesions/{REPLAY}" not in archive.namelist()
     assert REPLAY not in read_card(install_archive(without, "bare")).files

@@ -175,9 +175,11 @@ def discard(
 def export(
     name: str,
     path: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Where to write it.")],
-    without_replay: Annotated[
+    with_replay: Annotated[
         bool,
-        typer.Option("--without-replay", help="Leave out the encoded pieces of its training images."),
+        typer.Option(
+            "--with-replay", help="Also the encoded pieces of its training images, against forgetting."
+        ),
     ] = False,
 ) -> None:
     """Write a model as one file, for `models install` on another machine."""
@@ -186,10 +188,10 @@ def export(
     from napari_latentseg.models.layout import REPLAY
     from napari_latentseg.models.store import find_model
 
-    api.export_model(name, path, replay=not without_replay)
+    api.export_model(name, path, replay=with_replay)
     say(f"{path}: {name}")
-    if not without_replay and REPLAY in read_card(find_model(name)).files:
-        say("it holds encoded pieces of its training images; --without-replay leaves them out")
+    if with_replay and REPLAY in read_card(find_model(name)).files:
+        say("it holds encoded pieces of its training images, which can be made out again from them")
 
 
 def methods(as_json: Json = False) -> None:

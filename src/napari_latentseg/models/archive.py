@@ -27,7 +27,7 @@ _BLOCK = 1 << 20
 _AGAIN = "ask for the file again"
 
 
-def export_model(name: str | Path, path: Path, *, replay: bool = True) -> Path:
+def export_model(name: str | Path, path: Path, *, replay: bool = False) -> Path:
     """Write a model as one file, after every file of it was held against its hash.
 
     Parameters
@@ -38,7 +38,7 @@ def export_model(name: str | Path, path: Path, *, replay: bool = True) -> Path:
         The zip to be; its folder must be there. A file of that name is replaced.
     replay
         Whether the pieces of its training images go along that keep it from forgetting when it is taught.
-        An image can be made out again from them.
+        An image can be made out again from them, so they stay at home unless they are asked for.
 
     Returns
     -------

@@ -127,7 +127,7 @@ def make_replay(
                 "cases": torch.tensor([p.case for p in pieces]),
                 "learned_from": torch.tensor([i < count - len(shown) for i in range(len(pieces))]),
             },
-            metadata={"format": "1", "size": str(card.preprocess.size)},
+            metadata={"format": "1"},  # of several keys safetensors writes now this, now that first
         )
     )
 

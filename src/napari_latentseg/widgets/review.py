@@ -110,7 +110,7 @@ class ReviewWidget(QWidget):
         chosen.addWidget(QLabel("Rank"), 1, 0)
         chosen.addWidget(self.by, 1, 1)
         chosen.addWidget(self.measure, 1, 2)
-        self.by.setMaximumWidth(96)
+        self.by.setFixedWidth(92)
         chosen.setColumnStretch(2, 1)
         notice = QLabel("<i>For research. Not a medical device.</i>")
         body = QVBoxLayout(self.body)
