@@ -72,6 +72,8 @@ def test_objects_can_be_listed(shown_volume, review, qtbot):
     qtbot.waitUntil(lambda: {one.kind for one in review.queue.findings} == {"object"}, timeout=30_000)
     review.next()
     assert review.queue.findings[0].name == shown_volume.result.card.classes[0].name
+    shown_volume.session.listed.emit()  # as when more samples have come
+    assert review.by.currentData() == "objects"
 
 
 def test_a_click_on_the_profile_goes_there(shown_volume, review, qtbot):

@@ -7,6 +7,8 @@ from typing import Any
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
+from qtpy.compat import isalive
+from qtpy.QtCore import QObject
 
 __all__ = ["explain", "in_background"]
 
@@ -20,8 +22,11 @@ def in_background(
     function: Callable[[], Any],
     done: Callable[[Any], None] = lambda value: None,
     failed: Callable[[BaseException], None] = explain,
+    owner: QObject | None = None,
 ) -> Any:
     """Call a function in a worker thread, then `done` or `failed` in the GUI thread.
+
+    Where there is an `owner`, nothing is told once it is gone: a widget may be closed in the meantime.
 
     The exception is caught in the worker: left to Qt, it would end a program that has no handler of its own.
     """
@@ -33,6 +38,8 @@ def in_background(
             return False, error
 
     def settle(outcome: tuple[bool, Any]) -> None:
+        if owner is not None and not isalive(owner):
+            return
         well, value = outcome
         (done if well else failed)(value)
 

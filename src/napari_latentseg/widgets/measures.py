@@ -104,7 +104,7 @@ class MeasuresPanel(QWidget):
             self.about.setText(_about(measured))
             self._compare()
 
-        in_background(work, show, lambda error: self.failed.emit(str(error)))
+        in_background(work, show, lambda error: self.failed.emit(str(error)), self)
 
     def _compare(self, *_: Any) -> None:
         result, other = self._result, self.reference.value
@@ -132,7 +132,7 @@ class MeasuresPanel(QWidget):
         def fail(error: BaseException) -> None:
             self.agreement.setText(str(error))
 
-        in_background(work, show, fail)
+        in_background(work, show, fail, self)
 
     def show_table(self) -> Any:
         """Number the objects in a layer of their own, and fill its table; in the background."""
@@ -144,7 +144,7 @@ class MeasuresPanel(QWidget):
         def done(*_: Any) -> None:
             self.table.setEnabled(True)
 
-        return show_objects(self.viewer, result, _painted(result), done, self.failed.emit)
+        return show_objects(self.viewer, result, _painted(result), done, self.failed.emit, self)
 
 
 def _painted(result: Result) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
+from qtpy.QtCore import QObject
 
 from napari_latentseg.widgets.background import in_background
 from napari_latentseg.widgets.layers import KEY, role_of, spatial_arguments
@@ -63,6 +64,7 @@ def show_objects(
     mask: NDArray[np.uint8] | None,
     done: Callable[[], None],
     failed: Callable[[str], None],
+    owner: QObject | None = None,
 ) -> Any:
     """Measure all objects of a result and show them as a Labels layer with a table; in the background.
 
@@ -76,6 +78,8 @@ def show_objects(
         A mask that was painted in, in place of the result's.
     done, failed
         Called at the end, the latter with one sentence.
+    owner
+        See `in_background`.
     """
     found, image = result.found, result.layers.image
     assert found is not None
@@ -113,4 +117,4 @@ def show_objects(
         done()
         failed(str(error))
 
-    return in_background(work, show, fail)
+    return in_background(work, show, fail, owner)

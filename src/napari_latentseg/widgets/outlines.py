@@ -134,7 +134,7 @@ class SampleOutlines(QObject):
         def fail(error: BaseException) -> None:
             self._worker = None
 
-        self._worker = in_background(work, show, fail)
+        self._worker = in_background(work, show, fail, self)
 
     def _show(
         self, result: Result, lead: list[Any], segments: NDArray[np.float32], numbers: NDArray[np.intp]

@@ -202,8 +202,10 @@ class ReviewWidget(QWidget):
         self.measure.setCurrentIndex(max(0, self.measure.findData(before)))
         self.basis.setText(basis(result.found))
         self.profile.setVisible(result.found.mask.ndim > 2)
-        self.by.setCurrentIndex(0 if result.found.mask.ndim > 2 else 1)
-        self.by.setEnabled(result.found.mask.ndim > 2)
+        has_slices = result.found.mask.ndim > 2
+        if has_slices != self.by.isEnabled():  # else what was chosen stays, also when more samples have come
+            self.by.setCurrentIndex(0 if has_slices else 1)
+        self.by.setEnabled(has_slices)
         why_not = self.outlines.why_not(result)
         self.outlines_button.setEnabled(not why_not)
         self.outlines_button.setToolTip(why_not or "Draw the outline of each sample over the image")
@@ -246,7 +248,7 @@ class ReviewWidget(QWidget):
                 self._on_step()
             self._count()
 
-        in_background(work, show)
+        in_background(work, show, owner=self)
         self.measures.show_result(result)
         self.outlines.show_for(result, self.outlines_button.isChecked())
 
