@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_latentseg.cut import elements_of, inside_of, mask_from
+from napari_latentseg.classes import ClassInfo, descendants
+from napari_latentseg.cut import elements_of, mask_from
 from napari_latentseg.sample_maps import SampleMaps
-from napari_latentseg.segmentation import ClassInfo
 
 ONE = (ClassInfo(label=4, name="a", color="#000000"),)
 TWO = (
@@ -63,7 +63,7 @@ def test_other_values_are_right_to_half_a_step():
 def test_elements_are_those_of_what_is_given_out(threshold, classes):
     samples = drawn(3, len(classes), (2, 7, 5))
     maps = kept(samples)
-    expected = [elements_of(s, np.float32(threshold), inside_of(classes)) for s in samples]
+    expected = [elements_of(s, np.float32(threshold), descendants(classes)) for s in samples]
     assert maps.elements(threshold, classes).tolist() == np.array(expected).tolist()
     masks = list(maps.masks(threshold, classes))
     for mask, sample in zip(masks, samples, strict=True):

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.cut import elements_of, inside_of, mask_from
+from napari_latentseg.classes import descendants
+from napari_latentseg.cut import elements_of, mask_from
 
 if TYPE_CHECKING:
-    from napari_latentseg.segmentation import ClassInfo
+    from napari_latentseg.classes import ClassInfo
 
 __all__ = ["SampleMaps"]
 
@@ -159,7 +160,7 @@ class SampleMaps:
         """
         if self._known is not None and threshold == self._known[0]:
             return self._known[1]
-        inside, cut = inside_of(classes), _code_below(threshold)
+        inside, cut = descendants(classes), _code_below(threshold)
         found = np.zeros((self.samples, self.classes), dtype=np.int64)
         for number in range(len(self)):
             for i, codes in enumerate(self._codes(number)):

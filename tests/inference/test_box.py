@@ -19,8 +19,8 @@ from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
 from napari_latentseg.measure import extents
 from napari_latentseg.models.folder import Model
+from napari_latentseg.record import RunRecord
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import RunRecord
 from napari_latentseg.views import seen_along, turned_back
 
 BOX = (10, 20, 58, 90)

@@ -12,7 +12,8 @@ from napari_latentseg.cleanup import Cleanup
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model
-from napari_latentseg.segmentation import RunRecord, Segmentation
+from napari_latentseg.record import RunRecord
+from napari_latentseg.segmentation import Segmentation
 
 CLASSES = [
     {"label": 3, "name": "organ", "color": "#ffb000", "includes": ["tumour"]},

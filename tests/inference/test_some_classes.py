@@ -8,12 +8,12 @@ import torch
 from tests.inference.test_predictor import picture, predicted, scan_of, started
 from tests.methods.test_guided import make
 
+from napari_latentseg.cut import mask_from
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.request import Request
 from napari_latentseg.methods.base import fresh_noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model
-from napari_latentseg.segmentation import mask_from
 
 CLASSES = [
     {"label": 5, "name": "organ", "color": "#ffb000", "includes": ["tumour"]},

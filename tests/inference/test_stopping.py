@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.inference.test_predictor import picture, predicted, scan_of, started, stopped
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.cut import mask_from
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice
@@ -17,7 +18,6 @@ from napari_latentseg.inference.ensemble import Ensemble
 from napari_latentseg.inference.request import Request
 from napari_latentseg.inference.stopping import Stopping
 from napari_latentseg.models.folder import Model
-from napari_latentseg.segmentation import ClassInfo
 
 # tolerance, the changes by sample 1, 2, 3 ..., how many there are at most, and with how many it ends
 CHANGES = {

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import Empty, boundary, dice, iou, surface_distances
 from napari_latentseg.scan import MILLIMETRES, Geometry
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["Comparison", "compare"]
 

@@ -9,14 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.cut import mask_from
 from napari_latentseg.inference.record import record_of
 from napari_latentseg.placed import placed
-from napari_latentseg.segmentation import (
-    MINIMUM_FOR_VARIANCE,
-    Segmentation,
-    mask_from,
-    volumes_by_name,
-)
+from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation, volumes_by_name
 
 if TYPE_CHECKING:
     from napari_latentseg.inference.run import Run

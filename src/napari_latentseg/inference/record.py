@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.segmentation import InputRecord, ModelRecord, RunRecord, volumes_by_name
+from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.segmentation import volumes_by_name
 
 if TYPE_CHECKING:
     from napari_latentseg.inference.run import Run

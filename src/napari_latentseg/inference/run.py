@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo, descendants
+from napari_latentseg.cut import mask_from
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.bands import bands_of, resized_bands
 from napari_latentseg.inference.drawing import Drawing
@@ -26,7 +28,7 @@ from napari_latentseg.inference.variation import Variation, variations
 from napari_latentseg.planes import Planes
 from napari_latentseg.sample_maps import SampleMaps
 from napari_latentseg.scan import Scan
-from napari_latentseg.segmentation import ClassInfo, Segmentation, inside_of, mask_from
+from napari_latentseg.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from napari_latentseg.inference.predictor import Predictor
@@ -118,7 +120,7 @@ class Run:
             self.limit // 4, leading=scan.spatial_shape[:-2], box=request.box,
         )  # fmt: skip
         self.ensemble = Ensemble(
-            len(self.classes), len(self.planes), self.planes.plane_shape, inside_of(self.classes),
+            len(self.classes), len(self.planes), self.planes.plane_shape, descendants(self.classes),
             self.limit, maps if request.keep_samples else None,
         )  # fmt: skip
         if request.cleanup.is_active and self.ensemble.is_on_disk:
@@ -333,7 +335,7 @@ def _asked_for(classes: tuple[ClassInfo, ...], names: tuple[str, ...] | None) ->
     if names is None:
         return classes
     found = []
-    for info, parts in zip(classes, inside_of(classes), strict=True):
+    for info, parts in zip(classes, descendants(classes), strict=True):
         if info.name in names:
             kept = tuple(classes[i].name for i in sorted(parts) if classes[i].name in names)
             found.append(info.model_copy(update={"includes": kept}))

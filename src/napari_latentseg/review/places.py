@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure.moment import Moment, Part, moments
 from napari_latentseg.measure.regions import MOST_ELEMENTS, Regions
 from napari_latentseg.review.measures import UncertaintyMeasure, View, band_of
-from napari_latentseg.segmentation import ClassInfo, Segmentation
+from napari_latentseg.segmentation import Segmentation
 
 __all__ = ["Place", "objects_of", "slices_of"]
 

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.record import SOURCES
 from napari_latentseg.review.measures import DEFAULT_MEASURE, MEASURES
 from napari_latentseg.review.places import Place, objects_of, slices_of
-from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, SOURCES, Segmentation
+from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
 
 __all__ = ["Finding", "available", "basis", "profile", "rank"]
 
