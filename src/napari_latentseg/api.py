@@ -268,7 +268,7 @@ def segment(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.inference.request import Request
-    from napari_latentseg.views import one_channel, seen_along, turned_back
+    from napari_latentseg.views import one_channel, seen_along
 
     request = Request.of(
         _card(model), samples=samples, source=source, seed=seed, threshold=threshold, device=device,
@@ -278,17 +278,17 @@ def segment(
     opened = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
     if channel is not None:
         opened = one_channel(opened, channel)
-    turned, order = seen_along(opened, plane)
+    seen_along(opened, plane)
 
     from napari_latentseg.inference.predictor import Predictor
 
     loaded = load_model(model, codec) if isinstance(model, str | Path) else model
-    run = Predictor(loaded, device, precision).start(turned, request)
+    run = Predictor(loaded, device, precision).start(opened, request, plane)
     for step in run:
         progress(step.done)
-    found = run.result()
-    assert found is not None
-    return turned_back(found, opened, order, plane)
+    result = run.result()
+    assert result is not None  # a run that was not stopped has every sample
+    return result
 
 
 def train(

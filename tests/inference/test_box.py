@@ -137,10 +137,10 @@ def test_a_box_of_a_turned_volume_lies_in_its_place(tiny_model: Model) -> None:
 def test_the_preview_is_that_part(tiny_model: Model) -> None:
     run = started(tiny_model, scan_of(picture(100, 120)), samples=2, box=BOX)
     list(run)
-    assert run.box_slices == (ROWS, COLUMNS)
-    assert np.array_equal(run.preview(0), run.result().mask[run.box_slices])
+    assert run.state.planes.place == (ROWS, COLUMNS)
+    assert np.array_equal(run.preview(0), run.result().mask[run.state.planes.place])
     whole = started(tiny_model, scan_of(picture(20, 30)), samples=1)
-    assert whole.box_slices == (slice(0, 20), slice(0, 30))
+    assert whole.state.planes.place == (slice(0, 20), slice(0, 30))
 
 
 @pytest.mark.parametrize(

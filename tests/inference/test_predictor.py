@@ -178,7 +178,7 @@ def test_the_mean_is_that_of_the_samples(model: Model) -> None:
     for step in run:
         if step.finished:
             n = step.sample + 1
-            mean = run.ensemble.mean[0].astype(np.float64)
+            mean = run.state.ensemble.mean[0].astype(np.float64)
             seen.append(mean * n - before)
             before = mean * n
     found = run.result()

@@ -55,7 +55,7 @@ def test_the_result_holds_those_alone(model: Model, asked, picked, includes) -> 
 def test_the_preview_is_of_those_too(model: Model) -> None:
     run = started(model, scan_of(picture(40, 50)), samples=1, classes=["tumour"])
     list(run)
-    assert [c.name for c in run.classes] == ["tumour"]
+    assert [c.name for c in run.state.classes] == ["tumour"]
     assert np.array_equal(run.preview(0), run.result().mask)
 
 
