@@ -116,16 +116,6 @@ def test_beyond_the_limit_nothing_is_kept_and_that_stays_so():
     assert not maps.turned((1, 0, 2)).is_complete
 
 
-def test_what_is_forgotten_leaves_room():
-    sample = drawn(1, 1, (40, 40))[0]
-    maps = SampleMaps(1, 2, (40, 40), 3000)
-    maps.add(0, sample)
-    maps.forget(0)
-    maps.add(1, sample)
-    assert maps.is_complete
-    assert maps.counts.tolist() == [0, 1]
-
-
 def test_planes_that_differ_in_count_have_what_all_have():
     samples = drawn(3, 1, (2, 4, 4))
     maps = SampleMaps(1, 3, (4, 4), PLENTY)

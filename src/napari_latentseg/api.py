@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.formats import read_scan
+from napari_latentseg.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from napari_latentseg.cleanup import Cleanup
@@ -34,12 +35,6 @@ __all__ = [
     "segment",
     "train",
 ]
-
-Progress = Callable[[float], None]
-
-
-def _silent(done: float) -> None:
-    return None
 
 
 def list_models() -> dict[str, ModelCard]:
@@ -205,7 +200,7 @@ def segment(
     classes: Sequence[str] | None = None,
     cleanup: Cleanup | None = None,
     tolerance: float | None = None,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> Segmentation:
     """Segment a scan.
 
@@ -469,7 +464,7 @@ def evaluate(
     threshold: float | None = None,
     device: str = "auto",
     subset: str = "all",
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Score a model on annotated images.
 
@@ -536,7 +531,7 @@ def calibrate(
     subset: str = "validation",
     out: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> ModelCard:
     """Judge a model's doubt on annotated images, and write what was found into its card.
 

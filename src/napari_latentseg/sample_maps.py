@@ -5,16 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.classes import descendants
+from napari_latentseg.classes import ClassInfo, descendants
 from napari_latentseg.cut import elements_of, mask_from
-
-if TYPE_CHECKING:
-    from napari_latentseg.classes import ClassInfo
 
 __all__ = ["SampleMaps"]
 
@@ -96,11 +92,6 @@ class SampleMaps:
             return
         self._bytes += len(packed)
         self._planes[plane].append(packed)
-
-    def forget(self, plane: int) -> None:
-        """Drop what a plane has so far."""
-        self._bytes -= sum(map(len, self._planes[plane]))
-        self._planes[plane] = []
 
     def drop(self) -> None:
         """Drop everything, for good."""

@@ -119,20 +119,6 @@ class Segmentation:
         }
         return replace(self, mask=mask, volumes=volumes, record=self.record.model_copy(update=changes))
 
-    def plane_mask(self, index: tuple[int, ...], threshold: float) -> NDArray[np.uint8]:
-        """The mask of one plane as another threshold cuts it, `(H, W)`; nothing is mended.
-
-        Parameters
-        ----------
-        index
-            Its place along the leading axes; empty for a single plane.
-        threshold
-            As for `with_threshold`.
-        """
-        place: tuple[Any, ...] = (slice(None), *index)
-        found: NDArray[np.uint8] = mask_from(np.asarray(self.mean[place]), threshold, self.classes)
-        return found
-
     def sample_volumes(self, threshold: float, cleanup: Cleanup) -> tuple[NDArray[np.float64], bool]:
         """The volumes of the samples that were kept, `(n, K)`, and whether these were mended before.
 
