@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.metrics import score
+from napari_latentseg.evaluation.scores import score
 from napari_latentseg.formats import format_for
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.request import Request
