@@ -273,7 +273,7 @@ def segment(
     opened = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
     if channel is not None:
         opened = one_channel(opened, channel)
-    seen_along(opened, plane)
+    seen_along(opened, plane)  # refuses planes that the scan does not have
 
     from napari_latentseg.inference.predictor import Predictor
 
