@@ -15,8 +15,8 @@ import numpy as np
 from scipy import ndimage
 
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import ClassInfo
 
 
 def timed(name: str, do: Callable[[], object]) -> None:

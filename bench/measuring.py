@@ -17,18 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_latentseg.classes import ClassInfo
+from napari_latentseg.cut import mask_from
 from napari_latentseg.measure import measure
+from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.review import DEFAULT_MEASURE, MEASURES, rank
 from napari_latentseg.sample_maps import SampleMaps
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import (
-    ClassInfo,
-    InputRecord,
-    ModelRecord,
-    RunRecord,
-    Segmentation,
-    mask_from,
-)
+from napari_latentseg.segmentation import Segmentation
 
 SAMPLES = 5
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_latentseg.classes import ClassInfo
+from napari_latentseg.cut import mask_from, winners
 from napari_latentseg.errors import BadInput
 from napari_latentseg.labelmap import LabelMap, Sides
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import ClassInfo, mask_from, winners
 from napari_latentseg.training.config import TrainingConfig, load_config
 from napari_latentseg.training.sets import class_infos, data_sets
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_latentseg.cut import elements_of, inside_of, mask_from
+from napari_latentseg.classes import ClassInfo, descendants
+from napari_latentseg.cut import elements_of, mask_from
 from napari_latentseg.sample_maps import SampleMaps
-from napari_latentseg.segmentation import ClassInfo
 
 ONE = (ClassInfo(label=4, name="a", color="#000000"),)
 TWO = (
@@ -63,7 +63,7 @@ def test_other_values_are_right_to_half_a_step():
 def test_elements_are_those_of_what_is_given_out(threshold, classes):
     samples = drawn(3, len(classes), (2, 7, 5))
     maps = kept(samples)
-    expected = [elements_of(s, np.float32(threshold), inside_of(classes)) for s in samples]
+    expected = [elements_of(s, np.float32(threshold), descendants(classes)) for s in samples]
     assert maps.elements(threshold, classes).tolist() == np.array(expected).tolist()
     masks = list(maps.masks(threshold, classes))
     for mask, sample in zip(masks, samples, strict=True):
@@ -114,16 +114,6 @@ def test_beyond_the_limit_nothing_is_kept_and_that_stays_so():
     assert maps.counts.tolist() == [0, 0]
     assert maps.plane(0).shape == (0, 1, 40, 40)
     assert not maps.turned((1, 0, 2)).is_complete
-
-
-def test_what_is_forgotten_leaves_room():
-    sample = drawn(1, 1, (40, 40))[0]
-    maps = SampleMaps(1, 2, (40, 40), 3000)
-    maps.add(0, sample)
-    maps.forget(0)
-    maps.add(1, sample)
-    assert maps.is_complete
-    assert maps.counts.tolist() == [0, 1]
 
 
 def test_planes_that_differ_in_count_have_what_all_have():

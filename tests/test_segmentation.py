@@ -7,17 +7,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from napari_latentseg.classes import ClassInfo
+from napari_latentseg.cut import mask_from
+from napari_latentseg.record import SOURCES, InputRecord, ModelRecord, RunRecord, SamplingSource
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import (
-    SOURCES,
-    ClassInfo,
-    InputRecord,
-    ModelRecord,
-    RunRecord,
-    SamplingSource,
-    Segmentation,
-    mask_from,
-)
+from napari_latentseg.segmentation import Segmentation
 
 LESION = ClassInfo(label=7, name="lesion", color="#ff0000")
 VESSEL = ClassInfo(label=2, name="vessel", color="#00ff00")

@@ -82,7 +82,7 @@ def written_in(mask: Any) -> tuple[int, int]:
 
 
 def classes() -> list[Any]:
-    from napari_latentseg.segmentation import ClassInfo
+    from napari_latentseg.classes import ClassInfo
 
     return [
         ClassInfo(label=1, name="vessel", color="#d62728"),
@@ -341,6 +341,7 @@ def prepare_models(folder: Path) -> list[Path]:
     import torch
 
     from napari_latentseg.augmentation import AugmentRanges
+    from napari_latentseg.classes import ClassInfo
     from napari_latentseg.codecs.compact import CompactCodec
     from napari_latentseg.codecs.loading import weights_hash
     from napari_latentseg.codecs.spec import CodecSpec
@@ -350,7 +351,6 @@ def prepare_models(folder: Path) -> list[Path]:
     from napari_latentseg.models.install import install_folder
     from napari_latentseg.models.layout import COMPARISON, WEIGHTS
     from napari_latentseg.preprocess import Preprocess
-    from napari_latentseg.segmentation import ClassInfo
     from napari_latentseg.weights import save_weights
 
     store = folder / "store"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.formats import read_scan
+from napari_latentseg.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from napari_latentseg.cleanup import Cleanup
@@ -34,12 +35,6 @@ __all__ = [
     "segment",
     "train",
 ]
-
-Progress = Callable[[float], None]
-
-
-def _silent(done: float) -> None:
-    return None
 
 
 def list_models() -> dict[str, ModelCard]:
@@ -205,7 +200,7 @@ def segment(
     classes: Sequence[str] | None = None,
     cleanup: Cleanup | None = None,
     tolerance: float | None = None,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> Segmentation:
     """Segment a scan.
 
@@ -268,7 +263,7 @@ def segment(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.inference.request import Request
-    from napari_latentseg.views import one_channel, seen_along, turned_back
+    from napari_latentseg.views import one_channel, seen_along
 
     request = Request.of(
         _card(model), samples=samples, source=source, seed=seed, threshold=threshold, device=device,
@@ -278,17 +273,17 @@ def segment(
     opened = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
     if channel is not None:
         opened = one_channel(opened, channel)
-    turned, order = seen_along(opened, plane)
+    seen_along(opened, plane)  # refuses planes that the scan does not have
 
     from napari_latentseg.inference.predictor import Predictor
 
     loaded = load_model(model, codec) if isinstance(model, str | Path) else model
-    run = Predictor(loaded, device, precision).start(turned, request)
+    run = Predictor(loaded, device, precision).start(opened, request, plane)
     for step in run:
         progress(step.done)
-    found = run.result()
-    assert found is not None
-    return turned_back(found, opened, order, plane)
+    result = run.result()
+    assert result is not None  # a run that was not stopped has every sample
+    return result
 
 
 def train(
@@ -469,7 +464,7 @@ def evaluate(
     threshold: float | None = None,
     device: str = "auto",
     subset: str = "all",
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> dict[str, Any]:
     """Score a model on annotated images.
 
@@ -536,7 +531,7 @@ def calibrate(
     subset: str = "validation",
     out: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> ModelCard:
     """Judge a model's doubt on annotated images, and write what was found into its card.
 

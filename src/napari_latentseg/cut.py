@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from napari_latentseg.segmentation import ClassInfo
+from napari_latentseg.classes import ClassInfo, descendants
 
-__all__ = ["elements_of", "inside_of", "mask_from", "winners"]
+__all__ = ["elements_of", "mask_from", "winners"]
 
 
 def mask_from(mean: Any, threshold: float, classes: Sequence[ClassInfo]) -> Any:
@@ -43,7 +42,7 @@ def mask_from(mean: Any, threshold: float, classes: Sequence[ClassInfo]) -> Any:
             mask[i] = mask_from(mean[:, i], threshold, classes)
         return mask
     labels = np.array([0, *(c.label for c in classes)], dtype=np.uint8)
-    return labels[winners(mean, threshold, inside_of(classes)) + 1]
+    return labels[winners(mean, threshold, descendants(classes)) + 1]
 
 
 def winners(
@@ -59,7 +58,7 @@ def winners(
         A place belongs to a class where its probability is above this; where several are, to the most
         probable, but never to a class of which another one there is a part.
     inside
-        For each class, the classes that are parts of it: see `inside_of`.
+        For each class, the classes that are parts of it: see `descendants`.
     """
     if any(inside):
         above = probabilities > threshold
@@ -79,20 +78,3 @@ def elements_of(
         return np.array([np.count_nonzero(probabilities[0] > threshold)], dtype=np.int64)
     found = winners(probabilities, threshold, inside)
     return np.bincount(found.ravel() + 1, minlength=len(probabilities) + 1)[1:]
-
-
-def inside_of(classes: Sequence[ClassInfo]) -> list[frozenset[int]]:
-    """For each class, the positions of all the classes that it includes, and of those that these include."""
-    names = [c.name for c in classes]
-    direct = [{names.index(name) for name in c.includes} for c in classes]
-    found = []
-    for k in range(len(classes)):
-        reached: set[int] = set()
-        ahead = set(direct[k])
-        while ahead:
-            j = ahead.pop()
-            if j not in reached:
-                reached.add(j)
-                ahead |= direct[j]
-        found.append(frozenset(reached - {k}))
-    return found

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from napari_latentseg.classes import ClassInfo, descendants
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan
 from napari_latentseg.pairs import Pair, load_mask
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import ClassInfo, inside_of
 
 __all__ = ["LabelMap", "LabelTarget", "Sides"]
 
@@ -153,7 +153,7 @@ class LabelMap:
 
     def each(self, numbers: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
         """The same class by class, so that a large scan is not held K times."""
-        for k, parts in enumerate(inside_of(self.classes)):
+        for k, parts in enumerate(descendants(self.classes)):
             yield np.isin(numbers, [k + 1, *(j + 1 for j in parts)])
 
 

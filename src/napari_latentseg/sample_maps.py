@@ -5,15 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Sequence
 from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.cut import elements_of, inside_of, mask_from
-
-if TYPE_CHECKING:
-    from napari_latentseg.segmentation import ClassInfo
+from napari_latentseg.classes import ClassInfo, descendants
+from napari_latentseg.cut import elements_of, mask_from
 
 __all__ = ["SampleMaps"]
 
@@ -96,11 +93,6 @@ class SampleMaps:
         self._bytes += len(packed)
         self._planes[plane].append(packed)
 
-    def forget(self, plane: int) -> None:
-        """Drop what a plane has so far."""
-        self._bytes -= sum(map(len, self._planes[plane]))
-        self._planes[plane] = []
-
     def drop(self) -> None:
         """Drop everything, for good."""
         self._is_complete = False
@@ -159,7 +151,7 @@ class SampleMaps:
         """
         if self._known is not None and threshold == self._known[0]:
             return self._known[1]
-        inside, cut = inside_of(classes), _code_below(threshold)
+        inside, cut = descendants(classes), _code_below(threshold)
         found = np.zeros((self.samples, self.classes), dtype=np.int64)
         for number in range(len(self)):
             for i, codes in enumerate(self._codes(number)):

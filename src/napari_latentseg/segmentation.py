@@ -5,175 +5,26 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.cleanup import MOST_ELEMENTS, Cleanup
-from napari_latentseg.cut import inside_of, mask_from, winners
+from napari_latentseg.cut import mask_from
 from napari_latentseg.errors import BadInput
 from napari_latentseg.placed import placed
+from napari_latentseg.record import RunRecord
+from napari_latentseg.sample_maps import SampleMaps
 from napari_latentseg.scan import Geometry
 
-if TYPE_CHECKING:
-    from napari_latentseg.sample_maps import SampleMaps
-
-__all__ = [
-    "SOURCES",
-    "ClassInfo",
-    "Code",
-    "InputRecord",
-    "ModelRecord",
-    "RunRecord",
-    "SamplingSource",
-    "Segmentation",
-    "inside_of",
-    "mask_from",
-    "volumes_by_name",
-    "winners",
-]
-
-SamplingSource = Literal["none", "augment", "members", "noise", "posterior", "dropout"]
-
-SOURCES: dict[str, str] = {
-    "none": "one answer, no samples",
-    "augment": "flips, turns and shifts of the image, undone again",
-    "members": "several trained models",
-    "noise": "the random start of the diffusion",
-    "posterior": "draws from the encoder's posterior",
-    "dropout": "random gaps in the network",
-}
-"""Each sampling source in plain words."""
+__all__ = ["MINIMUM_FOR_VARIANCE", "Segmentation", "volumes_by_name"]
 
 MINIMUM_FOR_VARIANCE = 3
 """Below this many samples no variance is given."""
 
 _MOST_CLEANED = 2**29  # elements of all samples together that are mended when volumes are measured
-
-
-class Code(BaseModel):
-    """A coded meaning, as DICOM has them: ``SCT 52988006 "Lesion"`` of SNOMED CT."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    scheme: str = Field(min_length=1, max_length=16)
-    value: str = Field(min_length=1, max_length=16)
-    meaning: str = Field(min_length=1, max_length=64)
-
-
-class ClassInfo(BaseModel):
-    """One class of a model: its number in a mask, its name and its colour.
-
-    `includes` names the classes that are parts of it, as a tumour is of its organ: where they are found, a
-    mask shows them rather than the whole.
-
-    `code` and `category` say to other programs what it is (DICOM-SEG's property type and category).
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    label: int = Field(ge=1, le=255)
-    name: str = Field(min_length=1)
-    color: str = Field(pattern=r"^#[0-9a-fA-F]{6}$")
-    includes: tuple[str, ...] = ()
-    code: Code | None = None
-    category: Code | None = None
-
-
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputRecord(_Record):
-    """The image that a run was made from; by its content, never by a name that may be a patient's."""
-
-    sha256: str
-    format: str
-    axes: str
-    shape: tuple[int, ...]
-    dtype: str
-    spacing: tuple[float, ...]
-    units: tuple[str, ...]
-    modality: str = ""
-    notes: tuple[str, ...] = ()
-
-
-class ModelRecord(_Record):
-    """The model that made a run."""
-
-    name: str
-    version: str
-    method: str
-    variant: str
-    codec: str
-    sha256: dict[str, str]
-
-
-class RunRecord(_Record):
-    """Everything that is needed to make the same run again on the same machine.
-
-    Attributes
-    ----------
-    samples
-        How many were made; fewer than `samples_asked` where the run was cancelled.
-    mask_edited
-        Whether a person has painted in the mask, which is then not the model's alone; mean, variance and
-        volumes still are.
-    slices
-        First and last plane that were asked for, from 0; None for all.
-    box
-        The rows and columns of the planes that were asked for, half-open: top, left, bottom, right; None for
-        all. The input's hash is that of the values in it.
-    plane
-        How the volume was cut into planes; see `napari_latentseg.views.seen_along`.
-    tolerance
-        Within which the mask had to stay for the run to stop before `samples_asked`; None where it did not
-        look at that.
-    cleanup
-        What was mended of the mask after it was cut; None where nothing was.
-    volumes_cleaned
-        Whether the samples were mended alike before their volumes were measured.
-    planes_done, planes
-        How many planes of the scan hold a result, and how many there are.
-    """
-
-    plugin_version: str
-    time: str
-    input: InputRecord
-    model: ModelRecord
-    classes: tuple[ClassInfo, ...]
-    samples_asked: int
-    samples: int
-    planes_done: int
-    planes: int
-    source: SamplingSource
-    source_settings: dict[str, Any]
-    seed: int
-    threshold: float
-    device: str
-    precision: str
-    tile: tuple[int, int] | None
-    overlap: int
-    working_size: tuple[int, int]
-    seconds: float
-    complete: bool
-    slices: tuple[int, int] | None = None
-    box: tuple[int, int, int, int] | None = None
-    plane: str = "acquired"
-    tolerance: float | None = None
-    cleanup: Cleanup | None = None
-    volumes_cleaned: bool = False
-    mask_edited: bool = False
-    volumes: dict[str, list[float]]
-    volume_unit: str
-    versions: dict[str, str]
-    purpose: str = "For research. Not a medical device."
-    meaning: str = (
-        "mean: how often, and how surely, the samples called a place the class; variance: how much the "
-        "samples differ there. A small variance is no proof of being right, and is not how readers differ."
-    )
 
 
 @dataclass(frozen=True)
@@ -267,20 +118,6 @@ class Segmentation:
             "volumes_cleaned": cleaned,
         }
         return replace(self, mask=mask, volumes=volumes, record=self.record.model_copy(update=changes))
-
-    def plane_mask(self, index: tuple[int, ...], threshold: float) -> NDArray[np.uint8]:
-        """The mask of one plane as another threshold cuts it, `(H, W)`; nothing is mended.
-
-        Parameters
-        ----------
-        index
-            Its place along the leading axes; empty for a single plane.
-        threshold
-            As for `with_threshold`.
-        """
-        place: tuple[Any, ...] = (slice(None), *index)
-        found: NDArray[np.uint8] = mask_from(np.asarray(self.mean[place]), threshold, self.classes)
-        return found
 
     def sample_volumes(self, threshold: float, cleanup: Cleanup) -> tuple[NDArray[np.float64], bool]:
         """The volumes of the samples that were kept, `(n, K)`, and whether these were mended before.

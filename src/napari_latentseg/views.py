@@ -100,9 +100,7 @@ def _ordered(scan: Scan, order: list[int]) -> Scan:
     )
 
 
-def turned_back(
-    found: Segmentation, scan: Scan, order: tuple[int, ...], plane: str = "acquired"
-) -> Segmentation:
+def turned_back(found: Segmentation, scan: Scan, order: tuple[int, ...]) -> Segmentation:
     """A segmentation of what `seen_along` gave, in the order of axes and the geometry of its scan.
 
     Parameters
@@ -113,10 +111,7 @@ def turned_back(
         The scan as it was.
     order
         As `seen_along` gave it.
-    plane
-        What it was asked for, for the record.
     """
-    found = replace(found, record=found.record.model_copy(update={"plane": plane}))
     back = tuple(int(i) for i in np.argsort(order))
     if back == tuple(range(len(back))):
         return found

@@ -11,9 +11,9 @@ import SimpleITK as sitk
 from tests.annotations.things import CLASSES, DISC, KINDS, VESSEL, contents, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore, ModelVersion, store_folder, stores
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import ClassInfo
 
 MODEL = ("retina-vessels", "2", "ab" * 32)
 

@@ -6,7 +6,7 @@ from tests.measure.made import balls, classes_of
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.compare import compare
-from napari_latentseg.evaluation.metrics import score
+from napari_latentseg.evaluation.scores import score
 from napari_latentseg.scan import Geometry
 
 SPACING = (2.0, 0.5, 1.0)
@@ -70,20 +70,30 @@ def test_nearly_square_axes_give_what_square_ones_do():
 
 
 EMPTY = np.zeros(SHAPE, bool)
+DIAGONAL = float(np.linalg.norm(np.multiply(SHAPE, SPACING)))
 
 
 @pytest.mark.parametrize(
     ("mask", "reference", "empty", "dsc", "hd95"),
     [
         (EMPTY, EMPTY, "both", 1.0, 0.0),
-        (EMPTY, TRUTH, "prediction", 0.0, None),
-        (FOUND, EMPTY, "truth", 0.0, None),
+        (EMPTY, TRUTH, "prediction", 0.0, DIAGONAL),
+        (FOUND, EMPTY, "truth", 0.0, DIAGONAL),
     ],
 )
 def test_empty_masks(mask, reference, empty, dsc, hd95):
-    (one,) = compare(mask, reference, GEOMETRY, ONE)
-    assert (one.empty, one.dsc, one.hd95) == (empty, dsc, hd95)
+    (one,) = compare(mask, reference, GEOMETRY, ONE, assd=True)
+    assert (one.empty, one.dsc) == (empty, dsc)
+    assert one.hd95 == one.assd == pytest.approx(hd95)
+    assert one.hd95 == pytest.approx(score(mask, reference, SPACING).hd95)
     assert "none" in one.text() or "neither" in one.text()
+
+
+def test_the_diagonal_of_a_sheared_scan_is_the_longest():
+    geometry = turned(0.6)
+    corners = [geometry.matrix[:3, :3] @ (14, 40 * sign, 30) for sign in (1, -1)]
+    (one,) = compare(EMPTY, TRUTH, geometry, ONE)
+    assert one.hd95 == pytest.approx(max(np.linalg.norm(corner) for corner in corners))
 
 
 def test_one_class_is_whatever_is_not_0():

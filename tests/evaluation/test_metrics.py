@@ -23,17 +23,14 @@ from pydantic import ValidationError
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import (
     CONVENTIONS,
-    ImageScores,
     boundary,
-    check_means,
     dice,
     hd95,
     iou,
     psnr,
-    score,
-    summarise,
     surface_distances,
 )
+from napari_latentseg.evaluation.scores import ImageScores, check_means, score, summarise
 
 Mask = NDArray[np.bool_]
 Pair = tuple[Mask, Mask]

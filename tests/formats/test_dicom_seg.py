@@ -15,19 +15,14 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
+from napari_latentseg.classes import ClassInfo, Code
+from napari_latentseg.cut import mask_from
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import dicom, read_scan
 from napari_latentseg.formats.results import write_segmentation
+from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.scan import Scan
-from napari_latentseg.segmentation import (
-    ClassInfo,
-    Code,
-    InputRecord,
-    ModelRecord,
-    RunRecord,
-    Segmentation,
-    mask_from,
-)
+from napari_latentseg.segmentation import Segmentation
 
 TARGET = ClassInfo(label=1, name="target", color="#ffb000")
 TUMOUR = ClassInfo(label=4, name="tumour", color="#1080ff")

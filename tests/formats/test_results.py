@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.results import write_segmentation
+from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import ClassInfo, InputRecord, ModelRecord, RunRecord, Segmentation
+from napari_latentseg.segmentation import Segmentation
 
 PLAIN = Geometry.plain("yx", (0.2, 0.3), "mm")
 FLIPPED = Geometry.from_matrix(np.diag([-0.2, 0.3, 1]), ("mm", "mm"), ("y", "x"))

@@ -8,12 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_latentseg.cut import mask_from
 from napari_latentseg.inference.request import Request
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.store import find_model
+from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.sample_maps import SampleMaps
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import InputRecord, ModelRecord, RunRecord, Segmentation, mask_from
+from napari_latentseg.segmentation import Segmentation
 from napari_latentseg.widgets.layers import scan_from_layer
 from napari_latentseg.widgets.result_layers import ResultLayers
 from napari_latentseg.widgets.runner import Job

@@ -5,16 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_latentseg.classes import ClassInfo
+from napari_latentseg.cut import mask_from
 from napari_latentseg.measure import extents
+from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import (
-    ClassInfo,
-    InputRecord,
-    ModelRecord,
-    RunRecord,
-    Segmentation,
-    mask_from,
-)
+from napari_latentseg.segmentation import Segmentation
 from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of
 from napari_latentseg.widgets.result import ResultPanel
 from napari_latentseg.widgets.result_layers import ResultLayers

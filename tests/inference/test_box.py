@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.inference.test_predictor import TURNED, picture, predicted, scan_of, started
+from tests.inference.test_predictor import TURNED, picture, predicted, same, scan_of, started
 
 from napari_latentseg.cleanup import Cleanup
 from napari_latentseg.errors import BadInput
@@ -19,8 +19,8 @@ from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
 from napari_latentseg.measure import extents
 from napari_latentseg.models.folder import Model
+from napari_latentseg.record import RunRecord
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import RunRecord
 from napari_latentseg.views import seen_along, turned_back
 
 BOX = (10, 20, 58, 90)
@@ -134,13 +134,28 @@ def test_a_box_of_a_turned_volume_lies_in_its_place(tiny_model: Model) -> None:
         np.testing.assert_allclose(found.maps.plane(number), samples[:, :, number], atol=0)
 
 
+def test_a_run_along_another_plane_gives_a_result_that_lies_as_the_scan(tiny_model: Model) -> None:
+    scan = scan_of(picture(24, 30, 40), "zyx", TURNED)
+    asked = Request.of(tiny_model.card, samples=3, box=(2, 5, 20, 25), slices=(3, 6))
+    predictor = Predictor(tiny_model, "cpu", "float32")
+    run = predictor.start(scan, asked, "sagittal")
+    list(run)
+    result = run.result()
+    turned, order = seen_along(scan, "sagittal")
+    by_hand = turned_back(predictor.segment(turned, asked), scan, order)
+    assert same(result, by_hand)
+    assert (result.worked, result.geometry) == (by_hand.worked, scan.geometry)
+    assert (result.record.plane, by_hand.record.plane) == ("sagittal", "acquired")
+    assert result.record.input == by_hand.record.input
+
+
 def test_the_preview_is_that_part(tiny_model: Model) -> None:
     run = started(tiny_model, scan_of(picture(100, 120)), samples=2, box=BOX)
     list(run)
-    assert run.box_slices == (ROWS, COLUMNS)
-    assert np.array_equal(run.preview(0), run.result().mask[run.box_slices])
+    assert run.state.planes.place == (ROWS, COLUMNS)
+    assert np.array_equal(run.preview(0), run.result().mask[run.state.planes.place])
     whole = started(tiny_model, scan_of(picture(20, 30)), samples=1)
-    assert whole.box_slices == (slice(0, 20), slice(0, 30))
+    assert whole.state.planes.place == (slice(0, 20), slice(0, 30))
 
 
 @pytest.mark.parametrize(

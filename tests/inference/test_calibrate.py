@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
@@ -17,7 +18,6 @@ from napari_latentseg.models.card import TrainingData
 from napari_latentseg.models.folder import Model
 from napari_latentseg.pairs import Pair, find_pairs, load_mask
 from napari_latentseg.scan import Scan
-from napari_latentseg.segmentation import ClassInfo
 
 ONE = (ClassInfo(label=1, name="whole", color="#ffb000"),)
 NESTED = (

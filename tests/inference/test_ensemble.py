@@ -38,24 +38,6 @@ def test_planes_do_not_touch_each_other() -> None:
     assert not ensemble.variance()[1].any()
 
 
-def test_forgetting_is_as_if_nothing_had_been() -> None:
-    rng = np.random.default_rng(2)
-    samples = rng.random((5, 2, 4, 4)).astype(np.float32)
-    forgetful, fresh = Ensemble(2, 2, (4, 4)), Ensemble(2, 2, (4, 4))
-    for sample in samples:
-        forgetful.add(0, sample, 0.5)
-        forgetful.add(1, sample, 0.5)
-    forgetful.forget(1)
-    assert forgetful.counts.tolist() == [5, 0]
-    for sample in samples[:2]:
-        forgetful.add(1, sample, 0.5)
-        fresh.add(1, sample, 0.5)
-    np.testing.assert_array_equal(forgetful.mean[1], fresh.mean[1])
-    np.testing.assert_array_equal(forgetful.variance()[1], fresh.variance()[1])
-    alone = np.array([False, True])
-    np.testing.assert_array_equal(forgetful.elements(alone), fresh.elements(alone))
-
-
 def test_elements_of_one_class_are_those_above_the_threshold() -> None:
     ensemble = Ensemble(1, 2, (2, 3))
     ensemble.add(0, np.array([[[0.1, 0.6, 0.6], [0.5, 0.51, 0.9]]], np.float32), 0.5)

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.metrics import score
+from napari_latentseg.evaluation.scores import score
 from napari_latentseg.formats import format_for
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.request import Request
 from napari_latentseg.models.card import MetricRecord
 from napari_latentseg.pairs import Pair, find_pairs
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import ClassInfo
 
 ONE = (ClassInfo(label=1, name="target", color="#ffb000"),)
 TWO = (*ONE, ClassInfo(label=2, name="other", color="#00ffb0"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import pytest
 from tests.inference.test_predictor import TURNED, picture, predicted, scan_of, started, stopped
@@ -12,7 +10,8 @@ from napari_latentseg.cleanup import Cleanup
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model
-from napari_latentseg.segmentation import RunRecord, Segmentation
+from napari_latentseg.record import RunRecord
+from napari_latentseg.segmentation import Segmentation
 
 CLASSES = [
     {"label": 3, "name": "organ", "color": "#ffb000", "includes": ["tumour"]},
@@ -93,20 +92,6 @@ def test_of_a_run_that_was_stopped_what_is_shown_is_kept(tiny_model: Model) -> N
     assert found.maps.plane(0).any()
     assert not found.maps.plane(1).any()
     assert not found.maps.sample(1)[:, 1:].any()
-
-
-@pytest.mark.parametrize("index", [(0,), (2,)])
-def test_a_plane_is_cut_by_itself(found: Segmentation, index: tuple[int, ...]) -> None:
-    for threshold in (0.3, 0.5, 0.62):
-        assert np.array_equal(found.plane_mask(index, threshold), found.with_threshold(threshold).mask[index])
-
-
-def test_a_plane_is_cut_at_once(tiny_model: Model) -> None:
-    found = predicted(tiny_model, scan_of(picture(512, 512)), samples=1)
-    begun = time.perf_counter()
-    for threshold in np.linspace(0.1, 0.9, 9):
-        found.plane_mask((), float(threshold))
-    assert time.perf_counter() - begun < 9 * 0.05
 
 
 # -- cleaned

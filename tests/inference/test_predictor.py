@@ -17,8 +17,9 @@ from napari_latentseg.inference.tiles import Canvas
 from napari_latentseg.methods.base import Noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import list_cards, load_model
+from napari_latentseg.record import RunRecord
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import RunRecord, Segmentation
+from napari_latentseg.segmentation import Segmentation
 
 TURNED = Geometry.from_matrix(
     [[0, 2.5, 0, -30], [0.4, 0, 0.1, 12], [0, 0, -0.7, 5], [0, 0, 0, 1]], ("mm",) * 3, ("z", "y", "x"), "LPS"
@@ -177,7 +178,7 @@ def test_the_mean_is_that_of_the_samples(model: Model) -> None:
     for step in run:
         if step.finished:
             n = step.sample + 1
-            mean = run.ensemble.mean[0].astype(np.float64)
+            mean = run.state.ensemble.mean[0].astype(np.float64)
             seen.append(mean * n - before)
             before = mean * n
     found = run.result()

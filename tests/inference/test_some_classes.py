@@ -8,12 +8,12 @@ import torch
 from tests.inference.test_predictor import picture, predicted, scan_of, started
 from tests.methods.test_guided import make
 
+from napari_latentseg.cut import mask_from
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.request import Request
 from napari_latentseg.methods.base import fresh_noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model
-from napari_latentseg.segmentation import mask_from
 
 CLASSES = [
     {"label": 5, "name": "organ", "color": "#ffb000", "includes": ["tumour"]},
@@ -55,7 +55,7 @@ def test_the_result_holds_those_alone(model: Model, asked, picked, includes) -> 
 def test_the_preview_is_of_those_too(model: Model) -> None:
     run = started(model, scan_of(picture(40, 50)), samples=1, classes=["tumour"])
     list(run)
-    assert [c.name for c in run.classes] == ["tumour"]
+    assert [c.name for c in run.state.classes] == ["tumour"]
     assert np.array_equal(run.preview(0), run.result().mask)
 
 

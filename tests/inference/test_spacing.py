@@ -86,7 +86,7 @@ def test_any_unit_of_length_is_one(tiny_model: Model, unit: str, scale: float) -
     run = Predictor(bright(tiny_model), "cpu", "float32").start(
         scan_of(disc(0.5, 0.8), geometry=geometry), request
     )
-    assert run.size == (60, 55)
+    assert run.state.size == (60, 55)
 
 
 def test_without_a_physical_unit_the_longer_side_rules(tiny_model: Model) -> None:

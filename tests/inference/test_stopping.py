@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.inference.test_predictor import picture, predicted, scan_of, started, stopped
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.cut import mask_from
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice
@@ -17,7 +18,6 @@ from napari_latentseg.inference.ensemble import Ensemble
 from napari_latentseg.inference.request import Request
 from napari_latentseg.inference.stopping import Stopping
 from napari_latentseg.models.folder import Model
-from napari_latentseg.segmentation import ClassInfo
 
 # tolerance, the changes by sample 1, 2, 3 ..., how many there are at most, and with how many it ends
 CHANGES = {
@@ -77,13 +77,13 @@ def test_a_run_ends_when_its_mask_no_longer_changes(tiny_model: Model) -> None:
     for step in run:
         if step.finished:
             masks.append(run.preview(0))
-            assert (run.samples_settled is None) == (step.done < 1)
+            assert (run.state.samples_settled is None) == (step.done < 1)
     n = len(masks)
     assert 4 <= n < 20
     changes = [1 - dice(a > 0, b > 0) for a, b in pairwise(masks)]
     calm = [k for k, change in enumerate(changes, 2) if k >= 3 and change <= 0.05]
     first = next(k for k in calm if k - 1 in calm)
-    assert n == first == run.samples_settled == run.samples_wanted
+    assert n == first == run.state.samples_settled == run.state.samples_wanted
     found = run.result()
     assert (found.record.samples, found.record.samples_asked, found.record.tolerance) == (n, 20, 0.05)
     assert found.record.complete
@@ -102,10 +102,10 @@ def test_more_after_an_early_end_is_a_longer_run(tiny_model: Model, k: int, dept
     scan = scan_of(picture(depth, 40, 60), "zyx")
     run = started(tiny_model, scan, samples=20, tolerance=0.1, seed=3)
     list(run)
-    n = run.samples_settled
+    n = run.state.samples_settled
     assert n < 20
     run.more(k)
-    assert run.samples_wanted == n + k
+    assert run.state.samples_wanted == n + k
     list(run)
     later, at_once = run.result(), predicted(tiny_model, scan, samples=n + k, seed=3)
     assert np.array_equal(later.mean, at_once.mean)
@@ -150,8 +150,8 @@ def test_all_planes_have_the_number_of_the_first_with_a_find(
     assert done == sorted(done)
     assert done[-1] == 1
     found = run.result()
-    n = run.samples_settled
-    assert set(run.ensemble.counts.tolist()) == {n}
+    n = run.state.samples_settled
+    assert set(run.state.ensemble.counts.tolist()) == {n}
     assert (found.record.samples, found.record.planes_done, found.record.complete) == (n, 4, True)
     assert found.mask.any(axis=(1, 2)).nonzero()[0].tolist() == list(bright)
     if bright:

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.cut import mask_from
+from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.sample_maps import SampleMaps
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import ClassInfo, InputRecord, ModelRecord, RunRecord, Segmentation
+from napari_latentseg.segmentation import Segmentation
 
 COLOURS = ("#ffb000", "#3a86ff", "#00b050")
 

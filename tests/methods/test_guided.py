@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
@@ -98,7 +99,7 @@ def test_the_defaults_are_the_paper_s() -> None:
     config = GuidedConfig()
     assert (config.classes, config.diffusion.prediction, config.learned_variance) == (29, "sample", True)
     method = GuidedLatentDiffusion(None, config)
-    counts = method.parameter_counts()
+    counts = parameter_counts(method)
     assert counts["mask_autoencoder"] == counts["image_autoencoder"] == 5_251_333
     assert (method.factor, method.size_multiple, method.class_count) == (8, 32, 29)
     assert method.variant == "no perceptual term in the image autoencoder"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
@@ -72,7 +73,7 @@ def noise_of(seed: int, count: int) -> FieldNoise:
 
 def test_the_published_size() -> None:
     with torch.device("meta"):
-        counts = MedSegLatDiff(None, MedSegLatDiffConfig()).parameter_counts()
+        counts = parameter_counts(MedSegLatDiff(None, MedSegLatDiffConfig()))
     assert counts == {
         "image_autoencoder": 13_852_271,
         "mask_autoencoder": 13_849_965,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
@@ -71,7 +72,7 @@ def fill_conv_in(method: SDSeg) -> None:
 def test_parameters_at_full_size() -> None:
     with torch.device("meta"):
         method = SDSeg(build_codec("kl", **SD_VAE), SDSegConfig())
-    counts = method.parameter_counts()
+    counts = parameter_counts(method)
     assert counts["denoiser"] == 294_973_828
     assert counts["conditioner"] == 34_163_592 + 36
     assert counts["denoiser"] + counts["conditioner"] == 329_137_456  # the paper's 329.0 M

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.codecs.loading import weights_hash
 from napari_latentseg.codecs.spec import CodecSpec
@@ -19,7 +20,6 @@ from napari_latentseg.models.card import MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.layout import SPLIT
 from napari_latentseg.preprocess import Preprocess
-from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.weights import save_weights
 
 NETWORK = {"channels": 8, "widths": [8, 8], "blocks": [1, 1]}

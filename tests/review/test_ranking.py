@@ -9,7 +9,7 @@ import pytest
 from tests.measure.made import classes_of, made
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.metrics import score
+from napari_latentseg.evaluation.scores import score
 from napari_latentseg.measure import measure
 from napari_latentseg.review import DEFAULT_MEASURE, MEASURES, available, basis, profile, rank
 from napari_latentseg.scan import Geometry

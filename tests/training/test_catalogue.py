@@ -8,7 +8,7 @@ import pytest
 
 from napari_latentseg.codecs.architectures import PUBLISHED, empty_codec
 from napari_latentseg.methods.registry import METHODS
-from napari_latentseg.segmentation import SOURCES
+from napari_latentseg.record import SOURCES
 from napari_latentseg.training.catalogue import describe_methods
 from napari_latentseg.training.config import named_configs
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from napari_latentseg.annotations.images import ENDING, Layout
 from napari_latentseg.annotations.records import Approval, CaseRecord
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = [
     "IMAGES",

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from napari_latentseg.annotations.journal import sealed, unsealed
 from napari_latentseg.annotations.records import CaseRecord, ModelVersion
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["SUFFIX", "Draft", "DraftHeader", "Packed", "draft_name", "read_header", "read_mask"]
 

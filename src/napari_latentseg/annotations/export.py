@@ -9,9 +9,9 @@ from pathlib import Path
 from napari_latentseg.annotations.dataset import IMAGES, JSON, LABELS, Target, dataset_json, ignore_label
 from napari_latentseg.annotations.labels import Merged
 from napari_latentseg.annotations.view import write_label
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_folder, free_folder
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["export"]
 

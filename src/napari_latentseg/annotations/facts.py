@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.annotations.records import Approval, ModelVersion
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["AnnotatedScan", "Case", "Entry"]
 

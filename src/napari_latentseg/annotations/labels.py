@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from napari_latentseg.annotations.images import Layout, write_volume
 from napari_latentseg.annotations.records import Approval, CaseRecord, Part
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import nifti
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["Merged", "as_mask", "check_labels", "merge", "write_parts"]
 

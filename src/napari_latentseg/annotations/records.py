@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.scan import CHANNEL, Geometry
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = [
     "RECORDS",

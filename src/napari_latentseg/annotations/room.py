@@ -17,9 +17,9 @@ from napari_latentseg.annotations.labels import Merged, merge
 from napari_latentseg.annotations.records import Approval, CaseRecord, Classes, Revocation
 from napari_latentseg.annotations.sessions import Session, clear_dead
 from napari_latentseg.annotations.view import mend_view
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Scan
-from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.weights import sha256_of
 
 __all__ = ["DRAFTS", "JOURNAL", "Room"]

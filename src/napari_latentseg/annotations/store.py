@@ -31,10 +31,10 @@ from napari_latentseg.annotations.records import (
 from napari_latentseg.annotations.room import DRAFTS, JOURNAL, Room
 from napari_latentseg.annotations.verify import Finding, findings
 from napari_latentseg.annotations.workbench import Workbench
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.places import home
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
-from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.weights import sha256_of
 
 __all__ = ["AnnotationStore", "store_folder", "stores"]

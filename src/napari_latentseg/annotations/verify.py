@@ -11,8 +11,8 @@ from napari_latentseg.annotations.drafts import SUFFIX, read_header
 from napari_latentseg.annotations.images import ENDING
 from napari_latentseg.annotations.journal import Journal
 from napari_latentseg.annotations.records import Approval, CaseRecord
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.weights import sha256_of
 
 __all__ = ["Finding", "findings"]

@@ -17,8 +17,8 @@ from napari_latentseg.annotations.dataset import (
 from napari_latentseg.annotations.durable import settle, sync_folder
 from napari_latentseg.annotations.images import Layout, write_volume
 from napari_latentseg.annotations.labels import Merged
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["mend_view", "write_label"]
 

@@ -24,9 +24,9 @@ from napari_latentseg.annotations.images import hash_of
 from napari_latentseg.annotations.records import CaseRecord, ModelVersion, now
 from napari_latentseg.annotations.room import DRAFTS, Room
 from napari_latentseg.annotations.sessions import is_alive
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Scan
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["Workbench"]
 

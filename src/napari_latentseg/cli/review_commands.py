@@ -12,9 +12,10 @@ from napari_latentseg.cli.console import bar, print_json, say, table
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
+    from napari_latentseg.classes import ClassInfo
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.scan import Scan
-    from napari_latentseg.segmentation import ClassInfo, Segmentation
+    from napari_latentseg.segmentation import Segmentation
 
 __all__ = ["card_of", "image_at", "register"]
 
@@ -191,8 +192,8 @@ def _classes(mask: Path, model: str | None, scans: list[Scan]) -> tuple[ClassInf
     """The classes of the model, of the record beside the mask, or one for each label there is."""
     import numpy as np
 
+    from napari_latentseg.classes import ClassInfo
     from napari_latentseg.formats.stored import record_beside
-    from napari_latentseg.segmentation import ClassInfo
 
     if model is not None:
         from napari_latentseg.models.card import read_card

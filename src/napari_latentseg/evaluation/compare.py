@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.metrics import Empty, boundary, dice, iou, surface_distances
+from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
+from napari_latentseg.evaluation.metrics import boundary, boundary_scores, dice, iou, surface_distances
 from napari_latentseg.scan import MILLIMETRES, Geometry
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["Comparison", "compare"]
 
 _CLOSE = 1e-3  # mm
 _SQUARE = 1e-3  # cosine of the angle between two axes
 _EDGES = 2e-5
-
-Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,8 @@ class Comparison:
     dsc, iou
         In [0, 1]; 1 where both are empty, 0 where one of them is.
     hd95
-        95th percentile of the distances between the two boundaries, both directions pooled, in `unit`; None
-        where one of the two is empty, and 0 where both are.
+        95th percentile of the distances between the two boundaries, both directions pooled, in `unit`; 0
+        where both are empty, and where one of them is the diagonal of the image, the worst that could be.
     assd
         Average symmetric surface distance, alike; None where it was not asked for.
     unit
@@ -51,7 +50,7 @@ class Comparison:
     time: int | None
     dsc: float
     iou: float
-    hd95: float | None
+    hd95: float
     assd: float | None
     unit: str
     empty: Empty
@@ -113,13 +112,13 @@ def compare(
     if not classes:
         raise BadInput("classes", "there are none", "give masks that hold something")
     axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
-    distances, unit = _distances(geometry, axis)
+    ruler = _ruler_of(geometry, axis)
     times: Sequence[int | None] = [None] if axis is None else range(first.shape[axis])
-    found: list[Comparison] = []
+    comparisons: list[Comparison] = []
     for time in times:
-        a, b = (one if time is None else one.take(time, axis) for one in (first, second))
-        found += _at_once(a, b, classes, time, unit, distances, assd)
-    return tuple(found)
+        a, b = (labels if time is None else labels.take(time, axis) for labels in (first, second))
+        comparisons += _at_once(a, b, classes, time, ruler, assd)
+    return tuple(comparisons)
 
 
 def _at_once(
@@ -127,21 +126,23 @@ def _at_once(
     reference: NDArray[Any],
     classes: Sequence[ClassInfo],
     time: int | None,
-    unit: str,
-    distances: Callable[[Mask, Mask], NDArray[np.float64]],
+    ruler: _Ruler,
     assd: bool,
 ) -> Iterator[Comparison]:
+    diagonal = ruler.diagonal(mask.shape)
     for info in classes:
-        a, b = (one != 0 if len(classes) == 1 else one == info.label for one in (mask, reference))
-        empty: Empty = ""
-        if not (a.any() and b.any()):
-            empty = "both" if a.any() == b.any() else "truth" if a.any() else "prediction"
-        hd95 = mean = 0.0 if empty == "both" else None
-        if not empty:
-            pooled = distances(a, b)
-            hd95, mean = float(np.percentile(pooled, 95)), float(pooled.mean())
+        a, b = (labels != 0 if len(classes) == 1 else labels == info.label for labels in (mask, reference))
+        hd95, mean = boundary_scores(a, b, ruler.distances, diagonal)
         yield Comparison(
-            info.name, info.label, time, dice(a, b), iou(a, b), hd95, mean if assd else None, unit, empty
+            name=info.name,
+            label=info.label,
+            time=time,
+            dsc=dice(a, b),
+            iou=iou(a, b),
+            hd95=hd95,
+            assd=mean if assd else None,
+            unit=ruler.unit,
+            empty=empty_masks(a, b),
         )
 
 
@@ -172,10 +173,44 @@ def _check_place(geometry: Geometry, other: Geometry, shape: tuple[int, ...]) ->
         raise BadInput("reference", "does not lie where the mask does", "give one of the same image")
 
 
-def _distances(
-    geometry: Geometry, time: int | None
-) -> tuple[Callable[[Mask, Mask], NDArray[np.float64]], str]:
-    """What gives the distances of two boundaries, both directions pooled, and their unit."""
+@dataclass(frozen=True)
+class _Ruler:
+    """What measures distances between elements, exactly for unequal, turned and sheared axes.
+
+    Attributes
+    ----------
+    linear
+        From steps along the axes to `unit`, `(d, d)`.
+    unit
+        See `Comparison`.
+    """
+
+    linear: NDArray[np.float64]
+    unit: str
+
+    @property
+    def steps(self) -> NDArray[np.float64]:
+        """The distance between neighbours along each axis, `(d,)`."""
+        return np.asarray(np.linalg.norm(self.linear, axis=0), dtype=np.float64)
+
+    def diagonal(self, shape: tuple[int, ...]) -> float:
+        """The longest diagonal of an image of this shape."""
+        signs = np.array(np.meshgrid(*[(-1, 1)] * len(shape))).reshape(len(shape), -1)
+        return float(np.linalg.norm(self.linear @ (signs * np.array(shape)[:, None]), axis=0).max())
+
+    def distances(self, a: Mask, b: Mask) -> NDArray[np.float64]:
+        """The distances of two boundaries, neither of them empty, both directions pooled."""
+        directions = self.linear / self.steps
+        if np.abs(directions.T @ directions - np.eye(len(directions))).max() <= _SQUARE:
+            return np.concatenate(surface_distances(a, b, [float(s) for s in self.steps]))
+        from scipy.spatial import cKDTree
+
+        first, second = (np.argwhere(boundary(mask)) @ self.linear.T for mask in (a, b))
+        return np.concatenate([cKDTree(second).query(first)[0], cKDTree(first).query(second)[0]])
+
+
+def _ruler_of(geometry: Geometry, time: int | None) -> _Ruler:
+    """What measures in a geometry, of which one axis may be time."""
     space = [i for i in range(geometry.ndim) if i != time]
     units = [geometry.units[i] for i in space]
     linear = geometry.matrix[np.ix_(space, space)]
@@ -185,16 +220,4 @@ def _distances(
             linear = linear * np.array([MILLIMETRES[u] / MILLIMETRES[unit] for u in units])[:, None]
         else:
             linear, unit = np.eye(len(space)), "pixel"
-    steps = np.linalg.norm(linear, axis=0)
-    directions = linear / steps
-    if np.abs(directions.T @ directions - np.eye(len(space))).max() <= _SQUARE:
-        return lambda a, b: np.concatenate(surface_distances(a, b, [float(s) for s in steps])), unit
-
-    def sheared(a: Mask, b: Mask) -> NDArray[np.float64]:
-        from scipy.spatial import cKDTree
-
-        first, second = (np.argwhere(boundary(one)) @ linear.T for one in (a, b))
-        there, back = cKDTree(second).query(first)[0], cKDTree(first).query(second)[0]
-        return np.concatenate([there, back])
-
-    return sheared, unit
+    return _Ruler(linear, unit)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo, Code
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats._common import writing
 from napari_latentseg.formats.dicom_files import quiet_dicom
 from napari_latentseg.formats.dicom_source import deidentified, find_source
-from napari_latentseg.segmentation import ClassInfo, Code, Segmentation
+from napari_latentseg.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import usable_folder
 from napari_latentseg.formats import dicom_seg, omezarr
 from napari_latentseg.formats.outlines import write_geojson
 from napari_latentseg.formats.registry import format_for
 from napari_latentseg.measure import Measurement, measure, write_csv
-from napari_latentseg.segmentation import ClassInfo, Segmentation
+from napari_latentseg.segmentation import Segmentation
 
 __all__ = ["RESULTS", "check_format", "class_endings", "write_segmentation"]
 

@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.formats.registry import look_at, readable_suffixes
 from napari_latentseg.formats.results import class_endings
+from napari_latentseg.record import RunRecord
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
-from napari_latentseg.segmentation import RunRecord, Segmentation
+from napari_latentseg.segmentation import Segmentation
 
 __all__ = ["read_segmentation", "record_beside"]
 

@@ -32,17 +32,19 @@ class Drawing:
         Its source, seed and `tiles_at_once`.
     classes
         The positions of the classes that are drawn; None for all.
-
-    Attributes
-    ----------
     notes
-        What had to give way, in plain words.
+        Takes in what had to give way, in plain words.
     """
 
     def __init__(
-        self, model: Model, compute: Compute, request: Request, classes: Sequence[int] | None = None
+        self,
+        model: Model,
+        compute: Compute,
+        request: Request,
+        classes: Sequence[int] | None,
+        notes: list[str],
     ) -> None:
-        self.notes: list[str] = []
+        self._notes = notes
         self._model = model
         self._compute = compute
         self._request = request
@@ -115,4 +117,4 @@ class Drawing:
         if self._tiles_at_once == 1:
             raise BadInput("memory", "is too small for a single tile of this model", "close other programs")
         self._tiles_at_once //= 2
-        self.notes.append(f"memory ran out; went on with {self._tiles_at_once} tiles at once")
+        self._notes.append(f"memory ran out; went on with {self._tiles_at_once} tiles at once")

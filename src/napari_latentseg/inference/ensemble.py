@@ -113,16 +113,6 @@ class Ensemble:
         old, new, both = shared[:, there]
         return float(np.mean(1 - 2 * both / (old + new)))
 
-    def forget(self, plane: int) -> None:
-        """Drop what a plane has so far."""
-        self.mean[plane] = 0
-        self._squares[plane] = 0
-        self.counts[plane] = 0
-        for elements in self._elements:
-            elements[plane] = 0
-        if self.maps is not None:
-            self.maps.forget(plane)
-
     @property
     def is_on_disk(self) -> bool:
         """Whether the sums are too large for memory."""

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.metrics import CONVENTIONS, ImageScores, score, summarise
+from napari_latentseg.evaluation.metrics import CONVENTIONS
+from napari_latentseg.evaluation.scores import ImageScores, score, summarise
 from napari_latentseg.formats import read_scan
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request

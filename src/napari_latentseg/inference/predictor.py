@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from napari_latentseg.inference.request import Request
 from napari_latentseg.inference.run import Run, Step
 from napari_latentseg.models.folder import Model
@@ -28,22 +26,26 @@ class Predictor:
     def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
         self.model = model
         self.compute = choose_compute(device, precision)
-        self.move()
+        model.to(self.compute)
 
-    def move(self) -> None:
-        """Bring the model to its device: its codec is shared, and another may have taken that elsewhere."""
-        for method in self.model.members:
-            method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def start(self, scan: Scan, request: Request, plane: str = "acquired") -> Run:
+        """A run that has not begun; iterate over it to do the work.
 
-    def start(self, scan: Scan, request: Request) -> Run:
-        """A run that has not begun; iterate over it to do the work."""
-        return Run(self, scan, request)
+        Parameters
+        ----------
+        scan, request
+            On what, and how.
+        plane
+            Which planes of a volume are worked on: see `napari_latentseg.views.seen_along`. The result lies
+            as the scan does.
+        """
+        return Run(self.model, self.compute, scan, request, plane)
 
     def segment(self, scan: Scan, request: Request) -> Segmentation:
         """Do a whole run at once."""
         run = self.start(scan, request)
         for _ in run:
             pass
-        found = run.result()
-        assert found is not None  # a run that was not stopped has every sample
-        return found
+        result = run.result()
+        assert result is not None  # a run that was not stopped has every sample
+        return result

@@ -12,7 +12,7 @@ from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.planes import Box
 from napari_latentseg.precision import check_choice
-from napari_latentseg.segmentation import SOURCES, SamplingSource
+from napari_latentseg.record import SOURCES, SamplingSource
 
 __all__ = ["MOST_SAMPLES", "Request", "only_members"]
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_latentseg.measure.measurement import plain_unit
 from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
 
 __all__ = ["Extent", "extents"]
@@ -42,7 +43,7 @@ class Extent:
         """In one line, for people."""
         line = f"{self.name}: {_percent(self.fraction)} %"
         if self.unit != "pixel":
-            line += f", {self.value:.4g} {_plain(self.unit)}"
+            line += f", {self.value:.4g} {plain_unit(self.unit)}"
         if self.low is not None and self.high is not None:
             line += f" ({_percent(self.low)} to {_percent(self.high)} % in {self.samples} samples)"
         return line
@@ -76,7 +77,3 @@ def extents(found: Segmentation) -> list[Extent]:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.2g}" if fraction < 0.1 else f"{100 * fraction:.1f}"
-
-
-def _plain(unit: str) -> str:
-    return unit.replace("2", "²").replace("3", "³")

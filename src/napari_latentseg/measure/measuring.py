@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from napari_latentseg.measure.regions import Regions
 from napari_latentseg.measure.shares import Shares, shares_of
 from napari_latentseg.measure.space import Space
 from napari_latentseg.measure.sums import Sums, sums_of
+from napari_latentseg.progress import Progress, no_progress
 from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
 
 if TYPE_CHECKING:
@@ -24,12 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-Progress = Callable[[float], None]
 _NO_SAMPLES = np.zeros(0)
-
-
-def _silent(done: float) -> None:
-    return None
 
 
 def measure(
@@ -39,7 +35,7 @@ def measure(
     mask: Any = None,
     objects: bool = True,
     interval: VolumeInterval | None = None,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> tuple[Measurement, ...]:
     """Measure every class of a segmentation, and every object of each.
 

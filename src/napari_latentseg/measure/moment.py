@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.cut import inside_of, winners
+from napari_latentseg.classes import descendants
+from napari_latentseg.cut import winners
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import CHANNEL, Scan
 from napari_latentseg.segmentation import Segmentation
@@ -67,7 +68,7 @@ class Moment:
         self._has_channels = image is not None and image.axes.endswith(CHANNEL)
         self._maps = found.maps if found.maps is not None and found.maps.is_complete else None
         self._threshold = found.record.threshold
-        self._inside = inside_of(found.classes)
+        self._inside = descendants(found.classes)
         self.shape = tuple(int(n) for n in self.mask.shape)
         leading = found.mask.shape[:-2]
         self._numbers = np.arange(int(np.prod(leading, dtype=int))).reshape(leading)[at]

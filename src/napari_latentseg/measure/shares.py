@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.measure.regions import Regions
 from napari_latentseg.measure.space import Space
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["Shares", "shares_of"]
 

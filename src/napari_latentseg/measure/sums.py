@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.measure.diameters import ends_of_lines
 from napari_latentseg.measure.measurement import Intensity
 from napari_latentseg.measure.regions import Regions
-from napari_latentseg.segmentation import ClassInfo
 
 __all__ = ["Sums", "sums_of"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from pydantic import BaseModel
@@ -269,30 +269,9 @@ class Method(nn.Module, ABC):
         for _ in range(n):
             yield self.draw(condition, fresh_noise(generator) if self.own_sources else None)
 
-    def parameter_counts(self) -> dict[str, int]:
-        """The number of parameters of each part, the frozen codec's among them."""
-        counts = {name: _count(part) for name, part in self.trained.items()}
-        if self.codec is not None:
-            counts["codec (frozen)"] = _count(self.codec)
-        return counts
-
     def train(self, mode: bool = True) -> Method:
         """Set the trained parts to training; the codec stays in evaluation."""
         super().train(mode)
         if self.codec is not None:
             self.codec.eval()
         return self
-
-    def describe(self) -> dict[str, Any]:
-        """Name, title, paper, variant and sources, for lists and cards."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "paper": self.paper,
-            "variant": self.variant,
-            "sources": list(self.own_sources),
-        }
-
-
-def _count(module: nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())

@@ -9,12 +9,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.labelmap import LabelTarget
 from napari_latentseg.preprocess import Preprocess
-from napari_latentseg.segmentation import ClassInfo, SamplingSource
+from napari_latentseg.record import SamplingSource
 
 __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
@@ -14,6 +16,7 @@ from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.layout import WEIGHTS, check_files, member_files
+from napari_latentseg.precision import Compute
 from napari_latentseg.weights import load_weights, save_weights, sha256_of
 
 __all__ = ["Model", "load_model_folder", "save_model_folder"]
@@ -28,7 +31,7 @@ class Model:
     Attributes
     ----------
     method
-        In evaluation mode, on the CPU.
+        In evaluation mode; on the CPU until `to` moves it.
     card
         What it is.
     folder
@@ -46,6 +49,11 @@ class Model:
     def members(self) -> tuple[Method, ...]:
         """All predictors; the first is the one that gives all answers but those of ``"members"``."""
         return (self.method, *self.others)
+
+    def to(self, compute: Compute) -> None:
+        """Bring every predictor to a device: the codec is shared, and another model may have moved it."""
+        for method in self.members:
+            method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> Model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.segmentation import SOURCES
+from napari_latentseg.record import SOURCES
 
 __all__ = ["card_lines", "card_text"]
 

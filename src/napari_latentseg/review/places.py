@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure.moment import Moment, Part, moments
 from napari_latentseg.measure.regions import MOST_ELEMENTS, Regions
+from napari_latentseg.progress import Progress
 from napari_latentseg.review.measures import UncertaintyMeasure, View, band_of
-from napari_latentseg.segmentation import ClassInfo, Segmentation
+from napari_latentseg.segmentation import Segmentation
 
 __all__ = ["Place", "objects_of", "slices_of"]
 
@@ -22,7 +24,6 @@ _SURE = 0.8
 _DOUBT = 0.1  # min(p, 1 - p) above which an element is worth showing
 _MAYBE = 0.5  # share of the threshold above which something may have been left out
 
-Progress = Callable[[float], None]
 _Range = tuple[int, int]
 
 

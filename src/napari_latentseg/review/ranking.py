@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,21 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.progress import Progress, no_progress
+from napari_latentseg.record import SOURCES
 from napari_latentseg.review.measures import DEFAULT_MEASURE, MEASURES
 from napari_latentseg.review.places import Place, objects_of, slices_of
-from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, SOURCES, Segmentation
+from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
 
 __all__ = ["Finding", "available", "basis", "profile", "rank"]
 
 Kind = Literal["slice", "object"]
 Why = Literal["boundary", "in or out", "volume"]
-Progress = Callable[[float], None]
 
 _GRADED = 0.02  # what is nearer to 0 or 1 is as good as a yes or no
-
-
-def _silent(done: float) -> None:
-    return None
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def rank(
     by: Literal["slices", "objects"] = "slices",
     *,
     mask: Any = None,
-    progress: Progress = _silent,
+    progress: Progress = no_progress,
 ) -> tuple[Finding, ...]:
     """The slices or objects of a result, those that it is least sure of first.
 
@@ -138,7 +135,7 @@ def rank(
 
 
 def profile(
-    found: Segmentation, measure: str = "", *, mask: Any = None, progress: Progress = _silent
+    found: Segmentation, measure: str = "", *, mask: Any = None, progress: Progress = no_progress
 ) -> NDArray[np.float64]:
     """The uncertainty of every plane, for a plot.
 

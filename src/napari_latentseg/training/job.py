@@ -24,7 +24,7 @@ from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, 
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import REPLAY, SPLIT
 from napari_latentseg.precision import choose_compute
-from napari_latentseg.segmentation import SamplingSource
+from napari_latentseg.record import SamplingSource
 from napari_latentseg.training.about import licence_of, training_data
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig

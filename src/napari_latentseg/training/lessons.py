@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan, stem_of
 from napari_latentseg.labelmap import LabelMap
@@ -21,7 +22,6 @@ from napari_latentseg.pairs import Pair, find_pairs, load_mask
 from napari_latentseg.planes import Planes
 from napari_latentseg.preprocess import resize, resize_labels
 from napari_latentseg.scan import CHANNEL, Scan
-from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.training.dataset import Example
 
 __all__ = ["Lesson", "Loaded", "examples_of", "find_lessons"]

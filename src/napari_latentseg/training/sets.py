@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.labelmap import LabelMap
 from napari_latentseg.pairs import Pair, find_pairs
-from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.data_config import DatasetConfig
 from napari_latentseg.training.split import groups_by_block, groups_by_name

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_latentseg.segmentation import ClassInfo
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.widgets.class_look import fresh_color
 
 __all__ = ["ClassList"]

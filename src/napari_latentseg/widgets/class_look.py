@@ -7,7 +7,7 @@ from typing import Any
 
 from napari.utils.colormaps import DirectLabelColormap
 
-from napari_latentseg.segmentation import ClassInfo
+from napari_latentseg.classes import ClassInfo
 
 __all__ = ["class_look", "fresh_color"]
 

@@ -16,8 +16,8 @@ from napari.utils.notifications import show_info, show_warning
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.widgets.background import explain, in_background
 from napari_latentseg.widgets.class_look import class_look
 from napari_latentseg.widgets.keeping import Keeper

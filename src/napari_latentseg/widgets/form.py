@@ -17,7 +17,8 @@ from napari_latentseg.inference.request import Request, only_members
 from napari_latentseg.inference.room import VARIABLE
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.store import list_cards
-from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, SOURCES
+from napari_latentseg.record import SOURCES
+from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE
 from napari_latentseg.widgets.card import CardDialog
 from napari_latentseg.widgets.layers import role_of, scan_from_layer
 from napari_latentseg.widgets.mending import MendingFields

@@ -13,7 +13,9 @@ from napari.layers import Image, Labels
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
-from napari_latentseg.segmentation import ClassInfo, Segmentation, mask_from
+from napari_latentseg.classes import ClassInfo
+from napari_latentseg.cut import mask_from
+from napari_latentseg.segmentation import Segmentation
 from napari_latentseg.widgets.layers import KEY, place_on_screen, role_of, spatial_arguments
 
 if TYPE_CHECKING:

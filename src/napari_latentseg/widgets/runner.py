@@ -17,7 +17,6 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Extent, extents
-from napari_latentseg.views import seen_along, turned_back
 from napari_latentseg.widgets.result_layers import Shown, View
 
 if TYPE_CHECKING:
@@ -143,36 +142,33 @@ class Runner(QObject):
         begun = time.perf_counter()
         yield Progress(0, "loading the model")
         run = job.earlier
-        scan, order = seen_along(job.scan, job.view.plane)
         if run is None:
-            run = self._predictor(job).start(scan, job.request)
+            run = self._predictor(job).start(job.scan, job.request, job.view.plane)
         else:
             run.more(job.more)
         started = shown = time.perf_counter()
-        planes = len(run.planes)
+        planes = len(run.state.planes)
         cancelled = False
         for step in run:
             now = time.perf_counter()
-            where = f"sample {step.sample + 1} of {run.samples_wanted}"
+            where = f"sample {step.sample + 1} of {run.state.samples_wanted}"
             if planes > 1:
-                where = f"slice {int((run.ensemble.counts > 0).sum())} of {planes}, {where}"
+                where = f"slice {int((run.state.ensemble.counts > 0).sum())} of {planes}, {where}"
             text = f"{where}{_time_left(now - started, step.done)}"
             if step.finished and (planes == 1 or now - shown > _PREVIEW_EVERY):
                 shown = now
-                yield Progress(step.done, text, run.planes.index(step.plane), run.preview(step.plane))
+                yield Progress(step.done, text, run.state.planes.index(step.plane), run.preview(step.plane))
             else:
                 yield Progress(step.done, text)
             if cancel.is_set() and step.done < 1:
                 cancelled = True
                 break
         yield Progress(1, "putting it together")
-        found = run.result()
-        if found is not None:
-            found = turned_back(found, job.scan, order, job.view.plane)
+        result = run.result()
         taken = time.perf_counter() - begun
-        if found is None:
+        if result is None:
             return Outcome(run, None, cancelled, taken)
-        return Outcome(run, found, cancelled, taken, Shown.of(found), tuple(extents(found)))
+        return Outcome(run, result, cancelled, taken, Shown.of(result), tuple(extents(result)))
 
     def _on_returned(self, ended: Outcome | _Failure) -> None:
         self._worker = None

@@ -292,11 +292,6 @@ class Session(QObject):
 
         self._cutter = in_background(work, show, fail)
 
-    @property
-    def is_cutting(self) -> bool:
-        """Whether a mask is to follow the cut yet."""
-        return self._cutter is not None or self._timer.isActive()
-
 
 def session_of(viewer: ViewerModel) -> Session:
     """The session of a viewer; it lives as long as that does.

@@ -12,7 +12,7 @@ from napari_latentseg.files import atomic_path
 from napari_latentseg.models.store import home
 
 if TYPE_CHECKING:
-    from napari_latentseg.segmentation import RunRecord
+    from napari_latentseg.record import RunRecord
     from napari_latentseg.widgets.runner import Job
 
 __all__ = ["Timings"]

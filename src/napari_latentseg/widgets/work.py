@@ -20,9 +20,9 @@ from napari_latentseg.widgets.layers import KEY, layer_matrix, spatial_arguments
 if TYPE_CHECKING:
     from napari.layers import Image
 
+    from napari_latentseg.classes import ClassInfo
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.scan import Scan
-    from napari_latentseg.segmentation import ClassInfo
     from napari_latentseg.widgets.plane_lock import PlaneLock
     from napari_latentseg.widgets.session import Result
 
