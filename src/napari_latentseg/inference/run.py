@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ class Run:
     limit
         Bytes of memory: see `Request`.
     digest
-        The hash of the values; empty before the run has begun.
+        The hash of the values, see `Scan.hashing`; empty before the run has begun.
     seconds
         That the run has taken.
 
@@ -226,22 +225,18 @@ class Run:
             self.seconds = before + time.perf_counter() - begun
 
     def _look(self) -> Iterator[Step]:
-        """Hash the values, plane by plane, so that a dask array is not loaded whole and a stop is heard."""
+        """Hash the values part by part, so that a dask array is not loaded whole and a stop is heard.
+
+        The hash is the image's identity, `Scan.content_sha256`. Of a box it is that of the values in the
+        box, its place and the shape of the image, so that what lies outside it is never read.
+        """
         if self.digest:
             return
-        array, box = self.scan.array, self.request.box
-        about = f"{array.dtype.str}{array.shape}" + ("" if box is None else f"{box}")
-        digest = hashlib.sha256(about.encode())
         first = self.order()[0]
-        height, width = self.planes.plane_shape
-        row = array.dtype.itemsize * width * (array.shape[-1] if self.scan.axes.endswith("c") else 1)
-        for number in range(len(self.planes)):
-            if number:
+        for digest in self.scan.hashing(self.request.box):
+            self.digest = digest
+            if not digest:
                 yield Step(0.0, first, int(self.ensemble.counts[first]), False)
-            for band in bands_of(height, row / 4):
-                values = self.planes.values(number, band, slice(None))
-                digest.update(np.ascontiguousarray(values).data.cast("B"))
-        self.digest = digest.hexdigest()
 
     def _is_short(self, plane: int) -> bool:
         """Whether a plane lacks samples, as far as is known."""
