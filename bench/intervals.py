@@ -23,7 +23,7 @@ from napari_latentseg.evaluation.calibration import VolumeInterval, coverage_of
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
-from napari_latentseg.models.layout import read_split
+from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
 from napari_latentseg.pairs import find_pairs
 
@@ -54,11 +54,9 @@ def main() -> None:
     args = parser.parse_args()
     model = load_model(args.model)
     split = read_split(model.folder)
-    pairs = [pair for pair in find_pairs(args.data) if pair.key in split["validation"]]
+    pairs = [pair for pair in find_pairs(args.data) if split.part_of(pair) == "validation"]
     request = Request.of(model.card, samples=args.samples)
-    judged = Calibration(
-        Predictor(model), request, pairs, frozenset(split["train"]), frozenset(split["validation"])
-    )
+    judged = Calibration(Predictor(model), request, pairs, split)
     for _ in judged.run():
         pass
     names = [c.name for c in model.card.classes]

@@ -22,11 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.evaluation.metrics import dice
-from napari_latentseg.formats import read_scan
 from napari_latentseg.inference.evaluate import labels_of
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
-from napari_latentseg.models.layout import read_split
+from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
 from napari_latentseg.pairs import find_pairs
 from napari_latentseg.review import available, profile
@@ -58,18 +57,18 @@ def cases_of(folder: Path, data: Path, samples: int | None, source: str | None) 
     model = load_model(folder)
     predictor = Predictor(model)
     request = Request.of(model.card, samples=samples, source=source)
-    apart = set(read_split(model.folder)["validation"])
+    split = read_split(model.folder)
     cases = []
     for pair in find_pairs(data):
-        if (key := pair.key) not in apart:
+        if split.part_of(pair) != "validation":
             continue
-        found = predictor.segment(read_scan(pair.image), request)
+        found = predictor.segment(pair.read(), request)
         labels = labels_of(model.card, pair)
         truth = labels.of_pair(pair)
         shown = labels.of_model(model.card.classes).numbered(found.mask).reshape(truth.shape)
         errors = errors_of(shown, truth, len(model.card.classes))
         scores = {name: profile(found, name).ravel() for name in available(found)}
-        cases.append(Case(key, errors, scores | {ORACLE: errors}))
+        cases.append(Case(pair.file_sha256, errors, scores | {ORACLE: errors}))
     return sorted(cases, key=lambda case: case.key)
 
 

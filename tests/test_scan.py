@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 from hypothesis import given
@@ -225,3 +227,76 @@ def test_scans_can_be_compared_and_go_to_another_process():
     assert np.array_equal(scan.array, twin.array)
     assert (twin.axes, twin.geometry, twin.modality, twin.format) == ("yx", YX, "US", "tiff")
     assert (dict(twin.properties), twin.source) == ({"a": [1]}, Path("a.tif"))
+
+
+def image(values: np.ndarray) -> Scan:
+    axes = "tzyx"[-values.ndim :]
+    return Scan(values, axes, Geometry.plain(axes))
+
+
+VALUES = np.arange(2 * 3 * 4 * 5, dtype=np.int16).reshape(2, 3, 4, 5)
+
+
+def test_an_image_is_known_by_its_values_and_type_and_shape() -> None:
+    """The hash that stores and run records have had from the first, so that they stay valid."""
+    expected = hashlib.sha256(b"<i2(2, 3, 4, 5)" + VALUES.tobytes()).hexdigest()
+    scan = image(VALUES)
+    assert scan.content_sha256 == expected
+    same = scan.replace(geometry=Geometry.plain("tzyx", (1.0, 2.0, 3.0, 4.0), "mm"), source=Path("other.nii"))
+    assert same.content_sha256 == expected
+    assert image(np.asfortranarray(VALUES)).content_sha256 == expected
+    assert pickle.loads(pickle.dumps(scan)).content_sha256 == expected
+    others = [
+        VALUES[0],
+        VALUES.astype(np.uint16),
+        VALUES.reshape(2, 3, 5, 4),
+        VALUES + 1,
+        VALUES.astype(">i2"),
+    ]
+    assert len({expected, *(image(other).content_sha256 for other in others)}) == 6
+
+
+@pytest.mark.parametrize("size", [16, 40, 100, 300], ids="{} bytes at a time".format)
+def test_a_lazy_image_is_hashed_in_parts(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr("napari_latentseg.scan._HASHED_AT_A_TIME", size)
+    lazy = image(da.from_array(VALUES, chunks=(1, 2, 3, 5)))
+    told = list(lazy.hashing())
+    assert told[:-1] == [""] * (len(told) - 1)
+    assert len(told) > 1 or size >= VALUES.nbytes
+    assert told[-1] == lazy.content_sha256 == image(VALUES.copy()).content_sha256
+
+
+def test_an_image_is_read_once_for_its_hash_and_past_the_caches_of_others() -> None:
+    from dask.callbacks import Callback
+
+    read: list[int] = []
+
+    def load(block: np.ndarray) -> np.ndarray:
+        read.append(1)
+        return block
+
+    scan = image(da.from_array(VALUES, chunks=-1).map_blocks(load, meta=VALUES[:0]))
+    seen: list[int] = []
+    with Callback(start=lambda graph: seen.append(1)):
+        assert scan.content_sha256 == scan.content_sha256
+    assert (len(read), seen) == (1, [])
+
+
+def test_of_a_box_nothing_else_is_read() -> None:
+    scan = image(VALUES)
+    (told,) = scan.hashing((1, 2, 3, 5))
+    part = np.ascontiguousarray(VALUES[..., 1:3, 2:5])
+    assert told == hashlib.sha256(b"<i2(2, 3, 4, 5)(1, 2, 3, 5)" + part.tobytes()).hexdigest()
+    assert told != scan.content_sha256
+
+
+def test_an_image_that_is_gone_is_said() -> None:
+    def load(block: np.ndarray) -> np.ndarray:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    lazy = da.from_array(VALUES, chunks=-1).map_blocks(load, meta=VALUES[:0])
+    scan = Scan(lazy, "tzyx", Geometry.plain("tzyx"), source=Path("gone.nii"))
+    message = "gone.nii: cannot be read (No such file or directory); open it again"
+    with pytest.raises(BadInput) as error:
+        _ = scan.content_sha256
+    assert str(error.value) == message

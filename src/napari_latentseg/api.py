@@ -485,12 +485,13 @@ def evaluate(
     -------
     dict
         `mean` with `dsc`, `iou` (in [0, 1]) and `hd95` (pixels), `std`, `images`, `trained_on` (how many of
-        the images the model has learned from) and `conventions`.
+        the images the model has learned from), `kept_apart` (how many it was judged by in training, so that
+        its weights may have been chosen by them) and `conventions`.
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.errors import BadInput
     from napari_latentseg.inference.request import Request
-    from napari_latentseg.models.layout import read_split
+    from napari_latentseg.models.split import read_split
     from napari_latentseg.models.store import find_model
     from napari_latentseg.pairs import find_pairs
 
@@ -501,7 +502,7 @@ def evaluate(
     pairs = find_pairs(Path(data))
     split = read_split(find_model(model) if isinstance(model, str | Path) else model.folder)
     if subset == "validation":
-        pairs = [p for p in pairs if p.key in split["validation"]]
+        pairs = [p for p in pairs if split.part_of(p) == "validation"]
         if not pairs:
             raise BadInput(
                 data,
@@ -513,7 +514,7 @@ def evaluate(
     from napari_latentseg.inference.predictor import Predictor
 
     loaded = load_model(model) if isinstance(model, str | Path) else model
-    evaluation = Evaluation(Predictor(loaded, device), request, pairs, frozenset(split["train"]))
+    evaluation = Evaluation(Predictor(loaded, device), request, pairs, split)
     for done in evaluation.run():
         progress(done)
     return evaluation.report()
@@ -566,8 +567,8 @@ def calibrate(
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.errors import BadInput
     from napari_latentseg.inference.request import Request
-    from napari_latentseg.models.layout import read_split
     from napari_latentseg.models.revise import check_revisable, revise_card
+    from napari_latentseg.models.split import read_split
     from napari_latentseg.models.store import find_model
     from napari_latentseg.pairs import find_pairs
 
@@ -580,7 +581,7 @@ def calibrate(
     check_revisable(folder, place)
     pairs, split = find_pairs(Path(data)), read_split(folder)
     if subset == "validation":
-        pairs = [p for p in pairs if p.key in split["validation"]]
+        pairs = [p for p in pairs if split.part_of(p) == "validation"]
         if not pairs:
             raise BadInput(
                 data,
@@ -591,13 +592,7 @@ def calibrate(
     from napari_latentseg.inference.calibrate import Calibration
     from napari_latentseg.inference.predictor import Predictor
 
-    calibration = Calibration(
-        Predictor(load_model(model), device),
-        request,
-        pairs,
-        frozenset(split["train"]),
-        frozenset(split["validation"]),
-    )
+    calibration = Calibration(Predictor(load_model(model), device), request, pairs, split)
     for done in calibration.run():
         progress(done)
     found: dict[str, Any] = {"reliability": calibration.reliability(), "volume_interval": None}

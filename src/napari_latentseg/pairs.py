@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan, stem_of
 from napari_latentseg.planes import Planes
+from napari_latentseg.scan import Scan
+from napari_latentseg.weights import sha256_of
 
 __all__ = ["Pair", "find_pairs", "load_image", "load_mask", "plane_spacing"]
 
@@ -20,17 +22,46 @@ __all__ = ["Pair", "find_pairs", "load_image", "load_mask", "plane_spacing"]
 class Pair:
     """One annotated image: where the image and its mask lie.
 
-    `key` is the SHA-256 of the image file. Splits are recorded by it rather than by the file's name,
-    which may be a patient's.
+    Splits are recorded by `key` rather than by the file's name, which may be a patient's.
     """
 
     name: str
     image: Path
     mask: Path
 
-    @property
+    def read(self) -> Scan:
+        """The image, decoded; `key` is known afterwards.
+
+        Raises
+        ------
+        BadInput
+            Where it cannot be read.
+        """
+        scan = read_scan(self.image)
+        self.__dict__["key"] = scan.content_sha256  # fills the property below: one decoding for both
+        return scan
+
+    @cached_property
     def key(self) -> str:
-        return hashlib.sha256(self.image.read_bytes()).hexdigest()
+        """`Scan.content_sha256` of the image, which is decoded for it unless it was read before.
+
+        Raises
+        ------
+        BadInput
+            Where the image cannot be read.
+        """
+        return self.read().content_sha256
+
+    @cached_property
+    def file_sha256(self) -> str:
+        """SHA-256 of the image's file, by which splits of format 1 know it, and by which draws are made.
+
+        Raises
+        ------
+        BadInput
+            Where the file cannot be read.
+        """
+        return sha256_of(self.image)
 
 
 def find_pairs(folder: Path, *, masks: str = "masks") -> list[Pair]:
@@ -80,15 +111,23 @@ def _by_name(folder: Path) -> dict[str, Path]:
     return found
 
 
-def load_image(pair: Pair) -> NDArray[np.uint8]:
-    """The image as uint8 RGB, `(N, H, W, 3)`; N is 1 for a single plane."""
-    planes = Planes.of(read_scan(pair.image))
+def load_image(pair: Pair, scan: Scan | None = None) -> NDArray[np.uint8]:
+    """The image as uint8 RGB, `(N, H, W, 3)`; N is 1 for a single plane.
+
+    Parameters
+    ----------
+    pair
+        Whose image is read.
+    scan
+        That image, where it was read already.
+    """
+    planes = Planes.of(read_scan(pair.image) if scan is None else scan)
     return np.stack([np.round(planes[i] * 255).astype(np.uint8) for i in range(len(planes))])
 
 
-def plane_spacing(pair: Pair) -> tuple[float, float] | None:
+def plane_spacing(scan: Scan) -> tuple[float, float] | None:
     """Millimetres between the rows and between the columns of the image; None where it does not tell."""
-    return Planes(read_scan(pair.image), 0.0, 1.0).spacing
+    return Planes(scan, 0.0, 1.0).spacing
 
 
 def load_mask(pair: Pair) -> NDArray[np.uint8]:

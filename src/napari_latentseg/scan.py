@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -40,6 +41,8 @@ _SAME_UNIT = {
 }  # fmt: skip
 
 _FLATTEST = 1e-6
+
+_HASHED_AT_A_TIME = 16 * 2**20  # bytes: little memory beside a large scan, and a stop is heard soon
 
 
 def unit_name(text: object) -> str:
@@ -247,6 +250,7 @@ class Scan:
     source: Path | None = None
     notes: tuple[str, ...] = ()
     levels: tuple[Array, ...] = ()
+    _content: str = field(default="", init=False, repr=False)
 
     def __post_init__(self) -> None:
         name = self.name
@@ -296,6 +300,78 @@ class Scan:
         """What to call it in a message."""
         return self.source.name if self.source else "image"
 
+    @property
+    def content_sha256(self) -> str:
+        """The image's one identity: SHA-256 of dtype, shape and values, 64 hexadecimal digits.
+
+        Splits, stores, run records and the search for duplicates know an image by this. It is what the
+        reader made of the file, so a picture saved again without loss, under another name or as a case of
+        an annotation store is the same image. Axes, geometry, modality and file do not count.
+
+        Values count in C order, whatever the layout in memory. The byte order of the dtype does count:
+        ``>u2`` and ``<u2`` differ. The readers give native byte order, so only arrays made elsewhere can
+        have another, and those that are in a store already are found by what they had.
+
+        Reckoned at the first use and kept, so the array must not be changed afterwards. Two threads that
+        ask at once reckon the same value twice. A dask array is read in parts of 16 MiB.
+
+        Raises
+        ------
+        BadInput
+            Where a lazy array can no longer be read.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> scan = Scan(np.zeros((2, 3), np.uint8), "yx", Geometry.plain("yx"))
+        >>> scan.content_sha256[:8]
+        '56ba2b0a'
+        """
+        if not self._content:
+            for _ in self.hashing():
+                pass
+        return self._content
+
+    def hashing(self, box: tuple[int, int, int, int] | None = None) -> Iterator[str]:
+        """Hash the values part by part, for a caller that wants to be stopped in between.
+
+        Parameters
+        ----------
+        box
+            Rows and columns of every plane, half-open (top, left, bottom, right), that alone are read and
+            hashed. Such a hash names the box of that place in an image of that shape, and not the image.
+
+        Yields
+        ------
+        str
+            ``""`` after every part but the last, and then the hash: `content_sha256` where there is no box.
+
+        Raises
+        ------
+        BadInput
+            Where a lazy array can no longer be read.
+        """
+        if box is None and self._content:
+            yield self._content
+            return
+        about = f"{self.array.dtype.str}{tuple(map(int, self.array.shape))}"
+        part = self.array
+        if box is not None:
+            about += f"{box}"
+            top, left, bottom, right = box
+            channels = (slice(None),) if self.axes.endswith(CHANNEL) else ()
+            part = part[(..., slice(top, bottom), slice(left, right), *channels)]
+        digest = hashlib.sha256(about.encode())
+        is_first = True
+        for values in _parts_in_order(part, self.name):
+            if not is_first:
+                yield ""
+            is_first = False
+            digest.update(np.ascontiguousarray(values).data.cast("B"))
+        if box is None:
+            object.__setattr__(self, "_content", digest.hexdigest())
+        yield digest.hexdigest()
+
     def replace(self, **changes: Any) -> Scan:
         """A validated copy with other values.
 
@@ -319,3 +395,23 @@ def values_of(array: Any) -> NDArray[Any]:
     if hasattr(array, "dask"):
         array = array.compute(scheduler="synchronous", callbacks=())
     return np.asarray(array)
+
+
+def _parts_in_order(array: Any, name: str) -> Iterator[NDArray[Any]]:
+    """The values in C order, in parts that are not too large, read past the caches of others.
+
+    Raises
+    ------
+    BadInput
+        Where a part can no longer be read.
+    """
+    if array.nbytes <= _HASHED_AT_A_TIME or array.ndim == 1:
+        try:
+            yield values_of(array)
+        except OSError as error:
+            raise BadInput(name, f"cannot be read ({error.strerror})", "open it again") from error
+        return
+    rows = max(1, int(_HASHED_AT_A_TIME // (array.nbytes / len(array))))
+    for start in range(0, len(array), rows):
+        part = array[start : start + rows]
+        yield from _parts_in_order(part[0] if len(part) == 1 else part, name)

@@ -34,6 +34,7 @@ def test_what_was_approved_comes_back(store: AnnotationStore, kind: str) -> None
     again = AnnotationStore(store.folder)
     (one,) = again.examples()
     assert one.case == entry.case
+    assert one.key == one.scan.content_sha256 == scan.content_sha256
     assert one.scan.axes == scan.axes
     assert one.scan.array.dtype == scan.array.dtype
     assert np.array_equal(np.asarray(one.scan.array), np.asarray(scan.array))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
@@ -16,6 +17,7 @@ from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
 from napari_latentseg.models.card import TrainingData
 from napari_latentseg.models.folder import Model
+from napari_latentseg.models.split import Split
 from napari_latentseg.pairs import Pair, find_pairs, load_mask
 from napari_latentseg.scan import Scan
 
@@ -88,8 +90,20 @@ def test_the_halves_are_drawn_by_content(pairs: list[Pair]) -> None:
     assert {turned.keys[i] for i in turned.halves()[0]} == names
 
 
+def test_one_image_in_two_files_is_in_one_half(pairs: list[Pair], tmp_path: Path) -> None:
+    copies = []
+    for pair in pairs:
+        copy = tmp_path / f"again-{pair.name}.png"
+        Image.open(pair.image).save(copy, compress_level=1)
+        copies.append(Pair(f"again-{pair.name}", copy, pair.mask))
+    found = Calibration(Sure(pairs), REQUEST, [*pairs, *copies])
+    fit, test = found.halves()
+    assert len(fit) == len(test) == 24
+    assert {found.keys[i] for i in fit}.isdisjoint(found.keys[i] for i in test)
+
+
 def test_the_interval_is_tested_on_the_other_half(pairs: list[Pair]) -> None:
-    found = Calibration(Sure(pairs), REQUEST, pairs, kept_apart=frozenset(p.key for p in pairs))
+    found = Calibration(Sure(pairs), REQUEST, pairs, Split(validation=frozenset(p.key for p in pairs)))
     list(found.run())
     made = found.volume_interval()
     assert (made.cases, made.tested_on) == (12, 12)
@@ -135,7 +149,7 @@ def test_too_few_samples_are_refused(pairs: list[Pair], request_: Request, why: 
 
 def test_images_that_were_trained_on_are_refused(pairs: list[Pair]) -> None:
     with pytest.raises(BadInput, match="1 of the 24 images were used to train"):
-        Calibration(Sure(pairs), REQUEST, pairs, frozenset([pairs[3].key, "another"]))
+        Calibration(Sure(pairs), REQUEST, pairs, Split(frozenset([pairs[3].key, "another"])))
     with pytest.raises(BadInput, match="no image"):
         Calibration(Sure(pairs), REQUEST, [])
 

@@ -17,6 +17,7 @@ from napari_latentseg.formats import format_for
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.request import Request
 from napari_latentseg.models.card import MetricRecord
+from napari_latentseg.models.split import Split
 from napari_latentseg.pairs import Pair, find_pairs
 from napari_latentseg.scan import Geometry, Scan
 
@@ -62,7 +63,8 @@ def test_one_class_is_scored_image_by_image(tmp_path: Path) -> None:
     truths = [disc(12, 12), disc(10, 15), np.zeros((24, 30), np.uint8)]
     found = [disc(12, 12), disc(12, 17), disc(5, 5, 2)]
     pairs = folder_of(tmp_path, *truths)
-    evaluation = Evaluation(Told(*found), REQUEST, pairs, frozenset({pairs[1].key, "another"}))
+    split = Split(frozenset({pairs[1].key, "another"}), frozenset({pairs[2].key}))
+    evaluation = Evaluation(Told(*found), REQUEST, pairs, split)
     assert list(evaluation.run()) == pytest.approx([1 / 3, 2 / 3, 1])
     report = evaluation.report()
     expected = [score(f > 0, t > 0) for f, t in zip(found, truths, strict=True)]
@@ -75,7 +77,7 @@ def test_one_class_is_scored_image_by_image(tmp_path: Path) -> None:
         assert report["mean"][name] == pytest.approx(np.mean([getattr(e, name) for e in expected]))
         assert report["std"][name] == pytest.approx(np.std([getattr(e, name) for e in expected], ddof=1))
     assert report["empty"] == {"prediction": 0, "truth": 1, "both": 0}
-    assert (report["count"], report["trained_on"]) == (3, 1)
+    assert (report["count"], report["trained_on"], report["kept_apart"]) == (3, 1, 1)
     json.dumps(report)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from napari_latentseg.models.card import read_card
-from napari_latentseg.models.layout import read_split
+from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import embedded_codec, load_model
 from napari_latentseg.models.text import card_text
 
@@ -30,7 +30,7 @@ def test_its_card_says_what_its_doubt_is_worth(folder: Path) -> None:
     curve, interval = card.reliability, card.volume_interval
     assert curve is not None
     assert (curve.samples, curve.source) == (card.default_samples, card.sources[0])
-    assert curve.images == len(read_split(folder)["validation"])
+    assert curve.images == len(read_split(folder).earlier_validation)
     assert "Probabilities: off by" in card_text(card)
     if interval is None:  # too few images were kept apart to fit one
         assert curve.images < 18
@@ -53,8 +53,8 @@ def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None
     if "hippocampus-mr" not in NAMES:
         pytest.skip("the embedded model hippocampus-mr is not in this checkout")
     model = load_model("hippocampus-mr")
-    apart = set(read_split(model.folder)["validation"])
-    pairs = [p for p in find_pairs(data_dir / "msd_hippocampus") if p.key in apart][:3]
+    split = read_split(model.folder)
+    pairs = [p for p in find_pairs(data_dir / "msd_hippocampus") if split.part_of(p) == "validation"][:3]
     assert len(pairs) == 3
     predictor = Predictor(model, "cpu")
     scores = []

@@ -16,7 +16,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.folder import Model, load_model_folder, save_model_folder
-from napari_latentseg.models.layout import SPLIT, WEIGHTS, check_files, read_split
+from napari_latentseg.models.layout import SPLIT, WEIGHTS, check_files
+from napari_latentseg.models.split import Split, read_split
 from napari_latentseg.models.store import codec_for
 from napari_latentseg.weights import sha256_of
 
@@ -242,14 +243,17 @@ def test_files_that_the_card_does_not_name_do_no_harm(lesions: Path) -> None:
 
 
 def test_the_split(lesions: Path, tmp_path: Path) -> None:
-    assert read_split(lesions) == {"train": ["a", "b"], "validation": ["c"]}
-    assert read_split(tmp_path) == {"train": [], "validation": []}
+    """One without a number is of format 1, whose keys may be those of files."""
+    split = read_split(lesions)
+    assert split == Split(earlier_train=frozenset("ab"), earlier_validation=frozenset("c"))
+    assert split.is_known
+    assert not read_split(tmp_path).is_known
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"[]", b'"text"', b'{"train": 3}', b"\xff"],
-    ids=["empty", "list", "text", "number", "bytes"],
+    [b"", b"[]", b'"text"', b'{"train": 3}', b"\xff", b'{"format": "two"}', b'{"format": 2, "earlier": []}'],
+    ids=["empty", "list", "text", "number", "bytes", "no format", "earlier"],
 )
 def test_a_split_that_is_broken_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / SPLIT).write_bytes(content)

@@ -61,7 +61,7 @@ def done(
 def test_the_events_tell_the_story(done: tuple[Path, list[dict[str, Any]]]) -> None:
     out, events = done
     assert [e["event"] for e in events] == ["data", "epoch", "epoch", "epoch", "judging", "judging", "saved"]
-    assert events[0] == {"event": "data", "images": 6, "train": 4, "apart": 2}
+    assert events[0] == {"event": "data", "images": 6, "train": 4, "apart": 2, "note": ""}
     assert [e["epoch"] for e in events[1:4]] == [1, 2, 3]
     assert events[-1]["folder"] == str(out)
     assert events[-1]["epochs"] == 3

@@ -60,7 +60,7 @@ class Case:
     name
         In the store; made from a hash.
     key
-        SHA-256 of its values, as a run record has it.
+        `Scan.content_sha256` of the image.
     planes
         The approved ones.
     """

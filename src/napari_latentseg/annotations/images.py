@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +19,11 @@ from napari_latentseg.formats import nifti
 from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, Scan
 from napari_latentseg.weights import sha256_of
 
-__all__ = ["ENDING", "Layout", "case_of", "hash_of", "read_scan", "same_place", "write_case", "write_volume"]
+__all__ = ["ENDING", "Layout", "case_of", "read_scan", "same_place", "write_case", "write_volume"]
 
 ENDING = ".nii.gz"
 
 _NEAR = 1e-2  # of a step: what an affine may lose on its way through files and napari
-_BAND = 16 * 2**20  # bytes that are read of a lazy array at a time
-
-_hashes: WeakKeyDictionary[Scan, str] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -103,45 +99,6 @@ class Layout:
         return Geometry.from_matrix(matrix[np.ix_(rows, rows)], tuple(units), labels, geometry.frame)
 
 
-def hash_of(scan: Scan) -> str:
-    """SHA-256 of a scan's values, as a run record has it; reckoned once for each `Scan` object.
-
-    Parameters
-    ----------
-    scan
-        NumPy or dask, which is read in parts.
-
-    Raises
-    ------
-    BadInput
-        Where a lazy array can no longer be read.
-    """
-    if scan not in _hashes:
-        array = scan.array
-        digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-        try:
-            for values in _in_order(array):
-                digest.update(np.ascontiguousarray(values).data.cast("B"))
-        except OSError as error:
-            raise BadInput(scan.name, f"cannot be read ({error.strerror})", "open it again") from error
-        _hashes[scan] = digest.hexdigest()
-    return _hashes[scan]
-
-
-def _in_order(array: Any) -> Iterator[NDArray[Any]]:
-    """The values along the first axes, in parts that are not too large."""
-    if array.nbytes <= _BAND or array.ndim == 1:
-        yield np.asarray(array)
-        return
-    rows = max(1, int(_BAND // (array.nbytes / len(array))))
-    for start in range(0, len(array), rows):
-        part = array[start : start + rows]
-        if len(part) == 1:
-            yield from _in_order(part[0])
-        else:
-            yield np.asarray(part)
-
-
 def same_place(one: Geometry, other: Geometry, shape: tuple[int, ...]) -> bool:
     """Whether every corner of an image lies in one place by both geometries, within a hundredth of a step."""
     if (one.ndim, one.units, one.frame) != (other.ndim, other.units, other.frame):
@@ -162,7 +119,7 @@ def case_of(scan: Scan, taken: Callable[[str], bool]) -> CaseRecord:
         Whether a name is another case's.
     """
     place = Place.of(scan.geometry)
-    pixels = hash_of(scan)
+    pixels = scan.content_sha256
     about = json.dumps([pixels, scan.axes, place.model_dump(mode="json")])
     digest = hashlib.sha256(about.encode()).hexdigest()
     length = next(n for n in (8, 16, 32, 64) if n == 64 or not taken(f"scan-{digest[:n]}"))

@@ -16,7 +16,7 @@ from napari_latentseg.annotations.drafts import SUFFIX, Draft
 from napari_latentseg.annotations.durable import settle, told
 from napari_latentseg.annotations.export import export
 from napari_latentseg.annotations.facts import AnnotatedScan, Case, Entry
-from napari_latentseg.annotations.images import Layout, hash_of, same_place
+from napari_latentseg.annotations.images import Layout, same_place
 from napari_latentseg.annotations.labels import as_mask, check_labels, merge, write_parts
 from napari_latentseg.annotations.records import (
     Approval,
@@ -252,7 +252,7 @@ class AnnotationStore:
         layout = Layout(scan.spatial_axes, scan.spatial_shape)
         chosen = _chosen(planes, layout.planes)
         check_labels((values.reshape(-1, *values.shape[-2:])[n] for n in chosen), classes)
-        hash_of(scan)  # before the lock, for it takes its time
+        _ = scan.content_sha256  # reckoned before the lock, for it takes its time
         room = self._room
         with room.guard, told(room.folder):
             self._check_fits(scan, classes)

@@ -20,7 +20,6 @@ from napari_latentseg.annotations.drafts import (
     read_mask,
 )
 from napari_latentseg.annotations.durable import settle, sync_folder, told
-from napari_latentseg.annotations.images import hash_of
 from napari_latentseg.annotations.records import CaseRecord, ModelVersion, now
 from napari_latentseg.annotations.room import DRAFTS, Room
 from napari_latentseg.annotations.sessions import is_alive
@@ -58,7 +57,7 @@ class Workbench:
     ) -> Draft:
         """See `AnnotationStore.autosave`."""
         room = self._room
-        hash_of(scan)  # before the lock, for it takes its time
+        _ = scan.content_sha256  # reckoned before the lock, for it takes its time
         with room.guard, told(room.folder), room.temporaries() as temporary:
             record, files = room.prepared(scan, temporary)
             place = room.session.folder / draft_name(record.name, model)

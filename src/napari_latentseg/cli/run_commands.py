@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -231,12 +231,23 @@ def evaluate(
         f"  ({report['count']} images, {report['samples']} samples from {report['source']})",
         quiet=quiet,
     )
-    if report["trained_on"]:
-        say(
-            f"{report['trained_on']} of these images were used to train the model: the figures flatter it"
-            " (--subset validation scores the others)",
-            quiet=quiet,
+    if known := _seen_in_training(report, subset):
+        say(known, quiet=quiet)
+
+
+def _seen_in_training(report: dict[str, Any], subset: str) -> str:
+    """What a person must know of images that the model has seen; empty where there is nothing to say."""
+    learned, apart = report["trained_on"], report["kept_apart"]
+    if subset == "validation" or not (learned or apart):
+        return ""
+    total = report["count"]
+    if not learned:
+        return (
+            f"{apart} of {total} images were kept apart in training; the weights may have been chosen by them"
         )
+    also = f", and {apart} were kept apart to judge it by" if apart else ""
+    remedy = " (--subset validation scores those kept apart)" if apart else ""
+    return f"{learned} of {total} images were used to train the model{also}: the figures flatter it{remedy}"
 
 
 def _cleanup(smallest: float, *, fill_holes: bool, keep_largest: bool) -> Cleanup:

@@ -69,6 +69,8 @@ def train(
                 if events:
                     sys.stdout.write(json.dumps(event) + "\n")
                     sys.stdout.flush()
+                elif event["event"] == "data" and event["note"]:
+                    say(event["note"], quiet=quiet)
                 elif event["event"] == "epoch":
                     progress(event["epoch"] / event["epochs"])
                     if event["dsc"] is not None:

@@ -17,11 +17,11 @@ from napari_latentseg.evaluation.calibration import (
     VolumeInterval,
     fewest_cases,
 )
-from napari_latentseg.formats import read_scan
 from napari_latentseg.inference.evaluate import labels_of
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
 from napari_latentseg.labelmap import LabelMap
+from napari_latentseg.models.split import Split
 from napari_latentseg.pairs import Pair
 from napari_latentseg.planes import Planes
 from napari_latentseg.segmentation import Segmentation
@@ -41,15 +41,14 @@ class Calibration:
         Samples, source, threshold; three samples at least.
     pairs
         Images with their masks, as in `Evaluation`.
-    trained_on
-        Hashes of the images that the model learned from; none of `pairs` may be among them.
-    kept_apart
-        Those that its split kept apart, to say of which data set the images are.
+    split
+        Of the model; it may have learned from none of `pairs`. Whether it kept them apart says of which
+        data set they are.
 
     Attributes
     ----------
     keys
-        Hash of each image, in the order of `pairs`.
+        `Scan.content_sha256` of each image, in the order of `pairs`.
     volumes
         Elements of each class in each sample, `(cases, n, K)`.
     reference
@@ -65,8 +64,7 @@ class Calibration:
     predictor: Predictor
     request: Request
     pairs: Sequence[Pair]
-    trained_on: frozenset[str] = frozenset()
-    kept_apart: frozenset[str] = frozenset()
+    split: Split = field(default_factory=Split)
     keys: list[str] = field(init=False, default_factory=list)
     volumes: NDArray[np.float64] = field(init=False)
     reference: NDArray[np.float64] = field(init=False)
@@ -81,7 +79,8 @@ class Calibration:
         if not self.pairs:
             raise BadInput("data", "holds no image to judge by", "give annotated images")
         self.keys = [pair.key for pair in self.pairs]
-        seen = sum(key in self.trained_on for key in self.keys)
+        self._parts = [self.split.part_of(pair) for pair in self.pairs]
+        seen = self._parts.count("train")
         if seen:
             raise BadInput(
                 "data",
@@ -97,7 +96,7 @@ class Calibration:
         """Judge image after image; yields the fraction done."""
         card = self.predictor.model.card
         for number, pair in enumerate(self.pairs):
-            scan = read_scan(pair.image)
+            scan = pair.read()
             found = self.predictor.segment(scan, self.request)
             labels = labels_of(card, pair)
             truth = labels.of_pair(pair)
@@ -131,9 +130,13 @@ class Calibration:
     def halves(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """The positions of the images to fit by, and of those to test on; drawn by their hashes alone.
 
-        Images of equal content are on one side.
+        Images of equal content are on one side. The draw is by the hashes of their files, the least one where
+        several hold one image, so that a card's interval can be made again from the files it was made from.
         """
-        drawn = [hashlib.sha256(f"halves:{key}".encode()).hexdigest() for key in self.keys]
+        files: dict[str, str] = {}
+        for key, pair in zip(self.keys, self.pairs, strict=True):
+            files[key] = min(pair.file_sha256, files.get(key, pair.file_sha256))
+        drawn = [hashlib.sha256(f"halves:{files[key]}".encode()).hexdigest() for key in self.keys]
         order = sorted(set(drawn))
         first = set(order[: (len(order) + 1) // 2])
         is_first = np.array([one in first for one in drawn])
@@ -170,7 +173,7 @@ class Calibration:
 
     def _data(self, count: int) -> str:
         sets = self.predictor.model.card.training_data
-        if len(sets) == 1 and self.kept_apart >= set(self.keys):
+        if len(sets) == 1 and set(self._parts) == {"validation"}:
             return f"{count} images kept apart from the training on {sets[0].name}"
-        known = "never trained on" if self.trained_on else "the model does not say what it was trained on"
+        known = "never trained on" if self.split.is_known else "the model does not say what it was trained on"
         return f"{count} images, {known}"

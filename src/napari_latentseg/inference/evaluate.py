@@ -11,11 +11,11 @@ import numpy as np
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import CONVENTIONS
 from napari_latentseg.evaluation.scores import ImageScores, score, summarise
-from napari_latentseg.formats import read_scan
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
 from napari_latentseg.labelmap import LabelMap
 from napari_latentseg.models.card import MetricRecord, ModelCard
+from napari_latentseg.models.split import Split
 from napari_latentseg.pairs import Pair
 
 __all__ = ["Evaluation", "labels_of"]
@@ -34,27 +34,30 @@ class Evaluation:
     pairs
         Images with their masks; any class of a mask counts where the model has one class. Where the model
         has several, a mask holds their numbers, or those of a data set that the card has the labels of.
-    trained_on
-        Hashes of the images that the model learned from, to say how many of them are among these.
+    split
+        Of the model, to say how many of these images it has seen.
 
     Attributes
     ----------
     scores
         One an image, in the order of `pairs`; several classes are averaged over those that were looked for
         and are there, in the mask or in the answer.
+    trained_on, kept_apart
+        How many of the images so far the model learned from, and by how many it was judged in training.
     """
 
     predictor: Predictor
     request: Request
     pairs: Sequence[Pair]
-    trained_on: frozenset[str] = frozenset()
+    split: Split = field(default_factory=Split)
     scores: list[ImageScores] = field(init=False, default_factory=list)
-    seen: int = field(init=False, default=0)
+    trained_on: int = field(init=False, default=0)
+    kept_apart: int = field(init=False, default=0)
 
     def run(self) -> Iterator[float]:
         """Score image after image; yields the fraction done."""
         for number, pair in enumerate(self.pairs):
-            found = self.predictor.segment(read_scan(pair.image), self.request)
+            found = self.predictor.segment(pair.read(), self.request)
             labels = labels_of(self.predictor.model.card, pair)
             truth = labels.of_pair(pair)
             planes = found.mask.reshape(-1, *found.mask.shape[-2:])
@@ -63,7 +66,9 @@ class Evaluation:
                     pair.mask, f"has shape {truth.shape}, its image {planes.shape}", "make them equal"
                 )
             self.scores.append(self._score(found.mask, truth.reshape(found.mask.shape), labels))
-            self.seen += pair.key in self.trained_on
+            part = self.split.part_of(pair)
+            self.trained_on += part == "train"
+            self.kept_apart += part == "validation"
             yield (number + 1) / len(self.pairs)
 
     def _score(
@@ -91,7 +96,8 @@ class Evaluation:
             "model": {"name": card.name, "version": card.version, "method": card.method_title},
             **summary,
             "count": len(self.scores),
-            "trained_on": self.seen,
+            "trained_on": self.trained_on,
+            "kept_apart": self.kept_apart,
             "samples": self.request.samples,
             "source": self.request.source,
             "seed": self.request.seed,

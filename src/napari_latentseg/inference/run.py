@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -146,23 +145,19 @@ class Run:
             state.seconds = before + time.perf_counter() - begun
 
     def _look(self) -> Iterator[Step]:
-        """Hash the values, plane by plane, so that a dask array is not loaded whole and a stop is heard."""
+        """Hash the values part by part, so that a dask array is not loaded whole and a stop is heard.
+
+        The hash is the image's identity, `Scan.content_sha256`. Of a box it is that of the values in the
+        box, its place and the shape of the image, so that what lies outside it is never read.
+        """
         state = self.state
         if state.digest:
             return
-        array, box = state.scan.array, state.request.box
-        about = f"{array.dtype.str}{array.shape}" + ("" if box is None else f"{box}")
-        digest = hashlib.sha256(about.encode())
         first = self.order()[0]
-        height, width = state.planes.plane_shape
-        row = array.dtype.itemsize * width * (array.shape[-1] if state.scan.axes.endswith("c") else 1)
-        for number in range(len(state.planes)):
-            if number:
+        for digest in state.scan.hashing(state.request.box):
+            state.digest = digest
+            if not digest:
                 yield Step(0.0, first, int(state.ensemble.counts[first]), False)
-            for band in bands_of(height, row / 4):
-                values = state.planes.values(number, band, slice(None))
-                digest.update(np.ascontiguousarray(values).data.cast("B"))
-        state.digest = digest.hexdigest()
 
     def _is_short(self, plane: int) -> bool:
         """Whether a plane lacks samples, as far as is known."""

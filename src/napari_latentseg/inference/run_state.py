@@ -68,7 +68,7 @@ class RunState:
     notes
         What a person should know of the run, in plain words.
     digest
-        The hash of the values; empty before the run has begun.
+        The hash of the values, see `Scan.hashing`; empty before the run has begun.
     seconds
         That the run has taken.
     """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PureWindowsPath
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, ModelCard
 from napari_latentseg.weights import sha256_of
 
-__all__ = ["COMPARISON", "REPLAY", "SPLIT", "WEIGHTS", "check_files", "member_files", "read_split"]
+__all__ = ["COMPARISON", "REPLAY", "SPLIT", "WEIGHTS", "check_files", "member_files"]
 
 WEIGHTS = "weights.safetensors"
 SPLIT = "split.json"
@@ -43,21 +42,3 @@ def check_files(folder: Path, card: ModelCard) -> None:
             raise BadInput(path, "is missing", _AGAIN)
         if sha256_of(path) != wanted:
             raise BadInput(path, "is not the file that the card describes (its SHA-256 differs)", _AGAIN)
-
-
-def read_split(folder: Path) -> dict[str, list[str]]:
-    """Hashes of the images that a model learned from, and of those kept apart; empty where it does not say.
-
-    Raises
-    ------
-    BadInput
-        Where there is such a file, but not a readable one.
-    """
-    path = Path(folder) / SPLIT
-    if not path.is_file():
-        return {"train": [], "validation": []}
-    try:
-        found = json.loads(path.read_text("utf-8"))
-        return {part: [str(key) for key in found.get(part, [])] for part in ("train", "validation")}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(path, "is no list of images for training and validation", _AGAIN) from error

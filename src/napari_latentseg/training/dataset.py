@@ -14,6 +14,7 @@ from torch import Tensor
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
+from napari_latentseg.models.split import Split
 from napari_latentseg.pairs import Pair, load_image, plane_spacing
 from napari_latentseg.preprocess import resize, resize_labels
 from napari_latentseg.training.augment import augment
@@ -36,7 +37,7 @@ class Example:
     mask
         uint8 `(K, h, w)`, 0 or 1.
     key
-        The hash of the image's file.
+        `Scan.content_sha256` of the image that it is a plane of.
     annotated
         For each class, whether it was looked for in this image.
     dataset
@@ -56,17 +57,32 @@ class Example:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The part to learn from, and the part kept apart."""
+    """The part to learn from, and the part kept apart.
+
+    Attributes
+    ----------
+    train, apart
+        Planes; those of one image are never in both.
+    copies
+        How many files hold an image that another file holds too. They stay, for a second data set may have
+        other classes of the same image marked, and are on one side of the split.
+    """
 
     train: list[Example]
     apart: list[Example]
+    copies: int = 0
 
     def keys(self) -> dict[str, list[str]]:
-        """The SHA-256 of every image file, by part."""
+        """The hash of every image's content, by part."""
         return {
             "train": sorted({e.key for e in self.train}),
             "validation": sorted({e.key for e in self.apart}),
         }
+
+    def split(self) -> Split:
+        """As a model folder records it."""
+        keys = self.keys()
+        return Split(frozenset(keys["train"]), frozenset(keys["validation"]))
 
 
 def read_dataset(
@@ -115,12 +131,14 @@ def read_dataset(
                 one.pairs[0].mask.parent, "every mask is empty", "mark the target in at least one image"
             )
     groups = groups_by_key(groups, [e.key for e in examples])
+    copies = total - len({e.key for e in examples})
     if config.split.likeness_bits is not None:
         groups = groups_by_likeness(pictures, groups, most_bits=config.split.likeness_bits)
     apart = _apart(examples, groups, config)
     return Dataset(
         [e for e, group in zip(examples, groups, strict=True) if group not in apart],
         [e for e, group in zip(examples, groups, strict=True) if group in apart],
+        copies,
     )
 
 
@@ -128,7 +146,8 @@ def _examples(
     pair: Pair, one: DataSet, config: TrainingConfig
 ) -> Iterator[tuple[NDArray[np.uint8], Example]]:
     """The planes of a pair as they are, with what becomes of them."""
-    image, numbers = load_image(pair), one.map.of_pair(pair)
+    scan = pair.read()
+    image, numbers = load_image(pair, scan), one.map.of_pair(pair)
     if image.shape[:3] != numbers.shape:
         raise BadInput(
             pair.mask,
@@ -136,7 +155,7 @@ def _examples(
             "an image and its mask must have the same size",
         )
     key, annotated = pair.key, one.map.annotated
-    spacing = None if config.preprocess.spacing is None else plane_spacing(pair)
+    spacing = None if config.preprocess.spacing is None else plane_spacing(scan)
     for plane, target in list(zip(image, numbers, strict=True))[:: one.about.every]:
         height, width = target.shape
         size = config.preprocess.working_size(height, width, spacing)

@@ -19,7 +19,8 @@ from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.models.card import NAME_PATTERN, Ancestor, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import save_model_folder
-from napari_latentseg.models.layout import COMPARISON, REPLAY, SPLIT, WEIGHTS, read_split
+from napari_latentseg.models.layout import COMPARISON, REPLAY, SPLIT, WEIGHTS
+from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import find_model, load_model, model_folders
 from napari_latentseg.models.versions import candidate_folder, free_name, next_version
 from napari_latentseg.precision import choose_compute
@@ -180,9 +181,11 @@ class FineTuneJob:
         method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         tuning = method.tuning()
         examples = self._examples()
-        parts = _split([lesson.key for lesson in self.lessons], examples, self.seed, card)
+        parts = _split([lesson.draw_key for lesson in self.lessons], examples, self.seed, card)
         replay = read_replay(self.model.folder, card, tuning, self.compute)
         notes = [parts.note] if parts.note else []
+        if copies := sum(lesson.copies for lesson in self.lessons):
+            notes.append(_copies_in_words(copies))
         if replay is None:
             notes.append("the model has no pieces of its own training with it, so it may forget")
         yield {
@@ -267,7 +270,8 @@ class FineTuneJob:
     def _identity(self, examples: list[tuple[int, Example]]) -> Event:
         digest = hashlib.sha256()
         for number, e in examples:
-            digest.update(repr((number, e.key, tuple(e.mask.shape), e.annotated)).encode())
+            drawn_by = self.lessons[number - 1].draw_key
+            digest.update(repr((number, drawn_by, tuple(e.mask.shape), e.annotated)).encode())
             digest.update(e.image.numpy().tobytes() + e.mask.numpy().tobytes())
         return {
             "base": self.model.card.files[WEIGHTS],
@@ -461,11 +465,11 @@ class FineTuneJob:
                 "volume_interval": None,
             }
         )
-        keys = read_split(folder)
-        for number, lesson in enumerate(self.lessons, start=1):
-            keys["validation" if number in parts.apart else "train"].append(lesson.key)
-        learnt = set(keys["train"])
-        keys = {"train": sorted(learnt), "validation": sorted(set(keys["validation"]) - learnt)}
+        numbered = list(enumerate(self.lessons, start=1))
+        split = read_split(folder).extended(
+            train=[lesson for number, lesson in numbered if number not in parts.apart],
+            validation=[lesson for number, lesson in numbered if number in parts.apart],
+        )
         told = [
             {"stage": "", "epoch": i, "losses": e["losses"], "measured": {}, "dsc": e["dsc"],
              "learning_rate": self.plan.learning_rate, "seconds": e["seconds"]}
@@ -488,7 +492,7 @@ class FineTuneJob:
             COMPARISON: _json(comparison),
             "training_log.csv": training_log(told),
             "training_curve.png": training_curve(told),
-            SPLIT: _json(keys),
+            SPLIT: _json(split.to_json()),
         }
         if REPLAY in base.files:  # what encodes an image has not changed, so its pieces still hold
             extras[REPLAY] = (folder / REPLAY).read_bytes()
@@ -519,6 +523,12 @@ class FineTuneJob:
                 unit=held["unit"],
             ),
         )
+
+
+def _copies_in_words(count: int) -> str:
+    """What a person is told of images that were given more than once."""
+    times = "image was" if count == 1 else "images were"
+    return f"{count} {times} given more than once under other names, and left out"
 
 
 def _split(keys: Sequence[str], examples: list[tuple[int, Example]], seed: int, card: ModelCard) -> _Parts:

@@ -126,7 +126,13 @@ class TrainingJob:
             return not self.stop()
 
         data = read_dataset(self.folders, self.config, progress)
-        yield {"event": "data", "images": total["value"], "train": len(data.train), "apart": len(data.apart)}
+        yield {
+            "event": "data",
+            "images": total["value"],
+            "train": len(data.train),
+            "apart": len(data.apart),
+            "note": _copies_in_words(data.copies),
+        }
         course = Course(
             self.config, data, self.codec, self.compute, self.stop, self.checkpoint, self._identity
         )
@@ -150,7 +156,7 @@ class TrainingJob:
             ),
             "training_log.csv": training_log(course.events),
             "training_curve.png": training_curve(course.events),
-            SPLIT: _json(keys),
+            SPLIT: _json(data.split().to_json()),
         }
         firsts = metrics[: len(sets)]
         first, *others = course.methods
@@ -254,6 +260,14 @@ class TrainingJob:
 def model_name(folder: Path) -> str:
     """A name that a card can have, made of a folder's."""
     return re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
+
+
+def _copies_in_words(count: int) -> str:
+    """What a person is told of files that hold the same image."""
+    if not count:
+        return ""
+    files = "1 file holds" if count == 1 else f"{count} files hold"
+    return f"{files} an image that another file holds too; all of them are on one side of the split"
 
 
 def _json(value: Any) -> bytes:

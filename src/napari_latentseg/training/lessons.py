@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +27,9 @@ from napari_latentseg.training.dataset import Example
 __all__ = ["Lesson", "Loaded", "examples_of", "find_lessons"]
 
 _JOURNAL = "journal.jsonl"
+# Bytes of images that stay in memory between the search for duplicates and the learning, so that the usual
+# few corrected scans are decoded once, and a large data set is not held whole.
+_KEPT = 512 * 2**20
 _FARTHEST = 1e-2  # of a step, between the corners of an image and of its mask
 
 
@@ -66,17 +69,38 @@ class Lesson:
     Attributes
     ----------
     key
-        SHA-256 of the image; it is known by that, since its name may be a patient's.
+        `Scan.content_sha256` of the image; it is known by that, since its name may be a patient's.
     load
         Reads it, as often as it is needed.
+    pair
+        Its files; None where it is a case of an annotation store.
+    copies
+        How many times more the same image was given.
     """
 
     key: str
     load: Callable[[], Loaded]
+    pair: Pair | None = None
+    copies: int = 0
+
+    @property
+    def file_sha256(self) -> str | None:
+        """SHA-256 of the image's file, which splits of format 1 hold; None of a store's case."""
+        return None if self.pair is None else self.pair.file_sha256
+
+    @property
+    def draw_key(self) -> str:
+        """What a split is drawn by, together with the seed.
+
+        It names no image. A file's hash where there is a file, so that a seed keeps apart what it always did.
+        """
+        return self.file_sha256 or self.key
 
 
 def find_lessons(folders: Sequence[Path], card: ModelCard) -> list[Lesson]:
-    """The annotated scans of some folders, each case once.
+    """The annotated scans of some folders, each image once, whatever its files are called or hold it as.
+
+    Of an image that was given more than once, the first is taken; `Lesson.copies` counts the others.
 
     Parameters
     ----------
@@ -89,16 +113,18 @@ def find_lessons(folders: Sequence[Path], card: ModelCard) -> list[Lesson]:
     Raises
     ------
     BadInput
-        Where a folder is none of these, or nothing in it is approved.
+        Where a folder is none of these, nothing in it is approved, or an image cannot be read.
     """
-    found: dict[str, Lesson] = {}
+    cases: dict[str, Lesson] = {}
+    memory = _Memory()
     for folder in map(Path, folders):
+        lessons: Iterable[Lesson]
         if (folder / _JOURNAL).is_file():
             lessons = _of_store(folder, card)
         elif (folder / "imagesTr").is_dir():
-            lessons = _of_nnunet(folder, card)
+            lessons = _of_nnunet(folder, card, memory)
         elif (folder / "images").is_dir():
-            lessons = _of_pairs(folder, card)
+            lessons = _of_pairs(folder, card, memory)
         else:
             raise BadInput(
                 folder,
@@ -106,8 +132,9 @@ def find_lessons(folders: Sequence[Path], card: ModelCard) -> list[Lesson]:
                 "give a folder with images/ and masks/, an nnU-Net raw data set, or a store of annotations",
             )
         for lesson in lessons:  # a copy under another name would cross the split
-            found.setdefault(lesson.key, lesson)
-    return list(found.values())
+            first = cases.get(lesson.key)
+            cases[lesson.key] = lesson if first is None else replace(first, copies=first.copies + 1)
+    return list(cases.values())
 
 
 def examples_of(loaded: Loaded, key: str, card: ModelCard) -> list[Example]:
@@ -124,14 +151,31 @@ def examples_of(loaded: Loaded, key: str, card: ModelCard) -> list[Example]:
     return found
 
 
-def _of_pairs(folder: Path, card: ModelCard) -> list[Lesson]:
+class _Memory:
+    """Images that were decoded to know them apart, until they are read to be learned from; so many bytes."""
+
+    def __init__(self) -> None:
+        self._left = _KEPT
+
+    def case_of(self, pair: Pair, load: Callable[[Pair, Scan], Loaded]) -> Lesson:
+        """A pair as a case."""
+        scan = pair.read()
+        kept: list[Scan] = []
+        size = int(scan.array.nbytes)
+        if size <= self._left:
+            self._left -= size
+            kept.append(scan)
+        return Lesson(pair.key, lambda: load(pair, kept.pop() if kept else pair.read()), pair)
+
+
+def _of_pairs(folder: Path, card: ModelCard, memory: _Memory) -> Iterable[Lesson]:
     labels = LabelMap.of_model(card.classes)
     known = {c.label for c in card.classes}
-    return [Lesson(p.key, partial(_load_pair, p, labels, known, None)) for p in find_pairs(folder)]
+    load = partial(_load_pair, labels=labels, known=known, ignored=None)
+    return (memory.case_of(pair, load) for pair in find_pairs(folder))
 
 
-def _load_pair(pair: Pair, labels: LabelMap, known: set[int], ignored: int | None) -> Loaded:
-    scan = read_scan(pair.image)
+def _load_pair(pair: Pair, scan: Scan, labels: LabelMap, known: set[int], ignored: int | None) -> Loaded:
     values = load_mask(pair)
     _check_place(pair, scan)
     which = tuple(range(len(values)))
@@ -177,7 +221,7 @@ def _check_place(pair: Pair, scan: Scan) -> None:
             )
 
 
-def _of_nnunet(folder: Path, card: ModelCard) -> list[Lesson]:
+def _of_nnunet(folder: Path, card: ModelCard, memory: _Memory) -> Iterable[Lesson]:
     about = _dataset_json(folder)
     labels, numbers, ignored = _named_labels(folder, about.get("labels"), card.classes)
     ending = str(about.get("file_ending", ""))
@@ -195,7 +239,8 @@ def _of_nnunet(folder: Path, card: ModelCard) -> list[Lesson]:
     pairs = [Pair(case, path, masks[case]) for case, path in images.items() if case in masks]
     if not pairs:
         raise BadInput(folder, "no image has its labels", "put CASE_0000 and CASE of one ending there")
-    return [Lesson(p.key, partial(_load_pair, p, labels, numbers, ignored)) for p in pairs]
+    load = partial(_load_pair, labels=labels, known=numbers, ignored=ignored)
+    return (memory.case_of(pair, load) for pair in pairs)
 
 
 def _dataset_json(folder: Path) -> dict[str, object]:

@@ -19,7 +19,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_path
 from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.models.card import CARD, ModelCard, read_card
-from napari_latentseg.models.layout import REPLAY, read_split
+from napari_latentseg.models.layout import REPLAY
+from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
 from napari_latentseg.precision import Compute, choose_compute
 from napari_latentseg.training.dataset import Example
@@ -199,9 +200,8 @@ def add_replay(folder: Path, data: Sequence[Path], *, count: int = COUNT, codec:
     split = read_split(folder)
     parts: dict[str, list[Example]] = {"train": [], "validation": []}
     for lesson in find_lessons(data, model.card):
-        for part, examples in parts.items():
-            if lesson.key in split[part]:
-                examples += examples_of(lesson.load(), lesson.key, model.card)
+        if part := split.part_of(lesson):
+            parts[part] += examples_of(lesson.load(), lesson.key, model.card)
     content = make_replay(model.method, model.card, parts["train"], parts["validation"], compute, count=count)
     # the card never names what is not there, or not yet: a model of which that is so does not load
     _name_in_card(folder, None)

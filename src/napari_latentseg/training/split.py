@@ -54,14 +54,14 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def groups_by_key(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
-    """Join the groups of equal files, so that a copy under another name cannot cross the split.
+    """Join the groups of equal images, so that a copy under another name cannot cross the split.
 
     Parameters
     ----------
     groups
         The group of each image so far.
     keys
-        The hash of each image's file.
+        `Scan.content_sha256` of each image.
     """
     names = list(groups)
     first: dict[str, int] = {}
