@@ -27,7 +27,6 @@ from napari_latentseg.training.dataset import Example
 __all__ = ["Lesson", "Loaded", "examples_of", "find_lessons"]
 
 _JOURNAL = "journal.jsonl"
-_FARTHEST = 1e-2  # of a step, between the corners of an image and of its mask
 
 
 @dataclass(frozen=True)
@@ -165,16 +164,12 @@ def _check_place(pair: Pair, scan: Scan) -> None:
     image = scan.geometry
     if not (image.frame and mask.frame) or image.ndim != mask.ndim:
         return
-    corner = np.append(np.array(scan.spatial_shape) - 1, 1)
-    steps = np.array(image.spacing)
-    for where in (np.append(np.zeros(image.ndim), 1), corner):
-        apart = ((image.matrix - mask.matrix) @ where)[:-1]
-        if (np.abs(apart) > _FARTHEST * steps.max()).any():
-            raise BadInput(
-                pair.mask.name,
-                "lies elsewhere in the patient than its image",
-                "save it with the geometry of its image",
-            )
+    if not image.agrees_with(mask, scan.spatial_shape):
+        raise BadInput(
+            pair.mask.name,
+            "lies elsewhere in the patient than its image",
+            "save it with the geometry of its image",
+        )
 
 
 def _of_nnunet(folder: Path, card: ModelCard) -> list[Lesson]:
