@@ -17,6 +17,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.compare import compare
 from napari_latentseg.formats import convert as converting
@@ -24,7 +25,6 @@ from napari_latentseg.formats import dicom_source
 from napari_latentseg.formats.convert import write_scan
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.training.lessons import find_lessons
 from napari_latentseg.widgets import keeping
 from napari_latentseg.widgets.teach_from import pairs_of
