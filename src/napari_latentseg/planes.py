@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import CHANNEL, MILLIMETRES, Scan, values_of
+from napari_latentseg.scan import CHANNEL, Scan, values_of
+from napari_latentseg.units import MILLIMETRES
 
 __all__ = ["Box", "Planes"]
 

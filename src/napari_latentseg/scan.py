@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.units import MILLIMETRES, SECONDS, conversion, unit_name
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -24,37 +25,12 @@ __all__ = ["CHANNEL", "MILLIMETRES", "Geometry", "Scan", "unit_name", "values_of
 CHANNEL = "c"
 _AXES = frozenset("tzyxc")
 
-MILLIMETRES: dict[str, float] = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
-"""How many millimetres one of each unit of length is."""
-
-_SAME_UNIT = {
-    "": "pixel", "pixels": "pixel", "px": "pixel",
-    "nanometer": "nm", "nanometre": "nm",
-    "\N{MICRO SIGN}m": "um", "\N{GREEK SMALL LETTER MU}m": "um", "micron": "um", "microns": "um",
-    "micrometer": "um", "micrometre": "um",
-    "millimeter": "mm", "millimetre": "mm",
-    "centimeter": "cm", "centimetre": "cm",
-    "meter": "m", "metre": "m",
-    "second": "s", "seconds": "s", "sec": "s",
-    "millisecond": "ms", "msec": "ms",
-    "\N{MICRO SIGN}s": "us", "\N{GREEK SMALL LETTER MU}s": "us", "microsecond": "us", "usec": "us",
-}  # fmt: skip
-
 _FLATTEST = 1e-6
 
 _HASHED_AT_A_TIME = 16 * 2**20  # bytes: little memory beside a large scan, and a stop is heard soon
 
-
-def unit_name(text: object) -> str:
-    """The name that is used here for a unit: ``"mm"`` for ``"millimeter"``, ``"um"`` for ``"µm"``.
-
-    Parameters
-    ----------
-    text
-        A unit as a file or another package spells it. One that is not known is left as it is.
-    """
-    name = str(text).strip()
-    return _SAME_UNIT.get(name, name)
+_ENDS = {"x": "RL", "y": "AP", "z": "IS"}
+"""Towards which side of the patient each axis of LPS falls and grows."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +135,121 @@ class Geometry:
         """The distance between neighbours along each axis, in that axis's unit."""
         linear = self.matrix[: self.ndim, : self.ndim]
         return tuple(float(v) for v in np.linalg.norm(linear, axis=0))
+
+    @property
+    def origin(self) -> tuple[float, ...]:
+        """Where the centre of the first element lies, in the order of the array's axes, each in its unit.
+
+        Examples
+        --------
+        >>> Geometry.plain("zyx", (5.0, 0.5, 0.5), "mm").origin
+        (0.0, 0.0, 0.0)
+        """
+        return tuple(float(v) for v in self.matrix[:-1, -1])
+
+    @property
+    def direction(self) -> NDArray[np.float64]:
+        """Where each axis of the array points in the world, `(n, n)`: column j is of length one, for axis j.
+
+        The rows and columns are in the order of the array's axes; ITK's and DICOM's direction cosines have x
+        first, and are ``direction[::-1, ::-1]`` of a volume.
+
+        Examples
+        --------
+        >>> flipped = Geometry.from_matrix(np.diag([5.0, -0.5, 0.5, 1.0]), ("mm",) * 3, ("z", "y", "x"))
+        >>> flipped.direction.diagonal().tolist()
+        [1.0, -1.0, 1.0]
+        """
+        linear = self.matrix[: self.ndim, : self.ndim]
+        return np.asarray(linear / np.linalg.norm(linear, axis=0))
+
+    @property
+    def orientation(self) -> str:
+        """Towards which side of the patient each axis of the array grows, a letter an axis, time left out.
+
+        The letters are L or R, A or P and S or I, in the order of the array's axes: ``"SPL"`` for a `zyx`
+        array whose columns run to the patient's left, its rows to the back and its slices to the head. An
+        oblique axis has the letter of the side that it is nearest to, no two axes one of the same pair.
+        Empty where the world is not the patient's (see `frame`).
+
+        Examples
+        --------
+        >>> Geometry.from_matrix(np.eye(4), ("mm",) * 3, ("z", "y", "x"), frame="LPS").orientation
+        'SPL'
+        >>> Geometry.plain("zyx").orientation
+        ''
+        """
+        from itertools import permutations
+
+        space = [i for i, label in enumerate(self.axis_labels) if label != "t"]
+        if self.frame != "LPS" or not {self.axis_labels[i] for i in space} <= _ENDS.keys():
+            return ""
+        along = self.direction[np.ix_(space, space)]
+        rows = max(
+            permutations(range(len(space))), key=lambda p: sum(abs(along[i, j]) for j, i in enumerate(p))
+        )
+        ends = [_ENDS[self.axis_labels[space[i]]] for i in rows]
+        return "".join(pair[int(along[i, j] > 0)] for j, (i, pair) in enumerate(zip(rows, ends, strict=True)))
+
+    def agrees_with(
+        self, other: Geometry, shape: tuple[int, ...], *, atol_steps: float = 0.01, atol: float = np.inf
+    ) -> bool:
+        """Whether an array of a shape lies in one place by both geometries.
+
+        This is the rule for "the same place" everywhere in this package. Each corner of the array may lie
+        apart by less than a hundredth of an element *along each axis of the array*. The tolerance is in steps
+        of the index, because it is elements that are put upon each other: it asks the same of thick slices
+        and of fine pixels, of sheared axes, and of an axis of time. A header of float32
+        numbers rounds 200 mm by 8e-6 mm, less than a thousandth of a pixel of 0.01 mm, and napari rounds
+        far less; a hundredth is above all of that, and below what a comparison of voxels could show.
+
+        Parameters
+        ----------
+        other
+            The other geometry. Units are converted, so 1 mm and 1000 um are one length; a unit that cannot be
+            converted (pixels to mm) is another place. Frames must be equal: a world that is not known to
+            be the patient's is not the patient's.
+        shape
+            Of the array, a length for each axis of the geometry.
+        atol_steps
+            How far a corner may lie away along each axis, in elements of either geometry.
+        atol
+            How far it may besides lie away along each axis of the world: in mm, along time in s, without a
+            unit in elements. Only for files that must hold a geometry exactly.
+
+        Returns
+        -------
+        bool
+            Also False where the geometries have not the same number of axes.
+
+        Raises
+        ------
+        ValueError
+            Where there is not one length an axis.
+
+        Examples
+        --------
+        >>> here = Geometry.plain("zyx", (5.0, 0.5, 0.5), "mm")
+        >>> here.agrees_with(Geometry.plain("zyx", (5000.0, 500.0, 500.0), "um"), (20, 256, 256))
+        True
+        >>> here.agrees_with(Geometry.plain("zyx", (5.0, 0.5, 0.6), "mm"), (20, 256, 256))
+        False
+        """
+        if len(shape) != self.ndim:
+            raise ValueError(f"shape {shape} for a geometry of {self.ndim} axes")
+        if (self.ndim, self.frame) != (other.ndim, other.frame):
+            return False
+        factors = [conversion(b, a) for a, b in zip(self.units, other.units, strict=True)]
+        if None in factors:
+            return False
+        matrix, second = self.matrix[:-1], other.matrix[:-1] * np.array(factors, dtype=np.float64)[:, None]
+        corners = np.array(list(np.ndindex(*(2,) * self.ndim))) * (np.array(shape) - 1)
+        apart = (second - matrix) @ np.hstack([corners, np.ones((len(corners), 1))]).T
+        for linear in (matrix[:, :-1], second[:, :-1]):  # in the steps of both, so that neither comes first
+            if not (np.abs(np.linalg.solve(linear, apart)) <= atol_steps).all():
+                return False
+        sizes = np.array([(MILLIMETRES | SECONDS).get(unit, 1.0) for unit in self.units])
+        return bool((np.abs(apart) * sizes[:, None] <= atol).all())
 
     @property
     def is_axis_aligned(self) -> bool:

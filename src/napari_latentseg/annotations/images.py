@@ -16,14 +16,13 @@ from numpy.typing import NDArray
 from napari_latentseg.annotations.records import CaseRecord, Place, now
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import nifti
-from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, Scan
+from napari_latentseg.scan import CHANNEL, Geometry, Scan
+from napari_latentseg.units import MILLIMETRES
 from napari_latentseg.weights import sha256_of
 
-__all__ = ["ENDING", "Layout", "case_of", "read_scan", "same_place", "write_case", "write_volume"]
+__all__ = ["ENDING", "Layout", "case_of", "read_scan", "write_case", "write_volume"]
 
 ENDING = ".nii.gz"
-
-_NEAR = 1e-2  # of a step: what an affine may lose on its way through files and napari
 
 
 @dataclass(frozen=True)
@@ -97,15 +96,6 @@ class Layout:
         rows = [*keep, len(self.axes)]
         labels = tuple(self.volume_axes)
         return Geometry.from_matrix(matrix[np.ix_(rows, rows)], tuple(units), labels, geometry.frame)
-
-
-def same_place(one: Geometry, other: Geometry, shape: tuple[int, ...]) -> bool:
-    """Whether every corner of an image lies in one place by both geometries, within a hundredth of a step."""
-    if (one.ndim, one.units, one.frame) != (other.ndim, other.units, other.frame):
-        return False
-    corners = np.array(list(np.ndindex(*(2,) * one.ndim))) * (np.array(shape) - 1)
-    apart = (one.matrix - other.matrix)[:-1] @ np.hstack([corners, np.ones((len(corners), 1))]).T
-    return bool((np.abs(apart) <= _NEAR * min(one.spacing)).all())
 
 
 def case_of(scan: Scan, taken: Callable[[str], bool]) -> CaseRecord:

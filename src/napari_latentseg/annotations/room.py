@@ -11,7 +11,7 @@ from threading import RLock
 from napari_latentseg.annotations.dataset import IMAGES, Target, targets
 from napari_latentseg.annotations.drafts import SUFFIX, DraftHeader, read_header
 from napari_latentseg.annotations.durable import locked, settle, told
-from napari_latentseg.annotations.images import ENDING, case_of, read_scan, same_place, write_case
+from napari_latentseg.annotations.images import ENDING, case_of, read_scan, write_case
 from napari_latentseg.annotations.journal import Journal
 from napari_latentseg.annotations.labels import Merged, merge
 from napari_latentseg.annotations.records import Approval, CaseRecord, Classes, Revocation
@@ -102,7 +102,7 @@ class Room:
         alike = [
             r for r in records
             if (r.axes, r.shape, r.dtype) == (scan.axes, tuple(scan.array.shape), scan.array.dtype.str)
-            and same_place(r.place.geometry, scan.geometry, scan.spatial_shape)
+            and r.place.geometry.agrees_with(scan.geometry, scan.spatial_shape)
         ]  # fmt: skip
         return next((r for r in alike if r.pixels == scan.content_sha256), None)
 

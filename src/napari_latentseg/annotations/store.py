@@ -16,7 +16,7 @@ from napari_latentseg.annotations.drafts import SUFFIX, Draft
 from napari_latentseg.annotations.durable import settle, told
 from napari_latentseg.annotations.export import export
 from napari_latentseg.annotations.facts import AnnotatedScan, Case, Entry
-from napari_latentseg.annotations.images import Layout, same_place
+from napari_latentseg.annotations.images import Layout
 from napari_latentseg.annotations.labels import as_mask, check_labels, merge, write_parts
 from napari_latentseg.annotations.records import (
     Approval,
@@ -301,7 +301,7 @@ class AnnotationStore:
 
     def _checked(self, scan: Scan, mask: NDArray[np.uint8], geometry: Geometry | None) -> NDArray[np.uint8]:
         values = as_mask(mask, scan.spatial_shape, scan.name)
-        if geometry is not None and not same_place(geometry, scan.geometry, scan.spatial_shape):
+        if geometry is not None and not geometry.agrees_with(scan.geometry, scan.spatial_shape):
             raise BadInput("mask", f"does not lie where {scan.name} lies", "use the mask of this image")
         return values
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,12 @@ from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
 from napari_latentseg.evaluation.metrics import boundary, boundary_scores, dice, iou, surface_distances
-from napari_latentseg.scan import MILLIMETRES, Geometry
+from napari_latentseg.scan import Geometry
+from napari_latentseg.units import conversion
 
 __all__ = ["Comparison", "compare"]
 
-_CLOSE = 1e-3  # mm
 _SQUARE = 1e-3  # cosine of the angle between two axes
-_EDGES = 2e-5
 
 
 @dataclass(frozen=True)
@@ -162,14 +161,11 @@ def _check_place(geometry: Geometry, other: Geometry, shape: tuple[int, ...]) ->
         raise BadInput(
             "reference", f"has {other.ndim} axes, the mask {geometry.ndim}", "give one like the mask"
         )
-    ends = np.array(shape) - 1
-    corners = np.array(np.meshgrid(*[(0, n) for n in ends])).reshape(len(shape), -1).T
-    places = []
-    for one in (geometry, other):
-        factors = [MILLIMETRES.get(unit, 1.0) for unit in one.units]
-        places.append((corners @ one.matrix[:-1, :-1].T + one.matrix[:-1, -1]) * factors)
-    without_place = "pixel" in (*geometry.units, *other.units)
-    if not without_place and np.abs(places[0] - places[1]).max() > _CLOSE + _EDGES * max(geometry.spacing):
+    if "pixel" in (*geometry.units, *other.units):
+        return  # one of the two, a photo for one, does not say where it lies: there is nothing to hold it to
+    if not (geometry.frame and other.frame):  # a TIFF says where, but not that this is the patient
+        other = replace(other, frame=geometry.frame)
+    if not geometry.agrees_with(other, shape):
         raise BadInput("reference", "does not lie where the mask does", "give one of the same image")
 
 
@@ -215,9 +211,9 @@ def _ruler_of(geometry: Geometry, time: int | None) -> _Ruler:
     units = [geometry.units[i] for i in space]
     linear = geometry.matrix[np.ix_(space, space)]
     unit = units[-1]
-    if len(set(units)) > 1:
-        if set(units) <= MILLIMETRES.keys():
-            linear = linear * np.array([MILLIMETRES[u] / MILLIMETRES[unit] for u in units])[:, None]
-        else:
-            linear, unit = np.eye(len(space)), "pixel"
+    factors = [conversion(u, unit) for u in units]
+    if None in factors:
+        linear, unit = np.eye(len(space)), "pixel"
+    else:
+        linear = linear * np.array(factors, dtype=np.float64)[:, None]
     return _Ruler(linear, unit)

@@ -11,18 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, unit_name
+from napari_latentseg.scan import CHANNEL, Geometry
+from napari_latentseg.units import NGFF_NAMES, as_known_unit
 
 if TYPE_CHECKING:
     import dask.array as da
 
 _VERSION = "0.5"
-_LONG = {"nm": "nanometer", "um": "micrometer", "mm": "millimeter", "cm": "centimeter", "m": "meter",
-         "s": "second", "ms": "millisecond", "us": "microsecond"}  # fmt: skip
-_SHORT = {v: k for k, v in _LONG.items()}
-# Units of length that are not ours: how many of ours one of them is.
-_OTHERS = {"picometer": (1e-3, "nm"), "angstrom": (0.1, "nm"), "decimeter": (10.0, "cm"),
-           "inch": (25.4, "mm"), "minute": (60.0, "s"), "hour": (3600.0, "s")}  # fmt: skip
 _OLDEST = ("t", "c", "z", "y", "x")
 
 
@@ -148,13 +143,10 @@ def _apply(
 
 
 def _unit(path: Path, axis: Mapping[str, Any]) -> tuple[float, str]:
-    text = str(axis.get("unit") or "pixel")
-    if text in _OTHERS:
-        return _OTHERS[text]
-    name = _SHORT.get(text, unit_name(text))
-    if name != "pixel" and name not in MILLIMETRES and name not in ("s", "ms", "us"):
+    known = as_known_unit(axis.get("unit") or "pixel")
+    if known is None:
         raise BadInput(path, f"has an axis {axis['name']} in a unit that is not read", "use micrometers")
-    return 1.0, name
+    return known
 
 
 @dataclass(frozen=True)
@@ -210,9 +202,9 @@ def described(path: Path, order: str, geometry: Geometry) -> Description:
             continue
         i = spatial.index(axis)
         unit = geometry.units[i]
-        if unit != "pixel" and unit not in _LONG:
+        if unit != "pixel" and unit not in NGFF_NAMES:
             raise BadInput(path, f"an OME-Zarr cannot hold the axis {axis} in {unit!r}", "write NRRD instead")
         scale.append(float(matrix[i, i]))
         shift.append(float(matrix[i, -1]))
-        units.append(_LONG.get(unit, ""))
+        units.append(NGFF_NAMES.get(unit, ""))
     return Description(order, tuple(scale), tuple(shift), tuple(units))

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import usable_folder
 from napari_latentseg.formats.registry import format_for, look_at
-from napari_latentseg.scan import MILLIMETRES, Scan
+from napari_latentseg.scan import Geometry, Scan
 from napari_latentseg.views import one_channel
 
 __all__ = ["convert", "write_scan"]
 
-_CLOSE = 1e-4  # mm
-_SIZES = MILLIMETRES | {"ms": 1e-3, "us": 1e-6}
+# A tenth of a micrometre, far below what a scanner resolves: a header of float32 numbers passes, and one
+# that was rounded to print does not, however thick the slices are.
+_EXACT_MM = 1e-4
 
 
 def convert(
@@ -96,18 +97,25 @@ def _check_same(target: Path, scan: Scan, again: Scan) -> None:
     """Refuse a file that lies elsewhere than its scan; an axis of length one may be lost."""
     names = scan.geometry.axis_labels
     shared = [n for n in names if n in again.geometry.axis_labels]
-    here, there = _corners(scan, shared), _corners(again, shared)
     lost = any(n not in shared and scan.spatial_shape[names.index(n)] > 1 for n in names)
-    if lost or here.shape != there.shape or np.abs(here - there).max() > _CLOSE:
+    shape = tuple(scan.spatial_shape[names.index(n)] for n in shared)
+    written = _along(again.geometry, shared)
+    # A format that cannot name the frame is told about in a note, and one that has to name a unit gets the
+    # numbers as they are.
+    given = _along(scan.geometry, shared, written.frame)
+    units = tuple(w if g == "pixel" else g for g, w in zip(given.units, written.units, strict=True))
+    given = replace(given, units=units)
+    if lost or not given.agrees_with(written, shape, atol=_EXACT_MM):
         raise BadInput(target, "would not lie where the image does", "choose a format that can say its place")
 
 
-def _corners(scan: Scan, names: list[str]) -> NDArray[np.float64]:
-    """Where the corners lie along the axes of these names, in mm and s, or steps where there is no unit."""
-    geometry = scan.geometry
-    ends = np.array(scan.spatial_shape) - 1
+def _along(geometry: Geometry, names: list[str], frame: str | None = None) -> Geometry:
+    """A geometry along the axes of these names alone; the others have a single element, at index 0."""
     places = [geometry.axis_labels.index(n) for n in names]
-    index = np.array([0 * ends, ends, *np.diag(ends)[places]])
-    world = index @ geometry.matrix[:-1, :-1].T + geometry.matrix[:-1, -1]
-    found: NDArray[np.float64] = world[:, places] * [_SIZES.get(geometry.units[i], 1.0) for i in places]
-    return found
+    rows = [*places, geometry.ndim]
+    return Geometry.from_matrix(
+        geometry.matrix[np.ix_(rows, rows)],
+        tuple(geometry.units[i] for i in places),
+        tuple(names),
+        geometry.frame if frame is None else frame,
+    )

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Source", "deidentified", "find_source"]
 
-_NEAR = 1e-4  # mm, over the whole volume
 # What a new object needs of its source beside the names of the patient and the study.
 _KEPT = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
@@ -97,8 +96,7 @@ def _same(found: Segmentation, path: Path) -> Series:
     for one in find_series(path)[0]:
         if one.header.series != uid or one.geometry is None or one.shape[:3] != found.mask.shape:
             continue
-        far = np.abs(one.geometry.matrix - found.geometry.matrix)[:3] @ [*found.mask.shape, 1.0]
-        if far.max() <= _NEAR:
+        if one.geometry.agrees_with(found.geometry, found.mask.shape):
             return one
     raise BadInput(path.name, "no longer holds the series that was segmented", "put it back, or write NIfTI")
 

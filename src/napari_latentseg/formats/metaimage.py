@@ -15,7 +15,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_path
 from napari_latentseg.formats._common import reading, storable, writing
 from napari_latentseg.formats._raw import Stored, beside
-from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, Scan
+from napari_latentseg.scan import CHANNEL, Geometry, Scan
+from napari_latentseg.units import MILLIMETRES, SECONDS
 
 NAME = "metaimage"
 SUFFIXES = (".mha", ".mhd")
@@ -221,7 +222,7 @@ def _place(path: Path, axes: str, geometry: Geometry) -> dict[str, str]:
         unit = geometry.units[i]
         if axis == "t":
             mixed = matrix[0, 1:n].any() or matrix[1:n, 0].any()
-            factor = {"s": 1.0, "ms": 1e-3, "us": 1e-6}.get(unit)
+            factor = SECONDS.get(unit)
             if mixed or factor is None:
                 raise BadInput(path, "has a time axis that MetaImage cannot say", "give its steps in seconds")
         elif unit in MILLIMETRES:

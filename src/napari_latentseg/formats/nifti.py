@@ -14,7 +14,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.formats._common import quiet, reading, storable, writing
 from napari_latentseg.formats._lazy import deferred, mapped
 from napari_latentseg.formats._ras import from_ras, to_ras
-from napari_latentseg.scan import MILLIMETRES, Geometry, Scan
+from napari_latentseg.scan import Geometry, Scan
+from napari_latentseg.units import MILLIMETRES
 
 NAME = "nifti"
 SUFFIXES = (".nii.gz", ".nii")
@@ -277,16 +278,16 @@ def write(
         values = storable(path, array, axes, geometry).transpose()
         if axes == "tyx":
             values = values[:, :, None, :]
-        matrix, units = _in_its_units(path, axes, geometry)
-        header = _as_found(properties, values, axes, matrix, units)
+        geometry = _in_its_units(path, axes, geometry)
+        header = _as_found(properties, values, axes, geometry)
         if header is None:
-            header = _anew(path, values, axes, matrix, units, geometry.frame, properties)
+            header = _anew(path, values, axes, geometry, properties)
         kind: Any = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
         nib.save(kind(values, None, header), path)  # without an affine the header is left as it is
 
 
-def _in_its_units(path: Path, axes: str, geometry: Geometry) -> tuple[NDArray[np.float64], tuple[str, str]]:
-    """The matrix in units that NIfTI knows, and these."""
+def _in_its_units(path: Path, axes: str, geometry: Geometry) -> Geometry:
+    """The geometry in units that NIfTI knows, one of length for all axes."""
     matrix = geometry.matrix
     n = geometry.ndim
     space = [i for i, a in enumerate(axes) if a != "t"]
@@ -297,13 +298,14 @@ def _in_its_units(path: Path, axes: str, geometry: Geometry) -> tuple[NDArray[np
     for i in space:
         if geometry.units[i] != unit:
             matrix[i] *= MILLIMETRES[geometry.units[i]] / MILLIMETRES[unit]
-    time = "s"
+    units = [unit] * n
     if axes.startswith("t"):
         time = geometry.units[0]
         mixed = np.any(matrix[0, 1:n] != 0) or np.any(matrix[1:n, 0] != 0)
         if time not in _TIME_UNITS.values() or mixed or matrix[0, 0] <= 0:
             raise BadInput(path, "has a time axis that NIfTI cannot say", "give its steps in seconds")
-    return matrix, (unit, time)
+        units[0] = time
+    return Geometry.from_matrix(matrix, tuple(units), geometry.axis_labels, geometry.frame)
 
 
 def _header(version: int, values: NDArray[Any]) -> Any:
@@ -315,26 +317,28 @@ def _header(version: int, values: NDArray[Any]) -> Any:
     return header
 
 
-def _off_by(header: Any, axes: str, matrix: NDArray[np.float64], unit: str) -> tuple[float, float]:
-    """How far a corner lies at most from where it should: in steps of the finest axis, and in mm."""
+def _says(header: Any, axes: str, geometry: Geometry, *, atol_steps: float, atol: float = np.inf) -> bool:
+    """Whether a header, whose numbers are rounded, puts its array where it should lie."""
     time = (float(header["pixdim"][4]), float(header["toffset"])) if axes.startswith("t") else (1.0, 0.0)
-    n = len(axes)
-    keep = [i for i, a in enumerate(_LABELS) if a in axes]
-    shape = (*header.get_data_shape(), 1, 1)[3::-1]
+    rows = [*(i for i, a in enumerate(_LABELS) if a in axes), len(_LABELS)]
+    lengths = (*header.get_data_shape(), 1, 1)[3::-1]
     with np.errstate(all="ignore"):
         full = from_ras(np.asarray(header.get_best_affine(), dtype=np.float64), 4, time)
-        apart = np.abs(full[np.ix_([*keep, 4], [*keep, 4])] - matrix)[:n] @ [*(shape[i] for i in keep), 1.0]
-        steps = np.linalg.norm(matrix[:n, :n], axis=0)
-        sizes = np.array([1.0 if a == "t" else MILLIMETRES[unit] for a in axes])
-        return float(np.nan_to_num((apart / steps.min()).max(), nan=np.inf)), float((apart * sizes).max())
+    try:
+        said = Geometry.from_matrix(
+            full[np.ix_(rows, rows)], geometry.units, geometry.axis_labels, geometry.frame
+        )
+    except BadInput:
+        return False
+    shape = tuple(int(lengths[i]) for i in rows[:-1])
+    return geometry.agrees_with(said, shape, atol_steps=atol_steps, atol=atol)
 
 
 def _as_found(
     properties: Mapping[str, Any],
     values: NDArray[Any],
     axes: str,
-    matrix: NDArray[np.float64],
-    units: tuple[str, str],
+    geometry: Geometry,
 ) -> Any:
     """A header with the numbers of the file that was read, where they still hold; else None."""
     try:
@@ -347,37 +351,37 @@ def _as_found(
         return None
     if version not in _LARGEST or max(values.shape) > _LARGEST[version] or flat != (axes[-3:] != "zyx"):
         return None
-    found = _units(code)
-    if found[0] != units[0] or (axes.startswith("t") and found[1] != units[1]):
+    length, time = _units(code)
+    has_time = axes.startswith("t")
+    if length != geometry.units[-1] or (has_time and time != geometry.units[0]):
         return None
     header = _header(version, values)
     header["pixdim"][: len(pixdim)] = pixdim
     for key, value in place.items():
         header[key] = value
     header["xyzt_units"] = code
-    if axes.startswith("t"):
-        header["pixdim"][4], header["toffset"] = matrix[0, 0], matrix[0, -1]
-    return header if _off_by(header, axes, matrix, units[0])[0] < _CLOSE else None
+    if has_time:
+        header["pixdim"][4], header["toffset"] = geometry.affine[0][0], geometry.affine[0][-1]
+    return header if _says(header, axes, geometry, atol_steps=_CLOSE) else None
 
 
 def _anew(
     path: Path,
     values: NDArray[Any],
     axes: str,
-    matrix: NDArray[np.float64],
-    units: tuple[str, str],
-    frame: str,
+    geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> Any:
     """A header for any geometry."""
-    code = 1 if frame else 2  # in the scanner's world, or only aligned with something
+    code = 1 if geometry.frame else 2  # in the scanner's world, or only aligned with something
     place = properties.get("place")
     if isinstance(place, Mapping):
         code = int(place.get("sform_code") or place.get("qform_code") or code)
+    matrix, length = geometry.matrix, geometry.units[-1]
     affine = to_ras(matrix[-4:, -4:] if "z" in axes else matrix[-3:, -3:])
     corner = np.array([*(*values.shape, 1)[:3], 1.0])
     finest = np.linalg.norm(affine[:3, :3], axis=0).min()
-    bearable = min(_STEP * finest, _MM / MILLIMETRES[units[0]])
+    bearable = min(_STEP * finest, _MM / MILLIMETRES[length])
     for version, largest in _LARGEST.items():
         if max(values.shape) > largest:
             continue
@@ -395,8 +399,7 @@ def _anew(
             header["pixdim"][4], header["toffset"] = matrix[0, 0], matrix[0, -1]
         lengths = {v: k for k, v in _SPACE_UNITS.items()}
         times = {v: k for k, v in _TIME_UNITS.items()}
-        header.set_xyzt_units(lengths[units[0]], times[units[1]])
-        steps, millimetres = _off_by(header, axes, matrix, units[0])
-        if steps < _STEP and millimetres < _MM:
+        header.set_xyzt_units(lengths[length], times[geometry.units[0] if axes.startswith("t") else "s"])
+        if _says(header, axes, geometry, atol_steps=_STEP, atol=_MM):
             return header
     raise BadInput(path, "lies where NIfTI has no numbers for", "write TIFF instead")

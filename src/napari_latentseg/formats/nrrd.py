@@ -13,7 +13,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_path
 from napari_latentseg.formats._common import reading, storable, writing
 from napari_latentseg.formats._raw import Stored, beside
-from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, Scan, unit_name
+from napari_latentseg.scan import CHANNEL, Geometry, Scan
+from napari_latentseg.units import MILLIMETRES, SECONDS, unit_name
 
 NAME = "nrrd"
 SUFFIXES = (".nhdr", ".nrrd")
@@ -42,7 +43,6 @@ _ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2"
 _VAGUE = ("domain", "space", "???", "none", "list")
 _NO_UNIT = "the file gives no unit of length; millimetres were taken"
 _NO_TIME = "the file gives no unit of time; seconds were taken"
-_TIME_UNITS = ("s", "ms", "us")
 
 
 def read(path: Path) -> Scan:
@@ -211,7 +211,7 @@ def _time(header: Mapping[str, Any]) -> tuple[float, str, list[str]]:
     if not np.isfinite(last) or last <= 0:
         return 1.0, "pixel", []
     unit = unit_name(header["units"][-1]) if "units" in header else ""
-    return (last, unit, []) if unit in _TIME_UNITS else (last, "s", [_NO_TIME])
+    return (last, unit, []) if unit in SECONDS else (last, "s", [_NO_TIME])
 
 
 def write(

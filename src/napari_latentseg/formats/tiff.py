@@ -15,23 +15,14 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats._common import reading, storable, writing
-from napari_latentseg.scan import CHANNEL, MILLIMETRES, Geometry, Scan, unit_name
+from napari_latentseg.scan import CHANNEL, Geometry, Scan
+from napari_latentseg.units import MILLIMETRES, OME_SYMBOLS, SECONDS, as_known_unit, conversion
 
 NAME = "tiff"
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
 RESULT_SUFFIX = ".tif"
 
 _KIND = "a TIFF file"
-# Units that files use beside our own: how many of ours one of them is.
-_LENGTHS = {
-    "pm": (1e-3, "nm"),
-    "\N{ANGSTROM SIGN}": (0.1, "nm"), "\N{LATIN CAPITAL LETTER A WITH RING ABOVE}": (0.1, "nm"),
-    "dm": (10.0, "cm"), "in": (25.4, "mm"), "inch": (25.4, "mm"), "inches": (25.4, "mm"),
-}  # fmt: skip
-_TIMES = {"s": (1.0, "s"), "ms": (1.0, "ms"), "us": (1.0, "us"), "ns": (1e-3, "us"), "min": (60.0, "s"),
-          "h": (3600.0, "s"), "d": (86400.0, "s")}  # fmt: skip
-_OME_UNITS = {"nm": "nm", "um": "\N{MICRO SIGN}m", "mm": "mm", "cm": "cm", "m": "m", "pixel": "pixel"}
-_OME_TIMES = {"s": "s", "ms": "ms", "us": "\N{MICRO SIGN}s"}
 
 # Where OME and ImageJ keep sizes: ImageDescription, and ImageJ's two own tags.
 _TEXTS = {270, 50838, 50839}
@@ -222,9 +213,16 @@ def _settle(path: Path, array: Any, axes: str) -> tuple[Any, str]:
 
 def _length(size: object, unit: object) -> tuple[float, str] | None:
     """A length in one of our units; None where there is no number, or the unit is no length."""
-    number, name = float(str(size)), unit_name(unit)
-    factor, name = _LENGTHS.get(name, (1.0, name))
+    number, (factor, name) = float(str(size)), as_known_unit(unit) or (1.0, "")
     if not math.isfinite(number) or (name != "pixel" and name not in MILLIMETRES):
+        return None
+    return number * factor, name
+
+
+def _time(size: object, unit: object) -> tuple[float, str] | None:
+    """A time in one of our units; None where there is no number above 0, or the unit is no time."""
+    number, (factor, name) = float(str(size)), as_known_unit(unit) or (1.0, "")
+    if not math.isfinite(number) or number <= 0 or name not in SECONDS:
         return None
     return number * factor, name
 
@@ -232,9 +230,8 @@ def _length(size: object, unit: object) -> tuple[float, str] | None:
 def _to(length: tuple[float, str], unit: str) -> float | None:
     """A length in another unit; None where one of them is pixels, and the other is not."""
     number, own = length
-    if own == unit:
-        return number
-    return None if "pixel" in (own, unit) else number * (MILLIMETRES[own] / MILLIMETRES[unit])
+    factor = conversion(own, unit)
+    return None if factor is None else number * factor
 
 
 def _geometry(axes: str, steps: _Steps, offsets: _Steps) -> Geometry:
@@ -272,10 +269,9 @@ def _ome_places(xml: str) -> tuple[_Steps, _Steps]:
             offset = _length(first.get(f"Position{axis}", "nan"), unit)
             if offset is not None:
                 offsets[axis.lower()] = offset
-    time = float(pixels.get("TimeIncrement", "nan"))
-    factor, unit = _TIMES.get(unit_name(pixels.get("TimeIncrementUnit", "s")), (1.0, ""))
-    if math.isfinite(time) and time > 0 and unit:
-        steps["t"] = (time * factor, unit)
+    time = _time(pixels.get("TimeIncrement", "nan"), pixels.get("TimeIncrementUnit", "s"))
+    if time is not None:
+        steps["t"] = time
     return steps, offsets
 
 
@@ -301,10 +297,10 @@ def _imagej_steps(tif: Any) -> _Steps:
     spacing = _length(meta.get("spacing", "nan"), unit("zunit"))
     if spacing is not None and spacing[0] > 0 and steps:
         steps["z"] = spacing
-    time = float(meta.get("finterval") or "nan")
-    factor, name = _TIMES.get(unit_name(meta.get("tunit", "s")), (1.0, "s"))
-    if math.isfinite(time) and time > 0:
-        steps["t"] = (time * factor, name)
+    interval = meta.get("finterval") or "nan"
+    time = _time(interval, meta.get("tunit", "s")) or _time(interval, "s")  # ImageJ counts in seconds
+    if time is not None:
+        steps["t"] = time
     return steps
 
 
@@ -364,16 +360,16 @@ def _ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, 
         step, start, unit = float(matrix[i, i]), float(matrix[i, -1]), geometry.units[i]
         if unit == "pixel" and (step, start) == (1.0, 0.0):
             continue
-        known = _OME_TIMES if axis == "t" else _OME_UNITS
-        if unit not in known or (axis == "t" and start != 0):
+        is_known = unit in SECONDS if axis == "t" else unit in MILLIMETRES or unit == "pixel"
+        if not is_known or (axis == "t" and start != 0):
             raise BadInput(path, f"a TIFF cannot hold the axis {axis} in {unit!r}", "write NIfTI instead")
         if axis == "t":
-            metadata |= {"TimeIncrement": step, "TimeIncrementUnit": known[unit]}
+            metadata |= {"TimeIncrement": step, "TimeIncrementUnit": OME_SYMBOLS[unit]}
             continue
         name = axis.upper()
-        metadata |= {f"PhysicalSize{name}": step, f"PhysicalSize{name}Unit": known[unit]}
+        metadata |= {f"PhysicalSize{name}": step, f"PhysicalSize{name}Unit": OME_SYMBOLS[unit]}
         position = np.full(number, start)
         if axis == "z":
             position += step * np.indices(counts)[[a for a in order if a not in "yx"].index("z")].ravel()
-        planes |= {f"Position{name}": position.tolist(), f"Position{name}Unit": [known[unit]] * number}
+        planes |= {f"Position{name}": position.tolist(), f"Position{name}Unit": [OME_SYMBOLS[unit]] * number}
     return {**metadata, "Plane": planes} if planes else metadata

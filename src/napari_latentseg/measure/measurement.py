@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_latentseg.scan import MILLIMETRES
+from napari_latentseg.units import MILLIMETRES
 
 __all__ = ["CALIBRATED", "FROM_SAMPLES", "LEVEL", "Intensity", "Measurement", "plain_unit", "rounded"]
 

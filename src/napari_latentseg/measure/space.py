@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.scan import MILLIMETRES, Geometry
+from napari_latentseg.scan import Geometry
+from napari_latentseg.units import conversion
 
 __all__ = ["Space"]
 
@@ -55,7 +56,7 @@ class Space:
         still = np.zeros(len(space))
         if size_unit == "pixel" and unit != "pixel":  # no unit that all axes could be brought to
             return cls(np.eye(len(space)), still, still, "pixel", size, size_unit)
-        factors = np.array([1.0 if u == unit else MILLIMETRES[u] / MILLIMETRES[unit] for u in units])
+        factors = np.array([conversion(u, unit) for u in units], dtype=np.float64)
         rows = geometry.matrix[space] * factors[:, None]
         along_time = rows[:, axes.index("t")] if "t" in axes else still
         return cls(rows[:, space], rows[:, -1], along_time, unit, size, size_unit)

@@ -18,9 +18,9 @@ from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.precision import Compute
 from napari_latentseg.preprocess import resize
-from napari_latentseg.scan import MILLIMETRES
 from napari_latentseg.training.lessons import Lesson, Loaded
 from napari_latentseg.training.pieces import Pieces
+from napari_latentseg.units import MILLIMETRES
 
 __all__ = ["CaseScores", "Figures", "judge_case", "judge_pieces", "mean_of", "verdict"]
 

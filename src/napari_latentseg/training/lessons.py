@@ -30,7 +30,6 @@ _JOURNAL = "journal.jsonl"
 # Bytes of images that stay in memory between the search for duplicates and the learning, so that the usual
 # few corrected scans are decoded once, and a large data set is not held whole.
 _KEPT = 512 * 2**20
-_FARTHEST = 1e-2  # of a step, between the corners of an image and of its mask
 
 
 @dataclass(frozen=True)
@@ -209,16 +208,12 @@ def _check_place(pair: Pair, scan: Scan) -> None:
     image = scan.geometry
     if not (image.frame and mask.frame) or image.ndim != mask.ndim:
         return
-    corner = np.append(np.array(scan.spatial_shape) - 1, 1)
-    steps = np.array(image.spacing)
-    for where in (np.append(np.zeros(image.ndim), 1), corner):
-        apart = ((image.matrix - mask.matrix) @ where)[:-1]
-        if (np.abs(apart) > _FARTHEST * steps.max()).any():
-            raise BadInput(
-                pair.mask.name,
-                "lies elsewhere in the patient than its image",
-                "save it with the geometry of its image",
-            )
+    if not image.agrees_with(mask, scan.spatial_shape):
+        raise BadInput(
+            pair.mask.name,
+            "lies elsewhere in the patient than its image",
+            "save it with the geometry of its image",
+        )
 
 
 def _of_nnunet(folder: Path, card: ModelCard, memory: _Memory) -> Iterable[Lesson]:

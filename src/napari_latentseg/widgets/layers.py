@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +13,26 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan
+from napari_latentseg.units import MILLIMETRES, SECONDS, unit_name
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["KEY", "layer_matrix", "place_on_screen", "role_of", "scan_from_layer", "spatial_arguments"]
+__all__ = [
+    "KEY",
+    "geometry_on_screen",
+    "layer_matrix",
+    "lie_together",
+    "place_on_screen",
+    "role_of",
+    "scan_from_layer",
+    "spatial_arguments",
+]
 
 KEY = "napari-latentseg"
 """Where our layers keep what they are, in their metadata; they are never found by their names."""
 
-_UNITS = {"millimeter": "mm", "micrometer": "um", "nanometer": "nm", "meter": "m", "centimeter": "cm",
-          "second": "s", "pixel": "pixel"}  # fmt: skip
 _AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
 
 
@@ -53,8 +62,7 @@ def scan_from_layer(layer: Image | Labels) -> Scan:
     ours = layer.metadata.get(KEY, {}) if role_of(layer) else {}
     kept = ours if role_of(layer) == "scan" else {}
     axes = kept.get("axes", "").removesuffix("c") or _AXES[layer.ndim]
-    units = tuple(_UNITS.get(str(unit), "pixel") for unit in layer.units)
-    geometry = Geometry.from_matrix(layer_matrix(layer), units, tuple(axes), ours.get("frame", ""))
+    geometry = Geometry.from_matrix(layer_matrix(layer), _units(layer), tuple(axes), ours.get("frame", ""))
     return Scan(
         data,
         axes + ("c" if getattr(layer, "rgb", False) else ""),
@@ -65,6 +73,42 @@ def scan_from_layer(layer: Image | Labels) -> Scan:
         source=kept.get("source") or Path(layer.name),
         levels=tuple(coarser),
     )
+
+
+def _units(layer: Layer) -> tuple[str, ...]:
+    names = [unit_name(unit) for unit in layer.units]
+    return tuple(name if name in MILLIMETRES or name in SECONDS else "pixel" for name in names)
+
+
+def geometry_on_screen(layer: Image | Labels) -> Geometry:
+    """Where napari draws a layer: in the one world of all layers, whatever frame a file has named.
+
+    Raises
+    ------
+    BadInput
+        Where the layer is flattened to less than its axes.
+    """
+    return Geometry.from_matrix(layer_matrix(layer), _units(layer), tuple(map(str, layer.axis_labels)))
+
+
+def lie_together(mask: Labels, image: Geometry) -> bool:
+    """Whether a mask is drawn on its image, see `Geometry.agrees_with`.
+
+    Parameters
+    ----------
+    mask
+        A layer of the shape of the image, which is not looked at.
+    image
+        See `geometry_on_screen`. A mask from elsewhere often has no units, and is drawn by its numbers;
+        then these alone must agree.
+    """
+    try:
+        place = geometry_on_screen(mask)
+    except BadInput:
+        return False
+    if "pixel" in (*place.units, *image.units) and place.ndim == image.ndim:
+        place = replace(place, units=image.units)
+    return image.agrees_with(place, tuple(mask.data.shape))
 
 
 def spatial_arguments(layer: Layer) -> dict[str, Any]:

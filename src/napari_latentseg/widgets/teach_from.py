@@ -25,7 +25,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of, scan_from_layer
+from napari_latentseg.widgets.layers import KEY, geometry_on_screen, lie_together, role_of, scan_from_layer
 from napari_latentseg.widgets.region import shape_of
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def pairs_of(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
             fits = shape_of(image) == tuple(mask.data.shape)
             if of_image is not None:
                 fits = fits and str(image.unique_id) == of_image
-            if fits and np.allclose(layer_matrix(image), layer_matrix(mask), atol=1e-6):
+            if fits and lie_together(mask, geometry_on_screen(image)):
                 found.append((image, mask))
                 break
     return found

@@ -15,7 +15,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.layout import WEIGHTS
 from napari_latentseg.views import seen_along
 from napari_latentseg.widgets.class_look import class_look
-from napari_latentseg.widgets.layers import KEY, layer_matrix, spatial_arguments
+from napari_latentseg.widgets.layers import KEY, geometry_on_screen, lie_together, spatial_arguments
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -94,7 +94,7 @@ class Work:
         self.is_dirty = False
         self.draft: Any = None
         self._began: NDArray[np.uint8] | None = None
-        self._matrix = layer_matrix(image)
+        self._place = geometry_on_screen(image)
 
     @property
     def result(self) -> Result | None:
@@ -216,7 +216,7 @@ class Work:
             raise BadInput(
                 layer.name, f"has shape {tuple(layer.data.shape)}, not the image's", "edit the mask again"
             )
-        if not np.allclose(layer_matrix(layer), self._matrix, atol=1e-9):
+        if not lie_together(layer, self._place):
             raise BadInput(layer.name, "was moved away from its image", "put it back, or edit the mask again")
 
     def make_layer(self, mask: NDArray[np.uint8]) -> Labels:

@@ -1,0 +1,117 @@
+"""Units of length and time: how each is named here, how files and packages spell it, how large it is."""
+
+from __future__ import annotations
+
+__all__ = ["MILLIMETRES", "NGFF_NAMES", "OME_SYMBOLS", "SECONDS", "as_known_unit", "conversion", "unit_name"]
+
+MILLIMETRES: dict[str, float] = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
+"""How many millimetres one of each unit of length is."""
+
+SECONDS: dict[str, float] = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
+"""How many seconds one of each unit of time is."""
+
+NGFF_NAMES: dict[str, str] = {
+    "nm": "nanometer", "um": "micrometer", "mm": "millimeter", "cm": "centimeter", "m": "meter",
+    "s": "second", "ms": "millisecond", "us": "microsecond",
+}  # fmt: skip
+"""What OME-NGFF (and UDUNITS-2, and pint) call each unit."""
+
+_MICRO = ("\N{MICRO SIGN}", "\N{GREEK SMALL LETTER MU}")
+
+OME_SYMBOLS: dict[str, str] = {
+    "nm": "nm", "um": f"{_MICRO[0]}m", "mm": "mm", "cm": "cm", "m": "m", "pixel": "pixel",
+    "s": "s", "ms": "ms", "us": f"{_MICRO[0]}s",
+}  # fmt: skip
+"""How OME-XML writes each unit."""
+
+_SPELLINGS: dict[str, tuple[str, ...]] = {
+    "pixel": ("", "pixels", "px"),
+    "nm": ("nanometre",),
+    "um": (*(f"{sign}m" for sign in _MICRO), "micron", "microns", "micrometre"),
+    "mm": ("millimetre",),
+    "cm": ("centimetre",),
+    "m": ("metre",),
+    "s": ("seconds", "sec"),
+    "ms": ("msec",),
+    "us": (*(f"{sign}s" for sign in _MICRO), "usec"),
+}
+_NAMES = {text: name for name, texts in _SPELLINGS.items() for text in texts} | {
+    text: name for name, text in NGFF_NAMES.items()
+}
+
+_OTHERS: dict[str, tuple[float, str]] = {
+    **dict.fromkeys(("pm", "picometer"), (1e-3, "nm")),
+    **dict.fromkeys(
+        ("\N{ANGSTROM SIGN}", "\N{LATIN CAPITAL LETTER A WITH RING ABOVE}", "angstrom"), (0.1, "nm")
+    ),
+    **dict.fromkeys(("dm", "decimeter"), (10.0, "cm")),
+    **dict.fromkeys(("in", "inch", "inches"), (25.4, "mm")),
+    **dict.fromkeys(("ns", "nanosecond"), (1e-3, "us")),
+    **dict.fromkeys(("min", "minute"), (60.0, "s")),
+    **dict.fromkeys(("h", "hour"), (3600.0, "s")),
+    **dict.fromkeys(("d", "day"), (86400.0, "s")),
+}
+"""Units that files use and this package does not: how many of which of ours one of them is."""
+
+
+def unit_name(text: object) -> str:
+    """The name that is used here for a unit: ``"mm"`` for ``"millimeter"``, ``"um"`` for ``"µm"``.
+
+    Parameters
+    ----------
+    text
+        A unit as a file or another package spells it. One that is not known is left as it is.
+
+    Examples
+    --------
+    >>> unit_name("millimeter"), unit_name("micron"), unit_name("furlong")
+    ('mm', 'um', 'furlong')
+    """
+    name = str(text).strip()
+    return _NAMES.get(name, name)
+
+
+def as_known_unit(text: object) -> tuple[float, str] | None:
+    """A unit in one that is used here: how many of which, ``(25.4, "mm")`` for ``"inch"``.
+
+    Parameters
+    ----------
+    text
+        A unit as a file or another package spells it.
+
+    Returns
+    -------
+    tuple of float and str, or None
+        The factor, and a name that is in `MILLIMETRES` or `SECONDS` or is ``"pixel"``; None where the unit
+        is not known.
+
+    Examples
+    --------
+    >>> as_known_unit("inch"), as_known_unit("micrometer"), as_known_unit("furlong")
+    ((25.4, 'mm'), (1.0, 'um'), None)
+    """
+    name = unit_name(text)
+    if name in MILLIMETRES or name in SECONDS or name == "pixel":
+        return 1.0, name
+    return _OTHERS.get(name)
+
+
+def conversion(unit: str, to: str) -> float | None:
+    """How many of one unit another is; None where one cannot be given in the other.
+
+    Parameters
+    ----------
+    unit, to
+        Names as `unit_name` gives them.
+
+    Examples
+    --------
+    >>> conversion("cm", "mm"), conversion("s", "mm"), conversion("pixel", "mm")
+    (10.0, None, None)
+    """
+    if unit == to:
+        return 1.0
+    for table in (MILLIMETRES, SECONDS):
+        if unit in table and to in table:
+            return table[unit] / table[to]
+    return None
