@@ -42,8 +42,8 @@ def placed(part: Any, shape: tuple[int, ...], place: Sequence[slice], *, limit: 
         return whole
     import dask.array as da
 
-    # Not da.pad: it cuts the zeros into chunks no larger than the part. Of a part of 64 x 64 in 40,000 x 40,000
-    # it makes 784,000 tasks, where these chunks make 3,400.
+    # Not da.pad: it cuts the zeros into chunks no larger than the part, which around 64 x 64 elements in
+    # 40,000 x 40,000 makes 784,000 tasks, where these chunks make 3,400.
     whole = part
     if isinstance(part, np.ndarray):
         whole = da.from_array(part, chunks=tuple(min(n, _CHUNK) for n in part.shape), name=False)

@@ -118,7 +118,7 @@ def write_csv(path: Path, measurements: Sequence[Measurement]) -> None:
     for heading in ("class", "interval"):  # the columns of text
         if heading in table:
             table[heading] = [_no_formula(text) for text in table[heading]]
-    # opened here, for pandas would compress by the name's ending; lines end as RFC 4180 has it, on every system
+    # Opened here, for pandas would compress by the name's ending. Lines end as RFC 4180 has it.
     with Path(path).open("w", encoding="utf-8", newline="") as file:
         table.to_csv(file, index=False, lineterminator="\r\n")
 
