@@ -42,6 +42,7 @@ _SAME_UNIT = {
 _FLATTEST = 1e-6
 
 
+# Not pint: a dozen spellings need no registry of all units, which takes a third of a second to load.
 def unit_name(text: object) -> str:
     """The name that is used here for a unit: ``"mm"`` for ``"millimeter"``, ``"um"`` for ``"µm"``.
 
