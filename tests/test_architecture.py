@@ -15,7 +15,10 @@ PACKAGE = ROOT / "src" / "napari_latentseg"
 MANIFEST = PACKAGE / "napari.yaml"
 
 QT = {"PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "napari", "pyqtgraph", "qtpy", "superqt", "vispy"}
-HEAVY = {"dask", "diffusers", "monai", "nibabel", "numpy", "pydantic", "scipy", "skimage", "torch"}
+HEAVY = {
+    "dask", "diffusers", "jinja2", "monai", "nibabel", "numpy", "pandas", "pydantic", "scipy", "skimage",
+    "torch", "yaozarrs",
+}  # fmt: skip
 
 
 def run_python(code: str) -> str:

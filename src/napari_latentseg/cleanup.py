@@ -118,6 +118,8 @@ def _holes(of_class: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """
     from scipy import ndimage
 
+    # Not ndimage.binary_fill_holes, which grows the outside step by step: for the same answer it took 2 to 7
+    # times as long in planes of 512 x 512 (a ring: 7.7 against 1.4 ms), and twice in a volume.
     rest, count = ndimage.label(~of_class)
     open_ = np.zeros(count + 1, dtype=bool)
     open_[0] = True  # the class itself

@@ -18,7 +18,8 @@ from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.formats.stored import read_segmentation
 from napari_latentseg.models.card import read_card
-from napari_latentseg.models.layout import COMPARISON, SPLIT, check_files, read_split
+from napari_latentseg.models.layout import COMPARISON, SPLIT, check_files
+from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import find_model, load_model
 from napari_latentseg.models.versions import candidate_folder, candidates, comparison_line, history
 from napari_latentseg.segmentation import Segmentation
@@ -103,8 +104,8 @@ def test_card_and_comparison(made: Path) -> None:
 
 def test_what_was_learned_from_is_known_by_the_keys_of_files(made: Path) -> None:
     first, second = (read_split(v.folder) for v in history("ellipses"))
-    assert file_keys(made / "data") == set(first["train"]) | set(first["validation"])
-    assert file_keys(made / "corrected") <= set(second["train"]) | set(second["validation"])
+    assert file_keys(made / "data") == first.earlier_train | first.earlier_validation
+    assert file_keys(made / "corrected") <= second.earlier_train | second.earlier_validation
     assert (evaluated("ellipses", made / "data")[1], evaluated("ellipses", made / "corrected")[1]) == (6, 4)
     assert len(evaluated("ellipses", made / "data")[0]) == 8
     names, learned = evaluated("ellipses", made / "data", subset="validation")

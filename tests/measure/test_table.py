@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from tests.measure.made import classes_of, made
 
-from napari_latentseg.measure import measure, table_of, write_csv
+from napari_latentseg.measure import Measurement, measure, table_of, write_csv
+from napari_latentseg.measure.measurement import Intensity
 from napari_latentseg.scan import Geometry, Scan
 
 
@@ -22,13 +23,12 @@ def segmentation(*names: str, unit: str = "mm"):
 def test_columns_for_a_labels_layer():
     found = segmentation("cyst", "stone")
     columns = table_of(measure(found, Scan(found.mask, "zyx", found.geometry)))
-    assert next(iter(columns)) == "index"
-    assert len({len(values) for values in columns.values()}) == 1
-    assert columns["class"] == ["cyst", "stone", "cyst"]
-    assert columns["index"][:2] == [1, 2]
+    assert columns.columns[0] == "index"
+    assert columns["class"].tolist() == ["cyst", "stone", "cyst"]
+    assert columns["index"][:2].tolist() == [1, 2]
     assert columns["index"][2] > 255  # no label that a mask holds
-    assert columns["volume (mm3)"] == [15.0, 0.0, 15.0]
-    assert columns["volume (ml)"] == pytest.approx([0.015, 0.0, 0.015])
+    assert columns["volume (mm3)"].tolist() == [15.0, 0.0, 15.0]
+    assert columns["volume (ml)"].tolist() == pytest.approx([0.015, 0.0, 0.015])
     assert math.isnan(columns["longest diameter (mm)"][1])
     assert columns["intensity mean"][0] == 1.0
     assert "time" not in columns
@@ -66,4 +66,22 @@ def test_a_negative_place_stays_a_number(tmp_path: Path):
 
 
 def test_nothing_is_an_empty_table():
-    assert table_of([]) == {}
+    assert table_of([]).empty
+
+
+def test_the_whole_file_to_the_byte(tmp_path: Path):
+    rows = [
+        Measurement("cyst", 1, 0, None, 15.0, "mm3", "mm", 3, 14.5, 1 / 3, 12.0, 1e-7, "samples", 0.9,
+                    (1.5, -2.25, 3.0), 4.0, 2.0, intensity=Intensity(1.0, 0.0, 1.0, 2.0)),
+        Measurement('say "a, b"', 2, 1, None, 0.0, "mm3", "mm"),
+    ]  # fmt: skip
+    write_csv(tmp_path / "a.csv", rows)
+    assert (tmp_path / "a.csv").read_bytes().decode("utf-8").split("\r\n") == [
+        "class,label,object,volume (mm3),volume (ml),mean of samples (mm3),std of samples (mm3),"
+        "low 90 % (mm3),high 90 % (mm3),interval,samples,mean probability,centroid z (mm),centroid y (mm),"
+        "centroid x (mm),longest diameter (mm),across it (mm),intensity mean,intensity std,intensity least,"
+        "intensity most",
+        "cyst,1,0,15.0,0.015,14.5,0.3333333333333333,12.0,1e-07,samples,3,0.9,1.5,-2.25,3.0,4.0,2.0,1.0,0.0,1.0,2.0",
+        '"say ""a, b""",2,1,0.0,0.0,,,,,,0,,,,,,,,,,',
+        "",
+    ]

@@ -24,6 +24,8 @@ from napari_latentseg.evaluation.arrays import (
     steps_of,
 )
 
+# Not MONAI's metrics: their HD95 is the larger of two directed percentiles, not the one of both
+# together, and NaN for empty masks; and loading them takes seconds and torch.
 __all__ = ["CONVENTIONS", "boundary", "boundary_scores", "dice", "hd95", "iou", "psnr", "surface_distances"]
 
 CONVENTIONS: dict[str, str] = {

@@ -16,8 +16,8 @@ from napari_latentseg.units import NGFF_NAMES, as_known_unit
 
 if TYPE_CHECKING:
     import dask.array as da
+    from yaozarrs import v05
 
-_VERSION = "0.5"
 _OLDEST = ("t", "c", "z", "y", "x")
 
 
@@ -127,19 +127,35 @@ def place_of(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...]) ->
 def _apply(
     path: Path, step: Mapping[str, Any], scale: NDArray[np.float64], shift: NDArray[np.float64]
 ) -> None:
+    # Steps are parsed one by one, for yaozarrs' `Image` as a whole refuses what is found in the field and can
+    # be read: axes as names alone or without a type (up to 0.3), channels last, no step at all, an identity,
+    # a translation before the scale or without one, levels in another order, a channel without a window.
+    from pydantic import ValidationError
+    from yaozarrs import v05
+
     kind = step.get("type")
     if kind == "identity":
         return
-    values = np.asarray(step.get(str(kind), []), dtype=np.float64)
-    if kind not in ("scale", "translation") or values.shape != scale.shape:
+    if kind not in ("scale", "translation"):
         raise BadInput(path, "is placed in a way that is not read", "save it with a scale and a translation")
-    if kind == "scale":
-        if not (values > 0).all():
-            raise BadInput(path, "has a spacing of zero or less", "repair its metadata")
-        scale *= values
-        shift *= values
-    else:
+    try:
+        if kind == "scale":
+            values = np.array(v05.ScaleTransformation.model_validate(dict(step)).scale)
+        else:
+            values = np.array(v05.TranslationTransformation.model_validate(dict(step)).translation)
+    except ValidationError:
+        why = f"has a {kind} that is not a list of numbers, one for each axis"
+        raise BadInput(path, why, "repair its metadata") from None  # pydantic would quote the file
+    if values.shape != scale.shape:
+        why = f"has a {kind} of {len(values)} numbers for {len(scale)} axes"
+        raise BadInput(path, why, "repair its metadata")
+    if kind == "translation":
         shift += values
+        return
+    if not (values > 0).all():
+        raise BadInput(path, "has a spacing of zero or less", "repair its metadata")
+    scale *= values
+    shift *= values
 
 
 def _unit(path: Path, axis: Mapping[str, Any]) -> tuple[float, str]:
@@ -158,27 +174,32 @@ class Description:
     shift: tuple[float, ...]
     units: tuple[str, ...]
 
-    def dataset(self, name: str, factors: Sequence[int], smooth: bool) -> dict[str, Any]:
+    def dataset(self, name: str, factors: Sequence[int], smooth: bool) -> v05.Dataset:
         """One level: by how much it is coarser, and whether its elements are means."""
+        from yaozarrs import v05
+
         scale = [s * f for s, f in zip(self.scale, factors, strict=True)]
         # the centre of a mean of f elements lies (f - 1) / 2 elements farther in
         moved = [
             t + (s * (f - 1) / 2 if smooth else 0.0)
             for s, t, f in zip(self.scale, self.shift, factors, strict=True)
         ]
-        steps: list[dict[str, Any]] = [{"type": "scale", "scale": scale}]
+        steps: list[Any] = [v05.ScaleTransformation(scale=scale)]
         if any(moved):
-            steps.append({"type": "translation", "translation": moved})
-        return {"path": name, "coordinateTransformations": steps}
+            steps.append(v05.TranslationTransformation(translation=moved))
+        return v05.Dataset(path=name, coordinateTransformations=steps)
 
-    def whole(self, datasets: list[dict[str, Any]]) -> dict[str, Any]:
-        """The attribute `ome` of the group."""
-        kinds = {"t": "time", "c": "channel"}
+    def whole(self, datasets: list[v05.Dataset]) -> dict[str, Any]:
+        """The attribute `ome` of the group, valid as 0.5."""
+        from yaozarrs import v05
+
+        kinds: dict[str, Any] = {"t": v05.TimeAxis, "c": v05.ChannelAxis}
         axes = [
-            {"name": a, "type": kinds.get(a, "space")} | ({"unit": u} if u else {})
-            for a, u in zip(self.order, self.units, strict=True)
+            kinds.get(axis, v05.SpaceAxis)(name=axis, unit=unit or None)
+            for axis, unit in zip(self.order, self.units, strict=True)
         ]
-        return {"version": _VERSION, "multiscales": [{"axes": axes, "datasets": datasets}]}
+        image = v05.Image(multiscales=[v05.Multiscale(axes=axes, datasets=datasets)])
+        return image.model_dump(exclude_none=True)
 
 
 def described(path: Path, order: str, geometry: Geometry) -> Description:

@@ -18,6 +18,8 @@ from napari_latentseg.formats._raw import Stored, beside
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
 from napari_latentseg.units import MILLIMETRES, SECONDS
 
+# Not SimpleITK: it drops units, sheared axes and which axis is time or channels, reads whole files at once,
+# and takes more than 250 MB on disk; the tests hold this reader against it.
 NAME = "metaimage"
 SUFFIXES = (".mha", ".mhd")
 RESULT_SUFFIX = ".mha"

@@ -16,6 +16,8 @@ from napari_latentseg.formats._raw import Stored, beside
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
 from napari_latentseg.units import MILLIMETRES, SECONDS, unit_name
 
+# Not SimpleITK: it drops units, sheared axes and which axis is time or channels, reads whole files at once,
+# and takes more than 250 MB on disk; the tests hold this reader against it.
 NAME = "nrrd"
 SUFFIXES = (".nhdr", ".nrrd")
 RESULT_SUFFIX = ".nrrd"

@@ -17,6 +17,7 @@ from napari_latentseg.scan import CHANNEL, Geometry, Scan
 
 if TYPE_CHECKING:
     import dask.array as da
+    from yaozarrs import v05
 
 NAME = "omezarr"
 SUFFIXES = (".ome.zarr", ".zarr.zip", ".zarr", ".ozx")
@@ -166,7 +167,7 @@ def write(
         smooth = CHANNEL in axes or dtype.kind == "f"
         with atomic_folder(path) as temporary:
             group = zarr.open_group(temporary, mode="w", zarr_format=3)
-            datasets: list[dict[str, Any]] = []
+            datasets: list[v05.Dataset] = []
             factors = [1] * ordered.ndim
             level = ordered.astype(dtype)
             while True:

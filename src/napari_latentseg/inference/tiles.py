@@ -12,6 +12,9 @@ from torch import Tensor
 
 __all__ = ["Canvas", "Tiling"]
 
+# Not MONAI's sliding_window_inference: it is one call, so a run could neither be cancelled between batches of
+# tiles nor go on with half of the batch when memory runs out, and it is no faster.
+
 _LEAST_WEIGHT = 1e-3
 
 

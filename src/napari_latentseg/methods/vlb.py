@@ -21,6 +21,9 @@ from torch import Tensor
 
 from napari_latentseg.methods.base import Noise
 
+# Not diffusers' DDPMScheduler with `learned_range`: it has no variational loss, and draws its noise from a
+# generator, where ours depends on the position, so that tiles that overlap agree.
+
 __all__ = ["Step", "ancestral_sample", "variational_term"]
 
 

@@ -17,6 +17,7 @@ from napari_latentseg.networks.lmm import ResidualUnit, SpatialAttention
 
 __all__ = ["EfficientNetLite0", "PyramidConditioner", "from_published"]
 
+# Not timm: it brings torchvision, and its names of the weights are not those of the embedded models' files.
 # expansion, channels, blocks, stride of the first, kernel
 _STAGES = (
     (1, 16, 1, 1, 3),

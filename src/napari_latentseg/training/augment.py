@@ -13,6 +13,9 @@ from napari_latentseg.augmentation import AugmentRanges
 
 __all__ = ["augment"]
 
+# Not torchvision, kornia or MONAI: each is one more dependency, and draws its random numbers in another
+# order, so that a training of today could not be repeated.
+
 
 def augment(
     image: Tensor,

@@ -36,6 +36,9 @@ from napari_latentseg.training.state import Saved, StageRun, restore, snapshot
 
 __all__ = ["EpochEvent", "Trainer"]
 
+# Not Lightning or accelerate: neither goes on from the middle of an epoch to the same bit with safetensors
+# alone (both pickle), nor knows stages that learn one after the other.
+
 
 @dataclass(frozen=True)
 class EpochEvent:

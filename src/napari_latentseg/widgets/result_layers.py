@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.cut import mask_from
 from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.widgets.class_look import class_look
 from napari_latentseg.widgets.layers import KEY, place_on_screen, role_of, spatial_arguments
 
 if TYPE_CHECKING:
@@ -153,19 +153,12 @@ class ResultLayers:
         self.mask.refresh()
 
     def _add_mask(self, data: NDArray[np.uint8]) -> None:
-        colours: dict[int | None, Any] = {c.label: c.color for c in self.classes}
-        colours |= {0: (0.0, 0.0, 0.0, 0.0), None: (1.0, 1.0, 1.0, 1.0)}
         self.mask = Labels(
             data,
             name=self._name("mask"),
             opacity=0.5,
-            colormap=DirectLabelColormap(color_dict=colours),
-            # napari tells the name of the label under the pointer
-            features={
-                "index": [0, *(c.label for c in self.classes)],
-                "class": ["", *(c.name for c in self.classes)],
-            },
             metadata=self._metadata("mask"),
+            **class_look(self.classes),
             **spatial_arguments(self.image),
         )
         self.mask.selected_label = self.classes[0].label
