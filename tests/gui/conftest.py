@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from napari.settings import get_settings
+from tests.helpers.shared_viewer import Callbacks, empty, open_viewer, widgets_left
 
 from napari_latentseg.cut import mask_from
 from napari_latentseg.inference.request import Request
@@ -100,12 +102,33 @@ def segmentation_of(samples: np.ndarray, geometry: Geometry, card) -> Segmentati
     )  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def shared_viewer(qapp):
+    """One viewer for a module; tests ask for `viewer`, which is this one, empty."""
+    with open_viewer() as shared:
+        yield shared
+
+
 @pytest.fixture
-def show_ball(make_napari_viewer):
+def viewer(shared_viewer):
+    """A viewer that is shown and empty; afterwards nothing of the test may be left in it, or run on."""
+    settings = get_settings()
+    settings.reset()
+    empty(shared_viewer)
+    callbacks = Callbacks(shared_viewer)
+    yield shared_viewer
+    empty(shared_viewer)
+    callbacks.restore()
+    settings.reset()
+    left = widgets_left()
+    assert not left, f"widgets that outlive the test: {left}"
+
+
+@pytest.fixture
+def show_ball(viewer):
     """Shows a volume of some shape with a finished result of it: `viewer`, `session`, `result`, `image`."""
 
     def show(shape: tuple[int, int, int]) -> SimpleNamespace:
-        viewer = make_napari_viewer(show=True)
         image = viewer.add_image(
             np.random.default_rng(0).random(shape).astype("f4"), name="scan", scale=(3, 0.5, 0.7),
             translate=(10, -4, 2), units=("mm",) * 3, axis_labels=("z", "y", "x"),

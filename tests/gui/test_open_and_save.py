@@ -24,11 +24,6 @@ TURNED = nib.affines.from_matvec(
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
-
-
-@pytest.fixture
 def turned(tmp_path):
     array = np.random.default_rng(0).integers(0, 900, (6, 5, 4)).astype(np.int16)
     nib.save(nib.Nifti1Image(array, TURNED), tmp_path / "knee.nii.gz")

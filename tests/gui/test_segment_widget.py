@@ -18,11 +18,6 @@ from napari_latentseg.widgets.segment import SegmentWidget
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
 def widget(viewer, qtbot):
     made = SegmentWidget(viewer)
     viewer.window.add_dock_widget(made, name="Segment", area="right")
