@@ -64,9 +64,7 @@ def open_viewer() -> Iterator[Any]:
             init_qactions.cache_clear()
             process_events()
             gc.collect()
-    assert seen() is None or not isalive(seen()), (
-        "something of ours holds the viewer that was closed"
-    )
+    assert seen() is None or not isalive(seen()), "something of ours holds the viewer that was closed"
 
 
 def _console() -> QWidget:
@@ -160,7 +158,14 @@ def empty(viewer: Any) -> None:
     window = viewer.window._qt_window
     widgets = [w for w in viewer.window.dock_widgets.values() if isinstance(w, QWidget)]
     end_work(viewer)
-    viewer.layers.clear()
+    for layer in viewer.layers:
+        # napari 0.9 can crash in drawing when a layer with a brush or a frame is taken out
+        layer.visible = True
+        layer.mode = "pan_zoom"
+        layer.bounding_box.visible = False
+    process_events()
+    for layer in reversed(list(viewer.layers)):
+        viewer.layers.remove(layer)
     process_events()
     viewer.window.remove_dock_widget("all")
     for widget in widgets:
