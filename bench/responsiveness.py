@@ -24,7 +24,7 @@ import nibabel as nib
 import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtTest import QTest
-from tests.formats.conftest import positions, series
+from tests.helpers.dicom import positions, series
 from tests.helpers.shown import show_ball_in
 
 from napari_latentseg.formats import omezarr
@@ -73,9 +73,7 @@ def napari_alone(viewer: Any, volume: Any) -> float:
     with Holds() as holds:
         layers = [viewer.add_image(volume, contrast_limits=(0, 3000))]
         QTest.qWait(300)
-        layers.append(
-            viewer.add_labels(np.zeros(volume.shape, "u1"))
-        )
+        layers.append(viewer.add_labels(np.zeros(volume.shape, "u1")))
         QTest.qWait(300)
         for number in range(3):
             layers[1].data = np.full(layers[1].data.shape, number, "u1")

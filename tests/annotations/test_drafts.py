@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.annotations.things import CLASSES, KINDS, contents, make_mask, make_scan
+from tests.helpers.annotated import CLASSES, KINDS, contents, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.errors import BadInput
@@ -153,7 +152,7 @@ def test_a_mask_that_does_not_fit_is_refused(
 HOLDER = """
 import sys, time
 from pathlib import Path
-from tests.annotations.things import CLASSES, make_mask, make_scan
+from tests.helpers.annotated import CLASSES, make_mask, make_scan
 from napari_latentseg.annotations import AnnotationStore
 scan = make_scan("volume")
 store = AnnotationStore(Path(sys.argv[1]))

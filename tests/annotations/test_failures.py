@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
-from tests.annotations.things import CLASSES, contents, make_mask, make_scan
+from tests.helpers.annotated import CLASSES, contents, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore, durable
 from napari_latentseg.errors import BadInput
@@ -346,7 +346,7 @@ def test_another_that_writes_for_long_is_named(
 WRITER = """
 import sys
 from pathlib import Path
-from tests.annotations.things import CLASSES, make_mask, make_scan
+from tests.helpers.annotated import CLASSES, make_mask, make_scan
 from napari_latentseg.annotations import AnnotationStore
 store = AnnotationStore(Path(sys.argv[1]))
 for number in range(6):

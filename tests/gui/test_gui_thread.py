@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from qtpy.QtCore import QTimer
-from tests.formats.conftest import positions, series
+from tests.helpers.dicom import positions, series
 from tests.helpers.gui_thread import GuiThreadGuard
 
 from napari_latentseg.formats import omezarr

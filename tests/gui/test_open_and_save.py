@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from npe2 import PluginManifest
-from tests.formats.geometries import CLOSE, by_itk, places
+from tests.helpers.geometries import CLOSE, by_itk, places
 
 from napari_latentseg.formats import format_for, read_scan, readable_suffixes
 from napari_latentseg.scan import Geometry

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QProgressDialog
-from tests.formats.conftest import positions, series
+from tests.helpers.dicom import positions, series
 
 from napari_latentseg.formats import omezarr
 from napari_latentseg.scan import Geometry

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.helpers.guided import AUTOENCODER, TINY, make
 from tests.helpers.learning import falls, short_and_full
 from tests.methods.sizes import parameter_counts
 from torch import Tensor
@@ -17,32 +18,9 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.noise import FieldNoise
 from napari_latentseg.methods.base import Batch, fresh_noise
 from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, draw_classes
-from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.published import begin_from_published
 
-AUTOENCODER = {"widths": (16, 16), "layers": 1, "norm_groups": 8, "fold": 2}
-TINY: dict[str, Any] = {
-    "classes": 2,
-    "mask_autoencoder": AUTOENCODER,
-    "image_autoencoder": AUTOENCODER,
-    "denoiser": {
-        "widths": (32, 32), "attention": (False, True), "layers_per_block": 1, "norm_groups": 8,
-        "scale_shift": True,
-    },
-    "diffusion": {
-        "timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction": "sample", "steps": 5,
-    },
-    "buckets": 10,
-}  # fmt: skip
 SIZE = 32
-
-
-def make(**changes: Any) -> GuidedLatentDiffusion:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        found = build_method("guided", None, TINY | changes)
-    assert isinstance(found, GuidedLatentDiffusion)
-    return found
 
 
 def shapes(count: int, seed: int = 0) -> Batch:
