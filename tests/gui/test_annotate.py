@@ -17,9 +17,9 @@ MODEL = "tiny-taught"
 
 
 @pytest.fixture
-def viewer(own_home, viewer):
-    """The viewer, with a home of the test's own."""
-    return viewer
+def viewer(make_napari_viewer, own_home):
+    """A viewer of the test's own: napari 0.9 can crash when layers with a brush and a frame are taken out."""
+    return make_napari_viewer(show=True)
 
 
 @pytest.fixture

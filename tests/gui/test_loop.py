@@ -91,8 +91,8 @@ def version_of(result):
 
 
 @pytest.mark.timeout(400)
-def test_the_whole_loop_twice(own_home, viewer, qtbot):
-    window = Window(viewer, qtbot)
+def test_the_whole_loop_twice(make_napari_viewer, own_home, qtbot):
+    window = Window(make_napari_viewer(show=True), qtbot)
     for turn in range(2):
         for number in (2 * turn, 2 * turn + 1):
             data, truth = scan_and_truth(number)

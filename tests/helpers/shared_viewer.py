@@ -158,14 +158,7 @@ def empty(viewer: Any) -> None:
     window = viewer.window._qt_window
     widgets = [w for w in viewer.window.dock_widgets.values() if isinstance(w, QWidget)]
     end_work(viewer)
-    for layer in viewer.layers:
-        # napari 0.9 can crash in drawing when a layer with a brush or a frame is taken out
-        layer.visible = True
-        layer.mode = "pan_zoom"
-        layer.bounding_box.visible = False
-    process_events()
-    for layer in reversed(list(viewer.layers)):
-        viewer.layers.remove(layer)
+    viewer.layers.clear()
     process_events()
     viewer.window.remove_dock_widget("all")
     for widget in widgets:
