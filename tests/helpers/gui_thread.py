@@ -28,6 +28,8 @@ PACKAGE = "napari_latentseg"
 OTHERS = ("napari.", "vispy.", "tests.", "importlib", "_frozen_importlib")
 """Where one of these is nearer to the call than the package is, the call is theirs. A module that is imported
 late is read once in the life of a program."""
+STARTING = threading.Thread.start.__code__
+"""To start a thread is to wait until it has begun, which is no wait for what it does."""
 LARGE = 2**16
 """Bytes of a file that may be read in the GUI thread: a card or settings, but no image and no weights."""
 
@@ -84,6 +86,8 @@ class GuiThreadGuard:
         at = frame
         while at is not None:
             module = str(at.f_globals.get("__name__", ""))
+            if at.f_code is STARTING:
+                return
             if at.f_globals is globals():  # this file
                 at = at.f_back
                 continue
@@ -96,7 +100,8 @@ class GuiThreadGuard:
             return
         lines = [
             f"{line.filename.rpartition('/')[2]}:{line.lineno} {line.name}"
-            for line in traceback.extract_stack(at)
+            # without their text, which would be read from files, and noted in turn
+            for line in reversed(traceback.StackSummary.extract(traceback.walk_stack(at), lookup_lines=False))
             if PACKAGE in line.filename
         ]
         self.violations.append(f"{kind}: {what}, at {' > '.join(lines[-4:])}")
