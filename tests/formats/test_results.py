@@ -15,7 +15,6 @@ from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.record import RunRecord
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import RunRecord
 
 FLIPPED = Geometry.from_matrix(np.diag([-0.2, 0.3, 1]), ("mm", "mm"), ("y", "x"))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.helpers.predicted import TURNED, picture, predicted, scan_of, started, stopped
+from tests.helpers.predicted import TURNED, picture, predicted, same, scan_of, started, stopped
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor
@@ -20,7 +20,6 @@ from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import list_cards, load_model
 from napari_latentseg.record import RunRecord
 from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import RunRecord, Segmentation
 
 IN_TIME = Geometry.from_matrix(
     np.diag([2.0, 3, -0.5, 0.25, 1]), ("s", "mm", "mm", "mm"), ("t", "z", "y", "x"), "LPS"
@@ -30,14 +29,6 @@ IN_TIME = Geometry.from_matrix(
 @pytest.fixture(params=["whole", "tiles"])
 def model(request: pytest.FixtureRequest, tiny_model: Model, tiny_tiles_model: Model) -> Model:
     return tiny_model if request.param == "whole" else tiny_tiles_model
-
-
-def same(one: Segmentation, other: Segmentation) -> bool:
-    """Bit for bit."""
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name))
-        for name in ("mask", "mean", "variance", "volumes")
-    )
 
 
 SCANS = {
