@@ -13,7 +13,11 @@ HOLDING = {
     "a large file": ("open(path, 'rb').close()", "read: a file of 100000 bytes"),
     "a function of ours": ("from napari_latentseg.measure import extents; extents(None)", "compute: extents"),
     "a scan": ("from napari_latentseg.formats import read_scan; read_scan('none.nii')", "read: read_scan"),
-    "a hash": ("from napari_latentseg.annotations.images import hash_of; hash_of(None)", "hash: hash_of"),
+    "a hash": (
+        "from napari_latentseg.scan import Geometry, Scan; import numpy\n"
+        "list(Scan(numpy.zeros((2, 3), 'u1'), 'yx', Geometry.plain('yx')).hashing())",
+        "hash: Scan.hashing",
+    ),
     "torch": ("import torch; torch.ones(3) + 1", "compute: torch aten"),
     "dask": ("import dask.array; dask.array.ones(9, chunks=3).sum().compute()", "compute: dask"),
     "a pause": ("import time; time.sleep(0)", "wait: time.sleep"),

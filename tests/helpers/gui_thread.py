@@ -37,13 +37,13 @@ LARGE = 2**16
 def computing() -> dict[CodeType, str]:
     """Functions of the package that read, compute or hash as much as they are given, by their code."""
     from napari_latentseg.annotations import AnnotationStore
-    from napari_latentseg.annotations.images import hash_of
     from napari_latentseg.formats import read_scan
     from napari_latentseg.formats.registry import look_at
     from napari_latentseg.measure import extents, measure
     from napari_latentseg.models.store import load_model, open_codec
     from napari_latentseg.review.places import objects_of, slices_of
     from napari_latentseg.review.ranking import profile, rank
+    from napari_latentseg.scan import Scan
     from napari_latentseg.segmentation import Segmentation
     from napari_latentseg.widgets.reading import layers_of_scan, survey_of
 
@@ -53,7 +53,7 @@ def computing() -> dict[CodeType, str]:
         "read": (read_scan, look_at, survey_of, layers_of_scan, load_model, open_codec, *store),
         "compute": (extents, measure, rank, profile, slices_of, objects_of, Segmentation.with_threshold,
                     Segmentation.sample_volumes),
-        "hash": (hash_of,),
+        "hash": (Scan.hashing,),
     }  # fmt: skip
     return {_code(function): kind for kind, functions in kinds.items() for function in functions}
 
