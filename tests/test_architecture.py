@@ -92,6 +92,7 @@ def test_reading_the_manifest_loads_neither_torch_nor_qt() -> None:
     assert not loaded & ({"diffusers", "napari", "napari_latentseg", "torch"} | QT)
 
 
+@pytest.mark.slow  # measures time; what an import may load is checked beside it
 def test_importing_the_package_is_quick() -> None:
     def seconds(code: str) -> float:
         start = time.perf_counter()

@@ -7,7 +7,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from tests.formats.test_results import segmentation
+from tests.helpers.segmentation import segmentation
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.annotations.things import CLASSES, make_mask, make_scan
+from tests.helpers.annotated import CLASSES, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.scan import Scan

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.annotations.things import DISC, VESSEL
+from tests.helpers.annotated import DISC, VESSEL
 
 from napari_latentseg.annotations.journal import Journal, sealed, unsealed
 from napari_latentseg.annotations.records import Approval, Classes, Part, Record, Revocation, ranges

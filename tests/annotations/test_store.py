@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from tests.annotations.things import CLASSES, DISC, KINDS, VESSEL, contents, make_mask, make_scan
+from tests.helpers.annotated import CLASSES, DISC, KINDS, VESSEL, contents, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore, ModelVersion, store_folder, stores
 from napari_latentseg.classes import ClassInfo

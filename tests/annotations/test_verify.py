@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.annotations.things import CLASSES, contents, make_mask
+from tests.helpers.annotated import CLASSES, contents, make_mask
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.errors import BadInput

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.annotations.things import CLASSES, make_mask, make_scan
+from tests.helpers.annotated import CLASSES, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore
 

@@ -69,7 +69,7 @@ def test_events_and_a_stop_by_a_line(
     data = write_ellipses(tmp_path / "new", 3, seed=8)
     out = tmp_path / "candidate"
     command = [sys.executable, "-m", "napari_latentseg", "finetune", str(base[0]), "--data", str(data),
-               "--minutes", "5", "--out", str(out), "--events"]  # fmt: skip
+               "--minutes", "0.5", "--out", str(out), "--events"]  # fmt: skip
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env=dict(os.environ),

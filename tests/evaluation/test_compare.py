@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.measure.made import balls, classes_of
+from tests.helpers.made import balls, classes_of
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.compare import compare

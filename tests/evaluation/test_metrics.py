@@ -487,6 +487,7 @@ def test_inputs_are_left_alone() -> None:
     assert np.array_equal(b, kept[1])
 
 
+@pytest.mark.slow  # measures time
 def test_a_large_image_is_quick() -> None:
     a, b = blobs(6, (1411, 1411))
     start = time.process_time()

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 import tifffile
 import zarr
 from hypothesis import HealthCheck, given, settings
-from tests.formats.geometries import CLOSE, by_itk, by_nibabel, itk_image, oblique, places, upright
+from tests.helpers.geometries import CLOSE, by_itk, by_nibabel, itk_image, oblique, places, upright
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import format_for, look_at, read_scan

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.formats.test_results import segmentation
+from tests.helpers.segmentation import segmentation
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.measure.made import balls, classes_of, made
+from tests.helpers.made import balls, classes_of, made
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats.results import RESULTS, write_segmentation

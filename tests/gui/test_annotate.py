@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import time
-
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import QTimer
 
 from napari_latentseg.annotations import AnnotationStore, stores
 from napari_latentseg.errors import BadInput
@@ -22,6 +18,7 @@ MODEL = "tiny-taught"
 
 @pytest.fixture
 def viewer(make_napari_viewer, own_home):
+    """A viewer of the test's own: napari 0.9 can crash when layers with a brush and a frame are taken out."""
     return make_napari_viewer(show=True)
 
 
@@ -361,56 +358,6 @@ def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segmen
     work = corrections_of(viewer).work_of(form.session.current)
     with pytest.raises(BadInput, match="only 1 of 5"):
         corrections_of(viewer).approve_planes(work, None)
-
-
-def test_the_window_is_not_held(viewer, widget, segment, qtbot):
-    """Approving, keeping and unlocking a volume of 200 slices.
-
-    What is measured is the time that the main thread works between two turns of the event loop, so that other
-    programs on the machine do not count.
-    """
-    result = segment(volume(3), name="scan")
-    work = corrections_of(viewer).work_of(result)
-    big = np.random.default_rng(0).integers(0, 2, (200, 512, 512), dtype=np.uint8)
-    corrections = corrections_of(viewer)
-    work.scan = work.scan.replace(array=big.astype(np.int16))
-    work._result = None
-    work.make_layer(big)
-    corrections._show(work)
-    qtbot.wait(500)
-    spent, last = [], [time.thread_time()]
-    timer = QTimer()
-    timer.setInterval(2)
-
-    def tick():
-        now = time.thread_time()
-        spent.append(now - last[0])
-        last[0] = now
-
-    timer.timeout.connect(tick)
-    with pytest.MonkeyPatch.context() as patch:
-        # our own part of it, not napari's refreshing of a layer of this size
-        patch.setattr(work.layer, "refresh", lambda *_, **__: None)
-        timer.start()
-        last[0] = time.thread_time()
-        for on in (True, False, True, False):  # what napari takes to draw the frame of a locked slice
-            work.layer.bounding_box.visible = on
-            qtbot.wait(200)
-        napari_alone = max(spent)
-        spent.clear()
-        last[0] = time.thread_time()
-        corrections.approve_planes(work, None)
-        qtbot.waitUntil(lambda: corrections.busy == 0, timeout=60_000)
-        work.is_dirty = True
-        corrections.kept.save_all()
-        corrections.unlock(work, range(100))
-        qtbot.waitUntil(lambda: corrections.busy == 0 and not corrections.kept._saving, timeout=60_000)
-    timer.stop()
-    worst = max(spent)
-    told = f"longest turn: napari's drawing alone {napari_alone * 1000:.0f} ms, all {worst * 1000:.0f} ms\n"
-    sys.stdout.write(told)
-    assert len(spent) > 20
-    assert worst - napari_alone < 0.1
 
 
 def test_in_words():

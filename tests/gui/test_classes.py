@@ -46,8 +46,7 @@ def segmentation(samples: int = 5) -> Segmentation:
 
 
 @pytest.fixture
-def shown(make_napari_viewer):
-    viewer = make_napari_viewer(show=True)
+def shown(viewer):
     image = viewer.add_image(np.zeros((2, 20, 24)), name="ct", scale=(3, 1, 2), translate=(1, 2, 3))
     layers = ResultLayers(viewer, image, CLASSES)
     for _ in layers.finishing(segmentation()):

@@ -14,7 +14,7 @@ from napari_latentseg.widgets.segment import SegmentWidget
 
 
 @pytest.fixture
-def widget(make_napari_viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
+def widget(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     """The widget in a home that also holds a model with three members."""
     import shutil
 
@@ -28,7 +28,6 @@ def widget(make_napari_viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     wanted = card.model_copy(update={"sources": ("members", "augment", "none"), "default_samples": 5})
     save_model_folder(tmp_path / "models" / "tiny-three", methods[0], wanted, others=methods[1:])
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
-    viewer = make_napari_viewer(show=True)
     made = SegmentWidget(viewer)
     viewer.window.add_dock_widget(made, name="Segment", area="right")
     viewer.add_image(np.random.default_rng(0).random((48, 64)).astype("f4"), name="noise")

@@ -18,8 +18,9 @@ MODEL = "tiny-taught"
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, own_home):
-    return make_napari_viewer(show=True)
+def viewer(own_home, viewer):
+    """The viewer, with a home of the test's own."""
+    return viewer
 
 
 @pytest.fixture

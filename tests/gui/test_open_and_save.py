@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from npe2 import PluginManifest
-from tests.formats.geometries import CLOSE, by_itk, places
+from tests.helpers.geometries import CLOSE, by_itk, places
 
 from napari_latentseg.formats import format_for, read_scan, readable_suffixes
 from napari_latentseg.scan import Geometry
@@ -21,11 +21,6 @@ PLUGIN = "napari-latentseg"
 TURNED = nib.affines.from_matvec(
     nib.eulerangles.euler2mat(0.3, -0.2, 0.5) @ np.diag([0.5, -0.75, 3.0]), [-91.5, 20.25, 30.125]
 )
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer()
 
 
 @pytest.fixture

@@ -13,11 +13,6 @@ from napari_latentseg.widgets.segment import SegmentWidget
 
 
 @pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
-
-
-@pytest.fixture
 def widget(viewer):
     made = SegmentWidget(viewer)
     viewer.window.add_dock_widget(made, name="Segment", area="right")

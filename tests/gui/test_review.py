@@ -24,8 +24,7 @@ def slice_on_screen(shown) -> int:
     return place_on_screen(shown.viewer, shown.image)[0]
 
 
-def test_nothing_to_review_says_what_to_do(make_napari_viewer):
-    viewer = make_napari_viewer(show=True)
+def test_nothing_to_review_says_what_to_do(viewer):
     widget = ReviewWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Review", area="right")
     assert widget.empty.isVisibleTo(widget)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -15,11 +14,6 @@ from napari_latentseg.samples import ultrasound_phantom
 from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of
 from napari_latentseg.widgets.samples import layer_data_of
 from napari_latentseg.widgets.segment import SegmentWidget
-
-
-@pytest.fixture
-def viewer(make_napari_viewer):
-    return make_napari_viewer(show=True)
 
 
 @pytest.fixture
@@ -100,10 +94,8 @@ def test_cancel_keeps_what_is_complete(viewer, widget, qtbot):
     widget.form.samples.value = 40
     widget.run_button.click()
     qtbot.waitUntil(lambda: "mask" in ours(viewer), timeout=120_000)  # one sample is complete
-    begun = time.monotonic()
     widget.cancel_button.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
-    assert time.monotonic() - begun < 10
     record = ours(viewer)["mask"].metadata[KEY]["record"]
     assert 1 <= record["samples"] < 40
     assert record["samples_asked"] == 40

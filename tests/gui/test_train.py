@@ -42,8 +42,9 @@ COMPARISON = {
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, own_home):
-    return make_napari_viewer(show=True)
+def viewer(own_home, viewer):
+    """The viewer, with a home of the test's own."""
+    return viewer
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_bad_input_is_one_line(viewer, widget, qtbot, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
 def test_a_killed_training_is_told(viewer, widget, qtbot, images):
-    from_folder(widget, images, 5)
+    from_folder(widget, images, 0.5)
     widget.train_button.click()
     qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
     os.kill(widget.training._process.processId(), signal.SIGKILL)
@@ -224,7 +225,7 @@ def test_a_killed_training_is_told(viewer, widget, qtbot, images):
 
 
 def test_napari_asks_and_ends_the_training(viewer, widget, qtbot, images):
-    from_folder(widget, images, 5)
+    from_folder(widget, images, 0.5)
     widget.train_button.click()
     qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
     process = widget.training._process

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.inference.test_predictor import TURNED, picture, predicted, same, scan_of, started
+from tests.helpers.predicted import TURNED, picture, predicted, same, scan_of, started
 
 from napari_latentseg.cleanup import Cleanup
 from napari_latentseg.errors import BadInput

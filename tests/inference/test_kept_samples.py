@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.inference.test_predictor import TURNED, picture, predicted, scan_of, started, stopped
+from tests.helpers.predicted import TURNED, picture, predicted, scan_of, started, stopped
 
 from napari_latentseg.cleanup import Cleanup
 from napari_latentseg.errors import BadInput

@@ -9,55 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.helpers.predicted import TURNED, picture, predicted, same, scan_of, started, stopped
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.predictor import Predictor, Run, Step
+from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.request import Request
 from napari_latentseg.inference.tiles import Canvas
 from napari_latentseg.methods.base import Noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import list_cards, load_model
 from napari_latentseg.record import RunRecord
-from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.scan import Geometry
 
-TURNED = Geometry.from_matrix(
-    [[0, 2.5, 0, -30], [0.4, 0, 0.1, 12], [0, 0, -0.7, 5], [0, 0, 0, 1]], ("mm",) * 3, ("z", "y", "x"), "LPS"
-)
 IN_TIME = Geometry.from_matrix(
     np.diag([2.0, 3, -0.5, 0.25, 1]), ("s", "mm", "mm", "mm"), ("t", "z", "y", "x"), "LPS"
 )
-
-
-def picture(*shape: int, seed: int = 0) -> np.ndarray:
-    """Smooth enough to be an image, and nowhere the same."""
-    rng = np.random.default_rng(seed)
-    values = rng.random(shape)
-    for axis in range(2):
-        values = (values + np.roll(values, 1, axis)) / 2
-    return (255 * values).astype(np.uint8)
-
-
-def scan_of(array: np.ndarray, axes: str = "", geometry: Geometry | None = None, **more: object) -> Scan:
-    axes = axes or {2: "yx", 3: "yxc"}[array.ndim]
-    return Scan(array, axes, geometry or Geometry.plain(axes.removesuffix("c")), **more)
-
-
-def predicted(model: Model, scan: Scan, precision: str = "float32", **asked: object) -> Segmentation:
-    request = Request.of(model.card, precision=precision, **asked)
-    return Predictor(model, "cpu", precision).segment(scan, request)
-
-
-def started(model: Model, scan: Scan, **asked: object) -> Run:
-    return Predictor(model, "cpu", "float32").start(scan, Request.of(model.card, **asked))
-
-
-def same(one: Segmentation, other: Segmentation) -> bool:
-    """Bit for bit."""
-    return all(
-        np.array_equal(getattr(one, name), getattr(other, name))
-        for name in ("mask", "mean", "variance", "volumes")
-    )
 
 
 @pytest.fixture(params=["whole", "tiles"])
@@ -243,14 +209,6 @@ def test_the_first_plane_changes_the_order_alone(tiny_model: Model) -> None:
 
 
 # -- stopping midway
-
-
-def stopped(run: Run, at: tuple[int, int]) -> Step:
-    """Let it run until this sample of this plane is finished."""
-    for step in run:
-        if step.finished and (step.plane, step.sample) == at:
-            return step
-    raise AssertionError("the run never came there")
 
 
 def test_progress_moves_from_nothing_to_all(model: Model) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.inference.test_predictor import picture, predicted, scan_of, started
-from tests.methods.test_guided import make
+from tests.helpers.guided import make
+from tests.helpers.predicted import picture, predicted, scan_of, started
 
 from napari_latentseg.cut import mask_from
 from napari_latentseg.errors import BadInput

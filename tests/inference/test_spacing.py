@@ -9,7 +9,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from tests.inference.test_predictor import scan_of
+from tests.helpers.predicted import scan_of
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.inference.test_predictor import picture, predicted, scan_of, started, stopped
+from tests.helpers.predicted import picture, predicted, scan_of, started, stopped
 
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.cut import mask_from

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.spatial import ConvexHull
-from tests.measure.made import balls
+from tests.helpers.made import balls
 
 from napari_latentseg.measure.diameters import diameters, ends_of_lines
 

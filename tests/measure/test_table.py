@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.measure.made import classes_of, made
+from tests.helpers.made import classes_of, made
 
 from napari_latentseg.measure import Measurement, measure, table_of, write_csv
 from napari_latentseg.measure.measurement import Intensity

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.helpers.guided import AUTOENCODER, TINY, make
+from tests.helpers.learning import falls, short_and_full
 from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
@@ -16,32 +18,9 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.noise import FieldNoise
 from napari_latentseg.methods.base import Batch, fresh_noise
 from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, draw_classes
-from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.published import begin_from_published
 
-AUTOENCODER = {"widths": (16, 16), "layers": 1, "norm_groups": 8, "fold": 2}
-TINY: dict[str, Any] = {
-    "classes": 2,
-    "mask_autoencoder": AUTOENCODER,
-    "image_autoencoder": AUTOENCODER,
-    "denoiser": {
-        "widths": (32, 32), "attention": (False, True), "layers_per_block": 1, "norm_groups": 8,
-        "scale_shift": True,
-    },
-    "diffusion": {
-        "timesteps": 100, "beta_schedule": "squaredcos_cap_v2", "prediction": "sample", "steps": 5,
-    },
-    "buckets": 10,
-}  # fmt: skip
 SIZE = 32
-
-
-def make(**changes: Any) -> GuidedLatentDiffusion:
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        found = build_method("guided", None, TINY | changes)
-    assert isinstance(found, GuidedLatentDiffusion)
-    return found
 
 
 def shapes(count: int, seed: int = 0) -> Batch:
@@ -62,8 +41,11 @@ def shapes(count: int, seed: int = 0) -> Batch:
     return Batch(grey.repeat(1, 3, 1, 1), torch.from_numpy(np.stack(masks)).float())
 
 
-def teach(method: GuidedLatentDiffusion, data: Batch, steps: tuple[int, int], rate: float = 3e-3) -> None:
-    """Train both stages on batches of 16."""
+def teach(
+    method: GuidedLatentDiffusion, data: Batch, steps: tuple[int, int], rate: float = 3e-3
+) -> list[list[float]]:
+    """Train both stages on batches of 16; gives the loss at each step of each."""
+    losses: list[list[float]] = []
     generator = torch.Generator().manual_seed(0)
     for stage, count in zip(method.stages(), steps, strict=True):
         method.eval()
@@ -73,16 +55,20 @@ def teach(method: GuidedLatentDiffusion, data: Batch, steps: tuple[int, int], ra
         stage.parts.requires_grad_(True)
         optimizer = torch.optim.AdamW(stage.parts.parameters(), rate, weight_decay=1e-5)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, count)
+        losses.append([])
         for _ in range(count):
             rows = torch.randint(len(data.images), (16,), generator=generator)
             annotated = None if data.annotated is None else data.annotated[rows]
             terms = stage.loss(Batch(data.images[rows], data.masks[rows], annotated), generator)
-            torch.stack(list(terms.values())).sum().backward()
+            loss = torch.stack(list(terms.values())).sum()
+            loss.backward()
+            losses[-1].append(loss.item())
             torch.nn.utils.clip_grad_norm_(stage.parts.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
     method.eval()
+    return losses
 
 
 def dice(found: Tensor, masks: Tensor) -> float:
@@ -263,10 +249,15 @@ def test_texts_must_be_given_and_fit(tmp_path: Path) -> None:
         begin_from_published(method, str(tmp_path / "texts.safetensors"))
 
 
-def test_it_learns_two_shapes_by_their_names() -> None:
+@short_and_full
+def test_it_learns_two_shapes_by_their_names(full: bool) -> None:
     method = make(learned_variance=False)
     data = shapes(128)
-    teach(method, data, (200, 350))
+    before = dice(drawn(method, data.images[:32]), data.masks[:32])
+    assert all(map(falls, teach(method, data, (200, 350) if full else (30, 30))))
+    if not full:
+        assert dice(drawn(method, data.images[:32]), data.masks[:32]) > before + 0.1
+        return
     known = dice(drawn(method, data.images[:32]), data.masks[:32])
     fresh = shapes(32, seed=1)
     new = dice(drawn(method, fresh.images), fresh.masks)
@@ -274,7 +265,8 @@ def test_it_learns_two_shapes_by_their_names() -> None:
     assert new > 0.85
 
 
-def test_where_readers_disagree_samples_fall_on_both_and_vary_between() -> None:
+@short_and_full
+def test_where_readers_disagree_samples_fall_on_both_and_vary_between(full: bool) -> None:
     """The same image with a small and with a large outline."""
     rows, columns = np.mgrid[:SIZE, :SIZE]
     far = torch.from_numpy((rows - 15.5) ** 2 + (columns - 15.5) ** 2)
@@ -282,7 +274,10 @@ def test_where_readers_disagree_samples_fall_on_both_and_vary_between() -> None:
     images = torch.full((2, 3, SIZE, SIZE), 0.4)
     images[:, :, 15:17, 15:17] = 0.9
     method = make(classes=1)
-    teach(method, Batch(images, torch.stack([small, large])[:, None].float()), (150, 250))
+    both = Batch(images, torch.stack([small, large])[:, None].float())
+    assert all(map(falls, teach(method, both, (150, 250) if full else (20, 25))))
+    if not full:
+        return
     samples = torch.cat([drawn(method, images[:1], seed) for seed in range(16)])[:, 0]
     masks = samples > 0.5
     to_small, to_large = (

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.helpers.learning import falls, short_and_full
 from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
@@ -333,8 +334,8 @@ def learn(
     rate: float = 1e-3,
     size: int = 3,
     begin: bool = True,
-) -> None:
-    """What the trainer does, without a data set."""
+) -> list[float]:
+    """What the trainer does, without a data set; gives the loss at each step."""
     generator = torch.Generator().manual_seed(0)
     method.eval()
     if begin:
@@ -343,18 +344,22 @@ def learn(
     stage.parts.requires_grad_(True)
     optimizer = torch.optim.AdamW(stage.parts.parameters(), rate)
     stage.parts.train()
+    losses = []
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / steps))
         chosen = torch.randperm(len(data.images), generator=generator)[:size]
         terms = stage.loss(Batch(data.images[chosen], data.masks[chosen]), generator)
-        torch.stack(list(terms.values())).sum().backward()
+        loss = torch.stack(list(terms.values())).sum()
+        loss.backward()
+        losses.append(loss.item())
         torch.nn.utils.clip_grad_norm_(stage.parts.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % 20 == 0:
             stage.after_epoch()
     method.eval()
+    return losses
 
 
 def shapes(count: int, seed: int) -> Batch:
@@ -376,20 +381,39 @@ def dice_of(probabilities: Tensor, masks: Tensor) -> Tensor:
 
 
 @pytest.mark.timeout(900)  # 40 s of one quiet core
-def test_it_learns_shapes(make) -> None:
+@short_and_full
+def test_it_learns_shapes(make, full: bool) -> None:
     autoencoder = AUTOENCODER | {"widths": (16, 32, 32), "norm_groups": 8}
     method = make(autoencoder=autoencoder, denoiser=DENOISER | WIDER, steps=12)
     known, new = shapes(24, 0), shapes(24, 1)
     autoencoders, diffusion = method.stages()
-    learn(method, autoencoders, known, steps=160, rate=5e-3, size=8)
-    learn(method, diffusion, known, steps=480, rate=4e-3, size=16)
+    assert falls(learn(method, autoencoders, known, steps=160 if full else 30, rate=5e-3, size=8))
+    if not full:
+        _check_a_beginning(method, diffusion, known)
+        return
+    assert falls(learn(method, diffusion, known, steps=480, rate=4e-3, size=16))
     with torch.inference_mode():
         for data, least in ((known, 0.95), (new, 0.85)):
             samples = method.sample(data.images, 3, torch.Generator().manual_seed(3))
             assert dice_of(torch.stack(list(samples)).mean(0), data.masks).mean() > least
 
 
-def test_samples_fall_on_both_of_two_outlines(make) -> None:
+def _check_a_beginning(method: Method, diffusion: Stage, known: Batch) -> None:
+    """A few steps of the diffusion: its loss falls, and Dice beats the start."""
+
+    def score() -> float:
+        with torch.inference_mode():
+            samples = method.sample(known.images, 3, torch.Generator().manual_seed(3))
+            return float(dice_of(torch.stack(list(samples)).mean(0), known.masks).mean())
+
+    learn(method, diffusion, known, steps=0)
+    before = score()
+    assert falls(learn(method, diffusion, known, steps=40, rate=4e-3, size=8))
+    assert score() > before + 0.1
+
+
+@short_and_full
+def test_samples_fall_on_both_of_two_outlines(make, full: bool) -> None:
     """One image, and two experts who disagree: each sample takes a side, and the variance lies between."""
     away = (torch.arange(32.0) - 15.5).square()
     away = away[:, None] + away
@@ -398,8 +422,10 @@ def test_samples_fall_on_both_of_two_outlines(make) -> None:
     data = Batch(image.repeat(16, 1, 1, 1), torch.cat([small, large]).repeat(8, 1, 1, 1))
     method = make(autoencoder=AUTOENCODER | {"codes": 16}, denoiser=DENOISER | WIDER, steps=12)
     autoencoders, diffusion = method.stages()
-    learn(method, autoencoders, data, steps=60, rate=5e-3, size=4)
-    learn(method, diffusion, data, steps=300, rate=4e-3, size=16)
+    assert falls(learn(method, autoencoders, data, steps=60 if full else 25, rate=5e-3, size=4))
+    assert falls(learn(method, diffusion, data, steps=300 if full else 30, rate=4e-3, size=16))
+    if not full:
+        return
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(7)
         samples = next(iter(method.sample(image.repeat(24, 1, 1, 1), 1, generator)))

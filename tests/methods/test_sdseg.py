@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.helpers.learning import falls, short_and_full
 from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
@@ -376,8 +377,8 @@ LEARNER = {
 }  # fmt: skip
 
 
-def learn(draw: Callable[[torch.Generator], Batch], steps: int) -> SDSeg:
-    """Teach a small SDSeg on the embedded codec."""
+def learn(draw: Callable[[torch.Generator], Batch], steps: int) -> tuple[SDSeg, list[float]]:
+    """Teach a small SDSeg on the embedded codec; with the loss at each step."""
     torch.manual_seed(0)
     codec, _ = open_codec("latentseg-compact")
     method = SDSeg(codec, SDSegConfig.model_validate(LEARNER))
@@ -386,15 +387,18 @@ def learn(draw: Callable[[torch.Generator], Batch], steps: int) -> SDSeg:
         method.stages()[0].begin([draw(generator)])
     optimizer = torch.optim.AdamW(method.trained.parameters(), 2e-3)
     method.train()
+    losses = []
     for step in range(steps):
         rate = 2e-3 * min(1.0, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = rate
         optimizer.zero_grad()
-        torch.stack(list(method.loss(draw(generator), generator).values())).sum().backward()
+        loss = torch.stack(list(method.loss(draw(generator), generator).values())).sum()
+        loss.backward()
+        losses.append(loss.item())
         torch.nn.utils.clip_grad_norm_(method.trained.parameters(), 1.0)
         optimizer.step()
-    return method.eval()
+    return method.eval(), losses
 
 
 def ellipses(count: int, seed: int, size: int = 48) -> Batch:
@@ -414,25 +418,36 @@ def mean_dice(method: SDSeg, batch: Batch) -> float:
     return sum(dice((p > 0.5).numpy(), m.numpy() > 0.5) for p, m in pairs) / len(found)
 
 
-def test_it_learns_shapes_and_finds_them_in_one_step() -> None:
+@short_and_full
+def test_it_learns_shapes_and_finds_them_in_one_step(full: bool) -> None:
     shapes = ellipses(24, seed=0)
 
     def draw(generator: torch.Generator) -> Batch:
         chosen = torch.randint(0, 24, (8,), generator=generator)
         return Batch(shapes.images[chosen], shapes.masks[chosen])
 
-    method = learn(draw, steps=120)
+    method, losses = learn(draw, steps=120 if full else 30)
+    assert falls(losses)
+    if not full:
+        assert mean_dice(method, shapes) > mean_dice(learn(draw, steps=0)[0], shapes) + 0.1
+        return
     assert mean_dice(method, shapes) > 0.95
     assert mean_dice(method, ellipses(12, seed=9)) > 0.85
 
 
-def test_samples_fall_on_both_of_two_outlines_and_differ_between_them() -> None:
+@short_and_full
+def test_samples_fall_on_both_of_two_outlines_and_differ_between_them(full: bool) -> None:
     """One image, of which one reader drew the small disc, another the large one."""
     rows, columns = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
     radius = ((rows - 15.5) ** 2 + (columns - 15.5) ** 2).sqrt()
     outlines = torch.stack([(radius < 6).float(), (radius < 12).float()])[:, None]
     images = (0.8 - 0.6 * (radius / 16).clamp(max=1)).expand(16, 3, -1, -1).contiguous()
-    method = learn(lambda generator: Batch(images, outlines.repeat(8, 1, 1, 1)), steps=100)
+    method, losses = learn(
+        lambda generator: Batch(images, outlines.repeat(8, 1, 1, 1)), steps=100 if full else 25
+    )
+    assert falls(losses)
+    if not full:
+        return
 
     with torch.inference_mode():
         z_c = method.encode(images)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.helpers.learning import falls, short_and_full
 from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
@@ -333,8 +334,8 @@ def test_a_codec_of_another_factor_is_refused() -> None:
 # --- learning ------------------------------------------------------------------------------------------
 
 
-def taught(data: Batch, steps: int) -> tuple[WaveGMS, list[float]]:
-    """Wave-GMS on the package's own codec, after so many steps of six images, and its sigma at each."""
+def taught(data: Batch, steps: int) -> tuple[WaveGMS, list[float], list[float]]:
+    """Wave-GMS on the package's own codec, after so many steps of six images; its sigma and loss at each."""
     from napari_latentseg.models.store import open_codec
 
     codec, _ = open_codec("embedded")
@@ -345,29 +346,45 @@ def taught(data: Batch, steps: int) -> tuple[WaveGMS, list[float]]:
     optimizer = torch.optim.AdamW(stage.parts.parameters(), 4e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(3)
-    sigmas = []
+    sigmas, losses = [], []
     for _ in range(steps):
         chosen = torch.randperm(len(data.images), generator=generator)[:6]
         terms = stage.loss(Batch(data.images[chosen], data.masks[chosen]), generator)
         optimizer.zero_grad()
-        torch.stack(list(terms.values())).sum().backward()
+        loss = torch.stack(list(terms.values())).sum()
+        loss.backward()
+        losses.append(loss.item())
         optimizer.step()
         schedule.step()
         sigmas.append(stage.after_epoch()["sigma"])
-    return method.eval(), sigmas
+    return method.eval(), sigmas, losses
 
 
-def test_it_learns_shapes(ellipses: Callable[..., Batch], mean_dice: Callable[..., float]) -> None:
+@short_and_full
+def test_it_learns_shapes(
+    ellipses: Callable[..., Batch], mean_dice: Callable[..., float], full: bool
+) -> None:
     seen, new = ellipses(12, seed=1), ellipses(12, seed=2)
-    method, _ = taught(seen, steps=170)
-    with torch.inference_mode():
-        found, unseen = (mean_dice(method.draw(method.encode(b.images)), b.masks) for b in (seen, new))
+
+    def scores(method: WaveGMS) -> list[float]:
+        with torch.inference_mode():
+            return [mean_dice(method.draw(method.encode(b.images)), b.masks) for b in (seen, new)]
+
+    method, _, losses = taught(seen, steps=170 if full else 20)
+    found, unseen = scores(method)
+    if not full:
+        assert falls(losses)
+        before, before_unseen = scores(taught(seen, steps=0)[0])
+        assert found > before + 0.1
+        assert unseen > before_unseen + 0.1
+        return
     assert found > 0.95
     assert unseen > 0.85
 
 
+@short_and_full
 def test_its_posterior_does_not_hold_what_is_ambiguous(
-    ellipses: Callable[..., Batch], mean_dice: Callable[..., float]
+    ellipses: Callable[..., Batch], mean_dice: Callable[..., float], full: bool
 ) -> None:
     """Each image comes once with a small outline and once with a large one.
 
@@ -376,7 +393,11 @@ def test_its_posterior_does_not_hold_what_is_ambiguous(
     """
     small, large = ellipses(8, seed=1, growth=0.7), ellipses(8, seed=1, growth=1.3)
     both = Batch(torch.cat([small.images, large.images]), torch.cat([small.masks, large.masks]))
-    method, sigmas = taught(both, steps=60)
+    method, sigmas, losses = taught(both, steps=60 if full else 15)
+    if not full:
+        assert falls(losses)
+        assert sigmas[-1] < sigmas[0]
+        return
     assert sum(sigmas[-10:]) < 0.5 * sum(sigmas[:10])
     with torch.inference_mode():
         drawn = list(method.sample(small.images, 8, torch.Generator().manual_seed(0)))

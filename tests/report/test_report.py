@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.measure.made import balls, classes_of, made
+from tests.helpers.made import balls, classes_of, made
 
 from napari_latentseg.cleanup import Cleanup
 from napari_latentseg.errors import BadInput

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.measure.made import classes_of, made
+from tests.helpers.made import classes_of, made
 
 from napari_latentseg.review import profile, rank
 from napari_latentseg.scan import Geometry

@@ -6,7 +6,7 @@ from typing import Any
 import dask.array as da
 import numpy as np
 import pytest
-from tests.measure.made import classes_of, made
+from tests.helpers.made import classes_of, made
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.scores import score

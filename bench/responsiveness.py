@@ -1,0 +1,175 @@
+"""How long the window is held: each thing that a person does, beside what napari takes for the same layers.
+
+    tools/display.sh run python bench/responsiveness.py
+
+A timer that would fire every 2 ms tells how long the main thread was held. What else runs on the machine
+holds both alike, so the ratio counts and not the milliseconds. That nothing of ours reads, computes or waits
+in that thread is checked by tests/gui/test_gui_thread.py.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import napari
+import nibabel as nib
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtTest import QTest
+from tests.helpers.dicom import positions, series
+from tests.helpers.shown import show_ball_in
+
+from napari_latentseg.formats import omezarr
+from napari_latentseg.scan import Geometry
+from napari_latentseg.widgets.review import ReviewWidget
+from napari_latentseg.widgets.segment import SegmentWidget
+
+PLUGIN = "napari-latentseg"
+SHAPE = (200, 256, 256)
+PATIENCE = 120  # s
+
+
+class Holds:
+    """How long the main thread was held at most, in seconds, while this was entered."""
+
+    def __init__(self) -> None:
+        self.worst = 0.0
+        self._timer = QTimer()
+        self._timer.setInterval(2)
+        self._timer.timeout.connect(self._tick)
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        self.worst = max(self.worst, now - self._last)
+        self._last = now
+
+    def __enter__(self) -> Holds:
+        self._last = time.perf_counter()
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.stop()
+
+
+def wait_for(condition: Callable[[], Any]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        QTest.qWait(10)
+        if time.monotonic() > until:
+            raise TimeoutError("waited for too long")
+
+
+def napari_alone(viewer: Any, volume: Any) -> float:
+    """What napari takes for an image and a Labels layer of this size, new data, and other slices."""
+    with Holds() as holds:
+        layers = [viewer.add_image(volume, contrast_limits=(0, 3000))]
+        QTest.qWait(300)
+        layers.append(viewer.add_labels(np.zeros(volume.shape, "u1")))
+        QTest.qWait(300)
+        for number in range(3):
+            layers[1].data = np.full(layers[1].data.shape, number, "u1")
+            QTest.qWait(150)
+            viewer.dims.set_current_step(0, 10 * number)
+            QTest.qWait(150)
+    for layer in layers:
+        viewer.layers.remove(layer)
+    QTest.qWait(300)
+    return holds.worst
+
+
+def tell(what: str, ours: float, theirs: float) -> None:
+    sys.stdout.write(
+        f"{what:24} held {1000 * ours:6.0f} ms, napari alone {1000 * theirs:6.0f} ms, "
+        f"ratio {ours / theirs:5.2f}\n"
+    )
+
+
+def opening(viewer: Any, folder: Path) -> None:
+    volume = np.random.default_rng(0).integers(0, 3000, SHAPE).astype(np.int16)
+    series(folder / "ct", volume, positions(len(volume)), PixelSpacing=[0.7, 0.7])
+    with zipfile.ZipFile(folder / "ct.zip", "w") as packed:
+        for file in (folder / "ct").iterdir():
+            packed.write(file, file.name)
+    nib.save(nib.Nifti1Image(volume.T, np.diag([0.7, 0.7, 2, 1])), folder / "ct.nii.gz")
+    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.plain("zyx", (2, 0.7, 0.7), "mm"), {})
+    for name in ("ct", "ct.zip", "ct.nii.gz", "ct.zarr"):
+        theirs = napari_alone(viewer, volume)
+        path = str(folder / name)
+        with Holds() as holds:
+            QTimer.singleShot(0, lambda path=path: viewer.open(path, plugin=PLUGIN))
+            wait_for(lambda: len(viewer.layers) == 1)
+            QTest.qWait(200)
+        tell(f"open {name}", holds.worst, theirs)
+        with Holds() as holds:
+            for step in range(0, SHAPE[0], 10):
+                viewer.dims.set_current_step(0, step)
+                QTest.qWait(5)
+        tell(f"scroll {name}", holds.worst, theirs)
+        viewer.layers.clear()
+        QTest.qWait(300)
+
+
+def running(viewer: Any) -> None:
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+    (image,) = viewer.open_sample(PLUGIN, "retina")
+    widget.form.model.value = "retina-vessels"
+    widget.form.samples.value = 3
+    QTest.qWait(3000)  # torch is being imported in the background
+    theirs = napari_alone(viewer, image.data[..., 0])
+    with Holds() as holds:
+        widget.run_button.click()
+        wait_for(lambda: not widget.busy)
+    tell("run", holds.worst, theirs)
+    viewer.layers.clear()
+    QTest.qWait(300)
+
+
+def reviewing(viewer: Any) -> None:
+    theirs = napari_alone(viewer, np.zeros((200, 160, 160), np.int16))
+    shown = show_ball_in(viewer, (200, 160, 160))
+    QTest.qWait(500)
+    with Holds() as holds:
+        for threshold in (0.45, 0.35, 0.25):
+            shown.session.cut(threshold)
+            QTest.qWait(20)
+        wait_for(lambda: shown.result.found.record.threshold == 0.25)
+    tell("threshold", holds.worst, theirs)
+    widget = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Review", area="right")
+    with Holds() as holds:
+        wait_for(lambda: len(widget.queue.findings) > 0)
+        for _ in range(4):
+            widget.next()
+            QTest.qWait(100)
+        widget.outlines_button.click()
+        wait_for(lambda: widget.outlines.layer is not None)
+    tell("rank and walk", holds.worst, theirs)
+    wait_for(lambda: bool(widget.measures.sizes.text()))
+    with Holds() as holds:
+        widget.measures.table.click()
+        wait_for(lambda: widget.measures.table.isEnabled())
+    tell("table of objects", holds.worst, theirs)
+
+
+def main() -> None:
+    viewer = napari.Viewer()
+    QTest.qWait(1000)
+    with tempfile.TemporaryDirectory() as folder:
+        opening(viewer, Path(folder))
+    running(viewer)
+    reviewing(viewer)
+    viewer.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Nothing of ours reads, computes or waits in the GUI thread.
+
+How long it is held is told by bench/responsiveness.py.
+"""
+
+from __future__ import annotations
+
+import zipfile
+
+import nibabel as nib
+import numpy as np
+import pytest
+from qtpy.QtCore import QTimer
+from tests.helpers.dicom import positions, series
+from tests.helpers.gui_thread import GuiThreadGuard
+
+from napari_latentseg.formats import omezarr
+from napari_latentseg.scan import Geometry
+from napari_latentseg.widgets.annotate import AnnotateWidget
+from napari_latentseg.widgets.corrections import corrections_of
+from napari_latentseg.widgets.layers import place_on_screen, role_of
+from napari_latentseg.widgets.review import ReviewWidget
+from napari_latentseg.widgets.segment import SegmentWidget
+
+PLUGIN = "napari-latentseg"
+SHAPE = (40, 128, 128)
+
+
+@pytest.fixture
+def guard():
+    """Watch the GUI thread: ``with guard.watch(): ...``, then ``guard.check()``."""
+    return GuiThreadGuard()
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """The same volume in several formats."""
+    folder = tmp_path_factory.mktemp("scans")
+    volume = np.random.default_rng(0).integers(0, 3000, SHAPE).astype(np.int16)
+    series(folder / "ct", volume, positions(len(volume)), PixelSpacing=[0.7, 0.7])
+    with zipfile.ZipFile(folder / "ct.zip", "w") as packed:
+        for file in (folder / "ct").iterdir():
+            packed.write(file, file.name)
+    nib.save(nib.Nifti1Image(volume.T, np.diag([0.7, 0.7, 2, 1])), folder / "ct.nii.gz")
+    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.plain("zyx", (2, 0.7, 0.7), "mm"), {})
+    return folder, volume
+
+
+@pytest.mark.parametrize("name", ["ct", "ct.zip", "ct.nii.gz", "ct.zarr"])
+def test_opening_and_scrolling(viewer, qtbot, scans, guard, name):
+    folder, volume = scans
+    with guard.watch():
+        QTimer.singleShot(0, lambda: viewer.open(str(folder / name), plugin=PLUGIN))  # as drag and drop does
+        qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
+        for step in range(0, SHAPE[0], 5):
+            viewer.dims.set_current_step(0, step)
+            qtbot.wait(5)
+        qtbot.waitUntil(lambda: isinstance(viewer.layers[0].data, np.ndarray), timeout=60_000)
+    guard.check()
+    (layer,) = viewer.layers
+    assert layer.name == "ct"
+    assert np.array_equal(np.asarray(layer.data[20]), volume[20])
+
+
+def test_a_run(viewer, qtbot, guard):
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+    viewer.add_image(np.random.default_rng(0).random((60, 70)).astype("f4"), name="noise")
+    widget.form.model.value = "breast-ultrasound"
+    widget.form.samples.value = 3
+    with guard.watch():
+        widget.run_button.click()
+        qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
+    guard.check()
+    assert {role_of(layer) for layer in viewer.layers} >= {"mask", "mean", "variance"}
+
+
+def test_a_moved_threshold(show_ball, viewer, qtbot, guard):
+    """The slice on screen follows at once, the rest in the background."""
+    shown = show_ball(SHAPE)
+    session, result = shown.session, shown.result
+    mask, mean = result.layers.mask, result.found.mean[0]
+    place = place_on_screen(viewer, mask)
+    before = mask.data.copy()
+    with guard.watch():
+        for cut in (0.45, 0.35, 0.25):
+            session.cut(cut)
+            np.testing.assert_array_equal(mask.data[place] > 0, mean[place[0]] > cut)
+            qtbot.wait(20)
+        qtbot.waitUntil(lambda: result.found.record.threshold == 0.25, timeout=30_000)
+        qtbot.wait(100)
+    guard.check()
+    np.testing.assert_array_equal(mask.data > 0, mean > 0.25)
+    for _ in range(3):  # one step back for each position that the cut rested at, as Ctrl+Z does
+        if not np.array_equal(mask.data, before):
+            mask.undo()
+    np.testing.assert_array_equal(mask.data, before)
+    assert not result.layers.edited
+
+
+def test_ranking_walking_outlines_and_measuring(show_ball, viewer, qtbot, guard):
+    shown = show_ball(SHAPE)
+    with guard.watch():
+        widget = ReviewWidget(shown.viewer)
+        viewer.window.add_dock_widget(widget, name="Review", area="right")
+        qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=60_000)
+        for _ in range(4):
+            widget.next()
+            qtbot.wait(20)
+        widget.outlines_button.click()
+        qtbot.waitUntil(lambda: widget.outlines.layer is not None, timeout=30_000)
+        widget.next()
+        qtbot.waitUntil(lambda: bool(widget.measures.sizes.text()), timeout=60_000)
+        widget.measures.table.click()
+        qtbot.waitUntil(lambda: widget.measures.table.isEnabled(), timeout=60_000)
+    guard.check()
+    assert [one for one in viewer.layers if role_of(one) == "objects"]
+
+
+def test_approving_keeping_and_unlocking(make_napari_viewer, own_home, qtbot, guard):
+    viewer = make_napari_viewer(show=True)
+    segment, annotate = SegmentWidget(viewer), AnnotateWidget(viewer)
+    for widget in (segment, annotate):
+        viewer.window.add_dock_widget(widget, name=type(widget).__name__, area="right")
+    data = np.random.default_rng(3).random((6, 200, 200)).astype("f4")
+    segment.form.image.value = viewer.add_image(data, name="scan")
+    segment.form.model.value = "tiny-taught"
+    segment.form.samples.value = 2
+    segment.run_button.click()
+    qtbot.waitUntil(lambda: not segment.busy, timeout=120_000)
+    corrections = corrections_of(viewer)
+    with guard.watch():
+        annotate.edit_button.click()
+        copy = viewer.layers.selection.active
+        copy.paint((0, 5, 5), 1 - int(copy.data[0, 5, 5]))
+        corrections.kept.save_all()
+        qtbot.waitUntil(lambda: corrections.works[0].draft is not None, timeout=20_000)
+        annotate.approve_button.click()
+        qtbot.waitUntil(lambda: corrections.busy == 0, timeout=60_000)
+        annotate.all_button.click()
+        qtbot.waitUntil(lambda: corrections.busy == 0, timeout=60_000)
+        corrections.unlock(corrections.works[0], range(3))
+        qtbot.waitUntil(lambda: corrections.busy == 0 and not corrections.kept._saving, timeout=60_000)
+    guard.check()

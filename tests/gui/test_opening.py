@@ -1,0 +1,83 @@
+"""Reading beside the window: into memory by itself, cancelled, in order, and ended with the window."""
+
+from __future__ import annotations
+
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QProgressDialog
+from tests.helpers.dicom import positions, series
+
+from napari_latentseg.formats import omezarr
+from napari_latentseg.scan import Geometry
+from napari_latentseg.widgets import opening
+
+PLUGIN = "napari-latentseg"
+SHAPE = (200, 256, 256)
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    """The same volume as a series and as a store."""
+    folder = tmp_path_factory.mktemp("scans")
+    volume = np.random.default_rng(0).integers(0, 3000, SHAPE).astype(np.int16)
+    series(folder / "ct", volume, positions(len(volume)), PixelSpacing=[0.7, 0.7])
+    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.plain("zyx", (2, 0.7, 0.7), "mm"), {})
+    return folder, volume
+
+
+def dropped(viewer, path) -> None:
+    """Open as drag and drop does it: from the event loop."""
+    QTimer.singleShot(0, lambda: viewer.open(str(path), plugin=PLUGIN))
+
+
+def test_a_series_comes_into_memory_by_itself(viewer, qtbot, scans):
+    folder, volume = scans
+    (layer,) = viewer.open(str(folder / "ct"), plugin=PLUGIN)
+    assert not isinstance(layer.data, np.ndarray)
+    limits = layer.contrast_limits
+    qtbot.waitUntil(lambda: isinstance(layer.data, np.ndarray), timeout=60_000)
+    assert np.array_equal(layer.data, volume)
+    assert layer.contrast_limits == limits
+
+
+def test_reading_can_be_cancelled(viewer, qtbot, scans, monkeypatch):
+    folder, _ = scans
+    monkeypatch.setattr(opening, "_PATIENCE_MS", 0)
+    window = viewer.window._qt_window
+    dropped(viewer, folder / "ct")
+    qtbot.waitUntil(lambda: bool(window.findChildren(QProgressDialog)), timeout=10_000)
+    dialog = window.findChildren(QProgressDialog)[0]
+    assert "ct" in dialog.labelText()
+    dialog.canceled.emit()
+    qtbot.wait(1000)
+    assert not viewer.layers
+    dropped(viewer, folder / "ct.zarr")  # the next one is read
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
+
+
+def test_scans_dropped_together_come_in_their_order(viewer, qtbot, scans, tmp_path):
+    folder, _ = scans
+    shutil.copytree(folder / "ct", tmp_path / "first")
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)), tmp_path / "second.nii")
+    both = [str(tmp_path / "first"), str(tmp_path / "second.nii")]
+    QTimer.singleShot(0, lambda: viewer.open(both, plugin=PLUGIN))
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
+    assert [layer.name for layer in viewer.layers] == ["first", "second"]
+
+
+def test_a_window_that_closes_ends_the_reading(make_napari_viewer, qtbot, scans):
+    folder, _ = scans
+    viewer = make_napari_viewer()
+    dropped(viewer, folder / "ct")
+    opener = opening.opener_of(viewer.window._qt_window)
+    qtbot.waitUntil(lambda: bool(opener._jobs), timeout=10_000)
+    thread = opener._jobs[0].errand._thread
+    viewer.close()
+    qtbot.wait(200)
+    thread.join(10)
+    assert not thread.is_alive()
+    assert not viewer.layers

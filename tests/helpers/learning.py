@@ -1,0 +1,28 @@
+"""Tests that teach a network have two forms of the same: a short one, and a full one that takes minutes.
+
+The short one sees that the loss falls and that Dice beats the start; what a network can learn in the end is
+seen by the full one, which is marked `slow`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+__all__ = ["falls", "short_and_full"]
+
+short_and_full: Any = pytest.mark.parametrize(
+    "full",
+    [
+        pytest.param(False, id="short", marks=pytest.mark.learns),
+        pytest.param(True, id="full", marks=[pytest.mark.learns, pytest.mark.slow]),
+    ],
+)
+"""Gives a test the argument `full`."""
+
+
+def falls(losses: list[float]) -> bool:
+    """Whether the last third of the losses lies below the first on the mean; one step alone says little."""
+    part = max(1, len(losses) // 3)
+    return sum(losses[-part:]) < sum(losses[:part])

@@ -1,0 +1,83 @@
+"""A finished result in a viewer, without a model having been run: a volume of which the samples differ."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from napari_latentseg.cut import mask_from
+from napari_latentseg.inference.request import Request
+from napari_latentseg.models.card import read_card
+from napari_latentseg.models.store import find_model
+from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.sample_maps import SampleMaps
+from napari_latentseg.scan import Geometry
+from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.widgets.layers import scan_from_layer
+from napari_latentseg.widgets.result_layers import ResultLayers
+from napari_latentseg.widgets.runner import Job
+from napari_latentseg.widgets.session import Result, session_of
+
+UNSURE = 5
+"""The slice of which the samples differ most."""
+
+
+def samples_of_a_ball(shape: tuple[int, int, int]) -> np.ndarray:
+    """Five samples `(5, 1, *shape)` of a ball, whose size differs most on one slice."""
+    z, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    found = np.zeros((5, 1, *shape), dtype=np.float32)
+    for i in range(5):
+        radius = np.where(z == UNSURE, 8 + 3 * i, 12 + 0.3 * i)
+        away = np.sqrt((y - 25) ** 2 + (x - 30) ** 2 + (1.5 * (z - 6)) ** 2)
+        found[i, 0] = 1 / (1 + np.exp(np.clip(3 * (away - radius), -30, 30)))
+    return np.round(found * 255) / np.float32(255)
+
+
+def segmentation_of(samples: np.ndarray, geometry: Geometry, card) -> Segmentation:
+    """The segmentation that a run would have given."""
+    n, k, *shape = samples.shape
+    classes = card.classes
+    maps = SampleMaps(k, shape[0], tuple(shape[1:]), 2**30)
+    for sample in samples:
+        for number in range(shape[0]):
+            maps.add(number, sample[:, number])
+    mean = samples.mean(axis=0)
+    size, unit = geometry.element_size
+    volumes = (samples > 0.5).reshape(n, k, -1).sum(axis=2) * size
+    record = RunRecord(
+        plugin_version="0", time="", classes=classes, samples_asked=n, samples=n, planes_done=shape[0],
+        planes=shape[0], source="augment", source_settings={}, seed=0, threshold=0.5, device="cpu",
+        precision="float32", tile=None, overlap=0, working_size=tuple(shape[1:]), seconds=1, complete=True,
+        volumes={c.name: list(volumes[:, i]) for i, c in enumerate(classes)}, volume_unit=unit, versions={},
+        input=InputRecord(sha256="0" * 64, format="", axes="zyx", shape=tuple(shape), dtype="float32",
+                          spacing=geometry.spacing, units=geometry.units),
+        model=ModelRecord(name=card.name, version="1", method="gms", variant="", codec="", sha256={}),
+    )  # fmt: skip
+    return Segmentation(
+        mask=mask_from(mean, 0.5, classes), mean=mean, variance=samples.var(axis=0), volumes=volumes,
+        axes="zyx", geometry=geometry, format="nifti", properties={}, classes=classes, record=record,
+        maps=maps,
+    )  # fmt: skip
+
+
+def show_ball_in(viewer: Any, shape: tuple[int, int, int]) -> SimpleNamespace:
+    """Show a volume of some shape with a finished result of it: `viewer`, `session`, `result`, `image`."""
+    image = viewer.add_image(
+        np.random.default_rng(0).random(shape).astype("f4"), name="scan", scale=(3, 0.5, 0.7),
+        translate=(10, -4, 2), units=("mm",) * 3, axis_labels=("z", "y", "x"),
+    )  # fmt: skip
+    session = session_of(viewer)
+    card = read_card(find_model("breast-ultrasound"))
+    scan = scan_from_layer(image)
+    found = segmentation_of(samples_of_a_ball(shape), scan.geometry, card)
+    job = Job(scan, card.name, Request.of(card))
+    result = Result(ResultLayers(viewer, image, found.classes), job, card)
+    for _ in result.layers.finishing(found):
+        pass
+    result.found = found
+    session.results.append(result)
+    session.current = result
+    session.listed.emit()
+    return SimpleNamespace(viewer=viewer, session=session, result=result, image=image)
