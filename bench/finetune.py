@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 from napari_latentseg.api import evaluate, finetune
+from napari_latentseg.finetuning.cases import examples_of, find_lessons
+from napari_latentseg.finetuning.loop import Plan, Tuner
 from napari_latentseg.models.store import load_model
 from napari_latentseg.precision import choose_compute
-from napari_latentseg.training.lessons import examples_of, find_lessons
 from napari_latentseg.training.pieces import encoded, varied_pieces
-from napari_latentseg.training.tuner import Plan, Tuner
 
 
 def part(source: Path, names: list[str], out: Path) -> Path:

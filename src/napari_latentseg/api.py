@@ -442,8 +442,8 @@ def finetune(
     find_model(base)
     check_choice(device, "auto")
 
+    from napari_latentseg.finetuning.job import FineTuneJob
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.training.finetune import FineTuneJob
 
     job = FineTuneJob(
         base, data, None if out is None else Path(out), minutes=minutes, name=name, device=device, seed=seed,

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.layout import COMPARISON, REPLAY, WEIGHTS, check_files
 from napari_latentseg.models.store import load_model
 from napari_latentseg.models.versions import adopt, history
 from napari_latentseg.pairs import find_pairs
 from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.finetune import FineTuneJob
 from napari_latentseg.training.place import checkpoint_folder
 
 Events = list[dict[str, Any]]

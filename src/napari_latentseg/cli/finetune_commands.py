@@ -130,7 +130,7 @@ def replay(
 
     An image can be made out again from the pieces: they have its licence, and are as private.
     """
-    from napari_latentseg.training.replay import add_replay
+    from napari_latentseg.finetuning.add_replay import add_replay
 
     size = add_replay(folder, data, count=count, codec=codec)
     say(f"{folder.name}: {count} pieces, {size / 1e6:.1f} MB")

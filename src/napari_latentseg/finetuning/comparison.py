@@ -12,13 +12,13 @@ from torch import Tensor
 
 from napari_latentseg.evaluation.calibration import ReliabilityCounts
 from napari_latentseg.evaluation.metrics import dice, hd95
+from napari_latentseg.finetuning.cases import Lesson, Loaded
 from napari_latentseg.inference.noise import FieldNoise
 from napari_latentseg.inference.plane import sample_plane
 from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.precision import Compute
 from napari_latentseg.preprocess import resize
-from napari_latentseg.training.lessons import Lesson, Loaded
 from napari_latentseg.training.pieces import Pieces
 from napari_latentseg.units import MILLIMETRES
 

@@ -16,6 +16,17 @@ import numpy as np
 import torch
 
 from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.finetuning.cases import Lesson, examples_of, find_lessons
+from napari_latentseg.finetuning.comparison import (
+    SAMPLES,
+    CaseScores,
+    judge_case,
+    judge_pieces,
+    mean_of,
+    verdict,
+)
+from napari_latentseg.finetuning.loop import Look, Plan, Tuner
+from napari_latentseg.finetuning.thumbnails import outlined
 from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.models.card import NAME_PATTERN, Ancestor, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import save_model_folder
@@ -27,15 +38,6 @@ from napari_latentseg.precision import choose_compute
 from napari_latentseg.training.about import licence_of
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.dataset import Example
-from napari_latentseg.training.judge import (
-    SAMPLES,
-    CaseScores,
-    judge_case,
-    judge_pieces,
-    mean_of,
-    verdict,
-)
-from napari_latentseg.training.lessons import Lesson, examples_of, find_lessons
 from napari_latentseg.training.log import training_curve, training_log
 from napari_latentseg.training.pieces import Pieces, encoded, plain_pieces, varied_pieces
 from napari_latentseg.training.place import (
@@ -45,11 +47,9 @@ from napari_latentseg.training.place import (
     is_stopped_model,
     read_state,
 )
-from napari_latentseg.training.preview import outlined
 from napari_latentseg.training.replay import Replay, read_replay
 from napari_latentseg.training.split import keep_apart
 from napari_latentseg.training.state import Saved
-from napari_latentseg.training.tuner import Look, Plan, Tuner
 
 __all__ = ["FineTuneJob"]
 
