@@ -16,6 +16,8 @@ from PIL import Image
 from napari_latentseg import api
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.errors import BadInput
+from napari_latentseg.finetuning.cases import find_lessons
+from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.formats import read_scan
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.layout import SPLIT
@@ -25,8 +27,6 @@ from napari_latentseg.scan import Scan
 from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import read_dataset
-from napari_latentseg.training.finetune import FineTuneJob
-from napari_latentseg.training.lessons import find_lessons
 
 TARGET = (ClassInfo(label=1, name="target", color="#ffb000"),)
 

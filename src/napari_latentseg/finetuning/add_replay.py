@@ -70,4 +70,4 @@ def _name_in_card(folder: Path, sha256: str | None) -> None:
         files = dict(sorted((files | {REPLAY: sha256}).items()))
     if files != card.files:
         with atomic_path(folder / CARD) as temporary:
-            card.model_copy(update={"files": files}).write(temporary)
+            card.replace(files=files).write(temporary)

@@ -447,23 +447,20 @@ class FineTuneJob:
             kept_apart=len(parts.apart),
             split=f"{_APART:.0%} by case, seed {self.seed}" if parts.apart else "",
         )
-        card = base.model_copy(
-            update={
-                "name": self.name,
-                "title": base.title,
-                "version": self._version(),
-                "parent": f"{base.name} {base.version}",
-                "lineage": (
-                    *base.lineage,
-                    Ancestor(name=base.name, version=base.version, sha256=base.files[WEIGHTS]),
-                ),
-                "training_data": (*base.training_data, own),
-                "licence": licence_of(base.licence, [one.licence for one in base.training_data]),
-                "metrics": self._metrics(comparison),
-                # measured on the base's weights
-                "reliability": None,
-                "volume_interval": None,
-            }
+        card = base.replace(
+            name=self.name,
+            version=self._version(),
+            parent=f"{base.name} {base.version}",
+            lineage=(
+                *base.lineage,
+                Ancestor(name=base.name, version=base.version, sha256=base.files[WEIGHTS]),
+            ),
+            training_data=(*base.training_data, own),
+            licence=licence_of(base.licence, [one.licence for one in base.training_data]),
+            metrics=self._metrics(comparison),
+            # measured on the base's weights
+            reliability=None,
+            volume_interval=None,
         )
         numbered = list(enumerate(self.lessons, start=1))
         split = read_split(folder).extended(

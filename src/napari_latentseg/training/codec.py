@@ -15,9 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.networks.compact import CompactDecoder, CompactEncoder
 from napari_latentseg.pairs import find_pairs, load_image, load_mask
 from napari_latentseg.training.split import groups_by_likeness, groups_by_name, keep_apart
@@ -25,10 +26,8 @@ from napari_latentseg.training.split import groups_by_likeness, groups_by_name, 
 __all__ = ["CodecConfig", "SourceConfig", "read_sources", "train_codec"]
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(FrozenModel):
     """One folder of pairs, and how much of a batch it supplies."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     images: float = Field(1.0, ge=0, description="weight among the images of a batch")
@@ -39,10 +38,8 @@ class SourceConfig(BaseModel):
     kept_apart: float = Field(0.15, ge=0, lt=1)
 
 
-class CodecConfig(BaseModel):
+class CodecConfig(FrozenModel):
     """What makes a codec; every value is recorded with the weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[SourceConfig, ...]
     channels: int = 32
