@@ -129,9 +129,8 @@ def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, 
                     drawn.features.float(), drawn.target.float(), drawn.masks.float(), drawn.annotated,
                     tuner._generator, batch,
                 )  # fmt: skip
-            torch.stack([t.float() for t in terms.values()]).sum().backward()
-            tuner._optimizer.step()
-            tuner._optimizer.zero_grad(set_to_none=True)
+            tuner._training.add_gradient(terms)
+            tuner._training.update()
         return time.process_time() - begun
 
     quick()
