@@ -13,16 +13,16 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.noise import FieldNoise
 from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.oom import BatchSize
 from napari_latentseg.precision import Compute
 from napari_latentseg.training.loop import BestWeights, TrainingStep, averaged, copied, with_weights
 from napari_latentseg.training.pieces import Pieces
 from napari_latentseg.training.schedule import warmup_then_cosine
+from napari_latentseg.training.scoring import score_patches
 from napari_latentseg.training.state import Saved, under, within
 
-__all__ = ["Look", "Plan", "Tuner", "case_dice"]
+__all__ = ["Look", "Plan", "Tuner"]
 
 _LOOKS = 16  # at the most
 _CLOSING = 4.5  # looks that settling takes: one a share, and some room
@@ -348,7 +348,7 @@ class Tuner:
         found = [
             None
             if pieces is None or not len(pieces)
-            else case_dice(pieces, self.tuning, self.method, self.compute, self.threshold)
+            else score_patches(pieces, self.tuning, self.method, self.compute, self.threshold)[0]
             for pieces in (self.choose, self.replay_choose)
         ]
         return found[0], found[1]
@@ -426,39 +426,6 @@ class Tuner:
             raise BadInput(
                 "checkpoint", "does not fit this model", "begin again, without --resume"
             ) from error
-
-
-def case_dice(pieces: Pieces, tuning: Tuning, method: Method, compute: Compute, threshold: float) -> float:
-    """Mean over the cases of the DSC of all pieces of a case, over the classes that were looked for.
-
-    Parameters
-    ----------
-    pieces
-        To look at.
-    tuning, method, compute
-        The model. Of one that draws, one sample, of the same noise every time.
-    threshold
-        Where probabilities are cut.
-    """
-    device = compute.torch_device()
-    sums = np.zeros((int(pieces.cases.max()) + 1, pieces.masks.shape[1], 2))
-    for rows in torch.arange(len(pieces)).split(8):
-        some = pieces.rows(rows)
-        noise = None
-        if not method.is_deterministic:
-            noise = FieldNoise(0, 0, [(37 * int(i), 0) for i in rows])
-        with torch.inference_mode(), compute.autocast():
-            found = tuning.draw(some.features.to(device, torch.float32), noise).float().cpu() > threshold
-        truth = some.masks > 0
-        both = (found & truth).flatten(2).sum(2).numpy()
-        either = (found.flatten(2).sum(2) + truth.flatten(2).sum(2)).numpy()
-        counts = some.annotated.numpy()
-        for i, case in enumerate(some.cases.tolist()):
-            sums[case, :, 0] += np.where(counts[i], both[i], 0)
-            sums[case, :, 1] += np.where(counts[i], either[i], 0)
-    seen = sorted(set(pieces.cases.tolist()))
-    scores = [2 * both / either for case in seen for both, either in sums[case] if either]
-    return float(np.mean(scores)) if scores else 1.0
 
 
 def _told(look: Look | None) -> dict[str, Any] | None:

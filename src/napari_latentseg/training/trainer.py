@@ -14,7 +14,6 @@ from torch import nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.plane import sample_plane
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.registry import build_method
@@ -32,6 +31,7 @@ from napari_latentseg.training.dataset import (
 from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
 from napari_latentseg.training.published import begin_from_published
 from napari_latentseg.training.schedule import epochs_of, learning_rate_factor, warmup_of
+from napari_latentseg.training.scoring import CaseScorer
 from napari_latentseg.training.state import Saved, StageRun, restore, snapshot
 
 __all__ = ["EpochEvent", "Trainer"]
@@ -334,14 +334,11 @@ class Trainer:
         """The mean over the classes that were looked for in the plane; None where there are none."""
         image, mask = example.tensors()
         if stage.judge is None:
-            found = sample_plane(self.method, image, self.config.preprocess, self.compute)
+            probability = sample_plane(self.method, image, self.config.preprocess, self.compute)
         else:
             device = self.compute.torch_device()
             with torch.inference_mode(), self.compute.autocast():
-                found = stage.judge(image[None].to(device), mask[None].to(device))[0].float().cpu()
-        scores = [
-            dice((p > self.config.card.threshold).numpy(), m.numpy() > 0.5)
-            for p, m, counts in zip(found, mask, example.annotated, strict=True)
-            if counts
-        ]
-        return float(np.mean(scores)) if scores else None
+                probability = stage.judge(image[None].to(device), mask[None].to(device))[0].float().cpu()
+        scorer = CaseScorer(self.config.card.threshold)
+        scorer.add(probability.numpy(), mask.numpy() > 0.5, example.annotated)
+        return scorer.dsc[0] if scorer.dsc else None
