@@ -25,7 +25,8 @@ import torch
 
 from napari_latentseg.api import evaluate, finetune
 from napari_latentseg.finetuning.cases import examples_of, find_lessons
-from napari_latentseg.finetuning.loop import Plan, Tuner
+from napari_latentseg.finetuning.loop import Tuner
+from napari_latentseg.finetuning.plan import Plan
 from napari_latentseg.models.store import load_model
 from napari_latentseg.precision import choose_compute
 from napari_latentseg.training.pieces import encoded, varied_pieces

@@ -4,16 +4,83 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["outlined"]
+from napari_latentseg.finetuning.loop import Tuner
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.training.dataset import Example
+from napari_latentseg.training.pieces import Piece, Pieces, encoded, plain_pieces
+
+__all__ = ["outlined", "thumbnails"]
 
 _SIDE = 80
+_MOST_BYTES = 30_000  # of an event: it goes through a pipe, one line each
+_SHOWN = 2  # cases
 _LINE = (255, 150, 0)
+
+
+def thumbnails(
+    tuner: Tuner, examples: Sequence[tuple[int, Example]], card: ModelCard
+) -> list[dict[str, int | str]]:
+    """Two cases as they were, as they are now, and as they should be.
+
+    Parameters
+    ----------
+    tuner
+        Has the weights of the base and those that would be kept now.
+    examples
+        With the numbers of their cases; the first two in which something is marked are shown.
+    card
+        Of the model.
+
+    Returns
+    -------
+    list of dict
+        ``case``, its number; ``before``, ``now`` and ``yours``, pictures as `outlined` gives them.
+    """
+    marked: dict[int, Example] = {}
+    for case, example in examples:
+        if bool(example.mask.any()):
+            marked.setdefault(case, example)
+    cases: list[dict[str, int | str]] = []
+    for case, example in list(marked.items())[:_SHOWN]:
+        piece = _most_marked(case, example, card)
+        known = encoded(tuner.method, tuner.tuning, [piece], tuner.compute)
+        tuner.show_base()
+        before = _predicted(tuner, known)
+        tuner.show_kept()
+        now = _predicted(tuner, known)
+        tuner.back_to_work()
+        masks = {"before": before, "now": now, "yours": piece.mask}
+        cases.append({"case": case} | {name: outlined(piece.image, mask) for name, mask in masks.items()})
+    while len(json.dumps(cases)) > _MOST_BYTES - 100:
+        cases.pop()
+    return cases
+
+
+def _most_marked(case: int, example: Example, card: ModelCard) -> Piece:
+    """The window of an example in which most is marked."""
+    return max(plain_pieces([(case, example)], card, 64), key=lambda piece: float(piece.mask.sum()))
+
+
+def _predicted(tuner: Tuner, pieces: Pieces) -> Tensor:
+    """The mask `(K, S, S)` of a single patch, with the weights that are in place."""
+    device = tuner.compute.torch_device()
+    noise = None if tuner.method.is_deterministic else _one_noise
+    with torch.inference_mode(), tuner.compute.autocast():
+        drawn = tuner.tuning.draw(pieces.features.to(device, torch.float32), noise)[0].float().cpu()
+    return (drawn > tuner.threshold).float()
+
+
+def _one_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(step))
 
 
 def outlined(image: Tensor, mask: Tensor) -> str:
