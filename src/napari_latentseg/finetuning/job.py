@@ -25,7 +25,7 @@ from napari_latentseg.finetuning.comparison import (
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.plan import Look, Plan
 from napari_latentseg.finetuning.thumbnails import thumbnails
-from napari_latentseg.finetuning.writer import write_candidate
+from napari_latentseg.finetuning.writer import Candidate, write_candidate
 from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.models.card import NAME_PATTERN
 from napari_latentseg.models.layout import WEIGHTS
@@ -210,7 +210,7 @@ class FineTuneJob:
             "line": comparison["line"],
             "comparison": comparison,
         }
-        written = write_candidate(self, tuner, parts, comparison, events, taught)
+        written = write_candidate(self._candidate(), tuner, parts, comparison, events, taught)
         held = comparison["held_out"]
         yield {
             "event": "saved",
@@ -222,6 +222,21 @@ class FineTuneJob:
             "dsc": held["after"]["dsc"] if held else None,
             "seconds": taught,
         }
+
+    def _candidate(self) -> Candidate:
+        return Candidate(
+            self.model,
+            self.name,
+            self.new_version,
+            self.out,
+            tuple(self.lessons),
+            self.plan,
+            self.seed,
+            self.minutes,
+            self.compute,
+            self.checkpoint,
+            self.resume,
+        )
 
     def _examples(self) -> list[tuple[int, Example]]:
         """Every plane that counts, with the number of its case from 1."""

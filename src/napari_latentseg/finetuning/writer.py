@@ -4,33 +4,72 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, Parts
+from napari_latentseg.finetuning.cases import Lesson
 from napari_latentseg.finetuning.comparison import SAMPLES
 from napari_latentseg.finetuning.loop import Tuner
+from napari_latentseg.finetuning.plan import Plan
 from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
-from napari_latentseg.models.folder import save_model_folder
+from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import COMPARISON, REPLAY, SPLIT, WEIGHTS
 from napari_latentseg.models.split import read_split
+from napari_latentseg.precision import Compute
 from napari_latentseg.training.about import licence_of
+from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.log import training_curve, training_log
 from napari_latentseg.training.place import TRAINING, is_stopped_model
 
-if TYPE_CHECKING:
-    from napari_latentseg.finetuning.job import FineTuneJob
-
-__all__ = ["write_candidate"]
+__all__ = ["Candidate", "write_candidate"]
 
 Event = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """What is known of a candidate before it is taught.
+
+    Attributes
+    ----------
+    model
+        The base; its method carries the weights that are written.
+    name, version
+        Of the candidate; the version is the one that it has once it is adopted.
+    out
+        The folder to be.
+    lessons
+        All cases, in the order of their numbers from 1.
+    plan, seed, minutes
+        How it is taught.
+    compute
+        Device and arithmetic.
+    checkpoint
+        From which a stopped one goes on; removed where it was not stopped.
+    resume
+        Whether it goes on, and may replace what the stopped one wrote.
+    """
+
+    model: Model
+    name: str
+    version: str
+    out: Path
+    lessons: tuple[Lesson, ...]
+    plan: Plan
+    seed: int
+    minutes: float
+    compute: Compute
+    checkpoint: Checkpoint
+    resume: bool
+
+
 def write_candidate(
-    job: FineTuneJob,
+    candidate: Candidate,
     tuner: Tuner,
     parts: Parts,
     comparison: Event,
@@ -41,8 +80,8 @@ def write_candidate(
 
     Parameters
     ----------
-    job
-        Its method carries the weights that are written.
+    candidate
+        See there.
     tuner
         After `settle`.
     parts
@@ -59,18 +98,18 @@ def write_candidate(
     BadInput
         Where it cannot be written.
     """
-    base, folder = job.model.card, job.model.folder
+    base, folder = candidate.model.card, candidate.model.folder
     learned = len({case for case, _ in parts.train})
     own = TrainingData(
         name="your annotated images",
         licence="not stated",
         images=learned,
         kept_apart=len(parts.apart),
-        split=f"{VALIDATION_FRACTION:.0%} by case, seed {job.seed}" if parts.apart else "",
+        split=f"{VALIDATION_FRACTION:.0%} by case, seed {candidate.seed}" if parts.apart else "",
     )
     card = base.replace(
-        name=job.name,
-        version=job.new_version,
+        name=candidate.name,
+        version=candidate.version,
         parent=f"{base.name} {base.version}",
         lineage=(
             *base.lineage,
@@ -78,35 +117,40 @@ def write_candidate(
         ),
         training_data=(*base.training_data, own),
         licence=licence_of(base.licence, [one.licence for one in base.training_data]),
-        metrics=_metrics(job, comparison),
+        metrics=_metrics(candidate, comparison),
         # measured on the base's weights
         reliability=None,
         volume_interval=None,
     )
-    numbered = list(enumerate(job.lessons, start=1))
+    numbered = list(enumerate(candidate.lessons, start=1))
     split = read_split(folder).extended(
         train=[lesson for number, lesson in numbered if number not in parts.apart],
         validation=[lesson for number, lesson in numbered if number in parts.apart],
     )
     told = [
         {"stage": "", "epoch": i, "losses": e["losses"], "measured": {}, "dsc": e["dsc"],
-         "learning_rate": job.plan.learning_rate, "seconds": e["seconds"]}
+         "learning_rate": candidate.plan.learning_rate, "seconds": e["seconds"]}
         for i, e in enumerate(events, start=1)
     ]  # fmt: skip
-    stopped = {"stopped": True, "training": job.checkpoint.training} if tuner.stopped else {}
+    stopped = {"stopped": True, "training": candidate.checkpoint.training} if tuner.stopped else {}
     run = stopped | {
         "steps": tuner.step,
         "pieces": len(tuner.new),
         "seconds": round(seconds),
-        "device": job.compute.device,
-        "precision": job.compute.precision,
+        "device": candidate.compute.device,
+        "precision": candidate.compute.precision,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__.split("+")[0],
         "python": platform.python_version(),
     }
-    about = {"base": card.parent, "plan": asdict(job.plan), "share": tuner.share, "seed": job.seed}
+    about = {
+        "base": card.parent,
+        "plan": asdict(candidate.plan),
+        "share": tuner.share,
+        "seed": candidate.seed,
+    }
     extras = {
-        TRAINING: _json(about | {"minutes": job.minutes, "run": run}),
+        TRAINING: _json(about | {"minutes": candidate.minutes, "run": run}),
         COMPARISON: _json(comparison),
         "training_log.csv": training_log(told),
         "training_curve.png": training_curve(told),
@@ -114,22 +158,22 @@ def write_candidate(
     }
     if REPLAY in base.files:  # what encodes an image has not changed, so its pieces still hold
         extras[REPLAY] = (folder / REPLAY).read_bytes()
-    replace = job.resume and is_stopped_model(job.out, job.checkpoint.training)
+    replace = candidate.resume and is_stopped_model(candidate.out, candidate.checkpoint.training)
     try:
-        written = save_model_folder(job.out, job.method, card, extras, replace=replace)
+        written = save_model_folder(candidate.out, candidate.model.method, card, extras, replace=replace)
     except OSError as error:
-        raise BadInput(job.out, f"cannot be written ({error.strerror})", "make room") from error
+        raise BadInput(candidate.out, f"cannot be written ({error.strerror})", "make room") from error
     if not tuner.stopped:
-        job.checkpoint.remove()
+        candidate.checkpoint.remove()
     return written
 
 
-def _metrics(job: FineTuneJob, comparison: Event) -> tuple[MetricRecord, ...]:
+def _metrics(candidate: Candidate, comparison: Event) -> tuple[MetricRecord, ...]:
     held = comparison["held_out"]
     if held is None:
         return ()
     after = held["after"]
-    is_one = job.method.is_deterministic
+    is_one = candidate.model.method.is_deterministic
     values = {"dsc": after["dsc"]} | ({"hd95": after["hd95"]} if after["hd95"] is not None else {})
     return (
         MetricRecord(
@@ -137,7 +181,7 @@ def _metrics(job: FineTuneJob, comparison: Event) -> tuple[MetricRecord, ...]:
             " weights were chosen on them, which flatters the figure",
             images=held["cases"],
             samples=1 if is_one else SAMPLES,
-            source="none" if is_one else job.model.card.sources[0],
+            source="none" if is_one else candidate.model.card.sources[0],
             values=values,
             unit=held["unit"],
         ),
