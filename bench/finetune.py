@@ -29,6 +29,7 @@ from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.plan import Plan
 from napari_latentseg.models.store import load_model
 from napari_latentseg.precision import choose_compute
+from napari_latentseg.training.events import FineTuneEvent
 from napari_latentseg.training.pieces import encoded, varied_pieces
 
 
@@ -70,10 +71,10 @@ def gain(
     used, begun = cpu_seconds(), time.perf_counter()
     marks: dict[str, float] = {}
 
-    def note(event: dict[str, object]) -> None:
-        last[str(event["event"])] = event
-        marks[str(event["event"])] = time.perf_counter() - begun
-        marks[f"cpu {event['event']}"] = cpu_seconds() - used
+    def note(event: FineTuneEvent) -> None:
+        last[event.event] = event.as_dict()
+        marks[event.event] = time.perf_counter() - begun
+        marks[f"cpu {event.event}"] = cpu_seconds() - used
 
     finetune(
         base, folder, work / "candidate", minutes=minutes, name="bench-candidate", seed=seed, on_event=note

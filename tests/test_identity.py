@@ -59,7 +59,8 @@ def base(own_home: Path) -> Path:
 
 
 def finetuned(base: Path, data: Path | Sequence[Path], out: Path) -> list[dict[str, Any]]:
-    return list(FineTuneJob(base, data, out, minutes=1.0, device="cpu", steps=2, name="mine"))
+    job = FineTuneJob(base, data, out, minutes=1.0, device="cpu", steps=2, name="mine")
+    return [event.as_dict() for event in job]
 
 
 def test_what_was_learned_from_a_store_is_known_in_a_folder(base: Path, four: Path, tmp_path: Path) -> None:

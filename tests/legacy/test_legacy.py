@@ -191,7 +191,7 @@ def test_a_model_is_taught_from_it(made: Path) -> None:
     """The version in use, from the store and from the folder, with its replay."""
     data = [made / "home" / "annotations" / "ellipses", made / "corrected"]
     events = list(FineTuneJob("ellipses", data, minutes=1.0, device="cpu", steps=5, name="third"))
-    about = next(e for e in events if e["event"] == "data")
+    about = next(e for e in events if e.event == "data").as_dict()
     assert (about["cases"], about["train"] + about["apart"]) == (8, 8)
     assert about["replay"] > 0
     card = read_card(candidate_folder("third"))

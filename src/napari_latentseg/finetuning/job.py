@@ -34,6 +34,18 @@ from napari_latentseg.models.versions import candidate_folder, free_name, next_v
 from napari_latentseg.precision import choose_compute
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.dataset import Example
+from napari_latentseg.training.events import (
+    Caching,
+    Chosen,
+    FineTuneData,
+    FineTuneEpoch,
+    FineTuneEvent,
+    FineTuneSaved,
+    Judged,
+    Judging,
+    Preview,
+    PreviewCase,
+)
 from napari_latentseg.training.pieces import Pieces
 from napari_latentseg.training.place import (
     check_place,
@@ -45,11 +57,9 @@ from napari_latentseg.training.state import Saved
 
 __all__ = ["FineTuneJob"]
 
-Event = dict[str, Any]
-
 
 class FineTuneJob:
-    """Read, encode, learn, choose, judge, write. Iterating does the work and yields events, dictionaries.
+    """Read, encode, learn, choose, judge, write. Iterating does the work and yields `FineTuneEvent`s.
 
     Parameters
     ----------
@@ -139,7 +149,7 @@ class FineTuneJob:
         """What learns."""
         return self.model.method
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[FineTuneEvent]:
         begun = self._begun
         card, method = self.model.card, self.method
         torch.manual_seed(self.seed)
@@ -153,15 +163,14 @@ class FineTuneJob:
             notes.append(_copies_in_words(copies))
         if replay is None:
             notes.append("the model has no pieces of its own training with it, so it may forget")
-        yield {
-            "event": "data",
-            "cases": len(self.lessons),
-            "planes": len(examples),
-            "train": len({case for case, _ in parts.train}),
-            "apart": len(parts.apart),
-            "replay": 0 if replay is None else len(replay.learn),
-            "note": "; ".join(notes),
-        }
+        yield FineTuneData(
+            cases=len(self.lessons),
+            planes=len(examples),
+            train=len({case for case, _ in parts.train}),
+            apart=len(parts.apart),
+            replay=0 if replay is None else len(replay.learn),
+            note="; ".join(notes),
+        )
         identity = self._identity(examples)
         saved = self._saved(identity) if self.resume else None
         done_rounds = None if saved is None else int(saved.told["rounds"])
@@ -181,47 +190,38 @@ class FineTuneJob:
             max(1.0, 60 * self.minutes - (time.perf_counter() - begun)),
             self.stop,
         )
-        events: list[Event] = []
+        events: list[FineTuneEpoch] = []
         if saved is not None:
-            events = list(saved.told["events"])
+            events = [FineTuneEpoch.model_validate(event) for event in saved.told["events"]]
             tuner.go_on(Saved(saved.tensors, saved.told["at"]))
         for look in tuner.run():
             event = _epoch(look, tuner, len(new), begun, self.minutes)
             if look.step:
                 events.append(event)
-            yield {"event": "epoch"} | event
-            yield {
-                "event": "preview",
-                "step": tuner.step,
-                "cases": thumbnails(tuner, parts.choose or parts.train, card),
-            }
+            yield event
+            cases = thumbnails(tuner, parts.choose or parts.train, card)
+            yield Preview(step=tuner.step, cases=tuple(PreviewCase.model_validate(case) for case in cases))
             if look.step and (tuner.stopped or self.checkpoint.is_due()):
-                self.checkpoint.around = Saved({}, {"identity": identity, "rounds": rounds, "events": events})
+                self.checkpoint.around = Saved({}, self._told(identity, rounds, events))
                 self.checkpoint.write(tuner.saved())
         if not tuner.learnt:
             raise Cancelled
         share = tuner.settle()
-        yield {"event": "chosen", "share": share}
+        yield Chosen(share=share)
         taught = round(time.perf_counter() - begun, 1)
         comparison = yield from self._judge(tuner, tuning, parts, replay, notes)
-        yield {
-            "event": "judged",
-            "verdict": comparison["verdict"],
-            "line": comparison["line"],
-            "comparison": comparison,
-        }
+        yield Judged(verdict=comparison["verdict"], line=comparison["line"], comparison=comparison)
         written = write_candidate(self._candidate(), tuner, parts, comparison, events, taught)
         held = comparison["held_out"]
-        yield {
-            "event": "saved",
-            "folder": str(self.out),
-            "name": self.name,
-            "base": card.name,
-            "version": written.version,
-            "stopped": tuner.stopped,
-            "dsc": held["after"]["dsc"] if held else None,
-            "seconds": taught,
-        }
+        yield FineTuneSaved(
+            folder=str(self.out),
+            name=self.name,
+            base=card.name,
+            version=written.version,
+            stopped=tuner.stopped,
+            dsc=held["after"]["dsc"] if held else None,
+            seconds=taught,
+        )
 
     def _candidate(self) -> Candidate:
         return Candidate(
@@ -238,6 +238,11 @@ class FineTuneJob:
             self.resume,
         )
 
+    def _told(self, identity: dict[str, Any], rounds: int, events: list[FineTuneEpoch]) -> dict[str, Any]:
+        """What is kept in a checkpoint beside the state of the loop."""
+        epochs = [event.model_dump(exclude={"event"}) for event in events]
+        return {"identity": identity, "rounds": rounds, "events": epochs}
+
     def _examples(self) -> list[tuple[int, Example]]:
         """Every plane that counts, with the number of its case from 1."""
         found: list[tuple[int, Example]] = []
@@ -251,7 +256,7 @@ class FineTuneJob:
             raise BadInput("data", "every mask is empty", "mark the target in at least one image")
         return found
 
-    def _identity(self, examples: list[tuple[int, Example]]) -> Event:
+    def _identity(self, examples: list[tuple[int, Example]]) -> dict[str, Any]:
         digest = hashlib.sha256()
         for number, e in examples:
             drawn_by = self.lessons[number - 1].draw_key
@@ -264,7 +269,7 @@ class FineTuneJob:
             "data": digest.hexdigest(),
         }
 
-    def _saved(self, identity: Event) -> Saved:
+    def _saved(self, identity: dict[str, Any]) -> Saved:
         found = self.checkpoint.read()
         before = found.told.get("identity", {})
         words = {
@@ -281,7 +286,7 @@ class FineTuneJob:
 
     def _encode(
         self, tuning: Tuning, parts: Parts, begun: float, rounds: int | None
-    ) -> Generator[Event, None, tuple[Pieces, Pieces | None, int]]:
+    ) -> Generator[FineTuneEvent, None, tuple[Pieces, Pieces | None, int]]:
         encoding = Encoding(
             self.method, tuning, self.model.card, self.compute, parts, self.seed, begun, self.minutes,
             self.steps is None, self.stop,
@@ -293,11 +298,11 @@ class FineTuneJob:
             except StopIteration as end:
                 encoded_pieces: tuple[Pieces, Pieces | None, int] = end.value
                 return encoded_pieces
-            yield {"event": "caching", "done": done}
+            yield Caching(done=done)
 
     def _judge(
         self, tuner: Tuner, tuning: Tuning, parts: Parts, replay: Replay | None, notes: list[str]
-    ) -> Generator[Event, None, Event]:
+    ) -> Generator[FineTuneEvent, None, dict[str, Any]]:
         """Both models on the same cases; gives the comparison."""
         card = self.model.card
         scores: dict[bool, list[CaseScores]] = {False: [], True: []}
@@ -311,7 +316,7 @@ class FineTuneJob:
                         scores[is_new].append(found)
                     else:
                         done = (len(parts.apart) * is_new + n + found) / total
-                        yield {"event": "judging", "done": round(done, 3)}
+                        yield Judging(done=round(done, 3))
         own, what = None, ""
         if replay is not None:
             own_pieces = replay.judge if len(replay.judge) else replay.choose
@@ -380,23 +385,23 @@ def _copies_in_words(count: int) -> str:
     return f"{count} {times} given more than once under other names, and left out"
 
 
-def _epoch(look: Look, tuner: Tuner, count: int, begun: float, minutes: float) -> Event:
+def _epoch(look: Look, tuner: Tuner, count: int, begun: float, minutes: float) -> FineTuneEpoch:
     base, best = tuner.base_look, tuner.best
     per_epoch = max(1, count // max(1, round(tuner.plan.batch * (1 - tuner.plan.replay_share))))
-    return {
-        "epoch": -(-look.step // per_epoch),
-        "step": look.step,
-        "steps": tuner.steps,
-        "losses": {name: round(value, 5) for name, value in look.losses.items()},
-        "dsc": look.dsc,
-        "base_dsc": base.dsc if base else None,
-        "replay_dsc": look.replay,
-        "base_replay_dsc": base.replay if base else None,
-        "best": best.dsc if best else None,
-        "seconds": round(time.perf_counter() - begun, 1),
-        "left": round(max(0.0, 60 * minutes - (time.perf_counter() - begun)), 1),
-    }
+    return FineTuneEpoch(
+        epoch=-(-look.step // per_epoch),
+        step=look.step,
+        steps=tuner.steps,
+        losses={name: round(value, 5) for name, value in look.losses.items()},
+        dsc=look.dsc,
+        base_dsc=base.dsc if base else None,
+        replay_dsc=look.replay,
+        base_replay_dsc=base.replay if base else None,
+        best=best.dsc if best else None,
+        seconds=round(time.perf_counter() - begun, 1),
+        left=round(max(0.0, 60 * minutes - (time.perf_counter() - begun)), 1),
+    )
 
 
-def _rounded(scores: CaseScores) -> Event:
+def _rounded(scores: CaseScores) -> dict[str, Any]:
     return {"dsc": round(scores.dsc, 4), "hd95": round(scores.hd95, 3), "ece": round(scores.ece, 5)}

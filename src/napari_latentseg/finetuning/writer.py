@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,11 @@ from napari_latentseg.models.split import read_split
 from napari_latentseg.precision import Compute
 from napari_latentseg.training.about import licence_of
 from napari_latentseg.training.checkpoint import Checkpoint
+from napari_latentseg.training.events import FineTuneEpoch
 from napari_latentseg.training.log import training_curve, training_log
 from napari_latentseg.training.place import TRAINING, is_stopped_model
 
 __all__ = ["Candidate", "write_candidate"]
-
-Event = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def write_candidate(
     candidate: Candidate,
     tuner: Tuner,
     parts: Parts,
-    comparison: Event,
-    events: list[Event],
+    comparison: dict[str, Any],
+    events: Sequence[FineTuneEpoch],
     seconds: float,
 ) -> ModelCard:
     """Write the model that was taught into the candidate's folder; gives its card.
@@ -128,8 +128,8 @@ def write_candidate(
         validation=[lesson for number, lesson in numbered if number in parts.apart],
     )
     told = [
-        {"stage": "", "epoch": i, "losses": e["losses"], "measured": {}, "dsc": e["dsc"],
-         "learning_rate": candidate.plan.learning_rate, "seconds": e["seconds"]}
+        {"stage": "", "epoch": i, "losses": e.losses, "measured": {}, "dsc": e.dsc,
+         "learning_rate": candidate.plan.learning_rate, "seconds": e.seconds}
         for i, e in enumerate(events, start=1)
     ]  # fmt: skip
     stopped = {"stopped": True, "training": candidate.checkpoint.training} if tuner.stopped else {}
@@ -168,7 +168,7 @@ def write_candidate(
     return written
 
 
-def _metrics(candidate: Candidate, comparison: Event) -> tuple[MetricRecord, ...]:
+def _metrics(candidate: Candidate, comparison: dict[str, Any]) -> tuple[MetricRecord, ...]:
     held = comparison["held_out"]
     if held is None:
         return ()
