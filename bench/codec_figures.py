@@ -36,7 +36,7 @@ def planes_of(name: str, data: Path, config: CodecConfig) -> list[tuple[np.ndarr
     """Images and masks of a set that the codec was never trained on."""
     known = {s.name: s for s in config.sources}
     if name in known:
-        only = config.model_copy(update={"sources": (known[name],)})
+        only = config.replace(sources=(known[name],))
         (source,) = read_sources(only, data)
         return [(source.images[i], source.masks[i]) for i in np.flatnonzero(source.apart)]
     return [(load_image(p)[0], load_mask(p)[0]) for p in find_pairs(data / name)]

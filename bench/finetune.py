@@ -24,11 +24,13 @@ import numpy as np
 import torch
 
 from napari_latentseg.api import evaluate, finetune
+from napari_latentseg.finetuning.cases import examples_of, find_lessons
+from napari_latentseg.finetuning.loop import Tuner
+from napari_latentseg.finetuning.plan import Plan
 from napari_latentseg.models.store import load_model
 from napari_latentseg.precision import choose_compute
-from napari_latentseg.training.lessons import examples_of, find_lessons
+from napari_latentseg.training.events import FineTuneEvent
 from napari_latentseg.training.pieces import encoded, varied_pieces
-from napari_latentseg.training.tuner import Plan, Tuner
 
 
 def part(source: Path, names: list[str], out: Path) -> Path:
@@ -69,10 +71,10 @@ def gain(
     used, begun = cpu_seconds(), time.perf_counter()
     marks: dict[str, float] = {}
 
-    def note(event: dict[str, object]) -> None:
-        last[str(event["event"])] = event
-        marks[str(event["event"])] = time.perf_counter() - begun
-        marks[f"cpu {event['event']}"] = cpu_seconds() - used
+    def note(event: FineTuneEvent) -> None:
+        last[event.event] = event.as_dict()
+        marks[event.event] = time.perf_counter() - begun
+        marks[f"cpu {event.event}"] = cpu_seconds() - used
 
     finetune(
         base, folder, work / "candidate", minutes=minutes, name="bench-candidate", seed=seed, on_event=note
@@ -129,9 +131,8 @@ def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, 
                     drawn.features.float(), drawn.target.float(), drawn.masks.float(), drawn.annotated,
                     tuner._generator, batch,
                 )  # fmt: skip
-            torch.stack([t.float() for t in terms.values()]).sum().backward()
-            tuner._optimizer.step()
-            tuner._optimizer.zero_grad(set_to_none=True)
+            tuner._training.add_gradient(terms)
+            tuner._training.update()
         return time.process_time() - begun
 
     quick()

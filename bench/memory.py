@@ -96,8 +96,8 @@ def main() -> None:
     is_volume = given.what == "volume"
     model = load_model(given.model or ("breast-ultrasound" if is_volume else "retina-vessels"))
     if given.native:
-        tiles = model.card.preprocess.model_copy(update={"long_side": given.side})
-        model = replace(model, card=model.card.model_copy(update={"preprocess": tiles}))
+        tiles = model.card.preprocess.replace(long_side=given.side)
+        model = replace(model, card=model.card.replace(preprocess=tiles))
     if given.stand_in:
         assert isinstance(model.method, GMS)
         model = replace(model, method=StandIn(model.method.codec, model.method.config))

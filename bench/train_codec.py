@@ -36,7 +36,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     config = CodecConfig.model_validate_json((CONFIGS / f"{args.config}.json").read_text())
     if args.steps:
-        config = config.model_copy(update={"steps": args.steps})
+        config = config.replace(steps=args.steps)
     teacher = None
     if args.teacher:
         teacher = build_taef2_encoder().eval().to(memory_format=torch.channels_last)

@@ -49,7 +49,7 @@ def main() -> None:
     method = load_model(args.model).method
     if not isinstance(method, MedSegLatDiff):
         parser.error(f"{args.model} is no MedSegLatDiff model")
-    method.config = method.config.model_copy(update={"unshift": True})
+    method.config = method.config.replace(unshift=True)
     (autoencoders, _) = method.stages()
     assert autoencoders.judge is not None
     compute = choose_compute("cpu", config.precision)

@@ -16,6 +16,8 @@ from PIL import Image
 from napari_latentseg import api
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.errors import BadInput
+from napari_latentseg.finetuning.cases import find_lessons
+from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.formats import read_scan
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.layout import SPLIT
@@ -25,8 +27,6 @@ from napari_latentseg.scan import Scan
 from napari_latentseg.segmentation import ClassInfo
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import read_dataset
-from napari_latentseg.training.finetune import FineTuneJob
-from napari_latentseg.training.lessons import find_lessons
 
 TARGET = (ClassInfo(label=1, name="target", color="#ffb000"),)
 
@@ -59,7 +59,8 @@ def base(own_home: Path) -> Path:
 
 
 def finetuned(base: Path, data: Path | Sequence[Path], out: Path) -> list[dict[str, Any]]:
-    return list(FineTuneJob(base, data, out, minutes=1.0, device="cpu", steps=2, name="mine"))
+    job = FineTuneJob(base, data, out, minutes=1.0, device="cpu", steps=2, name="mine")
+    return [event.as_dict() for event in job]
 
 
 def test_what_was_learned_from_a_store_is_known_in_a_folder(base: Path, four: Path, tmp_path: Path) -> None:

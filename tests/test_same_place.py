@@ -20,12 +20,12 @@ from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.compare import compare
+from napari_latentseg.finetuning.cases import find_lessons
 from napari_latentseg.formats import convert as converting
 from napari_latentseg.formats import dicom_source
 from napari_latentseg.formats.convert import write_scan
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.training.lessons import find_lessons
 from napari_latentseg.widgets import keeping
 from napari_latentseg.widgets.teach_from import pairs_of
 from napari_latentseg.widgets.work import Work

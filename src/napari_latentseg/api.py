@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from napari_latentseg.models.versions import Version
     from napari_latentseg.scan import Scan
     from napari_latentseg.segmentation import Segmentation
+    from napari_latentseg.training.events import FineTuneEvent
 
 __all__ = [
     "adopt_model",
@@ -391,7 +392,7 @@ def finetune(
     seed: int = 0,
     codec: str | Path | None = None,
     resume: bool = False,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: Callable[[FineTuneEvent], None] = lambda event: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
     """Teach a model from a few corrected images, and judge it beside its base, which is not changed.
@@ -418,7 +419,7 @@ def finetune(
     resume
         Go on with one that was stopped, from the checkpoint beside `out`.
     on_event
-        Called with every event.
+        Called with every event, see `napari_latentseg.training.events`.
     stop
         Asked after every step; True ends the learning with what was best, and keeps a checkpoint.
 
@@ -442,8 +443,8 @@ def finetune(
     find_model(base)
     check_choice(device, "auto")
 
+    from napari_latentseg.finetuning.job import FineTuneJob
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.training.finetune import FineTuneJob
 
     job = FineTuneJob(
         base, data, None if out is None else Path(out), minutes=minutes, name=name, device=device, seed=seed,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["AugmentRanges"]
 
 
-class AugmentRanges(BaseModel):
+class AugmentRanges(FrozenModel):
     """What happens to an image in training, how often and how far.
 
     The defaults are those of GMS (and Wave-GMS): flips and quarter turns with probability 0.5 each, colour
@@ -26,8 +28,6 @@ class AugmentRanges(BaseModel):
     rotate
         Half-width in degrees.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     horizontal_flip: float = Field(0.5, ge=0, le=1)
     vertical_flip: float = Field(0.5, ge=0, le=1)

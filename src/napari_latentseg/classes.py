@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["ClassInfo", "Code", "descendants"]
 
 
-class Code(BaseModel):
+class Code(FrozenModel):
     """A coded meaning, as DICOM has them: ``SCT 52988006 "Lesion"`` of SNOMED CT."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scheme: str = Field(min_length=1, max_length=16)
     value: str = Field(min_length=1, max_length=16)
     meaning: str = Field(min_length=1, max_length=64)
 
 
-class ClassInfo(BaseModel):
+class ClassInfo(FrozenModel):
     """One class of a model: its number in a mask, its name and its colour.
 
     `includes` names the classes that are parts of it, as a tumour is of its organ: where they are found, a
@@ -27,8 +27,6 @@ class ClassInfo(BaseModel):
 
     `code` and `category` say to other programs what it is (DICOM-SEG's property type and category).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: int = Field(ge=1, le=255)
     name: str = Field(min_length=1)

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from napari_latentseg.frozen import FrozenModel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +19,7 @@ MOST_ELEMENTS = 2**27
 """How much of a mask that lies on disk is brought to memory to be cleaned; it takes five bytes a place."""
 
 
-class Cleanup(BaseModel):
+class Cleanup(FrozenModel):
     """What is mended of a mask, class by class.
 
     It happens in the order: holes are filled, what is too small is dropped, the largest is kept. An object is
@@ -34,8 +36,6 @@ class Cleanup(BaseModel):
     keep_largest
         Whether each class keeps its largest object alone, at each point in time.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     smallest: float = Field(0.0, ge=0, allow_inf_nan=False)
     fill_holes: bool = False

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from napari_latentseg.classes import ClassInfo, descendants
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.pairs import Pair, load_mask
 from napari_latentseg.scan import Geometry
 
@@ -26,10 +27,8 @@ __all__ = ["LabelMap", "LabelTarget", "Sides"]
 _EVERY = 255
 
 
-class Sides(BaseModel):
+class Sides(FrozenModel):
     """A label that covers both of a pair: the classes on the patient's right and left."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     split: tuple[str, str] = Field(description="right, left")
 

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.frozen import FrozenModel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,7 +20,7 @@ _LONGEST = 65536
 _MOST_TIMES = 16  # no more pixels come of one, along a side
 
 
-class Preprocess(BaseModel):
+class Preprocess(FrozenModel):
     """The size a model works at.
 
     Attributes
@@ -37,8 +38,6 @@ class Preprocess(BaseModel):
         For ``"tiles"``: millimetres that a pixel is to be, along each side; a plane whose size in the world
         is known is scaled to that, and one that is not has its longer side brought to `long_side`.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["whole", "tiles"] = "whole"
     size: int = Field(224, ge=32, le=2048, multiple_of=8)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
-
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.cleanup import Cleanup
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["SOURCES", "InputRecord", "ModelRecord", "RunRecord", "SamplingSource"]
 
@@ -24,11 +23,7 @@ SOURCES: dict[str, str] = {
 """Each sampling source in plain words."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class InputRecord(_Record):
+class InputRecord(FrozenModel):
     """The image that a run was made from; by its content, never by a name that may be a patient's."""
 
     sha256: str
@@ -42,7 +37,7 @@ class InputRecord(_Record):
     notes: tuple[str, ...] = ()
 
 
-class ModelRecord(_Record):
+class ModelRecord(FrozenModel):
     """The model that made a run."""
 
     name: str
@@ -53,7 +48,7 @@ class ModelRecord(_Record):
     sha256: dict[str, str]
 
 
-class RunRecord(_Record):
+class RunRecord(FrozenModel):
     """Everything that is needed to make the same run again on the same machine.
 
     Attributes

@@ -117,7 +117,7 @@ class Segmentation:
             "volumes": volumes_by_name(self.classes, volumes),
             "volumes_cleaned": cleaned,
         }
-        return replace(self, mask=mask, volumes=volumes, record=self.record.model_copy(update=changes))
+        return replace(self, mask=mask, volumes=volumes, record=self.record.replace(**changes))
 
     def sample_volumes(self, threshold: float, cleanup: Cleanup) -> tuple[NDArray[np.float64], bool]:
         """The volumes of the samples that were kept, `(n, K)`, and whether these were mended before.

@@ -14,6 +14,7 @@ import pytest
 
 from napari_latentseg import api
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.formats.stored import read_segmentation
@@ -23,7 +24,6 @@ from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import find_model, load_model
 from napari_latentseg.models.versions import candidate_folder, candidates, comparison_line, history
 from napari_latentseg.segmentation import Segmentation
-from napari_latentseg.training.finetune import FineTuneJob
 
 ARCHIVE = Path(__file__).with_name("made.tar.xz")
 SCANS = {"volume": "volume.nii.gz", "photo": "photo.png"}
@@ -191,7 +191,7 @@ def test_a_model_is_taught_from_it(made: Path) -> None:
     """The version in use, from the store and from the folder, with its replay."""
     data = [made / "home" / "annotations" / "ellipses", made / "corrected"]
     events = list(FineTuneJob("ellipses", data, minutes=1.0, device="cpu", steps=5, name="third"))
-    about = next(e for e in events if e["event"] == "data")
+    about = next(e for e in events if e.event == "data").as_dict()
     assert (about["cases"], about["train"] + about["apart"]) == (8, 8)
     assert about["replay"] > 0
     card = read_card(candidate_folder("third"))

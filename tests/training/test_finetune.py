@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.layout import COMPARISON, REPLAY, WEIGHTS, check_files
 from napari_latentseg.models.store import load_model
 from napari_latentseg.models.versions import adopt, history
 from napari_latentseg.pairs import find_pairs
 from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.finetune import FineTuneJob
 from napari_latentseg.training.place import checkpoint_folder
 
 Events = list[dict[str, Any]]
@@ -51,7 +51,7 @@ def inverted(folder: Path) -> Path:
 def tuned(base: Path, data: Path, out: Path, **more: Any) -> tuple[FineTuneJob, Events]:
     given = {"minutes": 1.0, "device": "cpu", "steps": 30, "name": "mine"} | more
     job = FineTuneJob(base, data, out, **given)
-    return job, list(job)
+    return job, [event.as_dict() for event in job]
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -202,7 +202,7 @@ def test_adopted_it_is_the_next_version(
     installed = shutil.copytree(taught_base, own_home / "models" / "ellipses")
     FineTuneJob("ellipses", data, minutes=1, name="mine", device="cpu", steps=4)
     job = FineTuneJob("ellipses", data, minutes=1, name="mine", device="cpu", steps=4)
-    events = list(job)
+    events = [event.as_dict() for event in job]
     assert job.out == own_home / "candidates" / "mine"
     assert events[-1]["version"] == "2"
     adopt("mine")
@@ -211,7 +211,7 @@ def test_adopted_it_is_the_next_version(
     assert tree(installed) == tree(taught_base)
     # and from the new version on
     again = list(FineTuneJob("ellipses", data, minutes=1, name="mine", device="cpu", steps=4))
-    assert again[-1]["version"] == "3"
+    assert again[-1].version == "3"
     assert [a.version for a in read_card(own_home / "candidates" / "mine").lineage] == ["1", "2"]
 
 
@@ -337,7 +337,7 @@ def test_a_checkpoint_that_is_cut_short_leaves_the_one_before(
     )
     looks = 0
     for event in job:
-        looks += event["event"] == "epoch"
+        looks += event.event == "epoch"
         if looks == 4:
             break
     folder = checkpoint_folder(out)

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
+from napari_latentseg.finetuning.cases import examples_of, find_lessons
 from napari_latentseg.formats import read_scan
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.training.lessons import examples_of, find_lessons
 
 TWO = (
     ClassInfo(label=1, name="anterior", color="#ff0000"),

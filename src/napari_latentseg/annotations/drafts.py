@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from napari_latentseg.annotations.journal import sealed, unsealed
 from napari_latentseg.annotations.records import CaseRecord, ModelVersion
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["SUFFIX", "Draft", "DraftHeader", "Packed", "draft_name", "read_header", "read_mask"]
 
@@ -23,7 +24,7 @@ SUFFIX = ".draft"
 _PIECE = 1 << 18  # bytes of a mask that are packed together
 
 
-class DraftHeader(BaseModel):
+class DraftHeader(FrozenModel):
     """The first line of a draft.
 
     Attributes
@@ -33,8 +34,6 @@ class DraftHeader(BaseModel):
     pieces
         Length and hash of each packed piece, in their order.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = 1
     case: CaseRecord

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from napari_latentseg.classes import ClassInfo
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.scan import CHANNEL, Geometry
 
 __all__ = [
@@ -36,11 +37,7 @@ class ModelVersion(NamedTuple):
     sha256: str
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Place(_Record):
+class Place(FrozenModel):
     """A geometry, number for number."""
 
     affine: tuple[tuple[float, ...], ...]
@@ -64,7 +61,7 @@ class Place(_Record):
         return Geometry(self.affine, self.units, self.axis_labels, self.frame)
 
 
-class CaseRecord(_Record):
+class CaseRecord(FrozenModel):
     """An image of the store.
 
     Attributes
@@ -104,14 +101,14 @@ class CaseRecord(_Record):
         return self.shape[-1] if self.axes.endswith(CHANNEL) else 1
 
 
-class Classes(_Record):
+class Classes(FrozenModel):
     """Classes that came to the store."""
 
     kind: Literal["classes"] = "classes"
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
 
 
-class Part(_Record):
+class Part(FrozenModel):
     """The piece of a volume that holds the approved planes of one time: planes `first` and the ones after.
 
     Attributes
@@ -130,7 +127,7 @@ class Part(_Record):
     object: SHA256
 
 
-class Approval(_Record):
+class Approval(FrozenModel):
     """Planes of a case that a person has approved.
 
     Attributes
@@ -153,7 +150,7 @@ class Approval(_Record):
         return tuple(n for first, last in self.planes for n in range(first, last + 1))
 
 
-class Revocation(_Record):
+class Revocation(FrozenModel):
     """An approval that counts no more."""
 
     kind: Literal["revocation"] = "revocation"

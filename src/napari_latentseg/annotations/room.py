@@ -245,7 +245,7 @@ class Room:
             files = write_case(scan, record, temporary)
         if record.name in records:  # another image came by this name a moment ago
             raise BadInput(scan.name, "could not be given a name", "try again")
-        complete = record.model_copy(update={"files": {n: sha256_of(p) for n, p in files.items()}})
+        complete = record.replace(files={n: sha256_of(p) for n, p in files.items()})
         for name, path in files.items():
             settle(path, self.folder / WAITING / name)
         about = temporary(".json")

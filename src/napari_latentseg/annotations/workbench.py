@@ -83,7 +83,7 @@ class Workbench:
         packed, before = self._packed.get(place.name, (Packed(), None))
         changed = packed.update(mask)
         header = DraftHeader(case=record, model=model, classes=tuple(classes), time=now(), pieces=())
-        same = before is not None and before.model_copy(update={"time": header.time}) == header
+        same = before is not None and before.replace(time=header.time) == header
         if before is not None and same and not changed and place.exists():
             return before
         self._packed.pop(place.name, None)  # should the disk refuse, all of it is written again

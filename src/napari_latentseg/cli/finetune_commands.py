@@ -7,11 +7,14 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_latentseg.cli.console import bar, say
+
+if TYPE_CHECKING:
+    from napari_latentseg.training.events import FineTuneEvent
 
 __all__ = ["register"]
 
@@ -63,19 +66,19 @@ def finetune(
     before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
     if events:  # Windows has no SIGTERM that a program could answer
         threading.Thread(target=_listen, args=(stopped,), daemon=True).start()
-    last: dict[str, Any] = {}
+    last: dict[str, FineTuneEvent] = {}
     try:
         with bar("fine-tuning", quiet=quiet or events) as progress:
 
-            def report(event: dict[str, Any]) -> None:
-                last[event["event"]] = event
+            def report(event: FineTuneEvent) -> None:
+                last[event.event] = event
                 if events:
-                    sys.stdout.write(json.dumps(event) + "\n")
+                    sys.stdout.write(json.dumps(event.as_dict()) + "\n")
                     sys.stdout.flush()
                     return
                 _tell(event, quiet)
-                if event["event"] == "epoch":
-                    progress(min(1.0, event["seconds"] / (60 * minutes)))
+                if event.event == "epoch":
+                    progress(min(1.0, event.seconds / (60 * minutes)))
 
             api.finetune(
                 base, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
@@ -85,27 +88,29 @@ def finetune(
         for number, handler in before.items():
             signal.signal(number, handler)
     if not events:
-        saved = last["saved"]
-        say(last["judged"]["line"], quiet=quiet)
-        say(f"{saved['folder']}: use it with `models adopt`, or `models discard` it", quiet=quiet)
-        if saved["stopped"]:
+        judged, saved = last["judged"], last["saved"]
+        assert judged.event == "judged"
+        assert saved.event == "saved"
+        say(judged.line, quiet=quiet)
+        say(f"{saved.folder}: use it with `models adopt`, or `models discard` it", quiet=quiet)
+        if saved.stopped:
             say("stopped before the end; the same command with --resume goes on", quiet=quiet)
 
 
-def _tell(event: dict[str, Any], quiet: bool) -> None:
+def _tell(event: FineTuneEvent, quiet: bool) -> None:
     """An event as a line for people, where it is worth one."""
-    if event["event"] == "data":
+    if event.event == "data":
         say(
-            f"{event['train']} cases to learn from, {event['apart']} kept apart to judge by"
-            + (f"; {event['note']}" if event["note"] else ""),
+            f"{event.train} cases to learn from, {event.apart} kept apart to judge by"
+            + (f"; {event.note}" if event.note else ""),
             quiet=quiet,
         )
-    elif event["event"] == "epoch":
-        found = [f"step {event['step']}"]
-        if event["dsc"] is not None:
-            found.append(f"Dice {event['dsc']:.3f} (base {event['base_dsc']:.3f})")
-        if event["replay_dsc"] is not None:
-            found.append(f"on what it knew {event['replay_dsc']:.3f} (base {event['base_replay_dsc']:.3f})")
+    elif event.event == "epoch":
+        found = [f"step {event.step}"]
+        if event.dsc is not None:
+            found.append(f"Dice {event.dsc:.3f} (base {event.base_dsc:.3f})")
+        if event.replay_dsc is not None:
+            found.append(f"on what it knew {event.replay_dsc:.3f} (base {event.base_replay_dsc:.3f})")
         say(", ".join(found), quiet=quiet)
 
 
@@ -130,7 +135,7 @@ def replay(
 
     An image can be made out again from the pieces: they have its licence, and are as private.
     """
-    from napari_latentseg.training.replay import add_replay
+    from napari_latentseg.finetuning.add_replay import add_replay
 
     size = add_replay(folder, data, count=count, codec=codec)
     say(f"{folder.name}: {count} pieces, {size / 1e6:.1f} MB")

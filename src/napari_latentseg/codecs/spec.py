@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["CODEC_KINDS", "CodecSpec", "Kind"]
 
@@ -12,7 +14,7 @@ Kind = Literal["compact", "kl", "tiny", "taef2"]
 CODEC_KINDS: tuple[str, ...] = get_args(Kind)
 
 
-class CodecSpec(BaseModel):
+class CodecSpec(FrozenModel):
     """A codec as a card names it.
 
     Attributes
@@ -32,8 +34,6 @@ class CodecSpec(BaseModel):
     revision
         The commit of the repository on the hub, where it came from there.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
     name: str = Field(min_length=1)

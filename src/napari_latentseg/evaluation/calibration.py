@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = [
     "BINS",
@@ -26,11 +27,7 @@ BINS = 20
 FEWEST_SAMPLES = 3
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Reliability(_Frozen):
+class Reliability(FrozenModel):
     """How often what was given a probability was so, in bins of equal width over [0, 1].
 
     Attributes
@@ -138,7 +135,7 @@ def _rounded(sums: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float | Non
     return tuple(round(float(s / n), 6) if n else None for s, n in zip(sums, counts, strict=True))
 
 
-class Coverage(_Frozen):
+class Coverage(FrozenModel):
     """How often an interval held the reference.
 
     Attributes
@@ -159,7 +156,7 @@ class Coverage(_Frozen):
         return sum(self.share[name] * n for name, n in self.cases.items()) / total if total else None
 
 
-class VolumeInterval(_Frozen):
+class VolumeInterval(FrozenModel):
     """An interval for areas or volumes, by split conformal prediction.
 
     In units of ``std + floor * mean`` of its samples, the reference of a case lies between ``shift - factor``
@@ -270,7 +267,7 @@ class VolumeInterval(_Frozen):
             raise BadInput(
                 "cases", f"{why}; an interval of {made.level:.0%} needs {least}", "give more annotated images"
             )
-        return made.model_copy(update={"factors": factors, "shifts": shifts})
+        return made.replace(factors=factors, shifts=shifts)
 
     def interval(self, class_name: str, volumes: NDArray[np.float64]) -> tuple[float, float]:
         """The lowest and the highest area or volume of a class; not below 0.
@@ -311,7 +308,7 @@ class VolumeInterval(_Frozen):
         """The same, with how often it holds on other cases; the arrays as in `fit`."""
         found = coverage_of(names, self.bounds(names, volumes), volumes, reference)
         share = {name: round(value, 4) for name, value in found.share.items()}
-        return self.model_copy(update={"coverage": share, "tested_on": len(volumes)})
+        return self.replace(coverage=share, tested_on=len(volumes))
 
 
 def coverage_of(

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
 from napari_latentseg.evaluation.metrics import dice, hd95, iou
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["ImageScores", "Spread", "Summary", "check_means", "score", "summarise"]
 
@@ -18,7 +19,7 @@ __all__ = ["ImageScores", "Spread", "Summary", "check_means", "score", "summaris
 _ROUNDING = 1e-9
 
 
-class ImageScores(BaseModel):
+class ImageScores(FrozenModel):
     """The scores of one image; frozen.
 
     Attributes
@@ -30,8 +31,6 @@ class ImageScores(BaseModel):
     empty
         Which mask had nothing in it; the empty string where neither.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dsc: float = Field(ge=0, le=1)
     iou: float = Field(ge=0, le=1)

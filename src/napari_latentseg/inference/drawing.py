@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import Tensor
 
-from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.large import LargeCanvas, LargeView
 from napari_latentseg.inference.plane import Conditions, conditions_of, draw_tiles, noise_of
 from napari_latentseg.inference.request import Request
 from napari_latentseg.inference.tiles import Canvas, Tiling
 from napari_latentseg.models.folder import Model
-from napari_latentseg.precision import Compute, is_out_of_memory
+from napari_latentseg.oom import BatchSize
+from napari_latentseg.precision import Compute
 
 __all__ = ["Drawing"]
 
@@ -49,7 +47,8 @@ class Drawing:
         self._compute = compute
         self._request = request
         self._classes = classes
-        self._tiles_at_once = request.tiles_at_once
+        problem = "is too small for a single tile of this model"
+        self._batch = BatchSize(request.tiles_at_once, problem, self._note)
 
     def tiles(
         self,
@@ -84,37 +83,30 @@ class Drawing:
         waiting: list[tuple[list[tuple[int, int]], Tensor | None]] = list(kept) or [(tiling.corners(), None)]
         encoded_before = bool(kept)
         is_noisy = source in method.own_sources or not method.is_deterministic
+
+        def draw_next(count: int) -> Tensor:
+            """Draw the first of the waiting tiles, `count` at most; what is encoded is put beside them."""
+            corners, condition = waiting[0]
+            if len(corners) > count:
+                rest = None if condition is None else condition[count:]
+                condition = None if condition is None else condition[:count]
+                waiting[:1] = [(corners[:count], condition), (corners[count:], rest)]
+                corners = corners[:count]
+            if condition is None:
+                condition = conditions_of(method, view, tiling, corners, compute)
+                waiting[0] = (corners, condition)
+            noise = noise_of(method, corners, self._request.seed, sample) if is_noisy else None
+            return draw_tiles(method, condition, compute, noise, self._classes)
+
         laid = 0
         while waiting:
+            tiles = self._batch.attempt(draw_next)
             corners, condition = waiting.pop(0)
-            count = self._tiles_at_once
-            if len(corners) > count:
-                waiting.insert(0, (corners[count:], None if condition is None else condition[count:]))
-                corners, condition = corners[:count], None if condition is None else condition[:count]
-            tiles: Tensor | None = None
-            try:
-                if condition is None:
-                    condition = conditions_of(method, view, tiling, corners, compute)
-                noise = noise_of(method, corners, self._request.seed, sample) if is_noisy else None
-                tiles = draw_tiles(method, condition, compute, noise, self._classes)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-            if tiles is None:  # and the error, which holds on to what was computed, is gone
-                waiting.insert(0, (corners, condition))
-                self._shrink()
-                continue
             canvas.lay(tiles, corners)
             if source not in ("augment", "members") and not encoded_before and condition is not None:
                 kept.append((corners, condition))
             laid += len(corners)
             yield laid
 
-    def _shrink(self) -> None:
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if self._tiles_at_once == 1:
-            raise BadInput("memory", "is too small for a single tile of this model", "close other programs")
-        self._tiles_at_once //= 2
-        self._notes.append(f"memory ran out; went on with {self._tiles_at_once} tiles at once")
+    def _note(self, count: int) -> None:
+        self._notes.append(f"memory ran out; went on with {count} tiles at once")

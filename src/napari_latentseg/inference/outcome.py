@@ -79,7 +79,7 @@ def segmentation_of(state: RunState) -> Segmentation | None:
     if request.cleanup.is_active and result.maps is not None and result.maps.is_complete:
         volumes, cleaned = result.sample_volumes(request.threshold, request.cleanup)
         changes = {"volumes": volumes_by_name(state.classes, volumes), "volumes_cleaned": cleaned}
-        result = replace(result, volumes=volumes, record=result.record.model_copy(update=changes))
+        result = replace(result, volumes=volumes, record=result.record.replace(**changes))
     return turned_back(result, state.original, state.order)
 
 

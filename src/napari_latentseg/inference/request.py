@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 
 from napari_latentseg.cleanup import Cleanup
 from napari_latentseg.errors import BadInput, first_problem
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.planes import Box
 from napari_latentseg.precision import check_choice
@@ -21,7 +22,7 @@ MOST_SAMPLES = 1000
 _SMALLEST_BOX = 16
 
 
-class Request(BaseModel):
+class Request(FrozenModel):
     """The settings of a run.
 
     Attributes
@@ -60,8 +61,6 @@ class Request(BaseModel):
         Bytes of running sums and pictures that may lie in memory, beyond which they lie on disk; where it is
         not given, as `napari_latentseg.inference.room.memory_limit` has it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples: int = Field(ge=1, le=MOST_SAMPLES)
     source: SamplingSource

@@ -208,5 +208,5 @@ def _asked_for(classes: tuple[ClassInfo, ...], names: tuple[str, ...] | None) ->
     for info, parts in zip(classes, descendants(classes), strict=True):
         if info.name in names:
             kept = tuple(classes[i].name for i in sorted(parts) if classes[i].name in names)
-            chosen.append(info.model_copy(update={"includes": kept}))
+            chosen.append(info.replace(includes=kept))
     return tuple(chosen)

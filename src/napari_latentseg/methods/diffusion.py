@@ -12,15 +12,16 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.methods.base import Noise
 
 __all__ = ["Diffusion", "DiffusionConfig"]
 
 
-class DiffusionConfig(BaseModel):
+class DiffusionConfig(FrozenModel):
     """How noise is added, and how it is taken away again.
 
     Attributes
@@ -38,8 +39,6 @@ class DiffusionConfig(BaseModel):
     eta
         Share of the noise that each step adds: 0 is DDIM, where the start alone is random, 1 is DDPM.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     timesteps: int = Field(1000, ge=2)
     beta_schedule: Literal["linear", "scaled_linear", "squaredcos_cap_v2"] = "linear"

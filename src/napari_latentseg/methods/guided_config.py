@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.methods.diffusion import DiffusionConfig
 from napari_latentseg.networks.autoencoder import AutoencoderConfig
 from napari_latentseg.networks.denoiser import DenoiserConfig
@@ -13,7 +14,7 @@ from napari_latentseg.networks.denoiser import DenoiserConfig
 __all__ = ["GuidedConfig"]
 
 
-class GuidedConfig(BaseModel):
+class GuidedConfig(FrozenModel):
     """What makes a guided latent diffusion model; the defaults stand in where the paper is silent.
 
     Attributes
@@ -42,8 +43,6 @@ class GuidedConfig(BaseModel):
         How often an image's class is drawn from those that are seen in it, rather than from all that were
         looked for.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: int = Field(29, ge=1, le=254)
     mask_autoencoder: AutoencoderConfig = AutoencoderConfig()

@@ -10,10 +10,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
 __all__ = ["Level", "MatchingConfig", "matching_terms"]
@@ -21,7 +22,7 @@ __all__ = ["Level", "MatchingConfig", "matching_terms"]
 Level = Literal["level3", "level2", "level1", "out"]
 
 
-class MatchingConfig(BaseModel):
+class MatchingConfig(FrozenModel):
     """The mapper, and the objective at its levels.
 
     Attributes
@@ -35,8 +36,6 @@ class MatchingConfig(BaseModel):
     cross_entropy_weight
         Weight of a pixel cross-entropy, which the papers do not have.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: int = Field(32, ge=16, multiple_of=16)
     levels: tuple[Level, ...]

@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser
@@ -27,7 +28,7 @@ _TIMESTEPS = 1000
 _WEIGHTS = (5.0, 50.0)  # ISIC and CVC-ClinicDB; LIDC-IDRI
 
 
-class MedSegLatDiffConfig(BaseModel):
+class MedSegLatDiffConfig(FrozenModel):
     """What makes a MedSegLatDiff model; but for `unshift` the defaults are the paper's, as far as it goes.
 
     Attributes
@@ -45,8 +46,6 @@ class MedSegLatDiffConfig(BaseModel):
     steps, eta
         Of a sample: 1000 and 1 are DDPM, as published; fewer steps and 0 are DDIM.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     autoencoder: VQConfig = VQConfig()
     denoiser: DenoiserConfig = DenoiserConfig(widths=(64, 128, 256), attention=(False, False, False))

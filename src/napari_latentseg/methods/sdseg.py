@@ -12,11 +12,12 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser, silence_inputs
@@ -38,7 +39,7 @@ _PAPER = DenoiserConfig(
 )
 
 
-class SDSegConfig(BaseModel):
+class SDSegConfig(FrozenModel):
     """What makes an SDSeg model; the defaults are the paper's (its code where the paper is silent).
 
     Attributes
@@ -65,8 +66,6 @@ class SDSegConfig(BaseModel):
     scaled_condition
         Multiply the image's latent with the codec's scale, so that it begins with about unit variance.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     denoiser: DenoiserConfig = _PAPER
     latent_weight: float = Field(1.0, ge=0)

@@ -54,7 +54,7 @@ def export_model(name: str | Path, path: Path, *, replay: bool = False) -> Path:
     card = read_card(folder)
     check_files(folder, card)
     if not replay and REPLAY in card.files:
-        card = card.model_copy(update={"files": {k: v for k, v in card.files.items() if k != REPLAY}})
+        card = card.replace(files={k: v for k, v in card.files.items() if k != REPLAY})
     path = Path(path)
     with atomic_path(path) as temporary:
         try:

@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, first_problem
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.labelmap import LabelTarget
 from napari_latentseg.preprocess import Preprocess
 from napari_latentseg.record import SamplingSource
@@ -31,11 +32,7 @@ _SPELT = {
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TrainingData(_Frozen):
+class TrainingData(FrozenModel):
     """One set that a model learned from.
 
     Where its masks do not hold the model's own numbers, `labels` says which class each of theirs is, for the
@@ -52,7 +49,7 @@ class TrainingData(_Frozen):
     labels: dict[int, LabelTarget] = Field(default_factory=dict)
 
 
-class MetricRecord(_Frozen):
+class MetricRecord(FrozenModel):
     """Figures with how they were measured.
 
     Attributes
@@ -82,7 +79,7 @@ class MetricRecord(_Frozen):
     conventions: dict[str, str] = Field(default_factory=dict)
 
 
-class Ancestor(_Frozen):
+class Ancestor(FrozenModel):
     """A model that another was taught from, by name, version and the SHA-256 of its weights."""
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
@@ -90,7 +87,7 @@ class Ancestor(_Frozen):
     sha256: str
 
 
-class ModelCard(_Frozen):
+class ModelCard(FrozenModel):
     """What a model is.
 
     Attributes

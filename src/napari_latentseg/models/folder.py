@@ -163,6 +163,6 @@ def save_model_folder(
         for name, content in (extras or {}).items():
             (temporary / name).write_bytes(content)
         files = {p.name: sha256_of(p) for p in sorted(temporary.iterdir())}
-        written = card.model_copy(update={"files": files, "variant": method.variant, "members": len(members)})
+        written = card.replace(files=files, variant=method.variant, members=len(members))
         written.write(temporary / CARD)
     return written

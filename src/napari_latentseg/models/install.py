@@ -78,7 +78,7 @@ def install_folder(
     with atomic_folder(place, replace=replace) as temporary:
         for file in card.files:
             shutil.copyfile(source / file, temporary / file)
-        card.model_copy(update={"name": place.name}).write(temporary / CARD)
+        card.replace(name=place.name).write(temporary / CARD)
     forget_current(place.name)
     return place
 

@@ -272,7 +272,7 @@ def _as_version(source: Path, card: ModelCard, base: str) -> Path:
             with atomic_folder(place) as temporary:
                 for file in card.files:
                     shutil.copyfile(source / file, temporary / file)
-                card.model_copy(update={"name": base, "version": number}).write(temporary / CARD)
+                card.replace(name=base, version=number).write(temporary / CARD)
                 _settle(temporary)
         except BadInput:
             if not place.exists():

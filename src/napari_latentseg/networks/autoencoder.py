@@ -10,8 +10,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["Autoencoder", "AutoencoderConfig", "ChannelMoments"]
 
@@ -19,7 +21,7 @@ __all__ = ["Autoencoder", "AutoencoderConfig", "ChannelMoments"]
 _LEAST_SPREAD = 1e-3
 
 
-class AutoencoderConfig(BaseModel):
+class AutoencoderConfig(FrozenModel):
     """The size of an autoencoder.
 
     Attributes
@@ -36,8 +38,6 @@ class AutoencoderConfig(BaseModel):
         Squares of so many pixels a side become channels before the first convolution, and are laid out again
         after the last: no layer then works at full resolution, which is quicker. 1 for none.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     widths: tuple[int, ...] = Field((32, 64, 128, 128), min_length=1)
     layers: int = Field(2, ge=1)

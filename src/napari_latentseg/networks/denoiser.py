@@ -10,13 +10,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from torch import Tensor, nn
+
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["Denoiser", "DenoiserConfig", "build_denoiser", "silence_inputs"]
 
 
-class DenoiserConfig(BaseModel):
+class DenoiserConfig(FrozenModel):
     """What makes a denoising U-Net.
 
     Attributes
@@ -43,8 +45,6 @@ class DenoiserConfig(BaseModel):
     mid_attention
         Whether the lowest level has attention between its two middle blocks.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     widths: tuple[int, ...] = Field(min_length=1)
     attention: tuple[bool, ...] = Field((), validate_default=True)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+
+from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["VQAutoencoder", "VQConfig"]
 
@@ -19,7 +21,7 @@ __all__ = ["VQAutoencoder", "VQConfig"]
 _LEAST_SPREAD = 1e-3
 
 
-class VQConfig(BaseModel):
+class VQConfig(FrozenModel):
     """The size of an autoencoder; the defaults are MedSegLatDiff's where it names them (widths).
 
     Attributes
@@ -36,8 +38,6 @@ class VQConfig(BaseModel):
     norm_groups
         Groups of every group normalisation; must divide every width.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     widths: tuple[int, ...] = Field((64, 128, 256), min_length=1)
     layers_per_block: int = Field(2, ge=1)

@@ -15,20 +15,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.networks.compact import CompactDecoder, CompactEncoder
 from napari_latentseg.pairs import find_pairs, load_image, load_mask
+from napari_latentseg.training.loop import TrainingStep
 from napari_latentseg.training.split import groups_by_likeness, groups_by_name, keep_apart
 
 __all__ = ["CodecConfig", "SourceConfig", "read_sources", "train_codec"]
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(FrozenModel):
     """One folder of pairs, and how much of a batch it supplies."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     images: float = Field(1.0, ge=0, description="weight among the images of a batch")
@@ -39,10 +39,8 @@ class SourceConfig(BaseModel):
     kept_apart: float = Field(0.15, ge=0, lt=1)
 
 
-class CodecConfig(BaseModel):
+class CodecConfig(FrozenModel):
     """What makes a codec; every value is recorded with the weights."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[SourceConfig, ...]
     channels: int = 32
@@ -223,11 +221,11 @@ def train_codec(
         both.load_state_dict(_widened(start, both.state_dict()))
     both.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     encoder, decoder = both["encoder"], both["decoder"]
-    weights = list(both.parameters())
-    optimizer = torch.optim.AdamW(weights, config.learning_rate, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(both.parameters(), config.learning_rate, weight_decay=config.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.05
     )
+    training = TrainingStep(optimizer, both, clip_gradient=1.0)
     batches = _Crops(sources, config).batches()
     means: dict[str, float] = {}
     for step in range(1, config.steps + 1):
@@ -240,13 +238,10 @@ def train_codec(
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
                 guide = teacher(x[: config.aligned_per_batch]).float()
         terms = _losses(config, x, y.float(), n, z.float(), guide)
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        nn.utils.clip_grad_norm_(weights, 1.0)
-        optimizer.step()
+        for name, value in training.add_gradient(terms).items():
+            means[name] = means.get(name, 0.0) + value / 50
+        training.update()
         schedule.step()
-        for name, value in terms.items():
-            means[name] = means.get(name, 0.0) + value.item() / 50
         if step % 50 == 0:
             report(step, means)
             means = {}

@@ -6,10 +6,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from napari_latentseg.augmentation import AugmentRanges
 from napari_latentseg.errors import BadInput, first_problem
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.preprocess import Preprocess
 from napari_latentseg.training.data_config import ClassConfig, DatasetConfig, DrawConfig, patient_pattern
 
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-class SplitConfig(BaseModel):
+class SplitConfig(FrozenModel):
     """Which images are kept apart, to judge by.
 
     Attributes
@@ -42,8 +43,6 @@ class SplitConfig(BaseModel):
         Frames on the two sides of a block's end may still be alike.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     fraction: float = Field(0.1, gt=0, lt=1)
     seed: int = 0
     group_pattern: str | None = None
@@ -59,10 +58,8 @@ class SplitConfig(BaseModel):
         return self
 
 
-class CardConfig(BaseModel):
+class CardConfig(FrozenModel):
     """What a card says that no training can know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     title: str = ""
     modality: str = ""
@@ -78,10 +75,8 @@ class CardConfig(BaseModel):
     limits: str = ""
 
 
-class StageConfig(BaseModel):
+class StageConfig(FrozenModel):
     """What is different in one stage of a training; what is not given is as in the rest of the file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int | None = Field(None, ge=1)
     steps: int | None = Field(None, ge=1)
@@ -96,7 +91,7 @@ class StageConfig(BaseModel):
     validate_every: int | None = Field(None, ge=1)
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(FrozenModel):
     """A method's training. The defaults are those of GMS as published (its code where the paper is silent).
 
     Attributes
@@ -167,8 +162,6 @@ class TrainingConfig(BaseModel):
         What the model's card says beside the figures.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     name: str = ""
     method: str = "gms"
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -214,7 +207,7 @@ class TrainingConfig(BaseModel):
             other.setdefault("steps", None)  # a stage that counts its epochs does not count the other's steps
         if "warmup_epochs" in other:
             other.setdefault("warmup_steps", None)
-        return self.model_copy(update=other)
+        return self.replace(**other)
 
     @model_validator(mode="after")
     def _steps_are_counted_by_step(self) -> TrainingConfig:
@@ -274,7 +267,7 @@ def load_config(name: str | Path) -> TrainingConfig:
         raise BadInput(f"{path.name}, {field or 'the whole file'}", why, "correct it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, "cannot be read", "check the file") from error
-    return config if config.name else config.model_copy(update={"name": path.stem})
+    return config if config.name else config.replace(name=path.stem)
 
 
 def changed(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:

@@ -83,7 +83,7 @@ class Course:
         identity = self.identity | {"data": data_digest(self.data)}
         saved = self._saved(identity) if resume else None
         for member in range(len(self.methods), self.config.members):
-            config = self.config.model_copy(update={"seed": self.config.seed + member})
+            config = self.config.replace(seed=self.config.seed + member)
             trainer = Trainer(config, self.data, self.codec, self.compute, self.stop, self.checkpoint, saved)
             saved = None
             self.checkpoint.around = self._around(identity)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.labelmap import LabelTarget
 
 __all__ = ["ClassConfig", "DatasetConfig", "DrawConfig", "patient_pattern"]
@@ -28,11 +29,7 @@ def patient_pattern(pattern: str | None) -> str | None:
     return pattern
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ClassConfig(_Frozen):
+class ClassConfig(FrozenModel):
     """One class of a model with several; its label in a mask is its place in the list, from 1.
 
     Attributes
@@ -48,7 +45,7 @@ class ClassConfig(_Frozen):
     includes: tuple[str, ...] = ()
 
 
-class DatasetConfig(_Frozen):
+class DatasetConfig(FrozenModel):
     """One of several data sets, under the name of its folder.
 
     Attributes
@@ -74,7 +71,7 @@ class DatasetConfig(_Frozen):
     _check_pattern = field_validator("group_pattern")(patient_pattern)
 
 
-class DrawConfig(_Frozen):
+class DrawConfig(FrozenModel):
     """Which planes an epoch is made of, where it is not every one of them once.
 
     Attributes

@@ -146,7 +146,7 @@ class TrainingJob:
         for source, samples in self._ways(course.methods):
             yield {"event": "judging", "source": source, "samples": samples}
             metrics += [self._judge(course, card, one, keys["validation"], source, samples) for one in sets]
-        card = card.model_copy(update={"metrics": tuple(metrics)})
+        card = card.replace(metrics=tuple(metrics))
         extras = {
             # the codec by its name: where it lay on this machine is nobody's business
             TRAINING: _json(

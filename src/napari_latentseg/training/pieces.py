@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.plane import tiling_of
 from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.precision import Compute, is_out_of_memory
+from napari_latentseg.oom import run_in_batches
+from napari_latentseg.precision import Compute
 from napari_latentseg.training.augment import augment
 from napari_latentseg.training.dataset import Example
 
@@ -127,7 +127,7 @@ def conditions_of(method: Method, images: Tensor, compute: Compute) -> Tensor:
     BadInput
         Where it is too small even for one.
     """
-    return _halving(lambda some: _encode(method, some, compute), images)
+    return run_in_batches(lambda some: _encode(method, some, compute), images, _AT_ONCE)
 
 
 def prepared(tuning: Tuning, conditions: Tensor, compute: Compute) -> Tensor:
@@ -138,7 +138,7 @@ def prepared(tuning: Tuning, conditions: Tensor, compute: Compute) -> Tensor:
         with torch.no_grad(), compute.autocast():
             return tuning.prepare(some.to(device, torch.float32)).half().cpu()
 
-    return _halving(run, conditions)
+    return run_in_batches(run, conditions, _AT_ONCE)
 
 
 def encoded(method: Method, tuning: Tuning, pieces: Sequence[Piece], compute: Compute) -> Pieces:
@@ -167,7 +167,7 @@ def finished(
 
     return Pieces(
         prepared(tuning, conditions, compute),
-        _halving(aimed, masks.float()),
+        run_in_batches(aimed, masks.float(), _AT_ONCE),
         masks.to(torch.uint8),
         annotated,
         cases,
@@ -178,17 +178,3 @@ def _encode(method: Method, images: Tensor, compute: Compute) -> Tensor:
     given = images.to(compute.torch_device()).contiguous(memory_format=torch.channels_last)
     with torch.no_grad(), compute.autocast():
         return method.encode(given).float().cpu()
-
-
-def _halving(run: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:
-    """Run over the rows a few at a time, and over half as many where memory runs out."""
-    at_once = _AT_ONCE
-    while True:
-        try:
-            return torch.cat([run(some) for some in rows.split(at_once)])
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if at_once == 1:
-                raise BadInput("memory", "is too small for one image", "close other programs") from error
-            at_once //= 2

@@ -16,15 +16,11 @@ import numpy as np
 import torch
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_path
 from napari_latentseg.methods.base import Method, Tuning
-from napari_latentseg.models.card import CARD, ModelCard, read_card
+from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.layout import REPLAY
-from napari_latentseg.models.split import read_split
-from napari_latentseg.models.store import load_model
-from napari_latentseg.precision import Compute, choose_compute
+from napari_latentseg.precision import Compute
 from napari_latentseg.training.dataset import Example
-from napari_latentseg.training.lessons import examples_of, find_lessons
 from napari_latentseg.training.pieces import (
     Piece,
     Pieces,
@@ -33,9 +29,8 @@ from napari_latentseg.training.pieces import (
     plain_pieces,
     varied_pieces,
 )
-from napari_latentseg.weights import sha256_of
 
-__all__ = ["Replay", "add_replay", "make_replay", "read_replay"]
+__all__ = ["Replay", "make_replay", "read_replay"]
 
 COUNT = 64
 _MOST_BYTES = 3_000_000
@@ -167,58 +162,6 @@ def read_replay(folder: Path, card: ModelCard, tuning: Tuning, compute: Compute)
     if len(own) < 2 / _CHOSEN:  # too few to spare any: they are looked at again
         return Replay(every.rows(own), every.rows(own), every.rows(other))
     return Replay(every.rows(own[~spared]), every.rows(own[spared]), every.rows(other))
-
-
-def add_replay(folder: Path, data: Sequence[Path], *, count: int = COUNT, codec: Path | None = None) -> int:
-    """Give a model folder its replay file, and name it in its card.
-
-    Parameters
-    ----------
-    folder
-        Of the model; must say which images it learned from.
-    data
-        Folders that hold them.
-    count
-        How many pieces.
-    codec
-        The folder of its codec, where it lies apart.
-
-    Returns
-    -------
-    int
-        The size of the file in bytes.
-
-    Raises
-    ------
-    BadInput
-        Where none of the images is one that the model learned from, or nothing can be written.
-    """
-    folder = Path(folder)
-    model = load_model(folder, codec)
-    compute = choose_compute()
-    model.method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-    split = read_split(folder)
-    parts: dict[str, list[Example]] = {"train": [], "validation": []}
-    for lesson in find_lessons(data, model.card):
-        if part := split.part_of(lesson):
-            parts[part] += examples_of(lesson.load(), lesson.key, model.card)
-    content = make_replay(model.method, model.card, parts["train"], parts["validation"], compute, count=count)
-    # the card never names what is not there, or not yet: a model of which that is so does not load
-    _name_in_card(folder, None)
-    with atomic_path(folder / REPLAY) as temporary:
-        temporary.write_bytes(content)
-    _name_in_card(folder, sha256_of(folder / REPLAY))
-    return len(content)
-
-
-def _name_in_card(folder: Path, sha256: str | None) -> None:
-    card = read_card(folder)
-    files = {name: value for name, value in card.files.items() if name != REPLAY}
-    if sha256 is not None:
-        files = dict(sorted((files | {REPLAY: sha256}).items()))
-    if files != card.files:
-        with atomic_path(folder / CARD) as temporary:
-            card.model_copy(update={"files": files}).write(temporary)
 
 
 def _numbered(examples: Sequence[Example]) -> list[tuple[int, Example]]:

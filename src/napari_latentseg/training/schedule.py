@@ -6,7 +6,7 @@ import math
 
 from napari_latentseg.training.config import TrainingConfig
 
-__all__ = ["epochs_of", "learning_rate_factor", "warmup_of"]
+__all__ = ["epochs_of", "learning_rate_factor", "warmup_of", "warmup_then_cosine"]
 
 
 def epochs_of(config: TrainingConfig, batches: int) -> int:
@@ -47,3 +47,23 @@ def learning_rate_factor(
     rest = (config.epochs if epochs is None else epochs) - warmup - last
     done = (epoch - warmup) / max(1e-9, rest)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def warmup_then_cosine(peak: float, step: int, warmup: int, steps: int) -> float:
+    """The learning rate of fine-tuning: linear over the warm-up and never zero, then half a cosine to zero.
+
+    It differs from `learning_rate_factor` by the first step, which learns: of a few steps none is to be lost.
+
+    Parameters
+    ----------
+    peak
+        The rate after the warm-up.
+    step
+        From 0.
+    warmup, steps
+        How many steps the warm-up has, and how many there are in all.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, steps - warmup)
+    return peak * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))

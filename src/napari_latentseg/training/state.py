@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from napari_latentseg.methods.base import Method
+from napari_latentseg.training.loop import BestWeights
 
 __all__ = ["Saved", "StageRun", "restore", "snapshot", "under", "within"]
 
@@ -42,7 +43,7 @@ class StageRun:
         Which of the method's stages, from 0.
     optimizer, average
         With what they remember; None where no average is kept.
-    kept
+    best
         The weights that were the best so far.
     epoch
         How many epochs are complete.
@@ -57,7 +58,7 @@ class StageRun:
     number: int
     optimizer: torch.optim.Optimizer
     average: AveragedModel | None
-    kept: dict[str, Tensor] | None = None
+    best: BestWeights = field(default_factory=BestWeights)
     epoch: int = 0
     batch: int = 0
     losses: dict[str, float] = field(default_factory=dict)
@@ -94,7 +95,7 @@ def snapshot(method: Method, run: StageRun, generator: torch.Generator) -> Saved
     for number, each in state.items():
         tensors |= under(f"optimizer.{number}", {k: torch.as_tensor(v) for k, v in each.items()})
     tensors |= under("average", run.average.state_dict() if run.average is not None else {})
-    tensors |= under("kept", run.kept or {})
+    tensors |= under("kept", run.best.weights or {})
     tensors |= {"random.torch": torch.get_rng_state(), "random.losses": generator.get_state()}
     if torch.cuda.is_available():
         tensors |= under("random.cuda", {str(i): s for i, s in enumerate(torch.cuda.get_rng_state_all())})
@@ -106,7 +107,7 @@ def snapshot(method: Method, run: StageRun, generator: torch.Generator) -> Saved
         "order": dict(run.order),
         "seconds": run.seconds,
         "rates": [group["lr"] for group in run.optimizer.param_groups],
-        "kept": run.kept is not None,
+        "kept": run.best.weights is not None,
     }
     return Saved(tensors, told)
 
@@ -142,7 +143,8 @@ def restore(
         run.average.load_state_dict(within("average", tensors))
     if told["kept"]:
         like = parts.state_dict()
-        run.kept = {k: torch.empty_like(like[k]).copy_(v) for k, v in within("kept", tensors).items()}
+        kept = within("kept", tensors)
+        run.best.weights = {k: torch.empty_like(like[k]).copy_(v) for k, v in kept.items()}
     run.epoch, run.batch, run.seconds = told["epoch"], told["batch"], told["seconds"]
     run.losses, run.order = dict(told["losses"]), told["order"]
     rng.bit_generator.state = run.order

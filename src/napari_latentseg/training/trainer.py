@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.plane import sample_plane
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.registry import build_method
@@ -30,8 +28,10 @@ from napari_latentseg.training.dataset import (
     steps_per_epoch,
     training_batches,
 )
+from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
 from napari_latentseg.training.published import begin_from_published
 from napari_latentseg.training.schedule import epochs_of, learning_rate_factor, warmup_of
+from napari_latentseg.training.scoring import CaseScorer
 from napari_latentseg.training.state import Saved, StageRun, restore, snapshot
 
 __all__ = ["EpochEvent", "Trainer"]
@@ -176,7 +176,10 @@ class Trainer:
         )
         batches = steps_per_epoch(self.data.train, config)
         epochs, warmup = epochs_of(config, batches), warmup_of(config, batches)
-        average = AveragedModel(stage.parts, multi_avg_fn=_average(config)) if config.ema_decay else None
+        average = None
+        if config.ema_decay:
+            average = averaged(stage.parts, config.ema_decay, warmup=config.ema_warmup)
+        step = TrainingStep(optimizer, stage.parts, config.clip_gradient, config.accumulate, average)
         run = StageRun(number, optimizer, average)
         if self.saved is not None:
             self._go_on(self.saved, stage, run, rng, generator)
@@ -186,23 +189,20 @@ class Trainer:
             for epoch in range(run.epoch, epochs):
                 self._to_training(stage)
                 run.order = rng.bit_generator.state
-                optimizer.zero_grad(set_to_none=True)
+                step.forget_gradient()
                 # of an epoch that was stopped, the first batches are drawn again but not learnt from again
                 rest = islice(training_batches(self.data.train, config, rng), run.batch, None)
                 for batch in self._moved(rest):
                     at = epoch + (run.batch / batches if config.schedule_by == "step" else 0)
                     rate = config.learning_rate * learning_rate_factor(config, at, epochs, warmup)
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate * group["fraction"]
+                    step.set_learning_rate(rate)
                     self.learnt |= rate > 0
-                    for name, value in self._add_gradient(stage, batch, generator, config).items():
+                    for name, value in self._add_gradient(step, stage, batch, generator).items():
                         run.losses[name] = run.losses.get(name, 0.0) + value
                     run.batch += 1
                     complete = run.batch % config.accumulate == 0 or run.batch == batches
                     if complete:
-                        self._step(optimizer, weights, config)
-                        if average is not None:
-                            average.update_parameters(stage.parts)
+                        step.update()
                     self.stopped = self.stopped or self.stop()
                     if self.stopped and complete:
                         break
@@ -236,21 +236,18 @@ class Trainer:
                 if self.stopped:
                     break
         finally:
-            if run.kept is not None:
-                stage.parts.load_state_dict(run.kept)
+            if run.best.weights is not None:
+                stage.parts.load_state_dict(run.best.weights)
             self.method.eval()
 
     def _look(self, stage: Stage, run: StageRun, config: TrainingConfig, epoch: int) -> float:
         """Judge the weights that would be kept now, and keep them where they are the best so far."""
-        current = _copy(stage.parts)
-        if run.average is not None:
-            stage.parts.load_state_dict(run.average.module.state_dict())
-        found = self.validate(stage)
-        if self.best_dsc is None or found > self.best_dsc or config.select == "last":
-            run.kept, self.best_epoch = _copy(stage.parts), epoch + 1
-            self.best_dsc = found if config.select == "last" else max(found, self.best_dsc or 0.0)
-        stage.parts.load_state_dict(current)
-        return found
+        weights = None if run.average is None else run.average.module.state_dict()
+        with with_weights(stage.parts, weights):
+            dsc = self.validate(stage)
+            if run.best.offer(stage.parts.state_dict(), dsc, latest=config.select == "last"):
+                self.best_dsc, self.best_epoch = dsc, epoch + 1
+        return dsc
 
     def _is_time(self) -> bool:
         return self.checkpoint is not None and (self.stopped or self.checkpoint.is_due())
@@ -278,6 +275,7 @@ class Trainer:
         try:
             restore(saved, self.method, stage.parts, run, rng, generator)
             self.best_dsc, self.best_epoch = saved.told["best_dsc"], saved.told["best_epoch"]
+            run.best.score = self.best_dsc
             self.learnt = saved.told["learnt"]
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             raise BadInput(
@@ -308,30 +306,19 @@ class Trainer:
             yield Batch(batch.images.to(device), batch.masks.to(device), annotated)
 
     def _add_gradient(
-        self, stage: Stage, batch: Batch, generator: torch.Generator, config: TrainingConfig
+        self, step: TrainingStep, stage: Stage, batch: Batch, generator: torch.Generator
     ) -> dict[str, float]:
         try:
             with self.compute.autocast():
                 terms = stage.loss(batch, generator)
-            total = torch.stack([t.float() for t in terms.values()]).sum()
-            if not bool(torch.isfinite(total)):
-                raise BadInput("training", "the loss is no longer a number", "lower the learning rate")
-            (total / config.accumulate).backward()
+            return step.add_gradient(terms)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            # half a batch would be another training: its norms and its overlap are those of a whole batch
             raise BadInput(
                 "memory", f"is too small for batches of {len(batch.images)}", "lower the batch size"
             ) from error
-        return {name: float(term.detach()) for name, term in terms.items()}
-
-    def _step(
-        self, optimizer: torch.optim.Optimizer, weights: list[nn.Parameter], config: TrainingConfig
-    ) -> None:
-        if config.clip_gradient:
-            nn.utils.clip_grad_norm_(weights, config.clip_gradient)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
 
     def validate(self, stage: Stage) -> float:
         """Mean DSC over the planes kept apart, one sample each without test-time augmentation."""
@@ -347,31 +334,11 @@ class Trainer:
         """The mean over the classes that were looked for in the plane; None where there are none."""
         image, mask = example.tensors()
         if stage.judge is None:
-            found = sample_plane(self.method, image, self.config.preprocess, self.compute)
+            probability = sample_plane(self.method, image, self.config.preprocess, self.compute)
         else:
             device = self.compute.torch_device()
             with torch.inference_mode(), self.compute.autocast():
-                found = stage.judge(image[None].to(device), mask[None].to(device))[0].float().cpu()
-        scores = [
-            dice((p > self.config.card.threshold).numpy(), m.numpy() > 0.5)
-            for p, m, counts in zip(found, mask, example.annotated, strict=True)
-            if counts
-        ]
-        return float(np.mean(scores)) if scores else None
-
-
-def _average(config: TrainingConfig) -> Callable[..., None]:
-    """The update of the averaged weights."""
-    if not config.ema_warmup:
-        fixed: Callable[..., None] = get_ema_multi_avg_fn(config.ema_decay)
-        return fixed
-
-    def update(averaged: Any, current: Any, count: Tensor) -> None:
-        decay = min(config.ema_decay, (1 + float(count)) / (10 + float(count)))
-        get_ema_multi_avg_fn(decay)(averaged, current, count)
-
-    return update
-
-
-def _copy(module: nn.Module) -> dict[str, Tensor]:
-    return {k: v.detach().clone() for k, v in module.state_dict().items()}
+                probability = stage.judge(image[None].to(device), mask[None].to(device))[0].float().cpu()
+        scorer = CaseScorer(self.config.card.threshold)
+        scorer.add(probability.numpy(), mask.numpy() > 0.5, example.annotated)
+        return scorer.dsc[0] if scorer.dsc else None

@@ -146,7 +146,7 @@ def export_result(
 
         chosen = found
         if edited is not None:  # the person's corrections go out, and the record says whose they are
-            record = found.record.model_copy(update={"mask_edited": True})
+            record = found.record.replace(mask_edited=True)
             chosen = replace(found, mask=edited, record=record)
         measured = None
         if report or "csv" in also:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from napari.utils.notifications import show_warning
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
+from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.places import VARIABLE, home
 
 __all__ = ["Preferences", "preferences", "use_data_folder"]
@@ -23,7 +24,7 @@ _PLUGIN = "napari-latentseg"
 _PAGE = "general"  # the key of the manifest's `configurations`
 
 
-class Preferences(BaseModel):
+class Preferences(FrozenModel):
     """Where a new widget begins; what is chosen in the widget goes before it.
 
     Attributes
@@ -42,7 +43,7 @@ class Preferences(BaseModel):
         Seconds between savings of a mask that is being corrected.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
     samples: int = Field(0, ge=0, le=100)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import weakref
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.training.events import parse_finetune_event
 from napari_latentseg.widgets.closing import ask_before_closing
 from napari_latentseg.widgets.session import session_of
 
@@ -241,20 +241,20 @@ class Training(QObject):
 
     def _take(self, line: bytes) -> None:
         try:
-            event = json.loads(line)
-            kind = str(event["event"])
-        except (ValueError, LookupError, TypeError):
+            event = parse_finetune_event(line).as_dict()
+        except ValueError:
             self._said = (self._said + line.decode("utf-8", "replace") + "\n")[-_MOST_DETAILS:]
             return
+        kind = event["event"]
         if kind == "epoch":
             self.epochs.append(event)
             if self.state == "preparing":
                 self.state = "running"
         elif kind == "judging":
             self.state = "judging"
-            self.done = float(event.get("done", 0))
+            self.done = float(event["done"])
         elif kind == "caching":
-            self.done = float(event.get("done", 0))
+            self.done = float(event["done"])
         elif kind in ("data", "preview", "judged", "saved"):
             setattr(self, kind, event)
         self.told.emit(event)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_latentseg.evaluation.calibration import ReliabilityCounts
-from napari_latentseg.evaluation.metrics import dice, hd95
-from napari_latentseg.inference.noise import FieldNoise
+from napari_latentseg.finetuning.cases import Lesson, Loaded
 from napari_latentseg.inference.plane import sample_plane
 from napari_latentseg.methods.base import Method, Tuning
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.precision import Compute
 from napari_latentseg.preprocess import resize
-from napari_latentseg.training.lessons import Lesson, Loaded
 from napari_latentseg.training.pieces import Pieces
+from napari_latentseg.training.scoring import CaseScorer, score_patches
 from napari_latentseg.units import MILLIMETRES
 
 __all__ = ["CaseScores", "Figures", "judge_case", "judge_pieces", "mean_of", "verdict"]
@@ -63,34 +61,6 @@ class Figures:
         return {"dsc": round(self.dsc, 4), "hd95": hd95, "ece": round(self.ece, 5)}
 
 
-@dataclass
-class _Sums:
-    """The scores of the planes of one case."""
-
-    dsc: list[float] = field(default_factory=list)
-    hd95: list[float] = field(default_factory=list)
-    counts: ReliabilityCounts = field(default_factory=ReliabilityCounts)
-
-    def add(
-        self,
-        probability: NDArray[np.float32],
-        truth: NDArray[np.bool_],
-        annotated: Sequence[bool],
-        threshold: float,
-        spacing: tuple[float, float],
-    ) -> None:
-        """A plane `(K, H, W)`; where several classes are looked for, those count that are there or found."""
-        found = probability > threshold
-        pairs = [(f, t) for f, t, counts in zip(found, truth, annotated, strict=True) if counts]
-        present = [(f, t) for f, t in pairs if f.any() or t.any()] or pairs[:1]
-        if present:
-            self.dsc.append(float(np.mean([dice(f, t) for f, t in present])))
-            self.hd95.append(float(np.mean([hd95(f, t, spacing) for f, t in present])))
-        for p, t, counts in zip(probability, truth, annotated, strict=True):
-            if counts:
-                self.counts.add(p, t)
-
-
 def judge_case(
     lesson: Lesson, card: ModelCard, method: Method, compute: Compute
 ) -> Iterator[CaseScores | float]:
@@ -107,43 +77,29 @@ def judge_case(
     """
     loaded = lesson.load()
     spacing, unit = _in_millimetres(loaded)
-    sums = _Sums()
+    scorer = CaseScorer(card.threshold, only_present=True, spacing=spacing, with_calibration=True)
     for done, i in enumerate(loaded.which):
         truth = loaded.labels.masks(loaded.numbers[i]) > 0
         probability = _probability(loaded.planes[i], loaded.planes.spacing, card, method, compute)
-        sums.add(probability, truth, loaded.labels.annotated, card.threshold, spacing)
+        scorer.add(probability, truth, loaded.labels.annotated)
         yield (done + 1) / len(loaded.which)
-    yield _scores(sums, unit)
+    yield CaseScores(
+        dsc=float(np.mean(scorer.dsc)) if scorer.dsc else 1.0,
+        hd95=float(np.mean(scorer.hd95)) if scorer.hd95 else 0.0,
+        ece=scorer.ece,
+        unit=unit,
+    )
 
 
 def judge_pieces(
     pieces: Pieces, tuning: Tuning, card: ModelCard, method: Method, compute: Compute
 ) -> Figures:
     """Score a model on pieces of its own training: the figures of each image, and their means."""
-    device = compute.torch_device()
-    by_case: dict[int, _Sums] = {}
-    dice_sums: dict[int, NDArray[np.float64]] = {}
-    for rows in torch.arange(len(pieces)).split(8):
-        some = pieces.rows(rows)
-        noise = None
-        if not method.is_deterministic:
-            noise = FieldNoise(0, 0, [(37 * int(i), 0) for i in rows])
-        with torch.inference_mode(), compute.autocast():
-            found = tuning.draw(some.features.to(device, torch.float32), noise).float().cpu().numpy()
-        truth, annotated = some.masks.numpy() > 0, some.annotated.numpy()
-        for p, t, counts, case in zip(found, truth, annotated, some.cases.tolist(), strict=True):
-            cut = p > card.threshold
-            sums = dice_sums.setdefault(case, np.zeros((len(p), 2)))
-            sums[:, 0] += np.where(counts, (cut & t).sum((1, 2)), 0)
-            sums[:, 1] += np.where(counts, cut.sum((1, 2)) + t.sum((1, 2)), 0)
-            for one, other, is_one in zip(p, t, counts, strict=True):
-                if is_one:
-                    by_case.setdefault(case, _Sums()).counts.add(one, other)
-    scores = [2 * both / either for sums in dice_sums.values() for both, either in sums if either]
+    dsc, cases = score_patches(pieces, tuning, method, compute, card.threshold, with_calibration=True)
     return Figures(
-        dsc=float(np.mean(scores)) if scores else 1.0,
+        dsc=dsc,
         hd95=None,  # of a window it says nothing
-        ece=float(np.mean([_ece(sums) for sums in by_case.values()])),
+        ece=float(np.mean([scorer.ece for scorer in cases.values() if scorer.has_calibration])),
     )
 
 
@@ -193,19 +149,6 @@ def verdict(
 
 def _from_to(two: tuple[Figures, Figures]) -> str:
     return f"Dice {two[0].dsc:.3f} to {two[1].dsc:.3f}"
-
-
-def _scores(sums: _Sums, unit: str) -> CaseScores:
-    return CaseScores(
-        dsc=float(np.mean(sums.dsc)) if sums.dsc else 1.0,
-        hd95=float(np.mean(sums.hd95)) if sums.hd95 else 0.0,
-        ece=_ece(sums),
-        unit=unit,
-    )
-
-
-def _ece(sums: _Sums) -> float:
-    return float(sums.counts.reliability(images=1, samples=1, source="none", data="one case").ece)
 
 
 def _probability(

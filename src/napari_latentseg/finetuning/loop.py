@@ -13,76 +13,21 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.noise import FieldNoise
+from napari_latentseg.finetuning.plan import Look, Plan
 from napari_latentseg.methods.base import Method, Tuning
-from napari_latentseg.precision import Compute, is_out_of_memory
+from napari_latentseg.oom import BatchSize
+from napari_latentseg.precision import Compute
+from napari_latentseg.training.loop import BestWeights, TrainingStep, averaged, copied, with_weights
 from napari_latentseg.training.pieces import Pieces
+from napari_latentseg.training.schedule import warmup_then_cosine
+from napari_latentseg.training.scoring import score_patches
 from napari_latentseg.training.state import Saved, under, within
 
-__all__ = ["Look", "Plan", "Tuner", "case_dice"]
+__all__ = ["Tuner"]
 
 _LOOKS = 16  # at the most
 _CLOSING = 4.5  # looks that settling takes: one a share, and some room
 _MOST_STEPS = 4000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a model is taught a little more.
-
-    Attributes
-    ----------
-    batch, replay_share
-        Pieces a step, and how many of them are of the model's own training.
-    decoded_share
-        How many of a batch are held against their masks in the pixels, which is dear; the others in the
-        latents alone.
-    learning_rate, warmup
-        AdamW without weight decay; so many steps of warm-up, then half a cosine to zero.
-    towards_base
-        Weight of the squared distance of the weights to where they began (L2-SP), against forgetting.
-    average
-        Decay of the average of the weights, which is what is kept.
-    tolerated
-        How much DSC on the model's own training images may be lost where that is weighed.
-    shares
-        How much of the way from the base to the new weights may be kept; the best is.
-    """
-
-    batch: int = 16
-    replay_share: float = 0.375
-    decoded_share: float = 0.0625
-    learning_rate: float = 3e-3
-    warmup: int = 10
-    towards_base: float = 1e-3
-    average: float = 0.99
-    tolerated: float = 0.005
-    shares: tuple[float, ...] = (1.0, 0.75, 0.5, 0.25)
-
-
-@dataclass(frozen=True)
-class Look:
-    """What was found when the weights were looked at.
-
-    Attributes
-    ----------
-    step
-        After which; 0 is the base.
-    dsc
-        On the pieces to choose by, of what is to be learnt; None where there are none.
-    replay
-        The same of the model's own training; None where it has no replay.
-    losses
-        Means since the last look.
-    seconds
-        Spent on steps so far.
-    """
-
-    step: int
-    dsc: float | None
-    replay: float | None
-    losses: dict[str, float]
-    seconds: float
 
 
 @dataclass
@@ -153,15 +98,23 @@ class Tuner:
     def __post_init__(self) -> None:
         self.method.requires_grad_(False).eval()
         self.tuning.parts.requires_grad_(True)
-        self.base = _copy(self.tuning.parts.state_dict())
-        self._weights = [p for p in self.tuning.parts.parameters() if p.requires_grad]
-        self._begun = [p.detach().clone() for p in self._weights]
-        self._optimizer = torch.optim.AdamW(self._weights, self.plan.learning_rate, weight_decay=0.0)
-        self._average = [p.detach().clone() for p in self._weights]
+        parts = self.tuning.parts
+        self.base = copied(parts.state_dict())
+        self._begun = [p.detach().clone() for p in parts.parameters()]
+        optimizer = torch.optim.AdamW(parts.parameters(), self.plan.learning_rate, weight_decay=0.0)
+        self._average = averaged(parts, self.plan.average, from_start=True)
+        self._training = TrainingStep(
+            optimizer,
+            parts,
+            clip_gradient=1.0,
+            average=self._average,
+            name="fine-tuning",
+            remedy="check the images for odd values",
+        )
         self._rng = np.random.default_rng([self.seed, 1])
         self._generator = torch.Generator().manual_seed(self.seed)
         self._losses: dict[str, list[float]] = {}
-        self._batch = self.plan.batch
+        self._batch = BatchSize(self.plan.batch, "is too small to learn in")
         self._is_timed = self.steps is None
         self._dear = 0.0
         self._working: dict[str, Tensor] | None = None
@@ -229,7 +182,7 @@ class Tuner:
         best = max(worth for worth, _ in found)
         self.share = min(share for worth, share in found if worth >= best - 1e-4)
         self._place(kept, self.share)
-        self.settled = _copy(self.tuning.parts.state_dict())
+        self.settled = copied(self.tuning.parts.state_dict())
         return self.share
 
     def show_base(self) -> None:
@@ -251,51 +204,32 @@ class Tuner:
 
     def _put_aside(self) -> None:
         if self._working is None:
-            self._working = _copy(self.tuning.parts.state_dict())
+            self._working = copied(self.tuning.parts.state_dict())
 
     def _learn(self) -> None:
-        plan = self.plan
-        while True:
-            try:
-                state = self._rng.bit_generator.state, self._generator.get_state()
-                terms = self._losses_of(self._drawn())
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                if self._batch < 2:
-                    raise BadInput("memory", "is too small to learn in", "close other programs") from error
-                self._rng.bit_generator.state = state[0]
-                self._generator.set_state(state[1])
-                self._batch //= 2
-                self._optimizer.zero_grad(set_to_none=True)
-        if not all(math.isfinite(value) for value in terms.values()):
-            raise BadInput("fine-tuning", "the loss is no longer a number", "check the images for odd values")
-        for name, value in terms.items():
+        state = self._rng.bit_generator.state, self._generator.get_state()
+
+        def add_gradient(count: int) -> dict[str, float]:
+            self._rng.bit_generator.state = state[0]
+            self._generator.set_state(state[1])
+            self._training.forget_gradient()
+            return self._gradient_of(self._drawn(count))
+
+        for name, value in self._batch.attempt(add_gradient).items():
             self._losses.setdefault(name, []).append(value)
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._rate()
-        torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._training.set_learning_rate(self._rate())
+        self._training.update()
         self.step += 1
-        decay = min(plan.average, self.step / (10 + self.step))
-        with torch.no_grad():
-            for average, weight in zip(self._average, self._weights, strict=True):
-                average.lerp_(weight, 1 - decay)
 
     def _rate(self) -> float:
         plan = self.plan
         total = self.steps or 10 * plan.warmup
-        if self.step < plan.warmup:
-            return plan.learning_rate * (self.step + 1) / plan.warmup
-        done = (self.step - plan.warmup) / max(1, total - plan.warmup)
-        return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+        return warmup_then_cosine(plan.learning_rate, self.step, plan.warmup, total)
 
-    def _drawn(self) -> Pieces:
+    def _drawn(self, count: int) -> Pieces:
         """A batch; new pieces and the model's own in turn, so that both are among those that are decoded."""
-        old = 0 if self.replay is None else round(self._batch * self.plan.replay_share)
-        rows = torch.from_numpy(self._rng.integers(len(self.new), size=self._batch - old))
+        old = 0 if self.replay is None else round(count * self.plan.replay_share)
+        rows = torch.from_numpy(self._rng.integers(len(self.new), size=count - old))
         batch = self.new.rows(rows)
         if self.replay is not None and old:
             rows = torch.from_numpy(self._rng.integers(len(self.replay), size=old))
@@ -303,7 +237,7 @@ class Tuner:
             batch = batch.rows(torch.from_numpy(self._rng.permutation(len(batch))))
         return batch
 
-    def _losses_of(self, batch: Pieces) -> dict[str, float]:
+    def _gradient_of(self, batch: Pieces) -> dict[str, float]:
         device = self.compute.torch_device()
         decoded = max(1, round(self.plan.decoded_share * len(batch)))
         with self.compute.autocast():
@@ -315,12 +249,12 @@ class Tuner:
                 self._generator,
                 decoded,
             )
-        total = torch.stack([term.float() for term in terms.values()]).sum()
+        penalty = None
         if self.plan.towards_base:
-            away = [(w - b).square().sum() for w, b in zip(self._weights, self._begun, strict=True)]
-            total = total + self.plan.towards_base * torch.stack(away).sum()
-        total.backward()
-        return {name: float(term.detach()) for name, term in terms.items()}
+            weights = zip(self._training.weights, self._begun, strict=True)
+            away = [(now - begun).square().sum() for now, begun in weights]
+            penalty = self.plan.towards_base * torch.stack(away).sum()
+        return self._training.add_gradient(terms, penalty)
 
     def _settle_length(self, each: float) -> None:
         """How many steps the time allows, where a fifth of it goes into looks, and after how many to look."""
@@ -329,17 +263,15 @@ class Tuner:
         self.every = max(-(-self.steps // _LOOKS), math.ceil(4 * self._dear / each))
 
     def _looked(self) -> Look:
-        working = _copy(self.tuning.parts.state_dict())
         losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
         self._losses = {}
-        averaged = self._averaged()
-        self.tuning.parts.load_state_dict(averaged)
-        look = self._look(losses)
-        if self.choose is None or self.kept is None or self._worth(look) > self._worth(self.best):
-            # with nothing to choose by, the last are kept: they are average, and go half of the way
-            self.kept = averaged
-            self.best = look
-        self.tuning.parts.load_state_dict(working)
+        weights = self._averaged()
+        with with_weights(self.tuning.parts, weights):
+            look = self._look(losses)
+        best = BestWeights(self.kept, self._worth(self.best))
+        # with nothing to choose by, the last are kept: they are average, and go half of the way
+        if best.offer(weights, self._worth(look), latest=self.choose is None):
+            self.kept, self.best = best.weights, look
         return look
 
     def _worth(self, look: Look | None) -> float:
@@ -358,16 +290,14 @@ class Tuner:
         found = [
             None
             if pieces is None or not len(pieces)
-            else case_dice(pieces, self.tuning, self.method, self.compute, self.threshold)
+            else score_patches(pieces, self.tuning, self.method, self.compute, self.threshold)[0]
             for pieces in (self.choose, self.replay_choose)
         ]
         return found[0], found[1]
 
     def _averaged(self) -> dict[str, Tensor]:
         """The weights, each in place of its average."""
-        found = _copy(self.tuning.parts.state_dict())
-        names = [name for name, p in self.tuning.parts.named_parameters() if p.requires_grad]
-        return found | {name: a.clone() for name, a in zip(names, self._average, strict=True)}
+        return copied(self._average.module.state_dict())
 
     def _place(self, weights: Mapping[str, Tensor], share: float) -> None:
         mixed = {
@@ -382,9 +312,9 @@ class Tuner:
     def saved(self) -> Saved:
         """Everything that the rest of it depends on."""
         tensors = under("now", self.tuning.parts.state_dict())
-        tensors |= under("average", {str(i): a for i, a in enumerate(self._average)})
+        tensors |= under("average", {str(i): a for i, a in enumerate(self._average.module.parameters())})
         tensors |= under("kept", self.kept or {})
-        for number, each in self._optimizer.state_dict()["state"].items():
+        for number, each in self._training.optimizer.state_dict()["state"].items():
             tensors |= under(f"optimizer.{number}", {k: torch.as_tensor(v) for k, v in each.items()})
         tensors["random"] = self._generator.get_state()
         told = {
@@ -392,7 +322,7 @@ class Tuner:
             "steps": self.steps,
             "every": self.every,
             "spent": self.spent,
-            "batch": self._batch,
+            "batch": self._batch.rows,
             "order": self._rng.bit_generator.state,
             "kept": self.kept is not None,
             "base_look": _told(self.base_look),
@@ -412,67 +342,32 @@ class Tuner:
         tensors, told = saved.tensors, saved.told
         try:
             self.tuning.parts.load_state_dict(within("now", tensors))
-            for i, average in enumerate(self._average):
-                average.copy_(tensors[f"average.{i}"])
+            with torch.no_grad():
+                for i, average in enumerate(self._average.module.parameters()):
+                    average.copy_(tensors[f"average.{i}"])
+            self._average.n_averaged.fill_(told["step"] + 1)
             if told["kept"]:
                 like = self.tuning.parts.state_dict()
                 self.kept = {k: v.to(like[k].device) for k, v in within("kept", tensors).items()}
             state: dict[int, dict[str, Tensor]] = {}
             for name, value in within("optimizer", tensors).items():
                 number, _, key = name.partition(".")
-                like_weight = self._weights[int(number)]
+                like_weight = self._training.weights[int(number)]
                 same = value.shape == like_weight.shape and value.ndim > 0
                 value = torch.empty_like(like_weight).copy_(value) if same else value
                 state.setdefault(int(number), {})[key] = value
-            groups = self._optimizer.state_dict()["param_groups"]
-            self._optimizer.load_state_dict({"state": state, "param_groups": groups})
+            groups = self._training.optimizer.state_dict()["param_groups"]
+            self._training.optimizer.load_state_dict({"state": state, "param_groups": groups})
             self._generator.set_state(tensors["random"])
             self._rng.bit_generator.state = told["order"]
             self.step, self.steps, self.spent = told["step"], told["steps"], told["spent"]
             self.every = told["every"]
-            self._batch, self._losses = told["batch"], told["losses"]
+            self._batch.rows, self._losses = told["batch"], told["losses"]
             self.base_look, self.best = _look_of(told["base_look"]), _look_of(told["best"])
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             raise BadInput(
                 "checkpoint", "does not fit this model", "begin again, without --resume"
             ) from error
-
-
-def case_dice(pieces: Pieces, tuning: Tuning, method: Method, compute: Compute, threshold: float) -> float:
-    """Mean over the cases of the DSC of all pieces of a case, over the classes that were looked for.
-
-    Parameters
-    ----------
-    pieces
-        To look at.
-    tuning, method, compute
-        The model. Of one that draws, one sample, of the same noise every time.
-    threshold
-        Where probabilities are cut.
-    """
-    device = compute.torch_device()
-    sums = np.zeros((int(pieces.cases.max()) + 1, pieces.masks.shape[1], 2))
-    for rows in torch.arange(len(pieces)).split(8):
-        some = pieces.rows(rows)
-        noise = None
-        if not method.is_deterministic:
-            noise = FieldNoise(0, 0, [(37 * int(i), 0) for i in rows])
-        with torch.inference_mode(), compute.autocast():
-            found = tuning.draw(some.features.to(device, torch.float32), noise).float().cpu() > threshold
-        truth = some.masks > 0
-        both = (found & truth).flatten(2).sum(2).numpy()
-        either = (found.flatten(2).sum(2) + truth.flatten(2).sum(2)).numpy()
-        counts = some.annotated.numpy()
-        for i, case in enumerate(some.cases.tolist()):
-            sums[case, :, 0] += np.where(counts[i], both[i], 0)
-            sums[case, :, 1] += np.where(counts[i], either[i], 0)
-    seen = sorted(set(pieces.cases.tolist()))
-    scores = [2 * both / either for case in seen for both, either in sums[case] if either]
-    return float(np.mean(scores)) if scores else 1.0
-
-
-def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in state.items()}
 
 
 def _told(look: Look | None) -> dict[str, Any] | None:

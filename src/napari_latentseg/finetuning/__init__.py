@@ -1,0 +1,1 @@
+"""Teaching a trained model a little more, from a few corrected images."""

@@ -1,0 +1,164 @@
+"""What is learnt from and what is kept apart, and how much is encoded in the time that there is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from napari_latentseg.methods.base import Method, Tuning
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.precision import Compute
+from napari_latentseg.training.dataset import Example
+from napari_latentseg.training.pieces import Pieces, encoded, plain_pieces, varied_pieces
+from napari_latentseg.training.split import keep_apart
+
+__all__ = ["VALIDATION_FRACTION", "Encoding", "Parts", "split_cases"]
+
+VALIDATION_FRACTION = 0.2
+_ROUNDS = 4  # of variations, where the number of steps is given
+_LOOKED_AT = 24  # pieces to choose by: enough to tell weights apart, few enough to look often
+_MOST_PIECES = 1024
+_MOST_BYTES = 600 << 20
+_ENCODING_SHARE = 0.2  # of the time, at most: what is left goes into steps
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Who learns and who judges.
+
+    Attributes
+    ----------
+    train, choose
+        Examples with the number of their case, to learn and to choose by.
+    apart
+        The numbers of the cases that are kept apart; none where there is one case only.
+    note
+        What a person should know of it.
+    """
+
+    train: list[tuple[int, Example]]
+    choose: list[tuple[int, Example]]
+    apart: tuple[int, ...]
+    note: str
+
+
+@dataclass
+class Encoding:
+    """Encodes the pieces, round after round of variations, for a fifth of the time at most.
+
+    Parameters
+    ----------
+    method, tuning, card, compute
+        What is taught.
+    parts
+        From `split_cases`.
+    seed
+        Draws the variations.
+    begun
+        When the fine-tuning began, by `time.perf_counter`.
+    minutes
+        For all of it.
+    is_timed
+        Whether the time says how many rounds there are; if not, the same number every time, so that a
+        length that was given gives the same twice, however busy the machine.
+    stop
+        Asked after every round.
+    """
+
+    method: Method
+    tuning: Tuning
+    card: ModelCard
+    compute: Compute
+    parts: Parts
+    seed: int
+    begun: float
+    minutes: float
+    is_timed: bool
+    stop: Callable[[], bool]
+
+    def run(self, rounds: int | None) -> Generator[float, None, tuple[Pieces, Pieces | None, int]]:
+        """Encode; yields the fraction done.
+
+        Parameters
+        ----------
+        rounds
+            How many there were before the fine-tuning was stopped; None where it begins.
+
+        Returns
+        -------
+        tuple
+            The pieces to learn, those to choose by, and how many rounds there were.
+        """
+        choose = None
+        if self.parts.choose:
+            chosen = plain_pieces(self.parts.choose, self.card, _LOOKED_AT)
+            choose = encoded(self.method, self.tuning, chosen, self.compute)
+        learn: list[Pieces] = []
+        made = 0
+        while True:
+            rng = np.random.default_rng([self.seed, made])
+            pieces = list(varied_pieces(self.parts.train, self.card, rng))[:_MOST_PIECES]
+            learn.append(encoded(self.method, self.tuning, pieces, self.compute))
+            made += 1
+            if rounds is None:
+                is_last, done = self._progress(learn, made)
+            else:
+                is_last, done = made >= rounds, made / rounds
+            yield round(done, 3)
+            if is_last:
+                return Pieces.joined(learn), choose, made
+
+    def _progress(self, learn: list[Pieces], made: int) -> tuple[bool, float]:
+        """Whether that was the last round, and the fraction done."""
+        count, size = sum(map(len, learn)), sum(map(_bytes, learn))
+        spent = made / _ROUNDS
+        if self.is_timed:
+            spent = (time.perf_counter() - self.begun) / (_ENCODING_SHARE * 60 * self.minutes)
+        full = count + len(learn[-1]) > _MOST_PIECES or size + _bytes(learn[-1]) > _MOST_BYTES
+        is_last = full or spent >= 1 or self.stop() or made * len(self.parts.train) >= 4 * _MOST_PIECES
+        return is_last, 1.0 if is_last else min(0.99, max(spent, count / _MOST_PIECES))
+
+
+def split_cases(
+    keys: Sequence[str], examples: list[tuple[int, Example]], seed: int, card: ModelCard
+) -> Parts:
+    """Cases to learn from, and cases kept apart; of a single case, a part of it to choose by."""
+    numbers = sorted({case for case, _ in examples})
+    if len(numbers) > 1:
+        chosen = keep_apart([keys[n - 1] for n in numbers], VALIDATION_FRACTION, seed)
+        apart = tuple(n for n, out in zip(numbers, chosen, strict=True) if out)
+        few = "" if len(apart) > 2 else f"only {len(apart)} of {len(numbers)} cases to judge by"
+        return Parts(
+            [(c, e) for c, e in examples if c not in apart],
+            [(c, e) for c, e in examples if c in apart],
+            apart,
+            few,
+        )
+    note = "there is one case only: it is learnt from, and nothing is kept apart to judge by"
+    count = len(examples)
+    if count > 3:  # neighbouring slices are alike, so they stay together
+        cut = count - max(1, count // 4)
+        return Parts(examples[:cut], examples[cut:], (), f"{note}; its last slices choose the weights")
+    if card.preprocess.mode == "tiles" and count == 1:
+        ((case, example),) = examples
+        width = example.image.shape[-1]
+        cut = width - width // 4
+        if width - cut >= card.preprocess.size // 2:
+            left, right = _columns(example, 0, cut), _columns(example, cut, width)
+            if bool(left.mask.any()) and bool(right.mask.any()):
+                text = f"{note}; a quarter of the image chooses the weights"
+                return Parts([(case, left)], [(case, right)], (), text)
+    return Parts(examples, [], (), f"{note}; half of the change is kept")
+
+
+def _columns(example: Example, start: int, end: int) -> Example:
+    window = (slice(None), slice(None), slice(start, end))
+    return Example(example.image[window], example.mask[window], example.key, example.annotated)
+
+
+def _bytes(pieces: Pieces) -> int:
+    tensors = (pieces.features, pieces.target, pieces.masks)
+    return sum(t.numel() * t.element_size() for t in tensors)

@@ -1,0 +1,192 @@
+"""The candidate of a fine-tuning as a model folder: weights, card, comparison, log, split, replay."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, Parts
+from napari_latentseg.finetuning.cases import Lesson
+from napari_latentseg.finetuning.comparison import SAMPLES
+from napari_latentseg.finetuning.loop import Tuner
+from napari_latentseg.finetuning.plan import Plan
+from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
+from napari_latentseg.models.folder import Model, save_model_folder
+from napari_latentseg.models.layout import COMPARISON, REPLAY, SPLIT, WEIGHTS
+from napari_latentseg.models.split import read_split
+from napari_latentseg.precision import Compute
+from napari_latentseg.training.about import licence_of
+from napari_latentseg.training.checkpoint import Checkpoint
+from napari_latentseg.training.events import FineTuneEpoch
+from napari_latentseg.training.log import training_curve, training_log
+from napari_latentseg.training.place import TRAINING, is_stopped_model
+
+__all__ = ["Candidate", "write_candidate"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is known of a candidate before it is taught.
+
+    Attributes
+    ----------
+    model
+        The base; its method carries the weights that are written.
+    name, version
+        Of the candidate; the version is the one that it has once it is adopted.
+    out
+        The folder to be.
+    lessons
+        All cases, in the order of their numbers from 1.
+    plan, seed, minutes
+        How it is taught.
+    compute
+        Device and arithmetic.
+    checkpoint
+        From which a stopped one goes on; removed where it was not stopped.
+    resume
+        Whether it goes on, and may replace what the stopped one wrote.
+    """
+
+    model: Model
+    name: str
+    version: str
+    out: Path
+    lessons: tuple[Lesson, ...]
+    plan: Plan
+    seed: int
+    minutes: float
+    compute: Compute
+    checkpoint: Checkpoint
+    resume: bool
+
+
+def write_candidate(
+    candidate: Candidate,
+    tuner: Tuner,
+    parts: Parts,
+    comparison: dict[str, Any],
+    events: Sequence[FineTuneEpoch],
+    seconds: float,
+) -> ModelCard:
+    """Write the model that was taught into the candidate's folder; gives its card.
+
+    Parameters
+    ----------
+    candidate
+        See there.
+    tuner
+        After `settle`.
+    parts
+        Which cases were learnt from, and which were kept apart.
+    comparison
+        With the base, as `comparison.json` has it.
+    events
+        Of the epochs.
+    seconds
+        That the teaching took.
+
+    Raises
+    ------
+    BadInput
+        Where it cannot be written.
+    """
+    base, folder = candidate.model.card, candidate.model.folder
+    learned = len({case for case, _ in parts.train})
+    own = TrainingData(
+        name="your annotated images",
+        licence="not stated",
+        images=learned,
+        kept_apart=len(parts.apart),
+        split=f"{VALIDATION_FRACTION:.0%} by case, seed {candidate.seed}" if parts.apart else "",
+    )
+    card = base.replace(
+        name=candidate.name,
+        version=candidate.version,
+        parent=f"{base.name} {base.version}",
+        lineage=(
+            *base.lineage,
+            Ancestor(name=base.name, version=base.version, sha256=base.files[WEIGHTS]),
+        ),
+        training_data=(*base.training_data, own),
+        licence=licence_of(base.licence, [one.licence for one in base.training_data]),
+        metrics=_metrics(candidate, comparison),
+        # measured on the base's weights
+        reliability=None,
+        volume_interval=None,
+    )
+    numbered = list(enumerate(candidate.lessons, start=1))
+    split = read_split(folder).extended(
+        train=[lesson for number, lesson in numbered if number not in parts.apart],
+        validation=[lesson for number, lesson in numbered if number in parts.apart],
+    )
+    told = [
+        {"stage": "", "epoch": i, "losses": e.losses, "measured": {}, "dsc": e.dsc,
+         "learning_rate": candidate.plan.learning_rate, "seconds": e.seconds}
+        for i, e in enumerate(events, start=1)
+    ]  # fmt: skip
+    stopped = {"stopped": True, "training": candidate.checkpoint.training} if tuner.stopped else {}
+    run = stopped | {
+        "steps": tuner.step,
+        "pieces": len(tuner.new),
+        "seconds": round(seconds),
+        "device": candidate.compute.device,
+        "precision": candidate.compute.precision,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__.split("+")[0],
+        "python": platform.python_version(),
+    }
+    about = {
+        "base": card.parent,
+        "plan": asdict(candidate.plan),
+        "share": tuner.share,
+        "seed": candidate.seed,
+    }
+    extras = {
+        TRAINING: _json(about | {"minutes": candidate.minutes, "run": run}),
+        COMPARISON: _json(comparison),
+        "training_log.csv": training_log(told),
+        "training_curve.png": training_curve(told),
+        SPLIT: _json(split.to_json()),
+    }
+    if REPLAY in base.files:  # what encodes an image has not changed, so its pieces still hold
+        extras[REPLAY] = (folder / REPLAY).read_bytes()
+    replace = candidate.resume and is_stopped_model(candidate.out, candidate.checkpoint.training)
+    try:
+        written = save_model_folder(candidate.out, candidate.model.method, card, extras, replace=replace)
+    except OSError as error:
+        raise BadInput(candidate.out, f"cannot be written ({error.strerror})", "make room") from error
+    if not tuner.stopped:
+        candidate.checkpoint.remove()
+    return written
+
+
+def _metrics(candidate: Candidate, comparison: dict[str, Any]) -> tuple[MetricRecord, ...]:
+    held = comparison["held_out"]
+    if held is None:
+        return ()
+    after = held["after"]
+    is_one = candidate.model.method.is_deterministic
+    values = {"dsc": after["dsc"]} | ({"hd95": after["hd95"]} if after["hd95"] is not None else {})
+    return (
+        MetricRecord(
+            data=f"your annotated images: the {held['cases']} cases kept apart, never trained on; the"
+            " weights were chosen on them, which flatters the figure",
+            images=held["cases"],
+            samples=1 if is_one else SAMPLES,
+            source="none" if is_one else candidate.model.card.sources[0],
+            values=values,
+            unit=held["unit"],
+        ),
+    )
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1) + "\n").encode()

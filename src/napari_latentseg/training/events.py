@@ -1,0 +1,180 @@
+"""What a fine-tuning tells while it works: records that are JSON lines between processes.
+
+An event is known by its ``event``. `as_dict` gives what is written on a line, and `parse_finetune_event`
+reads one. No torch is needed for either, so that a window can read them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, TypeAdapter
+
+from napari_latentseg.frozen import FrozenModel
+
+__all__ = [
+    "Caching",
+    "Chosen",
+    "FineTuneData",
+    "FineTuneEpoch",
+    "FineTuneEvent",
+    "FineTuneSaved",
+    "Judged",
+    "Judging",
+    "Preview",
+    "PreviewCase",
+    "parse_finetune_event",
+]
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Event(FrozenModel):
+    event: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is written on a line, with the keys in their order."""
+        return self.model_dump(mode="json")
+
+
+class FineTuneData(_Event):
+    """What is learnt from.
+
+    Attributes
+    ----------
+    cases, planes
+        How many there are.
+    train, apart
+        Cases to learn from, and to judge by.
+    replay
+        Patches of the model's own training.
+    note
+        What a person should know of it.
+    """
+
+    event: Literal["data"] = "data"
+    cases: int
+    planes: int
+    train: int
+    apart: int
+    replay: int
+    note: str
+
+
+class Caching(_Event):
+    """Images are encoded: the fraction done."""
+
+    event: Literal["caching"] = "caching"
+    done: Fraction
+
+
+class FineTuneEpoch(_Event):
+    """How the weights do after some steps; step 0 is the base.
+
+    Attributes
+    ----------
+    epoch, step, steps
+        How often all was seen; after which step, of how many, None where the time has not told yet.
+    losses
+        Mean of each term since the last of these events.
+    dsc, base_dsc, best
+        On the patches to choose by, in [0, 1]: now, of the base, and the best; None without such patches.
+    replay_dsc, base_replay_dsc
+        The same on patches of the model's own training.
+    seconds, left
+        Since the beginning, and of the time that was given.
+    """
+
+    event: Literal["epoch"] = "epoch"
+    epoch: int
+    step: int
+    steps: int | None
+    losses: dict[str, float]
+    dsc: float | None
+    base_dsc: float | None
+    replay_dsc: float | None
+    base_replay_dsc: float | None
+    best: float | None
+    seconds: float
+    left: float
+
+
+class PreviewCase(FrozenModel):
+    """One case in three pictures, PNG in base64: as the base sees it, as it is seen now, as it should be."""
+
+    case: int
+    before: str
+    now: str
+    yours: str
+
+
+class Preview(_Event):
+    """Pictures of some cases."""
+
+    event: Literal["preview"] = "preview"
+    step: int
+    cases: tuple[PreviewCase, ...]
+
+
+class Chosen(_Event):
+    """How much of the way from the base to the new weights is kept, in [0, 1]."""
+
+    event: Literal["chosen"] = "chosen"
+    share: Fraction
+
+
+class Judging(_Event):
+    """Both models are scored on the same cases: the fraction done."""
+
+    event: Literal["judging"] = "judging"
+    done: Fraction
+
+
+class Judged(_Event):
+    """The comparison of both models: better, same, worse or unknown; in one line; and `comparison.json`."""
+
+    event: Literal["judged"] = "judged"
+    verdict: Literal["better", "same", "worse", "unknown"]
+    line: str
+    comparison: dict[str, Any]
+
+
+class FineTuneSaved(_Event):
+    """The candidate was written.
+
+    Attributes
+    ----------
+    folder, name, version, base
+        Of the candidate, and the name of its base.
+    stopped
+        Whether it was stopped before the end.
+    dsc
+        On the cases kept apart, in [0, 1]; None where there are none.
+    seconds
+        That the teaching took, without the judging.
+    """
+
+    event: Literal["saved"] = "saved"
+    folder: str
+    name: str
+    base: str
+    version: str
+    stopped: bool
+    dsc: float | None
+    seconds: float
+
+
+FineTuneEvent = FineTuneData | Caching | FineTuneEpoch | Preview | Chosen | Judging | Judged | FineTuneSaved
+
+_FINETUNE: TypeAdapter[FineTuneEvent] = TypeAdapter(Annotated[FineTuneEvent, Field(discriminator="event")])
+
+
+def parse_finetune_event(line: str | bytes) -> FineTuneEvent:
+    """An event of a fine-tuning from its line.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        Where the line is none.
+    """
+    return _FINETUNE.validate_json(line)
