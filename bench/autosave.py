@@ -40,21 +40,21 @@ def main() -> None:
     for label, level in ((1, 0.8), (2, 1.4), (3, 2.0)):
         mask[tissue > level] = label
     del tissue, coarse
-    scan = Scan(values, "zyx", Geometry.plain("zyx", (1.0, 0.7, 0.7), "mm"), modality="CT")
+    scan = Scan(values, "zyx", Geometry.from_spacing("zyx", (1.0, 0.7, 0.7), "mm"), modality="CT")
     classes = [ClassInfo(label=n, name=f"tissue {n}", color="#d62728") for n in (1, 2, 3)]
     with (
         tempfile.TemporaryDirectory(dir=given.folder) as folder,
         AnnotationStore(Path(folder) / "annotations") as store,
     ):
         print(f"mask {mask.nbytes / 1e6:.0f} MB, image {values.nbytes / 1e6:.0f} MB")
-        timed("first autosave (with the image, once)", lambda: store.autosave(scan, mask, classes=classes))
-        timed("autosave, nothing changed", lambda: store.autosave(scan, mask, classes=classes))
+        timed("first autosave (with the image, once)", lambda: store.save_draft(scan, mask, classes=classes))
+        timed("autosave, nothing changed", lambda: store.save_draft(scan, mask, classes=classes))
         for _ in range(3):
             y, x = rng.integers(50, 450, 2)
             mask[150, y : y + 30, x : x + 30] = 3
-            timed("autosave, one stroke", lambda: store.autosave(scan, mask, classes=classes))
+            timed("autosave, one stroke", lambda: store.save_draft(scan, mask, classes=classes))
         mask[mask == 3] = 2
-        timed("autosave, much changed", lambda: store.autosave(scan, mask, classes=classes))
+        timed("autosave, much changed", lambda: store.save_draft(scan, mask, classes=classes))
         draft = next((store.folder / "drafts").glob("*/*.draft"))
         print(f"the draft on the disk: {draft.stat().st_size / 1e6:.2f} MB")
         for plane in (150, 151, 152):

@@ -26,7 +26,7 @@ from napari_latentseg.evaluation.metrics import dice, psnr
 from napari_latentseg.models.store import embedded_codec
 from napari_latentseg.pairs import find_pairs, load_image, load_mask
 from napari_latentseg.preprocess import resize, resize_labels
-from napari_latentseg.training.codec import CodecConfig, read_sources
+from napari_latentseg.training.codec import CodecConfig, read_codec_datasets
 
 CONFIG = Path(__file__).parents[1] / "src/napari_latentseg/training/configs/codec-compact-1.json"
 SIZES = {"busi": 224, "kvasir_seg": 224, "ph2": 224, "chase_db1": 512}
@@ -37,8 +37,8 @@ def planes_of(name: str, data: Path, config: CodecConfig) -> list[tuple[np.ndarr
     known = {s.name: s for s in config.sources}
     if name in known:
         only = config.replace(sources=(known[name],))
-        (source,) = read_sources(only, data)
-        return [(source.images[i], source.masks[i]) for i in np.flatnonzero(source.apart)]
+        (source,) = read_codec_datasets(only, data)
+        return [(source.images[i], source.masks[i]) for i in np.flatnonzero(source.is_validation)]
     return [(load_image(p)[0], load_mask(p)[0]) for p in find_pairs(data / name)]
 
 

@@ -24,13 +24,13 @@ import numpy as np
 import torch
 
 from napari_latentseg.api import evaluate, finetune
-from napari_latentseg.finetuning.cases import examples_of, find_lessons
+from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.plan import Plan
 from napari_latentseg.models.store import load_model
-from napari_latentseg.precision import choose_compute
+from napari_latentseg.precision import resolve_compute
 from napari_latentseg.training.events import FineTuneEvent
-from napari_latentseg.training.pieces import encoded, varied_pieces
+from napari_latentseg.training.pieces import augmented_patches, encode_patches
 
 
 def part(source: Path, names: list[str], out: Path) -> Path:
@@ -101,16 +101,18 @@ def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, 
     first training does; the quick one takes what was encoded, and decodes a part of each batch.
     """
     model = load_model(base)
-    compute = choose_compute("auto", "auto")
+    compute = resolve_compute("auto", "auto")
     method, card = model.method, model.card
     method.to(compute.torch_device(), memory_format=torch.channels_last)
-    tuning, rng = method.tuning(), np.random.default_rng(0)
-    lessons = find_lessons([data], card)[:count]
+    tuning, rng = method.fine_tune_spec(), np.random.default_rng(0)
+    lessons = find_cases([data], card)[:count]
     examples = [
-        (i, e) for i, lesson in enumerate(lessons) for e in examples_of(lesson.load(), lesson.key, card)
+        (i, e)
+        for i, lesson in enumerate(lessons)
+        for e in annotated_slices_of(lesson.load(), lesson.content_sha256, card)
     ]
-    pieces = list(varied_pieces(examples, card, rng))[:count]
-    known = encoded(method, tuning, pieces, compute)
+    pieces = list(augmented_patches(examples, card, rng))[:count]
+    known = encode_patches(method, tuning, pieces, compute)
     plan = Plan(batch=batch)
     steps = count // batch
     tuner = Tuner(method, tuning, known, None, None, None, compute, plan, 0, card.threshold, steps, 1e9)
@@ -118,14 +120,14 @@ def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, 
     def quick() -> float:
         begun = time.process_time()
         for _ in range(steps):
-            tuner._learn()
+            tuner._training_step()
         return time.process_time() - begun
 
     def slow() -> float:
         begun = time.process_time()
-        made = iter(varied_pieces(examples, card, rng))
+        made = iter(augmented_patches(examples, card, rng))
         for _ in range(steps):
-            drawn = encoded(method, tuning, [next(made) for _ in range(batch)], compute)
+            drawn = encode_patches(method, tuning, [next(made) for _ in range(batch)], compute)
             with compute.autocast():
                 terms = tuning.loss(
                     drawn.features.float(), drawn.target.float(), drawn.masks.float(), drawn.annotated,

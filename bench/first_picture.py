@@ -133,7 +133,7 @@ def make(folder: Path, volume: np.ndarray) -> dict[str, str]:
         for file in sorted(made["DICOM folder"].iterdir()):
             packed.write(file, file.name)
     nib.save(nib.Nifti1Image(volume.T, np.diag([0.7, 0.7, 1, 1])), made["NIfTI, .nii.gz"])
-    omezarr.write(made["OME-Zarr"], volume, "zyx", Geometry.plain("zyx", (1.0, 0.7, 0.7), "mm"), {})
+    omezarr.write(made["OME-Zarr"], volume, "zyx", Geometry.from_spacing("zyx", (1.0, 0.7, 0.7), "mm"), {})
     return {name: str(path) for name, path in made.items()}
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from napari_latentseg.api import evaluate, load_model, segment, train
-from napari_latentseg.samples import Sample, ultrasound_phantom
+from napari_latentseg.samples import SampleImage, ultrasound_phantom
 from napari_latentseg.segmentation import Segmentation
 from napari_latentseg.training.config import load_config
 
@@ -47,9 +47,9 @@ def write_phantoms(folder: Path, seeds: range) -> None:
         (folder / part).mkdir(parents=True)
     for seed in seeds:
         sample = ultrasound_phantom(seed, SHAPE)
-        assert sample.truth is not None
+        assert sample.reference is not None
         Image.fromarray(np.asarray(sample.scan.array)).save(folder / "images" / f"phantom_{seed}.png")
-        Image.fromarray(255 * sample.truth).save(folder / "masks" / f"phantom_{seed}.png")
+        Image.fromarray(255 * sample.reference).save(folder / "masks" / f"phantom_{seed}.png")
 
 
 def settings_for(method: str) -> dict[str, Any]:
@@ -83,9 +83,9 @@ def grey(values: NDArray[np.float32], most: float) -> Image.Image:
     return Image.fromarray((255 * np.clip(values / most, 0, 1)).astype(np.uint8)).convert("RGB")
 
 
-def draw(sample: Sample, rows: list[tuple[str, Segmentation, float]], out: Path) -> None:
+def draw(sample: SampleImage, rows: list[tuple[str, Segmentation, float]], out: Path) -> None:
     """A row for each method: reference, mask, mean, variance."""
-    assert sample.truth is not None
+    assert sample.reference is not None
     scale, pad, head = 2, 8, 26
     height, width = (scale * n for n in SHAPE)
     columns = ("image and reference", "mask", "mean", "variance, white is 0.25")
@@ -99,7 +99,7 @@ def draw(sample: Sample, rows: list[tuple[str, Segmentation, float]], out: Path)
         source = found.record.source
         text = f"{name}\n{found.record.samples} samples from {source}\nDSC {dsc:.2f} on {NEW} new phantoms"
         pen.text((8, top + height // 3), text, fill="black")
-        pictures = [outlined(image, sample.truth), outlined(image, found.mask), grey(found.mean[0], 1)]
+        pictures = [outlined(image, sample.reference), outlined(image, found.mask), grey(found.mean[0], 1)]
         if found.variance is not None:
             pictures.append(grey(found.variance[0], 0.25))
         for i, picture in enumerate(pictures):

@@ -15,7 +15,7 @@ from nibabel.testing import data_path
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import dicom, read_scan
-from napari_latentseg.formats.dicom_files import quiet_dicom
+from napari_latentseg.formats.dicom_files import silence_dicom_loggers
 from napari_latentseg.scan import Scan
 
 ROOT = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -24,7 +24,7 @@ BEGIN, END = "<!-- bench/formats_table.py: begin -->", "<!-- end -->"
 
 
 def syntax_of(file: Path) -> str:
-    with quiet_dicom():
+    with silence_dicom_loggers():
         meta = getattr(pydicom.dcmread(file, force=True, stop_before_pixels=True), "file_meta", None)
     named = meta.get("TransferSyntaxUID") if meta is not None else None
     return named.name.split(",")[0] if named else "-"

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from napari_latentseg.evaluation.calibration import VolumeInterval, coverage_of
+from napari_latentseg.evaluation.calibration import VolumeInterval, interval_coverage
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
 from napari_latentseg.pairs import find_pairs
@@ -55,12 +55,12 @@ def main() -> None:
     model = load_model(args.model)
     split = read_split(model.folder)
     pairs = [pair for pair in find_pairs(args.data) if split.part_of(pair) == "validation"]
-    request = Request.of(model.card, samples=args.samples)
+    request = InferenceSettings.for_model(model.card, samples=args.samples)
     judged = Calibration(Predictor(model), request, pairs, split)
     for _ in judged.run():
         pass
     names = [c.name for c in model.card.classes]
-    fit, test = judged.halves()
+    fit, test = judged.fit_and_test_indices()
     made = judged.volume_interval(LEVEL)
     rng = np.random.default_rng(0)
     draws: dict[str, list[float]] = {name: [] for name in names}
@@ -68,27 +68,29 @@ def main() -> None:
         order = rng.permutation(len(pairs))
         one, other = order[: len(fit)], order[len(fit) :]
         again = VolumeInterval.fit(
-            names, judged.volumes[one], judged.reference[one],
+            names, judged.sample_voxel_counts[one], judged.reference_voxel_counts[one],
             level=LEVEL, samples=request.samples, source=request.source, threshold=request.threshold, data="",
-        ).tested(names, judged.volumes[other], judged.reference[other])  # fmt: skip
+        ).with_coverage(names, judged.sample_voxel_counts[other], judged.reference_voxel_counts[other])  # fmt: skip
         for name, share in again.coverage.items():
             draws[name].append(share)
 
     def coverage(bounds: Values) -> dict[str, float]:
-        there = judged.volumes[test], judged.reference[test]
-        return coverage_of(names, bounds[test], *there).share
+        there = judged.sample_voxel_counts[test], judged.reference_voxel_counts[test]
+        return interval_coverage(names, bounds[test], *there).fraction
 
     def width(bounds: Values) -> Values:
         """Half of the interval over the reference, the median over the cases that have the class."""
         half = (bounds[test, :, 1] - bounds[test, :, 0]) / 2
         return np.nanmedian(
-            half / np.where(judged.reference[test] > 0, judged.reference[test], np.nan), axis=0
+            half
+            / np.where(judged.reference_voxel_counts[test] > 0, judged.reference_voxel_counts[test], np.nan),
+            axis=0,
         )
 
     kinds = {
-        "calibrated": made.bounds(names, judged.volumes),
-        "the samples' spread (Student's t)": spread_bounds(judged.volumes),
-        "least to greatest sample": range_bounds(judged.volumes),
+        "calibrated": made.intervals(names, judged.sample_voxel_counts),
+        "the samples' spread (Student's t)": spread_bounds(judged.sample_voxel_counts),
+        "least to greatest sample": range_bounds(judged.sample_voxel_counts),
     }
     print(f"{len(pairs)} images: {len(fit)} to fit by, {len(test)} to judge by; {request.samples} samples")
     print(f"factors {made.factors}, shifts {made.shifts}\n")

@@ -14,8 +14,8 @@ import json
 from pathlib import Path
 
 from napari_latentseg.models.store import open_codec
-from napari_latentseg.precision import choose_compute
-from napari_latentseg.training.config import changed, load_config
+from napari_latentseg.precision import resolve_compute
+from napari_latentseg.training.config import load_config, with_changes
 from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.training.trainer import Trainer
 
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    config = changed(
+    config = with_changes(
         load_config("gms-small"),
         {
             "epochs": args.epochs,
@@ -40,7 +40,7 @@ def main() -> None:
         },
     )
     data = read_dataset(args.data, config)
-    compute = choose_compute("cpu", config.precision)
+    compute = resolve_compute("cpu", config.precision)
     report = {}
     for name in args.codec:
         codec, spec = open_codec(name)

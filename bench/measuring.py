@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import mask_from
+from napari_latentseg.cut import labels_from_probabilities
 from napari_latentseg.measure import measure
 from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.review import DEFAULT_MEASURE, MEASURES, rank
@@ -78,7 +78,7 @@ def made(shape: tuple[int, int, int], objects: int) -> tuple[Segmentation, Scan]
     for z in range(shape[0]):
         for i in range(SAMPLES):
             maps.add(z, np.clip(mean[:, z] + (i - 2) * 0.1 * (mean[:, z] > 0.05), 0, 1))
-    geometry = Geometry.plain("zyx", (1.5, 0.7, 0.7), "mm")
+    geometry = Geometry.from_spacing("zyx", (1.5, 0.7, 0.7), "mm")
     classes = (ClassInfo(label=1, name="lesion", color="#ffb000"),)
     record = RunRecord(
         plugin_version="0", time="", classes=classes, samples_asked=SAMPLES, samples=SAMPLES,
@@ -90,9 +90,9 @@ def made(shape: tuple[int, int, int], objects: int) -> tuple[Segmentation, Scan]
         model=ModelRecord(name="made", version="1", method="gms", variant="", codec="", sha256={}),
     )  # fmt: skip
     found = Segmentation(
-        mask=mask_from(mean, 0.5, classes), mean=mean, variance=(mean * (1 - mean) / 4).astype(np.float32),
+        mask=labels_from_probabilities(mean, 0.5, classes), mean=mean, variance=(mean * (1 - mean) / 4).astype(np.float32),
         volumes=np.zeros((0, 1)), axes="zyx", geometry=geometry, format="", properties={}, classes=classes,
-        record=record, maps=maps,
+        record=record, sample_maps=maps,
     )  # fmt: skip
     return found, Scan(rng.integers(0, 1000, shape).astype(np.int16), "zyx", geometry)
 
@@ -111,7 +111,7 @@ def main() -> None:
     with Peak() as peak:
         measure(found, image, objects=False)
     figures["measure, classes alone"] = peak.told()
-    samples = next(key for key, one in MEASURES.items() if one.needs == "samples")
+    samples = next(key for key, one in MEASURES.items() if one.required == "samples")
     for key, by in ((DEFAULT_MEASURE, "slices"), (samples, "slices"), (DEFAULT_MEASURE, "objects")):
         with Peak() as peak:
             rank(found, key, by)

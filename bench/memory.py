@@ -29,7 +29,7 @@ from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.omezarr import write as write_zarr
 from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.methods.base import Noise
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.models.store import load_model
@@ -47,7 +47,7 @@ def volume(shape: tuple[int, int, int]) -> Scan:
     values = np.empty(shape, dtype=np.int16)
     for plane in values:  # one after another, so that making it is not what is measured
         plane[:] = rng.integers(-1000, 2000, shape[1:], dtype=np.int16)
-    return Scan(values, "zyx", Geometry.plain("zyx", (1.0, 0.7, 0.7), "mm"), format="nifti")
+    return Scan(values, "zyx", Geometry.from_spacing("zyx", (1.0, 0.7, 0.7), "mm"), format="nifti")
 
 
 def slide(folder: Path, side: int) -> Scan:
@@ -66,7 +66,7 @@ def slide(folder: Path, side: int) -> Scan:
         meta=np.array([], np.uint8),
     )
     path = folder / "slide.ome.zarr"
-    write_zarr(path, image, "yxc", Geometry.plain("yx", (0.5, 0.5), "um"), {})
+    write_zarr(path, image, "yxc", Geometry.from_spacing("yx", (0.5, 0.5), "um"), {})
     return read_scan(path)
 
 
@@ -76,7 +76,7 @@ class StandIn(GMS):
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         return images
 
-    def draw(self, condition: torch.Tensor, noise: Noise | None = None) -> torch.Tensor:
+    def sample(self, condition: torch.Tensor, noise: Noise | None = None) -> torch.Tensor:
         return condition.mean(dim=1, keepdim=True)
 
 
@@ -103,7 +103,9 @@ def main() -> None:
         model = replace(model, method=StandIn(model.method.codec, model.method.config))
     samples = given.samples or (5 if is_volume else 3)
     box = None if given.box is None else tuple(map(int, given.box.split(",")))
-    request = Request.of(model.card, samples=samples, source=None if samples > 1 else "none", box=box)
+    request = InferenceSettings.for_model(
+        model.card, samples=samples, source=None if samples > 1 else "none", box=box
+    )
     predictor = Predictor(model)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -114,9 +116,12 @@ def main() -> None:
         run = predictor.start(scan, request)
         shown = 0.0
         for step in run:
-            if step.done >= shown:
-                print(f"  {step.done:4.0%} {time.perf_counter() - begun:6.0f} s, {peak():.2f} GB", flush=True)
-                shown = step.done + 0.1
+            if step.fraction >= shown:
+                print(
+                    f"  {step.fraction:4.0%} {time.perf_counter() - begun:6.0f} s, {peak():.2f} GB",
+                    flush=True,
+                )
+                shown = step.fraction + 0.1
         print(
             f"run: peak {peak() - before:.2f} GB above the imports, {time.perf_counter() - begun:.0f} s",
             flush=True,

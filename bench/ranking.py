@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.evaluation.metrics import dice
-from napari_latentseg.inference.evaluate import labels_of
+from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
 from napari_latentseg.pairs import find_pairs
-from napari_latentseg.review import available, profile
+from napari_latentseg.review import available_measures, uncertainty_profile
 
 SHARE = 0.2
 ORACLE = "the error itself (the most that any order could do)"
@@ -56,18 +56,18 @@ def errors_of(found: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) 
 def cases_of(folder: Path, data: Path, samples: int | None, source: str | None) -> list[Case]:
     model = load_model(folder)
     predictor = Predictor(model)
-    request = Request.of(model.card, samples=samples, source=source)
+    request = InferenceSettings.for_model(model.card, samples=samples, source=source)
     split = read_split(model.folder)
     cases = []
     for pair in find_pairs(data):
         if split.part_of(pair) != "validation":
             continue
         found = predictor.segment(pair.read(), request)
-        labels = labels_of(model.card, pair)
-        truth = labels.of_pair(pair)
-        shown = labels.of_model(model.card.classes).numbered(found.mask).reshape(truth.shape)
+        labels = label_map_for(model.card, pair)
+        truth = labels.load_class_mask(pair)
+        shown = labels.for_model(model.card.classes).to_class_numbers(found.mask).reshape(truth.shape)
         errors = errors_of(shown, truth, len(model.card.classes))
-        scores = {name: profile(found, name).ravel() for name in available(found)}
+        scores = {name: uncertainty_profile(found, name).ravel() for name in available_measures(found)}
         cases.append(Case(pair.file_sha256, errors, scores | {ORACLE: errors}))
     return sorted(cases, key=lambda case: case.key)
 

@@ -100,7 +100,7 @@ def opening(viewer: Any, folder: Path) -> None:
         for file in (folder / "ct").iterdir():
             packed.write(file, file.name)
     nib.save(nib.Nifti1Image(volume.T, np.diag([0.7, 0.7, 2, 1])), folder / "ct.nii.gz")
-    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.plain("zyx", (2, 0.7, 0.7), "mm"), {})
+    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
     for name in ("ct", "ct.zip", "ct.nii.gz", "ct.zarr"):
         theirs = napari_alone(viewer, volume)
         path = str(folder / name)
@@ -151,13 +151,13 @@ def reviewing(viewer: Any) -> None:
         for _ in range(4):
             widget.next()
             QTest.qWait(100)
-        widget.outlines_button.click()
-        wait_for(lambda: widget.outlines.layer is not None)
+        widget.contours_button.click()
+        wait_for(lambda: widget.contours.layer is not None)
     tell("rank and walk", holds.worst, theirs)
-    wait_for(lambda: bool(widget.measures.sizes.text()))
+    wait_for(lambda: bool(widget.measures.size_text.text()))
     with Holds() as holds:
-        widget.measures.table.click()
-        wait_for(lambda: widget.measures.table.isEnabled())
+        widget.measures.objects_button.click()
+        wait_for(lambda: widget.measures.objects_button.isEnabled())
     tell("table of objects", holds.worst, theirs)
 
 

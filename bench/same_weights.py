@@ -154,14 +154,16 @@ def tell_finetuned(kind: str, base: Path, data: Path, out: Path, seed: int) -> N
 
 
 def tell_codec(work: Path) -> None:
-    from napari_latentseg.training.codec import CodecConfig, read_sources, train_codec
+    from napari_latentseg.training.codec import CodecConfig, read_codec_datasets, train_codec
 
     config = CodecConfig.model_validate(
         {"sources": [{"name": "data"}], "crop": 32, "images_per_batch": 3, "masks_per_batch": 2, "steps": 60}
         | CODEC
     )
     lines: list[Any] = []
-    state = train_codec(config, read_sources(config, work), report=lambda *line: lines.append(line))
+    state = train_codec(
+        config, read_codec_datasets(config, work), on_progress=lambda *line: lines.append(line)
+    )
     content = b"".join(v.contiguous().numpy().tobytes() for v in state.values())
     print(f"codec: {digest(content)} report={digest(repr(lines).encode())}")
 

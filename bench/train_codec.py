@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 
 from napari_latentseg.networks.taef2 import build_taef2_encoder
-from napari_latentseg.training.codec import CodecConfig, read_sources, train_codec
+from napari_latentseg.training.codec import CodecConfig, read_codec_datasets, train_codec
 from napari_latentseg.weights import save_weights
 
 CONFIGS = Path(__file__).parents[1] / "src/napari_latentseg/training/configs"
@@ -42,8 +42,8 @@ def main() -> None:
         teacher = build_taef2_encoder().eval().to(memory_format=torch.channels_last)
         state = torch.load(args.teacher / "taef2_encoder.pth", weights_only=True)
         teacher.load_state_dict({k: v.float() for k, v in state.items()})
-    sources = read_sources(config, args.data)
-    print({s.config.name: (len(s.images), int(s.apart.sum())) for s in sources}, flush=True)
+    sources = read_codec_datasets(config, args.data)
+    print({s.config.name: (len(s.images), int(s.is_validation.sum())) for s in sources}, flush=True)
     begun = time.perf_counter()
     with (args.out / "training_log.csv").open("w", newline="") as file:
         log = csv.writer(file)
@@ -57,7 +57,7 @@ def main() -> None:
                 print(step, round(time.perf_counter() - begun), terms, flush=True)
 
         earlier = load_file(args.start / "codec.safetensors") if args.start else None
-        state = train_codec(config, sources, teacher=teacher, start=earlier, report=report)
+        state = train_codec(config, sources, teacher=teacher, initial_weights=earlier, on_progress=report)
     save_weights(state, args.out / "codec.safetensors", half=True)
     (args.out / "training.json").write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
 

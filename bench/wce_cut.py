@@ -21,7 +21,7 @@ from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.plane import sample_plane
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff
 from napari_latentseg.models.store import load_model
-from napari_latentseg.precision import choose_compute
+from napari_latentseg.precision import resolve_compute
 from napari_latentseg.training.config import load_config
 from napari_latentseg.training.dataset import read_dataset
 
@@ -51,13 +51,13 @@ def main() -> None:
         parser.error(f"{args.model} is no MedSegLatDiff model")
     method.config = method.config.replace(unshift=True)
     (autoencoders, _) = method.stages()
-    assert autoencoders.judge is not None
-    compute = choose_compute("cpu", config.precision)
+    assert autoencoders.validate is not None
+    compute = resolve_compute("cpu", config.precision)
     scores: dict[str, dict[str, list[float]]] = {}
-    for number, example in enumerate(read_dataset(args.data, config).apart):
-        image, mask = example.tensors()
+    for number, example in enumerate(read_dataset(args.data, config).validation):
+        image, mask = example.to_float()
         with torch.inference_mode():
-            back = autoencoders.judge(image[None], mask[None])
+            back = autoencoders.validate(image[None], mask[None])
         # other noise for every image: one that is shared would count for all of them at once
         first = number * args.repeats * args.samples
         drawn = torch.stack(

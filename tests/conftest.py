@@ -76,7 +76,7 @@ def tiny_codec_folder() -> Path:
     import torch
 
     from napari_latentseg.codecs.compact import CompactCodec
-    from napari_latentseg.models.store import home
+    from napari_latentseg.models.store import data_home
     from napari_latentseg.weights import save_weights
 
     network = {"channels": 8, "widths": (16, 16), "blocks": (1, 1)}
@@ -88,7 +88,7 @@ def tiny_codec_folder() -> Path:
     with torch.no_grad():
         head.weight.mul_(2.0)
         head.bias.fill_(0.5)
-    folder = home() / "codecs" / "tiny-codec"
+    folder = data_home() / "codecs" / "tiny-codec"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "codec.json").write_text(json.dumps({"kind": "compact", "network": network}), "utf-8")
     save_weights(codec.state_dict(), folder / "codec.safetensors")
@@ -114,7 +114,7 @@ def make_tiny_model(tiny_codec_folder: Path, tmp_path_factory: pytest.TempPathFa
             "name": name,
             "title": "A tiny model",
             "method": "gms",
-            "variant": method.variant,
+            "variant": method.deviations_from_paper,
             "settings": {"width": 16},
             "codec": spec.model_dump(),
             "preprocess": {"mode": "whole", "size": 64},

@@ -14,8 +14,8 @@ from napari_latentseg.codecs.loading import weights_hash
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.models import store
 from napari_latentseg.models.card import CARD, ModelCard
-from napari_latentseg.models.layout import WEIGHTS
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.models.layout import WEIGHTS_FILE
+from napari_latentseg.weights import file_sha256
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(folder))
     model = folder / "models" / "lesions"
     model.mkdir(parents=True)
-    (model / WEIGHTS).write_bytes(b"not read by the doctor")
+    (model / WEIGHTS_FILE).write_bytes(b"not read by the doctor")
     spec = CodecSpec(
         kind="compact", name="latentseg-compact", channels=32, sha256=weights_hash(store.embedded_codec())
     )
@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "name": "lesions", "title": "Lesions", "method": "gms", "codec": spec, "preprocess": {},
             "augment": {}, "sources": ["none"],
             "classes": [{"label": 1, "name": "lesion", "color": "#000000"}],
-            "files": {WEIGHTS: sha256_of(model / WEIGHTS)},
+            "files": {WEIGHTS_FILE: file_sha256(model / WEIGHTS_FILE)},
         }
     ).write(model / CARD)  # fmt: skip
     return folder
@@ -47,7 +47,7 @@ def about_models(report: dict[str, object]) -> list[dict[str, str]]:
 
 
 def test_facts(home: Path) -> None:
-    report = doctor.examine()
+    report = doctor.diagnose()
     facts = report["facts"]
     assert facts["torch"] == version("torch")
     assert facts["python"].count(".") == 2
@@ -67,13 +67,13 @@ def test_every_problem_has_a_remedy_and_no_path_tells_a_name(
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(doctor.sys, "platform", "linux")
-    (home / "models" / "lesions" / WEIGHTS).unlink()
-    report = doctor.examine()
+    (home / "models" / "lesions" / WEIGHTS_FILE).unlink()
+    report = doctor.diagnose()
     assert {p["what"].partition(" (")[0] for p in report["problems"]} >= {
         "no-such-package",
         "a Qt binding",
         "a display",
-        f"model lesions: {WEIGHTS} is missing",
+        f"model lesions: {WEIGHTS_FILE} is missing",
     }
     assert all(p["mend"] for p in report["problems"])
     assert home.parent.name not in {part for p in report["problems"] for part in Path(p["what"]).parts}
@@ -96,8 +96,8 @@ def lose_codec(home: Path) -> None:
 
 FAULTS = {
     "weights changed": (
-        lambda home: (home / "models" / "lesions" / WEIGHTS).write_bytes(b"other"),
-        f"model lesions: {WEIGHTS} is not the file that the card describes",
+        lambda home: (home / "models" / "lesions" / WEIGHTS_FILE).write_bytes(b"other"),
+        f"model lesions: {WEIGHTS_FILE} is not the file that the card describes",
     ),
     "a broken card": (
         lambda home: (home / "models" / "lesions" / CARD).write_text("{}", "utf-8"),
@@ -112,7 +112,7 @@ FAULTS = {
 def test_a_model_that_cannot_be_used_is_named(home: Path, fault, expected: str) -> None:
     shutil.copytree(home / "models" / "lesions", home / "models" / "sound")
     fault(home)
-    (problem,) = about_models(doctor.examine())
+    (problem,) = about_models(doctor.diagnose())
     assert problem["what"].startswith(expected)
     assert problem["mend"]
 
@@ -123,8 +123,8 @@ def test_a_broken_torch_is_told_and_does_not_end_the_visit(
     def broken() -> dict[str, str]:
         raise OSError("libtorch.so: no such file")
 
-    monkeypatch.setattr("napari_latentseg.precision.devices", broken)
-    report = doctor.examine()
+    monkeypatch.setattr("napari_latentseg.precision.available_devices", broken)
+    report = doctor.diagnose()
     assert report["facts"]["devices"] == "unknown"
     assert {"what": "a working torch (OSError)", "mend": "pip install --force-reinstall torch"} in report[
         "problems"
@@ -142,7 +142,7 @@ def test_a_binding_without_metadata_of_its_name(home: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(doctor, "_BINDINGS", ("json",))  # a module that is there
     monkeypatch.setattr(doctor, "version", version_of)
-    report = doctor.examine()
+    report = doctor.diagnose()
     assert report["facts"]["qt"].strip() == "json"
     assert "a Qt binding" not in [p["what"] for p in report["problems"]]
 
@@ -167,6 +167,6 @@ def test_display(
             monkeypatch.setenv(name, environment[name])
     facts: dict[str, object] = {}
     problems: list[dict[str, str]] = []
-    doctor._look_at_display(facts, problems)
+    doctor._check_display(facts, problems)
     assert facts["display"] == expected
     assert any("display" in p["what"] for p in problems) == (expected == "none")

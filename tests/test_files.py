@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_folder, atomic_path, usable_folder
+from napari_latentseg.files import atomic_folder, atomic_path, ensure_writable_folder
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps other permissions")
 
@@ -210,8 +210,8 @@ def test_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_usable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
-    assert usable_folder(folder) == folder
-    assert usable_folder(folder) == folder
+    assert ensure_writable_folder(folder) == folder
+    assert ensure_writable_folder(folder) == folder
     assert names(folder) == []
 
 
@@ -219,7 +219,7 @@ def test_a_usable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
 def test_a_file_is_no_usable_folder(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match=r"the model folder cannot be written \(.*\); choose another folder"):
-        usable_folder(tmp_path / "file" / below, what="model folder")
+        ensure_writable_folder(tmp_path / "file" / below, what="model folder")
 
 
 @unix
@@ -228,6 +228,6 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     locked.mkdir(mode=0o500)
     if os.access(locked, os.W_OK):
         pytest.skip("this user may write anywhere")
-    for do in (lambda: usable_folder(locked), lambda: usable_folder(locked / "below")):
+    for do in (lambda: ensure_writable_folder(locked), lambda: ensure_writable_folder(locked / "below")):
         with pytest.raises(BadInput, match="cannot be written"):
             do()

@@ -16,11 +16,11 @@ from PIL import Image
 from napari_latentseg import api
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.cases import find_lessons
+from napari_latentseg.finetuning.cases import find_cases
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.formats import read_scan
 from napari_latentseg.models.card import read_card
-from napari_latentseg.models.layout import SPLIT
+from napari_latentseg.models.layout import SPLIT_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.pairs import find_pairs, load_mask
 from napari_latentseg.scan import Scan
@@ -79,14 +79,16 @@ def test_what_was_learned_from_a_store_is_known_in_a_folder(base: Path, four: Pa
 
 def test_one_picture_in_three_places_is_one_case(base: Path, four: Path, tmp_path: Path) -> None:
     folders = [four, saved_again(four, tmp_path / "again"), approved(four, tmp_path / "store")]
-    lessons = find_lessons(folders, read_card(base))
+    lessons = find_cases(folders, read_card(base))
     assert [lesson.copies for lesson in lessons] == [2] * 4
-    assert {lesson.key for lesson in lessons} == {pair.key for pair in find_pairs(folders[1])}
+    assert {lesson.content_sha256 for lesson in lessons} == {
+        pair.content_sha256 for pair in find_pairs(folders[1])
+    }
     out = tmp_path / "candidate"
     first = finetuned(base, folders, out)[0]
     assert (first["cases"], first["planes"], first["train"], first["apart"]) == (4, 4, 3, 1)
     assert "8 images were given more than once" in first["note"]
-    split = json.loads((out / SPLIT).read_text())
+    split = json.loads((out / SPLIT_FILE).read_text())
     assert (split["format"], len(split["train"]), len(split["validation"])) == (2, 3, 1)
     assert set(split["train"]).isdisjoint(split["validation"])
 
@@ -96,8 +98,8 @@ def test_a_training_keeps_copies_on_one_side_and_says_so(four: Path, tmp_path: P
     config = TrainingConfig.model_validate({"preprocess": {"mode": "whole", "size": 32}})
     data = read_dataset([four, again], config)
     assert data.copies == 4
-    assert set(data.keys()["train"]).isdisjoint(data.keys()["validation"])
-    assert len(data.train) + len(data.apart) == 8
+    assert set(data.content_hashes()["train"]).isdisjoint(data.content_hashes()["validation"])
+    assert len(data.train) + len(data.validation) == 8
 
 
 def test_an_image_is_decoded_once_to_be_learned_from(
@@ -110,18 +112,18 @@ def test_an_image_is_decoded_once_to_be_learned_from(
         return read_scan(path)
 
     monkeypatch.setattr("napari_latentseg.pairs.read_scan", counted)
-    lessons = find_lessons([four], read_card(tiny_model_folder))
-    assert [lesson.load().which for lesson in lessons] == [(0,)] * 4
+    lessons = find_cases([four], read_card(tiny_model_folder))
+    assert [lesson.load().annotated_planes for lesson in lessons] == [(0,)] * 4
     assert read.count("images") == 4
-    assert [lesson.load().which for lesson in lessons] == [(0,)] * 4  # as often as it is needed
+    assert [lesson.load().annotated_planes for lesson in lessons] == [(0,)] * 4  # as often as it is needed
     assert read.count("images") == 8
 
 
 def test_a_split_with_hashes_of_files_is_understood(base: Path, four: Path, tmp_path: Path) -> None:
     """As models of the versions before have it; a store's cases stood in it by their content then too."""
     first, second, third, fourth = find_pairs(four)
-    (base / SPLIT).write_text(
-        json.dumps({"train": [first.file_sha256, second.key], "validation": [third.file_sha256]})
+    (base / SPLIT_FILE).write_text(
+        json.dumps({"train": [first.file_sha256, second.content_sha256], "validation": [third.file_sha256]})
     )
     report = api.evaluate(base, four, source="none", device="cpu")
     assert (report["trained_on"], report["kept_apart"]) == (2, 1)
@@ -163,5 +165,5 @@ def test_a_picture_is_the_same_image_in_a_store(values: np.ndarray, tmp_path: Pa
     scan, again = (read_scan(tmp_path / name) for name in ("a.png", "b.png"))
     with AnnotationStore(tmp_path / "store") as store:
         store.approve(scan, np.ones(scan.spatial_shape, np.uint8), classes=TARGET)
-        (case,), (example,) = store.cases(), list(store.examples())
-    assert scan.content_sha256 == again.content_sha256 == case.key == example.scan.content_sha256
+        (case,), (example,) = store.cases(), list(store.annotated_scans())
+    assert scan.content_sha256 == again.content_sha256 == case.content_hash == example.scan.content_sha256

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import mask_from, winners
+from napari_latentseg.cut import argmax_classes, labels_from_probabilities
 from napari_latentseg.errors import BadInput
-from napari_latentseg.labelmap import LabelMap, Sides
+from napari_latentseg.labelmap import LabelMap, LateralizedLabel
 from napari_latentseg.scan import Geometry
 from napari_latentseg.training.config import TrainingConfig, load_config
-from napari_latentseg.training.sets import class_infos, data_sets
+from napari_latentseg.training.sets import class_infos, find_datasets
 
 CLASSES = tuple(
     ClassInfo(label=k, name=name, color="#ff0000", includes=includes)
@@ -23,7 +23,7 @@ CLASSES = tuple(
         start=1,
     )
 )  # fmt: skip
-KIDNEYS = Sides(split=("right kidney", "left kidney"))
+KIDNEYS = LateralizedLabel(split=("right kidney", "left kidney"))
 
 
 def lps(direction: int = 1) -> Geometry:
@@ -32,13 +32,15 @@ def lps(direction: int = 1) -> Geometry:
 
 
 def test_a_label_becomes_its_class_and_the_rest_is_background() -> None:
-    found = LabelMap(CLASSES, {1: "tumour", 7: "liver"}).numbered(np.array([[0, 1, 7, 3]], dtype=np.uint8))
+    found = LabelMap(CLASSES, {1: "tumour", 7: "liver"}).to_class_numbers(
+        np.array([[0, 1, 7, 3]], dtype=np.uint8)
+    )
     assert found.tolist() == [[0, 3, 1, 0]]
 
 
 def test_an_organ_is_the_union_with_all_that_lies_in_it() -> None:
     """Also of what lies in what lies in it."""
-    masks = LabelMap(CLASSES, {}).masks(np.array([0, 1, 2, 3, 4, 5], dtype=np.uint8))
+    masks = LabelMap(CLASSES, {}).class_masks(np.array([0, 1, 2, 3, 4, 5], dtype=np.uint8))
     assert masks[0].tolist() == [0, 1, 1, 1, 1, 0]
     assert masks[1].tolist() == [0, 0, 1, 0, 1, 0]
     assert masks[2].tolist() == [0, 0, 0, 1, 0, 0]
@@ -48,7 +50,7 @@ def test_an_organ_is_the_union_with_all_that_lies_in_it() -> None:
 def test_only_what_a_data_set_names_was_looked_for() -> None:
     assert LabelMap(CLASSES, {1: "liver", 2: KIDNEYS}).annotated == (True, False, False, False, True, True)
     assert LabelMap(CLASSES[:1]).annotated == (True,)
-    assert all(LabelMap.of_model(CLASSES).annotated)
+    assert all(LabelMap.for_model(CLASSES).annotated)
 
 
 def test_in_a_label_image_the_part_wins_over_the_whole() -> None:
@@ -57,9 +59,9 @@ def test_in_a_label_image_the_part_wins_over_the_whole() -> None:
     mean[2, 0] = 0.6  # a tumour in the liver, less sure than the liver
     mean[3, 1] = 0.55  # two levels down
     mean[4, 2] = 0.95  # no part of it: the most probable wins
-    assert mask_from(mean, 0.5, CLASSES).tolist() == [3, 4, 5, 1]
-    assert mask_from(mean, 0.58, CLASSES).tolist() == [3, 1, 5, 1]
-    assert winners(mean, 0.99, [frozenset()] * 6).tolist() == [-1] * 4
+    assert labels_from_probabilities(mean, 0.5, CLASSES).tolist() == [3, 4, 5, 1]
+    assert labels_from_probabilities(mean, 0.58, CLASSES).tolist() == [3, 1, 5, 1]
+    assert argmax_classes(mean, 0.99, [frozenset()] * 6).tolist() == [-1] * 4
 
 
 @pytest.mark.parametrize("direction", [1, -1])
@@ -68,7 +70,7 @@ def test_sides_are_split_by_where_the_patient_s_left_is(direction: int) -> None:
     labels[:, 2:6, 1:5] = 2
     labels[:, 2:6, 12:18] = 2
     labels[1, 7, 6] = 2  # a crumb, nearer to the first
-    found = LabelMap(CLASSES, {2: KIDNEYS}).numbered(labels, lps(direction))
+    found = LabelMap(CLASSES, {2: KIDNEYS}).to_class_numbers(labels, lps(direction))
     first, second = (5, 6) if direction == 1 else (6, 5)
     assert set(np.unique(found[:, :, :7])) == {0, first}
     assert set(np.unique(found[:, :, 11:])) == {0, second}
@@ -79,14 +81,14 @@ def test_a_single_kidney_is_on_the_side_where_it_lies() -> None:
     labels = np.zeros((3, 8, 20), dtype=np.uint8)
     labels[:, 2:6, 12:18] = 2
     split = LabelMap(CLASSES, {2: KIDNEYS})
-    assert set(np.unique(split.numbered(labels, lps()))) == {0, 6}
-    assert set(np.unique(split.numbered(labels, lps(-1)))) == {0, 5}
+    assert set(np.unique(split.to_class_numbers(labels, lps()))) == {0, 6}
+    assert set(np.unique(split.to_class_numbers(labels, lps(-1)))) == {0, 5}
 
 
 def test_sides_need_a_scan_that_says_which_is_which() -> None:
     labels = np.full((2, 4, 4), 2, dtype=np.uint8)
     with pytest.raises(BadInput, match="kits: its scans do not say which side is left"):
-        LabelMap(CLASSES, {2: KIDNEYS}, "kits").numbered(labels, Geometry.plain("zyx"))
+        LabelMap(CLASSES, {2: KIDNEYS}, "kits").to_class_numbers(labels, Geometry.from_spacing("zyx"))
 
 
 @pytest.mark.parametrize(
@@ -120,12 +122,12 @@ def test_each_folder_needs_a_map_and_a_name_of_its_own(tmp_path: Path) -> None:
         }
     )
     one, two, again = folder(tmp_path / "one"), folder(tmp_path / "two"), folder(tmp_path / "other" / "one")
-    (found,) = data_sets([one], config)
-    assert found.map.labels == {3: "liver"}
+    (found,) = find_datasets([one], config)
+    assert found.label_map.labels == {3: "liver"}
     with pytest.raises(BadInput, match="two: has no map of its labels; add it to datasets, beside one"):
-        data_sets([one, two], config)
+        find_datasets([one, two], config)
     with pytest.raises(BadInput, match="is a second data set 'one'"):
-        data_sets([one, again], config)
+        find_datasets([one, again], config)
 
 
 @pytest.mark.parametrize(

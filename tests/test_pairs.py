@@ -21,7 +21,7 @@ def save(path: Path, array: np.ndarray) -> Path:
         Image.fromarray(array).save(path, **({"quality": 60} if path.suffix == ".jpg" else {}))
     else:
         axes = {2: "yx", 3: "zyx"}[array.ndim]
-        format_for(path).write(path, array, axes, Geometry.plain(axes, (1.0,) * array.ndim, "mm"), {})
+        format_for(path).write(path, array, axes, Geometry.from_spacing(axes, (1.0,) * array.ndim, "mm"), {})
     return path
 
 
@@ -45,8 +45,8 @@ def test_images_find_their_masks_in_the_order_of_their_names(folder: Path) -> No
     pairs = find_pairs(folder)
     assert [p.name for p in pairs] == ["a", "b", "c.2", "d"]
     assert [p.mask.name for p in pairs] == ["a.png", "b.png", "c.2.png", "d.nii.gz"]
-    assert pairs[0].key == hashlib.sha256(b"|u1(6, 8)" + GREY.tobytes()).hexdigest()
-    assert pairs[0].key == pairs[0].read().content_sha256
+    assert pairs[0].content_sha256 == hashlib.sha256(b"|u1(6, 8)" + GREY.tobytes()).hexdigest()
+    assert pairs[0].content_sha256 == pairs[0].read().content_sha256
     assert pairs[0].file_sha256 == hashlib.sha256(pairs[0].image.read_bytes()).hexdigest()
 
 
@@ -54,7 +54,7 @@ def test_finding_pairs_reads_no_image(folder: Path) -> None:
     (folder / "images" / "a.png").write_bytes(b"no picture")
     first, *_ = find_pairs(folder)
     with pytest.raises(BadInput, match=r"a\.png"):
-        _ = first.key
+        _ = first.content_sha256
 
 
 def test_other_masks_may_be_named(folder: Path) -> None:

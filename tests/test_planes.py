@@ -18,7 +18,7 @@ NAN, INF = np.nan, np.inf
 
 
 def scan_of(array, axes="yx") -> Scan:
-    return Scan(array, axes, Geometry.plain(axes.removesuffix("c")))
+    return Scan(array, axes, Geometry.from_spacing(axes.removesuffix("c")))
 
 
 def row(values, dtype) -> np.ndarray:
@@ -58,7 +58,7 @@ VALUES = {
 @pytest.mark.parametrize(("array", "expected"), VALUES.values(), ids=VALUES.keys())
 @pytest.mark.parametrize("kind", ["numpy", "dask"])
 def test_values(array, expected, kind):
-    planes = Planes.of(scan_of(da.from_array(array, chunks=(1, 2)) if kind == "dask" else array))
+    planes = Planes.from_scan(scan_of(da.from_array(array, chunks=(1, 2)) if kind == "dask" else array))
     plane = planes[0]
     assert plane.dtype == np.float32
     assert plane.shape == (1, len(expected), 3)
@@ -69,22 +69,24 @@ def test_values(array, expected, kind):
 
 def test_known_ranges_are_exact():
     every = np.arange(256, dtype=np.uint8)[None]
-    assert np.array_equal(Planes.of(scan_of(every))[0][0, :, 0], (np.arange(256) / 255).astype(np.float32))
+    assert np.array_equal(
+        Planes.from_scan(scan_of(every))[0][0, :, 0], (np.arange(256) / 255).astype(np.float32)
+    )
     floats = np.random.default_rng(0).random((5, 7), np.float32)
-    assert np.array_equal(Planes.of(scan_of(floats))[0][..., 1], floats)
+    assert np.array_equal(Planes.from_scan(scan_of(floats))[0][..., 1], floats)
 
 
 def test_the_scan_is_left_as_it_was():
     array = row([NAN, 5, -3, INF], np.float64)
     before = array.copy()
-    plane = Planes.of(scan_of(array))[0]
+    plane = Planes.from_scan(scan_of(array))[0]
     plane[:] = 9
     np.testing.assert_array_equal(array, before)
 
 
 @pytest.mark.parametrize(("values", "mended"), [([NAN, 1, 2], 1), ([INF, 1, 2], 1), ([0, 1, 2], 0)])
 def test_what_was_mended_is_noted(values, mended):
-    assert len(Planes.of(scan_of(row(values, np.float32))).notes) == mended
+    assert len(Planes.from_scan(scan_of(row(values, np.float32))).notes) == mended
 
 
 # --- channels -------------------------------------------------------------------------------------
@@ -93,7 +95,7 @@ def test_what_was_mended_is_noted(values, mended):
 def test_colours_stay_and_alpha_goes():
     array = np.zeros((2, 3, 4), np.uint8)
     array[...] = (255, 51, 0, 17)
-    plane = Planes.of(scan_of(array, "yxc"))[0]
+    plane = Planes.from_scan(scan_of(array, "yxc"))[0]
     np.testing.assert_allclose(plane[1, 2], (1, 0.2, 0), atol=1e-6)
 
 
@@ -101,21 +103,21 @@ def test_alpha_has_no_say_in_the_range():
     array = np.zeros((10, 10, 4), np.uint16)
     array[..., 0] = np.arange(100).reshape(10, 10)
     array[..., 3] = 65535
-    planes = Planes.of(scan_of(array, "yxc"))
+    planes = Planes.from_scan(scan_of(array, "yxc"))
     assert planes.high < 100
     assert planes[0].max() == 1
 
 
 def test_one_channel_is_grey():
     array = np.arange(4, dtype=np.uint8).reshape(2, 2, 1)
-    plane = Planes.of(scan_of(array, "yxc"))[0]
+    plane = Planes.from_scan(scan_of(array, "yxc"))[0]
     assert np.array_equal(plane, np.repeat(array / np.float32(255), 3, axis=-1))
 
 
 @pytest.mark.parametrize("channels", [2, 5])
 def test_other_channels_are_refused(channels):
     with pytest.raises(BadInput, match=f"{channels} channels"):
-        Planes.of(scan_of(np.zeros((2, 2, channels), np.uint8), "yxc"))
+        Planes.from_scan(scan_of(np.zeros((2, 2, channels), np.uint8), "yxc"))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +125,7 @@ def test_other_channels_are_refused(channels):
 )
 def test_hopeless_values_are_refused(values, why):
     with pytest.raises(BadInput, match=why):
-        Planes.of(scan_of(row(values, np.float64)))
+        Planes.from_scan(scan_of(row(values, np.float64)))
 
 
 # --- stacks ---------------------------------------------------------------------------------------
@@ -135,7 +137,7 @@ def test_hopeless_values_are_refused(values, why):
 )
 def test_every_plane_is_at_its_index(axes, shape, count):
     array = np.random.default_rng(0).integers(0, 255, shape, np.uint8)
-    planes = Planes.of(scan_of(array, axes))
+    planes = Planes.from_scan(scan_of(array, axes))
     assert len(planes) == count
     assert planes.is_stack is (count > 1)
     assert planes.plane_shape == (4, 5)
@@ -150,20 +152,20 @@ def test_every_plane_is_at_its_index(axes, shape, count):
 @pytest.mark.parametrize("number", [-1, 3])
 @pytest.mark.parametrize("axes", ["yx", "zyx"])
 def test_no_such_plane(number, axes):
-    planes = Planes.of(scan_of(np.zeros((3, 2, 2)[-len(axes) :], np.uint8), axes))
+    planes = Planes.from_scan(scan_of(np.zeros((3, 2, 2)[-len(axes) :], np.uint8), axes))
     with pytest.raises(IndexError):
         planes[number]
 
 
 def test_one_range_for_the_whole_stack():
     array = np.stack([np.full((4, 4), v, np.int16) for v in (0, 50, 100)])
-    planes = Planes.of(scan_of(array, "zyx"))
+    planes = Planes.from_scan(scan_of(array, "zyx"))
     assert [float(p.max()) for p in planes] == pytest.approx([0, 0.5, 1])
 
 
 def test_wide_image():
     array = np.tile(np.arange(20_000, dtype=np.uint16), (8, 1))
-    plane = Planes.of(scan_of(array))[0]
+    plane = Planes.from_scan(scan_of(array))[0]
     assert plane.shape == (8, 20_000, 3)
     assert plane[0, 10_000, 0] == pytest.approx(0.5, abs=0.01)
 
@@ -180,7 +182,7 @@ def test_a_lazy_scan_is_read_plane_by_plane():
         return np.full((stop - start, 64, 64), start, np.int16)
 
     array = da.map_blocks(block, chunks=((1,) * 50, (64,), (64,)), dtype=np.int16)
-    planes = Planes.of(scan_of(array, "zyx"))
+    planes = Planes.from_scan(scan_of(array, "zyx"))
     most.clear()
     assert planes[49].max() == 1
     assert most == [1]
@@ -188,21 +190,21 @@ def test_a_lazy_scan_is_read_plane_by_plane():
 
 @pytest.fixture
 def small_sample(monkeypatch):
-    monkeypatch.setattr(module, "_SAMPLE", 1000)
+    monkeypatch.setattr(module, "_MAX_RANGE_VALUES", 1000)
 
 
 @pytest.mark.usefixtures("small_sample")
 @pytest.mark.parametrize("shape", [(30, 40, 50), (1, 1, 60_000), (300, 20, 2)])
 def test_a_large_scan_is_sampled_evenly(shape):
     array = np.random.default_rng(0).normal(100, 20, shape).astype(np.float32)
-    taken, complete = module._sample(scan_of(array, "zyx"))
+    taken, complete = module._subsample(scan_of(array, "zyx"))
     assert 300 < taken.size <= 1000
     assert not complete
-    planes = Planes.of(scan_of(array, "zyx"))
+    planes = Planes.from_scan(scan_of(array, "zyx"))
     low, high = np.percentile(array, (0.5, 99.5))
     assert planes.low == pytest.approx(low, abs=12)
     assert planes.high == pytest.approx(high, abs=12)
-    assert np.array_equal(planes[0], Planes.of(scan_of(da.from_array(array), "zyx"))[0])
+    assert np.array_equal(planes[0], Planes.from_scan(scan_of(da.from_array(array), "zyx"))[0])
 
 
 @pytest.mark.usefixtures("small_sample")
@@ -210,7 +212,7 @@ def test_a_large_scan_is_sampled_evenly(shape):
 def test_a_bright_point_that_no_sample_hits_is_found(dtype):
     array = np.full((20, 20, 20), -5, dtype)
     array[1, 1, 1] = 95
-    planes = Planes.of(scan_of(array, "zyx"))
+    planes = Planes.from_scan(scan_of(array, "zyx"))
     assert (planes.low, planes.high) == (-5, 95)
 
 
@@ -223,7 +225,7 @@ def test_a_bright_point_that_no_sample_hits_is_found(dtype):
 )
 def test_whatever_comes_in_lies_in_0_to_1(array):
     try:
-        planes = Planes.of(scan_of(array, "zyx"[-array.ndim :]))
+        planes = Planes.from_scan(scan_of(array, "zyx"[-array.ndim :]))
     except BadInput:
         finite = array[np.isfinite(array)].astype(float)
         assert not finite.size or np.ptp(finite / 2) > 8e307
@@ -241,25 +243,25 @@ def test_whatever_comes_in_lies_in_0_to_1(array):
 def test_a_box_is_that_part_of_the_plane(data, lazy, axes):
     shape = {"yx": (9, 11), "zyx": (2, 9, 11), "yxc": (9, 11, 3)}[axes]
     array = np.random.default_rng(0).integers(0, 900, shape).astype(np.int16)
-    whole = Planes.of(scan_of(da.from_array(array) if lazy else array, axes))
+    whole = Planes.from_scan(scan_of(da.from_array(array) if lazy else array, axes))
     top, left = data.draw(st.integers(0, 8)), data.draw(st.integers(0, 10))
     bottom, right = data.draw(st.integers(top + 1, 9)), data.draw(st.integers(left + 1, 11))
-    part = whole.within((top, left, bottom, right))
-    assert (part.plane_shape, part.whole_shape) == ((bottom - top, right - left), (9, 11))
-    assert part.place == (slice(top, bottom), slice(left, right))
+    part = whole.crop((top, left, bottom, right))
+    assert (part.plane_shape, part.full_plane_shape) == ((bottom - top, right - left), (9, 11))
+    assert part.crop_slices == (slice(top, bottom), slice(left, right))
     last = len(whole) - 1
     assert len(part) == len(whole)
     assert np.array_equal(part[last], whole[last][top:bottom, left:right])
-    assert np.array_equal(part.part(last, slice(0, 1), slice(None)), part[last][:1])
-    assert np.array_equal(part.values(0, slice(None), slice(0, 1))[..., 0].squeeze(), (
-        whole.values(0, slice(top, bottom), slice(left, left + 1))[..., 0].squeeze()
+    assert np.array_equal(part.read_rgb(last, slice(0, 1), slice(None)), part[last][:1])
+    assert np.array_equal(part.read_raw(0, slice(None), slice(0, 1))[..., 0].squeeze(), (
+        whole.read_raw(0, slice(top, bottom), slice(left, left + 1))[..., 0].squeeze()
     ))  # fmt: skip
 
 
 @pytest.mark.parametrize("box", [(0, 0, 5, 4), (0, 0, 4, 6), (-1, 0, 4, 4), (2, 2, 2, 4)])
 def test_a_box_outside_is_refused(box):
     with pytest.raises(BadInput, match="box: rows"):
-        Planes.of(scan_of(np.zeros((4, 5), np.uint8))).within(box)
+        Planes.from_scan(scan_of(np.zeros((4, 5), np.uint8))).crop(box)
 
 
 @pytest.mark.parametrize(
@@ -272,6 +274,6 @@ def test_a_box_outside_is_refused(box):
     ],
 )
 def test_spacing_is_in_millimetres(spacing, unit, expected):
-    scan = Scan(np.zeros((2, 4, 5), np.uint8), "zyx", Geometry.plain("zyx", spacing, unit))
-    found = Planes.of(scan).spacing
+    scan = Scan(np.zeros((2, 4, 5), np.uint8), "zyx", Geometry.from_spacing("zyx", spacing, unit))
+    found = Planes.from_scan(scan).spacing
     assert found == (None if expected is None else pytest.approx(expected))

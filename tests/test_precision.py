@@ -6,20 +6,20 @@ import pytest
 import torch
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.precision import Compute, choose_compute, devices, is_out_of_memory
+from napari_latentseg.precision import Compute, available_devices, is_out_of_memory, resolve_compute
 
 
 def test_the_processor_is_always_there() -> None:
-    assert "cpu" in devices()
-    assert choose_compute("cpu", "float32") == Compute("cpu", "float32")
-    assert choose_compute().device in devices()
-    assert choose_compute("cpu").precision in ("float32", "bfloat16")
+    assert "cpu" in available_devices()
+    assert resolve_compute("cpu", "float32") == Compute("cpu", "float32")
+    assert resolve_compute().device in available_devices()
+    assert resolve_compute("cpu").precision in ("float32", "bfloat16")
 
 
 @pytest.mark.parametrize(("device", "precision"), [("gpu", "auto"), ("cpu", "float16"), ("", "auto")])
 def test_what_no_machine_has_is_refused(device: str, precision: str) -> None:
     with pytest.raises(BadInput, match="is not known; use one of auto"):
-        choose_compute(device, precision)
+        resolve_compute(device, precision)
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])

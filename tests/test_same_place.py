@@ -20,15 +20,15 @@ from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.compare import compare
-from napari_latentseg.finetuning.cases import find_lessons
+from napari_latentseg.finetuning.cases import find_cases
 from napari_latentseg.formats import convert as converting
 from napari_latentseg.formats import dicom_source
 from napari_latentseg.formats.convert import write_scan
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.scan import Geometry, Scan
 from napari_latentseg.widgets import keeping
-from napari_latentseg.widgets.teach_from import pairs_of
-from napari_latentseg.widgets.work import Work
+from napari_latentseg.widgets.teach_from import layer_pairs
+from napari_latentseg.widgets.work import Correction
 
 SPACING = (5.0, 0.5, 0.5)
 SHAPE = (4, 20, 24)
@@ -70,7 +70,7 @@ def by_fine_tuning(mask: Geometry, folder: Path, card: ModelCard) -> None:
     for part, values, geometry in (("images", IMAGE, placed()), ("masks", MASK, mask)):
         (folder / part).mkdir()
         write_scan(Scan(values, "zyx", geometry), folder / part / "case.nii.gz")
-    (lesson,) = find_lessons([folder], card)
+    (lesson,) = find_cases([folder], card)
     lesson.load()
 
 
@@ -82,10 +82,10 @@ def by_compare(mask: Geometry, folder: Path, card: ModelCard) -> None:
 def by_resuming_a_draft(image: Geometry, folder: Path, card: ModelCard) -> bool:
     """Whether the draft's image is one that is open."""
     with AnnotationStore(folder / "store") as store:
-        draft = store.autosave(scan_at(placed()), MASK, classes=TARGET)
+        draft = store.save_draft(scan_at(placed()), MASK, classes=TARGET)
         assert draft is not None
-        resumed, _ = store.resume(draft)
-        return keeping._is_same(scan_at(image), resumed)
+        resumed, _ = store.resume_draft(draft)
+        return keeping._is_same_scan(scan_at(image), resumed)
 
 
 def layer_at(kind: type[Image | Labels], values: Any, geometry: Geometry, **others: Any) -> Any:
@@ -97,13 +97,13 @@ def by_layers(mask: Geometry, folder: Path, card: ModelCard) -> bool:
     viewer = ViewerModel()
     viewer.layers.append(layer_at(Image, IMAGE, placed()))
     viewer.layers.append(layer_at(Labels, MASK, mask))
-    return len(pairs_of(viewer)) == 1
+    return len(layer_pairs(viewer)) == 1
 
 
 def by_the_copy_that_is_painted(mask: Geometry, folder: Path, card: ModelCard) -> None:
-    work = Work(layer_at(Image, IMAGE, placed()), scan_at(placed()), (0, 1, 2), TARGET, "m", None)
-    work.make_layer(MASK.copy()).affine = mask.matrix
-    work.mask()
+    work = Correction(layer_at(Image, IMAGE, placed()), scan_at(placed()), (0, 1, 2), TARGET, "m", None)
+    work.create_layer(MASK.copy()).affine = mask.matrix
+    work.current_mask()
 
 
 def by_the_source_of_a_result(image: Geometry, folder: Path, card: ModelCard) -> None:
@@ -112,7 +112,7 @@ def by_the_source_of_a_result(image: Geometry, folder: Path, card: ModelCard) ->
     found: Any = SimpleNamespace(properties={"dicom_series": "1.2"}, geometry=placed(), mask=MASK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dicom_source, "find_series", lambda path: ([series], ()))
-        assert dicom_source._same(found, Path("series")) is series
+        assert dicom_source._matching_series(found, Path("series")) is series
 
 
 CALLERS: dict[str, Callable[[Geometry, Path, ModelCard], bool | None]] = {
@@ -176,7 +176,7 @@ def test_micrometres_lie_where_millimetres_do(tmp_path: Path, card: ModelCard) -
 def test_what_never_agrees() -> None:
     here = placed()
     assert not here.agrees_with(placed(frame=""), SHAPE)
-    assert not here.agrees_with(Geometry.plain("yx", (0.5, 0.5), "mm"), SHAPE)
+    assert not here.agrees_with(Geometry.from_spacing("yx", (0.5, 0.5), "mm"), SHAPE)
     pixels = Geometry(here.affine, ("pixel",) * 3, here.axis_labels, here.frame)
     assert not here.agrees_with(pixels, SHAPE)
     assert pixels.agrees_with(pixels, SHAPE)
@@ -185,18 +185,18 @@ def test_what_never_agrees() -> None:
 
 
 def test_the_far_corner_counts_and_an_axis_of_one_element_does_not() -> None:
-    here, wider = placed(), Geometry.plain("zyx", (5.0, 0.5, 0.5005), "mm")
+    here, wider = placed(), Geometry.from_spacing("zyx", (5.0, 0.5, 0.5005), "mm")
     here = Geometry(here.affine, here.units, here.axis_labels)
     assert here.agrees_with(wider, (4, 20, 11))
     assert not here.agrees_with(wider, (4, 20, 13))
-    thick = Geometry.plain("zyx", (9.0, 0.5, 0.5), "mm")
+    thick = Geometry.from_spacing("zyx", (9.0, 0.5, 0.5), "mm")
     assert here.agrees_with(thick, (1, 20, 24))
     assert not here.agrees_with(thick, (2, 20, 24))
 
 
 def test_time_is_measured_in_its_own_steps() -> None:
     """Frames of 40 ms beside pixels of 10 mm: neither tolerance is the other's."""
-    series = Geometry.plain("tyx", (0.04, 10.0, 10.0), "mm")
+    series = Geometry.from_spacing("tyx", (0.04, 10.0, 10.0), "mm")
 
     def with_start(axis: int, value: float) -> Geometry:
         matrix = series.matrix
@@ -215,8 +215,8 @@ def test_a_file_that_must_be_exact_is_held_to_it() -> None:
     assert not placed(unit="um").agrees_with(placed((0.002, 0, 0)), SHAPE, atol=1e-4)
     written = scan_at(placed((0.002, 0, 0)))
     with pytest.raises(BadInput, match="would not lie where the image does"):
-        converting._check_same(Path("a.nii"), scan_at(placed()), written)
-    converting._check_same(Path("a.nii"), scan_at(placed()), scan_at(placed((0.00002, 0, 0))))
+        converting._check_same_geometry(Path("a.nii"), scan_at(placed()), written)
+    converting._check_same_geometry(Path("a.nii"), scan_at(placed()), scan_at(placed((0.00002, 0, 0))))
 
 
 angles = st.floats(-3.1, 3.1)

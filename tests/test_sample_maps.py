@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_latentseg.classes import ClassInfo, descendants
-from napari_latentseg.cut import elements_of, mask_from
+from napari_latentseg.classes import ClassInfo, class_descendants
+from napari_latentseg.cut import count_voxels, labels_from_probabilities
 from napari_latentseg.sample_maps import SampleMaps
 
 ONE = (ClassInfo(label=4, name="a", color="#000000"),)
@@ -43,33 +43,33 @@ def test_what_is_given_out_is_what_was_added(seed, n, spatial):
     samples = drawn(n, 2, spatial, seed)
     maps = kept(samples)
     assert maps.is_complete
-    assert (len(maps), maps.samples) == (int(np.prod(spatial[:-2], dtype=int)), n)
-    assert set(maps.counts.tolist()) == {n}
+    assert (len(maps), maps.sample_count) == (int(np.prod(spatial[:-2], dtype=int)), n)
+    assert set(maps.samples_per_plane.tolist()) == {n}
     for i in range(n):
         assert np.array_equal(maps.sample(i), samples[i])
     flat = samples.reshape(n, 2, -1, *spatial[-2:])
     for number in range(len(maps)):
-        assert np.array_equal(maps.plane(number), flat[:, :, number])
+        assert np.array_equal(maps.plane_samples(number), flat[:, :, number])
     with pytest.raises(IndexError):
         maps.sample(n)
 
 
 def test_other_values_are_right_to_half_a_step():
     values = np.random.default_rng(0).random((3, 1, 9, 9)).astype(np.float32)
-    assert np.abs(kept(values).plane(0) - values).max() <= 0.5 / 255 + 1e-6
+    assert np.abs(kept(values).plane_samples(0) - values).max() <= 0.5 / 255 + 1e-6
 
 
 @given(threshold=st.floats(0.01, 0.99), classes=st.sampled_from([ONE, TWO]))
 def test_elements_are_those_of_what_is_given_out(threshold, classes):
     samples = drawn(3, len(classes), (2, 7, 5))
     maps = kept(samples)
-    expected = [elements_of(s, np.float32(threshold), descendants(classes)) for s in samples]
-    assert maps.elements(threshold, classes).tolist() == np.array(expected).tolist()
-    masks = list(maps.masks(threshold, classes))
+    expected = [count_voxels(s, np.float32(threshold), class_descendants(classes)) for s in samples]
+    assert maps.voxel_counts(threshold, classes).tolist() == np.array(expected).tolist()
+    masks = list(maps.sample_masks(threshold, classes))
     for mask, sample in zip(masks, samples, strict=True):
-        assert np.array_equal(mask, mask_from(sample, np.float32(threshold), classes))
+        assert np.array_equal(mask, labels_from_probabilities(sample, np.float32(threshold), classes))
     part = (slice(1, 2), slice(2, 6), slice(0, 3))
-    assert np.array_equal(next(maps.masks(threshold, classes, part)), masks[0][part])
+    assert np.array_equal(next(maps.sample_masks(threshold, classes, part)), masks[0][part])
 
 
 def test_of_a_box_the_rest_is_zero():
@@ -80,24 +80,24 @@ def test_of_a_box_the_rest_is_zero():
             maps.add(number, sample)
     whole = np.zeros((2, 1, 3, 9, 12), np.float32)
     whole[..., 2:6, 6:11] = samples
-    assert np.array_equal(maps.plane(1), whole[:, :, 1])
+    assert np.array_equal(maps.plane_samples(1), whole[:, :, 1])
     assert np.array_equal(maps.sample(1), whole[1])
-    assert maps.elements(0.5, ONE)[:, 0].tolist() == (whole[:, 0] > 0.5).sum(axis=(1, 2, 3)).tolist()
+    assert maps.voxel_counts(0.5, ONE)[:, 0].tolist() == (whole[:, 0] > 0.5).sum(axis=(1, 2, 3)).tolist()
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (1, 2, 0)])
 def test_turned_they_lie_as_an_array_does(order):
     samples = drawn(2, 2, (3, 4, 5))
-    maps = kept(samples).turned(order)
+    maps = kept(samples).transpose(order)
     turned = samples.transpose(0, 1, *(2 + i for i in order))
     assert len(maps) == turned.shape[2]
     for number in range(len(maps)):
-        assert np.array_equal(maps.plane(number), turned[:, :, number])
+        assert np.array_equal(maps.plane_samples(number), turned[:, :, number])
     assert np.array_equal(maps.sample(1), turned[1])
-    assert np.array_equal(maps.elements(0.4, TWO), kept(samples).elements(0.4, TWO))
-    back = maps.turned(np.argsort(order).tolist())
+    assert np.array_equal(maps.voxel_counts(0.4, TWO), kept(samples).voxel_counts(0.4, TWO))
+    back = maps.transpose(np.argsort(order).tolist())
     assert np.array_equal(back.sample(0), samples[0])
-    assert np.array_equal(back.plane(2), samples[:, :, 2])
+    assert np.array_equal(back.plane_samples(2), samples[:, :, 2])
     assert maps.is_complete
 
 
@@ -108,12 +108,12 @@ def test_beyond_the_limit_nothing_is_kept_and_that_stays_so():
     assert maps.is_complete
     maps.add(1, sample)
     assert not maps.is_complete
-    assert maps.counts.tolist() == [0, 0]
-    assert maps.samples == 0
+    assert maps.samples_per_plane.tolist() == [0, 0]
+    assert maps.sample_count == 0
     maps.add(0, np.zeros_like(sample))
-    assert maps.counts.tolist() == [0, 0]
-    assert maps.plane(0).shape == (0, 1, 40, 40)
-    assert not maps.turned((1, 0, 2)).is_complete
+    assert maps.samples_per_plane.tolist() == [0, 0]
+    assert maps.plane_samples(0).shape == (0, 1, 40, 40)
+    assert not maps.transpose((1, 0, 2)).is_complete
 
 
 def test_planes_that_differ_in_count_have_what_all_have():
@@ -123,21 +123,21 @@ def test_planes_that_differ_in_count_have_what_all_have():
         maps.add(0, samples[i, :, 0])
     for i in range(2):
         maps.add(1, samples[i, :, 1])
-    assert maps.samples == 2
-    assert np.array_equal(maps.plane(0), samples[:2, :, 0])
-    assert not maps.plane(2).any()
+    assert maps.sample_count == 2
+    assert np.array_equal(maps.plane_samples(0), samples[:2, :, 0])
+    assert not maps.plane_samples(2).any()
 
 
 def test_a_result_does_not_go_on_with_the_run():
     samples = drawn(4, 1, (2, 4, 4))
     maps = kept(samples[:3])
     elements = np.array([[5], [6]])
-    found = maps.settled(np.array([True, False]), 0.5, elements)
+    found = maps.freeze(np.array([True, False]), 0.5, elements)
     maps.add(0, samples[3, :, 0])
     maps.add(1, samples[3, :, 1])
-    assert (found.samples, maps.samples) == (2, 4)
-    assert np.array_equal(found.plane(0), samples[:2, :, 0])
-    assert not found.plane(1).any()
+    assert (found.sample_count, maps.sample_count) == (2, 4)
+    assert np.array_equal(found.plane_samples(0), samples[:2, :, 0])
+    assert not found.plane_samples(1).any()
     # what was counted before anything was rounded is known for its own threshold alone
-    assert found.elements(0.5, ONE) is elements
-    assert found.elements(0.6, ONE)[:, 0].tolist() == (samples[:2, 0, 0] > 0.6).sum(axis=(1, 2)).tolist()
+    assert found.voxel_counts(0.5, ONE) is elements
+    assert found.voxel_counts(0.6, ONE)[:, 0].tolist() == (samples[:2, 0, 0] > 0.6).sum(axis=(1, 2)).tolist()

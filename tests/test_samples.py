@@ -16,7 +16,7 @@ def test_the_retina_is_the_photograph_of_scikit_image() -> None:
     assert sample.scan.axes == "yxc"
     assert sample.scan.geometry.units == ("pixel", "pixel")
     assert sample.model == "retina-vessels"
-    assert sample.truth is None
+    assert sample.reference is None
     assert sample.scan.array.std() > 30
 
 
@@ -32,7 +32,7 @@ def test_a_photograph_that_is_not_there_is_not_downloaded(monkeypatch, tmp_path)
 def test_the_phantom_repeats_and_goes_by_its_seed() -> None:
     one, other = ultrasound_phantom(3), ultrasound_phantom(3)
     assert np.array_equal(one.scan.array, other.scan.array)
-    assert np.array_equal(one.truth, other.truth)
+    assert np.array_equal(one.reference, other.reference)
     assert not np.array_equal(one.scan.array, ultrasound_phantom(4).scan.array)
 
 
@@ -42,7 +42,7 @@ def test_the_lesion_is_darker_than_what_is_around_it(seed: int, shape: tuple[int
     from scipy import ndimage
 
     sample = ultrasound_phantom(seed, shape)
-    image, lesion = sample.scan.array.astype(float), sample.truth > 0
+    image, lesion = sample.scan.array.astype(float), sample.reference > 0
     assert image.shape == lesion.shape == shape
     around = ndimage.binary_dilation(lesion, iterations=15) & ~ndimage.binary_dilation(lesion, iterations=4)
     assert image[lesion].mean() < 0.75 * image[around].mean()
@@ -64,11 +64,11 @@ def test_the_lesion_of_the_sweep_grows_and_shrinks_again() -> None:
     sample = ultrasound_sweep()
     assert sample.scan.axes == "zyx"
     assert sample.scan.geometry.spacing == pytest.approx((1.2, 0.2, 0.2))
-    sizes = sample.truth.reshape(len(sample.truth), -1).sum(axis=1).astype(int)
+    sizes = sample.reference.reshape(len(sample.reference), -1).sum(axis=1).astype(int)
     middle = len(sizes) // 2
     assert sizes[0] == sizes[-1] == 0
     assert (np.diff(sizes[:middle]) >= 0).all()
     assert (np.diff(sizes[middle:]) <= 0).all()
     one, other = sample.scan.array[11], sample.scan.array[12]
-    assert np.array_equal(sample.truth[11], sample.truth[12])
+    assert np.array_equal(sample.reference[11], sample.reference[12])
     assert not np.array_equal(one, other)  # their speckle differs

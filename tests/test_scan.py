@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import Geometry, Scan, unit_name
+from napari_latentseg.scan import Geometry, Scan, canonical_unit
 
-YX = Geometry.plain("yx")
+YX = Geometry.from_spacing("yx")
 
 
 def turn(angle: float) -> np.ndarray:
@@ -76,24 +76,24 @@ def test_units_and_labels_must_fit(units, labels):
 
 @pytest.mark.parametrize("size", [1e-9, 1e-3, 1e6])
 def test_fine_and_coarse_steps_are_no_fault(size):
-    geometry = Geometry.plain("zyx", (size, size, size), "m")
+    geometry = Geometry.from_spacing("zyx", (size, size, size), "m")
     assert geometry.spacing == pytest.approx((size,) * 3)
-    assert geometry.element_size == (pytest.approx(size**3), "m3")
+    assert geometry.voxel_volume == (pytest.approx(size**3), "m3")
 
 
 def test_plain():
-    geometry = Geometry.plain("tzyx", (2.0, 3.0, 0.5, 0.25), "mm")
+    geometry = Geometry.from_spacing("tzyx", (2.0, 3.0, 0.5, 0.25), "mm")
     assert geometry.units == ("s", "mm", "mm", "mm")
     assert geometry.axis_labels == ("t", "z", "y", "x")
     assert geometry.spacing == (2.0, 3.0, 0.5, 0.25)
     assert geometry.is_axis_aligned
-    assert Geometry.plain("tyx").units == ("pixel",) * 3
+    assert Geometry.from_spacing("tyx").units == ("pixel",) * 3
 
 
 @pytest.mark.parametrize("spacing", [(1.0,), (1.0, 2.0, 3.0), (0.0, 1.0), ()])
 def test_plain_needs_one_step_an_axis(spacing):
     with pytest.raises(BadInput):
-        Geometry.plain("yx", spacing)
+        Geometry.from_spacing("yx", spacing)
 
 
 def test_geometry_can_be_compared_hashed_and_pickled():
@@ -137,7 +137,7 @@ SIZES = {
 @pytest.mark.parametrize(("labels", "steps", "units", "size"), SIZES.values(), ids=SIZES.keys())
 def test_element_size(labels, steps, units, size):
     geometry = Geometry.from_matrix(np.diag([*steps, 1.0]), units, tuple(labels))
-    assert geometry.element_size == (pytest.approx(size[0]), size[1])
+    assert geometry.voxel_volume == (pytest.approx(size[0]), size[1])
 
 
 steps = st.floats(0.01, 50)
@@ -149,11 +149,11 @@ def test_turning_and_flipping_keep_steps_and_areas(spacing, angle, flip, shear):
     matrix = turn(angle) @ np.diag([*spacing, 1.0]) @ np.diag([-1.0 if flip else 1.0, 1.0, 1.0])
     geometry = Geometry.from_matrix(matrix, ("mm", "mm"), ("y", "x"))
     assert geometry.spacing == pytest.approx(spacing)
-    assert geometry.element_size[0] == pytest.approx(spacing[0] * spacing[1])
+    assert geometry.voxel_volume[0] == pytest.approx(spacing[0] * spacing[1])
     slanted = Geometry.from_matrix(
         matrix @ np.array([[1, shear, 0], [0, 1, 0], [0, 0, 1]]), ("mm", "mm"), ("y", "x")
     )
-    assert slanted.element_size[0] == pytest.approx(spacing[0] * spacing[1])
+    assert slanted.voxel_volume[0] == pytest.approx(spacing[0] * spacing[1])
 
 
 @pytest.mark.parametrize(
@@ -169,8 +169,8 @@ def test_turning_and_flipping_keep_steps_and_areas(spacing, angle, flip, shear):
     ],
 )
 def test_unit_name(given_name, name):
-    assert unit_name(given_name) == name
-    assert Geometry.plain("yx", (1, 1), given_name).units == (name, name)
+    assert canonical_unit(given_name) == name
+    assert Geometry.from_spacing("yx", (1, 1), given_name).units == (name, name)
 
 
 # --- scan -----------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_scans_can_be_compared_and_go_to_another_process():
 
 def image(values: np.ndarray) -> Scan:
     axes = "tzyx"[-values.ndim :]
-    return Scan(values, axes, Geometry.plain(axes))
+    return Scan(values, axes, Geometry.from_spacing(axes))
 
 
 VALUES = np.arange(2 * 3 * 4 * 5, dtype=np.int16).reshape(2, 3, 4, 5)
@@ -242,7 +242,9 @@ def test_an_image_is_known_by_its_values_and_type_and_shape() -> None:
     expected = hashlib.sha256(b"<i2(2, 3, 4, 5)" + VALUES.tobytes()).hexdigest()
     scan = image(VALUES)
     assert scan.content_sha256 == expected
-    same = scan.replace(geometry=Geometry.plain("tzyx", (1.0, 2.0, 3.0, 4.0), "mm"), source=Path("other.nii"))
+    same = scan.replace(
+        geometry=Geometry.from_spacing("tzyx", (1.0, 2.0, 3.0, 4.0), "mm"), source=Path("other.nii")
+    )
     assert same.content_sha256 == expected
     assert image(np.asfortranarray(VALUES)).content_sha256 == expected
     assert pickle.loads(pickle.dumps(scan)).content_sha256 == expected
@@ -295,7 +297,7 @@ def test_an_image_that_is_gone_is_said() -> None:
         raise FileNotFoundError(2, "No such file or directory")
 
     lazy = da.from_array(VALUES, chunks=-1).map_blocks(load, meta=VALUES[:0])
-    scan = Scan(lazy, "tzyx", Geometry.plain("tzyx"), source=Path("gone.nii"))
+    scan = Scan(lazy, "tzyx", Geometry.from_spacing("tzyx"), source=Path("gone.nii"))
     message = "gone.nii: cannot be read (No such file or directory); open it again"
     with pytest.raises(BadInput) as error:
         _ = scan.content_sha256

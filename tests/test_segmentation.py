@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import mask_from
-from napari_latentseg.record import SOURCES, InputRecord, ModelRecord, RunRecord, SamplingSource
+from napari_latentseg.cut import labels_from_probabilities
+from napari_latentseg.record import SAMPLING_SOURCES, InputRecord, ModelRecord, RunRecord, SamplingSource
 from napari_latentseg.scan import Geometry
 from napari_latentseg.segmentation import Segmentation
 
@@ -37,7 +37,7 @@ def test_mask(
     probabilities = np.array(mean, np.float32)
     if depth == 2:  # planes of one row
         probabilities = probabilities[:, None, None]
-    found = mask_from(probabilities, threshold, classes)
+    found = labels_from_probabilities(probabilities, threshold, classes)
     assert found.dtype == np.uint8
     assert found.shape == probabilities.shape[1:]
     assert found.ravel().tolist() == expected
@@ -81,12 +81,12 @@ def record(**changes: Any) -> RunRecord:
 def run() -> Segmentation:
     mean = np.array([[[0.2, 0.6, 0.9]]], np.float32)
     return Segmentation(
-        mask=mask_from(mean, 0.5, (LESION,)),
+        mask=labels_from_probabilities(mean, 0.5, (LESION,)),
         mean=mean,
         variance=np.full_like(mean, 0.01),
         volumes=np.array([[1.0], [2.0]]),
         axes="yx",
-        geometry=Geometry.plain("yx"),
+        geometry=Geometry.from_spacing("yx"),
         format="nifti",
         properties={"from": "the reader"},
         classes=(LESION,),
@@ -138,8 +138,8 @@ def test_the_record_says_what_it_is_not() -> None:
 
 
 def test_every_source_is_put_in_words() -> None:
-    assert set(SOURCES) == set(get_args(SamplingSource))
-    assert all(SOURCES.values())
+    assert set(SAMPLING_SOURCES) == set(get_args(SamplingSource))
+    assert all(SAMPLING_SOURCES.values())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import doctest
 import pytest
 
 from napari_latentseg import scan, units
-from napari_latentseg.units import MILLIMETRES, NGFF_NAMES, OME_SYMBOLS, SECONDS, as_known_unit, conversion
+from napari_latentseg.units import MM_PER_UNIT, NGFF_NAMES, OME_SYMBOLS, SECONDS, as_known_unit, conversion
 
 
 @pytest.mark.parametrize("module", [units, scan])
@@ -18,7 +18,7 @@ def test_the_examples_say_what_comes(module: object) -> None:
 
 
 def test_what_is_written_is_read() -> None:
-    ours = MILLIMETRES | SECONDS
+    ours = MM_PER_UNIT | SECONDS
     assert set(NGFF_NAMES) == set(ours)
     assert set(OME_SYMBOLS) == {*ours, "pixel"}
     for name in ours:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.weights import fill, load_weights, read_torch_state, save_weights, sha256_of
+from napari_latentseg.weights import file_sha256, load_state, load_weights, read_torch_state, save_weights
 
 
 @pytest.fixture
@@ -31,13 +31,13 @@ def other(net: nn.Module) -> nn.Module:
 )
 def test_hash(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a").write_bytes(content)
-    assert sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+    assert file_sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
 @pytest.mark.parametrize("name", ["missing", ""])
 def test_what_cannot_be_hashed_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadInput, match=r"cannot be read \("):
-        sha256_of(tmp_path / name)
+        file_sha256(tmp_path / name)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -113,7 +113,7 @@ def test_weights_that_do_not_fit_are_refused_and_nothing_is_changed(
     path = tmp_path / "w.safetensors"
     save_file(state, path)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    for do in (lambda: load_weights(net, path), lambda: fill(net, state, path)):
+    for do in (lambda: load_weights(net, path), lambda: load_state(net, state, path)):
         with pytest.raises(BadInput, match=message) as found:
             do()
         assert found.value.what == str(path)

@@ -150,8 +150,8 @@ def teach(viewer: Any) -> Shots:
             settle(1)
             annotating.raise_()
             yield "window-annotate", None
-        wrong = np.nonzero(layer.data != sample.truth)
-        layer.data_setitem(wrong, sample.truth[wrong])
+        wrong = np.nonzero(layer.data != sample.reference)
+        layer.data_setitem(wrong, sample.reference[wrong])
         annotating.approve_button.click()
         wait_until(lambda: annotating.corrections.busy == 0)
     yield "annotate-approved", annotating

@@ -58,9 +58,9 @@ def image_of(number: int) -> Any:
         return Scan(values, "zyx", Geometry.from_matrix(matrix, ("mm",) * 3, ("z", "y", "x"), "LPS"))
     if number % 3 == 1:
         return Scan(rng.integers(0, 4000, (1, 48, 40)).astype(np.uint16), "zyx",
-                    Geometry.plain("zyx", (1.0, 0.5, 0.5), "mm"))  # fmt: skip
+                    Geometry.from_spacing("zyx", (1.0, 0.5, 0.5), "mm"))  # fmt: skip
     return Scan(rng.random((3, 2, 24, 32)).astype(np.float32), "tzyx",
-                Geometry.plain("tzyx", (1.5, 3.0, 1.0, 1.0), "mm"))  # fmt: skip
+                Geometry.from_spacing("tzyx", (1.5, 3.0, 1.0, 1.0), "mm"))  # fmt: skip
 
 
 def drawn(scan: Any, seed: int, number: int) -> Any:
@@ -134,14 +134,14 @@ class Approving:
 
         with AnnotationStore(folder / "annotations") as store:
             check_store(store)
-            entries = {entry.id: entry for entry in store.entries(revoked=True)}
+            entries = {entry.id: entry for entry in store.approvals(revoked=True)}
             begun = {line["revoking"] for line in reported if "revoking" in line}
             ended = {line["revoked"] for line in reported if "revoked" in line}
             newest: dict[tuple[str, int], int] = {}
-            for entry in store.entries():
+            for entry in store.approvals():
                 for plane in entry.planes:
                     newest[entry.case, plane] = entry.id
-            found = {one.case: one for one in store.examples()}
+            found = {one.case: one for one in store.annotated_scans()}
             for line in reported:
                 if "approved" not in line:
                     continue
@@ -180,7 +180,7 @@ class Autosaving:
         report(ready=True)
         for number in range(1 << 16):
             which = rng.randrange(len(images))
-            draft = store.autosave(
+            draft = store.save_draft(
                 images[which], drawn(images[which], seed, number), classes=classes(),
                 model=("tiny", "1", "0" * 64),
             )  # fmt: skip
@@ -206,7 +206,7 @@ class Autosaving:
             for id, (number, image) in least.items():
                 assert id in drafts, f"a draft is lost: {id}"
                 scan = image_of(image)
-                found, mask = store.resume(drafts[id])
+                found, mask = store.resume_draft(drafts[id])
                 assert np.array_equal(np.asarray(found.array), np.asarray(scan.array)), "its image is another"
                 assert written_in(mask)[0] == seed, "a draft is another process's"
                 assert written_in(mask)[1] >= number, "a draft is older than what was reported"
@@ -255,13 +255,13 @@ class Checkpointing:
         import torch
 
         from napari_latentseg.training.checkpoint import Checkpoint
-        from napari_latentseg.training.state import Saved
+        from napari_latentseg.training.state import Snapshot
 
-        checkpoint = Checkpoint(folder / "model.checkpoint", every=0)
-        first = checkpoint.read().told["at"]["number"] + 1 if checkpoint.exists else 0
+        checkpoint = Checkpoint(folder / "model.checkpoint", interval_s=0)
+        first = checkpoint.read().metadata["at"]["number"] + 1 if checkpoint.exists else 0
         report(ready=True)
         for number in range(first, first + (1 << 16)):
-            checkpoint.write(Saved({"weights": torch.full((300_000,), float(number))}, {"number": number}))
+            checkpoint.write(Snapshot({"weights": torch.full((300_000,), float(number))}, {"number": number}))
             report(written=number)
 
     def check(self, folder: Path, seed: int, reported: list[dict[str, Any]]) -> None:
@@ -272,7 +272,7 @@ class Checkpointing:
         if not written and not checkpoint.exists:
             return
         found = checkpoint.read()
-        number = found.told["at"]["number"]
+        number = found.metadata["at"]["number"]
         assert not written or number >= written[-1], f"checkpoint {written[-1]} is lost"
         assert bool((found.tensors["weights"] == number).all()), "the tensors are of another checkpoint"
 
@@ -287,7 +287,7 @@ class Adopting:
         from napari_latentseg.models.archive import export_model
         from napari_latentseg.models.install import install_folder
         from napari_latentseg.models.store import load_model
-        from napari_latentseg.models.versions import adopt, history, revert
+        from napari_latentseg.models.versions import adopt, list_versions, revert
 
         given = prepare_models(folder)
         load_model("tiny")
@@ -299,7 +299,7 @@ class Adopting:
                 place = adopt(given[rng.randrange(len(given))])
                 report(adopted=place.name)
             elif turn < 0.8:
-                chosen = rng.choice(history("tiny")).version
+                chosen = rng.choice(list_versions("tiny")).version
                 revert("tiny", chosen)
                 report(reverted=chosen)
             elif turn < 0.9:
@@ -312,14 +312,14 @@ class Adopting:
     def check(self, folder: Path, seed: int, reported: list[dict[str, Any]]) -> None:
         import zipfile
 
-        from napari_latentseg.models.layout import WEIGHTS
+        from napari_latentseg.models.layout import WEIGHTS_FILE
         from napari_latentseg.models.store import load_model, model_folders
-        from napari_latentseg.models.versions import history
+        from napari_latentseg.models.versions import list_versions
 
         given = prepare_models(folder)
-        known = {load_model(path).card.files[WEIGHTS] for path in [*given, given[0].with_name("base")]}
-        assert load_model("tiny").card.files[WEIGHTS] in known, "the name loads another model"
-        versions = history("tiny")
+        known = {load_model(path).card.files[WEIGHTS_FILE] for path in [*given, given[0].with_name("base")]}
+        assert load_model("tiny").card.files[WEIGHTS_FILE] in known, "the name loads another model"
+        versions = list_versions("tiny")
         assert sum(version.current for version in versions) == 1
         for version in versions:
             load_model(version.folder)
@@ -340,7 +340,7 @@ def prepare_models(folder: Path) -> list[Path]:
 
     import torch
 
-    from napari_latentseg.augmentation import AugmentRanges
+    from napari_latentseg.augmentation import AugmentationConfig
     from napari_latentseg.classes import ClassInfo
     from napari_latentseg.codecs.compact import CompactCodec
     from napari_latentseg.codecs.loading import weights_hash
@@ -349,7 +349,7 @@ def prepare_models(folder: Path) -> list[Path]:
     from napari_latentseg.models.card import Ancestor, ModelCard
     from napari_latentseg.models.folder import save_model_folder
     from napari_latentseg.models.install import install_folder
-    from napari_latentseg.models.layout import COMPARISON, WEIGHTS
+    from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
     from napari_latentseg.preprocess import Preprocess
     from napari_latentseg.weights import save_weights
 
@@ -375,20 +375,20 @@ def prepare_models(folder: Path) -> list[Path]:
         settings={"width": 16},
         codec=CodecSpec(kind="compact", name="tiny-codec", channels=8, sha256=weights_hash(place)),
         preprocess=Preprocess(size=64),
-        augment=AugmentRanges(),
+        augment=AugmentationConfig(),
         classes=(ClassInfo(label=1, name="vessel", color="#d62728"),),
         sources=("augment", "none"),
     )
     card = save_model_folder(made / "base", method, card)
     install_folder(made / "base")
-    ancestor = Ancestor(name="tiny", version="1", sha256=card.files[WEIGHTS])
+    ancestor = Ancestor(name="tiny", version="1", sha256=card.files[WEIGHTS_FILE])
     for number in range(len(given)):
         with torch.no_grad():
-            next(method.trained.parameters()).add_(1.0)
+            next(method.trainable_modules.parameters()).add_(1.0)
         taught = card.model_copy(
             update={"name": f"taught-{number}", "parent": "tiny 1", "lineage": (ancestor,)}
         )
-        comparison = {COMPARISON: b'{"line": "Better"}'}
+        comparison = {COMPARISON_FILE: b'{"line": "Better"}'}
         save_model_folder(made / f"candidate-{number}", method, taught, comparison)
     with suppress(OSError):
         made.rename(store)

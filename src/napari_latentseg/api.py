@@ -10,7 +10,7 @@ from napari_latentseg.formats import read_scan
 from napari_latentseg.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from napari_latentseg.cleanup import Cleanup
+    from napari_latentseg.cleanup import PostProcess
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.versions import Version
@@ -92,12 +92,12 @@ def install_model(
     """
     from napari_latentseg.errors import BadInput
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.models.install import install_folder, install_released, installed_place
+    from napari_latentseg.models.install import install_folder, install_gms_checkpoint, install_path
 
     path = Path(source)
     if path.is_dir():
-        place = Path(codec) if codec else None
-        return read_card(install_folder(path, name, codec=place, replace=replace))
+        codec_folder = Path(codec) if codec else None
+        return read_card(install_folder(path, name, codec=codec_folder, replace=replace))
     if not path.is_file():
         raise BadInput(source, "no such file or folder", "give a model folder, or a .pth checkpoint of GMS")
     if path.suffix.lower() == ".zip":
@@ -107,18 +107,18 @@ def install_model(
     from napari_latentseg.training.config import load_config
 
     settings = load_config(config)
-    known = (name or path.stem).lower()
-    installed_place(known, replace=replace)
+    model_name = (name or path.stem).lower()
+    install_path(model_name, replace=replace)
 
     from napari_latentseg.models.store import open_codec
-    from napari_latentseg.training.released import released_card
+    from napari_latentseg.training.released import published_card
 
-    wanted = codec or settings.codec
-    if wanted is None:
+    codec_source = codec or settings.codec
+    if codec_source is None:
         raise BadInput("config", f"{settings.name} has no codec", "use gms-busi")
-    opened, spec = open_codec(wanted, revision=settings.codec_revision, download=download)
-    card = released_card(path, known, settings, spec)
-    return read_card(install_released(path, card, opened, replace=replace))
+    loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
+    card = published_card(path, model_name, settings, spec)
+    return read_card(install_gms_checkpoint(path, card, loaded_codec, replace=replace))
 
 
 def export_model(name: str | Path, path: str | Path, *, replay: bool = False) -> Path:
@@ -129,10 +129,10 @@ def export_model(name: str | Path, path: str | Path, *, replay: bool = False) ->
 
 
 def model_history(name: str) -> list[Version]:
-    """The versions of a model, the oldest first; see `napari_latentseg.models.versions.history`."""
-    from napari_latentseg.models.versions import history
+    """The versions of a model, the oldest first; see `napari_latentseg.models.versions.list_versions`."""
+    from napari_latentseg.models.versions import list_versions
 
-    return history(name)
+    return list_versions(name)
 
 
 def adopt_model(candidate: str | Path, *, keep_both: bool = False) -> ModelCard:
@@ -199,7 +199,7 @@ def segment(
     slices: tuple[int, int] | None = None,
     box: tuple[int, int, int, int] | None = None,
     classes: Sequence[str] | None = None,
-    cleanup: Cleanup | None = None,
+    cleanup: PostProcess | None = None,
     tolerance: float | None = None,
     progress: Progress = no_progress,
 ) -> Segmentation:
@@ -226,7 +226,7 @@ def segment(
     channel
         Which channel, counted from 1, of an image whose channels are not colours.
     plane
-        How a volume in the patient is cut into planes: see `napari_latentseg.views.seen_along`. The result
+        How a volume in the patient is cut into planes: see `napari_latentseg.views.reorient`. The result
         lies as the scan does.
     slices
         First and last of these planes to work on, counted from 1; all where not given. The others hold
@@ -237,7 +237,7 @@ def segment(
     classes
         The names of the classes that are wanted; all where not given.
     cleanup
-        What is mended of the mask: see `napari_latentseg.cleanup.Cleanup`.
+        What is mended of the mask: see `napari_latentseg.cleanup.PostProcess`.
     tolerance
         Draw no more samples than change the mask by more than this (1 - DSC), `samples` at most; all of
         them where not given.
@@ -263,25 +263,25 @@ def segment(
     ((256, 320), 3)
     """
     # what can be refused cheaply is refused before torch is loaded
-    from napari_latentseg.inference.request import Request
-    from napari_latentseg.views import one_channel, seen_along
+    from napari_latentseg.inference.request import InferenceSettings
+    from napari_latentseg.views import reorient, select_channel
 
-    request = Request.of(
+    settings = InferenceSettings.for_model(
         _card(model), samples=samples, source=source, seed=seed, threshold=threshold, device=device,
         precision=precision, slices=None if slices is None else (slices[0] - 1, slices[1] - 1), box=box,
         classes=classes, cleanup=cleanup, tolerance=tolerance,
     )  # fmt: skip
-    opened = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
+    input_scan = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
     if channel is not None:
-        opened = one_channel(opened, channel)
-    seen_along(opened, plane)  # refuses planes that the scan does not have
+        input_scan = select_channel(input_scan, channel)
+    reorient(input_scan, plane)  # refuses planes that the scan does not have
 
     from napari_latentseg.inference.predictor import Predictor
 
-    loaded = load_model(model, codec) if isinstance(model, str | Path) else model
-    run = Predictor(loaded, device, precision).start(opened, request, plane)
-    for step in run:
-        progress(step.done)
+    loaded_model = load_model(model, codec) if isinstance(model, str | Path) else model
+    run = Predictor(loaded_model, device, precision).start(input_scan, settings, plane)
+    for run_progress in run:
+        progress(run_progress.fraction)
     result = run.result()
     assert result is not None  # a run that was not stopped has every sample
     return result
@@ -300,7 +300,7 @@ def train(
     resume: bool = False,
     changes: dict[str, Any] | None = None,
     on_event: Callable[[dict[str, Any]], None] = lambda event: None,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
     """Train a model on folders of images and masks, and write it as a model folder.
 
@@ -328,7 +328,7 @@ def train(
         Fields of the configuration to change, such as ``{"epochs": 10}`` or ``{"members": 5}``.
     on_event
         Called with every event of the training.
-    stop
+    should_stop
         Asked after every batch; True ends the training with what was best, and keeps a checkpoint.
 
     Returns
@@ -346,10 +346,10 @@ def train(
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.errors import BadInput
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.precision import check_choice
-    from napari_latentseg.training.config import changed, load_config
-    from napari_latentseg.training.place import check_place
-    from napari_latentseg.training.sets import data_sets
+    from napari_latentseg.precision import check_device_and_precision
+    from napari_latentseg.training.config import load_config, with_changes
+    from napari_latentseg.training.place import check_output_dir
+    from napari_latentseg.training.sets import find_datasets
 
     settings = load_config(config)
     changes = dict(changes or {})
@@ -357,24 +357,32 @@ def train(
         counts = {"epochs": None, "steps": None}
         stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
         changes = {"steps": None, "stages": stages} | changes
-    settings = changed(settings, changes)
+    settings = with_changes(settings, changes)
     if method is not None and method != settings.method:
         raise BadInput(
             "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
         )
-    check_choice(device, settings.precision)
-    folders = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
-    data_sets(folders, settings)
-    check_place(Path(out), resume=resume)
+    check_device_and_precision(device, settings.precision)
+    folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
+    find_datasets(folders, settings)
+    check_output_dir(Path(out), resume=resume)
 
     from napari_latentseg.models.store import open_codec
     from napari_latentseg.training.job import TrainingJob
 
-    opened, spec = None, None
-    if wanted := codec or settings.codec:
-        opened, spec = open_codec(wanted, revision=settings.codec_revision, download=download)
+    loaded_codec, spec = None, None
+    if codec_source := codec or settings.codec:
+        loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
     job = TrainingJob(
-        folders, Path(out), settings, opened, spec, name=name, device=device, stop=stop, resume=resume
+        folders,
+        Path(out),
+        settings,
+        loaded_codec,
+        spec,
+        name=name,
+        device=device,
+        should_stop=should_stop,
+        resume=resume,
     )
     for event in job:
         on_event(event)
@@ -393,7 +401,7 @@ def finetune(
     codec: str | Path | None = None,
     resume: bool = False,
     on_event: Callable[[FineTuneEvent], None] = lambda event: None,
-    stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
     """Teach a model from a few corrected images, and judge it beside its base, which is not changed.
 
@@ -420,7 +428,7 @@ def finetune(
         Go on with one that was stopped, from the checkpoint beside `out`.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
-    stop
+    should_stop
         Asked after every step; True ends the learning with what was best, and keeps a checkpoint.
 
     Returns
@@ -438,17 +446,17 @@ def finetune(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.models.store import find_model
-    from napari_latentseg.precision import check_choice
+    from napari_latentseg.precision import check_device_and_precision
 
     find_model(base)
-    check_choice(device, "auto")
+    check_device_and_precision(device, "auto")
 
     from napari_latentseg.finetuning.job import FineTuneJob
     from napari_latentseg.models.card import read_card
 
     job = FineTuneJob(
         base, data, None if out is None else Path(out), minutes=minutes, name=name, device=device, seed=seed,
-        stop=stop, resume=resume, codec=codec,
+        should_stop=should_stop, resume=resume, codec=codec,
     )  # fmt: skip
     for event in job:
         on_event(event)
@@ -491,13 +499,15 @@ def evaluate(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.errors import BadInput
-    from napari_latentseg.inference.request import Request
+    from napari_latentseg.inference.request import InferenceSettings
     from napari_latentseg.models.split import read_split
     from napari_latentseg.models.store import find_model
     from napari_latentseg.pairs import find_pairs
 
     card = _card(model)
-    request = Request.of(card, samples=samples, source=source, seed=seed, threshold=threshold, device=device)
+    settings = InferenceSettings.for_model(
+        card, samples=samples, source=source, seed=seed, threshold=threshold, device=device
+    )
     if subset not in ("all", "validation"):
         raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
     pairs = find_pairs(Path(data))
@@ -514,10 +524,10 @@ def evaluate(
     from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.inference.predictor import Predictor
 
-    loaded = load_model(model) if isinstance(model, str | Path) else model
-    evaluation = Evaluation(Predictor(loaded, device), request, pairs, split)
-    for done in evaluation.run():
-        progress(done)
+    loaded_model = load_model(model) if isinstance(model, str | Path) else model
+    evaluation = Evaluation(Predictor(loaded_model, device), settings, pairs, split)
+    for fraction in evaluation.run():
+        progress(fraction)
     return evaluation.report()
 
 
@@ -567,19 +577,21 @@ def calibrate(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.errors import BadInput
-    from napari_latentseg.inference.request import Request
-    from napari_latentseg.models.revise import check_revisable, revise_card
+    from napari_latentseg.inference.request import InferenceSettings
+    from napari_latentseg.models.revise import check_can_update_card, update_card
     from napari_latentseg.models.split import read_split
     from napari_latentseg.models.store import find_model
     from napari_latentseg.pairs import find_pairs
 
-    folder, place = find_model(model), Path(out) if out is not None else None
-    request = Request.of(_card(model), samples=samples, source=source, seed=seed, device=device)
+    folder, output_folder = find_model(model), Path(out) if out is not None else None
+    settings = InferenceSettings.for_model(
+        _card(model), samples=samples, source=source, seed=seed, device=device
+    )
     if not 0 < level < 1:
         raise BadInput("level", f"is {level:g}", "give one between 0 and 1, such as 0.9")
     if subset not in ("all", "validation"):
         raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
-    check_revisable(folder, place)
+    check_can_update_card(folder, output_folder)
     pairs, split = find_pairs(Path(data)), read_split(folder)
     if subset == "validation":
         pairs = [p for p in pairs if split.part_of(p) == "validation"]
@@ -593,12 +605,12 @@ def calibrate(
     from napari_latentseg.inference.calibrate import Calibration
     from napari_latentseg.inference.predictor import Predictor
 
-    calibration = Calibration(Predictor(load_model(model), device), request, pairs, split)
-    for done in calibration.run():
-        progress(done)
-    found: dict[str, Any] = {"reliability": calibration.reliability(), "volume_interval": None}
+    calibration = Calibration(Predictor(load_model(model), device), settings, pairs, split)
+    for fraction in calibration.run():
+        progress(fraction)
+    card_updates: dict[str, Any] = {"reliability": calibration.reliability(), "volume_interval": None}
     try:
-        found["volume_interval"] = calibration.volume_interval(level)
+        card_updates["volume_interval"] = calibration.volume_interval(level)
     except BadInput as error:
         on_note(f"no interval: {error}")
-    return revise_card(folder, found, place)
+    return update_card(folder, card_updates, output_folder)

@@ -6,10 +6,10 @@ from pydantic import Field
 
 from napari_latentseg.frozen import FrozenModel
 
-__all__ = ["AugmentRanges"]
+__all__ = ["AugmentationConfig"]
 
 
-class AugmentRanges(FrozenModel):
+class AugmentationConfig(FrozenModel):
     """What happens to an image in training, how often and how far.
 
     The defaults are those of GMS (and Wave-GMS): flips and quarter turns with probability 0.5 each, colour
@@ -44,12 +44,12 @@ class AugmentRanges(FrozenModel):
     rotate: float = Field(20.0, ge=0, le=180)
 
     @property
-    def distinct(self) -> int | None:
+    def distinct_tta_count(self) -> int | None:
         """How many views of an image can be made inside these ranges and undone; None for any number.
 
         Flips, quarter turns, shifts, brightness and contrast count, as in test-time augmentation.
         """
         if (self.jitter and (self.brightness or self.contrast)) or (self.affine and self.shift):
             return None
-        flips = bool(self.horizontal_flip) + bool(self.vertical_flip)
-        return min(8, (1 << flips) * (4 if self.quarter_turn else 1))
+        flip_axes = bool(self.horizontal_flip) + bool(self.vertical_flip)
+        return min(8, (1 << flip_axes) * (4 if self.quarter_turn else 1))

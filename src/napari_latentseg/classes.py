@@ -8,7 +8,7 @@ from pydantic import Field
 
 from napari_latentseg.frozen import FrozenModel
 
-__all__ = ["ClassInfo", "Code", "descendants"]
+__all__ = ["ClassInfo", "Code", "class_descendants"]
 
 
 class Code(FrozenModel):
@@ -36,7 +36,7 @@ class ClassInfo(FrozenModel):
     category: Code | None = None
 
 
-def descendants(classes: Sequence[ClassInfo]) -> list[frozenset[int]]:
+def class_descendants(classes: Sequence[ClassInfo]) -> list[frozenset[int]]:
     """For each class, the positions of all the classes that it includes, and of those that these include."""
     names = [c.name for c in classes]
     direct = [{names.index(name) for name in c.includes} for c in classes]

@@ -13,13 +13,13 @@ from napari_latentseg.frozen import FrozenModel
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOST_ELEMENTS", "Cleanup"]
+__all__ = ["MAX_IN_MEMORY_VOXELS", "PostProcess"]
 
-MOST_ELEMENTS = 2**27
+MAX_IN_MEMORY_VOXELS = 2**27
 """How much of a mask that lies on disk is brought to memory to be cleaned; it takes five bytes a place."""
 
 
-class Cleanup(FrozenModel):
+class PostProcess(FrozenModel):
     """What is mended of a mask, class by class.
 
     It happens in the order: holes are filled, what is too small is dropped, the largest is kept. An object is
@@ -46,17 +46,17 @@ class Cleanup(FrozenModel):
         """Whether anything is mended at all."""
         return self.smallest > 0 or self.fill_holes or self.keep_largest
 
-    def text(self, unit: str) -> str:
+    def describe(self, unit: str) -> str:
         """In plain words, with the unit of `smallest`."""
-        done = [
+        steps = [
             *(["holes filled"] if self.fill_holes else []),
             *([f"objects below {self.smallest:g} {unit} dropped"] if self.smallest > 0 else []),
             *(["largest object kept"] if self.keep_largest else []),
         ]
-        return ", ".join(done)
+        return ", ".join(steps)
 
-    def cleaned(
-        self, mask: NDArray[np.uint8], labels: Sequence[int], axes: str, element_size: float = 1.0
+    def apply(
+        self, mask: NDArray[np.uint8], labels: Sequence[int], axes: str, voxel_volume: float = 1.0
     ) -> NDArray[np.uint8]:
         """The mask, mended; the one that is given stays as it is.
 
@@ -68,20 +68,20 @@ class Cleanup(FrozenModel):
             Those of the classes that are mended; the others stay.
         axes
             A letter for each axis of the mask; the points of an axis ``t`` are apart.
-        element_size
+        voxel_volume
             Area or volume of an element, in the unit of `smallest`.
         """
         if not self.is_active:
             return mask
-        found = mask.copy()
-        time = axes.find("t")
-        for moment in np.moveaxis(found, time, 0) if time >= 0 else [found]:
+        cleaned_mask = mask.copy()
+        time_axis = axes.find("t")
+        for timepoint in np.moveaxis(cleaned_mask, time_axis, 0) if time_axis >= 0 else [cleaned_mask]:
             # across a single slice nothing can be enclosed: it is mended as the plane that it is
-            thick = tuple(0 if n == 1 else slice(None) for n in moment.shape[:-2])
-            self._mend(moment[thick], labels, element_size)
-        return found
+            squeeze_index = tuple(0 if n == 1 else slice(None) for n in timepoint.shape[:-2])
+            self._apply_in_place(timepoint[squeeze_index], labels, voxel_volume)
+        return cleaned_mask
 
-    def _mend(self, mask: NDArray[np.uint8], labels: Sequence[int], element_size: float) -> None:
+    def _apply_in_place(self, mask: NDArray[np.uint8], labels: Sequence[int], voxel_volume: float) -> None:
         from scipy import ndimage
 
         boxes = ndimage.find_objects(mask)  # once for all classes: no work is done on what is empty
@@ -89,29 +89,29 @@ class Cleanup(FrozenModel):
             box = boxes[label - 1] if label <= len(boxes) else None
             if box is None:
                 continue
-            part = mask[box]
+            crop = mask[box]
             if self.fill_holes:
-                part[_holes(part == label) & (part == 0)] = label
+                crop[_holes(crop == label) & (crop == 0)] = label
             if self.smallest > 0 or self.keep_largest:
-                part[self._dropped(part == label, element_size)] = 0
+                crop[self._removed_voxels(crop == label, voxel_volume)] = 0
 
-    def _dropped(self, of_class: NDArray[np.bool_], element_size: float) -> NDArray[np.bool_]:
+    def _removed_voxels(self, class_mask: NDArray[np.bool_], voxel_volume: float) -> NDArray[np.bool_]:
         """The elements of objects that do not stay."""
         from scipy import ndimage
 
-        objects, count = ndimage.label(of_class, np.ones((3,) * of_class.ndim))
-        sizes = np.bincount(objects.ravel(), minlength=count + 1)
+        components, count = ndimage.label(class_mask, np.ones((3,) * class_mask.ndim))
+        sizes = np.bincount(components.ravel(), minlength=count + 1)
         sizes[0] = 0
-        stay = sizes * element_size >= self.smallest * (1 - 1e-9)  # rounding is no reason to drop an object
+        keeps = sizes * voxel_volume >= self.smallest * (1 - 1e-9)  # rounding is no reason to drop an object
         if self.keep_largest:
-            stay &= np.arange(count + 1) == sizes.argmax()
-        stay[0] = True
-        gone: Any = ~stay
-        found: NDArray[np.bool_] = gone[objects]
-        return found
+            keeps &= np.arange(count + 1) == sizes.argmax()
+        keeps[0] = True
+        is_removed: Any = ~keeps
+        removed: NDArray[np.bool_] = is_removed[components]
+        return removed
 
 
-def _holes(of_class: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _holes(class_mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """What is enclosed: the parts of the rest, joined by sides alone, that touch no edge of the array.
 
     The array ends where the class does, so what lies beyond an edge is not the class, or not there.
@@ -120,11 +120,11 @@ def _holes(of_class: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
     # Not ndimage.binary_fill_holes, which grows the outside step by step: for the same answer it took 2 to 7
     # times as long in planes of 512 x 512 (a ring: 7.7 against 1.4 ms), and twice in a volume.
-    rest, count = ndimage.label(~of_class)
-    open_ = np.zeros(count + 1, dtype=bool)
-    open_[0] = True  # the class itself
-    for axis in range(rest.ndim):
+    background, count = ndimage.label(~class_mask)
+    reaches_edge = np.zeros(count + 1, dtype=bool)
+    reaches_edge[0] = True  # the class itself
+    for axis in range(background.ndim):
         for end in (0, -1):
-            open_[np.unique(np.take(rest, end, axis))] = True
-    found: NDArray[np.bool_] = ~open_[rest]
-    return found
+            reaches_edge[np.unique(np.take(background, end, axis))] = True
+    holes: NDArray[np.bool_] = ~reaches_edge[background]
+    return holes

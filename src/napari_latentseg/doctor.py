@@ -15,14 +15,14 @@ from napari_latentseg.errors import BadInput
 if TYPE_CHECKING:
     from napari_latentseg.codecs.spec import CodecSpec
 
-__all__ = ["examine"]
+__all__ = ["diagnose"]
 
 _PACKAGES = ("napari-latentseg", "napari", "npe2", "magicgui", "torch", "diffusers", "numpy", "scikit-image",
              "tifffile", "nibabel", "safetensors")  # fmt: skip
 _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 
-def examine() -> dict[str, Any]:
+def diagnose() -> dict[str, Any]:
     """Look at versions, devices, the display and the embedded models.
 
     Returns
@@ -38,21 +38,21 @@ def examine() -> dict[str, Any]:
     }
     problems: list[dict[str, str]] = []
     for name in _PACKAGES:
-        facts[name] = _version(name) or "not installed"
+        facts[name] = _package_version(name) or "not installed"
         if facts[name] == "not installed":
             problems.append({"what": name, "mend": f"pip install {name}"})
-    _look_at_torch(facts, problems)
-    _look_at_display(facts, problems)
-    _look_at_models(facts, problems)
+    _check_torch(facts, problems)
+    _check_display(facts, problems)
+    _check_models(facts, problems)
     return {"facts": facts, "problems": problems}
 
 
-def _look_at_torch(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
+def _check_torch(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
     try:
-        from napari_latentseg.precision import choose_compute, devices
+        from napari_latentseg.precision import available_devices, resolve_compute
 
-        facts["devices"] = ", ".join(f"{k} ({v})" for k, v in devices().items())
-        facts["arithmetic"] = choose_compute().precision
+        facts["devices"] = ", ".join(f"{k} ({v})" for k, v in available_devices().items())
+        facts["arithmetic"] = resolve_compute().precision
     except Exception as error:  # a broken torch can fail in any way
         facts["devices"] = "unknown"
         problems.append(
@@ -63,17 +63,17 @@ def _look_at_torch(facts: dict[str, Any], problems: list[dict[str, str]]) -> Non
         )
 
 
-def _look_at_display(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
+def _check_display(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
     binding = next((b for b in _BINDINGS if find_spec(b)), None)
-    facts["qt"] = f"{binding} {_version(binding)}" if binding else "not installed"
+    facts["qt"] = f"{binding} {_package_version(binding)}" if binding else "not installed"
     if binding is None:
         problems.append({"what": "a Qt binding", "mend": 'pip install "napari-latentseg[all]"'})
     if sys.platform in ("win32", "darwin"):
         facts["display"] = "the desktop"
         return
-    found = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
-    facts["display"] = found or "none"
-    if not found:
+    display = os.environ.get("WAYLAND_DISPLAY") or os.environ.get("DISPLAY")
+    facts["display"] = display or "none"
+    if not display:
         problems.append(
             {
                 "what": "a display (only the windows need it)",
@@ -83,20 +83,20 @@ def _look_at_display(facts: dict[str, Any], problems: list[dict[str, str]]) -> N
         )
 
 
-def _look_at_models(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
+def _check_models(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
     from napari_latentseg.models.card import read_card
     from napari_latentseg.models.layout import check_files
-    from napari_latentseg.models.store import home, model_folders
+    from napari_latentseg.models.store import data_home, model_folders
 
     folders = model_folders()
     facts["models"] = ", ".join(folders) or "none"
-    facts["installed under"] = _short(home())
+    facts["installed under"] = _home_relative(data_home())
     for name, folder in folders.items():
         try:
             card = read_card(folder)
             check_files(folder, card)
             if card.codec is not None:
-                _look_at_codec(card.codec)
+                _check_codec(card.codec)
         except BadInput as error:
             # of a path its last part alone: what the doctor says is passed on to others
             problems.append(
@@ -104,7 +104,7 @@ def _look_at_models(facts: dict[str, Any], problems: list[dict[str, str]]) -> No
             )
 
 
-def _look_at_codec(spec: CodecSpec) -> None:
+def _check_codec(spec: CodecSpec) -> None:
     from napari_latentseg.codecs.loading import weights_hash
     from napari_latentseg.models.store import codec_folder
 
@@ -112,7 +112,7 @@ def _look_at_codec(spec: CodecSpec) -> None:
         raise BadInput("codec", f"{spec.name} at hand has other weights", "install the codec again")
 
 
-def _version(name: str) -> str:
+def _package_version(name: str) -> str:
     """Empty where it is not known: some distributions have a module without metadata of its name."""
     try:
         return version(name)
@@ -120,7 +120,7 @@ def _version(name: str) -> str:
         return ""
 
 
-def _short(path: Path) -> str:
+def _home_relative(path: Path) -> str:
     """A path that does not tell the user's name."""
     try:
         return f"~/{path.relative_to(Path.home())}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["BadInput", "Cancelled", "first_problem"]
+__all__ = ["BadInput", "Cancelled", "first_validation_error"]
 
 
 class BadInput(ValueError):
@@ -46,7 +46,7 @@ class Cancelled(Exception):
 
 
 # pydantic's kinds of error, in plain words; the words in braces are pydantic's own names for the limits
-_PLAIN = {
+_MESSAGES = {
     "greater_than": "must be more than {gt}",
     "greater_than_equal": "must be {ge} or more",
     "less_than": "must be less than {lt}",
@@ -60,12 +60,12 @@ _PLAIN = {
     "extra_forbidden": "is not known",
     "json_invalid": "is not valid JSON",
 }
-_WANTED = {"int": "a whole number", "float": "a number", "finite": "a number", "bool": "true or false",
+_TYPE_NAMES = {"int": "a whole number", "float": "a number", "finite": "a number", "bool": "true or false",
            "string": "text", "list": "a list", "tuple": "a list", "dict": "a set of names and values",
            "model": "a set of names and values"}  # fmt: skip
 
 
-def first_problem(error: ValidationError) -> tuple[str, str]:
+def first_validation_error(error: ValidationError) -> tuple[str, str]:
     """The first field at fault and what is wrong with it, in plain words.
 
     Parameters
@@ -78,13 +78,13 @@ def first_problem(error: ValidationError) -> tuple[str, str]:
     field, why
         The field is empty where the whole is at fault.
     """
-    first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
-    kind = first["type"]
-    if kind in _PLAIN:
-        limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in first.get("ctx", {}).items()}
-        return field, _PLAIN[kind].format(**limits)
-    if kind == "value_error":
-        return field, str(first["ctx"]["error"])
-    wanted = _WANTED.get(kind.partition("_")[0])
-    return field, f"must be {wanted}" if wanted else first["msg"]
+    detail = error.errors()[0]
+    field = ".".join(str(part) for part in detail["loc"])
+    error_type = detail["type"]
+    if error_type in _MESSAGES:
+        limits = {k: f"{v:g}" if isinstance(v, float) else v for k, v in detail.get("ctx", {}).items()}
+        return field, _MESSAGES[error_type].format(**limits)
+    if error_type == "value_error":
+        return field, str(detail["ctx"]["error"])
+    type_name = _TYPE_NAMES.get(error_type.partition("_")[0])
+    return field, f"must be {type_name}" if type_name else detail["msg"]

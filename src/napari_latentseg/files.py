@@ -11,10 +11,16 @@ from pathlib import Path
 
 from napari_latentseg.errors import BadInput
 
-__all__ = ["atomic_folder", "atomic_path", "free_folder", "possible_folder", "usable_folder"]
+__all__ = [
+    "atomic_folder",
+    "atomic_path",
+    "check_unused_folder",
+    "check_writable_folder",
+    "ensure_writable_folder",
+]
 
 
-def usable_folder(folder: Path, *, what: str = "output folder") -> Path:
+def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path:
     """The folder, made where it is missing, and tried by writing in it.
 
     Raises
@@ -34,7 +40,7 @@ def usable_folder(folder: Path, *, what: str = "output folder") -> Path:
     return folder
 
 
-def possible_folder(folder: Path, *, what: str = "output folder") -> None:
+def check_writable_folder(folder: Path, *, what: str = "output folder") -> None:
     """Try whether a folder can be made and written in, and leave nothing behind.
 
     Raises
@@ -47,7 +53,7 @@ def possible_folder(folder: Path, *, what: str = "output folder") -> None:
     try:
         while not nearest.exists() and nearest != nearest.parent:
             nearest = nearest.parent
-        usable_folder(nearest, what=what)
+        ensure_writable_folder(nearest, what=what)
     except BadInput as error:
         raise BadInput(folder, error.why, error.remedy) from error
     except OSError as error:
@@ -56,7 +62,7 @@ def possible_folder(folder: Path, *, what: str = "output folder") -> None:
         ) from error
 
 
-def free_folder(folder: Path) -> None:
+def check_unused_folder(folder: Path) -> None:
     """Refuse a folder that holds something, or that cannot be made; nothing is made yet.
 
     Raises
@@ -65,12 +71,12 @@ def free_folder(folder: Path) -> None:
         Where it is so.
     """
     try:
-        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        is_occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:
         raise BadInput(folder, f"cannot be used ({error.strerror})", "choose another folder") from error
-    if taken:
+    if is_occupied:
         raise BadInput(folder, "is there already", "choose another folder")
-    possible_folder(folder)
+    check_writable_folder(folder)
 
 
 @contextmanager
@@ -94,13 +100,13 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     try:
         os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))  # less what the umask takes
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise _write_error(path, error) from error
     try:
         yield temporary
         try:
             temporary.replace(path)
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise _write_error(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -126,27 +132,27 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     folder = Path(folder)
     if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(folder, "is there already", "choose another name")
-    parent = usable_folder(folder.absolute().parent)
+    parent = ensure_writable_folder(folder.absolute().parent)
     temporary = parent / f".part-{secrets.token_hex(8)}"
-    former = temporary.with_name(f"{temporary.name}-former")
+    previous = temporary.with_name(f"{temporary.name}-former")
     temporary.mkdir()
     try:
         yield temporary
         try:
             if replace and folder.exists():
-                folder.rename(former)
+                folder.rename(previous)
             elif folder.exists():
                 folder.rmdir()
             temporary.rename(folder)
         except OSError as error:
-            if former.exists() and not folder.exists():
-                former.rename(folder)
-            raise _unwritable(folder, error) from error
+            if previous.exists() and not folder.exists():
+                previous.rename(folder)
+            raise _write_error(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         if folder.exists():
-            shutil.rmtree(former, ignore_errors=True)
+            shutil.rmtree(previous, ignore_errors=True)
 
 
-def _unwritable(path: Path, error: OSError) -> BadInput:
+def _write_error(path: Path, error: OSError) -> BadInput:
     return BadInput(path, f"cannot be written ({error.strerror})", "choose another place, or another name")

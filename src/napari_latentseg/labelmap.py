@@ -15,25 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from napari_latentseg.classes import ClassInfo, descendants
+from napari_latentseg.classes import ClassInfo, class_descendants
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan
 from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.pairs import Pair, load_mask
 from napari_latentseg.scan import Geometry
 
-__all__ = ["LabelMap", "LabelTarget", "Sides"]
+__all__ = ["LabelMap", "LabelTarget", "LateralizedLabel"]
 
-_EVERY = 255
+_LABEL_LIMIT = 255
 
 
-class Sides(FrozenModel):
+class LateralizedLabel(FrozenModel):
     """A label that covers both of a pair: the classes on the patient's right and left."""
 
     split: tuple[str, str] = Field(description="right, left")
 
 
-LabelTarget = str | Sides
+LabelTarget = str | LateralizedLabel
 
 
 @dataclass(frozen=True)
@@ -63,40 +63,42 @@ class LabelMap:
     def __post_init__(self) -> None:
         if self.labels is None:
             return
-        known = [c.name for c in self.classes]
-        seen: dict[str, int] = {}
+        class_names = [c.name for c in self.classes]
+        label_of_name: dict[str, int] = {}
         for label, target in self.labels.items():
-            if not 1 <= label < _EVERY:
+            if not 1 <= label < _LABEL_LIMIT:
                 raise BadInput(f"{self.name}, label {label}", "is no label", "use 1 to 254; 0 is background")
-            for name in _names(target):
-                if name not in known:
-                    raise BadInput(
-                        f"{self.name}, label {label}", f"no class {name!r}", f"use one of {', '.join(known)}"
-                    )
-                if name in seen:
+            for name in _class_names(target):
+                if name not in class_names:
                     raise BadInput(
                         f"{self.name}, label {label}",
-                        f"is {name!r}, and so is label {seen[name]}",
+                        f"no class {name!r}",
+                        f"use one of {', '.join(class_names)}",
+                    )
+                if name in label_of_name:
+                    raise BadInput(
+                        f"{self.name}, label {label}",
+                        f"is {name!r}, and so is label {label_of_name[name]}",
                         "give each class one label",
                     )
-                seen[name] = label
+                label_of_name[name] = label
 
     @classmethod
-    def of_model(cls, classes: Sequence[ClassInfo]) -> LabelMap:
+    def for_model(cls, classes: Sequence[ClassInfo]) -> LabelMap:
         """For masks that hold a model's own numbers; any label counts where it has one class."""
-        several = len(classes) > 1
-        return cls(tuple(classes), {c.label: c.name for c in classes} if several else None)
+        is_multiclass = len(classes) > 1
+        return cls(tuple(classes), {c.label: c.name for c in classes} if is_multiclass else None)
 
     @property
     def annotated(self) -> tuple[bool, ...]:
         """For each class, whether the data set looked for it: K_i of the paper."""
         if self.labels is None:
             return (True,) * len(self.classes)
-        found = {name for target in self.labels.values() for name in _names(target)}
-        return tuple(c.name in found for c in self.classes)
+        annotated_names = {name for target in self.labels.values() for name in _class_names(target)}
+        return tuple(c.name in annotated_names for c in self.classes)
 
-    def of_pair(self, pair: Pair) -> NDArray[np.uint8]:
-        """The mask of a pair as `numbered` gives it, `(N, H, W)`.
+    def load_class_mask(self, pair: Pair) -> NDArray[np.uint8]:
+        """The mask of a pair as `to_class_numbers` gives it, `(N, H, W)`.
 
         Raises
         ------
@@ -104,16 +106,18 @@ class LabelMap:
             Where it cannot be read, or be split into sides.
         """
         labels = load_mask(pair)
-        if not any(isinstance(target, Sides) for target in (self.labels or {}).values()):
-            return self.numbered(labels)
+        if not any(isinstance(target, LateralizedLabel) for target in (self.labels or {}).values()):
+            return self.to_class_numbers(labels)
         scan = read_scan(pair.mask)
-        found = self.numbered(labels.reshape(scan.spatial_shape), scan.geometry)
-        return found.reshape(labels.shape)
+        class_numbers = self.to_class_numbers(labels.reshape(scan.spatial_shape), scan.geometry)
+        return class_numbers.reshape(labels.shape)
 
-    def numbered(self, labels: NDArray[np.uint8], geometry: Geometry | None = None) -> NDArray[np.uint8]:
+    def to_class_numbers(
+        self, labels: NDArray[np.uint8], geometry: Geometry | None = None
+    ) -> NDArray[np.uint8]:
         """Labels of a whole scan as numbers of classes, from 1 in the order of `classes`; 0 is none.
 
-        What one class includes is still told from the rest of it: see `masks`.
+        What one class includes is still told from the rest of it: see `class_masks`.
 
         Parameters
         ----------
@@ -129,39 +133,41 @@ class LabelMap:
         """
         if self.labels is None:
             return (labels > 0).astype(np.uint8)
-        numbers = {c.name: k + 1 for k, c in enumerate(self.classes)}
-        found = np.zeros_like(labels)
+        number_of_class = {c.name: k + 1 for k, c in enumerate(self.classes)}
+        class_numbers = np.zeros_like(labels)
         for label, target in self.labels.items():
-            here = labels == label
+            label_mask = labels == label
             if isinstance(target, str):
-                found[here] = numbers[target]
-            elif here.any():
-                for name, side in zip(target.split, _sides(here, geometry, self.name), strict=True):
-                    found[side] = numbers[name]
-        return found
+                class_numbers[label_mask] = number_of_class[target]
+            elif label_mask.any():
+                for name, side in zip(
+                    target.split, _split_right_left(label_mask, geometry, self.name), strict=True
+                ):
+                    class_numbers[side] = number_of_class[name]
+        return class_numbers
 
-    def masks(self, numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def class_masks(self, class_numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Each class with all that it includes: 0 or 1, `(K, *shape)`; classes may overlap.
 
         Parameters
         ----------
-        numbers
-            From `numbered`, or a part of it.
+        class_numbers
+            From `to_class_numbers`, or a part of it.
         """
-        return np.stack([one.astype(np.uint8) for one in self.each(numbers)])
+        return np.stack([class_mask.astype(np.uint8) for class_mask in self.iter_class_masks(class_numbers)])
 
-    def each(self, numbers: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
+    def iter_class_masks(self, class_numbers: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
         """The same class by class, so that a large scan is not held K times."""
-        for k, parts in enumerate(descendants(self.classes)):
-            yield np.isin(numbers, [k + 1, *(j + 1 for j in parts)])
+        for k, included in enumerate(class_descendants(self.classes)):
+            yield np.isin(class_numbers, [k + 1, *(j + 1 for j in included)])
 
 
-def _names(target: LabelTarget) -> tuple[str, ...]:
+def _class_names(target: LabelTarget) -> tuple[str, ...]:
     return (target,) if isinstance(target, str) else target.split
 
 
-def _sides(
-    here: NDArray[np.bool_], geometry: Geometry | None, name: str
+def _split_right_left(
+    label_mask: NDArray[np.bool_], geometry: Geometry | None, name: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The right and the left of a pair: its two largest components, and each crumb to the nearer of them.
 
@@ -171,21 +177,26 @@ def _sides(
 
     if geometry is None or geometry.frame != "LPS":
         raise BadInput(name, "its scans do not say which side is left", "split the label in its files")
-    parts, count = ndimage.label(here, np.ones((3,) * here.ndim))
-    sizes = np.bincount(parts.ravel())[1:]
+    components, count = ndimage.label(label_mask, np.ones((3,) * label_mask.ndim))
+    sizes = np.bincount(components.ravel())[1:]
     largest = np.argsort(sizes, kind="stable")[::-1][:2] + 1
-    left = _leftward(np.array(ndimage.center_of_mass(here, parts, largest)), geometry)
+    left_coordinates = _left_coordinate(
+        np.array(ndimage.center_of_mass(label_mask, components, largest)), geometry
+    )
     if count == 1:
-        middle = _leftward((np.array([here.shape]) - 1) / 2, geometry)
-        nothing = np.zeros_like(here)
-        return (nothing, here) if left[0] > middle[0] else (here, nothing)
-    right, other = (largest[i] for i in np.argsort(left, kind="stable"))
-    away = [ndimage.distance_transform_edt(parts != part) for part in (right, other)]
-    is_left = here & (away[1] < away[0])
-    return here & ~is_left, is_left
+        scan_centre = _left_coordinate((np.array([label_mask.shape]) - 1) / 2, geometry)
+        empty = np.zeros_like(label_mask)
+        return (empty, label_mask) if left_coordinates[0] > scan_centre[0] else (label_mask, empty)
+    right_component, left_component = (largest[i] for i in np.argsort(left_coordinates, kind="stable"))
+    distances = [
+        ndimage.distance_transform_edt(components != component)
+        for component in (right_component, left_component)
+    ]
+    is_left = label_mask & (distances[1] < distances[0])
+    return label_mask & ~is_left, is_left
 
 
-def _leftward(positions: NDArray[Any], geometry: Geometry) -> NDArray[np.float64]:
+def _left_coordinate(positions: NDArray[Any], geometry: Geometry) -> NDArray[np.float64]:
     """How far to the patient's left array positions `(n, ndim)` lie, in world units: x of LPS."""
     x = geometry.axis_labels.index("x")
     row = geometry.matrix[x]

@@ -13,7 +13,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan, stem_of
 from napari_latentseg.planes import Planes
 from napari_latentseg.scan import Scan
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.weights import file_sha256
 
 __all__ = ["Pair", "find_pairs", "load_image", "load_mask", "plane_spacing"]
 
@@ -22,7 +22,7 @@ __all__ = ["Pair", "find_pairs", "load_image", "load_mask", "plane_spacing"]
 class Pair:
     """One annotated image: where the image and its mask lie.
 
-    Splits are recorded by `key` rather than by the file's name, which may be a patient's.
+    Splits are recorded by `content_sha256` rather than by the file's name, which may be a patient's.
     """
 
     name: str
@@ -30,7 +30,7 @@ class Pair:
     mask: Path
 
     def read(self) -> Scan:
-        """The image, decoded; `key` is known afterwards.
+        """The image, decoded; `content_sha256` is known afterwards.
 
         Raises
         ------
@@ -42,7 +42,7 @@ class Pair:
         return scan
 
     @cached_property
-    def key(self) -> str:
+    def content_sha256(self) -> str:
         """`Scan.content_sha256` of the image, which is decoded for it unless it was read before.
 
         Raises
@@ -61,7 +61,7 @@ class Pair:
         BadInput
             Where the file cannot be read.
         """
-        return sha256_of(self.image)
+        return file_sha256(self.image)
 
 
 def find_pairs(folder: Path, *, masks: str = "masks") -> list[Pair]:
@@ -82,21 +82,23 @@ def find_pairs(folder: Path, *, masks: str = "masks") -> list[Pair]:
     folder = Path(folder)
     if not folder.is_dir():
         raise BadInput(folder, "no such folder", "give a folder that holds images/ and masks/")
-    for part in ("images", masks):
-        if not (folder / part).is_dir():
-            raise BadInput(folder, f"has no folder {part}/", f"give a folder that holds images/ and {masks}/")
-    images, drawn = _by_name(folder / "images"), _by_name(folder / masks)
-    for name, path in images.items():
-        if name not in drawn:
+    for subfolder in ("images", masks):
+        if not (folder / subfolder).is_dir():
+            raise BadInput(
+                folder, f"has no folder {subfolder}/", f"give a folder that holds images/ and {masks}/"
+            )
+    image_files, mask_files = _files_by_stem(folder / "images"), _files_by_stem(folder / masks)
+    for name, path in image_files.items():
+        if name not in mask_files:
             raise BadInput(path, f"has no mask of the same name in {masks}/", "add or remove it")
-    if not images:
+    if not image_files:
         raise BadInput(folder / "images", "is empty", "put at least one image there")
-    return [Pair(name, path, drawn[name]) for name, path in images.items()]
+    return [Pair(name, path, mask_files[name]) for name, path in image_files.items()]
 
 
-def _by_name(folder: Path) -> dict[str, Path]:
+def _files_by_stem(folder: Path) -> dict[str, Path]:
     """The files of a folder by their stem, in the order of their names; hidden ones are left out."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
@@ -105,10 +107,10 @@ def _by_name(folder: Path) -> dict[str, Path]:
         if path.name.startswith(".") or not path.is_file():
             continue
         name = stem_of(path)
-        if name in found:  # which of the two belongs to the other folder's file, nobody can say
-            raise BadInput(path, f"has the same name as {found[name].name}", "rename or remove one of them")
-        found[name] = path
-    return found
+        if name in files:  # which of the two belongs to the other folder's file, nobody can say
+            raise BadInput(path, f"has the same name as {files[name].name}", "rename or remove one of them")
+        files[name] = path
+    return files
 
 
 def load_image(pair: Pair, scan: Scan | None = None) -> NDArray[np.uint8]:
@@ -121,7 +123,7 @@ def load_image(pair: Pair, scan: Scan | None = None) -> NDArray[np.uint8]:
     scan
         That image, where it was read already.
     """
-    planes = Planes.of(read_scan(pair.image) if scan is None else scan)
+    planes = Planes.from_scan(read_scan(pair.image) if scan is None else scan)
     return np.stack([np.round(planes[i] * 255).astype(np.uint8) for i in range(len(planes))])
 
 
@@ -153,8 +155,8 @@ def load_mask(pair: Pair) -> NDArray[np.uint8]:
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     if values.min() < 0:
         raise BadInput(pair.mask, "holds negative numbers, which no class has", "number the classes from 1")
-    most = values.max()
-    found: NDArray[np.uint8] = (
-        np.round(values).astype(np.uint8) if most <= 127 else (values > most / 2).astype(np.uint8)
+    maximum = values.max()
+    class_mask: NDArray[np.uint8] = (
+        np.round(values).astype(np.uint8) if maximum <= 127 else (values > maximum / 2).astype(np.uint8)
     )
-    return found
+    return class_mask

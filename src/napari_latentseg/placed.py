@@ -8,23 +8,25 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["placed"]
+__all__ = ["embed"]
 
-_CHUNK = 1024
+_CHUNK_SIDE = 1024
 
 
-def placed(part: Any, shape: tuple[int, ...], place: Sequence[slice], *, limit: int | None = None) -> Any:
+def embed(
+    crop: Any, shape: tuple[int, ...], crop_slices: Sequence[slice], *, max_bytes: int | None = None
+) -> Any:
     """An array of zeros with a part in its place.
 
     Parameters
     ----------
-    part
+    crop
         NumPy or dask.
     shape
         Of the whole.
-    place
+    crop_slices
         Where the part lies, a slice for each of the last axes; the axes before them are the part's own.
-    limit
+    max_bytes
         Bytes beyond which the whole is made lazily, of a dask array always: its zeros take no memory then.
 
     Returns
@@ -32,26 +34,28 @@ def placed(part: Any, shape: tuple[int, ...], place: Sequence[slice], *, limit: 
     array
         NumPy, and the caller's own; or dask.
     """
-    if part.shape == shape:
-        return part
-    place = (*(slice(None),) * (len(shape) - len(place)), *place)
-    size = math.prod(shape) * part.dtype.itemsize
-    if isinstance(part, np.ndarray) and (limit is None or size <= limit):
-        whole = np.zeros(shape, dtype=part.dtype)
-        whole[tuple(place)] = part
-        return whole
+    if crop.shape == shape:
+        return crop
+    crop_slices = (*(slice(None),) * (len(shape) - len(crop_slices)), *crop_slices)
+    full_bytes = math.prod(shape) * crop.dtype.itemsize
+    if isinstance(crop, np.ndarray) and (max_bytes is None or full_bytes <= max_bytes):
+        full_array = np.zeros(shape, dtype=crop.dtype)
+        full_array[tuple(crop_slices)] = crop
+        return full_array
     import dask.array as da
 
     # Not da.pad: it cuts the zeros into chunks no larger than the part, which around 64 x 64 elements in
     # 40,000 x 40,000 makes 784,000 tasks, where these chunks make 3,400.
-    whole = part
-    if isinstance(part, np.ndarray):
-        whole = da.from_array(part, chunks=tuple(min(n, _CHUNK) for n in part.shape), name=False)
-    for axis, (kept, length) in enumerate(zip(place, shape, strict=True)):
+    full_array = crop
+    if isinstance(crop, np.ndarray):
+        full_array = da.from_array(crop, chunks=tuple(min(n, _CHUNK_SIDE) for n in crop.shape), name=False)
+    for axis, (kept, length) in enumerate(zip(crop_slices, shape, strict=True)):
         start, stop, _ = kept.indices(length)
-        before, after = (_zeros_beside(whole, axis, count) for count in (start, length - stop))
-        whole = da.concatenate([before, whole, after], axis=axis)  # it leaves out what is empty
-    return whole
+        is_before, after = (
+            _zeros_beside(full_array, axis, pad_width) for pad_width in (start, length - stop)
+        )
+        full_array = da.concatenate([is_before, full_array, after], axis=axis)  # it leaves out what is empty
+    return full_array
 
 
 def _zeros_beside(array: Any, axis: int, count: int) -> Any:
@@ -59,5 +63,5 @@ def _zeros_beside(array: Any, axis: int, count: int) -> Any:
     import dask.array as da
 
     shape = (*array.shape[:axis], count, *array.shape[axis + 1 :])
-    chunks = (*array.chunks[:axis], min(count, _CHUNK), *array.chunks[axis + 1 :])
+    chunks = (*array.chunks[:axis], min(count, _CHUNK_SIDE), *array.chunks[axis + 1 :])
     return da.zeros(shape, dtype=array.dtype, chunks=chunks)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-__all__ = ["VARIABLE", "home"]
+__all__ = ["HOME_ENV_VAR", "data_home"]
 
-VARIABLE = "NAPARI_LATENTSEG_HOME"
+HOME_ENV_VAR = "NAPARI_LATENTSEG_HOME"
 """The environment variable that names the folder."""
 
 
-def home() -> Path:
+def data_home() -> Path:
     """The folder of all that is the user's: `NAPARI_LATENTSEG_HOME`, or the user's data folder."""
     from platformdirs import user_data_path
 
-    found = os.environ.get(VARIABLE)
-    return Path(found) if found else user_data_path("napari-latentseg", appauthor=False)
+    override = os.environ.get(HOME_ENV_VAR)
+    return Path(override) if override else user_data_path("napari-latentseg", appauthor=False)

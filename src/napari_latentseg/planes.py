@@ -11,16 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import CHANNEL, Scan, values_of
-from napari_latentseg.units import MILLIMETRES
+from napari_latentseg.scan import CHANNEL, Scan, to_numpy
+from napari_latentseg.units import MM_PER_UNIT
 
-__all__ = ["Box", "Planes"]
+__all__ = ["CropBox", "Planes"]
 
-Box = tuple[int, int, int, int]
+CropBox = tuple[int, int, int, int]
 """Rows and columns of a plane, half-open: top, left, bottom, right."""
 
-_SAMPLE = 4_000_000
-_MENDED = "values that are not finite were read as black"
+_MAX_RANGE_VALUES = 4_000_000
+_NON_FINITE_NOTE = "values that are not finite were read as black"
 
 
 @dataclass(frozen=True)
@@ -52,10 +52,10 @@ class Planes:
     low: float
     high: float
     notes: tuple[str, ...] = ()
-    box: Box | None = None
+    box: CropBox | None = None
 
     @classmethod
-    def of(cls, scan: Scan) -> Planes:
+    def from_scan(cls, scan: Scan) -> Planes:
         """Look at the scan's values once, and settle the range.
 
         Parameters
@@ -79,24 +79,24 @@ class Planes:
             return cls(scan, 0.0, 1.0)
         if dtype == np.uint8:
             return cls(scan, 0.0, 255.0)
-        values, complete = _sample(scan)
+        values, is_complete = _subsample(scan)
         finite = np.isfinite(values)
         if not finite.any():
             raise BadInput(scan.name, "holds no finite value", "choose another file")
         notes: tuple[str, ...] = ()
         if not finite.all():
-            notes = (_MENDED,)
+            notes = (_NON_FINITE_NOTE,)
             values = values[finite]
-        least, most = float(values.min()), float(values.max())
-        if least == most and not complete:  # what differs may lie between the values that were taken
-            least, most = _extent(scan)
-        if dtype.kind == "f" and least >= 0 and most <= 1:
+        minimum, maximum = float(values.min()), float(values.max())
+        if minimum == maximum and not is_complete:  # what differs may lie between the values that were taken
+            minimum, maximum = _value_range(scan)
+        if dtype.kind == "f" and minimum >= 0 and maximum <= 1:
             return cls(scan, 0.0, 1.0, notes)
-        if not math.isfinite(most - least):
+        if not math.isfinite(maximum - minimum):
             raise BadInput(scan.name, "its values are too far apart to be an image's", "choose another file")
         low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
         if high <= low:  # a few bright points on a flat ground
-            low, high = least, most
+            low, high = minimum, maximum
         return cls(scan, low, high, notes)
 
     def __len__(self) -> int:
@@ -113,34 +113,34 @@ class Planes:
     @property
     def plane_shape(self) -> tuple[int, int]:
         """Height and width; of the box, where there is one."""
-        rows, columns = self.place
+        rows, columns = self.crop_slices
         return rows.stop - rows.start, columns.stop - columns.start
 
     @property
-    def whole_shape(self) -> tuple[int, int]:
+    def full_plane_shape(self) -> tuple[int, int]:
         """Height and width of the scan's planes."""
         height, width = self.scan.spatial_shape[-2:]
         return height, width
 
     @property
-    def place(self) -> tuple[slice, slice]:
+    def crop_slices(self) -> tuple[slice, slice]:
         """The rows and columns of the scan's planes that are given out."""
-        top, left, bottom, right = self.box or (0, 0, *self.whole_shape)
+        top, left, bottom, right = self.box or (0, 0, *self.full_plane_shape)
         return slice(top, bottom), slice(left, right)
 
     @property
     def spacing(self) -> tuple[float, float] | None:
         """Millimetres between rows and between columns; None where the scan does not know them."""
         geometry = self.scan.geometry
-        if not set(geometry.units[-2:]) <= MILLIMETRES.keys():
+        if not set(geometry.units[-2:]) <= MM_PER_UNIT.keys():
             return None
-        down, across = (
-            step * MILLIMETRES[unit]
+        row_spacing, column_spacing = (
+            step * MM_PER_UNIT[unit]
             for step, unit in zip(geometry.spacing[-2:], geometry.units[-2:], strict=True)
         )
-        return down, across
+        return row_spacing, column_spacing
 
-    def within(self, box: Box) -> Planes:
+    def crop(self, box: CropBox) -> Planes:
         """The same planes, of which only a box is given out.
 
         Raises
@@ -148,7 +148,7 @@ class Planes:
         BadInput
             Where it does not lie inside the planes.
         """
-        (height, width), (top, left, bottom, right) = self.whole_shape, box
+        (height, width), (top, left, bottom, right) = self.full_plane_shape, box
         if not (0 <= top < bottom <= height and 0 <= left < right <= width):
             raise BadInput(
                 "box",
@@ -178,9 +178,9 @@ class Planes:
         IndexError
             Where there is no such plane.
         """
-        return self.part(number, slice(None), slice(None))
+        return self.read_rgb(number, slice(None), slice(None))
 
-    def values(self, number: int, rows: slice, columns: slice) -> NDArray[Any]:
+    def read_raw(self, number: int, rows: slice, columns: slice) -> NDArray[Any]:
         """Rows and columns of plane `number` as the scan holds them, `(h, w)` or `(h, w, C)`.
 
         Raises
@@ -188,15 +188,15 @@ class Planes:
         IndexError
             Where there is no such plane.
         """
-        down, across = self.place
-        place: tuple[int | slice, ...] = (
+        crop_rows, crop_columns = self.crop_slices
+        array_index: tuple[int | slice, ...] = (
             *self.index(number),
-            _shifted(rows, down),
-            _shifted(columns, across),
+            _offset_slice(rows, crop_rows),
+            _offset_slice(columns, crop_columns),
         )
-        return values_of(self.scan.array[place])
+        return to_numpy(self.scan.array[array_index])
 
-    def part(self, number: int, rows: slice, columns: slice) -> NDArray[np.float32]:
+    def read_rgb(self, number: int, rows: slice, columns: slice) -> NDArray[np.float32]:
         """Rows and columns of plane `number`, float32 `(h, w, 3)` in [0, 1]; no more is read.
 
         Raises
@@ -204,12 +204,12 @@ class Planes:
         IndexError
             Where there is no such plane.
         """
-        raw = self.values(number, rows, columns)
+        raw = self.read_raw(number, rows, columns)
         if not self.scan.axes.endswith(CHANNEL):
             raw = raw[..., None]
         # 64 bits, for values far from 0 that differ by little; where the range is known, 32 are exact.
-        small = raw.dtype in (np.dtype(np.uint8), np.dtype(np.bool_))
-        values: NDArray[np.floating[Any]] = raw[..., :3].astype(np.float32 if small else np.float64)
+        is_8bit = raw.dtype in (np.dtype(np.uint8), np.dtype(np.bool_))
+        values: NDArray[np.floating[Any]] = raw[..., :3].astype(np.float32 if is_8bit else np.float64)
         if raw.dtype.kind == "f":
             values[~np.isfinite(values)] = self.low
         np.clip(values, self.low, self.high, out=values)
@@ -217,38 +217,38 @@ class Planes:
         return np.repeat(scaled, 3, axis=-1) if scaled.shape[-1] == 1 else scaled
 
 
-def _shifted(part: slice, whole: slice) -> slice:
+def _offset_slice(inner: slice, outer: slice) -> slice:
     """Which part of the scan's rows or columns a part of the box is."""
-    start, stop, _ = part.indices(whole.stop - whole.start)
-    return slice(whole.start + start, whole.start + stop)
+    start, stop, _ = inner.indices(outer.stop - outer.start)
+    return slice(outer.start + start, outer.start + stop)
 
 
-def _sample(scan: Scan) -> tuple[NDArray[np.float64], bool]:
+def _subsample(scan: Scan) -> tuple[NDArray[np.float64], bool]:
     """Values enough to settle a range, taken evenly, and whether that is all of them; alpha left out."""
     shape = list(scan.spatial_shape)
     channels = min(scan.array.shape[-1], 3) if scan.axes.endswith(CHANNEL) else 1
     steps = [1] * len(shape)
 
-    def taken(axis: int) -> int:
+    def kept_count(axis: int) -> int:
         return -(-shape[axis] // steps[axis])
 
-    while channels * math.prod(taken(i) for i in range(len(shape))) > _SAMPLE:
-        steps[max(range(len(shape)), key=taken)] += 1
-    picked = scan.array[tuple(slice(None, None, s) for s in steps)]
+    while channels * math.prod(kept_count(i) for i in range(len(shape))) > _MAX_RANGE_VALUES:
+        steps[max(range(len(shape)), key=kept_count)] += 1
+    subsampled = scan.array[tuple(slice(None, None, s) for s in steps)]
     if scan.axes.endswith(CHANNEL):
-        picked = picked[..., :3]
-    return values_of(picked).astype(np.float64).ravel(), max(steps) == 1
+        subsampled = subsampled[..., :3]
+    return to_numpy(subsampled).astype(np.float64).ravel(), max(steps) == 1
 
 
-def _extent(scan: Scan) -> tuple[float, float]:
+def _value_range(scan: Scan) -> tuple[float, float]:
     """The lowest and the highest finite value, plane by plane."""
     leading = scan.spatial_shape[:-2]
-    least, most = math.inf, -math.inf
+    minimum, maximum = math.inf, -math.inf
     for index in np.ndindex(*leading):
-        plane = values_of(scan.array[index])
+        plane = to_numpy(scan.array[index])
         if scan.axes.endswith(CHANNEL):
             plane = plane[..., :3]
         values = plane[np.isfinite(plane)]
         if values.size:
-            least, most = min(least, float(values.min())), max(most, float(values.max()))
-    return least, most
+            minimum, maximum = min(minimum, float(values.min())), max(maximum, float(values.max()))
+    return minimum, maximum

@@ -11,7 +11,13 @@ from napari_latentseg.errors import BadInput
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Compute", "check_choice", "choose_compute", "devices", "is_out_of_memory"]
+__all__ = [
+    "Compute",
+    "available_devices",
+    "check_device_and_precision",
+    "is_out_of_memory",
+    "resolve_compute",
+]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -47,7 +53,7 @@ class Compute:
         return torch.device(self.device)
 
 
-def check_choice(device: str, precision: str) -> None:
+def check_device_and_precision(device: str, precision: str) -> None:
     """Refuse a device or an arithmetic that no machine has; torch is not asked.
 
     Raises
@@ -55,9 +61,9 @@ def check_choice(device: str, precision: str) -> None:
     BadInput
         Where one of them is not known.
     """
-    for name, value, known in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
-        if value not in known:
-            raise BadInput(name, f"{value!r} is not known", f"use one of {', '.join(known)}")
+    for name, value, choices in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
+        if value not in choices:
+            raise BadInput(name, f"{value!r} is not known", f"use one of {', '.join(choices)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -66,23 +72,23 @@ def is_out_of_memory(error: BaseException) -> bool:
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    words = str(error).lower()
-    return isinstance(error, RuntimeError) and ("allocate memory" in words or "out of memory" in words)
+    message = str(error).lower()
+    return isinstance(error, RuntimeError) and ("allocate memory" in message or "out of memory" in message)
 
 
-def devices() -> dict[str, str]:
+def available_devices() -> dict[str, str]:
     """The devices of this machine that can be used, with a name for people."""
     import torch
 
-    found = {"cpu": f"CPU, {torch.get_num_threads()} threads"}
+    names = {"cpu": f"CPU, {torch.get_num_threads()} threads"}
     if torch.cuda.is_available():
-        found["cuda"] = torch.cuda.get_device_name()
+        names["cuda"] = torch.cuda.get_device_name()
     if torch.backends.mps.is_available():
-        found["mps"] = "Apple GPU"
-    return found
+        names["mps"] = "Apple GPU"
+    return names
 
 
-def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
+def resolve_compute(device: str = "auto", precision: str = "auto") -> Compute:
     """Settle the device and the arithmetic.
 
     Parameters
@@ -97,24 +103,24 @@ def choose_compute(device: str = "auto", precision: str = "auto") -> Compute:
     BadInput
         Where one of them is not known, or the device is not there.
     """
-    check_choice(device, precision)
-    found = devices()
+    check_device_and_precision(device, precision)
+    available = available_devices()
     if device == "auto":
-        device = next(d for d in ("cuda", "mps", "cpu") if d in found)
-    elif device not in found:
-        raise BadInput("device", f"no {device} on this machine", f"use one of {', '.join(found)}")
+        device = next(d for d in ("cuda", "mps", "cpu") if d in available)
+    elif device not in available:
+        raise BadInput("device", f"no {device} on this machine", f"use one of {', '.join(available)}")
     if precision == "auto":
-        precision = "bfloat16" if _native_bfloat16(device) else "float32"
+        precision = "bfloat16" if _has_native_bfloat16(device) else "float32"
     return Compute(device, precision)
 
 
-def _native_bfloat16(device: str) -> bool:
+def _has_native_bfloat16(device: str) -> bool:
     import torch
 
     if device == "cuda":
         return torch.cuda.get_device_capability() >= (8, 0)
     if device == "mps":
         return False
-    ask = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 and later
-    found = ask() if ask else {}
-    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 and later
+    capabilities = get_capabilities() if get_capabilities else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Preprocess", "resize"]
 
-_LONGEST = 65536
-_MOST_TIMES = 16  # no more pixels come of one, along a side
+_MAX_SIDE = 65536
+_MAX_UPSCALING = 16  # no more pixels come of one, along a side
 
 
 class Preprocess(FrozenModel):
@@ -41,12 +41,12 @@ class Preprocess(FrozenModel):
 
     mode: Literal["whole", "tiles"] = "whole"
     size: int = Field(224, ge=32, le=2048, multiple_of=8)
-    long_side: int | None = Field(None, ge=32, le=_LONGEST)
+    long_side: int | None = Field(None, ge=32, le=_MAX_SIDE)
     overlap: int = Field(0, ge=0)
     spacing: float | None = Field(None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
-    def _consistent(self) -> Preprocess:
+    def _check_consistency(self) -> Preprocess:
         if self.mode == "tiles" and self.long_side is None:
             raise ValueError("tiles need a long_side")
         if self.mode == "whole" and (self.long_side is not None or self.overlap or self.spacing):
@@ -76,17 +76,21 @@ class Preprocess(FrozenModel):
             return self.size, self.size
         assert self.long_side is not None
         if self.spacing is not None and spacing is not None:
-            down, across = (
+            scaled_height, scaled_width = (
                 max(1, round(n * step / self.spacing))
                 for n, step in zip((height, width), spacing, strict=True)
             )
-            if max(down, across) > _LONGEST or down > _MOST_TIMES * height or across > _MOST_TIMES * width:
+            if (
+                max(scaled_height, scaled_width) > _MAX_SIDE
+                or scaled_height > _MAX_UPSCALING * height
+                or scaled_width > _MAX_UPSCALING * width
+            ):
                 raise BadInput(
                     "spacing",
-                    f"at the model's {self.spacing:g} mm a pixel the plane would have {down} by {across}",
+                    f"at the model's {self.spacing:g} mm a pixel the plane would have {scaled_height} by {scaled_width}",
                     "look at the image's spacing, which may be wrong",
                 )
-            return down, across
+            return scaled_height, scaled_width
         factor = self.long_side / max(height, width)
         return max(1, round(height * factor)), max(1, round(width * factor))
 
@@ -99,8 +103,8 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
         return x
     if x.shape[-1] == 1 or size[1] == 1:  # of a single column torch (2.13) repeats one row: make it two
         x = x if x.shape[-1] > 1 else x.expand(*x.shape[:-1], 2)
-        wide = F.interpolate(x, size=(size[0], 2 * size[1]), mode="bilinear", antialias=True)
-        return (wide[..., ::2] + wide[..., 1::2]) / 2
+        doubled = F.interpolate(x, size=(size[0], 2 * size[1]), mode="bilinear", antialias=True)
+        return (doubled[..., ::2] + doubled[..., 1::2]) / 2
     return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cleanup import Cleanup
+from napari_latentseg.cleanup import PostProcess
 from napari_latentseg.frozen import FrozenModel
 
-__all__ = ["SOURCES", "InputRecord", "ModelRecord", "RunRecord", "SamplingSource"]
+__all__ = ["SAMPLING_SOURCES", "InputRecord", "ModelRecord", "RunRecord", "SamplingSource"]
 
 SamplingSource = Literal["none", "augment", "members", "noise", "posterior", "dropout"]
 
-SOURCES: dict[str, str] = {
+SAMPLING_SOURCES: dict[str, str] = {
     "none": "one answer, no samples",
     "augment": "flips, turns and shifts of the image, undone again",
     "members": "several trained models",
@@ -64,7 +64,7 @@ class RunRecord(FrozenModel):
         The rows and columns of the planes that were asked for, half-open: top, left, bottom, right; None for
         all. The input's hash is that of the values in it.
     plane
-        How the volume was cut into planes; see `napari_latentseg.views.seen_along`.
+        How the volume was cut into planes; see `napari_latentseg.views.reorient`.
     tolerance
         Within which the mask had to stay for the run to stop before `samples_asked`; None where it did not
         look at that.
@@ -100,7 +100,7 @@ class RunRecord(FrozenModel):
     box: tuple[int, int, int, int] | None = None
     plane: str = "acquired"
     tolerance: float | None = None
-    cleanup: Cleanup | None = None
+    cleanup: PostProcess | None = None
     volumes_cleaned: bool = False
     mask_edited: bool = False
     volumes: dict[str, list[float]]

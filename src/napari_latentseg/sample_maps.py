@@ -9,14 +9,16 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.classes import ClassInfo, descendants
-from napari_latentseg.cut import elements_of, mask_from
+from napari_latentseg.classes import ClassInfo, class_descendants
+from napari_latentseg.cut import count_voxels, labels_from_probabilities
 
 __all__ = ["SampleMaps"]
 
-_LEVEL = 1  # of zlib: what is sure, most of a plane, shrinks to next to nothing already
-_STEPS = 255
-_VALUES: NDArray[np.float32] = (np.arange(_STEPS + 1) / _STEPS).astype(np.float32)
+_ZLIB_LEVEL = 1  # of zlib: what is sure, most of a plane, shrinks to next to nothing already
+_QUANTIZATION_STEPS = 255
+_DEQUANTIZED: NDArray[np.float32] = (np.arange(_QUANTIZATION_STEPS + 1) / _QUANTIZATION_STEPS).astype(
+    np.float32
+)
 
 
 class SampleMaps:
@@ -24,13 +26,13 @@ class SampleMaps:
 
     Parameters
     ----------
-    classes
+    class_count
         K.
-    planes
+    plane_count
         N, the number of planes.
-    shape
+    plane_shape
         Height and width of a plane.
-    limit
+    max_bytes
         Bytes; once they would be passed, all is dropped, and nothing is kept from then on.
     leading
         The lengths of the axes before those of a plane; ``(planes,)`` where not given, and ``()`` of a
@@ -42,28 +44,28 @@ class SampleMaps:
 
     def __init__(
         self,
-        classes: int,
-        planes: int,
-        shape: tuple[int, int],
-        limit: int,
+        class_count: int,
+        plane_count: int,
+        plane_shape: tuple[int, int],
+        max_bytes: int,
         *,
         leading: tuple[int, ...] | None = None,
         box: tuple[int, int, int, int] | None = None,
     ) -> None:
-        self.classes = classes
-        self.shape = shape
-        self._leading = (planes,) if leading is None else leading
-        top, left, bottom, right = box or (0, 0, *shape)
-        self._place = (slice(top, bottom), slice(left, right))
-        self._size = (bottom - top, right - left)
-        self._limit = limit
-        self._bytes = 0
-        self._planes: list[list[bytes]] = [[] for _ in range(planes)]
+        self.class_count = class_count
+        self.plane_shape = plane_shape
+        self._leading = (plane_count,) if leading is None else leading
+        top, left, bottom, right = box or (0, 0, *plane_shape)
+        self._crop_slices = (slice(top, bottom), slice(left, right))
+        self._crop_shape = (bottom - top, right - left)
+        self._max_bytes = max_bytes
+        self._used_bytes = 0
+        self._compressed_planes: list[list[bytes]] = [[] for _ in range(plane_count)]
         self._is_complete = True
-        self._known: tuple[float, NDArray[np.int64]] | None = None
+        self._known_counts: tuple[float, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
-        return len(self._planes)
+        return len(self._compressed_planes)
 
     @property
     def is_complete(self) -> bool:
@@ -71,63 +73,76 @@ class SampleMaps:
         return self._is_complete
 
     @property
-    def counts(self) -> NDArray[np.int64]:
+    def samples_per_plane(self) -> NDArray[np.int64]:
         """How many samples each plane has, `(N,)`."""
-        return np.array([len(kept) for kept in self._planes], dtype=np.int64)
+        return np.array(
+            [len(compressed_samples) for compressed_samples in self._compressed_planes], dtype=np.int64
+        )
 
     @property
-    def samples(self) -> int:
+    def sample_count(self) -> int:
         """How many samples all planes have that have any."""
-        counts = self.counts
+        counts = self.samples_per_plane
         return int(counts[counts > 0].min(initial=np.iinfo(np.int64).max)) if counts.any() else 0
 
     def add(self, plane: int, probabilities: NDArray[np.float32]) -> None:
         """Take in the next sample of a plane: `(K, H, W)` in [0, 1], of a box no more than that."""
         if not self._is_complete:
             return
-        codes = np.rint(probabilities * _STEPS).astype(np.uint8)
-        packed = zlib.compress(np.ascontiguousarray(codes).data, _LEVEL)
-        if self._bytes + len(packed) > self._limit:
-            self.drop()
+        quantized = np.rint(probabilities * _QUANTIZATION_STEPS).astype(np.uint8)
+        compressed = zlib.compress(np.ascontiguousarray(quantized).data, _ZLIB_LEVEL)
+        if self._used_bytes + len(compressed) > self._max_bytes:
+            self.discard_all()
             return
-        self._bytes += len(packed)
-        self._planes[plane].append(packed)
+        self._used_bytes += len(compressed)
+        self._compressed_planes[plane].append(compressed)
 
-    def drop(self) -> None:
+    def discard_all(self) -> None:
         """Drop everything, for good."""
         self._is_complete = False
-        self._bytes = 0
-        self._planes = [[] for _ in self._planes]
+        self._used_bytes = 0
+        self._compressed_planes = [[] for _ in self._compressed_planes]
 
-    def settled(self, shown: NDArray[np.bool_], threshold: float, elements: NDArray[np.int64]) -> SampleMaps:
+    def freeze(
+        self, has_result: NDArray[np.bool_], threshold: float, voxel_counts: NDArray[np.int64]
+    ) -> SampleMaps:
         """What belongs to a result; what is added from now on is not in it.
 
         Parameters
         ----------
-        shown
+        has_result
             Which planes show something, `(N,)`.
-        threshold, elements
+        threshold, voxel_counts
             How many places lay above that threshold in each of the n samples that all these planes have,
             `(n, K)`, as it was counted before anything was rounded.
         """
-        found = SampleMaps(self.classes, len(self), self.shape, self._limit, leading=self._leading)
-        found._place, found._size = self._place, self._size
-        found._is_complete = self._is_complete
-        found._known = threshold, elements
+        frozen = SampleMaps(
+            self.class_count, len(self), self.plane_shape, self._max_bytes, leading=self._leading
+        )
+        frozen._crop_slices, frozen._crop_shape = self._crop_slices, self._crop_shape
+        frozen._is_complete = self._is_complete
+        frozen._known_counts = threshold, voxel_counts
         if self._is_complete:
-            n = len(elements)
-            found._planes = [kept[:n] if s else [] for kept, s in zip(self._planes, shown, strict=True)]
-            found._bytes = sum(len(one) for kept in found._planes for one in kept)
-        return found
+            n = len(voxel_counts)
+            frozen._compressed_planes = [
+                compressed_samples[:n] if is_shown else []
+                for compressed_samples, is_shown in zip(self._compressed_planes, has_result, strict=True)
+            ]
+            frozen._used_bytes = sum(
+                len(compressed)
+                for compressed_samples in frozen._compressed_planes
+                for compressed in compressed_samples
+            )
+        return frozen
 
-    def plane(self, number: int) -> NDArray[np.float32]:
+    def plane_samples(self, plane_number: int) -> NDArray[np.float32]:
         """The samples of a plane, `(n, K, H, W)` in [0, 1]; zeros where it holds no result."""
-        found = np.zeros((self.samples, self.classes, *self.shape), dtype=np.float32)
-        for i, codes in enumerate(self._codes(number)):
-            found[(i, slice(None), *self._place)] = _VALUES[codes]
-        return found
+        probabilities = np.zeros((self.sample_count, self.class_count, *self.plane_shape), dtype=np.float32)
+        for i, quantized in enumerate(self._quantized_plane(plane_number)):
+            probabilities[(i, slice(None), *self._crop_slices)] = _DEQUANTIZED[quantized]
+        return probabilities
 
-    def sample(self, i: int) -> NDArray[np.float32]:
+    def sample(self, sample_index: int) -> NDArray[np.float32]:
         """One sample of all planes, `(K, *spatial)` in [0, 1].
 
         Raises
@@ -135,9 +150,9 @@ class SampleMaps:
         IndexError
             Where there is no such sample.
         """
-        return _VALUES[self._coded(i)]
+        return _DEQUANTIZED[self._quantized_sample(sample_index)]
 
-    def elements(self, threshold: float, classes: Sequence[ClassInfo]) -> NDArray[np.int64]:
+    def voxel_counts(self, threshold: float, classes: Sequence[ClassInfo]) -> NDArray[np.int64]:
         """How many places belong to each class in each sample, `(n, K)`.
 
         At the run's own threshold they are those that the run counted.
@@ -149,32 +164,32 @@ class SampleMaps:
         classes
             K of them, in their order.
         """
-        if self._known is not None and threshold == self._known[0]:
-            return self._known[1]
-        inside, cut = descendants(classes), _code_below(threshold)
-        found = np.zeros((self.samples, self.classes), dtype=np.int64)
+        if self._known_counts is not None and threshold == self._known_counts[0]:
+            return self._known_counts[1]
+        descendants, quantized_threshold = class_descendants(classes), _quantized_threshold(threshold)
+        counts = np.zeros((self.sample_count, self.class_count), dtype=np.int64)
         for number in range(len(self)):
-            for i, codes in enumerate(self._codes(number)):
-                found[i] += elements_of(codes, cut, inside)
-        return found
+            for i, quantized in enumerate(self._quantized_plane(number)):
+                counts[i] += count_voxels(quantized, quantized_threshold, descendants)
+        return counts
 
-    def masks(
-        self, threshold: float, classes: Sequence[ClassInfo], place: tuple[slice, ...] = ()
+    def sample_masks(
+        self, threshold: float, classes: Sequence[ClassInfo], crop_slices: tuple[slice, ...] = ()
     ) -> Iterator[NDArray[np.uint8]]:
         """The class labels of one sample after another, `spatial`.
 
         Parameters
         ----------
         threshold, classes
-            As for `elements`.
-        place
+            As for `voxel_counts`.
+        crop_slices
             Which part of it, a slice for each axis; all where not given.
         """
-        for i in range(self.samples):
-            codes = self._coded(i)[(slice(None), *place)]
-            yield mask_from(codes, _code_below(threshold), classes)
+        for i in range(self.sample_count):
+            quantized = self._quantized_sample(i)[(slice(None), *crop_slices)]
+            yield labels_from_probabilities(quantized, _quantized_threshold(threshold), classes)
 
-    def turned(self, order: Sequence[int]) -> SampleMaps:
+    def transpose(self, order: Sequence[int]) -> SampleMaps:
         """The same samples with their axes in another order; laid out anew when a plane is first asked for.
 
         Parameters
@@ -182,69 +197,81 @@ class SampleMaps:
         order
             Axis i of what is given out is axis ``order[i]`` here.
         """
-        return self if list(order) == list(range(len(order))) else _Turned(self, tuple(order))
+        return self if list(order) == list(range(len(order))) else _TransposedSampleMaps(self, tuple(order))
 
-    def _codes(self, number: int) -> Iterator[NDArray[np.uint8]]:
+    def _quantized_plane(self, number: int) -> Iterator[NDArray[np.uint8]]:
         """The common samples of a plane, `(K, h, w)` each, of the box alone."""
-        for packed in self._planes[number][: self.samples]:
-            yield np.frombuffer(zlib.decompress(packed), np.uint8).reshape(self.classes, *self._size)
+        for compressed in self._compressed_planes[number][: self.sample_count]:
+            yield np.frombuffer(zlib.decompress(compressed), np.uint8).reshape(
+                self.class_count, *self._crop_shape
+            )
 
-    def _coded(self, i: int) -> NDArray[np.uint8]:
+    def _quantized_sample(self, i: int) -> NDArray[np.uint8]:
         """One sample of all planes, `(K, *spatial)`."""
-        if not 0 <= i < self.samples:
-            raise IndexError(f"sample {i} of {self.samples}")
-        found = np.zeros((self.classes, len(self), *self.shape), dtype=np.uint8)
-        for number, kept in enumerate(self._planes):
-            if kept:
-                codes = np.frombuffer(zlib.decompress(kept[i]), np.uint8)
-                found[(slice(None), number, *self._place)] = codes.reshape(self.classes, *self._size)
-        return found.reshape(self.classes, *self._leading, *self.shape)
+        if not 0 <= i < self.sample_count:
+            raise IndexError(f"sample {i} of {self.sample_count}")
+        volume = np.zeros((self.class_count, len(self), *self.plane_shape), dtype=np.uint8)
+        for number, compressed_samples in enumerate(self._compressed_planes):
+            if compressed_samples:
+                quantized = np.frombuffer(zlib.decompress(compressed_samples[i]), np.uint8)
+                volume[(slice(None), number, *self._crop_slices)] = quantized.reshape(
+                    self.class_count, *self._crop_shape
+                )
+        return volume.reshape(self.class_count, *self._leading, *self.plane_shape)
 
 
-class _Turned(SampleMaps):
+class _TransposedSampleMaps(SampleMaps):
     """Another order of axes: cut into planes the other way when that is first wanted."""
 
     def __init__(self, source: SampleMaps, order: tuple[int, ...]) -> None:
-        spatial = (*source._leading, *source.shape)
+        spatial = (*source._leading, *source.plane_shape)
         *leading, height, width = (spatial[i] for i in order)
         planes = int(np.prod(leading, dtype=int))
-        super().__init__(source.classes, planes, (height, width), source._limit, leading=tuple(leading))
+        super().__init__(
+            source.class_count, planes, (height, width), source._max_bytes, leading=tuple(leading)
+        )
         self._source: SampleMaps = source
         self._order = order
-        self._laid: list[list[bytes]] | None = None
+        self._transposed_planes: list[list[bytes]] | None = None
         self._lock = Lock()
         self._is_complete = source._is_complete
 
     @property
-    def samples(self) -> int:
-        return self._source.samples
+    def sample_count(self) -> int:
+        return self._source.sample_count
 
     @property
-    def counts(self) -> NDArray[np.int64]:
-        return np.full(len(self), self.samples, dtype=np.int64)
+    def samples_per_plane(self) -> NDArray[np.int64]:
+        return np.full(len(self), self.sample_count, dtype=np.int64)
 
-    def elements(self, threshold: float, classes: Sequence[ClassInfo]) -> NDArray[np.int64]:
-        return self._source.elements(threshold, classes)  # the same places, whatever their order
+    def voxel_counts(self, threshold: float, classes: Sequence[ClassInfo]) -> NDArray[np.int64]:
+        return self._source.voxel_counts(threshold, classes)  # the same places, whatever their order
 
-    def turned(self, order: Sequence[int]) -> SampleMaps:
-        return self._source.turned([self._order[i] for i in order])
+    def transpose(self, order: Sequence[int]) -> SampleMaps:
+        return self._source.transpose([self._order[i] for i in order])
 
-    def _coded(self, i: int) -> NDArray[np.uint8]:
-        found = self._source._coded(i)
-        return found.transpose(0, *(1 + axis for axis in self._order))
+    def _quantized_sample(self, i: int) -> NDArray[np.uint8]:
+        quantized = self._source._quantized_sample(i)
+        return quantized.transpose(0, *(1 + axis for axis in self._order))
 
-    def _codes(self, number: int) -> Iterator[NDArray[np.uint8]]:
+    def _quantized_plane(self, number: int) -> Iterator[NDArray[np.uint8]]:
         with self._lock:
-            if self._laid is None:
-                self._laid = [[] for _ in range(len(self))]
-                for i in range(self.samples):
-                    whole = self._coded(i).reshape(self.classes, -1, *self.shape)
-                    for kept, codes in zip(self._laid, whole.swapaxes(0, 1), strict=True):
-                        kept.append(zlib.compress(np.ascontiguousarray(codes).data, _LEVEL))
-        for packed in self._laid[number]:
-            yield np.frombuffer(zlib.decompress(packed), np.uint8).reshape(self.classes, *self.shape)
+            if self._transposed_planes is None:
+                self._transposed_planes = [[] for _ in range(len(self))]
+                for i in range(self.sample_count):
+                    volume = self._quantized_sample(i).reshape(self.class_count, -1, *self.plane_shape)
+                    for compressed_samples, quantized in zip(
+                        self._transposed_planes, volume.swapaxes(0, 1), strict=True
+                    ):
+                        compressed_samples.append(
+                            zlib.compress(np.ascontiguousarray(quantized).data, _ZLIB_LEVEL)
+                        )
+        for compressed in self._transposed_planes[number]:
+            yield np.frombuffer(zlib.decompress(compressed), np.uint8).reshape(
+                self.class_count, *self.plane_shape
+            )
 
 
-def _code_below(threshold: float) -> int:
+def _quantized_threshold(threshold: float) -> int:
     """The last of the 256 steps that is not above a threshold, as `plane` and `sample` give them out."""
-    return int(np.count_nonzero(np.float32(threshold) >= _VALUES)) - 1
+    return int(np.count_nonzero(np.float32(threshold) >= _DEQUANTIZED)) - 1

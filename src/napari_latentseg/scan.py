@@ -13,19 +13,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.units import MILLIMETRES, SECONDS, conversion, unit_name
+from napari_latentseg.units import MM_PER_UNIT, SECONDS, canonical_unit, conversion
 
 if TYPE_CHECKING:
     import dask.array as da
 
     Array = NDArray[Any] | da.Array
 
-__all__ = ["CHANNEL", "MILLIMETRES", "Geometry", "Scan", "unit_name", "values_of"]
+__all__ = ["CHANNEL", "MM_PER_UNIT", "Geometry", "Scan", "canonical_unit", "to_numpy"]
 
 CHANNEL = "c"
 _AXES = frozenset("tzyxc")
 
-_FLATTEST = 1e-6
+_MIN_DETERMINANT = 1e-6
 
 _HASHED_AT_A_TIME = 16 * 2**20  # bytes: little memory beside a large scan, and a stop is heard soon
 
@@ -63,9 +63,9 @@ class Geometry:
     frame: str = ""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", tuple(unit_name(u) for u in self.units))
+        object.__setattr__(self, "units", tuple(canonical_unit(u) for u in self.units))
         object.__setattr__(self, "axis_labels", tuple(str(label) for label in self.axis_labels))
-        matrix = _matrix(self.affine)
+        matrix = _as_matrix(self.affine)
         n = len(self.units)
         if n == 0 or matrix.shape != (n + 1, n + 1) or len(self.axis_labels) != n:
             raise BadInput(
@@ -73,13 +73,13 @@ class Geometry:
                 f"an affine of shape {matrix.shape} with {n} units and {len(self.axis_labels)} labels",
                 "give one unit and one label an axis",
             )
-        if not _invertible(matrix):
+        if not _is_invertible(matrix):
             raise BadInput("geometry", "the affine cannot be inverted", "repair the file's header")
         object.__setattr__(self, "affine", tuple(tuple(map(float, row)) for row in matrix))
 
     @classmethod
     def from_matrix(
-        cls, matrix: ArrayLike, units: tuple[str, ...], labels: tuple[str, ...], frame: str = ""
+        cls, matrix: ArrayLike, units: tuple[str, ...], axis_labels: tuple[str, ...], frame: str = ""
     ) -> Geometry:
         """Build from anything that `numpy.asarray` reads as a matrix.
 
@@ -87,7 +87,7 @@ class Geometry:
         ----------
         matrix
             `(n + 1, n + 1)`, in the order of the array's axes.
-        units, labels, frame
+        units, axis_labels, frame
             As for the class.
 
         Raises
@@ -95,15 +95,17 @@ class Geometry:
         BadInput
             Where it is no matrix of that size, or cannot be inverted.
         """
-        return cls(tuple(tuple(row) for row in np.atleast_2d(_matrix(matrix))), units, labels, frame)
+        return cls(tuple(tuple(row) for row in np.atleast_2d(_as_matrix(matrix))), units, axis_labels, frame)
 
     @classmethod
-    def plain(cls, labels: str, spacing: tuple[float, ...] | None = None, unit: str = "pixel") -> Geometry:
+    def from_spacing(
+        cls, axis_labels: str, spacing: tuple[float, ...] | None = None, unit: str = "pixel"
+    ) -> Geometry:
         """Axis-aligned, with its origin at the first element.
 
         Parameters
         ----------
-        labels
+        axis_labels
             One letter an axis, ``"zyx"``.
         spacing
             The distance between neighbours along each axis, in `unit` (for ``t``: in seconds); 1 where
@@ -116,9 +118,9 @@ class Geometry:
         BadInput
             Where there is not one spacing an axis, or one of them is 0.
         """
-        steps = (1.0,) * len(labels) if spacing is None else tuple(spacing)
-        units = tuple("s" if a == "t" and unit_name(unit) != "pixel" else unit for a in labels)
-        return cls.from_matrix(np.diag([*steps, 1.0]), units, tuple(labels))
+        spacings = (1.0,) * len(axis_labels) if spacing is None else tuple(spacing)
+        units = tuple("s" if a == "t" and canonical_unit(unit) != "pixel" else unit for a in axis_labels)
+        return cls.from_matrix(np.diag([*spacings, 1.0]), units, tuple(axis_labels))
 
     @property
     def ndim(self) -> int:
@@ -248,39 +250,39 @@ class Geometry:
         for linear in (matrix[:, :-1], second[:, :-1]):  # in the steps of both, so that neither comes first
             if not (np.abs(np.linalg.solve(linear, apart)) <= atol_steps).all():
                 return False
-        sizes = np.array([(MILLIMETRES | SECONDS).get(unit, 1.0) for unit in self.units])
+        sizes = np.array([(MM_PER_UNIT | SECONDS).get(unit, 1.0) for unit in self.units])
         return bool((np.abs(apart) * sizes[:, None] <= atol).all())
 
     @property
     def is_axis_aligned(self) -> bool:
         """Whether each axis of the array runs along the world's axis of the same number."""
         linear = self.matrix[: self.ndim, : self.ndim]
-        off = np.abs(linear - np.diag(np.diag(linear)))
-        return bool((off <= 1e-9 * np.linalg.norm(linear, axis=0)).all())
+        off_diagonal = np.abs(linear - np.diag(np.diag(linear)))
+        return bool((off_diagonal <= 1e-9 * np.linalg.norm(linear, axis=0)).all())
 
     @property
-    def element_size(self) -> tuple[float, str]:
+    def voxel_volume(self) -> tuple[float, str]:
         """Area or volume of one element, with its unit: `(size, "mm3")`; time is not counted.
 
         Lengths in several units are brought to that of the last axis. Where only some of the axes have a
         physical unit there is no area or volume to give, and an element counts as one: `(1.0, "pixel")`.
         """
-        space = [i for i, label in enumerate(self.axis_labels) if label != "t"]
-        units = {self.units[i] for i in space}
-        unit = self.units[space[-1]] if space else "pixel"
-        if not space or (len(units) > 1 and not units <= MILLIMETRES.keys()):
+        spatial_axes = [i for i, label in enumerate(self.axis_labels) if label != "t"]
+        units = {self.units[i] for i in spatial_axes}
+        unit = self.units[spatial_axes[-1]] if spatial_axes else "pixel"
+        if not spatial_axes or (len(units) > 1 and not units <= MM_PER_UNIT.keys()):
             return 1.0, "pixel"
-        rows = np.ones(self.ndim)
+        row_factors = np.ones(self.ndim)
         if len(units) > 1:
-            rows[space] = [MILLIMETRES[self.units[i]] / MILLIMETRES[unit] for i in space]
-        linear = (self.matrix[: self.ndim, : self.ndim] * rows[:, None])[:, space]
-        steps = np.linalg.norm(linear, axis=0)  # kept apart, so that metres do not sink below rounding
-        directions = linear / steps
-        size = float(np.prod(steps) * np.sqrt(np.linalg.det(directions.T @ directions)))
-        return size, unit if unit == "pixel" else f"{unit}{len(space)}"
+            row_factors[spatial_axes] = [MM_PER_UNIT[self.units[i]] / MM_PER_UNIT[unit] for i in spatial_axes]
+        linear = (self.matrix[: self.ndim, : self.ndim] * row_factors[:, None])[:, spatial_axes]
+        axis_lengths = np.linalg.norm(linear, axis=0)  # kept apart, so that metres do not sink below rounding
+        directions = linear / axis_lengths
+        size = float(np.prod(axis_lengths) * np.sqrt(np.linalg.det(directions.T @ directions)))
+        return size, unit if unit == "pixel" else f"{unit}{len(spatial_axes)}"
 
 
-def _matrix(values: ArrayLike) -> NDArray[np.float64]:
+def _as_matrix(values: ArrayLike) -> NDArray[np.float64]:
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -289,15 +291,19 @@ def _matrix(values: ArrayLike) -> NDArray[np.float64]:
         ) from error
 
 
-def _invertible(matrix: NDArray[np.float64]) -> bool:
+def _is_invertible(matrix: NDArray[np.float64]) -> bool:
     """Whether it maps without loss: finite, its axes not zero and not in one plane, nothing projective."""
     n = len(matrix) - 1
     with np.errstate(all="ignore"):
-        steps = np.linalg.norm(matrix[:n, :n], axis=0)
-        if not np.isfinite(matrix).all() or not np.isfinite(steps).all() or not (steps > 0).all():
+        axis_lengths = np.linalg.norm(matrix[:n, :n], axis=0)
+        if (
+            not np.isfinite(matrix).all()
+            or not np.isfinite(axis_lengths).all()
+            or not (axis_lengths > 0).all()
+        ):
             return False
-        volume = abs(np.linalg.det(matrix[:n, :n] / steps))
-    return bool(volume > _FLATTEST) and bool(np.array_equal(matrix[n], [0.0] * n + [1.0]))
+        volume = abs(np.linalg.det(matrix[:n, :n] / axis_lengths))
+    return bool(volume > _MIN_DETERMINANT) and bool(np.array_equal(matrix[n], [0.0] * n + [1.0]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,8 +379,8 @@ class Scan:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A read-only mapping cannot be pickled, and a scan must be able to go to another process.
-        given = (self.array, self.axes, self.geometry, self.modality, self.format)
-        return type(self), (*given, dict(self.properties), self.source, self.notes, self.levels)
+        leading_args = (self.array, self.axes, self.geometry, self.modality, self.format)
+        return type(self), (*leading_args, dict(self.properties), self.source, self.notes, self.levels)
 
     @property
     def spatial_axes(self) -> str:
@@ -474,7 +480,7 @@ class Scan:
         return replace(self, **changes)
 
 
-def values_of(array: Any) -> NDArray[Any]:
+def to_numpy(array: Any) -> NDArray[Any]:
     """An array's values, read in this thread.
 
     Parameters
@@ -498,7 +504,7 @@ def _parts_in_order(array: Any, name: str) -> Iterator[NDArray[Any]]:
     """
     if array.nbytes <= _HASHED_AT_A_TIME or array.ndim == 1:
         try:
-            yield values_of(array)
+            yield to_numpy(array)
         except OSError as error:
             raise BadInput(name, f"cannot be read ({error.strerror})", "open it again") from error
         return

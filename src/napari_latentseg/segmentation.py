@@ -11,20 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cleanup import MOST_ELEMENTS, Cleanup
-from napari_latentseg.cut import mask_from
+from napari_latentseg.cleanup import MAX_IN_MEMORY_VOXELS, PostProcess
+from napari_latentseg.cut import labels_from_probabilities
 from napari_latentseg.errors import BadInput
-from napari_latentseg.placed import placed
+from napari_latentseg.placed import embed
 from napari_latentseg.record import RunRecord
 from napari_latentseg.sample_maps import SampleMaps
 from napari_latentseg.scan import Geometry
 
-__all__ = ["MINIMUM_FOR_VARIANCE", "Segmentation", "volumes_by_name"]
+__all__ = ["MIN_SAMPLES_FOR_VARIANCE", "Segmentation", "volumes_by_name"]
 
-MINIMUM_FOR_VARIANCE = 3
+MIN_SAMPLES_FOR_VARIANCE = 3
 """Below this many samples no variance is given."""
 
-_MOST_CLEANED = 2**29  # elements of all samples together that are mended when volumes are measured
+_MAX_POSTPROCESSED_VOXELS = (
+    2**29
+)  # elements of all samples together that are mended when volumes are measured
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ class Segmentation:
         How it was made.
     source
         The file or folder that the scan was read from, in memory alone; DICOM-SEG refers to what it holds.
-    maps
+    sample_maps
         The probabilities of each sample; None where they are not kept.
-    worked
+    roi
         The part of the arrays that was worked on, a slice for each axis; None for the whole.
     """
 
@@ -67,16 +69,16 @@ class Segmentation:
     classes: tuple[ClassInfo, ...]
     record: RunRecord
     source: Path | None = None
-    maps: SampleMaps | None = None
-    worked: tuple[slice, ...] | None = None
+    sample_maps: SampleMaps | None = None
+    roi: tuple[slice, ...] | None = None
 
     @property
-    def cleanup(self) -> Cleanup:
+    def cleanup(self) -> PostProcess:
         """What is mended of the mask."""
-        return self.record.cleanup or Cleanup()
+        return self.record.cleanup or PostProcess()
 
     @property
-    def elements_done(self) -> int:
+    def predicted_voxel_count(self) -> int:
         """How many elements hold a result: the planes that are done, or the box of them."""
         record = self.record
         if record.box is None:
@@ -84,10 +86,10 @@ class Segmentation:
         top, left, bottom, right = record.box
         return (bottom - top) * (right - left) * record.planes_done
 
-    def with_threshold(self, threshold: float, cleanup: Cleanup | None = None) -> Segmentation:
+    def with_threshold(self, threshold: float, cleanup: PostProcess | None = None) -> Segmentation:
         """The same run cut at another probability; nothing is computed again but the mask.
 
-        The volumes of the samples are measured again where these were kept (`maps`). Otherwise they are
+        The volumes of the samples are measured again where these were kept (`sample_maps`). Otherwise they are
         those of the run's own threshold, and are dropped at any other.
 
         Parameters
@@ -102,49 +104,51 @@ class Segmentation:
         BadInput
             Where a mask that lies on disk is too large to be cleaned.
         """
-        wanted = self.cleanup if cleanup is None else cleanup
-        mask = mask_from(self.mean, threshold, self.classes)
-        if wanted.is_active:
-            mask = self._cleaned(mask, wanted)
-        volumes, cleaned = self.volumes, self.record.volumes_cleaned
-        if self.maps is not None and self.maps.is_complete:
-            volumes, cleaned = self.sample_volumes(threshold, wanted)
-        elif threshold != self.record.threshold or cleaned:
-            volumes, cleaned = np.zeros((0, len(self.classes))), False
-        changes = {
+        new_cleanup = self.cleanup if cleanup is None else cleanup
+        mask = labels_from_probabilities(self.mean, threshold, self.classes)
+        if new_cleanup.is_active:
+            mask = self._postprocessed(mask, new_cleanup)
+        volumes, volumes_cleaned = self.volumes, self.record.volumes_cleaned
+        if self.sample_maps is not None and self.sample_maps.is_complete:
+            volumes, volumes_cleaned = self.sample_volumes(threshold, new_cleanup)
+        elif threshold != self.record.threshold or volumes_cleaned:
+            volumes, volumes_cleaned = np.zeros((0, len(self.classes))), False
+        record_changes = {
             "threshold": threshold,
-            "cleanup": wanted if wanted.is_active else None,
+            "cleanup": new_cleanup if new_cleanup.is_active else None,
             "volumes": volumes_by_name(self.classes, volumes),
-            "volumes_cleaned": cleaned,
+            "volumes_cleaned": volumes_cleaned,
         }
-        return replace(self, mask=mask, volumes=volumes, record=self.record.replace(**changes))
+        return replace(self, mask=mask, volumes=volumes, record=self.record.replace(**record_changes))
 
-    def sample_volumes(self, threshold: float, cleanup: Cleanup) -> tuple[NDArray[np.float64], bool]:
+    def sample_volumes(self, threshold: float, cleanup: PostProcess) -> tuple[NDArray[np.float64], bool]:
         """The volumes of the samples that were kept, `(n, K)`, and whether these were mended before.
 
         They are, unless together they hold too many elements for that to be done at once.
         """
-        assert self.maps is not None
-        size, _ = self.geometry.element_size
-        is_cheap = self.maps.samples * self.elements_done <= _MOST_CLEANED
+        assert self.sample_maps is not None
+        voxel_volume, _ = self.geometry.voxel_volume
+        is_cheap = self.sample_maps.sample_count * self.predicted_voxel_count <= _MAX_POSTPROCESSED_VOXELS
         if not (cleanup.is_active and is_cheap):
-            return self.maps.elements(threshold, self.classes).astype(np.float64) * size, False
+            return self.sample_maps.voxel_counts(threshold, self.classes).astype(
+                np.float64
+            ) * voxel_volume, False
         labels = [c.label for c in self.classes]
-        counts = np.zeros((self.maps.samples, len(labels)))
-        for i, mask in enumerate(self.maps.masks(threshold, self.classes, self.worked or ())):
-            mended = cleanup.cleaned(mask, labels, self.axes, size)
-            counts[i] = [np.count_nonzero(mended == label) for label in labels]
-        return counts * size, True
+        counts = np.zeros((self.sample_maps.sample_count, len(labels)))
+        for i, mask in enumerate(self.sample_maps.sample_masks(threshold, self.classes, self.roi or ())):
+            cleaned_mask = cleanup.apply(mask, labels, self.axes, voxel_volume)
+            counts[i] = [np.count_nonzero(cleaned_mask == label) for label in labels]
+        return counts * voxel_volume, True
 
-    def _cleaned(self, mask: Any, cleanup: Cleanup) -> Any:
-        part = mask if self.worked is None else mask[self.worked]
-        if not isinstance(part, np.ndarray) and math.prod(part.shape) > MOST_ELEMENTS:
+    def _postprocessed(self, mask: Any, cleanup: PostProcess) -> Any:
+        roi_mask = mask if self.roi is None else mask[self.roi]
+        if not isinstance(roi_mask, np.ndarray) and math.prod(roi_mask.shape) > MAX_IN_MEMORY_VOXELS:
             raise BadInput("cleanup", "the mask is too large to be cleaned in memory", "work on a box of it")
         labels = [c.label for c in self.classes]
-        part = cleanup.cleaned(np.asarray(part), labels, self.axes, self.geometry.element_size[0])
+        roi_mask = cleanup.apply(np.asarray(roi_mask), labels, self.axes, self.geometry.voxel_volume[0])
         if isinstance(mask, np.ndarray):
-            return placed(part, mask.shape, self.worked or ())
-        return placed(part, mask.shape, self.worked or (), limit=0)
+            return embed(roi_mask, mask.shape, self.roi or ())
+        return embed(roi_mask, mask.shape, self.roi or (), max_bytes=0)
 
 
 def volumes_by_name(classes: tuple[ClassInfo, ...], volumes: NDArray[np.float64]) -> dict[str, list[float]]:

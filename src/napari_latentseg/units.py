@@ -5,9 +5,17 @@ Not pint: two dozen spellings need no registry of all units, which takes a third
 
 from __future__ import annotations
 
-__all__ = ["MILLIMETRES", "NGFF_NAMES", "OME_SYMBOLS", "SECONDS", "as_known_unit", "conversion", "unit_name"]
+__all__ = [
+    "MM_PER_UNIT",
+    "NGFF_NAMES",
+    "OME_SYMBOLS",
+    "SECONDS",
+    "as_known_unit",
+    "canonical_unit",
+    "conversion",
+]
 
-MILLIMETRES: dict[str, float] = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
+MM_PER_UNIT: dict[str, float] = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
 """How many millimetres one of each unit of length is."""
 
 SECONDS: dict[str, float] = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -42,7 +50,7 @@ _NAMES = {text: name for name, texts in _SPELLINGS.items() for text in texts} | 
     text: name for name, text in NGFF_NAMES.items()
 }
 
-_OTHERS: dict[str, tuple[float, str]] = {
+_CONVERTED_UNITS: dict[str, tuple[float, str]] = {
     **dict.fromkeys(("pm", "picometer"), (1e-3, "nm")),
     **dict.fromkeys(
         ("\N{ANGSTROM SIGN}", "\N{LATIN CAPITAL LETTER A WITH RING ABOVE}", "angstrom"), (0.1, "nm")
@@ -57,7 +65,7 @@ _OTHERS: dict[str, tuple[float, str]] = {
 """Units that files use and this package does not: how many of which of ours one of them is."""
 
 
-def unit_name(text: object) -> str:
+def canonical_unit(text: object) -> str:
     """The name that is used here for a unit: ``"mm"`` for ``"millimeter"``, ``"um"`` for ``"µm"``.
 
     Parameters
@@ -85,7 +93,7 @@ def as_known_unit(text: object) -> tuple[float, str] | None:
     Returns
     -------
     tuple of float and str, or None
-        The factor, and a name that is in `MILLIMETRES` or `SECONDS` or is ``"pixel"``; None where the unit
+        The factor, and a name that is in `MM_PER_UNIT` or `SECONDS` or is ``"pixel"``; None where the unit
         is not known.
 
     Examples
@@ -93,10 +101,10 @@ def as_known_unit(text: object) -> tuple[float, str] | None:
     >>> as_known_unit("inch"), as_known_unit("micrometer"), as_known_unit("furlong")
     ((25.4, 'mm'), (1.0, 'um'), None)
     """
-    name = unit_name(text)
-    if name in MILLIMETRES or name in SECONDS or name == "pixel":
+    name = canonical_unit(text)
+    if name in MM_PER_UNIT or name in SECONDS or name == "pixel":
         return 1.0, name
-    return _OTHERS.get(name)
+    return _CONVERTED_UNITS.get(name)
 
 
 def conversion(unit: str, to: str) -> float | None:
@@ -105,7 +113,7 @@ def conversion(unit: str, to: str) -> float | None:
     Parameters
     ----------
     unit, to
-        Names as `unit_name` gives them.
+        Names as `canonical_unit` gives them.
 
     Examples
     --------
@@ -114,7 +122,7 @@ def conversion(unit: str, to: str) -> float | None:
     """
     if unit == to:
         return 1.0
-    for table in (MILLIMETRES, SECONDS):
+    for table in (MM_PER_UNIT, SECONDS):
         if unit in table and to in table:
             return table[unit] / table[to]
     return None

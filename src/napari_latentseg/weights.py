@@ -12,12 +12,12 @@ from napari_latentseg.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["fill", "load_weights", "read_torch_state", "save_weights", "sha256_of"]
+__all__ = ["file_sha256", "load_state", "load_weights", "read_torch_state", "save_weights"]
 
-_AGAIN = "install it again"
+_REINSTALL = "install it again"
 
 
-def sha256_of(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal.
 
     Raises
@@ -58,15 +58,15 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str = "") -> None:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise BadInput(path, "no such file", _AGAIN)
+        raise BadInput(path, "no such file", _REINSTALL)
     try:
         state = load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise BadInput(path, "is damaged or not a safetensors file", _AGAIN) from error
-    fill(module, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
+        raise BadInput(path, "is damaged or not a safetensors file", _REINSTALL) from error
+    load_state(module, {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}, path)
 
 
-def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Give a module the weights that were read from a file, every key and shape of them, as float32.
 
     Parameters
@@ -84,25 +84,25 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
         Where the names or shapes are not the module's, or a value is no finite number. The module is then as
         it was.
     """
-    wanted = module.state_dict()
-    missing, extra = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    expected = module.state_dict()
+    missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
     if missing or extra:
         raise BadInput(
             path,
             f"is not for this model: {len(missing)} weights missing, {len(extra)} unknown"
             f" (first: {(missing + extra)[0]})",
-            _AGAIN,
+            _REINSTALL,
         )
     for name, value in state.items():
-        if value.shape != wanted[name].shape:
+        if value.shape != expected[name].shape:
             raise BadInput(
                 path,
                 f"is not for this model: weight {name} has the shape {tuple(value.shape)},"
-                f" not {tuple(wanted[name].shape)}",
-                _AGAIN,
+                f" not {tuple(expected[name].shape)}",
+                _REINSTALL,
             )
         if not bool(value.isfinite().all()):
-            raise BadInput(path, f"weight {name} holds values that are no numbers", _AGAIN)
+            raise BadInput(path, f"weight {name} holds values that are no numbers", _REINSTALL)
     module.load_state_dict({name: value.float() for name, value in state.items()})
 
 
@@ -153,7 +153,7 @@ def read_torch_state(path: Path, wrappers: tuple[str, ...] = ()) -> dict[str, Te
     import torch
 
     if not path.is_file():
-        raise BadInput(path, "no such file", _AGAIN)
+        raise BadInput(path, "no such file", _REINSTALL)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or broken pickle raises many kinds

@@ -35,7 +35,7 @@ def healthy() -> Callable[[Path], AnnotationStore]:
 
     def check(folder: Path) -> AnnotationStore:
         found = AnnotationStore(folder)
-        assert not [f for f in found.verify() if f.serious], found.verify()
+        assert not [f for f in found.verify() if f.is_serious], found.verify()
         return found
 
     return check

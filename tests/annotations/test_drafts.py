@@ -26,7 +26,7 @@ def left(store: AnnotationStore) -> AnnotationStore:
 def test_work_goes_on_where_it_ended(store: AnnotationStore, kind: str) -> None:
     scan = make_scan(kind)
     mask = make_mask(scan)
-    saved = store.autosave(scan, mask, classes=CLASSES, model=MODEL)
+    saved = store.save_draft(scan, mask, classes=CLASSES, model=MODEL)
     assert store.drafts() == [saved]
     assert saved.in_use
     again = left(store)
@@ -34,93 +34,95 @@ def test_work_goes_on_where_it_ended(store: AnnotationStore, kind: str) -> None:
     assert draft == saved
     assert not draft.in_use
     assert (draft.model, draft.classes, draft.axes) == (MODEL, CLASSES, scan.axes)
-    found, values = again.resume(draft)
+    found, values = again.resume_draft(draft)
     assert np.array_equal(values, mask)
     values[...] = 0  # it can be painted in
     assert np.array_equal(np.asarray(found.array), np.asarray(scan.array))
     assert (found.axes, found.geometry) == (scan.axes, scan.geometry)
-    assert again.entries() == []
-    assert list(again.examples()) == []
+    assert again.approvals() == []
+    assert list(again.annotated_scans()) == []
     assert not (again.folder / "imagesTr").exists()
     (mine,) = again.drafts()
     assert mine.in_use
-    assert again.autosave(found, values, classes=CLASSES, model=MODEL).id == mine.id  # in its place
+    assert again.save_draft(found, values, classes=CLASSES, model=MODEL).id == mine.id  # in its place
     (now,) = left(again).drafts()
-    assert not AnnotationStore(again.folder).resume(now)[1].any()
+    assert not AnnotationStore(again.folder).resume_draft(now)[1].any()
 
 
 def test_what_has_not_changed_is_not_written_again(store: AnnotationStore, scan: Scan) -> None:
     mask = make_mask(scan)
-    draft = store.autosave(scan, mask, classes=CLASSES)
+    draft = store.save_draft(scan, mask, classes=CLASSES)
     path = store.folder / "drafts" / draft.id
     before = path.stat()
-    assert store.autosave(scan, mask.copy(), classes=CLASSES).id == draft.id
+    assert store.save_draft(scan, mask.copy(), classes=CLASSES).id == draft.id
     assert path.stat().st_ino == before.st_ino
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     mask[5, 19, 23] ^= 1
-    store.autosave(scan, mask, classes=CLASSES)
+    store.save_draft(scan, mask, classes=CLASSES)
     assert path.stat().st_ino != before.st_ino
-    assert np.array_equal(left(store).resume(draft)[1], mask)
+    assert np.array_equal(left(store).resume_draft(draft)[1], mask)
 
 
 def test_there_is_one_for_each_image_and_model(store: AnnotationStore, scan: Scan) -> None:
     other = make_scan("volume", 1)
     for image in (scan, other):
         for model in (None, MODEL, ("retina-vessels", "3", "cd" * 32), ("polyp", "1", "ef" * 32)):
-            store.autosave(image, make_mask(image), classes=CLASSES, model=model)
+            store.save_draft(image, make_mask(image), classes=CLASSES, model=model)
     assert len(store.drafts()) == 6  # a new version goes on with the draft of the last
     assert len(list((store.folder / "waiting").glob("*.nii.gz"))) == 2
 
 
 def test_a_draft_that_is_approved_shares_its_image(store: AnnotationStore, scan: Scan) -> None:
-    draft = store.autosave(scan, make_mask(scan), classes=CLASSES)
+    draft = store.save_draft(scan, make_mask(scan), classes=CLASSES)
     entry = store.approve(scan, make_mask(scan), classes=CLASSES)
     assert draft.case == entry.case
     assert store.drafts() == [draft]
     assert len(list(store.folder.rglob("scan-*_0000.nii.gz"))) == 1
     again = left(store)
-    assert np.array_equal(np.asarray(again.resume(draft)[0].array), scan.array)
+    assert np.array_equal(np.asarray(again.resume_draft(draft)[0].array), scan.array)
     again.discard_draft(draft)
     assert again.drafts() == []
-    assert again.counts() == (6, 1)
+    assert again.count_approved() == (6, 1)
     assert again.verify() == []
 
 
 def test_what_is_discarded_leaves_nothing(filled: AnnotationStore) -> None:
     before = contents(filled.folder)
     other = make_scan("volume", 1)
-    one = filled.autosave(other, make_mask(other), classes=CLASSES)
-    two = filled.autosave(other, make_mask(other), classes=CLASSES, model=MODEL)
+    one = filled.save_draft(other, make_mask(other), classes=CLASSES)
+    two = filled.save_draft(other, make_mask(other), classes=CLASSES, model=MODEL)
     filled.discard_draft(one)
     again = left(filled)
-    assert np.array_equal(again.resume(two)[1], make_mask(other))
+    assert np.array_equal(again.resume_draft(two)[1], make_mask(other))
     again.discard_draft(two)  # by the name that it had when it was found
     assert contents(filled.folder) == before
     again.discard_draft(two)  # twice does no harm
 
 
 def test_this_image_is_not_taken_over_twice(store: AnnotationStore, scan: Scan) -> None:
-    store.autosave(scan, make_mask(scan), classes=CLASSES)
+    store.save_draft(scan, make_mask(scan), classes=CLASSES)
     again = left(store)
     (draft,) = again.drafts()
-    again.autosave(scan, make_mask(scan, 1), classes=CLASSES)
+    again.save_draft(scan, make_mask(scan, 1), classes=CLASSES)
     with pytest.raises(BadInput, match="is being worked on here already"):
-        again.resume(draft)
+        again.resume_draft(draft)
     assert len(again.drafts()) == 2
 
 
 @pytest.mark.parametrize("cut", [0, 1, 40, -1])
 def test_a_damaged_draft_is_said_to_be_so(store: AnnotationStore, scan: Scan, cut: int) -> None:
-    draft = store.autosave(scan, make_mask(scan), classes=CLASSES)
+    draft = store.save_draft(scan, make_mask(scan), classes=CLASSES)
     path = store.folder / "drafts" / draft.id
     path.write_bytes(path.read_bytes()[:cut])
     again = left(store)
     assert len(again.drafts()) == (cut == -1)
     with pytest.raises(BadInput, match="damaged"):
-        again.resume(draft)
+        again.resume_draft(draft)
     if cut != -1:
         assert any("is damaged, and is passed over" in note for note in again.notes)
-        assert [(f.what, f.serious) for f in again.verify()] == [("the draft is damaged; remove it", False)]
+        assert [(f.description, f.is_serious) for f in again.verify()] == [
+            ("the draft is damaged; remove it", False)
+        ]
     again.discard_draft(draft)
     assert not path.exists()
 
@@ -129,8 +131,8 @@ def test_a_damaged_draft_is_said_to_be_so(store: AnnotationStore, scan: Scan, cu
 def test_only_a_draft_of_the_store_is_touched(store: AnnotationStore, scan: Scan, id: str) -> None:
     from dataclasses import replace
 
-    draft = replace(store.autosave(scan, make_mask(scan), classes=CLASSES), id=id)
-    for method in (store.resume, store.discard_draft):
+    draft = replace(store.save_draft(scan, make_mask(scan), classes=CLASSES), id=id)
+    for method in (store.resume_draft, store.discard_draft):
         with pytest.raises(BadInput, match="is none of this store"):
             method(draft)
 
@@ -143,7 +145,7 @@ def test_a_mask_that_does_not_fit_is_refused(
     store: AnnotationStore, scan: Scan, mask: np.ndarray, words: str
 ) -> None:
     with pytest.raises(BadInput, match=words):
-        store.autosave(scan, mask, classes=CLASSES)
+        store.save_draft(scan, mask, classes=CLASSES)
     assert not store.folder.exists()
 
 
@@ -183,17 +185,17 @@ def other_window(tmp_path: Path) -> Iterator[Callable[[], None]]:
 def test_the_work_of_a_living_window_is_its_own_until_it_ends(
     store: AnnotationStore, scan: Scan, other_window: Callable[[], None]
 ) -> None:
-    mine = store.autosave(scan, make_mask(scan, 1), classes=CLASSES)
+    mine = store.save_draft(scan, make_mask(scan, 1), classes=CLASSES)
     assert len(store.drafts()) == 2  # the same image and model, in two windows
     (theirs,) = [draft for draft in store.drafts() if draft != mine]
     assert theirs.in_use
-    for method in (store.resume, store.discard_draft):
+    for method in (store.resume_draft, store.discard_draft):
         with pytest.raises(BadInput, match="draft: another window works on it"):
             method(theirs)
     other_window()
     (theirs,) = [draft for draft in store.drafts() if not draft.in_use]
     store.discard_draft(mine)
-    _, mask = store.resume(theirs)
+    _, mask = store.resume_draft(theirs)
     assert np.array_equal(mask, make_mask(scan))
 
 
@@ -211,7 +213,7 @@ def test_unfinished_files_of_a_window_that_was_killed_go(
     assert again.notes == ("1 unfinished files of a window that ended were removed",)
     assert not (folder / ".part-0123.nii.gz").exists()
     assert not (store.folder / "waiting" / "scan-89abcdef_0000.nii.gz").exists()
-    assert np.array_equal(again.resume(theirs)[1], make_mask(scan))
+    assert np.array_equal(again.resume_draft(theirs)[1], make_mask(scan))
 
 
 def test_a_draft_costs_little(store: AnnotationStore) -> None:
@@ -219,7 +221,7 @@ def test_a_draft_costs_little(store: AnnotationStore) -> None:
     scan = Scan(np.zeros((60, 256, 256), np.int16), "zyx", make_scan("volume").geometry)
     mask = np.zeros(scan.spatial_shape, np.uint8)
     mask[20:40, 64:192, 64:192] = 1
-    draft = store.autosave(scan, mask, classes=CLASSES)
+    draft = store.save_draft(scan, mask, classes=CLASSES)
     mask[30, 100:110, 100:110] = 2
-    store.autosave(scan, mask, classes=CLASSES)
+    store.save_draft(scan, mask, classes=CLASSES)
     assert (store.folder / "drafts" / draft.id).stat().st_size < mask.nbytes / 50

@@ -69,17 +69,17 @@ def again_of_a_known_image(store: AnnotationStore) -> None:
 
 
 def taking_back(store: AnnotationStore) -> None:
-    store.revoke(store.entries(revoked=True)[0])
+    store.revoke(store.approvals(revoked=True)[0])
 
 
 def saving_a_draft(store: AnnotationStore) -> None:
     scan = make_scan("grey", 1)
-    store.autosave(scan, make_mask(scan, 5), classes=CLASSES)
+    store.save_draft(scan, make_mask(scan, 5), classes=CLASSES)
 
 
 def saving_a_draft_again(store: AnnotationStore) -> None:
     scan = make_scan("grey", 2)
-    store.autosave(scan, make_mask(scan, 5), classes=CLASSES)
+    store.save_draft(scan, make_mask(scan, 5), classes=CLASSES)
 
 
 WRITES = [
@@ -96,28 +96,28 @@ def begin(folder: Path) -> AnnotationStore:
     scan, other = make_scan("grey"), make_scan("grey", 2)
     store = AnnotationStore(folder)
     store.approve(scan, make_mask(scan), classes=CLASSES)
-    store.autosave(other, make_mask(other), classes=CLASSES)
+    store.save_draft(other, make_mask(other), classes=CLASSES)
     return store
 
 
 def check(store: AnnotationStore, write: Callable[[AnnotationStore], None], *, done: bool | None) -> None:
     """What was there is there; what was to come is there wholly, or not at all."""
     scan, new = make_scan("grey"), make_scan("grey", 1)
-    entries = store.entries(revoked=True)
+    entries = store.approvals(revoked=True)
     assert len(entries) in ((2,) if done else (1, 2) if done is None else (1,)) or write not in WRITES[:2]
     assert entries[0].planes == (0,)
-    shown = {one.key: one for one in store.examples()}
+    shown = {one.content_hash: one for one in store.annotated_scans()}
     for one in shown.values():
         is_old = one.case == entries[0].case
         assert np.array_equal(np.asarray(one.scan.array), (scan if is_old else new).array)
     changed = write is again_of_a_known_image and len(entries) == 2
     if not entries[0].revoked:
-        assert np.array_equal(store.annotated(scan).mask, make_mask(scan, 5 if changed else 0))
+        assert np.array_equal(store.annotation_of(scan).mask, make_mask(scan, 5 if changed else 0))
     else:
         assert write is taking_back
         assert done is not False
     if write is first_of_a_new_image and len(entries) == 2:
-        assert np.array_equal(store.annotated(new).mask, make_mask(new, 5))
+        assert np.array_equal(store.annotation_of(new).mask, make_mask(new, 5))
 
 
 def check_drafts(
@@ -125,7 +125,7 @@ def check_drafts(
 ) -> None:
     """The old draft or the new one is there, and whole."""
     drafts = store.drafts()
-    found = [store.resume(draft) for draft in drafts if not draft.in_use]
+    found = [store.resume_draft(draft) for draft in drafts if not draft.in_use]
     masks = {np.asarray(scan.array).tobytes(): mask for scan, mask in found}
     old = masks[make_scan("grey", 2).array.tobytes()]
     wanted = [0] if write is not saving_a_draft_again else [5] if done else [0, 5]
@@ -165,7 +165,7 @@ def test_a_disk_that_is_full_at_any_step(
         shutil.copytree(swift / "template", folder)
         store = AnnotationStore(folder)
         for draft in store.drafts():
-            store.resume(draft)
+            store.resume_draft(draft)
         with pytest.MonkeyPatch.context() as patch:
             steps = Steps(patch, at, full)
             try:
@@ -210,7 +210,7 @@ def test_a_process_that_ends_at_any_step(
             try:
                 store = AnnotationStore(folder)
                 for draft in store.drafts():
-                    store.resume(draft)
+                    store.resume_draft(draft)
                 Steps(pytest.MonkeyPatch(), at, lambda: os._exit(9))
                 write(store)
                 code = 0
@@ -289,9 +289,9 @@ def test_a_real_disk_that_fills_up(small_disk: Path, healthy: Healthy) -> None:
         approve_until_it_is_full()
     assert len(done) > 3
     again = healthy(store.folder)
-    assert [e for e, _ in done] == again.entries()
+    assert [e for e, _ in done] == again.approvals()
     for entry, number in done:
-        found = again.annotated(make_scan("volume", number))
+        found = again.annotation_of(make_scan("volume", number))
         assert found is not None
         assert found.case == entry.case
         assert np.array_equal(found.mask, make_mask(found.scan, number))
@@ -304,11 +304,11 @@ def test_a_disk_that_may_only_be_read(small_disk: Path, scan: Scan) -> None:
     assert subprocess.run(remount, capture_output=True, check=False).returncode == 0
     before = contents(folder)
     store = AnnotationStore(folder)
-    assert store.counts() == (6, 1)
-    assert next(store.examples()).planes == tuple(range(6))
+    assert store.count_approved() == (6, 1)
+    assert next(store.annotated_scans()).approved_planes == tuple(range(6))
     assert store.verify() == []
     assert store.drafts() == []
-    for write in (store.approve, store.autosave):
+    for write in (store.approve, store.save_draft):
         with pytest.raises(BadInput, match="Read-only file system"):
             write(scan, make_mask(scan, 1), classes=CLASSES)
     assert contents(folder) == before
@@ -333,12 +333,12 @@ def test_a_journal_that_may_not_be_read(filled: AnnotationStore, monkeypatch: py
 def test_another_that_writes_for_long_is_named(
     filled: AnnotationStore, scan: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable, "PATIENCE", 0.2)
+    monkeypatch.setattr(durable, "LOCK_TIMEOUT_S", 0.2)
     before = contents(filled.folder)
     with FileLock(filled.folder / ".lock"):
         with pytest.raises(BadInput, match="is being written by another window or program; try again"):
             filled.approve(scan, make_mask(scan, 1), classes=CLASSES)
-        assert AnnotationStore(filled.folder).counts() == (6, 1)  # reading waits for nobody
+        assert AnnotationStore(filled.folder).count_approved() == (6, 1)  # reading waits for nobody
     assert contents(filled.folder) == before
     filled.approve(scan, make_mask(scan, 1), classes=CLASSES)
 
@@ -367,8 +367,8 @@ def test_two_processes_on_one_store(tmp_path: Path, healthy: Healthy) -> None:
         _, errors = child.communicate(timeout=120)
         assert child.returncode == 0, errors
     store = healthy(folder)
-    assert store.counts() == (12, 6)
-    for one in store.examples():
-        assert one.planes == (0, 1)
+    assert store.count_approved() == (12, 6)
+    for one in store.annotated_scans():
+        assert one.approved_planes == (0, 1)
     assert len(store.drafts()) == 12
     assert not any(draft.in_use for draft in store.drafts())

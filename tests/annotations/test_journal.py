@@ -8,16 +8,23 @@ from pathlib import Path
 import pytest
 from tests.helpers.annotated import DISC, VESSEL
 
-from napari_latentseg.annotations.journal import Journal, sealed, unsealed
-from napari_latentseg.annotations.records import Approval, Classes, Part, Record, Revocation, ranges
+from napari_latentseg.annotations.journal import Journal, with_checksum, without_checksum
+from napari_latentseg.annotations.records import (
+    Approval,
+    ClassesRecord,
+    MaskBlock,
+    Record,
+    Revocation,
+    as_ranges,
+)
 from napari_latentseg.errors import BadInput
 
 RECORDS: list[Record] = [
-    Classes(classes=(VESSEL, DISC)),
+    ClassesRecord(classes=(VESSEL, DISC)),
     Approval(
         case="scan-01234567",
         planes=((0, 2), (5, 5)),
-        parts=(Part(first=0, count=6, object="a" * 64),),
+        parts=(MaskBlock(first=0, count=6, object="a" * 64),),
         model=("tiny", "1", "b" * 64),
         edited=True,
         time="2026-01-01T00:00:00+00:00",
@@ -40,20 +47,20 @@ def records(path: Path) -> list[Record]:
 
 
 def test_a_line_says_what_it_was_given_and_nothing_else() -> None:
-    line = sealed({"a": 1, "b": "é,\n"}).encode()
+    line = with_checksum({"a": 1, "b": "é,\n"}).encode()
     assert b"\n" not in line
     assert json.loads(line)["a"] == 1
-    assert unsealed(line) == {"a": 1, "b": "é,\n"}
+    assert without_checksum(line) == {"a": 1, "b": "é,\n"}
     for place in range(len(line)):
-        assert unsealed(line[:place]) is None
+        assert without_checksum(line[:place]) is None
         changed = bytes([line[place] ^ 1])
-        assert unsealed(line[:place] + changed + line[place + 1 :]) is None
+        assert without_checksum(line[:place] + changed + line[place + 1 :]) is None
 
 
 def test_lines_come_back(path: Path) -> None:
     assert records(path) == RECORDS
-    assert RECORDS[1].numbers == (0, 1, 2, 5)
-    assert ranges([5, 1, 0, 2, 2]) == RECORDS[1].planes
+    assert RECORDS[1].plane_numbers == (0, 1, 2, 5)
+    assert as_ranges([5, 1, 0, 2, 2]) == RECORDS[1].planes
 
 
 def test_a_reader_sees_what_another_adds(path: Path) -> None:
@@ -73,12 +80,12 @@ def test_what_was_cut_short_at_any_place_is_taken_off_and_the_rest_is_there(path
         journal = Journal(path)
         journal.refresh()
         assert [line.record for line in journal] == RECORDS[:2]
-        assert journal.damaged == []
+        assert journal.damaged_lines == []
         assert path.read_bytes() == whole[:end]  # reading changes nothing
-        assert journal.mend()
+        assert journal.repair_tail()
         # a line that lacks its end alone is whole
         assert path.read_bytes() == (whole if end == len(whole) - 1 else before)
-        assert not journal.mend()
+        assert not journal.repair_tail()
         number = journal.append(RECORDS[2:])
         assert number == (4 if end == len(whole) - 1 else 3)
         assert records(path)[:3] == RECORDS
@@ -91,8 +98,8 @@ def test_a_damaged_line_is_counted_and_costs_no_other(path: Path) -> None:
     journal = Journal(path)
     journal.refresh()
     assert [line.number for line in journal] == [1, 3]
-    assert journal.damaged == [2]
-    assert not journal.mend()
+    assert journal.damaged_lines == [2]
+    assert not journal.repair_tail()
     assert journal.append(RECORDS[2:]) == 4
     assert path.read_bytes().startswith(b"".join(lines))
 
@@ -102,7 +109,7 @@ def test_a_line_that_was_taken_out_is_noticed(path: Path) -> None:
     path.write_bytes(lines[0] + lines[2])
     journal = Journal(path)
     journal.refresh()
-    assert journal.damaged == [2]
+    assert journal.damaged_lines == [2]
 
 
 def test_a_copy_that_was_put_back_is_read_anew(path: Path) -> None:
@@ -119,7 +126,7 @@ def test_a_copy_that_was_put_back_is_read_anew(path: Path) -> None:
 
 def test_a_newer_version_is_named(path: Path) -> None:
     with path.open("ab") as file:
-        file.write(sealed({"line": 4, "kind": "from tomorrow"}).encode() + b"\n")
+        file.write(with_checksum({"line": 4, "kind": "from tomorrow"}).encode() + b"\n")
     with pytest.raises(BadInput, match="was written by a newer version"):
         Journal(path).refresh()
 

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from tests.helpers.annotated import CLASSES, DISC, KINDS, VESSEL, contents, make_mask, make_scan
 
-from napari_latentseg.annotations import AnnotationStore, ModelVersion, store_folder, stores
+from napari_latentseg.annotations import AnnotationStore, ModelVersion, list_stores, store_folder
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan
@@ -32,22 +32,22 @@ def test_what_was_approved_comes_back(store: AnnotationStore, kind: str) -> None
     mask = make_mask(scan)
     entry = store.approve(scan, mask, classes=CLASSES, model=MODEL, edited=True)
     again = AnnotationStore(store.folder)
-    (one,) = again.examples()
+    (one,) = again.annotated_scans()
     assert one.case == entry.case
-    assert one.key == one.scan.content_sha256 == scan.content_sha256
+    assert one.content_hash == one.scan.content_sha256 == scan.content_sha256
     assert one.scan.axes == scan.axes
     assert one.scan.array.dtype == scan.array.dtype
     assert np.array_equal(np.asarray(one.scan.array), np.asarray(scan.array))
     assert one.scan.geometry == scan.geometry  # to the last digit
     assert one.scan.modality == scan.modality
     assert np.array_equal(one.mask, mask)
-    assert one.planes == entry.planes == tuple(range(mask.size // 480))
+    assert one.approved_planes == entry.planes == tuple(range(mask.size // 480))
     assert one.classes == CLASSES
-    assert again.entries() == [entry]
+    assert again.approvals() == [entry]
     assert entry.model == ModelVersion(*MODEL)
     assert entry.edited
     assert again.approved_planes(scan) == entry.planes
-    assert again.counts() == (len(entry.planes), 1)
+    assert again.count_approved() == (len(entry.planes), 1)
     assert again.verify() == []
 
 
@@ -82,8 +82,8 @@ def test_planes_that_are_not_approved_are_passed_over(store: AnnotationStore, ki
     mask = make_mask(scan)
     entry = store.approve(scan, mask, classes=CLASSES, planes=[1, 3])
     about = json.loads((store.folder / "dataset.json").read_text())
-    (one,) = store.examples()
-    assert one.planes == (1, 3)
+    (one,) = store.annotated_scans()
+    assert one.approved_planes == (1, 3)
     seen = mask.reshape(-1, 20, 24).copy()
     seen[[n for n in range(len(seen)) if n not in (1, 3)]] = 0
     assert np.array_equal(one.mask.reshape(-1, 20, 24), seen)
@@ -114,12 +114,14 @@ def test_colours_are_three_channels_of_nnunet(store: AnnotationStore) -> None:
 
 def test_the_hash_of_an_image_is_that_of_a_run(tiny_model, store: AnnotationStore) -> None:
     from napari_latentseg.inference.predictor import Predictor
-    from napari_latentseg.inference.request import Request
+    from napari_latentseg.inference.request import InferenceSettings
 
     scan = make_scan("volume")
-    found = Predictor(tiny_model, "cpu").segment(scan, Request.of(tiny_model.card, samples=1, source="none"))
+    found = Predictor(tiny_model, "cpu").segment(
+        scan, InferenceSettings.for_model(tiny_model.card, samples=1, source="none")
+    )
     store.approve(scan, make_mask(scan), classes=CLASSES)
-    assert store.cases()[0].key == found.record.input.sha256
+    assert store.cases()[0].content_hash == found.record.input.sha256
 
 
 # --- again and again
@@ -138,27 +140,27 @@ def test_a_later_approval_goes_before_an_earlier_and_replaces_nothing(
             assert now[name] == content
     wanted = first.copy()
     wanted[2] = second[2]
-    annotated = filled.annotated(scan)
+    annotated = filled.annotation_of(scan)
     assert annotated is not None
     assert np.array_equal(annotated.mask, wanted)
     assert np.array_equal(label_of(filled, entry.case), wanted)
     filled.revoke(entry)
-    again = AnnotationStore(filled.folder).annotated(scan)
+    again = AnnotationStore(filled.folder).annotation_of(scan)
     assert again is not None
     assert np.array_equal(again.mask, first)
     assert np.array_equal(label_of(filled, entry.case), first)
-    assert [e.id for e in filled.entries()] == [entry.id - 1]
-    assert [e.revoked for e in filled.entries(revoked=True)] == [False, True]
+    assert [e.id for e in filled.approvals()] == [entry.id - 1]
+    assert [e.revoked for e in filled.approvals(revoked=True)] == [False, True]
 
 
 def test_with_nothing_approved_nnunet_finds_nothing_and_nothing_is_gone(
     filled: AnnotationStore, scan: Scan
 ) -> None:
-    (entry,) = filled.entries()
+    (entry,) = filled.approvals()
     filled.revoke(entry)
-    assert list(filled.examples()) == []
+    assert list(filled.annotated_scans()) == []
     assert filled.approved_planes(scan) == ()
-    assert filled.annotated(scan) is None
+    assert filled.annotation_of(scan) is None
     assert not list((filled.folder / "imagesTr").iterdir())
     assert not list((filled.folder / "labelsTr").iterdir())
     assert json.loads((filled.folder / "dataset.json").read_text())["numTraining"] == 0
@@ -166,7 +168,7 @@ def test_with_nothing_approved_nnunet_finds_nothing_and_nothing_is_gone(
     again = AnnotationStore(filled.folder)
     again.approve(scan, make_mask(scan), classes=CLASSES, planes=[0])
     assert [c.name for c in again.cases()] == [entry.case]
-    assert again.counts() == (1, 1)
+    assert again.count_approved() == (1, 1)
     assert again.verify() == []
     for wrong in (entry, 99):
         with pytest.raises(BadInput, match=r"taken back before|none with the number 99"):
@@ -255,7 +257,10 @@ def test_classes_at_odds_are_refused(
         ({"planes": []}, "no slice is chosen"),
         ({"planes": [0, 6]}, "there is no slice 7; there are 6"),
         ({"planes": [-1]}, "there is no slice 0"),
-        ({"geometry": Geometry.plain("zyx", (2.5, 0.7, 0.7), "mm")}, "mask: does not lie where image lies"),
+        (
+            {"geometry": Geometry.from_spacing("zyx", (2.5, 0.7, 0.7), "mm")},
+            "mask: does not lie where image lies",
+        ),
         (
             {"scan": make_scan("colours"), "mask": np.zeros((20, 24), np.uint8)},
             "has 3 channels, and the images",
@@ -271,16 +276,16 @@ def test_what_does_not_fit_is_refused(filled: AnnotationStore, scan: Scan, chang
 
 
 def test_values_that_nifti_cannot_hold_are_refused(store: AnnotationStore) -> None:
-    scan = Scan(np.full((4, 5), 2**40), "yx", Geometry.plain("yx"))
+    scan = Scan(np.full((4, 5), 2**40), "yx", Geometry.from_spacing("yx"))
     with pytest.raises(BadInput, match="image: cannot be kept: it holds whole numbers beyond 32 bits"):
         store.approve(scan, np.zeros((4, 5), np.uint8), classes=CLASSES)
-    assert store.entries() == []
+    assert store.approvals() == []
     assert contents(store.folder) == {}
 
 
 def test_an_empty_mask_is_an_answer_too(store: AnnotationStore, scan: Scan) -> None:
     store.approve(scan, np.zeros(scan.spatial_shape, np.uint8), classes=CLASSES)
-    assert store.counts() == (6, 1)
+    assert store.count_approved() == (6, 1)
 
 
 # --- whose it is
@@ -292,7 +297,7 @@ def test_nothing_names_the_patient(store: AnnotationStore, scan: Scan, tmp_path:
         notes=("Jane_Doe_1961",),
         properties={"descrip": "Jane_Doe_1961"},
     )
-    store.autosave(named, make_mask(scan), classes=CLASSES)
+    store.save_draft(named, make_mask(scan), classes=CLASSES)
     store.approve(named, make_mask(scan), classes=CLASSES)
     files = contents(store.folder)
     assert len(files) >= 6
@@ -310,27 +315,27 @@ def test_nothing_names_the_patient(store: AnnotationStore, scan: Scan, tmp_path:
 def test_there_is_a_store_for_each_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scan: Scan) -> None:
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
     assert store_folder("retina-vessels") == tmp_path / "annotations" / "retina-vessels"
-    assert stores() == {}
+    assert list_stores() == {}
     AnnotationStore.for_model("retina-vessels").approve(scan, make_mask(scan), classes=CLASSES)
-    assert stores() == {"retina-vessels": tmp_path / "annotations" / "retina-vessels"}
+    assert list_stores() == {"retina-vessels": tmp_path / "annotations" / "retina-vessels"}
     polyp = AnnotationStore.for_model("polyp")
-    draft = polyp.autosave(scan, make_mask(scan), classes=CLASSES)
-    assert list(stores()) == ["polyp", "retina-vessels"]  # work that was left is to be found too
+    draft = polyp.save_draft(scan, make_mask(scan), classes=CLASSES)
+    assert list(list_stores()) == ["polyp", "retina-vessels"]  # work that was left is to be found too
     polyp.discard_draft(draft)
-    assert list(stores()) == ["retina-vessels"]
+    assert list(list_stores()) == ["retina-vessels"]
     for wrong in ("../elsewhere", "", "Jane Doe"):
         with pytest.raises(BadInput, match="is no model's"):
             store_folder(wrong)
 
 
 def test_opening_and_reading_makes_nothing(store: AnnotationStore, scan: Scan) -> None:
-    assert store.entries() == []
+    assert store.approvals() == []
     assert store.cases() == []
     assert store.drafts() == []
     assert store.classes == ()
     assert store.approved_planes(scan) == ()
     assert store.verify() == []
-    assert list(store.examples()) == []
+    assert list(store.annotated_scans()) == []
     store.close()
     assert not store.folder.exists()
 
@@ -347,7 +352,7 @@ def test_a_file_is_no_store(tmp_path: Path) -> None:
 def test_an_export_is_a_plain_data_set(filled: AnnotationStore, tmp_path: Path) -> None:
     other = make_scan("volume", 1)
     filled.approve(other, make_mask(other, 1), classes=CLASSES, planes=[4])
-    filled.autosave(make_scan("volume", 2), make_mask(other), classes=CLASSES)
+    filled.save_draft(make_scan("volume", 2), make_mask(other), classes=CLASSES)
     folder = filled.export_nnunet(tmp_path / "Dataset001_Vessels")
     files = sorted(contents(folder))
     names = sorted(c.name for c in filled.cases())

@@ -23,8 +23,8 @@ def flip(path: Path, place: int = 100) -> None:
 
 def told(store: AnnotationStore) -> list[tuple[str, str]]:
     found = store.verify()
-    assert all(f.serious for f in found)
-    return [(f.file.split("/")[0], f.what) for f in found]
+    assert all(f.is_serious for f in found)
+    return [(f.file.split("/")[0], f.description) for f in found]
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_a_flipped_bit_is_found_and_named(filled: AnnotationStore, part: str, wh
     (path,) = files(filled, part)
     flip(path)
     (finding,) = AnnotationStore(filled.folder).verify()
-    assert (finding.file, finding.what, finding.serious) == (f"{part}/{path.name}", what, True)
+    assert (finding.file, finding.description, finding.is_serious) == (f"{part}/{path.name}", what, True)
     if part == "imagesTr":
         with pytest.raises(BadInput, match="damaged or cut short"):
-            next(filled.examples())
+            next(filled.annotated_scans())
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_a_damaged_line_costs_its_own_approval_and_nothing_is_cleared_away(
     again = AnnotationStore(filled.folder)
     assert again.approved_planes(scan) == (2,)
     assert any("the journal is damaged in line 3" in note for note in again.notes)
-    serious = [f for f in again.verify() if f.serious]
+    serious = [f for f in again.verify() if f.is_serious]
     assert serious[0].file == "journal.jsonl"
-    assert "line 3 is damaged" in serious[0].what
+    assert "line 3 is damaged" in serious[0].description
     assert contents(filled.folder) == before  # labelsTr still has what that line said
     again.approve(scan, make_mask(scan), classes=CLASSES, planes=[0])
     assert again.approved_planes(scan) == (0, 2)
@@ -104,8 +104,8 @@ def test_what_is_not_ours_is_left_and_named(filled: AnnotationStore) -> None:
     assert {f.file for f in found} == {
         "objects/mine.nii.gz", "labelsTr/mine.nii.gz", "imagesTr/mine_0000.nii.gz"
     }  # fmt: skip
-    assert {(f.what, f.serious) for f in found} == {("is part of no approval", False)}
-    assert np.array_equal(next(again.examples()).planes, range(6))
+    assert {(f.description, f.is_serious) for f in found} == {("is part of no approval", False)}
+    assert np.array_equal(next(again.annotated_scans()).approved_planes, range(6))
 
 
 def test_another_mask_under_the_name_of_one_is_no_mask(filled: AnnotationStore, scan: Scan) -> None:
@@ -114,4 +114,4 @@ def test_another_mask_under_the_name_of_one_is_no_mask(filled: AnnotationStore, 
     small = next(path for path in files(filled, "objects") if path != big)
     big.write_bytes(small.read_bytes())
     with pytest.raises(BadInput, match="is not the mask that was approved"):
-        next(AnnotationStore(filled.folder).examples())
+        next(AnnotationStore(filled.folder).annotated_scans())

@@ -38,10 +38,10 @@ def test_approvals_are_listed(cli, approved: AnnotationStore) -> None:
     assert (ended.code, ended.errors) == (0, [])
     head, row = ended.out.splitlines()
     assert head.split() == ["FOR", "NUMBER", "IMAGE", "SLICES", "FROM", "EDITED", "TIME"]
-    (entry,) = approved.entries()
+    (entry,) = approved.approvals()
     assert row.split() == ["hippocampus", "3", entry.case, "1-2,5", "hippocampus", "1", "yes", entry.time]
     scan = make_scan("volume", 1)
-    approved.autosave(scan, make_mask(scan), classes=CLASSES)
+    approved.save_draft(scan, make_mask(scan), classes=CLASSES)
     assert "is being worked on, last saved" in cli("annotations", "list").out
     approved.close()
     assert "was left when a window ended, last saved" in cli("annotations", "list").out

@@ -12,7 +12,7 @@ import pytest
 
 import napari_latentseg
 from napari_latentseg.cli import app as module
-from napari_latentseg.cli.console import bar, say, table
+from napari_latentseg.cli.console import print_line, print_table, progress_bar
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--version", "segment"]])
@@ -90,20 +90,20 @@ def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pipe_that_does_not_know_a_letter_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="cp1252"))
-    say("größe 膝.png")
+    print_line("größe 膝.png")
     assert raw.getvalue().decode("cp1252") == "größe ?.png\n"
 
 
 def test_a_table_has_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    table([("A", "LONG HEAD"), ("longer", "b")])
-    table([("A",)], quiet=True)
+    print_table([("A", "LONG HEAD"), ("longer", "b")])
+    print_table([("A",)], quiet=True)
     assert capsys.readouterr().out == "A       LONG HEAD\nlonger  b\n"
 
 
 def test_a_bar_leaves_nothing_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
-    with bar("working") as progress:
+    with progress_bar("working") as progress:
         progress(0.5)
-        say("a line")
+        print_line("a line")
     found = capsys.readouterr()
     assert (found.out, found.err) == ("a line\n", "")
 
@@ -117,9 +117,9 @@ def test_a_bar_on_a_screen_does_not_take_the_lines_that_go_to_a_file(monkeypatch
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setattr(sys, "stdout", file)
     monkeypatch.setenv("TERM", "xterm")
-    with bar("working") as progress:
+    with progress_bar("working") as progress:
         progress(0.5)
-        say("a line")
+        print_line("a line")
     assert file.getvalue() == "a line\n"
     assert "working" in screen.getvalue()
 

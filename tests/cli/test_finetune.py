@@ -13,8 +13,8 @@ import pytest
 
 from napari_latentseg.cli import main
 from napari_latentseg.models.card import read_card
-from napari_latentseg.models.layout import REPLAY
-from napari_latentseg.models.store import find_model, home
+from napari_latentseg.models.layout import REPLAY_FILE
+from napari_latentseg.models.store import data_home, find_model
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_teach_adopt_revert_export(
     assert "encoded pieces of its training images" in capsys.readouterr().out
     assert main(["models", "install", str(tmp_path / "m.zip"), "--name", "from-zip"]) == 0
     assert main(["models", "revert", "tiny-base"]) == 0
-    assert find_model("tiny-base") == home() / "models" / "tiny-base"
+    assert find_model("tiny-base") == data_home() / "models" / "tiny-base"
     for name in ("tiny-base", "from-zip"):
         assert main(["models", "remove", name]) == 0
 
@@ -111,10 +111,10 @@ def test_replay_is_made_from_what_the_model_learned(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     folder, data = base
-    before = (folder / REPLAY).read_bytes()
+    before = (folder / REPLAY_FILE).read_bytes()
     assert main(["replay", str(folder), "--data", str(data), "--count", "12"]) == 0
     assert "12 pieces" in capsys.readouterr().out
-    assert (folder / REPLAY).read_bytes() != before
+    assert (folder / REPLAY_FILE).read_bytes() != before
     other = write_ellipses(tmp_path / "other", 3, seed=77)
     assert main(["replay", str(folder), "--data", str(other)]) == 2
     assert "holds no image that the model learned from" in capsys.readouterr().err

@@ -91,7 +91,7 @@ def test_a_missing_display_alone_is_no_failure(
     cli, monkeypatch: pytest.MonkeyPatch, problems: list[dict[str, str]], code: int, as_json: bool
 ) -> None:
     monkeypatch.setattr(
-        "napari_latentseg.doctor.examine", lambda: {"facts": {"python": "3"}, "problems": problems}
+        "napari_latentseg.doctor.diagnose", lambda: {"facts": {"python": "3"}, "problems": problems}
     )
     ended = cli("doctor", *(["--json"] if as_json else []))
     assert ended.code == code

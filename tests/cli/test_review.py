@@ -65,7 +65,7 @@ def test_rank(cli, refused, result: Path) -> None:
     values = [one["uncertainty"] for one in found["findings"]]
     assert values == sorted(values, reverse=True)
     listed = cli("rank", result, "--measure", "list").out
-    needing = [key for key, measure in MEASURES.items() if measure.needs == "samples"]
+    needing = [key for key, measure in MEASURES.items() if measure.required == "samples"]
     assert "entropy" in listed
     assert not any(f"{key} " in listed for key in needing)  # they were not kept on disk
     assert "were not kept" in refused("rank", result, "--measure", needing[0])

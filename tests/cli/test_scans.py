@@ -25,7 +25,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 def test_info_reads_no_pixels(cli, volume, monkeypatch):
-    monkeypatch.setattr(nifti, "_load", None)
+    monkeypatch.setattr(nifti, "_load_values", None)
     told = json.loads(cli("info", volume, "--json").out)
     assert (told["axes"], told["shape"], told["dtype"]) == ("zyx", [5, 36, 40], "int16")
     assert told["spacing"] == pytest.approx([3.0, 0.8, 0.7])
@@ -41,7 +41,7 @@ def test_info_lists_several(cli, tmp_path):
 
     zarr.open_group(tmp_path / "a.zarr", mode="w").attrs["ome"] = {"version": "0.5"}
     for number in range(2):
-        array, geometry = np.zeros((4, 5), np.uint8), Geometry.plain("yx")
+        array, geometry = np.zeros((4, 5), np.uint8), Geometry.from_spacing("yx")
         format_for("b.zarr").write(tmp_path / "b.zarr", array, "yx", geometry, {})
         (tmp_path / "b.zarr").rename(tmp_path / "a.zarr" / str(number))
     ended = cli("info", tmp_path / "a.zarr")

@@ -90,13 +90,17 @@ def test_what_makes_no_sense_is_refused(
 
 def test_from_python(image: Path, tiny_model_folder: Path) -> None:
     from napari_latentseg import segment
-    from napari_latentseg.cleanup import Cleanup
+    from napari_latentseg.cleanup import PostProcess
 
     found = segment(
         image, tiny_model_folder, samples=12, box=(4, 0, 60, 70), classes=["target"], tolerance=0.3,
-        cleanup=Cleanup(keep_largest=True),
+        cleanup=PostProcess(keep_largest=True),
     )  # fmt: skip
     record = found.record
-    assert (record.box, record.tolerance, record.cleanup) == ((4, 0, 60, 70), 0.3, Cleanup(keep_largest=True))
-    assert found.worked == (slice(4, 60), slice(0, 70))
-    assert len(found.volumes) == record.samples == found.maps.samples < 12
+    assert (record.box, record.tolerance, record.cleanup) == (
+        (4, 0, 60, 70),
+        0.3,
+        PostProcess(keep_largest=True),
+    )
+    assert found.roi == (slice(4, 60), slice(0, 70))
+    assert len(found.volumes) == record.samples == found.sample_maps.sample_count < 12

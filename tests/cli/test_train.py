@@ -75,11 +75,11 @@ def test_a_number_of_epochs_is_that_of_every_stage(monkeypatch: pytest.MonkeyPat
         raise Seen
 
     monkeypatch.setattr("napari_latentseg.training.job.TrainingJob", job)
-    monkeypatch.setattr("napari_latentseg.training.sets.data_sets", lambda *_: None)
+    monkeypatch.setattr("napari_latentseg.training.sets.find_datasets", lambda *_: None)
     with pytest.raises(Seen):
         api.train("data", "out", config="medseglatdiff-small", changes={"epochs": 3})
-    assert {asked[0].of_stage(name).epochs for name in ("autoencoders", "diffusion")} == {3}
-    assert asked[0].of_stage("autoencoders").learning_rate == 3e-3  # the rest of the stage stays
+    assert {asked[0].for_stage(name).epochs for name in ("autoencoders", "diffusion")} == {3}
+    assert asked[0].for_stage("autoencoders").learning_rate == 3e-3  # the rest of the stage stays
 
 
 def test_a_line_says_its_stage(cli, data: Path, tmp_path: Path, out: Path) -> None:

@@ -57,7 +57,7 @@ def test_masks_of_several_classes_are_not_taken_for_colours(channels: int) -> No
 
 def test_a_codec_without_an_encoder_to_train_says_so() -> None:
     with pytest.raises(BadInput, match="a compact codec offers no encoder to train; leave the conditioner"):
-        Recorder().encoder_copy()
+        Recorder().trainable_encoder()
 
 
 def test_freezing() -> None:
@@ -69,7 +69,7 @@ def test_freezing() -> None:
 
 def test_a_trainable_copy_of_the_encoder_is_a_copy() -> None:
     codec = CompactCodec(4, (8, 8), (1, 1)).freeze()
-    copy = codec.encoder_copy()
+    copy = codec.trainable_encoder()
     x = torch.rand(1, 3, 16, 16)
     assert torch.equal(copy(x), codec.encode(x))
     assert all(p.requires_grad for p in copy.parameters())

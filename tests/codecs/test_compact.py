@@ -26,7 +26,7 @@ def test_latents_are_scaled_once_each_way(scale: float) -> None:
 def test_the_encoder_to_train_maps_what_encode_maps(scale: float) -> None:
     scaled = codec(scale)
     x = torch.rand(1, 3, 16, 24)
-    copy = scaled.encoder_copy()
+    copy = scaled.trainable_encoder()
     torch.testing.assert_close(copy(x), scaled.encode(x))
     torch.testing.assert_close(scaled.encode(x), scale * codec(1.0).encode(x))  # the codec's own is as it was
     assert all(p.requires_grad and p.grad_fn is None for p in copy.parameters())

@@ -46,8 +46,20 @@ class Given:
 
 
 def test_what_they_say_of_themselves(kl: KLCodec, tiny: TinyCodec) -> None:
-    assert (kl.kind, kl.channels, kl.factor, kl.scale, kl.has_posterior) == ("kl", 4, 8, 0.18215, True)
-    assert (tiny.kind, tiny.channels, tiny.factor, tiny.scale, tiny.has_posterior) == ("tiny", 4, 8, 1, False)
+    assert (kl.kind, kl.channels, kl.downsampling_factor, kl.scale, kl.has_posterior) == (
+        "kl",
+        4,
+        8,
+        0.18215,
+        True,
+    )
+    assert (tiny.kind, tiny.channels, tiny.downsampling_factor, tiny.scale, tiny.has_posterior) == (
+        "tiny",
+        4,
+        8,
+        1,
+        False,
+    )
 
 
 def test_shapes(either, images: Tensor) -> None:
@@ -153,12 +165,12 @@ def test_the_copy_has_scale_and_shift_inside(
     make, images: Tensor, name: str, changes: dict[str, object]
 ) -> None:
     codec = (KLCodec if name == "AutoencoderKL" else TinyCodec)(make(name, **changes)).freeze()
-    torch.testing.assert_close(codec.encoder_copy()(images), codec.encode(images), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(codec.trainable_encoder()(images), codec.encode(images), atol=1e-5, rtol=1e-4)
 
 
 def test_the_copy_of_sd_vae_has_the_parameters_of_sdseg() -> None:
     with torch.device("meta"):
-        copy = build_codec("kl", **SD_VAE).encoder_copy()
+        copy = build_codec("kl", **SD_VAE).trainable_encoder()
     assert sum(p.numel() for p in copy.parameters()) == 34_163_592 + 36
 
 
@@ -178,7 +190,7 @@ def test_parameters_at_full_size(kind: str, settings: dict[str, object], expecte
     with torch.device("meta"):
         codec = build_codec(kind, **settings)
     assert sum(p.numel() for p in codec.parameters()) == expected
-    assert (codec.channels, codec.factor) == (4, 8)
+    assert (codec.channels, codec.downsampling_factor) == (4, 8)
 
 
 @pytest.mark.parametrize(

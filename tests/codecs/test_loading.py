@@ -141,7 +141,7 @@ def own(tmp_path: Path) -> Path:
 def test_own_layout(own: Path) -> None:
     codec = load_codec(own)
     stored = load_file(own / "codec.safetensors")
-    assert (codec.kind, codec.channels, codec.factor, codec.scale) == ("compact", 4, 8, 1)
+    assert (codec.kind, codec.channels, codec.downsampling_factor, codec.scale) == ("compact", 4, 8, 1)
     assert all(torch.equal(v, stored[k]) for k, v in codec.state_dict().items())
     assert not codec.training
     assert not any(p.requires_grad for p in codec.parameters())

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import (
     Reliability,
-    ReliabilityCounts,
+    ReliabilityAccumulator,
     VolumeInterval,
-    coverage_of,
-    fewest_cases,
+    interval_coverage,
+    min_cases,
 )
 
 ABOUT = {"samples": 5, "source": "augment", "threshold": 0.5, "data": "drawn"}
@@ -27,7 +27,7 @@ WORDS = {"images": 1, "samples": 5, "source": "augment", "data": "drawn"}
 def test_probabilities_that_hold_have_no_error() -> None:
     rng = np.random.default_rng(0)
     p = rng.uniform(0, 1, 400_000).astype(np.float32)
-    counts = ReliabilityCounts()
+    counts = ReliabilityAccumulator()
     counts.add(p, rng.uniform(0, 1, p.shape) < p)
     found = counts.reliability(**WORDS)
     assert found.ece < 0.005
@@ -39,7 +39,7 @@ def test_probabilities_that_hold_have_no_error() -> None:
 
 
 def test_the_error_is_weighted_by_counts() -> None:
-    counts = ReliabilityCounts(bins=4)
+    counts = ReliabilityAccumulator(bins=4)
     counts.add(np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.0], np.float32), np.zeros(6, bool))
     counts.add(np.array([0.3, 0.3], np.float32), np.array([True, True]))
     counts.add(np.array([1.0, 0.8], np.float32), np.array([True, False]))
@@ -56,7 +56,7 @@ def test_planes_add_up() -> None:
     rng = np.random.default_rng(1)
     p = rng.uniform(0, 1, (6, 9, 9)).astype(np.float32)
     truth = rng.uniform(0, 1, p.shape) < p**2
-    one, many = ReliabilityCounts(), ReliabilityCounts()
+    one, many = ReliabilityAccumulator(), ReliabilityAccumulator()
     one.add(p, truth)
     for plane, t in zip(p, truth, strict=True):
         many.add(plane, t)
@@ -64,20 +64,20 @@ def test_planes_add_up() -> None:
 
 
 def test_where_all_is_sure_nothing_is_unsure() -> None:
-    counts = ReliabilityCounts()
+    counts = ReliabilityAccumulator()
     counts.add(np.array([0.0, 1.0], np.float32), np.array([False, True]))
     assert counts.reliability(**WORDS).ece_unsure is None
 
 
 def test_reliability_of_nothing_is_refused() -> None:
     with pytest.raises(BadInput, match="no place"):
-        ReliabilityCounts().reliability(**WORDS)
+        ReliabilityAccumulator().reliability(**WORDS)
     with pytest.raises(BadInput, match="shape"):
-        ReliabilityCounts().add(np.zeros((2, 3), np.float32), np.zeros((3, 2), bool))
+        ReliabilityAccumulator().add(np.zeros((2, 3), np.float32), np.zeros((3, 2), bool))
 
 
 def test_a_reliability_survives_json() -> None:
-    counts = ReliabilityCounts()
+    counts = ReliabilityAccumulator()
     counts.add(np.array([0.1, 0.9], np.float32), np.array([False, True]))
     found = counts.reliability(**WORDS)
     assert Reliability.model_validate_json(found.model_dump_json()) == found
@@ -101,7 +101,7 @@ def test_intervals_hold_on_new_cases_as_often_as_they_say() -> None:
     for seed in range(40):
         volumes, reference = cases(60, seed)
         made = VolumeInterval.fit("ab", volumes[:30], reference[:30], **ABOUT)
-        tested = made.tested("ab", volumes[30:], reference[30:])
+        tested = made.with_coverage("ab", volumes[30:], reference[30:])
         assert (tested.cases, tested.tested_on) == (30, 30)
         shares.append(np.mean(list(tested.coverage.values())))
     assert 0.89 < np.mean(shares) < 0.96  # (n + 1) 0.9 of n, rounded up: 0.903 for n = 30
@@ -140,7 +140,7 @@ def test_a_model_that_finds_too_much_as_a_rule_has_its_middle_below() -> None:
 
 
 def test_too_few_cases_are_refused() -> None:
-    assert fewest_cases(0.9) == 9
+    assert min_cases(0.9) == 9
     volumes, reference = cases(9, 0)
     assert VolumeInterval.fit("ab", volumes, reference, **ABOUT).factors
     with pytest.raises(BadInput, match="needs 9"):
@@ -152,7 +152,7 @@ def test_a_class_that_was_not_looked_for_has_no_factor() -> None:
     reference[:, 1] = np.nan
     made = VolumeInterval.fit("ab", volumes, reference, **ABOUT)
     assert set(made.factors) == {"a"}
-    assert set(made.tested("ab", volumes, reference).coverage) == {"a"}
+    assert set(made.with_coverage("ab", volumes, reference).coverage) == {"a"}
     with pytest.raises(BadInput, match="no calibrated interval; use one of a"):
         made.interval("b", np.ones(5))
 
@@ -186,8 +186,8 @@ def test_two_samples_make_no_interval(samples: int) -> None:
 
 def test_coverage_counts_the_bounds_in() -> None:
     bounds = np.array([[[1.0, 2.0]], [[1.0, 2.0]], [[1.0, 2.0]], [[np.nan, np.nan]]])
-    found = coverage_of("a", bounds, np.ones((4, 3, 1)), np.array([[1.0], [2.0], [2.1], [1.0]]))
-    assert found.share == {"a": pytest.approx(2 / 3)}
+    found = interval_coverage("a", bounds, np.ones((4, 3, 1)), np.array([[1.0], [2.0], [2.1], [1.0]]))
+    assert found.fraction == {"a": pytest.approx(2 / 3)}
     assert found.cases == {"a": 3}
     assert found.overall == pytest.approx(2 / 3)
 

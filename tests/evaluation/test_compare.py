@@ -11,7 +11,7 @@ from napari_latentseg.scan import Geometry
 
 SPACING = (2.0, 0.5, 1.0)
 SHAPE = (14, 40, 30)
-GEOMETRY = Geometry.plain("zyx", SPACING, "mm")
+GEOMETRY = Geometry.from_spacing("zyx", SPACING, "mm")
 ONE = classes_of("lesion")
 TRUTH = balls(SHAPE, SPACING, ((14.0, 10.0, 14.0), 7.0))
 FOUND = balls(SHAPE, SPACING, ((14.0, 11.0, 15.0), 6.5))
@@ -22,7 +22,7 @@ def test_the_metrics_with_the_spacing_of_the_scan():
     known = score(FOUND, TRUTH, SPACING)
     assert (one.dsc, one.iou, one.hd95, one.unit, one.empty) == (known.dsc, known.iou, known.hd95, "mm", "")
     assert 0 < one.assd < one.hd95
-    assert one.text().startswith("lesion: DSC 0.")
+    assert one.describe().startswith("lesion: DSC 0.")
 
 
 def test_monai_finds_the_same_surface_distance():
@@ -86,7 +86,7 @@ def test_empty_masks(mask, reference, empty, dsc, hd95):
     assert (one.empty, one.dsc) == (empty, dsc)
     assert one.hd95 == one.assd == pytest.approx(hd95)
     assert one.hd95 == pytest.approx(score(mask, reference, SPACING).hd95)
-    assert "none" in one.text() or "neither" in one.text()
+    assert "none" in one.describe() or "neither" in one.describe()
 
 
 def test_the_diagonal_of_a_sheared_scan_is_the_longest():
@@ -111,11 +111,11 @@ def test_several_classes_by_their_labels():
 
 
 def test_points_in_time_are_compared_apart():
-    geometry = Geometry.plain("tzyx", (1.0, *SPACING), "mm")
+    geometry = Geometry.from_spacing("tzyx", (1.0, *SPACING), "mm")
     first, second = compare(np.stack([TRUTH, FOUND]), np.stack([TRUTH, TRUTH]), geometry, ONE)
     assert (first.time, first.dsc, first.hd95) == (0, 1.0, 0.0)
     assert (second.time, second.dsc) == (1, compare(FOUND, TRUTH, GEOMETRY, ONE)[0].dsc)
-    assert "time 2" in second.text()
+    assert "time 2" in second.describe()
 
 
 def test_units_are_brought_together():
@@ -135,7 +135,7 @@ MOVED = Geometry.from_matrix(
     [
         (FOUND, TRUTH[1:], None, "has shape"),
         (FOUND, TRUTH, MOVED, "does not lie where the mask does"),
-        (FOUND, TRUTH, Geometry.plain("yx"), "has 2 axes"),
+        (FOUND, TRUTH, Geometry.from_spacing("yx"), "has 2 axes"),
         (FOUND * 0.3, TRUTH, None, "no labels"),
         (FOUND[0], TRUTH[0], None, "has 3 axes"),
     ],

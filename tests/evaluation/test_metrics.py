@@ -30,7 +30,7 @@ from napari_latentseg.evaluation.metrics import (
     psnr,
     surface_distances,
 )
-from napari_latentseg.evaluation.scores import ImageScores, check_means, score, summarise
+from napari_latentseg.evaluation.scores import ImageScores, check_mean_dice_iou, score, summarise
 
 Mask = NDArray[np.bool_]
 Pair = tuple[Mask, Mask]
@@ -399,10 +399,10 @@ def test_scores_of_different_masks_are_a_fault() -> None:
 )
 def test_means_that_can_be(dsc: float, iou_: float, possible: bool) -> None:
     if possible:
-        check_means(dsc / 100, iou_ / 100, tolerance=5e-5)
+        check_mean_dice_iou(dsc / 100, iou_ / 100, tolerance=5e-5)
     else:
         with pytest.raises(RuntimeError, match="cannot go with"):
-            check_means(dsc / 100, iou_ / 100, tolerance=5e-5)
+            check_mean_dice_iou(dsc / 100, iou_ / 100, tolerance=5e-5)
 
 
 def test_scores_are_frozen_and_within_range() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import quiet, reading, writing
+from napari_latentseg.formats._common import read_errors, silence_logger, write_errors
 
 PATH = Path("folder/a.tif")
 NAME = "Doe^Jane"
@@ -30,7 +30,7 @@ READING = {
 
 @pytest.mark.parametrize(("error", "why"), READING.values(), ids=READING.keys())
 def test_what_a_library_raises_becomes_one_line_with_the_file_s_name(error, why):
-    with pytest.raises(BadInput) as caught, reading(PATH, "a TIFF file"):
+    with pytest.raises(BadInput) as caught, read_errors(PATH, "a TIFF file"):
         raise error
     assert str(caught.value).startswith(f"{PATH}: {why}")
     assert caught.value.remedy
@@ -39,14 +39,14 @@ def test_what_a_library_raises_becomes_one_line_with_the_file_s_name(error, why)
 
 def test_our_own_line_stays():
     own = BadInput("b.tif", "has 9 dimensions", "give a plane")
-    for context in (reading(PATH, "a TIFF file"), writing(PATH, (".tif",), "a TIFF file")):
+    for context in (read_errors(PATH, "a TIFF file"), write_errors(PATH, (".tif",), "a TIFF file")):
         with pytest.raises(BadInput) as caught, context:
             raise own
         assert caught.value is own
 
 
 @pytest.mark.parametrize(
-    "context", [reading(PATH, "a file"), writing(PATH, (".tif",), "a file")], ids=["r", "w"]
+    "context", [read_errors(PATH, "a file"), write_errors(PATH, (".tif",), "a file")], ids=["r", "w"]
 )
 def test_an_interrupt_is_no_fault_of_the_file(context):
     with pytest.raises(KeyboardInterrupt), context:
@@ -62,7 +62,7 @@ WRITING = {
 
 @pytest.mark.parametrize(("error", "why"), WRITING.values(), ids=WRITING.keys())
 def test_what_a_library_raises_while_it_writes(error, why):
-    with pytest.raises(BadInput, match=why) as caught, writing(PATH, (".tif",), "a TIFF file"):
+    with pytest.raises(BadInput, match=why) as caught, write_errors(PATH, (".tif",), "a TIFF file"):
         raise error
     assert NAME not in str(caught.value)
 
@@ -75,10 +75,10 @@ def test_only_this_thread_is_quiet_and_only_for_a_while(caplog):
         thread.start()
         thread.join()
 
-    with quiet("tests.quiet"):
+    with silence_logger("tests.quiet"):
         log.error("here")
         another("elsewhere")
-        with quiet("tests.quiet"):
+        with silence_logger("tests.quiet"):
             pass
         log.error("still here")
     log.warning("afterwards")

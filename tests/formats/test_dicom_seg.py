@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 
 from napari_latentseg.classes import ClassInfo, Code
-from napari_latentseg.cut import mask_from
+from napari_latentseg.cut import labels_from_probabilities
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import dicom, read_scan
 from napari_latentseg.formats.results import write_segmentation
@@ -51,7 +51,7 @@ def segmentation(scan: Scan, *classes: ClassInfo, **changes: Any) -> Segmentatio
         working_size=(64, 64), seconds=1.0, complete=True, volumes={}, volume_unit="mm3", versions={},
     )  # fmt: skip
     fields: dict[str, Any] = {
-        "mask": mask_from(mean, 0.5, classes), "mean": mean, "variance": mean / 4,
+        "mask": labels_from_probabilities(mean, 0.5, classes), "mean": mean, "variance": mean / 4,
         "volumes": np.ones((3, len(classes))), "axes": scan.axes, "geometry": scan.geometry,
         "format": scan.format, "properties": dict(scan.properties), "classes": classes, "record": record,
         "source": scan.source,

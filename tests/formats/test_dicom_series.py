@@ -243,7 +243,7 @@ def test_a_zip_bomb_is_not_unpacked(tmp_path, monkeypatch):
     path = packed(tmp_path / "a.zip", {"a.dcm": b"\0" * (80 * 2**20)})
     with pytest.raises(BadInput, match="more than is safe"):
         read_scan(path)
-    monkeypatch.setattr(dicom_files, "MOST_UNPACKED", 1000)
+    monkeypatch.setattr(dicom_files, "MAX_UNPACKED_BYTES", 1000)
     with pytest.raises(BadInput, match="more than is safe"):
         read_scan(packed(tmp_path / "b.zip", {f"{i}.dcm": os.urandom(400) for i in range(3)}))
 
@@ -273,7 +273,7 @@ def test_damaged_zips(made, tmp_path):
 
 
 def test_too_many_files(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(dicom_files, "MOST_FILES", 3)
+    monkeypatch.setattr(dicom_files, "MAX_FILES", 3)
     with pytest.raises(BadInput, match="more than 3 files"):
         dicom.read(volume(made, tmp_path))
 
@@ -450,4 +450,4 @@ def test_nothing_that_names_somebody_goes_along(made, tmp_path, caplog):
         assert secret not in told
     assert [i.description for i in dicom.list_series(tmp_path)] == ["knee of Doe^Jane"] * 2
     for info in dicom.list_series(tmp_path):
-        assert "Doe" not in info.line()
+        assert "Doe" not in info.describe()

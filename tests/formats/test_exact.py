@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from tests.helpers.geometries import CLOSE, by_itk, by_nibabel, itk_image, oblique, places, upright
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats import format_for, look_at, read_scan
+from napari_latentseg.formats import format_for, read_scan, read_scan_lazy
 from napari_latentseg.formats.convert import convert
 from napari_latentseg.scan import Geometry
 
@@ -54,7 +54,7 @@ def test_what_itk_writes_lies_where_it_says(tmp_path, geometry):
     for name in (*ANY_PLACE, "a.nhdr"):
         for packed in (False, True):
             sitk.WriteImage(image, str(tmp_path / name), useCompression=packed)
-            for scan in (read_scan(tmp_path / name), look_at(tmp_path / name)):
+            for scan in (read_scan(tmp_path / name), read_scan_lazy(tmp_path / name)):
                 assert np.array_equal(np.asarray(scan.array), VOLUME), (name, packed)
                 assert np.abs(places(scan.geometry, SHAPE) - expected).max() < CLOSE, (name, packed)
                 assert (scan.geometry.frame, set(scan.geometry.units)) == ("LPS", {"mm"})
@@ -131,8 +131,8 @@ def test_other_libraries_find_the_sizes_of_zarr_and_nrrd(tmp_path, geometry):
 @pytest.mark.parametrize("name", ["a.ome.tif", "a.ome.zarr", "a.nrrd", "a.mha"])
 def test_colours(tmp_path, name):
     array = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
-    format_for(name).write(tmp_path / name, array, "yxc", Geometry.plain("yx", (0.2, 0.3), "mm"), {})
-    for scan in (read_scan(tmp_path / name), look_at(tmp_path / name)):
+    format_for(name).write(tmp_path / name, array, "yxc", Geometry.from_spacing("yx", (0.2, 0.3), "mm"), {})
+    for scan in (read_scan(tmp_path / name), read_scan_lazy(tmp_path / name)):
         assert scan.axes == "yxc"
         assert scan.geometry.spacing == pytest.approx((0.2, 0.3))
         assert np.array_equal(np.asarray(scan.array), array)
@@ -142,7 +142,7 @@ def test_colours(tmp_path, name):
 @pytest.mark.parametrize("name", ["a.nrrd", "a.mha", "a.mhd", "a.ome.zarr"])
 def test_types(tmp_path, name, dtype):
     array = VOLUME.astype(dtype)
-    geometry = Geometry.plain("zyx", (3, 2, 1), "mm")
+    geometry = Geometry.from_spacing("zyx", (3, 2, 1), "mm")
     scan = read_scan(written(tmp_path, name, array, geometry))
     assert scan.array.dtype == array.dtype
     assert np.array_equal(np.asarray(scan.array), array)
@@ -165,7 +165,7 @@ def test_what_needs_a_size_refuses_pixels(tmp_path, name):
 
 
 def test_a_lost_frame_is_said(tmp_path):
-    geometry = Geometry.plain("zyx", (3, 2, 1), "mm")
+    geometry = Geometry.from_spacing("zyx", (3, 2, 1), "mm")
     patient = Geometry(geometry.affine, geometry.units, geometry.axis_labels, "LPS")
     notes = convert(written(tmp_path, "a.nrrd", VOLUME, patient), tmp_path / "b.ome.tif")
     assert any("patient" in note for note in notes)
@@ -175,12 +175,12 @@ def test_a_lost_frame_is_said(tmp_path):
 def test_a_conversion_that_would_move_the_image_is_refused(tmp_path, monkeypatch):
     from napari_latentseg.formats import nrrd
 
-    geometry = Geometry.plain("zyx", (3, 2, 1), "mm")
+    geometry = Geometry.from_spacing("zyx", (3, 2, 1), "mm")
     source = written(tmp_path, "a.mha", VOLUME, geometry)
     right = nrrd.write
 
     def wrong(path, array, axes, geometry, properties):
-        right(path, array, axes, Geometry.plain("zyx", (3, 2, 1.01), "mm"), properties)
+        right(path, array, axes, Geometry.from_spacing("zyx", (3, 2, 1.01), "mm"), properties)
 
     monkeypatch.setattr(nrrd, "write", wrong)
     with pytest.raises(BadInput, match="would not lie"):
@@ -207,7 +207,7 @@ def test_mgh_lies_where_nibabel_looks(tmp_path, shape, suffix):
     else:
         nib.save(image, path)
         expected = nib.affines.apply_affine(nib.load(path).affine, np.zeros(3))
-    for scan in (read_scan(path), look_at(path)):
+    for scan in (read_scan(path), read_scan_lazy(path)):
         assert np.array_equal(np.asarray(scan.array), array)
         assert scan.axes == "tzyx"[-len(shape) :]
         assert scan.geometry.matrix[-4:-1, -1][::-1] * (-1, -1, 1) == pytest.approx(expected, abs=CLOSE)
@@ -218,7 +218,7 @@ def test_analyze_says_that_it_has_no_place(tmp_path):
     image = nib.AnalyzeImage(VOLUME.transpose(), np.diag([2.0, 3.0, 4.0, 1.0]))
     nib.save(image, tmp_path / "a.hdr")
     for name in ("a.hdr", "a.img"):
-        for scan in (read_scan(tmp_path / name), look_at(tmp_path / name)):
+        for scan in (read_scan(tmp_path / name), read_scan_lazy(tmp_path / name)):
             assert np.array_equal(np.asarray(scan.array), VOLUME)
             assert scan.geometry.spacing == (4.0, 3.0, 2.0)
             assert scan.geometry.frame == ""
@@ -229,7 +229,7 @@ def test_analyze_says_that_it_has_no_place(tmp_path):
 def test_a_pair_of_nifti_has_its_place(tmp_path, kind):
     affine = nib.affines.from_matvec(nib.eulerangles.euler2mat(0.3, -0.2, 0.5) * 0.7, [1, 2, 3])
     nib.save(kind(VOLUME.transpose(), affine), tmp_path / "a.img")
-    for scan in (read_scan(tmp_path / "a.hdr"), look_at(tmp_path / "a.img")):
+    for scan in (read_scan(tmp_path / "a.hdr"), read_scan_lazy(tmp_path / "a.img")):
         assert scan.format == "nifti"
         assert np.array_equal(np.asarray(scan.array), VOLUME)
         assert np.abs(by_nibabel(tmp_path / "a.img", SHAPE) - places(scan.geometry, SHAPE)).max() < CLOSE

@@ -98,7 +98,7 @@ def test_wrong_numbers_are_refused_in_one_line(tmp_path: Path, kind: str, values
 
 def test_what_is_written_is_valid(tmp_path: Path):
     values = np.zeros((2, 3, 700, 600), np.float32)
-    geometry = Geometry.plain("tzyx", (0.5, 2.0, 0.5, 0.25), "mm")
+    geometry = Geometry.from_spacing("tzyx", (0.5, 2.0, 0.5, 0.25), "mm")
     path = tmp_path / "a.ome.zarr"
     format_for(path).write(path, values, "tzyx", geometry, {})
     attributes = zarr.open_group(path, mode="r").attrs.asdict()["ome"]

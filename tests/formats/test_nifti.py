@@ -273,7 +273,7 @@ def test_a_moved_geometry_goes_before_the_old_header(tmp_path, shift, codes):
 
 
 def test_properties_of_another_kind_do_no_harm(tmp_path):
-    geometry = Geometry.plain("zyx", (3, 2, 1), "mm")
+    geometry = Geometry.from_spacing("zyx", (3, 2, 1), "mm")
     for properties in ({"place": 3}, {"nifti": 1}, {"nifti": 9, "place": {}}, {"pixdim": "x"}):
         nifti.write(tmp_path / "b.nii", np.zeros((2, 3, 4), np.uint8), "zyx", geometry, properties)
         assert nifti.read(tmp_path / "b.nii").geometry.spacing == (3, 2, 1)
@@ -284,7 +284,7 @@ def test_a_flat_plane_keeps_its_height(tmp_path):
     affine[:3, 3] = (1, 2, 33)
     scan = nifti.read(build(tmp_path / "a.nii", ramp((4, 3)), affine))
     assert scan.geometry.spacing == (0.75, 0.5)
-    assert scan.geometry.element_size == (0.375, "mm2")
+    assert scan.geometry.voxel_volume == (0.375, "mm2")
     again = write_back(tmp_path / "b.nii", scan)
     assert np.array_equal(nib.load(again).affine, affine)
     assert nifti.read(again).geometry == scan.geometry
@@ -423,7 +423,7 @@ def test_written_units(tmp_path, given_units, stored, factor):
     scan = nifti.read(tmp_path / "a.nii")
     assert scan.geometry.units == stored
     assert np.allclose(scan.geometry.matrix[:3], matrix[:3] * factor)
-    assert scan.geometry.element_size[0] == pytest.approx(geometry.element_size[0] * factor**3)
+    assert scan.geometry.voxel_volume[0] == pytest.approx(geometry.voxel_volume[0] * factor**3)
 
 
 def test_several_units_become_one(tmp_path):
@@ -467,7 +467,7 @@ def test_only_a_patient_is_in_the_scanner(tmp_path, frame, code):
 )
 def test_types_that_become_others(tmp_path, dtype, stored):
     array = np.array([[[0, 1], [1, 0]]]).astype(dtype)
-    nifti.write(tmp_path / "a.nii", array, "zyx", Geometry.plain("zyx", unit="mm"), {})
+    nifti.write(tmp_path / "a.nii", array, "zyx", Geometry.from_spacing("zyx", unit="mm"), {})
     scan = nifti.read(tmp_path / "a.nii")
     assert scan.array.dtype == stored
     assert np.array_equal(scan.array, array)
@@ -475,25 +475,30 @@ def test_types_that_become_others(tmp_path, dtype, stored):
 
 # --- refusals -------------------------------------------------------------------------------------
 
-MM = Geometry.plain("zyx", unit="mm")
+MM = Geometry.from_spacing("zyx", unit="mm")
 VOLUME = np.zeros((2, 3, 4), np.uint8)
 SERIES = np.zeros((2, 2, 3, 4), np.uint8)
 MIXED = np.diag([2.0, 3, 1, 1, 1])
 MIXED[0, 1] = 0.5
 REFUSED = {
-    "pixels": (VOLUME, "zyx", Geometry.plain("zyx"), "physical size"),
+    "pixels": (VOLUME, "zyx", Geometry.from_spacing("zyx"), "physical size"),
     "pixels on one axis": (
         VOLUME,
         "zyx",
         Geometry.from_matrix(np.eye(4), ("pixel", "mm", "mm"), tuple("zyx")),
         "physical size",
     ),
-    "an unknown unit": (VOLUME, "zyx", Geometry.plain("zyx", unit="ell"), "physical size"),
-    "channels": (np.zeros((3, 4, 3), np.uint8), "yxc", Geometry.plain("yx", unit="mm"), "do not fit NIfTI"),
-    "time after space": (SERIES, "ztyx", Geometry.plain("ztyx", unit="mm"), "do not fit NIfTI"),
+    "an unknown unit": (VOLUME, "zyx", Geometry.from_spacing("zyx", unit="ell"), "physical size"),
+    "channels": (
+        np.zeros((3, 4, 3), np.uint8),
+        "yxc",
+        Geometry.from_spacing("yx", unit="mm"),
+        "do not fit NIfTI",
+    ),
+    "time after space": (SERIES, "ztyx", Geometry.from_spacing("ztyx", unit="mm"), "do not fit NIfTI"),
     "too few axes": (VOLUME[0], "zyx", MM, "does not fit a geometry"),
     "another geometry": (VOLUME[0], "yx", MM, "does not fit a geometry"),
-    "other labels": (VOLUME, "zyx", Geometry.plain("tyx", unit="mm"), "does not fit a geometry"),
+    "other labels": (VOLUME, "zyx", Geometry.from_spacing("tyx", unit="mm"), "does not fit a geometry"),
     "nothing": (VOLUME[:0], "zyx", MM, "does not fit a geometry"),
     "time mixed with space": (
         SERIES,
@@ -501,7 +506,12 @@ REFUSED = {
         Geometry.from_matrix(MIXED, ("s", "mm", "mm", "mm"), tuple("tzyx")),
         "time axis",
     ),
-    "time that runs back": (SERIES, "tzyx", Geometry.plain("tzyx", (-1.0, 1, 1, 1), "mm"), "time axis"),
+    "time that runs back": (
+        SERIES,
+        "tzyx",
+        Geometry.from_spacing("tzyx", (-1.0, 1, 1, 1), "mm"),
+        "time axis",
+    ),
     "time in frames": (
         SERIES,
         "tzyx",

@@ -16,8 +16,8 @@ from tests.helpers.segmentation import segmentation
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan
-from napari_latentseg.formats.outlines import outlines
-from napari_latentseg.formats.results import RESULTS, write_segmentation
+from napari_latentseg.formats.outlines import find_outlines
+from napari_latentseg.formats.results import RESULT_SUFFIXES, write_segmentation
 from napari_latentseg.scan import Geometry
 
 
@@ -31,7 +31,7 @@ def test_rings_enclose_what_is_inside(inside):
     """Every element is in as many rings as it must be: an even number outside, an odd one inside."""
     from skimage.measure import points_in_poly
 
-    rings = [ring for part in outlines(inside) for ring in part]
+    rings = [ring for part in find_outlines(inside) for ring in part]
     points = np.argwhere(np.ones_like(inside))
     hits = sum((points_in_poly(points, ring).astype(int) for ring in rings), np.zeros(len(points), int))
     assert np.array_equal(hits % 2 == 1, inside.ravel())
@@ -44,7 +44,7 @@ def test_a_hole_belongs_to_the_part_around_it():
     inside[3:17, 3:17] = False
     inside[6:14, 6:14] = True
     inside[8:12, 8:12] = False
-    outer, inner = sorted(outlines(inside), key=lambda part: -area(part[0]))
+    outer, inner = sorted(find_outlines(inside), key=lambda part: -area(part[0]))
     assert [len(outer), len(inner)] == [2, 2]
     assert area(inner[0]) < area(outer[1]) < area(outer[0])
 
@@ -56,7 +56,7 @@ def test_geojson_lies_in_the_world(tmp_path: Path):
     geometry = Geometry.from_matrix(matrix, ("mm",) * 3, tuple("zyx"), "LPS")
     mean = np.zeros((1, 2, 6, 9), np.float32)
     found = replace(segmentation(), mask=mask, mean=mean, variance=None, geometry=geometry, axes="zyx")
-    written = write_segmentation(found, tmp_path, "a", format="nrrd", also=["geojson", "csv"])
+    written = write_segmentation(found, tmp_path, "a", format="nrrd", extras=["geojson", "csv"])
     assert [p.name for p in written] == [
         "a_mask.nrrd", "a_mean.nrrd", "a_contours.geojson", "a_measurements.csv", "a_run.json",
     ]  # fmt: skip
@@ -75,23 +75,23 @@ def test_geojson_lies_in_the_world(tmp_path: Path):
     assert float(row["volume (mm3)"]) == pytest.approx(8 * 3 * 0.2 * 0.5)
 
 
-@pytest.mark.parametrize("format", [name for name in RESULTS if name != "png"])
+@pytest.mark.parametrize("format", [name for name in RESULT_SUFFIXES if name != "png"])
 def test_every_format_holds_a_result(tmp_path: Path, format: str):
     found = segmentation()
     for _ in range(2):  # the second replaces the first
         written = write_segmentation(found, tmp_path, "a", format=format)
-    assert all(p.name.endswith(RESULTS[format]) for p in written[:3])
+    assert all(p.name.endswith(RESULT_SUFFIXES[format]) for p in written[:3])
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(p.name for p in written)
     for path, array in zip(written[:3], (found.mask, found.mean[0], found.variance[0]), strict=True):
         again = read_scan(path)
         assert np.array_equal(np.squeeze(np.asarray(again.array)), array)
         assert again.geometry.spacing[-2:] == pytest.approx((0.2, 0.3))
     write_segmentation(replace(found, variance=None), tmp_path, "a", format=format)
-    assert not (tmp_path / f"a_variance{RESULTS[format]}").exists()
+    assert not (tmp_path / f"a_variance{RESULT_SUFFIXES[format]}").exists()
 
 
 def test_png_holds_a_result_in_pixels(tmp_path: Path):
-    found = segmentation(Geometry.plain("yx"))
+    found = segmentation(Geometry.from_spacing("yx"))
     mask, mean, *_ = write_segmentation(found, tmp_path, format="png")
     assert np.array_equal(np.asarray(read_scan(mask).array), found.mask)
     assert np.asarray(read_scan(mean).array) / 65535 == pytest.approx(found.mean[0], abs=1e-5)
@@ -103,7 +103,7 @@ def test_png_holds_a_result_in_pixels(tmp_path: Path):
 @pytest.mark.parametrize(("format", "also", "why"), [("jpeg", (), "'jpeg'"), (None, ("svg",), "'svg'")])
 def test_what_is_not_written(tmp_path: Path, format, also, why):
     with pytest.raises(BadInput, match=why):
-        write_segmentation(segmentation(), tmp_path / "new", format=format, also=also)
+        write_segmentation(segmentation(), tmp_path / "new", format=format, extras=also)
     assert not (tmp_path / "new").exists()
 
 

@@ -87,7 +87,7 @@ def test_kinds(tmp_path, image, endings, axes, expected):
         assert scan.array.dtype == (np.uint16 if expected.dtype == np.uint16 else np.uint8)
         assert scan.array.dtype.isnative
         assert scan.array.flags.writeable
-        assert scan.geometry == Geometry.plain("yx")
+        assert scan.geometry == Geometry.from_spacing("yx")
 
 
 @pytest.mark.parametrize("bits", [2, 4])
@@ -242,10 +242,10 @@ def test_missing(tmp_path):
 def test_results_are_tiff(tmp_path):
     mean = ramp((30, 20), np.float32) / 250
     path = tmp_path / f"a{photo.RESULT_SUFFIX}"
-    photo.write(path, mean, "yx", Geometry.plain("yx"), {})
+    photo.write(path, mean, "yx", Geometry.from_spacing("yx"), {})
     assert np.array_equal(tifffile.imread(path), mean)
     with pytest.raises(BadInput, match="not a name for a TIFF"):
-        photo.write(tmp_path / "a.jpg", mean, "yx", Geometry.plain("yx"), {})
+        photo.write(tmp_path / "a.jpg", mean, "yx", Geometry.from_spacing("yx"), {})
 
 
 # --- files that others wrote ----------------------------------------------------------------------

@@ -17,11 +17,11 @@ import zarr
 from nibabel.testing import data_path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats import format_for, look_at, read_scan
+from napari_latentseg.formats import format_for, read_scan, read_scan_lazy
 from napari_latentseg.scan import Geometry
 
 VOLUME = np.arange(60, dtype=np.int16).reshape(3, 4, 5)
-PLAIN = Geometry.plain("zyx", (3, 2, 1), "mm")
+PLAIN = Geometry.from_spacing("zyx", (3, 2, 1), "mm")
 
 
 def made(path: Path) -> Path:
@@ -213,7 +213,7 @@ def test_refused(tmp_path, make, why):
     assert path.name in line
     assert "Doe" not in line
     with pytest.raises(BadInput) as caught:  # at once, or when the values are asked for
-        np.asarray(look_at(path).array)
+        np.asarray(read_scan_lazy(path).array)
     assert "Doe" not in str(caught.value)
 
 
@@ -242,7 +242,7 @@ def test_nibabel_ships_files_of_both_kinds():
 
 @pytest.mark.parametrize("path", [p for p in SHIPPED if not is_read(p)], ids=lambda p: p.name)
 def test_what_nibabel_ships_and_is_not_read(path):
-    for open_it in (read_scan, look_at):
+    for open_it in (read_scan, read_scan_lazy):
         with pytest.raises(BadInput) as caught:
             open_it(path)
         assert path.name in str(caught.value)
@@ -252,7 +252,7 @@ def test_what_nibabel_ships_and_is_not_read(path):
 @pytest.mark.parametrize("path", [p for p in SHIPPED if is_read(p)], ids=lambda p: p.name)
 def test_what_nibabel_ships_and_is_read(path):
     scan = read_scan(path)
-    lazy = look_at(path)
+    lazy = read_scan_lazy(path)
     assert np.array_equal(np.asarray(lazy.array), np.asarray(scan.array), equal_nan=True)
     assert lazy.geometry == scan.geometry
     if path.suffix == ".dcm":  # nibabel has no such reader; tests of their own hold these to ITK
@@ -326,6 +326,6 @@ def test_metaimage_with_a_file_for_each_slice(tmp_path, spelled):
         "NDims = 3\nDimSize = 5 4 3\nElementSpacing = 1 2 3\nElementType = MET_SHORT\n"
         f"BinaryDataByteOrderMSB = True\nElementDataFile = {names}\n"
     )
-    for scan in (read_scan(tmp_path / "a.mhd"), look_at(tmp_path / "a.mhd")):
+    for scan in (read_scan(tmp_path / "a.mhd"), read_scan_lazy(tmp_path / "a.mhd")):
         assert np.array_equal(np.asarray(scan.array), VOLUME)
         assert scan.geometry.spacing == (3, 2, 1)

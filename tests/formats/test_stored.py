@@ -11,8 +11,8 @@ import pytest
 from tests.helpers.made import balls, classes_of, made
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats.results import RESULTS, write_segmentation
-from napari_latentseg.formats.stored import read_segmentation, record_beside
+from napari_latentseg.formats.results import RESULT_SUFFIXES, write_segmentation
+from napari_latentseg.formats.stored import read_segmentation, sibling_record
 from napari_latentseg.measure import measure
 from napari_latentseg.review import rank
 from napari_latentseg.scan import Geometry
@@ -26,11 +26,11 @@ def volume(*names: str, planes: int = 8, unit: str = "mm") -> Segmentation:
     shape = (planes, 24, 20)
     inside = balls(shape, SPACING, ((planes, 6.0, 9.0), 5.0))
     each = [[0.9 * inside * rng.uniform(0.8, 1.0, shape)] * max(1, len(names)) for _ in range(4)]
-    geometry = Geometry.plain("zyx", SPACING, unit)
+    geometry = Geometry.from_spacing("zyx", SPACING, unit)
     return made(np.stack(each), geometry, classes=classes_of(*(names or ("lesion",))))
 
 
-@pytest.mark.parametrize("format", [name for name in RESULTS if name != "png"])
+@pytest.mark.parametrize("format", [name for name in RESULT_SUFFIXES if name != "png"])
 @pytest.mark.parametrize("names", [("lesion",), ("left part", "right part")])
 def test_every_format_comes_back(tmp_path: Path, format: str, names: tuple[str, ...]) -> None:
     found = volume(*names)
@@ -40,7 +40,12 @@ def test_every_format_comes_back(tmp_path: Path, format: str, names: tuple[str, 
     assert np.array_equal(np.asarray(again.mean), found.mean)
     assert np.array_equal(np.asarray(again.variance), found.variance)
     assert np.array_equal(again.volumes, found.volumes)
-    assert (again.axes, again.classes, again.record, again.maps) == ("zyx", found.classes, found.record, None)
+    assert (again.axes, again.classes, again.record, again.sample_maps) == (
+        "zyx",
+        found.classes,
+        found.record,
+        None,
+    )
     assert again.mask.dtype == np.uint8
     assert np.asarray(again.mean).dtype == np.float32
     assert np.allclose(again.geometry.matrix, found.geometry.matrix, atol=1e-6)
@@ -61,7 +66,7 @@ def test_an_axis_of_length_one_is_not_lost(tmp_path: Path, format: str) -> None:
 
 
 def test_a_png_in_its_own_steps(tmp_path: Path) -> None:
-    found = made(np.random.default_rng(0).random((3, 1, 12, 9)), Geometry.plain("yx"), "yx")
+    found = made(np.random.default_rng(0).random((3, 1, 12, 9)), Geometry.from_spacing("yx"), "yx")
     write_segmentation(found, tmp_path, format="png")
     again = read_segmentation(tmp_path)
     assert np.array_equal(again.mask, found.mask)
@@ -75,9 +80,9 @@ def test_one_of_several_by_any_of_its_files(tmp_path: Path) -> None:
         read_segmentation(tmp_path)
     for name in ("a_run.json", "b_mask.nii.gz", "a_mean.nii.gz", "run.json", "mask.nii.gz"):
         assert read_segmentation(tmp_path / name).mask.any()
-    assert record_beside(tmp_path / "a_mask.nii.gz") is not None
+    assert sibling_record(tmp_path / "a_mask.nii.gz") is not None
     (tmp_path / "other_mask.nii.gz").write_bytes((tmp_path / "a_mask.nii.gz").read_bytes())
-    assert record_beside(tmp_path / "other_mask.nii.gz") is None
+    assert sibling_record(tmp_path / "other_mask.nii.gz") is None
 
 
 def test_without_a_variance(tmp_path: Path) -> None:

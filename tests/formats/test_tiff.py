@@ -100,7 +100,7 @@ def test_arrays_and_axes(tmp_path, shape, options, axes, order):
     assert (scan.array.dtype, scan.array.dtype.isnative) == (array.dtype, True)
     expected = array.transpose(order) if order else array
     assert np.array_equal(scan.array, expected.reshape(scan.array.shape))
-    assert scan.geometry == Geometry.plain(scan.spatial_axes)
+    assert scan.geometry == Geometry.from_spacing(scan.spatial_axes)
     assert (scan.format, scan.properties["series"]) == ("tiff", 1)
 
 
@@ -116,7 +116,7 @@ def test_one_bit(tmp_path):
 
 def test_truth_values_are_written_as_0_and_1(tmp_path):
     array = ramp((4, 5)) % 3 == 0
-    tiff.write(tmp_path / "a.tif", array, "yx", Geometry.plain("yx"), {})
+    tiff.write(tmp_path / "a.tif", array, "yx", Geometry.from_spacing("yx"), {})
     assert np.array_equal(tiff.read(tmp_path / "a.tif").array, array.astype(np.uint8))
 
 
@@ -357,7 +357,7 @@ def test_time_of_imagej(tmp_path):
 
 def test_a_resolution_to_print_with_is_no_size(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", ramp((30, 20)), resolution=(300, 300), resolutionunit="inch")
-    assert tiff.read(tmp_path / "a.tif").geometry == Geometry.plain("yx")
+    assert tiff.read(tmp_path / "a.tif").geometry == Geometry.from_spacing("yx")
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -421,7 +421,7 @@ def test_the_xml_says_where_every_plane_is(tmp_path):
 
 @pytest.mark.parametrize("shape", [(1, 4, 5), (3, 4, 5), (4, 5, 3), (4, 4, 4), (1, 1, 1)])
 def test_no_length_is_taken_for_colours(tmp_path, shape):
-    tiff.write(tmp_path / "a.tif", ramp(shape), "zyx", Geometry.plain("zyx", (3, 2, 1), "mm"), {})
+    tiff.write(tmp_path / "a.tif", ramp(shape), "zyx", Geometry.from_spacing("zyx", (3, 2, 1), "mm"), {})
     scan = tiff.read(tmp_path / "a.tif")
     assert scan.axes == ("zyx" if shape[0] > 1 else "yx")  # a length of one is dropped
     assert np.array_equal(scan.array, ramp(shape).reshape(scan.array.shape))
@@ -429,7 +429,7 @@ def test_no_length_is_taken_for_colours(tmp_path, shape):
 
 
 def test_a_lazy_array_is_written(tmp_path):
-    tiff.write(tmp_path / "a.tif", da.from_array(ramp((4, 5))), "yx", Geometry.plain("yx"), {})
+    tiff.write(tmp_path / "a.tif", da.from_array(ramp((4, 5))), "yx", Geometry.from_spacing("yx"), {})
     assert np.array_equal(tiff.read(tmp_path / "a.tif").array, ramp((4, 5)))
 
 
@@ -437,15 +437,15 @@ PLANE = ramp((4, 5))
 TURNED = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
 REFUSED = {
     "turned": (PLANE, "yx", Geometry.from_matrix(TURNED, ("mm", "mm"), ("y", "x")), "turned or flipped"),
-    "flipped": (PLANE, "yx", Geometry.plain("yx", (1.0, -1.0), "mm"), "turned or flipped"),
-    "an unknown unit": (PLANE, "yx", Geometry.plain("yx", unit="ell"), "axis y in 'ell'"),
+    "flipped": (PLANE, "yx", Geometry.from_spacing("yx", (1.0, -1.0), "mm"), "turned or flipped"),
+    "an unknown unit": (PLANE, "yx", Geometry.from_spacing("yx", unit="ell"), "axis y in 'ell'"),
     "time that begins later": (PLANE[None], "tyx", Geometry.from_matrix(
         np.eye(4) + np.eye(4)[:, ::-1] * [[3], [0], [0], [0]], ("s", "mm", "mm"), tuple("tyx")), "axis t"),
-    "frames that are no time": (PLANE[None], "tyx", Geometry.plain("tyx", (2.0, 1, 1)), "axis t in 'pixel'"),
-    "another geometry": (PLANE, "yx", Geometry.plain("zyx"), "does not fit a geometry"),
-    "other labels": (PLANE, "yx", Geometry.plain("zx"), "does not fit a geometry"),
-    "complex": (PLANE.astype(complex), "yx", Geometry.plain("yx"), "complex128"),
-    "too large a number": (PLANE.astype(np.int64) - 2**40, "yx", Geometry.plain("yx"), "32 bits"),
+    "frames that are no time": (PLANE[None], "tyx", Geometry.from_spacing("tyx", (2.0, 1, 1)), "axis t in 'pixel'"),
+    "another geometry": (PLANE, "yx", Geometry.from_spacing("zyx"), "does not fit a geometry"),
+    "other labels": (PLANE, "yx", Geometry.from_spacing("zx"), "does not fit a geometry"),
+    "complex": (PLANE.astype(complex), "yx", Geometry.from_spacing("yx"), "complex128"),
+    "too large a number": (PLANE.astype(np.int64) - 2**40, "yx", Geometry.from_spacing("yx"), "32 bits"),
 }  # fmt: skip
 
 
@@ -462,7 +462,7 @@ def test_what_cannot_be_said_is_not_written(tmp_path, array, axes, geometry, why
 )
 def test_where_it_cannot_be_written(tmp_path, name, why):
     with pytest.raises(BadInput, match=why):
-        tiff.write(tmp_path / name, PLANE, "yx", Geometry.plain("yx"), {})
+        tiff.write(tmp_path / name, PLANE, "yx", Geometry.from_spacing("yx"), {})
 
 
 # --- broken files ---------------------------------------------------------------------------------
@@ -518,11 +518,11 @@ def test_data_that_is_not_there_is_seen_before_a_decoder_fills_it_up(tmp_path, o
     """As decoders of JPEG do."""
     tifffile.imwrite(tmp_path / "a.tif", ramp((32, 48)), metadata=None, **options)
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
-        tiff._check_whole(tmp_path / "a.tif", file, file.series[0])
+        tiff._check_complete(tmp_path / "a.tif", file, file.series[0])
     whole = (tmp_path / "a.tif").read_bytes()
     (tmp_path / "a.tif").write_bytes(whole[:-1])
     with tifffile.TiffFile(tmp_path / "a.tif") as file, pytest.raises(BadInput, match="cut short"):
-        tiff._check_whole(tmp_path / "a.tif", file, file.series[0])
+        tiff._check_complete(tmp_path / "a.tif", file, file.series[0])
 
 
 def with_bytes(raw: bytes, start: int, value: bytes) -> bytes:

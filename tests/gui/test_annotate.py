@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 
-from napari_latentseg.annotations import AnnotationStore, stores
+from napari_latentseg.annotations import AnnotationStore, list_stores
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.annotate import AnnotateWidget, in_words
+from napari_latentseg.widgets.annotate import AnnotateWidget, format_numbers
 from napari_latentseg.widgets.corrections import corrections_of
-from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of
+from napari_latentseg.widgets.layers import METADATA_KEY, layer_matrix, role_of
 from napari_latentseg.widgets.segment import SegmentWidget
 
 MODEL = "tiny-taught"
@@ -53,11 +53,11 @@ def volume(planes=5, shape=(48, 56)):
 
 def settle(qtbot, viewer):
     corrections = corrections_of(viewer)
-    qtbot.waitUntil(lambda: corrections.busy == 0, timeout=20_000)
+    qtbot.waitUntil(lambda: corrections.writes_in_progress == 0, timeout=20_000)
 
 
 def entries():
-    return AnnotationStore.for_model(MODEL).entries()
+    return AnnotationStore.for_model(MODEL).approvals()
 
 
 def messages():
@@ -70,7 +70,7 @@ def test_nothing_to_work_on_says_what_to_do(widget):
     assert not widget.body.isVisible()
     widget.approve_shown()
     widget.edit()
-    assert not corrections_of(widget.viewer).works
+    assert not corrections_of(widget.viewer).corrections
 
 
 def test_a_copy_to_paint_in(viewer, widget, segment, qtbot):
@@ -91,7 +91,7 @@ def test_a_copy_to_paint_in(viewer, widget, segment, qtbot):
     assert copy.selected_label == 1
     assert list(copy.features["class"]) == ["", "target"]
     np.testing.assert_allclose(copy.colormap.map(1), [1, 176 / 255, 0, 1], atol=0.01)
-    about = copy.metadata[KEY]
+    about = copy.metadata[METADATA_KEY]
     assert about["image"] == str(image.unique_id)
     assert about["model"][:2] == [MODEL, "1"]
     np.testing.assert_array_equal(copy.data, before)
@@ -134,7 +134,7 @@ def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     widget.all_button.click()
     settle(qtbot, viewer)
     assert entries()[-1].planes == (2, 4)
-    found = AnnotationStore.for_model(MODEL).annotated(result.job.scan)
+    found = AnnotationStore.for_model(MODEL).annotation_of(result.job.scan)
     np.testing.assert_array_equal(found.mask, kept)
     qtbot.waitUntil(lambda: "5 slices, 1 scan" in widget.totals.text(), timeout=10_000)
     assert not widget.all_button.isEnabled()
@@ -211,7 +211,7 @@ def test_unlock_takes_back_one_slice_of_many(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     store = AnnotationStore.for_model(MODEL)
     assert store.approved_planes(result.job.scan) == (0, 1, 3, 4)
-    np.testing.assert_array_equal(store.annotated(result.job.scan).mask[3], result.found.mask[3])
+    np.testing.assert_array_equal(store.annotation_of(result.job.scan).mask[3], result.found.mask[3])
     assert "not approved" in widget.state.text()
     widget.edit_button.click()
     copy = viewer.layers.selection.active
@@ -245,7 +245,7 @@ def test_a_class_can_be_added(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     assert [c.name for c in AnnotationStore.for_model(MODEL).classes] == ["target", "lymph node"]
     again = segment(volume(), name="another day")
-    work = corrections_of(viewer).work_of(again)
+    work = corrections_of(viewer).correction_of(again)
     qtbot.waitUntil(lambda: len(work.classes) == 2, timeout=10_000)  # the store knows it by now
 
 
@@ -263,7 +263,7 @@ def test_a_segment_of_the_same_image_shows_what_is_approved(viewer, widget, segm
     assert again is not result
     layer = corrections_of(viewer).edit(again)
     qtbot.waitUntil(lambda: np.array_equal(layer.data[0], kept), timeout=10_000)
-    assert corrections_of(viewer).work_of(again).approved.keys() == {0}
+    assert corrections_of(viewer).correction_of(again).approved.keys() == {0}
 
 
 def test_what_is_painted_is_kept_and_gone_on_with(make_napari_viewer, viewer, widget, segment, qtbot):
@@ -274,28 +274,28 @@ def test_what_is_painted_is_kept_and_gone_on_with(make_napari_viewer, viewer, wi
     copy.paint((0, 5, 5), 1)
     copy.paint((0, 9, 9), 1)
     painted = copy.data.copy()
-    corrections.kept.save_all()
-    qtbot.waitUntil(lambda: corrections.works[0].draft is not None, timeout=10_000)
-    corrections.shelves.close()  # as a program does that ends, or is ended
+    corrections.autosaver.save_all()
+    qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=10_000)
+    corrections.open_stores.close()  # as a program does that ends, or is ended
     other = make_napari_viewer(show=True)
     theirs = AnnotateWidget(other)
     other.window.add_dock_widget(theirs, name="Annotate", area="right")
-    qtbot.waitUntil(lambda: len(theirs.left.go_buttons) == 1, timeout=10_000)
-    assert theirs.left.isVisible()
-    theirs.left.go_buttons[0].click()
+    qtbot.waitUntil(lambda: len(theirs.drafts_panel.resume_buttons) == 1, timeout=10_000)
+    assert theirs.drafts_panel.isVisible()
+    theirs.drafts_panel.resume_buttons[0].click()
     qtbot.waitUntil(lambda: len(other.layers) == 2, timeout=10_000)
     image, mask = other.layers
     np.testing.assert_array_equal(mask.data, painted)
     np.testing.assert_array_equal(np.asarray(image.data), volume())
-    qtbot.waitUntil(lambda: not theirs.left.isVisible(), timeout=5000)
+    qtbot.waitUntil(lambda: not theirs.drafts_panel.isVisible(), timeout=5000)
     other.dims.set_point(0, 0)
     theirs.approve_button.click()
     settle(qtbot, other)
     np.testing.assert_array_equal(
-        AnnotationStore.for_model(MODEL).annotated(corrections.works[0].scan).mask[0], painted[0]
+        AnnotationStore.for_model(MODEL).annotation_of(corrections.corrections[0].scan).mask[0], painted[0]
     )
-    work = corrections_of(other).works[0]
-    work_left = theirs.corrections.kept
+    work = corrections_of(other).corrections[0]
+    work_left = theirs.corrections.autosaver
     qtbot.waitUntil(lambda: not work_left._saving, timeout=5000)
     assert work.draft is not None  # the other planes are not approved yet
 
@@ -307,8 +307,8 @@ def test_a_draft_goes_when_all_of_it_is_approved(viewer, widget, segment, qtbot)
     copy = viewer.layers.selection.active
     viewer.dims.set_point(0, 2)
     copy.paint((2, 5, 5), 1 - int(copy.data[2, 5, 5]))
-    corrections.kept.save_all()
-    qtbot.waitUntil(lambda: corrections.works[0].draft is not None, timeout=10_000)
+    corrections.autosaver.save_all()
+    qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=10_000)
     assert len(AnnotationStore.for_model(MODEL).drafts()) == 1
     widget.approve_button.click()  # the only plane that was changed
     settle(qtbot, viewer)
@@ -342,7 +342,7 @@ def test_a_copy_that_was_moved_is_refused(viewer, widget, segment, qtbot):
     notification_manager.records.clear()
     widget.approve_button.click()
     assert any("moved away" in text for text in messages())
-    assert MODEL not in stores()
+    assert MODEL not in list_stores()
 
 
 def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segment, widget, qtbot):
@@ -352,18 +352,18 @@ def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segmen
     form = made[0]
     form.form.image.value = layer
     form.form.model.value = MODEL
-    form.form.where.slices.value = "shown"
+    form.form.roi_fields.slices.value = "shown"
     form.run_button.click()
     qtbot.waitUntil(lambda: not form.busy, timeout=60_000)
-    work = corrections_of(viewer).work_of(form.session.current)
+    work = corrections_of(viewer).correction_of(form.session.current)
     with pytest.raises(BadInput, match="only 1 of 5"):
         corrections_of(viewer).approve_planes(work, None)
 
 
 def test_in_words():
-    assert in_words([7, 3, 8, 9, 12]) == "3, 7 to 9, 12"
-    assert in_words([0, 1]) == "0, 1"
-    assert in_words([]) == ""
+    assert format_numbers([7, 3, 8, 9, 12]) == "3, 7 to 9, 12"
+    assert format_numbers([0, 1]) == "0, 1"
+    assert format_numbers([]) == ""
 
 
 def test_fits_a_laptop(viewer, widget, segment, qtbot):

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import mask_from
-from napari_latentseg.measure import extents
+from napari_latentseg.cut import labels_from_probabilities
+from napari_latentseg.measure import class_extents
 from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.scan import Geometry
 from napari_latentseg.segmentation import Segmentation
-from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of
+from napari_latentseg.widgets.layers import METADATA_KEY, layer_matrix, role_of
 from napari_latentseg.widgets.result import ResultPanel
 from napari_latentseg.widgets.result_layers import ResultLayers
 
@@ -39,8 +39,8 @@ def segmentation(samples: int = 5) -> Segmentation:
         model=ModelRecord(name="abdomen", version="1", method="guided", variant="", codec="", sha256={}),
     )  # fmt: skip
     return Segmentation(
-        mask=mask_from(mean, 0.5, CLASSES), mean=mean, variance=mean * 0.1,
-        volumes=np.zeros((samples, 3)), axes="zyx", geometry=Geometry.plain("zyx"), format="", properties={},
+        mask=labels_from_probabilities(mean, 0.5, CLASSES), mean=mean, variance=mean * 0.1,
+        volumes=np.zeros((samples, 3)), axes="zyx", geometry=Geometry.from_spacing("zyx"), format="", properties={},
         classes=CLASSES, record=record,
     )  # fmt: skip
 
@@ -49,7 +49,7 @@ def segmentation(samples: int = 5) -> Segmentation:
 def shown(viewer):
     image = viewer.add_image(np.zeros((2, 20, 24)), name="ct", scale=(3, 1, 2), translate=(1, 2, 3))
     layers = ResultLayers(viewer, image, CLASSES)
-    for _ in layers.finishing(segmentation()):
+    for _ in layers.show_all(segmentation()):
         pass
     return viewer, layers
 
@@ -66,7 +66,7 @@ def test_each_class_has_a_mean_and_a_variance_by_its_name(shown) -> None:
     for role in ("mean", "variance"):
         for info, layer in zip(CLASSES, layers.of(role), strict=True):
             assert role_of(layer) == role
-            assert layer.metadata[KEY]["class"] == info.name
+            assert layer.metadata[METADATA_KEY]["class"] == info.name
             assert layer.data.shape == (2, 20, 24)
             assert np.allclose(layer_matrix(layer), layer_matrix(viewer.layers["ct"]))
     limits = {tuple(layer.contrast_limits) for layer in layers.of("variance")}
@@ -89,8 +89,8 @@ def test_one_toggle_shows_all_the_classes(shown, qtbot) -> None:
     viewer, layers = shown
     panel = ResultPanel()
     qtbot.addWidget(panel)
-    panel.show_result(segmentation(), layers, extents(segmentation()))
-    assert [line.split(":")[0] for line in panel.extent.text().splitlines()] == [c.name for c in CLASSES]
+    panel.show_result(segmentation(), layers, class_extents(segmentation()))
+    assert [line.split(":")[0] for line in panel.extent_text.text().splitlines()] == [c.name for c in CLASSES]
     panel.toggles["mean"].click()
     assert all(layer.visible for layer in layers.of("mean"))
     assert not any(layer.visible for layer in layers.of("variance"))
@@ -98,7 +98,7 @@ def test_one_toggle_shows_all_the_classes(shown, qtbot) -> None:
     assert panel.toggles["mean"].isChecked()
     for layer in list(layers.of("mean")):
         viewer.layers.remove(layer)
-    panel.show_result(segmentation(), layers, extents(segmentation()))
+    panel.show_result(segmentation(), layers, class_extents(segmentation()))
     assert not panel.toggles["mean"].isEnabled()
 
 
@@ -108,4 +108,4 @@ def test_a_longer_run_fills_the_same_layers(shown) -> None:
     for _ in layers.finishing(segmentation(10)):
         pass
     assert list(viewer.layers) == before
-    assert {layer.metadata[KEY]["record"]["samples"] for layer in layers.of("mean")} == {10}
+    assert {layer.metadata[METADATA_KEY]["record"]["samples"] for layer in layers.of("mean")} == {10}

@@ -18,7 +18,7 @@ from napari_latentseg.formats import omezarr
 from napari_latentseg.scan import Geometry
 from napari_latentseg.widgets.annotate import AnnotateWidget
 from napari_latentseg.widgets.corrections import corrections_of
-from napari_latentseg.widgets.layers import place_on_screen, role_of
+from napari_latentseg.widgets.layers import index_on_screen, role_of
 from napari_latentseg.widgets.review import ReviewWidget
 from napari_latentseg.widgets.segment import SegmentWidget
 
@@ -42,7 +42,7 @@ def scans(tmp_path_factory):
         for file in (folder / "ct").iterdir():
             packed.write(file, file.name)
     nib.save(nib.Nifti1Image(volume.T, np.diag([0.7, 0.7, 2, 1])), folder / "ct.nii.gz")
-    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.plain("zyx", (2, 0.7, 0.7), "mm"), {})
+    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
     return folder, volume
 
 
@@ -80,7 +80,7 @@ def test_a_moved_threshold(show_ball, viewer, qtbot, guard):
     shown = show_ball(SHAPE)
     session, result = shown.session, shown.result
     mask, mean = result.layers.mask, result.found.mean[0]
-    place = place_on_screen(viewer, mask)
+    place = index_on_screen(viewer, mask)
     before = mask.data.copy()
     with guard.watch():
         for cut in (0.45, 0.35, 0.25):
@@ -107,12 +107,12 @@ def test_ranking_walking_outlines_and_measuring(show_ball, viewer, qtbot, guard)
         for _ in range(4):
             widget.next()
             qtbot.wait(20)
-        widget.outlines_button.click()
-        qtbot.waitUntil(lambda: widget.outlines.layer is not None, timeout=30_000)
+        widget.contours_button.click()
+        qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=30_000)
         widget.next()
-        qtbot.waitUntil(lambda: bool(widget.measures.sizes.text()), timeout=60_000)
-        widget.measures.table.click()
-        qtbot.waitUntil(lambda: widget.measures.table.isEnabled(), timeout=60_000)
+        qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=60_000)
+        widget.measures.objects_button.click()
+        qtbot.waitUntil(lambda: widget.measures.objects_button.isEnabled(), timeout=60_000)
     guard.check()
     assert [one for one in viewer.layers if role_of(one) == "objects"]
 
@@ -133,12 +133,14 @@ def test_approving_keeping_and_unlocking(make_napari_viewer, own_home, qtbot, gu
         annotate.edit_button.click()
         copy = viewer.layers.selection.active
         copy.paint((0, 5, 5), 1 - int(copy.data[0, 5, 5]))
-        corrections.kept.save_all()
-        qtbot.waitUntil(lambda: corrections.works[0].draft is not None, timeout=20_000)
+        corrections.autosaver.save_all()
+        qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=20_000)
         annotate.approve_button.click()
-        qtbot.waitUntil(lambda: corrections.busy == 0, timeout=60_000)
-        annotate.all_button.click()
-        qtbot.waitUntil(lambda: corrections.busy == 0, timeout=60_000)
-        corrections.unlock(corrections.works[0], range(3))
-        qtbot.waitUntil(lambda: corrections.busy == 0 and not corrections.kept._saving, timeout=60_000)
+        qtbot.waitUntil(lambda: corrections.writes_in_progress == 0, timeout=60_000)
+        annotate.approve_all_button.click()
+        qtbot.waitUntil(lambda: corrections.writes_in_progress == 0, timeout=60_000)
+        corrections.unlock(corrections.corrections[0], range(3))
+        qtbot.waitUntil(
+            lambda: corrections.writes_in_progress == 0 and not corrections.autosaver._saving, timeout=60_000
+        )
     guard.check()

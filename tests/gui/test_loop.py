@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from napari_latentseg.annotations import AnnotationStore
-from napari_latentseg.models.versions import history
+from napari_latentseg.models.versions import list_versions
 from napari_latentseg.widgets.annotate import AnnotateWidget
-from napari_latentseg.widgets.layers import KEY
+from napari_latentseg.widgets.layers import METADATA_KEY
 from napari_latentseg.widgets.models import ModelsWidget
 from napari_latentseg.widgets.segment import SegmentWidget
 from napari_latentseg.widgets.train import TrainWidget
@@ -51,7 +51,7 @@ class Window:
         layer.refresh()
         np.testing.assert_array_equal(layer.data, truth)
         self.annotate.approve_button.click()
-        self.wait(lambda: self.annotate.corrections.busy == 0)
+        self.wait(lambda: self.annotate.corrections.writes_in_progress == 0)
 
     def teach(self):
         self.train.model.setCurrentIndex(self.train.model.findData(MODEL))
@@ -69,14 +69,14 @@ class Window:
         self.wait(lambda: self.train.training.state == "idle")
 
     def go_back(self):
-        self.wait(lambda: self.models._busy == 0)
+        self.wait(lambda: self.models._running_jobs == 0)
         for row in range(self.models.tree.topLevelItemCount()):
             item = self.models.tree.topLevelItem(row)
             if item.toolTip(0) == MODEL:
                 self.models.tree.setCurrentItem(item)
-        self.wait(self.models.back_button.isEnabled)
-        self.models.back_button.click()
-        self.wait(lambda: self.models._busy == 0)
+        self.wait(self.models.revert_button.isEnabled)
+        self.models.revert_button.click()
+        self.wait(lambda: self.models._running_jobs == 0)
 
 
 def scan_and_truth(number):
@@ -87,7 +87,7 @@ def scan_and_truth(number):
 
 
 def version_of(result):
-    return result.layers.mask.metadata[KEY]["record"]["model"]["version"]
+    return result.layers.mask.metadata[METADATA_KEY]["record"]["model"]["version"]
 
 
 @pytest.mark.timeout(400)
@@ -100,19 +100,19 @@ def test_the_whole_loop_twice(make_napari_viewer, own_home, qtbot):
             result = window.run(image)
             assert version_of(result) == "1"
             window.correct_and_approve(result, truth)
-        assert AnnotationStore.for_model(MODEL).counts() == (2 * turn + 2, 2 * turn + 2)
+        assert AnnotationStore.for_model(MODEL).count_approved() == (2 * turn + 2, 2 * turn + 2)
         window.teach()
         comparison = window.train.training.judged["comparison"]
         assert comparison["held_out"]["cases"] >= 1
-        assert window.train.comparison.line.text() == comparison["line"]
+        assert window.train.comparison.verdict.text() == comparison["line"]
         version = str(turn + 2)
         assert window.train.comparison.use_button.text() == f"Use v{version}"
         window.adopt()
-        assert [v.version for v in history(MODEL) if v.current] == [version]
+        assert [v.version for v in list_versions(MODEL) if v.current] == [version]
         again = window.run(image)
         assert version_of(again) == version
         assert window.segment.form.model.value == MODEL
         window.go_back()
-        assert [v.version for v in history(MODEL) if v.current] == ["1"]
+        assert [v.version for v in list_versions(MODEL) if v.current] == ["1"]
         assert version_of(window.run(image)) == "1"
-    assert [v.version for v in history(MODEL)] == ["1", "2", "3"]
+    assert [v.version for v in list_versions(MODEL)] == ["1", "2", "3"]

@@ -9,7 +9,7 @@ import torch
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import save_model_folder
-from napari_latentseg.models.store import home, open_codec
+from napari_latentseg.models.store import data_home, open_codec
 from napari_latentseg.widgets.segment import SegmentWidget
 
 
@@ -18,7 +18,7 @@ def widget(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     """The widget in a home that also holds a model with three members."""
     import shutil
 
-    shutil.copytree(home() / "codecs", tmp_path / "codecs")
+    shutil.copytree(data_home() / "codecs", tmp_path / "codecs")
     card = read_card(make_tiny_model("tiny-three", title="Three members"))
     codec, _ = open_codec("tiny-codec")
     methods = []
@@ -26,7 +26,7 @@ def widget(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
         torch.manual_seed(seed)
         methods.append(build_method("gms", codec, card.settings))
     wanted = card.model_copy(update={"sources": ("members", "augment", "none"), "default_samples": 5})
-    save_model_folder(tmp_path / "models" / "tiny-three", methods[0], wanted, others=methods[1:])
+    save_model_folder(tmp_path / "models" / "tiny-three", methods[0], wanted, other_members=methods[1:])
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
     made = SegmentWidget(viewer)
     viewer.window.add_dock_widget(made, name="Segment", area="right")

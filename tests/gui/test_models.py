@@ -8,9 +8,9 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QMessageBox
 
 from napari_latentseg.models.card import Ancestor, read_card
-from napari_latentseg.models.layout import WEIGHTS
+from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.store import list_cards
-from napari_latentseg.models.versions import history, revert
+from napari_latentseg.models.versions import list_versions, revert
 from napari_latentseg.widgets.models import ModelsWidget
 from napari_latentseg.widgets.segment import SegmentWidget
 
@@ -33,7 +33,7 @@ def second_version(own_home):
     place = own_home / "versions" / MODEL / "2"
     shutil.copytree(first, place)
     card = read_card(first)
-    parent = Ancestor(name=MODEL, version="1", sha256=card.files[WEIGHTS])
+    parent = Ancestor(name=MODEL, version="1", sha256=card.files[WEIGHTS_FILE])
     card.model_copy(update={"version": "2", "parent": f"{MODEL} 1", "lineage": (parent,)}).write(
         place / "card.json"
     )
@@ -67,7 +67,7 @@ def messages():
 
 
 def current():
-    return next(v.version for v in history(MODEL) if v.current)
+    return next(v.version for v in list_versions(MODEL) if v.current)
 
 
 def test_what_is_at_hand_and_what_it_is(widget):

@@ -81,7 +81,7 @@ def test_what_cannot_be_said_is_told(viewer, tmp_path):
 def test_a_pyramid_stays_one_and_is_not_loaded(viewer, qtbot, tmp_path):
     path = tmp_path / "slide.ome.zarr"
     array = np.random.default_rng(0).integers(0, 255, (700, 900, 3), np.uint8)
-    format_for(path).write(path, array, "yxc", Geometry.plain("yx", (0.5, 0.5), "um"), {})
+    format_for(path).write(path, array, "yxc", Geometry.from_spacing("yx", (0.5, 0.5), "um"), {})
     (layer,) = viewer.open(str(path), plugin=PLUGIN)
     assert layer.multiscale
     assert layer.rgb
@@ -95,7 +95,7 @@ def test_a_pyramid_stays_one_and_is_not_loaded(viewer, qtbot, tmp_path):
 def test_channels_become_layers(viewer, qtbot, tmp_path):
     path = tmp_path / "cells.zarr"
     array = np.random.default_rng(0).integers(0, 255, (20, 30, 2), np.uint8)
-    format_for(path).write(path, array, "yxc", Geometry.plain("yx", (0.5, 0.5), "um"), {})
+    format_for(path).write(path, array, "yxc", Geometry.from_spacing("yx", (0.5, 0.5), "um"), {})
     viewer.open(str(path), plugin=PLUGIN)
     qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=30_000)
     assert [layer.name for layer in viewer.layers] == ["cells channel 1", "cells channel 2"]
@@ -107,7 +107,7 @@ def test_channels_keep_their_names_colours_and_place(viewer, tmp_path):
     import zarr
 
     array = np.random.default_rng(0).integers(1, 900, (2, 5, 20, 30), np.uint16)  # c z y x
-    place = Geometry.plain("zyx", (2.0, 0.5, 0.25), "um")
+    place = Geometry.from_spacing("zyx", (2.0, 0.5, 0.25), "um")
     at = tmp_path / "cells.zarr"
     format_for(at).write(at, np.moveaxis(array, 0, -1), "zyxc", place, {})
     group = zarr.open_group(at, mode="a")
@@ -160,7 +160,7 @@ def test_one_of_several_is_asked_for(viewer, qtbot, tmp_path, monkeypatch):
     for number in range(2):
         path = tmp_path / "b.zarr"
         array = np.full((4, 5), number, np.uint8)
-        format_for(path).write(path, array, "yx", Geometry.plain("yx"), {})
+        format_for(path).write(path, array, "yx", Geometry.from_spacing("yx"), {})
         shutil.move(path, tmp_path / "a.zarr" / str(number))
     asked = []
     monkeypatch.setattr(

@@ -25,7 +25,7 @@ def scans(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans")
     volume = np.random.default_rng(0).integers(0, 3000, SHAPE).astype(np.int16)
     series(folder / "ct", volume, positions(len(volume)), PixelSpacing=[0.7, 0.7])
-    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.plain("zyx", (2, 0.7, 0.7), "mm"), {})
+    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
     return folder, volume
 
 
@@ -46,7 +46,7 @@ def test_a_series_comes_into_memory_by_itself(viewer, qtbot, scans):
 
 def test_reading_can_be_cancelled(viewer, qtbot, scans, monkeypatch):
     folder, _ = scans
-    monkeypatch.setattr(opening, "_PATIENCE_MS", 0)
+    monkeypatch.setattr(opening, "_PROGRESS_DELAY_MS", 0)
     window = viewer.window._qt_window
     dropped(viewer, folder / "ct")
     qtbot.waitUntil(lambda: bool(window.findChildren(QProgressDialog)), timeout=10_000)
@@ -75,7 +75,7 @@ def test_a_window_that_closes_ends_the_reading(make_napari_viewer, qtbot, scans)
     dropped(viewer, folder / "ct")
     opener = opening.opener_of(viewer.window._qt_window)
     qtbot.waitUntil(lambda: bool(opener._jobs), timeout=10_000)
-    thread = opener._jobs[0].errand._thread
+    thread = opener._jobs[0].task._thread
     viewer.close()
     qtbot.wait(200)
     thread.join(10)

@@ -19,7 +19,7 @@ PLUGIN = "napari-latentseg"
 def told(monkeypatch):
     found = []
     monkeypatch.setattr(module, "show_warning", found.append)
-    module._tell.cache_clear()
+    module._warn_once.cache_clear()
     return found
 
 
@@ -59,7 +59,7 @@ def test_the_manifest_says_the_same_as_the_model():
 
 
 def test_without_a_page_they_lie_in_a_file(monkeypatch, tmp_path, told):
-    monkeypatch.setattr(module, "_page", lambda: None)
+    monkeypatch.setattr(module, "_napari_page", lambda: None)
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
     assert preferences() == Preferences()
     (tmp_path / "settings.json").write_text('{"samples": 12, "device": "abacus", "autosave_s": 0}')

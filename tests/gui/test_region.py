@@ -8,7 +8,7 @@ import pytest
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry
 from napari_latentseg.widgets.layers import role_of
-from napari_latentseg.widgets.region import box_in_view, box_of_shapes
+from napari_latentseg.widgets.region import crop_box_in_view, crop_box_of_shapes
 from napari_latentseg.widgets.segment import SegmentWidget
 
 
@@ -55,7 +55,7 @@ def test_a_range_of_slices(viewer, widget, volume, qtbot):
 def test_a_box_that_was_drawn(viewer, widget, volume, qtbot):
     world = [[0, 5, 8], [0, 5, 24], [0, 20, 24], [0, 20, 8]]
     shapes = viewer.add_shapes([world], shape_type="rectangle", name="here")
-    assert box_of_shapes(shapes, volume, (0, 1, 2)) == (10, 16, 41, 49)
+    assert crop_box_of_shapes(shapes, volume, (0, 1, 2)) == (10, 16, 41, 49)
     widget.form.where.area.value = shapes
     found = run(widget, qtbot)
     assert found.record.box == (10, 16, 41, 49)
@@ -74,7 +74,7 @@ def test_a_box_on_a_turned_layer_lies_where_it_was_drawn(viewer):
     corners = np.array([[10, 20], [10, 30], [25, 30], [25, 20]], dtype=float)
     world = np.array([image.data_to_world(corner) for corner in corners])
     shapes = viewer.add_shapes([world], shape_type="polygon", name="box")
-    top, left, bottom, right = box_of_shapes(shapes, image, (0, 1))
+    top, left, bottom, right = crop_box_of_shapes(shapes, image, (0, 1))
     assert (top, left) == (10, 20)
     assert (bottom, right) == (26, 31)
 
@@ -94,11 +94,11 @@ def test_what_is_in_view(viewer, widget, volume, qtbot):
     camera.zoom *= 2
     camera.center = (0, 12, 16)
     qtbot.wait(200)
-    top, left, bottom, right = box_in_view(viewer, volume, (0, 1, 2))
+    top, left, bottom, right = crop_box_in_view(viewer, volume, (0, 1, 2))
     assert 0 < top < 24 < bottom < 48
     assert 0 < left < 32 < right < 64
     with pytest.raises(BadInput, match="turn the view"):
-        box_in_view(viewer, volume, (1, 0, 2))
+        crop_box_in_view(viewer, volume, (1, 0, 2))
     widget.form.where.area.value = "view"
     found = run(widget, qtbot)
     outside = np.ones(found.mask.shape, dtype=bool)
@@ -134,5 +134,5 @@ def test_the_slice_on_screen_of_other_planes(viewer, widget, volume):
 
 def test_an_image_that_lies_in_no_patient_has_no_other_planes(viewer, widget):
     viewer.add_image(np.zeros((3, 20, 30)), name="stack")
-    assert Geometry.plain("zyx").frame == ""
+    assert Geometry.from_spacing("zyx").frame == ""
     assert not widget.form.where.plane.native.isVisibleTo(widget.form.more.content())

@@ -8,7 +8,7 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from napari_latentseg.review import MEASURES
-from napari_latentseg.widgets.layers import layer_matrix, place_on_screen, role_of
+from napari_latentseg.widgets.layers import index_on_screen, layer_matrix, role_of
 from napari_latentseg.widgets.review import ReviewWidget
 
 
@@ -21,7 +21,7 @@ def review(shown_volume, qtbot):
 
 
 def slice_on_screen(shown) -> int:
-    return place_on_screen(shown.viewer, shown.image)[0]
+    return index_on_screen(shown.viewer, shown.image)[0]
 
 
 def test_nothing_to_review_says_what_to_do(viewer):
@@ -29,7 +29,7 @@ def test_nothing_to_review_says_what_to_do(viewer):
     viewer.window.add_dock_widget(widget, name="Review", area="right")
     assert widget.empty.isVisibleTo(widget)
     assert "segment an image first" in widget.empty.text()
-    assert not widget.body.isVisibleTo(widget)
+    assert not widget.content.isVisibleTo(widget)
 
 
 def test_the_least_sure_slice_comes_first(shown_volume, review):

@@ -11,7 +11,7 @@ import pytest
 from napari.layers import Image, Labels
 
 from napari_latentseg.samples import ultrasound_phantom
-from napari_latentseg.widgets.layers import KEY, layer_matrix, role_of
+from napari_latentseg.widgets.layers import METADATA_KEY, layer_matrix, role_of
 from napari_latentseg.widgets.samples import layer_data_of
 from napari_latentseg.widgets.segment import SegmentWidget
 
@@ -64,7 +64,7 @@ def test_sample_gives_three_layers(viewer, widget, qtbot):
     assert mean.min() >= 0
     assert mean.max() <= 1
     assert 0 < variance.max() <= 0.25
-    assert found["mean"].metadata[KEY]["record"]["samples"] == 5
+    assert found["mean"].metadata[METADATA_KEY]["record"]["samples"] == 5
     assert tuple(found["mean"].contrast_limits) == (0, 1)
     assert found["mask"].visible
     assert not found["mean"].visible
@@ -82,7 +82,7 @@ def test_layers_lie_where_the_image_lies(viewer, widget, qtbot, phantom):
 
 def test_the_lesion_of_the_phantom_is_found(viewer, widget, qtbot, phantom):
     run(widget, qtbot, samples=5)
-    truth = ultrasound_phantom().truth > 0
+    truth = ultrasound_phantom().reference > 0
     mask = ours(viewer)["mask"].data > 0
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.7
     assert "mm²" in widget.result.extent.text()
@@ -96,7 +96,7 @@ def test_cancel_keeps_what_is_complete(viewer, widget, qtbot):
     qtbot.waitUntil(lambda: "mask" in ours(viewer), timeout=120_000)  # one sample is complete
     widget.cancel_button.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
-    record = ours(viewer)["mask"].metadata[KEY]["record"]
+    record = ours(viewer)["mask"].metadata[METADATA_KEY]["record"]
     assert 1 <= record["samples"] < 40
     assert record["samples_asked"] == 40
     assert not record["complete"]
@@ -139,7 +139,7 @@ def test_more_samples_equal_a_longer_run(viewer, widget, qtbot, phantom):
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
     assert len(viewer.layers) == before  # the same three layers, with new data
     mean = ours(viewer)["mean"].data.copy()
-    assert ours(viewer)["mean"].metadata[KEY]["record"]["samples"] == 8
+    assert ours(viewer)["mean"].metadata[METADATA_KEY]["record"]["samples"] == 8
     run(widget, qtbot, samples=8)
     second = [layer for layer in viewer.layers if role_of(layer) == "mean"][-1]
     assert second.name.endswith("mean 2")
@@ -394,8 +394,8 @@ def test_a_closed_widget_leaves_the_run_going_and_its_choices(viewer, widget, qt
     assert again.form.samples.value == 12
     assert again.form.model.value == "breast-ultrasound"
     qtbot.waitUntil(lambda: not again.busy, timeout=120_000)
-    assert again.outcome.found.record.samples == 12
-    assert again.result.isVisibleTo(again)
+    assert again.finished_result.segmentation.record.samples == 12
+    assert again.result_panel.isVisibleTo(again)
 
 
 def test_early_stop_and_mending_are_recorded(viewer, widget, qtbot, phantom):

@@ -12,11 +12,11 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.versions import candidates, history
-from napari_latentseg.widgets.comparison import ComparisonPanel, rows_of
+from napari_latentseg.models.versions import list_candidates, list_versions
+from napari_latentseg.widgets.comparison import ComparisonPanel, metric_rows
 from napari_latentseg.widgets.train import TrainWidget
-from napari_latentseg.widgets.train_process import Plan, training_of
-from napari_latentseg.widgets.train_words import apart_before, apart_in_words
+from napari_latentseg.widgets.train_process import FineTuneRequest, training_of
+from napari_latentseg.widgets.train_words import planned_validation_text, validation_text
 
 MODEL = "tiny-taught"
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -103,7 +103,7 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     assert not widget.train_button.isEnabled()
     assert widget.bar.isVisible()
     with pytest.raises(BadInput, match="under way"):
-        widget.training.start(Plan(MODEL, (images,), 1, "other"))
+        widget.training.start(FineTuneRequest(MODEL, (images,), 1, "other"))
     qtbot.waitUntil(lambda: widget.training.state == "running", timeout=120_000)
     assert "left" in widget.status.text()
     finish(widget, qtbot)
@@ -114,12 +114,12 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     assert "kept apart" in widget.apart.text().lower()
     assert widget.curves._plots
     assert not widget.train_button.isEnabled()  # first a decision
-    assert list(candidates()) == [f"{MODEL}-tuned"]
+    assert list(list_candidates()) == [f"{MODEL}-tuned"]
     widget.comparison.discard_button.click()
     qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=20_000)
-    assert not candidates()
+    assert not list_candidates()
     assert widget.train_button.isEnabled()
-    assert [v.version for v in history(MODEL)] == ["1"]
+    assert [v.version for v in list_versions(MODEL)] == ["1"]
 
 
 def test_closed_and_opened_again_it_goes_on(viewer, widget, qtbot, images):
@@ -133,7 +133,7 @@ def test_closed_and_opened_again_it_goes_on(viewer, widget, qtbot, images):
     assert training.busy
     again = TrainWidget(viewer)
     viewer.window.add_dock_widget(again, name="Train", area="right")
-    assert again.bar.isVisibleTo(again)
+    assert again.progress_bar.isVisibleTo(again)
     assert again.stop_button.isEnabled()
     again.stop_button.click()  # keeps the best
     finish(again, qtbot)
@@ -148,7 +148,7 @@ def test_closed_and_opened_again_it_goes_on(viewer, widget, qtbot, images):
     assert training.state == "done", training.error + training.details
     assert len(training.epochs) >= before
     assert not training.saved["stopped"]
-    again.comparison.both_button.click()
+    again.comparison.keep_both_button.click()
     qtbot.waitUntil(lambda: training.state == "idle", timeout=30_000)
     assert again.model.findData(f"{MODEL}-tuned") >= 0
     assert again.session.choices["model"] == f"{MODEL}-tuned"
@@ -203,7 +203,7 @@ def test_bad_input_is_one_line(viewer, widget, qtbot, tmp_path):
     assert "\n" not in widget.status.text()
     assert "Traceback" not in widget.status.text()
     assert widget.train_button.isEnabled()  # something else can be tried at once
-    assert not candidates()
+    assert not list_candidates()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
@@ -217,7 +217,7 @@ def test_a_killed_training_is_told(viewer, widget, qtbot, images):
     assert "ended unexpectedly" in widget.status.text()
     assert "unchanged" in widget.status.text()
     assert widget.train_button.isEnabled()
-    assert not candidates()
+    assert not list_candidates()
     widget.training.details = "what was said"
     widget._refresh()
     widget.details_button.click()
@@ -247,11 +247,11 @@ def test_a_model_of_an_earlier_day_waits(viewer, widget, qtbot, images, make_nap
     theirs = TrainWidget(other)
     other.window.add_dock_widget(theirs, name="Train", area="right")
     qtbot.waitUntil(lambda: theirs.comparison.isVisible(), timeout=10_000)
-    assert theirs.comparison.line.text() == widget.comparison.line.text()
+    assert theirs.comparison.verdict.text() == widget.comparison.line.text()
     assert not theirs.resume_button.isVisible()
     theirs.comparison.use_button.click()
     qtbot.waitUntil(lambda: theirs.training.state == "idle", timeout=30_000)
-    assert [v.version for v in history(MODEL) if v.current] == ["2"]
+    assert [v.version for v in list_versions(MODEL) if v.current] == ["2"]
 
 
 def test_worse_is_said_first(qtbot):
@@ -260,8 +260,8 @@ def test_worse_is_said_first(qtbot):
     cases = [{"case": n, "before": PICTURE, "now": PICTURE, "yours": PICTURE} for n in (1, 2)]
     panel.show_comparison(COMPARISON, cases)
     panel.show()
-    assert panel.line.text().startswith("Worse:")
-    assert rows_of(COMPARISON) == [
+    assert panel.verdict.text().startswith("Worse:")
+    assert metric_rows(COMPARISON) == [
         ("Dice, yours, kept apart", "0.710", "0.650"),
         ("HD95 (mm), yours, kept apart", "4.2", "5.0"),
         ("ECE, yours, kept apart", "0.010", "0.020"),
@@ -274,21 +274,21 @@ def test_worse_is_said_first(qtbot):
     ]  # fmt: skip
     assert len(panel.pictures.pictures) == 6
     assert not panel.pictures.pictures[0].pixmap().isNull()
-    assert "1 became better and 1 worse" in panel.note.text()
+    assert "1 became better and 1 worse" in panel.notes.text()
     panel.show_comparison(COMPARISON | {"held_out": None, "own": None, "cases": []}, [])
     assert not panel.table.isVisible()
     assert not panel.pictures.isVisible()
 
 
 def test_words_about_what_is_kept_apart():
-    assert "one case only" in apart_before(1)
-    assert "fifth of the 5 scans" in apart_before(5)
-    assert "fifth of the cases" in apart_before(None)
-    assert apart_in_words({"apart": 1, "train": 3, "note": "few"}) == (
+    assert "one case only" in planned_validation_text(1)
+    assert "fifth of the 5 scans" in planned_validation_text(5)
+    assert "fifth of the cases" in planned_validation_text(None)
+    assert validation_text({"apart": 1, "train": 3, "note": "few"}) == (
         "Kept apart: 1 scan, to judge by; 3 to learn from. Few."
     )
     assert (
-        apart_in_words({"apart": 0, "train": 1, "note": "nothing is kept apart"}) == "Nothing is kept apart."
+        validation_text({"apart": 0, "train": 1, "note": "nothing is kept apart"}) == "Nothing is kept apart."
     )
 
 

@@ -21,22 +21,26 @@ def make_scan(kind: str, seed: int = 0) -> Scan:
     """A small scan."""
     rng = np.random.default_rng(seed)
     if kind == "colours":
-        return Scan(rng.integers(0, 256, (20, 24, 3)).astype(np.uint8), "yxc", Geometry.plain("yx"))
+        return Scan(rng.integers(0, 256, (20, 24, 3)).astype(np.uint8), "yxc", Geometry.from_spacing("yx"))
     if kind == "grey":
-        return Scan(rng.random((20, 24)).astype(np.float32), "yx", Geometry.plain("yx", (0.2, 0.3), "mm"))
+        return Scan(
+            rng.random((20, 24)).astype(np.float32), "yx", Geometry.from_spacing("yx", (0.2, 0.3), "mm")
+        )
     if kind == "truth values":
-        return Scan(rng.random((20, 24)) > 0.5, "yx", Geometry.plain("yx"))
+        return Scan(rng.random((20, 24)) > 0.5, "yx", Geometry.from_spacing("yx"))
     if kind == "series":
         values = rng.integers(0, 4000, (3, 4, 20, 24)).astype(np.uint16)
-        return Scan(values, "tzyx", Geometry.plain("tzyx", (1.5, 3.0, 0.7, 0.7), "mm"), modality="MR")
+        return Scan(values, "tzyx", Geometry.from_spacing("tzyx", (1.5, 3.0, 0.7, 0.7), "mm"), modality="MR")
     if kind == "planes in time":
         values = rng.integers(0, 255, (4, 20, 24)).astype(np.uint8)
-        return Scan(values, "tyx", Geometry.plain("tyx", (0.04, 0.1, 0.1), "um"), modality="US")
+        return Scan(values, "tyx", Geometry.from_spacing("tyx", (0.04, 0.1, 0.1), "um"), modality="US")
     values = rng.integers(-1000, 3000, (6, 20, 24)).astype(np.int16)
     if kind == "lazy":
         import dask.array as da
 
-        return Scan(da.from_array(values, chunks=(1, 20, 24)), "zyx", Geometry.plain("zyx", (3, 1, 1), "mm"))
+        return Scan(
+            da.from_array(values, chunks=(1, 20, 24)), "zyx", Geometry.from_spacing("zyx", (3, 1, 1), "mm")
+        )
     matrix = np.diag([2.5, -0.71, 0.7, 1.0])
     matrix[:3, 3] = (-100.3, 20.25, 33.1)
     if kind == "oblique":

@@ -38,20 +38,20 @@ def computing() -> dict[CodeType, str]:
     """Functions of the package that read, compute or hash as much as they are given, by their code."""
     from napari_latentseg.annotations import AnnotationStore
     from napari_latentseg.formats import read_scan
-    from napari_latentseg.formats.registry import look_at
-    from napari_latentseg.measure import extents, measure
+    from napari_latentseg.formats.registry import read_scan_lazy
+    from napari_latentseg.measure import class_extents, measure
     from napari_latentseg.models.store import load_model, open_codec
-    from napari_latentseg.review.places import objects_of, slices_of
-    from napari_latentseg.review.ranking import profile, rank
+    from napari_latentseg.review.places import score_objects, score_slices
+    from napari_latentseg.review.ranking import rank, uncertainty_profile
     from napari_latentseg.scan import Scan
     from napari_latentseg.segmentation import Segmentation
-    from napari_latentseg.widgets.reading import layers_of_scan, survey_of
+    from napari_latentseg.widgets.reading import layers_of_scan, survey_path
 
-    store = (AnnotationStore.annotated, AnnotationStore.approve, AnnotationStore.autosave,
-             AnnotationStore.revoke, AnnotationStore.resume, AnnotationStore.verify)  # fmt: skip
+    store = (AnnotationStore.annotation_of, AnnotationStore.approve, AnnotationStore.save_draft,
+             AnnotationStore.revoke, AnnotationStore.resume_draft, AnnotationStore.verify)  # fmt: skip
     kinds: dict[str, tuple[Any, ...]] = {
-        "read": (read_scan, look_at, survey_of, layers_of_scan, load_model, open_codec, *store),
-        "compute": (extents, measure, rank, profile, slices_of, objects_of, Segmentation.with_threshold,
+        "read": (read_scan, read_scan_lazy, survey_path, layers_of_scan, load_model, open_codec, *store),
+        "compute": (class_extents, measure, rank, uncertainty_profile, score_slices, score_objects, Segmentation.with_threshold,
                     Segmentation.sample_volumes),
         "hash": (Scan.hashing,),
     }  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import mask_from
+from napari_latentseg.cut import labels_from_probabilities
 from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.sample_maps import SampleMaps
 from napari_latentseg.scan import Geometry
@@ -44,8 +44,8 @@ def made(
     for one in samples:
         for number, plane in enumerate(one.reshape(count, planes, height, width).swapaxes(0, 1)):
             maps.add(number, plane)
-    size, unit = geometry.element_size
-    masks = [mask_from(one, threshold, classes) for one in samples]
+    size, unit = geometry.voxel_volume
+    masks = [labels_from_probabilities(one, threshold, classes) for one in samples]
     volumes = np.array([[np.count_nonzero(m == c.label) * size for c in classes] for m in masks], dtype=float)
     record = RunRecord(
         plugin_version="0",
@@ -76,7 +76,7 @@ def made(
         versions={},
     )  # fmt: skip
     return Segmentation(
-        mask=mask_from(mean, threshold, classes),
+        mask=labels_from_probabilities(mean, threshold, classes),
         mean=mean,
         variance=samples.var(axis=0) if n > 2 and source != "none" else None,
         volumes=volumes,
@@ -86,7 +86,7 @@ def made(
         properties={},
         classes=tuple(classes),
         record=record,
-        maps=maps if keep else None,
+        sample_maps=maps if keep else None,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_latentseg.inference.predictor import Predictor, Run, Step
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.predictor import Predictor, Run, RunProgress
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.models.folder import Model
 from napari_latentseg.scan import Geometry, Scan
 from napari_latentseg.segmentation import Segmentation
@@ -26,22 +26,22 @@ def picture(*shape: int, seed: int = 0) -> np.ndarray:
 
 def scan_of(array: np.ndarray, axes: str = "", geometry: Geometry | None = None, **more: object) -> Scan:
     axes = axes or {2: "yx", 3: "yxc"}[array.ndim]
-    return Scan(array, axes, geometry or Geometry.plain(axes.removesuffix("c")), **more)
+    return Scan(array, axes, geometry or Geometry.from_spacing(axes.removesuffix("c")), **more)
 
 
 def predicted(model: Model, scan: Scan, precision: str = "float32", **asked: object) -> Segmentation:
-    request = Request.of(model.card, precision=precision, **asked)
+    request = InferenceSettings.for_model(model.card, precision=precision, **asked)
     return Predictor(model, "cpu", precision).segment(scan, request)
 
 
 def started(model: Model, scan: Scan, **asked: object) -> Run:
-    return Predictor(model, "cpu", "float32").start(scan, Request.of(model.card, **asked))
+    return Predictor(model, "cpu", "float32").start(scan, InferenceSettings.for_model(model.card, **asked))
 
 
-def stopped(run: Run, at: tuple[int, int]) -> Step:
+def stopped(run: Run, at: tuple[int, int]) -> RunProgress:
     """Let it run until this sample of this plane is finished."""
     for step in run:
-        if step.finished and (step.plane, step.sample) == at:
+        if step.is_sample_complete and (step.plane, step.sample) == at:
             return step
     raise AssertionError("the run never came there")
 

@@ -11,7 +11,7 @@ from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.scan import Geometry
 from napari_latentseg.segmentation import Segmentation
 
-PLAIN = Geometry.plain("yx", (0.2, 0.3), "mm")
+PLAIN = Geometry.from_spacing("yx", (0.2, 0.3), "mm")
 
 
 TARGET = ClassInfo(label=1, name="target", color="#ffb000")

@@ -170,13 +170,13 @@ def empty(viewer: Any) -> None:
     session = _SESSIONS.pop(id(viewer), None)
     if session is not None:
         for corrections in session.findChildren(Corrections):
-            corrections.shelves.close()  # as it is when the viewer goes
+            corrections.open_stores.close()  # as it is when the viewer goes
         session.deleteLater()
     process_events()
     viewer.dims.ndisplay = 2
     viewer.dims.reset()
     viewer.dims.order = (0, 1)
-    getattr(viewer, "canvas", viewer).grid.enabled = False  # napari 0.9 moved it
+    getattr(viewer, "new_blender", viewer).grid.enabled = False  # napari 0.9 moved it
     camera_of(viewer).angles = (0, 0, 90)
     viewer.reset_view()
     viewer.title = "napari"

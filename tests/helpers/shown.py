@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_latentseg.cut import mask_from
-from napari_latentseg.inference.request import Request
+from napari_latentseg.cut import labels_from_probabilities
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.store import find_model
 from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
@@ -17,8 +17,8 @@ from napari_latentseg.scan import Geometry
 from napari_latentseg.segmentation import Segmentation
 from napari_latentseg.widgets.layers import scan_from_layer
 from napari_latentseg.widgets.result_layers import ResultLayers
-from napari_latentseg.widgets.runner import Job
-from napari_latentseg.widgets.session import Result, session_of
+from napari_latentseg.widgets.runner import RunJob
+from napari_latentseg.widgets.session import RunResult, session_of
 
 UNSURE = 5
 """The slice of which the samples differ most."""
@@ -44,7 +44,7 @@ def segmentation_of(samples: np.ndarray, geometry: Geometry, card) -> Segmentati
         for number in range(shape[0]):
             maps.add(number, sample[:, number])
     mean = samples.mean(axis=0)
-    size, unit = geometry.element_size
+    size, unit = geometry.voxel_volume
     volumes = (samples > 0.5).reshape(n, k, -1).sum(axis=2) * size
     record = RunRecord(
         plugin_version="0", time="", classes=classes, samples_asked=n, samples=n, planes_done=shape[0],
@@ -56,9 +56,9 @@ def segmentation_of(samples: np.ndarray, geometry: Geometry, card) -> Segmentati
         model=ModelRecord(name=card.name, version="1", method="gms", variant="", codec="", sha256={}),
     )  # fmt: skip
     return Segmentation(
-        mask=mask_from(mean, 0.5, classes), mean=mean, variance=samples.var(axis=0), volumes=volumes,
+        mask=labels_from_probabilities(mean, 0.5, classes), mean=mean, variance=samples.var(axis=0), volumes=volumes,
         axes="zyx", geometry=geometry, format="nifti", properties={}, classes=classes, record=record,
-        maps=maps,
+        sample_maps=maps,
     )  # fmt: skip
 
 
@@ -72,12 +72,12 @@ def show_ball_in(viewer: Any, shape: tuple[int, int, int]) -> SimpleNamespace:
     card = read_card(find_model("breast-ultrasound"))
     scan = scan_from_layer(image)
     found = segmentation_of(samples_of_a_ball(shape), scan.geometry, card)
-    job = Job(scan, card.name, Request.of(card))
-    result = Result(ResultLayers(viewer, image, found.classes), job, card)
-    for _ in result.layers.finishing(found):
+    job = RunJob(scan, card.name, InferenceSettings.for_model(card))
+    result = RunResult(ResultLayers(viewer, image, found.classes), job, card)
+    for _ in result.layers.show_all(found):
         pass
-    result.found = found
+    result.segmentation = found
     session.results.append(result)
     session.current = result
-    session.listed.emit()
+    session.results_changed.emit()
     return SimpleNamespace(viewer=viewer, session=session, result=result, image=image)

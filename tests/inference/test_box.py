@@ -11,17 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers.predicted import TURNED, picture, predicted, same, scan_of, started
 
-from napari_latentseg.cleanup import Cleanup
+from napari_latentseg.cleanup import PostProcess
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
-from napari_latentseg.measure import extents
+from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.measure import class_extents
 from napari_latentseg.models.folder import Model
 from napari_latentseg.record import RunRecord
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.views import seen_along, turned_back
+from napari_latentseg.views import reorient, restore_orientation
 
 BOX = (10, 20, 58, 90)
 ROWS, COLUMNS = slice(10, 58), slice(20, 90)
@@ -82,8 +82,8 @@ def test_the_record_tells_the_box(tiny_model: Model) -> None:
     array = picture(100, 120)
     found = predicted(tiny_model, scan_of(array), samples=1, box=BOX)
     assert found.record.box == BOX
-    assert found.worked == (ROWS, COLUMNS)
-    assert found.elements_done == 48 * 70
+    assert found.roi == (ROWS, COLUMNS)
+    assert found.predicted_voxel_count == 48 * 70
     assert RunRecord.model_validate_json(found.record.model_dump_json()) == found.record
     other = array.copy()
     other[0, 0] ^= 1  # beside the box
@@ -100,7 +100,7 @@ def test_a_share_is_one_of_what_was_worked_on(tiny_model: Model) -> None:
     found = predicted(
         tiny_model, scan_of(picture(3, 100, 120), "zyx", TURNED), samples=3, box=BOX, slices=(1, 1)
     )
-    share = extents(found)[0].fraction
+    share = class_extents(found)[0].fraction
     assert share == pytest.approx(np.count_nonzero(found.mask) / (48 * 70))
 
 
@@ -110,41 +110,44 @@ def test_a_box_of_some_slices(tiny_model: Model, slices) -> None:
     found = predicted(tiny_model, scan_of(array, "zyx", TURNED), samples=3, box=BOX, slices=slices)
     crop = predicted(tiny_model, scan_of(array[:, ROWS, COLUMNS], "zyx", TURNED), samples=3, slices=slices)
     assert np.array_equal(found.mean[..., ROWS, COLUMNS], crop.mean)
-    assert found.worked == (slice(1, 3) if slices else slice(0, 4), ROWS, COLUMNS)
+    assert found.roi == (slice(1, 3) if slices else slice(0, 4), ROWS, COLUMNS)
     assert found.record.complete
     for number in range(4):
-        assert np.array_equal(found.maps.plane(number)[..., ROWS, COLUMNS], crop.maps.plane(number))
+        assert np.array_equal(
+            found.sample_maps.plane_samples(number)[..., ROWS, COLUMNS],
+            crop.sample_maps.plane_samples(number),
+        )
 
 
 def test_a_box_of_a_turned_volume_lies_in_its_place(tiny_model: Model) -> None:
     scan = scan_of(picture(24, 30, 40), "zyx", TURNED)
-    turned, order = seen_along(scan, "sagittal")
+    turned, order = reorient(scan, "sagittal")
     assert order != (0, 1, 2)
     box = (2, 5, 20, 25)
     before = predicted(tiny_model, turned, samples=3, box=box, slices=(3, 6))
-    found = turned_back(before, scan, order)
+    found = restore_orientation(before, scan, order)
     part = np.zeros(scan.array.shape, bool)
-    part[found.worked] = True
-    assert part.sum() == before.elements_done == found.elements_done
+    part[found.roi] = True
+    assert part.sum() == before.predicted_voxel_count == found.predicted_voxel_count
     assert found.mean[0][part].any()
     assert not found.mean[0][~part].any()
-    samples = np.stack([found.maps.sample(i) for i in range(3)])
+    samples = np.stack([found.sample_maps.sample(i) for i in range(3)])
     np.testing.assert_allclose(samples.mean(axis=0), found.mean, atol=1 / 255)
     for number in (0, 11):
-        np.testing.assert_allclose(found.maps.plane(number), samples[:, :, number], atol=0)
+        np.testing.assert_allclose(found.sample_maps.plane_samples(number), samples[:, :, number], atol=0)
 
 
 def test_a_run_along_another_plane_gives_a_result_that_lies_as_the_scan(tiny_model: Model) -> None:
     scan = scan_of(picture(24, 30, 40), "zyx", TURNED)
-    asked = Request.of(tiny_model.card, samples=3, box=(2, 5, 20, 25), slices=(3, 6))
+    asked = InferenceSettings.for_model(tiny_model.card, samples=3, box=(2, 5, 20, 25), slices=(3, 6))
     predictor = Predictor(tiny_model, "cpu", "float32")
     run = predictor.start(scan, asked, "sagittal")
     list(run)
     result = run.result()
-    turned, order = seen_along(scan, "sagittal")
-    by_hand = turned_back(predictor.segment(turned, asked), scan, order)
+    turned, order = reorient(scan, "sagittal")
+    by_hand = restore_orientation(predictor.segment(turned, asked), scan, order)
     assert same(result, by_hand)
-    assert (result.worked, result.geometry) == (by_hand.worked, scan.geometry)
+    assert (result.roi, result.geometry) == (by_hand.roi, scan.geometry)
     assert (result.record.plane, by_hand.record.plane) == ("sagittal", "acquired")
     assert result.record.input == by_hand.record.input
 
@@ -152,10 +155,10 @@ def test_a_run_along_another_plane_gives_a_result_that_lies_as_the_scan(tiny_mod
 def test_the_preview_is_that_part(tiny_model: Model) -> None:
     run = started(tiny_model, scan_of(picture(100, 120)), samples=2, box=BOX)
     list(run)
-    assert run.state.planes.place == (ROWS, COLUMNS)
-    assert np.array_equal(run.preview(0), run.result().mask[run.state.planes.place])
+    assert run.state.planes.crop_slices == (ROWS, COLUMNS)
+    assert np.array_equal(run.preview(0), run.result().mask[run.state.planes.crop_slices])
     whole = started(tiny_model, scan_of(picture(20, 30)), samples=1)
-    assert whole.state.planes.place == (slice(0, 20), slice(0, 30))
+    assert whole.state.planes.crop_slices == (slice(0, 20), slice(0, 30))
 
 
 @pytest.mark.parametrize(
@@ -186,14 +189,16 @@ def huge(side: int, read: list[int]) -> Scan:
 
     chunks = da.core.normalize_chunks((256, 256, 3), (side, side, 3))
     array = da.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=np.array([], np.uint8))
-    return Scan(array, "yxc", Geometry.plain("yx", (0.5, 0.5), "um"))
+    return Scan(array, "yxc", Geometry.from_spacing("yx", (0.5, 0.5), "um"))
 
 
 def test_a_box_of_a_large_image_costs_what_the_box_costs(tiny_tiles_model: Model) -> None:
     read: list[int] = []
     model = at_scale(tiny_tiles_model, 20_000)
     box = (10_000, 3_000, 10_100, 3_120)
-    request = Request.of(model.card, samples=3, box=box, cleanup=Cleanup(keep_largest=True))
+    request = InferenceSettings.for_model(
+        model.card, samples=3, box=box, cleanup=PostProcess(keep_largest=True)
+    )
     found = Predictor(model, "cpu", "float32").segment(huge(20_000, read), request)
     assert sum(read) <= 4 * 4 * 256 * 256 * 3  # four chunks, looked at a few times
     assert isinstance(found.mean, da.Array)
@@ -206,7 +211,7 @@ def test_a_box_of_a_large_image_costs_what_the_box_costs(tiny_tiles_model: Model
     again = found.with_threshold(0.5)
     assert np.array_equal(np.asarray(again.mask[rows, columns]), inside)
     assert np.array_equal(again.volumes, found.volumes)
-    assert found.with_threshold(0.3, Cleanup()).mask[rows, columns].sum() > inside.sum()
+    assert found.with_threshold(0.3, PostProcess()).mask[rows, columns].sum() > inside.sum()
 
 
 def test_what_does_not_fit_into_memory_around_a_box_is_written(tiny_model: Model, tmp_path) -> None:
@@ -219,4 +224,4 @@ def test_what_does_not_fit_into_memory_around_a_box_is_written(tiny_model: Model
     assert np.array_equal(np.asarray(found.variance), usual.variance)
     mask, *_ = write_segmentation(found, tmp_path, "a", format="ome-zarr")
     assert np.array_equal(np.asarray(read_scan(mask).array), usual.mask)
-    assert extents(found)[0].value == extents(usual)[0].value
+    assert class_extents(found)[0].value == class_extents(usual)[0].value

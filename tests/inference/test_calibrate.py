@@ -14,7 +14,7 @@ from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.models.card import TrainingData
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.split import Split
@@ -26,7 +26,7 @@ NESTED = (
     ClassInfo(label=1, name="whole", color="#ffb000", includes=("part",)),
     ClassInfo(label=2, name="part", color="#00ffb0"),
 )
-REQUEST = Request(samples=4, source="augment")
+REQUEST = InferenceSettings(samples=4, source="augment")
 
 
 @pytest.fixture
@@ -45,10 +45,10 @@ class Sure:
         self.wrong = np.random.default_rng(0).lognormal(0, 0.2, len(pairs))
         self.asked = 0
 
-    def segment(self, scan: Scan, request: Request) -> SimpleNamespace:
+    def segment(self, scan: Scan, request: InferenceSettings) -> SimpleNamespace:
         mask, wrong = self.masks[self.asked], self.wrong[self.asked]
         self.asked += 1
-        size, _ = scan.geometry.element_size
+        size, _ = scan.geometry.voxel_volume
         grown = (
             mask.sum()
             * wrong
@@ -73,21 +73,25 @@ def test_means_and_volumes_are_held_against_the_masks(pairs: list[Pair]) -> None
     assert curve.ece == pytest.approx(0.2 * inside / total, abs=1e-5)
     assert curve.ece_unsure == pytest.approx(0.2, abs=1e-5)
     assert (curve.images, curve.samples, curve.source) == (24, 4, "augment")
-    np.testing.assert_array_equal(found.reference[:, 0], [mask.sum() for mask in predictor.masks])
+    np.testing.assert_array_equal(
+        found.reference_voxel_counts[:, 0], [mask.sum() for mask in predictor.masks]
+    )
     np.testing.assert_allclose(
-        found.volumes[:, 2, 0], found.reference[:, 0] * 1.2 * predictor.wrong, atol=0.51
+        found.sample_voxel_counts[:, 2, 0],
+        found.reference_voxel_counts[:, 0] * 1.2 * predictor.wrong,
+        atol=0.51,
     )
 
 
 def test_the_halves_are_drawn_by_content(pairs: list[Pair]) -> None:
     found = Calibration(Sure(pairs), REQUEST, pairs)
-    fit, test = found.halves()
+    fit, test = found.fit_and_test_indices()
     assert sorted([*fit, *test]) == list(range(24))
     assert (len(fit), len(test)) == (12, 12)
     assert list(fit) != list(range(12))
-    names = {found.keys[i] for i in fit}
+    names = {found.image_hashes[i] for i in fit}
     turned = Calibration(Sure(pairs), REQUEST, pairs[::-1])
-    assert {turned.keys[i] for i in turned.halves()[0]} == names
+    assert {turned.image_hashes[i] for i in turned.fit_and_test_indices()[0]} == names
 
 
 def test_one_image_in_two_files_is_in_one_half(pairs: list[Pair], tmp_path: Path) -> None:
@@ -97,21 +101,23 @@ def test_one_image_in_two_files_is_in_one_half(pairs: list[Pair], tmp_path: Path
         Image.open(pair.image).save(copy, compress_level=1)
         copies.append(Pair(f"again-{pair.name}", copy, pair.mask))
     found = Calibration(Sure(pairs), REQUEST, [*pairs, *copies])
-    fit, test = found.halves()
+    fit, test = found.fit_and_test_indices()
     assert len(fit) == len(test) == 24
-    assert {found.keys[i] for i in fit}.isdisjoint(found.keys[i] for i in test)
+    assert {found.image_hashes[i] for i in fit}.isdisjoint(found.image_hashes[i] for i in test)
 
 
 def test_the_interval_is_tested_on_the_other_half(pairs: list[Pair]) -> None:
-    found = Calibration(Sure(pairs), REQUEST, pairs, Split(validation=frozenset(p.key for p in pairs)))
+    found = Calibration(
+        Sure(pairs), REQUEST, pairs, Split(validation=frozenset(p.content_sha256 for p in pairs))
+    )
     list(found.run())
     made = found.volume_interval()
     assert (made.cases, made.tested_on) == (12, 12)
     assert (made.samples, made.source, made.threshold) == (4, "augment", 0.5)
     assert made.coverage["whole"] >= 0.75
     assert made.data == "12 images kept apart from the training on drawn"
-    low, high = made.interval("whole", found.volumes[0, :, 0])
-    assert low <= found.volumes[0, :, 0].mean() <= high
+    low, high = made.interval("whole", found.sample_voxel_counts[0, :, 0])
+    assert low <= found.sample_voxel_counts[0, :, 0].mean() <= high
 
 
 def test_no_place_counts_for_two_classes(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +125,7 @@ def test_no_place_counts_for_two_classes(pairs: list[Pair], monkeypatch: pytest.
     found = Calibration(Sure(pairs, NESTED), REQUEST, pairs[:1])
     truth = np.zeros((1, 48, 64), np.uint8)
     truth[0, :4, :5], truth[0, :2, :2] = 1, 2
-    monkeypatch.setattr("napari_latentseg.labelmap.LabelMap.of_pair", lambda self, pair: truth)
+    monkeypatch.setattr("napari_latentseg.labelmap.LabelMap.load_class_mask", lambda self, pair: truth)
     monkeypatch.setattr(
         found.predictor,
         "segment",
@@ -131,25 +137,25 @@ def test_no_place_counts_for_two_classes(pairs: list[Pair], monkeypatch: pytest.
         ),
     )
     list(found.run())
-    assert found.reference.tolist() == [[16, 4]]
+    assert found.reference_voxel_counts.tolist() == [[16, 4]]
     assert found.reliability().ece == 0  # a probability is that of the class with its parts
 
 
 @pytest.mark.parametrize(
     ("request_", "why"),
     [
-        (Request(samples=2, source="augment"), "2 from 'augment'"),
-        (Request(samples=1, source="none"), "cannot tell how much samples differ"),
+        (InferenceSettings(samples=2, source="augment"), "2 from 'augment'"),
+        (InferenceSettings(samples=1, source="none"), "cannot tell how much samples differ"),
     ],
 )
-def test_too_few_samples_are_refused(pairs: list[Pair], request_: Request, why: str) -> None:
+def test_too_few_samples_are_refused(pairs: list[Pair], request_: InferenceSettings, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         Calibration(Sure(pairs), request_, pairs)
 
 
 def test_images_that_were_trained_on_are_refused(pairs: list[Pair]) -> None:
     with pytest.raises(BadInput, match="1 of the 24 images were used to train"):
-        Calibration(Sure(pairs), REQUEST, pairs, Split(frozenset([pairs[3].key, "another"])))
+        Calibration(Sure(pairs), REQUEST, pairs, Split(frozenset([pairs[3].content_sha256, "another"])))
     with pytest.raises(BadInput, match="no image"):
         Calibration(Sure(pairs), REQUEST, [])
 
@@ -165,7 +171,7 @@ def test_few_images_make_no_interval(pairs: list[Pair]) -> None:
 def test_a_mask_of_another_size_is_refused(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     found = Calibration(Sure(pairs), REQUEST, pairs)
     monkeypatch.setattr(
-        "napari_latentseg.labelmap.LabelMap.of_pair", lambda self, pair: np.zeros((1, 5, 5), np.uint8)
+        "napari_latentseg.labelmap.LabelMap.load_class_mask", lambda self, pair: np.zeros((1, 5, 5), np.uint8)
     )
     with pytest.raises(BadInput, match="make them equal"):
         list(found.run())
@@ -179,6 +185,6 @@ def test_a_real_model(tiny_model: Model, pairs: list[Pair]) -> None:
     from napari_latentseg.formats import read_scan
 
     run = predictor.segment(read_scan(pairs[1].image), REQUEST)
-    size, _ = run.geometry.element_size
-    np.testing.assert_allclose(found.volumes[1], run.volumes / size)
+    size, _ = run.geometry.voxel_volume
+    np.testing.assert_allclose(found.sample_voxel_counts[1], run.volumes / size)
     assert sum(found.reliability().counts) == 2 * 48 * 64

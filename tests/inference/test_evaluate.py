@@ -15,7 +15,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.scores import score
 from napari_latentseg.formats import format_for
 from napari_latentseg.inference.evaluate import Evaluation
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.models.card import MetricRecord
 from napari_latentseg.models.split import Split
 from napari_latentseg.pairs import Pair, find_pairs
@@ -23,7 +23,7 @@ from napari_latentseg.scan import Geometry, Scan
 
 ONE = (ClassInfo(label=1, name="target", color="#ffb000"),)
 TWO = (*ONE, ClassInfo(label=2, name="other", color="#00ffb0"))
-REQUEST = Request(samples=1, source="none")
+REQUEST = InferenceSettings(samples=1, source="none")
 
 
 class Told:
@@ -36,7 +36,7 @@ class Told:
         self.model = SimpleNamespace(card=card)
         self.masks = list(masks)
 
-    def segment(self, scan: Scan, request: Request) -> SimpleNamespace:
+    def segment(self, scan: Scan, request: InferenceSettings) -> SimpleNamespace:
         return SimpleNamespace(mask=self.masks.pop(0))
 
 
@@ -63,7 +63,7 @@ def test_one_class_is_scored_image_by_image(tmp_path: Path) -> None:
     truths = [disc(12, 12), disc(10, 15), np.zeros((24, 30), np.uint8)]
     found = [disc(12, 12), disc(12, 17), disc(5, 5, 2)]
     pairs = folder_of(tmp_path, *truths)
-    split = Split(frozenset({pairs[1].key, "another"}), frozenset({pairs[2].key}))
+    split = Split(frozenset({pairs[1].content_sha256, "another"}), frozenset({pairs[2].content_sha256}))
     evaluation = Evaluation(Told(*found), REQUEST, pairs, split)
     assert list(evaluation.run()) == pytest.approx([1 / 3, 2 / 3, 1])
     report = evaluation.report()
@@ -109,7 +109,7 @@ def test_a_stack_is_scored_as_a_volume(tmp_path: Path, shape: tuple[int, ...]) -
     )
     truth, found = truth.reshape(shape), found.reshape(shape)
     axes = "tzyx"[-len(shape) :]
-    geometry = Geometry.plain(axes, (1.0,) * len(shape), "mm")
+    geometry = Geometry.from_spacing(axes, (1.0,) * len(shape), "mm")
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
         format_for("nifti").write(tmp_path / part / "v.nii.gz", truth, axes, geometry, {})

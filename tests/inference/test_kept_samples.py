@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.helpers.predicted import TURNED, picture, predicted, scan_of, started, stopped
 
-from napari_latentseg.cleanup import Cleanup
+from napari_latentseg.cleanup import PostProcess
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model
@@ -30,9 +30,9 @@ def found(tiny_model: Model) -> Segmentation:
 
 
 def test_the_mean_is_that_of_what_is_kept(found: Segmentation) -> None:
-    assert found.maps.is_complete
+    assert found.sample_maps.is_complete
     for number in range(4):
-        kept = found.maps.plane(number)
+        kept = found.sample_maps.plane_samples(number)
         assert kept.shape == (4, 1, 30, 40)
         np.testing.assert_allclose(kept.mean(axis=0), found.mean[:, number], atol=1 / 255)
         np.testing.assert_allclose(kept.var(axis=0), found.variance[:, number], atol=2 / 255)
@@ -45,7 +45,7 @@ def test_at_the_run_s_own_threshold_the_volumes_are_its_own(request, name: str) 
     other = found.with_threshold(0.6)
     assert other.record.threshold == 0.6
     assert not np.array_equal(other.volumes, found.volumes)
-    size = found.geometry.element_size[0]
+    size = found.geometry.voxel_volume[0]
     fresh = predicted(model, scan_of(picture(3, 40, 50), "zyx", TURNED), samples=4, threshold=0.6)
     assert np.array_equal(other.mask, fresh.mask)
     # but for places within half a step of the threshold
@@ -59,11 +59,11 @@ def test_at_the_run_s_own_threshold_the_volumes_are_its_own(request, name: str) 
 def test_without_what_is_kept_the_volumes_go(tiny_model: Model) -> None:
     scan = scan_of(picture(40, 50))
     found = predicted(tiny_model, scan, samples=4, keep_samples=False)
-    assert found.maps is None
+    assert found.sample_maps is None
     assert found.with_threshold(0.6).volumes.shape == (0, 1)
     assert np.array_equal(found.with_threshold(0.5).volumes, found.volumes)
     tight = predicted(tiny_model, scan, samples=4, memory_limit=0)
-    assert not tight.maps.is_complete
+    assert not tight.sample_maps.is_complete
     assert tight.with_threshold(0.6).volumes.shape == (0, 1)
 
 
@@ -72,16 +72,20 @@ def test_more_samples_are_kept_as_well(tiny_model: Model) -> None:
     run = started(tiny_model, scan, samples=3)
     list(run)
     earlier = run.result()
-    run.more(2)
+    run.extend(2)
     stopped(run, (1, 4))
     between = run.result()
-    assert (between.maps.samples, len(between.volumes)) == (3, 3)
-    np.testing.assert_allclose(between.maps.plane(2).mean(axis=0), between.mean[:, 2], atol=1 / 255)
+    assert (between.sample_maps.sample_count, len(between.volumes)) == (3, 3)
+    np.testing.assert_allclose(
+        between.sample_maps.plane_samples(2).mean(axis=0), between.mean[:, 2], atol=1 / 255
+    )
     list(run)
     later = run.result()
-    assert (earlier.maps.samples, later.maps.samples) == (3, 5)
-    assert np.array_equal(later.maps.plane(1)[:3], earlier.maps.plane(1))
-    np.testing.assert_allclose(later.maps.plane(1).mean(axis=0), later.mean[:, 1], atol=1 / 255)
+    assert (earlier.sample_maps.sample_count, later.sample_maps.sample_count) == (3, 5)
+    assert np.array_equal(later.sample_maps.plane_samples(1)[:3], earlier.sample_maps.plane_samples(1))
+    np.testing.assert_allclose(
+        later.sample_maps.plane_samples(1).mean(axis=0), later.mean[:, 1], atol=1 / 255
+    )
 
 
 def test_of_a_run_that_was_stopped_what_is_shown_is_kept(tiny_model: Model) -> None:
@@ -89,15 +93,15 @@ def test_of_a_run_that_was_stopped_what_is_shown_is_kept(tiny_model: Model) -> N
     stopped(run, (1, 1))
     found = run.result()
     assert found.record.planes_done == 1
-    assert found.maps.plane(0).any()
-    assert not found.maps.plane(1).any()
-    assert not found.maps.sample(1)[:, 1:].any()
+    assert found.sample_maps.plane_samples(0).any()
+    assert not found.sample_maps.plane_samples(1).any()
+    assert not found.sample_maps.sample(1)[:, 1:].any()
 
 
 # -- cleaned
 
 
-MENDED = Cleanup(fill_holes=True, keep_largest=True)
+MENDED = PostProcess(fill_holes=True, keep_largest=True)
 
 
 @pytest.mark.parametrize("name", ["tiny_model", "two_classes"])
@@ -107,13 +111,13 @@ def test_a_mask_is_cleaned_and_so_are_the_samples(request, name: str) -> None:
     plain = predicted(model, scan, samples=4)
     found = predicted(model, scan, samples=4, cleanup=MENDED)
     labels = [c.label for c in model.card.classes]
-    assert np.array_equal(found.mask, MENDED.cleaned(plain.mask, labels, "zyx"))
+    assert np.array_equal(found.mask, MENDED.apply(plain.mask, labels, "zyx"))
     assert not np.array_equal(found.mask, plain.mask)
     assert np.array_equal(found.mean, plain.mean)
     assert (found.record.cleanup, plain.record.cleanup) == (MENDED, None)
     assert found.record.volumes_cleaned
-    size = found.geometry.element_size[0]
-    masks = [MENDED.cleaned(m, labels, "zyx") for m in plain.maps.masks(0.5, model.card.classes)]
+    size = found.geometry.voxel_volume[0]
+    masks = [MENDED.apply(m, labels, "zyx") for m in plain.sample_maps.sample_masks(0.5, model.card.classes)]
     expected = [[np.count_nonzero(m == label) * size for label in labels] for m in masks]
     np.testing.assert_allclose(found.volumes, expected)
     assert found.record.volumes[model.card.classes[0].name] == pytest.approx(found.volumes[:, 0].tolist())
@@ -121,7 +125,7 @@ def test_a_mask_is_cleaned_and_so_are_the_samples(request, name: str) -> None:
     again = plain.with_threshold(0.5, MENDED)
     assert np.array_equal(again.mask, found.mask)
     assert np.array_equal(again.volumes, found.volumes)
-    back = found.with_threshold(0.5, Cleanup())
+    back = found.with_threshold(0.5, PostProcess())
     assert np.array_equal(back.mask, plain.mask)
     assert np.array_equal(back.volumes, plain.volumes)
     assert back.record.cleanup is None

@@ -11,7 +11,7 @@ import torch
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import Model, save_model_folder
@@ -31,12 +31,12 @@ def model(make_tiny_model: Callable[..., Path], tmp_path_factory: pytest.TempPat
         methods.append(build_method("gms", codec, card.settings))
     folder = tmp_path_factory.mktemp("models") / "tiny-members"
     wanted = card.model_copy(update={"sources": ("members", "augment", "none"), "members": 3})
-    save_model_folder(folder, methods[0], wanted, others=methods[1:])
+    save_model_folder(folder, methods[0], wanted, other_members=methods[1:])
     return load_model(folder)
 
 
 def predicted(model: Model, **asked: object) -> Segmentation:
-    request = Request.of(model.card, precision="float32", **asked)
+    request = InferenceSettings.for_model(model.card, precision="float32", **asked)
     return Predictor(model, "cpu", "float32").segment(ultrasound_phantom().scan, request)
 
 
@@ -51,7 +51,7 @@ def test_the_folder_holds_them_and_they_share_the_codec(model: Model) -> None:
     ]  # fmt: skip
     assert (model.card.members, len(model.members)) == (3, 3)
     assert len({id(m.codec) for m in model.members}) == 1
-    first, second, _ = (m.trained.state_dict() for m in model.members)
+    first, second, _ = (m.trainable_modules.state_dict() for m in model.members)
     assert not torch.equal(first["mapper.stem.weight"], second["mapper.stem.weight"])
 
 
@@ -77,17 +77,17 @@ def test_the_other_sources_are_the_first_member_s(model: Model) -> None:
 
 
 def test_there_are_no_more_samples_than_members(model: Model) -> None:
-    assert Request.of(model.card).samples == 3  # though the card's default is four
+    assert InferenceSettings.for_model(model.card).samples == 3  # though the card's default is four
     why = "samples: tiny-members has 3 members, and each of them gives one sample"
     with pytest.raises(BadInput, match=f"{why}; ask for 3 or fewer, or choose another source"):
-        Request.of(model.card, samples=4)
-    request = Request.of(model.card, samples=2, precision="float32")
+        InferenceSettings.for_model(model.card, samples=4)
+    request = InferenceSettings.for_model(model.card, samples=2, precision="float32")
     run = Predictor(model, "cpu", "float32").start(ultrasound_phantom().scan, request)
     assert list(run)
-    run.more(1)
+    run.extend(1)
     assert list(run)
     with pytest.raises(BadInput, match=why):
-        run.more(1)
+        run.extend(1)
     whole = predicted(model, samples=3)
     np.testing.assert_array_equal(run.result().mean, whole.mean)
 

@@ -12,53 +12,53 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.augmentation import AugmentationConfig
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.inference import bands, room
-from napari_latentseg.inference.large import LargeCanvas, LargeView, Moved
+from napari_latentseg.inference.large import IndexTransform, LazyView, StripBlender
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
-from napari_latentseg.inference.tiles import Canvas, Tiling
-from napari_latentseg.inference.variation import variations
-from napari_latentseg.measure import extents
+from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.tiles import TileBlender, Tiling
+from napari_latentseg.inference.variation import tta_transforms
+from napari_latentseg.measure import class_extents
 from napari_latentseg.planes import Planes
 from napari_latentseg.preprocess import resize
 from napari_latentseg.scan import Geometry, Scan
 
-ALL = AugmentRanges(
+ALL = AugmentationConfig(
     horizontal_flip=0.5, vertical_flip=0.5, jitter=1, brightness=0.2, contrast=0.2, affine=1, shift=0.1
 )
-TURNS = AugmentRanges(quarter_turn=0.5, jitter=1, contrast=0.2, affine=1, shift=0.1)
+TURNS = AugmentationConfig(quarter_turn=0.5, jitter=1, contrast=0.2, affine=1, shift=0.1)
 
 
 @pytest.mark.parametrize("ranges", [ALL, TURNS], ids=["flips", "turns"])
 @pytest.mark.parametrize("shape", [(37, 52), (64, 33)])
 def test_a_view_in_parts_is_the_view(ranges, shape):
     plane = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
-    for variation in islice(variations(ranges, 3, step=8, size=64), 12):
+    for variation in islice(tta_transforms(ranges, 3, latent_step=8, tile_size=64), 12):
         whole = variation.apply(plane)
-        parts = LargeView(lambda r, c: plane[:, r, c], shape, variation, float(plane.mean()))
+        parts = LazyView(lambda r, c: plane[:, r, c], shape, variation, float(plane.mean()))
         assert parts.shape == tuple(whole.shape)
         assert torch.allclose(parts[:, 5:17, 9:31], whole[:, 5:17, 9:31], atol=1e-5)
-        back = Moved.back(variation, *whole.shape[1:])
-        assert torch.equal(back.taken(lambda r, c, x=whole: x[:, r, c]), variation.undo(whole))
+        back = IndexTransform.inverse(variation, *whole.shape[1:])
+        assert torch.equal(back.gather(lambda r, c, x=whole: x[:, r, c]), variation.invert(whole))
 
 
 @pytest.mark.parametrize("tiling", [Tiling(50, 70, 16, 4), Tiling(16, 40, 16, 0), Tiling(9, 40, 16, 6)])
 def test_a_canvas_in_strips_is_the_canvas(tiling):
     store = np.zeros((2, tiling.height, tiling.width), np.float32)
-    whole, strips = Canvas(tiling, 2), LargeCanvas(tiling, 2, store)
+    whole, strips = TileBlender(tiling, 2), StripBlender(tiling, 2, store)
     for corners in tiling.batches(3):
         tiles = torch.rand(len(corners), 2, 16, 16)
-        whole.lay(tiles, corners)
-        strips.lay(tiles, corners)
-    strips.finish()
-    assert np.allclose(store, whole.plane((tiling.height, tiling.width)).numpy(), atol=1e-5)
+        whole.add_tiles(tiles, corners)
+        strips.add_tiles(tiles, corners)
+    strips.flush()
+    assert np.allclose(store, whole.blend((tiling.height, tiling.width)).numpy(), atol=1e-5)
     if tiling.height > tiling.size:
         with pytest.raises(ValueError, match="complete"):
-            strips.lay(torch.rand(1, 2, 16, 16), [(0, 0)])
+            strips.add_tiles(torch.rand(1, 2, 16, 16), [(0, 0)])
 
 
 @settings(max_examples=200, deadline=None)
@@ -70,14 +70,14 @@ def test_a_canvas_in_strips_is_the_canvas(tiling):
 def test_resizing_in_bands_is_resizing(shape, size, numbers):
     plane = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bands, "_NUMBERS", numbers)
-        found = list(bands.resized_bands(lambda rows: plane[:, rows], shape, size, 3))
+        patch.setattr(bands, "_MAX_BAND_VALUES", numbers)
+        found = list(bands.resize_in_bands(lambda rows: plane[:, rows], shape, size, 3))
     assert torch.allclose(torch.cat([b for _, b in found], 1), resize(plane[None], size)[0], atol=1e-5)
     assert [i for rows, _ in found for i in range(rows.start, rows.stop)] == list(range(size[0]))
 
 
 def test_a_tall_plane_is_resized_in_little_room(monkeypatch):
-    monkeypatch.setattr(bands, "_NUMBERS", 10_000)
+    monkeypatch.setattr(bands, "_MAX_BAND_VALUES", 10_000)
     plane = torch.rand(1, 30_000, 2, generator=torch.Generator().manual_seed(1))
     asked: list[int] = []
 
@@ -85,43 +85,49 @@ def test_a_tall_plane_is_resized_in_little_room(monkeypatch):
         asked.append(band.stop - band.start)
         return plane[:, band]
 
-    found = list(bands.resized_bands(rows, (30_000, 2), (20_000, 3), 1))
+    found = list(bands.resize_in_bands(rows, (30_000, 2), (20_000, 3), 1))
     assert torch.allclose(torch.cat([b for _, b in found], 1), resize(plane[None], (20_000, 3))[0], atol=1e-5)
     assert max(n * b.shape[1] for n, (_, b) in zip(asked, found, strict=True)) < 12_000
 
 
 def picture(*shape: int) -> Scan:
     values = np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8)
-    return Scan(da.from_array(values, chunks=(32, 32, 3)), "yxc", Geometry.plain("yx", (0.5, 0.5), "um"))
+    return Scan(
+        da.from_array(values, chunks=(32, 32, 3)), "yxc", Geometry.from_spacing("yx", (0.5, 0.5), "um")
+    )
 
 
 @pytest.fixture
 def small_bands(monkeypatch):
-    monkeypatch.setattr(bands, "_NUMBERS", 3000)
+    monkeypatch.setattr(bands, "_MAX_BAND_VALUES", 3000)
 
 
 @pytest.mark.parametrize("shape", [(160, 120), (90, 70), (300, 200)], ids=["own scale", "larger", "smaller"])
 def test_a_run_from_disk_is_the_run(tiny_tiles_model, small_bands, tmp_path: Path, shape):
     predictor = Predictor(tiny_tiles_model, precision="float32")
     scan = picture(*shape)
-    usual = predictor.segment(scan, Request.of(tiny_tiles_model.card, samples=3))
-    found = predictor.segment(scan, Request.of(tiny_tiles_model.card, samples=3, memory_limit=0))
+    usual = predictor.segment(scan, InferenceSettings.for_model(tiny_tiles_model.card, samples=3))
+    found = predictor.segment(
+        scan, InferenceSettings.for_model(tiny_tiles_model.card, samples=3, memory_limit=0)
+    )
     assert isinstance(found.mean, da.Array)
     assert np.allclose(np.asarray(found.mean), usual.mean, atol=1e-5)
     assert np.allclose(np.asarray(found.variance), usual.variance, atol=1e-5)
     assert (np.asarray(found.mask) != usual.mask).mean() < 1e-3
     assert found.record.input.sha256 == usual.record.input.sha256
-    assert extents(found)[0].value == pytest.approx(extents(usual)[0].value, rel=1e-2)
+    assert class_extents(found)[0].value == pytest.approx(class_extents(usual)[0].value, rel=1e-2)
     written = write_segmentation(found, tmp_path, "a", format="ome-zarr")
     assert np.array_equal(np.asarray(read_scan(written[0]).array), np.asarray(found.mask))
 
 
 def test_a_stack_stopped_half_way_from_disk(tiny_model):
     values = np.random.default_rng(0).integers(0, 255, (3, 40, 50), np.uint8)
-    scan = Scan(values, "zyx", Geometry.plain("zyx", (3, 1, 1), "mm"))
-    run = Predictor(tiny_model).start(scan, Request.of(tiny_model.card, samples=3, memory_limit=0))
+    scan = Scan(values, "zyx", Geometry.from_spacing("zyx", (3, 1, 1), "mm"))
+    run = Predictor(tiny_model).start(
+        scan, InferenceSettings.for_model(tiny_model.card, samples=3, memory_limit=0)
+    )
     for step in run:
-        if step.plane == 1 and step.finished:
+        if step.plane == 1 and step.is_sample_complete:
             break
     found = run.result()
     mean = np.asarray(found.mean)
@@ -132,15 +138,15 @@ def test_a_stack_stopped_half_way_from_disk(tiny_model):
 
 def test_no_more_than_a_tile_is_read_at_once(tiny_tiles_model, small_bands, monkeypatch):
     read: list[int] = []
-    part = Planes.part
+    part = Planes.read_rgb
 
     def noted(self, number, rows, columns):
         found = part(self, number, rows, columns)
         read.append(found.shape[0] * found.shape[1])
         return found
 
-    monkeypatch.setattr(Planes, "part", noted)
-    request = Request.of(tiny_tiles_model.card, samples=1, source="none", memory_limit=0)
+    monkeypatch.setattr(Planes, "read_rgb", noted)
+    request = InferenceSettings.for_model(tiny_tiles_model.card, samples=1, source="none", memory_limit=0)
     Predictor(tiny_tiles_model).segment(picture(160, 120), request)
     tile = tiny_tiles_model.card.preprocess.size
     assert 0 < max(read) <= tile * tile
@@ -148,23 +154,23 @@ def test_no_more_than_a_tile_is_read_at_once(tiny_tiles_model, small_bands, monk
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("", room.DEFAULT_LIMIT), ("1000", 1000), ("1.5 gb", 3 * 2**29), ("8MB", 8 * 2**20)],
+    [("", room.DEFAULT_MEMORY_LIMIT), ("1000", 1000), ("1.5 gb", 3 * 2**29), ("8MB", 8 * 2**20)],
 )
 def test_the_limit(monkeypatch, text, size):
-    monkeypatch.setenv(room.VARIABLE, text)
+    monkeypatch.setenv(room.MEMORY_ENV_VAR, text)
     assert room.memory_limit() == size
     assert room.memory_limit(5) == 5
 
 
 def test_a_limit_that_is_none(monkeypatch):
-    monkeypatch.setenv(room.VARIABLE, "plenty")
+    monkeypatch.setenv(room.MEMORY_ENV_VAR, "plenty")
     with pytest.raises(BadInput, match="not a size"):
         room.memory_limit()
 
 
 def test_what_lies_on_disk_goes_with_its_array(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(room.tempfile, "tempdir", str(tmp_path))
-    made = room.zeros((2, 30, 40), 0)
+    made = room.allocate((2, 30, 40), 0)
     made[0, 3:5] = 1
     assert float(made[0].sum()) == 80
     assert any(tmp_path.iterdir())

@@ -13,8 +13,8 @@ from tests.helpers.predicted import TURNED, picture, predicted, same, scan_of, s
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
-from napari_latentseg.inference.tiles import Canvas
+from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.tiles import TileBlender
 from napari_latentseg.methods.base import Noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import list_cards, load_model
@@ -83,7 +83,9 @@ def test_samples_do_differ(model: Model) -> None:
 def test_volumes_are_in_the_unit_of_the_scan(tiny_model: Model) -> None:
     plane = picture(40, 30)
     plain = predicted(tiny_model, scan_of(plane), samples=3)
-    spaced = predicted(tiny_model, scan_of(plane, geometry=Geometry.plain("yx", (0.5, 0.2), "mm")), samples=3)
+    spaced = predicted(
+        tiny_model, scan_of(plane, geometry=Geometry.from_spacing("yx", (0.5, 0.2), "mm")), samples=3
+    )
     np.testing.assert_allclose(spaced.volumes, plain.volumes * 0.1)
     assert (plain.record.volume_unit, spaced.record.volume_unit) == ("pixel", "mm2")
     assert spaced.record.volumes["target"] == pytest.approx(spaced.volumes[:, 0].tolist())
@@ -121,9 +123,9 @@ def test_without_a_source_there_is_one_answer_and_no_variance(model: Model) -> N
     assert found.record.source_settings == {}
     assert np.array_equal(found.mean, predicted(model, scan, samples=1).mean)  # the first view is the image
     with pytest.raises(BadInput, match="ask for 1 sample, or choose a source"):
-        Request.of(model.card, source="none", samples=3)
+        InferenceSettings.for_model(model.card, source="none", samples=3)
     with pytest.raises(BadInput, match="same answer every time"):
-        started(model, scan, source="none").more(2)
+        started(model, scan, source="none").extend(2)
 
 
 def test_equal_samples_are_no_sign_of_certainty(make_tiny_model) -> None:
@@ -142,7 +144,7 @@ def test_the_mean_is_that_of_the_samples(model: Model) -> None:
     seen = []
     before = np.zeros((1, 45, 60))
     for step in run:
-        if step.finished:
+        if step.is_sample_complete:
             n = step.sample + 1
             mean = run.state.ensemble.mean[0].astype(np.float64)
             seen.append(mean * n - before)
@@ -170,7 +172,7 @@ def test_more_samples_are_a_longer_run_bit_for_bit(model: Model, n: int, k: int)
     list(run)
     earlier = run.result()
     kept = (earlier.mean.copy(), earlier.mask.copy())
-    run.more(k)
+    run.extend(k)
     list(run)
     later, at_once = run.result(), predicted(model, scan, samples=n + k, seed=3)
     assert np.array_equal(later.mean, at_once.mean)
@@ -187,7 +189,7 @@ def test_more_samples_are_a_longer_run_bit_for_bit(model: Model, n: int, k: int)
 @pytest.mark.parametrize("samples", [0, -1, 1000])
 def test_more_of_what_cannot_be_had_is_refused(tiny_model: Model, samples: int) -> None:
     with pytest.raises(BadInput, match="must be 1 or more, and 1000 or less in all"):
-        started(tiny_model, scan_of(picture(8, 8)), samples=4).more(samples)
+        started(tiny_model, scan_of(picture(8, 8)), samples=4).extend(samples)
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 100])
@@ -202,10 +204,10 @@ def test_the_size_of_a_batch_changes_nothing_but_rounding(tiny_tiles_model: Mode
 def test_the_first_plane_changes_the_order_alone(tiny_model: Model) -> None:
     scan = scan_of(picture(4, 20, 24), "zyx")
     run = started(tiny_model, scan, samples=3, first_plane=2)
-    order = list(dict.fromkeys(step.plane for step in run if step.finished))
-    assert order == run.order() == [2, 1, 3, 0]
+    order = list(dict.fromkeys(step.plane for step in run if step.is_sample_complete))
+    assert order == run.plane_order() == [2, 1, 3, 0]
     assert same(run.result(), predicted(tiny_model, scan, samples=3))
-    assert started(tiny_model, scan, first_plane=99).order() == [3, 2, 1, 0]
+    assert started(tiny_model, scan, first_plane=99).plane_order() == [3, 2, 1, 0]
 
 
 # -- stopping midway
@@ -213,18 +215,18 @@ def test_the_first_plane_changes_the_order_alone(tiny_model: Model) -> None:
 
 def test_progress_moves_from_nothing_to_all(model: Model) -> None:
     steps = list(started(model, scan_of(picture(3, 40, 60), "zyx"), samples=3))
-    done = [step.done for step in steps]
+    done = [step.fraction for step in steps]
     assert done == sorted(done)
     assert 0 <= done[0] < 0.2
     assert done[-1] == 1
-    assert sum(step.finished for step in steps) == 9
+    assert sum(step.is_sample_complete for step in steps) == 9
 
 
 def test_nothing_complete_is_no_result(tiny_tiles_model: Model) -> None:
     run = started(tiny_tiles_model, scan_of(picture(100, 120)), samples=3, tiles_at_once=1)
     assert run.result() is None
     for step in run:
-        assert not step.finished
+        assert not step.is_sample_complete
         break
     assert run.result() is None
 
@@ -268,7 +270,7 @@ def test_further_samples_that_were_stopped_lose_no_plane(tiny_model: Model) -> N
     scan = scan_of(picture(4, 20, 24), "zyx")
     run = started(tiny_model, scan, samples=3)
     list(run)
-    run.more(3)
+    run.extend(3)
     stopped(run, (1, 4))
     found = run.result()
     assert (found.record.samples, found.record.samples_asked) == (3, 6)
@@ -324,14 +326,14 @@ def test_where_memory_runs_out_half_the_tiles_go_on(
         return real(batch, *more)
 
     monkeypatch.setattr(tiny_tiles_model.method, part, short)
-    laid: Counter[tuple[Canvas, tuple[int, int]]] = Counter()
-    add = Canvas.add
+    laid: Counter[tuple[TileBlender, tuple[int, int]]] = Counter()
+    add = TileBlender.add_tile
 
-    def counting(self: Canvas, tile: torch.Tensor, corner: tuple[int, int]) -> None:
+    def counting(self: TileBlender, tile: torch.Tensor, corner: tuple[int, int]) -> None:
         laid[(self, corner)] += 1
         add(self, tile, corner)
 
-    monkeypatch.setattr(Canvas, "add", counting)
+    monkeypatch.setattr(TileBlender, "add_tile", counting)
     found = predicted(tiny_tiles_model, scan, **asked)
     np.testing.assert_allclose(found.mean, plain.mean, atol=1e-5)
     assert set(laid.values()) == {1}
@@ -347,7 +349,7 @@ def test_noise_that_was_drawn_in_vain_is_drawn_again(
     tiny_tiles_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory that runs out after the noise was drawn must not change the sample."""
-    real = tiny_tiles_model.method.draw
+    real = tiny_tiles_model.method.sample
     most = {"now": 100}
 
     def noisy(condition: torch.Tensor, noise: Noise) -> torch.Tensor:
@@ -356,8 +358,8 @@ def test_noise_that_was_drawn_in_vain_is_drawn_again(
             raise torch.OutOfMemoryError
         return real(moved)
 
-    monkeypatch.setattr(tiny_tiles_model.method, "draw", noisy)
-    monkeypatch.setattr(type(tiny_tiles_model.method), "own_sources", ("noise",))
+    monkeypatch.setattr(tiny_tiles_model.method, "sample", noisy)
+    monkeypatch.setattr(type(tiny_tiles_model.method), "sampling_sources", ("noise",))
     card = tiny_tiles_model.card.model_copy(update={"sources": ("noise", "none")})
     noise = Model(tiny_tiles_model.method, card, tiny_tiles_model.folder)
     scan = scan_of(picture(110, 130))
@@ -371,7 +373,7 @@ def test_other_faults_are_not_taken_for_memory(tiny_model: Model, monkeypatch: p
     def broken(*_: object) -> torch.Tensor:
         raise RuntimeError("sizes of tensors must match")
 
-    monkeypatch.setattr(tiny_model.method, "draw", broken)
+    monkeypatch.setattr(tiny_model.method, "sample", broken)
     with pytest.raises(RuntimeError, match="sizes of tensors"):
         predicted(tiny_model, scan_of(picture(8, 8)))
 
@@ -392,7 +394,7 @@ def test_an_image_is_encoded_once_where_all_samples_see_the_same(
 ) -> None:
     """As a method with noise of its own sees it; here the noise is put in by hand."""
     calls = Counter[str]()
-    encode, draw = tiny_tiles_model.method.encode, tiny_tiles_model.method.draw
+    encode, draw = tiny_tiles_model.method.encode, tiny_tiles_model.method.sample
 
     def counted(images: torch.Tensor) -> torch.Tensor:
         calls["tiles"] += len(images)
@@ -402,8 +404,8 @@ def test_an_image_is_encoded_once_where_all_samples_see_the_same(
         return draw(condition + 0.1 * noise(tuple(condition.shape)))
 
     monkeypatch.setattr(tiny_tiles_model.method, "encode", counted)
-    monkeypatch.setattr(tiny_tiles_model.method, "draw", noisy)
-    monkeypatch.setattr(type(tiny_tiles_model.method), "own_sources", ("noise",))
+    monkeypatch.setattr(tiny_tiles_model.method, "sample", noisy)
+    monkeypatch.setattr(type(tiny_tiles_model.method), "sampling_sources", ("noise",))
     card = tiny_tiles_model.card.model_copy(update={"sources": ("noise", "none")})
     noise = Model(tiny_tiles_model.method, card, tiny_tiles_model.folder)
     scan = scan_of(picture(90, 130))
@@ -523,7 +525,7 @@ def test_a_model_that_shares_its_codec_is_brought_back(tiny_model: Model, tiny_t
     codec = tiny_model.method.codec
     assert codec is tiny_tiles_model.method.codec
     predictor = Predictor(tiny_model, "cpu", "float32")
-    run = predictor.start(scan_of(picture(16, 16)), Request.of(tiny_model.card, samples=1))
+    run = predictor.start(scan_of(picture(16, 16)), InferenceSettings.for_model(tiny_model.card, samples=1))
     moved = []
     apply = codec._apply
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.request import MOST_SAMPLES, Request
+from napari_latentseg.inference.request import MAX_SAMPLES, InferenceSettings
 from napari_latentseg.models.card import ModelCard, read_card
 
 
@@ -18,10 +18,10 @@ def card(tiny_model_folder) -> ModelCard:
 
 
 def test_the_card_fills_in_what_is_not_given(card: ModelCard) -> None:
-    request = Request.of(card)
+    request = InferenceSettings.for_model(card)
     assert (request.samples, request.source, request.threshold) == (4, "augment", 0.5)
-    assert Request.of(card, source="none").samples == 1
-    assert Request.of(card, samples=None, threshold=None, source=None) == request
+    assert InferenceSettings.for_model(card, source="none").samples == 1
+    assert InferenceSettings.for_model(card, samples=None, threshold=None, source=None) == request
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_the_card_fills_in_what_is_not_given(card: ModelCard) -> None:
     [
         ({"samples": 0}, "samples: must be 1 or more"),
         ({"samples": -3}, "samples: must be 1 or more"),
-        ({"samples": MOST_SAMPLES + 1}, f"samples: must be {MOST_SAMPLES} or less"),
+        ({"samples": MAX_SAMPLES + 1}, f"samples: must be {MAX_SAMPLES} or less"),
         ({"samples": 2.5}, "samples: must be a whole number"),
         ({"samples": "many"}, "samples: must be a whole number"),
         ({"seed": -1}, "seed: must be 0 or more"),
@@ -53,7 +53,7 @@ def test_what_makes_no_sense_is_refused_in_plain_words(
     card: ModelCard, given: dict[str, object], message: str
 ) -> None:
     with pytest.raises(BadInput) as caught:
-        Request.of(card, **given)
+        InferenceSettings.for_model(card, **given)
     assert str(caught.value).startswith(message)
     assert "\n" not in str(caught.value)
 
@@ -62,8 +62,8 @@ def test_samples_that_would_all_be_equal_are_refused(card: ModelCard) -> None:
     still = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
     fixed = card.model_copy(update={"augment": card.augment.model_copy(update=still)})
     with pytest.raises(BadInput, match="all samples would be equal"):
-        Request.of(fixed)
-    assert Request.of(fixed, source="none").samples == 1
+        InferenceSettings.for_model(fixed)
+    assert InferenceSettings.for_model(fixed, source="none").samples == 1
 
 
 def test_a_request_is_checked_without_torch() -> None:

@@ -8,10 +8,10 @@ import torch
 from tests.helpers.guided import make
 from tests.helpers.predicted import picture, predicted, scan_of, started
 
-from napari_latentseg.cut import mask_from
+from napari_latentseg.cut import labels_from_probabilities
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.request import Request
-from napari_latentseg.methods.base import fresh_noise
+from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.methods.base import random_noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model
 
@@ -45,10 +45,10 @@ def test_the_result_holds_those_alone(model: Model, asked, picked, includes) -> 
     assert found.record.classes == found.classes
     assert np.array_equal(found.mean, whole.mean[picked])
     assert np.array_equal(found.variance, whole.variance[picked])
-    assert np.array_equal(found.mask, mask_from(whole.mean[picked], 0.5, found.classes))
+    assert np.array_equal(found.mask, labels_from_probabilities(whole.mean[picked], 0.5, found.classes))
     assert set(np.unique(found.mask)) <= {0, *(CLASSES[i]["label"] for i in picked)}
     assert found.volumes.shape == (3, len(picked))
-    assert found.maps.plane(0).shape == (3, len(picked), 40, 50)
+    assert found.sample_maps.plane_samples(0).shape == (3, len(picked), 40, 50)
     assert set(found.record.volumes) == {CLASSES[i]["name"] for i in picked}
 
 
@@ -68,24 +68,24 @@ def test_the_preview_is_of_those_too(model: Model) -> None:
 )
 def test_what_the_model_does_not_know_is_refused(model: Model, asked, message: str) -> None:
     with pytest.raises(BadInput) as caught:
-        Request.of(model.card, classes=asked)
+        InferenceSettings.for_model(model.card, classes=asked)
     assert str(caught.value) == message
 
 
 def test_guided_computes_only_those(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make(classes=3).eval()
     rows: list[int] = []
-    predict = method._predicted
-    monkeypatch.setattr(method, "_predicted", lambda z, *more: (rows.append(len(z)), predict(z, *more))[1])
+    predict = method._predict
+    monkeypatch.setattr(method, "_predict", lambda z, *more: (rows.append(len(z)), predict(z, *more))[1])
     with torch.inference_mode():
         condition = method.encode(torch.rand(2, 3, 32, 32))
 
         def noise():
-            return fresh_noise(torch.Generator().manual_seed(3))
+            return random_noise(torch.Generator().manual_seed(3))
 
-        whole = method.draw(condition, noise())
+        whole = method.sample(condition, noise())
         assert set(rows) == {2 * 3}
         rows.clear()
-        some = method.draw_only([2], condition, noise())
+        some = method.sample_classes([2], condition, noise())
     assert set(rows) == {2}
     assert torch.allclose(some, whole[:, [2]], atol=1e-4)

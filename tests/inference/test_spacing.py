@@ -13,7 +13,7 @@ from tests.helpers.predicted import scan_of
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.models.folder import Model
 from napari_latentseg.preprocess import Preprocess
@@ -32,7 +32,7 @@ class Bright(GMS):
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         return images
 
-    def draw(self, condition: torch.Tensor, noise: object = None) -> torch.Tensor:
+    def sample(self, condition: torch.Tensor, noise: object = None) -> torch.Tensor:
         return condition.mean(dim=1, keepdim=True)
 
 
@@ -51,8 +51,8 @@ def disc(down: float, across: float) -> np.ndarray:
 
 
 def spaced(model: Model, down: float, across: float, unit: str = "mm", **asked: object) -> Segmentation:
-    scan = scan_of(disc(down, across), geometry=Geometry.plain("yx", (down, across), unit))
-    request = Request.of(model.card, samples=3, **asked)
+    scan = scan_of(disc(down, across), geometry=Geometry.from_spacing("yx", (down, across), unit))
+    request = InferenceSettings.for_model(model.card, samples=3, **asked)
     return Predictor(model, "cpu", "float32").segment(scan, request)
 
 
@@ -81,12 +81,12 @@ def test_a_box_is_at_the_model_s_spacing_too(tiny_model: Model) -> None:
 
 @pytest.mark.parametrize(("unit", "scale"), [("mm", 1.0), ("um", 1000.0), ("cm", 0.1)])
 def test_any_unit_of_length_is_one(tiny_model: Model, unit: str, scale: float) -> None:
-    geometry = Geometry.plain("yx", (0.5 * scale, 0.8 * scale), unit)
-    request = Request.of(bright(tiny_model).card, samples=1)
+    geometry = Geometry.from_spacing("yx", (0.5 * scale, 0.8 * scale), unit)
+    request = InferenceSettings.for_model(bright(tiny_model).card, samples=1)
     run = Predictor(bright(tiny_model), "cpu", "float32").start(
         scan_of(disc(0.5, 0.8), geometry=geometry), request
     )
-    assert run.state.size == (60, 55)
+    assert run.state.working_size == (60, 55)
 
 
 def test_without_a_physical_unit_the_longer_side_rules(tiny_model: Model) -> None:
@@ -114,7 +114,7 @@ def test_training_sees_the_scale_that_a_run_does(tiny_model: Model, tmp_path: Pa
         update={"preprocess": Preprocess.model_validate(TILES | {"spacing": 1.0})}
     )
     data = read_dataset(tmp_path, config)
-    example = [*data.train, *data.apart][0]
+    example = [*data.train, *data.validation][0]
     assert tuple(example.image.shape[1:]) == (60, 55)
     run = spaced(bright(tiny_model), 0.5, 0.8)
     assert run.record.working_size == (60, 55)

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.helpers.predicted import picture, predicted, scan_of, started, stopped
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import mask_from
+from napari_latentseg.cut import labels_from_probabilities
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.ensemble import Ensemble
-from napari_latentseg.inference.request import Request
-from napari_latentseg.inference.stopping import Stopping
+from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.stopping import SampleStopper
 from napari_latentseg.models.folder import Model
 
 # tolerance, the changes by sample 1, 2, 3 ..., how many there are at most, and with how many it ends
@@ -31,22 +31,22 @@ CHANGES = {
 
 @pytest.mark.parametrize(("tolerance", "changes", "most", "number"), CHANGES.values(), ids=CHANGES.keys())
 def test_the_number_is_settled(tolerance: float, changes: list[float], most: int, number: int) -> None:
-    stopping = Stopping(tolerance, most)
+    stopping = SampleStopper(tolerance, most)
     for samples, change in enumerate(changes, 1):
-        assert stopping.number is None
-        if stopping.is_enough(0, samples, change):
+        assert stopping.final_sample_count is None
+        if stopping.update(0, samples, change):
             break
-    assert samples == stopping.number == number
-    assert not stopping.is_enough(1, number - 1, 1.0)
-    assert stopping.is_enough(1, number, 1.0)
+    assert samples == stopping.final_sample_count == number
+    assert not stopping.update(1, number - 1, 1.0)
+    assert stopping.update(1, number, 1.0)
 
 
 def test_a_plane_without_a_find_settles_nothing() -> None:
-    stopping = Stopping(0.1, 20)
-    assert [stopping.is_enough(0, n, None) for n in range(1, 5)] == [False, False, False, True]
-    assert stopping.number is None
+    stopping = SampleStopper(0.1, 20)
+    assert [stopping.update(0, n, None) for n in range(1, 5)] == [False, False, False, True]
+    assert stopping.final_sample_count is None
     stopping.finish(4)
-    assert stopping.number == 4
+    assert stopping.final_sample_count == 4
 
 
 @given(seed=st.integers(0, 999), classes=st.integers(1, 3), bands=st.integers(1, 4))
@@ -57,10 +57,10 @@ def test_the_change_is_that_of_the_mask(seed: int, classes: int, bands: int) -> 
     ensemble = Ensemble(classes, 1, (8, 9))
     edges = np.linspace(0, 8, bands + 1).astype(int)
     parts = [slice(a, b) for a, b in pairwise(edges)]
-    before = mask_from(ensemble.mean[0], 0.5, labels)
+    before = labels_from_probabilities(ensemble.mean[0], 0.5, labels)
     for sample in samples:
-        change = ensemble.add_bands(0, [(p, sample[:, p]) for p in parts], 0.5, compared=True)
-        after = mask_from(ensemble.mean[0], 0.5, labels)
+        change = ensemble.add_sample_bands(0, [(p, sample[:, p]) for p in parts], 0.5, compare_mask=True)
+        after = labels_from_probabilities(ensemble.mean[0], 0.5, labels)
         there = [k for k in range(1, classes + 1) if (before == k).any() or (after == k).any()]
         if there:
             apart = [1 - dice(before == k, after == k) for k in there]
@@ -75,15 +75,15 @@ def test_a_run_ends_when_its_mask_no_longer_changes(tiny_model: Model) -> None:
     run = started(tiny_model, scan, samples=20, tolerance=0.05, seed=1)
     masks = []
     for step in run:
-        if step.finished:
+        if step.is_sample_complete:
             masks.append(run.preview(0))
-            assert (run.state.samples_settled is None) == (step.done < 1)
+            assert (run.state.early_stop_samples is None) == (step.fraction < 1)
     n = len(masks)
     assert 4 <= n < 20
     changes = [1 - dice(a > 0, b > 0) for a, b in pairwise(masks)]
     calm = [k for k, change in enumerate(changes, 2) if k >= 3 and change <= 0.05]
     first = next(k for k in calm if k - 1 in calm)
-    assert n == first == run.state.samples_settled == run.state.samples_wanted
+    assert n == first == run.state.early_stop_samples == run.state.target_samples
     found = run.result()
     assert (found.record.samples, found.record.samples_asked, found.record.tolerance) == (n, 20, 0.05)
     assert found.record.complete
@@ -102,17 +102,17 @@ def test_more_after_an_early_end_is_a_longer_run(tiny_model: Model, k: int, dept
     scan = scan_of(picture(depth, 40, 60), "zyx")
     run = started(tiny_model, scan, samples=20, tolerance=0.1, seed=3)
     list(run)
-    n = run.state.samples_settled
+    n = run.state.early_stop_samples
     assert n < 20
-    run.more(k)
-    assert run.state.samples_wanted == n + k
+    run.extend(k)
+    assert run.state.target_samples == n + k
     list(run)
     later, at_once = run.result(), predicted(tiny_model, scan, samples=n + k, seed=3)
     assert np.array_equal(later.mean, at_once.mean)
     assert np.array_equal(later.volumes, at_once.volumes)
     assert (later.record.samples, later.record.samples_asked, later.record.complete) == (n + k, n + k, True)
     assert not any("stopped at" in note for note in later.record.input.notes)
-    assert later.maps.samples == n + k
+    assert later.sample_maps.sample_count == n + k
 
 
 def test_a_run_that_has_to_go_on_to_the_end(tiny_model: Model) -> None:
@@ -123,7 +123,7 @@ def test_a_run_that_has_to_go_on_to_the_end(tiny_model: Model) -> None:
 
 def hiding(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is dark holds nothing, so that planes without a find can be made."""
-    encode, draw = model.method.encode, model.method.draw
+    encode, draw = model.method.encode, model.method.sample
     dark = {"now": False}
 
     def seen(images):
@@ -134,7 +134,7 @@ def hiding(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         return draw(condition, noise) * (0 if dark["now"] else 1)
 
     monkeypatch.setattr(model.method, "encode", seen)
-    monkeypatch.setattr(model.method, "draw", answered)
+    monkeypatch.setattr(model.method, "sample", answered)
 
 
 @pytest.mark.parametrize("bright", [(0,), (2,), (3,), (1, 3), ()])
@@ -146,12 +146,12 @@ def test_all_planes_have_the_number_of_the_first_with_a_find(
         array[number] = picture(40, 60, seed=number)
     hiding(tiny_model, monkeypatch)
     run = started(tiny_model, scan_of(array, "zyx"), samples=20, tolerance=0.06, seed=1)
-    done = [step.done for step in run]
+    done = [step.fraction for step in run]
     assert done == sorted(done)
     assert done[-1] == 1
     found = run.result()
-    n = run.state.samples_settled
-    assert set(run.state.ensemble.counts.tolist()) == {n}
+    n = run.state.early_stop_samples
+    assert set(run.state.ensemble.samples_per_plane.tolist()) == {n}
     assert (found.record.samples, found.record.planes_done, found.record.complete) == (n, 4, True)
     assert found.mask.any(axis=(1, 2)).nonzero()[0].tolist() == list(bright)
     if bright:
@@ -185,4 +185,4 @@ def test_stopped_by_hand_before_the_number_is_settled(
 @pytest.mark.parametrize("value", [0, -0.1, 1, float("nan"), "little"])
 def test_a_tolerance_that_makes_no_sense_is_refused(tiny_model: Model, value: object) -> None:
     with pytest.raises(BadInput, match="tolerance: must be"):
-        Request.of(tiny_model.card, tolerance=value)
+        InferenceSettings.for_model(tiny_model.card, tolerance=value)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_latentseg.inference.tiles import Canvas, Tiling, mirror_to
+from napari_latentseg.inference.tiles import TileBlender, Tiling, mirror_pad
 
 
 @st.composite
@@ -20,10 +20,10 @@ def tilings(draw: st.DrawFn) -> Tiling:
 
 
 def joined(tiling: Tiling, plane: torch.Tensor) -> torch.Tensor:
-    canvas = Canvas(tiling, len(plane))
+    canvas = TileBlender(tiling, len(plane))
     for corners in tiling.batches(3):
-        canvas.lay(torch.stack([tiling.cut(plane, corner) for corner in corners]), corners)
-    return canvas.plane((tiling.height, tiling.width))
+        canvas.add_tiles(torch.stack([tiling.crop_tile(plane, corner) for corner in corners]), corners)
+    return canvas.blend((tiling.height, tiling.width))
 
 
 @settings(max_examples=80, deadline=None)
@@ -72,7 +72,7 @@ def test_odd_planes_come_back(height: int, width: int, size: int, overlap: int) 
     tiling = Tiling(height, width, size, overlap)
     plane = torch.rand(1, height, width, generator=torch.Generator().manual_seed(0))
     for corner in tiling.corners():
-        assert tiling.cut(plane, corner).shape == (1, size, size)
+        assert tiling.crop_tile(plane, corner).shape == (1, size, size)
     torch.testing.assert_close(joined(tiling, plane), plane, rtol=0, atol=1e-5)
 
 
@@ -80,20 +80,20 @@ def test_tiles_that_disagree_leave_no_step() -> None:
     """Each tile says something else; between them the answer must slide, not jump."""
     overlap = 32
     tiling = Tiling(200, 150, 64, overlap)
-    canvas = Canvas(tiling, 1)
+    canvas = TileBlender(tiling, 1)
     values = torch.linspace(0, 1, len(tiling.corners()))[
         torch.randperm(len(tiling.corners()), generator=torch.Generator().manual_seed(0))
     ]
     for value, corner in zip(values, tiling.corners(), strict=True):
-        canvas.add(torch.full((1, 64, 64), float(value)), corner)
-    plane = canvas.plane((200, 150))[0]
+        canvas.add_tile(torch.full((1, 64, 64), float(value)), corner)
+    plane = canvas.blend((200, 150))[0]
     slope = torch.pi / 2 / overlap  # the steepest of a squared sine over the overlap, for a step of one
     for axis in (0, 1):
         assert float(plane.diff(dim=axis).abs().max()) < 1.5 * slope
-    hard = Canvas(Tiling(200, 150, 64, 0), 1)  # the same test sees the seams where there is no overlap
+    hard = TileBlender(Tiling(200, 150, 64, 0), 1)  # the same test sees the seams where there is no overlap
     for value, corner in zip(values, hard.tiling.corners(), strict=False):
-        hard.add(torch.full((1, 64, 64), float(value)), corner)
-    assert float(hard.plane((200, 150))[0].diff(dim=0).abs().max()) > 1.5 * slope
+        hard.add_tile(torch.full((1, 64, 64), float(value)), corner)
+    assert float(hard.blend((200, 150))[0].diff(dim=0).abs().max()) > 1.5 * slope
 
 
 def test_a_smooth_function_stays_smooth() -> None:
@@ -108,7 +108,7 @@ def test_a_smooth_function_stays_smooth() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 2), (8, 8), (5, 9)])
 def test_mirroring_repeats_the_edge_and_keeps_what_is_there(shape: tuple[int, int]) -> None:
     tile = torch.rand(2, *shape)
-    found = mirror_to(tile, 9)
+    found = mirror_pad(tile, 9)
     assert found.shape == (2, 9, 9)
     assert torch.equal(found[:, : shape[0], : shape[1]], tile)
     if shape[0] < 9:
@@ -118,8 +118,8 @@ def test_mirroring_repeats_the_edge_and_keeps_what_is_there(shape: tuple[int, in
 
 def test_the_canvas_gives_another_size() -> None:
     tiling = Tiling(20, 30, 8, 2)
-    canvas = Canvas(tiling, 3)
-    canvas.lay(torch.full((len(tiling.corners()), 3, 8, 8), 0.25), tiling.corners())
-    found = canvas.plane((41, 17))
+    canvas = TileBlender(tiling, 3)
+    canvas.add_tiles(torch.full((len(tiling.corners()), 3, 8, 8), 0.25), tiling.corners())
+    found = canvas.blend((41, 17))
     assert found.shape == (3, 41, 17)
     torch.testing.assert_close(found, torch.full((3, 41, 17), 0.25))

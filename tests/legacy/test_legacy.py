@@ -19,10 +19,10 @@ from napari_latentseg.formats import read_scan
 from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.formats.stored import read_segmentation
 from napari_latentseg.models.card import read_card
-from napari_latentseg.models.layout import COMPARISON, SPLIT, check_files
+from napari_latentseg.models.layout import COMPARISON_FILE, SPLIT_FILE, check_files
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import find_model, load_model
-from napari_latentseg.models.versions import candidate_folder, candidates, comparison_line, history
+from napari_latentseg.models.versions import candidate_folder, comparison_line, list_candidates, list_versions
 from napari_latentseg.segmentation import Segmentation
 
 ARCHIVE = Path(__file__).with_name("made.tar.xz")
@@ -77,18 +77,18 @@ def evaluated(model: str | Path, data: Path, **more: Any) -> tuple[list[str], in
 
 
 def test_versions_and_candidates(made: Path) -> None:
-    assert [(v.version, v.origin, v.current) for v in history("ellipses")] == [
+    assert [(v.version, v.origin, v.current) for v in list_versions("ellipses")] == [
         ("1", "installed", False),
         ("2", "taught", True),
     ]
-    assert list(candidates()) == ["ellipses-waiting"]
-    for folder in (*(v.folder for v in history("ellipses")), *candidates().values()):
+    assert list(list_candidates()) == ["ellipses-waiting"]
+    for folder in (*(v.folder for v in list_versions("ellipses")), *list_candidates().values()):
         check_files(folder, read_card(folder))
         load_model(folder)
     assert find_model("ellipses") == made / "home" / "versions" / "ellipses" / "2"
     assert api.revert_model("ellipses").version == "1"
     assert api.adopt_model("ellipses-waiting").parent == "ellipses 2"
-    assert [v.version for v in history("ellipses")] == ["1", "2", "3"]
+    assert [v.version for v in list_versions("ellipses")] == ["1", "2", "3"]
 
 
 def test_card_and_comparison(made: Path) -> None:
@@ -96,14 +96,16 @@ def test_card_and_comparison(made: Path) -> None:
     assert (card.name, card.version, card.parent, card.method) == ("ellipses", "2", "ellipses 1", "gms")
     assert [c.name for c in card.classes] == ["ellipse"]
     assert (card.training_data[-1].images, card.training_data[-1].kept_apart) == (4, 2)
-    assert card.lineage[-1].sha256 == read_card(history("ellipses")[0].folder).files["weights.safetensors"]
-    comparison = json.loads((find_model("ellipses") / COMPARISON).read_text("utf-8"))
+    assert (
+        card.lineage[-1].sha256 == read_card(list_versions("ellipses")[0].folder).files["weights.safetensors"]
+    )
+    comparison = json.loads((find_model("ellipses") / COMPARISON_FILE).read_text("utf-8"))
     assert comparison["held_out"]["cases"] == 2
     assert comparison_line(find_model("ellipses")) == comparison["line"]
 
 
 def test_what_was_learned_from_is_known_by_the_keys_of_files(made: Path) -> None:
-    first, second = (read_split(v.folder) for v in history("ellipses"))
+    first, second = (read_split(v.folder) for v in list_versions("ellipses"))
     assert file_keys(made / "data") == first.earlier_train | first.earlier_validation
     assert file_keys(made / "corrected") <= second.earlier_train | second.earlier_validation
     assert (evaluated("ellipses", made / "data")[1], evaluated("ellipses", made / "corrected")[1]) == (6, 4)
@@ -140,12 +142,12 @@ def test_the_store_says_what_it_said(made: Path, told: dict[str, Any]) -> None:
     with AnnotationStore.for_model("ellipses") as store:
         assert store.verify() == []
         assert [
-            [e.id, e.case, sorted(e.planes), e.edited, e.revoked] for e in store.entries(revoked=True)
+            [e.id, e.case, sorted(e.planes), e.edited, e.revoked] for e in store.approvals(revoked=True)
         ] == told["store"]["entries"]
-        assert [[c.name, list(c.shape), list(c.planes)] for c in store.cases()] == [
+        assert [[c.name, list(c.shape), list(c.approved_planes)] for c in store.cases()] == [
             [name, shape, planes] for name, _, _, shape, planes in told["store"]["cases"]
         ]
-        assert [[e.case, sha256_of_array(e.mask)] for e in store.examples()] == told["store"]["masks"]
+        assert [[e.case, sha256_of_array(e.mask)] for e in store.annotated_scans()] == told["store"]["masks"]
 
 
 def test_an_image_of_the_store_is_known_again(made: Path) -> None:
@@ -155,7 +157,7 @@ def test_an_image_of_the_store_is_known_again(made: Path) -> None:
         assert store.approved_planes(scans["volume"]) == (0, 1, 2)
         mask = np.ones(scans["volume"].spatial_shape, np.uint8)
         store.approve(scans["volume"], mask, classes=store.classes, planes=[3])
-        assert store.counts() == (5, 2)
+        assert store.count_approved() == (5, 2)
         assert store.verify() == []
 
 
@@ -165,7 +167,7 @@ def test_drafts_are_gone_on_with(made: Path, told: dict[str, Any]) -> None:
         assert sorted(d.case for d in drafts) == told["store"]["drafts"]
         for draft in drafts:
             assert not draft.in_use
-            scan, mask = store.resume(draft)
+            scan, mask = store.resume_draft(draft)
             name = "photo" if scan.axes == "yx" else "volume"
             original = read_scan(made / "scans" / SCANS[name])
             np.testing.assert_array_equal(np.asarray(scan.array), np.asarray(original.array))
@@ -198,7 +200,7 @@ def test_a_model_is_taught_from_it(made: Path) -> None:
     assert card.parent == "ellipses 2"
     assert [a.version for a in card.lineage] == ["1", "2"]
     check_files(candidate_folder("third"), card)
-    assert (candidate_folder("third") / SPLIT).is_file()
+    assert (candidate_folder("third") / SPLIT_FILE).is_file()
     assert api.adopt_model("third").version == "3"
 
 
@@ -230,7 +232,7 @@ def test_a_result_is_read_and_written_again(
     assert (list(found.geometry.units), found.geometry.frame) == (before["units"], before["frame"])
     np.testing.assert_allclose(found.volumes, before["volumes"])
     form = "ome-tiff" if name == "photo" else None
-    write_segmentation(found, tmp_path / "again", name, format=form, also=("csv", "geojson"))
+    write_segmentation(found, tmp_path / "again", name, format=form, extras=("csv", "geojson"))
     again = read_segmentation(tmp_path / "again")
     assert again.record == found.record
     for part in ("mask", "mean", "variance"):

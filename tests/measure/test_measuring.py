@@ -10,9 +10,9 @@ from tests.helpers.made import balls, classes_of, made
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import VolumeInterval
-from napari_latentseg.measure import extents, measure
+from napari_latentseg.measure import class_extents, measure
 from napari_latentseg.measure import regions as regions_module
-from napari_latentseg.measure.measurement import Measurement, rounded
+from napari_latentseg.measure.measurement import Measurement, format_value
 from napari_latentseg.scan import Geometry, Scan
 
 SPACING = (2.0, 0.5, 1.0)
@@ -48,7 +48,7 @@ def test_sizes_places_and_intensities():
     assert (whole.unit, whole.length_unit, whole.ml) == ("mm3", "mm", pytest.approx(mask.sum() / 1000))
     assert near.value + far.value == pytest.approx(whole.value)
     assert near.value > far.value
-    assert whole.value == extents(found)[0].value
+    assert whole.value == class_extents(found)[0].value
     assert near.centroid == pytest.approx(np.add(NEAR, (-7, 3, 11)), abs=0.2)
     assert far.centroid == pytest.approx(np.add(FAR, (-7, 3, 11)), abs=0.2)
     assert near.longest == pytest.approx(10, abs=2)
@@ -84,7 +84,7 @@ def test_every_sample_is_shared_among_the_objects():
 def test_the_interval_of_samples_holds_nine_of_ten_further_ones():
     rng = np.random.default_rng(1)
     hits = 0
-    one = made(np.ones((3, 1, 4, 4)), Geometry.plain("yx"), "yx", keep=False)
+    one = made(np.ones((3, 1, 4, 4)), Geometry.from_spacing("yx"), "yx", keep=False)
     for _ in range(400):
         volumes = rng.normal(100, 7, 6)
         found = replace(one, volumes=volumes[:5, None])
@@ -119,7 +119,7 @@ def test_a_calibrated_interval_is_for_classes_alone():
     whole, near, _ = measure(found, interval=given)
     assert (whole.low, whole.high) == given.interval("lesion", found.volumes[:, 0])
     assert (whole.interval_is, near.interval_is) == ("calibrated", "samples")
-    assert "calibrated" in whole.text()
+    assert "calibrated" in whole.describe()
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_objects_touch_at_corners_and_across_slices():
     mask = np.zeros((1, 4, 6, 6))
     mask[0, 0, 0, 0] = mask[0, 1, 1, 1] = 1  # at a corner, in the next slice
     mask[0, 3, 5, 5] = 1
-    found = made(np.stack([mask] * 3), Geometry.plain("zyx"))
+    found = made(np.stack([mask] * 3), Geometry.from_spacing("zyx"))
     assert [(m.object, m.value) for m in measure(found)] == [(0, 3), (1, 2), (2, 1)]
 
 
@@ -169,7 +169,7 @@ def test_points_in_time_are_measured_apart():
     samples[:, :, 0, :, 2:4, 2:4] = 1
     samples[:, :, 1, :, 2:5, 2:4] = 1
     samples[0, :, 1, :, 2:5, 2:4] = 0
-    geometry = Geometry.plain("tzyx", (30.0, 2.0, 1.0, 1.0), "mm")
+    geometry = Geometry.from_spacing("tzyx", (30.0, 2.0, 1.0, 1.0), "mm")
     rows = measure(made(samples, geometry, "tzyx"))
     assert [(m.time, m.object, m.value) for m in rows] == [(0, 0, 24), (0, 1, 24), (1, 0, 36), (1, 1, 36)]
     assert [m.mean for m in rows] == [24, 24, 24, 24]
@@ -183,10 +183,10 @@ def test_points_in_time_are_measured_apart():
 def test_one_plane_in_pixels():
     samples = np.zeros((3, 1, 20, 20))
     samples[:, :, 5:10, 3:15] = 1
-    found = made(samples, Geometry.plain("yx"), "yx")
+    found = made(samples, Geometry.from_spacing("yx"), "yx")
     whole, _ = measure(found, Scan(np.full((20, 20, 3), 7, np.uint8), "yxc", found.geometry))
     assert (whole.value, whole.unit, whole.length_unit, whole.ml) == (60, "pixel", "pixel", None)
-    assert whole.text() == "lesion: 60.0 pixels (90 %: 60.0 to 60.0, of 3 samples)"
+    assert whole.describe() == "lesion: 60.0 pixels (90 %: 60.0 to 60.0, of 3 samples)"
     assert whole.intensity.mean == 7
 
 
@@ -194,7 +194,9 @@ def test_a_result_on_disk_gives_the_same(monkeypatch):
     found = made(two_balls(), GEOMETRY)
     lazy = replace(found, mask=da.from_array(found.mask, chunks=(1, 16, 16)),
                    mean=da.from_array(found.mean, chunks=(1, 1, 16, 16)))  # fmt: skip
-    monkeypatch.setattr("napari_latentseg.measure.moment._AT_ONCE", 7 * SHAPE[2])  # bands of seven rows
+    monkeypatch.setattr(
+        "napari_latentseg.measure.moment._MAX_BLOCK_VOXELS", 7 * SHAPE[2]
+    )  # bands of seven rows
     whole = measure(found, objects=False)
     assert measure(lazy) == measure(found)
     assert measure(lazy, objects=False) == whole
@@ -212,7 +214,7 @@ def test_what_does_not_fit_is_refused(monkeypatch):
         measure(found, Scan(found.mask[1:], "zyx", GEOMETRY))
     with pytest.raises(BadInput, match="no labels"):
         measure(found, mask=found.mask.astype(int) - 1)
-    monkeypatch.setattr(regions_module, "MOST_ELEMENTS", 100)
+    monkeypatch.setattr(regions_module, "MAX_LABELLED_VOXELS", 100)
     with pytest.raises(BadInput, match="--no-objects"):
         measure(found)
     assert len(measure(found, objects=False)) == 1
@@ -239,7 +241,7 @@ def test_progress_ends_at_one():
     ],
 )
 def test_three_digits(value, text):
-    assert rounded(value) == text
+    assert format_value(value) == text
 
 
 def test_the_hippocampus_against_another_library(data_dir):

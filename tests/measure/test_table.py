@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.helpers.made import classes_of, made
 
-from napari_latentseg.measure import Measurement, measure, table_of, write_csv
+from napari_latentseg.measure import Measurement, measure, measurement_table, write_csv
 from napari_latentseg.measure.measurement import Intensity
 from napari_latentseg.scan import Geometry, Scan
 
@@ -17,12 +17,12 @@ from napari_latentseg.scan import Geometry, Scan
 def segmentation(*names: str, unit: str = "mm"):
     samples = np.zeros((3, len(names), 4, 10, 10))
     samples[:, 0, 1:3, 2:5, 2:7] = 0.9
-    return made(samples, Geometry.plain("zyx", (2.0, 0.5, 0.5), unit), classes=classes_of(*names))
+    return made(samples, Geometry.from_spacing("zyx", (2.0, 0.5, 0.5), unit), classes=classes_of(*names))
 
 
 def test_columns_for_a_labels_layer():
     found = segmentation("cyst", "stone")
-    columns = table_of(measure(found, Scan(found.mask, "zyx", found.geometry)))
+    columns = measurement_table(measure(found, Scan(found.mask, "zyx", found.geometry)))
     assert columns.columns[0] == "index"
     assert columns["class"].tolist() == ["cyst", "stone", "cyst"]
     assert columns["index"][:2].tolist() == [1, 2]
@@ -35,10 +35,10 @@ def test_columns_for_a_labels_layer():
 
 
 def test_areas_and_pixels_have_their_own_headings():
-    assert "area (um2)" in table_of(
-        measure(made(np.ones((3, 1, 8, 8)), Geometry.plain("yx", (0.5, 0.5), "um"), "yx"))
+    assert "area (um2)" in measurement_table(
+        measure(made(np.ones((3, 1, 8, 8)), Geometry.from_spacing("yx", (0.5, 0.5), "um"), "yx"))
     )
-    columns = table_of(measure(made(np.ones((3, 1, 8, 8)), Geometry.plain("yx"), "yx")))
+    columns = measurement_table(measure(made(np.ones((3, 1, 8, 8)), Geometry.from_spacing("yx"), "yx")))
     assert "size (pixel)" in columns
     assert not any("ml" in name for name in columns)
 
@@ -66,7 +66,7 @@ def test_a_negative_place_stays_a_number(tmp_path: Path):
 
 
 def test_nothing_is_an_empty_table():
-    assert table_of([]).empty
+    assert measurement_table([]).empty
 
 
 def test_the_whole_file_to_the_byte(tmp_path: Path):

@@ -7,4 +7,6 @@ from napari_latentseg.methods.base import Method
 
 def parameter_counts(method: Method) -> dict[str, int]:
     """The number of parameters of each trained part."""
-    return {name: sum(p.numel() for p in part.parameters()) for name, part in method.trained.items()}
+    return {
+        name: sum(p.numel() for p in part.parameters()) for name, part in method.trainable_modules.items()
+    }

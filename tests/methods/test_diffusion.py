@@ -8,7 +8,7 @@ from diffusers import DDPMScheduler
 from pydantic import ValidationError
 from torch import Tensor
 
-from napari_latentseg.methods.base import fresh_noise
+from napari_latentseg.methods.base import random_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 
 SDSEG = {"beta_schedule": "scaled_linear", "beta_start": 0.0015, "beta_end": 0.0155}
@@ -22,7 +22,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def test_the_schedule_of_sdseg() -> None:
     process = Diffusion(DiffusionConfig(**SDSEG))
     t = torch.tensor([0, 250, 500, 750, 999])
-    assert process.amplification(t).flatten().tolist() == pytest.approx(
+    assert process.noise_to_latent_error_ratio(t).flatten().tolist() == pytest.approx(
         [0.039, 0.93, 2.38, 7.5, 38.66], rel=0.01
     )
     assert process.alphas_cumprod[999].item() == pytest.approx(6.69e-4, rel=1e-2)
@@ -33,10 +33,12 @@ def test_a_latent_error_is_the_amplified_noise_error() -> None:
     process = Diffusion(DiffusionConfig(**SDSEG))
     z0, true, guessed = normal(seed=1), normal(seed=2), normal(seed=3)
     t = torch.tensor([100, 900])
-    z_t = process.disturbed(z0, true, t)
-    apart = (process.start_of(z_t, guessed, t) - z0).abs()
-    assert torch.allclose(apart, process.amplification(t) * (guessed - true).abs(), rtol=1e-3, atol=1e-3)
-    assert torch.allclose(process.start_of(z_t, true, t), z0, atol=1e-3)
+    z_t = process.add_noise(z0, true, t)
+    apart = (process.predict_x0(z_t, guessed, t) - z0).abs()
+    assert torch.allclose(
+        apart, process.noise_to_latent_error_ratio(t) * (guessed - true).abs(), rtol=1e-3, atol=1e-3
+    )
+    assert torch.allclose(process.predict_x0(z_t, true, t), z0, atol=1e-3)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
@@ -50,7 +52,7 @@ def test_one_trailing_step_is_equation_2(eta: float) -> None:
 
     found = process.sample(predict, SHAPE, lambda shape, step=0: normal(*shape, seed=step))
     start = normal(seed=0)
-    expected = process.start_of(start, 0.3 * start + 0.1, torch.tensor([999, 999]))
+    expected = process.predict_x0(start, 0.3 * start + 0.1, torch.tensor([999, 999]))
     assert seen == [[999, 999]]
     assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -102,7 +104,7 @@ def test_the_posterior_mean_is_that_of_diffusers_ddpm() -> None:
 
 def test_latents_beyond_one_are_not_cut() -> None:
     process = Diffusion(DiffusionConfig(prediction="sample", steps=5))
-    found = process.sample(lambda z, t: torch.full_like(z, 7.0), SHAPE, fresh_noise())
+    found = process.sample(lambda z, t: torch.full_like(z, 7.0), SHAPE, random_noise())
     assert torch.allclose(found, torch.full_like(found, 7.0), atol=1e-3)
 
 
@@ -123,7 +125,7 @@ def test_a_network_that_knows_the_noise_gives_the_latent_exactly(steps: int, eta
     z0 = normal(seed=6)
 
     def predict(z: Tensor, t: Tensor) -> Tensor:
-        return (z - process.signal(t) * z0) / process.spread(t)
+        return (z - process.sqrt_alpha_bar(t) * z0) / process.sqrt_one_minus_alpha_bar(t)
 
     found = process.sample(predict, SHAPE, lambda shape, step=0: normal(*shape, seed=step))
     assert torch.allclose(found, z0, atol=1e-3)

@@ -309,7 +309,7 @@ def test_a_codec_that_was_not_frozen_is() -> None:
     method = GMS(codec, GMSConfig(width=16, conditioner="trained"))
     assert not any(p.requires_grad for p in codec.parameters())
     assert not codec.training
-    assert all(p.requires_grad for p in method.trained.parameters())
+    assert all(p.requires_grad for p in method.trainable_modules.parameters())
 
 
 def test_training_leaves_the_codec_in_evaluation(gms) -> None:
@@ -359,14 +359,14 @@ def test_what_differs_from_the_paper_is_said(
     codec, kind: str, settings: dict[str, object], expected: str
 ) -> None:
     method = build_method("gms", codec(kind), settings)
-    assert method.variant == expected
+    assert method.deviations_from_paper == expected
 
 
 def test_another_kl_codec_is_not_sd_vae() -> None:
     codec = build_codec("kl", norm_num_groups=4, block_out_channels=(8, 8), **{
         name: NETWORKS["kl"][name][:2] for name in ("down_block_types", "up_block_types")
     })  # fmt: skip
-    assert GMS(codec, GMSConfig()).variant == "4-channel codec, 1:2, in place of SD-VAE"
+    assert GMS(codec, GMSConfig()).deviations_from_paper == "4-channel codec, 1:2, in place of SD-VAE"
 
 
 def test_it_has_no_samples_of_its_own(gms) -> None:
@@ -421,14 +421,14 @@ def test_it_learns_shapes(
     method = GMS(own, GMSConfig(width=16, levels=("out",), cross_entropy_weight=1.0)).train()
     seen, new = ellipses(24, seed=1), ellipses(12, seed=2)
     steps = 150 if full else 20
-    optimizer = torch.optim.AdamW(method.trained.parameters(), 4e-3)
+    optimizer = torch.optim.AdamW(method.trainable_modules.parameters(), 4e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(3)
 
     def scores() -> list[float]:
         method.eval()
         with torch.inference_mode():
-            return [mean_dice(method.draw(method.encode(b.images)), b.masks) for b in (seen, new)]
+            return [mean_dice(method.sample(method.encode(b.images)), b.masks) for b in (seen, new)]
 
     before, before_unseen = scores()
     method.train()

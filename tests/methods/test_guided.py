@@ -15,10 +15,10 @@ from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.noise import FieldNoise
-from napari_latentseg.methods.base import Batch, fresh_noise
-from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, draw_classes
-from napari_latentseg.training.published import begin_from_published
+from napari_latentseg.inference.noise import PositionalNoise
+from napari_latentseg.methods.base import Batch, random_noise
+from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, sample_classes
+from napari_latentseg.training.published import load_pretrained_weights
 
 SIZE = 32
 
@@ -50,10 +50,10 @@ def teach(
     for stage, count in zip(method.stages(), steps, strict=True):
         method.eval()
         with torch.no_grad():
-            stage.begin([data])
+            stage.on_start([data])
         method.requires_grad_(False).train()
-        stage.parts.requires_grad_(True)
-        optimizer = torch.optim.AdamW(stage.parts.parameters(), rate, weight_decay=1e-5)
+        stage.trainable.requires_grad_(True)
+        optimizer = torch.optim.AdamW(stage.trainable.parameters(), rate, weight_decay=1e-5)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, count)
         losses.append([])
         for _ in range(count):
@@ -63,7 +63,7 @@ def teach(
             loss = torch.stack(list(terms.values())).sum()
             loss.backward()
             losses[-1].append(loss.item())
-            torch.nn.utils.clip_grad_norm_(stage.parts.parameters(), 1.0)
+            torch.nn.utils.clip_grad_norm_(stage.trainable.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
@@ -78,7 +78,7 @@ def dice(found: Tensor, masks: Tensor) -> float:
 
 @torch.no_grad()
 def drawn(method: GuidedLatentDiffusion, images: Tensor, seed: int = 0) -> Tensor:
-    return method.draw(method.encode(images), fresh_noise(torch.Generator().manual_seed(seed)))
+    return method.sample(method.encode(images), random_noise(torch.Generator().manual_seed(seed)))
 
 
 def test_the_defaults_are_the_paper_s() -> None:
@@ -87,8 +87,8 @@ def test_the_defaults_are_the_paper_s() -> None:
     method = GuidedLatentDiffusion(None, config)
     counts = parameter_counts(method)
     assert counts["mask_autoencoder"] == counts["image_autoencoder"] == 5_251_333
-    assert (method.factor, method.size_multiple, method.class_count) == (8, 32, 29)
-    assert method.variant == "no perceptual term in the image autoencoder"
+    assert (method.downsampling_factor, method.size_multiple, method.class_count) == (8, 32, 29)
+    assert method.deviations_from_paper == "no perceptual term in the image autoencoder"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_the_defaults_are_the_paper_s() -> None:
 )
 def test_what_differs_is_a_variant_that_still_works(changes: dict[str, Any], words: str) -> None:
     method = make(**changes)
-    assert method.variant.endswith(words)
+    assert method.deviations_from_paper.endswith(words)
     terms = method.loss(shapes(4), torch.Generator().manual_seed(0))
     assert ("bound" in terms) == method.config.learned_variance
     assert all(bool(term.isfinite()) for term in terms.values())
@@ -118,40 +118,43 @@ def test_latents_of_two_sizes_are_refused() -> None:
 def test_a_stage_teaches_its_own_parts() -> None:
     method = make()
     first, second = method.stages()
-    assert (set(first.parts), set(second.parts)) == ({"mask_autoencoder", "image_autoencoder"}, {"denoiser"})
-    assert first.judge is not None
+    assert (set(first.trainable), set(second.trainable)) == (
+        {"mask_autoencoder", "image_autoencoder"},
+        {"denoiser"},
+    )
+    assert first.validate is not None
     data = shapes(8)
     with torch.no_grad():
-        second.begin([data])
+        second.on_start([data])
     for own, other, loss in ((first, second, first.loss), (second, first, second.loss)):
         method.zero_grad()
         torch.stack(list(loss(data, torch.Generator().manual_seed(0)).values())).sum().backward()
-        assert any(p.grad is not None and bool(p.grad.any()) for p in own.parts.parameters())
-        assert not any(p.grad is not None and bool(p.grad.any()) for p in other.parts.parameters())
+        assert any(p.grad is not None and bool(p.grad.any()) for p in own.trainable.parameters())
+        assert not any(p.grad is not None and bool(p.grad.any()) for p in other.trainable.parameters())
 
 
 def test_the_latents_are_brought_to_unit_scale_and_stored() -> None:
     method = make()
     data = shapes(32)
     with torch.no_grad():
-        method.stages()[1].begin([data])
+        method.stages()[1].on_start([data])
         z = method.encode(data.images)
     assert torch.allclose(z.mean((0, 2, 3)), torch.zeros(4), atol=1e-4)
     assert torch.allclose(z.std((0, 2, 3)), torch.ones(4), atol=1e-2)
-    assert {"mask_autoencoder.mean", "image_autoencoder.spread"} <= set(method.trained.state_dict())
+    assert {"mask_autoencoder.mean", "image_autoencoder.spread"} <= set(method.trainable_modules.state_dict())
 
 
 def test_a_class_that_was_not_looked_for_is_never_drawn() -> None:
     masks = torch.zeros(200, 4, 2, 2)
     masks[:, 1] = masks[:, 3] = 1  # seen, but the last was not looked for: its pixels tell nothing
     annotated = torch.tensor([True, True, True, False]).repeat(200, 1)
-    found = draw_classes(masks, annotated, 0.8, torch.Generator().manual_seed(0))
+    found = sample_classes(masks, annotated, 0.8, torch.Generator().manual_seed(0))
     counts = found.bincount(minlength=4)
     assert counts[3] == 0
     assert counts[0] > 0
     assert counts[2] > 0
     assert counts[1] == pytest.approx(200 * (0.8 + 0.2 / 3), abs=20)
-    only = draw_classes(masks, annotated, 1.0, torch.Generator().manual_seed(0))
+    only = sample_classes(masks, annotated, 1.0, torch.Generator().manual_seed(0))
     assert only.unique().tolist() == [1]
 
 
@@ -179,7 +182,7 @@ def test_a_class_that_was_not_looked_for_gets_no_gradient() -> None:
 def test_the_class_changes_the_answer_out_of_the_same_noise(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_latentseg.methods.guided._AT_ONCE", at_once)
+    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_CLASSES_PER_BATCH", at_once)
     method = make(classes=3)
     found = drawn(method, shapes(2).images)
     assert not torch.allclose(found[:, 0], found[:, 1], atol=1e-4)
@@ -194,13 +197,13 @@ def test_many_classes_at_once_are_as_one_by_one(monkeypatch: pytest.MonkeyPatch)
     images = shapes(3).images
     together = drawn_by_place(method, images)
     assert together.shape == (3, 5, SIZE, SIZE)
-    monkeypatch.setattr("napari_latentseg.methods.guided._AT_ONCE", 1)
+    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_CLASSES_PER_BATCH", 1)
     assert torch.allclose(drawn_by_place(method, images), together, atol=1e-4)
 
 
 @torch.no_grad()
 def drawn_by_place(method: GuidedLatentDiffusion, images: Tensor) -> Tensor:
-    return method.draw(method.encode(images), FieldNoise(1, 0, [(0, 0)] * len(images)))
+    return method.sample(method.encode(images), PositionalNoise(1, 0, [(0, 0)] * len(images)))
 
 
 def test_equal_neighbours_of_a_volume_give_equal_samples() -> None:
@@ -211,9 +214,9 @@ def test_equal_neighbours_of_a_volume_give_equal_samples() -> None:
     assert torch.allclose(found[0], found[1], atol=1e-5)
     assert torch.allclose(found[0], found[2], atol=1e-5)
     with torch.no_grad():
-        other = method.draw(method.encode(slices), FieldNoise(1, 1, [(0, 0)] * 3))
+        other = method.sample(method.encode(slices), PositionalNoise(1, 1, [(0, 0)] * 3))
         # windows that overlap see the same noise where they do
-        one, two = FieldNoise(1, 0, [(0, 0), (0, 4)])((2, 4, 8, 8), 3)
+        one, two = PositionalNoise(1, 0, [(0, 0), (0, 4)])((2, 4, 8, 8), 3)
     assert not torch.allclose(found[0], other[0], atol=1e-4)
     assert torch.equal(one[:, :, 4:], two[:, :, :4])
 
@@ -231,22 +234,22 @@ def test_texts_are_centred_and_of_length_one(tmp_path: Path) -> None:
     method = make(classes=3, class_embedding="text", text_width=8)
     vectors = 5 + torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
     save_file({"vectors": vectors}, tmp_path / "texts.safetensors")
-    begin_from_published(method, str(tmp_path / "texts.safetensors"))
+    load_pretrained_weights(method, str(tmp_path / "texts.safetensors"))
     codes = method.texts(torch.arange(3))
     assert torch.allclose(codes.norm(dim=1), torch.ones(3))
     apart = vectors - vectors.mean(0)
     assert torch.allclose(codes, apart / apart.norm(dim=1, keepdim=True), atol=1e-5)
-    assert "class_texts.vectors" in method.trained.state_dict()
+    assert "class_texts.vectors" in method.trainable_modules.state_dict()
     assert drawn(method, shapes(1).images).shape == (1, 3, SIZE, SIZE)
 
 
 def test_texts_must_be_given_and_fit(tmp_path: Path) -> None:
     method = make(classes=3, class_embedding="text", text_width=8)
     with pytest.raises(BadInput, match="class-texts: are not given; set published_weights to a file"):
-        begin_from_published(method)
+        load_pretrained_weights(method)
     save_file({"vectors": torch.zeros(2, 8)}, tmp_path / "texts.safetensors")
     with pytest.raises(BadInput, match=r"has the shape \(2, 8\), not \(3, 8\)"):
-        begin_from_published(method, str(tmp_path / "texts.safetensors"))
+        load_pretrained_weights(method, str(tmp_path / "texts.safetensors"))
 
 
 @short_and_full

@@ -14,7 +14,7 @@ from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.noise import FieldNoise
+from napari_latentseg.inference.noise import PositionalNoise
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff, MedSegLatDiffConfig
 from napari_latentseg.methods.registry import build_method, method_class
@@ -65,8 +65,8 @@ def begun(make, batch: Batch) -> Callable[..., MedSegLatDiff]:
     return of
 
 
-def noise_of(seed: int, count: int) -> FieldNoise:
-    return FieldNoise(seed, 0, [(8 * number, 0) for number in range(count)])
+def noise_of(seed: int, count: int) -> PositionalNoise:
+    return PositionalNoise(seed, 0, [(8 * number, 0) for number in range(count)])
 
 
 # --- the size ------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def test_factor_and_multiple_go_by_the_widths(make, widths, factor: int, multipl
 
 def test_it_draws_from_noise_and_has_no_codec() -> None:
     cls = method_class("medseglatdiff")
-    assert cls.own_sources == ("noise",)
+    assert cls.sampling_sources == ("noise",)
     assert not cls.is_deterministic
     with pytest.raises(BadInput, match="trains its own; leave it out, and have it null"):
         build_method("medseglatdiff", torch.nn.Identity(), {})  # type: ignore[arg-type]
@@ -233,7 +233,7 @@ def test_an_image_is_seen_alike_alone_and_in_a_batch(begun, batch: Batch) -> Non
     together = method.draw(method.encode(batch.images), noise_of(1, 3))
     for number in range(3):
         corners = [(8 * number, 0)]
-        alone = method.draw(method.encode(batch.images[number : number + 1]), FieldNoise(1, 0, corners))
+        alone = method.draw(method.encode(batch.images[number : number + 1]), PositionalNoise(1, 0, corners))
         torch.testing.assert_close(together[number : number + 1], alone, atol=1e-3, rtol=0)
     assert (together[0] - together[1]).abs().max() > 0.01
 
@@ -256,7 +256,7 @@ def test_a_model_folder_gives_the_same_samples(begun, batch: Batch, tmp_path: Pa
             stored = getattr(getattr(method, part), name).half().float()
             assert torch.equal(getattr(getattr(other, part), name), stored)
     method.trained.load_state_dict({k: v.half().float() for k, v in method.trained.state_dict().items()})
-    found, again = (each.draw(each.encode(batch.images), noise_of(1, 3)) for each in (method, other))
+    found, again = (each.sample(each.encode(batch.images), noise_of(1, 3)) for each in (method, other))
     assert torch.equal(found, again)
 
 
@@ -292,7 +292,7 @@ def test_a_model_folder_gives_the_same_samples(begun, batch: Batch, tmp_path: Pa
 def test_what_differs_from_the_paper_is_said(settings: dict[str, object], expected: str) -> None:
     with torch.device("meta"):
         method = MedSegLatDiff(None, MedSegLatDiffConfig.model_validate(settings))
-    assert method.variant == expected
+    assert method.deviations_from_paper == expected
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_the_configurations_fit_the_method(name: str) -> None:
         method = build_method(config.method, None, config.settings)
     assert config.preprocess.size % method.size_multiple == 0
     assert set(config.stages) <= {stage.name for stage in method.stages()}
-    assert (method.variant == "") == (name != "small")
+    assert (method.deviations_from_paper == "") == (name != "small")
 
 
 # --- what it learns ------------------------------------------------------------------------------------
@@ -339,11 +339,11 @@ def learn(
     generator = torch.Generator().manual_seed(0)
     method.eval()
     if begin:
-        stage.begin([data])
+        stage.on_start([data])
     method.requires_grad_(False)
-    stage.parts.requires_grad_(True)
-    optimizer = torch.optim.AdamW(stage.parts.parameters(), rate)
-    stage.parts.train()
+    stage.trainable.requires_grad_(True)
+    optimizer = torch.optim.AdamW(stage.trainable.parameters(), rate)
+    stage.trainable.train()
     losses = []
     for step in range(steps):
         for group in optimizer.param_groups:
@@ -353,7 +353,7 @@ def learn(
         loss = torch.stack(list(terms.values())).sum()
         loss.backward()
         losses.append(loss.item())
-        torch.nn.utils.clip_grad_norm_(stage.parts.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(stage.trainable.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % 20 == 0:
@@ -403,7 +403,7 @@ def _check_a_beginning(method: Method, diffusion: Stage, known: Batch) -> None:
 
     def score() -> float:
         with torch.inference_mode():
-            samples = method.sample(known.images, 3, torch.Generator().manual_seed(3))
+            samples = method.sample_many(known.images, 3, torch.Generator().manual_seed(3))
             return float(dice_of(torch.stack(list(samples)).mean(0), known.masks).mean())
 
     learn(method, diffusion, known, steps=0)

@@ -17,8 +17,8 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import build_codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice
-from napari_latentseg.inference.noise import FieldNoise
-from napari_latentseg.methods.base import Batch, fresh_noise
+from napari_latentseg.inference.noise import PositionalNoise
+from napari_latentseg.methods.base import Batch, random_noise
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.methods.sdseg import SDSeg, SDSegConfig
 from napari_latentseg.models.store import open_codec
@@ -93,7 +93,7 @@ def test_the_image_encoder_begins_as_the_mean_of_the_codecs_without_its_scale(sd
 def test_the_image_has_no_effect_at_the_start(sdseg, batch: Batch) -> None:
     """The channels that SDSeg adds to the U-Net's first convolution begin at zero."""
     method = sdseg().eval()
-    noise = FieldNoise(0, 0, [(0, 0)] * 2)
+    noise = PositionalNoise(0, 0, [(0, 0)] * 2)
     z_c = method.encode(batch.images)
     assert torch.equal(method.draw(z_c, noise), method.draw(-z_c, noise))
 
@@ -155,7 +155,7 @@ def test_the_pixel_losses_look_at_the_mask_of_the_predicted_latent(
         noise = (z_t - method.diffusion.signal(t) * z0) / method.diffusion.spread(t)
         return z0 if prediction == "sample" else noise
 
-    monkeypatch.setattr(method, "_predict", perfect)
+    monkeypatch.setattr(method, "_denoise", perfect)
     found = method.loss(batch, torch.Generator().manual_seed(3))
     pixels = method.codec.decode(z0 / 0.7).mean(1, keepdim=True)
     assert set(found) == {"noise", "latent", "dice", "cross_entropy"}
@@ -251,7 +251,7 @@ def test_a_saved_model_has_its_scale(make_tiny_model: Callable[..., Path]) -> No
     method = build_method("sdseg", tiny, settings).eval()
     method.latent_scale.value.fill_(0.125)
     fill_conv_in(method)
-    for weight in method.trained.parameters():
+    for weight in method.trainable_modules.parameters():
         weight.data = weight.data.half().float()  # as they are kept
     card = read_card(folder).model_copy(
         update={"method": "sdseg", "settings": settings, "sources": ("noise",), "name": "tiny-sdseg"}
@@ -261,10 +261,10 @@ def test_a_saved_model_has_its_scale(make_tiny_model: Callable[..., Path]) -> No
     again = load_model(out).method
     assert again.latent_scale.value.item() == 0.125
     images = torch.rand(1, 3, 64, 64)
-    noise = FieldNoise(4, 0, [(0, 0)])
+    noise = PositionalNoise(4, 0, [(0, 0)])
     with torch.inference_mode():
         torch.testing.assert_close(
-            again.draw(again.encode(images), noise), method.draw(method.encode(images), noise)
+            again.sample(again.encode(images), noise), method.sample(method.encode(images), noise)
         )
 
 
@@ -282,7 +282,7 @@ def test_one_step_is_equation_2_at_the_last_timestep(sdseg, batch: Batch) -> Non
     epsilon = method.denoiser(start, torch.tensor([999, 999]), z_c)
     z0 = (start - (1 - bar).sqrt() * epsilon) / bar.sqrt()
     expected = method.codec.decode_mask(z0 / 0.5)
-    found = method.draw(z_c, fresh_noise(torch.Generator().manual_seed(1)))
+    found = method.draw(z_c, random_noise(torch.Generator().manual_seed(1)))
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
@@ -295,14 +295,16 @@ def test_the_seed_settles_a_sample_and_the_batch_does_not_count(
     fill_conv_in(method)
     z_c = method.encode(batch.images)
     places = [(0, 0), (4, 8)]
-    together = method.draw(z_c, FieldNoise(1, 0, places))
+    together = method.draw(z_c, PositionalNoise(1, 0, places))
     assert together.shape == (2, method.class_count, 32, 32)
     assert 0 <= together.min() < together.max() <= 1
-    assert torch.equal(together, method.draw(z_c, FieldNoise(1, 0, places)))
-    alone = torch.cat([method.draw(z_c[i : i + 1], FieldNoise(1, 0, places[i : i + 1])) for i in range(2)])
+    assert torch.equal(together, method.draw(z_c, PositionalNoise(1, 0, places)))
+    alone = torch.cat(
+        [method.draw(z_c[i : i + 1], PositionalNoise(1, 0, places[i : i + 1])) for i in range(2)]
+    )
     torch.testing.assert_close(together, alone, atol=2e-3, rtol=0)
-    assert (together - method.draw(z_c, FieldNoise(1, 1, places))).abs().max() > 0.01
-    assert (together - method.draw(z_c, FieldNoise(2, 0, places))).abs().max() > 0.01
+    assert (together - method.draw(z_c, PositionalNoise(1, 1, places))).abs().max() > 0.01
+    assert (together - method.draw(z_c, PositionalNoise(2, 0, places))).abs().max() > 0.01
 
 
 def test_it_samples_by_noise_of_its_own(sdseg) -> None:
@@ -339,15 +341,15 @@ def test_what_differs_from_the_paper_is_said(
 def test_the_papers_settings_differ_by_their_beginning_alone() -> None:
     with torch.device("meta"):
         codec = build_codec("kl", **SD_VAE)
-        assert SDSeg(codec, SDSegConfig()).variant == "U-Net that began at random"
+        assert SDSeg(codec, SDSegConfig()).deviations_from_paper == "U-Net that began at random"
         other = SDSegConfig.model_validate({"denoiser": SDSegConfig().denoiser.model_dump() | {"heads": 4}})
-        assert SDSeg(codec, other).variant == "U-Net that began at random, another U-Net"
+        assert SDSeg(codec, other).deviations_from_paper == "U-Net that began at random, another U-Net"
 
 
 def test_sdseg_cvc_is_the_paper() -> None:
     """Section 3.2 of the paper; its code where the paper is silent."""
     from napari_latentseg.training.config import load_config
-    from napari_latentseg.training.schedule import epochs_of, learning_rate_factor, warmup_of
+    from napari_latentseg.training.schedule import epoch_count, learning_rate_factor, warmup_epoch_count
 
     config = load_config("sdseg-cvc")
     assert SDSegConfig.model_validate(config.settings) == SDSegConfig()
@@ -358,9 +360,9 @@ def test_sdseg_cvc_is_the_paper() -> None:
     assert (ranges.horizontal_flip, ranges.vertical_flip) == (0.5, 0.5)
     assert (ranges.quarter_turn, ranges.jitter, ranges.affine) == (0, 0, 0)
     batches = 122
-    assert epochs_of(config, batches) * batches == pytest.approx(100_000, abs=batches)
+    assert epoch_count(config, batches) * batches == pytest.approx(100_000, abs=batches)
     rates = [
-        learning_rate_factor(config, step / batches, None, warmup_of(config, batches))
+        learning_rate_factor(config, step / batches, None, warmup_epoch_count(config, batches))
         for step in (0, 5_000, 10_000, 100_000)
     ]
     assert rates == pytest.approx([0, 0.5, 1, 1])
@@ -384,8 +386,8 @@ def learn(draw: Callable[[torch.Generator], Batch], steps: int) -> tuple[SDSeg, 
     method = SDSeg(codec, SDSegConfig.model_validate(LEARNER))
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        method.stages()[0].begin([draw(generator)])
-    optimizer = torch.optim.AdamW(method.trained.parameters(), 2e-3)
+        method.stages()[0].on_start([draw(generator)])
+    optimizer = torch.optim.AdamW(method.trainable_modules.parameters(), 2e-3)
     method.train()
     losses = []
     for step in range(steps):
@@ -396,7 +398,7 @@ def learn(draw: Callable[[torch.Generator], Batch], steps: int) -> tuple[SDSeg, 
         loss = torch.stack(list(method.loss(draw(generator), generator).values())).sum()
         loss.backward()
         losses.append(loss.item())
-        torch.nn.utils.clip_grad_norm_(method.trained.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(method.trainable_modules.parameters(), 1.0)
         optimizer.step()
     return method.eval(), losses
 
@@ -413,7 +415,7 @@ def ellipses(count: int, seed: int, size: int = 48) -> Batch:
 
 def mean_dice(method: SDSeg, batch: Batch) -> float:
     with torch.inference_mode():
-        found = method.draw(method.encode(batch.images), fresh_noise(torch.Generator().manual_seed(3)))
+        found = method.sample(method.encode(batch.images), random_noise(torch.Generator().manual_seed(3)))
     pairs = zip(found, batch.masks, strict=True)
     return sum(dice((p > 0.5).numpy(), m.numpy() > 0.5) for p, m in pairs) / len(found)
 
@@ -453,7 +455,7 @@ def test_samples_fall_on_both_of_two_outlines_and_differ_between_them(full: bool
         z_c = method.encode(images)
         for steps in (1, 5):
             method.diffusion.config = method.diffusion.config.model_copy(update={"steps": steps})
-            found = method.draw(z_c, fresh_noise(torch.Generator().manual_seed(5)))
+            found = method.sample(z_c, random_noise(torch.Generator().manual_seed(5)))
             masks = found[:, 0] > 0.5
             scores = torch.tensor([[dice(m.numpy(), o[0].numpy() > 0.5) for o in outlines] for m in masks])
             near = scores.max(1).values > 0.9

@@ -13,7 +13,7 @@ def taught(losses: Tensor, buckets: int | None = None) -> SecondMomentResampler:
     """One that has seen these losses `(T,)` often enough."""
     found = SecondMomentResampler(len(losses), buckets)
     for _ in range(10):
-        found.remember(torch.arange(len(losses)), losses)
+        found.update(torch.arange(len(losses)), losses)
     return found
 
 
@@ -21,11 +21,11 @@ def test_uniform_until_every_bucket_has_its_history() -> None:
     found = SecondMomentResampler(6, history=3)
     for number in range(3):
         assert torch.allclose(found.probabilities(), torch.full((6,), 1 / 6, dtype=torch.double))
-        _, weight = found.draw(4)
+        _, weight = found.sample_timesteps(4)
         assert torch.equal(weight, torch.ones(4))
-        found.remember(torch.arange(6 if number < 2 else 5), torch.arange(6.0)[: 6 if number < 2 else 5])
+        found.update(torch.arange(6 if number < 2 else 5), torch.arange(6.0)[: 6 if number < 2 else 5])
     assert torch.allclose(found.probabilities(), torch.full((6,), 1 / 6, dtype=torch.double))
-    found.remember(torch.tensor([5]), torch.tensor([5.0]))
+    found.update(torch.tensor([5]), torch.tensor([5.0]))
     assert found.probabilities()[5] > found.probabilities()[1]
 
 
@@ -39,7 +39,7 @@ def test_the_probability_is_the_root_of_the_second_moment() -> None:
 def test_only_the_last_ten_losses_count() -> None:
     found = taught(torch.tensor([100.0, 1.0]))
     for _ in range(10):
-        found.remember(torch.tensor([0]), torch.tensor([1.0]))
+        found.update(torch.tensor([0]), torch.tensor([1.0]))
     assert torch.allclose(found.probabilities(), torch.full((2,), 0.5, dtype=torch.double))
 
 
@@ -76,7 +76,7 @@ def test_the_weighted_gradient_is_that_of_uniform_timesteps() -> None:
 
     # and by what `draw` gives, within the error of the mean
     generator = torch.Generator().manual_seed(0)
-    chosen, weight = found.draw(20000, generator)
+    chosen, weight = found.sample_timesteps(20000, generator)
     slopes = 2 * (theta.detach() * (chosen + 1.0) - 2) * (chosen + 1.0) * weight
     assert abs(slopes.mean() - uniform) < 4 * slopes.std() / 20000**0.5
 

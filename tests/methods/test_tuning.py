@@ -9,7 +9,7 @@ import torch
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import build_codec
-from napari_latentseg.inference.noise import FieldNoise
+from napari_latentseg.inference.noise import PositionalNoise
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import METHODS, build_method
 
@@ -60,25 +60,25 @@ def test_all_of_them_are_here() -> None:
 
 
 def test_what_is_drawn_is_what_the_method_draws(method: Method, images: torch.Tensor) -> None:
-    tuning = method.tuning()
+    tuning = method.fine_tune_spec()
     with torch.no_grad():
         condition = method.encode(images)
-        noise = None if method.is_deterministic else FieldNoise(0, 0, [(0, 0)] * 3)
-        expected = method.draw(condition, noise)
-        found = tuning.draw(tuning.prepare(condition), noise)
+        noise = None if method.is_deterministic else PositionalNoise(0, 0, [(0, 0)] * 3)
+        expected = method.sample(condition, noise)
+        found = tuning.sample(tuning.cache_features(condition), noise)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_only_its_parts_learn_and_they_do(method: Method, images: torch.Tensor) -> None:
-    tuning = method.tuning()
-    own = {id(p) for p in method.trained.parameters()}
-    assert {id(p) for p in tuning.parts.parameters()} < own
-    tuning.parts.requires_grad_(True)
+    tuning = method.fine_tune_spec()
+    own = {id(p) for p in method.trainable_modules.parameters()}
+    assert {id(p) for p in tuning.trainable.parameters()} < own
+    tuning.trainable.requires_grad_(True)
     masks = torch.zeros(3, method.class_count, 32, 32)
     masks[:, :, 8:24, 8:24] = 1
     with torch.no_grad():
-        features, target = tuning.prepare(method.encode(images)), tuning.target(masks)
-    optimizer = torch.optim.AdamW(tuning.parts.parameters(), 3e-3)
+        features, target = tuning.cache_features(method.encode(images)), tuning.target(masks)
+    optimizer = torch.optim.AdamW(tuning.trainable.parameters(), 3e-3)
     totals = []
     for _ in range(25):
         generator = torch.Generator().manual_seed(3)
@@ -91,7 +91,7 @@ def test_only_its_parts_learn_and_they_do(method: Method, images: torch.Tensor) 
         optimizer.zero_grad()
         totals.append(float(total.detach()))
     assert totals[-1] < totals[0]
-    learning = {id(p) for p in tuning.parts.parameters()}
+    learning = {id(p) for p in tuning.trainable.parameters()}
     assert all(p.grad is None for p in method.parameters() if id(p) not in learning)
 
 
@@ -99,8 +99,8 @@ def test_a_method_that_offers_no_way_says_so() -> None:
     from napari_latentseg.errors import BadInput
 
     class Other(METHODS["gms"]):  # type: ignore[misc]
-        tuning = Method.tuning
+        tuning = Method.fine_tune_spec
 
     codec = build_codec("compact", channels=8, widths=(8, 8), blocks=(1, 1))
     with pytest.raises(BadInput, match="cannot be taught from a few images"):
-        Other(codec, Other.config_class.model_validate({"width": 16})).tuning()
+        Other(codec, Other.config_class.model_validate({"width": 16})).fine_tune_spec()

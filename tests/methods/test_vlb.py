@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
-from napari_latentseg.methods.vlb import Step, ancestral_sample, variational_term
+from napari_latentseg.methods.vlb import PosteriorStep, ancestral_sample, vlb_loss
 
 SHAPE = (2, 3, 4, 4)
 BAR = torch.tensor([0.9, 0.6, 0.3, 0.1])
@@ -41,7 +41,7 @@ def test_the_term_is_the_divergence_of_the_two_posteriors(t: int) -> None:
     spread = (0.5 * (share * math.log(large) + (1 - share) * math.log(small))).exp()
     true = Normal(a * z0 + b * z_t, math.sqrt(small))
     expected = kl_divergence(true, Normal(a * found + b * z_t, spread)).flatten(1).mean(1)
-    term = variational_term(z0, z_t, found, v, BAR, torch.full((2,), t))
+    term = vlb_loss(z0, z_t, found, v, BAR, torch.full((2,), t))
     assert torch.allclose(term, expected, rtol=1e-4)
 
 
@@ -49,7 +49,7 @@ def test_the_term_is_a_numeric_integral() -> None:
     """Of q (log q - log p), for a single number."""
     a, b, small, large = posterior(2)
     one = torch.ones(1, 1, 1, 1)
-    term = variational_term(0.4 * one, -0.3 * one, 0.1 * one, 0.2 * one, BAR, torch.tensor([2]))
+    term = vlb_loss(0.4 * one, -0.3 * one, 0.1 * one, 0.2 * one, BAR, torch.tensor([2]))
     spread = math.exp(0.5 * (0.6 * math.log(large) + 0.4 * math.log(small)))
     x = torch.linspace(-8, 8, 200_001, dtype=torch.double)
     q, p = Normal(a * 0.4 - b * 0.3, math.sqrt(small)), Normal(a * 0.1 - b * 0.3, spread)
@@ -63,21 +63,21 @@ def test_the_first_timestep_is_a_likelihood_and_a_batch_may_mix() -> None:
     share = (v + 1) / 2
     spread = (0.5 * (share * math.log(largest) + (1 - share) * math.log(smallest))).exp()
     expected = -Normal(found, spread).log_prob(z0).flatten(1).mean(1)
-    mixed = variational_term(z0, z_t, found, v, BAR, torch.tensor([0, 3]))
+    mixed = vlb_loss(z0, z_t, found, v, BAR, torch.tensor([0, 3]))
     assert mixed[0].item() == pytest.approx(expected[0].item(), rel=1e-4)
-    alone = variational_term(z0[1:], z_t[1:], found[1:], v[1:], BAR, torch.tensor([3]))
+    alone = vlb_loss(z0[1:], z_t[1:], found[1:], v[1:], BAR, torch.tensor([3]))
     assert mixed[1].item() == pytest.approx(alone.item(), rel=1e-5)
 
 
 def test_a_perfect_guess_with_the_posterior_s_variance_costs_nothing() -> None:
     z0, z_t = normal(seed=1), normal(seed=2)
-    term = variational_term(z0, z_t, z0, torch.full(SHAPE, -1.0), BAR, torch.tensor([1, 3]))
+    term = vlb_loss(z0, z_t, z0, torch.full(SHAPE, -1.0), BAR, torch.tensor([1, 3]))
     assert torch.allclose(term, torch.zeros(2), atol=1e-5)
 
 
 def test_it_teaches_the_variance_and_not_the_mean() -> None:
     found, v = normal(seed=3).requires_grad_(), normal(seed=4).requires_grad_()
-    variational_term(normal(seed=1), normal(seed=2), found, v, BAR, torch.tensor([0, 2])).sum().backward()
+    vlb_loss(normal(seed=1), normal(seed=2), found, v, BAR, torch.tensor([0, 2])).sum().backward()
     assert found.grad is None
     assert bool((v.grad != 0).all())
 
@@ -85,16 +85,16 @@ def test_it_teaches_the_variance_and_not_the_mean() -> None:
 def test_the_mean_is_the_mended_equation_9() -> None:
     """sqrt(alpha_t), where the paper prints sqrt(alpha-bar_t): 3.6 times too small at t = 500."""
     bar = Diffusion(DiffusionConfig(beta_schedule="linear")).alphas_cumprod
-    step = Step.between(bar[500], bar[499])
+    step = PosteriorStep.between(bar[500], bar[499])
     scheduler = DDPMScheduler(1000, prediction_type="sample", clip_sample=False)
     z, z0 = normal(seed=1), normal(seed=2)
     drawn = [
         scheduler.step(z0, 500, z, generator=torch.Generator().manual_seed(i)).prev_sample for i in range(200)
     ]
-    spread = math.exp(0.5 * float(step.smallest))
+    spread = math.exp(0.5 * float(step.min_log_variance))
     assert torch.allclose(torch.stack(drawn).mean(0), step.mean(z0, z), atol=5 * spread / 200**0.5)
     printed = bar[500].sqrt() * (1 - bar[499]) / (1 - bar[500])
-    assert float(step.from_zt / printed) == pytest.approx(3.6, abs=0.1)
+    assert float(step.zt_coefficient / printed) == pytest.approx(3.6, abs=0.1)
 
 
 def guess(z: Tensor, t: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def test_a_variance_in_between_is_diffusers_learned_range() -> None:
     scheduler = DDPMScheduler(
         1000, prediction_type="sample", variance_type="learned_range", clip_sample=False
     )
-    step = Step.between(bar[300], bar[299])
+    step = PosteriorStep.between(bar[300], bar[299])
     v = normal(seed=3)
     theirs = scheduler._get_variance(300, predicted_variance=v, variance_type="learned_range")
     assert torch.allclose(step.log_variance(v), theirs, rtol=1e-3)

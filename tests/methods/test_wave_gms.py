@@ -15,7 +15,7 @@ from napari_latentseg.codecs.loading import build_codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.methods.registry import METHODS, build_method
-from napari_latentseg.methods.wave_gms import WaveGMS, WaveGMSConfig, alignment
+from napari_latentseg.methods.wave_gms import WaveGMS, WaveGMSConfig, alignment_loss
 
 TINY = {
     "encoder_block_out_channels": (8,) * 4,
@@ -120,15 +120,15 @@ def test_the_distances_of_the_alignment() -> None:
     """Equal directions, half a unit and three units apart: l1 means 1.75, the smooth one 1.3125."""
     target = torch.tensor([1.0, 6.0]).reshape(1, 1, 1, 2)
     z = torch.tensor([1.5, 9.0]).reshape(1, 1, 1, 2)
-    assert alignment(z, target).item() == pytest.approx(0.1 * 1.75)
+    assert alignment_loss(z, target).item() == pytest.approx(0.1 * 1.75)
     smooth = (0.5 * 0.5**2 + 3 - 0.5) / 2
-    assert alignment(z, target, "smooth_l1").item() == pytest.approx(0.1 * smooth)
-    assert alignment(-z, target).item() == pytest.approx(0.9 * 2 + 0.1 * (2.5 + 15) / 2)
+    assert alignment_loss(z, target, "smooth_l1").item() == pytest.approx(0.1 * smooth)
+    assert alignment_loss(-z, target).item() == pytest.approx(0.9 * 2 + 0.1 * (2.5 + 15) / 2)
 
 
 def test_a_latent_of_zeros_is_aligned_without_a_break() -> None:
     z = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    alignment(z, torch.ones(1, 4, 2, 2)).backward()
+    alignment_loss(z, torch.ones(1, 4, 2, 2)).backward()
     assert torch.isfinite(z.grad).all()
 
 
@@ -287,7 +287,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
 def test_what_differs_from_the_paper_is_said(
     codec, kind: str, settings: dict[str, object], expected: str
 ) -> None:
-    assert build_method("wave-gms", codec(kind), settings).variant == expected
+    assert build_method("wave-gms", codec(kind), settings).deviations_from_paper == expected
 
 
 def test_it_is_known_by_its_name() -> None:
@@ -343,7 +343,7 @@ def taught(data: Batch, steps: int) -> tuple[WaveGMS, list[float], list[float]]:
     settings = {"width": 16, "levels": ["out"], "cross_entropy_weight": 1.0}
     method = build_method("wave-gms", codec, settings).train()
     (stage,) = method.stages()
-    optimizer = torch.optim.AdamW(stage.parts.parameters(), 4e-3)
+    optimizer = torch.optim.AdamW(stage.trainable.parameters(), 4e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     generator = torch.Generator().manual_seed(3)
     sigmas, losses = [], []
@@ -368,7 +368,7 @@ def test_it_learns_shapes(
 
     def scores(method: WaveGMS) -> list[float]:
         with torch.inference_mode():
-            return [mean_dice(method.draw(method.encode(b.images)), b.masks) for b in (seen, new)]
+            return [mean_dice(method.sample(method.encode(b.images)), b.masks) for b in (seen, new)]
 
     method, _, losses = taught(seen, steps=170 if full else 20)
     found, unseen = scores(method)
@@ -400,7 +400,7 @@ def test_its_posterior_does_not_hold_what_is_ambiguous(
         return
     assert sum(sigmas[-10:]) < 0.5 * sum(sigmas[:10])
     with torch.inference_mode():
-        drawn = list(method.sample(small.images, 8, torch.Generator().manual_seed(0)))
+        drawn = list(method.sample_many(small.images, 8, torch.Generator().manual_seed(0)))
     areas = torch.stack([(p > 0.5).float().sum((1, 2, 3)) for p in drawn])  # samples by images
     least, most = small.masks.sum((1, 2, 3)), large.masks.sum((1, 2, 3))
     assert ((areas > least) & (areas < most)).all()

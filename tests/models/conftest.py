@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.augmentation import AugmentationConfig
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.codecs.loading import weights_hash
@@ -18,7 +18,7 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import save_model_folder
-from napari_latentseg.models.layout import SPLIT
+from napari_latentseg.models.layout import SPLIT_FILE
 from napari_latentseg.preprocess import Preprocess
 from napari_latentseg.weights import save_weights
 
@@ -52,7 +52,7 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings={"width": 16},
         codec=spec,
         preprocess=Preprocess(size=64),
-        augment=AugmentRanges(),
+        augment=AugmentationConfig(),
         modality="US",
         classes=(ClassInfo(label=1, name="lesion", color="#ff8c00"),),
         sources=("augment", "none"),
@@ -65,7 +65,7 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     )  # fmt: skip
     split = json.dumps({"train": ["a", "b"], "validation": ["c"]}).encode()
-    save_model_folder(home / "models" / "lesions", method, card, {SPLIT: split})
+    save_model_folder(home / "models" / "lesions", method, card, {SPLIT_FILE: split})
     return home
 
 

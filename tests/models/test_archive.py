@@ -17,9 +17,9 @@ from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.archive import export_model, install_archive
 from napari_latentseg.models.card import CARD, read_card
-from napari_latentseg.models.layout import REPLAY, WEIGHTS
+from napari_latentseg.models.layout import REPLAY_FILE, WEIGHTS_FILE
 from napari_latentseg.models.store import load_model, model_folders
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.weights import file_sha256
 
 Entries = list[tuple[zipfile.ZipInfo | str, bytes]]
 
@@ -58,7 +58,7 @@ def test_there_and_back_every_byte_is_the_same(exported: Path, lesions: Path) ->
 
 
 def test_the_same_model_gives_the_same_file(exported: Path, tmp_path: Path) -> None:
-    assert sha256_of(export_model("lesions", tmp_path / "b.zip")) == sha256_of(exported)
+    assert file_sha256(export_model("lesions", tmp_path / "b.zip")) == file_sha256(exported)
 
 
 def test_the_api_takes_a_zip(exported: Path) -> None:
@@ -68,20 +68,20 @@ def test_the_api_takes_a_zip(exported: Path) -> None:
 
 
 def test_replay_stays_at_home_unless_it_is_asked_for(lesions: Path, tmp_path: Path) -> None:
-    (lesions / REPLAY).write_bytes((lesions / WEIGHTS).read_bytes())
+    (lesions / REPLAY_FILE).write_bytes((lesions / WEIGHTS_FILE).read_bytes())
     card = read_card(lesions)
-    files = card.files | {REPLAY: sha256_of(lesions / REPLAY)}
+    files = card.files | {REPLAY_FILE: file_sha256(lesions / REPLAY_FILE)}
     card.model_copy(update={"files": files}).write(lesions / CARD)
     with zipfile.ZipFile(export_model("lesions", tmp_path / "with.zip", replay=True)) as archive:
-        assert f"lesions/{REPLAY}" in archive.namelist()
+        assert f"lesions/{REPLAY_FILE}" in archive.namelist()
     without = export_model("lesions", tmp_path / "without.zip")
     with zipfile.ZipFile(without) as archive:
-        assert f"lesions/{REPLAY}" not in archive.namelist()
-    assert REPLAY not in read_card(install_archive(without, "bare")).files
+        assert f"lesions/{REPLAY_FILE}" not in archive.namelist()
+    assert REPLAY_FILE not in read_card(install_archive(without, "bare")).files
 
 
 def test_a_damaged_model_is_not_exported(lesions: Path, tmp_path: Path) -> None:
-    (lesions / WEIGHTS).write_bytes(b"no")
+    (lesions / WEIGHTS_FILE).write_bytes(b"no")
     with pytest.raises(BadInput, match="SHA-256 differs"):
         export_model("lesions", tmp_path / "a.zip")
     assert list(tmp_path.glob("*.zip")) == []
@@ -104,7 +104,7 @@ def link(entries: Entries) -> Entries:
 
 
 def other_weights(entries: Entries) -> Entries:
-    return [(e, c[:-1] + b"x" if e.filename.endswith(WEIGHTS) else c) for e, c in entries]  # type: ignore[union-attr]
+    return [(e, c[:-1] + b"x" if e.filename.endswith(WEIGHTS_FILE) else c) for e, c in entries]  # type: ignore[union-attr]
 
 
 def with_pickle_as_weights(entries: Entries) -> Entries:
@@ -117,9 +117,9 @@ def with_pickle_as_weights(entries: Entries) -> Entries:
         assert isinstance(e, zipfile.ZipInfo)
         if e.filename.endswith(CARD):
             card = json.loads(c)
-            card["files"][WEIGHTS] = hashlib.sha256(content).hexdigest()
+            card["files"][WEIGHTS_FILE] = hashlib.sha256(content).hexdigest()
             c = json.dumps(card).encode()
-        found.append((e, content if e.filename.endswith(WEIGHTS) else c))
+        found.append((e, content if e.filename.endswith(WEIGHTS_FILE) else c))
     return found
 
 
@@ -136,7 +136,10 @@ REFUSED = {
     "a stranger": (lambda e: [*e, ("lesions/more.json", b"{}")], "of which its card knows nothing"),
     "twice": (lambda e: [*e, e[-1]], "twice"),
     "no card": (lambda e: [x for x in e if not x[0].filename.endswith(CARD)], f"holds no {CARD}"),  # type: ignore[union-attr]
-    "no weights": (lambda e: [x for x in e if not x[0].filename.endswith(WEIGHTS)], f"lacks '{WEIGHTS}'"),  # type: ignore[union-attr]
+    "no weights": (
+        lambda e: [x for x in e if not x[0].filename.endswith(WEIGHTS_FILE)],
+        f"lacks '{WEIGHTS_FILE}'",
+    ),  # type: ignore[union-attr]
     "other weights": (other_weights, "SHA-256 differs"),
     "a pickle in disguise": (with_pickle_as_weights, "is not a safetensors file"),
     "too many": (lambda e: [*e, *((f"lesions/f{i}.json", b"") for i in range(300))], "larger than any"),
@@ -160,7 +163,7 @@ def test_what_is_no_model_is_refused_and_leaves_nothing(
 def test_a_bomb_is_stopped_at_what_it_says(
     changed: Callable[[Callable[[Entries], Entries]], Path], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_latentseg.models.archive._MOST_BYTES", 1000)
+    monkeypatch.setattr("napari_latentseg.models.archive._MAX_BYTES", 1000)
     with pytest.raises(BadInput, match="larger than any model"):
         install_archive(changed(lambda e: e))
 

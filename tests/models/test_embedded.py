@@ -47,7 +47,7 @@ def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None
     from napari_latentseg.evaluation.metrics import dice
     from napari_latentseg.formats import read_scan
     from napari_latentseg.inference.predictor import Predictor
-    from napari_latentseg.inference.request import Request
+    from napari_latentseg.inference.request import InferenceSettings
     from napari_latentseg.pairs import find_pairs, load_mask
 
     if "hippocampus-mr" not in NAMES:
@@ -59,7 +59,9 @@ def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None
     predictor = Predictor(model, "cpu")
     scores = []
     for pair in pairs:
-        found = predictor.segment(read_scan(pair.image), Request.of(model.card, source="none"))
+        found = predictor.segment(
+            read_scan(pair.image), InferenceSettings.for_model(model.card, source="none")
+        )
         truth = load_mask(pair)
         scores.append([dice(found.mask == c.label, truth == c.label) for c in model.card.classes])
     assert (np.mean(scores, axis=0) > 0.75).all()

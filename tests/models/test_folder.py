@@ -16,10 +16,10 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.folder import Model, load_model_folder, save_model_folder
-from napari_latentseg.models.layout import SPLIT, WEIGHTS, check_files
+from napari_latentseg.models.layout import SPLIT_FILE, WEIGHTS_FILE, check_files
 from napari_latentseg.models.split import Split, read_split
 from napari_latentseg.models.store import codec_for
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.weights import file_sha256
 
 
 def load(folder: Path) -> Model:
@@ -37,10 +37,10 @@ def edit_codec(folder: Path, **changes: object) -> None:
 
 def edit_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
     """With the hash in the card mended, as someone might who exchanges weights by hand."""
-    state = load_file(folder / WEIGHTS)
+    state = load_file(folder / WEIGHTS_FILE)
     change(state)
-    save_file(state, folder / WEIGHTS)
-    edit_card(folder, files=read_card(folder).files | {WEIGHTS: sha256_of(folder / WEIGHTS)})
+    save_file(state, folder / WEIGHTS_FILE)
+    edit_card(folder, files=read_card(folder).files | {WEIGHTS_FILE: file_sha256(folder / WEIGHTS_FILE)})
 
 
 def flip(path: Path) -> None:
@@ -65,17 +65,17 @@ def test_a_model_that_was_saved_is_the_one_that_is_loaded(home: Path, tmp_path: 
     model = load(tmp_path / "taught")
     assert (model.card, model.folder) == (written, tmp_path / "taught")
     assert not model.method.training
-    state = model.method.trained.state_dict()
+    state = model.method.trainable_modules.state_dict()
     assert any(name.startswith("conditioner.") for name in state)
-    for name, value in method.trained.state_dict().items():
+    for name, value in method.trainable_modules.state_dict().items():
         assert torch.equal(state[name], value.half().float())
 
 
 def test_what_lies_in_the_folder(lesions: Path) -> None:
     card = read_card(lesions)
-    assert {p.name for p in lesions.iterdir()} == {CARD, WEIGHTS, SPLIT}
-    assert card.files == {name: sha256_of(lesions / name) for name in (WEIGHTS, SPLIT)}
-    state = load_file(lesions / WEIGHTS)
+    assert {p.name for p in lesions.iterdir()} == {CARD, WEIGHTS_FILE, SPLIT_FILE}
+    assert card.files == {name: file_sha256(lesions / name) for name in (WEIGHTS_FILE, SPLIT_FILE)}
+    state = load_file(lesions / WEIGHTS_FILE)
     assert {v.dtype for v in state.values()} == {torch.float16}
     assert not any("codec" in name for name in state)  # only what was trained
 
@@ -83,7 +83,7 @@ def test_what_lies_in_the_folder(lesions: Path) -> None:
 def test_the_variant_is_that_of_the_method_whatever_the_card_said(home: Path, tmp_path: Path) -> None:
     method = build_method("gms", load_codec(home / "codecs" / "lab-codec"), {"width": 16})
     card = read_card(home / "models" / "lesions").model_copy(update={"variant": ""})
-    assert save_model_folder(tmp_path / "new", method, card).variant == method.variant != ""
+    assert save_model_folder(tmp_path / "new", method, card).variant == method.deviations_from_paper != ""
 
 
 def test_other_words_for_the_variant_do_not_shut_a_model_out(lesions: Path) -> None:
@@ -115,24 +115,24 @@ def test_a_model_is_not_written_over_another(home: Path, lesions: Path) -> None:
 
 # What is done to a folder, what must be named as at fault, and why.
 FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
-    "a byte flipped in the weights": (lambda f: flip(f / WEIGHTS), WEIGHTS, "SHA-256 differs"),
-    "a byte flipped in another file": (lambda f: flip(f / SPLIT), SPLIT, "SHA-256 differs"),
+    "a byte flipped in the weights": (lambda f: flip(f / WEIGHTS_FILE), WEIGHTS_FILE, "SHA-256 differs"),
+    "a byte flipped in another file": (lambda f: flip(f / SPLIT_FILE), SPLIT_FILE, "SHA-256 differs"),
     "weights cut off": (
-        lambda f: (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-8]),
-        WEIGHTS,
+        lambda f: (f / WEIGHTS_FILE).write_bytes((f / WEIGHTS_FILE).read_bytes()[:-8]),
+        WEIGHTS_FILE,
         "SHA-256 differs",
     ),
-    "weights missing": (lambda f: (f / WEIGHTS).unlink(), WEIGHTS, "is missing"),
-    "another file missing": (lambda f: (f / SPLIT).unlink(), SPLIT, "is missing"),
+    "weights missing": (lambda f: (f / WEIGHTS_FILE).unlink(), WEIGHTS_FILE, "is missing"),
+    "another file missing": (lambda f: (f / SPLIT_FILE).unlink(), SPLIT_FILE, "is missing"),
     "a folder for a file": (
-        lambda f: ((f / SPLIT).unlink(), (f / SPLIT).mkdir()),
-        SPLIT,
+        lambda f: ((f / SPLIT_FILE).unlink(), (f / SPLIT_FILE).mkdir()),
+        SPLIT_FILE,
         "is missing",
     ),
     "no hash of the weights": (
         lambda f: edit_card(f, files={}),
         f"{CARD}, files",
-        f"says nothing of {WEIGHTS}",
+        f"says nothing of {WEIGHTS_FILE}",
     ),
     "a file outside": (
         lambda f: edit_card(f, files=read_card(f).files | {"../x": "0"}),
@@ -146,32 +146,32 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     ),
     "cut off, with its hash": (
         lambda f: (
-            (f / WEIGHTS).write_bytes((f / WEIGHTS).read_bytes()[:-8]),
-            edit_card(f, files={WEIGHTS: sha256_of(f / WEIGHTS)}),
+            (f / WEIGHTS_FILE).write_bytes((f / WEIGHTS_FILE).read_bytes()[:-8]),
+            edit_card(f, files={WEIGHTS_FILE: file_sha256(f / WEIGHTS_FILE)}),
         ),
-        WEIGHTS,
+        WEIGHTS_FILE,
         "is damaged",
     ),
     "no card": (lambda f: (f / CARD).unlink(), "lesions", "holds no card.json"),
-    "another width": (lambda f: edit_card(f, settings={"width": 32}), WEIGHTS, "has the shape"),
+    "another width": (lambda f: edit_card(f, settings={"width": 32}), WEIGHTS_FILE, "has the shape"),
     "a part that has no weights": (
         lambda f: edit_card(f, settings={"width": 16, "conditioner": "trained"}),
-        WEIGHTS,
+        WEIGHTS_FILE,
         "weights missing, 0 unknown",
     ),
     "a weight missing": (
         lambda f: edit_weights(f, lambda s: s.pop("mapper.stem.bias")),
-        WEIGHTS,
+        WEIGHTS_FILE,
         "1 weights missing, 0 unknown (first: mapper.stem.bias)",
     ),
     "a weight too many": (
         lambda f: edit_weights(f, lambda s: s.update(more=torch.zeros(1))),
-        WEIGHTS,
+        WEIGHTS_FILE,
         "0 weights missing, 1 unknown (first: more)",
     ),
     "a weight that is no number": (
         lambda f: edit_weights(f, lambda s: s["mapper.stem.bias"].fill_(float("nan"))),
-        WEIGHTS,
+        WEIGHTS_FILE,
         "weight mapper.stem.bias holds values that are no numbers",
     ),
     "an unknown method": (lambda f: edit_card(f, method="unet"), f"{CARD}, method", "no method 'unet'"),
@@ -227,7 +227,7 @@ def test_a_model_that_is_wrong(lesions: Path, fault: Callable[[Path], object], w
 def test_a_size_that_the_codec_does_not_divide(lesions: Path) -> None:
     def coarse(spec) -> Codec:
         codec = codec_for(spec)
-        codec.factor = 48
+        codec.downsampling_factor = 48
         return codec
 
     with pytest.raises(BadInput, match=r"card\.json, preprocess\.size: is 64, which is no multiple of"):
@@ -256,6 +256,6 @@ def test_the_split(lesions: Path, tmp_path: Path) -> None:
     ids=["empty", "list", "text", "number", "bytes", "no format", "earlier"],
 )
 def test_a_split_that_is_broken_is_named(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / SPLIT).write_bytes(content)
+    (tmp_path / SPLIT_FILE).write_bytes(content)
     with pytest.raises(BadInput, match=r"split\.json: is no list of images"):
         read_split(tmp_path)

@@ -52,7 +52,7 @@ def sd_vae(home: Path) -> Path:
 def checkpoint(home: Path, sd_vae: Path, tmp_path: Path) -> Path:
     """The weights of a mapper under the published names."""
     torch.manual_seed(6)
-    mapper = build_method("gms", load_codec(sd_vae), {}).trained["mapper"]
+    mapper = build_method("gms", load_codec(sd_vae), {}).trainable_modules["mapper"]
     ours = mapper.state_dict()
     path = tmp_path / "best_valid_dice.pth"
     torch.save({"model": {theirs: ours[name] for theirs, name in KEY_MAP.items()}}, path)
@@ -128,7 +128,7 @@ def test_a_published_checkpoint_becomes_a_model(checkpoint: Path, sd_vae: Path, 
     assert card.sources == ("augment", "none")
     assert card.metrics == ()
     assert "not measured here" in card.limits
-    mapper = load_model("gms-published").method.trained["mapper"].state_dict()
+    mapper = load_model("gms-published").method.trainable_modules["mapper"].state_dict()
     state = torch.load(checkpoint, weights_only=True)["model"]
     for theirs, ours in KEY_MAP.items():
         torch.testing.assert_close(mapper[ours], state[theirs].half().float(), atol=0, rtol=0)

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.released import KEY_MAP, read_released
+from napari_latentseg.models.released import KEY_MAP, read_gms_checkpoint
 from napari_latentseg.networks.lmm import LatentMappingModel
-from napari_latentseg.weights import fill
+from napari_latentseg.weights import load_state
 
 STATE = dict[str, Tensor]
 
@@ -130,11 +130,11 @@ def test_it_gives_what_the_published_network_gives(
 ) -> None:
     path = saved(wrap)
     mapper = LatentMappingModel(4)
-    fill(mapper, read_released(path), path)
+    load_state(mapper, read_gms_checkpoint(path), path)
     torch.manual_seed(1)
     z = torch.randn(1, 4, 6, 5)
     with torch.no_grad():
-        expected, found = published(z), mapper(z, LatentMappingModel.LEVELS)
+        expected, found = published(z), mapper(z, LatentMappingModel.LEVEL_NAMES)
     for level, value in expected.items():
         assert F.mse_loss(found[level], value).sqrt() < tolerance * value.std()
 
@@ -164,14 +164,14 @@ def test_what_does_not_fit_is_refused(
     saved: Callable[..., Path], wrap: Callable[[STATE], Any], message: str
 ) -> None:
     with pytest.raises(BadInput, match=message):
-        read_released(saved(wrap))
+        read_gms_checkpoint(saved(wrap))
 
 
 def test_another_width_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "wide.pth"
     torch.save({"model": Published(ch=48).state_dict()}, path)
     with pytest.raises(BadInput, match=r"is not for this model: weight .* has the shape"):
-        fill(LatentMappingModel(4), read_released(path), path)
+        load_state(LatentMappingModel(4), read_gms_checkpoint(path), path)
 
 
 class Evil:
@@ -190,5 +190,5 @@ def test_no_code_in_the_file_is_run(saved: Callable[..., Path], tmp_path: Path) 
     bare.write_bytes(pickle.dumps({"model": Evil(mark)}, protocol=2))
     for path in (saved(lambda state: {"model": state, "more": Evil(mark)}), bare):
         with pytest.raises(BadInput, match="is not a plain PyTorch state dict"):
-            read_released(path)
+            read_gms_checkpoint(path)
     assert not mark.exists()

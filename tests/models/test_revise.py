@@ -12,7 +12,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.models import store
 from napari_latentseg.models.card import CARD, ModelCard, read_card
-from napari_latentseg.models.revise import check_revisable, revise_card
+from napari_latentseg.models.revise import check_can_update_card, update_card
 from napari_latentseg.models.store import embedded_codec, load_model
 from napari_latentseg.models.text import card_text
 
@@ -32,7 +32,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 def test_the_card_is_written_and_the_rest_stays(lesions: Path) -> None:
     before, files = read_card(lesions), hashes(lesions)
-    card = revise_card(lesions, {"reliability": RELIABILITY, "volume_interval": INTERVAL})
+    card = update_card(lesions, {"reliability": RELIABILITY, "volume_interval": INTERVAL})
     assert read_card(lesions) == card
     assert card == before.model_copy(update={"reliability": RELIABILITY, "volume_interval": INTERVAL})
     assert hashes(lesions) == files
@@ -42,7 +42,7 @@ def test_the_card_is_written_and_the_rest_stays(lesions: Path) -> None:
 
 def test_a_copy_leaves_the_model_as_it_is(lesions: Path, tmp_path: Path) -> None:
     before = read_card(lesions)
-    card = revise_card(lesions, {"reliability": RELIABILITY}, tmp_path / "copy")
+    card = update_card(lesions, {"reliability": RELIABILITY}, tmp_path / "copy")
     assert read_card(lesions) == before
     assert load_model(tmp_path / "copy").card == card
     assert hashes(tmp_path / "copy") == hashes(lesions)
@@ -50,15 +50,15 @@ def test_a_copy_leaves_the_model_as_it_is(lesions: Path, tmp_path: Path) -> None
 
 def test_a_place_that_is_taken_is_refused(lesions: Path, home: Path) -> None:
     with pytest.raises(BadInput, match="is there already"):
-        revise_card(lesions, {"reliability": RELIABILITY}, home)
+        update_card(lesions, {"reliability": RELIABILITY}, home)
 
 
 def test_what_came_with_the_package_stays(lesions: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("napari_latentseg.models.revise.embedded_codec", lambda: lesions.parent / "codec")
     with pytest.raises(BadInput, match="lesions: came with the package, and stays as it is; give --out"):
-        check_revisable(lesions, None)
+        check_can_update_card(lesions, None)
     with pytest.raises(BadInput, match="came with the package"):
-        revise_card(lesions, {"reliability": RELIABILITY})
+        update_card(lesions, {"reliability": RELIABILITY})
     assert embedded_codec() == store.embedded_codec()
 
 
@@ -66,7 +66,7 @@ def test_a_change_that_no_card_can_have_is_refused(lesions: Path) -> None:
     before = (lesions / CARD).read_bytes()
     other = INTERVAL.model_copy(update={"factors": {"cyst": 1.0}})
     with pytest.raises(ValidationError, match="cyst, which is no class"):
-        revise_card(lesions, {"volume_interval": other})
+        update_card(lesions, {"volume_interval": other})
     assert (lesions / CARD).read_bytes() == before
 
 

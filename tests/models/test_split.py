@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.layout import SPLIT
+from napari_latentseg.models.layout import SPLIT_FILE
 from napari_latentseg.models.split import Split, read_split
 from napari_latentseg.models.store import embedded_codec
 
@@ -71,18 +71,18 @@ def test_what_was_learned_from_is_never_kept_apart_again() -> None:
     ids=["empty", "new", "with an earlier one"],
 )
 def test_it_is_read_as_it_was_written(split: Split, tmp_path: Path) -> None:
-    (tmp_path / SPLIT).write_text(json.dumps(split.to_json()))
+    (tmp_path / SPLIT_FILE).write_text(json.dumps(split.to_json()))
     assert read_split(tmp_path) == split
 
 
 def test_one_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / SPLIT).write_text(json.dumps({"format": 3, "train": []}))
+    (tmp_path / SPLIT_FILE).write_text(json.dumps({"format": 3, "train": []}))
     with pytest.raises(BadInput, match="format 3, which is newer"):
         read_split(tmp_path)
 
 
 def test_the_splits_of_the_models_that_come_with_the_package_are_understood() -> None:
-    paths = sorted(embedded_codec().parent.glob(f"*/{SPLIT}"))
+    paths = sorted(embedded_codec().parent.glob(f"*/{SPLIT_FILE}"))
     assert paths
     for path in paths:
         content, split = json.loads(path.read_text()), read_split(path.parent)

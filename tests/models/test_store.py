@@ -21,13 +21,13 @@ EMBEDDED = sorted(p.parent.name for p in store.embedded_codec().parent.glob(f"*/
 
 def test_the_user_s_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
-    assert store.home() == tmp_path
+    assert store.data_home() == tmp_path
     for value in ("", None):
         monkeypatch.delenv("NAPARI_LATENTSEG_HOME") if value is None else monkeypatch.setenv(
             "NAPARI_LATENTSEG_HOME", value
         )
-        assert store.home().name == "napari-latentseg"
-        assert store.home() != tmp_path
+        assert store.data_home().name == "napari-latentseg"
+        assert store.data_home() != tmp_path
 
 
 def test_what_is_installed_is_found_by_name(home: Path, lesions: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_user_s_own_goes_before_the_package_s(
     package = tmp_path / "package"
     for name in ("lesions", "vessels"):
         shutil.copytree(lesions, package / name)
-    monkeypatch.setattr(store, "_embedded", lambda: package)
+    monkeypatch.setattr(store, "_embedded_root", lambda: package)
     assert store.model_folders() == {"lesions": lesions, "vessels": package / "vessels"}
     shutil.rmtree(lesions)
     assert store.find_model("lesions") == package / "lesions"
@@ -82,7 +82,7 @@ def test_a_folder_without_a_card(home: Path, tmp_path: Path) -> None:
 
 def test_without_any_model_none_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path / "none"))
-    monkeypatch.setattr(store, "_embedded", lambda: tmp_path / "nothing")
+    monkeypatch.setattr(store, "_embedded_root", lambda: tmp_path / "nothing")
     assert store.list_cards() == {}
     with pytest.raises(BadInput, match=r"no model 'lesions'; give the folder of a model$"):
         store.find_model("lesions")
@@ -179,7 +179,7 @@ def test_an_embedded_model_loads_and_says_what_it_is(
     assert card.name == name
     assert card.codec.name == "latentseg-compact"
     assert card.variant  # none of them is GMS as published
-    assert card.variant == model.method.variant
+    assert card.variant == model.method.deviations_from_paper
     assert card.method_title.startswith("GMS variant (")
     assert "augment" in card.sources
     assert card.metrics
@@ -188,7 +188,7 @@ def test_an_embedded_model_loads_and_says_what_it_is(
     assert card.limits
     side = card.preprocess.size
     with torch.inference_mode():
-        (found,) = model.method.sample(torch.rand(1, 3, side, side), 1)
+        (found,) = model.method.sample_many(torch.rand(1, 3, side, side), 1)
     assert found.shape == (1, len(card.classes), side, side)
     assert found.isfinite().all()
 

@@ -19,15 +19,15 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, Ancestor, read_card
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.install import install_folder, remove_model
-from napari_latentseg.models.layout import COMPARISON, WEIGHTS
-from napari_latentseg.models.store import CURRENT, find_model, load_model
+from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
+from napari_latentseg.models.store import CURRENT_FILE, find_model, load_model
 from napari_latentseg.models.versions import (
     adopt,
     candidate_folder,
-    candidates,
     discard,
     free_name,
-    history,
+    list_candidates,
+    list_versions,
     next_version,
     revert,
 )
@@ -42,22 +42,25 @@ def teach(home: Path) -> Teach:
     def taught(base: str = "lesions", name: str = "lesions-tuned", by: float = 0.01) -> Path:
         model = load_model(base)
         with torch.no_grad():
-            for weight in model.method.trained.parameters():
+            for weight in model.method.trainable_modules.parameters():
                 weight.add_(by)
         card = model.card
-        lineage = (*card.lineage, Ancestor(name=card.name, version=card.version, sha256=card.files[WEIGHTS]))
+        lineage = (
+            *card.lineage,
+            Ancestor(name=card.name, version=card.version, sha256=card.files[WEIGHTS_FILE]),
+        )
         card = card.model_copy(
             update={"name": name, "lineage": lineage, "parent": f"{card.name} {card.version}"}
         )
         line = json.dumps({"line": f"Better by {by}"}).encode()
-        save_model_folder(candidate_folder(name), model.method, card, {COMPARISON: line})
+        save_model_folder(candidate_folder(name), model.method, card, {COMPARISON_FILE: line})
         return candidate_folder(name)
 
     return taught
 
 
 def bias(name: str) -> float:
-    return float(next(load_model(name).method.trained.parameters()).detach().flatten()[0])
+    return float(next(load_model(name).method.trainable_modules.parameters()).detach().flatten()[0])
 
 
 def tree(folder: Path) -> dict[str, bytes]:
@@ -65,7 +68,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_model_that_was_never_taught_has_one_version(home: Path) -> None:
-    (only,) = history("lesions")
+    (only,) = list_versions("lesions")
     assert (only.version, only.current, only.origin, only.parent, only.line) == (
         "1",
         True,
@@ -84,8 +87,8 @@ def test_an_adopted_model_is_what_the_name_loads(teach: Teach, lesions: Path) ->
     assert bias("lesions") == pytest.approx(old + 0.5, abs=1e-2)
     assert (read_card(place).name, read_card(place).version) == ("lesions", "2")
     assert tree(lesions) == before
-    assert candidates() == {}
-    assert [(v.version, v.current, v.origin, v.line) for v in history("lesions")] == [
+    assert list_candidates() == {}
+    assert [(v.version, v.current, v.origin, v.line) for v in list_versions("lesions")] == [
         ("1", False, "installed", ""),
         ("2", True, "taught", "Better by 0.5"),
     ]
@@ -94,7 +97,7 @@ def test_an_adopted_model_is_what_the_name_loads(teach: Teach, lesions: Path) ->
 def test_one_can_go_back_and_forth(teach: Teach, lesions: Path) -> None:
     adopt(teach(by=0.1))
     adopt(teach(by=0.1))
-    assert [v.version for v in history("lesions")] == ["1", "2", "3"]
+    assert [v.version for v in list_versions("lesions")] == ["1", "2", "3"]
     assert read_card(find_model("lesions")).lineage[-1].version == "2"
     assert read_card(revert("lesions")).version == "2"
     assert revert("lesions") == lesions
@@ -110,7 +113,7 @@ def test_both_can_be_kept(teach: Teach, lesions: Path, home: Path) -> None:
     assert place == home / "models" / "lesions-tuned"
     assert find_model("lesions") == lesions
     assert read_card(place).parent == "lesions 1"
-    assert candidates() == {}
+    assert list_candidates() == {}
 
 
 def test_what_is_not_wanted_goes_with_its_checkpoint(teach: Teach) -> None:
@@ -135,18 +138,18 @@ def test_a_candidate_elsewhere_stays_where_it_is(teach: Teach, tmp_path: Path) -
     folder = Path(shutil.move(teach(), tmp_path / "mine"))
     adopt(folder)
     assert (folder / CARD).is_file()
-    assert len(history("lesions")) == 2
+    assert len(list_versions("lesions")) == 2
     adopt(folder)  # the same again is the same version
-    assert len(history("lesions")) == 2
+    assert len(list_versions("lesions")) == 2
 
 
 def test_a_damaged_candidate_changes_nothing(teach: Teach, lesions: Path) -> None:
     folder = teach()
-    (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-9])
+    (folder / WEIGHTS_FILE).write_bytes((folder / WEIGHTS_FILE).read_bytes()[:-9])
     with pytest.raises(BadInput, match="SHA-256 differs"):
         adopt(folder)
     assert find_model("lesions") == lesions
-    assert len(history("lesions")) == 1
+    assert len(list_versions("lesions")) == 1
 
 
 def test_a_candidate_of_another_model_is_not_made_its_version(
@@ -155,7 +158,7 @@ def test_a_candidate_of_another_model_is_not_made_its_version(
     folder = teach()
     model = load_model("lesions")
     with torch.no_grad():
-        next(model.method.trained.parameters()).add_(1)
+        next(model.method.trainable_modules.parameters()).add_(1)
     save_model_folder(lesions, model.method, model.card, replace=True)
     with pytest.raises(BadInput, match="another model than the one that was taught; keep both"):
         adopt(folder)
@@ -169,7 +172,7 @@ def test_a_pointer_that_points_nowhere_is_as_none(
     teach: Teach, lesions: Path, home: Path, content: str
 ) -> None:
     adopt(teach())
-    (home / "versions" / "lesions" / CURRENT).write_text(content)
+    (home / "versions" / "lesions" / CURRENT_FILE).write_text(content)
     assert find_model("lesions") == lesions
 
 
@@ -240,5 +243,5 @@ def test_a_kill_leaves_the_old_or_the_new(teach: Teach, home: Path, tmp_path: Pa
         child.wait()
         child.stdout.close()
         assert any(bias("lesions") == pytest.approx(value, abs=0.02) for value in whole)
-        assert all(load_model(version.folder) for version in history("lesions"))
+        assert all(load_model(version.folder) for version in list_versions("lesions"))
         shutil.rmtree(home / "versions", ignore_errors=True)

@@ -8,7 +8,7 @@ from diffusers.models.attention_processor import Attention
 from pydantic import ValidationError
 from torch import nn
 
-from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser, silence_inputs
+from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser, zero_input_channels
 
 SDSEG = {
     "widths": (192, 384, 384, 768, 768),
@@ -100,7 +100,7 @@ def test_time_and_condition_count() -> None:
 def test_silenced_inputs_have_no_effect_until_they_are_taught() -> None:
     torch.manual_seed(0)
     denoiser = Denoiser(build_denoiser(DenoiserConfig(**TINY), 4, 2)).eval()
-    silence_inputs(denoiser.unet, 2)
+    zero_input_channels(denoiser.unet, 2)
     z_t, z_c, t = torch.randn(2, 2, 8, 8), torch.randn(2, 2, 8, 8), torch.tensor([5, 500])
     weight = denoiser.unet.conv_in.weight
     assert not weight[:, 2:].any()

@@ -9,7 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from napari_latentseg.networks.efficientnet import EfficientNetLite0, PyramidConditioner, from_published
+from napari_latentseg.networks.efficientnet import (
+    EfficientNetLite0,
+    PyramidConditioner,
+    convert_published_weights,
+)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (72, 104), (200, 192)])
@@ -37,7 +41,7 @@ def test_published_weights_find_their_place(
     published_names: Callable[[nn.Module], dict[str, torch.Tensor]],
 ) -> None:
     network = EfficientNetLite0()
-    found = from_published(published_names(network))
+    found = convert_published_weights(published_names(network))
     assert found.keys() == network.state_dict().keys()
     assert all(torch.equal(found[k], v) for k, v in network.state_dict().items())
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from napari_latentseg.networks.lmm import LatentMappingModel, ResidualUnit, SpatialAttention
 
-LEVELS = LatentMappingModel.LEVELS
+LEVELS = LatentMappingModel.LEVEL_NAMES
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_the_published_size(channels: int, expected: int) -> None:
 def test_every_width_but_the_first_halves_the_sides(widths: tuple[int, ...], factor: int) -> None:
     config = TINY.model_copy(update={"widths": widths, "channels": 3})
     autoencoder = VQAutoencoder(config, 2, 5)
-    assert config.factor == factor
+    assert config.downsampling_factor == factor
     latents = autoencoder.encode(torch.rand(1, 2, 32, 16))
     assert latents.shape == (1, 3, 32 // factor, 16 // factor)
     assert autoencoder.decode(latents).shape == (1, 5, 32, 16)
@@ -48,7 +48,7 @@ def test_widths_that_cannot_be_normed_in_groups() -> None:
 
 @torch.no_grad()
 def test_latents_are_the_nearest_codes(autoencoder: VQAutoencoder, x: Tensor) -> None:
-    autoencoder.begin_codes(autoencoder.outputs(x))
+    autoencoder.initialise_codebook(autoencoder.sample_encoder_outputs(x))
     z = autoencoder.network.encode(x).latents
     for row, found in zip(
         z.movedim(1, -1).reshape(-1, 4), autoencoder.encode(x).movedim(1, -1).reshape(-1, 4), strict=True
@@ -86,21 +86,21 @@ def test_the_reconstruction_teaches_the_encoder_past_the_codes(autoencoder: VQAu
 
 @torch.no_grad()
 def test_codes_begin_among_the_outputs(autoencoder: VQAutoencoder, x: Tensor) -> None:
-    before = autoencoder.counts(x).count_nonzero()
-    outputs = autoencoder.outputs(x)
+    before = autoencoder.code_counts(x).count_nonzero()
+    outputs = autoencoder.sample_encoder_outputs(x)
     assert outputs.shape == (TINY.codes, TINY.channels)
-    autoencoder.begin_codes(outputs)
+    autoencoder.initialise_codebook(outputs)
     assert torch.cdist(autoencoder.codebook, outputs).amin(1).max() < 1e-3
-    assert autoencoder.counts(x).count_nonzero() > before
+    assert autoencoder.code_counts(x).count_nonzero() > before
 
 
 @torch.no_grad()
 def test_perplexity_is_that_of_the_codes_taken(autoencoder: VQAutoencoder, x: Tensor) -> None:
-    autoencoder.begin_codes(autoencoder.outputs(x))
+    autoencoder.initialise_codebook(autoencoder.sample_encoder_outputs(x))
     autoencoder.train()
     autoencoder(x)
     autoencoder(x[:1])
-    counts = autoencoder.counts(x) + autoencoder.counts(x[:1])
+    counts = autoencoder.code_counts(x) + autoencoder.code_counts(x[:1])
     share = counts[counts > 0] / counts.sum()
     expected = float((-share * share.log()).sum().exp())
     assert 1 < expected < TINY.codes
@@ -124,7 +124,7 @@ def test_a_collapsed_codebook_recovers(autoencoder: VQAutoencoder, x: Tensor) ->
 
 @torch.no_grad()
 def test_codes_in_use_stay(autoencoder: VQAutoencoder, x: Tensor) -> None:
-    autoencoder.begin_codes(autoencoder.outputs(x))
+    autoencoder.initialise_codebook(autoencoder.sample_encoder_outputs(x))
     autoencoder.codebook[5] = 100.0
     before = autoencoder.codebook.clone()
     autoencoder.train()
@@ -161,9 +161,9 @@ def test_only_training_counts(autoencoder: VQAutoencoder, x: Tensor) -> None:
 
 @torch.no_grad()
 def test_measured_latents_have_unit_scale(autoencoder: VQAutoencoder, x: Tensor) -> None:
-    autoencoder.begin_codes(autoencoder.outputs(x))
+    autoencoder.initialise_codebook(autoencoder.sample_encoder_outputs(x))
     before = autoencoder.decode(autoencoder.encode(x))
-    autoencoder.measure(autoencoder.counts(x[:1]) + autoencoder.counts(x[1:]))
+    autoencoder.standardise(autoencoder.code_counts(x[:1]) + autoencoder.code_counts(x[1:]))
     latents = autoencoder.encode(x)
     assert latents.mean((0, 2, 3)).abs().max() < 1e-4
     assert (latents.std((0, 2, 3), correction=0) - 1).abs().max() < 1e-4
@@ -173,13 +173,13 @@ def test_measured_latents_have_unit_scale(autoencoder: VQAutoencoder, x: Tensor)
 @torch.no_grad()
 def test_a_channel_that_is_the_same_everywhere_is_not_blown_up(autoencoder: VQAutoencoder, x: Tensor) -> None:
     autoencoder.codebook[:, 2] = 0.7
-    autoencoder.measure(autoencoder.counts(x))
+    autoencoder.standardise(autoencoder.code_counts(x))
     assert autoencoder.encode(x)[:, 2].abs().max() < 1e-3
 
 
 @torch.no_grad()
 def test_the_scale_is_stored_with_the_weights(autoencoder: VQAutoencoder, x: Tensor, tmp_path) -> None:
-    autoencoder.measure(autoencoder.counts(x))
+    autoencoder.standardise(autoencoder.code_counts(x))
     save_weights(autoencoder.state_dict(), tmp_path / "weights.safetensors")
     other = VQAutoencoder(TINY, 1, 1)
     load_weights(other, tmp_path / "weights.safetensors")

@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 from tests.helpers.made import balls, classes_of, made
 
-from napari_latentseg.cleanup import Cleanup
+from napari_latentseg.cleanup import PostProcess
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import Reliability
 from napari_latentseg.measure import measure
 from napari_latentseg.models.card import ModelCard, read_card
-from napari_latentseg.report import report_of, write_report
+from napari_latentseg.report import make_report, write_report
 from napari_latentseg.review import rank
 from napari_latentseg.scan import Geometry, Scan
 
@@ -80,7 +80,7 @@ def card(tiny_model_folder: Path) -> ModelCard:
 
 def test_what_is_on_it(tmp_path: Path, card: ModelCard):
     result = found()
-    path = report_of(result, image(), card, tmp_path / "new" / "a.html")
+    path = make_report(result, image(), card, tmp_path / "new" / "a.html")
     page = page_of(path)
     for text in (
         "For research. Not a medical device.", "A tiny model", "made, version 1", "5 samples from flips",
@@ -109,7 +109,7 @@ def test_the_outline_lies_around_the_mask(tmp_path: Path):
     result = replace(result, classes=tuple(c.model_copy(update={"color": "#00ff00"}) for c in result.classes))
     first = rank(result)[0]
     dark = Scan(np.zeros(SHAPE, np.uint8), "zyx", GEOMETRY)
-    (picture, *_) = pictures(page_of(report_of(result, dark, None, tmp_path / "a.html")))
+    (picture, *_) = pictures(page_of(make_report(result, dark, None, tmp_path / "a.html")))
     width = (picture.width - 16) // 3
     panel = np.asarray(picture)[:, width + 8 : 2 * width + 8]
     rows, columns = np.nonzero((panel[..., 1] > 200) & (panel[..., 0] < 90))
@@ -123,7 +123,7 @@ def test_the_outline_lies_around_the_mask(tmp_path: Path):
 def test_nothing_in_it_runs_or_is_fetched(tmp_path: Path, card: ModelCard):
     result = found(EVIL, '"onload="x')
     evil = card.model_copy(update={"title": EVIL})
-    page = page_of(report_of(result, image(), evil, tmp_path / "a.html", note=f"{EVIL}\n<img src=x>"))
+    page = page_of(make_report(result, image(), evil, tmp_path / "a.html", note=f"{EVIL}\n<img src=x>"))
     assert not {"script", "link", "iframe", "object", "form", "base"} & set(page.tags)
     assert EVIL in page.words  # as text
     for tag, name, value in page.attributes:
@@ -140,15 +140,15 @@ def test_no_name_of_a_file_is_in_it(tmp_path: Path, card: ModelCard):
     result = replace(
         found(), source=Path("/home/Mustermann_Max.nii.gz"), properties={"descrip": "Mustermann"}
     )
-    path = report_of(result, image(), card, tmp_path / "a.html")
+    path = make_report(result, image(), card, tmp_path / "a.html")
     assert "Mustermann" not in path.read_text("utf-8")
-    assert "Case 7" in page_of(report_of(result, image(), card, tmp_path / "b.html", note="Case 7")).words
+    assert "Case 7" in page_of(make_report(result, image(), card, tmp_path / "b.html", note="Case 7")).words
 
 
 def test_one_answer_says_that_there_is_no_variance(tmp_path: Path):
     result = found(samples=1, source="none")
     graded = replace(result, mean=np.clip(result.mean, 0.1, 0.8))
-    page = page_of(report_of(graded, None, None, tmp_path / "a.html"))
+    page = page_of(make_report(graded, None, None, tmp_path / "a.html"))
     assert "There is no variance here" in page.words
     assert "No reliability curve" in page.words
     assert "min(p, 1 - p)" in page.words
@@ -159,7 +159,7 @@ def test_one_answer_says_that_there_is_no_variance(tmp_path: Path):
 def test_all_yes_or_no_has_no_pictures(tmp_path: Path):
     result = found(samples=1, source="none")
     hard = replace(result, mean=(result.mean > 0.5).astype(np.float32))
-    page = page_of(report_of(hard, image(), None, tmp_path / "a.html"))
+    page = page_of(make_report(hard, image(), None, tmp_path / "a.html"))
     assert "No place was found" in page.words
     assert not pictures(page)
 
@@ -168,9 +168,9 @@ def test_a_single_plane_in_colours(tmp_path: Path):
     samples = np.zeros((3, 1, 300, 400))
     for i in range(3):
         samples[i, 0, 100:130, 200 : 230 + i] = 1
-    result = made(samples, Geometry.plain("yx"), "yx")
+    result = made(samples, Geometry.from_spacing("yx"), "yx")
     colours = Scan(np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8), "yxc", result.geometry)
-    page = page_of(report_of(result, colours, None, tmp_path / "a.html"))
+    page = page_of(make_report(result, colours, None, tmp_path / "a.html"))
     (picture,) = pictures(page)
     assert picture.mode == "RGB"
     assert "a part of the image" in page.words
@@ -179,20 +179,20 @@ def test_a_single_plane_in_colours(tmp_path: Path):
 
 def test_what_was_done_to_the_mask_is_told(tmp_path: Path):
     result = found()
-    changes = {"cleanup": Cleanup(smallest=3, keep_largest=True), "box": (2, 3, 40, 50)}
+    changes = {"cleanup": PostProcess(smallest=3, keep_largest=True), "box": (2, 3, 40, 50)}
     mended = replace(result, record=result.record.model_copy(update=changes))
-    words = page_of(report_of(mended, None, None, tmp_path / "a.html")).words
+    words = page_of(make_report(mended, None, None, tmp_path / "a.html")).words
     assert "objects below 3 mm³ dropped, largest object kept" in words
     assert "samples behind the intervals were not" in words
     assert "rows 3 to 40, columns 4 to 50" in words
-    assert "mended" not in page_of(report_of(result, None, None, tmp_path / "b.html")).words.lower()
+    assert "mended" not in page_of(make_report(result, None, None, tmp_path / "b.html")).words.lower()
 
 
 def test_many_rows_are_cut_and_said_so(tmp_path: Path):
     mask = np.zeros((1, 40, 40))
     mask[0, ::4, ::4] = 1
-    result = made(np.stack([mask] * 3), Geometry.plain("yx"), "yx")
-    page = page_of(report_of(result, None, None, tmp_path / "a.html"))
+    result = made(np.stack([mask] * 3), Geometry.from_spacing("yx"), "yx")
+    page = page_of(make_report(result, None, None, tmp_path / "a.html"))
     assert page.tags.count("tr") == 1 + 1 + 6
     assert "94 further rows" in page.words
 
@@ -200,27 +200,27 @@ def test_many_rows_are_cut_and_said_so(tmp_path: Path):
 def test_what_is_refused(tmp_path: Path):
     result = found()
     with pytest.raises(BadInput, match=r"let it end in \.html"):
-        report_of(result, None, None, tmp_path / "a.pdf")
+        make_report(result, None, None, tmp_path / "a.pdf")
     (tmp_path / "b.html").mkdir()
     with pytest.raises(BadInput, match="is a folder"):
-        report_of(result, None, None, tmp_path / "b.html")
-    other = Scan(np.zeros((3, 3), np.uint8), "yx", Geometry.plain("yx"))
+        make_report(result, None, None, tmp_path / "b.html")
+    other = Scan(np.zeros((3, 3), np.uint8), "yx", Geometry.from_spacing("yx"))
     with pytest.raises(BadInput, match="image: has shape"):
         write_report(tmp_path / "c.html", result, other, [], [], None)
     assert [p.name for p in tmp_path.iterdir()] == ["b.html"]
 
 
 def test_a_failure_leaves_the_earlier_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    path = report_of(found(), None, None, tmp_path / "a.html")
+    path = make_report(found(), None, None, tmp_path / "a.html")
     before = path.read_bytes()
     monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full")))
     with pytest.raises((BadInput, OSError)):
-        report_of(found(), None, None, path)
+        make_report(found(), None, None, path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
 
 
 def test_it_is_small_enough_to_send(tmp_path: Path):
-    assert report_of(found(), image(), None, tmp_path / "a.html").stat().st_size < 2e6
+    assert make_report(found(), image(), None, tmp_path / "a.html").stat().st_size < 2e6
     text = (tmp_path / "a.html").read_text("utf-8")
     assert re.search(r"@page \{ size: A4", text)

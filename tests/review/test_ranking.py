@@ -11,10 +11,17 @@ from tests.helpers.made import classes_of, made
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.scores import score
 from napari_latentseg.measure import measure
-from napari_latentseg.review import DEFAULT_MEASURE, MEASURES, available, basis, profile, rank
+from napari_latentseg.review import (
+    DEFAULT_MEASURE,
+    MEASURES,
+    available_measures,
+    rank,
+    uncertainty_basis,
+    uncertainty_profile,
+)
 from napari_latentseg.scan import Geometry
 
-GEOMETRY = Geometry.plain("zyx", (3.0, 1.0, 1.0), "mm")
+GEOMETRY = Geometry.from_spacing("zyx", (3.0, 1.0, 1.0), "mm")
 SHAPE = (6, 32, 32)
 
 
@@ -43,7 +50,7 @@ def found():
 
 @pytest.mark.parametrize("key", MEASURES)
 def test_every_measure_tells_the_sure_from_the_unsure(found, key):
-    values = profile(found, key)
+    values = uncertainty_profile(found, key)
     assert values.shape == (6,)
     assert (values[[0, 1, 4, 5]] == 0).all()
     assert (values[[2, 3]] > 0).all()
@@ -57,23 +64,25 @@ def test_measures_by_hand(found):
     p = found.mean[0].astype(np.float64)
     with np.errstate(all="ignore"):
         bits = -np.nan_to_num(p * np.log2(p)) - np.nan_to_num((1 - p) * np.log2(1 - p))
-    assert profile(found, "entropy") == pytest.approx(bits.mean(axis=(1, 2)))
-    assert profile(found, "entropy-sum") == pytest.approx(bits.sum(axis=(1, 2)))
-    assert profile(found, "expected-error") == pytest.approx(np.minimum(p, 1 - p).sum(axis=(1, 2)))
-    assert profile(found, "variance") == pytest.approx((p * (1 - p)).sum(axis=(1, 2)), abs=1e-4)
+    assert uncertainty_profile(found, "entropy") == pytest.approx(bits.mean(axis=(1, 2)))
+    assert uncertainty_profile(found, "entropy-sum") == pytest.approx(bits.sum(axis=(1, 2)))
+    assert uncertainty_profile(found, "expected-error") == pytest.approx(
+        np.minimum(p, 1 - p).sum(axis=(1, 2))
+    )
+    assert uncertainty_profile(found, "variance") == pytest.approx((p * (1 - p)).sum(axis=(1, 2)), abs=1e-4)
     cut = samples()[:, 0] > 0.5
     for plane in (2, 3):
         pairs = [1 - score(cut[i, plane], cut[j, plane]).dsc for i in range(5) for j in range(i)]
-        assert profile(found, "disagreement")[plane] == pytest.approx(np.mean(pairs))
+        assert uncertainty_profile(found, "disagreement")[plane] == pytest.approx(np.mean(pairs))
         own = [1 - score(found.mask[plane] == 1, cut[i, plane]).dsc for i in range(5)]
-        assert profile(found, "mask-disagreement")[plane] == pytest.approx(np.mean(own))
+        assert uncertainty_profile(found, "mask-disagreement")[plane] == pytest.approx(np.mean(own))
         areas = cut[:, plane].sum(axis=(1, 2))
-        assert profile(found, "size-spread")[plane] == pytest.approx(areas.std(ddof=1))
+        assert uncertainty_profile(found, "size-spread")[plane] == pytest.approx(areas.std(ddof=1))
     m = found.mask == 1
     for plane in range(6):
         inside, size = p[plane][m[plane]].sum(), m[plane].sum()
         expected = 1 - (2 * inside + 10) / (p[plane].sum() + size + 10)
-        assert profile(found, "expected-dice-error")[plane] == pytest.approx(expected, abs=1e-6)
+        assert uncertainty_profile(found, "expected-dice-error")[plane] == pytest.approx(expected, abs=1e-6)
 
 
 def test_the_boundary_alone(found):
@@ -81,8 +90,10 @@ def test_the_boundary_alone(found):
     variance = found.variance.copy()
     variance[0, 2, 25:, 25:] = 0.25
     far = replace(found, variance=variance)
-    assert profile(far, "boundary-variance") == pytest.approx(profile(found, "boundary-variance"))
-    assert profile(far, "variance")[2] > profile(found, "variance")[2] + 10
+    assert uncertainty_profile(far, "boundary-variance") == pytest.approx(
+        uncertainty_profile(found, "boundary-variance")
+    )
+    assert uncertainty_profile(far, "variance")[2] > uncertainty_profile(found, "variance")[2] + 10
 
 
 def test_why(found):
@@ -121,7 +132,7 @@ def test_objects_and_what_the_mask_leaves_out():
     assert {o.number: o.box for o in ranked}[2] == numbers[2]
     assert {o.number: o.box for o in ranked}[0] == ((1, 2), (24, 28), (4, 8))
     assert {o.number: o.uncertainty for o in ranked}[0] == pytest.approx(16 * 102 / 255)
-    assert len({o.place for o in ranked}) == 2
+    assert len({o.identity for o in ranked}) == 2
 
 
 @pytest.mark.parametrize("key", MEASURES)
@@ -140,7 +151,7 @@ def test_an_edited_mask_is_looked_at_instead(found):
     edited = found.mask.copy()
     edited[1] = 0
     key = "expected-dice-error"
-    assert profile(found, key, mask=edited)[1] == pytest.approx(1 - 10 / (144 + 10))
+    assert uncertainty_profile(found, key, mask=edited)[1] == pytest.approx(1 - 10 / (144 + 10))
     assert rank(found, key, mask=edited)[0].index == (1,)
 
 
@@ -148,9 +159,9 @@ def test_points_in_time():
     first = samples()
     still = np.repeat(first[:, :, 1:2], 6, axis=2)
     both = np.stack([still, first], axis=2)  # (n, K, t, z, y, x)
-    geometry = Geometry.plain("tzyx", (1.0, 3.0, 1.0, 1.0), "mm")
+    geometry = Geometry.from_spacing("tzyx", (1.0, 3.0, 1.0, 1.0), "mm")
     found = made(both, geometry, "tzyx")
-    assert profile(found).shape == (2, 6)
+    assert uncertainty_profile(found).shape == (2, 6)
     assert {one.index for one in rank(found)} == {(1, 2), (1, 3)}
     ranked = rank(found, by="objects")
     assert {one.index[0] for one in ranked} == {1}
@@ -164,20 +175,22 @@ def test_a_result_on_disk_is_ranked_alike(found, monkeypatch):
                    variance=da.from_array(found.variance, chunks=chunks))  # fmt: skip
     for key in MEASURES:
         assert rank(lazy, key) == rank(found, key)
-    expected = {key: profile(found, key) for key in MEASURES}
-    monkeypatch.setattr("napari_latentseg.measure.moment._AT_ONCE", 5 * 32)  # bands of five rows
+    expected = {key: uncertainty_profile(found, key) for key in MEASURES}
+    monkeypatch.setattr("napari_latentseg.measure.moment._MAX_BLOCK_VOXELS", 5 * 32)  # bands of five rows
     for key, values in expected.items():
-        assert profile(lazy, key) == pytest.approx(values)
+        assert uncertainty_profile(lazy, key) == pytest.approx(values)
 
 
 def test_what_can_be_ranked_by(found):
-    assert available(found)[0] == DEFAULT_MEASURE
-    assert set(available(found)) == set(MEASURES)
+    assert available_measures(found)[0] == DEFAULT_MEASURE
+    assert set(available_measures(found)) == set(MEASURES)
     read_back = replace(found, maps=None)
-    assert set(available(read_back)) == {key for key, m in MEASURES.items() if m.needs != "samples"}
+    assert set(available_measures(read_back)) == {
+        key for key, m in MEASURES.items() if m.required != "samples"
+    }
     with pytest.raises(BadInput, match="were not kept"):
         rank(read_back, "disagreement")
-    assert basis(found).startswith("5 samples from")
+    assert uncertainty_basis(found).startswith("5 samples from")
 
 
 def graded() -> Any:
@@ -188,9 +201,9 @@ def graded() -> Any:
 
 def test_one_answer_is_ranked_by_its_own_probabilities():
     found = made(graded(), GEOMETRY, source="none")
-    assert {MEASURES[key].needs for key in available(found)} == {"mean"}
-    assert {one.measure for one in rank(found)} == {available(found)[0]}
-    assert "no samples" in basis(found)
+    assert {MEASURES[key].required for key in available_measures(found)} == {"mean"}
+    assert {one.measure for one in rank(found)} == {available_measures(found)[0]}
+    assert "no samples" in uncertainty_basis(found)
     with pytest.raises(BadInput, match="needs 3 samples, and there is one answer"):
         rank(found, "variance")
 
@@ -200,7 +213,7 @@ def test_one_answer_that_is_all_yes_or_no_is_refused():
     with pytest.raises(BadInput, match="all yes or no"):
         rank(found)
     with pytest.raises(BadInput, match="all yes or no"):
-        profile(found)
+        uncertainty_profile(found)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.augmentation import AugmentationConfig
 from napari_latentseg.training.augment import augment, jitter_colours
 
 NONE = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
@@ -33,7 +33,7 @@ def noise(height: int, width: int) -> torch.Tensor:
 def test_the_mask_goes_where_the_image_goes(shape: tuple[int, int], seed: int) -> None:
     """The mask is put in for the image: what comes out must be the mask, but for its interpolated rim."""
     mask = blob(*shape)
-    ranges = AugmentRanges(affine=1, jitter=0)
+    ranges = AugmentationConfig(affine=1, jitter=0)
     image, moved = augment(mask.expand(3, -1, -1), mask, ranges, np.random.default_rng(seed), size=64)
     assert image.shape == (3, 64, 64)
     assert moved.shape == (1, 64, 64)
@@ -55,14 +55,14 @@ def test_the_mask_goes_where_the_image_goes(shape: tuple[int, int], seed: int) -
 )
 def test_flips_are_exact(changes: dict[str, float], expected) -> None:
     image, mask = noise(32, 32), blob(32, 32)
-    found = augment(image, mask, AugmentRanges(**NONE | changes), np.random.default_rng(0), size=32)
+    found = augment(image, mask, AugmentationConfig(**NONE | changes), np.random.default_rng(0), size=32)
     assert torch.equal(found[0], expected(image))
     assert torch.equal(found[1], expected(mask))
 
 
 def test_quarter_turns_are_exact_and_all_happen() -> None:
     image, mask = noise(16, 16), blob(16, 16)
-    ranges = AugmentRanges(**NONE | {"quarter_turn": 1})
+    ranges = AugmentationConfig(**NONE | {"quarter_turn": 1})
     seen = set()
     for seed in range(30):
         found = augment(image, mask, ranges, np.random.default_rng(seed), size=16)
@@ -79,7 +79,7 @@ def test_windows_are_cut_from_everywhere() -> None:
     mask = (image[:1] > 0.1).float()
     corners = set()
     for seed in range(200):
-        found, cut = augment(image, mask, AugmentRanges(**NONE), np.random.default_rng(seed), size=16)
+        found, cut = augment(image, mask, AugmentationConfig(**NONE), np.random.default_rng(seed), size=16)
         top, left = divmod(round(float(found[0, 0, 0]) * 1000), 19)
         assert torch.equal(found, image[:, top : top + 16, left : left + 16])
         assert torch.equal(cut, mask[:, top : top + 16, left : left + 16])
@@ -90,7 +90,7 @@ def test_windows_are_cut_from_everywhere() -> None:
 @pytest.mark.parametrize("shape", [(10, 16), (16, 10), (9, 7), (1, 1)])
 def test_what_is_smaller_than_the_window_is_mirrored(shape: tuple[int, int]) -> None:
     image, mask = noise(*shape), (noise(*shape)[:1] > 0.5).float()
-    found, cut = augment(image, mask, AugmentRanges(**NONE), np.random.default_rng(0), size=16)
+    found, cut = augment(image, mask, AugmentationConfig(**NONE), np.random.default_rng(0), size=16)
     top, left = ((16 - n + 1) // 2 for n in shape)
     inside = (slice(None), slice(top, top + shape[0]), slice(left, left + shape[1]))
     torch.testing.assert_close(found[inside], image, atol=1e-4, rtol=0)
@@ -98,7 +98,7 @@ def test_what_is_smaller_than_the_window_is_mirrored(shape: tuple[int, int]) -> 
     assert found.min() >= image.min() - 1e-4
 
 
-def angle_and_scale(ranges: AugmentRanges, seed: int) -> tuple[float, float, tuple[float, float]]:
+def angle_and_scale(ranges: AugmentationConfig, seed: int) -> tuple[float, float, tuple[float, float]]:
     """What happened to three marks, measured from the image that comes out."""
     size = 161
     image = torch.zeros(3, size, size)
@@ -117,7 +117,7 @@ def angle_and_scale(ranges: AugmentRanges, seed: int) -> tuple[float, float, tup
 
 
 def test_shift_scale_and_rotation_stay_in_their_ranges() -> None:
-    ranges = AugmentRanges(**NONE | {"affine": 1, "rotate": 20, "scale": 0.1, "shift": 0.05})
+    ranges = AugmentationConfig(**NONE | {"affine": 1, "rotate": 20, "scale": 0.1, "shift": 0.05})
     found = [angle_and_scale(ranges, seed) for seed in range(60)]
     angles, scales = [f[0] for f in found], [f[1] for f in found]
     shifts = [abs(s) for f in found for s in f[2]]
@@ -129,7 +129,7 @@ def test_shift_scale_and_rotation_stay_in_their_ranges() -> None:
 
 def test_probabilities_are_kept() -> None:
     image, mask = noise(16, 16), blob(16, 16)
-    ranges = AugmentRanges(**NONE | {"horizontal_flip": 0.25})
+    ranges = AugmentationConfig(**NONE | {"horizontal_flip": 0.25})
     flipped = sum(
         torch.equal(augment(image, mask, ranges, np.random.default_rng(seed), size=16)[0], image.flip(2))
         for seed in range(400)
@@ -139,7 +139,7 @@ def test_probabilities_are_kept() -> None:
 
 def test_colours_keep_the_mask_and_the_range() -> None:
     image, mask = noise(24, 24), blob(24, 24)
-    ranges = AugmentRanges(
+    ranges = AugmentationConfig(
         **NONE
         | {"jitter": 1, "brightness": 0.9, "contrast": 0.9, "saturation": 0.9, "hue": 0.5, "gamma": 1.5}
     )
@@ -169,7 +169,7 @@ AWAY = {
 @pytest.mark.parametrize("which", AWAY)
 def test_each_colour_jitter_stays_in_its_range(which: str) -> None:
     image = 0.35 + 0.3 * noise(20, 20)
-    ranges = AugmentRanges(**dict.fromkeys(AWAY, 0) | {which: 0.1})
+    ranges = AugmentationConfig(**dict.fromkeys(AWAY, 0) | {which: 0.1})
     found = [AWAY[which](jitter_colours(image, ranges, np.random.default_rng(s)), image) for s in range(40)]
     assert 0.07 < max(map(abs, found)) <= 0.1 + 1e-3
 
@@ -177,7 +177,7 @@ def test_each_colour_jitter_stays_in_its_range(which: str) -> None:
 def test_grey_stays_grey() -> None:
     image = noise(16, 16)[:1].expand(3, -1, -1)
     for seed in range(10):
-        found = jitter_colours(image, AugmentRanges(), np.random.default_rng(seed))
+        found = jitter_colours(image, AugmentationConfig(), np.random.default_rng(seed))
         assert torch.equal(found[0], found[1])
         assert torch.equal(found[1], found[2])
 
@@ -185,7 +185,7 @@ def test_grey_stays_grey() -> None:
 def test_the_same_seed_gives_the_same_variation() -> None:
     image, mask = noise(40, 40), blob(40, 40)
     one, other, third = (
-        augment(image, mask, AugmentRanges(affine=1, jitter=1), np.random.default_rng(seed), size=32)
+        augment(image, mask, AugmentationConfig(affine=1, jitter=1), np.random.default_rng(seed), size=32)
         for seed in (4, 4, 5)
     )
     assert torch.equal(one[0], other[0])

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.training.cache import Remembering
+from napari_latentseg.training.cache import CachingCodec
 
 
 class Counting(Codec):
-    kind, channels, factor = "kl", 1, 1
+    kind, channels, downsampling_factor = "kl", 1, 1
     scale = 0.5
 
     def __init__(self, has_posterior: bool = True) -> None:
@@ -32,7 +32,7 @@ class Counting(Codec):
 
 def test_each_row_is_encoded_once_and_comes_back_in_its_place() -> None:
     codec = Counting()
-    remembering = Remembering(codec)
+    remembering = CachingCodec(codec)
     images = torch.rand(4, 3, 5, 6)
     for order in ([0, 1], [1, 0, 2], [3, 3, 0], [2, 1]):
         assert torch.equal(remembering.encode(images[order]), images[order].mean(1, keepdim=True) * 2)
@@ -41,7 +41,7 @@ def test_each_row_is_encoded_once_and_comes_back_in_its_place() -> None:
 
 def test_images_and_masks_are_not_taken_for_each_other() -> None:
     codec = Counting()
-    remembering = Remembering(codec)
+    remembering = CachingCodec(codec)
     mask = (torch.rand(2, 1, 5, 6) > 0.5).float()
     assert torch.equal(remembering.encode_mask(mask), mask * 2)
     assert torch.equal(remembering.posterior_std(mask.expand(-1, 3, -1, -1)), torch.zeros(2, 1, 5, 6))
@@ -54,7 +54,7 @@ def test_the_posterior_is_that_of_the_codec(has_posterior: bool) -> None:
     codec = Counting(has_posterior)
     images = torch.rand(2, 3, 5, 6)
     for _ in range(2):
-        found = Remembering(codec).posterior_std(images)
+        found = CachingCodec(codec).posterior_std(images)
         assert (found is not None) == has_posterior
         if found is not None:
             assert torch.equal(found, codec.posterior_std(images))
@@ -62,8 +62,8 @@ def test_the_posterior_is_that_of_the_codec(has_posterior: bool) -> None:
 
 def test_it_stands_for_its_codec() -> None:
     codec = Counting()
-    remembering = Remembering(codec)
-    assert (remembering.kind, remembering.channels, remembering.factor, remembering.scale) == (
+    remembering = CachingCodec(codec)
+    assert (remembering.kind, remembering.channels, remembering.downsampling_factor, remembering.scale) == (
         "kl",
         1,
         1,
@@ -76,7 +76,7 @@ def test_it_stands_for_its_codec() -> None:
 
 def test_what_was_computed_for_looking_can_be_learnt_from() -> None:
     """Tensors of the inference mode may not be used in a backward pass; a copy of them may."""
-    remembering = Remembering(Counting())
+    remembering = CachingCodec(Counting())
     images = torch.rand(2, 3, 5, 6)
     with torch.inference_mode():
         remembering.encode(images)

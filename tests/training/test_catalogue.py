@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from napari_latentseg.codecs.architectures import PUBLISHED, empty_codec
+from napari_latentseg.codecs.architectures import KNOWN_CODECS, meta_codec
 from napari_latentseg.methods.registry import METHODS
-from napari_latentseg.record import SOURCES
+from napari_latentseg.record import SAMPLING_SOURCES
 from napari_latentseg.training.catalogue import describe_methods
 from napari_latentseg.training.config import named_configs
 
@@ -23,7 +23,7 @@ def test_every_method_is_there_with_what_it_has(told: dict[str, dict[str, Any]])
     for name, method in told.items():
         assert method["title"] == METHODS[name].title
         assert method["paper"] == METHODS[name].paper
-        assert set(method["sources"]) <= set(SOURCES)
+        assert set(method["sources"]) <= set(SAMPLING_SOURCES)
         assert "members" in method["sources"]
         assert all(
             count > 0 for part in ("trainable", "frozen") for count in method["parameters"][part].values()
@@ -58,9 +58,9 @@ def test_a_deterministic_method_has_one_answer_and_the_others_have_not(
 
 
 def test_an_empty_codec_takes_no_memory() -> None:
-    for name in PUBLISHED:
-        codec = empty_codec(name)
+    for name in KNOWN_CODECS:
+        codec = meta_codec(name)
         assert codec is not None
         assert all(p.is_meta and not p.requires_grad for p in codec.parameters())
-        assert (codec.channels, codec.factor) == (4, 8)
-    assert empty_codec("no-such") is None
+        assert (codec.channels, codec.downsampling_factor) == (4, 8)
+    assert meta_codec("no-such") is None

@@ -22,11 +22,11 @@ from napari_latentseg.models.store import open_codec
 from napari_latentseg.precision import Compute
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.course import Course
+from napari_latentseg.training.course import MemberTraining
 from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.job import TrainingJob
 from napari_latentseg.training.place import checkpoint_folder
-from napari_latentseg.training.state import Saved
+from napari_latentseg.training.state import Snapshot
 from napari_latentseg.weights import load_weights
 
 TINY = {
@@ -69,15 +69,15 @@ class Toy(Method):
         self.begun: list[str] = []
 
     @property
-    def variant(self) -> str:
+    def deviations_from_paper(self) -> str:
         return "a toy"
 
     @property
-    def factor(self) -> int:
+    def downsampling_factor(self) -> int:
         return 1
 
     @property
-    def trained(self) -> nn.ModuleDict:
+    def trainable_modules(self) -> nn.ModuleDict:
         return nn.ModuleDict({"first": self.first, "second": self.second})
 
     def training_state(self) -> dict[str, Tensor]:
@@ -102,7 +102,7 @@ class Toy(Method):
             return self.first(images).mean(1, keepdim=True).sigmoid()
 
         return [
-            Stage("first", nn.ModuleDict({"first": self.first}), self._early, judge=judge),
+            Stage("first", nn.ModuleDict({"first": self.first}), self._early, validate=judge),
             Stage("second", nn.ModuleDict({"second": self.second}), self.loss, begin, after),
         ]
 
@@ -118,7 +118,7 @@ class Toy(Method):
     def encode(self, images: Tensor) -> Tensor:
         return self.first(images - self.brightness)
 
-    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+    def sample(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
         return self.second(condition).sigmoid()
 
 
@@ -142,22 +142,26 @@ def data(folder: Path) -> Dataset:
 
 
 @pytest.fixture
-def course(data: Dataset, tiny_codec_folder: Path, tmp_path: Path) -> Callable[..., Course]:
+def course(data: Dataset, tiny_codec_folder: Path, tmp_path: Path) -> Callable[..., MemberTraining]:
     def made(
         changes: dict[str, Any],
         stop: Callable[[], bool] = lambda: False,
         data: Dataset = data,
         place: Path = tmp_path / "c",
-    ) -> Course:
+    ) -> MemberTraining:
         codec = None if changes.get("codec", "") is None else load_codec(tiny_codec_folder)
-        checkpoint = Checkpoint(place, every=0)
-        return Course(config_of(changes), data, codec, Compute("cpu", "float32"), stop, checkpoint, {})
+        checkpoint = Checkpoint(place, interval_s=0)
+        return MemberTraining(
+            config_of(changes), data, codec, Compute("cpu", "float32"), stop, checkpoint, {}
+        )
 
     return made
 
 
-def weights(course: Course) -> list[dict[str, Tensor]]:
-    return [{k: v.clone() for k, v in m.trained.state_dict().items()} for m in course.methods]
+def weights(course: MemberTraining) -> list[dict[str, Tensor]]:
+    return [
+        {k: v.clone() for k, v in m.trainable_modules.state_dict().items()} for m in course.trained_methods
+    ]
 
 
 def equal(one: list[dict[str, Tensor]], other: list[dict[str, Tensor]]) -> bool:
@@ -189,7 +193,11 @@ def killed_after(events: Iterator[dict[str, Any]], count: int) -> None:
     ids=["gms", "members", "cached", "two stages", "two stages, best"],
 )
 def test_killed_at_any_epoch_it_goes_on_bit_for_bit(
-    course: Callable[..., Course], changes: dict[str, Any], epochs: int, cuts: list[int], tmp_path: Path
+    course: Callable[..., MemberTraining],
+    changes: dict[str, Any],
+    epochs: int,
+    cuts: list[int],
+    tmp_path: Path,
 ) -> None:
     whole = course(changes, place=tmp_path / "whole")
     events = timeless(whole.run())
@@ -211,7 +219,7 @@ def test_killed_at_any_epoch_it_goes_on_bit_for_bit(
     [(GMS, 4), (TOY, 2), (TOY, 3), (TOY, 5), (TOY, 17), (TOY, 21), (TOY | {"validate_every": 2}, 3)],
 )
 def test_stopped_at_any_batch_it_goes_on_bit_for_bit(
-    course: Callable[..., Course], changes: dict[str, Any], batches: int, tmp_path: Path
+    course: Callable[..., MemberTraining], changes: dict[str, Any], batches: int, tmp_path: Path
 ) -> None:
     """An epoch has three batches; with the last of them it is complete, and is not done again."""
     whole = course(changes, place=tmp_path / "whole")
@@ -231,7 +239,7 @@ def test_stopped_at_any_batch_it_goes_on_bit_for_bit(
 
 
 def test_stopped_again_and_again_it_comes_to_the_same_end(
-    course: Callable[..., Course], tmp_path: Path
+    course: Callable[..., MemberTraining], tmp_path: Path
 ) -> None:
     whole = course(TOY, place=tmp_path / "whole")
     list(whole.run())
@@ -247,16 +255,16 @@ def test_stopped_again_and_again_it_comes_to_the_same_end(
     assert equal(weights(part), weights(whole))
 
 
-def test_a_stage_that_had_begun_does_not_begin_again(course: Callable[..., Course]) -> None:
+def test_a_stage_that_had_begun_does_not_begin_again(course: Callable[..., MemberTraining]) -> None:
     killed_after(course(TOY).run(), 6)
     resumed = course(TOY)
     list(resumed.run(resume=True))
-    assert resumed.methods[0].begun == []
-    assert float(resumed.methods[0].brightness) > 0
+    assert resumed.trained_methods[0].begun == []
+    assert float(resumed.trained_methods[0].brightness) > 0
 
 
 def test_killed_while_it_writes_the_former_checkpoint_is_whole(
-    course: Callable[..., Course], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    course: Callable[..., MemberTraining], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     whole = course(GMS, place=tmp_path / "whole")
     list(whole.run())
@@ -278,16 +286,16 @@ def test_killed_while_it_writes_the_former_checkpoint_is_whole(
     assert equal(weights(resumed), weights(whole))
 
 
-def test_it_is_written_when_its_time_has_come(course: Callable[..., Course]) -> None:
+def test_it_is_written_when_its_time_has_come(course: Callable[..., MemberTraining]) -> None:
     slow = course(GMS)
-    slow.checkpoint.every = 3600
+    slow.checkpoint.interval_s = 3600
     list(slow.run())
     assert not slow.checkpoint.exists
 
 
-def test_a_damaged_checkpoint_is_refused(course: Callable[..., Course], tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused(course: Callable[..., MemberTraining], tmp_path: Path) -> None:
     checkpoint = Checkpoint(tmp_path / "c")
-    checkpoint.write(Saved({"a": torch.zeros(3)}, {}))
+    checkpoint.write(Snapshot({"a": torch.zeros(3)}, {}))
     assert checkpoint.read().tensors["a"].shape == (3,)
     (file,) = (tmp_path / "c").glob("tensors-*")
     file.write_bytes(file.read_bytes()[:-1])
@@ -298,10 +306,10 @@ def test_a_damaged_checkpoint_is_refused(course: Callable[..., Course], tmp_path
         checkpoint.read()
 
 
-def test_other_data_are_refused(course: Callable[..., Course], data: Dataset) -> None:
+def test_other_data_are_refused(course: Callable[..., MemberTraining], data: Dataset) -> None:
     killed_after(course(GMS).run(), 2)
     with pytest.raises(BadInput, match="data: are other images or masks than those of the stopped training"):
-        list(course(GMS, data=Dataset(data.train[::-1], data.apart)).run(resume=True))
+        list(course(GMS, data=Dataset(data.train[::-1], data.validation)).run(resume=True))
 
 
 # --- with the model folder ----------------------------------------------------------------------------
@@ -439,7 +447,7 @@ def test_the_member_files_are_those_of_the_members(make: Callable[..., TrainingJ
     one = make(tmp_path / "one", {"epochs": 2, "seed": 2334})  # the second member alone
     list(one)
     method = registry.build_method("gms", one.codec, GMS["settings"])
-    load_weights(method.trained, tmp_path / "m" / "member-2.safetensors")
+    load_weights(method.trainable_modules, tmp_path / "m" / "member-2.safetensors")
     alone = registry.build_method("gms", one.codec, GMS["settings"])
-    load_weights(alone.trained, tmp_path / "one" / "weights.safetensors")
-    assert equal([method.trained.state_dict()], [alone.trained.state_dict()])
+    load_weights(alone.trainable_modules, tmp_path / "one" / "weights.safetensors")
+    assert equal([method.trainable_modules.state_dict()], [alone.trainable_modules.state_dict()])

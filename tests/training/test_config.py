@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.config import TrainingConfig, changed, load_config, named_configs
-from napari_latentseg.training.schedule import learning_rate_factor, warmup_of
+from napari_latentseg.training.config import TrainingConfig, load_config, named_configs, with_changes
+from napari_latentseg.training.schedule import learning_rate_factor, warmup_epoch_count
 
 
 @pytest.mark.parametrize("name", list(named_configs()))
@@ -94,19 +94,19 @@ def test_a_warm_up_in_steps_ends_after_so_many_steps(accumulate: int, at: float)
     config = TrainingConfig(
         warmup_steps=10, warmup_epochs=99, accumulate=accumulate, schedule_by="step", schedule="constant"
     )
-    warmup = warmup_of(config, 4)
+    warmup = warmup_epoch_count(config, 4)
     assert warmup == at
     found = [learning_rate_factor(config, at * part, None, warmup) for part in (0, 0.5, 0.9, 1, 7)]
     assert found == pytest.approx([0, 0.5, 0.9, 1, 1])
 
 
 def test_a_warm_up_in_epochs_is_as_it_was_and_a_stage_may_have_its_own() -> None:
-    assert warmup_of(TrainingConfig(warmup_epochs=3), 4) == 3
+    assert warmup_epoch_count(TrainingConfig(warmup_epochs=3), 4) == 3
     config = TrainingConfig(warmup_steps=10, schedule_by="step", stages={"one": {"warmup_epochs": 2}})
-    assert warmup_of(config.of_stage("one"), 4) == 2
-    assert warmup_of(config.of_stage("other"), 4) == 2.5
+    assert warmup_epoch_count(config.for_stage("one"), 4) == 2
+    assert warmup_epoch_count(config.for_stage("other"), 4) == 2.5
     half = TrainingConfig(epochs=20, warmup_steps=40, schedule_by="step")
-    assert learning_rate_factor(half, 15, 20, warmup_of(half, 4)) == pytest.approx(0.5)
+    assert learning_rate_factor(half, 15, 20, warmup_epoch_count(half, 4)) == pytest.approx(0.5)
 
 
 BROKEN = {
@@ -134,25 +134,25 @@ BROKEN = {
 def test_a_wrong_value_is_named_in_plain_words(field: str) -> None:
     value, message = BROKEN[field]
     with pytest.raises(BadInput) as caught:
-        changed(TrainingConfig(), {field: value})
+        with_changes(TrainingConfig(), {field: value})
     assert str(caught.value).startswith(message)
 
 
 def test_a_pattern_that_is_none_is_refused() -> None:
     with pytest.raises(BadInput, match="is no regular expression"):
-        changed(TrainingConfig(), {"split": {"group_pattern": "(Image"}})
+        with_changes(TrainingConfig(), {"split": {"group_pattern": "(Image"}})
 
 
 def test_a_split_goes_by_patient_or_by_block() -> None:
     with pytest.raises(BadInput, match=r"^split: block and group_pattern exclude"):
-        changed(TrainingConfig(), {"split": {"group_pattern": "(a)", "block": 5}})
+        with_changes(TrainingConfig(), {"split": {"group_pattern": "(a)", "block": 5}})
 
 
 def test_changes_are_validated_and_leave_the_rest() -> None:
     config = load_config("gms-small")
-    other = changed(config, {"epochs": 3})
+    other = with_changes(config, {"epochs": 3})
     assert other.epochs == 3
-    assert changed(other, {"epochs": config.epochs}) == config
+    assert with_changes(other, {"epochs": config.epochs}) == config
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,11 @@ def folder(write_ellipses: Callable[..., Path], tmp_path: Path) -> Path:
 
 def test_images_and_masks_come_at_working_size(folder: Path) -> None:
     data = read_dataset(folder, config())
-    assert (len(data.train), len(data.apart)) == (4, 2)
-    for example in (*data.train, *data.apart):
+    assert (len(data.train), len(data.validation)) == (4, 2)
+    for example in (*data.train, *data.validation):
         assert example.image.shape == (3, 32, 32)
         assert example.mask.shape == (1, 32, 32)
-        image, mask = example.tensors()
+        image, mask = example.to_float()
         assert 0 <= float(image.min()) <= float(image.max()) <= 1
         assert set(mask.unique().tolist()) == {0.0, 1.0}
         assert float(image[0][mask[0] > 0].mean()) > float(image[0][mask[0] == 0].mean())
@@ -49,11 +49,11 @@ def test_tiles_keep_the_shape_of_the_image(folder: Path) -> None:
 
 def test_every_file_is_on_one_side_by_its_hash(folder: Path) -> None:
     data = read_dataset(folder, config())
-    keys = data.keys()
+    keys = data.content_hashes()
     assert len(keys["train"]) == 4
     assert not set(keys["train"]) & set(keys["validation"])
-    assert set(keys["train"]) | set(keys["validation"]) == {p.key for p in find_pairs(folder)}
-    assert keys == read_dataset(folder, config()).keys()
+    assert set(keys["train"]) | set(keys["validation"]) == {p.content_sha256 for p in find_pairs(folder)}
+    assert keys == read_dataset(folder, config()).content_hashes()
 
 
 def test_a_copy_under_another_name_does_not_cross_the_split(folder: Path) -> None:
@@ -61,13 +61,13 @@ def test_a_copy_under_another_name_does_not_cross_the_split(folder: Path) -> Non
         for number in range(6):
             shutil.copy(folder / part / f"case_{number}.png", folder / part / f"again_{number}.png")
     for seed in range(5):
-        keys = read_dataset(folder, config(split={"fraction": 0.3, "seed": seed})).keys()
+        keys = read_dataset(folder, config(split={"fraction": 0.3, "seed": seed})).content_hashes()
         assert not set(keys["train"]) & set(keys["validation"])
 
 
 def test_the_files_of_a_patient_stay_together(folder: Path) -> None:
     pattern = {"fraction": 0.3, "group_pattern": "^(case_[01])|^(?:case)"}
-    keys = read_dataset(folder, config(split=pattern)).keys()
+    keys = read_dataset(folder, config(split=pattern)).content_hashes()
     assert len(keys["train"]) + len(keys["validation"]) == 6
 
 
@@ -120,7 +120,7 @@ def test_an_epoch_sees_every_image_in_an_order_of_its_own(folder: Path) -> None:
     for _ in range(6):
         (batch,) = training_batches(data.train, settings, rng)
         order = tuple(
-            next(i for i, e in enumerate(data.train) if torch.equal(e.tensors()[0], image))
+            next(i for i, e in enumerate(data.train) if torch.equal(e.to_float()[0], image))
             for image in batch.images
         )
         assert sorted(order) == [0, 1, 2, 3]

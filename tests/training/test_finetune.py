@@ -16,9 +16,9 @@ from PIL import Image
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.models.card import read_card
-from napari_latentseg.models.layout import COMPARISON, REPLAY, WEIGHTS, check_files
+from napari_latentseg.models.layout import COMPARISON_FILE, REPLAY_FILE, WEIGHTS_FILE, check_files
 from napari_latentseg.models.store import load_model
-from napari_latentseg.models.versions import adopt, history
+from napari_latentseg.models.versions import adopt, list_versions
 from napari_latentseg.pairs import find_pairs
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.place import checkpoint_folder
@@ -81,7 +81,7 @@ def test_the_whole_of_it(own_home: Path, taught_base: Path, data: Path, tmp_path
     assert first["replay_dsc"] == first["base_replay_dsc"]
     assert set(last["losses"]) == {"latent", "dice"}
     assert last["best"] >= first["dsc"]
-    comparison = json.loads((out / COMPARISON).read_text())
+    comparison = json.loads((out / COMPARISON_FILE).read_text())
     assert comparison == named(events, "judged")[0]["comparison"]
     assert comparison["held_out"]["cases"] == len(comparison["cases"]) == 2
     for case in comparison["cases"]:
@@ -89,14 +89,14 @@ def test_the_whole_of_it(own_home: Path, taught_base: Path, data: Path, tmp_path
     card = read_card(out)
     check_files(out, card)
     assert (card.name, card.parent) == ("mine", "ellipses 1")
-    assert card.lineage[-1].sha256 == read_card(taught_base).files[WEIGHTS]
+    assert card.lineage[-1].sha256 == read_card(taught_base).files[WEIGHTS_FILE]
     assert (card.training_data[-1].images, card.training_data[-1].kept_apart) == (4, 2)
     assert card.metrics[0].values["dsc"] == comparison["held_out"]["after"]["dsc"]
     assert events[-1]["dsc"] == card.metrics[0].values["dsc"]
     assert not checkpoint_folder(out).exists()
-    assert (out / REPLAY).read_bytes() == (taught_base / REPLAY).read_bytes()
+    assert (out / REPLAY_FILE).read_bytes() == (taught_base / REPLAY_FILE).read_bytes()
     split = json.loads((out / "split.json").read_text())
-    assert {p.key for p in find_pairs(data)} <= set(split["train"]) | set(split["validation"])
+    assert {p.content_sha256 for p in find_pairs(data)} <= set(split["train"]) | set(split["validation"])
 
 
 def test_it_learns_and_only_the_end_of_the_predictor_changes(
@@ -106,7 +106,7 @@ def test_it_learns_and_only_the_end_of_the_predictor_changes(
     _, events = tuned(taught_base, data, out, steps=80)
     first, *_, last = named(events, "epoch")[1:]
     assert sum(last["losses"].values()) < sum(first["losses"].values())
-    old, new = (load_model(f).method.trained.state_dict() for f in (taught_base, out))
+    old, new = (load_model(f).method.trainable_modules.state_dict() for f in (taught_base, out))
     changed = {name for name in old if not old[name].equal(new[name])}
     assert changed
     assert all(name.startswith(("mapper.up.3", "mapper.heads.out")) for name in changed)
@@ -126,7 +126,7 @@ def test_the_figures_are_those_of_the_model_that_is_loaded(
 
 def test_the_same_twice(own_home: Path, taught_base: Path, data: Path, tmp_path: Path) -> None:
     weights = [
-        tuned(taught_base, data, tmp_path / name)[0].out.joinpath(WEIGHTS).read_bytes() for name in "ab"
+        tuned(taught_base, data, tmp_path / name)[0].out.joinpath(WEIGHTS_FILE).read_bytes() for name in "ab"
     ]
     assert weights[0] == weights[1]
 
@@ -160,7 +160,7 @@ def test_a_stop_keeps_the_best_and_it_goes_on_exactly(
     assert events[-1]["stopped"] is False
     assert named(events, "epoch")[-1]["step"] == 16
     assert not checkpoint_folder(out).exists()
-    assert load_model(out).method.trained.state_dict().keys()
+    assert load_model(out).method.trainable_modules.state_dict().keys()
 
 
 def test_going_on_takes_the_same_steps(own_home: Path, taught_base: Path, data: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_going_on_takes_the_same_steps(own_home: Path, taught_base: Path, data: 
         if at is not None:
             assert events[-1]["stopped"] is True
             tuned(taught_base, data, out, steps=12, resume=True, checkpoint_every=0)
-        states.append(load_model(out).method.trained.state_dict())
+        states.append(load_model(out).method.trainable_modules.state_dict())
     assert all(states[0][name].equal(states[1][name]) for name in states[0])
 
 
@@ -206,8 +206,8 @@ def test_adopted_it_is_the_next_version(
     assert job.out == own_home / "candidates" / "mine"
     assert events[-1]["version"] == "2"
     adopt("mine")
-    assert [(v.version, v.current) for v in history("ellipses")] == [("1", False), ("2", True)]
-    assert history("ellipses")[1].line == named(events, "judged")[0]["line"]
+    assert [(v.version, v.current) for v in list_versions("ellipses")] == [("1", False), ("2", True)]
+    assert list_versions("ellipses")[1].line == named(events, "judged")[0]["line"]
     assert tree(installed) == tree(taught_base)
     # and from the new version on
     again = list(FineTuneJob("ellipses", data, minutes=1, name="mine", device="cpu", steps=4))
@@ -280,7 +280,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
     write = Path.write_bytes
 
     def full(path: Path, content: bytes) -> int:
-        if path.name == REPLAY:
+        if path.name == REPLAY_FILE:
             raise OSError(28, "No space left on device")
         return write(path, content)
 
@@ -297,7 +297,7 @@ def test_too_little_memory_means_smaller_batches(
     from napari_latentseg.methods.gms import GMS
 
     sizes: list[int] = []
-    loss, encode = GMS._tuning_loss, GMS.encode
+    loss, encode = GMS._fine_tune_loss, GMS.encode
 
     def small_loss(self: Any, features: Any, *rest: Any) -> Any:
         sizes.append(len(features))
@@ -310,7 +310,7 @@ def test_too_little_memory_means_smaller_batches(
             raise MemoryError
         return encode(self, images)
 
-    monkeypatch.setattr(GMS, "_tuning_loss", small_loss)
+    monkeypatch.setattr(GMS, "_fine_tune_loss", small_loss)
     monkeypatch.setattr(GMS, "encode", small_encode)
     _, events = tuned(taught_base, data, tmp_path / "c", steps=3)
     assert sizes[:3] == [16, 8, 4]
@@ -342,7 +342,7 @@ def test_a_checkpoint_that_is_cut_short_leaves_the_one_before(
             break
     folder = checkpoint_folder(out)
     (folder / "tensors-0000.safetensors").write_bytes(b"half")
-    assert Checkpoint(folder).read().told["at"]["step"] >= 1
+    assert Checkpoint(folder).read().metadata["at"]["step"] >= 1
     _, events = tuned(taught_base, data, out, steps=16, resume=True)
     assert events[-1]["stopped"] is False
 

@@ -106,7 +106,7 @@ def test_the_card_says_how_good_it_is_and_on_what(
         assert "never trained on" in metric.data
         assert "were selected on them" in metric.data
     assert events[-1]["dsc"] == card.metrics[0].values["dsc"]
-    keys = {p.key for p in find_pairs(data)}
+    keys = {p.content_sha256 for p in find_pairs(data)}
     split = json.loads((out / "split.json").read_text())
     assert set(split["train"]) | set(split["validation"]) == keys
     assert (len(split["train"]), len(split["validation"])) == (4, 2)
@@ -137,7 +137,7 @@ def test_the_figures_are_those_of_the_model_that_is_loaded(
 def test_the_model_loads_and_is_a_model(done: tuple[Path, list[dict[str, Any]]]) -> None:
     model = load_model(done[0])
     assert isinstance(model, Model)
-    assert model.method.variant == model.card.variant
+    assert model.method.deviations_from_paper == model.card.variant
 
 
 @pytest.mark.parametrize(

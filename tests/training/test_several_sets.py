@@ -15,12 +15,18 @@ from napari_latentseg.api import evaluate
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.about import licence_of, training_data
+from napari_latentseg.training.about import combined_licence, training_data_records
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.data_config import DrawConfig
-from napari_latentseg.training.dataset import Dataset, Example, draw_planes, read_dataset, training_batches
+from napari_latentseg.training.data_config import SliceSamplingConfig
+from napari_latentseg.training.dataset import (
+    AnnotatedSlice,
+    Dataset,
+    read_dataset,
+    sample_planes,
+    training_batches,
+)
 from napari_latentseg.training.job import TrainingJob, total_seconds
-from napari_latentseg.training.sets import data_sets
+from napari_latentseg.training.sets import find_datasets
 
 STILL = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
 AUTOENCODER = {"widths": [8, 8], "layers": 1, "norm_groups": 8, "fold": 2}
@@ -91,7 +97,7 @@ def data(folders: list[Path]) -> Dataset:
 
 
 def test_masks_have_a_channel_a_class_and_know_what_was_looked_for(data: Dataset) -> None:
-    for e in (*data.train, *data.apart):
+    for e in (*data.train, *data.validation):
         assert e.mask.shape == (3, 32, 32)
         organ, tumour, vessel = e.mask.bool()
         if e.dataset == "first":
@@ -107,11 +113,11 @@ def test_masks_have_a_channel_a_class_and_know_what_was_looked_for(data: Dataset
 
 def test_of_every_set_whole_patients_are_kept_apart(data: Dataset) -> None:
     for name in ("first", "second"):
-        assert any(e.dataset == name for e in data.apart)
+        assert any(e.dataset == name for e in data.validation)
         assert any(e.dataset == name for e in data.train)
-    kept = [e for e in data.apart if e.dataset == "second"]
+    kept = [e for e in data.validation if e.dataset == "second"]
     assert len(kept) % 2 == 0  # both images of a patient
-    assert not {e.key for e in data.train} & {e.key for e in data.apart}
+    assert not {e.key for e in data.train} & {e.key for e in data.validation}
 
 
 def test_every_so_manieth_plane_of_a_set_is_read(folders: list[Path], tmp_path: Path) -> None:
@@ -126,16 +132,21 @@ def test_every_so_manieth_plane_of_a_set_is_read(folders: list[Path], tmp_path: 
             nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "first" / part / f"{name}.nii.gz")
     sets = CONFIG["datasets"] | {"first": CONFIG["datasets"]["first"] | {"every": 3}}
     found = read_dataset(tmp_path / "first", config(datasets=sets))
-    assert (len(found.train), len(found.apart)) == (3, 3)
+    assert (len(found.train), len(found.validation)) == (3, 3)
 
 
 def test_sets_and_cases_are_drawn_alike_and_active_planes_oftener() -> None:
     blank, seen = torch.zeros(1, 2, 2, dtype=torch.uint8), torch.ones(1, 2, 2, dtype=torch.uint8)
     image = torch.zeros(3, 2, 2, dtype=torch.uint8)
-    examples = [Example(image, blank, "long", dataset="a") for _ in range(90)]
-    examples += [Example(image, seen, "long", dataset="a") for _ in range(10)]
-    examples += [Example(image, seen, "short", dataset="a"), Example(image, blank, "only", dataset="b")]
-    order = draw_planes(examples, DrawConfig(planes=4000, active_share=0.8), np.random.default_rng(0))
+    examples = [AnnotatedSlice(image, blank, "long", dataset="a") for _ in range(90)]
+    examples += [AnnotatedSlice(image, seen, "long", dataset="a") for _ in range(10)]
+    examples += [
+        AnnotatedSlice(image, seen, "short", dataset="a"),
+        AnnotatedSlice(image, blank, "only", dataset="b"),
+    ]
+    order = sample_planes(
+        examples, SliceSamplingConfig(planes=4000, active_share=0.8), np.random.default_rng(0)
+    )
     share = np.bincount(order, minlength=102) / 4000
     assert share[101] == pytest.approx(0.5, abs=0.04)
     assert share[100] == pytest.approx(0.25, abs=0.04)
@@ -162,7 +173,7 @@ def test_an_epoch_has_as_many_planes_as_it_says(data: Dataset) -> None:
 def test_a_set_that_allows_research_alone_binds_the_model(
     said: str, licences: list[str], expected: str
 ) -> None:
-    assert licence_of(said, licences) == expected
+    assert combined_licence(said, licences) == expected
 
 
 def test_classes_and_settings_must_agree() -> None:
@@ -204,7 +215,7 @@ def test_the_card_has_all_classes_and_all_data(done: tuple[Path, ModelCard], fol
 def test_the_card_says_how_the_data_were_split(folders: list[Path]) -> None:
     """In blocks of files, but for a set that knows its patients."""
     blocks = config(split={"fraction": 0.3, "block": 2})
-    found = training_data(data_sets(folders, blocks), read_dataset(folders, blocks), blocks)
+    found = training_data_records(find_datasets(folders, blocks), read_dataset(folders, blocks), blocks)
     assert [t.split for t in found] == ["30% by blocks of 2 files, seed 0", "30% by patient, seed 0"]
 
 
@@ -222,11 +233,11 @@ def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], fol
     from napari_latentseg.evaluation.metrics import dice
     from napari_latentseg.formats import read_scan
     from napari_latentseg.inference.predictor import Predictor
-    from napari_latentseg.inference.request import Request
+    from napari_latentseg.inference.request import InferenceSettings
 
     name = report["images"][0]["name"]
     found = Predictor(load_model(out), "cpu").segment(
-        read_scan(folders[0] / "images" / f"{name}.png"), Request.of(card, samples=1)
+        read_scan(folders[0] / "images" / f"{name}.png"), InferenceSettings.for_model(card, samples=1)
     )
     truth = np.asarray(Image.open(folders[0] / "masks" / f"{name}.png"))
     organ = dice(np.isin(found.mask, (1, 2)), truth > 0)
@@ -235,8 +246,8 @@ def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], fol
 
 
 def test_a_folder_without_a_map_is_refused_before_the_work(folders: list[Path], tmp_path: Path) -> None:
-    from napari_latentseg.training.sets import data_sets
+    from napari_latentseg.training.sets import find_datasets
 
     other = write(tmp_path / "third", ["a", "b"], [1], 3)
     with pytest.raises(BadInput, match="third: has no map of its labels"):
-        data_sets([*folders, other], config())
+        find_datasets([*folders, other], config())

@@ -51,7 +51,7 @@ def make(data: Dataset, tiny_codec_folder: Path) -> Callable[..., Trainer]:
 
 
 def weights(trainer: Trainer) -> dict[str, Tensor]:
-    return {k: v.clone() for k, v in trainer.method.trained.state_dict().items()}
+    return {k: v.clone() for k, v in trainer.method.trainable_modules.state_dict().items()}
 
 
 def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -65,7 +65,7 @@ def total(event: EpochEvent) -> float:
 class Blocks(Codec):
     """Means of blocks of 4 by 4 pixels: what a codec does, without anything to train."""
 
-    kind, channels, factor = "compact", 1, 4
+    kind, channels, downsampling_factor = "compact", 1, 4
 
     def encode(self, images: Tensor) -> Tensor:
         return F.avg_pool2d(images.mean(1, keepdim=True), 4)
@@ -93,7 +93,7 @@ def test_the_codec_is_frozen_and_the_rest_is_not(make: Callable[..., Trainer]) -
     codec = {k: v.clone() for k, v in trainer.codec.state_dict().items()}
     events = list(trainer.run())
     assert total(events[-1]) < total(events[0])
-    assert trainer.learnt
+    assert trainer.has_learnt
     assert equal(codec, trainer.codec.state_dict())
     assert not any(torch.equal(v, before[k]) for k, v in weights(trainer).items() if "heads.level" not in k)
     assert not trainer.method.training
@@ -179,7 +179,7 @@ def test_a_rate_of_nothing_teaches_nothing(make: Callable[..., Trainer]) -> None
     before = weights(trainer)
     (event,) = trainer.run()
     assert event.learning_rate == 0
-    assert not trainer.learnt
+    assert not trainer.has_learnt
     assert equal(weights(trainer), before)
 
 
@@ -220,7 +220,7 @@ def test_what_goes_wrong_is_said_plainly(make: Callable[..., Trainer], fault, me
 def test_nothing_to_learn_from_is_refused(make: Callable[..., Trainer], data: Dataset) -> None:
     trainer = make()
     with pytest.raises(BadInput, match="no image is left to learn from"):
-        Trainer(trainer.config, Dataset([], data.apart), trainer.codec, trainer.compute)
+        Trainer(trainer.config, Dataset([], data.validation), trainer.codec, trainer.compute)
 
 
 def test_cached_latents_give_the_same_training(

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from napari_latentseg.annotations.drafts import Draft
-from napari_latentseg.annotations.facts import AnnotatedScan, Case, Entry
+from napari_latentseg.annotations.facts import AnnotatedScan, ApprovalEntry, Case
 from napari_latentseg.annotations.records import ModelVersion
-from napari_latentseg.annotations.store import AnnotationStore, store_folder, stores
-from napari_latentseg.annotations.verify import Finding
+from napari_latentseg.annotations.store import AnnotationStore, list_stores, store_folder
+from napari_latentseg.annotations.verify import IntegrityFinding
 
 __all__ = [
     "AnnotatedScan",
     "AnnotationStore",
+    "ApprovalEntry",
     "Case",
     "Draft",
-    "Entry",
-    "Finding",
+    "IntegrityFinding",
     "ModelVersion",
+    "list_stores",
     "store_folder",
-    "stores",
 ]

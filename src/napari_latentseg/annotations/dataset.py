@@ -8,30 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from napari_latentseg.annotations.images import ENDING, Layout
+from napari_latentseg.annotations.images import NIFTI_SUFFIX, PlaneLayout
 from napari_latentseg.annotations.records import Approval, CaseRecord
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 
 __all__ = [
-    "IMAGES",
-    "JSON",
-    "LABELS",
-    "Target",
-    "agreed",
+    "DATASET_JSON",
+    "IMAGES_FOLDER",
+    "LABELS_FOLDER",
+    "NnunetCase",
     "dataset_json",
     "ignore_label",
-    "state_in",
-    "targets",
+    "new_classes",
+    "nnunet_cases",
+    "read_label_states",
 ]
 
-IMAGES, LABELS, JSON = "imagesTr", "labelsTr", "dataset.json"
-OURS = "latentseg"
-RESERVED = ("background", "ignore")
-_COLOURS = ("R", "G", "B", "alpha")
+IMAGES_FOLDER, LABELS_FOLDER, DATASET_JSON = "imagesTr", "labelsTr", "dataset.json"
+STATE_KEY = "latentseg"
+RESERVED_CLASS_NAMES = ("background", "ignore")
+_COLOR_CHANNELS = ("R", "G", "B", "alpha")
 
 
-def agreed(known: Sequence[ClassInfo], new: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
+def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
     """Those of the new classes that are not known yet, once it is sure that none is at odds with the rest.
 
     Raises
@@ -40,23 +40,27 @@ def agreed(known: Sequence[ClassInfo], new: Iterable[ClassInfo]) -> tuple[ClassI
         Where a number or a name is another class's.
     """
     classes = list(known)
-    for one in new:
-        what = f"class {one.label} {one.name!r}"
-        if one.name.casefold() in RESERVED:
-            raise BadInput(what, "nnU-Net uses that name for what is no class", "give it another name")
-        of_label = next((c for c in classes if c.label == one.label), None)
-        of_name = next((c for c in classes if c.name.casefold() == one.name.casefold()), None)
-        if of_label is None and of_name is None:
-            classes.append(one)
-        elif of_label is not of_name:
-            there = of_label or of_name
-            why = f"these annotations have {there.label} {there.name!r} already" if there else ""
-            raise BadInput(what, why, "use the same number and name, or other annotations")
+    for candidate in candidates:
+        subject = f"class {candidate.label} {candidate.name!r}"
+        if candidate.name.casefold() in RESERVED_CLASS_NAMES:
+            raise BadInput(subject, "nnU-Net uses that name for what is no class", "give it another name")
+        same_label = next((c for c in classes if c.label == candidate.label), None)
+        same_name = next((c for c in classes if c.name.casefold() == candidate.name.casefold()), None)
+        if same_label is None and same_name is None:
+            classes.append(candidate)
+        elif same_label is not same_name:
+            conflicting = same_label or same_name
+            why = (
+                f"these annotations have {conflicting.label} {conflicting.name!r} already"
+                if conflicting
+                else ""
+            )
+            raise BadInput(subject, why, "use the same number and name, or other annotations")
     return tuple(classes[len(known) :])
 
 
 @dataclass(frozen=True)
-class Target:
+class NnunetCase:
     """One image with its mask, as nnU-Net is to find it: a volume or plane of one time.
 
     Attributes
@@ -67,7 +71,7 @@ class Target:
         What it is of.
     approvals
         Those that touch it, with their numbers.
-    whole
+    is_fully_approved
         Whether every plane is approved.
     """
 
@@ -75,27 +79,27 @@ class Target:
     case: CaseRecord
     time: int | None
     approvals: tuple[tuple[int, Approval], ...]
-    whole: bool
+    is_fully_approved: bool
 
     @property
-    def images(self) -> list[str]:
+    def image_files(self) -> list[str]:
         """The names of its image files, one a channel."""
-        return [f"{self.name}_{channel:04d}{ENDING}" for channel in range(self.case.channels)]
+        return [f"{self.name}_{channel:04d}{NIFTI_SUFFIX}" for channel in range(self.case.channels)]
 
     @property
-    def label(self) -> str:
+    def label_file(self) -> str:
         """The name of its mask."""
-        return f"{self.name}{ENDING}"
+        return f"{self.name}{NIFTI_SUFFIX}"
 
-    def state(self, ignore: int) -> str:
+    def label_state(self, ignore_label_value: int) -> str:
         """What its mask is made from; a mask that was made from the same is the same."""
-        made = "+".join(str(number) for number, _ in self.approvals)
-        return made if self.whole else f"{made} ignore {ignore}"
+        approval_ids = "+".join(str(number) for number, _ in self.approvals)
+        return approval_ids if self.is_fully_approved else f"{approval_ids} ignore {ignore_label_value}"
 
 
-def targets(
+def nnunet_cases(
     cases: Iterable[CaseRecord], approvals: Sequence[tuple[int, Approval]]
-) -> tuple[list[Target], list[Target]]:
+) -> tuple[list[NnunetCase], list[NnunetCase]]:
     """What nnU-Net is to find, and what it is not to: that of which nothing is approved.
 
     Parameters
@@ -108,23 +112,27 @@ def targets(
     by_case: dict[str, list[tuple[int, Approval]]] = {}
     for number, approval in approvals:
         by_case.setdefault(approval.case, []).append((number, approval))
-    found: list[Target] = []
-    hidden: list[Target] = []
+    with_approvals: list[NnunetCase] = []
+    without_approvals: list[NnunetCase] = []
     for case in cases:
-        layout = Layout(case.spatial_axes, case.spatial_shape)
-        own = by_case.get(case.name, [])
+        layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
+        case_approvals = by_case.get(case.name, [])
         planes: dict[int | None, set[int]] = {}
-        for _, approval in own:
-            for number in approval.numbers:
-                time, z = layout.where(number)
-                planes.setdefault(time, set()).add(z)
-        depth = layout.planes // len(layout.times)
-        for time in layout.times:
-            touching = tuple((n, a) for n, a in own if any(part.time == time for part in a.parts))
-            whole = len(planes.get(time, ())) == depth
-            target = Target(layout.part_name(case.name, time), case, time, touching, whole)
-            (found if touching else hidden).append(target)
-    return found, hidden
+        for _, approval in case_approvals:
+            for number in approval.plane_numbers:
+                time, plane_index = layout.locate(number)
+                planes.setdefault(time, set()).add(plane_index)
+        depth = layout.plane_count // len(layout.timepoints)
+        for time in layout.timepoints:
+            timepoint_approvals = tuple(
+                (n, a) for n, a in case_approvals if any(block.time == time for block in a.parts)
+            )
+            is_fully_approved = len(planes.get(time, ())) == depth
+            nnunet_case = NnunetCase(
+                layout.timepoint_name(case.name, time), case, time, timepoint_approvals, is_fully_approved
+            )
+            (with_approvals if timepoint_approvals else without_approvals).append(nnunet_case)
+    return with_approvals, without_approvals
 
 
 def ignore_label(classes: Sequence[ClassInfo]) -> int:
@@ -133,46 +141,48 @@ def ignore_label(classes: Sequence[ClassInfo]) -> int:
 
 
 def dataset_json(
-    found: Sequence[Target], classes: Sequence[ClassInfo], state: dict[str, Any] | None = None
+    cases: Sequence[NnunetCase], classes: Sequence[ClassInfo], state: dict[str, Any] | None = None
 ) -> str:
     """The text of `dataset.json`.
 
     Parameters
     ----------
-    found
+    cases
         What is there.
     classes
         Of the store. nnU-Net wants numbers without gaps, so a number that is no class's is called unused.
     state
         What each mask was made from; None for a plain data set.
     """
-    top = ignore_label(classes)
+    ignore_value = ignore_label(classes)
     names = {c.label: c.name for c in classes}
-    labels = {"background": 0} | {names.get(n, f"unused {n}"): n for n in range(1, top)}
-    if not all(target.whole for target in found):
-        labels["ignore"] = top
-    channels = found[0].case.channels if found else 1
-    kinds = {target.case.modality for target in found}
-    grey = kinds.pop() if len(kinds) == 1 else ""
+    labels = {"background": 0} | {names.get(n, f"unused {n}"): n for n in range(1, ignore_value)}
+    if not all(case.is_fully_approved for case in cases):
+        labels["ignore"] = ignore_value
+    channels = cases[0].case.channels if cases else 1
+    modalities = {case.case.modality for case in cases}
+    modality = modalities.pop() if len(modalities) == 1 else ""
     if channels in (3, 4):
-        called = dict(zip("0123", _COLOURS[:channels], strict=False))
+        channel_names = dict(zip("0123", _COLOR_CHANNELS[:channels], strict=False))
     else:
-        called = {str(c): (grey or "image") if channels == 1 else f"channel {c}" for c in range(channels)}
-    told: dict[str, Any] = {
-        "channel_names": called,
+        channel_names = {
+            str(c): (modality or "image") if channels == 1 else f"channel {c}" for c in range(channels)
+        }
+    content: dict[str, Any] = {
+        "channel_names": channel_names,
         "labels": labels,
-        "numTraining": len(found),
-        "file_ending": ENDING,
+        "numTraining": len(cases),
+        "file_ending": NIFTI_SUFFIX,
     }
     if state is not None:
-        told[OURS] = {"format": 1, "labels": state}
-    return json.dumps(told, indent=2) + "\n"
+        content[STATE_KEY] = {"format": 1, "labels": state}
+    return json.dumps(content, indent=2) + "\n"
 
 
-def state_in(path: Path) -> dict[str, dict[str, str]]:
+def read_label_states(path: Path) -> dict[str, dict[str, str]]:
     """What each mask was made from, and its SHA-256, by the file that `dataset_json` made; {} without one."""
     try:
-        found = json.loads(path.read_text("utf-8"))[OURS]["labels"]
-        return {str(k): {"of": str(v["of"]), "sha256": str(v["sha256"])} for k, v in found.items()}
+        states = json.loads(path.read_text("utf-8"))[STATE_KEY]["labels"]
+        return {str(k): {"of": str(v["of"]), "sha256": str(v["sha256"])} for k, v in states.items()}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}

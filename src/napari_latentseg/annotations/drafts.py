@@ -12,16 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from napari_latentseg.annotations.journal import sealed, unsealed
+from napari_latentseg.annotations.journal import with_checksum, without_checksum
 from napari_latentseg.annotations.records import CaseRecord, ModelVersion
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.frozen import FrozenModel
 
-__all__ = ["SUFFIX", "Draft", "DraftHeader", "Packed", "draft_name", "read_header", "read_mask"]
+__all__ = [
+    "DRAFT_SUFFIX",
+    "ChunkedMask",
+    "Draft",
+    "DraftHeader",
+    "draft_file_name",
+    "read_header",
+    "read_mask",
+]
 
-SUFFIX = ".draft"
-_PIECE = 1 << 18  # bytes of a mask that are packed together
+DRAFT_SUFFIX = ".draft"
+_CHUNK_BYTES = 1 << 18  # bytes of a mask that are packed together
 
 
 class DraftHeader(FrozenModel):
@@ -72,31 +80,33 @@ class Draft:
     in_use: bool = field(compare=False)
 
 
-def draft_name(case: str, model: ModelVersion | None) -> str:
+def draft_file_name(case: str, model: ModelVersion | None) -> str:
     """The file of the draft of an image and a model."""
-    called = hashlib.sha256((model.name if model else "").encode()).hexdigest()[:8]
-    return f"{case}-{called}{SUFFIX}"
+    model_hash = hashlib.sha256((model.name if model else "").encode()).hexdigest()[:8]
+    return f"{case}-{model_hash}{DRAFT_SUFFIX}"
 
 
-class Packed:
+class ChunkedMask:
     """A mask, packed piece by piece; packing it again packs the pieces that have changed."""
 
     def __init__(self) -> None:
-        self._pieces: list[tuple[str, bytes]] = []
+        self._chunks: list[tuple[str, bytes]] = []
 
     def update(self, mask: NDArray[np.uint8]) -> bool:
         """Take the mask as it is now; says whether it differs from before."""
         rows = mask.reshape(-1, mask.shape[-1])
-        step = max(1, _PIECE // rows.shape[1])
-        before, self._pieces = self._pieces, []
-        for number, start in enumerate(range(0, len(rows), step)):
-            values = rows[start : start + step].tobytes()  # one copy for both, whoever is painting meanwhile
+        rows_per_chunk = max(1, _CHUNK_BYTES // rows.shape[1])
+        previous_chunks, self._chunks = self._chunks, []
+        for number, start in enumerate(range(0, len(rows), rows_per_chunk)):
+            values = rows[
+                start : start + rows_per_chunk
+            ].tobytes()  # one copy for both, whoever is painting meanwhile
             digest = hashlib.sha256(values).hexdigest()[:32]
-            if number < len(before) and before[number][0] == digest:
-                self._pieces.append(before[number])
+            if number < len(previous_chunks) and previous_chunks[number][0] == digest:
+                self._chunks.append(previous_chunks[number])
             else:
-                self._pieces.append((digest, zlib.compress(values, 1)))
-        return [digest for digest, _ in before] != [digest for digest, _ in self._pieces]
+                self._chunks.append((digest, zlib.compress(values, 1)))
+        return [digest for digest, _ in previous_chunks] != [digest for digest, _ in self._chunks]
 
     def write(self, path: Path, header: dict[str, Any]) -> None:
         """Write it with the first line that is given.
@@ -106,10 +116,10 @@ class Packed:
         OSError
             Where the disk refuses.
         """
-        pieces = [[len(data), digest] for digest, data in self._pieces]
+        chunk_index = [[len(compressed), digest] for digest, compressed in self._chunks]
         with path.open("wb") as file:
-            file.write(sealed({**header, "pieces": pieces}).encode() + b"\n")
-            for _, data in self._pieces:
+            file.write(with_checksum({**header, "pieces": chunk_index}).encode() + b"\n")
+            for _, data in self._chunks:
                 file.write(data)
 
 
@@ -117,7 +127,7 @@ def read_header(path: Path) -> DraftHeader | None:
     """The first line of a draft; None where it is not whole, or no longer there."""
     try:
         with path.open("rb") as file:
-            body = unsealed(file.readline().rstrip(b"\n"))
+            body = without_checksum(file.readline().rstrip(b"\n"))
         return None if body is None else DraftHeader.model_validate(body)
     except (OSError, ValidationError):
         return None
@@ -134,16 +144,16 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     header = read_header(path)
     if header is None:
         raise BadInput(path, "is no draft, or is damaged", "discard it")
-    values = []
+    chunks = []
     try:
         with path.open("rb") as file:
             file.readline()
             for length, digest in header.pieces:
-                piece = zlib.decompress(file.read(length))
-                if hashlib.sha256(piece).hexdigest()[:32] != digest:
+                chunk = zlib.decompress(file.read(length))
+                if hashlib.sha256(chunk).hexdigest()[:32] != digest:
                     raise ValueError
-                values.append(piece)
-        mask = np.frombuffer(b"".join(values), np.uint8).reshape(header.case.spatial_shape)
+                chunks.append(chunk)
+        mask = np.frombuffer(b"".join(chunks), np.uint8).reshape(header.case.spatial_shape)
     except (OSError, ValueError, zlib.error) as error:
         raise BadInput(path, "is damaged or cut short", "discard it") from error
     return mask.copy()

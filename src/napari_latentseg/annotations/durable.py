@@ -12,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from napari_latentseg.errors import BadInput
 
-__all__ = ["locked", "settle", "sync_file", "sync_folder", "told"]
+__all__ = ["commit", "os_errors_as_bad_input", "store_lock", "sync_file", "sync_folder"]
 
-PATIENCE = 10.0
+LOCK_TIMEOUT_S = 10.0
 """Seconds that a write waits for that of another process."""
 
 
@@ -38,26 +38,26 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def settle(temporary: Path, path: Path) -> None:
+def commit(source: Path, target: Path) -> None:
     """Move a complete file to its place; after this it is there, or the former one is, and never a half.
 
     Parameters
     ----------
-    temporary
-        On the same disk as `path`.
-    path
+    source
+        On the same disk as `target`.
+    target
         Is replaced where it is there. Its folder is made.
     """
-    sync_file(temporary)
-    if not path.parent.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sync_folder(path.parent.parent)
-    temporary.replace(path)
-    sync_folder(path.parent)
+    sync_file(source)
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        sync_folder(target.parent.parent)
+    source.replace(target)
+    sync_folder(target.parent)
 
 
 @contextmanager
-def locked(path: Path, what: Path, patience: float | None = None) -> Iterator[None]:
+def store_lock(path: Path, subject: Path, timeout_s: float | None = None) -> Iterator[None]:
     """Keep other processes from writing for as long as the block lasts.
 
     The lock is the system's own, so it ends with the process that holds it, however that ends.
@@ -66,10 +66,10 @@ def locked(path: Path, what: Path, patience: float | None = None) -> Iterator[No
     ----------
     path
         The file of the lock.
-    what
+    subject
         What it guards, for the message.
-    patience
-        Seconds to wait for another process; `PATIENCE` unless given.
+    timeout_s
+        Seconds to wait for another process; `LOCK_TIMEOUT_S` unless given.
 
     Raises
     ------
@@ -77,11 +77,11 @@ def locked(path: Path, what: Path, patience: float | None = None) -> Iterator[No
         Where another process keeps it for longer.
     """
     try:
-        lock = FileLock(path, timeout=PATIENCE if patience is None else patience)
+        lock = FileLock(path, timeout=LOCK_TIMEOUT_S if timeout_s is None else timeout_s)
         lock.acquire()
     except Timeout as error:
         raise BadInput(
-            what, "is being written by another window or program", "try again in a moment"
+            subject, "is being written by another window or program", "try again in a moment"
         ) from error
     try:
         yield
@@ -90,7 +90,7 @@ def locked(path: Path, what: Path, patience: float | None = None) -> Iterator[No
 
 
 @contextmanager
-def told(folder: Path) -> Iterator[None]:
+def os_errors_as_bad_input(folder: Path) -> Iterator[None]:
     """Turn what the disk refuses into one line.
 
     Raises
@@ -103,12 +103,12 @@ def told(folder: Path) -> Iterator[None]:
     except BadInput as error:
         if not isinstance(error.__cause__, OSError) or isinstance(error.__cause__, Timeout):
             raise
-        raise _refused(folder, error.__cause__) from error
+        raise _write_refused(folder, error.__cause__) from error
     except OSError as error:
-        raise _refused(folder, error) from error
+        raise _write_refused(folder, error) from error
 
 
-def _refused(folder: Path, error: OSError) -> BadInput:
+def _write_refused(folder: Path, error: OSError) -> BadInput:
     return BadInput(
         folder,
         f"the annotations cannot be written ({error.strerror or 'no reason given'})",

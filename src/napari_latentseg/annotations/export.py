@@ -6,22 +6,29 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from napari_latentseg.annotations.dataset import IMAGES, JSON, LABELS, Target, dataset_json, ignore_label
-from napari_latentseg.annotations.labels import Merged
-from napari_latentseg.annotations.view import write_label
+from napari_latentseg.annotations.dataset import (
+    DATASET_JSON,
+    IMAGES_FOLDER,
+    LABELS_FOLDER,
+    NnunetCase,
+    dataset_json,
+    ignore_label,
+)
+from napari_latentseg.annotations.labels import MergedMask
+from napari_latentseg.annotations.view import write_label_file
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_folder, free_folder
+from napari_latentseg.files import atomic_folder, check_unused_folder
 
-__all__ = ["export"]
+__all__ = ["export_dataset"]
 
 
-def export(
+def export_dataset(
     folder: Path,
-    found: Sequence[Target],
+    cases: Sequence[NnunetCase],
     classes: Sequence[ClassInfo],
-    image: Callable[[str], Path],
-    merge_of: Callable[[Target], Merged],
+    image_path: Callable[[str], Path],
+    merge_case: Callable[[NnunetCase], MergedMask],
 ) -> Path:
     """Write the data set, whole or not at all.
 
@@ -29,13 +36,13 @@ def export(
     ----------
     folder
         To be; must not hold anything.
-    found
+    cases
         Images with their masks.
     classes
         Of the store.
-    image
+    image_path
         Where an image file lies.
-    merge_of
+    merge_case
         The mask of a target.
 
     Raises
@@ -43,19 +50,19 @@ def export(
     BadInput
         Where nothing is approved, the folder is taken or cannot be written, or a file here is damaged.
     """
-    if not found:
+    if not cases:
         raise BadInput("annotations", "nothing is approved yet", "approve at least one slice")
-    free_folder(folder)
+    check_unused_folder(folder)
     try:
         with atomic_folder(folder) as temporary:
-            for name in (IMAGES, LABELS):
+            for name in (IMAGES_FOLDER, LABELS_FOLDER):
                 (temporary / name).mkdir()
-            for target in found:
-                for name in target.images:
-                    _copy(image, name, temporary / IMAGES / name)
-                path = temporary / LABELS / target.label
-                write_label(path, target, merge_of(target), ignore_label(classes))
-            (temporary / JSON).write_text(dataset_json(found, classes), "utf-8")
+            for case in cases:
+                for name in case.image_files:
+                    _copy(image_path, name, temporary / IMAGES_FOLDER / name)
+                path = temporary / LABELS_FOLDER / case.label_file
+                write_label_file(path, case, merge_case(case), ignore_label(classes))
+            (temporary / DATASET_JSON).write_text(dataset_json(cases, classes), "utf-8")
     except OSError as error:
         raise BadInput(
             folder, f"cannot be written ({error.strerror})", "make room, or choose another folder"
@@ -63,11 +70,11 @@ def export(
     return folder
 
 
-def _copy(image: Callable[[str], Path], name: str, to: Path) -> None:
+def _copy(image_path: Callable[[str], Path], name: str, target: Path) -> None:
     try:
-        shutil.copyfile(image(name), to)
+        shutil.copyfile(image_path(name), target)
     except FileNotFoundError:  # another process has just moved it
         try:
-            shutil.copyfile(image(name), to)
+            shutil.copyfile(image_path(name), target)
         except FileNotFoundError as error:
             raise BadInput(name, "is missing in the annotations", "see annotations verify") from error

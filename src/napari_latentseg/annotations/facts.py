@@ -11,11 +11,11 @@ from napari_latentseg.annotations.records import Approval, ModelVersion
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.scan import Geometry, Scan
 
-__all__ = ["AnnotatedScan", "Case", "Entry"]
+__all__ = ["AnnotatedScan", "ApprovalEntry", "Case"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ApprovalEntry:
     """One approval.
 
     Attributes
@@ -45,10 +45,12 @@ class Entry:
     revoked: bool = False
 
     @classmethod
-    def of(cls, number: int, approval: Approval, *, revoked: bool = False) -> Entry:
+    def from_record(cls, number: int, approval: Approval, *, revoked: bool = False) -> ApprovalEntry:
         """Of a line of the journal."""
-        a = approval
-        return cls(number, a.case, a.numbers, a.model, a.edited, a.time, revoked)
+        record = approval
+        return cls(
+            number, record.case, record.plane_numbers, record.model, record.edited, record.time, revoked
+        )
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,19 @@ class Case:
     ----------
     name
         In the store; made from a hash.
-    key
+    content_hash
         `Scan.content_sha256` of the image.
-    planes
+    approved_planes
         The approved ones.
     """
 
     name: str
-    key: str
+    content_hash: str
     axes: str
     shape: tuple[int, ...]
     modality: str
     geometry: Geometry
-    planes: tuple[int, ...]
+    approved_planes: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -80,21 +82,21 @@ class AnnotatedScan:
 
     Attributes
     ----------
-    case, key
+    case, content_hash
         As in `Case`.
     scan
         In memory.
     mask
         uint8, in the scan's spatial shape; 0 in planes that are not approved, which say nothing.
-    planes
+    approved_planes
         The approved ones.
     classes
         Of the store.
     """
 
     case: str
-    key: str
+    content_hash: str
     scan: Scan
     mask: NDArray[np.uint8]
-    planes: tuple[int, ...]
+    approved_planes: tuple[int, ...]
     classes: tuple[ClassInfo, ...]

@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.annotations.records import CaseRecord, Place, now
+from napari_latentseg.annotations.records import CaseRecord, GeometryRecord, utc_now
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import nifti
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
-from napari_latentseg.units import MILLIMETRES
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.units import MM_PER_UNIT
+from napari_latentseg.weights import file_sha256
 
-__all__ = ["ENDING", "Layout", "case_of", "read_scan", "write_case", "write_volume"]
+__all__ = ["NIFTI_SUFFIX", "PlaneLayout", "new_case_record", "read_scan", "write_case", "write_volume"]
 
-ENDING = ".nii.gz"
+NIFTI_SUFFIX = ".nii.gz"
 
 
 @dataclass(frozen=True)
-class Layout:
+class PlaneLayout:
     """How the planes of an image lie: in volumes (or single planes), one a time.
 
     Parameters
@@ -46,13 +46,13 @@ class Layout:
         return self.axes.index("t") if "t" in self.axes else None
 
     @property
-    def times(self) -> list[int | None]:
+    def timepoints(self) -> list[int | None]:
         """Every time, or the one None."""
         axis = self.time_axis
         return [None] if axis is None else list(range(self.shape[axis]))
 
     @property
-    def planes(self) -> int:
+    def plane_count(self) -> int:
         """How many there are."""
         return math.prod(self.shape[:-2])
 
@@ -61,68 +61,70 @@ class Layout:
         """The axes of the volume of one time: `zyx` or `yx`."""
         return self.axes.replace("t", "")
 
-    def where(self, number: int) -> tuple[int | None, int]:
+    def locate(self, plane_number: int) -> tuple[int | None, int]:
         """The time of a plane, and its place in the volume of that time."""
-        index = dict(zip(self.axes[:-2], np.unravel_index(number, self.shape[:-2] or (1,)), strict=False))
+        index = dict(
+            zip(self.axes[:-2], np.unravel_index(plane_number, self.shape[:-2] or (1,)), strict=False)
+        )
         return (int(index["t"]) if "t" in index else None), int(index.get("z", 0))
 
-    def volume(self, array: Any, time: int | None) -> Any:
+    def timepoint_volume(self, array: Any, time: int | None) -> Any:
         """The part of an array that belongs to one time; a view."""
         if time is None:
             return array
-        place: list[Any] = [slice(None)] * array.ndim
-        place[self.axes.index("t")] = time
-        return array[tuple(place)]
+        index: list[Any] = [slice(None)] * array.ndim
+        index[self.axes.index("t")] = time
+        return array[tuple(index)]
 
-    def part_name(self, case: str, time: int | None) -> str:
+    def timepoint_name(self, case: str, time: int | None) -> str:
         """What the files of one time begin with."""
         return case if time is None else f"{case}-t{time:03d}"
 
-    def geometry(self, geometry: Geometry, time: int | None, first: int = 0) -> Geometry:
-        """Where the volume of one time lies, from plane `first` on, in units that NIfTI has.
+    def timepoint_geometry(self, geometry: Geometry, time: int | None, first_plane: int = 0) -> Geometry:
+        """Where the volume of one time lies, from plane `first_plane` on, in units that NIfTI has.
 
         An image without a physical size is stored as though a pixel were a millimetre, as nnU-Net takes it;
         what it truly has stands in the journal.
         """
         matrix = geometry.matrix
-        keep = [i for i, a in enumerate(self.axes) if a != "t"]
+        kept_axes = [i for i, a in enumerate(self.axes) if a != "t"]
         if time is not None:
             matrix[:-1, -1] += matrix[:-1, self.axes.index("t")] * time
         if "z" in self.axes:
-            matrix[:-1, -1] += matrix[:-1, self.axes.index("z")] * first
-        units = [geometry.units[i] for i in keep]
-        if not set(units) <= MILLIMETRES.keys():
-            units = ["mm"] * len(keep)
-        rows = [*keep, len(self.axes)]
+            matrix[:-1, -1] += matrix[:-1, self.axes.index("z")] * first_plane
+        units = [geometry.units[i] for i in kept_axes]
+        if not set(units) <= MM_PER_UNIT.keys():
+            units = ["mm"] * len(kept_axes)
+        rows = [*kept_axes, len(self.axes)]
         labels = tuple(self.volume_axes)
         return Geometry.from_matrix(matrix[np.ix_(rows, rows)], tuple(units), labels, geometry.frame)
 
 
-def case_of(scan: Scan, taken: Callable[[str], bool]) -> CaseRecord:
+def new_case_record(scan: Scan, is_name_used: Callable[[str], bool]) -> CaseRecord:
     """The record of a scan that is new, without its files.
 
     Parameters
     ----------
     scan
         What is to be stored.
-    taken
+    is_name_used
         Whether a name is another case's.
     """
-    place = Place.of(scan.geometry)
+    geometry_record = GeometryRecord.from_geometry(scan.geometry)
     pixels = scan.content_sha256
-    about = json.dumps([pixels, scan.axes, place.model_dump(mode="json")])
-    digest = hashlib.sha256(about.encode()).hexdigest()
-    length = next(n for n in (8, 16, 32, 64) if n == 64 or not taken(f"scan-{digest[:n]}"))
+    identity = json.dumps([pixels, scan.axes, geometry_record.model_dump(mode="json")])
+    digest = hashlib.sha256(identity.encode()).hexdigest()
+    length = next(n for n in (8, 16, 32, 64) if n == 64 or not is_name_used(f"scan-{digest[:n]}"))
     return CaseRecord(
         name=f"scan-{digest[:length]}",
         pixels=pixels,
         axes=scan.axes,
         shape=tuple(scan.array.shape),
         dtype=scan.array.dtype.str,
-        place=place,
+        place=geometry_record,
         modality=scan.modality,
         files={},
-        time=now(),
+        time=utc_now(),
     )
 
 
@@ -146,17 +148,17 @@ def write_case(scan: Scan, record: CaseRecord, temporary: Callable[[str], Path])
     BadInput
         Where the values cannot be stored exactly, or the disk refuses.
     """
-    layout = Layout(record.spatial_axes, record.spatial_shape)
-    written = {}
-    for time in layout.times:
-        geometry = layout.geometry(scan.geometry, time)
-        volume = layout.volume(scan.array, time)
+    layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
+    files_by_name = {}
+    for time in layout.timepoints:
+        geometry = layout.timepoint_geometry(scan.geometry, time)
+        volume = layout.timepoint_volume(scan.array, time)
         for channel in range(record.channels):
-            one = volume[..., channel] if record.axes.endswith(CHANNEL) else volume
-            path = temporary(ENDING)
-            write_volume(path, np.asarray(one), geometry, dict(scan.properties), scan.name)
-            written[f"{layout.part_name(record.name, time)}_{channel:04d}{ENDING}"] = path
-    return written
+            channel_volume = volume[..., channel] if record.axes.endswith(CHANNEL) else volume
+            path = temporary(NIFTI_SUFFIX)
+            write_volume(path, np.asarray(channel_volume), geometry, dict(scan.properties), scan.name)
+            files_by_name[f"{layout.timepoint_name(record.name, time)}_{channel:04d}{NIFTI_SUFFIX}"] = path
+    return files_by_name
 
 
 def write_volume(
@@ -180,17 +182,17 @@ def write_volume(
         if isinstance(error.__cause__, OSError):
             raise
         raise BadInput(name, f"cannot be kept: it {error.why}", error.remedy) from error
-    return sha256_of(path)
+    return file_sha256(path)
 
 
-def read_scan(record: CaseRecord, find: Callable[[str], Path]) -> Scan:
+def read_scan(record: CaseRecord, find_file: Callable[[str], Path]) -> Scan:
     """A scan as it was when it was stored: its values, its type and its place.
 
     Parameters
     ----------
     record
         Of the case.
-    find
+    find_file
         Where a file of that name lies.
 
     Raises
@@ -198,16 +200,16 @@ def read_scan(record: CaseRecord, find: Callable[[str], Path]) -> Scan:
     BadInput
         Where a file is missing or damaged.
     """
-    layout = Layout(record.spatial_axes, record.spatial_shape)
+    layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
     array = np.empty(record.shape, np.dtype(record.dtype))
-    for time in layout.times:
-        volume = layout.volume(array, time)
+    for time in layout.timepoints:
+        volume = layout.timepoint_volume(array, time)
         for channel in range(record.channels):
-            name = f"{layout.part_name(record.name, time)}_{channel:04d}{ENDING}"
-            path = find(name)
-            one = volume[..., channel] if record.axes.endswith(CHANNEL) else volume
+            name = f"{layout.timepoint_name(record.name, time)}_{channel:04d}{NIFTI_SUFFIX}"
+            path = find_file(name)
+            channel_volume = volume[..., channel] if record.axes.endswith(CHANNEL) else volume
             values = np.asarray(nifti.read(path).array)
-            if values.size != one.size:
+            if values.size != channel_volume.size:
                 raise BadInput(path, "is not the image that was stored", "see annotations verify")
-            one[...] = values.reshape(one.shape).astype(array.dtype, copy=False)
+            channel_volume[...] = values.reshape(channel_volume.shape).astype(array.dtype, copy=False)
     return Scan(array, record.axes, record.place.geometry, modality=record.modality, format=nifti.NAME)

@@ -14,36 +14,36 @@ from typing import Any
 from pydantic import ValidationError
 
 from napari_latentseg.annotations.durable import sync_folder
-from napari_latentseg.annotations.records import RECORDS, Record
+from napari_latentseg.annotations.records import RECORD_ADAPTER, Record
 from napari_latentseg.errors import BadInput
 
-__all__ = ["Journal", "Line", "sealed", "unsealed"]
+__all__ = ["Journal", "JournalLine", "with_checksum", "without_checksum"]
 
-_MARK = ',"sha256":"'
-_END = len(_MARK) + 64 + len('"}')
+_CHECKSUM_MARK = ',"sha256":"'
+_CHECKSUM_LENGTH = len(_CHECKSUM_MARK) + 64 + len('"}')
 
 
-def sealed(body: dict[str, Any]) -> str:
+def with_checksum(body: dict[str, Any]) -> str:
     """One line of JSON that ends in the checksum of what stands before it."""
     text = json.dumps(body, separators=(",", ":"))[:-1]
-    return f'{text}{_MARK}{hashlib.sha256(text.encode()).hexdigest()}"}}'
+    return f'{text}{_CHECKSUM_MARK}{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
-def unsealed(line: bytes) -> dict[str, Any] | None:
+def without_checksum(line: bytes) -> dict[str, Any] | None:
     """What `sealed` was given; None where the line is not whole."""
-    head, tail = line[:-_END], line[-_END:]
-    mark = _MARK.encode()
+    head, tail = line[:-_CHECKSUM_LENGTH], line[-_CHECKSUM_LENGTH:]
+    mark = _CHECKSUM_MARK.encode()
     if not head or tail != mark + hashlib.sha256(head).hexdigest().encode() + b'"}':
         return None
     try:
-        found = json.loads(head + b"}")
+        body = json.loads(head + b"}")
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return body if isinstance(body, dict) else None
 
 
 @dataclass(frozen=True)
-class Line:
+class JournalLine:
     """A line that is whole: its number, from 1, and what it records."""
 
     number: int
@@ -64,16 +64,16 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._busy = RLock()
-        self._forget()
+        self._lock = RLock()
+        self._reset()
 
-    def _forget(self) -> None:
-        self.lines: list[Line] = []
-        self.damaged: list[int] = []  # numbers of lines that have an end, and are not what was written
-        self._count = 0
-        self._end = 0
-        self._last = b""
-        self._file: tuple[int, int] | None = None
+    def _reset(self) -> None:
+        self.lines: list[JournalLine] = []
+        self.damaged_lines: list[int] = []  # numbers of lines that have an end, and are not what was written
+        self._line_count = 0
+        self._end_offset = 0
+        self._last_line = b""
+        self._file_identity: tuple[int, int] | None = None
 
     def refresh(self) -> bool:
         """Read the lines that are new; says whether there were any.
@@ -83,47 +83,52 @@ class Journal:
         BadInput
             Where the file cannot be read, or was written by a newer version of this package.
         """
-        with self._busy:
+        with self._lock:
             return self._read()
 
     def _read(self) -> bool:
         try:
             with self.path.open("rb") as file:
-                about = os.fstat(file.fileno())
-                if self._file != (about.st_dev, about.st_ino) or about.st_size < self._end:
-                    self._forget()
-                    self._file = (about.st_dev, about.st_ino)
-                elif self._last:  # the same file under the same name, and yet another: a copy put back
-                    file.seek(self._end - len(self._last))
-                    if file.read(len(self._last)) != self._last:
-                        self._forget()
-                        self._file = (about.st_dev, about.st_ino)
-                file.seek(self._end)
-                new = file.read()
+                file_status = os.fstat(file.fileno())
+                if (
+                    self._file_identity != (file_status.st_dev, file_status.st_ino)
+                    or file_status.st_size < self._end_offset
+                ):
+                    self._reset()
+                    self._file_identity = (file_status.st_dev, file_status.st_ino)
+                elif self._last_line:  # the same file under the same name, and yet another: a copy put back
+                    file.seek(self._end_offset - len(self._last_line))
+                    if file.read(len(self._last_line)) != self._last_line:
+                        self._reset()
+                        self._file_identity = (file_status.st_dev, file_status.st_ino)
+                file.seek(self._end_offset)
+                new_bytes = file.read()
         except FileNotFoundError:
-            changed = bool(self._count)
-            self._forget()
-            return changed
+            had_lines = bool(self._line_count)
+            self._reset()
+            return had_lines
         except OSError as error:
             raise BadInput(
                 self.path, f"cannot be read ({error.strerror})", "ask for the right to read it"
             ) from error
-        whole = new[: new.rfind(b"\n") + 1]
-        for line in whole.split(b"\n")[:-1]:
-            self._pass(line)
-        return bool(whole)
+        complete_lines = new_bytes[: new_bytes.rfind(b"\n") + 1]
+        for line in complete_lines.split(b"\n")[:-1]:
+            self._parse_line(line)
+        return bool(complete_lines)
 
-    def _pass(self, line: bytes) -> None:
+    def _parse_line(self, line: bytes) -> None:
         """Take in what the next line says."""
-        self._count += 1
-        self._end += len(line) + 1
-        self._last = line + b"\n"
-        body = unsealed(line)
-        if body is None or body.pop("line", None) != self._count:
-            self.damaged.append(self._count)
+        self._line_count += 1
+        self._end_offset += len(line) + 1
+        self._last_line = line + b"\n"
+        body = without_checksum(line)
+        if body is None or body.pop("line", None) != self._line_count:
+            self.damaged_lines.append(self._line_count)
             return
         try:
-            self.lines.append(Line(self._count, RECORDS.validate_python(body, strict=False)))
+            self.lines.append(
+                JournalLine(self._line_count, RECORD_ADAPTER.validate_python(body, strict=False))
+            )
         except ValidationError as error:
             raise BadInput(
                 self.path, "was written by a newer version of this plugin", "update napari-latentseg"
@@ -142,7 +147,7 @@ class Journal:
         OSError
             Where the disk refuses; the journal is then as it was.
         """
-        with self._busy:
+        with self._lock:
             return self._append(records)
 
     def _append(self, records: Sequence[Record]) -> int:
@@ -152,32 +157,32 @@ class Journal:
         try:
             if is_new:  # before the lines, for when they are there nothing may fail any more
                 sync_folder(self.path.parent)
-                about = os.fstat(handle)
-                self._file = (about.st_dev, about.st_ino)
-            self._mend(handle)
+                file_status = os.fstat(handle)
+                self._file_identity = (file_status.st_dev, file_status.st_ino)
+            self._repair_tail(handle)
             lines = [
-                sealed({"line": self._count + 1 + i, **record.model_dump(mode="json")}).encode()
+                with_checksum({"line": self._line_count + 1 + i, **record.model_dump(mode="json")}).encode()
                 for i, record in enumerate(records)
             ]
             try:
                 self._write(handle, b"".join(line + b"\n" for line in lines))
             except BaseException:
-                os.ftruncate(handle, self._end)
+                os.ftruncate(handle, self._end_offset)
                 raise
         finally:
             os.close(handle)
         for line in lines:
-            self._pass(line)
-        return self._count
+            self._parse_line(line)
+        return self._line_count
 
     def _write(self, handle: int, data: bytes) -> None:
-        os.lseek(handle, self._end, os.SEEK_SET)
-        rest = memoryview(data)
-        while rest:
-            rest = rest[os.write(handle, rest) :]
+        os.lseek(handle, self._end_offset, os.SEEK_SET)
+        unwritten = memoryview(data)
+        while unwritten:
+            unwritten = unwritten[os.write(handle, unwritten) :]
         os.fsync(handle)
 
-    def mend(self) -> bool:
+    def repair_tail(self) -> bool:
         """Take a line that was cut short off the end; only under the store's lock; says if one was.
 
         Raises
@@ -185,29 +190,29 @@ class Journal:
         OSError
             Where the file cannot be written.
         """
-        with self._busy:
+        with self._lock:
             self._read()
-            if not self.path.exists() or self.path.stat().st_size == self._end:
+            if not self.path.exists() or self.path.stat().st_size == self._end_offset:
                 return False
             handle = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
             try:
-                self._mend(handle)
+                self._repair_tail(handle)
             finally:
                 os.close(handle)
             return True
 
-    def _mend(self, handle: int) -> None:
-        os.lseek(handle, self._end, os.SEEK_SET)
-        rest = b"".join(iter(lambda: os.read(handle, 1 << 16), b""))
-        if not rest:
+    def _repair_tail(self, handle: int) -> None:
+        os.lseek(handle, self._end_offset, os.SEEK_SET)
+        tail = b"".join(iter(lambda: os.read(handle, 1 << 16), b""))
+        if not tail:
             return
-        if unsealed(rest) is not None:  # all but the line's end was written
-            self._write(handle, rest + b"\n")
-            self._pass(rest)
+        if without_checksum(tail) is not None:  # all but the line's end was written
+            self._write(handle, tail + b"\n")
+            self._parse_line(tail)
             return
-        os.ftruncate(handle, self._end)
+        os.ftruncate(handle, self._end_offset)
         os.fsync(handle)
 
-    def __iter__(self) -> Iterator[Line]:
-        with self._busy:
+    def __iter__(self) -> Iterator[JournalLine]:
+        with self._lock:
             return iter(self.lines.copy())

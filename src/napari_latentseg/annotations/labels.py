@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.annotations.images import Layout, write_volume
-from napari_latentseg.annotations.records import Approval, CaseRecord, Part
+from napari_latentseg.annotations.images import PlaneLayout, write_volume
+from napari_latentseg.annotations.records import Approval, CaseRecord, MaskBlock
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import nifti
 from napari_latentseg.scan import Geometry
 
-__all__ = ["Merged", "as_mask", "check_labels", "merge", "write_parts"]
+__all__ = ["MergedMask", "check_labels", "checked_mask", "merge_approvals", "write_mask_blocks"]
 
 
-def as_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
+def checked_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
     """A mask as uint8, once it is sure that it fits its image.
 
     Raises
@@ -46,25 +46,25 @@ def check_labels(planes: Iterable[NDArray[np.uint8]], classes: Sequence[ClassInf
     BadInput
         Naming the first.
     """
-    known = np.zeros(256, dtype=bool)
-    known[[0, *(c.label for c in classes)]] = True
+    is_known_label = np.zeros(256, dtype=bool)
+    is_known_label[[0, *(c.label for c in classes)]] = True
     for plane in planes:
-        fine = known[plane]
-        if not fine.all():
-            label = int(plane[~fine].min())
+        is_valid = is_known_label[plane]
+        if not is_valid.all():
+            label = int(plane[~is_valid].min())
             names = ", ".join(f"{c.label} {c.name}" for c in classes)
             raise BadInput(
                 "mask", f"holds label {label}, which is no class here ({names})", "add a class, or repaint it"
             )
 
 
-def write_parts(
+def write_mask_blocks(
     mask: NDArray[np.uint8],
     planes: Sequence[int],
-    layout: Layout,
+    layout: PlaneLayout,
     geometry: Geometry,
     temporary: Callable[[str], Path],
-) -> list[tuple[Part, Path]]:
+) -> list[tuple[MaskBlock, Path]]:
     """Write planes of a mask, those of each time as one piece that lies where they lie.
 
     A piece goes from the first approved plane to the last; what is not approved between them is 0.
@@ -76,32 +76,34 @@ def write_parts(
     """
     by_time: dict[int | None, list[int]] = {}
     for number in planes:
-        time, z = layout.where(number)
-        by_time.setdefault(time, []).append(z)
-    written = []
-    for time, chosen in by_time.items():
-        first, last = min(chosen), max(chosen)
-        volume = layout.volume(mask, time)
+        time, plane_index = layout.locate(number)
+        by_time.setdefault(time, []).append(plane_index)
+    blocks = []
+    for time, approved_planes in by_time.items():
+        first_plane, last_plane = min(approved_planes), max(approved_planes)
+        volume = layout.timepoint_volume(mask, time)
         if "z" in layout.axes:
-            piece = np.zeros((last - first + 1, *volume.shape[1:]), np.uint8)
-            at = np.array(chosen)
-            piece[at - first] = volume[at]
+            block_mask = np.zeros((last_plane - first_plane + 1, *volume.shape[1:]), np.uint8)
+            plane_indices = np.array(approved_planes)
+            block_mask[plane_indices - first_plane] = volume[plane_indices]
         else:
-            piece = np.array(volume)
+            block_mask = np.array(volume)
         path = temporary(".nii.gz")
-        place = layout.geometry(geometry, time, first)
-        found = write_volume(path, piece, place, {}, "mask")
-        written.append((Part(time=time, first=first, count=last - first + 1, object=found), path))
-    return written
+        block_geometry = layout.timepoint_geometry(geometry, time, first_plane)
+        sha256 = write_volume(path, block_mask, block_geometry, {}, "mask")
+        blocks.append(
+            (MaskBlock(time=time, first=first_plane, count=last_plane - first_plane + 1, object=sha256), path)
+        )
+    return blocks
 
 
 @dataclass
-class Merged:
+class MergedMask:
     """The newest approved planes of the volume of one time.
 
     Attributes
     ----------
-    numbers
+    approval_ids
         Of the approvals that it was made from, in their order.
     mask
         uint8 `zyx` or `yx`; 0 where nothing is approved.
@@ -109,26 +111,26 @@ class Merged:
         For each plane.
     """
 
-    numbers: tuple[int, ...]
+    approval_ids: tuple[int, ...]
     mask: NDArray[np.uint8]
     approved: NDArray[np.bool_]
 
-    def labelled(self, ignore: int) -> NDArray[Any]:
+    def with_ignore_label(self, ignore_value: int) -> NDArray[Any]:
         """As nnU-Net wants it: planes that are not approved hold the number that it passes over."""
         if self.approved.all():
             return self.mask
-        found = self.mask.astype(np.uint8 if ignore <= 255 else np.uint16)
-        found[~self.approved if found.ndim == 3 else ...] = ignore
-        return found
+        labels = self.mask.astype(np.uint8 if ignore_value <= 255 else np.uint16)
+        labels[~self.approved if labels.ndim == 3 else ...] = ignore_value
+        return labels
 
 
-def merge(
+def merge_approvals(
     record: CaseRecord,
     time: int | None,
     approvals: Sequence[tuple[int, Approval]],
-    find: Callable[[str], Path],
-    begun: Merged | None = None,
-) -> Merged:
+    find_object: Callable[[str], Path],
+    previous: MergedMask | None = None,
+) -> MergedMask:
     """What approvals come to, a later one going before an earlier one.
 
     Parameters
@@ -139,9 +141,9 @@ def merge(
         Which volume.
     approvals
         With their numbers, oldest first.
-    find
+    find_object
         Where the object of a hash lies.
-    begun
+    previous
         What the first of them came to, where that is known; it is gone on with.
 
     Raises
@@ -149,28 +151,28 @@ def merge(
     BadInput
         Where an object is missing or damaged.
     """
-    layout = Layout(record.spatial_axes, record.spatial_shape)
-    numbers = tuple(number for number, _ in approvals)
+    layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
+    approval_ids = tuple(number for number, _ in approvals)
     shape = tuple(n for a, n in zip(layout.axes, layout.shape, strict=True) if a != "t")
-    if begun is not None and begun.numbers == numbers[: len(begun.numbers)]:
-        merged = begun
+    if previous is not None and previous.approval_ids == approval_ids[: len(previous.approval_ids)]:
+        merged = previous
     else:
         depth = shape[0] if len(shape) == 3 else 1
-        merged = Merged((), np.zeros(shape, np.uint8), np.zeros(depth, dtype=bool))
-    for _, approval in approvals[len(merged.numbers) :]:
-        for part in approval.parts:
-            if part.time != time:
+        merged = MergedMask((), np.zeros(shape, np.uint8), np.zeros(depth, dtype=bool))
+    for _, approval in approvals[len(merged.approval_ids) :]:
+        for block in approval.parts:
+            if block.time != time:
                 continue
-            path = find(part.object)
-            piece = np.asarray(nifti.read(path).array)
-            if piece.size != part.count * shape[-2] * shape[-1]:
+            path = find_object(block.object)
+            block_mask = np.asarray(nifti.read(path).array)
+            if block_mask.size != block.count * shape[-2] * shape[-1]:
                 raise BadInput(path, "is not the mask that was approved", "see annotations verify")
-            piece = piece.reshape(part.count, *shape[-2:])
+            block_mask = block_mask.reshape(block.count, *shape[-2:])
             volume = merged.mask.reshape(-1, *shape[-2:])
-            for number in approval.numbers:
-                when, z = layout.where(number)
-                if when == time:
-                    volume[z] = piece[z - part.first]
-                    merged.approved[z] = True
-    merged.numbers = numbers
+            for number in approval.plane_numbers:
+                timepoint, plane_index = layout.locate(number)
+                if timepoint == time:
+                    volume[plane_index] = block_mask[plane_index - block.first]
+                    merged.approved[plane_index] = True
+    merged.approval_ids = approval_ids
     return merged

@@ -13,17 +13,17 @@ from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.scan import CHANNEL, Geometry
 
 __all__ = [
-    "RECORDS",
+    "RECORD_ADAPTER",
     "Approval",
     "CaseRecord",
-    "Classes",
+    "ClassesRecord",
+    "GeometryRecord",
+    "MaskBlock",
     "ModelVersion",
-    "Part",
-    "Place",
     "Record",
     "Revocation",
-    "now",
-    "ranges",
+    "as_ranges",
+    "utc_now",
 ]
 
 SHA256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -37,7 +37,7 @@ class ModelVersion(NamedTuple):
     sha256: str
 
 
-class Place(FrozenModel):
+class GeometryRecord(FrozenModel):
     """A geometry, number for number."""
 
     affine: tuple[tuple[float, ...], ...]
@@ -46,7 +46,7 @@ class Place(FrozenModel):
     frame: str = ""
 
     @classmethod
-    def of(cls, geometry: Geometry) -> Place:
+    def from_geometry(cls, geometry: Geometry) -> GeometryRecord:
         """What is to be written of a geometry."""
         return cls(
             affine=geometry.affine,
@@ -80,7 +80,7 @@ class CaseRecord(FrozenModel):
     axes: str
     shape: tuple[int, ...]
     dtype: str
-    place: Place
+    place: GeometryRecord
     modality: str = ""
     files: dict[str, SHA256]
     time: str
@@ -101,14 +101,14 @@ class CaseRecord(FrozenModel):
         return self.shape[-1] if self.axes.endswith(CHANNEL) else 1
 
 
-class Classes(FrozenModel):
+class ClassesRecord(FrozenModel):
     """Classes that came to the store."""
 
     kind: Literal["classes"] = "classes"
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
 
 
-class Part(FrozenModel):
+class MaskBlock(FrozenModel):
     """The piece of a volume that holds the approved planes of one time: planes `first` and the ones after.
 
     Attributes
@@ -139,13 +139,13 @@ class Approval(FrozenModel):
     kind: Literal["approval"] = "approval"
     case: str
     planes: tuple[tuple[int, int], ...] = Field(min_length=1)
-    parts: tuple[Part, ...] = Field(min_length=1)
+    parts: tuple[MaskBlock, ...] = Field(min_length=1)
     model: ModelVersion | None = None
     edited: bool = False
     time: str
 
     @property
-    def numbers(self) -> tuple[int, ...]:
+    def plane_numbers(self) -> tuple[int, ...]:
         """Every approved plane."""
         return tuple(n for first, last in self.planes for n in range(first, last + 1))
 
@@ -158,11 +158,11 @@ class Revocation(FrozenModel):
     time: str
 
 
-Record = CaseRecord | Classes | Approval | Revocation
-RECORDS: TypeAdapter[Any] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
+Record = CaseRecord | ClassesRecord | Approval | Revocation
+RECORD_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
-def ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
+def as_ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
     """Whole numbers as ranges, first and last.
 
     Examples
@@ -170,15 +170,15 @@ def ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
     >>> ranges([4, 1, 2, 3, 9])
     ((1, 4), (9, 9))
     """
-    found: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     for n in sorted(set(numbers)):
-        if found and found[-1][1] == n - 1:
-            found[-1] = (found[-1][0], n)
+        if spans and spans[-1][1] == n - 1:
+            spans[-1] = (spans[-1][0], n)
         else:
-            found.append((n, n))
-    return tuple(found)
+            spans.append((n, n))
+    return tuple(spans)
 
 
-def now() -> str:
+def utc_now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")

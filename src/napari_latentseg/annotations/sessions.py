@@ -9,12 +9,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-__all__ = ["Session", "clear_dead", "is_alive"]
+__all__ = ["SessionLock", "is_alive", "remove_dead_sessions"]
 
-_LOCK = "alive"
+_LOCK_FILE = "alive"
 
 
-class Session:
+class SessionLock:
     """A folder for files in the making and for drafts, claimed for as long as the process lives.
 
     Parameters
@@ -29,11 +29,11 @@ class Session:
         self._lock: FileLock | None = None
 
     @property
-    def begun(self) -> bool:
+    def is_claimed(self) -> bool:
         """Whether the folder is there and claimed."""
         return self._lock is not None
 
-    def begin(self) -> Path:
+    def claim(self) -> Path:
         """The folder, made and claimed where it was not; only under the store's lock.
 
         Raises
@@ -43,27 +43,27 @@ class Session:
         """
         if self._lock is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / _LOCK, timeout=10, thread_local=False)
+            lock = FileLock(self.folder / _LOCK_FILE, timeout=10, thread_local=False)
             lock.acquire()
             self._lock = lock
         return self.folder
 
-    def temporary(self, suffix: str) -> Path:
+    def temporary_path(self, suffix: str) -> Path:
         """A name for a file in the making."""
         return self.folder / f".part-{secrets.token_hex(8)}{suffix}"
 
-    def end(self) -> None:
+    def release(self) -> None:
         """Let go; what is in the making goes, drafts stay."""
         if self._lock is not None:
-            _sweep(self.folder)
+            _remove_temporaries(self.folder)
             self._lock.release()
             self._lock = None
             _remove_if_empty(self.folder)
 
 
-def is_alive(folder: Path, patience: float = 0.1) -> bool:
+def is_alive(folder: Path, timeout_s: float = 0.1) -> bool:
     """Whether the process of a session still lives, or cannot be asked."""
-    lock = FileLock(folder / _LOCK, timeout=patience, thread_local=False)
+    lock = FileLock(folder / _LOCK_FILE, timeout=timeout_s, thread_local=False)
     try:
         lock.acquire(poll_interval=0.01)
     except (Timeout, OSError):
@@ -72,7 +72,7 @@ def is_alive(folder: Path, patience: float = 0.1) -> bool:
     return False
 
 
-def clear_dead(root: Path, own: str) -> int:
+def remove_dead_sessions(root: Path, own_token: str) -> int:
     """Remove what processes that ended left in the making; only under the store's lock.
 
     Returns
@@ -82,13 +82,13 @@ def clear_dead(root: Path, own: str) -> int:
     """
     removed = 0
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        if folder.name != own and folder.is_dir() and not is_alive(folder, 0):
-            removed += _sweep(folder)
+        if folder.name != own_token and folder.is_dir() and not is_alive(folder, 0):
+            removed += _remove_temporaries(folder)
             _remove_if_empty(folder)
     return removed
 
 
-def _sweep(folder: Path) -> int:
+def _remove_temporaries(folder: Path) -> int:
     removed = 0
     for path in folder.glob(".part-*"):
         with suppress(OSError):
@@ -99,5 +99,5 @@ def _sweep(folder: Path) -> int:
 
 def _remove_if_empty(folder: Path) -> None:
     with suppress(OSError):
-        if {p.name for p in folder.iterdir()} <= {_LOCK}:
+        if {p.name for p in folder.iterdir()} <= {_LOCK_FILE}:
             shutil.rmtree(folder)

@@ -11,35 +11,35 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.annotations.dataset import agreed, targets
-from napari_latentseg.annotations.drafts import SUFFIX, Draft
-from napari_latentseg.annotations.durable import settle, told
-from napari_latentseg.annotations.export import export
-from napari_latentseg.annotations.facts import AnnotatedScan, Case, Entry
-from napari_latentseg.annotations.images import Layout
-from napari_latentseg.annotations.labels import as_mask, check_labels, merge, write_parts
+from napari_latentseg.annotations.dataset import new_classes, nnunet_cases
+from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, Draft
+from napari_latentseg.annotations.durable import commit, os_errors_as_bad_input
+from napari_latentseg.annotations.export import export_dataset
+from napari_latentseg.annotations.facts import AnnotatedScan, ApprovalEntry, Case
+from napari_latentseg.annotations.images import PlaneLayout
+from napari_latentseg.annotations.labels import check_labels, checked_mask, merge_approvals, write_mask_blocks
 from napari_latentseg.annotations.records import (
     Approval,
     CaseRecord,
-    Classes,
+    ClassesRecord,
     ModelVersion,
     Record,
     Revocation,
-    now,
-    ranges,
+    as_ranges,
+    utc_now,
 )
-from napari_latentseg.annotations.room import DRAFTS, JOURNAL, Room
-from napari_latentseg.annotations.verify import Finding, findings
-from napari_latentseg.annotations.workbench import Workbench
+from napari_latentseg.annotations.room import DRAFTS_FOLDER, JOURNAL_FILE, StoreDirectory
+from napari_latentseg.annotations.verify import IntegrityFinding, find_problems
+from napari_latentseg.annotations.workbench import DraftManager
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.places import home
+from napari_latentseg.places import data_home
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.weights import file_sha256
 
-__all__ = ["AnnotationStore", "store_folder", "stores"]
+__all__ = ["AnnotationStore", "list_stores", "store_folder"]
 
-_NAME = r"[a-z0-9][a-z0-9._-]*"
+_NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 
 
 def store_folder(name: str) -> Path:
@@ -50,12 +50,12 @@ def store_folder(name: str) -> Path:
     BadInput
         Where no model can have the name.
     """
-    if not re.fullmatch(_NAME, name):
+    if not re.fullmatch(_NAME_PATTERN, name):
         raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
-    return home() / "annotations" / name
+    return data_home() / "annotations" / name
 
 
-def stores() -> dict[str, Path]:
+def list_stores() -> dict[str, Path]:
     """The folders of all stores in which something was approved or is being worked on, by name.
 
     Raises
@@ -63,15 +63,15 @@ def stores() -> dict[str, Path]:
     BadInput
         Where the folder that they are in cannot be read.
     """
-    root = home() / "annotations"
+    root = data_home() / "annotations"
     try:
-        found = sorted(root.iterdir()) if root.is_dir() else []
+        folders = sorted(root.iterdir()) if root.is_dir() else []
     except OSError as error:
         raise BadInput(root, f"cannot be read ({error.strerror})", "ask for the right to read it") from error
     return {
         folder.name: folder
-        for folder in found
-        if (folder / JOURNAL).is_file() or any((folder / DRAFTS).glob(f"*/*{SUFFIX}"))
+        for folder in folders
+        if (folder / JOURNAL_FILE).is_file() or any((folder / DRAFTS_FOLDER).glob(f"*/*{DRAFT_SUFFIX}"))
     }
 
 
@@ -98,8 +98,8 @@ class AnnotationStore:
     """
 
     def __init__(self, folder: Path | str) -> None:
-        self._room = Room(Path(folder))
-        self._bench = Workbench(self._room)
+        self._directory = StoreDirectory(Path(folder))
+        self._draft_manager = DraftManager(self._directory)
 
     @classmethod
     def for_model(cls, name: str) -> AnnotationStore:
@@ -109,12 +109,12 @@ class AnnotationStore:
     @property
     def folder(self) -> Path:
         """Where it lies."""
-        return self._room.folder
+        return self._directory.folder
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What was mended or passed over, in plain words."""
-        return self._room.notes
+        return self._directory.notes
 
     def __enter__(self) -> AnnotationStore:
         return self
@@ -129,16 +129,16 @@ class AnnotationStore:
 
     def close(self) -> None:
         """Let go of this process's drafts, so that another may take them over."""
-        with self._room.guard, suppress(OSError):
-            self._room.session.end()
-            self._bench.close()
+        with self._directory.thread_lock, suppress(OSError):
+            self._directory.session.release()
+            self._draft_manager.close()
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
         """Those of the store, in the order in which they came."""
-        return self._room.classes
+        return self._directory.classes
 
-    def entries(self, *, revoked: bool = False) -> list[Entry]:
+    def approvals(self, *, revoked: bool = False) -> list[ApprovalEntry]:
         """The approvals, oldest first.
 
         Parameters
@@ -146,16 +146,16 @@ class AnnotationStore:
         revoked
             With those that were taken back.
         """
-        _, approvals, taken_back = self._room.records()
-        found = [Entry.of(n, a, revoked=n in taken_back) for n, a in approvals]
-        return [entry for entry in found if revoked or not entry.revoked]
+        _, approvals, revoked_ids = self._directory.records()
+        entries = [ApprovalEntry.from_record(n, a, revoked=n in revoked_ids) for n, a in approvals]
+        return [entry for entry in entries if revoked or not entry.revoked]
 
     def cases(self) -> list[Case]:
         """The images of the store, oldest first; also those of which nothing is approved any more."""
-        records, approvals = self._room.counting()
+        records, approvals = self._directory.active()
         planes: dict[str, set[int]] = {name: set() for name in records}
         for _, approval in approvals:
-            planes[approval.case].update(approval.numbers)
+            planes[approval.case].update(approval.plane_numbers)
         return [
             Case(
                 r.name, r.pixels, r.axes, r.shape, r.modality, r.place.geometry, tuple(sorted(planes[r.name]))
@@ -163,18 +163,18 @@ class AnnotationStore:
             for r in records.values()
         ]
 
-    def counts(self) -> tuple[int, int]:
+    def count_approved(self) -> tuple[int, int]:
         """How many planes are approved, and of how many images."""
-        planes = [len(case.planes) for case in self.cases() if case.planes]
+        planes = [len(case.approved_planes) for case in self.cases() if case.approved_planes]
         return sum(planes), len(planes)
 
     def approved_planes(self, scan: Scan) -> tuple[int, ...]:
         """The approved planes of a scan; none for one that is not known."""
-        records, approvals = self._room.counting()
-        record = self._room.known(scan, records.values())
-        return () if record is None else _planes_of(record, approvals)
+        records, approvals = self._directory.active()
+        record = self._directory.find_case(scan, records.values())
+        return () if record is None else _approved_planes_of(record, approvals)
 
-    def annotated(self, scan: Scan) -> AnnotatedScan | None:
+    def annotation_of(self, scan: Scan) -> AnnotatedScan | None:
         """The newest of what was approved of a scan, or None.
 
         Raises
@@ -182,13 +182,13 @@ class AnnotationStore:
         BadInput
             Where a file is missing or damaged.
         """
-        records, approvals = self._room.counting()
-        record = self._room.known(scan, records.values())
-        if record is None or not _planes_of(record, approvals):
+        records, approvals = self._directory.active()
+        record = self._directory.find_case(scan, records.values())
+        if record is None or not _approved_planes_of(record, approvals):
             return None
         return self._annotated(record, approvals, scan)
 
-    def examples(self) -> Iterator[AnnotatedScan]:
+    def annotated_scans(self) -> Iterator[AnnotatedScan]:
         """Every image of which something is approved, read one after another.
 
         Raises
@@ -196,20 +196,22 @@ class AnnotationStore:
         BadInput
             Where a file is missing or damaged.
         """
-        records, approvals = self._room.counting()
+        records, approvals = self._directory.active()
         for record in records.values():
-            if _planes_of(record, approvals):
-                yield self._annotated(record, approvals, self._room.read(record))
+            if _approved_planes_of(record, approvals):
+                yield self._annotated(record, approvals, self._directory.read_case(record))
 
     def _annotated(
         self, record: CaseRecord, approvals: Sequence[tuple[int, Approval]], scan: Scan
     ) -> AnnotatedScan:
-        layout = Layout(record.spatial_axes, record.spatial_shape)
-        own = [(n, a) for n, a in approvals if a.case == record.name]
+        layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
+        case_approvals = [(n, a) for n, a in approvals if a.case == record.name]
         mask = np.zeros(record.spatial_shape, np.uint8)
-        for time in layout.times:
-            layout.volume(mask, time)[...] = merge(record, time, own, self._room.object_of).mask
-        planes = _planes_of(record, approvals)
+        for time in layout.timepoints:
+            layout.timepoint_volume(mask, time)[...] = merge_approvals(
+                record, time, case_approvals, self._directory.object_path
+            ).mask
+        planes = _approved_planes_of(record, approvals)
         return AnnotatedScan(record.name, record.pixels, scan, mask, planes, self.classes)
 
     def approve(
@@ -222,7 +224,7 @@ class AnnotationStore:
         model: ModelVersion | tuple[str, str, str] | None = None,
         edited: bool = False,
         geometry: Geometry | None = None,
-    ) -> Entry:
+    ) -> ApprovalEntry:
         """Keep planes of a mask as right; when this returns they are on the disk.
 
         Parameters
@@ -248,38 +250,40 @@ class AnnotationStore:
             Where no plane is chosen, the mask is not this image's, a label is no class, a class is at odds
             with the store's, or the disk refuses; nothing is approved then, and what was is there.
         """
-        values = self._checked(scan, mask, geometry)
-        layout = Layout(scan.spatial_axes, scan.spatial_shape)
-        chosen = _chosen(planes, layout.planes)
-        check_labels((values.reshape(-1, *values.shape[-2:])[n] for n in chosen), classes)
+        values = self._checked_mask(scan, mask, geometry)
+        layout = PlaneLayout(scan.spatial_axes, scan.spatial_shape)
+        plane_numbers = _checked_plane_numbers(planes, layout.plane_count)
+        check_labels((values.reshape(-1, *values.shape[-2:])[n] for n in plane_numbers), classes)
         _ = scan.content_sha256  # reckoned before the lock, for it takes its time
-        room = self._room
-        with room.guard, told(room.folder):
-            self._check_fits(scan, classes)
-            with room.temporaries() as temporary:
-                record, files = room.prepared(scan, temporary)
-                pieces = write_parts(values, chosen, layout, scan.geometry, temporary)
-                with room.writing():
-                    new = self._check_fits(scan, classes)
-                    case, is_new = room.stored(scan, record, files, temporary)
-                    for part, path in pieces:
-                        place = room.object_of(part.object)
-                        if not place.exists() or sha256_of(place) != part.object:  # equal ones are kept once
-                            settle(path, place)
+        directory = self._directory
+        with directory.thread_lock, os_errors_as_bad_input(directory.folder):
+            self._check_store_accepts(scan, classes)
+            with directory.temporary_files() as temporary:
+                record, files = directory.stage_case(scan, temporary)
+                blocks = write_mask_blocks(values, plane_numbers, layout, scan.geometry, temporary)
+                with directory.write_lock():
+                    added_classes = self._check_store_accepts(scan, classes)
+                    case, is_new = directory.commit_case(scan, record, files, temporary)
+                    for block, path in blocks:
+                        object_path = directory.object_path(block.object)
+                        if (
+                            not object_path.exists() or file_sha256(object_path) != block.object
+                        ):  # equal ones are kept once
+                            commit(path, object_path)
                     approval = Approval(
                         case=case.name,
-                        planes=ranges(chosen),
-                        parts=tuple(part for part, _ in pieces),
+                        planes=as_ranges(plane_numbers),
+                        parts=tuple(block for block, _ in blocks),
                         model=None if model is None else ModelVersion(*model),
                         edited=edited,
-                        time=now(),
+                        time=utc_now(),
                     )
-                    lines: list[Record] = [Classes(classes=new)] if new else []
-                    number = room.journal.append([*lines, *([case] if is_new else []), approval])
-                    room.show_after(case.name)
-        return Entry.of(number, approval)
+                    lines: list[Record] = [ClassesRecord(classes=added_classes)] if added_classes else []
+                    number = directory.journal.append([*lines, *([case] if is_new else []), approval])
+                    directory.sync_nnunet_after(case.name)
+        return ApprovalEntry.from_record(number, approval)
 
-    def revoke(self, entry: Entry | int) -> None:
+    def revoke(self, entry: ApprovalEntry | int) -> None:
         """Take an approval back: the planes are again what they were before it. Nothing is removed.
 
         Raises
@@ -288,29 +292,31 @@ class AnnotationStore:
             Where there is no such approval, it was taken back before, or the disk refuses.
         """
         number = entry if isinstance(entry, int) else entry.id
-        with self._room.writing():
-            _, approvals, revoked = self._room.records()
+        with self._directory.write_lock():
+            _, approvals, revoked = self._directory.records()
             if number not in {n for n, _ in approvals}:
                 raise BadInput(
                     "approval", f"there is none with the number {number}", "annotations list shows them"
                 )
             if number in revoked:
                 raise BadInput("approval", f"number {number} was taken back before", "approve it again")
-            self._room.journal.append([Revocation(approval=number, time=now())])
-            self._room.show_after()
+            self._directory.journal.append([Revocation(approval=number, time=utc_now())])
+            self._directory.sync_nnunet_after()
 
-    def _checked(self, scan: Scan, mask: NDArray[np.uint8], geometry: Geometry | None) -> NDArray[np.uint8]:
-        values = as_mask(mask, scan.spatial_shape, scan.name)
+    def _checked_mask(
+        self, scan: Scan, mask: NDArray[np.uint8], geometry: Geometry | None
+    ) -> NDArray[np.uint8]:
+        values = checked_mask(mask, scan.spatial_shape, scan.name)
         if geometry is not None and not geometry.agrees_with(scan.geometry, scan.spatial_shape):
             raise BadInput("mask", f"does not lie where {scan.name} lies", "use the mask of this image")
         return values
 
-    def _check_fits(self, scan: Scan, classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
+    def _check_store_accepts(self, scan: Scan, classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
         """The classes that are new, once it is sure that scan and classes belong in this store."""
         if not classes:
             raise BadInput("classes", "there are none", "name at least one")
-        new = agreed(self.classes, classes)
-        records, _ = self._room.counting()
+        added_classes = new_classes(self.classes, classes)
+        records, _ = self._directory.active()
         channels = scan.array.shape[-1] if scan.axes.endswith(CHANNEL) else 1
         for record in records.values():
             if record.channels != channels:
@@ -319,9 +325,9 @@ class AnnotationStore:
                     f"has {channels} channels, and the images of these annotations have {record.channels}",
                     "use other annotations for it",
                 )
-        return new
+        return added_classes
 
-    def autosave(
+    def save_draft(
         self,
         scan: Scan,
         mask: NDArray[np.uint8],
@@ -344,14 +350,16 @@ class AnnotationStore:
         BadInput
             Where the mask is not this image's, or the disk refuses; the last draft is there then.
         """
-        values = self._checked(scan, mask, geometry)
-        return self._bench.save(scan, values, classes, None if model is None else ModelVersion(*model))
+        values = self._checked_mask(scan, mask, geometry)
+        return self._draft_manager.save(
+            scan, values, classes, None if model is None else ModelVersion(*model)
+        )
 
     def drafts(self) -> list[Draft]:
         """The drafts of all processes, newest first; those not in use were left when a program ended."""
-        return self._bench.drafts()
+        return self._draft_manager.drafts()
 
-    def resume(self, draft: Draft) -> tuple[Scan, NDArray[np.uint8]]:
+    def resume_draft(self, draft: Draft) -> tuple[Scan, NDArray[np.uint8]]:
         """Take over a draft that was left: its image, and its mask as it was.
 
         Raises
@@ -359,7 +367,7 @@ class AnnotationStore:
         BadInput
             Where it is in use, is gone or damaged, or this window has one of the same image and model.
         """
-        return self._bench.resume(draft)
+        return self._draft_manager.resume(draft)
 
     def discard_draft(self, draft: Draft) -> None:
         """Remove a draft, and its image where nothing else needs it.
@@ -369,9 +377,9 @@ class AnnotationStore:
         BadInput
             Where another window works on it.
         """
-        self._bench.discard(draft)
+        self._draft_manager.discard(draft)
 
-    def verify(self) -> list[Finding]:
+    def verify(self) -> list[IntegrityFinding]:
         """Hold every file against its hash; what is not as it should be, file by file.
 
         Raises
@@ -379,10 +387,10 @@ class AnnotationStore:
         BadInput
             Where the journal cannot be read.
         """
-        cases, approvals, revoked = self._room.records()
-        found, _ = targets(cases.values(), [(n, a) for n, a in approvals if n not in revoked])
-        about = (cases.values(), approvals, found, self.classes, self._room.image)
-        return list(findings(self.folder, self._room.journal, *about))
+        cases, approvals, revoked = self._directory.records()
+        visible_cases, _ = nnunet_cases(cases.values(), [(n, a) for n, a in approvals if n not in revoked])
+        contents = (cases.values(), approvals, visible_cases, self.classes, self._directory.image_path)
+        return list(find_problems(self.folder, self._directory.journal, *contents))
 
     def export_nnunet(self, folder: Path | str) -> Path:
         """A plain copy as a raw data set of nnU-Net: images and masks of which something is approved.
@@ -399,23 +407,23 @@ class AnnotationStore:
         BadInput
             Where nothing is approved, the folder is taken or cannot be written, or a file here is damaged.
         """
-        records, approvals = self._room.counting()
-        found, _ = targets(records.values(), approvals)
-        return export(
-            Path(folder), found, self.classes, self._room.image,
-            lambda t: merge(t.case, t.time, t.approvals, self._room.object_of),
+        records, approvals = self._directory.active()
+        visible_cases, _ = nnunet_cases(records.values(), approvals)
+        return export_dataset(
+            Path(folder), visible_cases, self.classes, self._directory.image_path,
+            lambda t: merge_approvals(t.case, t.time, t.approvals, self._directory.object_path),
         )  # fmt: skip
 
 
-def _planes_of(record: CaseRecord, approvals: Iterable[tuple[int, Approval]]) -> tuple[int, ...]:
-    return tuple(sorted({n for _, a in approvals if a.case == record.name for n in a.numbers}))
+def _approved_planes_of(record: CaseRecord, approvals: Iterable[tuple[int, Approval]]) -> tuple[int, ...]:
+    return tuple(sorted({n for _, a in approvals if a.case == record.name for n in a.plane_numbers}))
 
 
-def _chosen(planes: Iterable[int] | None, count: int) -> list[int]:
-    chosen = list(range(count)) if planes is None else sorted({int(n) for n in planes})
-    if not chosen:
+def _checked_plane_numbers(planes: Iterable[int] | None, count: int) -> list[int]:
+    plane_numbers = list(range(count)) if planes is None else sorted({int(n) for n in planes})
+    if not plane_numbers:
         raise BadInput("approval", "no slice is chosen", "choose at least one")
-    if chosen[0] < 0 or chosen[-1] >= count:
-        wrong = chosen[0] if chosen[0] < 0 else chosen[-1]
-        raise BadInput("approval", f"there is no slice {wrong + 1}", f"there are {count}")
-    return chosen
+    if plane_numbers[0] < 0 or plane_numbers[-1] >= count:
+        invalid_number = plane_numbers[0] if plane_numbers[0] < 0 else plane_numbers[-1]
+        raise BadInput("approval", f"there is no slice {invalid_number + 1}", f"there are {count}")
+    return plane_numbers

@@ -6,31 +6,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from napari_latentseg.annotations.dataset import (
-    IMAGES,
-    JSON,
-    LABELS,
-    Target,
+    DATASET_JSON,
+    IMAGES_FOLDER,
+    LABELS_FOLDER,
+    NnunetCase,
     dataset_json,
     ignore_label,
-    state_in,
+    read_label_states,
 )
-from napari_latentseg.annotations.durable import settle, sync_folder
-from napari_latentseg.annotations.images import Layout, write_volume
-from napari_latentseg.annotations.labels import Merged
+from napari_latentseg.annotations.durable import commit, sync_folder
+from napari_latentseg.annotations.images import PlaneLayout, write_volume
+from napari_latentseg.annotations.labels import MergedMask
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 
-__all__ = ["mend_view", "write_label"]
+__all__ = ["sync", "write_label_file"]
 
 
-def mend_view(
+def sync(
     folder: Path,
-    found: Sequence[Target],
-    hidden: Sequence[Target],
+    visible_cases: Sequence[NnunetCase],
+    hidden_cases: Sequence[NnunetCase],
     classes: Sequence[ClassInfo],
-    waiting: Path,
+    pending: Path,
     temporary: Callable[[str], Path],
-    merge_of: Callable[[Target], Merged],
+    merge_case: Callable[[NnunetCase], MergedMask],
 ) -> list[str]:
     """Make `imagesTr`, `labelsTr` and `dataset.json` what they should be; only under the store's lock.
 
@@ -41,15 +41,15 @@ def mend_view(
     ----------
     folder
         Of the store.
-    found, hidden
+    visible_cases, hidden_cases
         What nnU-Net is to find, and what it is not to.
     classes
         Of the store.
-    waiting
+    pending
         Where the images lie that nnU-Net is not to find.
     temporary
         Gives a name for a file with the ending it is given.
-    merge_of
+    merge_case
         The mask of a target.
 
     Returns
@@ -62,49 +62,49 @@ def mend_view(
     BadInput, OSError
         Where the disk refuses.
     """
-    images, labels = folder / IMAGES, folder / LABELS
-    shown, made = _names(images), _names(labels)
-    before = state_in(folder / JSON)
-    ignore = ignore_label(classes)
-    state = {}
+    images, labels = folder / IMAGES_FOLDER, folder / LABELS_FOLDER
+    image_names, label_names = _names(images), _names(labels)
+    old_states = read_label_states(folder / DATASET_JSON)
+    ignore_value = ignore_label(classes)
+    states = {}
     changed = []
-    for target in hidden:
-        changed += _move(images, waiting, [name for name in target.images if name in shown])
-        if target.label in made:
-            (labels / target.label).unlink(missing_ok=True)
-            changed.append(target.label)
-    for target in found:
-        changed += _move(waiting, images, [name for name in target.images if name not in shown])
-        of = target.state(ignore)
-        now = before.get(target.name)
-        if now is None or now["of"] != of or target.label not in made:
+    for case in hidden_cases:
+        changed += _move(images, pending, [name for name in case.image_files if name in image_names])
+        if case.label_file in label_names:
+            (labels / case.label_file).unlink(missing_ok=True)
+            changed.append(case.label_file)
+    for case in visible_cases:
+        changed += _move(pending, images, [name for name in case.image_files if name not in image_names])
+        sources = case.label_state(ignore_value)
+        current_state = old_states.get(case.name)
+        if current_state is None or current_state["of"] != sources or case.label_file not in label_names:
             try:
-                merged = merge_of(target)
+                merged = merge_case(case)
             except BadInput:  # an approved mask is missing or damaged: verify says which; the rest goes on
-                if now is not None:
-                    state[target.name] = now
+                if current_state is not None:
+                    states[case.name] = current_state
                 continue
             path = temporary(".nii.gz")
             try:
-                now = {"of": of, "sha256": write_label(path, target, merged, ignore)}
-                settle(path, labels / target.label)
+                current_state = {"of": sources, "sha256": write_label_file(path, case, merged, ignore_value)}
+                commit(path, labels / case.label_file)
             finally:
                 path.unlink(missing_ok=True)
-            changed.append(target.label)
-        state[target.name] = now
-    text = dataset_json(found, classes, state)
-    if not (folder / JSON).is_file() or (folder / JSON).read_text("utf-8") != text:
+            changed.append(case.label_file)
+        states[case.name] = current_state
+    text = dataset_json(visible_cases, classes, states)
+    if not (folder / DATASET_JSON).is_file() or (folder / DATASET_JSON).read_text("utf-8") != text:
         path = temporary(".json")
         try:
             path.write_text(text, "utf-8")
-            settle(path, folder / JSON)
+            commit(path, folder / DATASET_JSON)
         finally:
             path.unlink(missing_ok=True)
-        changed.append(JSON)
+        changed.append(DATASET_JSON)
     return changed
 
 
-def write_label(path: Path, target: Target, merged: Merged, ignore: int) -> str:
+def write_label_file(path: Path, nnunet_case: NnunetCase, merged: MergedMask, ignore_value: int) -> str:
     """Write the mask of a target; gives the SHA-256 of the file.
 
     Raises
@@ -112,20 +112,20 @@ def write_label(path: Path, target: Target, merged: Merged, ignore: int) -> str:
     BadInput
         Where the disk refuses.
     """
-    case = target.case
-    layout = Layout(case.spatial_axes, case.spatial_shape)
-    geometry = layout.geometry(case.place.geometry, target.time)
-    return write_volume(path, merged.labelled(ignore), geometry, {}, "mask")
+    case = nnunet_case.case
+    layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
+    geometry = layout.timepoint_geometry(case.place.geometry, nnunet_case.time)
+    return write_volume(path, merged.with_ignore_label(ignore_value), geometry, {}, "mask")
 
 
 def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
 
-def _move(source: Path, to: Path, names: Sequence[str]) -> list[str]:
-    moved = [name for name in names if (source / name).is_file()]
-    for name in moved:
-        settle(source / name, to / name)
-    if moved:
+def _move(source: Path, target: Path, names: Sequence[str]) -> list[str]:
+    moved_names = [name for name in names if (source / name).is_file()]
+    for name in moved_names:
+        commit(source / name, target / name)
+    if moved_names:
         sync_folder(source)
-    return moved
+    return moved_names

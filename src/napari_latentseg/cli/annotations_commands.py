@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_latentseg.cli.console import print_json, say, table
+from napari_latentseg.cli.console import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from napari_latentseg.annotations import AnnotationStore
@@ -34,46 +34,51 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_annotations(store: Store = None, as_json: Json = False) -> None:
     """Every approval that counts, a line each; slices are counted from 1."""
-    found = {name: _opened(folder) for name, folder in _chosen(store).items()}
+    opened_stores = {store_name: _open_store(folder) for store_name, folder in _select_stores(store).items()}
     if as_json:
-        print_json([_described(name, one) for name, one in found.items()])
+        print_json(
+            [
+                _store_json(store_name, annotation_store)
+                for store_name, annotation_store in opened_stores.items()
+            ]
+        )
         return
     rows = [("FOR", "NUMBER", "IMAGE", "SLICES", "FROM", "EDITED", "TIME")]
-    for name, one in found.items():
-        for entry in one.entries():
+    for name, one in opened_stores.items():
+        for entry in one.approvals():
             version = f"{entry.model.name} {entry.model.version}" if entry.model else "-"
             rows.append(
-                (name, str(entry.id), entry.case, _slices(entry.planes), version,
+                (name, str(entry.id), entry.case, _slice_ranges(entry.planes), version,
                  "yes" if entry.edited else "no", entry.time)
             )  # fmt: skip
     if len(rows) == 1:
-        say("nothing is approved yet")
+        print_line("nothing is approved yet")
         return
-    table(rows)
-    for name, one in found.items():
+    print_table(rows)
+    for name, one in opened_stores.items():
         for draft in one.drafts():
             state = "is being worked on" if draft.in_use else "was left when a window ended"
-            say(f"{name}: {draft.case} {state}, last saved {draft.time}")
+            print_line(f"{name}: {draft.case} {state}, last saved {draft.time}")
 
 
-def _described(name: str, store: AnnotationStore) -> dict[str, Any]:
-    planes, scans = store.counts()
+def _store_json(name: str, store: AnnotationStore) -> dict[str, Any]:
+    planes, scans = store.count_approved()
     return {
         "name": name,
         "slices": planes,
         "images": scans,
         "classes": [c.model_dump(mode="json") for c in store.classes],
         "cases": [
-            {"name": c.name, "sha256": c.key, "axes": c.axes, "shape": list(c.shape),
+            {"name": c.name, "sha256": c.content_hash, "axes": c.axes, "shape": list(c.shape),
              "modality": c.modality, "spacing": list(c.geometry.spacing), "units": list(c.geometry.units),
-             "planes": list(c.planes)}
+             "planes": list(c.approved_planes)}
             for c in store.cases()
         ],
         "approvals": [
             {"number": e.id, "case": e.case, "planes": list(e.planes),
              "model": e.model._asdict() if e.model else None, "edited": e.edited, "time": e.time,
              "revoked": e.revoked}
-            for e in store.entries(revoked=True)
+            for e in store.approvals(revoked=True)
         ],
         "drafts": [
             {"case": d.case, "model": d.model._asdict() if d.model else None, "time": d.time,
@@ -87,25 +92,25 @@ def _described(name: str, store: AnnotationStore) -> dict[str, Any]:
 @group.command()
 def verify(store: Store = None, as_json: Json = False) -> None:
     """Hold every file against its hash. The exit code is 1 where something approved is missing or damaged."""
-    told: list[dict[str, Any]] = []
-    for name, folder in _chosen(store).items():
-        one = _opened(folder)
-        found = one.verify()
-        told.append(
-            {"name": name, "notes": list(one.notes),
-             "findings": [{"file": f.file, "what": f.what, "serious": f.serious} for f in found]}
+    reports: list[dict[str, Any]] = []
+    for name, folder in _select_stores(store).items():
+        annotation_store = _open_store(folder)
+        findings = annotation_store.verify()
+        reports.append(
+            {"name": name, "notes": list(annotation_store.notes),
+             "findings": [{"file": f.file, "what": f.description, "serious": f.is_serious} for f in findings]}
         )  # fmt: skip
         if not as_json:
-            for note in one.notes:
-                say(f"{name}: {note}")
-            for finding in found:
-                say(f"{name}: {finding.file}: {finding.what}")
-            if not any(finding.serious for finding in found):
-                planes, scans = one.counts()
-                say(f"{name}: {planes} slices of {scans} images are there, and are what was approved")
+            for note in annotation_store.notes:
+                print_line(f"{name}: {note}")
+            for finding in findings:
+                print_line(f"{name}: {finding.file}: {finding.description}")
+            if not any(finding.is_serious for finding in findings):
+                planes, scans = annotation_store.count_approved()
+                print_line(f"{name}: {planes} slices of {scans} images are there, and are what was approved")
     if as_json:
-        print_json(told)
-    if any(finding["serious"] for one_told in told for finding in one_told["findings"]):
+        print_json(reports)
+    if any(finding["serious"] for store_report in reports for finding in store_report["findings"]):
         raise typer.Exit(1)
 
 
@@ -117,18 +122,20 @@ def export(
     """Write a plain copy as a raw data set of nnU-Net."""
     from napari_latentseg.errors import BadInput
 
-    found = _chosen(store)
-    if len(found) != 1:
+    selected_stores = _select_stores(store)
+    if len(selected_stores) != 1:
         raise BadInput(
             "annotations",
-            f"there are those for {', '.join(found)}" if found else "nothing is approved yet",
-            "choose with --store NAME" if found else "approve at least one slice",
+            f"there are those for {', '.join(selected_stores)}"
+            if selected_stores
+            else "nothing is approved yet",
+            "choose with --store NAME" if selected_stores else "approve at least one slice",
         )
-    (place,) = found.values()
-    say(str(_opened(place).export_nnunet(folder)))
+    (store_folder,) = selected_stores.values()
+    print_line(str(_open_store(store_folder).export_nnunet(folder)))
 
 
-def _chosen(store: str | None) -> dict[str, Path]:
+def _select_stores(store: str | None) -> dict[str, Path]:
     """The stores that are meant: all, or the one of a name or folder.
 
     Raises
@@ -136,31 +143,31 @@ def _chosen(store: str | None) -> dict[str, Path]:
     BadInput
         Where there is none of that name.
     """
-    from napari_latentseg.annotations import stores
+    from napari_latentseg.annotations import list_stores
     from napari_latentseg.errors import BadInput
 
-    found = stores()
+    all_stores = list_stores()
     if store is None:
-        return found
-    if store in found:
-        return {store: found[store]}
+        return all_stores
+    if store in all_stores:
+        return {store: all_stores[store]}
     folder = Path(store)
     if (folder / "journal.jsonl").is_file():
         return {folder.resolve().name: folder}
     raise BadInput(
         "store",
         f"there are no annotations for {store!r}",
-        f"use one of {', '.join(found)}, or a folder" if found else "approve something first",
+        f"use one of {', '.join(all_stores)}, or a folder" if all_stores else "approve something first",
     )
 
 
-def _opened(folder: Path) -> AnnotationStore:
+def _open_store(folder: Path) -> AnnotationStore:
     from napari_latentseg.annotations import AnnotationStore
 
     return AnnotationStore(folder)
 
 
-def _slices(planes: tuple[int, ...]) -> str:
-    from napari_latentseg.annotations.records import ranges
+def _slice_ranges(planes: tuple[int, ...]) -> str:
+    from napari_latentseg.annotations.records import as_ranges
 
-    return ",".join(str(a + 1) if a == b else f"{a + 1}-{b + 1}" for a, b in ranges(planes))
+    return ",".join(str(a + 1) if a == b else f"{a + 1}-{b + 1}" for a, b in as_ranges(planes))

@@ -18,7 +18,7 @@ from napari_latentseg.cli import (
     scan_commands,
     train_commands,
 )
-from napari_latentseg.cli.console import fail, say
+from napari_latentseg.cli.console import print_error, print_line
 from napari_latentseg.errors import BadInput, Cancelled
 
 __all__ = ["app", "run"]
@@ -43,9 +43,9 @@ models_commands.register(app)
 annotations_commands.register(app)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        say(__version__)
+def _print_version(is_requested: bool) -> None:
+    if is_requested:
+        print_line(__version__)
         raise typer.Exit
 
 
@@ -61,20 +61,20 @@ def _root(
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command; every end has one line at most, and its exit code."""
     command = typer.main.get_command(app)
-    given = list(sys.argv[1:] if args is None else args)
+    arguments = list(sys.argv[1:] if args is None else args)
     try:
-        code = command.main(args=given or ["--help"], prog_name="napari-latentseg", standalone_mode=False)
+        code = command.main(args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False)
     except BadInput as error:
-        fail(str(error))
+        print_error(str(error))
         return 2
     except _UsageError as error:
-        told = error.format_message() if hasattr(error, "format_message") else str(error)
-        fail(f"{' '.join(told.split())} (--help tells more)")
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        print_error(f"{' '.join(message.split())} (--help tells more)")
         return 2
     except MemoryError:
-        fail("memory: is too small for this; close other programs, or cut the image")
+        print_error("memory: is too small for this; close other programs, or cut the image")
         return 2
     except (KeyboardInterrupt, typer.Abort, Cancelled):
-        fail("stopped")
+        print_error("stopped")
         return 130
     return int(code or 0)

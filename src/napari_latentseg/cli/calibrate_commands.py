@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_latentseg.cli.console import bar, print_json, say
+from napari_latentseg.cli.console import print_json, print_line, progress_bar
 from napari_latentseg.cli.run_commands import Device, Quiet, Samples, Seed, Source
 
 __all__ = ["register"]
@@ -40,20 +40,20 @@ def calibrate(
     from napari_latentseg import api
 
     quiet = quiet or as_json
-    with bar("judging", quiet=quiet) as progress:
+    with progress_bar("judging", quiet=quiet) as progress:
         card = api.calibrate(
             model, data, samples=samples, source=source, seed=seed, level=level, device=device,
-            subset=subset, out=out, on_note=lambda text: say(text, quiet=quiet), progress=progress,
+            subset=subset, out=out, on_note=lambda text: print_line(text, quiet=quiet), progress=progress,
         )  # fmt: skip
     if as_json:
         print_json(card.model_dump(mode="json", include={"name", "reliability", "volume_interval"}))
         return
-    if (found := card.reliability) is not None:
-        ensemble = f"{found.samples} samples from {found.source}"
-        say(f"calibration error {found.ece:.4f}  ({found.data}; {ensemble})", quiet=quiet)
-        if found.ece_unsure is not None:
-            say(f"  {found.ece_unsure:.4f} where the mean lies in [0.05, 0.95]", quiet=quiet)
+    if (reliability := card.reliability) is not None:
+        ensemble = f"{reliability.samples} samples from {reliability.source}"
+        print_line(f"calibration error {reliability.ece:.4f}  ({reliability.data}; {ensemble})", quiet=quiet)
+        if reliability.ece_unsure is not None:
+            print_line(f"  {reliability.ece_unsure:.4f} where the mean lies in [0.05, 0.95]", quiet=quiet)
     if (interval := card.volume_interval) is not None:
-        for name, share in interval.coverage.items():
-            line = f"{name}: {interval.level:.0%} intervals held in {share:.0%}"
-            say(f"{line} of {interval.tested_on} other images", quiet=quiet)
+        for name, coverage in interval.coverage.items():
+            line = f"{name}: {interval.level:.0%} intervals held in {coverage:.0%}"
+            print_line(f"{line} of {interval.tested_on} other images", quiet=quiet)

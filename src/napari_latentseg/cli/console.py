@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["bar", "fail", "print_json", "say", "table"]
+__all__ = ["print_error", "print_json", "print_line", "print_table", "progress_bar"]
 
 
-def say(text: str, *, quiet: bool = False) -> None:
+def print_line(text: str, *, quiet: bool = False) -> None:
     """One line to the standard output."""
     if not quiet:
         # a pipe may not know every letter of a file's name
@@ -20,25 +20,27 @@ def say(text: str, *, quiet: bool = False) -> None:
         sys.stdout.flush()
 
 
-def fail(text: str) -> None:
+def print_error(text: str) -> None:
     """One line to the standard error."""
     sys.stderr.write(f"error: {text}\n")
 
 
 def print_json(value: Any) -> None:
     """JSON to the standard output, readable."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    print_line(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def table(rows: Sequence[tuple[str, ...]], quiet: bool = False) -> None:
+def print_table(rows: Sequence[tuple[str, ...]], quiet: bool = False) -> None:
     """Columns, as wide as they need to be."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
-        say("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip(), quiet=quiet)
+        print_line(
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip(), quiet=quiet
+        )
 
 
 @contextmanager
-def bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
+def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
     """A bar on the standard error with the time left; gives a function that takes the fraction done."""
     if quiet or not sys.stderr.isatty():
         yield lambda done: None

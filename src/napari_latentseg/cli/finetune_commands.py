@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_latentseg.cli.console import bar, say
+from napari_latentseg.cli.console import print_line, progress_bar
 
 if TYPE_CHECKING:
     from napari_latentseg.training.events import FineTuneEvent
@@ -57,69 +57,69 @@ def finetune(
     """
     from napari_latentseg import api
 
-    stopped = threading.Event()
+    stop_event = threading.Event()
 
     def ask_to_stop(*_: Any) -> None:
-        stopped.set()
+        stop_event.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous_handlers = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
     if events:  # Windows has no SIGTERM that a program could answer
-        threading.Thread(target=_listen, args=(stopped,), daemon=True).start()
-    last: dict[str, FineTuneEvent] = {}
+        threading.Thread(target=_stop_on_stdin_line, args=(stop_event,), daemon=True).start()
+    last_events: dict[str, FineTuneEvent] = {}
     try:
-        with bar("fine-tuning", quiet=quiet or events) as progress:
+        with progress_bar("fine-tuning", quiet=quiet or events) as progress:
 
             def report(event: FineTuneEvent) -> None:
-                last[event.event] = event
+                last_events[event.event] = event
                 if events:
                     sys.stdout.write(json.dumps(event.as_dict()) + "\n")
                     sys.stdout.flush()
                     return
-                _tell(event, quiet)
+                _print_event(event, quiet)
                 if event.event == "epoch":
                     progress(min(1.0, event.seconds / (60 * minutes)))
 
             api.finetune(
                 base, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
-                resume=resume, on_event=report, stop=stopped.is_set,
+                resume=resume, on_event=report, should_stop=stop_event.is_set,
             )  # fmt: skip
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
     if not events:
-        judged, saved = last["judged"], last["saved"]
+        judged, saved_event = last_events["judged"], last_events["saved"]
         assert judged.event == "judged"
-        assert saved.event == "saved"
-        say(judged.line, quiet=quiet)
-        say(f"{saved.folder}: use it with `models adopt`, or `models discard` it", quiet=quiet)
-        if saved.stopped:
-            say("stopped before the end; the same command with --resume goes on", quiet=quiet)
+        assert saved_event.event == "saved"
+        print_line(judged.line, quiet=quiet)
+        print_line(f"{saved_event.folder}: use it with `models adopt`, or `models discard` it", quiet=quiet)
+        if saved_event.stopped:
+            print_line("stopped before the end; the same command with --resume goes on", quiet=quiet)
 
 
-def _tell(event: FineTuneEvent, quiet: bool) -> None:
+def _print_event(event: FineTuneEvent, quiet: bool) -> None:
     """An event as a line for people, where it is worth one."""
     if event.event == "data":
-        say(
+        print_line(
             f"{event.train} cases to learn from, {event.apart} kept apart to judge by"
             + (f"; {event.note}" if event.note else ""),
             quiet=quiet,
         )
     elif event.event == "epoch":
-        found = [f"step {event.step}"]
+        parts = [f"step {event.step}"]
         if event.dsc is not None:
-            found.append(f"Dice {event.dsc:.3f} (base {event.base_dsc:.3f})")
+            parts.append(f"Dice {event.dsc:.3f} (base {event.base_dsc:.3f})")
         if event.replay_dsc is not None:
-            found.append(f"on what it knew {event.replay_dsc:.3f} (base {event.base_replay_dsc:.3f})")
-        say(", ".join(found), quiet=quiet)
+            parts.append(f"on what it knew {event.replay_dsc:.3f} (base {event.base_replay_dsc:.3f})")
+        print_line(", ".join(parts), quiet=quiet)
 
 
-def _listen(stopped: threading.Event) -> None:
+def _stop_on_stdin_line(stop_event: threading.Event) -> None:
     """Wait for a line that asks to stop; an input that ends asks for nothing."""
     try:
         for line in sys.stdin:
             if line.strip() == "stop":
-                stopped.set()
+                stop_event.set()
                 return
     except (OSError, ValueError):
         return
@@ -138,4 +138,4 @@ def replay(
     from napari_latentseg.finetuning.add_replay import add_replay
 
     size = add_replay(folder, data, count=count, codec=codec)
-    say(f"{folder.name}: {count} pieces, {size / 1e6:.1f} MB")
+    print_line(f"{folder.name}: {count} pieces, {size / 1e6:.1f} MB")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from napari_latentseg.cli.console import print_json, say, table
+from napari_latentseg.cli.console import print_json, print_line, print_table
 
 __all__ = ["register"]
 
@@ -43,11 +43,11 @@ def _list(as_json: bool) -> None:
         return
     rows = [("NAME", "WHAT", "METHOD", "DSC", "SAMPLES FROM")]
     for card in cards.values():
-        found = card.typical.values.get("dsc") if card.typical else None
-        dsc = "-" if found is None else f"{found:.2f}"
+        dsc_value = card.headline_metrics.values.get("dsc") if card.headline_metrics else None
+        dsc = "-" if dsc_value is None else f"{dsc_value:.2f}"
         method = f"{card.method_name} variant" if card.variant else card.method_name
         rows.append((card.name, card.title, method, dsc, ", ".join(card.sources)))
-    table(rows)
+    print_table(rows)
 
 
 @models.command()
@@ -61,7 +61,7 @@ def info(name: str, as_json: Json = False) -> None:
     if as_json:
         print_json(card.model_dump(mode="json"))
     else:
-        say(card_text(card))
+        print_line(card_text(card))
 
 
 @models.command()
@@ -85,7 +85,7 @@ def install(
     card = api.install_model(
         source, name=name, codec=codec, config=config, download=download, replace=replace
     )
-    say(f"{card.name}: {card.title}, {card.method_title}")
+    print_line(f"{card.name}: {card.title}, {card.method_title}")
 
 
 @models.command()
@@ -94,7 +94,7 @@ def remove(name: str) -> None:
     from napari_latentseg import api
 
     api.remove_model(name)
-    say(f"{name}: removed")
+    print_line(f"{name}: removed")
 
 
 @models.command()
@@ -102,16 +102,16 @@ def history(name: str, as_json: Json = False) -> None:
     """The versions of a model, the oldest first."""
     from napari_latentseg import api
 
-    found = api.model_history(name)
+    versions = api.model_history(name)
     if as_json:
-        print_json([vars(version) | {"folder": str(version.folder)} for version in found])
+        print_json([vars(version) | {"folder": str(version.folder)} for version in versions])
         return
     rows = [("VERSION", "", "FROM", "DSC", "COMPARED WITH ITS BASE")]
-    for version in found:
+    for version in versions:
         dsc = "-" if version.dsc is None else f"{version.dsc:.2f}"
         origin = version.parent or _ORIGIN[version.origin]
         rows.append((version.version, "in use" if version.current else "", origin, dsc, version.line))
-    table(rows)
+    print_table(rows)
 
 
 _ORIGIN = {"package": "came with the package", "installed": "installed", "taught": "taught here"}
@@ -121,15 +121,17 @@ _ORIGIN = {"package": "came with the package", "installed": "installed", "taught
 def candidates(as_json: Json = False) -> None:
     """The models that were taught and wait for a decision."""
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.models.versions import candidates as waiting
     from napari_latentseg.models.versions import comparison_line
+    from napari_latentseg.models.versions import list_candidates as waiting
 
-    found = waiting()
+    candidate_folders = waiting()
     if as_json:
-        print_json({name: str(folder) for name, folder in found.items()})
+        print_json({name: str(folder) for name, folder in candidate_folders.items()})
         return
     rows = [("NAME", "FROM", "COMPARED WITH ITS BASE")]
-    table([*rows, *((n, read_card(f).parent, comparison_line(f)) for n, f in found.items())])
+    print_table(
+        [*rows, *((n, read_card(f).parent, comparison_line(f)) for n, f in candidate_folders.items())]
+    )
 
 
 @models.command()
@@ -143,7 +145,7 @@ def adopt(
     from napari_latentseg import api
 
     card = api.adopt_model(candidate, keep_both=keep_both)
-    say(f"{card.name}: version {card.version} is in use")
+    print_line(f"{card.name}: version {card.version} is in use")
 
 
 @models.command()
@@ -157,7 +159,7 @@ def revert(
     from napari_latentseg import api
 
     card = api.revert_model(name, version)
-    say(f"{name}: version {card.version} is in use")
+    print_line(f"{name}: version {card.version} is in use")
 
 
 @models.command()
@@ -168,7 +170,7 @@ def discard(
     from napari_latentseg import api
 
     api.discard_model(candidate)
-    say(f"{candidate}: removed")
+    print_line(f"{candidate}: removed")
 
 
 @models.command()
@@ -185,37 +187,41 @@ def export(
     """Write a model as one file, for `models install` on another machine."""
     from napari_latentseg import api
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.models.layout import REPLAY
+    from napari_latentseg.models.layout import REPLAY_FILE
     from napari_latentseg.models.store import find_model
 
     api.export_model(name, path, replay=with_replay)
-    say(f"{path}: {name}")
-    if with_replay and REPLAY in read_card(find_model(name)).files:
-        say("it holds encoded pieces of its training images, which can be made out again from them")
+    print_line(f"{path}: {name}")
+    if with_replay and REPLAY_FILE in read_card(find_model(name)).files:
+        print_line("it holds encoded pieces of its training images, which can be made out again from them")
 
 
 def methods(as_json: Json = False) -> None:
     """Every method: its paper, configurations, parameters, and where its samples come from."""
     from napari_latentseg import api
 
-    found = api.list_methods()
+    method_list = api.list_methods()
     if as_json:
-        print_json(found)
+        print_json(method_list)
         return
-    for method in found:
-        size = method["parameters"]
+    for method in method_list:
+        parameters = method["parameters"]
         configs = [f"{c['name']} ({c['kind']})" for c in method["configurations"]]
         rows = [("paper", method["paper"]), ("configurations", ", ".join(configs) or "none")]
-        rows += [(part, _parts(size[part])) for part in ("trainable", "frozen") if size[part]]
-        rows += [("counted at", size["configuration"] or "the method's own defaults")]
+        rows += [
+            (parameter_group, _format_counts(parameters[parameter_group]))
+            for parameter_group in ("trainable", "frozen")
+            if parameters[parameter_group]
+        ]
+        rows += [("counted at", parameters["configuration"] or "the method's own defaults")]
         rows += [("samples from", ", ".join(method["sources"]))]
-        say(f"{method['name']}: {method['title']}")
-        table([(f"  {head}", text) for head, text in rows])
+        print_line(f"{method['name']}: {method['title']}")
+        print_table([(f"  {head}", text) for head, text in rows])
 
 
-def _parts(counts: dict[str, int]) -> str:
-    each = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    return f"{sum(counts.values()):,} ({each})"
+def _format_counts(counts: dict[str, int]) -> str:
+    details = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    return f"{sum(counts.values()):,} ({details})"
 
 
 def doctor(as_json: Json = False) -> None:
@@ -223,16 +229,16 @@ def doctor(as_json: Json = False) -> None:
 
     The exit code is 1 where something is missing that the commands need, not where it is only a display.
     """
-    from napari_latentseg.doctor import examine
+    from napari_latentseg.doctor import diagnose
 
-    report = examine()
+    report = diagnose()
     if as_json:
         print_json(report)
     else:
-        table([(name, str(value)) for name, value in report["facts"].items()])
+        print_table([(name, str(value)) for name, value in report["facts"].items()])
         for problem in report["problems"]:
-            say(f"missing: {problem['what']}; {problem['mend']}")
+            print_line(f"missing: {problem['what']}; {problem['mend']}")
         if not report["problems"]:
-            say("nothing is missing")
+            print_line("nothing is missing")
     if any("needed" not in problem for problem in report["problems"]):
         raise typer.Exit(1)

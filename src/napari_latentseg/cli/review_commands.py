@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_latentseg.cli.console import bar, print_json, say, table
+from napari_latentseg.cli.console import print_json, print_line, print_table, progress_bar
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from napari_latentseg.scan import Scan
     from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["card_of", "image_at", "register"]
+__all__ = ["find_card", "open_image", "register"]
 
 Result = Annotated[
     Path, typer.Argument(help="The folder of a result, or the ..._run.json of one of several in it.")
@@ -48,30 +48,30 @@ def measure_result(
     quiet: Quiet = False,
 ) -> None:
     """Areas or volumes of classes and objects, with their spread over the samples, diameters, intensities."""
-    from napari_latentseg.files import atomic_path, possible_folder, usable_folder
+    from napari_latentseg.files import atomic_path, check_writable_folder, ensure_writable_folder
     from napari_latentseg.formats.stored import read_segmentation
     from napari_latentseg.measure import measure, write_csv
 
     if csv_file is not None:
         if csv_file.is_dir():
             raise BadInput(csv_file, "is a folder", "give the name of a file")
-        possible_folder(csv_file.absolute().parent)
-    found = read_segmentation(result)
-    card = card_of(found)
-    with bar("measuring", quiet=quiet or as_json) as progress:
+        check_writable_folder(csv_file.absolute().parent)
+    segmentation = read_segmentation(result)
+    card = find_card(segmentation)
+    with progress_bar("measuring", quiet=quiet or as_json) as progress:
         rows = measure(
-            found, image_at(image, series, channel), objects=objects,
+            segmentation, open_image(image, series, channel), objects=objects,
             interval=card.volume_interval if card is not None else None, progress=progress,
         )  # fmt: skip
     if csv_file is not None:
-        usable_folder(csv_file.absolute().parent)
+        ensure_writable_folder(csv_file.absolute().parent)
         with atomic_path(csv_file) as temporary:
             write_csv(temporary, rows)
     if as_json:
         print_json([{"title": row.title, **asdict(row), "ml": row.ml} for row in rows])
         return
     for row in rows:
-        say(row.text(), quiet=quiet)
+        print_line(row.describe(), quiet=quiet)
 
 
 def rank_result(
@@ -84,30 +84,43 @@ def rank_result(
 ) -> None:
     """The slices or objects that a result is least sure of, first."""
     from napari_latentseg.formats.stored import read_segmentation
-    from napari_latentseg.review import MEASURES, available, basis, rank
+    from napari_latentseg.review import MEASURES, available_measures, rank, uncertainty_basis
 
-    found = read_segmentation(result)
+    segmentation = read_segmentation(result)
     if measure == "list":
-        table([("MEASURE", "WHAT"), *((key, MEASURES[key].about) for key in available(found))])
+        print_table(
+            [
+                ("MEASURE", "WHAT"),
+                *((key, MEASURES[key].description) for key in available_measures(segmentation)),
+            ]
+        )
         return
     if by not in ("slices", "objects"):
         raise BadInput("by", f"{by!r} is not known", "use slices or objects")
-    with bar("ranking", quiet=quiet or as_json) as progress:
-        findings = rank(found, measure, "objects" if by == "objects" else "slices", progress=progress)
+    with progress_bar("ranking", quiet=quiet or as_json) as progress:
+        findings = rank(segmentation, measure, "objects" if by == "objects" else "slices", progress=progress)
     if as_json:
-        print_json({"basis": basis(found), "findings": [asdict(one) for one in findings[:top]]})
+        print_json(
+            {
+                "basis": uncertainty_basis(segmentation),
+                "findings": [asdict(finding) for finding in findings[:top]],
+            }
+        )
         return
     if not findings:
-        say("nothing is unsure", quiet=quiet)
+        print_line("nothing is unsure", quiet=quiet)
         return
-    used = MEASURES[findings[0].measure]
-    say(f"{used.title}{f', in {used.unit}' if used.unit else ''}; {basis(found)}", quiet=quiet)
+    measure_used = MEASURES[findings[0].measure]
+    print_line(
+        f"{measure_used.title}{f', in {measure_used.unit}' if measure_used.unit else ''}; {uncertainty_basis(segmentation)}",
+        quiet=quiet,
+    )
     rows = [("", "SLICE", "CLASS", "WHY", "UNCERTAINTY")]
-    for place, one in enumerate(findings[:top], start=1):
+    for position, one in enumerate(findings[:top], start=1):
         plane = ", ".join(str(i + 1) for i in one.index) or "1"
         name = f"{one.name} {one.number}" if one.number else one.name
-        rows.append((str(place), plane, name, one.why, f"{one.uncertainty:.4g}"))
-    table(rows, quiet=quiet)
+        rows.append((str(position), plane, name, one.why, f"{one.uncertainty:.4g}"))
+    print_table(rows, quiet=quiet)
 
 
 def compare_masks(
@@ -128,14 +141,14 @@ def compare_masks(
         if scan.axes != scan.spatial_axes:
             raise BadInput(scan.name, "has channels, as no mask has", "give a mask")
     rows = compare(
-        scans[0].array, scans[1].array, scans[0].geometry, _classes(mask, model, scans),
+        scans[0].array, scans[1].array, scans[0].geometry, _classes_of_masks(mask, model, scans),
         reference_geometry=scans[1].geometry, assd=assd,
     )  # fmt: skip
     if as_json:
         print_json([asdict(row) for row in rows])
         return
     for row in rows:
-        say(row.text())
+        print_line(row.describe())
 
 
 def report_result(
@@ -149,62 +162,68 @@ def report_result(
 ) -> None:
     """One page of HTML for a colleague: sizes, intervals, and pictures of where the result is least sure."""
     from napari_latentseg.formats.stored import read_segmentation
-    from napari_latentseg.report import check_report, report_of
+    from napari_latentseg.report import check_report, make_report
 
     check_report(out)
-    found = read_segmentation(result)
-    card = card_of(found)
-    say(str(report_of(found, image_at(image, series, channel), card, out, note=note)), quiet=quiet)
+    segmentation = read_segmentation(result)
+    card = find_card(segmentation)
+    print_line(
+        str(make_report(segmentation, open_image(image, series, channel), card, out, note=note)), quiet=quiet
+    )
     if card is None:
-        say(
-            f"{found.record.model.name}, version {found.record.model.version}, is not at hand: the report "
+        print_line(
+            f"{segmentation.record.model.name}, version {segmentation.record.model.version}, is not at hand: the report "
             "has no reliability curve, and no calibrated interval",
             quiet=quiet,
         )
 
 
-def image_at(path: Path | None, series: int | None = None, channel: int | None = None) -> Scan | None:
+def open_image(path: Path | None, series: int | None = None, channel: int | None = None) -> Scan | None:
     """The image at a path, read in parts where its format allows it; None without a path."""
-    from napari_latentseg.formats import look_at
-    from napari_latentseg.views import one_channel
+    from napari_latentseg.formats import read_scan_lazy
+    from napari_latentseg.views import select_channel
 
     if path is None:
         return None
-    scan = look_at(path, series=series)
-    return scan if channel is None else one_channel(scan, channel)
+    scan = read_scan_lazy(path, series=series)
+    return scan if channel is None else select_channel(scan, channel)
 
 
-def card_of(found: Segmentation) -> ModelCard | None:
+def find_card(segmentation: Segmentation) -> ModelCard | None:
     """The card of the model that made a result, where that very version of it is at hand."""
     from napari_latentseg.models.card import read_card
     from napari_latentseg.models.store import find_model
 
-    wanted = found.record.model
+    model_record = segmentation.record.model
     try:
-        card = read_card(find_model(wanted.name))
+        card = read_card(find_model(model_record.name))
     except BadInput:
         return None
-    same = all(wanted.sha256.get(name) == digest for name, digest in card.files.items())
-    return card if same and card.version == wanted.version else None
+    has_same_files = all(model_record.sha256.get(name) == digest for name, digest in card.files.items())
+    return card if has_same_files and card.version == model_record.version else None
 
 
-def _classes(mask: Path, model: str | None, scans: list[Scan]) -> tuple[ClassInfo, ...]:
+def _classes_of_masks(mask: Path, model: str | None, scans: list[Scan]) -> tuple[ClassInfo, ...]:
     """The classes of the model, of the record beside the mask, or one for each label there is."""
     import numpy as np
 
     from napari_latentseg.classes import ClassInfo
-    from napari_latentseg.formats.stored import record_beside
+    from napari_latentseg.formats.stored import sibling_record
 
     if model is not None:
         from napari_latentseg.models.card import read_card
         from napari_latentseg.models.store import find_model
 
         return read_card(find_model(model)).classes
-    record = record_beside(mask)
+    record = sibling_record(mask)
     if record is not None:
         return record.classes
-    each: list[Any] = [np.setdiff1d(np.unique(np.asarray(scan.array)), 0) for scan in scans]
-    labels = np.unique(np.concatenate(each)) if any(len(one) > 1 for one in each) else each[0][:1]
+    unique_labels: list[Any] = [np.setdiff1d(np.unique(np.asarray(scan.array)), 0) for scan in scans]
+    labels = (
+        np.unique(np.concatenate(unique_labels))
+        if any(len(labels_present) > 1 for labels_present in unique_labels)
+        else unique_labels[0][:1]
+    )
     if labels.size == 0:
         labels = np.array([1])
     if labels.dtype.kind not in "bui" and not np.array_equal(labels, np.rint(labels)):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_latentseg.cli.console import bar, say
+from napari_latentseg.cli.console import print_line, progress_bar
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_latentseg.cleanup import Cleanup
+    from napari_latentseg.cleanup import PostProcess
 
 __all__ = ["register"]
 
@@ -53,25 +53,34 @@ def demo(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     )
     if not has_display:
-        _under_xvfb(out, samples, quiet)
+        _run_under_xvfb(out, samples, quiet)
         return
     from napari_latentseg.widgets.demo import run_demo
 
     for path in run_demo(out, samples=samples):
-        say(str(path), quiet=quiet)
+        print_line(str(path), quiet=quiet)
 
 
-def _under_xvfb(out: Path | None, samples: int | None, quiet: bool) -> None:
-    tool = shutil.which("xvfb-run")
-    if tool is None or out is None:
+def _run_under_xvfb(out: Path | None, samples: int | None, quiet: bool) -> None:
+    xvfb_run = shutil.which("xvfb-run")
+    if xvfb_run is None or out is None:
         raise BadInput(
             "demo",
             "there is no display",
             "give --out FOLDER to have the result written"
-            if tool
+            if xvfb_run
             else "log in at a desktop, or install xvfb",
         )
-    command = [tool, "-a", "-s", "-screen 0 1920x1200x24", sys.executable, "-m", "napari_latentseg", "demo"]
+    command = [
+        xvfb_run,
+        "-a",
+        "-s",
+        "-screen 0 1920x1200x24",
+        sys.executable,
+        "-m",
+        "napari_latentseg",
+        "demo",
+    ]
     command += [
         "--out",
         str(out),
@@ -146,52 +155,52 @@ def segment(
 ) -> None:
     """Segment an image or volume; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json."""
     from napari_latentseg import api
-    from napari_latentseg.files import possible_folder
+    from napari_latentseg.files import check_writable_folder
     from napari_latentseg.formats import stem_of
     from napari_latentseg.formats.results import check_format, write_segmentation
 
-    possible_folder(out)
+    check_writable_folder(out)
     check_format(format)
     if report is not None:
         from napari_latentseg.report import check_report
 
         check_report(report)
-    cleanup = _cleanup(smallest, fill_holes=fill_holes, keep_largest=keep_largest)
-    with bar("segmenting", quiet=quiet) as progress:
-        found = api.segment(
+    cleanup = _make_postprocess(smallest, fill_holes=fill_holes, keep_largest=keep_largest)
+    with progress_bar("segmenting", quiet=quiet) as progress:
+        segmentation = api.segment(
             scan, model, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
             precision=precision, codec=codec, series=series, channel=channel, plane=plane,
-            slices=_range(slices), box=_box(box), cleanup=cleanup, tolerance=tolerance,
+            slices=_parse_slice_range(slices), box=_parse_box(box), cleanup=cleanup, tolerance=tolerance,
             classes=None if classes is None else [name.strip() for name in classes.split(",")],
             progress=progress,
         )  # fmt: skip
-    also = [kind for kind, wanted in (("geojson", contours), ("csv", table)) if wanted]
+    extras = [kind for kind, is_requested in (("geojson", contours), ("csv", table)) if is_requested]
     # a file's or folder's name may be the patient's
-    stem = f"scan-{found.record.input.sha256[:8]}" if deidentify else stem_of(scan)
+    stem = f"scan-{segmentation.record.input.sha256[:8]}" if deidentify else stem_of(scan)
     rows = None
     if table or report is not None:
-        from napari_latentseg.cli.review_commands import image_at
+        from napari_latentseg.cli.review_commands import open_image
         from napari_latentseg.measure import measure
         from napari_latentseg.models.card import read_card
         from napari_latentseg.models.store import find_model
 
-        card, image = read_card(find_model(model)), image_at(scan, series, channel)
-        rows = measure(found, image, interval=card.volume_interval)
+        card, image = read_card(find_model(model)), open_image(scan, series, channel)
+        rows = measure(segmentation, image, interval=card.volume_interval)
     written = write_segmentation(
-        found, out, stem, format=format, also=also, deidentify=deidentify, measurements=rows
+        segmentation, out, stem, format=format, extras=extras, deidentify=deidentify, measurements=rows
     )
     if report is not None:
-        from napari_latentseg.report import report_of
+        from napari_latentseg.report import make_report
 
-        written.append(report_of(found, image, card, report, measurements=rows))
+        written.append(make_report(segmentation, image, card, report, measurements=rows))
     for path in written:
-        say(str(path), quiet=quiet)
-    record = found.record
+        print_line(str(path), quiet=quiet)
+    record = segmentation.record
     if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
-        say(f"{record.samples} of {record.samples_asked} samples were enough", quiet=quiet)
-    if found.variance is None:
-        why = "one pass" if found.record.source == "none" else f"{found.record.samples} samples"
-        say(f"no variance: {why} cannot tell how much samples differ (3 or more can)", quiet=quiet)
+        print_line(f"{record.samples} of {record.samples_asked} samples were enough", quiet=quiet)
+    if segmentation.variance is None:
+        why = "one pass" if segmentation.record.source == "none" else f"{segmentation.record.samples} samples"
+        print_line(f"no variance: {why} cannot tell how much samples differ (3 or more can)", quiet=quiet)
 
 
 def evaluate(
@@ -210,29 +219,29 @@ def evaluate(
 ) -> None:
     """Score a model on annotated images: DSC, IoU and HD95."""
     from napari_latentseg import api
-    from napari_latentseg.files import atomic_path, possible_folder, usable_folder
+    from napari_latentseg.files import atomic_path, check_writable_folder, ensure_writable_folder
 
     if json_file is not None:
         if json_file.is_dir():
             raise BadInput(json_file, "is a folder", "give the name of a file")
-        possible_folder(json_file.absolute().parent)
-    with bar("scoring", quiet=quiet) as progress:
+        check_writable_folder(json_file.absolute().parent)
+    with progress_bar("scoring", quiet=quiet) as progress:
         report = api.evaluate(
             model, data, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
             subset=subset, progress=progress,
         )  # fmt: skip
     if json_file is not None:
-        usable_folder(json_file.absolute().parent)
+        ensure_writable_folder(json_file.absolute().parent)
         with atomic_path(json_file) as temporary:
             temporary.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     mean = report["mean"]
-    say(
+    print_line(
         f"DSC {mean['dsc']:.4f}  IoU {mean['iou']:.4f}  HD95 {mean['hd95']:.1f} pixel"
         f"  ({report['count']} images, {report['samples']} samples from {report['source']})",
         quiet=quiet,
     )
     if known := _seen_in_training(report, subset):
-        say(known, quiet=quiet)
+        print_line(known, quiet=quiet)
 
 
 def _seen_in_training(report: dict[str, Any], subset: str) -> str:
@@ -250,15 +259,15 @@ def _seen_in_training(report: dict[str, Any], subset: str) -> str:
     return f"{learned} of {total} images were used to train the model{also}: the figures flatter it{remedy}"
 
 
-def _cleanup(smallest: float, *, fill_holes: bool, keep_largest: bool) -> Cleanup:
-    from napari_latentseg.cleanup import Cleanup
+def _make_postprocess(smallest: float, *, fill_holes: bool, keep_largest: bool) -> PostProcess:
+    from napari_latentseg.cleanup import PostProcess
 
     if not 0 <= smallest < math.inf:
         raise BadInput("smallest", f"{smallest:g} is no size", "give 0 or more")
-    return Cleanup(smallest=smallest, fill_holes=fill_holes, keep_largest=keep_largest)
+    return PostProcess(smallest=smallest, fill_holes=fill_holes, keep_largest=keep_largest)
 
 
-def _box(text: str | None) -> tuple[int, int, int, int] | None:
+def _parse_box(text: str | None) -> tuple[int, int, int, int] | None:
     """Top, left, bottom and right of ``"0,0,512,512"``.
 
     Raises
@@ -268,14 +277,14 @@ def _box(text: str | None) -> tuple[int, int, int, int] | None:
     """
     if text is None:
         return None
-    parts = [part.strip() for part in text.split(",")]
-    if len(parts) != 4 or not all(part.isdecimal() for part in parts):
+    numbers = [part.strip() for part in text.split(",")]
+    if len(numbers) != 4 or not all(part.isdecimal() for part in numbers):
         raise BadInput("box", f"{text!r} is no box", "write TOP,LEFT,BOTTOM,RIGHT in whole pixels")
-    top, left, bottom, right = (int(part) for part in parts)
+    top, left, bottom, right = (int(part) for part in numbers)
     return top, left, bottom, right
 
 
-def _range(text: str | None) -> tuple[int, int] | None:
+def _parse_slice_range(text: str | None) -> tuple[int, int] | None:
     """First and last of ``"40-60"`` or ``"50"``.
 
     Raises

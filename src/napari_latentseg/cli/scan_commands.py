@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_latentseg.cli.console import print_json, say, table
+from napari_latentseg.cli.console import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from napari_latentseg.scan import Scan
@@ -31,30 +31,41 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say what an image is and where it lies, without reading its pixels; of several images, list them."""
-    from napari_latentseg.formats import look_at
+    from napari_latentseg.formats import read_scan_lazy
     from napari_latentseg.formats.registry import list_series
 
-    several = list_series(scan) if series is None else []
-    if len(several) > 1:
-        rows = [_row(number + 1, one) for number, one in enumerate(several)]
+    series_list = list_series(scan) if series is None else []
+    if len(series_list) > 1:
+        rows = [_series_row(number + 1, series_info) for number, series_info in enumerate(series_list)]
         if as_json:
             print_json({"series": rows})
             return
-        table([tuple(name.upper() for name in rows[0]), *(tuple(map(_cell, row.values())) for row in rows)])
-        say("choose one with --series N")
+        print_table(
+            [
+                tuple(name.upper() for name in rows[0]),
+                *(tuple(map(_format_cell, row.values())) for row in rows),
+            ]
+        )
+        print_line("choose one with --series N")
         return
-    found = _described(look_at(scan, series=series))
+    description = _describe_scan(read_scan_lazy(scan, series=series))
     if as_json:
-        print_json(found)
+        print_json(description)
         return
-    table([(f"{name}:", _cell(value)) for name, value in found.items() if value not in ("", [], 0)])
+    print_table(
+        [(f"{name}:", _format_cell(value)) for name, value in description.items() if value not in ("", [], 0)]
+    )
 
 
-def _row(number: int, one: Any) -> dict[str, Any]:
-    return asdict(one) if is_dataclass(one) and not isinstance(one, type) else {"number": number, "name": one}
+def _series_row(number: int, series_info: Any) -> dict[str, Any]:
+    return (
+        asdict(series_info)
+        if is_dataclass(series_info) and not isinstance(series_info, type)
+        else {"number": number, "name": series_info}
+    )
 
 
-def _described(scan: Scan) -> dict[str, Any]:
+def _describe_scan(scan: Scan) -> dict[str, Any]:
     geometry = scan.geometry
     return {
         "format": scan.format,
@@ -71,11 +82,11 @@ def _described(scan: Scan) -> dict[str, Any]:
     }
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     """Numbers short enough to read; JSON has them whole."""
     if isinstance(value, list | tuple):
         long = any(isinstance(v, list | tuple) or " " in str(v) for v in value)
-        return ("; " if long else " ").join(_cell(v) for v in value)
+        return ("; " if long else " ").join(_format_cell(v) for v in value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
@@ -90,5 +101,5 @@ def convert(
     from napari_latentseg.formats.convert import convert as write
 
     for note in write(source, target, series=series, channel=channel):
-        say(f"note: {note}", quiet=quiet)
-    say(str(target), quiet=quiet)
+        print_line(f"note: {note}", quiet=quiet)
+    print_line(str(target), quiet=quiet)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from napari_latentseg.cli.console import bar, say
+from napari_latentseg.cli.console import print_line, progress_bar
 
 __all__ = ["register"]
 
@@ -54,23 +54,23 @@ def train(
     from napari_latentseg.training.place import checkpoint_folder
 
     changes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "members": members}
-    stopped = {"now": False}
-    ended = {"early": False}
+    stop_request = {"now": False}
+    outcome = {"early": False}
 
     def ask_to_stop(*_: Any) -> None:
-        stopped["now"] = True
+        stop_request["now"] = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    previous_handlers = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with bar("training", quiet=quiet or events) as progress:
+        with progress_bar("training", quiet=quiet or events) as progress:
 
             def report(event: dict[str, Any]) -> None:
                 if events:
                     sys.stdout.write(json.dumps(event) + "\n")
                     sys.stdout.flush()
                 elif event["event"] == "data" and event["note"]:
-                    say(event["note"], quiet=quiet)
+                    print_line(event["note"], quiet=quiet)
                 elif event["event"] == "epoch":
                     progress(event["epoch"] / event["epochs"])
                     if event["dsc"] is not None:
@@ -78,31 +78,33 @@ def train(
                         # the figure of an autoencoder's stage is that of its own round trip, no model's
                         stage = f"{event['stage']}, " if event["stage"] else ""
                         line = f"{member}{stage}epoch {event['epoch']}: DSC {event['dsc']:.4f}"
-                        say(f"{line} on the images kept apart", quiet=quiet)
+                        print_line(f"{line} on the images kept apart", quiet=quiet)
                 if event["event"] == "saved":
-                    ended["early"] = event["stopped"]
+                    outcome["early"] = event["stopped"]
 
             card = api.train(
                 data, out, config=config or _default_config(method), method=method, codec=codec, name=name,
                 device=device, download=download, resume=resume,
                 changes={k: v for k, v in changes.items() if v is not None},
-                on_event=report, stop=lambda: stopped["now"],
+                on_event=report, should_stop=lambda: stop_request["now"],
             )  # fmt: skip
     except Cancelled:
         if checkpoint_folder(out).is_dir():
-            say("stopped before there was a model; the same command with --resume goes on", quiet=quiet)
+            print_line(
+                "stopped before there was a model; the same command with --resume goes on", quiet=quiet
+            )
         raise
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
     if not events:
         # one record for each data set and way of sampling; the first way's are told
-        for one in card.metrics[: max(1, len(card.training_data))]:
-            score = f"DSC {one.values['dsc']:.4f} on {one.images} images kept apart"
-            of_set = f" of {one.data.partition(':')[0]}" if len(card.training_data) > 1 else ""
-            say(f"{out}: {card.method_title}, {score}{of_set}", quiet=quiet)
-        if ended["early"]:
-            say("stopped before the end; the same command with --resume goes on", quiet=quiet)
+        for metric in card.metrics[: max(1, len(card.training_data))]:
+            score = f"DSC {metric.values['dsc']:.4f} on {metric.images} images kept apart"
+            data_set_text = f" of {metric.data.partition(':')[0]}" if len(card.training_data) > 1 else ""
+            print_line(f"{out}: {card.method_title}, {score}{data_set_text}", quiet=quiet)
+        if outcome["early"]:
+            print_line("stopped before the end; the same command with --resume goes on", quiet=quiet)
 
 
 def _default_config(method: str) -> str:

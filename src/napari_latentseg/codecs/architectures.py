@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.codecs.loading import CONFIG, build_codec
+from napari_latentseg.codecs.loading import CODEC_CONFIG, build_codec
 
-__all__ = ["PUBLISHED", "empty_codec", "empty_codec_at"]
+__all__ = ["KNOWN_CODECS", "meta_codec", "meta_codec_from_folder"]
 
 # The autoencoder of Stable Diffusion 1 and 2 (Rombach et al., CVPR 2022): 83,653,863 parameters.
 _SD_VAE: dict[str, Any] = {
@@ -26,24 +26,24 @@ _SD_VAE: dict[str, Any] = {
 # TAESD is diffusers' AutoencoderTiny as it is without any settings: 2,445,063 parameters.
 _TAESD: dict[str, Any] = {}
 
-PUBLISHED: dict[str, tuple[str, dict[str, Any]]] = {
+KNOWN_CODECS: dict[str, tuple[str, dict[str, Any]]] = {
     "stabilityai/sd-vae-ft-mse": ("kl", _SD_VAE),
     "madebyollin/taesd": ("tiny", _TAESD),
 }
 """Kind and settings of published codecs, by their repository on the hub."""
 
 
-def empty_codec(name: str) -> Codec | None:
+def meta_codec(name: str) -> Codec | None:
     """A published codec on torch's meta device, without weights and memory; None where it is not known."""
-    if name not in PUBLISHED:
+    if name not in KNOWN_CODECS:
         return None
-    kind, settings = PUBLISHED[name]
+    kind, settings = KNOWN_CODECS[name]
     with torch.device("meta"):
         return build_codec(kind, **settings).freeze()
 
 
-def empty_codec_at(folder: Path) -> Codec:
+def meta_codec_from_folder(folder: Path) -> Codec:
     """The codec of a folder of this project's own layout, on torch's meta device."""
-    settings = json.loads((folder / CONFIG).read_text("utf-8"))
+    settings = json.loads((folder / CODEC_CONFIG).read_text("utf-8"))
     with torch.device("meta"):
         return build_codec(settings["kind"], **settings["network"]).freeze()

@@ -21,7 +21,7 @@ class Codec(nn.Module, ABC):
         The key under which it is built.
     channels
         Channels of a latent.
-    factor
+    downsampling_factor
         Pixels for one position of a latent, along each side.
     scale
         What the autoencoder's own latents are multiplied by, to be of about unit scale.
@@ -31,7 +31,7 @@ class Codec(nn.Module, ABC):
 
     kind: Kind
     channels: int
-    factor: int = 8
+    downsampling_factor: int = 8
     scale: float = 1.0
     has_posterior: bool = False
 
@@ -39,7 +39,7 @@ class Codec(nn.Module, ABC):
     def encode(self, images: Tensor) -> Tensor:
         """Images in [0, 1], `(B, 3, H, W)`, to scaled latents `(B, channels, H/factor, W/factor)`.
 
-        H and W must be multiples of `factor`. Where the autoencoder has a posterior, this is its mean.
+        H and W must be multiples of `downsampling_factor`. Where the autoencoder has a posterior, this is its mean.
         """
 
     @abstractmethod
@@ -57,7 +57,7 @@ class Codec(nn.Module, ABC):
         """Standard deviation of the posterior in the units of `encode`, None where there is no posterior."""
         return self.posterior(images)[1] if self.has_posterior else None
 
-    def encoder_copy(self) -> nn.Module:
+    def trainable_encoder(self) -> nn.Module:
         """A trainable copy of the encoder, which maps what `encode` maps.
 
         Raises

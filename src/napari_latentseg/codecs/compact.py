@@ -56,7 +56,7 @@ class CompactCodec(Codec):
         x: Tensor = self.decoder(latents / self.scale)
         return x
 
-    def encoder_copy(self) -> nn.Module:
+    def trainable_encoder(self) -> nn.Module:
         copy = deepcopy(self.encoder).requires_grad_(True)
         with torch.no_grad():  # the scale goes into the last layer
             for weight in copy.head.parameters():

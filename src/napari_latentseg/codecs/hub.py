@@ -36,23 +36,23 @@ class _DiffusersCodec(Codec):
                 raise BadInput(side, f"is {config[side]}, not 3", "use an autoencoder for colour images")
         self.autoencoder = autoencoder
         self.channels = int(config["latent_channels"])
-        self.factor = 2 ** (len(config[widths]) - 1)
-        self.scale = _number(config, "scaling_factor")
-        self.shift = _number(config, "shift_factor")
+        self.downsampling_factor = 2 ** (len(config[widths]) - 1)
+        self.scale = _finite_setting(config, "scaling_factor")
+        self.shift = _finite_setting(config, "shift_factor")
         if self.scale <= 0:
             raise BadInput("scaling_factor", f"is {self.scale}", "it must be above 0; copy the folder again")
 
-    def _signed(self, images: Tensor) -> Tensor:
+    def _to_signed_range(self, images: Tensor) -> Tensor:
         return 2 * images - 1
 
-    def _scaled(self, latents: Tensor) -> Tensor:
+    def _scale_latents(self, latents: Tensor) -> Tensor:
         return self.scale * (latents - self.shift)
 
-    def _fold(self, last: Any) -> None:
+    def _fold_scaling(self, layer: Any) -> None:
         """Put shift and scale into the last layer of an encoder."""
         with torch.no_grad():
-            last.bias.sub_(self.shift).mul_(self.scale)
-            last.weight.mul_(self.scale)
+            layer.bias.sub_(self.shift).mul_(self.scale)
+            layer.weight.mul_(self.scale)
 
     def decode(self, latents: Tensor) -> Tensor:
         signed: Tensor = self.autoencoder.decode(latents / self.scale + self.shift).sample
@@ -78,10 +78,10 @@ class KLCodec(_DiffusersCodec):
         return self.posterior(images)[0]
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        found = self.autoencoder.encode(self._signed(images)).latent_dist
-        return self._scaled(found.mean), self.scale * found.std
+        distribution = self.autoencoder.encode(self._to_signed_range(images)).latent_dist
+        return self._scale_latents(distribution.mean), self.scale * distribution.std
 
-    def encoder_copy(self) -> nn.Module:
+    def trainable_encoder(self) -> nn.Module:
         """The encoder, and a 1x1 convolution in place of that of the moments, for the mean alone.
 
         SDSeg's vision encoder, where the convolution begins at random; of SD-VAE, 34,163,592 + 36 parameters.
@@ -96,8 +96,8 @@ class KLCodec(_DiffusersCodec):
             else:
                 head.weight.copy_(moments.weight[: self.channels])
                 head.bias.copy_(moments.bias[: self.channels])
-        self._fold(head)
-        return _FromPixels(nn.Sequential(encoder, head)).requires_grad_(True)
+        self._fold_scaling(head)
+        return _SignedInput(nn.Sequential(encoder, head)).requires_grad_(True)
 
 
 class TinyCodec(_DiffusersCodec):
@@ -117,16 +117,16 @@ class TinyCodec(_DiffusersCodec):
         super().__init__(autoencoder, "encoder_block_out_channels")
 
     def encode(self, images: Tensor) -> Tensor:
-        return self._scaled(self.autoencoder.encode(self._signed(images)).latents)
+        return self._scale_latents(self.autoencoder.encode(self._to_signed_range(images)).latents)
 
-    def encoder_copy(self) -> nn.Module:
+    def trainable_encoder(self) -> nn.Module:
         # its layers take [0, 1]
         layers: nn.Sequential = deepcopy(self.autoencoder.encoder.layers)
-        self._fold(layers[-1])
+        self._fold_scaling(layers[-1])
         return layers.requires_grad_(True)
 
 
-class _FromPixels(nn.Module):
+class _SignedInput(nn.Module):
     """A network that was made for [-1, 1], for images in [0, 1]."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -134,11 +134,11 @@ class _FromPixels(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        found: Tensor = self.network(2 * images - 1)
-        return found
+        output: Tensor = self.network(2 * images - 1)
+        return output
 
 
-def _number(config: Mapping[str, Any], name: str) -> float:
+def _finite_setting(config: Mapping[str, Any], name: str) -> float:
     value = config[name]
     if value is None and name == "shift_factor":
         return 0.0

@@ -15,17 +15,17 @@ from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.codecs.spec import CODEC_KINDS
 from napari_latentseg.codecs.taef2 import Taef2Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.weights import fill, load_weights, read_torch_state, sha256_of
+from napari_latentseg.weights import file_sha256, load_state, load_weights, read_torch_state
 
 __all__ = ["build_codec", "load_codec", "weights_file", "weights_files", "weights_hash"]
 
-CONFIG = "codec.json"
-WEIGHTS = "codec.safetensors"
+CODEC_CONFIG = "codec.json"
+CODEC_WEIGHTS = "codec.safetensors"
 DIFFUSERS_CONFIG = "config.json"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
-TAEF2 = ("taef2_encoder", "taef2_decoder")
+TAEF2_FILES = ("taef2_encoder", "taef2_decoder")
 
-_COPY = "copy the folder again"
+_REMEDY = "copy the folder again"
 
 
 def build_codec(kind: str, **config: Any) -> Codec:
@@ -77,12 +77,12 @@ def load_codec(folder: Path) -> Codec:
     BadInput
         Where the folder holds none of these, or the weights do not fit.
     """
-    layout, part = _layout(Path(folder))
+    layout, weights_folder = _detect_layout(Path(folder))
     if layout == "own":
-        return _load_own(part)
+        return _load_native(weights_folder)
     if layout == "taef2":
-        return _load_taef2(part)
-    return _load_diffusers(part)
+        return _load_taef2(weights_folder)
+    return _load_diffusers(weights_folder)
 
 
 def weights_files(folder: Path) -> tuple[Path, ...]:
@@ -93,12 +93,12 @@ def weights_files(folder: Path) -> tuple[Path, ...]:
     BadInput
         Where the folder holds no codec, or one whose weights are missing or not safe to read.
     """
-    layout, part = _layout(Path(folder))
+    layout, weights_folder = _detect_layout(Path(folder))
     if layout == "own":
-        return (_existing(part / WEIGHTS),)
+        return (_require_file(weights_folder / CODEC_WEIGHTS),)
     if layout == "taef2":
-        return tuple(_taef2_part(part, name) for name in TAEF2)
-    return (_diffusers_weights(part),)
+        return tuple(_taef2_weights(weights_folder, name) for name in TAEF2_FILES)
+    return (_diffusers_weights(weights_folder),)
 
 
 def weights_file(folder: Path) -> Path:
@@ -108,29 +108,31 @@ def weights_file(folder: Path) -> Path:
 
 def weights_hash(folder: Path) -> str:
     """Which weights a codec has: the SHA-256 of its file, or of the hashes of its files in a row."""
-    found = [sha256_of(path) for path in weights_files(folder)]
-    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+    hashes = [file_sha256(path) for path in weights_files(folder)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def _layout(folder: Path) -> tuple[str, Path]:
+def _detect_layout(folder: Path) -> tuple[str, Path]:
     """Which layout a folder has, and where in it the weights lie."""
     if not folder.is_dir():
         raise BadInput(folder, "no such folder", "give a folder that holds an autoencoder")
-    if (folder / CONFIG).is_file():
+    if (folder / CODEC_CONFIG).is_file():
         return "own", folder
-    if any((folder / name).with_suffix(end).is_file() for name in TAEF2 for end in (".safetensors", ".pth")):
+    if any(
+        (folder / name).with_suffix(end).is_file() for name in TAEF2_FILES for end in (".safetensors", ".pth")
+    ):
         return "taef2", folder
-    for part in (folder, folder / "vae"):
-        if (part / DIFFUSERS_CONFIG).is_file():
-            return "diffusers", part
+    for candidate in (folder, folder / "vae"):
+        if (candidate / DIFFUSERS_CONFIG).is_file():
+            return "diffusers", candidate
     raise BadInput(
         folder, "holds no autoencoder", f"give a folder with a {DIFFUSERS_CONFIG} and a {DIFFUSERS_WEIGHTS}"
     )
 
 
-def _existing(path: Path) -> Path:
+def _require_file(path: Path) -> Path:
     if not path.is_file():
-        raise BadInput(path, "no such file", _COPY)
+        raise BadInput(path, "no such file", _REMEDY)
     return path
 
 
@@ -138,40 +140,40 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(path, "is not readable as JSON", _COPY) from error
+        raise BadInput(path, "is not readable as JSON", _REMEDY) from error
     if not isinstance(config, dict):
-        raise BadInput(path, "holds no settings", _COPY)
+        raise BadInput(path, "holds no settings", _REMEDY)
     return config
 
 
-def _load_own(folder: Path) -> Codec:
-    path = folder / CONFIG
+def _load_native(folder: Path) -> Codec:
+    path = folder / CODEC_CONFIG
     config = _read_config(path)
     try:
         codec = build_codec(config.get("kind"), **config.get("network", {}))  # type: ignore[arg-type]
     except BadInput as error:
         raise BadInput(f"{path}, {error.what}", error.why, error.remedy) from error
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise BadInput(f"{path}, network", f"is not what the codec takes ({error})", _COPY) from error
-    load_weights(codec, folder / WEIGHTS)
+        raise BadInput(f"{path}, network", f"is not what the codec takes ({error})", _REMEDY) from error
+    load_weights(codec, folder / CODEC_WEIGHTS)
     return codec.freeze()
 
 
-def _taef2_part(folder: Path, name: str) -> Path:
+def _taef2_weights(folder: Path, name: str) -> Path:
     """The safetensors file where there is one."""
     path = (folder / name).with_suffix(".safetensors")
-    return path if path.is_file() else _existing(path.with_suffix(".pth"))
+    return path if path.is_file() else _require_file(path.with_suffix(".pth"))
 
 
 def _load_taef2(folder: Path) -> Codec:
     codec = Taef2Codec()
-    for name in TAEF2:
+    for name in TAEF2_FILES:
         network: nn.Module = getattr(codec, name.removeprefix("taef2_"))
-        path = _taef2_part(folder, name)
+        path = _taef2_weights(folder, name)
         if path.suffix == ".safetensors":
             load_weights(network, path)
         else:
-            fill(network, read_torch_state(path), path)
+            load_state(network, read_torch_state(path), path)
     return codec.freeze()
 
 
@@ -198,23 +200,25 @@ def _load_diffusers(folder: Path) -> Codec:
     from napari_latentseg.codecs.hub import KLCodec, TinyCodec
 
     try:
-        found, said = getattr(diffusers, name).from_pretrained(
+        autoencoder, loading_info = getattr(diffusers, name).from_pretrained(
             folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32,
             low_cpu_mem_usage=False, output_loading_info=True,
         )  # fmt: skip
     except Exception as error:  # diffusers and safetensors raise many kinds
-        raise BadInput(weights, f"is damaged, or not for the {DIFFUSERS_CONFIG} beside it", _COPY) from error
+        raise BadInput(
+            weights, f"is damaged, or not for the {DIFFUSERS_CONFIG} beside it", _REMEDY
+        ) from error
     # diffusers only warns of these, and goes on with random weights
-    missing, extra = sorted(said["missing_keys"]), sorted(said["unexpected_keys"])
+    missing, extra = sorted(loading_info["missing_keys"]), sorted(loading_info["unexpected_keys"])
     if missing or extra:
         raise BadInput(
             weights,
             f"does not fit the {DIFFUSERS_CONFIG} beside it: {len(missing)} weights missing,"
             f" {len(extra)} unknown (first: {(missing + extra)[0]})",
-            _COPY,
+            _REMEDY,
         )
     try:
-        codec = (KLCodec if name == "AutoencoderKL" else TinyCodec)(found)
+        codec = (KLCodec if name == "AutoencoderKL" else TinyCodec)(autoencoder)
     except BadInput as error:
         raise BadInput(f"{path}, {error.what}", error.why, error.remedy) from error
     return codec.freeze()

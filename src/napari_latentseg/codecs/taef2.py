@@ -31,5 +31,5 @@ class Taef2Codec(Codec):
         x: Tensor = self.decoder(latents)
         return x
 
-    def encoder_copy(self) -> nn.Module:
+    def trainable_encoder(self) -> nn.Module:
         return deepcopy(self.encoder).requires_grad_(True)

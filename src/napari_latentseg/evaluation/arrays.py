@@ -36,7 +36,7 @@ def check_mask(name: str, array: Mask) -> Mask:
     # Probabilities or labels taken for a mask would be scored, and wrongly.
     if mask.dtype != np.bool_:
         raise BadInput(name, f"values of type {mask.dtype} are not a mask", "give it as boolean")
-    _has_elements(name, mask)
+    _check_not_empty(name, mask)
     return mask
 
 
@@ -49,7 +49,7 @@ def check_pair(prediction: Mask, truth: Mask) -> tuple[Mask, Mask]:
         If the shapes differ, or one of them is no mask.
     """
     prediction, truth = check_mask("prediction", prediction), check_mask("truth", truth)
-    _same_shape("prediction", prediction, "truth", truth)
+    _check_same_shape("prediction", prediction, "truth", truth)
     return prediction, truth
 
 
@@ -64,7 +64,7 @@ def check_images(
         If the shapes differ, or one of them has no elements, is not of floating point or leaves [0, 1].
     """
     checked = _unit("image", image), _unit("reference", reference)
-    _same_shape("image", checked[0], "reference", checked[1])
+    _check_same_shape("image", checked[0], "reference", checked[1])
     return checked
 
 
@@ -88,18 +88,18 @@ def _unit(name: str, array: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
     image = np.asarray(array)
     if image.dtype.kind != "f":
         raise BadInput(name, f"values of type {image.dtype} are not in [0, 1]", "scale it to floating point")
-    _has_elements(name, image)
+    _check_not_empty(name, image)
     # NaN fails both comparisons.
     if not (image.min() >= -1e-6 and image.max() <= 1 + 1e-6):
         raise BadInput(name, "has values outside [0, 1]", "scale it first")
     return image.astype(np.float64)
 
 
-def _has_elements(name: str, array: NDArray[Any]) -> None:
+def _check_not_empty(name: str, array: NDArray[Any]) -> None:
     if array.ndim == 0 or array.size == 0:
         raise BadInput(name, f"has no elements (shape {array.shape})", "give one with at least one axis")
 
 
-def _same_shape(a_name: str, a: NDArray[Any], b_name: str, b: NDArray[Any]) -> None:
+def _check_same_shape(a_name: str, a: NDArray[Any], b_name: str, b: NDArray[Any]) -> None:
     if a.shape != b.shape:
         raise BadInput(a_name, f"has shape {a.shape}, the {b_name} {b.shape}", "bring both to one shape")

@@ -14,17 +14,17 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.frozen import FrozenModel
 
 __all__ = [
-    "BINS",
+    "BIN_COUNT",
     "Coverage",
     "Reliability",
-    "ReliabilityCounts",
+    "ReliabilityAccumulator",
     "VolumeInterval",
-    "coverage_of",
-    "fewest_cases",
+    "interval_coverage",
+    "min_cases",
 ]
 
-BINS = 20
-FEWEST_SAMPLES = 3
+BIN_COUNT = 20
+MIN_SAMPLES = 3
 
 
 class Reliability(FrozenModel):
@@ -60,7 +60,7 @@ class Reliability(FrozenModel):
     data: str
 
     @model_validator(mode="after")
-    def _as_many(self) -> Reliability:
+    def _check_bin_lengths(self) -> Reliability:
         if not len(self.counts) == len(self.predicted) == len(self.observed) > 2:
             raise ValueError("predicted, observed and counts must have one entry a bin, of three or more")
         return self
@@ -72,7 +72,7 @@ class Reliability(FrozenModel):
         return tuple(i / bins for i in range(bins + 1))
 
 
-class ReliabilityCounts:
+class ReliabilityAccumulator:
     """The sums behind a `Reliability`, plane after plane; memory does not grow with their number.
 
     Parameters
@@ -81,12 +81,12 @@ class ReliabilityCounts:
         How many.
     """
 
-    def __init__(self, bins: int = BINS) -> None:
+    def __init__(self, bins: int = BIN_COUNT) -> None:
         self._counts = np.zeros(bins, dtype=np.int64)
-        self._hits = np.zeros(bins, dtype=np.int64)
-        self._sums = np.zeros(bins)
+        self._positives = np.zeros(bins, dtype=np.int64)
+        self._probability_sums = np.zeros(bins)
 
-    def add(self, probability: NDArray[np.float32], truth: NDArray[np.bool_]) -> None:
+    def add(self, probability: NDArray[np.float32], reference: NDArray[np.bool_]) -> None:
         """Take in places: mean probabilities in [0, 1], and whether the reference has the class there.
 
         Raises
@@ -94,16 +94,16 @@ class ReliabilityCounts:
         BadInput
             Where the shapes differ.
         """
-        if probability.shape != truth.shape:
+        if probability.shape != reference.shape:
             raise BadInput(
-                "reference", f"has shape {truth.shape}, the mean {probability.shape}", "bring both to one"
+                "reference", f"has shape {reference.shape}, the mean {probability.shape}", "bring both to one"
             )
-        p = np.asarray(probability, dtype=np.float64).ravel()
+        probabilities = np.asarray(probability, dtype=np.float64).ravel()
         bins = len(self._counts)
-        which = np.minimum((p * bins).astype(np.intp), bins - 1)
-        self._counts += np.bincount(which, minlength=bins)
-        self._hits += np.bincount(which[truth.ravel()], minlength=bins)
-        self._sums += np.bincount(which, weights=p, minlength=bins)
+        bin_index = np.minimum((probabilities * bins).astype(np.intp), bins - 1)
+        self._counts += np.bincount(bin_index, minlength=bins)
+        self._positives += np.bincount(bin_index[reference.ravel()], minlength=bins)
+        self._probability_sums += np.bincount(bin_index, weights=probabilities, minlength=bins)
 
     def reliability(self, *, images: int, samples: int, source: str, data: str) -> Reliability:
         """What was counted, as a card holds it.
@@ -115,15 +115,19 @@ class ReliabilityCounts:
         """
         if not self._counts.any():
             raise BadInput("reliability", "no place was looked at", "give annotated images")
-        away = np.abs(self._sums - self._hits)  # counts times the distance of the two means
-        between = slice(1, -1)
-        unsure = int(self._counts[between].sum())
+        weighted_gaps = np.abs(
+            self._probability_sums - self._positives
+        )  # counts times the distance of the two means
+        inner_bins = slice(1, -1)
+        inner_count = int(self._counts[inner_bins].sum())
         return Reliability(
-            predicted=_rounded(self._sums, self._counts),
-            observed=_rounded(self._hits, self._counts),
+            predicted=_bin_means(self._probability_sums, self._counts),
+            observed=_bin_means(self._positives, self._counts),
             counts=tuple(self._counts.tolist()),
-            ece=round(float(away.sum() / self._counts.sum()), 6),
-            ece_unsure=round(float(away[between].sum() / unsure), 6) if unsure else None,
+            ece=round(float(weighted_gaps.sum() / self._counts.sum()), 6),
+            ece_unsure=round(float(weighted_gaps[inner_bins].sum() / inner_count), 6)
+            if inner_count
+            else None,
             images=images,
             samples=samples,
             source=source,
@@ -131,7 +135,7 @@ class ReliabilityCounts:
         )
 
 
-def _rounded(sums: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float | None, ...]:
+def _bin_means(sums: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float | None, ...]:
     return tuple(round(float(s / n), 6) if n else None for s, n in zip(sums, counts, strict=True))
 
 
@@ -140,20 +144,20 @@ class Coverage(FrozenModel):
 
     Attributes
     ----------
-    share
+    fraction
         By class, in [0, 1].
     cases
         By class, how many were looked at: those that have the class in the reference or in any sample.
     """
 
-    share: dict[str, float]
+    fraction: dict[str, float]
     cases: dict[str, int]
 
     @property
     def overall(self) -> float | None:
         """Over all classes and cases; None where there are none."""
         total = sum(self.cases.values())
-        return sum(self.share[name] * n for name, n in self.cases.items()) / total if total else None
+        return sum(self.fraction[name] * n for name, n in self.cases.items()) / total if total else None
 
 
 class VolumeInterval(FrozenModel):
@@ -197,7 +201,7 @@ class VolumeInterval(FrozenModel):
     factors: dict[str, float]
     shifts: dict[str, float] = Field(default_factory=dict)
     cases: int = Field(ge=1)
-    samples: int = Field(ge=FEWEST_SAMPLES)
+    samples: int = Field(ge=MIN_SAMPLES)
     source: str
     threshold: float = Field(gt=0, lt=1)
     data: str
@@ -205,7 +209,7 @@ class VolumeInterval(FrozenModel):
     tested_on: int = Field(0, ge=0)
 
     @model_validator(mode="after")
-    def _finite(self) -> VolumeInterval:
+    def _check_finite(self) -> VolumeInterval:
         if not all(math.isfinite(shift) for shift in self.shifts.values()):
             raise ValueError("shifts must be finite")
         if not all(math.isfinite(factor) and factor >= 0 for factor in self.factors.values()):
@@ -216,9 +220,9 @@ class VolumeInterval(FrozenModel):
     def fit(
         cls,
         names: Sequence[str],
-        volumes: NDArray[np.float64],
+        sample_volumes: NDArray[np.float64],
         reference: NDArray[np.float64],
-        **about: Any,
+        **fields: Any,
     ) -> VolumeInterval:
         """Factors from annotated cases.
 
@@ -226,7 +230,7 @@ class VolumeInterval(FrozenModel):
         ----------
         names
             Of the K classes.
-        volumes
+        sample_volumes
             Of the samples, `(cases, n, K)`, in any unit.
         reference
             In the same unit, `(cases, K)`; NaN where a class was not looked for.
@@ -246,28 +250,32 @@ class VolumeInterval(FrozenModel):
         most ``(1 - level) / 2`` of draws. Where there are too few for that, the middle is the samples' mean,
         and the factor the distance in place ``ceil((n + 1) level)`` without its sign.
         """
-        made = cls(factors={}, cases=max(1, len(volumes)), **about)
-        centre, width = _centre_and_width(volumes, made.floor)
+        fitted = cls(factors={}, cases=max(1, len(sample_volumes)), **fields)
+        centre, width = _centre_and_width(sample_volumes, fitted.floor)
         factors: dict[str, float] = {}
         shifts: dict[str, float] = {}
-        most = 0
+        max_informative = 0
         for k, name in enumerate(names):
-            told = _told(volumes[:, :, k], reference[:, k])
-            most = max(most, int(told.sum()))
-            away = _ratio(reference[told, k] - centre[told, k], width[told, k])
-            low, high = _reach(away, made.level)
+            informative = _informative_cases(sample_volumes[:, :, k], reference[:, k])
+            max_informative = max(max_informative, int(informative.sum()))
+            residuals = _standardized(
+                reference[informative, k] - centre[informative, k], width[informative, k]
+            )
+            low, high = _residual_bounds(residuals, fitted.level)
             if math.isfinite(high - low):
                 shift = round((low + high) / 2, 4)
                 # up, never below the distances themselves
                 factors[name] = math.ceil(max(high - shift, shift - low) * 1e4) / 1e4
                 shifts[name] = shift
         if not factors:
-            least = fewest_cases(made.level)
-            why = f"has {most}" if most < least else "misses too many outright"
+            required = min_cases(fitted.level)
+            why = f"has {max_informative}" if max_informative < required else "misses too many outright"
             raise BadInput(
-                "cases", f"{why}; an interval of {made.level:.0%} needs {least}", "give more annotated images"
+                "cases",
+                f"{why}; an interval of {fitted.level:.0%} needs {required}",
+                "give more annotated images",
             )
-        return made.replace(factors=factors, shifts=shifts)
+        return fitted.replace(factors=factors, shifts=shifts)
 
     def interval(self, class_name: str, volumes: NDArray[np.float64]) -> tuple[float, float]:
         """The lowest and the highest area or volume of a class; not below 0.
@@ -285,33 +293,35 @@ class VolumeInterval(FrozenModel):
             Where the class has no factor, or the samples are fewer than three.
         """
         if class_name not in self.factors:
-            known = ", ".join(self.factors)
-            raise BadInput("class", f"{class_name!r} has no calibrated interval", f"use one of {known}")
-        each = np.asarray(volumes, dtype=np.float64)[None, :, None]
-        centre, width = _centre_and_width(each, self.floor)
-        unit = float(width[0, 0])
-        middle = float(centre[0, 0]) + unit * self.shifts.get(class_name, 0.0)
-        reach = unit * self.factors[class_name]
-        return max(0.0, middle - reach), max(0.0, middle + reach)
+            calibrated_classes = ", ".join(self.factors)
+            raise BadInput(
+                "class", f"{class_name!r} has no calibrated interval", f"use one of {calibrated_classes}"
+            )
+        sample_volumes = np.asarray(volumes, dtype=np.float64)[None, :, None]
+        centre, width = _centre_and_width(sample_volumes, self.floor)
+        scale = float(width[0, 0])
+        interval_centre = float(centre[0, 0]) + scale * self.shifts.get(class_name, 0.0)
+        half_width = scale * self.factors[class_name]
+        return max(0.0, interval_centre - half_width), max(0.0, interval_centre + half_width)
 
-    def bounds(self, names: Sequence[str], volumes: NDArray[np.float64]) -> NDArray[np.float64]:
+    def intervals(self, names: Sequence[str], volumes: NDArray[np.float64]) -> NDArray[np.float64]:
         """The intervals of many cases, `(cases, K, 2)`, of volumes `(cases, n, K)`; NaN without a factor."""
-        found = np.full((len(volumes), len(names), 2), np.nan)
+        lower_upper = np.full((len(volumes), len(names), 2), np.nan)
         for k, name in enumerate(names):
             if name in self.factors:
-                found[:, k] = [self.interval(name, one) for one in volumes[:, :, k]]
-        return found
+                lower_upper[:, k] = [self.interval(name, case_volumes) for case_volumes in volumes[:, :, k]]
+        return lower_upper
 
-    def tested(
+    def with_coverage(
         self, names: Sequence[str], volumes: NDArray[np.float64], reference: NDArray[np.float64]
     ) -> VolumeInterval:
         """The same, with how often it holds on other cases; the arrays as in `fit`."""
-        found = coverage_of(names, self.bounds(names, volumes), volumes, reference)
-        share = {name: round(value, 4) for name, value in found.share.items()}
-        return self.replace(coverage=share, tested_on=len(volumes))
+        coverage = interval_coverage(names, self.intervals(names, volumes), volumes, reference)
+        rounded_coverage = {name: round(value, 4) for name, value in coverage.fraction.items()}
+        return self.replace(coverage=rounded_coverage, tested_on=len(volumes))
 
 
-def coverage_of(
+def interval_coverage(
     names: Sequence[str],
     bounds: NDArray[np.float64],
     volumes: NDArray[np.float64],
@@ -328,53 +338,55 @@ def coverage_of(
     volumes, reference
         As in `VolumeInterval.fit`.
     """
-    share: dict[str, float] = {}
+    fraction: dict[str, float] = {}
     cases: dict[str, int] = {}
     for k, name in enumerate(names):
-        told = _told(volumes[:, :, k], reference[:, k]) & ~np.isnan(bounds[:, k]).any(axis=1)
-        if told.any():
-            low, high = bounds[told, k].T
+        informative = _informative_cases(volumes[:, :, k], reference[:, k]) & ~np.isnan(bounds[:, k]).any(
+            axis=1
+        )
+        if informative.any():
+            low, high = bounds[informative, k].T
             # a reference on the bound is inside, whatever the last bit says
             slack = 1e-9 * np.maximum(high, 1)
-            true = reference[told, k]
-            cases[name] = int(told.sum())
-            share[name] = float(np.mean((true >= low - slack) & (true <= high + slack)))
-    return Coverage(share=share, cases=cases)
+            reference_volumes = reference[informative, k]
+            cases[name] = int(informative.sum())
+            fraction[name] = float(
+                np.mean((reference_volumes >= low - slack) & (reference_volumes <= high + slack))
+            )
+    return Coverage(fraction=fraction, cases=cases)
 
 
-def fewest_cases(level: float) -> int:
+def min_cases(level: float) -> int:
     """How many cases an interval of this level needs: with fewer it would be infinite."""
     return math.ceil(level / (1 - level) - 1e-9)
 
 
-def _told(volumes: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _informative_cases(volumes: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.bool_]:
     """The cases that tell something of a class: of volumes `(cases, n)` and reference `(cases,)`."""
-    told: NDArray[np.bool_] = ~np.isnan(reference) & ((reference > 0) | (volumes > 0).any(axis=1))
-    return told
+    informative: NDArray[np.bool_] = ~np.isnan(reference) & ((reference > 0) | (volumes > 0).any(axis=1))
+    return informative
 
 
 def _centre_and_width(
     volumes: NDArray[np.float64], floor: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean, and the unit that distances are measured in, `(cases, K)` each."""
-    if volumes.shape[1] < FEWEST_SAMPLES:
-        raise BadInput(
-            "samples", f"are {volumes.shape[1]}, too few to differ", f"draw {FEWEST_SAMPLES} or more"
-        )
+    if volumes.shape[1] < MIN_SAMPLES:
+        raise BadInput("samples", f"are {volumes.shape[1]}, too few to differ", f"draw {MIN_SAMPLES} or more")
     centre = volumes.mean(axis=1)
     return centre, volumes.std(axis=1, ddof=1) + floor * centre
 
 
-def _ratio(away: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(away, width, out=np.copysign(np.inf, away), where=width > 0)
+def _standardized(residuals: NDArray[np.float64], width: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.divide(residuals, width, out=np.copysign(np.inf, residuals), where=width > 0)
 
 
-def _reach(away: NDArray[np.float64], level: float) -> tuple[float, float]:
+def _residual_bounds(residuals: NDArray[np.float64], level: float) -> tuple[float, float]:
     """The least and the greatest signed distance that an interval must hold; infinite with too few."""
-    ordered, n = np.sort(away), len(away)
-    place = math.ceil((n + 1) * (1 + level) / 2 - 1e-9)
-    if 1 <= place <= n:
-        return float(ordered[n - place]), float(ordered[place - 1])
-    ordered, place = np.sort(np.abs(away)), math.ceil((n + 1) * level - 1e-9)
-    most = float(ordered[place - 1]) if 1 <= place <= n else math.inf
-    return -most, most
+    ordered, n = np.sort(residuals), len(residuals)
+    rank = math.ceil((n + 1) * (1 + level) / 2 - 1e-9)
+    if 1 <= rank <= n:
+        return float(ordered[n - rank]), float(ordered[rank - 1])
+    ordered, rank = np.sort(np.abs(residuals)), math.ceil((n + 1) * level - 1e-9)
+    bound = float(ordered[rank - 1]) if 1 <= rank <= n else math.inf
+    return -bound, bound

@@ -18,7 +18,7 @@ from napari_latentseg.units import conversion
 
 __all__ = ["Comparison", "compare"]
 
-_SQUARE = 1e-3  # cosine of the angle between two axes
+_ORTHOGONALITY_TOLERANCE = 1e-3  # cosine of the angle between two axes
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Comparison:
     unit: str
     empty: Empty
 
-    def text(self) -> str:
+    def describe(self) -> str:
         """In one line, for people."""
         name = self.name if self.time is None else f"{self.name}, time {self.time + 1}"
         if self.empty:
-            what = {
+            empty_text = {
                 "prediction": "the mask has none",
                 "truth": "the reference has none",
                 "both": "neither has any",
             }
-            return f"{name}: DSC {self.dsc:.3f} ({what[self.empty]})"
+            return f"{name}: DSC {self.dsc:.3f} ({empty_text[self.empty]})"
         unit = "pixels" if self.unit == "pixel" else self.unit
         line = f"{name}: DSC {self.dsc:.3f}, IoU {self.iou:.3f}, HD95 {self.hd95:.2f} {unit}"
         return line if self.assd is None else f"{line}, ASSD {self.assd:.2f} {unit}"
@@ -99,28 +99,35 @@ def compare(
     BadInput
         Where the two do not have one shape or do not lie in one place, or hold no labels.
     """
-    first, second = _labels("mask", mask), _labels("reference", reference)
-    if first.shape != second.shape:
+    mask_labels, reference_labels = _check_labels("mask", mask), _check_labels("reference", reference)
+    if mask_labels.shape != reference_labels.shape:
         raise BadInput(
-            "reference", f"has shape {second.shape}, the mask {first.shape}", "give one of the same image"
+            "reference",
+            f"has shape {reference_labels.shape}, the mask {mask_labels.shape}",
+            "give one of the same image",
         )
-    if first.ndim != geometry.ndim:
-        raise BadInput("geometry", f"has {geometry.ndim} axes, the mask {first.ndim}", "give the mask's own")
+    if mask_labels.ndim != geometry.ndim:
+        raise BadInput(
+            "geometry", f"has {geometry.ndim} axes, the mask {mask_labels.ndim}", "give the mask's own"
+        )
     if reference_geometry is not None:
-        _check_place(geometry, reference_geometry, first.shape)
+        _check_same_geometry(geometry, reference_geometry, mask_labels.shape)
     if not classes:
         raise BadInput("classes", "there are none", "give masks that hold something")
-    axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
-    ruler = _ruler_of(geometry, axis)
-    times: Sequence[int | None] = [None] if axis is None else range(first.shape[axis])
+    time_axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
+    ruler = _ruler_of(geometry, time_axis)
+    times: Sequence[int | None] = [None] if time_axis is None else range(mask_labels.shape[time_axis])
     comparisons: list[Comparison] = []
     for time in times:
-        a, b = (labels if time is None else labels.take(time, axis) for labels in (first, second))
-        comparisons += _at_once(a, b, classes, time, ruler, assd)
+        mask_at_time, reference_at_time = (
+            labels if time is None else labels.take(time, time_axis)
+            for labels in (mask_labels, reference_labels)
+        )
+        comparisons += _compare_timepoint(mask_at_time, reference_at_time, classes, time, ruler, assd)
     return tuple(comparisons)
 
 
-def _at_once(
+def _compare_timepoint(
     mask: NDArray[Any],
     reference: NDArray[Any],
     classes: Sequence[ClassInfo],
@@ -130,22 +137,24 @@ def _at_once(
 ) -> Iterator[Comparison]:
     diagonal = ruler.diagonal(mask.shape)
     for info in classes:
-        a, b = (labels != 0 if len(classes) == 1 else labels == info.label for labels in (mask, reference))
-        hd95, mean = boundary_scores(a, b, ruler.distances, diagonal)
+        class_mask, class_reference = (
+            labels != 0 if len(classes) == 1 else labels == info.label for labels in (mask, reference)
+        )
+        hd95, mean_distance = boundary_scores(class_mask, class_reference, ruler.distances, diagonal)
         yield Comparison(
             name=info.name,
             label=info.label,
             time=time,
-            dsc=dice(a, b),
-            iou=iou(a, b),
+            dsc=dice(class_mask, class_reference),
+            iou=iou(class_mask, class_reference),
             hd95=hd95,
-            assd=mean if assd else None,
+            assd=mean_distance if assd else None,
             unit=ruler.unit,
-            empty=empty_masks(a, b),
+            empty=empty_masks(class_mask, class_reference),
         )
 
 
-def _labels(name: str, array: Any) -> NDArray[Any]:
+def _check_labels(name: str, array: Any) -> NDArray[Any]:
     values = np.asarray(array)
     if values.ndim < 2 or values.size == 0:
         raise BadInput(name, f"has shape {values.shape}", "give an image of labels")
@@ -156,7 +165,7 @@ def _labels(name: str, array: Any) -> NDArray[Any]:
     return values
 
 
-def _check_place(geometry: Geometry, other: Geometry, shape: tuple[int, ...]) -> None:
+def _check_same_geometry(geometry: Geometry, other: Geometry, shape: tuple[int, ...]) -> None:
     if other.ndim != geometry.ndim:
         raise BadInput(
             "reference", f"has {other.ndim} axes, the mask {geometry.ndim}", "give one like the mask"
@@ -197,7 +206,7 @@ class _Ruler:
     def distances(self, a: Mask, b: Mask) -> NDArray[np.float64]:
         """The distances of two boundaries, neither of them empty, both directions pooled."""
         directions = self.linear / self.steps
-        if np.abs(directions.T @ directions - np.eye(len(directions))).max() <= _SQUARE:
+        if np.abs(directions.T @ directions - np.eye(len(directions))).max() <= _ORTHOGONALITY_TOLERANCE:
             return np.concatenate(surface_distances(a, b, [float(s) for s in self.steps]))
         from scipy.spatial import cKDTree
 

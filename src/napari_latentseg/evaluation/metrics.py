@@ -53,12 +53,12 @@ CONVENTIONS: dict[str, str] = {
 """What is used for each metric, in plain words, for reports."""
 
 
-def dice(prediction: Mask, truth: Mask) -> float:
+def dice(prediction: Mask, reference: Mask) -> float:
     """Dice coefficient (DSC), twice the overlap over the sum of the sizes.
 
     Parameters
     ----------
-    prediction, truth
+    prediction, reference
         Boolean, of one shape, with any number of dimensions.
 
     Returns
@@ -82,17 +82,17 @@ def dice(prediction: Mask, truth: Mask) -> float:
     >>> dice(np.array([True, True, False]), np.array([False, True, True]))
     0.5
     """
-    prediction, truth = check_pair(prediction, truth)
-    overlap, total = _counts(prediction, truth)
+    prediction, reference = check_pair(prediction, reference)
+    overlap, total = _overlap_and_total(prediction, reference)
     return 2 * overlap / total if total else 1.0
 
 
-def iou(prediction: Mask, truth: Mask) -> float:
+def iou(prediction: Mask, reference: Mask) -> float:
     """Intersection over union (the Jaccard index).
 
     Parameters
     ----------
-    prediction, truth
+    prediction, reference
         Boolean, of one shape, with any number of dimensions.
 
     Returns
@@ -106,8 +106,8 @@ def iou(prediction: Mask, truth: Mask) -> float:
     BadInput
         If the shapes differ, if an array has no elements or is not boolean.
     """
-    prediction, truth = check_pair(prediction, truth)
-    overlap, total = _counts(prediction, truth)
+    prediction, reference = check_pair(prediction, reference)
+    overlap, total = _overlap_and_total(prediction, reference)
     return overlap / (total - overlap) if total else 1.0
 
 
@@ -131,19 +131,19 @@ def boundary(mask: Mask) -> Mask:
         If the array has no elements or is not boolean.
     """
     mask = check_mask("mask", mask)
-    faces = ndimage.generate_binary_structure(mask.ndim, 1)
-    inside: Mask = ndimage.binary_erosion(mask, faces, border_value=0)
-    return mask & ~inside
+    face_neighbours = ndimage.generate_binary_structure(mask.ndim, 1)
+    interior: Mask = ndimage.binary_erosion(mask, face_neighbours, border_value=0)
+    return mask & ~interior
 
 
 def surface_distances(
-    prediction: Mask, truth: Mask, spacing: Sequence[float] | None = None
+    prediction: Mask, reference: Mask, spacing: Sequence[float] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Distance of each element of one boundary to the nearest of the other, in both directions.
 
     Parameters
     ----------
-    prediction, truth
+    prediction, reference
         Boolean, of one shape, with any number of dimensions; neither may be empty.
     spacing
         Distance between neighbours along each axis, in the order of the axes; 1 each if not given.
@@ -159,24 +159,26 @@ def surface_distances(
         If a mask is empty, the shapes differ, an array has no elements or is not boolean, or the spacing
         does not have one positive number an axis.
     """
-    prediction, truth = check_pair(prediction, truth)
+    prediction, reference = check_pair(prediction, reference)
     steps = steps_of(spacing, prediction.ndim)
-    if empty := empty_masks(prediction, truth):
+    if empty := empty_masks(prediction, reference):
         raise BadInput(
             "masks" if empty == "both" else empty, "is empty, and has no boundary", "leave out this image"
         )
     # Nothing outside the box of the union belongs to either boundary or alters it, so this is exact.
-    box = ndimage.find_objects((prediction | truth).view(np.uint8))[0]
-    edges = boundary(prediction[box]), boundary(truth[box])
-    return _distances(edges[0], edges[1], steps), _distances(edges[1], edges[0], steps)
+    box = ndimage.find_objects((prediction | reference).view(np.uint8))[0]
+    boundaries = boundary(prediction[box]), boundary(reference[box])
+    return _boundary_distances(boundaries[0], boundaries[1], steps), _boundary_distances(
+        boundaries[1], boundaries[0], steps
+    )
 
 
-def hd95(prediction: Mask, truth: Mask, spacing: Sequence[float] | None = None) -> float:
+def hd95(prediction: Mask, reference: Mask, spacing: Sequence[float] | None = None) -> float:
     """95th percentile of the Hausdorff distance between two boundaries.
 
     Parameters
     ----------
-    prediction, truth
+    prediction, reference
         Boolean, of one shape, with any number of dimensions.
     spacing
         Distance between neighbours along each axis, in the order of the axes; 1 each if not given.
@@ -218,13 +220,13 @@ def hd95(prediction: Mask, truth: Mask, spacing: Sequence[float] | None = None) 
     >>> hd95(prediction, truth, spacing=(1.0, 0.5))
     1.5
     """
-    prediction, truth = check_pair(prediction, truth)
+    prediction, reference = check_pair(prediction, reference)
     diagonal = math.hypot(*(steps_of(spacing, prediction.ndim) * prediction.shape))
 
     def distances(a: Mask, b: Mask) -> NDArray[np.float64]:
         return np.concatenate(surface_distances(a, b, spacing))
 
-    return boundary_scores(prediction, truth, distances, diagonal)[0]
+    return boundary_scores(prediction, reference, distances, diagonal)[0]
 
 
 def boundary_scores(
@@ -286,16 +288,18 @@ def psnr(image: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]])
     return -10.0 * math.log10(error) if error else math.inf
 
 
-def _distances(start: Mask, goal: Mask, steps: NDArray[np.float64]) -> NDArray[np.float64]:
+def _boundary_distances(
+    from_boundary: Mask, to_boundary: Mask, steps: NDArray[np.float64]
+) -> NDArray[np.float64]:
     # Only the indices of the nearest goal are asked for: distances of the whole box would be thrown away
     # but for the boundary, and cost more time and memory than the transform.
     nearest: NDArray[np.int32] = ndimage.distance_transform_edt(
-        ~goal, sampling=steps, return_distances=False, return_indices=True
+        ~to_boundary, sampling=steps, return_distances=False, return_indices=True
     )
-    offsets = nearest[:, start] - np.array(np.nonzero(start))
+    offsets = nearest[:, from_boundary] - np.array(np.nonzero(from_boundary))
     return np.asarray(np.linalg.norm(offsets * steps[:, None], axis=0), dtype=np.float64)
 
 
-def _counts(prediction: Mask, truth: Mask) -> tuple[int, int]:
-    overlap = np.count_nonzero(prediction & truth)
-    return int(overlap), int(np.count_nonzero(prediction)) + int(np.count_nonzero(truth))
+def _overlap_and_total(prediction: Mask, reference: Mask) -> tuple[int, int]:
+    overlap = np.count_nonzero(prediction & reference)
+    return int(overlap), int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))

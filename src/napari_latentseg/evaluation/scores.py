@@ -13,10 +13,10 @@ from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
 from napari_latentseg.evaluation.metrics import dice, hd95, iou
 from napari_latentseg.frozen import FrozenModel
 
-__all__ = ["ImageScores", "Spread", "Summary", "check_means", "score", "summarise"]
+__all__ = ["ImageScores", "MeanStd", "Summary", "check_mean_dice_iou", "score", "summarise"]
 
 # A score is a ratio of two integers, so what is left is the rounding of a few operations.
-_ROUNDING = 1e-9
+_ROUNDING_TOLERANCE = 1e-9
 
 
 class ImageScores(FrozenModel):
@@ -38,7 +38,7 @@ class ImageScores(FrozenModel):
     empty: Empty = ""
 
 
-class Spread(TypedDict):
+class MeanStd(TypedDict):
     """Mean over images, and standard deviation with n - 1 (none for one image)."""
 
     mean: float
@@ -49,18 +49,18 @@ class Summary(TypedDict):
     """What `summarise` gives: the number of images, a spread for each metric, and the empty cases."""
 
     images: int
-    dsc: Spread
-    iou: Spread
-    hd95: Spread
+    dsc: MeanStd
+    iou: MeanStd
+    hd95: MeanStd
     empty: dict[str, int]
 
 
-def score(prediction: Mask, truth: Mask, spacing: Sequence[float] | None = None) -> ImageScores:
+def score(prediction: Mask, reference: Mask, spacing: Sequence[float] | None = None) -> ImageScores:
     """All scores of one image.
 
     Parameters
     ----------
-    prediction, truth
+    prediction, reference
         Boolean, of one shape, with any number of dimensions. A stack of slices given whole is scored as a
         volume, which is another figure than the mean over its slices.
     spacing
@@ -78,10 +78,10 @@ def score(prediction: Mask, truth: Mask, spacing: Sequence[float] | None = None)
         have one positive number an axis.
     """
     return ImageScores(
-        dsc=dice(prediction, truth),
-        iou=iou(prediction, truth),
-        hd95=hd95(prediction, truth, spacing),
-        empty=empty_masks(np.asarray(prediction), np.asarray(truth)),
+        dsc=dice(prediction, reference),
+        iou=iou(prediction, reference),
+        hd95=hd95(prediction, reference, spacing),
+        empty=empty_masks(np.asarray(prediction), np.asarray(reference)),
     )
 
 
@@ -106,28 +106,28 @@ def summarise(scores: Sequence[ImageScores]) -> Summary:
         If there is no image.
     RuntimeError
         If Dice and IoU do not belong to the same masks, which is a fault of this program: for each image
-        IoU = D / (2 - D), and their means obey `check_means`.
+        IoU = D / (2 - D), and their means obey `check_mean_dice_iou`.
     """
     if not scores:
         raise BadInput("scores", "there is no image to summarise", "score at least one")
     for i, image in enumerate(scores):
-        if abs(image.iou - image.dsc / (2 - image.dsc)) > _ROUNDING:
+        if abs(image.iou - image.dsc / (2 - image.dsc)) > _ROUNDING_TOLERANCE:
             raise RuntimeError(f"image {i}: Dice {image.dsc:.6f} and IoU {image.iou:.6f} of different masks")
-    dsc, jaccard, distance = (
+    dsc_summary, iou_summary, hd95_summary = (
         _spread([getattr(image, name) for image in scores]) for name in ("dsc", "iou", "hd95")
     )
-    check_means(dsc["mean"], jaccard["mean"])
-    cases = [image.empty for image in scores]
+    check_mean_dice_iou(dsc_summary["mean"], iou_summary["mean"])
+    empty_masks = [image.empty for image in scores]
     return Summary(
         images=len(scores),
-        dsc=dsc,
-        iou=jaccard,
-        hd95=distance,
-        empty={which: cases.count(which) for which in ("prediction", "truth", "both")},
+        dsc=dsc_summary,
+        iou=iou_summary,
+        hd95=hd95_summary,
+        empty={which: empty_masks.count(which) for which in ("prediction", "truth", "both")},
     )
 
 
-def check_means(dsc: float, iou: float, tolerance: float = _ROUNDING) -> None:
+def check_mean_dice_iou(dsc: float, iou: float, tolerance: float = _ROUNDING_TOLERANCE) -> None:
     """Check that two means over the same images can be a Dice coefficient and an IoU.
 
     Parameters
@@ -155,7 +155,7 @@ def check_means(dsc: float, iou: float, tolerance: float = _ROUNDING) -> None:
         )
 
 
-def _spread(values: list[float]) -> Spread:
+def _spread(values: list[float]) -> MeanStd:
     # One image has no standard deviation; NaN would be the other way to say so, but JSON has none.
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Spread(mean=float(np.mean(values)), std=std)
+    return MeanStd(mean=float(np.mean(values)), std=std)

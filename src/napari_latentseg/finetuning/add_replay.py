@@ -8,20 +8,22 @@ from pathlib import Path
 import torch
 
 from napari_latentseg.files import atomic_path
-from napari_latentseg.finetuning.cases import examples_of, find_lessons
+from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
 from napari_latentseg.models.card import CARD, read_card
-from napari_latentseg.models.layout import REPLAY
+from napari_latentseg.models.layout import REPLAY_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
-from napari_latentseg.precision import choose_compute
-from napari_latentseg.training.dataset import Example
-from napari_latentseg.training.replay import COUNT, make_replay
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.precision import resolve_compute
+from napari_latentseg.training.dataset import AnnotatedSlice
+from napari_latentseg.training.replay import DEFAULT_PATCHES, make_replay
+from napari_latentseg.weights import file_sha256
 
 __all__ = ["add_replay"]
 
 
-def add_replay(folder: Path, data: Sequence[Path], *, count: int = COUNT, codec: Path | None = None) -> int:
+def add_replay(
+    folder: Path, data: Sequence[Path], *, count: int = DEFAULT_PATCHES, codec: Path | None = None
+) -> int:
     """Give a model folder its replay file, and name it in its card.
 
     Parameters
@@ -47,27 +49,34 @@ def add_replay(folder: Path, data: Sequence[Path], *, count: int = COUNT, codec:
     """
     folder = Path(folder)
     model = load_model(folder, codec)
-    compute = choose_compute()
+    compute = resolve_compute()
     model.method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = read_split(folder)
-    parts: dict[str, list[Example]] = {"train": [], "validation": []}
-    for lesson in find_lessons(data, model.card):
-        if part := split.part_of(lesson):
-            parts[part] += examples_of(lesson.load(), lesson.key, model.card)
-    content = make_replay(model.method, model.card, parts["train"], parts["validation"], compute, count=count)
+    examples_by_subset: dict[str, list[AnnotatedSlice]] = {"train": [], "validation": []}
+    for case in find_cases(data, model.card):
+        if subset := split.part_of(case):
+            examples_by_subset[subset] += annotated_slices_of(case.load(), case.content_sha256, model.card)
+    content = make_replay(
+        model.method,
+        model.card,
+        examples_by_subset["train"],
+        examples_by_subset["validation"],
+        compute,
+        count=count,
+    )
     # the card never names what is not there, or not yet: a model of which that is so does not load
-    _name_in_card(folder, None)
-    with atomic_path(folder / REPLAY) as temporary:
+    _set_card_hash(folder, None)
+    with atomic_path(folder / REPLAY_FILE) as temporary:
         temporary.write_bytes(content)
-    _name_in_card(folder, sha256_of(folder / REPLAY))
+    _set_card_hash(folder, file_sha256(folder / REPLAY_FILE))
     return len(content)
 
 
-def _name_in_card(folder: Path, sha256: str | None) -> None:
+def _set_card_hash(folder: Path, sha256: str | None) -> None:
     card = read_card(folder)
-    files = {name: value for name, value in card.files.items() if name != REPLAY}
+    files = {name: value for name, value in card.files.items() if name != REPLAY_FILE}
     if sha256 is not None:
-        files = dict(sorted((files | {REPLAY: sha256}).items()))
+        files = dict(sorted((files | {REPLAY_FILE: sha256}).items()))
     if files != card.files:
         with atomic_path(folder / CARD) as temporary:
             card.replace(files=files).write(temporary)

@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_latentseg.methods.base import Method, Tuning
+from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.precision import Compute
-from napari_latentseg.training.dataset import Example
-from napari_latentseg.training.pieces import Pieces, encoded, plain_pieces, varied_pieces
-from napari_latentseg.training.split import keep_apart
+from napari_latentseg.training.dataset import AnnotatedSlice
+from napari_latentseg.training.pieces import EncodedPatches, augmented_patches, encode_patches, grid_patches
+from napari_latentseg.training.split import hold_out
 
 __all__ = ["VALIDATION_FRACTION", "Encoding", "Parts", "split_cases"]
 
 VALIDATION_FRACTION = 0.2
-_ROUNDS = 4  # of variations, where the number of steps is given
+_AUGMENTATION_ROUNDS = 4  # of variations, where the number of steps is given
 _LOOKED_AT = 24  # pieces to choose by: enough to tell weights apart, few enough to look often
-_MOST_PIECES = 1024
+_MAX_PATCHES = 1024
 _MOST_BYTES = 600 << 20
 _ENCODING_SHARE = 0.2  # of the time, at most: what is left goes into steps
 
@@ -39,8 +39,8 @@ class Parts:
         What a person should know of it.
     """
 
-    train: list[tuple[int, Example]]
-    choose: list[tuple[int, Example]]
+    train: list[tuple[int, AnnotatedSlice]]
+    choose: list[tuple[int, AnnotatedSlice]]
     apart: tuple[int, ...]
     note: str
 
@@ -69,7 +69,7 @@ class Encoding:
     """
 
     method: Method
-    tuning: Tuning
+    tuning: FineTuneSpec
     card: ModelCard
     compute: Compute
     parts: Parts
@@ -79,7 +79,9 @@ class Encoding:
     is_timed: bool
     stop: Callable[[], bool]
 
-    def run(self, rounds: int | None) -> Generator[float, None, tuple[Pieces, Pieces | None, int]]:
+    def run(
+        self, rounds: int | None
+    ) -> Generator[float, None, tuple[EncodedPatches, EncodedPatches | None, int]]:
         """Encode; yields the fraction done.
 
         Parameters
@@ -94,14 +96,14 @@ class Encoding:
         """
         choose = None
         if self.parts.choose:
-            chosen = plain_pieces(self.parts.choose, self.card, _LOOKED_AT)
-            choose = encoded(self.method, self.tuning, chosen, self.compute)
-        learn: list[Pieces] = []
+            chosen = grid_patches(self.parts.choose, self.card, _LOOKED_AT)
+            choose = encode_patches(self.method, self.tuning, chosen, self.compute)
+        learn: list[EncodedPatches] = []
         made = 0
         while True:
             rng = np.random.default_rng([self.seed, made])
-            pieces = list(varied_pieces(self.parts.train, self.card, rng))[:_MOST_PIECES]
-            learn.append(encoded(self.method, self.tuning, pieces, self.compute))
+            pieces = list(augmented_patches(self.parts.train, self.card, rng))[:_MAX_PATCHES]
+            learn.append(encode_patches(self.method, self.tuning, pieces, self.compute))
             made += 1
             if rounds is None:
                 is_last, done = self._progress(learn, made)
@@ -109,26 +111,26 @@ class Encoding:
                 is_last, done = made >= rounds, made / rounds
             yield round(done, 3)
             if is_last:
-                return Pieces.joined(learn), choose, made
+                return EncodedPatches.concatenate(learn), choose, made
 
-    def _progress(self, learn: list[Pieces], made: int) -> tuple[bool, float]:
+    def _progress(self, learn: list[EncodedPatches], made: int) -> tuple[bool, float]:
         """Whether that was the last round, and the fraction done."""
-        count, size = sum(map(len, learn)), sum(map(_bytes, learn))
-        spent = made / _ROUNDS
+        count, size = sum(map(len, learn)), sum(map(_size_in_bytes, learn))
+        spent = made / _AUGMENTATION_ROUNDS
         if self.is_timed:
             spent = (time.perf_counter() - self.begun) / (_ENCODING_SHARE * 60 * self.minutes)
-        full = count + len(learn[-1]) > _MOST_PIECES or size + _bytes(learn[-1]) > _MOST_BYTES
-        is_last = full or spent >= 1 or self.stop() or made * len(self.parts.train) >= 4 * _MOST_PIECES
-        return is_last, 1.0 if is_last else min(0.99, max(spent, count / _MOST_PIECES))
+        full = count + len(learn[-1]) > _MAX_PATCHES or size + _size_in_bytes(learn[-1]) > _MOST_BYTES
+        is_last = full or spent >= 1 or self.stop() or made * len(self.parts.train) >= 4 * _MAX_PATCHES
+        return is_last, 1.0 if is_last else min(0.99, max(spent, count / _MAX_PATCHES))
 
 
 def split_cases(
-    keys: Sequence[str], examples: list[tuple[int, Example]], seed: int, card: ModelCard
+    keys: Sequence[str], examples: list[tuple[int, AnnotatedSlice]], seed: int, card: ModelCard
 ) -> Parts:
     """Cases to learn from, and cases kept apart; of a single case, a part of it to choose by."""
     numbers = sorted({case for case, _ in examples})
     if len(numbers) > 1:
-        chosen = keep_apart([keys[n - 1] for n in numbers], VALIDATION_FRACTION, seed)
+        chosen = hold_out([keys[n - 1] for n in numbers], VALIDATION_FRACTION, seed)
         apart = tuple(n for n, out in zip(numbers, chosen, strict=True) if out)
         few = "" if len(apart) > 2 else f"only {len(apart)} of {len(numbers)} cases to judge by"
         return Parts(
@@ -147,18 +149,18 @@ def split_cases(
         width = example.image.shape[-1]
         cut = width - width // 4
         if width - cut >= card.preprocess.size // 2:
-            left, right = _columns(example, 0, cut), _columns(example, cut, width)
+            left, right = _crop_columns(example, 0, cut), _crop_columns(example, cut, width)
             if bool(left.mask.any()) and bool(right.mask.any()):
                 text = f"{note}; a quarter of the image chooses the weights"
                 return Parts([(case, left)], [(case, right)], (), text)
     return Parts(examples, [], (), f"{note}; half of the change is kept")
 
 
-def _columns(example: Example, start: int, end: int) -> Example:
+def _crop_columns(example: AnnotatedSlice, start: int, end: int) -> AnnotatedSlice:
     window = (slice(None), slice(None), slice(start, end))
-    return Example(example.image[window], example.mask[window], example.key, example.annotated)
+    return AnnotatedSlice(example.image[window], example.mask[window], example.key, example.annotated)
 
 
-def _bytes(pieces: Pieces) -> int:
-    tensors = (pieces.features, pieces.target, pieces.masks)
+def _size_in_bytes(patches: EncodedPatches) -> int:
+    tensors = (patches.features, patches.target, patches.masks)
     return sum(t.numel() * t.element_size() for t in tensors)

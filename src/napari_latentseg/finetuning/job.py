@@ -13,27 +13,27 @@ import torch
 
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.budget import Encoding, Parts, split_cases
-from napari_latentseg.finetuning.cases import Lesson, examples_of, find_lessons
+from napari_latentseg.finetuning.cases import AnnotatedCase, annotated_slices_of, find_cases
 from napari_latentseg.finetuning.comparison import (
-    SAMPLES,
+    SCORING_SAMPLES,
     CaseScores,
-    judge_case,
-    judge_pieces,
-    mean_of,
+    mean_patch_scores,
+    mean_scores,
+    score_case,
     verdict,
 )
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.plan import Look, Plan
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
-from napari_latentseg.methods.base import Method, Tuning
+from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import NAME_PATTERN
-from napari_latentseg.models.layout import WEIGHTS
+from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.store import find_model, load_model, model_folders
 from napari_latentseg.models.versions import candidate_folder, free_name, next_version
-from napari_latentseg.precision import choose_compute
+from napari_latentseg.precision import resolve_compute
 from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.dataset import Example
+from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.training.events import (
     Caching,
     Chosen,
@@ -46,14 +46,14 @@ from napari_latentseg.training.events import (
     Preview,
     PreviewCase,
 )
-from napari_latentseg.training.pieces import Pieces
+from napari_latentseg.training.pieces import EncodedPatches
 from napari_latentseg.training.place import (
-    check_place,
+    check_output_dir,
     checkpoint_folder,
     read_state,
 )
 from napari_latentseg.training.replay import Replay, read_replay
-from napari_latentseg.training.state import Saved
+from napari_latentseg.training.state import Snapshot
 
 __all__ = ["FineTuneJob"]
 
@@ -66,7 +66,7 @@ class FineTuneJob:
     base
         The model to begin from, by name or folder; no file of it is touched.
     data
-        Folders of annotated images, see `find_lessons`.
+        Folders of annotated images, see `find_cases`.
     out
         The candidate's folder; that of its name among the candidates where not given.
     minutes
@@ -74,10 +74,10 @@ class FineTuneJob:
     name
         What the model is called where it is kept beside its base; a free one where not given.
     device
-        See `choose_compute`.
+        See `resolve_compute`.
     seed
         Draws the split, the variations and the batches.
-    stop
+    should_stop
         Asked after every step; True ends the learning. The best so far is judged and written, and a
         checkpoint beside it.
     resume
@@ -86,7 +86,7 @@ class FineTuneJob:
         The folder of the model's codec, where it lies apart.
     steps
         In place of as many as the time allows.
-    plan
+    config
         How it learns.
     checkpoint_every
         Seconds.
@@ -107,15 +107,15 @@ class FineTuneJob:
         name: str | None = None,
         device: str = "auto",
         seed: int = 0,
-        stop: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False,
         resume: bool = False,
         codec: str | Path | None = None,
         steps: int | None = None,
-        plan: Plan | None = None,
+        config: Plan | None = None,
         checkpoint_every: float = 20.0,
     ) -> None:
-        self._begun = time.perf_counter()
-        self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
+        self._start_time = time.perf_counter()
+        self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
         if not self.folders:
             raise BadInput("data", "is missing", "give a folder of annotated images")
         if not 0 < minutes <= 24 * 60:
@@ -123,7 +123,7 @@ class FineTuneJob:
         if seed < 0:
             raise BadInput("seed", f"{seed} is below 0", "give 0 or more")
         self.model = load_model(find_model(base), codec)
-        if self.model.others:
+        if self.model.other_members:
             raise BadInput(
                 self.model.card.name, "has several members, which would no longer differ as they did",
                 "fine-tune a model of one",
@@ -136,13 +136,13 @@ class FineTuneJob:
         if self.name in model_folders():
             raise BadInput("name", f"there is a model {self.name!r} already", "give another")
         self.out = candidate_folder(self.name) if out is None else Path(out)
-        check_place(self.out, resume=resume)
+        check_output_dir(self.out, resume=resume)
         self.minutes, self.seed, self.steps = minutes, seed, steps
-        self.plan = plan or Plan()
-        self.compute = choose_compute(device, "auto")
-        self.stop, self.resume = stop, resume
-        self.checkpoint = Checkpoint(checkpoint_folder(self.out), every=checkpoint_every)
-        self.lessons = find_lessons(self.folders, self.model.card)
+        self.config = config or Plan()
+        self.compute = resolve_compute(device, "auto")
+        self.should_stop, self.resume = should_stop, resume
+        self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
+        self.cases = find_cases(self.folders, self.model.card)
 
     @property
     def method(self) -> Method:
@@ -150,77 +150,79 @@ class FineTuneJob:
         return self.model.method
 
     def __iter__(self) -> Iterator[FineTuneEvent]:
-        begun = self._begun
+        start_time = self._start_time
         card, method = self.model.card, self.method
         torch.manual_seed(self.seed)
         method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
-        tuning = method.tuning()
-        examples = self._examples()
-        parts = split_cases([lesson.draw_key for lesson in self.lessons], examples, self.seed, card)
-        replay = read_replay(self.model.folder, card, tuning, self.compute)
-        notes = [parts.note] if parts.note else []
-        if copies := sum(lesson.copies for lesson in self.lessons):
+        spec = method.fine_tune_spec()
+        examples = self._load_examples()
+        split = split_cases([lesson.draw_key for lesson in self.cases], examples, self.seed, card)
+        replay = read_replay(self.model.folder, card, spec, self.compute)
+        notes = [split.note] if split.note else []
+        if copies := sum(lesson.copies for lesson in self.cases):
             notes.append(_copies_in_words(copies))
         if replay is None:
             notes.append("the model has no pieces of its own training with it, so it may forget")
         yield FineTuneData(
-            cases=len(self.lessons),
+            cases=len(self.cases),
             planes=len(examples),
-            train=len({case for case, _ in parts.train}),
-            apart=len(parts.apart),
-            replay=0 if replay is None else len(replay.learn),
+            train=len({case for case, _ in split.train}),
+            apart=len(split.apart),
+            replay=0 if replay is None else len(replay.train),
             note="; ".join(notes),
         )
         identity = self._identity(examples)
-        saved = self._saved(identity) if self.resume else None
-        done_rounds = None if saved is None else int(saved.told["rounds"])
-        new, choose, rounds = yield from self._encode(tuning, parts, begun, done_rounds)
-        tuner = Tuner(
+        snapshot = self._restore(identity) if self.resume else None
+        completed_rounds = None if snapshot is None else int(snapshot.metadata["rounds"])
+        train_patches, validation_patches, rounds = yield from self._encode_patches(
+            spec, split, start_time, completed_rounds
+        )
+        loop = Tuner(
             method,
-            tuning,
-            new,
-            choose,
-            replay.learn if replay else None,
-            replay.choose if replay else None,
+            spec,
+            train_patches,
+            validation_patches,
+            replay.train if replay else None,
+            replay.validation if replay else None,
             self.compute,
-            self.plan,
+            self.config,
             self.seed,
             card.threshold,
             self.steps,
-            max(1.0, 60 * self.minutes - (time.perf_counter() - begun)),
-            self.stop,
+            max(1.0, 60 * self.minutes - (time.perf_counter() - start_time)),
+            self.should_stop,
         )
         events: list[FineTuneEpoch] = []
-        if saved is not None:
-            events = [FineTuneEpoch.model_validate(event) for event in saved.told["events"]]
-            tuner.go_on(Saved(saved.tensors, saved.told["at"]))
-        for look in tuner.run():
-            event = _epoch(look, tuner, len(new), begun, self.minutes)
-            if look.step:
+        if snapshot is not None:
+            events = [FineTuneEpoch.model_validate(event) for event in snapshot.metadata["events"]]
+            loop.restore(Snapshot(snapshot.tensors, snapshot.metadata["at"]))
+        for validation in loop.run():
+            event = _epoch_event(validation, loop, len(train_patches), start_time, self.minutes)
+            if validation.step:
                 events.append(event)
             yield event
-            cases = thumbnails(tuner, parts.choose or parts.train, card)
-            yield Preview(step=tuner.step, cases=tuple(PreviewCase.model_validate(case) for case in cases))
-            if look.step and (tuner.stopped or self.checkpoint.is_due()):
-                self.checkpoint.around = Saved({}, self._told(identity, rounds, events))
-                self.checkpoint.write(tuner.saved())
-        if not tuner.learnt:
+            cases = thumbnails(loop, split.choose or split.train, card)
+            yield Preview(step=loop.step, cases=tuple(PreviewCase.model_validate(case) for case in cases))
+            if validation.step and (loop.stopped or self.checkpoint.is_due()):
+                self.checkpoint.common = Snapshot({}, self._told(identity, rounds, events))
+                self.checkpoint.write(loop.snapshot())
+        if not loop.has_learnt:
             raise Cancelled
-        share = tuner.settle()
-        yield Chosen(share=share)
-        taught = round(time.perf_counter() - begun, 1)
-        comparison = yield from self._judge(tuner, tuning, parts, replay, notes)
+        alpha = loop.select_interpolation()
+        yield Chosen(share=alpha)
+        training_seconds = round(time.perf_counter() - start_time, 1)
+        comparison = yield from self._compare(loop, spec, split, replay, notes)
         yield Judged(verdict=comparison["verdict"], line=comparison["line"], comparison=comparison)
-        written = write_candidate(self._candidate(), tuner, parts, comparison, events, taught)
-        held = comparison["held_out"]
+        saved_card = write_candidate(self._candidate(), loop, split, comparison, events, training_seconds)
+        validation_scores = comparison["held_out"]
         yield FineTuneSaved(
             folder=str(self.out),
             name=self.name,
             base=card.name,
-            version=written.version,
-            stopped=tuner.stopped,
-            dsc=held["after"]["dsc"] if held else None,
-            seconds=taught,
+            version=saved_card.version,
+            stopped=loop.stopped,
+            dsc=validation_scores["after"]["dsc"] if validation_scores else None,
+            seconds=training_seconds,
         )
 
     def _candidate(self) -> Candidate:
@@ -229,8 +231,8 @@ class FineTuneJob:
             self.name,
             self.new_version,
             self.out,
-            tuple(self.lessons),
-            self.plan,
+            tuple(self.cases),
+            self.config,
             self.seed,
             self.minutes,
             self.compute,
@@ -243,131 +245,134 @@ class FineTuneJob:
         epochs = [event.model_dump(exclude={"event"}) for event in events]
         return {"identity": identity, "rounds": rounds, "events": epochs}
 
-    def _examples(self) -> list[tuple[int, Example]]:
+    def _load_examples(self) -> list[tuple[int, AnnotatedSlice]]:
         """Every plane that counts, with the number of its case from 1."""
-        found: list[tuple[int, Example]] = []
-        for number, lesson in enumerate(self.lessons, start=1):
-            if self.stop():
+        examples: list[tuple[int, AnnotatedSlice]] = []
+        for case_number, case in enumerate(self.cases, start=1):
+            if self.should_stop():
                 raise Cancelled
-            found += [(number, e) for e in examples_of(lesson.load(), lesson.key, self.model.card)]
-        if not found:
+            examples += [
+                (case_number, e)
+                for e in annotated_slices_of(case.load(), case.content_sha256, self.model.card)
+            ]
+        if not examples:
             raise BadInput("data", "no slice is approved", "approve at least one")
-        if not any(bool(e.mask.any()) for _, e in found):
+        if not any(bool(e.mask.any()) for _, e in examples):
             raise BadInput("data", "every mask is empty", "mark the target in at least one image")
-        return found
+        return examples
 
-    def _identity(self, examples: list[tuple[int, Example]]) -> dict[str, Any]:
+    def _identity(self, examples: list[tuple[int, AnnotatedSlice]]) -> dict[str, Any]:
         digest = hashlib.sha256()
         for number, e in examples:
-            drawn_by = self.lessons[number - 1].draw_key
+            drawn_by = self.cases[number - 1].draw_key
             digest.update(repr((number, drawn_by, tuple(e.mask.shape), e.annotated)).encode())
             digest.update(e.image.numpy().tobytes() + e.mask.numpy().tobytes())
         return {
-            "base": self.model.card.files[WEIGHTS],
+            "base": self.model.card.files[WEIGHTS_FILE],
             "name": self.name,
             "seed": self.seed,
             "data": digest.hexdigest(),
         }
 
-    def _saved(self, identity: dict[str, Any]) -> Saved:
-        found = self.checkpoint.read()
-        before = found.told.get("identity", {})
-        words = {
+    def _restore(self, identity: dict[str, Any]) -> Snapshot:
+        snapshot = self.checkpoint.read()
+        saved_identity = snapshot.metadata.get("identity", {})
+        mismatch_messages = {
             "base": "is another model than the one of the fine-tuning that was stopped",
             "name": "is another than that of the fine-tuning that was stopped",
             "seed": "is another than that of the fine-tuning that was stopped",
             "data": "are other images or masks than those of the fine-tuning that was stopped",
         }
-        for key, why in words.items():
-            if before.get(key) != identity[key]:
+        for key, why in mismatch_messages.items():
+            if saved_identity.get(key) != identity[key]:
                 raise BadInput(key, why, "give the same, or begin again without --resume")
-        self.checkpoint.training = found.told["training"]
-        return Saved(found.tensors, found.told)
+        self.checkpoint.training_id = snapshot.metadata["training"]
+        return Snapshot(snapshot.tensors, snapshot.metadata)
 
-    def _encode(
-        self, tuning: Tuning, parts: Parts, begun: float, rounds: int | None
-    ) -> Generator[FineTuneEvent, None, tuple[Pieces, Pieces | None, int]]:
+    def _encode_patches(
+        self, spec: FineTuneSpec, split: Parts, start_time: float, rounds: int | None
+    ) -> Generator[FineTuneEvent, None, tuple[EncodedPatches, EncodedPatches | None, int]]:
         encoding = Encoding(
-            self.method, tuning, self.model.card, self.compute, parts, self.seed, begun, self.minutes,
-            self.steps is None, self.stop,
+            self.method, spec, self.model.card, self.compute, split, self.seed, start_time, self.minutes,
+            self.steps is None, self.should_stop,
         )  # fmt: skip
         steps = encoding.run(rounds)
         while True:
             try:
-                done = next(steps)
+                progress = next(steps)
             except StopIteration as end:
-                encoded_pieces: tuple[Pieces, Pieces | None, int] = end.value
+                encoded_pieces: tuple[EncodedPatches, EncodedPatches | None, int] = end.value
                 return encoded_pieces
-            yield Caching(done=done)
+            yield Caching(done=progress)
 
-    def _judge(
-        self, tuner: Tuner, tuning: Tuning, parts: Parts, replay: Replay | None, notes: list[str]
+    def _compare(
+        self, loop: Tuner, spec: FineTuneSpec, split: Parts, replay: Replay | None, notes: list[str]
     ) -> Generator[FineTuneEvent, None, dict[str, Any]]:
         """Both models on the same cases; gives the comparison."""
         card = self.model.card
         scores: dict[bool, list[CaseScores]] = {False: [], True: []}
-        total = 2 * len(parts.apart)
+        total = 2 * len(split.apart)
         for is_new in (False, True):
-            tuner.show_kept() if is_new else tuner.show_base()
-            for n, number in enumerate(parts.apart):
-                lesson: Lesson = self.lessons[number - 1]
-                for found in judge_case(lesson, card, self.method, self.compute):
-                    if isinstance(found, CaseScores):
-                        scores[is_new].append(found)
+            loop.load_best_weights() if is_new else loop.load_base_weights()
+            for position, case_number in enumerate(split.apart):
+                case: AnnotatedCase = self.cases[case_number - 1]
+                for score_or_progress in score_case(case, card, self.method, self.compute):
+                    if isinstance(score_or_progress, CaseScores):
+                        scores[is_new].append(score_or_progress)
                     else:
-                        done = (len(parts.apart) * is_new + n + found) / total
+                        done = (len(split.apart) * is_new + position + score_or_progress) / total
                         yield Judging(done=round(done, 3))
-        own, what = None, ""
+        replay_scores, replay_description = None, ""
         if replay is not None:
-            own_pieces = replay.judge if len(replay.judge) else replay.choose
-            what = (
-                f"{len(own_pieces)} pieces of its own images that were kept apart in its first training"
-                if len(replay.judge)
-                else f"{len(own_pieces)} pieces of its own training, which flatters the base"
+            replay_patches = replay.test if len(replay.test) else replay.validation
+            replay_description = (
+                f"{len(replay_patches)} pieces of its own images that were kept apart in its first training"
+                if len(replay.test)
+                else f"{len(replay_patches)} pieces of its own training, which flatters the base"
             )
-            tuner.show_base()
-            before = judge_pieces(own_pieces, tuning, card, self.method, self.compute)
-            tuner.show_kept()
-            own = (before, judge_pieces(own_pieces, tuning, card, self.method, self.compute))
-        tuner.show_kept()
-        held = (mean_of(scores[False]), mean_of(scores[True])) if parts.apart else None
-        word, line = verdict(held, own, len(parts.apart))
-        if held is not None:
+            loop.load_base_weights()
+            before = mean_patch_scores(replay_patches, spec, card, self.method, self.compute)
+            loop.load_best_weights()
+            replay_scores = (before, mean_patch_scores(replay_patches, spec, card, self.method, self.compute))
+        loop.load_best_weights()
+        validation_scores = (mean_scores(scores[False]), mean_scores(scores[True])) if split.apart else None
+        verdict_word, line = verdict(validation_scores, replay_scores, len(split.apart))
+        if validation_scores is not None:
             notes = [*notes, "the weights were chosen on the cases kept apart, which flatters the new model"]
         if not self.method.is_deterministic:
-            notes = [*notes, f"judged by the mean of {SAMPLES} samples"]
-        base_of = {"name": card.name, "version": card.version}
+            notes = [*notes, f"judged by the mean of {SCORING_SAMPLES} samples"]
+        base_version = {"name": card.name, "version": card.version}
         return {
             "format": 1,
             "line": line,
-            "verdict": word,
-            "base": base_of,
+            "verdict": verdict_word,
+            "base": base_version,
             "new": {"name": self.name, "version": self.new_version},
-            "share": tuner.share,
+            "share": loop.alpha,
             "held_out": None
-            if held is None
+            if validation_scores is None
             else {
-                "cases": len(parts.apart),
-                "before": held[0].as_dict(),
-                "after": held[1].as_dict(),
+                "cases": len(split.apart),
+                "before": validation_scores[0].as_dict(),
+                "after": validation_scores[1].as_dict(),
                 "unit": scores[True][0].unit,
             },
             "own": None
-            if own is None
+            if replay_scores is None
             else {
-                "what": what,
-                "items": len(own_pieces),
-                "before": own[0].as_dict(),
-                "after": own[1].as_dict(),
+                "what": replay_description,
+                "items": len(replay_patches),
+                "before": replay_scores[0].as_dict(),
+                "after": replay_scores[1].as_dict(),
             },
             "cases": [
                 {
-                    "case": number,
+                    "case": case_number,
                     "before": _rounded(before),
                     "after": _rounded(after),
                     "change": round(after.dsc - before.dsc, 4),
                 }
-                for number, before, after in zip(parts.apart, scores[False], scores[True], strict=True)
+                for case_number, before, after in zip(split.apart, scores[False], scores[True], strict=True)
             ],
             "notes": notes,
         }
@@ -385,21 +390,23 @@ def _copies_in_words(count: int) -> str:
     return f"{count} {times} given more than once under other names, and left out"
 
 
-def _epoch(look: Look, tuner: Tuner, count: int, begun: float, minutes: float) -> FineTuneEpoch:
-    base, best = tuner.base_look, tuner.best
-    per_epoch = max(1, count // max(1, round(tuner.plan.batch * (1 - tuner.plan.replay_share))))
+def _epoch_event(
+    validation: Look, loop: Tuner, patch_count: int, start_time: float, minutes: float
+) -> FineTuneEpoch:
+    base, best = loop.base_validation, loop.best_validation
+    per_epoch = max(1, patch_count // max(1, round(loop.config.batch * (1 - loop.config.replay_share))))
     return FineTuneEpoch(
-        epoch=-(-look.step // per_epoch),
-        step=look.step,
-        steps=tuner.steps,
-        losses={name: round(value, 5) for name, value in look.losses.items()},
-        dsc=look.dsc,
+        epoch=-(-validation.step // per_epoch),
+        step=validation.step,
+        steps=loop.steps,
+        losses={name: round(value, 5) for name, value in validation.losses.items()},
+        dsc=validation.dsc,
         base_dsc=base.dsc if base else None,
-        replay_dsc=look.replay,
+        replay_dsc=validation.replay,
         base_replay_dsc=base.replay if base else None,
         best=best.dsc if best else None,
-        seconds=round(time.perf_counter() - begun, 1),
-        left=round(max(0.0, 60 * minutes - (time.perf_counter() - begun)), 1),
+        seconds=round(time.perf_counter() - start_time, 1),
+        left=round(max(0.0, 60 * minutes - (time.perf_counter() - start_time)), 1),
     )
 
 

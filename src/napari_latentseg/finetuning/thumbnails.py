@@ -15,10 +15,10 @@ from torch import Tensor
 
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.training.dataset import Example
-from napari_latentseg.training.pieces import Piece, Pieces, encoded, plain_pieces
+from napari_latentseg.training.dataset import AnnotatedSlice
+from napari_latentseg.training.pieces import EncodedPatches, Patch, encode_patches, grid_patches
 
-__all__ = ["outlined", "thumbnails"]
+__all__ = ["thumbnail_with_contour", "thumbnails"]
 
 _SIDE = 80
 _MOST_BYTES = 30_000  # of an event: it goes through a pipe, one line each
@@ -27,7 +27,7 @@ _LINE = (255, 150, 0)
 
 
 def thumbnails(
-    tuner: Tuner, examples: Sequence[tuple[int, Example]], card: ModelCard
+    tuner: Tuner, examples: Sequence[tuple[int, AnnotatedSlice]], card: ModelCard
 ) -> list[dict[str, int | str]]:
     """Two cases as they were, as they are now, and as they should be.
 
@@ -45,45 +45,47 @@ def thumbnails(
     list of dict
         ``case``, its number; ``before``, ``now`` and ``yours``, pictures as `outlined` gives them.
     """
-    marked: dict[int, Example] = {}
+    marked: dict[int, AnnotatedSlice] = {}
     for case, example in examples:
         if bool(example.mask.any()):
             marked.setdefault(case, example)
     cases: list[dict[str, int | str]] = []
     for case, example in list(marked.items())[:_SHOWN]:
-        piece = _most_marked(case, example, card)
-        known = encoded(tuner.method, tuner.tuning, [piece], tuner.compute)
-        tuner.show_base()
+        piece = _largest_foreground_patches(case, example, card)
+        known = encode_patches(tuner.method, tuner.spec, [piece], tuner.compute)
+        tuner.load_base_weights()
         before = _predicted(tuner, known)
-        tuner.show_kept()
+        tuner.load_best_weights()
         now = _predicted(tuner, known)
-        tuner.back_to_work()
+        tuner.restore_working_weights()
         masks = {"before": before, "now": now, "yours": piece.mask}
-        cases.append({"case": case} | {name: outlined(piece.image, mask) for name, mask in masks.items()})
+        cases.append(
+            {"case": case} | {name: thumbnail_with_contour(piece.image, mask) for name, mask in masks.items()}
+        )
     while len(json.dumps(cases)) > _MOST_BYTES - 100:
         cases.pop()
     return cases
 
 
-def _most_marked(case: int, example: Example, card: ModelCard) -> Piece:
+def _largest_foreground_patches(case: int, example: AnnotatedSlice, card: ModelCard) -> Patch:
     """The window of an example in which most is marked."""
-    return max(plain_pieces([(case, example)], card, 64), key=lambda piece: float(piece.mask.sum()))
+    return max(grid_patches([(case, example)], card, 64), key=lambda patch: float(patch.mask.sum()))
 
 
-def _predicted(tuner: Tuner, pieces: Pieces) -> Tensor:
+def _predicted(tuner: Tuner, pieces: EncodedPatches) -> Tensor:
     """The mask `(K, S, S)` of a single patch, with the weights that are in place."""
     device = tuner.compute.torch_device()
-    noise = None if tuner.method.is_deterministic else _one_noise
+    noise = None if tuner.method.is_deterministic else _fixed_noise
     with torch.inference_mode(), tuner.compute.autocast():
-        drawn = tuner.tuning.draw(pieces.features.to(device, torch.float32), noise)[0].float().cpu()
+        drawn = tuner.spec.sample(pieces.features.to(device, torch.float32), noise)[0].float().cpu()
     return (drawn > tuner.threshold).float()
 
 
-def _one_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
+def _fixed_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(step))
 
 
-def outlined(image: Tensor, mask: Tensor) -> str:
+def thumbnail_with_contour(image: Tensor, mask: Tensor) -> str:
     """A picture of at most 80 pixels with a mask's edge drawn in, as PNG in base64, of some kilobytes.
 
     Parameters
@@ -94,21 +96,21 @@ def outlined(image: Tensor, mask: Tensor) -> str:
         `(K, H, W)`; where it is above 0, any of the classes is.
     """
     rgb = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
-    inside = (mask > 0).any(0).numpy()
-    scale = _SIDE / max(inside.shape)
-    size = (max(1, round(inside.shape[1] * scale)), max(1, round(inside.shape[0] * scale)))
-    small = np.array(Image.fromarray(rgb).convert("RGB").resize(size, Image.Resampling.BILINEAR))
-    shape = np.array(Image.fromarray(inside).resize(size, Image.Resampling.NEAREST))
-    small[_edge(shape)] = _LINE
+    foreground = (mask > 0).any(0).numpy()
+    scale = _SIDE / max(foreground.shape)
+    size = (max(1, round(foreground.shape[1] * scale)), max(1, round(foreground.shape[0] * scale)))
+    thumbnail = np.array(Image.fromarray(rgb).convert("RGB").resize(size, Image.Resampling.BILINEAR))
+    small_mask = np.array(Image.fromarray(foreground).resize(size, Image.Resampling.NEAREST))
+    thumbnail[_edge(small_mask)] = _LINE
     out = io.BytesIO()
     # so many colours are enough to see by, and make a fraction of the bytes
-    Image.fromarray(small).quantize(24, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
+    Image.fromarray(thumbnail).quantize(24, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode("ascii")
 
 
-def _edge(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _edge(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The pixels of a mask that have a neighbour outside."""
-    padded = np.pad(inside, 1, mode="edge")
-    core = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-    found: NDArray[np.bool_] = inside & ~core
-    return found
+    padded = np.pad(foreground, 1, mode="edge")
+    interior = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    boundary: NDArray[np.bool_] = foreground & ~interior
+    return boundary

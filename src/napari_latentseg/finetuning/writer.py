@@ -13,20 +13,20 @@ import torch
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, Parts
-from napari_latentseg.finetuning.cases import Lesson
-from napari_latentseg.finetuning.comparison import SAMPLES
+from napari_latentseg.finetuning.cases import AnnotatedCase
+from napari_latentseg.finetuning.comparison import SCORING_SAMPLES
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.plan import Plan
 from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import Model, save_model_folder
-from napari_latentseg.models.layout import COMPARISON, REPLAY, SPLIT, WEIGHTS
+from napari_latentseg.models.layout import COMPARISON_FILE, REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.precision import Compute
-from napari_latentseg.training.about import licence_of
+from napari_latentseg.training.about import combined_licence
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.events import FineTuneEpoch
 from napari_latentseg.training.log import training_curve, training_log
-from napari_latentseg.training.place import TRAINING, is_stopped_model
+from napari_latentseg.training.place import TRAINING_FILE, is_model_of_stopped_training
 
 __all__ = ["Candidate", "write_candidate"]
 
@@ -59,7 +59,7 @@ class Candidate:
     name: str
     version: str
     out: Path
-    lessons: tuple[Lesson, ...]
+    lessons: tuple[AnnotatedCase, ...]
     plan: Plan
     seed: int
     minutes: float
@@ -113,10 +113,10 @@ def write_candidate(
         parent=f"{base.name} {base.version}",
         lineage=(
             *base.lineage,
-            Ancestor(name=base.name, version=base.version, sha256=base.files[WEIGHTS]),
+            Ancestor(name=base.name, version=base.version, sha256=base.files[WEIGHTS_FILE]),
         ),
         training_data=(*base.training_data, own),
-        licence=licence_of(base.licence, [one.licence for one in base.training_data]),
+        licence=combined_licence(base.licence, [one.licence for one in base.training_data]),
         metrics=_metrics(candidate, comparison),
         # measured on the base's weights
         reliability=None,
@@ -132,10 +132,10 @@ def write_candidate(
          "learning_rate": candidate.plan.learning_rate, "seconds": e.seconds}
         for i, e in enumerate(events, start=1)
     ]  # fmt: skip
-    stopped = {"stopped": True, "training": candidate.checkpoint.training} if tuner.stopped else {}
+    stopped = {"stopped": True, "training": candidate.checkpoint.training_id} if tuner.stopped else {}
     run = stopped | {
         "steps": tuner.step,
-        "pieces": len(tuner.new),
+        "pieces": len(tuner.train_patches),
         "seconds": round(seconds),
         "device": candidate.compute.device,
         "precision": candidate.compute.precision,
@@ -146,19 +146,21 @@ def write_candidate(
     about = {
         "base": card.parent,
         "plan": asdict(candidate.plan),
-        "share": tuner.share,
+        "share": tuner.alpha,
         "seed": candidate.seed,
     }
     extras = {
-        TRAINING: _json(about | {"minutes": candidate.minutes, "run": run}),
-        COMPARISON: _json(comparison),
+        TRAINING_FILE: _json(about | {"minutes": candidate.minutes, "run": run}),
+        COMPARISON_FILE: _json(comparison),
         "training_log.csv": training_log(told),
         "training_curve.png": training_curve(told),
-        SPLIT: _json(split.to_json()),
+        SPLIT_FILE: _json(split.to_json()),
     }
-    if REPLAY in base.files:  # what encodes an image has not changed, so its pieces still hold
-        extras[REPLAY] = (folder / REPLAY).read_bytes()
-    replace = candidate.resume and is_stopped_model(candidate.out, candidate.checkpoint.training)
+    if REPLAY_FILE in base.files:  # what encodes an image has not changed, so its pieces still hold
+        extras[REPLAY_FILE] = (folder / REPLAY_FILE).read_bytes()
+    replace = candidate.resume and is_model_of_stopped_training(
+        candidate.out, candidate.checkpoint.training_id
+    )
     try:
         written = save_model_folder(candidate.out, candidate.model.method, card, extras, replace=replace)
     except OSError as error:
@@ -180,7 +182,7 @@ def _metrics(candidate: Candidate, comparison: dict[str, Any]) -> tuple[MetricRe
             data=f"your annotated images: the {held['cases']} cases kept apart, never trained on; the"
             " weights were chosen on them, which flatters the figure",
             images=held["cases"],
-            samples=1 if is_one else SAMPLES,
+            samples=1 if is_one else SCORING_SAMPLES,
             source="none" if is_one else candidate.model.card.sources[0],
             values=values,
             unit=held["unit"],

@@ -6,10 +6,10 @@ from napari_latentseg.formats.registry import (
     FORMATS,
     Format,
     format_for,
-    look_at,
     read_scan,
+    read_scan_lazy,
     readable_suffixes,
     stem_of,
 )
 
-__all__ = ["FORMATS", "Format", "format_for", "look_at", "read_scan", "readable_suffixes", "stem_of"]
+__all__ = ["FORMATS", "Format", "format_for", "read_scan", "read_scan_lazy", "readable_suffixes", "stem_of"]

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import CHANNEL, Geometry
 
-_STORED = tuple(
+_WRITABLE_DTYPES = tuple(
     np.dtype(t) for t in (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64)
 )
 
 
 @contextmanager
-def reading(path: Path, kind: str) -> Iterator[None]:
+def read_errors(path: Path, kind: str) -> Iterator[None]:
     """Turn whatever a library raises on a file into BadInput, which names the file.
 
     Parameters
@@ -59,7 +59,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def writing(path: Path, suffixes: tuple[str, ...], kind: str) -> Iterator[None]:
+def write_errors(path: Path, suffixes: tuple[str, ...], kind: str) -> Iterator[None]:
     """Turn whatever a library raises while it writes into BadInput.
 
     Parameters
@@ -91,22 +91,22 @@ def writing(path: Path, suffixes: tuple[str, ...], kind: str) -> Iterator[None]:
 
 
 @contextmanager
-def quiet(logger: str) -> Iterator[None]:
+def silence_logger(logger: str) -> Iterator[None]:
     """Keep a library's log still in this thread: what matters of it becomes the error that is raised."""
-    here = threading.get_ident()
+    thread_id = threading.get_ident()
 
-    def elsewhere(record: logging.LogRecord) -> bool:
-        return record.thread != here
+    def is_other_thread(record: logging.LogRecord) -> bool:
+        return record.thread != thread_id
 
     log = logging.getLogger(logger)
-    log.addFilter(elsewhere)
+    log.addFilter(is_other_thread)
     try:
         yield
     finally:
-        log.removeFilter(elsewhere)
+        log.removeFilter(is_other_thread)
 
 
-def storable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geometry) -> NDArray[np.generic]:
+def as_writable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geometry) -> NDArray[np.generic]:
     """The array as files hold it, once it is sure that it fits its axes and geometry.
 
     Truth values become 0 and 1, half floats become float32, and whole numbers of 64 bits become int32.
@@ -117,10 +117,10 @@ def storable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geomet
         Where array, axes and geometry do not fit each other, or the values cannot be held exactly.
     """
     array = np.asarray(array)
-    return array.astype(storable_type(path, array, axes, geometry), copy=False)
+    return array.astype(writable_dtype(path, array, axes, geometry), copy=False)
 
 
-def storable_type(path: Path, array: Any, axes: str, geometry: Geometry) -> np.dtype[Any]:
+def writable_dtype(path: Path, array: Any, axes: str, geometry: Geometry) -> np.dtype[Any]:
     """The type in which `storable` gives an array, NumPy or dask.
 
     Raises
@@ -130,8 +130,8 @@ def storable_type(path: Path, array: Any, axes: str, geometry: Geometry) -> np.d
     """
     spatial = axes.removesuffix(CHANNEL)
     labels = "".join(geometry.axis_labels)
-    contradicts = set(labels) <= set("tzyx") and labels != spatial
-    if array.ndim != len(axes) or geometry.ndim != len(spatial) or contradicts or 0 in array.shape:
+    axes_disagree = set(labels) <= set("tzyx") and labels != spatial
+    if array.ndim != len(axes) or geometry.ndim != len(spatial) or axes_disagree or 0 in array.shape:
         raise BadInput(
             path,
             f"an array of shape {array.shape} with axes {axes!r} does not fit a geometry of {labels!r}",
@@ -147,6 +147,6 @@ def storable_type(path: Path, array: Any, axes: str, geometry: Geometry) -> np.d
             raise BadInput(path, "holds whole numbers beyond 32 bits", "number the classes from 1")
         return np.dtype(np.int32)
     native: np.dtype[Any] = array.dtype.newbyteorder("=")
-    if native not in _STORED:
+    if native not in _WRITABLE_DTYPES:
         raise BadInput(path, f"values of type {array.dtype} cannot be written", "use uint8 or float32")
     return native

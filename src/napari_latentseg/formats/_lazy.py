@@ -13,10 +13,10 @@ from numpy.typing import DTypeLike, NDArray
 if TYPE_CHECKING:
     import dask.array as da
 
-_CHUNK = 16 * 2**20  # bytes
+_CHUNK_BYTES = 16 * 2**20  # bytes
 
 
-def deferred(shape: tuple[int, ...], dtype: DTypeLike, load: Callable[[], NDArray[Any]]) -> da.Array:
+def lazy_from_loader(shape: tuple[int, ...], dtype: DTypeLike, load: Callable[[], NDArray[Any]]) -> da.Array:
     """One chunk that is read as a whole when any of it is asked for, as a compressed file must be.
 
     Parameters
@@ -29,11 +29,13 @@ def deferred(shape: tuple[int, ...], dtype: DTypeLike, load: Callable[[], NDArra
     import dask.array as da
     from dask.delayed import delayed
 
-    made: da.Array = da.from_delayed(delayed(load, pure=False)(), shape, dtype)
-    return made
+    lazy_array: da.Array = da.from_delayed(delayed(load, pure=False)(), shape, dtype)
+    return lazy_array
 
 
-def mapped(path: Path, offset: int, shape: tuple[int, ...], dtype: DTypeLike, order: str = "C") -> da.Array:
+def lazy_memmap(
+    path: Path, offset: int, shape: tuple[int, ...], dtype: DTypeLike, order: str = "C"
+) -> da.Array:
     """The plain values in a file, in chunks along the slowest axis; read when they are asked for.
 
     Raises
@@ -43,13 +45,13 @@ def mapped(path: Path, offset: int, shape: tuple[int, ...], dtype: DTypeLike, or
     """
     import dask.array as da
 
-    kind = np.dtype(dtype)
-    if path.stat().st_size < offset + math.prod(shape) * kind.itemsize:
+    value_dtype = np.dtype(dtype)
+    if path.stat().st_size < offset + math.prod(shape) * value_dtype.itemsize:
         raise ValueError("the file is cut short")
-    values = np.memmap(path, kind, "r", offset, shape, order)  # type: ignore[call-overload]
+    values = np.memmap(path, value_dtype, "r", offset, shape, order)  # type: ignore[call-overload]
     slowest = 0 if order == "C" else len(shape) - 1
-    one = max(1, math.prod(shape) // shape[slowest] * kind.itemsize)
+    slab_bytes = max(1, math.prod(shape) // shape[slowest] * value_dtype.itemsize)
     chunks = list(shape)
-    chunks[slowest] = max(1, min(shape[slowest], _CHUNK // one))
-    made: da.Array = da.from_array(values, chunks=tuple(chunks), name=False)
-    return made
+    chunks[slowest] = max(1, min(shape[slowest], _CHUNK_BYTES // slab_bytes))
+    lazy_array: da.Array = da.from_array(values, chunks=tuple(chunks), name=False)
+    return lazy_array

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-__all__ = ["tell", "told_to"]
+__all__ = ["report_progress", "report_progress_to"]
 
-_LISTENER: ContextVar[Callable[[int, int], None] | None] = ContextVar("reading", default=None)
+_PROGRESS_LISTENER: ContextVar[Callable[[int, int], None] | None] = ContextVar("reading", default=None)
 
 
 @contextmanager
-def told_to(listener: Callable[[int, int], None]) -> Iterator[None]:
+def report_progress_to(listener: Callable[[int, int], None]) -> Iterator[None]:
     """What is read in this block, and in this thread, tells a listener how far it is.
 
     Parameters
@@ -21,15 +21,15 @@ def told_to(listener: Callable[[int, int], None]) -> Iterator[None]:
         Called often, with how many parts are done and how many there are. What it raises ends the reading;
         `Cancelled` is for that.
     """
-    token = _LISTENER.set(listener)
+    token = _PROGRESS_LISTENER.set(listener)
     try:
         yield
     finally:
-        _LISTENER.reset(token)
+        _PROGRESS_LISTENER.reset(token)
 
 
-def tell(done: int, total: int) -> None:
+def report_progress(parts_done: int, total: int) -> None:
     """Say how far it is; not within `reading`, which would take a `Cancelled` for a broken file."""
-    listener = _LISTENER.get()
+    listener = _PROGRESS_LISTENER.get()
     if listener is not None:
-        listener(done, total)
+        listener(parts_done, total)

@@ -6,6 +6,7 @@ import bz2
 import math
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -13,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import reading
-from napari_latentseg.formats._lazy import deferred, mapped
+from napari_latentseg.formats._common import read_errors
+from napari_latentseg.formats._lazy import lazy_from_loader, lazy_memmap
 
 if TYPE_CHECKING:
     import dask.array as da
 
-_AUTOMATIC = zlib.MAX_WBITS | 32  # zlib's own header or that of gzip
-_READ_AT_ONCE = 1 << 20
+_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32  # zlib's own header or that of gzip
+_READ_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Stored:
+class RawLayout:
     """How the values of an image lie in its files.
 
     Attributes
@@ -39,7 +40,7 @@ class Stored:
         Bytes before the values, after they are unpacked; -1: the values are the end of the file.
     encoding
         ``"raw"``, ``"deflate"`` (zlib and gzip), ``"bzip2"`` or ``"text"``.
-    start
+    packed_offset
         Where the packed values begin in the file.
     kind
         What the files are, with its article, for messages.
@@ -50,7 +51,7 @@ class Stored:
     shape: tuple[int, ...]
     offset: int = 0
     encoding: str = "raw"
-    start: int = 0
+    packed_offset: int = 0
     kind: str = "an image"
 
     def __post_init__(self) -> None:
@@ -65,11 +66,11 @@ class Stored:
         BadInput
             Where a file is missing, cut short or damaged.
         """
-        parts = [self._part(path) for path in self.files]
-        whole = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return whole.astype(self.dtype.newbyteorder("="), copy=False)
+        file_arrays = [self._read_file(path) for path in self.files]
+        full_array = file_arrays[0] if len(file_arrays) == 1 else np.concatenate(file_arrays)
+        return full_array.astype(self.dtype.newbyteorder("="), copy=False)
 
-    def lazy(self) -> da.Array:
+    def read_lazy(self) -> da.Array:
         """The same, read when they are asked for.
 
         Raises
@@ -79,66 +80,69 @@ class Stored:
         """
         import dask.array as da
 
-        parts = []
+        file_arrays = []
         for path in self.files:
-            with reading(path, self.kind):
+            with read_errors(path, self.kind):
                 if self.encoding == "raw":
-                    array = mapped(path, self._begin(path), self._part_shape, self.dtype)
+                    array = lazy_memmap(path, self._data_offset(path), self._file_shape, self.dtype)
                 else:
                     path.stat()
-                    array = deferred(self._part_shape, self.dtype, lambda path=path: self._part(path))  # type: ignore[misc]
-                parts.append(array)
-        whole: da.Array = da.concatenate(parts).astype(self.dtype.newbyteorder("="))
-        return whole
+                    load = partial(self._read_file, path)
+                    array = lazy_from_loader(self._file_shape, self.dtype, load)
+                file_arrays.append(array)
+        full_array: da.Array = da.concatenate(file_arrays).astype(self.dtype.newbyteorder("="))
+        return full_array
 
     @property
-    def _part_shape(self) -> tuple[int, ...]:
+    def _file_shape(self) -> tuple[int, ...]:
         return (self.shape[0] // len(self.files), *self.shape[1:])
 
     @property
-    def _part_size(self) -> int:
-        return math.prod(self._part_shape) * self.dtype.itemsize
+    def _file_bytes(self) -> int:
+        return math.prod(self._file_shape) * self.dtype.itemsize
 
-    def _begin(self, path: Path) -> int:
+    def _data_offset(self, path: Path) -> int:
         if self.offset >= 0:
-            return self.start + self.offset
-        begin = path.stat().st_size - self._part_size
-        if begin < 0:
+            return self.packed_offset + self.offset
+        data_offset = path.stat().st_size - self._file_bytes
+        if data_offset < 0:
             raise ValueError("the file is cut short")
-        return begin
+        return data_offset
 
-    def _part(self, path: Path) -> NDArray[Any]:
-        with reading(path, self.kind), path.open("rb") as file:
+    def _read_file(self, path: Path) -> NDArray[Any]:
+        with read_errors(path, self.kind), path.open("rb") as file:
             if self.encoding == "raw":
-                file.seek(self._begin(path))
-                values = np.fromfile(file, self.dtype, math.prod(self._part_shape))
+                file.seek(self._data_offset(path))
+                values = np.fromfile(file, self.dtype, math.prod(self._file_shape))
             elif self.encoding == "text":
-                file.seek(self.start + max(self.offset, 0))
-                words = file.read().split()
-                number = float if self.dtype.kind == "f" else int
-                values = np.array([number(w) for w in words], self.dtype)
+                file.seek(self.packed_offset + max(self.offset, 0))
+                tokens = file.read().split()
+                parse_number = float if self.dtype.kind == "f" else int
+                values = np.array([parse_number(w) for w in tokens], self.dtype)
             else:
-                file.seek(self.start)
-                values = np.frombuffer(self._unpacked(file), self.dtype)
-            return values.reshape(self._part_shape)
+                file.seek(self.packed_offset)
+                values = np.frombuffer(self._decompress(file), self.dtype)
+            return values.reshape(self._file_shape)
 
-    def _unpacked(self, file: Any) -> bytearray:
+    def _decompress(self, file: Any) -> bytearray:
         """The values unpacked, and never more than there should be, whatever the file would swell to."""
         skip = max(self.offset, 0)
-        wanted = skip + self._part_size
-        tool: Any = bz2.BZ2Decompressor() if self.encoding == "bzip2" else zlib.decompressobj(_AUTOMATIC)
-        found = bytearray()
-        while len(found) <= wanted and not tool.eof:
-            packed = getattr(tool, "unconsumed_tail", b"") or file.read(_READ_AT_ONCE)
-            if not packed and getattr(tool, "needs_input", True):
+        expected_bytes = skip + self._file_bytes
+        decompressor: Any = (
+            bz2.BZ2Decompressor() if self.encoding == "bzip2" else zlib.decompressobj(_ZLIB_OR_GZIP)
+        )
+        values = bytearray()
+        while len(values) <= expected_bytes and not decompressor.eof:
+            compressed = getattr(decompressor, "unconsumed_tail", b"") or file.read(_READ_CHUNK_BYTES)
+            if not compressed and getattr(decompressor, "needs_input", True):
                 break
-            found += tool.decompress(packed, wanted + 1 - len(found))
-        if len(found) != wanted:
+            values += decompressor.decompress(compressed, expected_bytes + 1 - len(values))
+        if len(values) != expected_bytes:
             raise ValueError("not as many values as there should be")
-        return found[skip:]
+        return values[skip:]
 
 
-def beside(header: Path, name: str) -> Path:
+def sibling_file(header: Path, name: str) -> Path:
     """The file that a header names, which must lie in the header's own folder or below it.
 
     Raises
@@ -146,10 +150,10 @@ def beside(header: Path, name: str) -> Path:
     BadInput
         Where it lies elsewhere, or is no file.
     """
-    outside = any(
+    leaves_folder = any(
         kind(name).is_absolute() or ".." in kind(name).parts for kind in (PurePosixPath, PureWindowsPath)
     )
-    if outside:
+    if leaves_folder:
         raise BadInput(header, "names a file outside its folder", "keep the header and its data together")
     path = header.parent / name
     if not path.is_file():

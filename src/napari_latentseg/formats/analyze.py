@@ -10,12 +10,12 @@ import numpy as np
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.formats import nifti
-from napari_latentseg.formats._common import quiet, reading
-from napari_latentseg.formats._lazy import mapped
+from napari_latentseg.formats._common import read_errors, silence_logger
+from napari_latentseg.formats._lazy import lazy_memmap
 from napari_latentseg.formats.nifti import write
 from napari_latentseg.scan import Geometry, Scan
 
-__all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "look", "read", "write"]
+__all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "read", "read_lazy", "write"]
 
 NAME = "analyze"
 SUFFIXES = (".hdr", ".img")
@@ -23,7 +23,7 @@ RESULT_SUFFIX = ".nii.gz"  # Analyze cannot say where an image lies, and would l
 
 _KIND = "an Analyze or NIfTI pair of .hdr and .img"
 _LABELS = "tzyx"
-_NOTE = "Analyze does not say how the image lies in the patient: left and right are not known"
+_NO_ORIENTATION_NOTE = "Analyze does not say how the image lies in the patient: left and right are not known"
 
 
 def read(path: Path) -> Scan:
@@ -46,7 +46,7 @@ def read(path: Path) -> Scan:
     return _read(path, lazy=False)
 
 
-def look(path: Path) -> Scan:
+def read_lazy(path: Path) -> Scan:
     """As `read`, with the values left in the file.
 
     Raises
@@ -60,52 +60,54 @@ def look(path: Path) -> Scan:
 def _read(path: Path, lazy: bool) -> Scan:
     import nibabel as nib
 
-    header_path, image_path = _pair(path)
-    with quiet("nibabel.global"), reading(path, _KIND):
-        start = header_path.read_bytes()[:540]
-        kind: Any = {b"ni1\0": nib.Nifti1Pair, b"n+1\0": None}.get(start[344:348], nib.AnalyzeImage)
-        if start[4:8] == b"ni2\0":
-            kind = nib.Nifti2Pair
-        if kind is None or len(start) < 348:
+    header_path, image_path = _header_and_image(path)
+    with silence_logger("nibabel.global"), read_errors(path, _KIND):
+        header_bytes = header_path.read_bytes()[:540]
+        image_class: Any = {b"ni1\0": nib.Nifti1Pair, b"n+1\0": None}.get(
+            header_bytes[344:348], nib.AnalyzeImage
+        )
+        if header_bytes[4:8] == b"ni2\0":
+            image_class = nib.Nifti2Pair
+        if image_class is None or len(header_bytes) < 348:
             raise ValueError("not a pair")
-        if kind is not nib.AnalyzeImage:
-            nifti.check_spacing(path, kind, start)
-        files = kind.make_file_map({"header": str(header_path), "image": str(image_path)})
-        image = kind.from_file_map(files, mmap=False)
+        if image_class is not nib.AnalyzeImage:
+            nifti.check_spacing(path, image_class, header_bytes)
+        files = image_class.make_file_map({"header": str(header_path), "image": str(image_path)})
+        image = image_class.from_file_map(files, mmap=False)
         header = image.header
         proxy = image.dataobj
         if lazy:
-            stored = mapped(image_path, int(proxy.offset), proxy.shape, proxy.dtype, "F")
-            array = nifti.settled(stored, float(proxy.slope), float(proxy.inter))
+            stored_values = lazy_memmap(image_path, int(proxy.offset), proxy.shape, proxy.dtype, "F")
+            array = nifti.apply_scaling(stored_values, float(proxy.slope), float(proxy.inter))
         else:
-            array = nifti.unscaled(image)
-        if kind is not nib.AnalyzeImage:
-            return nifti.scan_of(path, array, header, 2 if kind is nib.Nifti2Pair else 1)
+            array = nifti.apply_header_scaling(image)
+        if image_class is not nib.AnalyzeImage:
+            return nifti.scan_from_header(path, array, header, 2 if image_class is nib.Nifti2Pair else 1)
         # as stored: nibabel puts a 1 in the place of a zero
-        as_stored = nib.AnalyzeHeader.from_fileobj(BytesIO(start), check=False)
-        return _scan(path, array, [float(v) for v in as_stored["pixdim"][1:5]])
+        raw_header = nib.AnalyzeHeader.from_fileobj(BytesIO(header_bytes), check=False)
+        return _make_scan(path, array, [float(v) for v in raw_header["pixdim"][1:5]])
 
 
-def _pair(path: Path) -> tuple[Path, Path]:
+def _header_and_image(path: Path) -> tuple[Path, Path]:
     """The header and the image, whichever of them is named; upper case stays upper case."""
-    upper = path.suffix.isupper()
-    header, image = (path.with_suffix(e.upper() if upper else e) for e in SUFFIXES)
-    for part in (header, image):
-        if not part.is_file():
-            raise BadInput(path, f"lacks {part.name} beside it", "keep the two files together")
+    is_upper_case = path.suffix.isupper()
+    header, image = (path.with_suffix(e.upper() if is_upper_case else e) for e in SUFFIXES)
+    for path_of_pair in (header, image):
+        if not path_of_pair.is_file():
+            raise BadInput(path, f"lacks {path_of_pair.name} beside it", "keep the two files together")
     return header, image
 
 
-def _scan(path: Path, array: Any, steps: list[float]) -> Scan:
+def _make_scan(path: Path, array: Any, header_spacing: list[float]) -> Scan:
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array.squeeze(-1)
     if not 2 <= array.ndim <= 4:
         raise BadInput(path, f"has {array.ndim} dimensions", "give a plane, a volume or a time series")
     labels = _LABELS[-array.ndim :]
-    spacing = [abs(v) for v in steps[: array.ndim]][::-1]
+    spacing = [abs(v) for v in header_spacing[: array.ndim]][::-1]
     if labels[0] == "t" and not spacing[0] > 0:
         spacing[0] = 1.0
     if not all(np.isfinite(v) and v > 0 for v in spacing):
         raise BadInput(path, "has a spacing of zero", "repair the file's header")
-    geometry = Geometry.plain(labels, tuple(spacing), "mm")
-    return Scan(array.transpose(), labels, geometry, format=NAME, source=path, notes=(_NOTE,))
+    geometry = Geometry.from_spacing(labels, tuple(spacing), "mm")
+    return Scan(array.transpose(), labels, geometry, format=NAME, source=path, notes=(_NO_ORIENTATION_NOTE,))

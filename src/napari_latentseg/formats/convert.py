@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import usable_folder
-from napari_latentseg.formats.registry import format_for, look_at
+from napari_latentseg.files import ensure_writable_folder
+from napari_latentseg.formats.registry import format_for, read_scan_lazy
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.views import one_channel
+from napari_latentseg.views import select_channel
 
 __all__ = ["convert", "write_scan"]
 
@@ -48,9 +48,9 @@ def convert(
     """
     target = Path(target)
     format_for(target)
-    scan = look_at(source, series=series)
+    scan = read_scan_lazy(source, series=series)
     if channel is not None:
-        scan = one_channel(scan, channel)
+        scan = select_channel(scan, channel)
     return write_scan(scan, target)
 
 
@@ -69,43 +69,45 @@ def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
     BadInput
         As `convert` does.
     """
-    writer = format_for(target)
-    folder = usable_folder(target.absolute().parent)
-    array: Any = scan.array if writer.NAME == "omezarr" else np.asarray(scan.array)
+    target_format = format_for(target)
+    folder = ensure_writable_folder(target.absolute().parent)
+    array: Any = scan.array if target_format.NAME == "omezarr" else np.asarray(scan.array)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
         path = Path(temporary) / target.name
         try:
-            writer.write(path, array, scan.axes, scan.geometry, scan.properties)
-            again = look_at(path)
+            target_format.write(path, array, scan.axes, scan.geometry, scan.properties)
+            written_scan = read_scan_lazy(path)
         except BadInput as error:
-            what = target if ".part-" in error.what else error.what
-            raise BadInput(what, error.why, error.remedy) from error
-        _check_same(target, scan, again)
+            faulty_path = target if ".part-" in error.what else error.what
+            raise BadInput(faulty_path, error.why, error.remedy) from error
+        _check_same_geometry(target, scan, written_scan)
         notes = [*scan.notes]
-        if scan.geometry.frame and not again.geometry.frame:
-            notes.append(f"{writer.NAME} does not say that this place is the patient's, only where it is")
-        del again  # which may hold the file open
-        for made in sorted(Path(temporary).iterdir(), key=lambda p: p == path):
-            place = folder / made.name
-            if place.is_dir():
+        if scan.geometry.frame and not written_scan.geometry.frame:
+            notes.append(
+                f"{target_format.NAME} does not say that this place is the patient's, only where it is"
+            )
+        del written_scan  # which may hold the file open
+        for written_path in sorted(Path(temporary).iterdir(), key=lambda p: p == path):
+            final_path = folder / written_path.name
+            if final_path.is_dir():
                 raise BadInput(target, "is there already", "choose another name")
-            made.replace(place)
+            written_path.replace(final_path)
     return tuple(notes)
 
 
-def _check_same(target: Path, scan: Scan, again: Scan) -> None:
+def _check_same_geometry(target: Path, scan: Scan, written_scan: Scan) -> None:
     """Refuse a file that lies elsewhere than its scan; an axis of length one may be lost."""
     names = scan.geometry.axis_labels
-    shared = [n for n in names if n in again.geometry.axis_labels]
-    lost = any(n not in shared and scan.spatial_shape[names.index(n)] > 1 for n in names)
-    shape = tuple(scan.spatial_shape[names.index(n)] for n in shared)
-    written = _along(again.geometry, shared)
+    shared_axes = [n for n in names if n in written_scan.geometry.axis_labels]
+    lost_axis = any(n not in shared_axes and scan.spatial_shape[names.index(n)] > 1 for n in names)
+    shape = tuple(scan.spatial_shape[names.index(n)] for n in shared_axes)
+    written = _along(written_scan.geometry, shared_axes)
     # A format that cannot name the frame is told about in a note, and one that has to name a unit gets the
     # numbers as they are.
-    given = _along(scan.geometry, shared, written.frame)
+    given = _along(scan.geometry, shared_axes, written.frame)
     units = tuple(w if g == "pixel" else g for g, w in zip(given.units, written.units, strict=True))
     given = replace(given, units=units)
-    if lost or not given.agrees_with(written, shape, atol=_EXACT_MM):
+    if lost_axis or not given.agrees_with(written, shape, atol=_EXACT_MM):
         raise BadInput(target, "would not lie where the image does", "choose a format that can say its place")
 
 

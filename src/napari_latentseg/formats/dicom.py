@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import reading
-from napari_latentseg.formats.dicom_files import begins_as_dicom, quiet_dicom
+from napari_latentseg.formats._common import read_errors
+from napari_latentseg.formats.dicom_files import begins_as_dicom, silence_dicom_loggers
 from napari_latentseg.formats.dicom_pixels import FrameStack, is_colour, value_dtype
 from napari_latentseg.formats.dicom_series import Series, SeriesInfo, find_series
 from napari_latentseg.formats.nifti import write
@@ -23,9 +23,9 @@ __all__ = [
     "NAME",
     "RESULT_SUFFIX",
     "SUFFIXES",
+    "SeriesIndex",
     "SeriesInfo",
-    "Survey",
-    "knows",
+    "is_ours",
     "list_series",
     "read",
     "write",
@@ -35,14 +35,14 @@ NAME = "dicom"
 SUFFIXES = (".dicom", ".dcm", ".ima", ".zip")
 RESULT_SUFFIX = ".nii.gz"  # holds a variance, and every geometry that is read here, to the last digit
 
-_LOOKED_AT = 10_000
+_MAX_PROBED_FILES = 10_000
 
 
-def knows(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
     """Whether a file begins as DICOM; of a folder, whether one of its first ten thousand files does."""
     if path.is_dir():
-        files = (Path(at, name) for at, _, names in os.walk(path) for name in sorted(names))
-        return any(knows(file) for file in islice(files, _LOOKED_AT))
+        files = (Path(parent, name) for parent, _, names in os.walk(path) for name in sorted(names))
+        return any(is_ours(file) for file in islice(files, _MAX_PROBED_FILES))
     return begins_as_dicom(path)
 
 
@@ -59,7 +59,7 @@ def list_series(path: Path) -> list[SeriesInfo]:
     BadInput
         Where there is no picture at all, or a file is damaged.
     """
-    return Survey.of(Path(path)).infos
+    return SeriesIndex.from_path(Path(path)).series_infos
 
 
 def read(path: Path, series: int | str | None = None) -> Scan:
@@ -89,59 +89,61 @@ def read(path: Path, series: int | str | None = None) -> Scan:
         different ones lie at one place; a file is damaged, cut short, or compressed in a way that is not
         read. Only the file's own name is told.
     """
-    return Survey.of(Path(path)).read(series)
+    return SeriesIndex.from_path(Path(path)).read(series)
 
 
 @dataclass(frozen=True)
-class Survey:
+class SeriesIndex:
     """What a file, folder or zip holds, by its headers; so that choosing one does not read them again.
 
     Attributes
     ----------
-    found
+    series_list
         The series, in the order of their numbers.
     notes
         What was left out.
     """
 
     path: Path
-    found: tuple[Series, ...]
+    series_list: tuple[Series, ...]
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, path: Path) -> Survey:
+    def from_path(cls, path: Path) -> SeriesIndex:
         """Read the headers; raises as `list_series` does."""
-        found, notes = find_series(path)
-        return cls(path, tuple(found), notes)
+        series_list, notes = find_series(path)
+        return cls(path, tuple(series_list), notes)
 
     @property
-    def infos(self) -> list[SeriesInfo]:
+    def series_infos(self) -> list[SeriesInfo]:
         """As `list_series` gives them."""
-        return [SeriesInfo.of(i + 1, one) for i, one in enumerate(self.found)]
+        return [
+            SeriesInfo.from_series(i + 1, found_series) for i, found_series in enumerate(self.series_list)
+        ]
 
     def read(self, series: int | str | None = None) -> Scan:
         """One of them; as the function `read` of this module, and raises as it does."""
-        one = choose(self.path, self.found, series)
-        if one.problem:
-            raise one.problem
-        if one.geometry is None:
+        chosen_series = select_series(self.path, self.series_list, series)
+        if chosen_series.problem:
+            raise chosen_series.problem
+        if chosen_series.geometry is None:
             raise BadInput(self.path.name, "does not say where it lies", "export it again")
-        with quiet_dicom(), reading(Path(self.path.name), "a DICOM series"):
-            stack = FrameStack(one.frames, one.leading, value_dtype(one.frames))
-            first = stack[(0,) * len(one.leading)]
+        with silence_dicom_loggers(), read_errors(Path(self.path.name), "a DICOM series"):
+            stack = FrameStack(chosen_series.frames, chosen_series.leading, value_dtype(chosen_series.frames))
+            first_frame = stack[(0,) * len(chosen_series.leading)]
             return Scan(
-                _lazy(stack) if len(one.frames) > 1 else first.reshape(stack.shape),
-                one.axes + (CHANNEL if is_colour(one.frames[0].stored) else ""),
-                one.geometry,
-                modality=one.header.modality,
+                _as_dask(stack) if len(chosen_series.frames) > 1 else first_frame.reshape(stack.shape),
+                chosen_series.axes + (CHANNEL if is_colour(chosen_series.frames[0].encoding) else ""),
+                chosen_series.geometry,
+                modality=chosen_series.header.modality,
                 format=NAME,
-                properties={"dicom_series": one.header.series},
+                properties={"dicom_series": chosen_series.header.series},
                 source=self.path,
-                notes=(*self.notes, *one.notes),
+                notes=(*self.notes, *chosen_series.notes),
             )
 
 
-def choose(path: Path, found: Sequence[Series], series: int | str | None) -> Series:
+def select_series(path: Path, series_list: Sequence[Series], series: int | str | None) -> Series:
     """The series that is asked for, or the only one.
 
     Raises
@@ -149,21 +151,21 @@ def choose(path: Path, found: Sequence[Series], series: int | str | None) -> Ser
     BadInput
         Where there are several and none is asked for, or the one asked for is not there.
     """
-    infos = [SeriesInfo.of(i + 1, one) for i, one in enumerate(found)]
-    wanted = str(series) if series is not None else None
-    if wanted is None and len(found) == 1:
-        return found[0]
-    matches = [i for i, info in enumerate(infos) if wanted in (str(info.number), info.uid)]
+    infos = [SeriesInfo.from_series(i + 1, found_series) for i, found_series in enumerate(series_list)]
+    requested = str(series) if series is not None else None
+    if requested is None and len(series_list) == 1:
+        return series_list[0]
+    matches = [i for i, info in enumerate(infos) if requested in (str(info.number), info.uid)]
     if len(matches) == 1:
-        return found[matches[0]]
-    listed = ", ".join(info.line() for info in infos[:20]) + (", ..." if len(infos) > 20 else "")
-    what = f"holds {len(found)} series: {listed}"
-    if wanted is not None:
-        what = f"has no series {wanted[:8]!r} of its own; it {what}"
-    raise BadInput(path.name, what, "choose one with --series N")
+        return series_list[matches[0]]
+    listed = ", ".join(info.describe() for info in infos[:20]) + (", ..." if len(infos) > 20 else "")
+    why = f"holds {len(series_list)} series: {listed}"
+    if requested is not None:
+        why = f"has no series {requested[:8]!r} of its own; it {why}"
+    raise BadInput(path.name, why, "choose one with --series N")
 
 
-def _lazy(stack: FrameStack) -> Any:
+def _as_dask(stack: FrameStack) -> Any:
     import dask.array as da
 
     return da.from_array(stack, chunks=stack.chunks, name=False, lock=False, meta=np.empty(0, stack.dtype))

@@ -14,25 +14,25 @@ from napari_latentseg.scan import Geometry
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Flat", "flat_of"]
+__all__ = ["Unpositioned", "unpositioned_layout"]
 
-_CENTIMETRES = 3
-_EVEN = 0.01
-_OVER_TIME = ("FrameTime", "FrameTimeVector")
-_MOVING = frozenset({"US", "IVUS", "XA", "RF", "ES", "XC", "OPT", "GM", "SM"})
+_UNIT_CENTIMETRES = 3
+_EVEN_TOLERANCE = 0.01
+_FRAME_TIME_KEYWORDS = ("FrameTime", "FrameTimeVector")
+_CINE_MODALITIES = frozenset({"US", "IVUS", "XA", "RF", "ES", "XC", "OPT", "GM", "SM"})
 
 
 @dataclass(frozen=True)
-class Flat:
+class Unpositioned:
     """How frames lie in their own world.
 
     Attributes
     ----------
     spacing, unit
         Between rows and columns: in ``"mm"``, or the shape of an element in ``"pixel"``.
-    axis
+    frame_axis
         What the frames run over: ``"t"`` or ``"z"``; empty for one frame.
-    step, step_unit
+    frame_step, frame_step_unit
         From frame to frame.
     notes
         What one should know of these.
@@ -40,20 +40,20 @@ class Flat:
 
     spacing: tuple[float, float]
     unit: str
-    axis: str = ""
-    step: float = 1.0
-    step_unit: str = "pixel"
+    frame_axis: str = ""
+    frame_step: float = 1.0
+    frame_step_unit: str = "pixel"
     notes: tuple[str, ...] = ()
 
     def geometry(self) -> Geometry:
         """In the order of the array's axes; without a frame, since the patient is not in it."""
         steps, units = [*self.spacing], [self.unit, self.unit]
-        if self.axis:
-            steps, units = [self.step, *steps], [self.step_unit, *units]
-        return Geometry.from_matrix(np.diag([*steps, 1.0]), tuple(units), tuple(f"{self.axis}yx"))
+        if self.frame_axis:
+            steps, units = [self.frame_step, *steps], [self.frame_step_unit, *units]
+        return Geometry.from_matrix(np.diag([*steps, 1.0]), tuple(units), tuple(f"{self.frame_axis}yx"))
 
 
-def flat_of(ds: Dataset, frames: int) -> Flat:
+def unpositioned_layout(ds: Dataset, frames: int) -> Unpositioned:
     """What a header says of the size and time of frames that lie nowhere.
 
     Parameters
@@ -63,63 +63,68 @@ def flat_of(ds: Dataset, frames: int) -> Flat:
     frames
         How many there are in the file.
     """
-    spacing, unit, notes = _size(ds)
+    spacing, unit, notes = _pixel_size(ds)
     if frames == 1:
-        return Flat(spacing, unit, notes=notes)
+        return Unpositioned(spacing, unit, notes=notes)
     pointer = ds.get("FrameIncrementPointer")
-    moves = any(keyword in ds for keyword in _OVER_TIME) or ds.get("Modality") in _MOVING
-    if moves and pointer != 0x3004000C:
-        step, step_unit = _time(ds)
-        return Flat(spacing, unit, "t", step, step_unit, notes)
-    between = abs(float(ds.get("SpacingBetweenSlices") or 0))
-    if between > 0 and unit == "mm":
-        return Flat(spacing, unit, "z", between, "mm", notes)
-    return Flat(spacing, unit, "z", notes=notes)
+    is_cine = any(keyword in ds for keyword in _FRAME_TIME_KEYWORDS) or ds.get("Modality") in _CINE_MODALITIES
+    if is_cine and pointer != 0x3004000C:
+        step, step_unit = _frame_interval(ds)
+        return Unpositioned(spacing, unit, "t", step, step_unit, notes)
+    slice_spacing = abs(float(ds.get("SpacingBetweenSlices") or 0))
+    if slice_spacing > 0 and unit == "mm":
+        return Unpositioned(spacing, unit, "z", slice_spacing, "mm", notes)
+    return Unpositioned(spacing, unit, "z", notes=notes)
 
 
-def _size(ds: Dataset) -> tuple[tuple[float, float], str, tuple[str, ...]]:
+def _pixel_size(ds: Dataset) -> tuple[tuple[float, float], str, tuple[str, ...]]:
     regions = ds.get("SequenceOfUltrasoundRegions")
-    if regions and (found := _regions(regions)):
-        return found, "mm", ()
+    if regions and (region_spacing := _ultrasound_spacing(regions)):
+        return region_spacing, "mm", ()
     for keyword in ("PixelSpacing", "NominalScannedPixelSpacing", "ImagerPixelSpacing"):
-        steps = _pair(ds.get(keyword))
+        steps = _positive_pair(ds.get(keyword))
         if steps:
             at_detector = ("sizes are those at the detector, not in the body",)
             return steps, "mm", at_detector if keyword == "ImagerPixelSpacing" else ()
-    ratio = _pair(ds.get("PixelAspectRatio"))
+    ratio = _positive_pair(ds.get("PixelAspectRatio"))
     return (ratio[0] / ratio[1], 1.0) if ratio else (1.0, 1.0), "pixel", ()
 
 
-def _pair(value: Sequence[object] | None) -> tuple[float, float] | None:
+def _positive_pair(value: Sequence[object] | None) -> tuple[float, float] | None:
     if value is None or isinstance(value, str) or len(value) != 2:
         return None
-    down, across = (float(str(v)) for v in value)
-    usable = math.isfinite(down) and math.isfinite(across) and down > 0 and across > 0
-    return (down, across) if usable else None
+    row_spacing, column_spacing = (float(str(v)) for v in value)
+    usable = (
+        math.isfinite(row_spacing)
+        and math.isfinite(column_spacing)
+        and row_spacing > 0
+        and column_spacing > 0
+    )
+    return (row_spacing, column_spacing) if usable else None
 
 
-def _regions(regions: Sequence[Dataset]) -> tuple[float, float] | None:
+def _ultrasound_spacing(regions: Sequence[Dataset]) -> tuple[float, float] | None:
     """The step of an ultrasound picture, where all its regions with a length have the same."""
     steps = {
         (abs(float(r.PhysicalDeltaY)) * 10, abs(float(r.PhysicalDeltaX)) * 10)
         for r in regions
-        if r.get("PhysicalUnitsXDirection") == _CENTIMETRES
-        and r.get("PhysicalUnitsYDirection") == _CENTIMETRES
+        if r.get("PhysicalUnitsXDirection") == _UNIT_CENTIMETRES
+        and r.get("PhysicalUnitsYDirection") == _UNIT_CENTIMETRES
         and r.get("PhysicalDeltaX")
         and r.get("PhysicalDeltaY")
     }
     return steps.pop() if len(steps) == 1 else None
 
 
-def _time(ds: Dataset) -> tuple[float, str]:
+def _frame_interval(ds: Dataset) -> tuple[float, str]:
     vector = ds.get("FrameTimeVector")
     if vector is not None and not isinstance(vector, str) and len(vector) > 1:
         gaps = np.array([float(v) for v in vector[1:]])
-        if gaps.min() > 0 and gaps.max() - gaps.min() <= _EVEN * gaps.mean():
+        if gaps.min() > 0 and gaps.max() - gaps.min() <= _EVEN_TOLERANCE * gaps.mean():
             return float(gaps.mean()) / 1000, "s"
         return 1.0, "pixel"
-    every = float(ds.get("FrameTime") or 0)
+    interval_ms = float(ds.get("FrameTime") or 0)
     rate = float(ds.get("CineRate") or ds.get("RecommendedDisplayFrameRate") or 0)
-    if every <= 0 and rate > 0:
-        every = 1000 / rate
-    return (every / 1000, "s") if math.isfinite(every) and every > 0 else (1.0, "pixel")
+    if interval_ms <= 0 and rate > 0:
+        interval_ms = 1000 / rate
+    return (interval_ms / 1000, "s") if math.isfinite(interval_ms) and interval_ms > 0 else (1.0, "pixel")

@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 
-__all__ = ["Place", "along_normal", "plane_matrix", "same_plane", "stack_matrix"]
+__all__ = ["SlicePose", "distance_along_normal", "is_same_orientation", "plane_matrix", "stack_matrix"]
 
-_SAME_DIRECTION = 1e-4  # of a cosine: a twentieth of a millimetre over half a metre
-_RIGHT_ANGLE = 1e-3
-_STEP, _MM = 0.01, 0.01  # how far a slice may lie from its even place: of a step, and at least in mm
+_DIRECTION_TOLERANCE = 1e-4  # of a cosine: a twentieth of a millimetre over half a metre
+_ORTHOGONALITY_TOLERANCE = 1e-3
+_TOLERANCE_STEPS, _TOLERANCE_MM = (
+    0.01,
+    0.01,
+)  # how far a slice may lie from its even place: of a step, and at least in mm
 
 Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Place:
+class SlicePose:
     """Where one slice lies in the patient, in millimetres and LPS.
 
     Attributes
@@ -46,18 +49,18 @@ class Place:
     @property
     def normal(self) -> NDArray[np.float64]:
         """Row cross column, of length one."""
-        across = np.cross(self.row, self.column)
-        return np.asarray(across / np.linalg.norm(across), dtype=np.float64)
+        cross_product = np.cross(self.row, self.column)
+        return np.asarray(cross_product / np.linalg.norm(cross_product), dtype=np.float64)
 
     @classmethod
-    def checked(
+    def from_header(
         cls,
         name: str,
         position: Sequence[float],
         orientation: Sequence[float],
         spacing: Sequence[float],
         thickness: float,
-    ) -> Place:
+    ) -> SlicePose:
         """Build from the numbers of a header.
 
         Raises
@@ -70,13 +73,13 @@ class Place:
             raise BadInput(name, "does not say where it lies in whole", "export it again")
         if not all(map(math.isfinite, (*position, *orientation, *spacing))) or min(spacing) <= 0:
             raise BadInput(name, "has a spacing or position that is no length", "export it again")
-        row, column = _vector(orientation[:3]), _vector(orientation[3:])
-        leaning = sum(map(mul, row, column))
-        crooked = max(abs(math.hypot(*row) - 1), abs(math.hypot(*column) - 1), abs(leaning))
-        if crooked > _RIGHT_ANGLE:
+        row, column = _as_vector(orientation[:3]), _as_vector(orientation[3:])
+        direction_dot = sum(map(mul, row, column))
+        deviation = max(abs(math.hypot(*row) - 1), abs(math.hypot(*column) - 1), abs(direction_dot))
+        if deviation > _ORTHOGONALITY_TOLERANCE:
             raise BadInput(name, "has directions that are not at right angles", "export it again")
         return cls(
-            _vector(position),
+            _as_vector(position),
             row,
             column,
             (float(spacing[0]), float(spacing[1])),
@@ -84,43 +87,45 @@ class Place:
         )
 
 
-def _vector(values: Sequence[float]) -> Vector:
+def _as_vector(values: Sequence[float]) -> Vector:
     x, y, z = (float(v) for v in values)
     return x, y, z
 
 
-def same_plane(one: Place, other: Place) -> bool:
+def is_same_orientation(pose: SlicePose, other_pose: SlicePose) -> bool:
     """Whether two slices have the same directions and spacing, and may be of one stack."""
-    turned = np.abs(np.subtract(one.row + one.column, other.row + other.column)).max()
-    stretched = np.abs(np.divide(one.spacing, other.spacing) - 1).max()
-    return bool(turned <= _SAME_DIRECTION and stretched <= _SAME_DIRECTION)
+    direction_difference = np.abs(
+        np.subtract(pose.row + pose.column, other_pose.row + other_pose.column)
+    ).max()
+    spacing_difference = np.abs(np.divide(pose.spacing, other_pose.spacing) - 1).max()
+    return bool(direction_difference <= _DIRECTION_TOLERANCE and spacing_difference <= _DIRECTION_TOLERANCE)
 
 
-def along_normal(places: Sequence[Place]) -> NDArray[np.float64]:
+def distance_along_normal(poses: Sequence[SlicePose]) -> NDArray[np.float64]:
     """How far each slice lies along the normal of the first, in mm, `(n,)`."""
-    return np.array([p.position for p in places]) @ places[0].normal
+    return np.array([p.position for p in poses]) @ poses[0].normal
 
 
-def plane_matrix(place: Place, step: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+def plane_matrix(pose: SlicePose, step: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
     """The affine of one slice as a stack of one, `(4, 4)` in the order z, y, x.
 
     Parameters
     ----------
-    place
+    pose
         Of the slice.
     step
         From one slice to the next, x first, in mm; along the normal where it is not given.
     """
     if step is None:
-        step = place.normal * place.thickness
-    columns = (step, np.multiply(place.column, place.spacing[0]), np.multiply(place.row, place.spacing[1]))
+        step = pose.normal * pose.thickness
+    columns = (step, np.multiply(pose.column, pose.spacing[0]), np.multiply(pose.row, pose.spacing[1]))
     matrix = np.eye(4)
     matrix[:3, :3] = np.stack(columns, axis=1)[::-1]
-    matrix[:3, 3] = place.position[::-1]
+    matrix[:3, 3] = pose.position[::-1]
     return matrix
 
 
-def stack_matrix(name: str, places: Sequence[Place]) -> NDArray[np.float64]:
+def stack_matrix(name: str, poses: Sequence[SlicePose]) -> NDArray[np.float64]:
     """The affine of a stack, `(4, 4)` in the order z, y, x (PS3.3, C.7.6.2.1.1).
 
     The step is the way from the first slice to the last in equal parts, so a tilted gantry gives a sheared
@@ -130,7 +135,7 @@ def stack_matrix(name: str, places: Sequence[Place]) -> NDArray[np.float64]:
     ----------
     name
         For messages.
-    places
+    poses
         Of slices that are the same plane, in order along their normal, no two at one place.
 
     Raises
@@ -138,27 +143,27 @@ def stack_matrix(name: str, places: Sequence[Place]) -> NDArray[np.float64]:
     BadInput
         Where slices are missing, not equally far apart, or not in one line.
     """
-    if len(places) == 1:
-        return plane_matrix(places[0])
-    points = np.array([p.position for p in places])
+    if len(poses) == 1:
+        return plane_matrix(poses[0])
+    points = np.array([p.position for p in poses])
     count = len(points)
-    gaps = np.diff(along_normal(places))
+    gaps = np.diff(distance_along_normal(poses))
     step = (points[-1] - points[0]) / (count - 1)
-    even = points[0] + np.arange(count)[:, None] * step
-    bearable = max(_MM, _STEP * float(gaps.min()))
-    if np.linalg.norm(points - even, axis=1).max() <= bearable:
-        return plane_matrix(places[0], step)
-    times = gaps / gaps.min()
-    whole = np.abs(times - np.round(times)).max() * gaps.min() <= bearable
-    missing = int(np.round(times).sum()) - count + 1
-    if whole and 0 < missing < count:
-        where = int(np.argmax(times))
+    regular_positions = points[0] + np.arange(count)[:, None] * step
+    tolerance = max(_TOLERANCE_MM, _TOLERANCE_STEPS * float(gaps.min()))
+    if np.linalg.norm(points - regular_positions, axis=1).max() <= tolerance:
+        return plane_matrix(poses[0], step)
+    gap_ratios = gaps / gaps.min()
+    is_integer_multiple = np.abs(gap_ratios - np.round(gap_ratios)).max() * gaps.min() <= tolerance
+    missing = int(np.round(gap_ratios).sum()) - count + 1
+    if is_integer_multiple and 0 < missing < count:
+        gap_index = int(np.argmax(gap_ratios))
         raise BadInput(
             name,
-            f"lacks {missing} of {count + missing} slices, the first after slice {where + 1}",
+            f"lacks {missing} of {count + missing} slices, the first after slice {gap_index + 1}",
             "copy the whole series",
         )
-    if float(gaps.max() - gaps.min()) > bearable:
+    if float(gaps.max() - gaps.min()) > tolerance:
         raise BadInput(
             name,
             f"its {count} slices are not equally far apart ({gaps.min():.3g} to {gaps.max():.3g} mm)",

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats.dicom_files import Item
-from napari_latentseg.formats.dicom_flat import Flat, flat_of
-from napari_latentseg.formats.dicom_geometry import Place
-from napari_latentseg.formats.dicom_stored import Stored, stored_of
+from napari_latentseg.formats.dicom_files import DicomFile
+from napari_latentseg.formats.dicom_flat import Unpositioned, unpositioned_layout
+from napari_latentseg.formats.dicom_geometry import SlicePose
+from napari_latentseg.formats.dicom_stored import PixelEncoding, read_encoding
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -46,21 +46,21 @@ class Frame:
     ----------
     index
         Its number in the file, from 0.
-    place
+    pose
         Where it lies; None where the file does not say.
     slope, intercept
         From stored to meant values.
-    marks
+    distinguishing_attributes
         What may tell it from another frame at the same place: time, b-value, echo, kind.
     """
 
-    item: Item
+    item: DicomFile
     index: int
-    stored: Stored
-    place: Place | None
+    encoding: PixelEncoding
+    pose: SlicePose | None
     slope: float
     intercept: float
-    marks: dict[str, Any] = field(compare=False)
+    distinguishing_attributes: dict[str, Any] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -69,26 +69,26 @@ class Header:
 
     Attributes
     ----------
-    series, reference
+    series, frame_of_reference
         The first eight digits of a hash of the UIDs, which would lead to the patient.
     description
         For a chooser on the screen alone: it may hold anything, and is not recorded.
-    skip
+    skip_reason
         Why the file is no picture of its own (``"is a report"``); empty where it is one.
-    flat
+    unpositioned
         How its frames lie where they have no place in the patient.
     """
 
-    item: Item
+    item: DicomFile
     series: str = ""
-    reference: str = ""
+    frame_of_reference: str = ""
     number: int = 0
     modality: str = ""
     description: str = ""
     frames: tuple[Frame, ...] = ()
-    flat: Flat | None = None
+    unpositioned: Unpositioned | None = None
     time_step: float = 0.0
-    skip: str = ""
+    skip_reason: str = ""
 
 
 def short_hash(uid: object) -> str:
@@ -96,7 +96,7 @@ def short_hash(uid: object) -> str:
     return hashlib.sha256(str(uid).encode()).hexdigest()[:8]
 
 
-def read_header(item: Item) -> Header:
+def read_header(item: DicomFile) -> Header:
     """Read a file's header, and see whether its pixels are all there; they are not decoded.
 
     Raises
@@ -106,16 +106,16 @@ def read_header(item: Item) -> Header:
     """
     import pydicom
 
-    with item.opened() as file:
-        ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_tags(), force=True)
-        skip = _no_picture(item, ds)
-        if skip:
-            return Header(item, skip=skip)
-        stored = stored_of(item, file, ds)
-    frames = int(ds.get("NumberOfFrames") or 1)
-    if frames < 1 or stored.rows < 1 or stored.columns < 1:
+    with item.open() as file:
+        ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_header_tags(), force=True)
+        skip_reason = _skip_reason(item, ds)
+        if skip_reason:
+            return Header(item, skip_reason=skip_reason)
+        encoding = read_encoding(item, file, ds)
+    frame_count = int(ds.get("NumberOfFrames") or 1)
+    if frame_count < 1 or encoding.rows < 1 or encoding.columns < 1:
         raise BadInput(item.name, "has no pixels", "export it again")
-    groups = [_Groups(ds, i) for i in range(frames)]
+    groups = [_FunctionalGroups(ds, i) for i in range(frame_count)]
     series = ds.get("SeriesInstanceUID") or ds.get("SOPInstanceUID") or item.name
     return Header(
         item,
@@ -124,20 +124,20 @@ def read_header(item: Item) -> Header:
         int(ds.get("SeriesNumber") or 0),
         str(ds.get("Modality") or ""),
         str(ds.get("SeriesDescription") or ""),
-        tuple(_frame(item, ds, group, stored) for group in groups),
-        flat_of(ds, frames),
+        tuple(_read_frame(item, ds, group, encoding) for group in groups),
+        unpositioned_layout(ds, frame_count),
         float(ds.get("TemporalResolution") or 0) / 1000,
     )
 
 
 @cache
-def _tags() -> list[Any]:
+def _header_tags() -> list[Any]:
     from pydicom.tag import Tag
 
     return [Tag(keyword) for keyword in _KEYWORDS]
 
 
-def _no_picture(item: Item, ds: Dataset) -> str:
+def _skip_reason(item: DicomFile, ds: Dataset) -> str:
     """Why a file is not read as an image; empty where it is one. A slice that lost its pixels is refused."""
     if "DirectoryRecordSequence" in ds:
         return "is a list of files, not a scan"
@@ -155,16 +155,16 @@ def _no_picture(item: Item, ds: Dataset) -> str:
     return ""
 
 
-class _Groups:
+class _FunctionalGroups:
     """What a header says of one frame: its own groups, then the shared ones, then the file's top."""
 
     def __init__(self, ds: Dataset, index: int) -> None:
         self._levels: list[Any] = []
-        own = ds.get("PerFrameFunctionalGroupsSequence") or []
-        if index < len(own):
-            self._levels.append(own[index])
+        frame_groups = ds.get("PerFrameFunctionalGroupsSequence") or []
+        if index < len(frame_groups):
+            self._levels.append(frame_groups[index])
         self._levels.extend((ds.get("SharedFunctionalGroupsSequence") or [])[:1])
-        self._top = ds
+        self._dataset = ds
         self.index = index
 
     def get(self, group: str, keyword: str) -> Any:
@@ -173,79 +173,87 @@ class _Groups:
             items = level.get(group) or []
             if items and items[0].get(keyword) is not None:
                 return items[0].get(keyword)
-        return self.top(keyword)
+        return self.file_level(keyword)
 
-    def top(self, keyword: str) -> Any:
+    def file_level(self, keyword: str) -> Any:
         """The value at the top of the header, or None."""
-        return self._top.get(keyword)
+        return self._dataset.get(keyword)
 
 
-def _frame(item: Item, ds: Dataset, groups: _Groups, stored: Stored) -> Frame:
-    values = "PixelValueTransformationSequence"
-    slope = groups.get(values, "RescaleSlope")
+def _read_frame(item: DicomFile, ds: Dataset, groups: _FunctionalGroups, encoding: PixelEncoding) -> Frame:
+    transformation_group = "PixelValueTransformationSequence"
+    slope = groups.get(transformation_group, "RescaleSlope")
     if "DoseGridScaling" in ds:
         slope = ds.DoseGridScaling
-    factor = 1.0 if slope in (None, "") else float(slope)
-    offset = float(groups.get(values, "RescaleIntercept") or 0)
-    if not math.isfinite(factor) or factor == 0 or not math.isfinite(offset):
+    slope_value = 1.0 if slope in (None, "") else float(slope)
+    intercept = float(groups.get(transformation_group, "RescaleIntercept") or 0)
+    if not math.isfinite(slope_value) or slope_value == 0 or not math.isfinite(intercept):
         raise BadInput(item.name, "scales its values in a way that cannot be", "export it again")
-    return Frame(item, groups.index, stored, _place(item, ds, groups), factor, offset, _marks(groups))
+    return Frame(
+        item,
+        groups.index,
+        encoding,
+        _read_pose(item, ds, groups),
+        slope_value,
+        intercept,
+        _distinguishing_attributes(groups),
+    )
 
 
-def _place(item: Item, ds: Dataset, groups: _Groups) -> Place | None:
+def _read_pose(item: DicomFile, ds: Dataset, groups: _FunctionalGroups) -> SlicePose | None:
     position = groups.get("PlanePositionSequence", "ImagePositionPatient")
     orientation = groups.get("PlaneOrientationSequence", "ImageOrientationPatient")
     spacing = groups.get("PixelMeasuresSequence", "PixelSpacing")
     if not position or not orientation or not spacing:
         return None
-    several = int(ds.get("NumberOfFrames") or 1) > 1
+    is_multiframe = int(ds.get("NumberOfFrames") or 1) > 1
     offsets = ds.get("GridFrameOffsetVector")
-    if several and not offsets and "PerFrameFunctionalGroupsSequence" not in ds:
+    if is_multiframe and not offsets and "PerFrameFunctionalGroupsSequence" not in ds:
         return None  # one place for many frames says nothing of the others
     thickness = groups.get("PixelMeasuresSequence", "SpacingBetweenSlices") or groups.get(
         "PixelMeasuresSequence", "SliceThickness"
     )
-    place = Place.checked(
+    pose = SlicePose.from_header(
         item.name,
         [float(v) for v in position],
         [float(v) for v in orientation],
         [float(v) for v in spacing],
         abs(float(thickness or 1.0)),
     )
-    return _at_offset(item, place, offsets, groups.index) if several and offsets else place
+    return _pose_at_offset(item, pose, offsets, groups.index) if is_multiframe and offsets else pose
 
 
-def _at_offset(item: Item, place: Place, offsets: Sequence[Any], index: int) -> Place:
+def _pose_at_offset(item: DicomFile, pose: SlicePose, offsets: Sequence[Any], index: int) -> SlicePose:
     """A dose's frames lie along the normal of the first (PS3.3, C.8.8.3.2)."""
-    normal = place.normal
+    normal = pose.normal
     first = float(offsets[0])
     if first != 0 and not np.allclose(normal, (0, 0, 1)):
         raise BadInput(item.name, "does not say where its frames lie", "export it again")
-    x, y, z = (float(v) for v in place.position + normal * (float(offsets[index]) - first))
-    return Place((x, y, z), place.row, place.column, place.spacing, place.thickness)
+    x, y, z = (float(v) for v in pose.position + normal * (float(offsets[index]) - first))
+    return SlicePose((x, y, z), pose.row, pose.column, pose.spacing, pose.thickness)
 
 
-def _marks(groups: _Groups) -> dict[str, Any]:
+def _distinguishing_attributes(groups: _FunctionalGroups) -> dict[str, Any]:
     b_value = groups.get("MRDiffusionSequence", "DiffusionBValue")
     direction = groups.get("MRDiffusionSequence", "DiffusionGradientOrientation")
-    found = {
-        "kind": groups.get("MRImageFrameTypeSequence", "FrameType") or groups.top("ImageType"),
-        "echo": groups.get("MREchoSequence", "EffectiveEchoTime") or groups.top("EchoTime"),
+    attributes = {
+        "kind": groups.get("MRImageFrameTypeSequence", "FrameType") or groups.file_level("ImageType"),
+        "echo": groups.get("MREchoSequence", "EffectiveEchoTime") or groups.file_level("EchoTime"),
         "stack": groups.get("FrameContentSequence", "StackID"),
         "time": groups.get("FrameContentSequence", "TemporalPositionIndex")
-        or groups.top("TemporalPositionIdentifier"),
+        or groups.file_level("TemporalPositionIdentifier"),
         "b-value": None if b_value is None else (b_value, *(direction or ())),
         "trigger": groups.get("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime")
-        or groups.top("TriggerTime"),
-        "acquisition": groups.top("AcquisitionNumber"),
-        "clock": groups.top("AcquisitionTime"),
+        or groups.file_level("TriggerTime"),
+        "acquisition": groups.file_level("AcquisitionNumber"),
+        "clock": groups.file_level("AcquisitionTime"),
     }
-    return {name: _plain(value) for name, value in found.items() if value not in (None, "")}
+    return {name: _plain_value(value) for name, value in attributes.items() if value not in (None, "")}
 
 
-def _plain(value: Any) -> Any:
+def _plain_value(value: Any) -> Any:
     if isinstance(value, int | float):
         return float(value)
     if isinstance(value, str):
         return value
-    return tuple(_plain(v) for v in value)
+    return tuple(_plain_value(v) for v in value)

@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats.dicom_geometry import Place, along_normal
+from napari_latentseg.formats.dicom_geometry import SlicePose, distance_along_normal
 from napari_latentseg.formats.dicom_header import Frame
 from napari_latentseg.formats.dicom_pixels import decode, value_dtype
 
-__all__ = ["Arranged", "arrange"]
+__all__ = ["OrderedFrames", "order_frames"]
 
-_ONE_PLACE = 0.01  # mm
-_EVEN = 0.05
+_SAME_POSITION_MM = 0.01  # mm
+_EVEN_TOLERANCE = 0.05
 # What makes pictures at one place another scan, and what makes them steps of one.
-_APART = ("kind", "stack", "echo")
-_STEPS = ("time", "b-value", "trigger", "acquisition", "clock")
-_RANKED = ("trigger", "clock")  # these may differ from slice to slice, but grow at each
+_SPLITTING_ATTRIBUTES = ("kind", "stack", "echo")
+_SERIES_ATTRIBUTES = ("time", "b-value", "trigger", "acquisition", "clock")
+_MONOTONIC_ATTRIBUTES = ("trigger", "clock")  # these may differ from slice to slice, but grow at each
 
 
 @dataclass(frozen=True)
-class Arranged:
+class OrderedFrames:
     """Frames in the order of an array.
 
     Attributes
@@ -34,9 +34,9 @@ class Arranged:
         Step by step, each along the normal.
     slices
         In each step.
-    over
+    varying_attribute
         What the steps run over: ``"time"``, ``"b-value"`` and the like; empty for one volume.
-    step
+    step_seconds
         Seconds from step to step; 0 where that is not known.
     notes
         In plain words.
@@ -44,12 +44,12 @@ class Arranged:
 
     frames: tuple[Frame, ...]
     slices: int
-    over: str = ""
-    step: float = 0.0
+    varying_attribute: str = ""
+    step_seconds: float = 0.0
     notes: tuple[str, ...] = ()
 
 
-def arrange(name: str, frames: Sequence[Frame]) -> list[Arranged]:
+def order_frames(name: str, frames: Sequence[Frame]) -> list[OrderedFrames]:
     """Bring frames of one plane into one volume, one series of volumes, or several scans.
 
     Parameters
@@ -64,50 +64,57 @@ def arrange(name: str, frames: Sequence[Frame]) -> list[Arranged]:
     BadInput
         Where different pictures lie at one place and nothing says how they differ.
     """
-    found = _arranged(frames)
-    if found:
-        return found
-    fewer = _without_repeats(frames)
-    found = _arranged(fewer) if len(fewer) < len(frames) else None
-    if not found:
+    ordered = _order(frames)
+    if ordered:
+        return ordered
+    unique_frames = _without_duplicates(frames)
+    ordered = _order(unique_frames) if len(unique_frames) < len(frames) else None
+    if not ordered:
         raise BadInput(
             name,
             "holds different pictures of the same places, and does not say in what they differ",
             "give a folder with one of them",
         )
-    note = f"{len(frames) - len(fewer)} repeated slices, the same to the pixel, were left out"
-    return [Arranged(a.frames, a.slices, a.over, a.step, (note, *a.notes)) for a in found]
+    note = f"{len(frames) - len(unique_frames)} repeated slices, the same to the pixel, were left out"
+    return [
+        OrderedFrames(a.frames, a.slices, a.varying_attribute, a.step_seconds, (note, *a.notes))
+        for a in ordered
+    ]
 
 
-def _arranged(frames: Sequence[Frame]) -> list[Arranged] | None:
-    places = _by_place(frames)
-    if all(len(members) == 1 for members in places):
-        return [Arranged(tuple(members[0] for members in places), len(places))]
-    for mark in _APART:
-        parts = _parts(frames, places, mark)
+def _order(frames: Sequence[Frame]) -> list[OrderedFrames] | None:
+    positions = _group_by_position(frames)
+    if all(len(members) == 1 for members in positions):
+        return [OrderedFrames(tuple(members[0] for members in positions), len(positions))]
+    for attribute in _SPLITTING_ATTRIBUTES:
+        parts = _split_by_attribute(frames, positions, attribute)
         if parts:
-            inner = [_arranged(part) for part in parts]
-            if all(inner):
-                return [one for group in inner if group for one in group]
-    for mark in _STEPS:
-        parts = _parts(frames, places, mark) or (_ranks(places, mark) if mark in _RANKED else None)
-        if not parts or any(len(part) != len(places) for part in parts):
+            ordered_parts = [_order(part) for part in parts]
+            if all(ordered_parts):
+                return [ordered_frames for group in ordered_parts if group for ordered_frames in group]
+    for attribute in _SERIES_ATTRIBUTES:
+        parts = _split_by_attribute(frames, positions, attribute) or (
+            _split_by_rank(positions, attribute) if attribute in _MONOTONIC_ATTRIBUTES else None
+        )
+        if not parts or any(len(part) != len(positions) for part in parts):
             continue
-        ordered = [frame for part in parts for members in _by_place(part) for frame in members]
-        note = f"the first axis runs over {len(parts)} steps of {mark}"
-        return [Arranged(tuple(ordered), len(places), mark, _step(parts, mark), (note,))]
+        ordered = [frame for part in parts for members in _group_by_position(part) for frame in members]
+        note = f"the first axis runs over {len(parts)} steps of {attribute}"
+        return [
+            OrderedFrames(tuple(ordered), len(positions), attribute, _step_seconds(parts, attribute), (note,))
+        ]
     return None
 
 
-def _by_place(frames: Sequence[Frame]) -> list[list[Frame]]:
+def _group_by_position(frames: Sequence[Frame]) -> list[list[Frame]]:
     """Frames in order along the normal, those at one place together."""
-    spots = _spots(frames)
-    far = along_normal(spots)
+    poses = _poses(frames)
+    distances = distance_along_normal(poses)
     groups: list[list[Frame]] = []
     corners: list[Any] = []
-    for i in np.argsort(far, kind="stable"):
-        point = np.array(spots[i].position)
-        if groups and np.linalg.norm(point - corners[-1]) <= _ONE_PLACE:
+    for i in np.argsort(distances, kind="stable"):
+        point = np.array(poses[i].position)
+        if groups and np.linalg.norm(point - corners[-1]) <= _SAME_POSITION_MM:
             groups[-1].append(frames[i])
         else:
             groups.append([frames[i]])
@@ -115,20 +122,22 @@ def _by_place(frames: Sequence[Frame]) -> list[list[Frame]]:
     return groups
 
 
-def _spots(frames: Sequence[Frame]) -> list[Place]:
-    return [frame.place for frame in frames if frame.place]
+def _poses(frames: Sequence[Frame]) -> list[SlicePose]:
+    return [frame.pose for frame in frames if frame.pose]
 
 
-def _parts(frames: Sequence[Frame], places: Sequence[Sequence[Frame]], mark: str) -> list[list[Frame]] | None:
+def _split_by_attribute(
+    frames: Sequence[Frame], positions: Sequence[Sequence[Frame]], attribute: str
+) -> list[list[Frame]] | None:
     """Frames by the value of a mark, in its order; None unless each value is there at all places alike."""
     values: dict[Any, list[Frame]] = defaultdict(list)
     for frame in frames:
-        values[frame.marks.get(mark)].append(frame)
+        values[frame.distinguishing_attributes.get(attribute)].append(frame)
     if len(values) < 2 or None in values:
         return None
-    for members in places:
-        here = [frame.marks[mark] for frame in members]
-        if any(here.count(value) * len(places) != len(part) for value, part in values.items()):
+    for members in positions:
+        position_values = [frame.distinguishing_attributes[attribute] for frame in members]
+        if any(position_values.count(value) * len(positions) != len(part) for value, part in values.items()):
             return None
     try:
         return [values[value] for value in sorted(values)]
@@ -136,43 +145,48 @@ def _parts(frames: Sequence[Frame], places: Sequence[Sequence[Frame]], mark: str
         return None
 
 
-def _ranks(places: Sequence[Sequence[Frame]], mark: str) -> list[list[Frame]] | None:
+def _split_by_rank(positions: Sequence[Sequence[Frame]], attribute: str) -> list[list[Frame]] | None:
     """The first of each place, the second of each place, and so on, by a mark that grows."""
-    if len({len(members) for members in places}) != 1:
+    if len({len(members) for members in positions}) != 1:
         return None
-    steps: list[list[Frame]] = [[] for _ in places[0]]
-    for members in places:
-        values = [frame.marks.get(mark) for frame in members]
+    steps: list[list[Frame]] = [[] for _ in positions[0]]
+    for members in positions:
+        values = [frame.distinguishing_attributes.get(attribute) for frame in members]
         if None in values or len(set(values)) < len(values):
             return None
-        for rank, frame in enumerate(sorted(members, key=lambda f: f.marks[mark])):
+        for rank, frame in enumerate(sorted(members, key=lambda f: f.distinguishing_attributes[attribute])):
             steps[rank].append(frame)
     return steps
 
 
-def _step(parts: Sequence[Sequence[Frame]], mark: str) -> float:
+def _step_seconds(parts: Sequence[Sequence[Frame]], attribute: str) -> float:
     """Seconds between steps, for a mark in milliseconds whose steps are even."""
-    if mark != "trigger":
+    if attribute != "trigger":
         return 0.0
-    gaps = np.diff([np.mean([frame.marks[mark] for frame in part]) for part in parts])
-    even = gaps.min() > 0 and gaps.max() - gaps.min() <= _EVEN * gaps.mean()
-    return float(gaps.mean()) / 1000 if even else 0.0
+    gaps = np.diff(
+        [np.mean([frame.distinguishing_attributes[attribute] for frame in part]) for part in parts]
+    )
+    is_even = gaps.min() > 0 and gaps.max() - gaps.min() <= _EVEN_TOLERANCE * gaps.mean()
+    return float(gaps.mean()) / 1000 if is_even else 0.0
 
 
-def _without_repeats(frames: Sequence[Frame]) -> list[Frame]:
+def _without_duplicates(frames: Sequence[Frame]) -> list[Frame]:
     """Leave out what is at one place twice, with the same marks and the same pixels."""
-    kept: list[Frame] = []
-    for members in _by_place(frames):
-        own: list[Frame] = []
+    unique_frames: list[Frame] = []
+    for members in _group_by_position(frames):
+        unique_here: list[Frame] = []
         for frame in members:
-            if not any(_same(frame, other) for other in own):
-                own.append(frame)
-        kept.extend(own)
-    return kept
+            if not any(_is_duplicate(frame, other) for other in unique_here):
+                unique_here.append(frame)
+        unique_frames.extend(unique_here)
+    return unique_frames
 
 
-def _same(one: Frame, other: Frame) -> bool:
-    if one.marks != other.marks or (one.slope, one.intercept) != (other.slope, other.intercept):
+def _is_duplicate(frame: Frame, other: Frame) -> bool:
+    if frame.distinguishing_attributes != other.distinguishing_attributes or (
+        frame.slope,
+        frame.intercept,
+    ) != (other.slope, other.intercept):
         return False
-    dtype = value_dtype([one, other])
-    return bool(np.array_equal(decode(one, dtype), decode(other, dtype), equal_nan=dtype.kind == "f"))
+    dtype = value_dtype([frame, other])
+    return bool(np.array_equal(decode(frame, dtype), decode(other, dtype), equal_nan=dtype.kind == "f"))

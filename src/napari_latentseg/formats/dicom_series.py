@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import reading
-from napari_latentseg.formats._progress import tell
-from napari_latentseg.formats.dicom_files import find_items, quiet_dicom, zip_kept_open
-from napari_latentseg.formats.dicom_geometry import Place, same_plane, stack_matrix
+from napari_latentseg.formats._common import read_errors
+from napari_latentseg.formats._progress import report_progress
+from napari_latentseg.formats.dicom_files import find_dicom_files, silence_dicom_loggers, zip_kept_open
+from napari_latentseg.formats.dicom_geometry import SlicePose, is_same_orientation, stack_matrix
 from napari_latentseg.formats.dicom_header import Frame, Header, read_header
-from napari_latentseg.formats.dicom_order import Arranged, arrange
+from napari_latentseg.formats.dicom_order import OrderedFrames, order_frames
 from napari_latentseg.formats.dicom_pixels import is_colour
 from napari_latentseg.scan import Geometry
 
@@ -53,7 +53,7 @@ class Series:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the array, channels last."""
-        stored = self.frames[0].stored
+        stored = self.frames[0].encoding
         return (*self.leading, stored.rows, stored.columns, *((3,) if is_colour(stored) else ()))
 
 
@@ -90,7 +90,7 @@ class SeriesInfo:
     problem: str = ""
 
     @classmethod
-    def of(cls, number: int, series: Series) -> SeriesInfo:
+    def from_series(cls, number: int, series: Series) -> SeriesInfo:
         """What is to be shown of a series."""
         geometry = series.geometry
         return cls(
@@ -103,11 +103,11 @@ class SeriesInfo:
             geometry.spacing if geometry else (),
             geometry.units if geometry else (),
             len(series.frames),
-            (series.frames[0].stored.rows, series.frames[0].stored.columns),
+            (series.frames[0].encoding.rows, series.frames[0].encoding.columns),
             f"{series.problem.why}; {series.problem.remedy}" if series.problem else "",
         )
 
-    def line(self) -> str:
+    def describe(self) -> str:
         """In words that may be logged: ``"2 (MR, 22 of 320x280)"``."""
         rows, columns = self.size
         name = self.modality if self.modality.isalnum() and len(self.modality) < 8 else "?"
@@ -135,83 +135,94 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
         Where there is no picture at all, or a file is damaged.
     """
     headers: list[Header] = []
-    skipped: list[str] = []
-    with quiet_dicom(), zip_kept_open(path):
-        items, notes = find_items(path)
-        for done, item in enumerate(items):
-            tell(done, len(items))
-            with reading(Path(item.name), "a DICOM file"):
+    skip_reasons: list[str] = []
+    with silence_dicom_loggers(), zip_kept_open(path):
+        items, notes = find_dicom_files(path)
+        for files_done, item in enumerate(items):
+            report_progress(files_done, len(items))
+            with read_errors(Path(item.name), "a DICOM file"):
                 header = read_header(item)
-            if header.skip:
-                skipped.append(header.skip)
+            if header.skip_reason:
+                skip_reasons.append(header.skip_reason)
             else:
                 headers.append(header)
         if not headers:
-            why = skipped[0] if len(items) == 1 else "holds no picture, only reports and the like"
+            why = skip_reasons[0] if len(items) == 1 else "holds no picture, only reports and the like"
             raise BadInput(path.name, why, "choose the file or folder of a scan")
-        if skipped:
-            notes.append(f"{len(skipped)} files that are no scans were passed over")
-        found = [one for group in _groups(headers) for one in _series(path.name, *group)]
+        if skip_reasons:
+            notes.append(f"{len(skip_reasons)} files that are no scans were passed over")
+        series_list = [
+            found_series
+            for group in _group_frames(headers)
+            for found_series in _build_series(path.name, *group)
+        ]
     # sorting is stable: equal numbers stay in the order of their files
-    return sorted(found, key=lambda s: s.header.number), tuple(notes)
+    return sorted(series_list, key=lambda s: s.header.number), tuple(notes)
 
 
-def _groups(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]:
+def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]:
     """Frames of one series, one size, one frame of reference and one plane; without a place, of one file."""
     groups: list[tuple[Header, list[Frame]]] = []
-    alike: dict[tuple[Any, ...], list[tuple[Place, list[Frame]]]] = {}
+    groups_by_key: dict[tuple[Any, ...], list[tuple[SlicePose, list[Frame]]]] = {}
     for header in headers:
-        if any(frame.place is None for frame in header.frames):
+        if any(frame.pose is None for frame in header.frames):
             groups.append((header, list(header.frames)))
             continue
-        first = header.frames[0].stored
-        key = (header.series, header.reference, first.rows, first.columns, is_colour(first))
-        planes = alike.setdefault(key, [])
+        first = header.frames[0].encoding
+        key = (header.series, header.frame_of_reference, first.rows, first.columns, is_colour(first))
+        planes = groups_by_key.setdefault(key, [])
         for frame in header.frames:
-            place = frame.place
-            assert place is not None  # seen above
-            for known, members in planes:
-                if same_plane(known, place):
+            pose = frame.pose
+            assert pose is not None  # seen above
+            for known_pose, members in planes:
+                if is_same_orientation(known_pose, pose):
                     members.append(frame)
                     break
             else:
-                planes.append((place, [frame]))
+                planes.append((pose, [frame]))
                 groups.append((header, planes[-1][1]))
     return groups
 
 
-def _series(name: str, header: Header, frames: list[Frame]) -> list[Series]:
-    if frames[0].place is None:
-        return [_flat(header, frames)]
+def _build_series(name: str, header: Header, frames: list[Frame]) -> list[Series]:
+    if frames[0].pose is None:
+        return [_unpositioned_series(header, frames)]
     try:
-        return [_placed(name, header, arranged) for arranged in arrange(name, frames)]
+        return [_positioned_series(name, header, arranged) for arranged in order_frames(name, frames)]
     except BadInput as problem:
         return [Series(header, tuple(frames), leading=(len(frames),), problem=problem)]
 
 
-def _flat(header: Header, frames: list[Frame]) -> Series:
-    flat = header.flat
-    if flat is None:  # a header without frames has none, and no group either
+def _unpositioned_series(header: Header, frames: list[Frame]) -> Series:
+    unpositioned = header.unpositioned
+    if unpositioned is None:  # a header without frames has none, and no group either
         raise BadInput(header.item.name, "has no pixels", "export it again")
-    leading = (len(frames),) if flat.axis else ()
-    return Series(header, tuple(frames), f"{flat.axis}yx", leading, flat.geometry(), flat.notes)
+    leading = (len(frames),) if unpositioned.frame_axis else ()
+    return Series(
+        header,
+        tuple(frames),
+        f"{unpositioned.frame_axis}yx",
+        leading,
+        unpositioned.geometry(),
+        unpositioned.notes,
+    )
 
 
-def _placed(name: str, header: Header, arranged: Arranged) -> Series:
-    stack = arranged.frames[: arranged.slices]
-    times = len(arranged.frames) // arranged.slices
-    series = Series(header, arranged.frames, notes=arranged.notes)
+def _positioned_series(name: str, header: Header, ordered: OrderedFrames) -> Series:
+    first_volume = ordered.frames[: ordered.slices]
+    volume_count = len(ordered.frames) // ordered.slices
+    series = Series(header, ordered.frames, notes=ordered.notes)
     try:
-        matrix = stack_matrix(name, [frame.place for frame in stack if frame.place])
+        matrix = stack_matrix(name, [frame.pose for frame in first_volume if frame.pose])
     except BadInput as problem:
-        return replace(series, leading=(len(arranged.frames),), problem=problem)
-    if times == 1:
+        return replace(series, leading=(len(ordered.frames),), problem=problem)
+    if volume_count == 1:
         geometry = Geometry.from_matrix(matrix, ("mm",) * 3, ("z", "y", "x"), "LPS")
-        return replace(series, axes="zyx", leading=(arranged.slices,), geometry=geometry)
-    step = arranged.step or (header.time_step if arranged.over == "time" else 0.0)
-    full = np.eye(5)
-    full[0, 0] = step or 1.0
-    full[1:, 1:] = matrix
+        return replace(series, axes="zyx", leading=(ordered.slices,), geometry=geometry)
+    step = ordered.step_seconds or (header.time_step if ordered.varying_attribute == "time" else 0.0)
+    matrix_with_time = np.eye(5)
+    matrix_with_time[0, 0] = step or 1.0
+    matrix_with_time[1:, 1:] = matrix
     units = ("s" if step else "pixel", "mm", "mm", "mm")
-    geometry = Geometry.from_matrix(full, units, ("t", "z", "y", "x"), "LPS")
-    return replace(series, axes="tzyx", leading=(times, arranged.slices), geometry=geometry)
+    geometry = Geometry.from_matrix(matrix_with_time, units, ("t", "z", "y", "x"), "LPS")
+    return replace(series, axes="tzyx", leading=(volume_count, ordered.slices), geometry=geometry)

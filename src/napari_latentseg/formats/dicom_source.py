@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import reading
-from napari_latentseg.formats.dicom_files import Item
+from napari_latentseg.formats._common import read_errors
+from napari_latentseg.formats.dicom_files import DicomFile
 from napari_latentseg.formats.dicom_series import Series, find_series
 from napari_latentseg.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["Source", "deidentified", "find_source"]
+__all__ = ["DicomSource", "deidentified", "find_source"]
 
 # What a new object needs of its source beside the names of the patient and the study.
-_KEPT = (
+_KEPT_KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "PositionReferenceIndicator", "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
@@ -30,17 +30,17 @@ _KEPT = (
     "PerFrameFunctionalGroupsSequence", "DimensionOrganizationSequence", "DimensionIndexSequence",
     "PixelRepresentation", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation",
 )  # fmt: skip
-_REPLACED = (
+_REPLACED_KEYWORDS = (
     "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
 )  # fmt: skip
-_EMPTIED = (
+_EMPTIED_KEYWORDS = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Source:
+class DicomSource:
     """Headers of the images that a result was made from.
 
     Attributes
@@ -54,12 +54,12 @@ class Source:
     datasets: tuple[Dataset, ...]
     frames: tuple[int, ...]
 
-    def in_order(self, volume: NDArray[Any]) -> NDArray[Any]:
+    def to_source_order(self, volume: NDArray[Any]) -> NDArray[Any]:
         """Slices `(z, ...)` in the order of the images."""
         return volume[np.argsort(self.frames)]
 
 
-def find_source(found: Segmentation) -> Source:
+def find_source(segmentation: Segmentation) -> DicomSource:
     """Read the headers of a result's source again.
 
     Raises
@@ -67,46 +67,56 @@ def find_source(found: Segmentation) -> Source:
     BadInput
         Where it is not DICOM, does not lie in the patient, runs over time, or is no longer there as it was.
     """
-    if found.format != "dicom" or found.source is None:
+    if segmentation.format != "dicom" or segmentation.source is None:
         raise BadInput(
             "dicom-seg", "refers to a DICOM series, and the source is none", "write NIfTI or TIFF instead"
         )
-    if found.axes != "zyx" or found.geometry.frame != "LPS":
+    if segmentation.axes != "zyx" or segmentation.geometry.frame != "LPS":
         raise BadInput(
-            found.source.name, "is no volume with a place in the patient", "write NIfTI or TIFF instead"
+            segmentation.source.name,
+            "is no volume with a place in the patient",
+            "write NIfTI or TIFF instead",
         )
-    series = _same(found, found.source)
+    series = _matching_series(segmentation, segmentation.source)
     items = list(dict.fromkeys(frame.item for frame in series.frames))
-    datasets = tuple(_header(item) for item in items)
+    datasets = tuple(_read_header(item) for item in items)
     if not all(ds.get("FrameOfReferenceUID") and ds.get("StudyInstanceUID") for ds in datasets):
-        raise BadInput(found.source.name, "names no frame of reference or study", "write NIfTI instead")
+        raise BadInput(
+            segmentation.source.name, "names no frame of reference or study", "write NIfTI instead"
+        )
     sizes = [int(ds.get("NumberOfFrames") or 1) for ds in datasets]
     if sum(sizes) > len(series.frames) or (len(items) > 1 and max(sizes) > 1):
         raise BadInput(
-            found.source.name, "holds other frames in the same file, or one scan in several long files",
+            segmentation.source.name, "holds other frames in the same file, or one scan in several long files",
             "write NIfTI instead",
         )  # fmt: skip
     starts = {item: k for k, item in enumerate(items)}
-    return Source(datasets, tuple(starts[frame.item] + frame.index for frame in series.frames))
+    return DicomSource(datasets, tuple(starts[frame.item] + frame.index for frame in series.frames))
 
 
-def _same(found: Segmentation, path: Path) -> Series:
+def _matching_series(segmentation: Segmentation, path: Path) -> Series:
     """The series that the result was made from, by its hash and its place."""
-    uid = found.properties.get("dicom_series")
-    for one in find_series(path)[0]:
-        if one.header.series != uid or one.geometry is None or one.shape[:3] != found.mask.shape:
+    uid = segmentation.properties.get("dicom_series")
+    for candidate in find_series(path)[0]:
+        if (
+            candidate.header.series != uid
+            or candidate.geometry is None
+            or candidate.shape[:3] != segmentation.mask.shape
+        ):
             continue
-        if one.geometry.agrees_with(found.geometry, found.mask.shape):
-            return one
+        if candidate.geometry.agrees_with(segmentation.geometry, segmentation.mask.shape):
+            return candidate
     raise BadInput(path.name, "no longer holds the series that was segmented", "put it back, or write NIfTI")
 
 
-def _header(item: Item) -> Dataset:
+def _read_header(item: DicomFile) -> Dataset:
     import pydicom
 
-    with reading(Path(item.name), "a DICOM file"), item.opened() as file:
+    with read_errors(Path(item.name), "a DICOM file"), item.open() as file:
         ds = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-        for keyword in _EMPTIED:  # these must be in a new object, if only empty, and not all files have them
+        for (
+            keyword
+        ) in _EMPTIED_KEYWORDS:  # these must be in a new object, if only empty, and not all files have them
             if ds.get(keyword) is None:
                 setattr(ds, keyword, "")
         if ds.PatientSex not in ("M", "F", "O"):
@@ -125,19 +135,19 @@ def deidentified(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
     from pydicom import Dataset
     from pydicom.uid import generate_uid
 
-    new: dict[str, str] = {}
+    new_uids: dict[str, str] = {}
     copies = []
     for ds in datasets:
         copy = Dataset()
         copy.file_meta = ds.file_meta
-        for keyword in _KEPT:
+        for keyword in _KEPT_KEYWORDS:
             if keyword in ds:
                 copy.add(ds[keyword])
-        for keyword in _REPLACED:
+        for keyword in _REPLACED_KEYWORDS:
             if keyword in ds:
                 old = str(ds[keyword].value)
-                setattr(copy, keyword, new.setdefault(old, generate_uid(prefix=None)))
-        for keyword in _EMPTIED:
+                setattr(copy, keyword, new_uids.setdefault(old, generate_uid(prefix=None)))
+        for keyword in _EMPTIED_KEYWORDS:
             setattr(copy, keyword, "")
         copies.append(copy)
     return tuple(copies)

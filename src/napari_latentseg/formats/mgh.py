@@ -10,21 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import quiet, reading
-from napari_latentseg.formats._lazy import deferred, mapped
+from napari_latentseg.formats._common import read_errors, silence_logger
+from napari_latentseg.formats._lazy import lazy_from_loader, lazy_memmap
 from napari_latentseg.formats._ras import from_ras
 from napari_latentseg.formats.nifti import write
 from napari_latentseg.scan import Geometry, Scan
 
-__all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "look", "read", "write"]
+__all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "read", "read_lazy", "write"]
 
 NAME = "mgh"
 SUFFIXES = (".mgh.gz", ".mgh", ".mgz")
 RESULT_SUFFIX = ".nii.gz"
 
 _KIND = "an MGH file"
-_OFFSET = 284  # of the values, in every version of the format
-_NO_PLACE = "the file does not say how it lies in the patient; FreeSurfer's coronal default was taken"
+_DATA_OFFSET = 284  # of the values, in every version of the format
+_NO_ORIENTATION_NOTE = (
+    "the file does not say how it lies in the patient; FreeSurfer's coronal default was taken"
+)
 
 
 def read(path: Path) -> Scan:
@@ -43,7 +45,7 @@ def read(path: Path) -> Scan:
     return _read(path, lazy=False)
 
 
-def look(path: Path) -> Scan:
+def read_lazy(path: Path) -> Scan:
     """As `read`, with the values left in the file: only the header is read.
 
     Raises
@@ -57,43 +59,45 @@ def look(path: Path) -> Scan:
 def _read(path: Path, lazy: bool) -> Scan:
     import nibabel as nib
 
-    with quiet("nibabel.global"), reading(path, _KIND):
-        with _unpacked(path) as file:
+    with silence_logger("nibabel.global"), read_errors(path, _KIND):
+        with _open_unpacked(path) as file:
             header: Any = nib.MGHImage.header_class.from_fileobj(file)
         shape = header.get_data_shape()
-        stored = header.get_data_dtype()
+        stored_dtype = header.get_data_dtype()
         array: Any
         if not lazy:
-            array = _values(path)
+            array = _read_values(path)
         elif path.name.lower().endswith(".mgh"):
-            array = mapped(path, _OFFSET, shape, stored, "F").astype(stored.newbyteorder("="))
+            array = lazy_memmap(path, _DATA_OFFSET, shape, stored_dtype, "F").astype(
+                stored_dtype.newbyteorder("=")
+            )
         else:
-            array = deferred(shape, stored.newbyteorder("="), lambda: _values(path))
+            array = lazy_from_loader(shape, stored_dtype.newbyteorder("="), lambda: _read_values(path))
         if array.ndim == 4 and array.shape[3] == 1:
             array = array.squeeze(3)
         labels = "tzyx"[-array.ndim :]
-        frames = max(float(header["tr"]), 0.0) if array.ndim == 4 else 0.0
+        repetition_time = max(float(header["tr"]), 0.0) if array.ndim == 4 else 0.0
         affine = np.asarray(header.get_affine(), dtype=np.float64)
         if not np.isfinite(affine).all() or not (np.asarray(header["delta"]) > 0).all():
             raise BadInput(path, "has a spacing or a place that makes no sense", "repair the file's header")
         geometry = Geometry.from_matrix(
-            from_ras(affine, array.ndim, (frames or 1.0, 0.0)),
+            from_ras(affine, array.ndim, (repetition_time or 1.0, 0.0)),
             tuple("ms" if a == "t" else "mm" for a in labels),
             tuple(labels),
             "LPS",
         )
-        notes = () if int(header["goodRASFlag"]) == 1 else (_NO_PLACE,)
+        notes = () if int(header["goodRASFlag"]) == 1 else (_NO_ORIENTATION_NOTE,)
         return Scan(array.transpose(), labels, geometry, format=NAME, source=path, notes=notes)
 
 
-def _unpacked(path: Path) -> BinaryIO:
+def _open_unpacked(path: Path) -> BinaryIO:
     return cast(BinaryIO, path.open("rb") if path.name.lower().endswith(".mgh") else gzip.open(path))
 
 
-def _values(path: Path) -> NDArray[Any]:
+def _read_values(path: Path) -> NDArray[Any]:
     import nibabel as nib
 
-    with quiet("nibabel.global"), reading(path, _KIND), _unpacked(path) as file:
+    with silence_logger("nibabel.global"), read_errors(path, _KIND), _open_unpacked(path) as file:
         image: Any = nib.MGHImage.from_file_map({"image": nib.FileHolder(fileobj=file)}, mmap=False)
-        found: NDArray[Any] = np.asarray(image.dataobj)
-    return found.astype(found.dtype.newbyteorder("="), copy=False)
+        values: NDArray[Any] = np.asarray(image.dataobj)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_path
-from napari_latentseg.formats._common import reading, storable, writing
-from napari_latentseg.formats._raw import Stored, beside
+from napari_latentseg.formats._common import as_writable, read_errors, write_errors
+from napari_latentseg.formats._raw import RawLayout, sibling_file
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
-from napari_latentseg.units import MILLIMETRES, SECONDS, unit_name
+from napari_latentseg.units import MM_PER_UNIT, SECONDS, canonical_unit
 
 # Not SimpleITK: it drops units, sheared axes and which axis is time or channels, reads whole files at once,
 # and takes more than 250 MB on disk; the tests hold this reader against it.
@@ -24,12 +24,12 @@ RESULT_SUFFIX = ".nrrd"
 
 _KIND = "an NRRD file"
 # What turns the world of a file, x first, to LPS.
-_SPACES = {
+_SPACE_SIGNS = {
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
     "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
     "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
 }  # fmt: skip
-_NO_PATIENT = ("scanner-xyz", "3d-right-handed", "3d-left-handed", "")
+_WORLD_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed", "")
 _TYPES = {
     "f4": ("float",), "f8": ("double",),
     "i1": ("signed char", "int8", "int8_t"), "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -42,9 +42,9 @@ _TYPES = {
 }  # fmt: skip
 _ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2", "bz2": "bzip2",
               "ascii": "text", "text": "text", "txt": "text"}  # fmt: skip
-_VAGUE = ("domain", "space", "???", "none", "list")
-_NO_UNIT = "the file gives no unit of length; millimetres were taken"
-_NO_TIME = "the file gives no unit of time; seconds were taken"
+_UNSPECIFIC_KINDS = ("domain", "space", "???", "none", "list")
+_NO_LENGTH_UNIT_NOTE = "the file gives no unit of length; millimetres were taken"
+_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were taken"
 
 
 def read(path: Path) -> Scan:
@@ -64,12 +64,12 @@ def read(path: Path) -> Scan:
     BadInput
         Where the file is none, is damaged or cut short, or says its place in a way that is not read.
     """
-    stored, header = _open(path)
-    with reading(path, _KIND):
-        return _scan(path, stored.read(), header)
+    raw_layout, header = _read_layout(path)
+    with read_errors(path, _KIND):
+        return _make_scan(path, raw_layout.read(), header)
 
 
-def look(path: Path) -> Scan:
+def read_lazy(path: Path) -> Scan:
     """As `read`, with the values left in the file.
 
     Raises
@@ -77,24 +77,24 @@ def look(path: Path) -> Scan:
     BadInput
         As `read` does, for what the header shows.
     """
-    stored, header = _open(path)
-    with reading(path, _KIND):
-        return _scan(path, stored.lazy(), header)
+    raw_layout, header = _read_layout(path)
+    with read_errors(path, _KIND):
+        return _make_scan(path, raw_layout.read_lazy(), header)
 
 
-def _open(path: Path) -> tuple[Stored, dict[str, Any]]:
+def _read_layout(path: Path) -> tuple[RawLayout, dict[str, Any]]:
     import nrrd
 
-    with reading(path, _KIND):
+    with read_errors(path, _KIND):
         with path.open("rb") as file:
             header = dict(nrrd.read_header(file))
-            start = file.tell()
+            data_offset = file.tell()
         name = header.get("data file", header.get("datafile"))
         files = (path,)
         if name is not None:
             if name.split()[0] == "LIST" or len(name.split("%")) > 1:
                 raise BadInput(path, "has its data in many files", "save it as one .nrrd")
-            files, start = (beside(path, name),), 0
+            files, data_offset = (sibling_file(path, name),), 0
         if header.get("line skip", header.get("lineskip", 0)):
             raise BadInput(path, "has lines to skip before its data", "save it as one .nrrd")
         sizes = [int(n) for n in header["sizes"]]
@@ -105,10 +105,10 @@ def _open(path: Path) -> tuple[Stored, dict[str, Any]]:
             raise ValueError("sizes that do not fit the dimension")
         skip = int(header.get("byte skip", header.get("byteskip", 0)) or 0)
         shape = tuple(sizes[::-1])
-        return Stored(files, np.dtype(order + kind), shape, skip, encoding, start, _KIND), header
+        return RawLayout(files, np.dtype(order + kind), shape, skip, encoding, data_offset, _KIND), header
 
 
-def _scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
+def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
     names, vectors = _axes(path, header)
     order = sorted(range(len(names)), key=lambda i: "tzyxc".index(names[i]))
     array = array.transpose(order)
@@ -116,9 +116,9 @@ def _scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
     if axes.endswith(CHANNEL) and array.shape[-1] == 1:
         array, axes = array[..., 0], axes.removesuffix(CHANNEL)
     if "z" not in axes and vectors.shape == (3, 2):  # a plane in space, with its place along its normal
-        place = axes.index("y")
-        array = np.expand_dims(array, place)
-        axes = axes[:place] + "z" + axes[place:]
+        z_position = axes.index("y")
+        array = np.expand_dims(array, z_position)
+        axes = axes[:z_position] + "z" + axes[z_position:]
         normal = np.cross(vectors[:, 1], vectors[:, 0])
         vectors = np.column_stack([normal / np.linalg.norm(normal), vectors])
     geometry, notes = _geometry(path, axes.removesuffix(CHANNEL), vectors, header)
@@ -133,39 +133,47 @@ def _axes(path: Path, header: Mapping[str, Any]) -> tuple[list[str], NDArray[np.
     count = int(header["dimension"])
     kinds = [str(k).lower() for k in header.get("kinds", ["???"] * count)]
     directions = header.get("space directions")
-    spatial = _spatial(header, kinds)
-    number = sum(spatial)
-    if number not in (2, 3):
-        raise BadInput(path, f"has {number} spatial axes of {count}", "give a plane, a volume or a series")
+    spatial = _is_spatial(header, kinds)
+    spatial_count = sum(spatial)
+    if spatial_count not in (2, 3):
+        raise BadInput(
+            path, f"has {spatial_count} spatial axes of {count}", "give a plane, a volume or a series"
+        )
     names: list[str] = []
-    found: list[NDArray[np.float64]] = []
+    directions_xyz: list[NDArray[np.float64]] = []
     for i, kind in enumerate(kinds):
         if spatial[i]:
-            vector = directions[i] if directions is not None else _along(number, len(found), header, i)
-            names.append("xyz"[len(found)])
-            found.append(np.asarray(vector, dtype=np.float64)[::-1])
-        elif kind == "time" or (i == count - 1 and kind in _VAGUE):
+            vector = (
+                directions[i]
+                if directions is not None
+                else _axis_vector(spatial_count, len(directions_xyz), header, i)
+            )
+            names.append("xyz"[len(directions_xyz)])
+            directions_xyz.append(np.asarray(vector, dtype=np.float64)[::-1])
+        elif kind == "time" or (i == count - 1 and kind in _UNSPECIFIC_KINDS):
             names.append("t")
         else:
             names.append(CHANNEL)
     if len(set(names)) != len(names):
         raise BadInput(path, "has axes whose meaning is not clear", "name their kinds, or save a volume")
-    return names[::-1], np.column_stack(found[::-1])
+    return names[::-1], np.column_stack(directions_xyz[::-1])
 
 
-def _spatial(header: Mapping[str, Any], kinds: list[str]) -> list[bool]:
+def _is_spatial(header: Mapping[str, Any], kinds: list[str]) -> list[bool]:
     """Which axes lie in space: those with a direction; without directions, those that are nothing else."""
     directions = header.get("space directions")
     if directions is not None:
         return [d is not None and not np.isnan(np.asarray(d, dtype=np.float64)).all() for d in directions]
     steps = header.get("spacings", [1.0] * len(kinds))
-    found = [k in _VAGUE[:4] and bool(np.isfinite(s)) for k, s in zip(kinds, steps, strict=True)]
-    if sum(found) > 3:
-        found[-1] = False
-    return found
+    is_spatial = [
+        k in _UNSPECIFIC_KINDS[:4] and bool(np.isfinite(s)) for k, s in zip(kinds, steps, strict=True)
+    ]
+    if sum(is_spatial) > 3:
+        is_spatial[-1] = False
+    return is_spatial
 
 
-def _along(number: int, axis: int, header: Mapping[str, Any], index: int) -> list[float]:
+def _axis_vector(number: int, axis: int, header: Mapping[str, Any], index: int) -> list[float]:
     step = float(header["spacings"][index]) if "spacings" in header else 1.0
     return [step if i == axis else 0.0 for i in range(number)]
 
@@ -174,7 +182,7 @@ def _geometry(
     path: Path, labels: str, vectors: NDArray[np.float64], header: Mapping[str, Any]
 ) -> tuple[Geometry, tuple[str, ...]]:
     space = str(header.get("space", "")).lower()
-    if space not in _SPACES and space not in _NO_PATIENT:
+    if space not in _SPACE_SIGNS and space not in _WORLD_SPACES:
         raise BadInput(path, "lies in a space that is not read", "save it in LPS or RAS")
     if "space origin" not in header and ("axis mins" in header or "axismins" in header):
         raise BadInput(path, "says its place by the least of each axis", "save it with a space origin")
@@ -184,36 +192,36 @@ def _geometry(
     first = len(labels) - rows
     matrix[first:-1, first:-1] = vectors
     matrix[first:-1, -1] = np.asarray(header.get("space origin", [0.0] * rows), dtype=np.float64)[::-1]
-    if space in _SPACES:
-        matrix[first:-1] *= np.array(_SPACES[space][::-1], dtype=np.float64)[:, None]
-    given = header.get("space units") or _spatial_units(header)
-    units = [unit_name(u) for u in given][::-1] if given else []
-    if len(units) != rows or any(u not in MILLIMETRES and u != "pixel" for u in units):
+    if space in _SPACE_SIGNS:
+        matrix[first:-1] *= np.array(_SPACE_SIGNS[space][::-1], dtype=np.float64)[:, None]
+    unit_names = header.get("space units") or _spatial_units(header)
+    units = [canonical_unit(u) for u in unit_names][::-1] if unit_names else []
+    if len(units) != rows or any(u not in MM_PER_UNIT and u != "pixel" for u in units):
         if any(units) and not all(u == "pixel" for u in units):
             raise BadInput(path, "has units of length that are not read", "save it in millimetres")
-        described = space or "space directions" in header or "spacings" in header
-        units = ["mm" if described else "pixel"] * rows
-        notes = [_NO_UNIT] if described else []
+        has_geometry = space or "space directions" in header or "spacings" in header
+        units = ["mm" if has_geometry else "pixel"] * rows
+        notes = [_NO_LENGTH_UNIT_NOTE] if has_geometry else []
     if labels.startswith("t"):
-        step, unit, extra = _time(header)
+        step, unit, extra = _time_step(header)
         matrix[0, 0] = step
         units = [unit, *units]
         notes += extra
-    frame = "LPS" if space in _SPACES else ""
+    frame = "LPS" if space in _SPACE_SIGNS else ""
     return Geometry.from_matrix(matrix, tuple(units), tuple(labels), frame), tuple(notes)
 
 
 def _spatial_units(header: Mapping[str, Any]) -> list[str]:
     """The units of the axes that are not times, from the list that names one an axis."""
-    return [u for u in header.get("units", []) if unit_name(u) in MILLIMETRES]
+    return [u for u in header.get("units", []) if canonical_unit(u) in MM_PER_UNIT]
 
 
-def _time(header: Mapping[str, Any]) -> tuple[float, str, list[str]]:
+def _time_step(header: Mapping[str, Any]) -> tuple[float, str, list[str]]:
     last = float(header["spacings"][-1]) if "spacings" in header else float("nan")
     if not np.isfinite(last) or last <= 0:
         return 1.0, "pixel", []
-    unit = unit_name(header["units"][-1]) if "units" in header else ""
-    return (last, unit, []) if unit in SECONDS else (last, "s", [_NO_TIME])
+    unit = canonical_unit(header["units"][-1]) if "units" in header else ""
+    return (last, unit, []) if unit in SECONDS else (last, "s", [_NO_TIME_UNIT_NOTE])
 
 
 def write(
@@ -245,8 +253,8 @@ def write(
     """
     import nrrd
 
-    with writing(path, (".nrrd",), _KIND):
-        values = storable(path, array, axes, geometry)
+    with write_errors(path, (".nrrd",), _KIND):
+        values = as_writable(path, array, axes, geometry)
         spatial = axes.removesuffix(CHANNEL)
         has_time = spatial.startswith("t")
         matrix = geometry.matrix

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_folder
-from napari_latentseg.formats._common import reading, storable_type, writing
-from napari_latentseg.formats._ngff import channels_of, described, images_of, metadata_of, place_of
+from napari_latentseg.formats._common import read_errors, writable_dtype, write_errors
+from napari_latentseg.formats._ngff import (
+    axis_layout,
+    channel_display,
+    image_names,
+    multiscale_metadata,
+    ngff_metadata,
+)
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
 
 if TYPE_CHECKING:
@@ -24,14 +30,14 @@ SUFFIXES = (".ome.zarr", ".zarr.zip", ".zarr", ".ozx")
 RESULT_SUFFIX = ".ome.zarr"
 
 _KIND = "an OME-Zarr image"
-_MARKS = ("zarr.json", ".zgroup", ".zattrs")
-_TILE = 512  # of what is written
-_SMALLEST = 256  # coarser levels are made until both sides are no more than this
+_ZARR_MARKER_FILES = ("zarr.json", ".zgroup", ".zattrs")
+_CHUNK_SIDE = 512  # of what is written
+_SMALLEST_LEVEL_SIDE = 256  # coarser levels are made until both sides are no more than this
 
 
-def knows(folder: Path) -> bool:
+def is_ours(folder: Path) -> bool:
     """Whether a folder is a Zarr group."""
-    return any((folder / name).is_file() for name in _MARKS)
+    return any((folder / name).is_file() for name in _ZARR_MARKER_FILES)
 
 
 def list_series(path: Path) -> list[str]:
@@ -42,8 +48,8 @@ def list_series(path: Path) -> list[str]:
     BadInput
         Where it holds none.
     """
-    with reading(path, _KIND):
-        return images_of(path, _group(path))
+    with read_errors(path, _KIND):
+        return image_names(path, _open_group(path))
 
 
 def read(path: Path, series: int | None = None) -> Scan:
@@ -67,43 +73,43 @@ def read(path: Path, series: int | None = None) -> Scan:
     """
     import zarr
 
-    with reading(path, _KIND):
-        root = _group(path)
-        names = images_of(path, root)
+    with read_errors(path, _KIND):
+        root = _open_group(path)
+        names = image_names(path, root)
         if series is None and len(names) > 1:
             raise BadInput(path, f"holds {len(names)} images", f"choose one with --series 1 to {len(names)}")
         chosen = 1 if series is None else series
         if not 1 <= chosen <= len(names):
             raise BadInput("series", f"{path.name} holds images 1 to {len(names)}", "choose one of them")
         group = root[names[chosen - 1]] if names[chosen - 1] else root
-        metadata = metadata_of(group.attrs.asdict())
-        assert metadata is not None  # `images_of` has looked
+        metadata = multiscale_metadata(group.attrs.asdict())
+        assert metadata is not None  # `image_names` has looked
         arrays = [group[dataset["path"]] for dataset in metadata["datasets"]]
         if not arrays or not all(isinstance(a, zarr.Array) for a in arrays):
             raise ValueError("levels that are no arrays")
-        place = place_of(path, metadata, arrays[0].shape)
-        levels = [place.settle(_lazily(a)) for a in arrays]
+        layout = axis_layout(path, metadata, arrays[0].shape)
+        levels = [layout.to_scan_axes(_as_dask(a)) for a in arrays]
         coarser = tuple(levels[1:])
-        named = channels_of(group.attrs.asdict()) if CHANNEL in place.axes else []
-        properties = {"channels": named} if named else {}
+        channels = channel_display(group.attrs.asdict()) if CHANNEL in layout.axes else []
+        properties = {"channels": channels} if channels else {}
         return Scan(
-            levels[0], place.axes, place.geometry, format=NAME,
+            levels[0], layout.axes, layout.geometry, format=NAME,
             properties=properties, source=path, levels=coarser,
         )  # fmt: skip
 
 
-look = read
+read_lazy = read
 
 
-def _lazily(array: Any) -> da.Array:
+def _as_dask(array: Any) -> da.Array:
     import dask.array as da
 
-    made: da.Array = da.from_zarr(array)
-    native: da.Array = made.astype(made.dtype.newbyteorder("="))
+    lazy_array: da.Array = da.from_zarr(array)
+    native: da.Array = lazy_array.astype(lazy_array.dtype.newbyteorder("="))
     return native
 
 
-def _group(path: Path) -> Any:
+def _open_group(path: Path) -> Any:
     """The group at the top, for reading; of a zip, that of the folder in it which is one."""
     import zarr
     from zarr.storage import ZipStore
@@ -112,12 +118,12 @@ def _group(path: Path) -> Any:
         return zarr.open_group(path, mode="r")
     import zipfile
 
-    with zipfile.ZipFile(path) as packed:
-        found = [n for n in packed.namelist() if n.rpartition("/")[2] in _MARKS]
-    if not found:
+    with zipfile.ZipFile(path) as archive:
+        marker_files = [n for n in archive.namelist() if n.rpartition("/")[2] in _ZARR_MARKER_FILES]
+    if not marker_files:
         raise ValueError("no Zarr in the zip")
-    inside = min(found, key=lambda n: n.count("/")).rpartition("/")[0]
-    return zarr.open_group(ZipStore(path, mode="r"), mode="r", path=inside)
+    group_path = min(marker_files, key=lambda n: n.count("/")).rpartition("/")[0]
+    return zarr.open_group(ZipStore(path, mode="r"), mode="r", path=group_path)
 
 
 def write(
@@ -153,18 +159,18 @@ def write(
     import dask.array as da
     import zarr
 
-    with writing(path, (".zarr",), _KIND):
-        dtype = storable_type(path, array, axes, geometry)
+    with write_errors(path, (".zarr",), _KIND):
+        dtype = writable_dtype(path, array, axes, geometry)
         ordered = da.asarray(array)
         spatial = axes.removesuffix(CHANNEL)
         if CHANNEL in axes:  # the standard's order is t c z y x
-            at = int(spatial.startswith("t"))
-            ordered = da.moveaxis(ordered, -1, at)
-            order = spatial[:at] + CHANNEL + spatial[at:]
+            channel_axis = int(spatial.startswith("t"))
+            ordered = da.moveaxis(ordered, -1, channel_axis)
+            order = spatial[:channel_axis] + CHANNEL + spatial[channel_axis:]
         else:
             order = axes
-        metadata = described(path, order, geometry)
-        smooth = CHANNEL in axes or dtype.kind == "f"
+        metadata = ngff_metadata(path, order, geometry)
+        averages = CHANNEL in axes or dtype.kind == "f"
         with atomic_folder(path) as temporary:
             group = zarr.open_group(temporary, mode="w", zarr_format=3)
             datasets: list[v05.Dataset] = []
@@ -172,33 +178,33 @@ def write(
             level = ordered.astype(dtype)
             while True:
                 name = str(len(datasets))
-                stored = _store(group, name, level, order)
-                datasets.append(metadata.dataset(name, factors, smooth))
+                stored = _store_level(group, name, level, order)
+                datasets.append(metadata.dataset_entry(name, factors, averages))
                 halved = [2 if a in "yx" and n > 1 else 1 for a, n in zip(order, level.shape, strict=True)]
-                if max(level.shape[-2:]) <= _SMALLEST:
+                if max(level.shape[-2:]) <= _SMALLEST_LEVEL_SIDE:
                     break
-                level = _coarser(da.from_zarr(stored), halved, smooth, dtype)
+                level = _downsample(da.from_zarr(stored), halved, averages, dtype)
                 factors = [f * h for f, h in zip(factors, halved, strict=True)]
-            group.attrs["ome"] = metadata.whole(datasets)
+            group.attrs["ome"] = metadata.group_metadata(datasets)
 
 
-def _store(group: Any, name: str, level: da.Array, order: str) -> Any:
+def _store_level(group: Any, name: str, level: da.Array, order: str) -> Any:
     import dask.array as da
 
-    chunks = tuple(min(n, _TILE) if a in "yx" else 1 for a, n in zip(order, level.shape, strict=True))
-    made = group.create_array(
+    chunks = tuple(min(n, _CHUNK_SIDE) if a in "yx" else 1 for a, n in zip(order, level.shape, strict=True))
+    zarr_array = group.create_array(
         name, shape=level.shape, dtype=level.dtype, chunks=chunks, dimension_names=list(order)
     )
-    da.store(level.rechunk(chunks), made, lock=False)
-    return made
+    da.store(level.rechunk(chunks), zarr_array, lock=False)
+    return zarr_array
 
 
-def _coarser(level: da.Array, factors: list[int], smooth: bool, dtype: np.dtype[Any]) -> da.Array:
+def _downsample(level: da.Array, factors: list[int], averages: bool, dtype: np.dtype[Any]) -> da.Array:
     import dask.array as da
 
-    if not smooth:
-        every: da.Array = level[tuple(slice(None, None, f) for f in factors)]
-        return every
+    if not averages:
+        strided: da.Array = level[tuple(slice(None, None, f) for f in factors)]
+        return strided
     means: da.Array = da.coarsen(np.mean, level, dict(enumerate(factors)), trim_excess=True)
-    found: da.Array = (means.round() if dtype.kind in "iu" else means).astype(dtype)
-    return found
+    downsampled: da.Array = (means.round() if dtype.kind in "iu" else means).astype(dtype)
+    return downsampled

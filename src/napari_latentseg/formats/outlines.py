@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from napari_latentseg.scan import Geometry
 from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["outlines", "write_geojson"]
+__all__ = ["find_outlines", "write_geojson"]
 
 _Ring = NDArray[np.float64]
 
 
-def write_geojson(found: Segmentation, path: Path) -> None:
+def write_geojson(segmentation: Segmentation, path: Path) -> None:
     """Write the outlines of every class, plane by plane, as polygons with their holes.
 
     Coordinates are x first, and those of the world: of the patient, in millimetres, where the scan says
@@ -26,12 +26,12 @@ def write_geojson(found: Segmentation, path: Path) -> None:
 
     Parameters
     ----------
-    found
+    segmentation
         Whose mask is outlined.
     path
         The file to be.
     """
-    geometry = found.geometry
+    geometry = segmentation.geometry
     spatial = [i for i, a in enumerate(geometry.axis_labels) if a != "t"]
     features = [
         {
@@ -44,39 +44,41 @@ def write_geojson(found: Segmentation, path: Path) -> None:
                 "plane": list(index),
             },
         }
-        for info in found.classes
-        for index in np.ndindex(*found.mask.shape[:-2])
-        for rings in _polygons(np.asarray(found.mask[index]) == info.label, geometry, index, spatial)
+        for info in segmentation.classes
+        for index in np.ndindex(*segmentation.mask.shape[:-2])
+        for rings in _world_polygons(
+            np.asarray(segmentation.mask[index]) == info.label, geometry, index, spatial
+        )
     ]
-    place = {
+    coordinate_system = {
         "frame": geometry.frame or "the image's own",
         "order": [geometry.axis_labels[i] for i in reversed(spatial)],
         "units": [geometry.units[i] for i in reversed(spatial)],
     }
-    text = json.dumps({"type": "FeatureCollection", "place": place, "features": features})
+    text = json.dumps({"type": "FeatureCollection", "place": coordinate_system, "features": features})
     path.write_text(text + "\n", "utf-8")
 
 
-def _polygons(
-    inside: NDArray[np.bool_], geometry: Geometry, index: tuple[int, ...], spatial: list[int]
+def _world_polygons(
+    mask: NDArray[np.bool_], geometry: Geometry, index: tuple[int, ...], spatial: list[int]
 ) -> Iterator[list[list[list[float]]]]:
-    for rings in outlines(inside):
-        found = []
+    for rings in find_outlines(mask):
+        world_rings = []
         for ring in rings:
-            whole = np.column_stack([np.broadcast_to(index, (len(ring), len(index))), ring])
-            world = whole @ geometry.matrix[:-1, :-1].T + geometry.matrix[:-1, -1]
-            found.append(world[:, spatial[::-1]].tolist())
-        yield found
+            array_points = np.column_stack([np.broadcast_to(index, (len(ring), len(index))), ring])
+            world = array_points @ geometry.matrix[:-1, :-1].T + geometry.matrix[:-1, -1]
+            world_rings.append(world[:, spatial[::-1]].tolist())
+        yield world_rings
 
 
-def outlines(inside: NDArray[np.bool_]) -> list[list[_Ring]]:
+def find_outlines(mask: NDArray[np.bool_]) -> list[list[_Ring]]:
     """The outlines of what is inside: for each part its outer ring, then those of its holes.
 
     They run half way between elements inside and outside (`skimage.measure.find_contours` at one half).
 
     Parameters
     ----------
-    inside
+    mask
         `(H, W)`.
 
     Returns
@@ -86,19 +88,19 @@ def outlines(inside: NDArray[np.bool_]) -> list[list[_Ring]]:
     """
     from skimage.measure import find_contours, points_in_poly
 
-    if not inside.any():
+    if not mask.any():
         return []
-    rings = [ring - 1 for ring in find_contours(np.pad(inside, 1).astype(np.float32), 0.5)]
-    areas = [_area(ring) for ring in rings]
+    rings = [ring - 1 for ring in find_contours(np.pad(mask, 1).astype(np.float32), 0.5)]
+    areas = [_signed_area(ring) for ring in rings]
     sign = np.sign(areas[int(np.argmax(np.abs(areas)))])  # the largest ring encloses something
-    parts = [[ring] for ring, area in zip(rings, areas, strict=True) if area * sign > 0]
+    polygons = [[ring] for ring, area in zip(rings, areas, strict=True) if area * sign > 0]
     for hole in (ring for ring, area in zip(rings, areas, strict=True) if area * sign < 0):
-        around = [part for part in parts if points_in_poly(hole[:1], part[0])[0]]
-        min(around, key=lambda part: abs(_area(part[0]))).append(hole)
-    return parts
+        enclosing = [part for part in polygons if points_in_poly(hole[:1], part[0])[0]]
+        min(enclosing, key=lambda part: abs(_signed_area(part[0]))).append(hole)
+    return polygons
 
 
-def _area(ring: _Ring) -> float:
+def _signed_area(ring: _Ring) -> float:
     """Signed, by the shoelace rule."""
     y, x = ring.T
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)

@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import reading, storable, writing
-from napari_latentseg.formats._lazy import deferred
+from napari_latentseg.formats._common import as_writable, read_errors, write_errors
+from napari_latentseg.formats._lazy import lazy_from_loader
 from napari_latentseg.scan import Geometry, Scan
 
 NAME = "photo"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
 RESULT_SUFFIX = ".tif"  # a mean and a variance are floats, which none of these can hold
 
-_FULL = 65535
-_ASKED_OTHERWISE = threading.Lock()
-_KINDS = ("PNG", "JPEG", "BMP")
-_TURNED = 0x0112  # the camera's orientation mark; 5 and more exchange height and width
-_AS_THEY_ARE = ("L", "RGB", "RGBA", "I", "F")
-_WITH_ALPHA = ("LA", "La", "PA", "RGBa")
+_MAX_UINT16 = 65535
+_PILLOW_LOCK = threading.Lock()
+_PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
+_EXIF_ORIENTATION = 0x0112  # the camera's orientation mark; 5 and more exchange height and width
+_NATIVE_MODES = ("L", "RGB", "RGBA", "I", "F")
+_ALPHA_MODES = ("LA", "La", "PA", "RGBa")
 
 
 def read(path: Path) -> Scan:
@@ -49,21 +49,21 @@ def read(path: Path) -> Scan:
     """
     from PIL import Image, ImageOps
 
-    with _readable(path):
-        with Image.open(path, formats=_KINDS) as opened:
+    with _pillow_errors(path):
+        with Image.open(path, formats=_PILLOW_FORMATS) as opened:
             if opened.format == "PNG":
-                _check_colours(path, opened)
+                _check_bit_depth(path, opened)
                 opened.verify()  # checksums and the end mark, which reading alone passes over
-        with Image.open(path, formats=_KINDS) as opened:
+        with Image.open(path, formats=_PILLOW_FORMATS) as opened:
             opened.load()
             try:
                 image = ImageOps.exif_transpose(opened)
             except Exception:  # a broken mark says nothing, and the pixels are whole
                 image = opened.copy()
-        return _scan(path, _pixels(image))
+        return _make_scan(path, _to_array(image))
 
 
-def look(path: Path) -> Scan:
+def read_lazy(path: Path) -> Scan:
     """As `read`, with the pixels left in the file.
 
     Raises
@@ -73,23 +73,23 @@ def look(path: Path) -> Scan:
     """
     from PIL import Image
 
-    with _readable(path), Image.open(path, formats=_KINDS) as opened:
-        _check_colours(path, opened)
-        one = Image.new(opened.mode, (1, 1))
-        one.info = dict(opened.info)
-        pixel = _pixels(one)
-        shape = opened.size[::-1] if opened.getexif().get(_TURNED, 1) < 5 else opened.size
-        return _scan(
-            path, deferred(shape + pixel.shape[2:], pixel.dtype, lambda: np.asarray(read(path).array))
+    with _pillow_errors(path), Image.open(path, formats=_PILLOW_FORMATS) as opened:
+        _check_bit_depth(path, opened)
+        one_pixel_image = Image.new(opened.mode, (1, 1))
+        one_pixel_image.info = dict(opened.info)
+        pixel = _to_array(one_pixel_image)
+        shape = opened.size[::-1] if opened.getexif().get(_EXIF_ORIENTATION, 1) < 5 else opened.size
+        return _make_scan(
+            path, lazy_from_loader(shape + pixel.shape[2:], pixel.dtype, lambda: np.asarray(read(path).array))
         )
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _pillow_errors(path: Path) -> Iterator[None]:
     """Turn what Pillow raises into words."""
     from PIL import Image
 
-    with reading(path, "a PNG, JPEG or BMP image"), _whole_files_only():
+    with read_errors(path, "a PNG, JPEG or BMP image"), _refuse_truncated():
         try:
             yield
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -98,27 +98,29 @@ def _readable(path: Path) -> Iterator[None]:
             ) from error
 
 
-def _scan(path: Path, array: Any) -> Scan:
-    return Scan(array, "yxc" if array.ndim == 3 else "yx", Geometry.plain("yx"), format=NAME, source=path)
+def _make_scan(path: Path, array: Any) -> Scan:
+    return Scan(
+        array, "yxc" if array.ndim == 3 else "yx", Geometry.from_spacing("yx"), format=NAME, source=path
+    )
 
 
-def _check_colours(path: Path, opened: Any) -> None:
+def _check_bit_depth(path: Path, opened: Any) -> None:
     """Refuse the one kind that Pillow reads with loss."""
-    raw = opened.tile[0][3] if opened.tile else ""
-    raw = raw if isinstance(raw, str) else str(raw[0])
-    if "16" in raw and not opened.mode.startswith("I"):
+    raw_mode = opened.tile[0][3] if opened.tile else ""
+    raw_mode = raw_mode if isinstance(raw_mode, str) else str(raw_mode[0])
+    if "16" in raw_mode and not opened.mode.startswith("I"):
         raise BadInput(path, "has colours of 16 bits, which cannot be read whole", "save it as a TIFF")
 
 
 @contextmanager
-def _whole_files_only() -> Iterator[None]:
+def _refuse_truncated() -> Iterator[None]:
     """Undo for a moment what another package may have asked of Pillow: to fill up files cut short."""
     from PIL import ImageFile
 
     if not ImageFile.LOAD_TRUNCATED_IMAGES:
         yield
         return
-    with _ASKED_OTHERWISE:
+    with _PILLOW_LOCK:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
         try:
             yield
@@ -126,12 +128,12 @@ def _whole_files_only() -> Iterator[None]:
             ImageFile.LOAD_TRUNCATED_IMAGES = True
 
 
-def _pixels(image: Any) -> NDArray[Any]:
+def _to_array(image: Any) -> NDArray[Any]:
     if image.mode == "1":
         image = image.convert("L")
-    elif image.mode in _WITH_ALPHA or (image.mode == "P" and "transparency" in image.info):
+    elif image.mode in _ALPHA_MODES or (image.mode == "P" and "transparency" in image.info):
         image = image.convert("RGBA")
-    elif image.mode not in _AS_THEY_ARE and not image.mode.startswith("I;16"):
+    elif image.mode not in _NATIVE_MODES and not image.mode.startswith("I;16"):
         image = image.convert("RGB")
     array = np.array(image)  # a copy that may be written to, for the libraries downstream
     return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -173,16 +175,16 @@ def write(
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
 
-    with writing(path, (".png",), "a PNG image"):
-        values = storable(path, array, axes, geometry)
+    with write_errors(path, (".png",), "a PNG image"):
+        values = as_writable(path, array, axes, geometry)
         if axes not in ("yx", "yxc") or (values.ndim == 3 and values.shape[2] not in (3, 4)):
             raise BadInput(path, "a PNG holds one plane, grey or in colours", "write TIFF instead")
         if (geometry.matrix != np.eye(3)).any() or set(geometry.units) != {"pixel"}:
             raise BadInput(path, "a PNG cannot hold a spacing or a place", "write TIFF or NIfTI instead")
-        about = PngInfo()
+        png_info = PngInfo()
         if values.dtype.kind == "f" and values.ndim == 2 and values.min() >= 0 and values.max() <= 1:
-            values = np.round(values.astype(np.float64) * _FULL).astype(np.uint16)
-            about.add_text("Comment", f"{_FULL} stands for 1.0")
+            values = np.round(values.astype(np.float64) * _MAX_UINT16).astype(np.uint16)
+            png_info.add_text("Comment", f"{_MAX_UINT16} stands for 1.0")
         if values.dtype != np.uint8 and (values.dtype != np.uint16 or values.ndim == 3):
             raise BadInput(path, f"a PNG cannot hold values of type {values.dtype}", "write TIFF instead")
-        Image.fromarray(values).save(path, "PNG", pnginfo=about)
+        Image.fromarray(values).save(path, "PNG", pnginfo=png_info)

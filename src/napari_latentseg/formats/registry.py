@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan
 
-__all__ = ["FORMATS", "Format", "format_for", "look_at", "read_scan", "readable_suffixes", "stem_of"]
+__all__ = ["FORMATS", "Format", "format_for", "read_scan", "read_scan_lazy", "readable_suffixes", "stem_of"]
 
 
 class Format(Protocol):
@@ -67,7 +67,7 @@ FORMATS: dict[str, str] = {
     "omezarr": "napari_latentseg.formats.omezarr",
     "dicom": "napari_latentseg.formats.dicom",
 }
-_FOLDERS = ("omezarr", "dicom")  # whose images may be folders; the first that knows its own reads it
+_FOLDER_FORMATS = ("omezarr", "dicom")  # whose images may be folders; the first that knows its own reads it
 _SUFFIXES: dict[str, str] = {
     ".ome.zarr": "omezarr",
     ".zarr.zip": "omezarr",
@@ -160,10 +160,10 @@ def read_scan(path: Path | str, *, series: int | None = None) -> Scan:
         Where the file is missing, cut short, empty, or not what its name says; where there are several
         images and none is chosen.
     """
-    return _opened(Path(path), series, "read")
+    return _read_with(Path(path), series, "read")
 
 
-def look_at(path: Path | str, *, series: int | None = None) -> Scan:
+def read_scan_lazy(path: Path | str, *, series: int | None = None) -> Scan:
     """As `read_scan`, with the values left in the file wherever the format allows it: quick at any size.
 
     Raises
@@ -171,7 +171,7 @@ def look_at(path: Path | str, *, series: int | None = None) -> Scan:
     BadInput
         As `read_scan` does, for what the headers show.
     """
-    return _opened(Path(path), series, "look")
+    return _read_with(Path(path), series, "look")
 
 
 def list_series(path: Path | str) -> list[Any]:
@@ -182,21 +182,21 @@ def list_series(path: Path | str) -> list[Any]:
     BadInput
         As `read_scan` does, for what the headers show.
     """
-    module: Any = reader_of(Path(path))
+    module: Any = find_reader(Path(path))
     return list(module.list_series(Path(path))) if hasattr(module, "list_series") else []
 
 
-def _opened(path: Path, series: int | None, how: str) -> Scan:
-    module: Any = reader_of(path)
-    function = getattr(module, how, module.read)
-    if hasattr(module, "list_series"):
+def _read_with(path: Path, series: int | None, function_name: str) -> Scan:
+    reader: Any = find_reader(path)
+    function = getattr(reader, function_name, reader.read)
+    if hasattr(reader, "list_series"):
         return cast(Scan, function(path, series=series))
     if series not in (None, 1):
         raise BadInput("series", f"{path.name} holds one image", "leave it out")
     return cast(Scan, function(path))
 
 
-def reader_of(path: Path) -> Format:
+def find_reader(path: Path) -> Format:
     """The format that reads what lies at a path.
 
     Raises
@@ -205,22 +205,22 @@ def reader_of(path: Path) -> Format:
         Where nothing is there, or nothing that is read.
     """
     try:
-        there, folder, file = path.exists(), path.is_dir(), path.is_file()
-        empty = file and path.stat().st_size == 0
+        exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
+        is_empty = is_file and path.stat().st_size == 0
     except (OSError, ValueError) as error:  # a name too long for the disk, a folder that may not be entered
         raise BadInput(path, "cannot be looked at", "check the path and the right to read it") from error
-    if not there:
+    if not exists:
         raise BadInput(path, "no such file", "check the path")
-    if folder:
-        for name in _FOLDERS:
+    if is_folder:
+        for name in _FOLDER_FORMATS:
             module = import_module(FORMATS[name])
             if module.knows(path):
                 return cast(Format, module)
         raise BadInput(path, "is a folder", "give one file, or a folder of DICOM or OME-Zarr")
-    if not file:
+    if not is_file:
         raise BadInput(path, "is not a file", "give a file")
     dicom = import_module(FORMATS["dicom"])  # whose files often have no ending, or one that is a number
     reader = cast(Format, dicom) if _suffix_of(path) is None and dicom.knows(path) else format_for(path)
-    if empty:
+    if is_empty:
         raise BadInput(path, "is empty (0 bytes)", "copy it again")
     return reader

@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import usable_folder
+from napari_latentseg.files import ensure_writable_folder
 from napari_latentseg.formats import dicom_seg, omezarr
 from napari_latentseg.formats.outlines import write_geojson
 from napari_latentseg.formats.registry import format_for
 from napari_latentseg.measure import Measurement, measure, write_csv
 from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["RESULTS", "check_format", "class_endings", "write_segmentation"]
+__all__ = ["RESULT_SUFFIXES", "check_format", "class_suffixes", "write_segmentation"]
 
-RESULTS: dict[str, str] = {
+RESULT_SUFFIXES: dict[str, str] = {
     "nifti": ".nii.gz",
     "tiff": ".tif",
     "ome-tiff": ".ome.tif",
@@ -35,24 +35,24 @@ RESULTS: dict[str, str] = {
 }
 """The formats in which a result can be written whatever its source was, with what the files end in."""
 
-_EXTRAS = {"geojson": "contours.geojson", "csv": "measurements.csv"}
+_EXTRA_FILES = {"geojson": "contours.geojson", "csv": "measurements.csv"}
 
 
 def write_segmentation(
-    found: Segmentation,
+    segmentation: Segmentation,
     folder: Path,
     stem: str = "",
     *,
     format: str | None = None,
     deidentify: bool = False,
-    also: Sequence[str] = (),
+    extras: Sequence[str] = (),
     measurements: Sequence[Measurement] | None = None,
 ) -> list[Path]:
     """Write a segmentation in the family of the file that it was made from.
 
     Parameters
     ----------
-    found
+    segmentation
         What to write.
     folder
         Made where it is missing. Files of the same names are replaced.
@@ -61,11 +61,11 @@ def write_segmentation(
         none, that of an earlier run is removed) and `STEM_run.json`. Several classes have a mean and a
         variance file each, `STEM_mean-NAME`.
     format
-        Another than the family: one of `RESULTS`, or ``"dicom-seg"`` for a scan that was DICOM (see
+        Another than the family: one of `RESULT_SUFFIXES`, or ``"dicom-seg"`` for a scan that was DICOM (see
         `dicom_seg.write_parts`).
     deidentify
         Write nothing of the source's that names patient, study or institution; only DICOM-SEG would.
-    also
+    extras
         ``"geojson"`` for `STEM_contours.geojson`, ``"csv"`` for `STEM_measurements.csv`.
     measurements
         What goes into the latter; measured without image and calibrated interval where not given.
@@ -82,54 +82,64 @@ def write_segmentation(
         not even a folder that was made for it.
     """
     as_dicom = format == dicom_seg.NAME
-    family: Any = format_for(_family(found))
+    source_format: Any = format_for(_source_format(segmentation))
     check_format(format)
-    endings = {None: family.RESULT_SUFFIX, dicom_seg.NAME: dicom_seg.RESULT_SUFFIX} | RESULTS
-    suffix = endings[format]
-    unknown = set(also) - _EXTRAS.keys()
+    suffix_of_format = {
+        None: source_format.RESULT_SUFFIX,
+        dicom_seg.NAME: dicom_seg.RESULT_SUFFIX,
+    } | RESULT_SUFFIXES
+    suffix = suffix_of_format[format]
+    unknown = set(extras) - _EXTRA_FILES.keys()
     if unknown:
-        raise BadInput("also", f"{min(unknown)!r} is not known", f"use {' or '.join(_EXTRAS)}")
-    start = f"{_one_name(stem)}_" if stem else ""
-    arrays: dict[str, NDArray[np.generic]] = {f"{start}mask": found.mask}
-    names = class_endings(found.classes)
-    for kind, per_class in (("mean", found.mean), ("variance", found.variance)):
+        raise BadInput("also", f"{min(unknown)!r} is not known", f"use {' or '.join(_EXTRA_FILES)}")
+    name_prefix = f"{_safe_stem(stem)}_" if stem else ""
+    arrays: dict[str, NDArray[np.generic]] = {f"{name_prefix}mask": segmentation.mask}
+    class_names = class_suffixes(segmentation.classes)
+    for kind, per_class in (("mean", segmentation.mean), ("variance", segmentation.variance)):
         if per_class is not None:
-            arrays |= {f"{start}{kind}{name}": one for name, one in zip(names, per_class, strict=True)}
+            arrays |= {
+                f"{name_prefix}{kind}{name}": class_array
+                for name, class_array in zip(class_names, per_class, strict=True)
+            }
     folder = Path(folder)
-    made = _missing(folder)
+    new_folders = _folders_to_create(folder)
     try:
-        usable_folder(folder)
+        ensure_writable_folder(folder)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
             written = []
             if as_dicom:
-                written = dicom_seg.write_parts(found, Path(temporary), start, names, deidentify=deidentify)
+                written = dicom_seg.write_dicom_results(
+                    segmentation, Path(temporary), name_prefix, class_names, deidentify=deidentify
+                )
                 arrays = {}
             for name, array in arrays.items():
                 path = Path(temporary) / f"{name}{suffix}"
-                format_for(path).write(path, array, found.axes, found.geometry, found.properties)
+                format_for(path).write(
+                    path, array, segmentation.axes, segmentation.geometry, segmentation.properties
+                )
                 written.append(path)
-            for kind in also:
-                path = Path(temporary) / f"{start}{_EXTRAS[kind]}"
+            for kind in extras:
+                path = Path(temporary) / f"{name_prefix}{_EXTRA_FILES[kind]}"
                 if kind == "csv":
-                    write_csv(path, measure(found) if measurements is None else measurements)
+                    write_csv(path, measure(segmentation) if measurements is None else measurements)
                 else:
-                    write_geojson(found, path)
+                    write_geojson(segmentation, path)
                 written.append(path)
-            record = Path(temporary) / f"{start}run.json"
-            record.write_text(found.record.model_dump_json(indent=2) + "\n", "utf-8")
+            record = Path(temporary) / f"{name_prefix}run.json"
+            record.write_text(segmentation.record.model_dump_json(indent=2) + "\n", "utf-8")
             written.append(record)
-            _put(written, folder)
-            if found.variance is None:  # one of an earlier run must not stand beside this mean
-                for name in names:
-                    _remove(folder / f"{start}variance{name}{suffix}")
+            _move_into(written, folder)
+            if segmentation.variance is None:  # one of an earlier run must not stand beside this mean
+                for name in class_names:
+                    _remove_result(folder / f"{name_prefix}variance{name}{suffix}")
     except (BadInput, OSError) as error:
-        for parent in made:
+        for parent in new_folders:
             with suppress(OSError):
                 parent.rmdir()
         if isinstance(error, BadInput):
             # the temporary name of the file says nothing to anybody
-            what = folder / Path(error.what).name if ".part-" in error.what else error.what
-            raise BadInput(what, error.why, error.remedy) from error
+            faulty_path = folder / Path(error.what).name if ".part-" in error.what else error.what
+            raise BadInput(faulty_path, error.why, error.remedy) from error
         raise BadInput(
             folder, f"could not be written ({error.strerror})", "make room, or choose another"
         ) from error
@@ -144,63 +154,65 @@ def check_format(format: str | None) -> None:
     BadInput
         Naming those that are.
     """
-    if format not in (None, dicom_seg.NAME, *RESULTS):
-        raise BadInput("format", f"{format!r} is not written", f"use {', '.join((*RESULTS, dicom_seg.NAME))}")
+    if format not in (None, dicom_seg.NAME, *RESULT_SUFFIXES):
+        raise BadInput(
+            "format", f"{format!r} is not written", f"use {', '.join((*RESULT_SUFFIXES, dicom_seg.NAME))}"
+        )
 
 
-def _family(found: Segmentation) -> str:
+def _source_format(segmentation: Segmentation) -> str:
     """The format of the source; where a DICOM picture has no physical size, which NIfTI needs, TIFF."""
-    if found.format == "dicom" and "pixel" in found.geometry.units:
+    if segmentation.format == "dicom" and "pixel" in segmentation.geometry.units:
         return "tiff"
-    return found.format or "tiff"
+    return segmentation.format or "tiff"
 
 
-def _put(files: list[Path], folder: Path) -> None:
+def _move_into(files: list[Path], folder: Path) -> None:
     """Move the files into the folder, once it is sure that none of the names is taken by a folder."""
     for path in files:
-        place = folder / path.name
-        if place.is_dir() and not (path.is_dir() and omezarr.knows(place)):
-            raise BadInput(place, "is a folder", "rename or remove it")
+        target = folder / path.name
+        if target.is_dir() and not (path.is_dir() and omezarr.is_ours(target)):
+            raise BadInput(target, "is a folder", "rename or remove it")
     for path in files:
-        place = folder / path.name
-        if place.is_dir():  # an OME-Zarr of an earlier run, which goes with the folder of temporary files
-            place.replace(path.with_name(f"earlier-{path.name}"))
-        path.replace(place)
+        target = folder / path.name
+        if target.is_dir():  # an OME-Zarr of an earlier run, which goes with the folder of temporary files
+            target.replace(path.with_name(f"earlier-{path.name}"))
+        path.replace(target)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir() and omezarr.knows(path):
+def _remove_result(path: Path) -> None:
+    if path.is_dir() and omezarr.is_ours(path):
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 
 
-def _missing(folder: Path) -> list[Path]:
+def _folders_to_create(folder: Path) -> list[Path]:
     """The folders that are to be made, innermost first."""
-    found = []
+    missing = []
     for parent in (folder.absolute(), *folder.absolute().parents):
         with suppress(OSError):  # a name that is too long: it cannot be made, and will be refused
             if parent.exists():
                 break
-        found.append(parent)
-    return found
+        missing.append(parent)
+    return missing
 
 
-def class_endings(classes: Sequence[ClassInfo]) -> list[str]:
+def class_suffixes(classes: Sequence[ClassInfo]) -> list[str]:
     """What tells the files of several classes apart; nothing where there is one class."""
     if len(classes) == 1:
         return [""]
-    names = [_plain(info.name) for info in classes]
+    names = [_slug(info.name) for info in classes]
     return [
         f"-{name}" if names.count(name) == 1 else f"-{name}-{info.label}"
         for name, info in zip(names, classes, strict=True)
     ]
 
 
-def _one_name(stem: str) -> str:
+def _safe_stem(stem: str) -> str:
     """A layer may be called anything; a file's name holds no folders."""
     return re.sub(r"[/\\\x00]", "_", stem)
 
 
-def _plain(name: str) -> str:
+def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "class"

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._common import reading, storable, writing
+from napari_latentseg.formats._common import as_writable, read_errors, write_errors
 from napari_latentseg.scan import CHANNEL, Geometry, Scan
-from napari_latentseg.units import MILLIMETRES, OME_SYMBOLS, SECONDS, as_known_unit, conversion
+from napari_latentseg.units import MM_PER_UNIT, OME_SYMBOLS, SECONDS, as_known_unit, conversion
 
 NAME = "tiff"
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
@@ -25,7 +25,7 @@ RESULT_SUFFIX = ".tif"
 _KIND = "a TIFF file"
 
 # Where OME and ImageJ keep sizes: ImageDescription, and ImageJ's two own tags.
-_TEXTS = {270, 50838, 50839}
+_METADATA_TAGS = {270, 50838, 50839}
 
 # A length or time with its unit, for each axis that has one.
 _Steps = dict[str, tuple[float, str]]
@@ -54,11 +54,11 @@ def read(path: Path) -> Scan:
     """
     import tifffile
 
-    with reading(path, _KIND), tifffile.TiffFile(path) as tif:
-        return _scan(path, tif, lazy=False)
+    with read_errors(path, _KIND), tifffile.TiffFile(path) as tif:
+        return _make_scan(path, tif, lazy=False)
 
 
-def look(path: Path) -> Scan:
+def read_lazy(path: Path) -> Scan:
     """As `read`, with the values left in the file; the coarser levels of a pyramid are the scan's `levels`.
 
     Raises
@@ -68,32 +68,32 @@ def look(path: Path) -> Scan:
     """
     import tifffile
 
-    with reading(path, _KIND):
+    with read_errors(path, _KIND):
         tif = tifffile.TiffFile(path)
         try:
-            return _scan(path, tif, lazy=True)
+            return _make_scan(path, tif, lazy=True)
         except BaseException:
             tif.close()
             raise
 
 
-def _scan(path: Path, tif: Any, lazy: bool) -> Scan:
+def _make_scan(path: Path, tif: Any, lazy: bool) -> Scan:
     series = tif.series[0]
-    _check_whole(path, tif, series)
+    _check_complete(path, tif, series)
     axes = series.axes
-    arrays = [_lazily(tif, level) for level in series.levels] if lazy else [series.asarray()]
+    arrays = [_as_dask(tif, level) for level in series.levels] if lazy else [series.asarray()]
     steps: _Steps = {}
     offsets: _Steps = {}
     if tif.is_ome and tif.ome_metadata:
-        steps, offsets = _ome_places(tif.ome_metadata)
+        steps, offsets = _ome_geometry(tif.ome_metadata)
     elif tif.is_imagej:
-        steps = _imagej_steps(tif)
+        steps = _imagej_spacing(tif)
     else:
-        arrays = [_colours(path, series.keyframe, array, axes) for array in arrays]
+        arrays = [_resolve_colours(path, series.keyframe, array, axes) for array in arrays]
         axes = axes + "S" if arrays[0].ndim > len(axes) else axes
-    settled = [_settle(path, array, axes) for array in arrays]
-    array, axes = settled[0]
-    levels = tuple(level for level, same in settled[1:] if same == axes)
+    axes_and_levels = [_to_scan_axes(path, array, axes) for array in arrays]
+    array, axes = axes_and_levels[0]
+    levels = tuple(level for level, same in axes_and_levels[1:] if same == axes)
     geometry = _geometry(axes.removesuffix(CHANNEL), steps, offsets)
     properties: dict[str, Any] = {"series": len(tif.series)}
     if axes.endswith(CHANNEL) and tif.is_ome and tif.ome_metadata:
@@ -104,53 +104,56 @@ def _scan(path: Path, tif: Any, lazy: bool) -> Scan:
 def _ome_channels(text: str) -> list[dict[str, str]]:
     """What the first image calls its channels, and their colours as ``"#rrggbb"``, as far as it says so."""
     image = next((e for e in ElementTree.fromstring(text) if _tag(e) == "Image"), None)
-    found = []
-    for one in image.iter() if image is not None else ():
-        if _tag(one) == "Channel":
-            colour = one.get("Color")  # red, green, blue, alpha in the 32 bits of a signed number
+    channels = []
+    for element in image.iter() if image is not None else ():
+        if _tag(element) == "Channel":
+            colour = element.get("Color")  # red, green, blue, alpha in the 32 bits of a signed number
             number = int(colour) & 0xFFFFFFFF if colour and colour.lstrip("-").isdigit() else None
-            found.append(
+            channels.append(
                 {
-                    "name": one.get("Name") or "",
+                    "name": element.get("Name") or "",
                     "colour": "" if number is None else f"#{number >> 8:06x}",
                 }
             )
-    return found
+    return channels
 
 
-def _lazily(tif: Any, level: Any) -> Any:
+def _as_dask(tif: Any, level: Any) -> Any:
     """The values of a level; the file stays open for as long as anything can read them."""
     import dask.array as da
     import zarr
 
-    stored = zarr.open_array(level.aszarr(), mode="r")
-    weakref.finalize(stored, tif.close)
-    return da.from_zarr(stored)
+    zarr_array = zarr.open_array(level.aszarr(), mode="r")
+    weakref.finalize(zarr_array, tif.close)
+    return da.from_zarr(zarr_array)
 
 
-def _check_whole(path: Path, tif: Any, series: Any) -> None:
+def _check_complete(path: Path, tif: Any, series: Any) -> None:
     """Refuse what tifffile would read in part: a broken chain of pages, pages or data that are not there."""
     size = tif.filehandle.size
-    whole = _ifd_codes(tif) & _TEXTS <= set(tif.pages[0].tags.keys())
+    is_complete = _ifd_tag_codes(tif) & _METADATA_TAGS <= set(tif.pages[0].tags.keys())
     position = tif.pages.next_page_offset
     if position is not None:
         tif.filehandle.seek(position)
-        end = tif.filehandle.read(tif.tiff.offsetsize)
-        whole &= len(end) == tif.tiff.offsetsize and struct.unpack(tif.tiff.offsetformat, end)[0] == 0
-    if whole and series.dataoffset is not None:
-        whole = series.dataoffset + series.nbytes <= size
-    elif whole:
+        end_marker = tif.filehandle.read(tif.tiff.offsetsize)
+        is_complete &= (
+            len(end_marker) == tif.tiff.offsetsize
+            and struct.unpack(tif.tiff.offsetformat, end_marker)[0] == 0
+        )
+    if is_complete and series.dataoffset is not None:
+        is_complete = series.dataoffset + series.nbytes <= size
+    elif is_complete:
         for page in series.pages:
             if page is None:
                 raise BadInput(path, "lacks some of its pages", "keep the files of one image together")
-            ends = (a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=False))
-            if page.parent is tif and max(ends, default=0) > size:
-                whole = False
-    if not whole:
+            data_ends = (a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=False))
+            if page.parent is tif and max(data_ends, default=0) > size:
+                is_complete = False
+    if not is_complete:
         raise BadInput(path, "is cut short", "copy or export it again")
 
 
-def _ifd_codes(tif: Any) -> set[int]:
+def _ifd_tag_codes(tif: Any) -> set[int]:
     """The tags that the first page lists, also those whose values tifffile could not read and left out."""
     file, tiff = tif.filehandle, tif.tiff
     file.seek(tif.pages[0].offset)
@@ -160,12 +163,12 @@ def _ifd_codes(tif: Any) -> set[int]:
     return {struct.unpack_from(tiff.byteorder + "H", entries, i)[0] for i in starts}
 
 
-def _colours(path: Path, page: Any, array: Any, axes: str) -> Any:
+def _resolve_colours(path: Path, page: Any, array: Any, axes: str) -> Any:
     """Grey, RGB or RGBA, whatever the file stores."""
     from tifffile import COMPRESSION, PHOTOMETRIC
 
-    kind = page.photometric
-    if kind == PHOTOMETRIC.PALETTE and page.colormap is not None:
+    photometric = page.photometric
+    if photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
         table: NDArray[np.uint8] = (page.colormap >> 8).astype(np.uint8)
         if isinstance(array, np.ndarray):
             return np.moveaxis(table[:, array], 0, -1)
@@ -173,21 +176,21 @@ def _colours(path: Path, page: Any, array: Any, axes: str) -> Any:
             lambda block: np.moveaxis(table[:, block], 0, -1),
             dtype=table.dtype, new_axis=array.ndim, chunks=(*array.chunks, (3,)),
         )  # fmt: skip
-    if kind == PHOTOMETRIC.MINISWHITE:
+    if photometric == PHOTOMETRIC.MINISWHITE:
         if array.dtype == np.bool_:
             return ~array
         if array.dtype.kind == "u":
             return np.subtract(2**page.bitspersample - 1, array, dtype=array.dtype)
     jpeg = page.compression in (COMPRESSION.JPEG, COMPRESSION.OJPEG)  # which tifffile turns into RGB
     grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
-    if kind not in grey and not (kind == PHOTOMETRIC.YCBCR and jpeg):
+    if photometric not in grey and not (photometric == PHOTOMETRIC.YCBCR and jpeg):
         raise BadInput(path, "stores its colours in a way that is not read", "save it as grey or RGB")
-    if axes.endswith("S") and array.shape[-1] == 2 and kind != PHOTOMETRIC.RGB and page.extrasamples:
+    if axes.endswith("S") and array.shape[-1] == 2 and photometric != PHOTOMETRIC.RGB and page.extrasamples:
         return array[..., :1]  # grey with alpha
     return array
 
 
-def _settle(path: Path, array: Any, axes: str) -> tuple[Any, str]:
+def _to_scan_axes(path: Path, array: Any, axes: str) -> tuple[Any, str]:
     """Bring tifffile's axes to ours: `t z y x c`, channels last, lengths of one dropped."""
     letters = list(axes.upper())
     for i in reversed(range(len(letters))):
@@ -211,10 +214,10 @@ def _settle(path: Path, array: Any, axes: str) -> tuple[Any, str]:
     return array.astype(array.dtype.newbyteorder("="), copy=False), "".join(names[i] for i in order)
 
 
-def _length(size: object, unit: object) -> tuple[float, str] | None:
+def _parse_length(size: object, unit: object) -> tuple[float, str] | None:
     """A length in one of our units; None where there is no number, or the unit is no length."""
     number, (factor, name) = float(str(size)), as_known_unit(unit) or (1.0, "")
-    if not math.isfinite(number) or (name != "pixel" and name not in MILLIMETRES):
+    if not math.isfinite(number) or (name != "pixel" and name not in MM_PER_UNIT):
         return None
     return number * factor, name
 
@@ -227,10 +230,10 @@ def _time(size: object, unit: object) -> tuple[float, str] | None:
     return number * factor, name
 
 
-def _to(length: tuple[float, str], unit: str) -> float | None:
+def _convert_length(length: tuple[float, str], unit: str) -> float | None:
     """A length in another unit; None where one of them is pixels, and the other is not."""
-    number, own = length
-    factor = conversion(own, unit)
+    number, length_unit = length
+    factor = conversion(length_unit, unit)
     return None if factor is None else number * factor
 
 
@@ -243,15 +246,15 @@ def _geometry(axes: str, steps: _Steps, offsets: _Steps) -> Geometry:
             matrix[i, i], name = steps.get("t", (1.0, "pixel"))
             units.append(name)
             continue
-        step = _to(steps[axis], unit) if axis in steps and "x" in steps and "y" in steps else None
+        step = _convert_length(steps[axis], unit) if axis in steps and "x" in steps and "y" in steps else None
         units.append("pixel" if step is None else unit)
         matrix[i, i] = 1.0 if step is None else step
-        offset = _to(offsets[axis], unit) if axis in offsets and step is not None else None
+        offset = _convert_length(offsets[axis], unit) if axis in offsets and step is not None else None
         matrix[i, -1] = 0.0 if offset is None else offset
     return Geometry.from_matrix(matrix, tuple(units), tuple(axes))
 
 
-def _ome_places(xml: str) -> tuple[_Steps, _Steps]:
+def _ome_geometry(xml: str) -> tuple[_Steps, _Steps]:
     """The physical sizes, and the position of the first plane."""
     steps: _Steps = {}
     offsets: _Steps = {}
@@ -261,12 +264,14 @@ def _ome_places(xml: str) -> tuple[_Steps, _Steps]:
     planes = [e for e in pixels if _tag(e) == "Plane"]
     first = min(planes, key=lambda e: [int(e.get(k, "0")) for k in ("TheT", "TheC", "TheZ")], default=None)
     for axis in "XYZ":
-        size = _length(pixels.get(f"PhysicalSize{axis}", "nan"), pixels.get(f"PhysicalSize{axis}Unit", "um"))
+        size = _parse_length(
+            pixels.get(f"PhysicalSize{axis}", "nan"), pixels.get(f"PhysicalSize{axis}Unit", "um")
+        )
         if size is not None and size[0] > 0:
             steps[axis.lower()] = size
         if first is not None:
             unit = first.get(f"Position{axis}Unit", "reference frame")
-            offset = _length(first.get(f"Position{axis}", "nan"), unit)
+            offset = _parse_length(first.get(f"Position{axis}", "nan"), unit)
             if offset is not None:
                 offsets[axis.lower()] = offset
     time = _time(pixels.get("TimeIncrement", "nan"), pixels.get("TimeIncrementUnit", "s"))
@@ -279,7 +284,7 @@ def _tag(element: ElementTree.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
-def _imagej_steps(tif: Any) -> _Steps:
+def _imagej_spacing(tif: Any) -> _Steps:
     meta = tif.imagej_metadata or {}
     tags = tif.pages[0].tags
     steps: _Steps = {}
@@ -291,10 +296,10 @@ def _imagej_steps(tif: Any) -> _Steps:
     for axis, tag, key in (("x", "XResolution", "unit"), ("y", "YResolution", "yunit")):
         if tag in tags and unit(key):
             count, per = tags[tag].value
-            size = _length(per / count if count > 0 and per > 0 else "nan", unit(key))
+            size = _parse_length(per / count if count > 0 and per > 0 else "nan", unit(key))
             if size is not None and size[1] != "pixel":
                 steps[axis] = size
-    spacing = _length(meta.get("spacing", "nan"), unit("zunit"))
+    spacing = _parse_length(meta.get("spacing", "nan"), unit("zunit"))
     if spacing is not None and spacing[0] > 0 and steps:
         steps["z"] = spacing
     interval = meta.get("finterval") or "nan"
@@ -337,8 +342,8 @@ def write(
     """
     import tifffile
 
-    with writing(path, SUFFIXES, _KIND):
-        values = storable(path, array, axes, geometry)
+    with write_errors(path, SUFFIXES, _KIND):
+        values = as_writable(path, array, axes, geometry)
         if CHANNEL in axes:
             values = np.moveaxis(values, -1, 0)
         order = CHANNEL * (CHANNEL in axes) + axes.removesuffix(CHANNEL)
@@ -355,12 +360,12 @@ def _ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, 
     metadata: dict[str, Any] = {}
     planes: dict[str, Any] = {}
     counts = [n for a, n in zip(order, shape, strict=True) if a not in "yx"]
-    number = math.prod(counts)
+    plane_count = math.prod(counts)
     for i, axis in enumerate(order.removeprefix(CHANNEL)):
         step, start, unit = float(matrix[i, i]), float(matrix[i, -1]), geometry.units[i]
         if unit == "pixel" and (step, start) == (1.0, 0.0):
             continue
-        is_known = unit in SECONDS if axis == "t" else unit in MILLIMETRES or unit == "pixel"
+        is_known = unit in SECONDS if axis == "t" else unit in MM_PER_UNIT or unit == "pixel"
         if not is_known or (axis == "t" and start != 0):
             raise BadInput(path, f"a TIFF cannot hold the axis {axis} in {unit!r}", "write NIfTI instead")
         if axis == "t":
@@ -368,8 +373,11 @@ def _ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, 
             continue
         name = axis.upper()
         metadata |= {f"PhysicalSize{name}": step, f"PhysicalSize{name}Unit": OME_SYMBOLS[unit]}
-        position = np.full(number, start)
+        position = np.full(plane_count, start)
         if axis == "z":
             position += step * np.indices(counts)[[a for a in order if a not in "yx"].index("z")].ravel()
-        planes |= {f"Position{name}": position.tolist(), f"Position{name}Unit": [OME_SYMBOLS[unit]] * number}
+        planes |= {
+            f"Position{name}": position.tolist(),
+            f"Position{name}Unit": [OME_SYMBOLS[unit]] * plane_count,
+        }
     return {**metadata, "Plane": planes} if planes else metadata

@@ -14,35 +14,42 @@ from torch import Tensor
 
 from napari_latentseg.preprocess import resize
 
-__all__ = ["bands_of", "resized_bands"]
+__all__ = ["resize_in_bands", "row_bands"]
 
-_NUMBERS = 16 * 2**20  # in a band, about
+_MAX_BAND_VALUES = 16 * 2**20  # in a band, about
 
 
-def bands_of(height: int, row: float) -> list[slice]:
+def row_bands(height: int, values_per_row: float) -> list[slice]:
     """The rows of a plane in bands; one where it is small.
 
     Parameters
     ----------
     height
         How many rows.
-    row
+    values_per_row
         How many numbers have to be held for each.
     """
-    step = height if height * row <= _NUMBERS else max(1, int(_NUMBERS / row))
-    return [slice(start, min(start + step, height)) for start in range(0, height, step)]
+    band_height = (
+        height
+        if height * values_per_row <= _MAX_BAND_VALUES
+        else max(1, int(_MAX_BAND_VALUES / values_per_row))
+    )
+    return [slice(start, min(start + band_height, height)) for start in range(0, height, band_height)]
 
 
-def resized_bands(
-    rows: Callable[[slice], Tensor], shape: tuple[int, int], size: tuple[int, int], channels: int
+def resize_in_bands(
+    read_rows: Callable[[slice], Tensor],
+    plane_shape: tuple[int, int],
+    target_shape: tuple[int, int],
+    channels: int,
 ) -> Iterator[tuple[slice, Tensor]]:
     """What `resize` makes of a plane, band by band from the top.
 
     Parameters
     ----------
-    rows
+    read_rows
         Gives rows of the plane, `(channels, h, W)`.
-    shape, size
+    plane_shape, target_shape
         Height and width of the plane, and of the result.
     channels
         How many.
@@ -52,24 +59,30 @@ def resized_bands(
     slice, Tensor
         Rows of the result, and what they hold: `(channels, rows, size[1])`.
     """
-    height, width = shape
-    scale = height / size[0]
-    reach = max(scale, 1.0)
-    row = channels * max(width * scale, size[1])
+    height, width = plane_shape
+    scale = height / target_shape[0]
+    kernel_radius = max(scale, 1.0)
+    values_per_row = channels * max(width * scale, target_shape[1])
     # no more rows than their weights, a number for each row of the plane, leave room for
-    row = max(row, math.sqrt(_NUMBERS * scale)) if size[0] * row > _NUMBERS else row
-    for band in bands_of(size[0], row):
-        if shape == size:
-            yield band, rows(band)
+    values_per_row = (
+        max(values_per_row, math.sqrt(_MAX_BAND_VALUES * scale))
+        if target_shape[0] * values_per_row > _MAX_BAND_VALUES
+        else values_per_row
+    )
+    for band in row_bands(target_shape[0], values_per_row):
+        if plane_shape == target_shape:
+            yield band, read_rows(band)
             continue
-        if band == slice(0, size[0]):
-            yield band, resize(rows(slice(0, height))[None], size)[0]
+        if band == slice(0, target_shape[0]):
+            yield band, resize(read_rows(slice(0, height))[None], target_shape)[0]
             return
-        low = max(0, int((band.start + 0.5) * scale - reach) - 1)
-        high = min(height, int((band.stop - 0.5) * scale + reach) + 2)
+        first_row = max(0, int((band.start + 0.5) * scale - kernel_radius) - 1)
+        last_row = min(height, int((band.stop - 0.5) * scale + kernel_radius) + 2)
         centres = (torch.arange(band.start, band.stop, dtype=torch.float64) + 0.5) * scale
-        apart = torch.arange(low, high, dtype=torch.float64) + 0.5 - centres[:, None]
-        weights = (1 - apart.abs() / reach).clamp_min(0)
+        offsets = torch.arange(first_row, last_row, dtype=torch.float64) + 0.5 - centres[:, None]
+        weights = (1 - offsets.abs() / kernel_radius).clamp_min(0)
         weights = (weights / weights.sum(dim=1, keepdim=True)).float()
-        narrow = resize(rows(slice(low, high))[None], (high - low, size[1]))[0]
-        yield band, torch.einsum("oh,chw->cow", weights, narrow)
+        resized_columns = resize(
+            read_rows(slice(first_row, last_row))[None], (last_row - first_row, target_shape[1])
+        )[0]
+        yield band, torch.einsum("oh,chw->cow", weights, resized_columns)

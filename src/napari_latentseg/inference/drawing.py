@@ -6,18 +6,18 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from napari_latentseg.inference.large import LargeCanvas, LargeView
-from napari_latentseg.inference.plane import Conditions, conditions_of, draw_tiles, noise_of
-from napari_latentseg.inference.request import Request
-from napari_latentseg.inference.tiles import Canvas, Tiling
+from napari_latentseg.inference.large import LazyView, StripBlender
+from napari_latentseg.inference.plane import ConditioningCache, encode_tiles, sample_tiles, tile_noise
+from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.tiles import TileBlender, Tiling
 from napari_latentseg.models.folder import Model
 from napari_latentseg.oom import BatchSize
 from napari_latentseg.precision import Compute
 
-__all__ = ["Drawing"]
+__all__ = ["Sampler"]
 
 
-class Drawing:
+class Sampler:
     """Draws samples tile by tile.
 
     Parameters
@@ -26,9 +26,9 @@ class Drawing:
         Whose members draw.
     compute
         Where.
-    request
+    settings
         Its source, seed and `tiles_at_once`.
-    classes
+    class_indices
         The positions of the classes that are drawn; None for all.
     notes
         Takes in what had to give way, in plain words.
@@ -38,25 +38,25 @@ class Drawing:
         self,
         model: Model,
         compute: Compute,
-        request: Request,
-        classes: Sequence[int] | None,
+        settings: InferenceSettings,
+        class_indices: Sequence[int] | None,
         notes: list[str],
     ) -> None:
         self._notes = notes
         self._model = model
         self._compute = compute
-        self._request = request
-        self._classes = classes
+        self._settings = settings
+        self._class_indices = class_indices
         problem = "is too small for a single tile of this model"
-        self._batch = BatchSize(request.tiles_at_once, problem, self._note)
+        self._batch = BatchSize(settings.tiles_at_once, problem, self._note)
 
-    def tiles(
+    def sample_tiles(
         self,
-        view: Tensor | LargeView,
+        view: Tensor | LazyView,
         tiling: Tiling,
-        canvas: Canvas | LargeCanvas,
+        blender: TileBlender | StripBlender,
         sample: int,
-        kept: Conditions,
+        conditioning_cache: ConditioningCache,
     ) -> Iterator[int]:
         """Draw every tile of a view and lay it, a batch at a time; gives how many lie there so far.
 
@@ -66,11 +66,11 @@ class Drawing:
 
         Parameters
         ----------
-        view, tiling, canvas
+        view, tiling, blender
             What is seen, cut how, and where it is laid.
         sample
             Which one.
-        kept
+        conditioning_cache
             What was encoded for an earlier sample of the same view; filled where it is empty.
 
         Raises
@@ -78,35 +78,37 @@ class Drawing:
         BadInput
             Where there is not enough memory for a single tile.
         """
-        source, compute = self._request.source, self._compute
+        source, compute = self._settings.source, self._compute
         method = self._model.members[sample if source == "members" else 0]
-        waiting: list[tuple[list[tuple[int, int]], Tensor | None]] = list(kept) or [(tiling.corners(), None)]
-        encoded_before = bool(kept)
-        is_noisy = source in method.own_sources or not method.is_deterministic
+        pending: list[tuple[list[tuple[int, int]], Tensor | None]] = list(conditioning_cache) or [
+            (tiling.corners(), None)
+        ]
+        is_cached = bool(conditioning_cache)
+        uses_noise = source in method.sampling_sources or not method.is_deterministic
 
         def draw_next(count: int) -> Tensor:
             """Draw the first of the waiting tiles, `count` at most; what is encoded is put beside them."""
-            corners, condition = waiting[0]
+            corners, condition = pending[0]
             if len(corners) > count:
                 rest = None if condition is None else condition[count:]
                 condition = None if condition is None else condition[:count]
-                waiting[:1] = [(corners[:count], condition), (corners[count:], rest)]
+                pending[:1] = [(corners[:count], condition), (corners[count:], rest)]
                 corners = corners[:count]
             if condition is None:
-                condition = conditions_of(method, view, tiling, corners, compute)
-                waiting[0] = (corners, condition)
-            noise = noise_of(method, corners, self._request.seed, sample) if is_noisy else None
-            return draw_tiles(method, condition, compute, noise, self._classes)
+                condition = encode_tiles(method, view, tiling, corners, compute)
+                pending[0] = (corners, condition)
+            noise = tile_noise(method, corners, self._settings.seed, sample) if uses_noise else None
+            return sample_tiles(method, condition, compute, noise, self._class_indices)
 
-        laid = 0
-        while waiting:
+        done_count = 0
+        while pending:
             tiles = self._batch.attempt(draw_next)
-            corners, condition = waiting.pop(0)
-            canvas.lay(tiles, corners)
-            if source not in ("augment", "members") and not encoded_before and condition is not None:
-                kept.append((corners, condition))
-            laid += len(corners)
-            yield laid
+            corners, conditioning = pending.pop(0)
+            blender.add_tiles(tiles, corners)
+            if source not in ("augment", "members") and not is_cached and conditioning is not None:
+                conditioning_cache.append((corners, conditioning))
+            done_count += len(corners)
+            yield done_count
 
     def _note(self, count: int) -> None:
         self._notes.append(f"memory ran out; went on with {count} tiles at once")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.cut import elements_of, winners
-from napari_latentseg.inference.room import DEFAULT_LIMIT, zeros
+from napari_latentseg.cut import argmax_classes, count_voxels
+from napari_latentseg.inference.room import DEFAULT_MEMORY_LIMIT, allocate
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -24,17 +24,17 @@ class Ensemble:
 
     Parameters
     ----------
-    classes
+    class_count
         K.
-    planes
+    plane_count
         N, the number of planes.
-    shape
+    plane_shape
         Height and width of a plane.
-    inside
+    descendants
         For each class, the classes that are parts of it; none of any where not given.
-    limit
+    max_bytes
         Bytes that the sums may take in memory; larger ones lie on disk, and `mean` is zarr's.
-    maps
+    sample_maps
         Takes in each sample as well, where given. A sample that comes in several bands is of a plane too
         large for that, and then none is kept.
 
@@ -42,117 +42,128 @@ class Ensemble:
     ----------
     mean
         float32 `(N, K, H, W)` in [0, 1].
-    counts
+    samples_per_plane
         How many samples each plane has, `(N,)`.
     """
 
     def __init__(
         self,
-        classes: int,
-        planes: int,
-        shape: tuple[int, int],
-        inside: Sequence[frozenset[int]] | None = None,
-        limit: int = DEFAULT_LIMIT,
-        maps: SampleMaps | None = None,
+        class_count: int,
+        plane_count: int,
+        plane_shape: tuple[int, int],
+        descendants: Sequence[frozenset[int]] | None = None,
+        max_bytes: int = DEFAULT_MEMORY_LIMIT,
+        sample_maps: SampleMaps | None = None,
     ) -> None:
-        self.maps = maps
-        self._inside = inside or [frozenset()] * classes
-        whole = (planes, classes, *shape)
-        self.mean: Any = zeros(whole, limit // 2)
-        self._squares: Any = zeros(whole, limit // 2)
-        self.counts: NDArray[np.int64] = np.zeros(planes, dtype=np.int64)
-        self._elements: list[NDArray[np.int64]] = []
+        self.sample_maps = sample_maps
+        self._descendants = descendants or [frozenset()] * class_count
+        full_shape = (plane_count, class_count, *plane_shape)
+        self.mean: Any = allocate(full_shape, max_bytes // 2)
+        self._squared_deviations: Any = allocate(full_shape, max_bytes // 2)
+        self.samples_per_plane: NDArray[np.int64] = np.zeros(plane_count, dtype=np.int64)
+        self._voxel_counts: list[NDArray[np.int64]] = []
 
-    def add(self, plane: int, sample: NDArray[np.float32], threshold: float) -> None:
+    def add_sample(self, plane: int, sample: NDArray[np.float32], threshold: float) -> None:
         """Take in one sample of one plane: probabilities `(K, H, W)`.
 
         How many of its elements lie above `threshold` is counted too, class by class.
         """
-        self.add_bands(plane, [(slice(None), sample)], threshold)
+        self.add_sample_bands(plane, [(slice(None), sample)], threshold)
 
-    def add_bands(
+    def add_sample_bands(
         self,
         plane: int,
         bands: Iterable[tuple[slice, NDArray[np.float32]]],
         threshold: float,
         *,
-        compared: bool = False,
+        compare_mask: bool = False,
     ) -> float | None:
-        """As `add`, for a sample that comes in bands of rows: which rows, and `(K, rows, W)`.
+        """As `add_sample`, for a sample that comes in bands of rows: which rows, and `(K, rows, W)`.
 
         Returns
         -------
         float or None
-            Where `compared`, how much the sample changed the mask that the mean gives: 1 - DSC, on average
+            Where `compare_mask`, how much the sample changed the mask that the mean gives: 1 - DSC, on average
             over the classes that the mask before or after shows; None where it shows none.
         """
-        number = int(self.counts[plane])
-        if number == len(self._elements):
-            self._elements.append(np.zeros((len(self.counts), self.mean.shape[1]), dtype=np.int64))
-        self._elements[number][plane] = 0
-        shared = np.zeros((3, self.mean.shape[1]), dtype=np.int64)
+        sample_index = int(self.samples_per_plane[plane])
+        if sample_index == len(self._voxel_counts):
+            self._voxel_counts.append(
+                np.zeros((len(self.samples_per_plane), self.mean.shape[1]), dtype=np.int64)
+            )
+        self._voxel_counts[sample_index][plane] = 0
+        overlap_counts = np.zeros((3, self.mean.shape[1]), dtype=np.int64)
         for rows, sample in bands:
-            place = (plane, slice(None), rows)
-            mean = self.mean[place]
-            before = winners(mean, threshold, self._inside) if compared else None
-            away = sample - mean
-            mean += away / (number + 1)
-            self._squares[place] += away * (sample - mean)
-            self.mean[place] = mean
-            self._elements[number][plane] += elements_of(sample, threshold, self._inside)
-            if before is not None:
-                shared += _shared(before, winners(mean, threshold, self._inside), len(sample))
-            if self.maps is not None and sample.shape[1] == self.mean.shape[2]:
-                self.maps.add(plane, sample)
-            elif self.maps is not None:
-                self.maps.drop()
-        self.counts[plane] = number + 1
-        there = shared[:2].any(axis=0)
-        if not there.any():
+            band_index = (plane, slice(None), rows)
+            mean = self.mean[band_index]
+            classes_before = argmax_classes(mean, threshold, self._descendants) if compare_mask else None
+            deviation = sample - mean
+            mean += deviation / (sample_index + 1)
+            self._squared_deviations[band_index] += deviation * (sample - mean)
+            self.mean[band_index] = mean
+            self._voxel_counts[sample_index][plane] += count_voxels(sample, threshold, self._descendants)
+            if classes_before is not None:
+                overlap_counts += _class_overlap_counts(
+                    classes_before, argmax_classes(mean, threshold, self._descendants), len(sample)
+                )
+            if self.sample_maps is not None and sample.shape[1] == self.mean.shape[2]:
+                self.sample_maps.add(plane, sample)
+            elif self.sample_maps is not None:
+                self.sample_maps.discard_all()
+        self.samples_per_plane[plane] = sample_index + 1
+        is_present = overlap_counts[:2].any(axis=0)
+        if not is_present.any():
             return None
-        old, new, both = shared[:, there]
-        return float(np.mean(1 - 2 * both / (old + new)))
+        count_before, count_after, count_both = overlap_counts[:, is_present]
+        return float(np.mean(1 - 2 * count_both / (count_before + count_after)))
 
     @property
     def is_on_disk(self) -> bool:
         """Whether the sums are too large for memory."""
         return not isinstance(self.mean, np.ndarray)
 
-    def means(self) -> Any:
+    def mean_array(self) -> Any:
         """The mean, `(N, K, H, W)`; dask where it is on disk, and then it goes on with the run."""
-        return _lazily(self.mean) if self.is_on_disk else self.mean
+        return _as_dask(self.mean) if self.is_on_disk else self.mean
 
     def variance(self) -> Any:
         """Population variance, float32 `(N, K, H, W)` in [0, 0.25]; dask where it is on disk."""
-        counts = np.maximum(self.counts, 1).astype(np.float32)[:, None, None, None]
-        squares = _lazily(self._squares) if self.is_on_disk else self._squares
-        return (squares / counts).clip(0, 0.25)
+        counts = np.maximum(self.samples_per_plane, 1).astype(np.float32)[:, None, None, None]
+        squared_deviations = (
+            _as_dask(self._squared_deviations) if self.is_on_disk else self._squared_deviations
+        )
+        return (squared_deviations / counts).clip(0, 0.25)
 
-    def elements(self, planes: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    def voxel_counts(self, plane_mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Elements above the threshold in each sample, over the planes that have it: `(n, K)`.
 
         Parameters
         ----------
-        planes
+        plane_mask
             Which planes count, `(N,)`; all where not given.
         """
-        chosen = np.ones(len(self.counts), dtype=bool) if planes is None else planes
-        n = int(self.counts[chosen].max(initial=0))
+        selected = np.ones(len(self.samples_per_plane), dtype=bool) if plane_mask is None else plane_mask
+        n = int(self.samples_per_plane[selected].max(initial=0))
         if n == 0:
             return np.zeros((0, self.mean.shape[1]), dtype=np.int64)
-        return np.stack([self._elements[i][chosen].sum(axis=0) for i in range(n)])
+        return np.stack([self._voxel_counts[i][selected].sum(axis=0) for i in range(n)])
 
 
-def _shared(before: NDArray[np.intp], after: NDArray[np.intp], classes: int) -> NDArray[np.int64]:
+def _class_overlap_counts(
+    before: NDArray[np.intp], after: NDArray[np.intp], class_count: int
+) -> NDArray[np.int64]:
     """Places of each class before, after, and both, `(3, K)`."""
-    same = after[before == after]
+    unchanged = after[before == after]
     return np.stack(
-        [np.bincount(one.ravel() + 1, minlength=classes + 1)[1:] for one in (before, after, same)]
+        [
+            np.bincount(class_map.ravel() + 1, minlength=class_count + 1)[1:]
+            for class_map in (before, after, unchanged)
+        ]
     )
 
 
-def _lazily(array: Any) -> da.Array:
+def _as_dask(array: Any) -> da.Array:
     import dask.array as da
 
-    made: da.Array = da.from_zarr(array)
-    return made
+    lazy_array: da.Array = da.from_zarr(array)
+    return lazy_array

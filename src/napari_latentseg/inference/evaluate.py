@@ -12,13 +12,13 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import CONVENTIONS
 from napari_latentseg.evaluation.scores import ImageScores, score, summarise
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.labelmap import LabelMap
 from napari_latentseg.models.card import MetricRecord, ModelCard
 from napari_latentseg.models.split import Split
 from napari_latentseg.pairs import Pair
 
-__all__ = ["Evaluation", "labels_of"]
+__all__ = ["Evaluation", "label_map_for"]
 
 
 @dataclass
@@ -29,7 +29,7 @@ class Evaluation:
     ----------
     predictor
         The model.
-    request
+    settings
         Samples, source, threshold.
     pairs
         Images with their masks; any class of a mask counts where the model has one class. Where the model
@@ -42,45 +42,54 @@ class Evaluation:
     scores
         One an image, in the order of `pairs`; several classes are averaged over those that were looked for
         and are there, in the mask or in the answer.
-    trained_on, kept_apart
+    training_hashes, kept_apart
         How many of the images so far the model learned from, and by how many it was judged in training.
     """
 
     predictor: Predictor
-    request: Request
+    settings: InferenceSettings
     pairs: Sequence[Pair]
     split: Split = field(default_factory=Split)
     scores: list[ImageScores] = field(init=False, default_factory=list)
-    trained_on: int = field(init=False, default=0)
+    training_hashes: int = field(init=False, default=0)
     kept_apart: int = field(init=False, default=0)
 
     def run(self) -> Iterator[float]:
         """Score image after image; yields the fraction done."""
         for number, pair in enumerate(self.pairs):
-            found = self.predictor.segment(pair.read(), self.request)
-            labels = labels_of(self.predictor.model.card, pair)
-            truth = labels.of_pair(pair)
-            planes = found.mask.reshape(-1, *found.mask.shape[-2:])
-            if truth.shape != planes.shape:
+            segmentation = self.predictor.segment(pair.read(), self.settings)
+            label_map = label_map_for(self.predictor.model.card, pair)
+            reference = label_map.load_class_mask(pair)
+            predicted_planes = segmentation.mask.reshape(-1, *segmentation.mask.shape[-2:])
+            if reference.shape != predicted_planes.shape:
                 raise BadInput(
-                    pair.mask, f"has shape {truth.shape}, its image {planes.shape}", "make them equal"
+                    pair.mask,
+                    f"has shape {reference.shape}, its image {predicted_planes.shape}",
+                    "make them equal",
                 )
-            self.scores.append(self._score(found.mask, truth.reshape(found.mask.shape), labels))
+            self.scores.append(
+                self._score(segmentation.mask, reference.reshape(segmentation.mask.shape), label_map)
+            )
             part = self.split.part_of(pair)
-            self.trained_on += part == "train"
+            self.training_hashes += part == "train"
             self.kept_apart += part == "validation"
             yield (number + 1) / len(self.pairs)
 
     def _score(
-        self, found: np.ndarray[Any, Any], truth: np.ndarray[Any, Any], labels: LabelMap
+        self, prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], label_map: LabelMap
     ) -> ImageScores:
         classes = self.predictor.model.card.classes
-        numbers = LabelMap.of_model(classes).numbered(found)
-        pairs = zip(labels.each(numbers), labels.each(truth), labels.annotated, strict=True)
-        each = [score(a, b) for a, b, counts in pairs if counts]
+        class_numbers = LabelMap.for_model(classes).to_class_numbers(prediction)
+        class_mask_pairs = zip(
+            label_map.iter_class_masks(class_numbers),
+            label_map.iter_class_masks(reference),
+            label_map.annotated,
+            strict=True,
+        )
+        class_scores = [score(a, b) for a, b, is_annotated in class_mask_pairs if is_annotated]
         if len(classes) == 1:
-            return each[0]
-        present = [s for s in each if s.empty != "both"] or each
+            return class_scores[0]
+        present = [s for s in class_scores if s.empty != "both"] or class_scores
         return ImageScores(
             dsc=float(np.mean([s.dsc for s in present])),
             iou=float(np.mean([s.iou for s in present])),
@@ -96,12 +105,12 @@ class Evaluation:
             "model": {"name": card.name, "version": card.version, "method": card.method_title},
             **summary,
             "count": len(self.scores),
-            "trained_on": self.trained_on,
+            "trained_on": self.training_hashes,
             "kept_apart": self.kept_apart,
-            "samples": self.request.samples,
-            "source": self.request.source,
-            "seed": self.request.seed,
-            "threshold": self.request.threshold,
+            "samples": self.settings.samples,
+            "source": self.settings.source,
+            "seed": self.settings.seed,
+            "threshold": self.settings.threshold,
             "conventions": dict(CONVENTIONS)
             | {"size": "at the size of the image files", "hd95_unit": "pixel"},
             "images": [
@@ -111,15 +120,19 @@ class Evaluation:
 
     def _summary(self) -> dict[str, Any]:
         if len(self.predictor.model.card.classes) == 1:
-            found = summarise(self.scores)
+            summary = summarise(self.scores)
             return {
                 "mean": {
-                    "dsc": found["dsc"]["mean"],
-                    "iou": found["iou"]["mean"],
-                    "hd95": found["hd95"]["mean"],
+                    "dsc": summary["dsc"]["mean"],
+                    "iou": summary["iou"]["mean"],
+                    "hd95": summary["hd95"]["mean"],
                 },
-                "std": {"dsc": found["dsc"]["std"], "iou": found["iou"]["std"], "hd95": found["hd95"]["std"]},
-                "empty": found["empty"],
+                "std": {
+                    "dsc": summary["dsc"]["std"],
+                    "iou": summary["iou"]["std"],
+                    "hd95": summary["hd95"]["std"],
+                },
+                "empty": summary["empty"],
             }
         if not self.scores:
             raise BadInput("scores", "there is no image to summarise", "score at least one")
@@ -138,18 +151,18 @@ class Evaluation:
         return MetricRecord(
             data=data,
             images=len(self.scores),
-            samples=self.request.samples,
-            source=self.request.source,
+            samples=self.settings.samples,
+            source=self.settings.source,
             values={k: round(v, 4) for k, v in report["mean"].items()},
             spread={k: round(v, 4) for k, v in report["std"].items() if v is not None},
             conventions=report["conventions"],
         )
 
 
-def labels_of(card: ModelCard, pair: Pair) -> LabelMap:
+def label_map_for(card: ModelCard, pair: Pair) -> LabelMap:
     """What a mask's numbers mean: those of a data set that the card has the labels of, or the model's own."""
     folder = pair.mask.absolute().parent.parent.name
     for data in card.training_data:
         if data.labels and data.folder == folder:
             return LabelMap(card.classes, data.labels, folder)
-    return LabelMap.of_model(card.classes)
+    return LabelMap.for_model(card.classes)

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["FieldNoise"]
+__all__ = ["PositionalNoise"]
 
 _PERIOD = 256
 
 
-class FieldNoise:
+class PositionalNoise:
     """Gaussian noise that depends on the place, not on how a plane is cut into tiles or batches.
 
     Windows that overlap see the same noise where they do, and so do the slices of a volume; otherwise they
@@ -45,7 +45,7 @@ class FieldNoise:
         if count != len(self.corners):
             raise ValueError(f"{count} windows were asked for, but {len(self.corners)} have a place")
         period = _PERIOD * -(-max(height, width) // _PERIOD)
-        generator = torch.Generator().manual_seed(_mixed(self.seed, self.sample, step))
+        generator = torch.Generator().manual_seed(_derive_seed(self.seed, self.sample, step))
         field = torch.randn((channels, period, period), generator=generator)
         rows, columns = torch.arange(height), torch.arange(width)
         return torch.stack(
@@ -53,7 +53,7 @@ class FieldNoise:
         )
 
 
-def _mixed(*numbers: int) -> int:
+def _derive_seed(*numbers: int) -> int:
     """A seed of its own for every combination."""
     digest = hashlib.sha256(":".join(map(str, numbers)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from napari_latentseg.inference.request import Request
-from napari_latentseg.inference.run import Run, Step
+from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.run import Run, RunProgress
 from napari_latentseg.models.folder import Model
-from napari_latentseg.precision import choose_compute
+from napari_latentseg.precision import resolve_compute
 from napari_latentseg.scan import Scan
 from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["Predictor", "Run", "Step"]
+__all__ = ["Predictor", "Run", "RunProgress"]
 
 
 class Predictor:
@@ -20,30 +20,30 @@ class Predictor:
     model
         What to run.
     device, precision
-        See `choose_compute`.
+        See `resolve_compute`.
     """
 
     def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
         self.model = model
-        self.compute = choose_compute(device, precision)
+        self.compute = resolve_compute(device, precision)
         model.to(self.compute)
 
-    def start(self, scan: Scan, request: Request, plane: str = "acquired") -> Run:
+    def start(self, scan: Scan, settings: InferenceSettings, plane: str = "acquired") -> Run:
         """A run that has not begun; iterate over it to do the work.
 
         Parameters
         ----------
-        scan, request
+        scan, settings
             On what, and how.
         plane
-            Which planes of a volume are worked on: see `napari_latentseg.views.seen_along`. The result lies
+            Which planes of a volume are worked on: see `napari_latentseg.views.reorient`. The result lies
             as the scan does.
         """
-        return Run(self.model, self.compute, scan, request, plane)
+        return Run(self.model, self.compute, scan, settings, plane)
 
-    def segment(self, scan: Scan, request: Request) -> Segmentation:
+    def segment(self, scan: Scan, settings: InferenceSettings) -> Segmentation:
         """Do a whole run at once."""
-        run = self.start(scan, request)
+        run = self.start(scan, settings)
         for _ in run:
             pass
         result = run.result()

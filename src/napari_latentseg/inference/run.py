@@ -10,42 +10,42 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.cut import mask_from
+from napari_latentseg.cut import labels_from_probabilities
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.bands import bands_of, resized_bands
-from napari_latentseg.inference.drawing import Drawing
-from napari_latentseg.inference.outcome import segmentation_of
-from napari_latentseg.inference.plane import Conditions, tiling_of
-from napari_latentseg.inference.request import MOST_SAMPLES, Request, only_members
+from napari_latentseg.inference.bands import resize_in_bands, row_bands
+from napari_latentseg.inference.drawing import Sampler
+from napari_latentseg.inference.outcome import build_segmentation
+from napari_latentseg.inference.plane import ConditioningCache, make_tiling
+from napari_latentseg.inference.request import MAX_SAMPLES, InferenceSettings, members_limit_message
 from napari_latentseg.inference.run_state import RunState
-from napari_latentseg.inference.seen import look_at_plane
-from napari_latentseg.inference.variation import Variation, variations
+from napari_latentseg.inference.seen import open_plane
+from napari_latentseg.inference.variation import TTATransform, tta_transforms
 from napari_latentseg.models.folder import Model
 from napari_latentseg.precision import Compute
 from napari_latentseg.scan import Scan
 from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["Run", "Step"]
+__all__ = ["Run", "RunProgress"]
 
 
 @dataclass(frozen=True)
-class Step:
+class RunProgress:
     """Where a run stands, given after every batch of tiles.
 
     Attributes
     ----------
-    done
+    fraction
         Fraction of the whole, in [0, 1]; where samples end early, it leaps.
     plane, sample
         Which plane is worked on, and which of its samples, both from 0.
-    finished
+    is_sample_complete
         Whether that sample is complete with this step.
     """
 
-    done: float
+    fraction: float
     plane: int
     sample: int
-    finished: bool
+    is_sample_complete: bool
 
 
 class Run:
@@ -58,10 +58,10 @@ class Run:
     ----------
     model, compute
         What runs, and where.
-    scan, request
+    scan, settings
         On what, and how.
     plane
-        Which planes of a volume are worked on: see `napari_latentseg.views.seen_along`. The result lies as
+        Which planes of a volume are worked on: see `napari_latentseg.views.reorient`. The result lies as
         the scan does.
 
     Attributes
@@ -77,25 +77,30 @@ class Run:
     """
 
     def __init__(
-        self, model: Model, compute: Compute, scan: Scan, request: Request, plane: str = "acquired"
+        self, model: Model, compute: Compute, scan: Scan, settings: InferenceSettings, plane: str = "acquired"
     ) -> None:
         card = model.card
-        self.state = RunState.of(card, compute, scan, request, plane)
+        self.state = RunState.of(card, compute, scan, settings, plane)
         self._model = model
         names = {c.name for c in self.state.classes}
-        picks = [i for i, c in enumerate(card.classes) if c.name in names]
-        self._drawing = Drawing(
-            model, compute, request, None if request.classes is None else picks, self.state.notes
+        class_indices = [i for i, c in enumerate(card.classes) if c.name in names]
+        self._drawing = Sampler(
+            model, compute, settings, None if settings.classes is None else class_indices, self.state.notes
         )
-        self._enough: set[int] = set()
-        self._drawn = 0
-        self._stream = (
-            variations(card.augment, request.seed, step=model.method.size_multiple, size=card.preprocess.size)
-            if request.source == "augment"
-            else _the_same()
+        self._completed_planes: set[int] = set()
+        self._drawn_count = 0
+        self._transform_stream = (
+            tta_transforms(
+                card.augment,
+                settings.seed,
+                latent_step=model.method.size_multiple,
+                tile_size=card.preprocess.size,
+            )
+            if settings.source == "augment"
+            else _identity_transforms()
         )
 
-    def more(self, samples: int) -> None:
+    def extend(self, additional: int) -> None:
         """Ask for further samples; iterate again to draw them. The result is that of a longer run.
 
         A run whose samples ended early goes on from there, and these are drawn whatever they change.
@@ -106,108 +111,119 @@ class Run:
             Where that makes no sense: none, too many in all, or of a source that gives equal samples.
         """
         state = self.state
-        if state.request.source == "none":
+        if state.settings.source == "none":
             raise BadInput(
                 "samples",
                 f"{state.card.name} gives the same answer every time without a sampling source",
                 "choose a source",
             )
-        wanted = state.samples_wanted + samples
-        if state.request.source == "members" and wanted > state.card.members:
-            raise BadInput("samples", only_members(state.card), "choose another source for more")
-        if samples < 1 or wanted > MOST_SAMPLES:
-            raise BadInput("samples", f"must be 1 or more, and {MOST_SAMPLES} or less in all", "correct it")
-        state.samples_asked = wanted
-        state.stopping = None
+        total = state.target_samples + additional
+        if state.settings.source == "members" and total > state.card.members:
+            raise BadInput("samples", members_limit_message(state.card), "choose another source for more")
+        if additional < 1 or total > MAX_SAMPLES:
+            raise BadInput("samples", f"must be 1 or more, and {MAX_SAMPLES} or less in all", "correct it")
+        state.requested_samples = total
+        state.stopper = None
 
-    def order(self) -> list[int]:
+    def plane_order(self) -> list[int]:
         """The planes in the order they are worked on: outwards from the one asked for."""
         state = self.state
-        first = min(max(state.request.first_plane, state.chosen[0]), state.chosen[-1])
-        return sorted(state.chosen, key=lambda i: (abs(i - first), i))
+        first = min(max(state.settings.first_plane, state.plane_indices[0]), state.plane_indices[-1])
+        return sorted(state.plane_indices, key=lambda i: (abs(i - first), i))
 
-    def __iter__(self) -> Iterator[Step]:
+    def __iter__(self) -> Iterator[RunProgress]:
         state = self.state
-        begun = time.perf_counter()
-        before = state.seconds
-        state.variations += islice(self._stream, max(0, state.samples_asked - len(state.variations)))
+        start_time = time.perf_counter()
+        seconds_before = state.seconds
+        state.tta_transforms += islice(
+            self._transform_stream, max(0, state.requested_samples - len(state.tta_transforms))
+        )
         self._model.to(state.compute)
-        self._drawn = 0
+        self._drawn_count = 0
         try:
-            yield from self._look()
+            yield from self._hash_input()
             # again, for planes without a find that ended before the number was settled
-            while short := [plane for plane in self.order() if self._is_short(plane)]:
-                for plane in short:
-                    for step in self._plane(plane):
-                        state.seconds = before + time.perf_counter() - begun
-                        yield step
+            while incomplete_planes := [plane for plane in self.plane_order() if self._needs_samples(plane)]:
+                for plane in incomplete_planes:
+                    for progress in self._sample_plane(plane):
+                        state.seconds = seconds_before + time.perf_counter() - start_time
+                        yield progress
         finally:
-            state.seconds = before + time.perf_counter() - begun
+            state.seconds = seconds_before + time.perf_counter() - start_time
 
-    def _look(self) -> Iterator[Step]:
+    def _hash_input(self) -> Iterator[RunProgress]:
         """Hash the values part by part, so that a dask array is not loaded whole and a stop is heard.
 
         The hash is the image's identity, `Scan.content_sha256`. Of a box it is that of the values in the
         box, its place and the shape of the image, so that what lies outside it is never read.
         """
         state = self.state
-        if state.digest:
+        if state.input_sha256:
             return
-        first = self.order()[0]
-        for digest in state.scan.hashing(state.request.box):
-            state.digest = digest
-            if not digest:
-                yield Step(0.0, first, int(state.ensemble.counts[first]), False)
+        first = self.plane_order()[0]
+        for sha256 in state.scan.hashing(state.settings.box):
+            state.input_sha256 = sha256
+            if not sha256:
+                yield RunProgress(0.0, first, int(state.ensemble.samples_per_plane[first]), False)
 
-    def _is_short(self, plane: int) -> bool:
+    def _needs_samples(self, plane: int) -> bool:
         """Whether a plane lacks samples, as far as is known."""
         state = self.state
-        waits = state.stopping is not None and state.stopping.number is None and plane in self._enough
-        return bool(state.ensemble.counts[plane] < state.samples_wanted) and not waits
+        is_waiting = (
+            state.stopper is not None
+            and state.stopper.final_sample_count is None
+            and plane in self._completed_planes
+        )
+        return bool(state.ensemble.samples_per_plane[plane] < state.target_samples) and not is_waiting
 
-    def _done(self, part: float = 0.0) -> float:
+    def _fraction_done(self, partial: float = 0.0) -> float:
         """How much of the work is done, with a part of the sample that is being drawn."""
         state = self.state
-        left = sum(max(0, state.samples_wanted - int(state.ensemble.counts[i])) for i in state.chosen)
-        return (self._drawn + part) / max(1, self._drawn + left)
+        remaining = sum(
+            max(0, state.target_samples - int(state.ensemble.samples_per_plane[i]))
+            for i in state.plane_indices
+        )
+        return (self._drawn_count + partial) / max(1, self._drawn_count + remaining)
 
-    def _plane(self, plane: int) -> Iterator[Step]:
+    def _sample_plane(self, plane: int) -> Iterator[RunProgress]:
         state = self.state
-        classes = len(state.classes)
-        seen = look_at_plane(state.planes, plane, state.size, classes, state.limit)
-        kept: Conditions = []
-        while self._is_short(plane):
-            sample = int(state.ensemble.counts[plane])
-            variation = state.variations[sample]
-            view = seen.varied(variation)
-            tiling = tiling_of(view, state.card.preprocess)
-            total = len(tiling.corners())
-            canvas = seen.canvas(tiling)
-            for laid in self._drawing.tiles(view, tiling, canvas, sample, kept if seen.may_keep else []):
-                if laid < total:
-                    yield Step(self._done(laid / total), plane, sample, False)
-            restored = seen.undone(canvas, variation)
-            bands = resized_bands(restored, state.size, state.planes.plane_shape, classes)
-            native = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)
-            change = state.ensemble.add_bands(
-                plane, native, state.request.threshold, compared=state.stopping is not None
+        class_count = len(state.classes)
+        working_plane = open_plane(state.planes, plane, state.working_size, class_count, state.max_bytes)
+        conditioning_cache: ConditioningCache = []
+        while self._needs_samples(plane):
+            sample = int(state.ensemble.samples_per_plane[plane])
+            transform = state.tta_transforms[sample]
+            view = working_plane.augment(transform)
+            tiling = make_tiling(view, state.card.preprocess)
+            tile_count = len(tiling.corners())
+            blender = working_plane.new_blender(tiling)
+            for done_tiles in self._drawing.sample_tiles(
+                view, tiling, blender, sample, conditioning_cache if working_plane.can_cache else []
+            ):
+                if done_tiles < tile_count:
+                    yield RunProgress(self._fraction_done(done_tiles / tile_count), plane, sample, False)
+            restored = working_plane.deaugment(blender, transform)
+            bands = resize_in_bands(restored, state.working_size, state.planes.plane_shape, class_count)
+            native_bands = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)
+            change = state.ensemble.add_sample_bands(
+                plane, native_bands, state.settings.threshold, compare_mask=state.stopper is not None
             )
-            self._drawn += 1
-            self._settle(plane, sample + 1, change)
-            yield Step(self._done(), plane, sample, True)
+            self._drawn_count += 1
+            self._note_completed(plane, sample + 1, change)
+            yield RunProgress(self._fraction_done(), plane, sample, True)
 
-    def _settle(self, plane: int, samples: int, change: float | None) -> None:
+    def _note_completed(self, plane: int, sample_count: int, change: float | None) -> None:
         """Take note where a plane has what it is to have."""
         state = self.state
-        if state.stopping is None:
-            enough = samples >= state.samples_asked
+        if state.stopper is None:
+            is_complete = sample_count >= state.requested_samples
         else:
-            enough = state.stopping.is_enough(plane, samples, change)
-        if enough:
-            state.settled[plane] = samples
-            self._enough.add(plane)
-        if state.stopping is not None and self._enough.issuperset(state.chosen):
-            state.stopping.finish(int(state.ensemble.counts.max()))
+            is_complete = state.stopper.update(plane, sample_count, change)
+        if is_complete:
+            state.completed[plane] = sample_count
+            self._completed_planes.add(plane)
+        if state.stopper is not None and self._completed_planes.issuperset(state.plane_indices):
+            state.stopper.finish(int(state.ensemble.samples_per_plane.max()))
 
     def preview(self, plane: int) -> NDArray[np.uint8]:
         """The mask of one plane from the samples so far, `(H, W)`, not cleaned; of a box, that part alone.
@@ -217,9 +233,9 @@ class Run:
         state = self.state
         height, width = state.planes.plane_shape
         mask = np.empty((height, width), dtype=np.uint8)
-        for band in bands_of(height, len(state.classes) * width):
+        for band in row_bands(height, len(state.classes) * width):
             mean = state.ensemble.mean[plane, :, band]
-            mask[band] = mask_from(mean, state.request.threshold, state.classes)
+            mask[band] = labels_from_probabilities(mean, state.settings.threshold, state.classes)
         return mask
 
     def result(self) -> Segmentation | None:
@@ -232,9 +248,9 @@ class Run:
         they are dask arrays of what lies on disk, and a run that goes on does change them. Of a box they are
         zero around it. Its axes and geometry are those of the scan, whichever plane was asked for.
         """
-        return segmentation_of(self.state)
+        return build_segmentation(self.state)
 
 
-def _the_same() -> Iterator[Variation]:
+def _identity_transforms() -> Iterator[TTATransform]:
     while True:
-        yield Variation()
+        yield TTATransform()

@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.classes import ClassInfo, descendants
+from napari_latentseg.classes import ClassInfo, class_descendants
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.ensemble import Ensemble
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.inference.room import memory_limit
-from napari_latentseg.inference.stopping import Stopping
-from napari_latentseg.inference.variation import Variation
+from napari_latentseg.inference.stopping import SampleStopper
+from napari_latentseg.inference.variation import TTATransform
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.planes import Planes
 from napari_latentseg.precision import Compute
 from napari_latentseg.preprocess import Preprocess
 from napari_latentseg.sample_maps import SampleMaps
 from napari_latentseg.scan import Scan
-from napari_latentseg.views import seen_along
+from napari_latentseg.views import reorient
 
 __all__ = ["RunState"]
 
@@ -35,39 +35,39 @@ class RunState:
         Of the model that runs.
     compute
         The device and the arithmetic.
-    request
+    settings
         The settings.
     original
         The scan as it was given; the result has its axes and its geometry.
     scan
         The same with its planes across the axis that was asked for.
     plane
-        Which axis that is: see `napari_latentseg.views.PLANES`.
-    order
+        Which axis that is: see `napari_latentseg.views.WORLD_AXIS_OF_PLANE`.
+    plane_order
         Axis i of `scan` is axis ``order[i]`` of `original`.
     planes
         Of `scan`, or a box of them.
     classes
         Those that are looked for, K of them.
-    chosen
+    plane_indices
         The planes that are worked on.
-    size
+    working_size
         Height and width in pixels that these are resized to.
-    limit
-        Bytes of memory: see `Request`.
+    max_bytes
+        Bytes of memory: see `InferenceSettings`.
     ensemble
         What the samples gave so far, of the box alone where there is one.
-    settled
+    completed
         For each plane, with how many samples it last had all that it was to have, `(N,)`; 0 for never.
-    samples_asked
+    requested_samples
         How many samples were asked for.
-    stopping
+    stopper
         What ends the samples early; None where nothing does.
-    variations
+    tta_transforms
         How each sample varies the image, as far as they are asked for.
     notes
         What a person should know of the run, in plain words.
-    digest
+    input_sha256
         The hash of the values, see `Scan.hashing`; empty before the run has begun.
     seconds
         That the run has taken.
@@ -75,28 +75,33 @@ class RunState:
 
     card: ModelCard
     compute: Compute
-    request: Request
+    settings: InferenceSettings
     original: Scan
     scan: Scan
     plane: str
-    order: tuple[int, ...]
+    plane_order: tuple[int, ...]
     planes: Planes
     classes: tuple[ClassInfo, ...]
-    chosen: range
-    size: tuple[int, int]
-    limit: int
+    plane_indices: range
+    working_size: tuple[int, int]
+    max_bytes: int
     ensemble: Ensemble
-    settled: NDArray[np.int64]
-    samples_asked: int
-    stopping: Stopping | None
-    variations: list[Variation] = field(default_factory=list)
+    completed: NDArray[np.int64]
+    requested_samples: int
+    stopper: SampleStopper | None
+    tta_transforms: list[TTATransform] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    digest: str = ""
+    input_sha256: str = ""
     seconds: float = 0.0
 
     @classmethod
     def of(
-        cls, card: ModelCard, compute: Compute, scan: Scan, request: Request, plane: str = "acquired"
+        cls,
+        card: ModelCard,
+        compute: Compute,
+        scan: Scan,
+        request: InferenceSettings,
+        plane: str = "acquired",
     ) -> RunState:
         """The state of a run that has not begun.
 
@@ -107,7 +112,7 @@ class RunState:
         scan
             As it was given.
         plane
-            One of `napari_latentseg.views.PLANES`.
+            One of `napari_latentseg.views.WORLD_AXIS_OF_PLANE`.
 
         Raises
         ------
@@ -115,45 +120,47 @@ class RunState:
             Where the scan has no such planes, slices or box, or what is asked for cannot be done on a scan
             of its size.
         """
-        turned, order = seen_along(scan, plane)
-        planes = Planes.of(turned)
+        turned, order = reorient(scan, plane)
+        planes = Planes.from_scan(turned)
         if request.box is not None:
-            planes = planes.within(request.box)
-        classes = _asked_for(card.classes, request.classes)
+            planes = planes.crop(request.box)
+        classes = _select_classes(card.classes, request.classes)
         limit = memory_limit(request.memory_limit)
-        chosen = _chosen(request, len(planes))
+        plane_indices = _plane_indices(request, len(planes))
         return cls(
             card=card,
             compute=compute,
-            request=request,
+            settings=request,
             original=scan,
             scan=turned,
             plane=plane,
-            order=order,
+            plane_order=order,
             planes=planes,
             classes=classes,
-            chosen=chosen,
-            size=_working_size(card.preprocess, planes),
-            limit=limit,
+            plane_indices=plane_indices,
+            working_size=_working_size(card.preprocess, planes),
+            max_bytes=limit,
             ensemble=_empty_ensemble(planes, classes, request, limit),
-            settled=np.zeros(len(planes), dtype=np.int64),
-            samples_asked=request.samples,
-            stopping=None if request.tolerance is None else Stopping(request.tolerance, request.samples),
+            completed=np.zeros(len(planes), dtype=np.int64),
+            requested_samples=request.samples,
+            stopper=None if request.tolerance is None else SampleStopper(request.tolerance, request.samples),
             notes=[*turned.notes, *planes.notes],
         )
 
     @property
-    def samples_settled(self) -> int | None:
+    def early_stop_samples(self) -> int | None:
         """With how many samples a run that may end early does; None before that is known, and without it."""
-        return None if self.stopping is None else self.stopping.number
+        return None if self.stopper is None else self.stopper.final_sample_count
 
     @property
-    def samples_wanted(self) -> int:
+    def target_samples(self) -> int:
         """How many samples each plane is to have, as far as that is known."""
-        return self.samples_settled or self.samples_asked
+        return self.early_stop_samples or self.requested_samples
 
 
-def _empty_ensemble(planes: Planes, classes: tuple[ClassInfo, ...], request: Request, limit: int) -> Ensemble:
+def _empty_ensemble(
+    planes: Planes, classes: tuple[ClassInfo, ...], request: InferenceSettings, limit: int
+) -> Ensemble:
     """The ensemble of a run that has no sample yet.
 
     Raises
@@ -162,11 +169,11 @@ def _empty_ensemble(planes: Planes, classes: tuple[ClassInfo, ...], request: Req
         Where the mask is to be cleaned, and will be too large for that.
     """
     maps = SampleMaps(
-        len(classes), len(planes), planes.whole_shape, limit // 4,
+        len(classes), len(planes), planes.full_plane_shape, limit // 4,
         leading=planes.scan.spatial_shape[:-2], box=request.box,
     )  # fmt: skip
     ensemble = Ensemble(
-        len(classes), len(planes), planes.plane_shape, descendants(classes), limit,
+        len(classes), len(planes), planes.plane_shape, class_descendants(classes), limit,
         maps if request.keep_samples else None,
     )  # fmt: skip
     if request.cleanup.is_active and ensemble.is_on_disk:
@@ -178,7 +185,7 @@ def _empty_ensemble(planes: Planes, classes: tuple[ClassInfo, ...], request: Req
 
 def _working_size(preprocess: Preprocess, planes: Planes) -> tuple[int, int]:
     """Height and width that what is worked on is resized to: of a box in tiles, at the plane's scale."""
-    height, width = planes.whole_shape
+    height, width = planes.full_plane_shape
     whole = preprocess.working_size(height, width, planes.spacing)
     if preprocess.mode == "whole" or planes.plane_shape == (height, width):
         return whole
@@ -186,7 +193,7 @@ def _working_size(preprocess: Preprocess, planes: Planes) -> tuple[int, int]:
     return max(1, round(rows * whole[0] / height)), max(1, round(columns * whole[1] / width))
 
 
-def _chosen(request: Request, count: int) -> range:
+def _plane_indices(settings: InferenceSettings, count: int) -> range:
     """The planes to work on.
 
     Raises
@@ -194,19 +201,19 @@ def _chosen(request: Request, count: int) -> range:
     BadInput
         Where the scan has no such planes.
     """
-    first, last = request.slices or (0, count - 1)
+    first, last = settings.slices or (0, count - 1)
     if last >= count:
         raise BadInput("slices", f"end at {last + 1}, but the scan has {count}", f"use 1 to {count}")
     return range(first, last + 1)
 
 
-def _asked_for(classes: tuple[ClassInfo, ...], names: tuple[str, ...] | None) -> tuple[ClassInfo, ...]:
+def _select_classes(classes: tuple[ClassInfo, ...], names: tuple[str, ...] | None) -> tuple[ClassInfo, ...]:
     """The classes with these names; what they include is what is left of it."""
     if names is None:
         return classes
     chosen = []
-    for info, parts in zip(classes, descendants(classes), strict=True):
+    for info, included in zip(classes, class_descendants(classes), strict=True):
         if info.name in names:
-            kept = tuple(classes[i].name for i in sorted(parts) if classes[i].name in names)
-            chosen.append(info.replace(includes=kept))
+            kept_parts = tuple(classes[i].name for i in sorted(included) if classes[i].name in names)
+            chosen.append(info.replace(includes=kept_parts))
     return tuple(chosen)

@@ -8,125 +8,139 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from napari_latentseg.inference.bands import bands_of, resized_bands
-from napari_latentseg.inference.large import LargeCanvas, LargeView, Moved
-from napari_latentseg.inference.room import zeros
-from napari_latentseg.inference.tiles import Canvas, Tiling
-from napari_latentseg.inference.variation import Variation
+from napari_latentseg.inference.bands import resize_in_bands, row_bands
+from napari_latentseg.inference.large import IndexTransform, LazyView, StripBlender
+from napari_latentseg.inference.room import allocate
+from napari_latentseg.inference.tiles import TileBlender, Tiling
+from napari_latentseg.inference.variation import TTATransform
 from napari_latentseg.planes import Planes
 
-__all__ = ["Seen", "look_at_plane"]
+__all__ = ["WorkingPlane", "open_plane"]
 
-Rows = Callable[[slice], Tensor]
+RowReader = Callable[[slice], Tensor]
 
 
-class Seen(Protocol):
+class WorkingPlane(Protocol):
     """What a run needs of a plane.
 
     Attributes
     ----------
-    may_keep
+    can_cache
         Whether what was computed of its tiles may be kept for the next sample.
     """
 
-    may_keep: bool
+    can_cache: bool
 
-    def varied(self, variation: Variation) -> Tensor | LargeView:
+    def augment(self, transform: TTATransform) -> Tensor | LazyView:
         """The plane, varied: `(3, H, W)` in [0, 1]."""
         ...
 
-    def canvas(self, tiling: Tiling) -> Canvas | LargeCanvas:
+    def new_blender(self, tiling: Tiling) -> TileBlender | StripBlender:
         """An empty canvas for the tiles of a view."""
         ...
 
-    def undone(self, canvas: Canvas | LargeCanvas, variation: Variation) -> Rows:
+    def deaugment(self, blender: TileBlender | StripBlender, transform: TTATransform) -> RowReader:
         """Gives rows of what lies on a canvas, back in the place of the plane: `(K, rows, W)`."""
         ...
 
 
-def look_at_plane(planes: Planes, number: int, size: tuple[int, int], classes: int, limit: int) -> Seen:
+def open_plane(
+    planes: Planes, number: int, working_size: tuple[int, int], class_count: int, max_bytes: int
+) -> WorkingPlane:
     """Plane `number` at working size.
 
     Parameters
     ----------
     planes
         Of the scan.
-    size
+    working_size
         Height and width that the model works at.
-    classes
+    class_count
         K.
-    limit
+    max_bytes
         Bytes of memory that a plane, a view of it and a canvas may take.
     """
 
-    def rows(band: slice) -> Tensor:
-        return torch.from_numpy(planes.part(number, band, slice(None)).copy()).permute(2, 0, 1)
+    def read_rows(band: slice) -> Tensor:
+        return torch.from_numpy(planes.read_rgb(number, band, slice(None)).copy()).permute(2, 0, 1)
 
-    if 4 * (2 * 3 + classes + 1) * size[0] * size[1] <= limit:
-        bands = resized_bands(rows, planes.plane_shape, size, 3)
-        return _Whole(torch.cat([band for _, band in bands], dim=1).clamp(0, 1), classes)
-    if size == planes.plane_shape:
+    if 4 * (2 * 3 + class_count + 1) * working_size[0] * working_size[1] <= max_bytes:
+        bands = resize_in_bands(read_rows, planes.plane_shape, working_size, 3)
+        return InMemoryPlane(torch.cat([band for _, band in bands], dim=1).clamp(0, 1), class_count)
+    if working_size == planes.plane_shape:
 
-        def part(down: slice, across: slice) -> Tensor:
-            return torch.from_numpy(planes.part(number, down, across).copy()).permute(2, 0, 1)
+        def read_crop(row_range: slice, column_range: slice) -> Tensor:
+            return torch.from_numpy(planes.read_rgb(number, row_range, column_range).copy()).permute(2, 0, 1)
 
-        return _InParts(part, size, classes)
-    store = zeros((3, *size), 0)
-    for place, band in resized_bands(rows, planes.plane_shape, size, 3):
-        store[:, place] = band.clamp(0, 1).numpy()
-    return _InParts(lambda down, across: torch.from_numpy(store[:, down, across]), size, classes)
+        return OutOfCorePlane(read_crop, working_size, class_count)
+    scratch = allocate((3, *working_size), 0)
+    for band_rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, 3):
+        scratch[:, band_rows] = band.clamp(0, 1).numpy()
+    return OutOfCorePlane(
+        lambda down, across: torch.from_numpy(scratch[:, down, across]), working_size, class_count
+    )
 
 
-class _Whole:
-    may_keep = True
+class InMemoryPlane:
+    can_cache = True
 
-    def __init__(self, plane: Tensor, classes: int) -> None:
+    def __init__(self, plane: Tensor, class_count: int) -> None:
         self._plane = plane
-        self._classes = classes
+        self._class_count = class_count
 
-    def varied(self, variation: Variation) -> Tensor:
-        return variation.apply(self._plane)
+    def augment(self, transform: TTATransform) -> Tensor:
+        return transform.apply(self._plane)
 
-    def canvas(self, tiling: Tiling) -> Canvas:
-        return Canvas(tiling, self._classes)
+    def new_blender(self, tiling: Tiling) -> TileBlender:
+        return TileBlender(tiling, self._class_count)
 
-    def undone(self, canvas: Canvas | LargeCanvas, variation: Variation) -> Rows:
-        laid = cast(Canvas, canvas)
-        found = variation.undo(laid.plane((laid.tiling.height, laid.tiling.width)))
-        return lambda band: found[:, band]
+    def deaugment(self, blender: TileBlender | StripBlender, transform: TTATransform) -> RowReader:
+        filled_blender = cast(TileBlender, blender)
+        probabilities = transform.invert(
+            filled_blender.blend((filled_blender.tiling.height, filled_blender.tiling.width))
+        )
+        return lambda band: probabilities[:, band]
 
 
-class _InParts:
-    may_keep = False  # there may be more of it than of the plane itself
+class OutOfCorePlane:
+    can_cache = False  # there may be more of it than of the plane itself
 
-    def __init__(self, part: Callable[[slice, slice], Tensor], size: tuple[int, int], classes: int) -> None:
-        self._part = part
+    def __init__(
+        self, read_crop: Callable[[slice, slice], Tensor], size: tuple[int, int], class_count: int
+    ) -> None:
+        self._read_crop = read_crop
         self._size = size
-        self._classes = classes
-        self._middle: float | None = None
+        self._class_count = class_count
+        self._mean_value: float | None = None
 
     def _mean(self) -> float:
-        if self._middle is None:
+        if self._mean_value is None:
             height, width = self._size
-            bands = bands_of(height, 3 * width)
-            total = sum(float(self._part(band, slice(0, width)).double().sum()) for band in bands)
-            self._middle = total / (3 * height * width)
-        return self._middle
+            bands = row_bands(height, 3 * width)
+            total = sum(float(self._read_crop(band, slice(0, width)).double().sum()) for band in bands)
+            self._mean_value = total / (3 * height * width)
+        return self._mean_value
 
-    def varied(self, variation: Variation) -> LargeView:
-        return LargeView(self._part, self._size, variation, self._mean() if variation.contrast != 1 else 0.0)
+    def augment(self, transform: TTATransform) -> LazyView:
+        return LazyView(
+            self._read_crop, self._size, transform, self._mean() if transform.contrast != 1 else 0.0
+        )
 
-    def canvas(self, tiling: Tiling) -> LargeCanvas:
-        store: Any = zeros((self._classes, tiling.height, tiling.width), 0)
-        return LargeCanvas(tiling, self._classes, store)
+    def new_blender(self, tiling: Tiling) -> StripBlender:
+        scratch: Any = allocate((self._class_count, tiling.height, tiling.width), 0)
+        return StripBlender(tiling, self._class_count, scratch)
 
-    def undone(self, canvas: Canvas | LargeCanvas, variation: Variation) -> Rows:
-        laid = cast(LargeCanvas, canvas)
-        laid.finish()
-        moved = Moved.back(variation, laid.tiling.height, laid.tiling.width)
-        across = torch.arange(self._size[1])
+    def deaugment(self, blender: TileBlender | StripBlender, transform: TTATransform) -> RowReader:
+        filled_blender = cast(StripBlender, blender)
+        filled_blender.flush()
+        inverse_transform = IndexTransform.inverse(
+            transform, filled_blender.tiling.height, filled_blender.tiling.width
+        )
+        all_columns = torch.arange(self._size[1])
 
-        def part(down: slice, sideways: slice) -> Tensor:
-            return torch.from_numpy(laid.store[:, down, sideways])
+        def read_scratch(row_range: slice, column_range: slice) -> Tensor:
+            return torch.from_numpy(filled_blender.scratch[:, row_range, column_range])
 
-        return lambda band: moved.of(torch.arange(self._size[0])[band], across).taken(part)
+        return lambda band: inverse_transform.select(torch.arange(self._size[0])[band], all_columns).gather(
+            read_scratch
+        )

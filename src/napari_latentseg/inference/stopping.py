@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["FIRST_LOOK", "Stopping"]
+__all__ = ["FIRST_COMPARED_SAMPLE", "SampleStopper"]
 
-FIRST_LOOK = 3
+FIRST_COMPARED_SAMPLE = 3
 """The first sample whose change is looked at."""
 
-_IN_A_ROW = 2
+_REQUIRED_STABLE_SAMPLES = 2
 
 
-class Stopping:
+class SampleStopper:
     """Settles how many samples a run draws, from how little the last ones changed.
 
     A plane has enough when two samples in a row, the third at the earliest, changed its mask by no more than
@@ -21,43 +21,45 @@ class Stopping:
     ----------
     tolerance
         The largest change that counts as none: 1 - DSC between the masks before and after a sample.
-    most
+    max_samples
         How many samples are drawn at most.
 
     Attributes
     ----------
-    number
+    final_sample_count
         How many samples each plane is to have; None while that is not settled.
     """
 
-    def __init__(self, tolerance: float, most: int) -> None:
+    def __init__(self, tolerance: float, max_samples: int) -> None:
         self.tolerance = tolerance
-        self.most = most
-        self.number: int | None = None
-        self._calm: dict[int, int] = {}
+        self.max_samples = max_samples
+        self.final_sample_count: int | None = None
+        self._stable_samples: dict[int, int] = {}
 
-    def is_enough(self, plane: int, samples: int, change: float | None) -> bool:
+    def update(self, plane: int, sample_count: int, change: float | None) -> bool:
         """Whether a plane has enough with its latest sample.
 
         Parameters
         ----------
         plane
             Which.
-        samples
+        sample_count
             How many it has.
         change
             By the latest of them; None where neither mask shows anything.
         """
-        if self.number is not None:
-            return samples >= self.number
-        is_calm = samples >= FIRST_LOOK and (change is None or change <= self.tolerance)
-        self._calm[plane] = self._calm.get(plane, 0) + 1 if is_calm else 0
-        enough = self._calm[plane] >= _IN_A_ROW or samples >= self.most
-        if enough and change is not None:
-            self.number = samples
-        return enough
+        if self.final_sample_count is not None:
+            return sample_count >= self.final_sample_count
+        is_stable = sample_count >= FIRST_COMPARED_SAMPLE and (change is None or change <= self.tolerance)
+        self._stable_samples[plane] = self._stable_samples.get(plane, 0) + 1 if is_stable else 0
+        is_complete = (
+            self._stable_samples[plane] >= _REQUIRED_STABLE_SAMPLES or sample_count >= self.max_samples
+        )
+        if is_complete and change is not None:
+            self.final_sample_count = sample_count
+        return is_complete
 
-    def finish(self, samples: int) -> None:
+    def finish(self, sample_count: int) -> None:
         """Settle the number where nothing was found in any plane: as many as the planes have."""
-        if self.number is None:
-            self.number = samples
+        if self.final_sample_count is None:
+            self.final_sample_count = sample_count

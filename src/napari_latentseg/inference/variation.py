@@ -15,20 +15,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.augmentation import AugmentationConfig
 
-__all__ = ["Variation", "variations"]
+__all__ = ["TTATransform", "tta_transforms"]
 
 
 @dataclass(frozen=True)
-class Variation:
+class TTATransform:
     """One way to vary an image.
 
     Attributes
     ----------
-    turns
+    quarter_turns
         Quarter turns.
-    horizontal, vertical
+    flip_horizontal, flip_vertical
         Flips, after the turns.
     shift
         Pixels added at the top and the left, by mirroring; the rest of `pad` is added at the other side.
@@ -38,9 +38,9 @@ class Variation:
         Factors.
     """
 
-    turns: int = 0
-    horizontal: bool = False
-    vertical: bool = False
+    quarter_turns: int = 0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
     shift: tuple[int, int] = (0, 0)
     pad: int = 0
     brightness: float = 1.0
@@ -50,11 +50,11 @@ class Variation:
         """`(3, H, W)` in [0, 1] to the same, varied; larger by `pad`, and turned where it is turned."""
         x = plane
         if self.brightness != 1 or self.contrast != 1:
-            middle = x.mean()
-            x = ((x - middle) * self.contrast + middle) * self.brightness
+            mean = x.mean()
+            x = ((x - mean) * self.contrast + mean) * self.brightness
             x = x.clamp(0, 1)
-        x = torch.rot90(x, self.turns, (1, 2))
-        x = x.flip([axis for axis, on in ((1, self.vertical), (2, self.horizontal)) if on])
+        x = torch.rot90(x, self.quarter_turns, (1, 2))
+        x = x.flip([axis for axis, on in ((1, self.flip_vertical), (2, self.flip_horizontal)) if on])
         if self.pad:
             rows, columns = (
                 mirror_index(n, s, self.pad) for n, s in zip(x.shape[1:], self.shift, strict=True)
@@ -62,26 +62,26 @@ class Variation:
             x = x[:, rows][:, :, columns]
         return x
 
-    def undo(self, probability: Tensor) -> Tensor:
+    def invert(self, probability: Tensor) -> Tensor:
         """What was found in the varied image, `(K, H', W')`, back in the place of the image, `(K, H, W)`."""
         x = probability
         if self.pad:
             top, left = self.shift
             height, width = x.shape[1] - self.pad, x.shape[2] - self.pad
             x = x[:, top : top + height, left : left + width]
-        x = x.flip([axis for axis, on in ((1, self.vertical), (2, self.horizontal)) if on])
-        return torch.rot90(x, -self.turns, (1, 2))
+        x = x.flip([axis for axis, on in ((1, self.flip_vertical), (2, self.flip_horizontal)) if on])
+        return torch.rot90(x, -self.quarter_turns, (1, 2))
 
 
-def mirror_index(length: int, before: int, pad: int) -> Tensor:
-    """Indices that mirror an axis out by `before` at its beginning and by the rest of `pad` at its end."""
-    index = torch.arange(-before, length + pad - before) % (2 * length)
+def mirror_index(length: int, pad_before: int, pad: int) -> Tensor:
+    """Indices that mirror an axis out by `pad_before` at its beginning and by the rest of `pad` at its end."""
+    index = torch.arange(-pad_before, length + pad - pad_before) % (2 * length)
     return torch.where(index < length, index, 2 * length - 1 - index)
 
 
-def variations(
-    ranges: AugmentRanges, seed: int, *, step: int = 8, size: int | None = None
-) -> Iterator[Variation]:
+def tta_transforms(
+    ranges: AugmentationConfig, seed: int, *, latent_step: int = 8, tile_size: int | None = None
+) -> Iterator[TTATransform]:
     """Variation after variation, without end; the first is the image as it is.
 
     Flips and turns are gone through in a random order without repetition, then again. Only what training
@@ -93,45 +93,49 @@ def variations(
         Of the model's training.
     seed
         Settles everything; the first n are the same whatever comes after.
-    step
+    latent_step
         Pixels of one step of the latent; shifts stay below it.
-    size
+    tile_size
         Side of what the model is given, so that shifts stay inside their range as well.
     """
     rng = np.random.default_rng(seed)
-    mirrored = (False, True) if ranges.horizontal_flip else (False,)
-    upside = (False, True) if ranges.vertical_flip else (False,)
+    horizontal_choices = (False, True) if ranges.horizontal_flip else (False,)
+    vertical_choices = (False, True) if ranges.vertical_flip else (False,)
     # where both flips happen, they make the other two turns
-    turned = range(1) if not ranges.quarter_turn else range(2 if mirrored[-1] and upside[-1] else 4)
-    reach = step - 1 if size is None else min(step - 1, int(ranges.shift * size))
-    moves = list(product(turned, mirrored, upside))
-    yield Variation()
-    first = True
+    turn_choices = (
+        range(1)
+        if not ranges.quarter_turn
+        else range(2 if horizontal_choices[-1] and vertical_choices[-1] else 4)
+    )
+    max_shift = latent_step - 1 if tile_size is None else min(latent_step - 1, int(ranges.shift * tile_size))
+    flips_and_turns = list(product(turn_choices, horizontal_choices, vertical_choices))
+    yield TTATransform()
+    is_first_round = True
     while True:
-        order = [moves[i] for i in rng.permutation(len(moves))]
-        if first:  # the identity has been given, but its jittered form belongs to a later round
-            order = [move for move in order if move != (0, False, False)]
-            first = False
-        for turns, horizontal, vertical in order:
-            yield Variation(
+        shuffled = [flips_and_turns[i] for i in rng.permutation(len(flips_and_turns))]
+        if is_first_round:  # the identity has been given, but its jittered form belongs to a later round
+            shuffled = [flip_and_turn for flip_and_turn in shuffled if flip_and_turn != (0, False, False)]
+            is_first_round = False
+        for turns, horizontal, vertical in shuffled:
+            yield TTATransform(
                 turns,
                 horizontal,
                 vertical,
-                *_shift(ranges, rng, step, reach),
-                brightness=1 + _drawn(rng, ranges.brightness, ranges.jitter),
-                contrast=1 + _drawn(rng, ranges.contrast, ranges.jitter),
+                *_random_shift(ranges, rng, latent_step, max_shift),
+                brightness=1 + _random_offset(rng, ranges.brightness, ranges.jitter),
+                contrast=1 + _random_offset(rng, ranges.contrast, ranges.jitter),
             )
 
 
-def _shift(
-    ranges: AugmentRanges, rng: np.random.Generator, step: int, reach: int
+def _random_shift(
+    ranges: AugmentationConfig, rng: np.random.Generator, latent_step: int, max_shift: int
 ) -> tuple[tuple[int, int], int]:
-    moved = (int(rng.integers(reach + 1)), int(rng.integers(reach + 1)))
-    if not (ranges.affine and ranges.shift and reach):
+    shift = (int(rng.integers(max_shift + 1)), int(rng.integers(max_shift + 1)))
+    if not (ranges.affine and ranges.shift and max_shift):
         return (0, 0), 0
-    return moved, step
+    return shift, latent_step
 
 
-def _drawn(rng: np.random.Generator, width: float, probability: float) -> float:
-    value = float(rng.uniform(-width, width))
+def _random_offset(rng: np.random.Generator, half_width: float, probability: float) -> float:
+    value = float(rng.uniform(-half_width, half_width))
     return value if probability else 0.0

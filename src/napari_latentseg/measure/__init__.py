@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from napari_latentseg.measure.extent import Extent, extents
-from napari_latentseg.measure.measurement import LEVEL, Intensity, Measurement
+from napari_latentseg.measure.extent import ClassExtent, class_extents
+from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Intensity, Measurement
 from napari_latentseg.measure.measuring import measure
-from napari_latentseg.measure.table import table_of, write_csv
+from napari_latentseg.measure.table import measurement_table, write_csv
 
 __all__ = [
-    "LEVEL",
-    "Extent",
+    "INTERVAL_LEVEL",
+    "ClassExtent",
     "Intensity",
     "Measurement",
-    "extents",
+    "class_extents",
     "measure",
-    "table_of",
+    "measurement_table",
     "write_csv",
 ]

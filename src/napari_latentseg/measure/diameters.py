@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Diameters", "diameters", "ends_of_lines"]
+__all__ = ["Diameters", "diameters", "run_ends"]
 
 _Points = NDArray[np.float64]
-_AT_ONCE = 2_000_000  # pairs that are looked at together, which bounds the memory
+_MAX_PAIRS_AT_ONCE = 2_000_000  # pairs that are looked at together, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -21,36 +21,36 @@ class Diameters:
 
     Attributes
     ----------
-    longest
+    long_axis
         The greatest distance between two points of the hull.
-    across
+    short_axis
         The longest chord of the hull at a right angle to it.
     """
 
-    longest: float
-    across: float
+    long_axis: float
+    short_axis: float
 
 
-def ends_of_lines(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+def run_ends(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """The first and the last element of every line along the last axis: `(M, ndim)`.
 
     The convex hull of these is that of all elements.
 
     Parameters
     ----------
-    inside
+    mask
         Boolean, with any number of dimensions.
     """
-    lines = np.nonzero(inside.any(axis=-1))
-    width = inside.shape[-1]
-    rows = inside[lines]
-    first = rows.argmax(axis=-1)
-    last = width - 1 - rows[:, ::-1].argmax(axis=-1)
-    ends = [np.stack([*lines, end], axis=1) for end in (first, last)]
+    line_index = np.nonzero(mask.any(axis=-1))
+    width = mask.shape[-1]
+    mask_lines = mask[line_index]
+    first = mask_lines.argmax(axis=-1)
+    last = width - 1 - mask_lines[:, ::-1].argmax(axis=-1)
+    ends = [np.stack([*line_index, end], axis=1) for end in (first, last)]
     return np.concatenate(ends).astype(np.int64, copy=False)
 
 
-def diameters(elements: NDArray[np.int64], linear: NDArray[np.float64]) -> Diameters:
+def diameters(voxels: NDArray[np.int64], linear: NDArray[np.float64]) -> Diameters:
     """Longest diameter of an object and the longest across it, exactly.
 
     An object reaches half an element beyond the centres of its outermost elements along every axis of the
@@ -58,7 +58,7 @@ def diameters(elements: NDArray[np.int64], linear: NDArray[np.float64]) -> Diame
 
     Parameters
     ----------
-    elements
+    voxels
         Array indices of an object's elements, `(M, ndim)`, of two or three axes; those on its hull suffice.
     linear
         `(ndim, ndim)`, from steps along the array's axes to lengths: unequal, turned and sheared ones too.
@@ -75,69 +75,73 @@ def diameters(elements: NDArray[np.int64], linear: NDArray[np.float64]) -> Diame
     .. [1] Eisenhauer et al., "New response evaluation criteria in solid tumours: revised RECIST guideline
        (version 1.1)", European Journal of Cancer 45, 2009.
     """
-    vertices, edges = _hull(elements, linear)
-    longest, ends = 0.0, (0, 0)
-    for start, squares in _squared_distances(vertices):
-        place = int(squares.argmax())
-        if squares.flat[place] > longest:
-            longest = float(squares.flat[place])
-            i, j = divmod(place, squares.shape[1])
-            ends = (start + i, j)
-    length = float(np.sqrt(longest))
-    direction = (vertices[ends[1]] - vertices[ends[0]]) / length
-    return Diameters(length, _across(vertices, edges, direction))
+    vertices, edges = _hull(voxels, linear)
+    max_squared_length, end_vertices = 0.0, (0, 0)
+    for start, squared_distances in _squared_distances(vertices):
+        flat_index = int(squared_distances.argmax())
+        if squared_distances.flat[flat_index] > max_squared_length:
+            max_squared_length = float(squared_distances.flat[flat_index])
+            i, j = divmod(flat_index, squared_distances.shape[1])
+            end_vertices = (start + i, j)
+    length = float(np.sqrt(max_squared_length))
+    direction = (vertices[end_vertices[1]] - vertices[end_vertices[0]]) / length
+    return Diameters(length, _short_axis(vertices, edges, direction))
 
 
-def _hull(elements: NDArray[np.int64], linear: NDArray[np.float64]) -> tuple[_Points, NDArray[np.intp]]:
+def _hull(voxels: NDArray[np.int64], linear: NDArray[np.float64]) -> tuple[_Points, NDArray[np.intp]]:
     """Vertices `(V, ndim)` and edges `(E, 2)` of the hull of all face centres, in lengths."""
     from scipy.spatial import ConvexHull, QhullError
 
     ndim = len(linear)
-    corners = elements.astype(np.float64)
-    corners -= corners[0]
-    if len(corners) > 4 * ndim:
+    centres = voxels.astype(np.float64)
+    centres -= centres[0]
+    if len(centres) > 4 * ndim:
         with suppress(QhullError):  # all in one plane or line, which the faces widen
-            corners = corners[ConvexHull(corners).vertices]
-    faces = 0.5 * np.concatenate([np.eye(ndim), -np.eye(ndim)])
-    points = (corners[:, None] + faces).reshape(-1, ndim) @ linear.T
+            centres = centres[ConvexHull(centres).vertices]
+    half_steps = 0.5 * np.concatenate([np.eye(ndim), -np.eye(ndim)])
+    points = (centres[:, None] + half_steps).reshape(-1, ndim) @ linear.T
     hull = ConvexHull(points)
-    number = np.full(len(points), -1)
-    number[hull.vertices] = np.arange(len(hull.vertices))
+    vertex_of_point = np.full(len(points), -1)
+    vertex_of_point[hull.vertices] = np.arange(len(hull.vertices))
     pairs = [(i, j) for i in range(ndim) for j in range(i)]
     edges = np.concatenate([hull.simplices[:, pair] for pair in pairs])
-    edges = np.unique(np.sort(number[edges], axis=1), axis=0)
+    edges = np.unique(np.sort(vertex_of_point[edges], axis=1), axis=0)
     return points[hull.vertices], edges[(edges >= 0).all(axis=1)]
 
 
 def _squared_distances(points: _Points) -> Iterator[tuple[int, _Points]]:
     """The squared distances of some points to all, a part at a time, with the number of the first."""
-    step = max(1, _AT_ONCE // len(points))
+    step = max(1, _MAX_PAIRS_AT_ONCE // len(points))
     for start in range(0, len(points), step):
-        some = points[start : start + step]
-        squares = np.zeros((len(some), len(points)))
+        chunk = points[start : start + step]
+        squared = np.zeros((len(chunk), len(points)))
         for axis in range(points.shape[1]):
-            squares += (some[:, axis, None] - points[:, axis]) ** 2
-        yield start, squares
+            squared += (chunk[:, axis, None] - points[:, axis]) ** 2
+        yield start, squared
 
 
-def _across(vertices: _Points, edges: NDArray[np.intp], direction: _Points) -> float:
+def _short_axis(vertices: _Points, edges: NDArray[np.intp], direction: _Points) -> float:
     """The greatest distance of two points of the hull that lie equally far along a direction."""
-    along = vertices @ direction
-    low, high = along[edges].min(axis=1), along[edges].max(axis=1)
-    begin = np.where(along[edges[:, 0]] <= along[edges[:, 1]], edges[:, 0], edges[:, 1])
+    position_along = vertices @ direction
+    low, high = position_along[edges].min(axis=1), position_along[edges].max(axis=1)
+    begin = np.where(position_along[edges[:, 0]] <= position_along[edges[:, 1]], edges[:, 0], edges[:, 1])
     end = edges.sum(axis=1) - begin
     # an edge that lies across as a whole is met at its vertices, which other edges end in
-    slanted = high - low > 1e-12 * max(1.0, float(np.ptp(along)))
+    slanted = high - low > 1e-12 * max(1.0, float(np.ptp(position_along)))
     low, high, begin, end = low[slanted], high[slanted], begin[slanted], end[slanted]
-    step = max(1, _AT_ONCE // max(1, len(low)))
+    step = max(1, _MAX_PAIRS_AT_ONCE // max(1, len(low)))
     widest = 0.0
-    slack = 1e-9 * float(np.ptp(along))
+    tolerance = 1e-9 * float(np.ptp(position_along))
     for start in range(0, len(vertices), step):
-        some = slice(start, start + step)
-        place = along[some, None]
-        vertex, edge = np.nonzero((place >= low - slack) & (place <= high + slack))
-        share = np.clip((along[some][vertex] - low[edge]) / (high[edge] - low[edge]), 0, 1)[:, None]
-        met = vertices[begin[edge]] * (1 - share) + vertices[end[edge]] * share
-        apart = np.linalg.norm(vertices[some][vertex] - met, axis=1)
-        widest = max(widest, float(apart.max(initial=0.0)))
+        chunk = slice(start, start + step)
+        chunk_positions = position_along[chunk, None]
+        vertex, edge = np.nonzero(
+            (chunk_positions >= low - tolerance) & (chunk_positions <= high + tolerance)
+        )
+        edge_fraction = np.clip((position_along[chunk][vertex] - low[edge]) / (high[edge] - low[edge]), 0, 1)[
+            :, None
+        ]
+        edge_points = vertices[begin[edge]] * (1 - edge_fraction) + vertices[end[edge]] * edge_fraction
+        widths = np.linalg.norm(vertices[chunk][vertex] - edge_points, axis=1)
+        widest = max(widest, float(widths.max(initial=0.0)))
     return widest

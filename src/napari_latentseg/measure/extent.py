@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from napari_latentseg.measure.measurement import plain_unit
-from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
+from napari_latentseg.measure.measurement import display_unit
+from napari_latentseg.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 
-__all__ = ["Extent", "extents"]
+__all__ = ["ClassExtent", "class_extents"]
 
 
 @dataclass(frozen=True)
-class Extent:
+class ClassExtent:
     """How much of a scan one class covers.
 
     Attributes
@@ -39,36 +39,38 @@ class Extent:
     high: float | None
     samples: int
 
-    def text(self) -> str:
+    def describe(self) -> str:
         """In one line, for people."""
         line = f"{self.name}: {_percent(self.fraction)} %"
         if self.unit != "pixel":
-            line += f", {self.value:.4g} {plain_unit(self.unit)}"
+            line += f", {self.value:.4g} {display_unit(self.unit)}"
         if self.low is not None and self.high is not None:
             line += f" ({_percent(self.low)} to {_percent(self.high)} % in {self.samples} samples)"
         return line
 
 
-def extents(found: Segmentation) -> list[Extent]:
+def class_extents(segmentation: Segmentation) -> list[ClassExtent]:
     """The extent of every class of a segmentation."""
-    size, unit = found.geometry.element_size
-    record = found.record
-    total = max(1, found.elements_done)
+    voxel_volume, unit = segmentation.geometry.voxel_volume
+    record = segmentation.record
+    predicted_voxels = max(1, segmentation.predicted_voxel_count)
     # the spread of masks that were not mended says nothing about one that was
-    alike = record.cleanup is None or record.volumes_cleaned
-    spread = alike and len(found.volumes) >= MINIMUM_FOR_VARIANCE
+    is_comparable = record.cleanup is None or record.volumes_cleaned
+    has_spread = is_comparable and len(segmentation.volumes) >= MIN_SAMPLES_FOR_VARIANCE
     result = []
-    for k, info in enumerate(found.classes):
-        count = int(np.count_nonzero(found.mask == info.label))
-        samples = found.volumes[:, k] / size / total if spread else None
+    for k, info in enumerate(segmentation.classes):
+        voxel_count = int(np.count_nonzero(segmentation.mask == info.label))
+        sample_fractions = (
+            segmentation.volumes[:, k] / voxel_volume / predicted_voxels if has_spread else None
+        )
         result.append(
-            Extent(
+            ClassExtent(
                 info.name,
-                count * size,
+                voxel_count * voxel_volume,
                 unit,
-                count / total,
-                None if samples is None else float(samples.min()),
-                None if samples is None else float(samples.max()),
+                voxel_count / predicted_voxels,
+                None if sample_fractions is None else float(sample_fractions.min()),
+                None if sample_fractions is None else float(sample_fractions.max()),
                 record.samples,
             )
         )

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_latentseg.units import MILLIMETRES
+from napari_latentseg.units import MM_PER_UNIT
 
-__all__ = ["CALIBRATED", "FROM_SAMPLES", "LEVEL", "Intensity", "Measurement", "plain_unit", "rounded"]
+__all__ = [
+    "CALIBRATED",
+    "FROM_SAMPLES",
+    "INTERVAL_LEVEL",
+    "Intensity",
+    "Measurement",
+    "display_unit",
+    "format_value",
+]
 
-LEVEL = 0.9
+INTERVAL_LEVEL = 0.9
 """How much of what is possible an interval is to hold."""
 
 CALIBRATED, FROM_SAMPLES = "calibrated", "samples"
 
-_MILLILITRE = 1000.0  # mm3
-_SMALLEST_ML = 0.1  # below this, mm3 are easier to read
-_PER_CLASS = 100_000
+_MM3_PER_ML = 1000.0  # mm3
+_MIN_DISPLAY_ML = 0.1  # below this, mm3 are easier to read
+_MAX_OBJECTS_PER_CLASS = 100_000
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Measurement:
     @property
     def index(self) -> int:
         """A number of its own: the label for a class as a whole, and none that a mask holds for an object."""
-        return self.label * _PER_CLASS + self.object if self.object else self.label
+        return self.label * _MAX_OBJECTS_PER_CLASS + self.object if self.object else self.label
 
     @property
     def title(self) -> str:
@@ -105,59 +113,61 @@ class Measurement:
     @property
     def ml(self) -> float | None:
         """The volume in millilitres; None for areas, and where there is no unit of length."""
-        if not self.unit.endswith("3") or self.unit[:-1] not in MILLIMETRES:
+        if not self.unit.endswith("3") or self.unit[:-1] not in MM_PER_UNIT:
             return None
-        return self.value * MILLIMETRES[self.unit[:-1]] ** 3 / _MILLILITRE
+        return self.value * MM_PER_UNIT[self.unit[:-1]] ** 3 / _MM3_PER_ML
 
-    def text(self) -> str:
+    def describe(self) -> str:
         """In one line, for people: ``anterior: 1.52 ml (90 %: 1.44 to 1.61, calibrated)``."""
         line = f"{self.title}: {self.size_text}"
         if interval := self.interval_text:
             line += f" ({interval})"
         if self.object and self.longest is not None and self.across is not None:
-            unit = plain_unit(self.length_unit)
-            line += f", {rounded(self.longest)} × {rounded(self.across)} {unit}"
+            unit = display_unit(self.length_unit)
+            line += f", {format_value(self.longest)} × {format_value(self.across)} {unit}"
         return line
 
     @property
     def size_text(self) -> str:
         """The area or volume with its unit, in three digits."""
-        factor, unit = self._shown
-        return f"{rounded(self.value * factor)} {unit}"
+        factor, unit = self._display_scale
+        return f"{format_value(self.value * factor)} {unit}"
 
     @property
     def interval_text(self) -> str:
         """``90 %: 1.44 to 1.61, calibrated`` in the unit of `size_text`; empty where there is none."""
         if self.low is None or self.high is None:
             return ""
-        factor, _ = self._shown
-        how = CALIBRATED if self.interval_is == CALIBRATED else f"of {self.samples} samples"
-        low, high = (rounded(bound * factor) for bound in (self.low, self.high))
-        return f"{LEVEL:.0%}: {low} to {high}, {how}".replace("%", " %")
+        factor, _ = self._display_scale
+        origin = CALIBRATED if self.interval_is == CALIBRATED else f"of {self.samples} samples"
+        low, high = (format_value(bound * factor) for bound in (self.low, self.high))
+        return f"{INTERVAL_LEVEL:.0%}: {low} to {high}, {origin}".replace("%", " %")
 
     @property
-    def _shown(self) -> tuple[float, str]:
+    def _display_scale(self) -> tuple[float, str]:
         """What `value` is multiplied by to be shown, and the unit that it then has."""
         ml = self.ml
-        if ml is not None and max(ml, (self.high or 0.0) * self._per_ml) >= _SMALLEST_ML:
-            return self._per_ml, "ml"
-        return 1.0, plain_unit(self.unit)
+        if ml is not None and max(ml, (self.high or 0.0) * self._ml_per_unit) >= _MIN_DISPLAY_ML:
+            return self._ml_per_unit, "ml"
+        return 1.0, display_unit(self.unit)
 
     @property
-    def _per_ml(self) -> float:
-        return MILLIMETRES[self.unit[:-1]] ** 3 / _MILLILITRE
+    def _ml_per_unit(self) -> float:
+        return MM_PER_UNIT[self.unit[:-1]] ** 3 / _MM3_PER_ML
 
 
-def rounded(value: float) -> str:
+def format_value(value: float) -> str:
     """Three digits, but never fewer than there are before the point: ``1.52``, ``23.1``, ``1520``, ``0``."""
-    size = abs(value)
-    if size < 5e-5:
+    magnitude = abs(value)
+    if magnitude < 5e-5:
         return "0"
-    digits = next((d for d, least in enumerate((99.95, 9.995, 0.9995, 0.09995)) if size >= least), 4)
+    digits = next(
+        (d for d, lower_limit in enumerate((99.95, 9.995, 0.9995, 0.09995)) if magnitude >= lower_limit), 4
+    )
     return f"{value:.{digits}f}"
 
 
-def plain_unit(unit: str) -> str:
+def display_unit(unit: str) -> str:
     """A unit as people write it: ``mm²``, ``µm``, ``pixels``."""
     if unit == "pixel":
         return "pixels"

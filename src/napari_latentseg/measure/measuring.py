@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.measure.diameters import diameters, ends_of_lines
-from napari_latentseg.measure.measurement import CALIBRATED, FROM_SAMPLES, LEVEL, Measurement
-from napari_latentseg.measure.moment import Moment, moments
+from napari_latentseg.measure.diameters import diameters, run_ends
+from napari_latentseg.measure.measurement import CALIBRATED, FROM_SAMPLES, INTERVAL_LEVEL, Measurement
+from napari_latentseg.measure.moment import TimePoint, timepoints
 from napari_latentseg.measure.regions import Regions
-from napari_latentseg.measure.shares import Shares, shares_of
-from napari_latentseg.measure.space import Space
-from napari_latentseg.measure.sums import Sums, sums_of
+from napari_latentseg.measure.shares import SampleAssignment, assign_samples
+from napari_latentseg.measure.space import PhysicalSpace
+from napari_latentseg.measure.sums import RegionSums, sum_regions
 from napari_latentseg.progress import Progress, no_progress
-from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
+from napari_latentseg.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 
 if TYPE_CHECKING:
     from napari_latentseg.evaluation.calibration import VolumeInterval
@@ -29,7 +29,7 @@ _NO_SAMPLES = np.zeros(0)
 
 
 def measure(
-    found: Segmentation,
+    segmentation: Segmentation,
     image: Scan | None = None,
     *,
     mask: Any = None,
@@ -45,7 +45,7 @@ def measure(
 
     Parameters
     ----------
-    found
+    segmentation
         The segmentation. The spread over its samples is that of `found.volumes` for the classes as a whole;
         of objects, and of points in time, it comes from the samples themselves, where they were kept
         (`found.maps`), as they were drawn: not cleaned, at the threshold of the record.
@@ -75,172 +75,188 @@ def measure(
         Where mask or image do not have the shape of the result, or the mask is too large for its objects to
         be told apart.
     """
-    space = Space.of(found.geometry, found.axes)
-    fits = interval if interval is not None and _fits(interval, found) else None
-    each = moments(found, found.mask if mask is None else mask, image)
-    steps = sum(_steps(moment) for moment in each)
-    done = 0
+    physical_space = PhysicalSpace.from_geometry(segmentation.geometry, segmentation.axes)
+    usable_interval = interval if interval is not None and _interval_applies(interval, segmentation) else None
+    timepoints_to_measure = timepoints(segmentation, segmentation.mask if mask is None else mask, image)
+    step_count = sum(_count_steps(timepoint) for timepoint in timepoints_to_measure)
+    steps_done = 0
 
-    def step() -> None:
-        nonlocal done
-        done += 1
-        progress(min(1.0, done / steps))
+    def advance() -> None:
+        nonlocal steps_done
+        steps_done += 1
+        progress(min(1.0, steps_done / step_count))
 
     rows: list[Measurement] = []
-    for moment in each:
-        regions = Regions.of_objects(moment) if objects else Regions.classes(moment)
-        sums = sums_of(regions, found.classes, step)
-        wanted = objects or moment.time is not None or not len(found.volumes)
-        shares = shares_of(regions, found.classes, space, step) if wanted else None
-        rows += _Rows(found, moment, regions, sums, shares, space, fits).all()
+    for moment in timepoints_to_measure:
+        regions = Regions.from_objects(moment) if objects else Regions.from_classes(moment)
+        region_sums = sum_regions(regions, segmentation.classes, advance)
+        needs_assignment = objects or moment.time is not None or not len(segmentation.volumes)
+        assignment = (
+            assign_samples(regions, segmentation.classes, physical_space, advance)
+            if needs_assignment
+            else None
+        )
+        rows += _MeasurementRows(
+            segmentation, moment, regions, region_sums, assignment, physical_space, usable_interval
+        ).iter_measurements()
     progress(1.0)
     return tuple(rows)
 
 
-def _steps(moment: Moment) -> int:
-    planes = int(np.prod(moment.shape[:-2], dtype=int))
-    return sum(1 for _ in moment.parts()) + planes * (moment.samples > 0)
+def _count_steps(timepoint: TimePoint) -> int:
+    planes = int(np.prod(timepoint.shape[:-2], dtype=int))
+    return sum(1 for _ in timepoint.blocks()) + planes * (timepoint.sample_count > 0)
 
 
-def _fits(interval: VolumeInterval, found: Segmentation) -> bool:
+def _interval_applies(interval: VolumeInterval, segmentation: Segmentation) -> bool:
     """Whether the samples are such as the interval was calibrated with."""
-    record = found.record
+    record = segmentation.record
     if record.volumes_cleaned:
         return False
-    same_cut = math.isclose(record.threshold, interval.threshold, abs_tol=1e-6)
-    return record.source == interval.source and same_cut and record.samples >= interval.samples
+    same_threshold = math.isclose(record.threshold, interval.threshold, abs_tol=1e-6)
+    return record.source == interval.source and same_threshold and record.samples >= interval.samples
 
 
-class _Rows:
+class _MeasurementRows:
     """The rows of one point in time."""
 
     def __init__(
         self,
-        found: Segmentation,
-        moment: Moment,
+        segmentation: Segmentation,
+        timepoint: TimePoint,
         regions: Regions,
-        sums: Sums,
-        shares: Shares | None,
-        space: Space,
+        sums: RegionSums,
+        assignment: SampleAssignment | None,
+        space: PhysicalSpace,
         interval: VolumeInterval | None,
     ) -> None:
-        self._found, self._moment, self._regions = found, moment, regions
-        self._sums, self._shares, self._space, self._interval = sums, shares, space, interval
-        self._ends: dict[int, NDArray[np.int64]] = {}
-        if regions.objects:
-            for region, box in enumerate(regions.boxes, start=1):
-                self._ends[region] = ends_of_lines(regions.inside(region)) + [s.start for s in box]
+        self._segmentation, self._timepoint, self._regions = segmentation, timepoint, regions
+        self._sums, self._assignment, self._space, self._interval = sums, assignment, space, interval
+        self._run_ends: dict[int, NDArray[np.int64]] = {}
+        if regions.are_objects:
+            for region, box in enumerate(regions.bounding_boxes, start=1):
+                self._run_ends[region] = run_ends(regions.region_mask(region)) + [s.start for s in box]
 
-    def all(self) -> Iterator[Measurement]:
+    def iter_measurements(self) -> Iterator[Measurement]:
         """Classes as a whole, then objects."""
-        known = {info.label for info in self._found.classes}
-        others = sorted({int(label) for label in self._regions.label_of[1:]} - known)
-        names = [(info.name, info.label) for info in self._found.classes]
-        names += [(f"label {label}", label) for label in others]
+        class_labels = {info.label for info in self._segmentation.classes}
+        other_labels = sorted({int(label) for label in self._regions.label_of_region[1:]} - class_labels)
+        names = [(info.name, info.label) for info in self._segmentation.classes]
+        names += [(f"label {label}", label) for label in other_labels]
         for name, label in names:
-            yield self._whole(name, label)
-        if self._regions.objects:
+            yield self._measure_class(name, label)
+        if self._regions.are_objects:
             for name, label in names:
-                yield from self._objects(name, label)
+                yield from self._measure_objects(name, label)
 
-    def _whole(self, name: str, label: int) -> Measurement:
-        regions = self._regions.members(label)
-        elements = (
-            [self._ends[r] for r in regions] if self._regions.objects else self._sums.ends.get(label, [])
+    def _measure_class(self, name: str, label: int) -> Measurement:
+        regions = self._regions.regions_with_label(label)
+        region_ends = (
+            [self._run_ends[r] for r in regions]
+            if self._regions.are_objects
+            else self._sums.line_ends.get(label, [])
         )
-        return self._row(name, label, 0, regions, elements, self._whole_samples(self._number(label)))
+        return self._measurement(
+            name, label, 0, regions, region_ends, self._class_samples(self._class_index(label))
+        )
 
-    def _number(self, label: int) -> int | None:
+    def _class_index(self, label: int) -> int | None:
         """The place of a class among the model's; None for a label that is none of them."""
-        labels = [info.label for info in self._found.classes]
+        labels = [info.label for info in self._segmentation.classes]
         return labels.index(label) if label in labels else None
 
-    def _whole_samples(self, k: int | None) -> NDArray[np.float64]:
+    def _class_samples(self, class_index: int | None) -> NDArray[np.float64]:
         """Of a class in each sample, `(n,)`."""
-        if k is None:
+        if class_index is None:
             return _NO_SAMPLES
-        if self._moment.time is None and len(self._found.volumes):
-            return self._found.volumes[:, k]
-        if self._shares is None:
+        if self._timepoint.time is None and len(self._segmentation.volumes):
+            return self._segmentation.volumes[:, class_index]
+        if self._assignment is None:
             return _NO_SAMPLES
-        return np.asarray(self._shares.classes[:, k] * self._space.size, dtype=np.float64)
+        return np.asarray(
+            self._assignment.class_counts[:, class_index] * self._space.voxel_volume, dtype=np.float64
+        )
 
-    def _objects(self, name: str, label: int) -> Iterator[Measurement]:
-        sizes = self._sums.count
-        ordered = sorted(self._regions.members(label), key=lambda r: (-sizes[r], r))
-        is_class = self._number(label) is not None
-        for number, region in enumerate(ordered, start=1):
+    def _measure_objects(self, name: str, label: int) -> Iterator[Measurement]:
+        voxel_counts = self._sums.voxel_counts
+        largest_first = sorted(self._regions.regions_with_label(label), key=lambda r: (-voxel_counts[r], r))
+        is_class = self._class_index(label) is not None
+        for number, region in enumerate(largest_first, start=1):
             samples = np.zeros(0)
-            if len(ordered) == 1:  # all of every sample is nearest to it
-                samples = self._whole_samples(self._number(label))
-            elif self._shares is not None and is_class:
-                samples = np.asarray(self._shares.regions[:, region] * self._space.size, dtype=np.float64)
-            yield self._row(name, label, number, [region], [self._ends[region]], samples)
+            if len(largest_first) == 1:  # all of every sample is nearest to it
+                samples = self._class_samples(self._class_index(label))
+            elif self._assignment is not None and is_class:
+                samples = np.asarray(
+                    self._assignment.region_counts[:, region] * self._space.voxel_volume, dtype=np.float64
+                )
+            yield self._measurement(name, label, number, [region], [self._run_ends[region]], samples)
 
-    def _row(
+    def _measurement(
         self,
         name: str,
         label: int,
         number: int,
         regions: Sequence[int],
-        ends: Sequence[NDArray[np.int64]],
+        region_ends: Sequence[NDArray[np.int64]],
         samples: NDArray[np.float64],
     ) -> Measurement:
-        sums, space, time = self._sums, self._space, self._moment.time
-        chosen = list(regions)
-        count = int(sums.count[chosen].sum())
-        fields: dict[str, Any] = self._spread(name, number, samples)
-        if count:
-            centre = sums.place[chosen].sum(axis=0) / count
-            size = diameters(np.concatenate(ends), space.linear)
+        sums, space, time = self._sums, self._space, self._timepoint.time
+        region_ids = list(regions)
+        voxel_count = int(sums.voxel_counts[region_ids].sum())
+        fields: dict[str, Any] = self._sample_statistics(name, number, samples)
+        if voxel_count:
+            centre = sums.index_sums[region_ids].sum(axis=0) / voxel_count
+            object_diameters = diameters(np.concatenate(region_ends), space.linear)
             fields |= {
-                "centroid": tuple(float(v) for v in space.places(centre, time)),
-                "longest": size.longest,
-                "across": size.across,
-                "box": self._box(chosen),
-                "intensity": sums.intensity(chosen),
+                "centroid": tuple(float(v) for v in space.to_world(centre, time)),
+                "longest": object_diameters.long_axis,
+                "across": object_diameters.short_axis,
+                "box": self._bounding_box(region_ids),
+                "intensity": sums.intensity(region_ids),
             }
-            if self._number(label) is not None:
-                fields["probability"] = float(sums.probability[chosen].sum() / count)
+            if self._class_index(label) is not None:
+                fields["probability"] = float(sums.probability_sums[region_ids].sum() / voxel_count)
         return Measurement(
             name=name,
             label=label,
             object=number,
             time=time,
-            value=count * space.size,
-            unit=space.size_unit,
+            value=voxel_count * space.voxel_volume,
+            unit=space.volume_unit,
             length_unit=space.unit,
             **fields,
         )
 
-    def _spread(self, name: str, number: int, samples: NDArray[np.float64]) -> dict[str, Any]:
+    def _sample_statistics(
+        self, name: str, object_number: int, samples: NDArray[np.float64]
+    ) -> dict[str, Any]:
         """Mean, standard deviation and interval of a row's samples."""
         n = len(samples)
-        if n < MINIMUM_FOR_VARIANCE or self._found.record.source == "none":
+        if n < MIN_SAMPLES_FOR_VARIANCE or self._segmentation.record.source == "none":
             return {}
         mean, std = float(samples.mean()), float(samples.std(ddof=1))
-        if number == 0 and self._interval is not None and name in self._interval.factors:
+        if object_number == 0 and self._interval is not None and name in self._interval.factors:
             low, high = self._interval.interval(name, samples)
-            how = CALIBRATED
+            origin = CALIBRATED
         else:
-            reach = _student(n) * std * math.sqrt(1 + 1 / n)
-            low, high, how = max(0.0, mean - reach), mean + reach, FROM_SAMPLES
-        return {"samples": n, "mean": mean, "std": std, "low": low, "high": high, "interval_is": how}
+            half_width = _student_quantile(n) * std * math.sqrt(1 + 1 / n)
+            low, high, origin = max(0.0, mean - half_width), mean + half_width, FROM_SAMPLES
+        return {"samples": n, "mean": mean, "std": std, "low": low, "high": high, "interval_is": origin}
 
-    def _box(self, regions: Sequence[int]) -> tuple[tuple[int, int], ...]:
-        boxes = [self._regions.boxes[r - 1] for r in regions]
-        found = [
+    def _bounding_box(self, regions: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        boxes = [self._regions.bounding_boxes[r - 1] for r in regions]
+        bounds = [
             (min(box[i].start for box in boxes), max(box[i].stop for box in boxes))
             for i in range(len(boxes[0]))
         ]
-        if self._moment.time is not None:
-            at = self._found.axes.index("t")
-            found.insert(at, (self._moment.time, self._moment.time + 1))
-        return tuple(found)
+        if self._timepoint.time is not None:
+            time_axis = self._segmentation.axes.index("t")
+            bounds.insert(time_axis, (self._timepoint.time, self._timepoint.time + 1))
+        return tuple(bounds)
 
 
-def _student(n: int) -> float:
-    """How many standard deviations Student's t of n - 1 degrees of freedom reaches at `LEVEL`, both sides."""
+def _student_quantile(n: int) -> float:
+    """How many standard deviations Student's t of n - 1 degrees of freedom reaches at `INTERVAL_LEVEL`, both sides."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(n - 1, (1 + LEVEL) / 2))
+    return float(stdtrit(n - 1, (1 + INTERVAL_LEVEL) / 2))

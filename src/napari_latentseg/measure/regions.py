@@ -9,38 +9,40 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure.moment import Moment, Part
+from napari_latentseg.measure.moment import Block, TimePoint
 
-__all__ = ["MOST_ELEMENTS", "Regions", "boxes_of"]
+__all__ = ["MAX_LABELLED_VOXELS", "Regions", "bounding_boxes_of"]
 
-MOST_ELEMENTS = 2**28
+MAX_LABELLED_VOXELS = 2**28
 """How large the box of all classes may be for objects to be told apart: eight bytes an element."""
 
-Box = tuple[slice, ...]
+BoundingBox = tuple[slice, ...]
 
 
-def boxes_of(moment: Moment) -> dict[int, Box]:
+def bounding_boxes_of(timepoint: TimePoint) -> dict[int, BoundingBox]:
     """The box of each label in a mask."""
     from scipy import ndimage
 
-    found: dict[int, Box] = {}
-    for part in moment.parts():
-        top = part.rows.start
-        for label, box in enumerate(ndimage.find_objects(moment.labels(part)), start=1):
+    bounding_boxes: dict[int, BoundingBox] = {}
+    for block in timepoint.blocks():
+        first_row = block.rows.start
+        for label, box in enumerate(ndimage.find_objects(timepoint.labels(block)), start=1):
             if box is None:
                 continue
-            rows = slice(box[0].start + top, box[0].stop + top)
-            here = (*(slice(i, i + 1) for i in part.index), rows, box[1])
-            found[label] = _around(found[label], here) if label in found else here
-    return found
+            rows = slice(box[0].start + first_row, box[0].stop + first_row)
+            box_in_array = (*(slice(i, i + 1) for i in block.index), rows, box[1])
+            bounding_boxes[label] = (
+                _union_box(bounding_boxes[label], box_in_array) if label in bounding_boxes else box_in_array
+            )
+    return bounding_boxes
 
 
-def _around(a: Box, b: Box) -> Box:
+def _union_box(a: BoundingBox, b: BoundingBox) -> BoundingBox:
     return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
 
 
-def _within(box: Box, whole: Box) -> Box:
-    return tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, whole, strict=True))
+def _relative_box(box: BoundingBox, outer: BoundingBox) -> BoundingBox:
+    return tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, outer, strict=True))
 
 
 @dataclass
@@ -49,35 +51,35 @@ class Regions:
 
     Attributes
     ----------
-    moment
+    timepoint
         Whose mask it is.
-    label_of
+    label_of_region
         For each region the label of its class, 0 for none: `(R + 1,)`.
-    objects
+    are_objects
         Whether the regions are objects rather than classes.
-    boxes
+    bounding_boxes
         Of each region, from 1.
     """
 
-    moment: Moment
-    label_of: NDArray[np.int64]
-    objects: bool
-    boxes: list[Box]
-    _box: Box = ()
-    _numbers: NDArray[np.int32] | None = None
-    _of_label: NDArray[np.int32] = field(default_factory=lambda: np.zeros(256, np.int32))
+    timepoint: TimePoint
+    label_of_region: NDArray[np.int64]
+    are_objects: bool
+    bounding_boxes: list[BoundingBox]
+    _union: BoundingBox = ()
+    _region_map: NDArray[np.int32] | None = None
+    _region_of_label: NDArray[np.int32] = field(default_factory=lambda: np.zeros(256, np.int32))
 
     @classmethod
-    def classes(cls, moment: Moment) -> Regions:
+    def from_classes(cls, timepoint: TimePoint) -> Regions:
         """Each class is one region."""
-        boxes = boxes_of(moment)
-        made = cls(moment, np.array([0, *boxes], dtype=np.int64), False, list(boxes.values()))
+        boxes = bounding_boxes_of(timepoint)
+        regions = cls(timepoint, np.array([0, *boxes], dtype=np.int64), False, list(boxes.values()))
         for region, label in enumerate(boxes, start=1):
-            made._of_label[label] = region
-        return made
+            regions._region_of_label[label] = region
+        return regions
 
     @classmethod
-    def of_objects(cls, moment: Moment) -> Regions:
+    def from_objects(cls, timepoint: TimePoint) -> Regions:
         """Each object is one: what touches at a side, an edge or a corner.
 
         Raises
@@ -87,51 +89,53 @@ class Regions:
         """
         from scipy import ndimage
 
-        boxes = boxes_of(moment)
+        boxes = bounding_boxes_of(timepoint)
         if not boxes:
-            return cls(moment, np.zeros(1, np.int64), True, [])
-        whole = next(iter(boxes.values()))
+            return cls(timepoint, np.zeros(1, np.int64), True, [])
+        union = next(iter(boxes.values()))
         for box in boxes.values():
-            whole = _around(whole, box)
-        size = np.prod([s.stop - s.start for s in whole], dtype=float)
-        if size > MOST_ELEMENTS:
+            union = _union_box(union, box)
+        voxel_count = np.prod([s.stop - s.start for s in union], dtype=float)
+        if voxel_count > MAX_LABELLED_VOXELS:
             raise BadInput(
                 "objects",
-                f"are too many elements ({size:.2g}) to be told apart in memory",
+                f"are too many elements ({voxel_count:.2g}) to be told apart in memory",
                 "measure the classes as a whole (--no-objects)",
             )
-        numbers = np.zeros([s.stop - s.start for s in whole], dtype=np.int32)
+        region_map = np.zeros([s.stop - s.start for s in union], dtype=np.int32)
         label_of = [0]
         for label, box in boxes.items():
-            of_class = np.asarray(moment.mask[box]) == label
-            found, count = ndimage.label(of_class, np.ones((3,) * of_class.ndim), output=np.int32)
-            found[of_class] += len(label_of) - 1
-            numbers[_within(box, whole)] += found
+            class_mask = np.asarray(timepoint.mask[box]) == label
+            components, count = ndimage.label(class_mask, np.ones((3,) * class_mask.ndim), output=np.int32)
+            components[class_mask] += len(label_of) - 1
+            region_map[_relative_box(box, union)] += components
             label_of += [label] * count
-        placed = [
-            tuple(slice(b.start + w.start, b.stop + w.start) for b, w in zip(box, whole, strict=True))
-            for box in ndimage.find_objects(numbers, len(label_of) - 1)
+        boxes_in_array = [
+            tuple(slice(b.start + w.start, b.stop + w.start) for b, w in zip(box, union, strict=True))
+            for box in ndimage.find_objects(region_map, len(label_of) - 1)
         ]
-        return cls(moment, np.array(label_of, dtype=np.int64), True, placed, whole, numbers)
+        return cls(timepoint, np.array(label_of, dtype=np.int64), True, boxes_in_array, union, region_map)
 
     def __len__(self) -> int:
-        return len(self.boxes)
+        return len(self.bounding_boxes)
 
-    def numbers(self, part: Part) -> NDArray[np.int32]:
+    def region_map(self, block: Block) -> NDArray[np.int32]:
         """The regions of a part, `(rows, W)`."""
-        if self._numbers is None:
-            return self._of_label[self.moment.labels(part)]
-        found = np.zeros((part.rows.stop - part.rows.start, self.moment.shape[-1]), dtype=np.int32)
-        *leading, rows, columns = self._box
-        if all(s.start <= i < s.stop for i, s in zip(part.index, leading, strict=True)):
-            top, bottom = max(rows.start, part.rows.start), min(rows.stop, part.rows.stop)
+        if self._region_map is None:
+            return self._region_of_label[self.timepoint.labels(block)]
+        block_regions = np.zeros(
+            (block.rows.stop - block.rows.start, self.timepoint.shape[-1]), dtype=np.int32
+        )
+        *leading, rows, columns = self._union
+        if all(s.start <= i < s.stop for i, s in zip(block.index, leading, strict=True)):
+            top, bottom = max(rows.start, block.rows.start), min(rows.stop, block.rows.stop)
             if top < bottom:
-                index = tuple(i - s.start for i, s in zip(part.index, leading, strict=True))
-                taken = self._numbers[(*index, slice(top - rows.start, bottom - rows.start))]
-                found[top - part.rows.start : bottom - part.rows.start, columns] = taken
-        return found
+                index = tuple(i - s.start for i, s in zip(block.index, leading, strict=True))
+                overlap = self._region_map[(*index, slice(top - rows.start, bottom - rows.start))]
+                block_regions[top - block.rows.start : bottom - block.rows.start, columns] = overlap
+        return block_regions
 
-    def inside(self, region: int) -> NDArray[np.bool_]:
+    def region_mask(self, region: int) -> NDArray[np.bool_]:
         """The elements of an object within its box.
 
         Raises
@@ -139,29 +143,29 @@ class Regions:
         ValueError
             Where the regions are classes, of which no such array is made.
         """
-        if self._numbers is None:
+        if self._region_map is None:
             raise ValueError("classes are looked at part by part")
-        box = self.boxes[region - 1]
-        found: NDArray[np.bool_] = self._numbers[_within(box, self._box)] == region
-        return found
+        box = self.bounding_boxes[region - 1]
+        mask: NDArray[np.bool_] = self._region_map[_relative_box(box, self._union)] == region
+        return mask
 
-    def members(self, label: int) -> Sequence[int]:
+    def regions_with_label(self, label: int) -> Sequence[int]:
         """The regions of a class."""
-        return [int(r) for r in np.flatnonzero(self.label_of == label)]
+        return [int(r) for r in np.flatnonzero(self.label_of_region == label)]
 
-    def outline(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    def boundary_voxels(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """The elements of a class that touch what is not of it: their indices `(M, d)` and regions `(M,)`.
 
         What lies nearest to a place outside is one of them.
         """
         from scipy import ndimage
 
-        assert self._numbers is not None
-        places, regions = [], []
-        for region in self.members(label):
-            inside = self.inside(region)
-            core = ndimage.binary_erosion(inside, np.ones((3,) * inside.ndim), border_value=0)
-            index = np.argwhere(inside & ~core)
-            places.append(index + [s.start for s in self.boxes[region - 1]])
+        assert self._region_map is not None
+        voxels, regions = [], []
+        for region in self.regions_with_label(label):
+            mask = self.region_mask(region)
+            interior = ndimage.binary_erosion(mask, np.ones((3,) * mask.ndim), border_value=0)
+            index = np.argwhere(mask & ~interior)
+            voxels.append(index + [s.start for s in self.bounding_boxes[region - 1]])
             regions.append(np.full(len(index), region, dtype=np.int32))
-        return np.concatenate(places), np.concatenate(regions)
+        return np.concatenate(voxels), np.concatenate(regions)

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from napari_latentseg.scan import Geometry
 from napari_latentseg.units import conversion
 
-__all__ = ["Space"]
+__all__ = ["PhysicalSpace"]
 
 
 @dataclass(frozen=True)
-class Space:
+class PhysicalSpace:
     """The geometry of an array's axes other than time, with all lengths in one unit.
 
     Attributes
@@ -23,23 +23,23 @@ class Space:
         `(d, d)`, from steps along the axes to lengths in the world.
     origin
         `(d,)`, where the first element lies.
-    along_time
+    time_displacement
         `(d,)`, how far the world moves from one point in time to the next; nothing in most files.
     unit
         Of length; ``"pixel"`` where not all axes have one, and then lengths are counted in elements.
-    size, size_unit
-        Area or volume of one element, see `Geometry.element_size`.
+    voxel_volume, volume_unit
+        Area or volume of one element, see `Geometry.voxel_volume`.
     """
 
     linear: NDArray[np.float64]
     origin: NDArray[np.float64]
-    along_time: NDArray[np.float64]
+    time_displacement: NDArray[np.float64]
     unit: str
-    size: float
-    size_unit: str
+    voxel_volume: float
+    volume_unit: str
 
     @classmethod
-    def of(cls, geometry: Geometry, axes: str) -> Space:
+    def from_geometry(cls, geometry: Geometry, axes: str) -> PhysicalSpace:
         """The space of a scan.
 
         Parameters
@@ -49,21 +49,21 @@ class Space:
         axes
             A letter for each of its axes.
         """
-        space = [i for i, axis in enumerate(axes) if axis != "t"]
-        size, size_unit = geometry.element_size
-        units = [geometry.units[i] for i in space]
+        spatial_axes = [i for i, axis in enumerate(axes) if axis != "t"]
+        voxel_volume, volume_unit = geometry.voxel_volume
+        units = [geometry.units[i] for i in spatial_axes]
         unit = units[-1]
-        still = np.zeros(len(space))
-        if size_unit == "pixel" and unit != "pixel":  # no unit that all axes could be brought to
-            return cls(np.eye(len(space)), still, still, "pixel", size, size_unit)
+        zero = np.zeros(len(spatial_axes))
+        if volume_unit == "pixel" and unit != "pixel":  # no unit that all axes could be brought to
+            return cls(np.eye(len(spatial_axes)), zero, zero, "pixel", voxel_volume, volume_unit)
         factors = np.array([conversion(u, unit) for u in units], dtype=np.float64)
-        rows = geometry.matrix[space] * factors[:, None]
-        along_time = rows[:, axes.index("t")] if "t" in axes else still
-        return cls(rows[:, space], rows[:, -1], along_time, unit, size, size_unit)
+        rows = geometry.matrix[spatial_axes] * factors[:, None]
+        along_time = rows[:, axes.index("t")] if "t" in axes else zero
+        return cls(rows[:, spatial_axes], rows[:, -1], along_time, unit, voxel_volume, volume_unit)
 
-    def places(
+    def to_world(
         self, index: NDArray[np.floating | np.integer], time: int | None = None
     ) -> NDArray[np.float64]:
         """World positions of array indices `(M, d)` at a point in time."""
-        found = index @ self.linear.T + self.origin
-        return np.asarray(found if time is None else found + time * self.along_time, dtype=np.float64)
+        world = index @ self.linear.T + self.origin
+        return np.asarray(world if time is None else world + time * self.time_displacement, dtype=np.float64)

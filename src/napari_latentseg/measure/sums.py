@@ -8,76 +8,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.measure.diameters import ends_of_lines
+from napari_latentseg.measure.diameters import run_ends
 from napari_latentseg.measure.measurement import Intensity
 from napari_latentseg.measure.regions import Regions
 
-__all__ = ["Sums", "sums_of"]
+__all__ = ["RegionSums", "sum_regions"]
 
 
-class Sums:
+class RegionSums:
     """Running sums of each region; 0 counts what is in none, and is not looked at.
 
     Parameters
     ----------
-    regions
+    region_count
         How many, R.
-    dimensions
+    ndim
         Of the array.
 
     Attributes
     ----------
-    count, probability, place
+    voxel_counts, probability_sums, index_sums
         Elements, the sum of their mean probabilities, and of their indices: `(R + 1,)`, the last with an axis
         of the dimensions.
-    ends
-        For regions that are classes: the ends of their lines, see `ends_of_lines`.
+    line_ends
+        For regions that are classes: the ends of their lines, see `run_ends`.
     """
 
-    def __init__(self, regions: int, dimensions: int) -> None:
-        size = regions + 1
-        self.count = np.zeros(size, dtype=np.int64)
-        self.probability = np.zeros(size)
-        self.place = np.zeros((size, dimensions))
-        self.ends: dict[int, list[NDArray[np.int64]]] = {}
-        self._finite = np.zeros(size, dtype=np.int64)
-        self._values = np.zeros((2, size))
-        self._least = np.full(size, np.inf)
-        self._most = np.full(size, -np.inf)
-        self._middle: float | None = None
+    def __init__(self, region_count: int, ndim: int) -> None:
+        size = region_count + 1
+        self.voxel_counts = np.zeros(size, dtype=np.int64)
+        self.probability_sums = np.zeros(size)
+        self.index_sums = np.zeros((size, ndim))
+        self.line_ends: dict[int, list[NDArray[np.int64]]] = {}
+        self._finite_counts = np.zeros(size, dtype=np.int64)
+        self._deviation_sums = np.zeros((2, size))
+        self._minimum = np.full(size, np.inf)
+        self._maximum = np.full(size, -np.inf)
+        self._offset: float | None = None
 
-    def add_values(self, numbers: NDArray[np.int32], values: NDArray[np.float64]) -> None:
+    def add_intensities(self, region_ids: NDArray[np.int32], values: NDArray[np.float64]) -> None:
         """Take in the image's values at elements of these regions; what is not finite is left out."""
         finite = np.isfinite(values)
-        numbers, values = numbers[finite], values[finite]
+        region_ids, values = region_ids[finite], values[finite]
         if not values.size:
             return
-        if self._middle is None:  # so that squares of large values do not drown their differences
-            self._middle = float(values.mean())
-        away = values - self._middle
-        size = len(self.count)
-        self._finite += np.bincount(numbers, minlength=size)
-        self._values[0] += np.bincount(numbers, away, minlength=size)
-        self._values[1] += np.bincount(numbers, away * away, minlength=size)
-        np.minimum.at(self._least, numbers, values)
-        np.maximum.at(self._most, numbers, values)
+        if self._offset is None:  # so that squares of large values do not drown their differences
+            self._offset = float(values.mean())
+        deviations = values - self._offset
+        size = len(self.voxel_counts)
+        self._finite_counts += np.bincount(region_ids, minlength=size)
+        self._deviation_sums[0] += np.bincount(region_ids, deviations, minlength=size)
+        self._deviation_sums[1] += np.bincount(region_ids, deviations * deviations, minlength=size)
+        np.minimum.at(self._minimum, region_ids, values)
+        np.maximum.at(self._maximum, region_ids, values)
 
     def intensity(self, regions: Sequence[int]) -> Intensity | None:
         """The image's values in some regions together; None where there are none."""
-        chosen = list(regions)
-        n = int(self._finite[chosen].sum())
-        if n == 0 or self._middle is None:
+        region_ids = list(regions)
+        n = int(self._finite_counts[region_ids].sum())
+        if n == 0 or self._offset is None:
             return None
-        first, second = (float(v) for v in self._values[:, chosen].sum(axis=1) / n)
+        mean_deviation, mean_square = (float(v) for v in self._deviation_sums[:, region_ids].sum(axis=1) / n)
         return Intensity(
-            mean=self._middle + first,
-            std=float(np.sqrt(max(0.0, second - first * first))),
-            least=float(self._least[chosen].min()),
-            most=float(self._most[chosen].max()),
+            mean=self._offset + mean_deviation,
+            std=float(np.sqrt(max(0.0, mean_square - mean_deviation * mean_deviation))),
+            least=float(self._minimum[region_ids].min()),
+            most=float(self._maximum[region_ids].max()),
         )
 
 
-def sums_of(regions: Regions, classes: Sequence[ClassInfo], step: Callable[[], None]) -> Sums:
+def sum_regions(regions: Regions, classes: Sequence[ClassInfo], advance: Callable[[], None]) -> RegionSums:
     """Go through a mask once.
 
     Parameters
@@ -86,38 +86,44 @@ def sums_of(regions: Regions, classes: Sequence[ClassInfo], step: Callable[[], N
         Of the mask.
     classes
         Of the segmentation, in the order of its means.
-    step
+    advance
         Called after every part.
     """
-    moment = regions.moment
-    found = Sums(len(regions), len(moment.shape))
+    timepoint = regions.timepoint
+    sums = RegionSums(len(regions), len(timepoint.shape))
     size = len(regions) + 1
-    number_of = {info.label: k for k, info in enumerate(classes)}
-    labels = [int(label) for label in np.unique(regions.label_of[1:])]
-    for part in moment.parts():
-        numbers = regions.numbers(part)
-        rows, columns = np.nonzero(numbers)
-        step()
+    class_of_label = {info.label: k for k, info in enumerate(classes)}
+    labels = [int(label) for label in np.unique(regions.label_of_region[1:])]
+    for block in timepoint.blocks():
+        region_map = regions.region_map(block)
+        rows, columns = np.nonzero(region_map)
+        advance()
         if not rows.size:
             continue
-        flat = numbers[rows, columns]
-        counted = np.bincount(flat, minlength=size)
-        found.count += counted
-        for axis, i in enumerate(part.index):
-            found.place[:, axis] += counted * i
-        found.place[:, -2] += np.bincount(flat, rows + part.rows.start, minlength=size)
-        found.place[:, -1] += np.bincount(flat, columns, minlength=size)
-        of_label = regions.label_of[flat]
+        region_ids = region_map[rows, columns]
+        block_counts = np.bincount(region_ids, minlength=size)
+        sums.voxel_counts += block_counts
+        for axis, i in enumerate(block.index):
+            sums.index_sums[:, axis] += block_counts * i
+        sums.index_sums[:, -2] += np.bincount(region_ids, rows + block.rows.start, minlength=size)
+        sums.index_sums[:, -1] += np.bincount(region_ids, columns, minlength=size)
+        voxel_labels = regions.label_of_region[region_ids]
         for label in labels:
-            here = of_label == label
-            if label in number_of and here.any():
-                mean = np.asarray(moment.mean[(number_of[label], *part.place)])
-                found.probability += np.bincount(flat[here], mean[rows[here], columns[here]], minlength=size)
-            if not regions.objects and here.any():
-                ends = ends_of_lines(numbers == int(flat[here][0]))
-                leading = np.broadcast_to(np.array(part.index, dtype=np.int64), (len(ends), len(part.index)))
-                place = np.column_stack([leading, ends[:, 0] + part.rows.start, ends[:, 1]])
-                found.ends.setdefault(label, []).append(place)
-        if moment.image is not None:
-            found.add_values(flat, moment.brightness(part)[rows, columns])
-    return found
+            has_label = voxel_labels == label
+            if label in class_of_label and has_label.any():
+                mean = np.asarray(timepoint.mean[(class_of_label[label], *block.array_index)])
+                sums.probability_sums += np.bincount(
+                    region_ids[has_label], mean[rows[has_label], columns[has_label]], minlength=size
+                )
+            if not regions.are_objects and has_label.any():
+                end_indices = run_ends(region_map == int(region_ids[has_label][0]))
+                leading = np.broadcast_to(
+                    np.array(block.index, dtype=np.int64), (len(end_indices), len(block.index))
+                )
+                end_voxels = np.column_stack(
+                    [leading, end_indices[:, 0] + block.rows.start, end_indices[:, 1]]
+                )
+                sums.line_ends.setdefault(label, []).append(end_voxels)
+        if timepoint.image is not None:
+            sums.add_intensities(region_ids, timepoint.intensities(block)[rows, columns])
+    return sums

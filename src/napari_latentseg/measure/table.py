@@ -8,15 +8,15 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from napari_latentseg.measure.measurement import LEVEL, Measurement
+from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Measurement
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["table_of", "write_csv"]
+__all__ = ["measurement_table", "write_csv"]
 
 # what a spreadsheet would take for a formula, were a class called so
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def _centroid(axis: int) -> Callable[[Measurement], float | None]:
@@ -68,7 +68,7 @@ _COLUMNS = (
 )
 
 
-def table_of(measurements: Sequence[Measurement]) -> pd.DataFrame:
+def measurement_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
     """Measurements as a table, a row for each, with their units in the headings.
 
     Parameters
@@ -93,7 +93,7 @@ def table_of(measurements: Sequence[Measurement]) -> pd.DataFrame:
         "unit": unit,
         "length": measurements[0].length_unit,
         "size": {"2": "area", "3": "volume"}.get(unit[-1], "size"),
-        "level": f"{LEVEL:.0%}".replace("%", " %"),
+        "level": f"{INTERVAL_LEVEL:.0%}".replace("%", " %"),
     }
     columns: dict[str, list[Any]] = {}
     for column in _COLUMNS:
@@ -105,7 +105,7 @@ def table_of(measurements: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def write_csv(path: Path, measurements: Sequence[Measurement]) -> None:
-    """Write `table_of` as CSV: a line a row, empty where something is not known.
+    """Write `measurement_table` as CSV: a line a row, empty where something is not known.
 
     Parameters
     ----------
@@ -114,14 +114,14 @@ def write_csv(path: Path, measurements: Sequence[Measurement]) -> None:
     measurements
         Of one segmentation.
     """
-    table = table_of(measurements).drop(columns="index", errors="ignore")
+    writer = measurement_table(measurements).drop(columns="index", errors="ignore")
     for heading in ("class", "interval"):  # the columns of text
-        if heading in table:
-            table[heading] = [_no_formula(text) for text in table[heading]]
+        if heading in writer:
+            writer[heading] = [_no_formula(text) for text in writer[heading]]
     # Opened here, for pandas would compress by the name's ending. Lines end as RFC 4180 has it.
     with Path(path).open("w", encoding="utf-8", newline="") as file:
-        table.to_csv(file, index=False, lineterminator="\r\n")
+        writer.to_csv(file, index=False, lineterminator="\r\n")
 
 
 def _no_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text

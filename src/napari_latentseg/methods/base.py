@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
 
-__all__ = ["Batch", "Method", "Noise", "Stage", "Tuning", "fresh_noise"]
+__all__ = ["Batch", "FineTuneSpec", "Method", "Noise", "Stage", "random_noise"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Noise(Protocol):
         """Noise of the shape `(B, C, h, w)` on the CPU, float32; another for every step."""
 
 
-def fresh_noise(generator: torch.Generator | None = None) -> Noise:
+def random_noise(generator: torch.Generator | None = None) -> Noise:
     """Noise that is drawn anew at every call, for training and trials."""
 
-    def draw(shape: tuple[int, ...], step: int = 0) -> Tensor:
+    def sample_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
         return torch.randn(shape, generator=generator)
 
-    return draw
+    return sample_noise
 
 
 @dataclass(frozen=True)
@@ -61,52 +61,52 @@ class Stage:
     ----------
     name
         As the configuration calls it; empty for a method with a single stage.
-    parts
+    trainable
         What learns; the rest stays as it is.
     loss
         The weighted terms of the objective, by name.
-    begin
+    on_start
         Called once before the stage, with batches of the images to learn from as they are, not varied.
     after_epoch
         Called after every epoch; gives what is worth a place in the log, by name.
-    judge
+    validate
         Gives probabilities `(B, K, H, W)` from images and masks, to be held against the masks; None for the
         method's own answer to the images.
     """
 
     name: str
-    parts: nn.ModuleDict
+    trainable: nn.ModuleDict
     loss: Callable[[Batch, torch.Generator | None], dict[str, Tensor]]
-    begin: Callable[[Iterable[Batch]], None] = field(default=lambda batches: None)
+    on_start: Callable[[Iterable[Batch]], None] = field(default=lambda batches: None)
     after_epoch: Callable[[], dict[str, float]] = field(default=dict)
-    judge: Callable[[Tensor, Tensor], Tensor] | None = None
+    validate: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 @dataclass(frozen=True)
-class Tuning:
+class FineTuneSpec:
     """How a trained method is taught a little more: what learns, and what is computed beforehand, once.
 
     Attributes
     ----------
-    parts
+    trainable
         What learns: the end of the predictor. Everything before it stays as it is.
-    prepare
+    cache_features
         From what `Method.encode` gave to what the parts begin from, a row an image.
     target
         From masks `(B, K, H, W)` to what they are aimed at, a row an image.
     loss
-        The weighted terms of the objective, by name, from what `prepare` and `target` gave, the masks
+        The weighted terms of the objective, by name, from what `cache_features` and `target` gave, the masks
         `(B, K, H, W)`, `annotated` as in `Batch` or None, a generator, and how many rows of the batch, from
         the first, are held against their masks in the pixels too, which is dear.
-    draw
-        As `Method.draw`, from what `prepare` gave.
+    sample
+        As `Method.sample`, from what `cache_features` gave.
     """
 
-    parts: nn.ModuleDict
-    prepare: Callable[[Tensor], Tensor]
+    trainable: nn.ModuleDict
+    cache_features: Callable[[Tensor], Tensor]
     target: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor, Tensor, Tensor | None, torch.Generator | None, int], dict[str, Tensor]]
-    draw: Callable[[Tensor, Noise | None], Tensor]
+    sample: Callable[[Tensor, Noise | None], Tensor]
 
 
 class Method(nn.Module, ABC):
@@ -125,7 +125,7 @@ class Method(nn.Module, ABC):
         The key of the method, as a card says it.
     title, paper
         For people.
-    own_sources
+    sampling_sources
         Sampling sources that lie in the method itself: ``"noise"`` of a diffusion, or a learned
         ``"posterior"``. ``"augment"`` and ``"members"`` are made around it.
     is_deterministic
@@ -137,7 +137,7 @@ class Method(nn.Module, ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     paper: ClassVar[str]
-    own_sources: ClassVar[tuple[str, ...]] = ()
+    sampling_sources: ClassVar[tuple[str, ...]] = ()
     is_deterministic: ClassVar[bool] = True
     needs_codec: ClassVar[bool] = True
     config_class: ClassVar[type[BaseModel]]
@@ -149,57 +149,57 @@ class Method(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def variant(self) -> str:
+    def deviations_from_paper(self) -> str:
         """What differs from the paper, in plain words; empty for the method as published."""
 
     @property
-    def factor(self) -> int:
+    def downsampling_factor(self) -> int:
         """Pixels for one position of the latent, along each side."""
         if self.codec is None:
             raise NotImplementedError(f"{type(self).__name__} has no codec, and must say its factor")
-        return self.codec.factor
+        return self.codec.downsampling_factor
 
     @property
     def size_multiple(self) -> int:
         """What the sides of an image must be multiples of."""
-        return self.factor
+        return self.downsampling_factor
 
     @property
     def class_count(self) -> int:
-        """How many classes it finds; K in `draw`."""
+        """How many classes it finds; K in `sample`."""
         return 1
 
     @property
     @abstractmethod
-    def trained(self) -> nn.ModuleDict:
+    def trainable_modules(self) -> nn.ModuleDict:
         """The parts whose weights belong to the model; the codec's own do not."""
 
-    def sources(self, *, varied: bool = True, members: int = 1) -> tuple[str, ...]:
+    def available_sources(self, *, has_augmentation: bool = True, members: int = 1) -> tuple[str, ...]:
         """The sampling sources that a model of this method can offer; the first is the default.
 
         Parameters
         ----------
-        varied
+        has_augmentation
             Whether the training varied its images, within ranges that a test may vary them in too.
         members
             How many predictors the model has.
         """
-        several = ("members",) if members > 1 else ()
+        member_sources = ("members",) if members > 1 else ()
         if not self.is_deterministic:
-            return (*self.own_sources, *several)
+            return (*self.sampling_sources, *member_sources)
         # what lies in a deterministic method is worth less than what varies the images
-        return (*several, *(("augment",) if varied else ()), *self.own_sources, "none")
+        return (*member_sources, *(("augment",) if has_augmentation else ()), *self.sampling_sources, "none")
 
     @property
-    def published_parts(self) -> dict[str, nn.Module]:
+    def pretrained_modules(self) -> dict[str, nn.Module]:
         """The trained parts that begin from weights that others published, by the name of those."""
         return {}
 
     def stages(self) -> list[Stage]:
         """What is trained, one after the other; the last stage gives the method its answer."""
-        return [Stage("", self.trained, self.loss)]
+        return [Stage("", self.trainable_modules, self.loss)]
 
-    def tuning(self) -> Tuning:
+    def fine_tune_spec(self) -> FineTuneSpec:
         """How it is taught a little more.
 
         Raises
@@ -224,50 +224,54 @@ class Method(nn.Module, ABC):
         """
 
     @abstractmethod
-    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+    def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """One sample: probabilities `(B, K, H, W)` in [0, 1], from what `encode` gave.
 
         Parameters
         ----------
-        condition
+        conditioning
             From `encode`.
         noise
             What the sample is drawn with; None for the answer of a deterministic method without a source,
             and for noise drawn anew in the others.
         """
 
-    def draw_only(self, classes: Sequence[int], condition: Tensor, noise: Noise | None = None) -> Tensor:
-        """Some classes of a sample alone, `(B, len(classes), H, W)`; as in `draw`, but for rounding.
+    def sample_classes(
+        self, classes: Sequence[int], conditioning: Tensor, noise: Noise | None = None
+    ) -> Tensor:
+        """Some classes of a sample alone, `(B, len(classes), H, W)`; as in `sample`, but for rounding.
 
         Parameters
         ----------
         classes
             Their positions, from 0.
-        condition, noise
-            As for `draw`.
+        conditioning, noise
+            As for `sample`.
         """
-        return self.draw(condition, noise)[:, list(classes)]
+        return self.sample(conditioning, noise)[:, list(classes)]
 
     def training_state(self) -> dict[str, Tensor]:
         """What a training needs to go on beside the weights, by name; here, the buffers kept out of these."""
-        kept = self.state_dict().keys()
+        persistent_names = self.state_dict().keys()
         return {
             name: value
             for name, value in self.named_buffers()
-            if name not in kept and not name.startswith("codec.")
+            if name not in persistent_names and not name.startswith("codec.")
         }
 
     def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `training_state` gave, on the device of the method."""
         for name, value in state.items():
-            owner, _, leaf = name.rpartition(".")
-            self.get_submodule(owner).register_buffer(leaf, value, persistent=False)
+            module_name, _, buffer_name = name.rpartition(".")
+            self.get_submodule(module_name).register_buffer(buffer_name, value, persistent=False)
 
-    def sample(self, images: Tensor, n: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+    def sample_many(
+        self, images: Tensor, count: int, generator: torch.Generator | None = None
+    ) -> Iterator[Tensor]:
         """One sample after another, each `(B, K, H, W)` in [0, 1], of the method's own source if any."""
-        condition = self.encode(images)
-        for _ in range(n):
-            yield self.draw(condition, fresh_noise(generator) if self.own_sources else None)
+        conditioning = self.encode(images)
+        for _ in range(count):
+            yield self.sample(conditioning, random_noise(generator) if self.sampling_sources else None)
 
     def train(self, mode: bool = True) -> Method:
         """Set the trained parts to training; the codec stays in evaluation."""

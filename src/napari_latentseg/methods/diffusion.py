@@ -49,7 +49,7 @@ class DiffusionConfig(FrozenModel):
     eta: float = Field(0.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _no_more_than_there_are(self) -> DiffusionConfig:
+    def _check_step_count(self) -> DiffusionConfig:
         if self.steps > self.timesteps:
             raise ValueError(f"steps: {self.steps} are more than the {self.timesteps} timesteps")
         return self
@@ -87,30 +87,30 @@ class Diffusion(nn.Module):
             timestep_spacing="trailing",
         )
 
-    def draw_timesteps(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def sample_timesteps(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """Uniform timesteps, `(count,)`."""
-        drawn = torch.randint(0, self.config.timesteps, (count,), generator=generator)
-        return drawn.to(self.alphas_cumprod.device)
+        timesteps = torch.randint(0, self.config.timesteps, (count,), generator=generator)
+        return timesteps.to(self.alphas_cumprod.device)
 
-    def signal(self, t: Tensor) -> Tensor:
+    def sqrt_alpha_bar(self, t: Tensor) -> Tensor:
         """sqrt(alpha-bar) at the timesteps, `(B, 1, 1, 1)`."""
         return self.alphas_cumprod[t].sqrt()[:, None, None, None]
 
-    def spread(self, t: Tensor) -> Tensor:
+    def sqrt_one_minus_alpha_bar(self, t: Tensor) -> Tensor:
         """sqrt(1 - alpha-bar) at the timesteps, `(B, 1, 1, 1)`."""
         return (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
 
-    def amplification(self, t: Tensor) -> Tensor:
+    def noise_to_latent_error_ratio(self, t: Tensor) -> Tensor:
         """How much larger an error of the latent is than that of the noise it is computed from."""
-        return self.spread(t) / self.signal(t)
+        return self.sqrt_one_minus_alpha_bar(t) / self.sqrt_alpha_bar(t)
 
-    def disturbed(self, z0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+    def add_noise(self, z0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
         """z_t: latents `(B, C, h, w)` with the noise of their timesteps."""
-        return self.signal(t) * z0 + self.spread(t) * epsilon
+        return self.sqrt_alpha_bar(t) * z0 + self.sqrt_one_minus_alpha_bar(t) * epsilon
 
-    def start_of(self, z_t: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
+    def predict_x0(self, z_t: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
         """z_0 as a predicted noise has it (SDSeg, Equation 2)."""
-        return (z_t - self.spread(t) * epsilon) / self.signal(t)
+        return (z_t - self.sqrt_one_minus_alpha_bar(t) * epsilon) / self.sqrt_alpha_bar(t)
 
     def sample(
         self,
@@ -137,10 +137,10 @@ class Diffusion(nn.Module):
         scheduler.set_timesteps(self.config.steps if steps is None else steps)
         device = self.alphas_cumprod.device
         z: Tensor = noise(shape).to(device)
-        for number, t in enumerate(scheduler.timesteps.tolist()):
-            found = predict(z, torch.full((shape[0],), t, device=device)).float()
-            added = noise(shape, number + 1).to(device) if self.config.eta else None
-            step = scheduler.step(found, t, z, eta=self.config.eta, variance_noise=added)
+        for step_index, t in enumerate(scheduler.timesteps.tolist()):
+            predicted = predict(z, torch.full((shape[0],), t, device=device)).float()
+            step_noise = noise(shape, step_index + 1).to(device) if self.config.eta else None
+            step = scheduler.step(predicted, t, z, eta=self.config.eta, variance_noise=step_noise)
             z = step.prev_sample
         # where the steps do not divide T, diffusers' last one ends a little before the latent itself
         return torch.as_tensor(step.pred_original_sample)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, Method, Noise, Tuning
-from napari_latentseg.methods.matching import Level, MatchingConfig, matching_terms
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise
+from napari_latentseg.methods.matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.networks.efficientnet import PyramidConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
 
@@ -70,125 +70,144 @@ class GMS(Method):
         self.mapper = LatentMappingModel(codec.channels * config.classes, codec.channels, config.width)
         self.conditioner: nn.Module | None = None
         if config.conditioner == "trained":
-            self.conditioner = codec.encoder_copy()
+            self.conditioner = codec.trainable_encoder()
         elif config.conditioner == "pyramid":
             self.conditioner = PyramidConditioner(codec.channels)
 
     @property
-    def variant(self) -> str:
+    def deviations_from_paper(self) -> str:
         config, paper = self.config, GMSConfig()
-        found = []
+        deviations = []
         if config.classes > 1:
-            found.append(f"{config.classes} classes")
+            deviations.append(f"{config.classes} classes")
         if self.conditioner is not None:
             with_pyramid = " over an ImageNet network" if config.conditioner == "pyramid" else ""
-            found.append(f"trained conditioner{with_pyramid}")
-        found += config.differences()
-        if self._is_disturbed != (self.codec.has_posterior and self.conditioner is None):
-            found.append("no posterior noise")
-        elif self._is_disturbed and config.posterior_noise != paper.posterior_noise:
-            found.append(f"{config.posterior_noise} posterior noise")
+            deviations.append(f"trained conditioner{with_pyramid}")
+        deviations += config.deviations_from_paper()
+        if self._adds_posterior_noise != (self.codec.has_posterior and self.conditioner is None):
+            deviations.append("no posterior noise")
+        elif self._adds_posterior_noise and config.posterior_noise != paper.posterior_noise:
+            deviations.append(f"{config.posterior_noise} posterior noise")
         codec = self.codec
         if codec.kind != "kl":
-            found.append(f"{codec.kind} codec in place of SD-VAE")
-        elif (codec.channels, codec.factor) != (4, 8):
-            found.append(f"{codec.channels}-channel codec, 1:{codec.factor}, in place of SD-VAE")
-        return ", ".join(found)
+            deviations.append(f"{codec.kind} codec in place of SD-VAE")
+        elif (codec.channels, codec.downsampling_factor) != (4, 8):
+            deviations.append(
+                f"{codec.channels}-channel codec, 1:{codec.downsampling_factor}, in place of SD-VAE"
+            )
+        return ", ".join(deviations)
 
     @property
     def class_count(self) -> int:
         return self.config.classes
 
     @property
-    def _is_disturbed(self) -> bool:
+    def _adds_posterior_noise(self) -> bool:
         """Whether the image latent is given noise in training."""
         return self.config.posterior_noise != "none" and self.codec.has_posterior and self.conditioner is None
 
     @property
-    def trained(self) -> nn.ModuleDict:
-        parts: dict[str, nn.Module] = {"mapper": self.mapper}
+    def trainable_modules(self) -> nn.ModuleDict:
+        modules: dict[str, nn.Module] = {"mapper": self.mapper}
         if self.conditioner is not None:
-            parts["conditioner"] = self.conditioner
-        return nn.ModuleDict(parts)
+            modules["conditioner"] = self.conditioner
+        return nn.ModuleDict(modules)
 
     @property
     def size_multiple(self) -> int:
-        return PyramidConditioner.FACTOR if self.config.conditioner == "pyramid" else self.factor
+        return PyramidConditioner.FACTOR if self.config.conditioner == "pyramid" else self.downsampling_factor
 
     @property
-    def published_parts(self) -> dict[str, nn.Module]:
-        found = self.conditioner
-        return {"efficientnet-lite0": found.backbone} if isinstance(found, PyramidConditioner) else {}
+    def pretrained_modules(self) -> dict[str, nn.Module]:
+        conditioner = self.conditioner
+        return (
+            {"efficientnet-lite0": conditioner.backbone}
+            if isinstance(conditioner, PyramidConditioner)
+            else {}
+        )
 
     def encode(self, images: Tensor) -> Tensor:
         """The image latent Z_I."""
         if self.config.conditioner == "trained" and self.conditioner is not None:
-            found: Tensor = self.conditioner(images)
-            return found
+            latents: Tensor = self.conditioner(images)
+            return latents
         with torch.no_grad():
             z = self.codec.encode(images)
         return z if self.conditioner is None else z + self.conditioner(images)
 
-    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+    def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded masks; the same at every call, since GMS has no noise at test time."""
-        level: Tensor = self.mapper(condition)["out"]
-        masks = self.codec.decode_mask(self._by_class(level))
-        return masks.reshape(len(level), self.config.classes, *masks.shape[-2:])
+        mask_latents: Tensor = self.mapper(conditioning)["out"]
+        masks = self.codec.decode_mask(self._split_classes(mask_latents))
+        return masks.reshape(len(mask_latents), self.config.classes, *masks.shape[-2:])
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Equation 5, summed over the supervised levels: matching in the latent, Dice in the pixels.
 
         Classes stand side by side as images do; what was not annotated is left out.
         """
-        count = self.config.classes
-        if batch.masks.shape[1] != count:
-            wanted = "one channel" if count == 1 else f"{count} channels"
-            raise ValueError(f"a mask has {wanted}, not {batch.masks.shape[1]}")
+        class_count = self.config.classes
+        if batch.masks.shape[1] != class_count:
+            expected_channels = "one channel" if class_count == 1 else f"{class_count} channels"
+            raise ValueError(f"a mask has {expected_channels}, not {batch.masks.shape[1]}")
         annotated = slice(None) if batch.annotated is None else batch.annotated.flatten()
         masks = batch.masks.flatten(0, 1)[:, None][annotated]
         with torch.no_grad():
             target = self.codec.encode_mask(masks)
         z = self._encode_in_training(batch.images, generator)
         levels: dict[str, Tensor] = self.mapper(z, self.config.levels)
-        found = {name: self._by_class(level)[annotated] for name, level in levels.items()}
-        return matching_terms(self.config, self.codec, found, target, masks)
+        predicted = {name: self._split_classes(level)[annotated] for name, level in levels.items()}
+        return matching_losses(self.config, self.codec, predicted, target, masks)
 
-    def tuning(self) -> Tuning:
+    def fine_tune_spec(self) -> FineTuneSpec:
         """The end of the mapper learns, from what comes before it."""
         mapper = self.mapper
-        return Tuning(mapper.last, mapper.front, self._target, self._tuning_loss, self._tuning_draw)
+        return FineTuneSpec(
+            mapper.last_block,
+            mapper.encode_features,
+            self._mask_latents,
+            self._fine_tune_loss,
+            self._fine_tune_sample,
+        )
 
-    def _target(self, masks: Tensor) -> Tensor:
+    def _mask_latents(self, masks: Tensor) -> Tensor:
         """The latents of the masks, side by side in the channels: `(B, K C, h, w)`."""
         latents = self.codec.encode_mask(masks.flatten(0, 1)[:, None])
         return latents.reshape(len(masks), -1, *latents.shape[-2:])
 
-    def _tuning_loss(
+    def _fine_tune_loss(
         self,
         features: Tensor,
         target: Tensor,
         masks: Tensor,
         annotated: Tensor | None,
         generator: torch.Generator | None,
-        decoded: int,
+        decoded_count: int,
     ) -> dict[str, Tensor]:
         rows = slice(None) if annotated is None else annotated.flatten()
-        found = {"out": self._by_class(self.mapper.back(features))[rows]}
-        wanted, flat = self._by_class(target)[rows], masks.flatten(0, 1)[:, None][rows]
-        return matching_terms(self.config, self.codec, found, wanted, flat, decoded * self.config.classes)
+        predicted = {"out": self._split_classes(self.mapper.decode_features(features))[rows]}
+        target_latents, class_masks = self._split_classes(target)[rows], masks.flatten(0, 1)[:, None][rows]
+        return matching_losses(
+            self.config,
+            self.codec,
+            predicted,
+            target_latents,
+            class_masks,
+            decoded_count * self.config.classes,
+        )
 
-    def _tuning_draw(self, features: Tensor, noise: Noise | None = None) -> Tensor:
-        masks = self.codec.decode_mask(self._by_class(self.mapper.back(features)))
+    def _fine_tune_sample(self, features: Tensor, noise: Noise | None = None) -> Tensor:
+        masks = self.codec.decode_mask(self._split_classes(self.mapper.decode_features(features)))
         return masks.reshape(len(features), self.config.classes, *masks.shape[-2:])
 
-    def _by_class(self, latents: Tensor) -> Tensor:
+    def _split_classes(self, latents: Tensor) -> Tensor:
         """`(B, K C, h, w)` to `(B K, C, h, w)`: the classes of an image follow each other."""
-        apart: Tensor = latents.unflatten(1, (self.config.classes, self.codec.channels))
-        return apart.flatten(0, 1)
+        per_class: Tensor = latents.unflatten(1, (self.config.classes, self.codec.channels))
+        return per_class.flatten(0, 1)
 
     def _encode_in_training(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
         """The image latent, in half of the steps with noise; one coin a step, as the paper's code has it."""
-        if not (self.training and self._is_disturbed) or torch.rand((), generator=generator) < 0.5:
+        if not (self.training and self._adds_posterior_noise) or torch.rand((), generator=generator) < 0.5:
             return self.encode(images)
         with torch.no_grad():
             z, std = self.codec.posterior(images)

@@ -17,20 +17,20 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
 from napari_latentseg.methods.diffusion import Diffusion
 from napari_latentseg.methods.guided_config import GuidedConfig
 from napari_latentseg.methods.timesteps import SecondMomentResampler
-from napari_latentseg.methods.vlb import ancestral_sample, variational_term
+from napari_latentseg.methods.vlb import ancestral_sample, vlb_loss
 from napari_latentseg.networks.autoencoder import Autoencoder, ChannelMoments
-from napari_latentseg.networks.class_texts import ClassTexts
+from napari_latentseg.networks.class_texts import ClassTextEmbeddings
 from napari_latentseg.networks.denoiser import Denoiser, build_denoiser
 from napari_latentseg.networks.losses import dice_loss
 
-__all__ = ["GuidedConfig", "GuidedLatentDiffusion", "draw_classes"]
+__all__ = ["GuidedConfig", "GuidedLatentDiffusion", "sample_classes"]
 
 # rows that the denoiser is given at once: many classes of few images, or few classes of many
-_AT_ONCE = 32
+_MAX_CLASSES_PER_BATCH = 32
 
 
 class GuidedLatentDiffusion(Method):
@@ -50,7 +50,7 @@ class GuidedLatentDiffusion(Method):
         "Salsi, Wang, Hu, Hu, Ren, Deng, Xie: Guided Latent Diffusion for Universal Medical Image"
         " Segmentation"
     )
-    own_sources: ClassVar[tuple[str, ...]] = ("noise",)
+    sampling_sources: ClassVar[tuple[str, ...]] = ("noise",)
     is_deterministic: ClassVar[bool] = False
     needs_codec: ClassVar[bool] = False
     config_class: ClassVar[type[BaseModel]] = GuidedConfig
@@ -63,7 +63,7 @@ class GuidedLatentDiffusion(Method):
         self.diffusion = Diffusion(config.diffusion)
         z, y = config.mask_autoencoder.channels, config.image_autoencoder.channels
         is_text = config.class_embedding == "text"
-        self.texts = ClassTexts(config.classes, config.text_width) if is_text else None
+        self.texts = ClassTextEmbeddings(config.classes, config.text_width) if is_text else None
         unet = build_denoiser(
             config.denoiser,
             z + y,
@@ -77,200 +77,227 @@ class GuidedLatentDiffusion(Method):
             self.resampler = SecondMomentResampler(config.diffusion.timesteps, config.buckets)
 
     @property
-    def variant(self) -> str:
+    def deviations_from_paper(self) -> str:
         config = self.config
-        found = ["no perceptual term in the image autoencoder"]
+        deviations = ["no perceptual term in the image autoencoder"]
         if config.diffusion.prediction != "sample":
-            found.append("predicts the noise")
+            deviations.append("predicts the noise")
         if not config.learned_variance:
-            found.append("no learned variance")
+            deviations.append("no learned variance")
         if config.timesteps != "importance":
-            found.append("uniform timesteps")
-        return ", ".join(found)
+            deviations.append("uniform timesteps")
+        return ", ".join(deviations)
 
     @property
-    def factor(self) -> int:
-        return self.config.mask_autoencoder.factor
+    def downsampling_factor(self) -> int:
+        return self.config.mask_autoencoder.downsampling_factor
 
     @property
     def size_multiple(self) -> int:
-        return self.factor * self.config.denoiser.size_multiple
+        return self.downsampling_factor * self.config.denoiser.size_multiple
 
     @property
     def class_count(self) -> int:
         return self.config.classes
 
     @property
-    def trained(self) -> nn.ModuleDict:
-        parts: dict[str, nn.Module] = {
+    def trainable_modules(self) -> nn.ModuleDict:
+        modules: dict[str, nn.Module] = {
             "mask_autoencoder": self.mask_autoencoder,
             "image_autoencoder": self.image_autoencoder,
             "denoiser": self.denoiser,
         }
         if self.texts is not None:
-            parts["class_texts"] = self.texts
-        return nn.ModuleDict(parts)
+            modules["class_texts"] = self.texts
+        return nn.ModuleDict(modules)
 
     @property
-    def published_parts(self) -> dict[str, nn.Module]:
+    def pretrained_modules(self) -> dict[str, nn.Module]:
         return {} if self.texts is None else {"class-texts": self.texts}
 
     def stages(self) -> list[Stage]:
         """First the two autoencoders, then the diffusion in the latents that they give."""
-        parts = self.trained
-        both = nn.ModuleDict({name: parts.pop(name) for name in ("mask_autoencoder", "image_autoencoder")})
+        diffusion_modules = self.trainable_modules
+        autoencoders = nn.ModuleDict(
+            {name: diffusion_modules.pop(name) for name in ("mask_autoencoder", "image_autoencoder")}
+        )
         return [
-            Stage("autoencoders", both, self._autoencoder_loss, judge=self._round_trip),
-            Stage("diffusion", parts, self.loss, begin=self._measure),
+            Stage("autoencoders", autoencoders, self._autoencoder_loss, validate=self._reconstruct_masks),
+            Stage("diffusion", diffusion_modules, self.loss, on_start=self._standardise_latents),
         ]
 
-    def _chosen(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _sample_class_masks(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """One class for each image, `(B,)`, and the masks of it, `(B, 1, H, W)`."""
-        classes = draw_classes(batch.masks, batch.annotated, self.config.active_share, generator)
+        classes = sample_classes(batch.masks, batch.annotated, self.config.active_share, generator)
         return classes, batch.masks[torch.arange(len(classes)), classes][:, None]
 
     def _autoencoder_loss(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Equations 1, 2 and 5; the weight decay of Equation 3 is the optimizer's."""
-        _, masks = self._chosen(batch, generator)
-        logits = self.mask_autoencoder.reconstructed(self.mask_autoencoder.posterior(masks)[0])
-        grey = _grey(batch.images)
+        _, masks = self._sample_class_masks(batch, generator)
+        logits = self.mask_autoencoder.decode_unscaled(self.mask_autoencoder.posterior(masks)[0])
+        grey = _to_grey(batch.images)
         mean, logvar = self.image_autoencoder.posterior(grey)
         noise = torch.randn(mean.shape, generator=generator).to(mean)
-        seen = self.image_autoencoder.reconstructed(mean + (0.5 * logvar).exp() * noise)
-        apart = F.l1_loss(seen, grey) if self.config.image_loss == "l1" else 0.5 * F.mse_loss(seen, grey)
+        reconstruction = self.image_autoencoder.decode_unscaled(mean + (0.5 * logvar).exp() * noise)
+        image_loss = (
+            F.l1_loss(reconstruction, grey)
+            if self.config.image_loss == "l1"
+            else 0.5 * F.mse_loss(reconstruction, grey)
+        )
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum() / grey.numel()
         return {
             "mask_cross_entropy": F.binary_cross_entropy_with_logits(logits, masks),
             "mask_dice": dice_loss(logits.sigmoid(), masks),
-            "image": apart,
+            "image": image_loss,
             "image_kl": self.config.kl_weight * divergence,
         }
 
-    def _round_trip(self, images: Tensor, masks: Tensor) -> Tensor:
+    def _reconstruct_masks(self, images: Tensor, masks: Tensor) -> Tensor:
         """What is left of masks `(B, K, H, W)` when they come back: no diffusion can be better."""
-        auto = self.mask_autoencoder
-        found = auto.reconstructed(auto.posterior(masks.flatten(0, 1)[:, None])[0]).sigmoid()
-        return found.reshape(masks.shape)
+        autoencoder = self.mask_autoencoder
+        probabilities = autoencoder.decode_unscaled(
+            autoencoder.posterior(masks.flatten(0, 1)[:, None])[0]
+        ).sigmoid()
+        return probabilities.reshape(masks.shape)
 
-    def _measure(self, batches: Iterable[Batch]) -> None:
+    def _standardise_latents(self, batches: Iterable[Batch]) -> None:
         """Standardise the latents by those of the training images: weight decay gives them no unit scale."""
         generator = torch.Generator().manual_seed(0)
-        of_masks, of_images = ChannelMoments(), ChannelMoments()
+        mask_moments, image_moments = ChannelMoments(), ChannelMoments()
         for batch in batches:
-            of_masks.add(self.mask_autoencoder.posterior(self._chosen(batch, generator)[1])[0])
-            of_images.add(self.image_autoencoder.posterior(_grey(batch.images))[0])
-        self.mask_autoencoder.standardise(of_masks)
-        self.image_autoencoder.standardise(of_images)
+            mask_moments.update(
+                self.mask_autoencoder.posterior(self._sample_class_masks(batch, generator)[1])[0]
+            )
+            image_moments.update(self.image_autoencoder.posterior(_to_grey(batch.images))[0])
+        self.mask_autoencoder.standardise(mask_moments)
+        self.image_autoencoder.standardise(image_moments)
 
-    def _codes(self, classes: Tensor) -> Tensor:
+    def _class_conditioning(self, classes: Tensor) -> Tensor:
         """What the denoiser is told of classes `(B,)`."""
         return classes if self.texts is None else self.texts(classes)
 
-    def _predicted(self, z_t: Tensor, t: Tensor, condition: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
+    def _predict(
+        self, z_t: Tensor, t: Tensor, conditioning: Tensor, classes: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The prediction, and what is said of the variance, `(B, C, h, w)` each."""
-        found = self.denoiser(z_t, t, condition, self._codes(classes)).float()
+        output = self.denoiser(z_t, t, conditioning, self._class_conditioning(classes)).float()
         if not self.config.learned_variance:
-            return found, torch.full_like(found, -1.0)
-        prediction, v = found.chunk(2, dim=1)
+            return output, torch.full_like(output, -1.0)
+        prediction, v = output.chunk(2, dim=1)
         return prediction, v
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Equation 10 and the variational bound, at timesteps drawn by importance and weighted back."""
-        classes, masks = self._chosen(batch, generator)
+        classes, masks = self._sample_class_masks(batch, generator)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(masks)
-        return self._terms(self.encode(batch.images), z0, classes, generator)
+        return self._loss_terms(self.encode(batch.images), z0, classes, generator)
 
-    def tuning(self) -> Tuning:
+    def fine_tune_spec(self) -> FineTuneSpec:
         """The last block of the denoiser learns, from the image's latent."""
-        auto = self.mask_autoencoder
+        autoencoder = self.mask_autoencoder
 
         def target(masks: Tensor) -> Tensor:
-            latents: Tensor = auto.encode(masks.flatten(0, 1)[:, None])
+            latents: Tensor = autoencoder.encode(masks.flatten(0, 1)[:, None])
             return latents.reshape(*masks.shape[:2], *latents.shape[1:])
 
         def loss(
-            condition: Tensor,
+            conditioning: Tensor,
             latents: Tensor,
             masks: Tensor,
             annotated: Tensor | None,
             generator: torch.Generator | None,
-            decoded: int,
+            decoded_count: int,
         ) -> dict[str, Tensor]:
-            classes = draw_classes(masks, annotated, self.config.active_share, generator)
+            classes = sample_classes(masks, annotated, self.config.active_share, generator)
             rows = torch.arange(len(classes), device=classes.device)
-            return self._terms(condition, latents[rows, classes], classes, generator)
+            return self._loss_terms(conditioning, latents[rows, classes], classes, generator)
 
-        return Tuning(self.denoiser.last, lambda condition: condition, target, loss, self.draw)
+        return FineTuneSpec(self.denoiser.last_block, lambda condition: condition, target, loss, self.sample)
 
-    def _terms(
-        self, condition: Tensor, z0: Tensor, classes: Tensor, generator: torch.Generator | None
+    def _loss_terms(
+        self, conditioning: Tensor, z0: Tensor, classes: Tensor, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
-        process, count = self.diffusion, len(classes)
+        diffusion, batch_size = self.diffusion, len(classes)
         if self.resampler is None:
-            t, weight = process.draw_timesteps(count, generator), torch.ones(count, device=z0.device)
+            t, weight = (
+                diffusion.sample_timesteps(batch_size, generator),
+                torch.ones(batch_size, device=z0.device),
+            )
         else:
-            t, weight = self.resampler.draw(count, generator)
+            t, weight = self.resampler.sample_timesteps(batch_size, generator)
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
-        z_t = process.disturbed(z0, epsilon, t)
-        found, v = self._predicted(z_t, t, condition, classes)
+        z_t = diffusion.add_noise(z0, epsilon, t)
+        predicted, v = self._predict(z_t, t, conditioning, classes)
         is_latent = self.config.diffusion.prediction == "sample"
-        each = (found - (z0 if is_latent else epsilon)).square().flatten(1).mean(1)
-        terms = {"latent": (weight * each).mean()}
+        sample_losses = (predicted - (z0 if is_latent else epsilon)).square().flatten(1).mean(1)
+        terms = {"latent": (weight * sample_losses).mean()}
         if self.config.learned_variance and self.config.vlb_weight:
-            guess = found if is_latent else process.start_of(z_t, found, t)
-            bar = process.alphas_cumprod
-            bound = variational_term(z0, z_t, guess, v, bar, t) * (self.config.vlb_weight * len(bar))
-            terms["bound"] = (weight * bound).mean()
-            each = each + bound
+            predicted_z0 = predicted if is_latent else diffusion.predict_x0(z_t, predicted, t)
+            alpha_bar = diffusion.alphas_cumprod
+            vlb = vlb_loss(z0, z_t, predicted_z0, v, alpha_bar, t) * (self.config.vlb_weight * len(alpha_bar))
+            terms["bound"] = (weight * vlb).mean()
+            sample_losses = sample_losses + vlb
         if self.resampler is not None and self.training:
-            self.resampler.remember(t, each)
+            self.resampler.update(t, sample_losses)
         return terms
 
     def encode(self, images: Tensor) -> Tensor:
         """The image's standardised latent."""
         with torch.no_grad():
-            return self.image_autoencoder.encode(_grey(images))
+            return self.image_autoencoder.encode(_to_grey(images))
 
-    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+    def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """One sample: all classes out of the same noise, each decoded to a probability of its own."""
-        return self.draw_only(range(self.config.classes), condition, noise)
+        return self.sample_classes(range(self.config.classes), conditioning, noise)
 
-    def draw_only(self, classes: Sequence[int], condition: Tensor, noise: Noise | None = None) -> Tensor:
+    def sample_classes(
+        self, classes: Sequence[int], conditioning: Tensor, noise: Noise | None = None
+    ) -> Tensor:
         """Some of the classes; nothing is computed for the others."""
-        given = cache(noise or fresh_noise())  # noise that is drawn anew would differ from class to class
-        at_once = max(1, _AT_ONCE // len(condition))
-        wanted = torch.tensor(list(classes), device=condition.device)
-        found = [self._draw_classes(condition, given, some) for some in wanted.split(at_once)]
-        return torch.cat(found, dim=1)
+        cached_noise = cache(
+            noise or random_noise()
+        )  # noise that is drawn anew would differ from class to class
+        classes_per_batch = max(1, _MAX_CLASSES_PER_BATCH // len(conditioning))
+        class_indices = torch.tensor(list(classes), device=conditioning.device)
+        class_probabilities = [
+            self._sample_class_batch(conditioning, cached_noise, class_batch)
+            for class_batch in class_indices.split(classes_per_batch)
+        ]
+        return torch.cat(class_probabilities, dim=1)
 
-    def _draw_classes(self, condition: Tensor, noise: Callable[..., Tensor], classes: Tensor) -> Tensor:
+    def _sample_class_batch(
+        self, conditioning: Tensor, noise: Callable[..., Tensor], classes: Tensor
+    ) -> Tensor:
         """Probabilities `(B, k, H, W)` of some of the classes."""
-        config, count, k = self.config, len(condition), len(classes)
-        whole = (k * count, config.mask_autoencoder.channels, *condition.shape[-2:])
-        repeated, each = condition.repeat(k, 1, 1, 1), classes.repeat_interleave(count)
+        config, batch_size, class_count = self.config, len(conditioning), len(classes)
+        latent_shape = (class_count * batch_size, config.mask_autoencoder.channels, *conditioning.shape[-2:])
+        repeated_conditioning, repeated_classes = (
+            conditioning.repeat(class_count, 1, 1, 1),
+            classes.repeat_interleave(batch_size),
+        )
 
-        def same(shape: tuple[int, ...], step: int = 0) -> Tensor:
-            return noise((count, *shape[1:]), step).repeat(k, 1, 1, 1)
+        def shared_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
+            return noise((batch_size, *shape[1:]), step).repeat(class_count, 1, 1, 1)
 
         def predict(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            return self._predicted(z, t, repeated, each)
+            return self._predict(z, t, repeated_conditioning, repeated_classes)
 
-        def start(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            found, v = predict(z, t)
+        def predict_z0(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            predicted, v = predict(z, t)
             is_latent = config.diffusion.prediction == "sample"
-            return (found if is_latent else self.diffusion.start_of(z, found, t)), v
+            return (predicted if is_latent else self.diffusion.predict_x0(z, predicted, t)), v
 
         if config.learned_variance:
-            bar, steps = self.diffusion.alphas_cumprod, config.diffusion.steps
-            z = ancestral_sample(start, bar, whole, same, steps)
+            alpha_bar, steps = self.diffusion.alphas_cumprod, config.diffusion.steps
+            z = ancestral_sample(predict_z0, alpha_bar, latent_shape, shared_noise, steps)
         else:
-            z = self.diffusion.sample(lambda z, t: predict(z, t)[0], whole, same)
-        pixels = self.mask_autoencoder.decode(z).sigmoid()
-        return pixels.reshape(k, count, *pixels.shape[-2:]).transpose(0, 1)
+            z = self.diffusion.sample(lambda z, t: predict(z, t)[0], latent_shape, shared_noise)
+        probabilities = self.mask_autoencoder.decode(z).sigmoid()
+        return probabilities.reshape(class_count, batch_size, *probabilities.shape[-2:]).transpose(0, 1)
 
 
-def draw_classes(
+def sample_classes(
     masks: Tensor, annotated: Tensor | None, active_share: float, generator: torch.Generator | None = None
 ) -> Tensor:
     """One class for each image, of those that were looked for in it: `(B,)`.
@@ -284,12 +311,16 @@ def draw_classes(
     active_share
         How often the class is one that is seen in the image, where there is any.
     """
-    looked_for = torch.ones(masks.shape[:2], dtype=torch.bool) if annotated is None else annotated.cpu()
-    seen = masks.flatten(2).any(2).cpu() & looked_for
-    wanted = torch.rand(len(masks), generator=generator) < active_share
-    pool = torch.where((wanted & seen.any(1))[:, None], seen, looked_for)
-    return torch.multinomial(pool.float(), 1, generator=generator)[:, 0].to(masks.device)
+    annotated_classes = (
+        torch.ones(masks.shape[:2], dtype=torch.bool) if annotated is None else annotated.cpu()
+    )
+    present_classes = masks.flatten(2).any(2).cpu() & annotated_classes
+    prefer_present = torch.rand(len(masks), generator=generator) < active_share
+    candidate_classes = torch.where(
+        (prefer_present & present_classes.any(1))[:, None], present_classes, annotated_classes
+    )
+    return torch.multinomial(candidate_classes.float(), 1, generator=generator)[:, 0].to(masks.device)
 
 
-def _grey(images: Tensor) -> Tensor:
+def _to_grey(images: Tensor) -> Tensor:
     return images.mean(1, keepdim=True)

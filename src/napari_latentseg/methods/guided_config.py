@@ -62,7 +62,7 @@ class GuidedConfig(FrozenModel):
     active_share: float = Field(0.75, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _fit_together(self) -> GuidedConfig:
-        if self.mask_autoencoder.factor != self.image_autoencoder.factor:
+    def _check_equal_factors(self) -> GuidedConfig:
+        if self.mask_autoencoder.downsampling_factor != self.image_autoencoder.downsampling_factor:
             raise ValueError("mask_autoencoder and image_autoencoder: their latents must be of one size")
         return self

@@ -17,7 +17,7 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
-__all__ = ["Level", "MatchingConfig", "matching_terms"]
+__all__ = ["Level", "MatchingConfig", "matching_losses"]
 
 Level = Literal["level3", "level2", "level1", "out"]
 
@@ -45,41 +45,41 @@ class MatchingConfig(FrozenModel):
 
     @field_validator("levels")
     @classmethod
-    def _with_the_prediction(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    def _check_levels(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
         if "out" not in levels or len(set(levels)) < len(levels):
             raise ValueError("the levels must be different, and 'out' among them")
         return levels
 
     @model_validator(mode="after")
-    def _something_to_learn(self) -> MatchingConfig:
+    def _check_weights(self) -> MatchingConfig:
         if not (self.latent_weight or self.dice_weight or self.cross_entropy_weight):
             raise ValueError("one of the three weights must be above 0")
         return self
 
-    def differences(self) -> list[str]:
+    def deviations_from_paper(self) -> list[str]:
         """What differs from the paper, whose values are the defaults, in plain words."""
         paper = {name: field.default for name, field in type(self).model_fields.items()}
-        found = []
+        deviations = []
         if self.width != paper["width"]:
-            found.append(f"width {self.width}")
+            deviations.append(f"width {self.width}")
         if set(self.levels) != set(paper["levels"]):
-            found.append(f"supervised at {' and '.join(self.levels)}")
+            deviations.append(f"supervised at {' and '.join(self.levels)}")
         for name in ("latent", "dice"):
             weight = getattr(self, f"{name}_weight")
             if weight != paper[f"{name}_weight"]:
-                found.append(f"{name} weight {weight:g}")
+                deviations.append(f"{name} weight {weight:g}")
         if self.cross_entropy_weight:
-            found.append("pixel cross-entropy")
-        return found
+            deviations.append("pixel cross-entropy")
+        return deviations
 
 
-def matching_terms(
+def matching_losses(
     config: MatchingConfig,
     codec: Codec,
-    found: dict[str, Tensor],
+    predicted: dict[str, Tensor],
     target: Tensor,
     masks: Tensor,
-    decoded: int | None = None,
+    decoded_count: int | None = None,
 ) -> dict[str, Tensor]:
     """The weighted terms, each summed over the levels (GMS, Equation 5).
 
@@ -89,27 +89,29 @@ def matching_terms(
         The weights.
     codec
         Frozen; the gradient of the pixel terms passes through its decoder.
-    found
+    predicted
         Latents `(B, C, h, w)` by level.
     target
         The mask's latent, of the same shape.
     masks
         `(B, 1, H, W)` in {0, 1}.
-    decoded
+    decoded_count
         How many rows, from the first, have the pixel terms; all where not given.
     """
-    distances = [F.mse_loss(level.float(), target.float()) for level in found.values()]
-    terms = {"latent": config.latent_weight * torch.stack(distances).sum()}
-    if decoded is not None:
-        found = {name: level[:decoded] for name, level in found.items()}
-        masks = masks[:decoded]
+    latent_losses = [F.mse_loss(level.float(), target.float()) for level in predicted.values()]
+    terms = {"latent": config.latent_weight * torch.stack(latent_losses).sum()}
+    if decoded_count is not None:
+        predicted = {name: level[:decoded_count] for name, level in predicted.items()}
+        masks = masks[:decoded_count]
     if not (config.dice_weight or config.cross_entropy_weight) or not len(masks):
         return terms
     # one decoder call for all levels
-    pixels = codec.decode(torch.cat(list(found.values()))).mean(1, keepdim=True).float()
-    levels = len(found)
-    masks = masks.repeat(levels, 1, 1, 1)
-    terms["dice"] = config.dice_weight * levels * dice_loss(pixels.clamp(0, 1), masks)
+    pixels = codec.decode(torch.cat(list(predicted.values()))).mean(1, keepdim=True).float()
+    level_count = len(predicted)
+    masks = masks.repeat(level_count, 1, 1, 1)
+    terms["dice"] = config.dice_weight * level_count * dice_loss(pixels.clamp(0, 1), masks)
     if config.cross_entropy_weight:
-        terms["cross_entropy"] = config.cross_entropy_weight * levels * pixel_cross_entropy(pixels, masks)
+        terms["cross_entropy"] = (
+            config.cross_entropy_weight * level_count * pixel_cross_entropy(pixels, masks)
+        )
     return terms

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.frozen import FrozenModel
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser
 from napari_latentseg.networks.vq import VQAutoencoder, VQConfig
@@ -25,7 +25,7 @@ from napari_latentseg.networks.vq import VQAutoencoder, VQConfig
 __all__ = ["MedSegLatDiff", "MedSegLatDiffConfig"]
 
 _TIMESTEPS = 1000
-_WEIGHTS = (5.0, 50.0)  # ISIC and CVC-ClinicDB; LIDC-IDRI
+_PAPER_MASK_WEIGHTS = (5.0, 50.0)  # ISIC and CVC-ClinicDB; LIDC-IDRI
 
 
 class MedSegLatDiffConfig(FrozenModel):
@@ -71,7 +71,7 @@ class MedSegLatDiff(Method):
     paper: ClassVar[str] = (
         "Trinh, Nguyen, Luong, Tran: Diffusion Model in Latent Space for Medical Image Segmentation Task"
     )
-    own_sources: ClassVar[tuple[str, ...]] = ("noise",)
+    sampling_sources: ClassVar[tuple[str, ...]] = ("noise",)
     is_deterministic: ClassVar[bool] = False
     needs_codec: ClassVar[bool] = False
     config_class: ClassVar[type[BaseModel]] = MedSegLatDiffConfig
@@ -86,31 +86,31 @@ class MedSegLatDiff(Method):
         self.diffusion = Diffusion(DiffusionConfig(timesteps=_TIMESTEPS, steps=config.steps, eta=config.eta))
 
     @property
-    def variant(self) -> str:
+    def deviations_from_paper(self) -> str:
         config, paper = self.config, MedSegLatDiffConfig()
-        found = _changes("autoencoder", config.autoencoder, paper.autoencoder)
-        found += _changes("denoiser", config.denoiser, paper.denoiser)
-        if config.mask_weight not in _WEIGHTS:
-            found.append(f"mask weight {config.mask_weight:g}")
+        deviations = _config_deviations("autoencoder", config.autoencoder, paper.autoencoder)
+        deviations += _config_deviations("denoiser", config.denoiser, paper.denoiser)
+        if config.mask_weight not in _PAPER_MASK_WEIGHTS:
+            deviations.append(f"mask weight {config.mask_weight:g}")
         if config.unshift:
-            found.append("probabilities freed of the mask weight")
+            deviations.append("probabilities freed of the mask weight")
         if config.steps != paper.steps:
-            found.append(f"{config.steps} steps")
+            deviations.append(f"{config.steps} steps")
         if config.eta != paper.eta:
-            found.append("DDIM" if config.eta == 0 else f"eta {config.eta:g}")
-        return ", ".join(found)
+            deviations.append("DDIM" if config.eta == 0 else f"eta {config.eta:g}")
+        return ", ".join(deviations)
 
     @property
-    def factor(self) -> int:
-        return self.config.autoencoder.factor
+    def downsampling_factor(self) -> int:
+        return self.config.autoencoder.downsampling_factor
 
     @property
     def size_multiple(self) -> int:
         """The latents must be halved as often as the denoiser does it."""
-        return self.factor * self.config.denoiser.size_multiple
+        return self.downsampling_factor * self.config.denoiser.size_multiple
 
     @property
-    def trained(self) -> nn.ModuleDict:
+    def trainable_modules(self) -> nn.ModuleDict:
         return nn.ModuleDict(
             {
                 "image_autoencoder": self.image_autoencoder,
@@ -130,13 +130,18 @@ class MedSegLatDiff(Method):
                 "autoencoders",
                 nn.ModuleDict(autoencoders),
                 self.autoencoder_loss,
-                begin=self._begin_codes,
+                on_start=self._initialise_codebooks,
                 after_epoch=self._after_epoch,
-                judge=lambda images, masks: self._probability(
+                validate=lambda images, masks: self._probability(
                     self.mask_autoencoder.decode(self.mask_autoencoder.encode(masks))
                 ),
             ),
-            Stage("diffusion", nn.ModuleDict({"denoiser": self.denoiser}), self.loss, begin=self._measure),
+            Stage(
+                "diffusion",
+                nn.ModuleDict({"denoiser": self.denoiser}),
+                self.loss,
+                on_start=self._standardise_latents,
+            ),
         ]
 
     def autoencoder_loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
@@ -145,94 +150,102 @@ class MedSegLatDiff(Method):
         Each autoencoder is moved by its own terms alone, as if they were trained apart (AdamW goes by each
         weight for itself; only a limit on the norm of the gradient would join the two).
         """
-        images = _signed(batch.images)
-        found, image_tie = self.image_autoencoder(images)
-        logits, mask_tie = self.mask_autoencoder(batch.masks)
+        images = _to_signed_range(batch.images)
+        reconstruction, image_commitment = self.image_autoencoder(images)
+        logits, mask_commitment = self.mask_autoencoder(batch.masks)
         weight = torch.tensor(self.config.mask_weight, device=logits.device)
         return {
-            "image": F.mse_loss(found.float(), images),
-            "image codes": image_tie,
+            "image": F.mse_loss(reconstruction.float(), images),
+            "image codes": image_commitment,
             "mask": F.binary_cross_entropy_with_logits(logits.float(), batch.masks, pos_weight=weight),
-            "mask codes": mask_tie,
+            "mask codes": mask_commitment,
         }
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Equation 4 in the latents: squared error of the predicted noise; the image's latent has none."""
-        condition = self.encode(batch.images)
+        conditioning = self.encode(batch.images)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(batch.masks)
-        return self._terms(condition, z0, generator)
+        return self._loss_terms(conditioning, z0, generator)
 
-    def tuning(self) -> Tuning:
+    def fine_tune_spec(self) -> FineTuneSpec:
         """The last block of the denoiser learns, from the image's latent."""
-        return Tuning(
-            self.denoiser.last,
+        return FineTuneSpec(
+            self.denoiser.last_block,
             lambda condition: condition,
             self.mask_autoencoder.encode,
-            lambda condition, z0, masks, annotated, generator, decoded: self._terms(condition, z0, generator),
-            self.draw,
+            lambda condition, z0, masks, annotated, generator, decoded: self._loss_terms(
+                condition, z0, generator
+            ),
+            self.sample,
         )
 
-    def _terms(self, condition: Tensor, z0: Tensor, generator: torch.Generator | None) -> dict[str, Tensor]:
-        t = self.diffusion.draw_timesteps(len(z0), generator)
+    def _loss_terms(
+        self, conditioning: Tensor, z0: Tensor, generator: torch.Generator | None
+    ) -> dict[str, Tensor]:
+        t = self.diffusion.sample_timesteps(len(z0), generator)
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
-        found = self.denoiser(self.diffusion.disturbed(z0, epsilon, t), t, condition)
-        return {"noise": F.mse_loss(found.float(), epsilon)}
+        predicted_noise = self.denoiser(self.diffusion.add_noise(z0, epsilon, t), t, conditioning)
+        return {"noise": F.mse_loss(predicted_noise.float(), epsilon)}
 
     def encode(self, images: Tensor) -> Tensor:
         """The standardised quantised latent of the image, `(B, C, H/factor, W/factor)`."""
         with torch.no_grad():
-            return self.image_autoencoder.encode(_signed(images))
+            return self.image_autoencoder.encode(_to_signed_range(images))
 
-    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+    def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """One sample: noise on its way to a latent of a mask (the corrected Equation 12), decoded."""
         latents = self.diffusion.sample(
-            lambda z_t, t: self.denoiser(z_t, t, condition),
-            tuple(condition.shape),
-            fresh_noise() if noise is None else noise,
+            lambda z_t, t: self.denoiser(z_t, t, conditioning),
+            tuple(conditioning.shape),
+            random_noise() if noise is None else noise,
         )
         return self._probability(self.mask_autoencoder.decode(latents))
 
     def _probability(self, logits: Tensor) -> Tensor:
-        shift = math.log(self.config.mask_weight) if self.config.unshift else 0.0
-        return torch.sigmoid(logits.float() - shift)
+        logit_shift = math.log(self.config.mask_weight) if self.config.unshift else 0.0
+        return torch.sigmoid(logits.float() - logit_shift)
 
-    def _begin_codes(self, batches: Iterable[Batch]) -> None:
-        images, masks = [], []
+    def _initialise_codebooks(self, batches: Iterable[Batch]) -> None:
+        image_latents, mask_latents = [], []
         for batch in batches:
-            images.append(self.image_autoencoder.outputs(_signed(batch.images)))
-            masks.append(self.mask_autoencoder.outputs(batch.masks))
-        self.image_autoencoder.begin_codes(torch.cat(images))
-        self.mask_autoencoder.begin_codes(torch.cat(masks))
+            image_latents.append(
+                self.image_autoencoder.sample_encoder_outputs(_to_signed_range(batch.images))
+            )
+            mask_latents.append(self.mask_autoencoder.sample_encoder_outputs(batch.masks))
+        self.image_autoencoder.initialise_codebook(torch.cat(image_latents))
+        self.mask_autoencoder.initialise_codebook(torch.cat(mask_latents))
 
-    def _measure(self, batches: Iterable[Batch]) -> None:
-        images, masks = [], []
+    def _standardise_latents(self, batches: Iterable[Batch]) -> None:
+        image_code_counts, mask_code_counts = [], []
         for batch in batches:
-            images.append(self.image_autoencoder.counts(_signed(batch.images)))
-            masks.append(self.mask_autoencoder.counts(batch.masks))
-        self.image_autoencoder.measure(torch.stack(images).sum(0))
-        self.mask_autoencoder.measure(torch.stack(masks).sum(0))
+            image_code_counts.append(self.image_autoencoder.code_counts(_to_signed_range(batch.images)))
+            mask_code_counts.append(self.mask_autoencoder.code_counts(batch.masks))
+        self.image_autoencoder.standardise(torch.stack(image_code_counts).sum(0))
+        self.mask_autoencoder.standardise(torch.stack(mask_code_counts).sum(0))
 
     def _after_epoch(self) -> dict[str, float]:
-        parts = {"image": self.image_autoencoder, "mask": self.mask_autoencoder}
+        autoencoders = {"image": self.image_autoencoder, "mask": self.mask_autoencoder}
         return {
-            f"{part} {name}": value
-            for part, autoencoder in parts.items()
+            f"{prefix} {name}": value
+            for prefix, autoencoder in autoencoders.items()
             for name, value in autoencoder.after_epoch().items()
         }
 
 
-def _signed(images: Tensor) -> Tensor:
+def _to_signed_range(images: Tensor) -> Tensor:
     """From [0, 1] to [-1, 1]."""
     return 2 * images - 1
 
 
-def _changes(part: str, config: BaseModel, paper: BaseModel) -> list[str]:
+def _config_deviations(component: str, config: BaseModel, paper: BaseModel) -> list[str]:
     """In a few words, what of a part is not the paper's: its widths, and that there is more."""
     changed = [name for name, value in config if value != getattr(paper, name)]
     if not changed:
         return []
     widths = "-".join(map(str, config.model_dump()["widths"]))
     if changed == ["widths"]:
-        return [f"{part} widths {widths}"]
-    return [f"{part} widths {widths} and other settings" if "widths" in changed else f"another {part}"]
+        return [f"{component} widths {widths}"]
+    return [
+        f"{component} widths {widths} and other settings" if "widths" in changed else f"another {component}"
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.errors import BadInput, first_problem
+from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.methods.guided import GuidedLatentDiffusion
@@ -54,9 +54,9 @@ def build_method(name: str, codec: Codec | None, config: Mapping[str, Any]) -> M
     try:
         settings = cls.config_class.model_validate(dict(config))
     except ValidationError as error:
-        field, why = first_problem(error)
-        known = cls.config_class.model_fields
-        is_known = not field or field.partition(".")[0] in known
-        remedy = "correct it" if is_known else f"use one of {', '.join(known)}"
+        field, why = first_validation_error(error)
+        valid_fields = cls.config_class.model_fields
+        is_known = not field or field.partition(".")[0] in valid_fields
+        remedy = "correct it" if is_known else f"use one of {', '.join(valid_fields)}"
         raise BadInput(f"{name} settings, {field or 'as a whole'}", why, remedy) from error
     return cls(codec, settings)

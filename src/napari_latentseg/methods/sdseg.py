@@ -18,18 +18,18 @@ from torch import Tensor, nn
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.frozen import FrozenModel
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
-from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser, silence_inputs
+from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser, zero_input_channels
 from napari_latentseg.networks.efficientnet import PyramidConditioner
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
 __all__ = ["SDSeg", "SDSegConfig"]
 
 # Masks that the scale of the latents is measured on; the paper's code takes a single batch.
-_MEASURED = 64
+_SCALE_SAMPLES = 64
 
-_PAPER = DenoiserConfig(
+_PAPER_DENOISER = DenoiserConfig(
     widths=(192, 384, 384, 768, 768),
     attention=(True, True, True, True, False),
     resample="resnet",
@@ -67,7 +67,7 @@ class SDSegConfig(FrozenModel):
         Multiply the image's latent with the codec's scale, so that it begins with about unit variance.
     """
 
-    denoiser: DenoiserConfig = _PAPER
+    denoiser: DenoiserConfig = _PAPER_DENOISER
     latent_weight: float = Field(1.0, ge=0)
     pixel_weight: float = Field(0.0, ge=0)
     prediction: Literal["epsilon", "sample"] = "epsilon"
@@ -105,7 +105,7 @@ class SDSeg(Method):
         "Lin, Chen, Yan, Yu, Zheng: Stable Diffusion Segmentation for Biomedical Images with Single-step "
         "Reverse Process. MICCAI 2024"
     )
-    own_sources: ClassVar[tuple[str, ...]] = ("noise",)
+    sampling_sources: ClassVar[tuple[str, ...]] = ("noise",)
     is_deterministic: ClassVar[bool] = False
     config_class: ClassVar[type[BaseModel]] = SDSegConfig
     config: SDSegConfig
@@ -115,12 +115,12 @@ class SDSeg(Method):
         super().__init__(codec.freeze(), config)
         channels = codec.channels
         unet = build_denoiser(config.denoiser, 2 * channels, channels)
-        silence_inputs(unet, channels)
+        zero_input_channels(unet, channels)
         self.denoiser = Denoiser(unet)
         self.conditioner: nn.Module = (
-            PyramidConditioner(channels) if config.conditioner == "pyramid" else codec.encoder_copy()
+            PyramidConditioner(channels) if config.conditioner == "pyramid" else codec.trainable_encoder()
         )
-        self._drops = _set_dropout(self.conditioner, config.conditioner_dropout)
+        self._has_dropout = _set_dropout(self.conditioner, config.conditioner_dropout)
         self.latent_scale = LatentScale()
         self.diffusion = Diffusion(
             DiffusionConfig(
@@ -134,57 +134,69 @@ class SDSeg(Method):
         )
 
     @property
-    def variant(self) -> str:
+    def deviations_from_paper(self) -> str:
         config, paper, codec = self.config, SDSegConfig(), self.codec
         # the published model begins with a U-Net that had learnt from photographs
-        found = ["U-Net that began at random"]
+        deviations = ["U-Net that began at random"]
         if config.denoiser != paper.denoiser:
             same_widths = config.denoiser.widths == paper.denoiser.widths
-            found.append("another U-Net" if same_widths else f"widths {_dashed(config.denoiser.widths)}")
+            deviations.append(
+                "another U-Net" if same_widths else f"widths {_join_widths(config.denoiser.widths)}"
+            )
         if config.latent_weight != paper.latent_weight:
-            found.append(f"latent weight {config.latent_weight:g}")
+            deviations.append(f"latent weight {config.latent_weight:g}")
         if config.pixel_weight:
-            found.append("pixel losses")
+            deviations.append("pixel losses")
         if config.prediction != paper.prediction:
-            found.append("predicts the latent, not the noise")
+            deviations.append("predicts the latent, not the noise")
         if config.steps != paper.steps:
-            found.append(f"{config.steps} steps")
+            deviations.append(f"{config.steps} steps")
         if config.steps > 1 and config.eta:
-            found.append(f"eta {config.eta:g}")
+            deviations.append(f"eta {config.eta:g}")
         if config.conditioner == "pyramid":
-            found.append("image encoder over an ImageNet network")
-        elif not self._drops:
-            found.append("no dropout in the image encoder")
+            deviations.append("image encoder over an ImageNet network")
+        elif not self._has_dropout:
+            deviations.append("no dropout in the image encoder")
         elif config.conditioner_dropout != paper.conditioner_dropout:
-            found.append(f"dropout {config.conditioner_dropout:g} in the image encoder")
+            deviations.append(f"dropout {config.conditioner_dropout:g} in the image encoder")
         if config.scaled_condition:
-            found.append("scaled image latent")
+            deviations.append("scaled image latent")
         if codec.kind != "kl":
-            found.append(f"{codec.kind} codec in place of SD-VAE")
-        elif (codec.channels, codec.factor) != (4, 8):
-            found.append(f"{codec.channels}-channel codec, 1:{codec.factor}, in place of SD-VAE")
-        return ", ".join(found)
+            deviations.append(f"{codec.kind} codec in place of SD-VAE")
+        elif (codec.channels, codec.downsampling_factor) != (4, 8):
+            deviations.append(
+                f"{codec.channels}-channel codec, 1:{codec.downsampling_factor}, in place of SD-VAE"
+            )
+        return ", ".join(deviations)
 
     @property
     def size_multiple(self) -> int:
-        latent = self.factor * self.config.denoiser.size_multiple
-        return math.lcm(latent, PyramidConditioner.FACTOR) if self.config.conditioner == "pyramid" else latent
+        latent_multiple = self.downsampling_factor * self.config.denoiser.size_multiple
+        return (
+            math.lcm(latent_multiple, PyramidConditioner.FACTOR)
+            if self.config.conditioner == "pyramid"
+            else latent_multiple
+        )
 
     @property
-    def published_parts(self) -> dict[str, nn.Module]:
-        found = self.conditioner
-        return {"efficientnet-lite0": found.backbone} if isinstance(found, PyramidConditioner) else {}
+    def pretrained_modules(self) -> dict[str, nn.Module]:
+        conditioner = self.conditioner
+        return (
+            {"efficientnet-lite0": conditioner.backbone}
+            if isinstance(conditioner, PyramidConditioner)
+            else {}
+        )
 
     @property
-    def trained(self) -> nn.ModuleDict:
+    def trainable_modules(self) -> nn.ModuleDict:
         return nn.ModuleDict(
             {"denoiser": self.denoiser, "conditioner": self.conditioner, "latent_scale": self.latent_scale}
         )
 
     def stages(self) -> list[Stage]:
-        return [Stage("", self.trained, self.loss, begin=self._measure)]
+        return [Stage("", self.trainable_modules, self.loss, on_start=self._measure_latent_scale)]
 
-    def _measure(self, batches: Iterable[Batch]) -> None:
+    def _measure_latent_scale(self, batches: Iterable[Batch]) -> None:
         """One over the standard deviation of the latents of masks, of those that mark anything.
 
         Raises
@@ -194,10 +206,10 @@ class SDSeg(Method):
         """
         latents: list[Tensor] = []
         for batch in batches:
-            marked = batch.masks[batch.masks.flatten(1).any(dim=1)]
-            if len(marked):
-                latents += self.codec.encode_mask(marked).float()
-            if len(latents) >= _MEASURED:
+            foreground_masks = batch.masks[batch.masks.flatten(1).any(dim=1)]
+            if len(foreground_masks):
+                latents += self.codec.encode_mask(foreground_masks).float()
+            if len(latents) >= _SCALE_SAMPLES:
                 break
         std = torch.stack(latents).std() if latents else torch.zeros(())
         if not (torch.isfinite(std) and std > 0):
@@ -207,88 +219,92 @@ class SDSeg(Method):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Equation 3: mean absolute error of the noise, and of the latent that it leads to.
 
-        The one is the other times `Diffusion.amplification`, which spares the difference of two large numbers
+        The one is the other times `Diffusion.noise_to_latent_error_ratio`, which spares the difference of two large numbers
         over a small one.
         """
         with torch.no_grad():
-            z0 = self._target(batch.masks)
-        return self._terms(self.encode(batch.images), z0, batch.masks, generator, len(z0))
+            z0 = self._mask_latents(batch.masks)
+        return self._loss_terms(self.encode(batch.images), z0, batch.masks, generator, len(z0))
 
-    def _target(self, masks: Tensor) -> Tensor:
+    def _mask_latents(self, masks: Tensor) -> Tensor:
         return self.latent_scale.value * self.codec.encode_mask(masks).float()
 
-    def tuning(self) -> Tuning:
+    def fine_tune_spec(self) -> FineTuneSpec:
         """The last block of the U-Net learns, from the image's latent."""
-        return Tuning(
-            self.denoiser.last,
+        return FineTuneSpec(
+            self.denoiser.last_block,
             lambda condition: condition,
-            self._target,
-            lambda z_c, z0, masks, annotated, generator, decoded: self._terms(
+            self._mask_latents,
+            lambda z_c, z0, masks, annotated, generator, decoded: self._loss_terms(
                 z_c, z0, masks, generator, decoded
             ),
-            self.draw,
+            self.sample,
         )
 
-    def _terms(
-        self, z_c: Tensor, z0: Tensor, masks: Tensor, generator: torch.Generator | None, decoded: int
+    def _loss_terms(
+        self, z_c: Tensor, z0: Tensor, masks: Tensor, generator: torch.Generator | None, decoded_count: int
     ) -> dict[str, Tensor]:
-        t = self.diffusion.draw_timesteps(len(z0), generator)
+        t = self.diffusion.sample_timesteps(len(z0), generator)
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
-        z_t = self.diffusion.disturbed(z0, epsilon, t)
-        found = self._predict(z_t, t, z_c)
-        amplified = self.diffusion.amplification(t)
+        z_t = self.diffusion.add_noise(z0, epsilon, t)
+        predicted = self._denoise(z_t, t, z_c)
+        error_ratio = self.diffusion.noise_to_latent_error_ratio(t)
         if self.config.prediction == "epsilon":
-            noise = (found - epsilon).abs()
-            latent = amplified * noise
+            noise_error = (predicted - epsilon).abs()
+            latent_error = error_ratio * noise_error
         else:
-            latent = (found - z0).abs()
-            noise = latent / amplified
-        terms = {"noise": noise.mean(), "latent": self.config.latent_weight * latent.mean()}
-        if self.config.pixel_weight and decoded:
-            guess = found if self.config.prediction == "sample" else self.diffusion.start_of(z_t, found, t)
-            guess, masks = guess[:decoded], masks[:decoded]
-            pixels = self.codec.decode(guess / self.latent_scale.value).mean(1, keepdim=True).float()
+            latent_error = (predicted - z0).abs()
+            noise_error = latent_error / error_ratio
+        terms = {"noise": noise_error.mean(), "latent": self.config.latent_weight * latent_error.mean()}
+        if self.config.pixel_weight and decoded_count:
+            predicted_z0 = (
+                predicted
+                if self.config.prediction == "sample"
+                else self.diffusion.predict_x0(z_t, predicted, t)
+            )
+            predicted_z0, masks = predicted_z0[:decoded_count], masks[:decoded_count]
+            pixels = self.codec.decode(predicted_z0 / self.latent_scale.value).mean(1, keepdim=True).float()
             terms["dice"] = self.config.pixel_weight * dice_loss(pixels.clamp(0, 1), masks)
             terms["cross_entropy"] = self.config.pixel_weight * pixel_cross_entropy(pixels, masks)
         return terms
 
     def encode(self, images: Tensor) -> Tensor:
         """z_c, the image's latent, `(B, C, H/factor, W/factor)`."""
-        found: Tensor = self.conditioner(images)
+        conditioning: Tensor = self.conditioner(images)
         if self.config.conditioner == "pyramid":
             with torch.no_grad():
                 latent = self.codec.encode(images)
-            found = found + latent
+            conditioning = conditioning + latent
         # it maps what the codec maps, scale included
-        return found if self.config.scaled_condition else found / self.codec.scale
+        return conditioning if self.config.scaled_condition else conditioning / self.codec.scale
 
-    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+    def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """A mask out of noise: with one step, Equation 2 at the last timestep, decoded."""
         latents = self.diffusion.sample(
-            lambda z_t, t: self._predict(z_t, t, condition),
-            tuple(condition.shape),
-            fresh_noise() if noise is None else noise,
+            lambda z_t, t: self._denoise(z_t, t, conditioning),
+            tuple(conditioning.shape),
+            random_noise() if noise is None else noise,
         )
         return self.codec.decode_mask(latents / self.latent_scale.value)
 
-    def _predict(self, z_t: Tensor, t: Tensor, z_c: Tensor) -> Tensor:
+    def _denoise(self, z_t: Tensor, t: Tensor, z_c: Tensor) -> Tensor:
         # never in half precision: what the noise is wrong by counts up to 39 times in the latent
         with torch.autocast(z_t.device.type, enabled=False):
-            found: Tensor = self.denoiser(z_t.float(), t, z_c.float())
-        return found
+            predicted: Tensor = self.denoiser(z_t.float(), t, z_c.float())
+        return predicted
 
 
-def _set_dropout(encoder: nn.Module, share: float) -> bool:
+def _set_dropout(encoder: nn.Module, rate: float) -> bool:
     """Set the dropout of an encoder's residual blocks, and say whether there is any."""
-    found = [
+    dropouts = [
         module
         for name, module in encoder.named_modules()
         if isinstance(module, nn.Dropout) and name.endswith(".dropout")
     ]
-    for module in found:
-        module.p = share
-    return bool(found and share)
+    for module in dropouts:
+        module.p = rate
+    return bool(dropouts and rate)
 
 
-def _dashed(widths: tuple[int, ...]) -> str:
+def _join_widths(widths: tuple[int, ...]) -> str:
     return "-".join(map(str, widths))

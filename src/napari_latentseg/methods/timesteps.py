@@ -27,7 +27,7 @@ class SecondMomentResampler(nn.Module):
         T' of them, of equal size as nearly as can be; at most T.
     history
         How many of a bucket's last losses count.
-    uniform
+    uniform_fraction
         Share of the uniform distribution that is mixed in, so that no timestep is forgotten.
     """
 
@@ -40,7 +40,7 @@ class SecondMomentResampler(nn.Module):
     ) -> None:
         super().__init__()
         count = min(timesteps, buckets or timesteps)
-        self.uniform = uniform
+        self.uniform_fraction = uniform
         edges = torch.linspace(0, timesteps, count + 1).round().long()
         self.register_buffer("edges", edges, persistent=False)
         # a checkpoint that is to go on as if nothing had happened holds these too
@@ -53,23 +53,25 @@ class SecondMomentResampler(nn.Module):
         weights = width.double()  # as many as a bucket holds: uniform over the timesteps
         p = weights / weights.sum()
         if bool((self.counts >= self.losses.shape[1]).all()):
-            found = self.losses.double().square().mean(1).sqrt() * weights
-            if bool(found.sum() > 0):
-                p = (1 - self.uniform) * found / found.sum() + self.uniform * p
+            loss_weights = self.losses.double().square().mean(1).sqrt() * weights
+            if bool(loss_weights.sum() > 0):
+                p = (
+                    1 - self.uniform_fraction
+                ) * loss_weights / loss_weights.sum() + self.uniform_fraction * p
         return (p / weights).repeat_interleave(width)
 
-    def draw(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+    def sample_timesteps(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Timesteps `(count,)`, and 1 / (T p) of each, which its loss is to be multiplied by."""
         p = self.probabilities()
         # a generator belongs to one device, and that of a training is the CPU's
-        drawn = torch.multinomial(p.cpu(), count, replacement=True, generator=generator).to(p.device)
-        return drawn, (1 / (len(p) * p[drawn])).float()
+        timesteps = torch.multinomial(p.cpu(), count, replacement=True, generator=generator).to(p.device)
+        return timesteps, (1 / (len(p) * p[timesteps])).float()
 
     @torch.no_grad()
-    def remember(self, timesteps: Tensor, losses: Tensor) -> None:
+    def update(self, timesteps: Tensor, losses: Tensor) -> None:
         """Take in the unweighted losses `(B,)` of timesteps `(B,)`; the oldest are dropped."""
         buckets = torch.bucketize(timesteps, self.edges, right=True) - 1
         for bucket, loss in zip(buckets.tolist(), losses.detach().float(), strict=True):
-            place = int(self.counts[bucket]) % self.losses.shape[1]
-            self.losses[bucket, place] = loss
+            slot = int(self.counts[bucket]) % self.losses.shape[1]
+            self.losses[bucket, slot] = loss
             self.counts[bucket] += 1

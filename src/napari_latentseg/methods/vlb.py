@@ -24,59 +24,61 @@ from napari_latentseg.methods.base import Noise
 # Not diffusers' DDPMScheduler with `learned_range`: it has no variational loss, and draws its noise from a
 # generator, where ours depends on the position, so that tiles that overlap agree.
 
-__all__ = ["Step", "ancestral_sample", "variational_term"]
+__all__ = ["PosteriorStep", "ancestral_sample", "vlb_loss"]
 
 
 @dataclass(frozen=True)
-class Step:
+class PosteriorStep:
     """One step back from z_t, as the true posterior has it.
 
     Attributes
     ----------
-    from_z0, from_zt
+    z0_coefficient, zt_coefficient
         What the posterior's mean takes of z_0 and of z_t.
-    smallest, largest
+    min_log_variance, max_log_variance
         Logarithms of the variances that the learned one lies between: the posterior's, and beta.
     """
 
-    from_z0: Tensor
-    from_zt: Tensor
-    smallest: Tensor
-    largest: Tensor
+    z0_coefficient: Tensor
+    zt_coefficient: Tensor
+    min_log_variance: Tensor
+    max_log_variance: Tensor
 
     @classmethod
-    def between(cls, bar: Tensor, before: Tensor) -> Step:
+    def between(cls, alpha_bar: Tensor, previous_alpha_bar: Tensor) -> PosteriorStep:
         """From alpha-bar of a timestep and of the one that follows on the way back, 1 at the end.
 
         Parameters
         ----------
-        bar, before
+        alpha_bar, previous_alpha_bar
             Of any shape that latents can be multiplied by.
         """
-        bar, before = bar.double(), before.double()
-        alpha = bar / before
+        alpha_bar, previous_alpha_bar = alpha_bar.double(), previous_alpha_bar.double()
+        alpha = alpha_bar / previous_alpha_bar
         beta = 1 - alpha
-        posterior = beta * (1 - before) / (1 - bar)
+        posterior = beta * (1 - previous_alpha_bar) / (1 - alpha_bar)
         # the very last step's posterior has no variance; diffusers' floor, so that the logarithm exists
         floor = 1e-20
         return cls(
-            (before.sqrt() * beta / (1 - bar)).float(),
-            (alpha.sqrt() * (1 - before) / (1 - bar)).float(),
+            (previous_alpha_bar.sqrt() * beta / (1 - alpha_bar)).float(),
+            (alpha.sqrt() * (1 - previous_alpha_bar) / (1 - alpha_bar)).float(),
             posterior.clamp_min(floor).log().float(),
             beta.clamp_min(floor).log().float(),
         )
 
     def mean(self, z0: Tensor, z_t: Tensor) -> Tensor:
         """Of z one step back."""
-        return self.from_z0 * z0 + self.from_zt * z_t
+        return self.z0_coefficient * z0 + self.zt_coefficient * z_t
 
     def log_variance(self, v: Tensor) -> Tensor:
         """What the network's `v`, nominally in [-1, 1], says between the smallest and the largest."""
-        share = (v + 1) / 2
-        return share * self.largest + (1 - share) * self.smallest
+        fraction = (v + 1) / 2
+        return fraction * self.max_log_variance + (1 - fraction) * self.min_log_variance
 
 
-def variational_term(z0: Tensor, z_t: Tensor, found: Tensor, v: Tensor, bar: Tensor, t: Tensor) -> Tensor:
+def vlb_loss(
+    z0: Tensor, z_t: Tensor, predicted_z0: Tensor, v: Tensor, alpha_bar: Tensor, t: Tensor
+) -> Tensor:
     """One term of the bound for each latent, `(B,)`, in nats for each number of the latent.
 
     Between the true posterior and the model's, their divergence (Equation 5 of the source); at t = 0 the
@@ -85,36 +87,44 @@ def variational_term(z0: Tensor, z_t: Tensor, found: Tensor, v: Tensor, bar: Ten
 
     Parameters
     ----------
-    z0, z_t, found
+    z0, z_t, predicted_z0
         The latent, the disturbed latent and the predicted latent, `(B, C, h, w)`.
     v
         What the network says of the variance, `(B, C, h, w)`.
-    bar
+    alpha_bar
         alpha-bar of all timesteps, `(T,)`.
     t
         Timesteps, `(B,)`.
     """
-    z0, z_t, found, v = (x.float() for x in (z0, z_t, found, v))
+    z0, z_t, predicted_z0, v = (x.float() for x in (z0, z_t, predicted_z0, v))
     is_first = t == 0
-    step = _steps(bar, t)
+    step = _posterior_steps(alpha_bar, t)
     # the first step's posterior has no variance to begin the range with: that of the second stands in
-    smallest = torch.where(is_first[:, None, None, None], _steps(bar, t.clamp_min(1)).smallest, step.smallest)
-    step = replace(step, smallest=smallest)
-    mean, log_variance = step.mean(found.detach(), z_t), step.log_variance(v)
-    apart = (step.mean(z0, z_t) - mean).square() * (-log_variance).exp()
-    divergence = 0.5 * (log_variance - smallest - 1 + (smallest - log_variance).exp() + apart)
-    likelihood = 0.5 * (math.log(2 * math.pi) + log_variance + apart)  # the first step's mean is z_0 itself
+    min_log_variance = torch.where(
+        is_first[:, None, None, None],
+        _posterior_steps(alpha_bar, t.clamp_min(1)).min_log_variance,
+        step.min_log_variance,
+    )
+    step = replace(step, min_log_variance=min_log_variance)
+    mean, log_variance = step.mean(predicted_z0.detach(), z_t), step.log_variance(v)
+    squared_error = (step.mean(z0, z_t) - mean).square() * (-log_variance).exp()
+    divergence = 0.5 * (
+        log_variance - min_log_variance - 1 + (min_log_variance - log_variance).exp() + squared_error
+    )
+    likelihood = 0.5 * (
+        math.log(2 * math.pi) + log_variance + squared_error
+    )  # the first step's mean is z_0 itself
     return torch.where(is_first[:, None, None, None], likelihood, divergence).flatten(1).mean(1)
 
 
-def _steps(bar: Tensor, t: Tensor) -> Step:
-    before = torch.where(t > 0, bar[(t - 1).clamp_min(0)], torch.ones_like(bar[t]))
-    return Step.between(bar[t][:, None, None, None], before[:, None, None, None])
+def _posterior_steps(alpha_bar: Tensor, t: Tensor) -> PosteriorStep:
+    previous_alpha_bar = torch.where(t > 0, alpha_bar[(t - 1).clamp_min(0)], torch.ones_like(alpha_bar[t]))
+    return PosteriorStep.between(alpha_bar[t][:, None, None, None], previous_alpha_bar[:, None, None, None])
 
 
 def ancestral_sample(
     predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
-    bar: Tensor,
+    alpha_bar: Tensor,
     shape: tuple[int, ...],
     noise: Noise,
     steps: int,
@@ -128,7 +138,7 @@ def ancestral_sample(
     ----------
     predict
         Gives z_0 and `v`, each `(B, C, h, w)`, from z_t and the timesteps `(B,)`.
-    bar
+    alpha_bar
         alpha-bar of all timesteps, `(T,)`.
     shape
         Of the latents, `(B, C, h, w)`.
@@ -137,15 +147,17 @@ def ancestral_sample(
     steps
         How many.
     """
-    total = len(bar)
-    kept = [round(total - i * total / steps) - 1 for i in range(steps)]
-    z: Tensor = noise(shape).to(bar.device)
-    for number, t in enumerate(kept):
-        z0, v = predict(z, torch.full((shape[0],), t, device=bar.device))
-        last = number + 1 == steps
-        step = Step.between(bar[t], torch.ones_like(bar[t]) if last else bar[kept[number + 1]])
+    total = len(alpha_bar)
+    timesteps = [round(total - i * total / steps) - 1 for i in range(steps)]
+    z: Tensor = noise(shape).to(alpha_bar.device)
+    for step_index, t in enumerate(timesteps):
+        z0, v = predict(z, torch.full((shape[0],), t, device=alpha_bar.device))
+        is_last = step_index + 1 == steps
+        step = PosteriorStep.between(
+            alpha_bar[t], torch.ones_like(alpha_bar[t]) if is_last else alpha_bar[timesteps[step_index + 1]]
+        )
         z = step.mean(z0.float(), z)
-        if not last:
-            spread = (0.5 * step.log_variance(v.float())).exp()
-            z = z + spread * noise(shape, number + 1).to(z)
+        if not is_last:
+            std = (0.5 * step.log_variance(v.float())).exp()
+            z = z + std * noise(shape, step_index + 1).to(z)
     return z

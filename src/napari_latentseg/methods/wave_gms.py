@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import Batch, Method, Noise, Stage, Tuning, fresh_noise
-from napari_latentseg.methods.matching import Level, MatchingConfig, matching_terms
+from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
+from napari_latentseg.methods.matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
 
-__all__ = ["WaveGMS", "WaveGMSConfig", "alignment"]
+__all__ = ["WaveGMS", "WaveGMSConfig", "alignment_loss"]
 
-_LOG_VARIANCE = (-30.0, 20.0)  # its limits, those of diffusers' and the authors' code
+_LOG_VARIANCE_RANGE = (-30.0, 20.0)  # its limits, those of diffusers' and the authors' code
 
 
 class WaveGMSConfig(MatchingConfig):
@@ -48,7 +48,7 @@ class WaveGMSConfig(MatchingConfig):
     sample_in_training: bool = True
 
 
-def alignment(z: Tensor, target: Tensor, distance: Literal["l1", "smooth_l1"] = "l1") -> Tensor:
+def alignment_loss(z: Tensor, target: Tensor, distance: Literal["l1", "smooth_l1"] = "l1") -> Tensor:
     """L_align of the paper's Section 2.4: 0.9 (1 - cos) + 0.1 of the mean absolute difference.
 
     Parameters
@@ -58,8 +58,8 @@ def alignment(z: Tensor, target: Tensor, distance: Literal["l1", "smooth_l1"] = 
     distance
         See `WaveGMSConfig.align`.
     """
-    apart = (F.l1_loss if distance == "l1" else F.smooth_l1_loss)(z, target)
-    return 0.9 * (1 - F.cosine_similarity(z, target, dim=1).mean()) + 0.1 * apart
+    absolute_error = (F.l1_loss if distance == "l1" else F.smooth_l1_loss)(z, target)
+    return 0.9 * (1 - F.cosine_similarity(z, target, dim=1).mean()) + 0.1 * absolute_error
 
 
 class WaveGMS(Method):
@@ -89,58 +89,58 @@ class WaveGMS(Method):
     codec: Codec
 
     def __init__(self, codec: Codec, config: WaveGMSConfig) -> None:
-        if codec.factor != WaveEncoder.FACTOR:
+        if codec.downsampling_factor != WaveEncoder.FACTOR:
             raise BadInput(
                 "codec",
-                f"has one position for {codec.factor} pixels, and the wavelets for {WaveEncoder.FACTOR}",
+                f"has one position for {codec.downsampling_factor} pixels, and the wavelets for {WaveEncoder.FACTOR}",
                 "use a codec such as TAESD, or the embedded one",
             )
         super().__init__(codec.freeze(), config)
         self.encoder = WaveEncoder(codec.channels)
         self.mapper = LatentMappingModel(codec.channels, width=config.width)
-        self._seen: list[Tensor] = []
+        self._posterior_statistics: list[Tensor] = []
 
     @property
-    def own_sources(self) -> tuple[str, ...]:  # type: ignore[override]
+    def sampling_sources(self) -> tuple[str, ...]:  # type: ignore[override]
         """The posterior, where its variance has learnt."""
         return ("posterior",) if self.config.sample_in_training else ()
 
     @property
-    def variant(self) -> str:
+    def deviations_from_paper(self) -> str:
         config, codec = self.config, self.codec
-        found = config.differences()
+        deviations = config.deviations_from_paper()
         if not config.align_weight:
-            found.append("no alignment")
+            deviations.append("no alignment")
         elif config.align_weight != WaveGMSConfig().align_weight:
-            found.append(f"alignment weight {config.align_weight:g}")
+            deviations.append(f"alignment weight {config.align_weight:g}")
         if config.align_weight and config.align != WaveGMSConfig().align:
-            found.append("smooth distance in the alignment")
+            deviations.append("smooth distance in the alignment")
         if not config.sample_in_training:
-            found.append("no draws in training")
+            deviations.append("no draws in training")
         if codec.kind != "tiny":
-            found.append(f"{codec.kind} codec in place of TAESD")
+            deviations.append(f"{codec.kind} codec in place of TAESD")
         elif codec.channels != 4:
-            found.append(f"{codec.channels}-channel codec in place of TAESD")
-        return ", ".join(found)
+            deviations.append(f"{codec.channels}-channel codec in place of TAESD")
+        return ", ".join(deviations)
 
     @property
-    def trained(self) -> nn.ModuleDict:
+    def trainable_modules(self) -> nn.ModuleDict:
         return nn.ModuleDict({"encoder": self.encoder, "mapper": self.mapper})
 
     def stages(self) -> list[Stage]:
-        return [Stage("", self.trained, self.loss, after_epoch=self._spread)]
+        return [Stage("", self.trainable_modules, self.loss, after_epoch=self._report_posterior_width)]
 
     def encode(self, images: Tensor) -> Tensor:
         """Mean and log variance of the latent, `(B, 2 channels, H/8, W/8)`."""
         moments: Tensor = self.encoder(images)
         return moments
 
-    def draw(self, condition: Tensor, noise: Noise | None = None) -> Tensor:
+    def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded mask: of the latent's mean, or of a draw around it where there is noise."""
-        mean, std = _moments(condition)
+        mean, std = _moments(conditioning)
         z = mean if noise is None else mean + std * noise(tuple(mean.shape)).to(mean)
-        level: Tensor = self.mapper(z)["out"]
-        return self.codec.decode_mask(level)
+        mask_latents: Tensor = self.mapper(z)["out"]
+        return self.codec.decode_mask(mask_latents)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """The paper's objective: that of GMS over the levels, and the alignment of the image latent."""
@@ -149,22 +149,24 @@ class WaveGMS(Method):
         mean, std = _moments(self.encode(batch.images))
         z = mean
         if self.training and self.config.sample_in_training:
-            z = mean + std * fresh_noise(generator)(tuple(mean.shape)).to(mean)
-            self._seen.append(torch.stack([std.mean(), mean.abs().mean()]).detach())
-        found: dict[str, Tensor] = self.mapper(z, self.config.levels)
-        terms = matching_terms(self.config, self.codec, found, target, batch.masks)
+            z = mean + std * random_noise(generator)(tuple(mean.shape)).to(mean)
+            self._posterior_statistics.append(torch.stack([std.mean(), mean.abs().mean()]).detach())
+        predicted: dict[str, Tensor] = self.mapper(z, self.config.levels)
+        terms = matching_losses(self.config, self.codec, predicted, target, batch.masks)
         if self.config.align_weight:
             with torch.no_grad():
-                image = self.codec.encode(batch.images)
-            terms["align"] = self.config.align_weight * alignment(z, image.float(), self.config.align)
+                image_latents = self.codec.encode(batch.images)
+            terms["align"] = self.config.align_weight * alignment_loss(
+                z, image_latents.float(), self.config.align
+            )
         return terms
 
-    def tuning(self) -> Tuning:
+    def fine_tune_spec(self) -> FineTuneSpec:
         """The end of the mapper learns, from the mean of the image latent."""
         mapper, codec = self.mapper, self.codec
 
-        def prepare(condition: Tensor) -> Tensor:
-            return mapper.front(_moments(condition)[0])
+        def cache_features(conditioning: Tensor) -> Tensor:
+            return mapper.encode_features(_moments(conditioning)[0])
 
         def loss(
             features: Tensor,
@@ -172,26 +174,26 @@ class WaveGMS(Method):
             masks: Tensor,
             annotated: Tensor | None,
             generator: torch.Generator | None,
-            decoded: int,
+            decoded_count: int,
         ) -> dict[str, Tensor]:
-            found = {"out": mapper.back(features)}
-            return matching_terms(self.config, codec, found, target, masks, decoded)
+            predicted = {"out": mapper.decode_features(features)}
+            return matching_losses(self.config, codec, predicted, target, masks, decoded_count)
 
-        def draw(features: Tensor, noise: Noise | None) -> Tensor:
-            return codec.decode_mask(mapper.back(features))
+        def sample(features: Tensor, noise: Noise | None) -> Tensor:
+            return codec.decode_mask(mapper.decode_features(features))
 
-        return Tuning(mapper.last, prepare, codec.encode_mask, loss, draw)
+        return FineTuneSpec(mapper.last_block, cache_features, codec.encode_mask, loss, sample)
 
-    def _spread(self) -> dict[str, float]:
+    def _report_posterior_width(self) -> dict[str, float]:
         """How wide the posterior was over the epoch, alone and against its mean; near 0 it has collapsed."""
-        if not self._seen:
+        if not self._posterior_statistics:
             return {}
-        std, mean = torch.stack(self._seen).mean(0).tolist()
-        self._seen.clear()
+        std, mean = torch.stack(self._posterior_statistics).mean(0).tolist()
+        self._posterior_statistics.clear()
         return {"sigma": std, "sigma_to_mean": std / mean}
 
 
-def _moments(condition: Tensor) -> tuple[Tensor, Tensor]:
+def _moments(conditioning: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation in float32, each `(B, C, h, w)`."""
-    mean, log_variance = condition.float().chunk(2, dim=1)
-    return mean, (0.5 * log_variance.clamp(*_LOG_VARIANCE)).exp()
+    mean, log_variance = conditioning.float().chunk(2, dim=1)
+    return mean, (0.5 * log_variance.clamp(*_LOG_VARIANCE_RANGE)).exp()

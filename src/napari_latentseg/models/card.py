@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.augmentation import AugmentationConfig
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.codecs.spec import CodecSpec
-from napari_latentseg.errors import BadInput, first_problem
+from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.labelmap import LabelTarget
@@ -22,7 +22,7 @@ __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "rea
 
 CARD = "card.json"
 # As the papers spell them; here, so that a card can be shown without loading torch.
-_SPELT = {
+_METHOD_SPELLINGS = {
     "gms": "GMS",
     "wave-gms": "Wave-GMS",
     "sdseg": "SDSeg",
@@ -141,7 +141,7 @@ class ModelCard(FrozenModel):
     settings: dict[str, Any] = Field(default_factory=dict)
     codec: CodecSpec | None
     preprocess: Preprocess
-    augment: AugmentRanges
+    augment: AugmentationConfig
     modality: str = ""
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
     sources: tuple[SamplingSource, ...] = Field(min_length=1)
@@ -160,10 +160,10 @@ class ModelCard(FrozenModel):
 
     @field_validator("classes")
     @classmethod
-    def _told_apart(cls, classes: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
-        for what in ("label", "name"):
-            if len({getattr(c, what) for c in classes}) < len(classes):
-                raise ValueError(f"two classes have the same {what}")
+    def _check_unique_classes(cls, classes: tuple[ClassInfo, ...]) -> tuple[ClassInfo, ...]:
+        for field_name in ("label", "name"):
+            if len({getattr(c, field_name) for c in classes}) < len(classes):
+                raise ValueError(f"two classes have the same {field_name}")
         names = {c.name for c in classes}
         for c in classes:
             if not set(c.includes) <= names - {c.name}:
@@ -171,28 +171,28 @@ class ModelCard(FrozenModel):
         return classes
 
     @model_validator(mode="after")
-    def _interval_of_its_classes(self) -> ModelCard:
-        named = self.volume_interval.factors if self.volume_interval else {}
-        if unknown := set(named) - {c.name for c in self.classes}:
+    def _check_interval_classes(self) -> ModelCard:
+        interval_factors = self.volume_interval.factors if self.volume_interval else {}
+        if unknown := set(interval_factors) - {c.name for c in self.classes}:
             raise ValueError(f"volume_interval has a factor of {sorted(unknown)[0]}, which is no class")
         return self
 
     @model_validator(mode="after")
-    def _members_where_there_are_several(self) -> ModelCard:
+    def _check_members(self) -> ModelCard:
         if "members" in self.sources and self.members < 2:
             raise ValueError("members is a source, but there is only one")
         return self
 
     @property
-    def typical(self) -> MetricRecord | None:
+    def headline_metrics(self) -> MetricRecord | None:
         """The figures of the model as it is used unless told otherwise: with samples of its first source."""
-        first = [m for m in self.metrics if m.source == self.sources[0] and m.samples > 1]
-        return next(iter([*first, *self.metrics]), None)
+        default_source_metrics = [m for m in self.metrics if m.source == self.sources[0] and m.samples > 1]
+        return next(iter([*default_source_metrics, *self.metrics]), None)
 
     @property
     def method_name(self) -> str:
         """The method as its paper spells it; the key where that is not known."""
-        return _SPELT.get(self.method, self.method)
+        return _METHOD_SPELLINGS.get(self.method, self.method)
 
     @property
     def method_title(self) -> str:
@@ -219,7 +219,7 @@ def read_card(folder: Path) -> ModelCard:
     except FileNotFoundError as error:
         raise BadInput(folder, f"holds no {CARD}", "give the folder of a model, or its name") from error
     except ValidationError as error:
-        field, why = first_problem(error)
+        field, why = first_validation_error(error)
         raise BadInput(f"{path}, {field or 'the file'}", why, "install the model again") from error
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, "cannot be read", "install the model again") from error

@@ -15,13 +15,13 @@ from napari_latentseg.files import atomic_folder
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import CARD, ModelCard, read_card
-from napari_latentseg.models.layout import WEIGHTS, check_files, member_files
+from napari_latentseg.models.layout import WEIGHTS_FILE, check_files, member_files
 from napari_latentseg.precision import Compute
-from napari_latentseg.weights import load_weights, save_weights, sha256_of
+from napari_latentseg.weights import file_sha256, load_weights, save_weights
 
 __all__ = ["Model", "load_model_folder", "save_model_folder"]
 
-_AGAIN = "install the model again"
+_REMEDY = "install the model again"
 
 
 @dataclass(frozen=True)
@@ -36,19 +36,19 @@ class Model:
         What it is.
     folder
         Where it lies.
-    others
+    other_members
         Further predictors on the same codec, for the sampling source ``"members"``.
     """
 
     method: Method
     card: ModelCard
     folder: Path
-    others: tuple[Method, ...] = ()
+    other_members: tuple[Method, ...] = ()
 
     @property
     def members(self) -> tuple[Method, ...]:
         """All predictors; the first is the one that gives all answers but those of ``"members"``."""
-        return (self.method, *self.others)
+        return (self.method, *self.other_members)
 
     def to(self, compute: Compute) -> None:
         """Bring every predictor to a device: the codec is shared, and another model may have moved it."""
@@ -80,42 +80,42 @@ def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> 
     try:
         method = build_method(card.method, codec, card.settings)
     except BadInput as error:
-        raise BadInput(f"{folder / CARD}, {error.what}", error.why, _AGAIN) from error
+        raise BadInput(f"{folder / CARD}, {error.what}", error.why, _REMEDY) from error
     if card.preprocess.size % method.size_multiple:
         raise BadInput(
             f"{folder / CARD}, preprocess.size",
             f"is {card.preprocess.size}, which is no multiple of the method's {method.size_multiple}",
-            _AGAIN,
+            _REMEDY,
         )
     # The words may change from version to version; that a variant goes by the paper's name must not be.
-    if bool(method.variant) != bool(card.variant):
+    if bool(method.deviations_from_paper) != bool(card.variant):
         raise BadInput(
             f"{folder / CARD}, variant",
-            f"is {card.variant!r}, but its settings make it {method.variant!r}",
-            _AGAIN,
+            f"is {card.variant!r}, but its settings make it {method.deviations_from_paper!r}",
+            _REMEDY,
         )
     if len(card.classes) != method.class_count:
         raise BadInput(
             f"{folder / CARD}, classes",
             f"names {len(card.classes)}, but the model finds {method.class_count}",
-            _AGAIN,
+            _REMEDY,
         )
-    load_weights(method.trained, folder / WEIGHTS)
-    others = []
+    load_weights(method.trainable_modules, folder / WEIGHTS_FILE)
+    other_members = []
     for name in member_files(card.members):
-        other = build_method(card.method, codec, card.settings)
-        load_weights(other.trained, folder / name)
-        others.append(other.eval())
-    return Model(method.eval(), card, folder, tuple(others))
+        member = build_method(card.method, codec, card.settings)
+        load_weights(member.trainable_modules, folder / name)
+        other_members.append(member.eval())
+    return Model(method.eval(), card, folder, tuple(other_members))
 
 
 def _check_codec(folder: Path, card: ModelCard, codec: Codec) -> None:
     for name in ("kind", "channels", "scale"):
-        said, found = getattr(card.codec, name), getattr(codec, name)
-        if said != found:
+        card_value, codec_value = getattr(card.codec, name), getattr(codec, name)
+        if card_value != codec_value:
             raise BadInput(
                 f"{folder / CARD}, codec.{name}",
-                f"is {said}, but that of the codec at hand is {found}",
+                f"is {card_value}, but that of the codec at hand is {codec_value}",
                 "give the codec that the model was trained on",
             )
 
@@ -126,7 +126,7 @@ def save_model_folder(
     card: ModelCard,
     extras: dict[str, bytes] | None = None,
     *,
-    others: Sequence[Method] = (),
+    other_members: Sequence[Method] = (),
     replace: bool = False,
 ) -> ModelCard:
     """Write a model: all of it, or nothing.
@@ -141,7 +141,7 @@ def save_model_folder(
         Its `files` are filled in, its `variant` is the method's own, and `members` as many as there are.
     extras
         Further files by name: configuration, log, curve, split.
-    others
+    other_members
         Further members, whose `trained` parts are written too.
     replace
         Whether what is there is replaced.
@@ -156,13 +156,13 @@ def save_model_folder(
     BadInput
         Where the folder is there already or cannot be written, or a weight is no number.
     """
-    members = [method, *others]
+    members = [method, *other_members]
     with atomic_folder(Path(folder), replace=replace) as temporary:
-        for name, each in zip((WEIGHTS, *member_files(len(members))), members, strict=True):
-            save_weights(each.trained.state_dict(), temporary / name, half=True)
+        for name, member in zip((WEIGHTS_FILE, *member_files(len(members))), members, strict=True):
+            save_weights(member.trainable_modules.state_dict(), temporary / name, half=True)
         for name, content in (extras or {}).items():
             (temporary / name).write_bytes(content)
-        files = {p.name: sha256_of(p) for p in sorted(temporary.iterdir())}
-        written = card.replace(files=files, variant=method.variant, members=len(members))
-        written.write(temporary / CARD)
-    return written
+        files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
+        saved_card = card.replace(files=files, variant=method.deviations_from_paper, members=len(members))
+        saved_card.write(temporary / CARD)
+    return saved_card

@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.weights import file_sha256
 
 __all__ = ["cached_snapshot", "download_codec"]
 
-_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
-_PATTERNS = [*_FILES, *(f"vae/{name}" for name in _FILES)]
+_DIFFUSERS_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
+_ALLOW_PATTERNS = [*_DIFFUSERS_FILES, *(f"vae/{name}" for name in _DIFFUSERS_FILES)]
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -32,12 +32,14 @@ def cached_snapshot(repository: str, revision: str | None = None) -> Path | None
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        found = Path(
-            snapshot_download(repository, revision=revision, allow_patterns=_PATTERNS, local_files_only=True)
+        snapshot = Path(
+            snapshot_download(
+                repository, revision=revision, allow_patterns=_ALLOW_PATTERNS, local_files_only=True
+            )
         )
     except (LocalEntryNotFoundError, HFValidationError):
         return None
-    return found if _is_complete(found) else None
+    return snapshot if _is_complete(snapshot) else None
 
 
 def download_codec(repository: str, revision: str | None = None) -> Path:
@@ -65,47 +67,50 @@ def download_codec(repository: str, revision: str | None = None) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        found = Path(snapshot_download(repository, revision=revision, allow_patterns=_PATTERNS))
+        snapshot = Path(snapshot_download(repository, revision=revision, allow_patterns=_ALLOW_PATTERNS))
     except Exception as error:  # the client raises its own and the network's kinds
-        raise BadInput(repository, *_explained(error, revision)) from error
-    if not _is_complete(found):
+        raise BadInput(repository, *_explain_hub_error(error, revision)) from error
+    if not _is_complete(snapshot):
         raise BadInput(repository, "holds no autoencoder as safetensors", "choose another repository")
-    for name in _PATTERNS:
-        path = found / name
-        wanted = path.resolve().name  # the cache calls a large file by its hash
-        if path.is_file() and _SHA256.fullmatch(wanted) and sha256_of(path) != wanted:
+    for name in _ALLOW_PATTERNS:
+        path = snapshot / name
+        expected_sha256 = path.resolve().name  # the cache calls a large file by its hash
+        if path.is_file() and _SHA256.fullmatch(expected_sha256) and file_sha256(path) != expected_sha256:
             raise BadInput(
                 path, "is not the file that the hub has (its SHA-256 differs)", "delete it and download again"
             )
-    return found
+    return snapshot
 
 
 def commit_of(snapshot: Path) -> str:
     """The commit that a folder in the hub's cache is a copy of; empty where it is no such folder."""
-    is_one = snapshot.parent.name == "snapshots" and _COMMIT.fullmatch(snapshot.name)
-    return snapshot.name if is_one else ""
+    is_snapshot = snapshot.parent.name == "snapshots" and _COMMIT.fullmatch(snapshot.name)
+    return snapshot.name if is_snapshot else ""
 
 
 def _is_complete(folder: Path) -> bool:
-    return any(all((part / name).is_file() for name in _FILES) for part in (folder, folder / "vae"))
+    return any(
+        all((candidate / name).is_file() for name in _DIFFUSERS_FILES)
+        for candidate in (folder, folder / "vae")
+    )
 
 
-def _explained(error: Exception, revision: str | None) -> tuple[str, str]:
+def _explain_hub_error(error: Exception, revision: str | None) -> tuple[str, str]:
     """What went wrong, and what to do."""
     from huggingface_hub import constants, errors
 
-    local = "or give a local folder with --codec"
+    local_remedy = "or give a local folder with --codec"
     match error:
         case errors.HFValidationError():
-            return "is no repository's name", f"write it as owner/name, {local}"
+            return "is no repository's name", f"write it as owner/name, {local_remedy}"
         case errors.GatedRepoError():
-            return "is open only to those who agreed to its terms", f"agree on the hub's site, {local}"
+            return "is open only to those who agreed to its terms", f"agree on the hub's site, {local_remedy}"
         case errors.RevisionNotFoundError():
             return f"has no revision {revision!r} on the hub", "give a commit, tag or branch that it has"
         case errors.RepositoryNotFoundError():
-            return "is not on the hub, or is private", f"check the name, {local}"
+            return "is not on the hub, or is private", f"check the name, {local_remedy}"
         case errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
-            return "the hub may not be asked (HF_HUB_OFFLINE is set)", f"unset it, {local}"
+            return "the hub may not be asked (HF_HUB_OFFLINE is set)", f"unset it, {local_remedy}"
         case errors.LocalEntryNotFoundError():
-            return "the hub cannot be reached", f"check the connection, {local}"
-    return f"could not be fetched from the hub ({type(error).__name__})", f"try again, {local}"
+            return "the hub cannot be reached", f"check the connection, {local_remedy}"
+    return f"could not be fetched from the hub ({type(error).__name__})", f"try again, {local_remedy}"

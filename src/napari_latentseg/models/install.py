@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING
 from napari_latentseg.errors import BadInput
 from napari_latentseg.files import atomic_folder
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
-from napari_latentseg.models.store import CURRENT, home, load_model, model_folders, own_folders
+from napari_latentseg.models.store import (
+    CURRENT_FILE,
+    data_home,
+    load_model,
+    model_folders,
+    unversioned_model_folders,
+)
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.base import Codec
     from napari_latentseg.codecs.spec import CodecSpec
 
 __all__ = [
-    "forget_current",
     "install_folder",
-    "install_released",
-    "installed_place",
+    "install_gms_checkpoint",
+    "install_path",
+    "remove_folder",
     "remove_model",
-    "take_away",
+    "reset_current_version",
 ]
 
 
-def installed_place(name: str, *, replace: bool = False) -> Path:
+def install_path(name: str, *, replace: bool = False) -> Path:
     """Where a model of this name is to be installed.
 
     Raises
@@ -41,7 +47,7 @@ def installed_place(name: str, *, replace: bool = False) -> Path:
         raise BadInput(
             "name", f"there is a model {name!r} already", "give another with --name, or add --replace"
         )
-    return home() / "models" / name
+    return data_home() / "models" / name
 
 
 def install_folder(
@@ -73,23 +79,23 @@ def install_folder(
         Where the model or its codec is damaged or missing, or the name is taken.
     """
     card = read_card(source)
-    place = installed_place(name or card.name, replace=replace)
+    target = install_path(name or card.name, replace=replace)
     load_model(source, codec)
-    with atomic_folder(place, replace=replace) as temporary:
+    with atomic_folder(target, replace=replace) as temporary:
         for file in card.files:
             shutil.copyfile(source / file, temporary / file)
-        card.replace(name=place.name).write(temporary / CARD)
-    forget_current(place.name)
-    return place
+        card.replace(name=target.name).write(temporary / CARD)
+    reset_current_version(target.name)
+    return target
 
 
-def install_released(source: Path, card: ModelCard, codec: Codec, *, replace: bool = False) -> Path:
+def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, replace: bool = False) -> Path:
     """Convert a checkpoint that the authors of GMS published into a model of the store.
 
     Parameters
     ----------
     source
-        Their .pth file; see `read_released`.
+        Their .pth file; see `read_gms_checkpoint`.
     card
         What the model is to be, its settings and its codec among it.
     codec
@@ -109,25 +115,25 @@ def install_released(source: Path, card: ModelCard, codec: Codec, *, replace: bo
     """
     from napari_latentseg.methods.registry import build_method
     from napari_latentseg.models.folder import save_model_folder
-    from napari_latentseg.models.released import read_released
-    from napari_latentseg.weights import fill
+    from napari_latentseg.models.released import read_gms_checkpoint
+    from napari_latentseg.weights import load_state
 
-    place = installed_place(card.name, replace=replace)
+    target = install_path(card.name, replace=replace)
     if card.method != "gms":
         raise BadInput("config", f"is one of {card.method}, but the checkpoints are GMS's", "use gms-busi")
     _check_sd_vae(card.codec)
     method = build_method(card.method, codec, card.settings)
-    if list(method.trained) != ["mapper"]:
+    if list(method.trainable_modules) != ["mapper"]:
         raise BadInput(
             "config", "has more parts than the checkpoints, which are as published", "use gms-busi"
         )
-    fill(method.trained["mapper"], read_released(source), source)
-    save_model_folder(place, method, card, replace=replace)
-    forget_current(place.name)
-    return place
+    load_state(method.trainable_modules["mapper"], read_gms_checkpoint(source), source)
+    save_model_folder(target, method, card, replace=replace)
+    reset_current_version(target.name)
+    return target
 
 
-def forget_current(name: str) -> None:
+def reset_current_version(name: str) -> None:
     """Have a name load what came with the package or was installed, and no version that was taught from it.
 
     Raises
@@ -135,7 +141,7 @@ def forget_current(name: str) -> None:
     BadInput
         Where the folder cannot be written.
     """
-    path = home() / "versions" / name / CURRENT
+    path = data_home() / "versions" / name / CURRENT_FILE
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
@@ -143,8 +149,8 @@ def forget_current(name: str) -> None:
 
 
 def _check_sd_vae(spec: CodecSpec | None) -> None:
-    found = None if spec is None else (spec.kind, spec.channels, spec.scale)
-    if found != ("kl", 4, 0.18215):
+    spec_values = None if spec is None else (spec.kind, spec.channels, spec.scale)
+    if spec_values != ("kl", 4, 0.18215):
         raise BadInput(
             "codec",
             "is no SD-VAE, which the checkpoints were trained on",
@@ -167,26 +173,26 @@ def remove_model(name: str) -> Path:
     BadInput
         Where there is no such model, or it came with the package and has no versions.
     """
-    known = model_folders()
-    root, versions = home() / "models", home() / "versions"
-    here = own_folders()
-    installed = [n for n, folder in known.items() if folder != here.get(n) or folder.parent == root]
+    folders = model_folders()
+    root, versions = data_home() / "models", data_home() / "versions"
+    own = unversioned_model_folders()
+    installed = [n for n, folder in folders.items() if folder != own.get(n) or folder.parent == root]
     if name not in installed:
-        why = "came with the package, and stays" if name in known else "is not installed"
+        why = "came with the package, and stays" if name in folders else "is not installed"
         remedy = f"use one of {', '.join(installed)}" if installed else "none is installed"
         raise BadInput(name, why, remedy)
-    forget_current(name)  # first, so that the name never points to a version that is on its way out
+    reset_current_version(name)  # first, so that the name never points to a version that is on its way out
     for folder in (versions / name, root / name):
         if folder.exists():
-            take_away(folder)
-    return known[name]
+            remove_folder(folder)
+    return folders[name]
 
 
-def take_away(folder: Path) -> None:
+def remove_folder(folder: Path) -> None:
     """Remove a folder: out of sight in one step, then file by file."""
-    aside = folder.with_name(f".part-{secrets.token_hex(8)}")
+    hidden = folder.with_name(f".part-{secrets.token_hex(8)}")
     try:
-        folder.rename(aside)
+        folder.rename(hidden)
     except OSError as error:
         raise BadInput(folder, f"cannot be removed ({error.strerror})", "check whose it is") from error
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(hidden, ignore_errors=True)

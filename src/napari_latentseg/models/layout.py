@@ -6,16 +6,16 @@ from pathlib import Path, PureWindowsPath
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, ModelCard
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.weights import file_sha256
 
-__all__ = ["COMPARISON", "REPLAY", "SPLIT", "WEIGHTS", "check_files", "member_files"]
+__all__ = ["COMPARISON_FILE", "REPLAY_FILE", "SPLIT_FILE", "WEIGHTS_FILE", "check_files", "member_files"]
 
-WEIGHTS = "weights.safetensors"
-SPLIT = "split.json"
-REPLAY = "replay.safetensors"
-COMPARISON = "comparison.json"
+WEIGHTS_FILE = "weights.safetensors"
+SPLIT_FILE = "split.json"
+REPLAY_FILE = "replay.safetensors"
+COMPARISON_FILE = "comparison.json"
 
-_AGAIN = "install the model again"
+_REMEDY = "install the model again"
 
 
 def member_files(members: int) -> tuple[str, ...]:
@@ -31,14 +31,14 @@ def check_files(folder: Path, card: ModelCard) -> None:
     BadInput
         Where one is missing or is another, or lies outside the folder.
     """
-    for name in (WEIGHTS, *member_files(card.members)):
+    for name in (WEIGHTS_FILE, *member_files(card.members)):
         if name not in card.files:
-            raise BadInput(f"{folder / CARD}, files", f"says nothing of {name}", _AGAIN)
-    for name, wanted in card.files.items():
+            raise BadInput(f"{folder / CARD}, files", f"says nothing of {name}", _REMEDY)
+    for name, expected_sha256 in card.files.items():
         if PureWindowsPath(name).name != name:  # knows the separators of both worlds
-            raise BadInput(f"{folder / CARD}, files", f"{name!r} is not a name in this folder", _AGAIN)
+            raise BadInput(f"{folder / CARD}, files", f"{name!r} is not a name in this folder", _REMEDY)
         path = folder / name
         if not path.is_file():
-            raise BadInput(path, "is missing", _AGAIN)
-        if sha256_of(path) != wanted:
-            raise BadInput(path, "is not the file that the card describes (its SHA-256 differs)", _AGAIN)
+            raise BadInput(path, "is missing", _REMEDY)
+        if file_sha256(path) != expected_sha256:
+            raise BadInput(path, "is not the file that the card describes (its SHA-256 differs)", _REMEDY)

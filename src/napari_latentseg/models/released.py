@@ -16,9 +16,9 @@ from napari_latentseg.weights import read_torch_state
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["KEY_MAP", "WRAPPERS", "read_released"]
+__all__ = ["KEY_MAP", "STATE_DICT_KEYS", "read_gms_checkpoint"]
 
-WRAPPERS = ("model", "state_dict")
+STATE_DICT_KEYS = ("model", "state_dict")
 """Names under which a state dict may lie in a published file."""
 
 _BLOCKS = {
@@ -32,7 +32,7 @@ _BLOCKS = {
     "conv0_4": "up.3",
 }
 _HEADS = {"convds3": "level3", "convds2": "level2", "convds1": "level1", "convds0": "out"}
-_WIDENING = ("conv2_0", "conv3_0", "conv3_1", "conv2_2", "conv1_3", "conv0_4")
+_BLOCKS_WITH_SKIP_CONV = ("conv2_0", "conv3_0", "conv3_1", "conv2_2", "conv1_3", "conv0_4")
 _LAYERS = {
     "resblock.conv1.0": "0.norm1",
     "resblock.conv1.2": "0.conv1",
@@ -47,32 +47,32 @@ _LAYERS = {
 
 
 def _key_map() -> dict[str, str]:
-    found = {f"input_blocks.{leaf}": f"stem.{leaf}" for leaf in ("weight", "bias")}
-    for theirs, ours in _BLOCKS.items():
-        for layer, other in _LAYERS.items():
+    key_map = {f"input_blocks.{parameter}": f"stem.{parameter}" for parameter in ("weight", "bias")}
+    for published_name, own_name in _BLOCKS.items():
+        for published_layer, own_layer in _LAYERS.items():
             for leaf in ("weight", "bias"):
-                found[f"{theirs}.{layer}.{leaf}"] = f"{ours}.{other}.{leaf}"
+                key_map[f"{published_name}.{published_layer}.{leaf}"] = f"{own_name}.{own_layer}.{leaf}"
         for number in ("1", "2"):
-            found[f"{theirs}.resblock.act{number}.weight"] = f"{ours}.0.act{number}.weight"
-        if theirs in _WIDENING:
-            found[f"{theirs}.resblock.skip_connection.weight"] = f"{ours}.0.skip.weight"
-    for theirs, ours in _HEADS.items():
+            key_map[f"{published_name}.resblock.act{number}.weight"] = f"{own_name}.0.act{number}.weight"
+        if published_name in _BLOCKS_WITH_SKIP_CONV:
+            key_map[f"{published_name}.resblock.skip_connection.weight"] = f"{own_name}.0.skip.weight"
+    for published_name, own_name in _HEADS.items():
         for leaf in ("0.weight", "0.bias", "2.weight"):
-            found[f"{theirs}.{leaf}"] = f"heads.{ours}.{leaf}"
-    return found
+            key_map[f"{published_name}.{leaf}"] = f"heads.{own_name}.{leaf}"
+    return key_map
 
 
 KEY_MAP: dict[str, str] = _key_map()
 """The name of each weight in the published files, and its name in `LatentMappingModel`."""
 
 
-def read_released(path: Path) -> dict[str, Tensor]:
+def read_gms_checkpoint(path: Path) -> dict[str, Tensor]:
     """Read a published checkpoint, under the names of `LatentMappingModel`.
 
     Parameters
     ----------
     path
-        A .pth file. No code in it is run. The state dict may lie under one of `WRAPPERS`, and its names may
+        A .pth file. No code in it is run. The state dict may lie under one of `STATE_DICT_KEYS`, and its names may
         begin with ``"module."``, which training on several GPUs puts there.
 
     Raises
@@ -80,10 +80,10 @@ def read_released(path: Path) -> dict[str, Tensor]:
     BadInput
         Where it is not such a file, or a name is missing or not known.
     """
-    state = read_torch_state(path, WRAPPERS)
+    state = read_torch_state(path, STATE_DICT_KEYS)
     if state and all(name.startswith("module.") for name in state):
         state = {name.removeprefix("module."): value for name, value in state.items()}
-    state = _without_second_names(state, path)
+    state = _drop_duplicate_names(state, path)
     missing, extra = sorted(KEY_MAP.keys() - state.keys()), sorted(state.keys() - KEY_MAP.keys())
     if missing or extra:
         raise BadInput(
@@ -95,7 +95,7 @@ def read_released(path: Path) -> dict[str, Tensor]:
     return {KEY_MAP[name]: value for name, value in state.items()}
 
 
-def _without_second_names(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+def _drop_duplicate_names(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Without the names of activations inside of their layers, under which the same weights are saved twice.
 
     Raises
@@ -103,11 +103,16 @@ def _without_second_names(state: Mapping[str, Tensor], path: Path) -> dict[str, 
     BadInput
         Where the two are not the same.
     """
-    found = dict(state)
+    deduplicated = dict(state)
     for block in _BLOCKS:
         for number in ("1", "2"):
-            first, second = f"{block}.resblock.act{number}.weight", f"{block}.resblock.conv{number}.1.weight"
-            other = found.pop(second, None)
-            if other is not None and not (first in found and found[first].equal(other)):
-                raise BadInput(path, f"weights {first} and {second} differ", "they must be the same")
-    return found
+            name, duplicate = (
+                f"{block}.resblock.act{number}.weight",
+                f"{block}.resblock.conv{number}.1.weight",
+            )
+            duplicate_value = deduplicated.pop(duplicate, None)
+            if duplicate_value is not None and not (
+                name in deduplicated and deduplicated[name].equal(duplicate_value)
+            ):
+                raise BadInput(path, f"weights {name} and {duplicate} differ", "they must be the same")
+    return deduplicated

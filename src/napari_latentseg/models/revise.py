@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_folder, atomic_path, free_folder
+from napari_latentseg.files import atomic_folder, atomic_path, check_unused_folder
 from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.store import embedded_codec
 
-__all__ = ["check_revisable", "revise_card"]
+__all__ = ["check_can_update_card", "update_card"]
 
 
-def check_revisable(folder: Path, out: Path | None) -> None:
-    """See whether `revise_card` may write, before there is anything to write.
+def check_can_update_card(folder: Path, out: Path | None) -> None:
+    """See whether `update_card` may write, before there is anything to write.
 
     Raises
     ------
@@ -23,14 +23,14 @@ def check_revisable(folder: Path, out: Path | None) -> None:
         Where the model came with the package and no other place is given, or the place is taken.
     """
     if out is not None:
-        free_folder(out)
+        check_unused_folder(out)
     elif folder.resolve().parent == embedded_codec().resolve().parent:
         raise BadInput(
             folder.name, "came with the package, and stays as it is", "give --out FOLDER to have a copy of it"
         )
 
 
-def revise_card(folder: Path, changes: dict[str, Any], out: Path | None = None) -> ModelCard:
+def update_card(folder: Path, changes: dict[str, Any], out: Path | None = None) -> ModelCard:
     """Change fields of a model's card; the weights and the other files stay what they are.
 
     Parameters
@@ -50,9 +50,9 @@ def revise_card(folder: Path, changes: dict[str, Any], out: Path | None = None) 
     Raises
     ------
     BadInput
-        As `check_revisable`, or where nothing can be written.
+        As `check_can_update_card`, or where nothing can be written.
     """
-    check_revisable(folder, out)
+    check_can_update_card(folder, out)
     card = read_card(folder)
     card = ModelCard.model_validate({name: getattr(card, name) for name in type(card).model_fields} | changes)
     if out is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.layout import SPLIT
+from napari_latentseg.models.layout import SPLIT_FILE
 
 __all__ = ["Identified", "Split", "read_split"]
 
@@ -23,7 +23,7 @@ class Identified(Protocol):
     """An image that can be looked up in a split: a `Pair`, or an annotated scan of any folder."""
 
     @property
-    def key(self) -> str:
+    def content_sha256(self) -> str:
         """`Scan.content_sha256` of the image."""
 
     @property
@@ -76,7 +76,7 @@ class Split:
         for part, keys, earlier in parts:
             if earlier and image.file_sha256 in earlier:
                 return part
-            if (keys or earlier) and (image.key in keys or image.key in earlier):
+            if (keys or earlier) and (image.content_sha256 in keys or image.content_sha256 in earlier):
                 return part
         return ""
 
@@ -89,9 +89,9 @@ class Split:
             What was learned from, and what was kept apart, this time.
         """
         learned = list(train)
-        keys = {image.key for image in learned}
+        keys = {image.content_sha256 for image in learned}
         files = {image.file_sha256 for image in learned} if self.earlier_validation else set()
-        apart = {image.key for image in validation if self.part_of(image) != "train"}
+        apart = {image.content_sha256 for image in validation if self.part_of(image) != "train"}
         return Split(
             self.train | keys,
             (self.validation | apart) - keys,
@@ -127,7 +127,7 @@ def read_split(folder: Path) -> Split:
     BadInput
         Where there is such a file, but not a readable one, or one of a newer version.
     """
-    path = Path(folder) / SPLIT
+    path = Path(folder) / SPLIT_FILE
     if not path.is_file():
         return Split()
     try:

@@ -12,43 +12,43 @@ from typing import TYPE_CHECKING
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
-from napari_latentseg.places import home
+from napari_latentseg.places import data_home
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.base import Codec
     from napari_latentseg.models.folder import Model
 
 __all__ = [
-    "CURRENT",
+    "CURRENT_FILE",
     "codec_folder",
     "codec_for",
+    "data_home",
     "embedded_codec",
     "find_model",
-    "home",
     "list_cards",
     "load_model",
     "model_folders",
     "open_codec",
-    "own_folders",
+    "unversioned_model_folders",
     "version_folder",
 ]
 
 EMBEDDED_CODEC = "latentseg-compact"
-CURRENT = "current.json"
+CURRENT_FILE = "current.json"
 
 
-def _embedded() -> Path:
+def _embedded_root() -> Path:
     return Path(str(files("napari_latentseg.models"))) / "embedded"
 
 
 def embedded_codec() -> Path:
     """The folder of the codec that comes with the package."""
-    return _embedded() / "codec"
+    return _embedded_root() / "codec"
 
 
 def version_folder(name: str, version: str) -> Path:
     """Where a version of a model lies that was taught here."""
-    return home() / "versions" / name / version
+    return data_home() / "versions" / name / version
 
 
 def model_folders() -> dict[str, Path]:
@@ -56,13 +56,13 @@ def model_folders() -> dict[str, Path]:
 
     What was taught and adopted goes before what was installed, and that before the package's own.
     """
-    found = own_folders()
-    root = home() / "versions"
+    folders = unversioned_model_folders()
+    root = data_home() / "versions"
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        taught = _current_version(folder)
-        if taught is not None:
-            found[folder.name] = taught
-    return found
+        current_version = _current_version(folder)
+        if current_version is not None:
+            folders[folder.name] = current_version
+    return folders
 
 
 def _current_version(folder: Path) -> Path | None:
@@ -70,23 +70,23 @@ def _current_version(folder: Path) -> Path | None:
     if not re.fullmatch(NAME_PATTERN, folder.name):
         return None
     try:
-        number = json.loads((folder / CURRENT).read_text("utf-8"))["version"]
+        number = json.loads((folder / CURRENT_FILE).read_text("utf-8"))["version"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
-    found = folder / str(number)
-    return found if isinstance(number, int) and (found / CARD).is_file() else None
+    version_path = folder / str(number)
+    return version_path if isinstance(number, int) and (version_path / CARD).is_file() else None
 
 
-def own_folders() -> dict[str, Path]:
+def unversioned_model_folders() -> dict[str, Path]:
     """As `model_folders`, of what was installed or came with the package alone."""
-    found: dict[str, Path] = {}
-    for root in (home() / "models", _embedded()):
+    folders: dict[str, Path] = {}
+    for root in (data_home() / "models", _embedded_root()):
         if root.is_dir():
             for folder in sorted(root.iterdir()):
-                is_whole = not folder.name.startswith(".")  # and not on its way in or out
-                if is_whole and (folder / CARD).is_file() and folder.name not in found:
-                    found[folder.name] = folder
-    return found
+                is_complete = not folder.name.startswith(".")  # and not on its way in or out
+                if is_complete and (folder / CARD).is_file() and folder.name not in folders:
+                    folders[folder.name] = folder
+    return folders
 
 
 def find_model(name: str | Path) -> Path:
@@ -102,10 +102,10 @@ def find_model(name: str | Path) -> Path:
     BadInput
         Where there is none.
     """
-    known = model_folders()
+    folders = model_folders()
     is_folder = bool(str(name)) and (Path(name) / CARD).is_file()
-    if str(name) in known and not (is_folder and isinstance(name, Path)):
-        return known[str(name)]
+    if str(name) in folders and not (is_folder and isinstance(name, Path)):
+        return folders[str(name)]
     if is_folder:
         return Path(name)
     if Path(name).is_dir() and str(name):
@@ -113,19 +113,21 @@ def find_model(name: str | Path) -> Path:
     raise BadInput(
         "model",
         f"no model {str(name)!r}",
-        f"use the folder of a model, or one of {', '.join(known)}" if known else "give the folder of a model",
+        f"use the folder of a model, or one of {', '.join(folders)}"
+        if folders
+        else "give the folder of a model",
     )
 
 
 def list_cards() -> dict[str, ModelCard]:
     """The cards of all models at hand, by name; a folder with a broken card is left out."""
-    found = {}
+    cards = {}
     for name, folder in model_folders().items():
         try:
-            found[name] = read_card(folder)
+            cards[name] = read_card(folder)
         except BadInput:
             continue
-    return found
+    return cards
 
 
 def load_model(name: str | Path, codec: str | Path | None = None) -> Model:
@@ -163,14 +165,14 @@ def codec_for(spec: CodecSpec, folder: Path | None = None) -> Codec:
 
     if folder is None:
         folder = codec_folder(spec.name, spec.revision or None)
-    found = weights_hash(folder)
-    if found != spec.sha256:
+    sha256 = weights_hash(folder)
+    if sha256 != spec.sha256:
         raise BadInput(
             folder,
             f"holds other weights than {spec.name}, which the model was trained on (their SHA-256 differs)",
             "give the folder of that codec with --codec",
         )
-    return _load_cached(folder, found)
+    return _load_cached(folder, sha256)
 
 
 @lru_cache(maxsize=2)
@@ -199,7 +201,7 @@ def codec_folder(name: str, revision: str | None = None) -> Path:
 
     if name in (EMBEDDED_CODEC, "embedded"):
         return embedded_codec()
-    installed = home() / "codecs" / name.replace("/", "--")
+    installed = data_home() / "codecs" / name.replace("/", "--")
     if installed.is_dir():
         return installed
     if Path(name).is_dir():
@@ -245,7 +247,7 @@ def open_codec(name: str, *, revision: str | None = None, download: bool = False
     codec = load_codec(folder)
     spec = CodecSpec(
         kind=codec.kind,
-        name=_called(name, folder),
+        name=_codec_display_name(name, folder),
         channels=codec.channels,
         scale=codec.scale,
         sha256=weights_hash(folder),
@@ -254,7 +256,7 @@ def open_codec(name: str, *, revision: str | None = None, download: bool = False
     return codec, spec
 
 
-def _called(name: str, folder: Path) -> str:
+def _codec_display_name(name: str, folder: Path) -> str:
     """What a card calls a codec; of a folder the last part alone, for a path may tell a person's name."""
     if folder == embedded_codec():
         return EMBEDDED_CODEC

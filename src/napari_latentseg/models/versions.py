@@ -22,17 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_folder, atomic_path, usable_folder
+from napari_latentseg.files import atomic_folder, atomic_path, ensure_writable_folder
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
-from napari_latentseg.models.install import forget_current, install_folder, take_away
-from napari_latentseg.models.layout import COMPARISON, WEIGHTS
+from napari_latentseg.models.install import install_folder, remove_folder, reset_current_version
+from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
 from napari_latentseg.models.store import (
-    CURRENT,
+    CURRENT_FILE,
+    data_home,
     find_model,
-    home,
     load_model,
     model_folders,
-    own_folders,
+    unversioned_model_folders,
     version_folder,
 )
 
@@ -40,11 +40,11 @@ __all__ = [
     "Version",
     "adopt",
     "candidate_folder",
-    "candidates",
     "comparison_line",
     "discard",
     "free_name",
-    "history",
+    "list_candidates",
+    "list_versions",
     "next_version",
     "revert",
 ]
@@ -82,30 +82,34 @@ class Version:
 
 def candidate_folder(name: str) -> Path:
     """Where a model that is being taught waits for a decision."""
-    return home() / "candidates" / name
+    return data_home() / "candidates" / name
 
 
-def candidates() -> dict[str, Path]:
+def list_candidates() -> dict[str, Path]:
     """The models that wait for a decision, by name."""
-    root = home() / "candidates"
-    found = sorted(root.iterdir()) if root.is_dir() else []
-    return {p.name: p for p in found if not p.name.startswith(".") and (p / CARD).is_file()}
+    root = data_home() / "candidates"
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return {p.name: p for p in folders if not p.name.startswith(".") and (p / CARD).is_file()}
 
 
 def free_name(base: str) -> str:
     """A name for a model that is taught from another, which no model and no candidate has."""
-    taken = {*model_folders(), *candidates()}
-    stem = re.sub(r"-tuned(-\d+)?$", "", base)
+    used_names = {*model_folders(), *list_candidates()}
+    base_stem = re.sub(r"-tuned(-\d+)?$", "", base)
     number = 1
     while True:
-        name = f"{stem}-tuned" if number == 1 else f"{stem}-tuned-{number}"
+        name = f"{base_stem}-tuned" if number == 1 else f"{base_stem}-tuned-{number}"
         folder = candidate_folder(name)
-        if name not in taken and not folder.exists() and not folder.with_name(f"{name}.checkpoint").exists():
+        if (
+            name not in used_names
+            and not folder.exists()
+            and not folder.with_name(f"{name}.checkpoint").exists()
+        ):
             return name
         number += 1
 
 
-def history(name: str) -> list[Version]:
+def list_versions(name: str) -> list[Version]:
     """The versions of a model, the oldest first.
 
     Raises
@@ -114,14 +118,14 @@ def history(name: str) -> list[Version]:
         Where there is no model of that name.
     """
     current = find_model(name)
-    places = [*_first_places(name), *(folder for _, folder in _taught(name))]
-    found = []
-    for folder in places:
+    folders = [*_original_folders(name), *(folder for _, folder in _fine_tuned_versions(name))]
+    versions = []
+    for folder in folders:
         try:
             card = read_card(folder)
         except BadInput:
             continue
-        found.append(
+        versions.append(
             Version(
                 name=card.name,
                 version=card.version,
@@ -129,17 +133,17 @@ def history(name: str) -> list[Version]:
                 folder=folder,
                 current=folder == current,
                 origin=_origin(folder),
-                dsc=card.typical.values.get("dsc") if card.typical else None,
+                dsc=card.headline_metrics.values.get("dsc") if card.headline_metrics else None,
                 line=comparison_line(folder),
             )
         )
-    return found
+    return versions
 
 
 def next_version(name: str) -> str:
     """The number that the next version of a model will have."""
-    numbers = [number for number, _ in _taught(name)]
-    for folder in _first_places(name):
+    numbers = [number for number, _ in _fine_tuned_versions(name)]
+    for folder in _original_folders(name):
         try:
             version = read_card(folder).version
         except BadInput:
@@ -170,19 +174,19 @@ def adopt(candidate: str | Path, *, keep_both: bool = False) -> Path:
         Where there is no such candidate, it is damaged, its name is taken, or its base is another model than
         the one of that name at hand.
     """
-    source = _candidate(candidate)
+    source = _find_candidate(candidate)
     card = read_card(source)
     if keep_both:
         # install_folder loads it first, to see that all of it fits
-        place = install_folder(source)
+        target = install_folder(source)
     else:
-        base = _base_of(card)
+        base = _checked_base_name(card)
         load_model(source)
-        place = _as_version(source, card, base)
-        _point(base, int(place.name))
-    if source.parent == home() / "candidates":
-        _remove(source)
-    return place
+        target = _copy_as_version(source, card, base)
+        _set_current_version(base, int(target.name))
+    if source.parent == data_home() / "candidates":
+        _remove_candidate(source)
+    return target
 
 
 def revert(name: str, version: str | None = None) -> Path:
@@ -205,17 +209,17 @@ def revert(name: str, version: str | None = None) -> Path:
     BadInput
         Where there is no such version, or nothing to go back to.
     """
-    found = history(name)
+    versions = list_versions(name)
     if version is None:
-        version = _taught_from(name, found)
-    chosen = next((one for one in found if one.version == version), None)
-    if chosen is None:
-        known = ", ".join(one.version for one in found)
-        raise BadInput(name, f"has no version {version}", f"use one of {known}")
-    if chosen.origin == "taught":
-        _point(name, int(chosen.folder.name))
+        version = _previous_version(name, versions)
+    target = next((version_info for version_info in versions if version_info.version == version), None)
+    if target is None:
+        version_list = ", ".join(version_info.version for version_info in versions)
+        raise BadInput(name, f"has no version {version}", f"use one of {version_list}")
+    if target.origin == "taught":
+        _set_current_version(name, int(target.folder.name))
     else:
-        forget_current(name)
+        reset_current_version(name)
     return find_model(name)
 
 
@@ -227,66 +231,66 @@ def discard(candidate: str | Path) -> None:
     BadInput
         Where it is no candidate: what is installed is removed by `remove_model` alone.
     """
-    source = _candidate(candidate)
-    _remove(source)
+    source = _find_candidate(candidate)
+    _remove_candidate(source)
 
 
-def _candidate(given: str | Path) -> Path:
+def _find_candidate(candidate: str | Path) -> Path:
     """The folder of a candidate."""
-    known = candidates()
-    folder = known.get(str(given), Path(given))
+    waiting = list_candidates()
+    folder = waiting.get(str(candidate), Path(candidate))
     if not (folder / CARD).is_file():
-        remedy = f"use one of {', '.join(known)}" if known else "none waits for a decision"
-        raise BadInput("candidate", f"no candidate {str(given)!r}", remedy)
-    if COMPARISON not in read_card(folder).files:
+        remedy = f"use one of {', '.join(waiting)}" if waiting else "none waits for a decision"
+        raise BadInput("candidate", f"no candidate {str(candidate)!r}", remedy)
+    if COMPARISON_FILE not in read_card(folder).files:
         raise BadInput(folder, "was not taught from another model", "use models install, or models remove")
-    stores = (home() / "versions", home() / "models")
+    stores = (data_home() / "versions", data_home() / "models")
     if any(store.resolve() in folder.resolve().parents for store in stores):
         raise BadInput(folder, "is in the store already", "use models revert, or models remove")
     return folder
 
 
-def _base_of(card: ModelCard) -> str:
+def _checked_base_name(card: ModelCard) -> str:
     """The name of the model that a candidate was taught from, once it is known to be that very model."""
     if not card.lineage:
         raise BadInput(card.name, "does not say what it was taught from", "keep both")
     base = card.lineage[-1]
     if base.name not in model_folders():
         raise BadInput(base.name, "is not among the models here", "keep both")
-    for one in history(base.name):
-        if read_card(one.folder).files.get(WEIGHTS) == base.sha256:
+    for version_info in list_versions(base.name):
+        if read_card(version_info.folder).files.get(WEIGHTS_FILE) == base.sha256:
             return base.name
     raise BadInput(base.name, "is another model than the one that was taught", "keep both")
 
 
-def _as_version(source: Path, card: ModelCard, base: str) -> Path:
+def _copy_as_version(source: Path, card: ModelCard, base: str) -> Path:
     """Copy a candidate to where the versions of its base lie; the same one twice is one version."""
-    for _, folder in _taught(base):
+    for _, folder in _fine_tuned_versions(base):
         if read_card(folder).files == card.files:
             return folder
     while True:
         number = next_version(base)
-        place = version_folder(base, number)
-        usable_folder(place.parent)
+        target = version_folder(base, number)
+        ensure_writable_folder(target.parent)
         try:
-            with atomic_folder(place) as temporary:
+            with atomic_folder(target) as temporary:
                 for file in card.files:
                     shutil.copyfile(source / file, temporary / file)
                 card.replace(name=base, version=number).write(temporary / CARD)
-                _settle(temporary)
+                _sync_files(temporary)
         except BadInput:
-            if not place.exists():
+            if not target.exists():
                 raise
             continue  # another window took the number in between
         except OSError as error:
-            raise BadInput(place, f"cannot be written ({error.strerror})", "make room") from error
-        return place
+            raise BadInput(target, f"cannot be written ({error.strerror})", "make room") from error
+        return target
 
 
-def _point(name: str, number: int) -> None:
+def _set_current_version(name: str, number: int) -> None:
     """Have a name load one of its versions, in a single step."""
-    folder = home() / "versions" / name
-    with atomic_path(folder / CURRENT) as temporary:
+    folder = data_home() / "versions" / name
+    with atomic_path(folder / CURRENT_FILE) as temporary:
         try:
             with temporary.open("w", encoding="utf-8") as file:
                 json.dump({"format": 1, "version": number}, file)
@@ -296,56 +300,56 @@ def _point(name: str, number: int) -> None:
             raise BadInput(folder, f"cannot be written ({error.strerror})", "make room") from error
 
 
-def _settle(folder: Path) -> None:
+def _sync_files(folder: Path) -> None:
     """Bring every file of a folder to the disk before a name points to it."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
 
 
-def _taught_from(name: str, found: list[Version]) -> str:
+def _previous_version(name: str, versions: list[Version]) -> str:
     """The version that the current one was taught from, or the one before it."""
-    at = next((i for i, one in enumerate(found) if one.current), 0)
-    lineage = read_card(found[at].folder).lineage if found else ()
+    current_index = next((i for i, version_info in enumerate(versions) if version_info.current), 0)
+    lineage = read_card(versions[current_index].folder).lineage if versions else ()
     if lineage and lineage[-1].name == name:
-        for one in found:
+        for one in versions:
             if one.version == lineage[-1].version and not one.current:
                 return one.version
-    if at == 0:
+    if current_index == 0:
         raise BadInput(name, "is at its first version", "there is nothing to go back to")
-    return found[at - 1].version
+    return versions[current_index - 1].version
 
 
-def _taught(name: str) -> list[tuple[int, Path]]:
+def _fine_tuned_versions(name: str) -> list[tuple[int, Path]]:
     """The versions that were taught here, by number."""
     if not re.fullmatch(NAME_PATTERN, name):
         return []
-    root = home() / "versions" / name
-    found = [p for p in root.iterdir() if p.name.isdecimal()] if root.is_dir() else []
-    return sorted((int(p.name), p) for p in found if (p / CARD).is_file())
+    root = data_home() / "versions" / name
+    folders = [p for p in root.iterdir() if p.name.isdecimal()] if root.is_dir() else []
+    return sorted((int(p.name), p) for p in folders if (p / CARD).is_file())
 
 
-def _first_places(name: str) -> list[Path]:
+def _original_folders(name: str) -> list[Path]:
     """What came with the package or was installed under a name."""
-    folder = own_folders().get(name)
+    folder = unversioned_model_folders().get(name)
     return [] if folder is None else [folder]
 
 
 def _origin(folder: Path) -> str:
-    if folder.parent == home() / "models":
+    if folder.parent == data_home() / "models":
         return "installed"
-    return "taught" if folder.parent.parent == home() / "versions" else "package"
+    return "taught" if folder.parent.parent == data_home() / "versions" else "package"
 
 
 def comparison_line(folder: Path) -> str:
     """What a model's comparison with its base said first; empty where there was none."""
     try:
-        return str(json.loads((folder / COMPARISON).read_text("utf-8"))["line"])
+        return str(json.loads((folder / COMPARISON_FILE).read_text("utf-8"))["line"])
     except (OSError, ValueError, LookupError, TypeError):
         return ""
 
 
-def _remove(folder: Path) -> None:
+def _remove_candidate(folder: Path) -> None:
     """Take a candidate away, with the checkpoint beside it."""
-    take_away(folder)
+    remove_folder(folder)
     shutil.rmtree(folder.with_name(f"{folder.name}.checkpoint"), ignore_errors=True)

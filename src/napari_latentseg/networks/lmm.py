@@ -32,9 +32,9 @@ class ResidualUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(self.act1(self.norm1(x)))
-        change: Tensor = self.conv2(self.act2(self.norm2(y)))
-        kept: Tensor = self.skip(x)
-        return change + kept
+        residual: Tensor = self.conv2(self.act2(self.norm2(y)))
+        shortcut: Tensor = self.skip(x)
+        return residual + shortcut
 
 
 class SpatialAttention(nn.Module):
@@ -86,7 +86,7 @@ class LatentMappingModel(nn.Module):
     serve deep supervision alone. `level3` has no loss in the paper's code.
     """
 
-    LEVELS = ("level3", "level2", "level1", "out")
+    LEVEL_NAMES = ("level3", "level2", "level1", "out")
 
     def __init__(self, channels: int = 4, in_channels: int | None = None, width: int = 32) -> None:
         super().__init__()
@@ -98,17 +98,17 @@ class LatentMappingModel(nn.Module):
             MappingBlock(a + b, c) for a, b, c in ((w4, w4, w4), (w4, w2, w2), (w2, w1, w1), (w1, w1, w1))
         )
         self.heads = nn.ModuleDict(
-            {name: _head(w, channels) for name, w in zip(self.LEVELS, (w4, w2, w1, w1), strict=True)}
+            {name: _head(w, channels) for name, w in zip(self.LEVEL_NAMES, (w4, w2, w1, w1), strict=True)}
         )
         self.apply(_initialise)
 
     @property
-    def last(self) -> nn.ModuleDict:
-        """The part of the network that `back` runs; the rest is run by `front`."""
+    def last_block(self) -> nn.ModuleDict:
+        """The part of the network that `decode_features` runs; the rest is run by `encode_features`."""
         return nn.ModuleDict({"up": self.up[-1], "head": self.heads["out"]})
 
-    def front(self, z: Tensor) -> Tensor:
-        """What `back` needs of image latents `(B, in_channels, h, w)`: `(B, 2 width, h, w)`."""
+    def encode_features(self, z: Tensor) -> Tensor:
+        """What `decode_features` needs of image latents `(B, in_channels, h, w)`: `(B, 2 width, h, w)`."""
         x = self.stem(z)
         skips = [x]
         for block in self.down:
@@ -118,14 +118,14 @@ class LatentMappingModel(nn.Module):
             x = block(torch.cat([skips.pop(), x], dim=1))
         return torch.cat([*skips, x], dim=1)
 
-    def back(self, features: Tensor) -> Tensor:
-        """The mask latent `(B, channels, h, w)` from what `front` gave; together they are `forward`."""
+    def decode_features(self, features: Tensor) -> Tensor:
+        """The mask latent `(B, channels, h, w)` from what `encode_features` gave; together they are `forward`."""
         if torch.is_grad_enabled() and not features.requires_grad:
             # torch (2.13) crashes in the backward pass of a GroupNorm in channels_last on the CPU whose
             # input asks for no gradient
             features = features.detach().requires_grad_()
-        found: Tensor = self.heads["out"](self.up[-1](features))
-        return found
+        mask_latents: Tensor = self.heads["out"](self.up[-1](features))
+        return mask_latents
 
     def forward(self, z: Tensor, levels: tuple[str, ...] = ("out",)) -> dict[str, Tensor]:
         """The mask latent at each asked level.
@@ -135,31 +135,31 @@ class LatentMappingModel(nn.Module):
         z
             Image latents, `(B, in_channels, h, w)`.
         levels
-            Which of `LEVELS` to compute.
+            Which of `LEVEL_NAMES` to compute.
 
         Returns
         -------
         dict
-            Level to latent, each `(B, channels, h, w)`, in the order of `LEVELS`.
+            Level to latent, each `(B, channels, h, w)`, in the order of `LEVEL_NAMES`.
 
         Raises
         ------
         ValueError
-            Where a level is not one of `LEVELS`.
+            Where a level is not one of `LEVEL_NAMES`.
         """
-        if unknown := set(levels) - set(self.LEVELS):
+        if unknown := set(levels) - set(self.LEVEL_NAMES):
             raise ValueError(f"no such levels: {', '.join(sorted(unknown))}")
         x = self.stem(z)
         skips = [x]
         for block in self.down:
             skips.append(block(skips[-1]))
         x = skips.pop()
-        found = {}
-        for name, block in zip(self.LEVELS, self.up, strict=True):
+        predicted = {}
+        for name, block in zip(self.LEVEL_NAMES, self.up, strict=True):
             x = block(torch.cat([skips.pop(), x], dim=1))
             if name in levels:
-                found[name] = self.heads[name](x)
-        return found
+                predicted[name] = self.heads[name](x)
+        return predicted
 
 
 def _initialise(module: nn.Module) -> None:

@@ -18,7 +18,7 @@ from napari_latentseg.frozen import FrozenModel
 __all__ = ["VQAutoencoder", "VQConfig"]
 
 # a channel that is the same everywhere carries nothing, and must not be blown up to unit scale
-_LEAST_SPREAD = 1e-3
+_MIN_STD = 1e-3
 
 
 class VQConfig(FrozenModel):
@@ -46,13 +46,13 @@ class VQConfig(FrozenModel):
     norm_groups: int = Field(32, ge=1)
 
     @model_validator(mode="after")
-    def _normed_in_groups(self) -> VQConfig:
+    def _check_group_norm(self) -> VQConfig:
         if any(width < 1 or width % self.norm_groups for width in self.widths):
             raise ValueError(f"widths: every width must be a multiple of norm_groups ({self.norm_groups})")
         return self
 
     @property
-    def factor(self) -> int:
+    def downsampling_factor(self) -> int:
         """Pixels for one position of the latent, along each side."""
         return int(2 ** (len(self.widths) - 1))
 
@@ -70,7 +70,7 @@ class VQAutoencoder(nn.Module):
     Attributes
     ----------
     mean, spread
-        Of each channel of the quantised latents, `(1, C, 1, 1)`; 0 and 1 until `measure` was called. They are
+        Of each channel of the quantised latents, `(1, C, 1, 1)`; 0 and 1 until `standardise` was called. They are
         stored with the weights.
     usage
         How often each code was taken in training since the last `after_epoch`.
@@ -103,22 +103,22 @@ class VQAutoencoder(nn.Module):
         self.register_buffer("mean", torch.zeros(1, config.channels, 1, 1))
         self.register_buffer("spread", torch.ones(1, config.channels, 1, 1))
         self.register_buffer("usage", torch.zeros(config.codes), persistent=False)
-        self._latest: Tensor | None = None
+        self._last_outputs: Tensor | None = None
 
     @property
     def codebook(self) -> nn.Parameter:
         """The codes, `(K, C)`."""
-        found: nn.Parameter = self.network.quantize.embedding.weight
-        return found
+        weights: nn.Parameter = self.network.quantize.embedding.weight
+        return weights
 
     def encode(self, x: Tensor) -> Tensor:
         """Standardised quantised latents `(B, C, H/factor, W/factor)` of `(B, in_channels, H, W)`."""
-        quantised = self._quantised(self._continuous(x))
+        quantised = self._quantise(self._encode_continuous(x))
         return (quantised - self.mean) / self.spread
 
     def decode(self, latents: Tensor) -> Tensor:
         """Standardised latents, each made its nearest code first, to `(B, out_channels, H, W)`."""
-        return self._decoded(self._quantised(latents.float() * self.spread + self.mean))
+        return self._decode_quantised(self._quantise(latents.float() * self.spread + self.mean))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The way there and back, with the term that ties encoder and codebook to each other.
@@ -130,50 +130,50 @@ class VQAutoencoder(nn.Module):
             code to the encoder, and the sum of MedSegLatDiff's Equations 8 and 9 (means over elements; the
             commitment's weight is 1/4).
         """
-        z = self._continuous(x)
-        quantised, tie, (_, _, taken) = self.network.quantize(z)
+        z = self._encode_continuous(x)
+        quantised, commitment_loss, (_, _, code_indices) = self.network.quantize(z)
         if self.training:
-            self._latest = _rows(z.detach())
-            self.usage += torch.bincount(taken, minlength=len(self.usage))
-        return self._decoded(quantised), tie
+            self._last_outputs = _flatten_positions(z.detach())
+            self.usage += torch.bincount(code_indices, minlength=len(self.usage))
+        return self._decode_quantised(quantised), commitment_loss
 
-    def _continuous(self, x: Tensor) -> Tensor:
-        found: Tensor = self.network.encode(x).latents
-        return found.float()
+    def _encode_continuous(self, x: Tensor) -> Tensor:
+        latents: Tensor = self.network.encode(x).latents
+        return latents.float()
 
-    def _quantised(self, z: Tensor) -> Tensor:
-        found: Tensor = self.network.quantize(z)[0]
-        return found
+    def _quantise(self, z: Tensor) -> Tensor:
+        quantised: Tensor = self.network.quantize(z)[0]
+        return quantised
 
-    def _decoded(self, quantised: Tensor) -> Tensor:
-        found: Tensor = self.network.decode(quantised, force_not_quantize=True).sample
-        return found
+    def _decode_quantised(self, quantised: Tensor) -> Tensor:
+        decoded: Tensor = self.network.decode(quantised, force_not_quantize=True).sample
+        return decoded
 
     @torch.no_grad()
-    def outputs(self, x: Tensor) -> Tensor:
+    def sample_encoder_outputs(self, x: Tensor) -> Tensor:
         """What the encoder makes of `(B, in_channels, H, W)`, `(N, C)`; some K of its positions at random."""
-        rows = _rows(self._continuous(x))
+        rows = _flatten_positions(self._encode_continuous(x))
         return rows[torch.randperm(len(rows))[: self.config.codes].to(rows.device)]
 
     @torch.no_grad()
-    def begin_codes(self, outputs: Tensor) -> None:
+    def initialise_codebook(self, outputs: Tensor) -> None:
         """Put the codes where the encoder's outputs `(N, C)` lie; by diffusers they lie in one small heap."""
-        self._place(torch.arange(self.config.codes), outputs)
+        self._set_codes(torch.arange(self.config.codes), outputs)
 
     @torch.no_grad()
-    def counts(self, x: Tensor) -> Tensor:
+    def code_counts(self, x: Tensor) -> Tensor:
         """How often each code is taken for `(B, in_channels, H, W)`; `(K,)`."""
-        taken = self.network.quantize(self._continuous(x))[2][2]
-        return torch.bincount(taken, minlength=self.config.codes)
+        code_indices = self.network.quantize(self._encode_continuous(x))[2][2]
+        return torch.bincount(code_indices, minlength=self.config.codes)
 
     @torch.no_grad()
-    def measure(self, counts: Tensor) -> None:
+    def standardise(self, counts: Tensor) -> None:
         """Take mean and spread of the latents from how often each code was taken, `(K,)`."""
-        share = (counts / counts.sum()).to(self.codebook)[:, None]
-        mean = (share * self.codebook).sum(0)
-        variance = (share * (self.codebook - mean).square()).sum(0)
+        frequency = (counts / counts.sum()).to(self.codebook)[:, None]
+        mean = (frequency * self.codebook).sum(0)
+        variance = (frequency * (self.codebook - mean).square()).sum(0)
         self.mean.copy_(mean.reshape_as(self.mean))
-        self.spread.copy_(variance.sqrt().clamp(min=_LEAST_SPREAD).reshape_as(self.spread))
+        self.spread.copy_(variance.sqrt().clamp(min=_MIN_STD).reshape_as(self.spread))
 
     @torch.no_grad()
     def after_epoch(self) -> dict[str, float]:
@@ -188,28 +188,30 @@ class VQAutoencoder(nn.Module):
         """
         if not bool(self.usage.any()):
             return {}
-        share = self.usage / self.usage.sum()
-        perplexity = torch.special.entr(share).sum().exp()
-        dead = (self.usage < 1).nonzero().flatten().cpu()
-        moved = 0
-        if self._latest is not None and len(dead):  # it is lost where a training was taken up again
-            far = torch.cdist(self._latest, self.codebook).amin(1)
-            if bool(far.any()):
-                self._place(dead, self._latest, far.square())
-                moved = len(dead)
+        frequency = self.usage / self.usage.sum()
+        perplexity = torch.special.entr(frequency).sum().exp()
+        unused_codes = (self.usage < 1).nonzero().flatten().cpu()
+        restarted_count = 0
+        if self._last_outputs is not None and len(
+            unused_codes
+        ):  # it is lost where a training was taken up again
+            nearest_distance = torch.cdist(self._last_outputs, self.codebook).amin(1)
+            if bool(nearest_distance.any()):
+                self._set_codes(unused_codes, self._last_outputs, nearest_distance.square())
+                restarted_count = len(unused_codes)
         self.usage.zero_()
-        self._latest = None
-        return {"perplexity": float(perplexity), "restarted": float(moved)}
+        self._last_outputs = None
+        return {"perplexity": float(perplexity), "restarted": float(restarted_count)}
 
-    def _place(self, codes: Tensor, rows: Tensor, weights: Tensor | None = None) -> None:
+    def _set_codes(self, codes: Tensor, rows: Tensor, weights: Tensor | None = None) -> None:
         """Give these codes the values of rows `(N, C)`, drawn alike or by weight."""
         weights = torch.ones(len(rows)) if weights is None else weights.cpu()
         # drawn on the CPU, so that a seed means the same on every device
-        few = int(weights.count_nonzero()) < len(codes)
-        drawn = torch.multinomial(weights, len(codes), replacement=few)
-        self.codebook[codes.to(rows.device)] = rows[drawn.to(rows.device)]
+        with_replacement = int(weights.count_nonzero()) < len(codes)
+        row_indices = torch.multinomial(weights, len(codes), replacement=with_replacement)
+        self.codebook[codes.to(rows.device)] = rows[row_indices.to(rows.device)]
 
 
-def _rows(z: Tensor) -> Tensor:
+def _flatten_positions(z: Tensor) -> Tensor:
     """Latents `(B, C, h, w)` one below the other, `(B h w, C)`."""
     return z.movedim(1, -1).flatten(0, -2)

@@ -51,12 +51,12 @@ def haar_pyramid(images: Tensor) -> list[Tensor]:
     list of Tensor
         `(B, 12, H/2, W/2)`, then a quarter, then an eighth of the size: LL of the colours, then the rest.
     """
-    found, low = [], images
+    levels, low_pass = [], images
     for _ in range(_LEVELS):
-        bands = haar(low) / 2
-        low = bands[:, 0]
-        found.append(bands.flatten(1, 2))
-    return found
+        bands = haar(low_pass) / 2
+        low_pass = bands[:, 0]
+        levels.append(bands.flatten(1, 2))
+    return levels
 
 
 class WaveBlock(nn.Module):
@@ -72,9 +72,9 @@ class WaveBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv1(F.silu(self.norm1(x)))
-        change: Tensor = self.conv2(F.silu(self.norm2(y)))
-        kept: Tensor = self.skip(x)
-        return kept + change
+        residual: Tensor = self.conv2(F.silu(self.norm2(y)))
+        shortcut: Tensor = self.skip(x)
+        return shortcut + residual
 
 
 class FlatUNet(nn.Module):
@@ -115,8 +115,8 @@ class FlatUNet(nn.Module):
         x = self.middle(x)
         for block in self.up:
             x = block(torch.cat([x, skips.pop()], dim=1))
-        found: Tensor = self.head(x)
-        return found
+        output: Tensor = self.head(x)
+        return output
 
 
 class WaveEncoder(nn.Module):
@@ -136,10 +136,10 @@ class WaveEncoder(nn.Module):
         self.aggregator = FlatUNet(_LEVELS * _BANDS, 2 * channels)
 
     def forward(self, images: Tensor) -> Tensor:
-        found = []
+        features = []
         for level, (extractor, bands) in enumerate(
             zip(self.extractors, haar_pyramid(images), strict=True), start=1
         ):
-            found.append(F.avg_pool2d(extractor(bands), 2 ** (_LEVELS - level)))
-        moments: Tensor = self.aggregator(torch.cat(found, dim=1))
+            features.append(F.avg_pool2d(extractor(bands), 2 ** (_LEVELS - level)))
+        moments: Tensor = self.aggregator(torch.cat(features, dim=1))
         return moments

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from napari_latentseg.measure import Measurement
-from napari_latentseg.review import basis
+from napari_latentseg.review import uncertainty_basis
 from napari_latentseg.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def explanation(
     """What mask, variance and the intervals of these rows mean, a paragraph each."""
     lines = [result.record.meaning]
     if result.variance is None:
-        lines.append(f"There is no variance here: {basis(result)}.")
+        lines.append(f"There is no variance here: {uncertainty_basis(result)}.")
     kinds = {m.interval_is for m in measurements}
     if "calibrated" in kinds and card is not None and card.volume_interval is not None:
         fit = card.volume_interval

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_latentseg.measure import LEVEL, Measurement
-from napari_latentseg.measure.measurement import plain_unit, rounded
-from napari_latentseg.measure.space import Space
+from napari_latentseg.measure import INTERVAL_LEVEL, Measurement
+from napari_latentseg.measure.measurement import display_unit, format_value
+from napari_latentseg.measure.space import PhysicalSpace
 from napari_latentseg.report.explanation import curve_points, curve_text, explanation, percent
-from napari_latentseg.report.pictures import Strip
-from napari_latentseg.review import MEASURES, Finding, basis
+from napari_latentseg.report.pictures import ImageStrip
+from napari_latentseg.review import MEASURES, Finding, uncertainty_basis
 from napari_latentseg.segmentation import Segmentation
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
     from napari_latentseg.models.card import ModelCard
 
-__all__ = ["page"]
+__all__ = ["render_page"]
 
 # so that the page fits on one sheet of A4; the CSV has all rows
-_OBJECTS = 6
-_TIMES = 6
+_MAX_OBJECT_ROWS = 6
+_MAX_TIMEPOINTS = 6
 _DOUBTS = {
     "boundary": "where it ends is not sure",
     "in or out": "whether it is there is not sure",
@@ -48,10 +48,10 @@ def _template() -> Template:
     return environment.get_template("page.html.j2")
 
 
-def page(
+def render_page(
     result: Segmentation,
     measurements: Sequence[Measurement],
-    pictures: Sequence[tuple[Finding, Strip]],
+    strips: Sequence[tuple[Finding, ImageStrip]],
     card: ModelCard | None,
     *,
     has_image: bool,
@@ -63,25 +63,25 @@ def page(
     ----------
     result, measurements, card, note
         See `write_report`.
-    pictures
+    strips
         Of the places to show, those least sure first.
     has_image
         Whether the pictures show the image, or the mean in its place.
     """
-    rows, left_out = _shown(measurements, len(result.classes))
+    rows, left_out = _rows_to_show(measurements, len(result.classes))
     colors = {info.label: info.color for info in result.classes}
     reliability = card.reliability if card is not None else None
     return _template().render(
         title=card.title if card is not None else result.record.model.name,
         purpose=result.record.purpose,
-        facts=_facts(result, card),
+        facts=_run_facts(result, card),
         note=note,
-        level=percent(LEVEL),
+        level=percent(INTERVAL_LEVEL),
         rows=[_row(row, colors.get(row.label, "#000000")) for row in rows],
         rows_left_out=left_out,
-        measure=MEASURES[pictures[0][0].measure] if pictures else None,
+        measure=MEASURES[strips[0][0].measure] if strips else None,
         background="the image" if has_image else "the mean probability",
-        pictures=[_picture(result, finding, strip) for finding, strip in pictures],
+        pictures=[_picture(result, finding, strip) for finding, strip in strips],
         reading=explanation(result, rows, card),
         curve_text=curve_text(reliability) if reliability is not None else "",
         points=curve_points(reliability) if reliability is not None else [],
@@ -89,12 +89,12 @@ def page(
     )
 
 
-def _facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, str]]:
+def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, str]]:
     record = result.record
-    scan = record.input
-    steps = " × ".join(rounded(s) for s in scan.spacing)
-    units = {u for u in scan.units if u != "s"}
-    unit = plain_unit(units.pop()) if len(units) == 1 else ", ".join(scan.units)
+    input_record = record.input
+    steps = " × ".join(format_value(s) for s in input_record.spacing)
+    units = {u for u in input_record.units if u != "s"}
+    unit = display_unit(units.pop()) if len(units) == 1 else ", ".join(input_record.units)
     edited = "; the mask was edited by a person" if record.mask_edited else ""
     method = (
         card.method_title if card is not None else f"{record.model.method} {record.model.variant}".strip()
@@ -103,9 +103,12 @@ def _facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, str]
     facts = [
         ("Model", f"{record.model.name}, version {record.model.version}"),
         ("Method", method),
-        ("Samples", basis(result)),
+        ("Samples", uncertainty_basis(result)),
         ("Cut", f"{record.threshold:g}{edited}"),
-        ("Image", f"{scan.modality or 'image'}, {' × '.join(map(str, scan.shape))} ({scan.axes}){slices}"),
+        (
+            "Image",
+            f"{input_record.modality or 'image'}, {' × '.join(map(str, input_record.shape))} ({input_record.axes}){slices}",
+        ),
         ("Spacing", "not known" if unit == "pixels" else f"{steps} {unit}"),
         ("Made", record.time.replace("T", " ").replace("+00:00", " UTC")),
         ("Seed", f"{record.seed}; plugin {record.plugin_version}"),
@@ -114,27 +117,29 @@ def _facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, str]
         top, left, bottom, right = record.box
         facts.append(("Worked on", f"rows {top + 1} to {bottom}, columns {left + 1} to {right}"))
     if record.cleanup is not None:
-        facts.append(("Mended", record.cleanup.text(plain_unit(record.volume_unit))))
+        facts.append(("Mended", record.cleanup.describe(display_unit(record.volume_unit))))
     if not record.complete:
         facts.append(("Stopped", f"{record.samples} of {record.samples_asked} samples"))
     return facts
 
 
-def _shown(measurements: Sequence[Measurement], classes: int) -> tuple[list[Measurement], int]:
+def _rows_to_show(measurements: Sequence[Measurement], classes: int) -> tuple[list[Measurement], int]:
     """The rows that a page has room for, and how many that leaves out; a single object is its class."""
-    wholes = [m for m in measurements if m.object == 0]
+    class_rows = [m for m in measurements if m.object == 0]
     objects = [m for m in measurements if m.object > 0]
-    several = {m.label for m in objects if m.object > 1}
-    listed = sorted((m for m in objects if m.label in several), key=lambda m: -m.value)
-    rows = wholes[: _TIMES * classes] + listed[:_OBJECTS]
-    return rows, len(wholes) + len(listed) - len(rows)
+    multi_object_labels = {m.label for m in objects if m.object > 1}
+    object_rows = sorted((m for m in objects if m.label in multi_object_labels), key=lambda m: -m.value)
+    rows = class_rows[: _MAX_TIMEPOINTS * classes] + object_rows[:_MAX_OBJECT_ROWS]
+    return rows, len(class_rows) + len(object_rows) - len(rows)
 
 
 def _row(row: Measurement, color: str) -> dict[str, str]:
     source = {"calibrated": "calibrated", "samples": f"of {row.samples} samples"}.get(row.interval_is, "")
     diameters = ""
     if row.longest is not None and row.across is not None:
-        diameters = f"{rounded(row.longest)} × {rounded(row.across)} {plain_unit(row.length_unit)}"
+        diameters = (
+            f"{format_value(row.longest)} × {format_value(row.across)} {display_unit(row.length_unit)}"
+        )
     return {
         "title": row.title,
         "color": color,
@@ -146,21 +151,27 @@ def _row(row: Measurement, color: str) -> dict[str, str]:
     }
 
 
-def _picture(result: Segmentation, finding: Finding, strip: Strip) -> dict[str, Any]:
+def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[str, Any]:
     measure = MEASURES[finding.measure]
     lines = [
         f"{finding.name}: {_DOUBTS[finding.why]}",
-        f"{measure.title} {rounded(finding.uncertainty)} {measure.unit}".strip(),
-        f"yellow is a {strip.what} of {strip.most:.2g}",
+        f"{measure.title} {format_value(finding.uncertainty)} {measure.unit}".strip(),
+        f"yellow is a {strip.quantity} of {strip.max_value:.2g}",
     ]
-    if strip.is_part:
+    if strip.is_cropped:
         lines.append(f"a part of the {'slice' if finding.index else 'image'}")
     width, height = strip.size
     png = base64.b64encode(strip.png).decode("ascii")
-    return {"position": _where(result, finding), "lines": lines, "width": width, "height": height, "png": png}
+    return {
+        "position": _location(result, finding),
+        "lines": lines,
+        "width": width,
+        "height": height,
+        "png": png,
+    }
 
 
-def _where(result: Segmentation, finding: Finding) -> str:
+def _location(result: Segmentation, finding: Finding) -> str:
     """Which plane, counted from 1, and where in the world the doubt is."""
     names = {"t": "time", "z": "slice"}
     shape = result.mask.shape
@@ -168,15 +179,15 @@ def _where(result: Segmentation, finding: Finding) -> str:
         f"{names.get(axis, axis)} {i + 1} of {n}"
         for axis, i, n in zip(result.axes, finding.index, shape, strict=False)
     ]
-    space = Space.of(result.geometry, result.axes)
+    physical_space = PhysicalSpace.from_geometry(result.geometry, result.axes)
     text = ", ".join(planes).capitalize() or "The image"
-    if space.unit == "pixel":
+    if physical_space.unit == "pixel":
         return text
-    kept = [i for i, axis in enumerate(result.axes) if axis != "t"]
-    middle = np.array([[(finding.box[i][0] + finding.box[i][1] - 1) / 2 for i in kept]])
+    spatial = [i for i, axis in enumerate(result.axes) if axis != "t"]
+    centre = np.array([[(finding.box[i][0] + finding.box[i][1] - 1) / 2 for i in spatial]])
     time = finding.index[result.axes.index("t")] if "t" in result.axes else None
-    place = space.places(middle, time)[0]
-    letters = [result.axes[i] for i in kept]
-    at = ", ".join(f"{a} {v:.1f}" for a, v in reversed(list(zip(letters, place, strict=True))))
+    world = physical_space.to_world(centre, time)[0]
+    letters = [result.axes[i] for i in spatial]
+    coordinates = ", ".join(f"{a} {v:.1f}" for a, v in reversed(list(zip(letters, world, strict=True))))
     frame = f" ({result.geometry.frame})" if result.geometry.frame else ""
-    return f"{text}, about {at} {plain_unit(space.unit)}{frame}"
+    return f"{text}, about {coordinates} {display_unit(physical_space.unit)}{frame}"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_path, usable_folder
+from napari_latentseg.files import atomic_path, ensure_writable_folder
 from napari_latentseg.measure import Measurement, measure
-from napari_latentseg.report.page import page
-from napari_latentseg.report.pictures import strip_of
+from napari_latentseg.report.page import render_page
+from napari_latentseg.report.pictures import render_strip
 from napari_latentseg.review import Finding, rank
 from napari_latentseg.scan import Scan
 from napari_latentseg.segmentation import Segmentation
@@ -18,9 +18,9 @@ from napari_latentseg.segmentation import Segmentation
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
 
-__all__ = ["check_report", "report_of", "write_report"]
+__all__ = ["check_report", "make_report", "write_report"]
 
-_PICTURES = 3
+_MAX_PICTURES = 3
 _SUFFIXES = (".html", ".htm")
 
 
@@ -40,7 +40,7 @@ def check_report(path: Path) -> None:
 
 def write_report(
     path: Path,
-    found: Segmentation,
+    segmentation: Segmentation,
     image: Scan | None,
     measurements: Sequence[Measurement],
     findings: Sequence[Finding],
@@ -57,7 +57,7 @@ def write_report(
     ----------
     path
         Ends in `.html`; a file of that name is replaced.
-    found
+    segmentation
         The result.
     image
         What was segmented, for the pictures; None shows the mean in its place.
@@ -82,20 +82,20 @@ def write_report(
     """
     path = Path(path)
     check_report(path)
-    if image is not None and image.spatial_shape != tuple(found.mask.shape):
-        why = f"has shape {image.spatial_shape}, the result {tuple(found.mask.shape)}"
+    if image is not None and image.spatial_shape != tuple(segmentation.mask.shape):
+        why = f"has shape {image.spatial_shape}, the result {tuple(segmentation.mask.shape)}"
         raise BadInput("image", why, "give the one that was segmented")
-    shown = [one for one in findings if one.kind == "slice"][:_PICTURES]
-    pictures = [(one, strip_of(found, image, one)) for one in shown]
-    text = page(found, measurements, pictures, card, has_image=image is not None, note=note)
-    usable_folder(path.absolute().parent)
+    top_slices = [finding for finding in findings if finding.kind == "slice"][:_MAX_PICTURES]
+    strips = [(finding, render_strip(segmentation, image, finding)) for finding in top_slices]
+    text = render_page(segmentation, measurements, strips, card, has_image=image is not None, note=note)
+    ensure_writable_folder(path.absolute().parent)
     with atomic_path(path) as temporary:
         temporary.write_text(text, "utf-8")
     return path
 
 
-def report_of(
-    found: Segmentation,
+def make_report(
+    segmentation: Segmentation,
     image: Scan | None,
     card: ModelCard | None,
     path: Path,
@@ -107,7 +107,7 @@ def report_of(
 
     Parameters
     ----------
-    found, image, card, path, note
+    segmentation, image, card, path, note
         As for `write_report`.
     measurements
         Where they were made before.
@@ -119,14 +119,14 @@ def report_of(
     """
     check_report(Path(path))
     interval = card.volume_interval if card is not None else None
-    rows: Any = measure(found, image, interval=interval) if measurements is None else measurements
-    return write_report(path, found, image, rows, _findings(found), card, note)
+    rows: Any = measure(segmentation, image, interval=interval) if measurements is None else measurements
+    return write_report(path, segmentation, image, rows, _ranked_findings(segmentation), card, note)
 
 
-def _findings(found: Segmentation) -> tuple[Finding, ...]:
+def _ranked_findings(segmentation: Segmentation) -> tuple[Finding, ...]:
     """The ranking; nothing where one answer, all yes or no, gives none."""
     try:
-        return rank(found)
+        return rank(segmentation)
     except BadInput as error:
         if error.what != "result":
             raise

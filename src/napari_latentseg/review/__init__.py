@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from napari_latentseg.review.measures import DEFAULT_MEASURE, MEASURES, UncertaintyMeasure
-from napari_latentseg.review.ranking import Finding, available, basis, profile, rank
+from napari_latentseg.review.ranking import (
+    Finding,
+    available_measures,
+    rank,
+    uncertainty_basis,
+    uncertainty_profile,
+)
 
 __all__ = [
     "DEFAULT_MEASURE",
     "MEASURES",
     "Finding",
     "UncertaintyMeasure",
-    "available",
-    "basis",
-    "profile",
+    "available_measures",
     "rank",
+    "uncertainty_basis",
+    "uncertainty_profile",
 ]

@@ -11,146 +11,159 @@ from numpy.typing import NDArray
 
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure.moment import Moment, Part, moments
-from napari_latentseg.measure.regions import MOST_ELEMENTS, Regions
+from napari_latentseg.measure.moment import Block, TimePoint, timepoints
+from napari_latentseg.measure.regions import MAX_LABELLED_VOXELS, Regions
 from napari_latentseg.progress import Progress
-from napari_latentseg.review.measures import UncertaintyMeasure, View, band_of
+from napari_latentseg.review.measures import RegionView, UncertaintyMeasure, boundary_band
 from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["Place", "objects_of", "slices_of"]
+__all__ = ["ScoredRegion", "score_objects", "score_slices"]
 
-_REACH = 2  # elements about an object that belong to it, and about a boundary that are near it
-_SURE = 0.8
-_DOUBT = 0.1  # min(p, 1 - p) above which an element is worth showing
-_MAYBE = 0.5  # share of the threshold above which something may have been left out
+_NEIGHBOURHOOD_RADIUS = 2  # elements about an object that belong to it, and about a boundary that are near it
+_CONFIDENT_PROBABILITY = 0.8
+_MIN_VOXEL_ERROR = 0.1  # min(p, 1 - p) above which an element is worth showing
+_MISSED_FRACTION = 0.5  # share of the threshold above which something may have been left out
 
 _Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Place:
-    """A slice or object; the fields are those of a `Finding`, `k` is the place of the class."""
+class ScoredRegion:
+    """A slice or object; the fields are those of a `IntegrityFinding`, `class_index` is the place of the class."""
 
     index: tuple[int, ...]
     box: tuple[_Range, ...]
-    k: int
-    number: int
+    class_index: int
+    object_number: int
     uncertainty: float
-    is_in_or_out: bool
+    is_presence_uncertain: bool
 
 
 @dataclass
-class _Tally:
+class _RegionScore:
     """What is summed over the views of one class in one region."""
 
     measure: UncertaintyMeasure
     sums: NDArray[np.float64] | None = None
-    peak: float = 0.0
+    max_probability: float = 0.0
     has_mask: bool = False
-    doubt: float = 0.0
-    doubt_near: float = 0.0
-    rows: list[_Range] = field(default_factory=list)
-    columns: list[_Range] = field(default_factory=list)
-    least_sure: tuple[float, tuple[int, ...]] = (-1.0, ())
+    error_sum: float = 0.0
+    boundary_error_sum: float = 0.0
+    row_ranges: list[_Range] = field(default_factory=list)
+    column_ranges: list[_Range] = field(default_factory=list)
+    most_uncertain_plane: tuple[float, tuple[int, ...]] = (-1.0, ())
 
-    def add(self, view: View, index: tuple[int, ...] = (), top: int = 0, left: int = 0) -> None:
+    def add_view(self, view: RegionView, index: tuple[int, ...] = (), top: int = 0, left: int = 0) -> None:
         """Take in a view of a plane, whose first row and column are these."""
-        found = self.measure.sums(view)
-        self.sums = found if self.sums is None else self.sums + found
+        view_sums = self.measure.accumulate(view)
+        self.sums = view_sums if self.sums is None else self.sums + view_sums
         error = np.minimum(view.mean, 1 - view.mean)
-        total = float(error.sum(dtype=np.float64))
-        doubtful = error > _DOUBT
-        error = error * doubtful  # a little doubt everywhere says nothing of where it is
-        self.peak = max(self.peak, float(view.mean[view.mask].max(initial=0.0)))
+        view_error = float(error.sum(dtype=np.float64))
+        is_uncertain = error > _MIN_VOXEL_ERROR
+        error = error * is_uncertain  # a little doubt everywhere says nothing of where it is
+        self.max_probability = max(self.max_probability, float(view.mean[view.mask].max(initial=0.0)))
         self.has_mask |= bool(view.mask.any())
-        self.doubt += float(error.sum(dtype=np.float64))
-        self.doubt_near += float(error[band_of(view.mask, _REACH)].sum(dtype=np.float64))
-        if total > self.least_sure[0]:
-            self.least_sure = (total, index)
-        shown = doubtful if doubtful.any() else view.mask
-        for axis, ranges, start in ((1, self.rows, top), (0, self.columns, left)):
-            there = np.flatnonzero(shown.any(axis=axis))
-            if there.size:
-                ranges.append((int(there[0]) + start, int(there[-1]) + 1 + start))
+        self.error_sum += float(error.sum(dtype=np.float64))
+        self.boundary_error_sum += float(
+            error[boundary_band(view.mask, _NEIGHBOURHOOD_RADIUS)].sum(dtype=np.float64)
+        )
+        if view_error > self.most_uncertain_plane[0]:
+            self.most_uncertain_plane = (view_error, index)
+        display_mask = is_uncertain if is_uncertain.any() else view.mask
+        for axis, ranges, start in ((1, self.row_ranges, top), (0, self.column_ranges, left)):
+            indices = np.flatnonzero(display_mask.any(axis=axis))
+            if indices.size:
+                ranges.append((int(indices[0]) + start, int(indices[-1]) + 1 + start))
 
     @property
     def value(self) -> float:
-        return 0.0 if self.sums is None else max(0.0, self.measure.value(self.sums))
+        return 0.0 if self.sums is None else max(0.0, self.measure.evaluate(self.sums))
 
     @property
-    def is_in_or_out(self) -> bool:
-        return not self.has_mask or self.peak <= _SURE or self.doubt_near < self.doubt / 2
+    def is_presence_uncertain(self) -> bool:
+        return (
+            not self.has_mask
+            or self.max_probability <= _CONFIDENT_PROBABILITY
+            or self.boundary_error_sum < self.error_sum / 2
+        )
 
-    def box(self, shape: tuple[int, ...]) -> tuple[_Range, _Range]:
+    def display_box(self, shape: tuple[int, ...]) -> tuple[_Range, _Range]:
         """Rows and columns that are worth showing; the whole plane where none stand out."""
-        found = [
+        ranges_to_show = [
             (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else (0, length)
-            for ranges, length in zip((self.rows, self.columns), shape[-2:], strict=True)
+            for ranges, length in zip((self.row_ranges, self.column_ranges), shape[-2:], strict=True)
         ]
-        return found[0], found[1]
+        return ranges_to_show[0], ranges_to_show[1]
 
 
-class _Reader:
+class _BlockReader:
     """Reads one plane after another of a moment, and gives views of it."""
 
     def __init__(
-        self, found: Segmentation, moment: Moment, variance: Any, measure: UncertaintyMeasure
+        self, segmentation: Segmentation, timepoint: TimePoint, variance: Any, measure: UncertaintyMeasure
     ) -> None:
-        self._classes = found.classes
-        self._moment, self._variance, self._needs = moment, variance, measure.needs
+        self._classes = segmentation.classes
+        self._timepoint, self._variance, self._required = timepoint, variance, measure.required
 
-    def read(self, part: Part) -> None:
+    def read(self, block: Block) -> None:
         """Bring a part to memory."""
-        everything = (slice(None), *part.place)
-        self.labels = self._moment.labels(part)
-        start, stop = part.rows.start, part.rows.stop
-        beyond = slice(max(0, start - 1), min(self._moment.shape[-2], stop + 1))
-        self._inner = slice(start - beyond.start, stop - beyond.start)
-        is_whole = beyond == part.rows
-        self._around = None if is_whole else self._moment.labels(Part(part.index, beyond))
-        self._mean = np.asarray(self._moment.mean[everything])
-        self._doubts = np.asarray(self._variance[everything]) if self._needs == "variance" else None
+        class_block = (slice(None), *block.array_index)
+        self.labels = self._timepoint.labels(block)
+        start, stop = block.rows.start, block.rows.stop
+        padded_rows = slice(max(0, start - 1), min(self._timepoint.shape[-2], stop + 1))
+        self._inner_rows = slice(start - padded_rows.start, stop - padded_rows.start)
+        is_whole = padded_rows == block.rows
+        self._padded_labels = None if is_whole else self._timepoint.labels(Block(block.index, padded_rows))
+        self._mean = np.asarray(self._timepoint.mean[class_block])
+        self._block_variance = (
+            np.asarray(self._variance[class_block]) if self._required == "variance" else None
+        )
         self._samples: NDArray[np.int16] | None = None
-        if self._needs == "samples":
-            each = [one[part.rows].astype(np.int16) for one in self._moment.classes_of_samples(part.index)]
-            self._samples = np.stack(each)
+        if self._required == "samples":
+            class_maps = [
+                class_map[block.rows].astype(np.int16)
+                for class_map in self._timepoint.sample_class_maps(block.index)
+            ]
+            self._samples = np.stack(class_maps)
 
-    def whole(self, k: int) -> View:
+    def full_view(self, class_index: int) -> RegionView:
         """All of the part."""
-        edge = None
-        if self._around is not None:  # a band of rows, whose boundaries may lie at its ends
-            edge = band_of(self._around == self._classes[k].label)[self._inner]
-        return View(
-            self._mean[k],
-            self.labels == self._classes[k].label,
+        band = None
+        if self._padded_labels is not None:  # a band of rows, whose boundaries may lie at its ends
+            band = boundary_band(self._padded_labels == self._classes[class_index].label)[self._inner_rows]
+        return RegionView(
+            self._mean[class_index],
+            self.labels == self._classes[class_index].label,
             self.labels.size,
-            None if self._doubts is None else self._doubts[k],
-            None if self._samples is None else self._samples == k,
-            edge,
+            None if self._block_variance is None else self._block_variance[class_index],
+            None if self._samples is None else self._samples == class_index,
+            band,
         )
 
-    def near(
-        self, k: int, place: tuple[slice, slice], mask: NDArray[np.bool_], where: NDArray[np.bool_]
-    ) -> View:
+    def masked_view(
+        self, class_index: int, crop: tuple[slice, slice], mask: NDArray[np.bool_], counts: NDArray[np.bool_]
+    ) -> RegionView:
         """What counts of a piece of it."""
-        doubts, samples = self._doubts, self._samples
-        return View(
-            np.where(where, self._mean[k][place], np.float32(0)),
+        block_variance, samples = self._block_variance, self._samples
+        return RegionView(
+            np.where(counts, self._mean[class_index][crop], np.float32(0)),
             mask,
-            int(np.count_nonzero(where)),
-            None if doubts is None else np.where(where, doubts[k][place], np.float32(0)),
-            None if samples is None else (samples[(slice(None), *place)] == k) & where,
+            int(np.count_nonzero(counts)),
+            None
+            if block_variance is None
+            else np.where(counts, block_variance[class_index][crop], np.float32(0)),
+            None if samples is None else (samples[(slice(None), *crop)] == class_index) & counts,
         )
 
 
-def slices_of(
-    found: Segmentation, mask: Any, measure: UncertaintyMeasure, progress: Progress
-) -> Iterator[Place]:
+def score_slices(
+    segmentation: Segmentation, mask: Any, measure: UncertaintyMeasure, progress: Progress
+) -> Iterator[ScoredRegion]:
     """Every plane.
 
     Parameters
     ----------
-    found, mask
+    segmentation, mask
         The result, and the mask in place of its own.
     measure
         How unsure.
@@ -162,155 +175,190 @@ def slices_of(
     BadInput
         Where the mask has another shape.
     """
-    each = moments(found, mask, None)
-    for number, moment in enumerate(each):
-        reader = _Reader(found, moment, _at(found.variance, found, moment), measure)
-        planes = list(np.ndindex(*moment.shape[:-2]))
-        tallies: dict[tuple[int, ...], list[_Tally]] = {}
-        for part in moment.parts():
-            mine = tallies.setdefault(part.index, [_Tally(measure) for _ in found.classes])
-            reader.read(part)
-            for k, tally in enumerate(mine):
-                tally.add(reader.whole(k), top=part.rows.start)
-            if part.rows.stop == moment.shape[-2]:
-                yield _slice(found, moment, part.index, tallies.pop(part.index))
-                done = (planes.index(part.index) + 1) / len(planes)
-                progress((number + done) / len(each))
+    timepoints_to_score = timepoints(segmentation, mask, None)
+    for number, timepoint in enumerate(timepoints_to_score):
+        reader = _BlockReader(
+            segmentation, timepoint, _at_timepoint(segmentation.variance, segmentation, timepoint), measure
+        )
+        planes = list(np.ndindex(*timepoint.shape[:-2]))
+        scores_of_plane: dict[tuple[int, ...], list[_RegionScore]] = {}
+        for block in timepoint.blocks():
+            class_scores = scores_of_plane.setdefault(
+                block.index, [_RegionScore(measure) for _ in segmentation.classes]
+            )
+            reader.read(block)
+            for k, class_score in enumerate(class_scores):
+                class_score.add_view(reader.full_view(k), top=block.rows.start)
+            if block.rows.stop == timepoint.shape[-2]:
+                yield _score_slice(segmentation, timepoint, block.index, scores_of_plane.pop(block.index))
+                fraction = (planes.index(block.index) + 1) / len(planes)
+                progress((number + fraction) / len(timepoints_to_score))
 
 
-def _slice(found: Segmentation, moment: Moment, index: tuple[int, ...], tallies: list[_Tally]) -> Place:
-    measure = tallies[0].measure
-    values = [tally.value for tally in tallies]
-    counted = [k for k, tally in enumerate(tallies) if tally.has_mask] if measure.shown_alone else []
-    counted = counted or list(range(len(tallies)))
-    k = max(counted, key=values.__getitem__)
-    of_them = [values[k] for k in counted]
-    total = float(np.mean(of_them) if measure.mean_of_classes else np.sum(of_them))
-    full = _full(found, moment, index)
-    box = (*((i, i + 1) for i in full), *tallies[k].box(moment.shape))
-    return Place(full, box, k, 0, total, tallies[k].is_in_or_out)
+def _score_slice(
+    segmentation: Segmentation, timepoint: TimePoint, index: tuple[int, ...], class_scores: list[_RegionScore]
+) -> ScoredRegion:
+    measure = class_scores[0].measure
+    values = [tally.value for tally in class_scores]
+    counted_classes = (
+        [k for k, tally in enumerate(class_scores) if tally.has_mask]
+        if measure.only_predicted_classes
+        else []
+    )
+    counted_classes = counted_classes or list(range(len(class_scores)))
+    k = max(counted_classes, key=values.__getitem__)
+    counted_values = [values[k] for k in counted_classes]
+    total = float(np.mean(counted_values) if measure.averages_classes else np.sum(counted_values))
+    scan_index = _scan_index(segmentation, timepoint, index)
+    box = (*((i, i + 1) for i in scan_index), *class_scores[k].display_box(timepoint.shape))
+    return ScoredRegion(scan_index, box, k, 0, total, class_scores[k].is_presence_uncertain)
 
 
 @dataclass
-class _Object:
+class _ObjectScore:
     """An object of the mask, or a component of what may have been left out, which is of no region."""
 
-    k: int
-    number: int
+    class_index: int
+    object_number: int
     box: tuple[slice, ...]
     region: int
-    tally: _Tally
+    score: _RegionScore
 
 
-def objects_of(
-    found: Segmentation, mask: Any, measure: UncertaintyMeasure, progress: Progress
-) -> Iterator[Place]:
-    """Every object of the mask, and what it may have left out; the parameters are those of `slices_of`.
+def score_objects(
+    segmentation: Segmentation, mask: Any, measure: UncertaintyMeasure, progress: Progress
+) -> Iterator[ScoredRegion]:
+    """Every object of the mask, and what it may have left out; the parameters are those of `score_slices`.
 
     Raises
     ------
     BadInput
         Where the mask has another shape, or is too large for its objects to be told apart.
     """
-    each = moments(found, mask, None)
-    for turn, moment in enumerate(each):
-        if np.prod(moment.shape, dtype=float) > 2 * MOST_ELEMENTS:
+    timepoints_to_score = timepoints(segmentation, mask, None)
+    for time_number, timepoint in enumerate(timepoints_to_score):
+        if np.prod(timepoint.shape, dtype=float) > 2 * MAX_LABELLED_VOXELS:
             raise BadInput("objects", "the image is too large to tell them apart", "rank its slices")
-        regions = Regions.of_objects(moment)
-        objects = [*_objects(found, regions, measure), *_missed(found, moment, measure)]
-        reader = _Reader(found, moment, _at(found.variance, found, moment), measure)
-        parts = list(moment.parts())
-        for done, part in enumerate(parts, start=1):
-            here = [one for one in objects if _meets(one.box, part)]
-            if here:
-                reader.read(part)
-                numbers = regions.numbers(part)
-                for one in here:
-                    _add(one, reader, regions, numbers, part, found.classes)
-            progress((turn + done / len(parts)) / len(each))
+        regions = Regions.from_objects(timepoint)
+        objects = [
+            *_mask_objects(segmentation, regions, measure),
+            *_missed_components(segmentation, timepoint, measure),
+        ]
+        reader = _BlockReader(
+            segmentation, timepoint, _at_timepoint(segmentation.variance, segmentation, timepoint), measure
+        )
+        blocks = list(timepoint.blocks())
+        for blocks_done, block in enumerate(blocks, start=1):
+            block_objects = [
+                scored_object for scored_object in objects if _overlaps_block(scored_object.box, block)
+            ]
+            if block_objects:
+                reader.read(block)
+                region_map = regions.region_map(block)
+                for one in block_objects:
+                    _add_block(one, reader, regions, region_map, block, segmentation.classes)
+            progress((time_number + blocks_done / len(blocks)) / len(timepoints_to_score))
         for one in objects:
-            index = one.tally.least_sure[1]
+            index = one.score.most_uncertain_plane[1]
             box = [(s.start, s.stop) for s in one.box]
-            if moment.time is not None:
-                box.insert(found.axes.index("t"), (moment.time, moment.time + 1))
-            yield Place(
-                _full(found, moment, index), tuple(box), one.k, one.number, one.tally.value,
-                one.tally.is_in_or_out,
+            if timepoint.time is not None:
+                box.insert(segmentation.axes.index("t"), (timepoint.time, timepoint.time + 1))
+            yield ScoredRegion(
+                _scan_index(segmentation, timepoint, index), tuple(box), one.class_index, one.object_number, one.score.value,
+                one.score.is_presence_uncertain,
             )  # fmt: skip
 
 
-def _objects(found: Segmentation, regions: Regions, measure: UncertaintyMeasure) -> Iterator[_Object]:
-    for k, info in enumerate(found.classes):
-        sizes = {r: int(np.count_nonzero(regions.inside(r))) for r in regions.members(info.label)}
-        ordered = sorted(sizes, key=lambda r: (-sizes[r], r))
-        for number, region in enumerate(ordered, start=1):
-            yield _Object(k, number, regions.boxes[region - 1], region, _Tally(measure))
+def _mask_objects(
+    segmentation: Segmentation, regions: Regions, measure: UncertaintyMeasure
+) -> Iterator[_ObjectScore]:
+    for k, info in enumerate(segmentation.classes):
+        sizes = {
+            r: int(np.count_nonzero(regions.region_mask(r))) for r in regions.regions_with_label(info.label)
+        }
+        largest_first = sorted(sizes, key=lambda r: (-sizes[r], r))
+        for number, region in enumerate(largest_first, start=1):
+            yield _ObjectScore(k, number, regions.bounding_boxes[region - 1], region, _RegionScore(measure))
 
 
-def _missed(found: Segmentation, moment: Moment, measure: UncertaintyMeasure) -> Iterator[_Object]:
+def _missed_components(
+    segmentation: Segmentation, timepoint: TimePoint, measure: UncertaintyMeasure
+) -> Iterator[_ObjectScore]:
     """The components of what is probable enough to be looked at, and touches nothing in the mask."""
     from scipy import ndimage
 
-    low = found.record.threshold * _MAYBE
-    for k, info in enumerate(found.classes):
-        maybe = np.zeros(moment.shape, dtype=np.bool_)
-        for part in moment.parts():
-            maybe[part.place] = np.asarray(moment.mean[(k, *part.place)]) > low
-        boxes = ndimage.find_objects(maybe.view(np.uint8))
+    candidate_threshold = segmentation.record.threshold * _MISSED_FRACTION
+    for k, info in enumerate(segmentation.classes):
+        candidates = np.zeros(timepoint.shape, dtype=np.bool_)
+        for block in timepoint.blocks():
+            candidates[block.array_index] = (
+                np.asarray(timepoint.mean[(k, *block.array_index)]) > candidate_threshold
+            )
+        boxes = ndimage.find_objects(candidates.view(np.uint8))
         if not boxes:
             continue
-        whole = boxes[0]
-        components, count = ndimage.label(maybe[whole], np.ones((3,) * maybe.ndim), output=np.int32)
-        there = np.unique(components[np.asarray(moment.mask[whole]) == info.label])
+        candidates_box = boxes[0]
+        components, count = ndimage.label(
+            candidates[candidates_box], np.ones((3,) * candidates.ndim), output=np.int32
+        )
+        touching = np.unique(components[np.asarray(timepoint.mask[candidates_box]) == info.label])
         for number, box in enumerate(ndimage.find_objects(components, count), start=1):
-            if number not in there:
-                placed = tuple(
-                    slice(b.start + w.start, b.stop + w.start) for b, w in zip(box, whole, strict=True)
+            if number not in touching:
+                box_in_array = tuple(
+                    slice(b.start + w.start, b.stop + w.start)
+                    for b, w in zip(box, candidates_box, strict=True)
                 )
-                yield _Object(k, 0, placed, 0, _Tally(measure))
+                yield _ObjectScore(k, 0, box_in_array, 0, _RegionScore(measure))
 
 
-def _meets(box: tuple[slice, ...], part: Part) -> bool:
+def _overlaps_block(box: tuple[slice, ...], block: Block) -> bool:
     leading, rows = box[:-2], box[-2]
-    if not all(s.start <= i < s.stop for i, s in zip(part.index, leading, strict=True)):
+    if not all(s.start <= i < s.stop for i, s in zip(block.index, leading, strict=True)):
         return False
-    return bool(rows.start - _REACH < part.rows.stop and rows.stop + _REACH > part.rows.start)
+    return bool(
+        rows.start - _NEIGHBOURHOOD_RADIUS < block.rows.stop
+        and rows.stop + _NEIGHBOURHOOD_RADIUS > block.rows.start
+    )
 
 
-def _add(
-    one: _Object,
-    reader: _Reader,
+def _add_block(
+    scored_object: _ObjectScore,
+    reader: _BlockReader,
     regions: Regions,
-    numbers: NDArray[np.int32],
-    part: Part,
+    region_map: NDArray[np.int32],
+    block: Block,
     classes: tuple[ClassInfo, ...],
 ) -> None:
     """Take a plane of an object into its tally."""
-    height, width = numbers.shape
-    top = part.rows.start
+    height, width = region_map.shape
+    top = block.rows.start
     rows = slice(
-        max(0, one.box[-2].start - _REACH - top), max(0, min(height, one.box[-2].stop + _REACH - top))
+        max(0, scored_object.box[-2].start - _NEIGHBOURHOOD_RADIUS - top),
+        max(0, min(height, scored_object.box[-2].stop + _NEIGHBOURHOOD_RADIUS - top)),
     )
-    columns = slice(max(0, one.box[-1].start - _REACH), min(width, one.box[-1].stop + _REACH))
+    columns = slice(
+        max(0, scored_object.box[-1].start - _NEIGHBOURHOOD_RADIUS),
+        min(width, scored_object.box[-1].stop + _NEIGHBOURHOOD_RADIUS),
+    )
     if rows.start >= rows.stop:
         return
-    here = numbers[rows, columns]
-    of_class = regions.label_of[here] == classes[one.k].label
-    mask = of_class & (here == one.region)
-    view = reader.near(one.k, (rows, columns), mask, ~of_class | mask)
-    one.tally.add(view, part.index, rows.start + top, columns.start)
+    region_crop = region_map[rows, columns]
+    is_class = regions.label_of_region[region_crop] == classes[scored_object.class_index].label
+    mask = is_class & (region_crop == scored_object.region)
+    view = reader.masked_view(scored_object.class_index, (rows, columns), mask, ~is_class | mask)
+    scored_object.score.add_view(view, block.index, rows.start + top, columns.start)
 
 
-def _full(found: Segmentation, moment: Moment, index: tuple[int, ...]) -> tuple[int, ...]:
+def _scan_index(segmentation: Segmentation, timepoint: TimePoint, index: tuple[int, ...]) -> tuple[int, ...]:
     """The index of a plane along all leading axes of the scan."""
-    if moment.time is None:
+    if timepoint.time is None:
         return index
-    at = found.axes.index("t")
-    return (*index[:at], moment.time, *index[at:])
+    time_axis = segmentation.axes.index("t")
+    return (*index[:time_axis], timepoint.time, *index[time_axis:])
 
 
-def _at(array: Any, found: Segmentation, moment: Moment) -> Any:
+def _at_timepoint(array: Any, segmentation: Segmentation, timepoint: TimePoint) -> Any:
     """An array `(K, *spatial)` at a point in time."""
-    if array is None or moment.time is None:
+    if array is None or timepoint.time is None:
         return array
-    return array[(slice(None), *(slice(None),) * found.axes.index("t"), moment.time)]
+    return array[(slice(None), *(slice(None),) * segmentation.axes.index("t"), timepoint.time)]

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.progress import Progress, no_progress
-from napari_latentseg.record import SOURCES
+from napari_latentseg.record import SAMPLING_SOURCES
 from napari_latentseg.review.measures import DEFAULT_MEASURE, MEASURES
-from napari_latentseg.review.places import Place, objects_of, slices_of
-from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
+from napari_latentseg.review.places import ScoredRegion, score_objects, score_slices
+from napari_latentseg.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 
-__all__ = ["Finding", "available", "basis", "profile", "rank"]
+__all__ = ["Finding", "available_measures", "rank", "uncertainty_basis", "uncertainty_profile"]
 
-Kind = Literal["slice", "object"]
-Why = Literal["boundary", "in or out", "volume"]
+RegionKind = Literal["slice", "object"]
+UncertaintyReason = Literal["boundary", "in or out", "volume"]
 
-_GRADED = 0.02  # what is nearer to 0 or 1 is as good as a yes or no
+_BINARY_TOLERANCE = 0.02  # what is nearer to 0 or 1 is as good as a yes or no
 
 
 @dataclass(frozen=True)
@@ -51,45 +51,49 @@ class Finding:
         How unsure, by which of `MEASURES`, in its unit.
     """
 
-    kind: Kind
+    kind: RegionKind
     index: tuple[int, ...]
     box: tuple[tuple[int, int], ...]
     name: str
     label: int
     number: int
-    why: Why
+    why: UncertaintyReason
     uncertainty: float
     measure: str
 
     @property
-    def place(self) -> tuple[Any, ...]:
+    def identity(self) -> tuple[Any, ...]:
         """What stays the same when the same result is ranked again, by another measure too."""
         return (self.kind, self.index) if self.kind == "slice" else (self.kind, self.label, self.box)
 
 
-def available(found: Segmentation) -> tuple[str, ...]:
+def available_measures(segmentation: Segmentation) -> tuple[str, ...]:
     """The measures that a result can be ranked by; the first is taken unless another is asked for."""
-    has = {"mean"}
-    if found.variance is not None:
-        has.add("variance")
-        if found.maps is not None and found.maps.is_complete and found.maps.samples >= MINIMUM_FOR_VARIANCE:
-            has.add("samples")
-    keys = [key for key, measure in MEASURES.items() if measure.needs in has]
+    available_data = {"mean"}
+    if segmentation.variance is not None:
+        available_data.add("variance")
+        if (
+            segmentation.sample_maps is not None
+            and segmentation.sample_maps.is_complete
+            and segmentation.sample_maps.sample_count >= MIN_SAMPLES_FOR_VARIANCE
+        ):
+            available_data.add("samples")
+    keys = [key for key, measure in MEASURES.items() if measure.required in available_data]
     return tuple(sorted(keys, key=lambda key: key != DEFAULT_MEASURE))
 
 
-def basis(found: Segmentation) -> str:
+def uncertainty_basis(segmentation: Segmentation) -> str:
     """What the uncertainty of a result comes from, in words for people."""
-    record = found.record
-    if found.variance is not None:
-        return f"{record.samples} samples from {SOURCES[record.source]}"
+    record = segmentation.record
+    if segmentation.variance is not None:
+        return f"{record.samples} samples from {SAMPLING_SOURCES[record.source]}"
     if record.source == "none" or record.samples == 1:
         return "one answer: its own probabilities, with no samples to compare them with"
     return f"{record.samples} samples, too few to differ: their mean probabilities alone"
 
 
 def rank(
-    found: Segmentation,
+    segmentation: Segmentation,
     measure: str = "",
     by: Literal["slices", "objects"] = "slices",
     *,
@@ -100,7 +104,7 @@ def rank(
 
     Parameters
     ----------
-    found
+    segmentation
         The result. It is gone through plane by plane, so that a mean on disk is never held whole.
     measure
         One of `MEASURES`; the first of `available` where not given.
@@ -123,25 +127,27 @@ def rank(
         Where the measure is not known, or needs samples that there are not; where there is one answer and it
         is all yes or no; where the mask has another shape.
     """
-    key = _chosen(found, measure)
+    key = _resolve_measure(segmentation, measure)
     if by not in ("slices", "objects"):
         raise BadInput("by", f"{by!r} is not known", "use slices or objects")
-    shown = found.mask if mask is None else mask
-    places = (slices_of if by == "slices" else objects_of)(found, shown, MEASURES[key], progress)
-    kind: Kind = "slice" if by == "slices" else "object"
-    ranked = [_finding(found, place, kind, key) for place in places if place.uncertainty > 0]
+    labels = segmentation.mask if mask is None else mask
+    regions = (score_slices if by == "slices" else score_objects)(
+        segmentation, labels, MEASURES[key], progress
+    )
+    kind: RegionKind = "slice" if by == "slices" else "object"
+    ranked = [_finding(segmentation, region, kind, key) for region in regions if region.uncertainty > 0]
     ranked.sort(key=lambda one: (-one.uncertainty, one.index, one.box))
     return tuple(ranked)
 
 
-def profile(
-    found: Segmentation, measure: str = "", *, mask: Any = None, progress: Progress = no_progress
+def uncertainty_profile(
+    segmentation: Segmentation, measure: str = "", *, mask: Any = None, progress: Progress = no_progress
 ) -> NDArray[np.float64]:
     """The uncertainty of every plane, for a plot.
 
     Parameters
     ----------
-    found, measure, mask, progress
+    segmentation, measure, mask, progress
         As for `rank`.
 
     Returns
@@ -155,52 +161,55 @@ def profile(
     BadInput
         As `rank` does.
     """
-    key = _chosen(found, measure)
-    shown = found.mask if mask is None else mask
-    values = np.zeros(found.mask.shape[:-2])
-    for place in slices_of(found, shown, MEASURES[key], progress):
-        values[place.index] = max(0.0, place.uncertainty)
+    key = _resolve_measure(segmentation, measure)
+    labels = segmentation.mask if mask is None else mask
+    values = np.zeros(segmentation.mask.shape[:-2])
+    for region in score_slices(segmentation, labels, MEASURES[key], progress):
+        values[region.index] = max(0.0, region.uncertainty)
     return values
 
 
-def _chosen(found: Segmentation, measure: str) -> str:
+def _resolve_measure(segmentation: Segmentation, measure: str) -> str:
     """The measure, once it is sure that the result has what it takes."""
-    possible = available(found)
-    key = measure or possible[0]
+    available_keys = available_measures(segmentation)
+    key = measure or available_keys[0]
     if key not in MEASURES:
         raise BadInput("measure", f"{key!r} is not known", f"use one of {', '.join(MEASURES)}")
-    if key not in possible:
-        if found.variance is None:
-            why = f"{key} needs {MINIMUM_FOR_VARIANCE} samples, and there is {basis(found)}"
+    if key not in available_keys:
+        if segmentation.variance is None:
+            why = f"{key} needs {MIN_SAMPLES_FOR_VARIANCE} samples, and there is {uncertainty_basis(segmentation)}"
         else:
             why = f"{key} needs the samples themselves, and they were not kept with this result"
-        raise BadInput("measure", why, f"use {possible[0]}")
-    if found.variance is None and not _is_graded(found):
+        raise BadInput("measure", why, f"use {available_keys[0]}")
+    if segmentation.variance is None and not _has_graded_probabilities(segmentation):
         raise BadInput(
             "result", "is one answer that is all yes or no, and tells nothing of doubt", "draw three samples"
         )
     return key
 
 
-def _is_graded(found: Segmentation) -> bool:
+def _has_graded_probabilities(segmentation: Segmentation) -> bool:
     """Whether any mean probability lies between yes and no."""
-    return any(((plane > _GRADED) & (plane < 1 - _GRADED)).any() for plane in _planes(found.mean))
+    return any(
+        ((plane > _BINARY_TOLERANCE) & (plane < 1 - _BINARY_TOLERANCE)).any()
+        for plane in _plane_chunks(segmentation.mean)
+    )
 
 
-def _planes(mean: Any) -> Iterator[NDArray[np.float32]]:
+def _plane_chunks(mean: Any) -> Iterator[NDArray[np.float32]]:
     for index in np.ndindex(*mean.shape[:-2]):
         for start in range(0, mean.shape[-2], 1024):
             yield np.asarray(mean[(*index, slice(start, start + 1024))])
 
 
-def _finding(found: Segmentation, place: Place, kind: Kind, key: str) -> Finding:
-    info = found.classes[place.k]
-    why: Why = "boundary"
-    if place.is_in_or_out:
-        why = "in or out"
+def _finding(segmentation: Segmentation, region: ScoredRegion, kind: RegionKind, key: str) -> Finding:
+    info = segmentation.classes[region.class_index]
+    reason: UncertaintyReason = "boundary"
+    if region.is_presence_uncertain:
+        reason = "in or out"
     elif key == "size-spread":
-        why = "volume"
+        reason = "volume"
     return Finding(
-        kind=kind, index=place.index, box=place.box, name=info.name, label=info.label, number=place.number,
-        why=why, uncertainty=place.uncertainty, measure=key,
+        kind=kind, index=region.index, box=region.box, name=info.name, label=info.label, number=region.object_number,
+        why=reason, uncertainty=region.uncertainty, measure=key,
     )  # fmt: skip

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.augmentation import AugmentationConfig
 
 __all__ = ["augment"]
 
@@ -20,7 +20,7 @@ __all__ = ["augment"]
 def augment(
     image: Tensor,
     mask: Tensor,
-    ranges: AugmentRanges,
+    ranges: AugmentationConfig,
     rng: np.random.Generator,
     *,
     size: int,
@@ -46,7 +46,7 @@ def augment(
         `(3, size, size)` and `(1, size, size)`; the mask is sampled at the nearest pixel. Outside of the
         image both are mirrored.
     """
-    image, mask = _move(image, mask, ranges, rng, size)
+    image, mask = _random_affine_crop(image, mask, ranges, rng, size)
     if rng.random() < ranges.quarter_turn:
         turns = int(rng.integers(4))
         image, mask = torch.rot90(image, turns, (1, 2)), torch.rot90(mask, turns, (1, 2))
@@ -59,8 +59,8 @@ def augment(
     return image.contiguous(), mask.contiguous()
 
 
-def _move(
-    image: Tensor, mask: Tensor, ranges: AugmentRanges, rng: np.random.Generator, size: int
+def _random_affine_crop(
+    image: Tensor, mask: Tensor, ranges: AugmentationConfig, rng: np.random.Generator, size: int
 ) -> tuple[Tensor, Tensor]:
     height, width = image.shape[-2:]
     # whole pixels, so that a window without turn or shift is the image's own values
@@ -69,29 +69,29 @@ def _move(
         if height >= size and width >= size:
             window = (slice(None), slice(top, top + size), slice(left, left + size))
             return image[window], mask[window]
-        angle, factor, moved = 0.0, 1.0, (0.0, 0.0)
+        angle, factor, translation = 0.0, 1.0, (0.0, 0.0)
     else:
         angle = math.radians(rng.uniform(-ranges.rotate, ranges.rotate))
         factor = 1 + rng.uniform(-ranges.scale, ranges.scale)
-        moved = (
+        translation = (
             rng.uniform(-ranges.shift, ranges.shift) * size,
             rng.uniform(-ranges.shift, ranges.shift) * size,
         )
     # positions in the image, in pixels, for each pixel of the result
-    steps = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    coordinates = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+    y, x = torch.meshgrid(coordinates, coordinates, indexing="ij")
     cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
-    rows = cos * y - sin * x + (top + (size - 1) / 2 + moved[0])
-    columns = sin * y + cos * x + (left + (size - 1) / 2 + moved[1])
+    rows = cos * y - sin * x + (top + (size - 1) / 2 + translation[0])
+    columns = sin * y + cos * x + (left + (size - 1) / 2 + translation[1])
     grid = torch.stack([2 * (columns + 0.5) / width - 1, 2 * (rows + 0.5) / height - 1], dim=-1)[None]
 
-    def sampled(x: Tensor, mode: str) -> Tensor:
+    def resample(x: Tensor, mode: str) -> Tensor:
         return F.grid_sample(x[None], grid, mode, padding_mode="reflection", align_corners=False)[0]
 
-    return sampled(image, "bilinear").clamp(0, 1), sampled(mask, "nearest")
+    return resample(image, "bilinear").clamp(0, 1), resample(mask, "nearest")
 
 
-def jitter_colours(image: Tensor, ranges: AugmentRanges, rng: np.random.Generator) -> Tensor:
+def jitter_colours(image: Tensor, ranges: AugmentationConfig, rng: np.random.Generator) -> Tensor:
     """Brightness, contrast, saturation, hue and gamma, each drawn from its range; stays in [0, 1]."""
 
     def around_one(width: float) -> float:
@@ -104,16 +104,16 @@ def jitter_colours(image: Tensor, ranges: AugmentRanges, rng: np.random.Generato
         grey = x.mean(0, keepdim=True)
         x = grey + (x - grey) * around_one(ranges.saturation)
         if ranges.hue:
-            x = _turn_hue(x.clamp(0, 1), float(rng.uniform(-ranges.hue, ranges.hue)))
+            x = _shift_hue(x.clamp(0, 1), float(rng.uniform(-ranges.hue, ranges.hue)))
     x = x.clamp(0, 1)
     if ranges.gamma:
         x = x ** math.exp(float(rng.uniform(-ranges.gamma, ranges.gamma)))
     return x
 
 
-def _turn_hue(image: Tensor, turn: float) -> Tensor:
+def _shift_hue(image: Tensor, shift: float) -> Tensor:
     from skimage.color import hsv2rgb, rgb2hsv
 
     hsv = rgb2hsv(image.permute(1, 2, 0).numpy())
-    hsv[..., 0] = (hsv[..., 0] + turn) % 1
+    hsv[..., 0] = (hsv[..., 0] + shift) % 1
     return torch.from_numpy(hsv2rgb(hsv)).float().permute(2, 0, 1)

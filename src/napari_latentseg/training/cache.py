@@ -12,10 +12,10 @@ from torch import Tensor
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.methods.base import Method
 
-__all__ = ["Remembering", "remembering"]
+__all__ = ["CachingCodec", "cached_latents"]
 
 
-class Remembering(Codec):
+class CachingCodec(Codec):
     """A frozen codec that encodes each image once, and knows it again by its content.
 
     Parameters
@@ -27,31 +27,37 @@ class Remembering(Codec):
     def __init__(self, codec: Codec) -> None:
         super().__init__()
         self.codec = codec
-        self.kind, self.channels, self.factor = codec.kind, codec.channels, codec.factor
+        self.kind, self.channels, self.downsampling_factor = (
+            codec.kind,
+            codec.channels,
+            codec.downsampling_factor,
+        )
         self.scale = getattr(codec, "scale", 1.0)
         self.latents: dict[tuple[str, bytes], Tensor | None] = {}
 
     def encode(self, images: Tensor) -> Tensor:
-        return self._of("encode", images, self.codec.encode)
+        return self._stacked_rows("encode", images, self.codec.encode)
 
     def encode_mask(self, masks: Tensor) -> Tensor:
-        return self._of("mask", masks, self.codec.encode_mask)
+        return self._stacked_rows("mask", masks, self.codec.encode_mask)
 
     def posterior_std(self, images: Tensor) -> Tensor | None:
-        found = self._rows("std", images, self.codec.posterior_std)
+        stds = self._cached_rows("std", images, self.codec.posterior_std)
         return (
             None
-            if any(row is None for row in found)
-            else torch.stack([row for row in found if row is not None])
+            if any(row is None for row in stds)
+            else torch.stack([row for row in stds if row is not None])
         )
 
     def decode(self, latents: Tensor) -> Tensor:
         return self.codec.decode(latents)
 
-    def _of(self, kind: str, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
-        return torch.stack([row for row in self._rows(kind, x, compute) if row is not None])
+    def _stacked_rows(self, kind: str, x: Tensor, compute: Callable[[Tensor], Tensor]) -> Tensor:
+        return torch.stack([row for row in self._cached_rows(kind, x, compute) if row is not None])
 
-    def _rows(self, kind: str, x: Tensor, compute: Callable[[Tensor], Tensor | None]) -> list[Tensor | None]:
+    def _cached_rows(
+        self, kind: str, x: Tensor, compute: Callable[[Tensor], Tensor | None]
+    ) -> list[Tensor | None]:
         """The result for each row of a batch.
 
         Each is computed by itself: in a batch its last bits would depend on its company, and a training that
@@ -61,8 +67,8 @@ class Remembering(Codec):
         for i, key in enumerate(keys):
             if key not in self.latents:
                 with torch.no_grad():
-                    found = compute(x[i : i + 1])
-                self.latents[key] = None if found is None else found[0].detach().clone()
+                    computed = compute(x[i : i + 1])
+                self.latents[key] = None if computed is None else computed[0].detach().clone()
         return [self.latents[key] for key in keys]
 
 
@@ -71,11 +77,11 @@ def _digest(image: Tensor) -> bytes:
 
 
 @contextmanager
-def remembering(method: Method, wanted: bool) -> Iterator[None]:
+def cached_latents(method: Method, enabled: bool) -> Iterator[None]:
     """Let a method's codec remember its latents while the block runs, where that is wanted."""
     codec = method.codec
-    if wanted and codec is not None:
-        method.codec = Remembering(codec)
+    if enabled and codec is not None:
+        method.codec = CachingCodec(codec)
     try:
         yield
     finally:

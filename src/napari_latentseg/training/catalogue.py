@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from napari_latentseg.codecs.architectures import PUBLISHED, empty_codec, empty_codec_at
+from napari_latentseg.codecs.architectures import KNOWN_CODECS, meta_codec, meta_codec_from_folder
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import METHODS, build_method
@@ -17,7 +17,7 @@ from napari_latentseg.training.config import TrainingConfig, load_config, named_
 
 __all__ = ["describe_methods"]
 
-_SMALL = "-small"
+_SMALL_SUFFIX = "-small"
 
 
 def describe_methods() -> list[dict[str, Any]]:
@@ -35,56 +35,64 @@ def describe_methods() -> list[dict[str, Any]]:
         ``trainable`` and ``frozen``); ``sources``.
     """
     configs = [load_config(name) for name in named_configs()]
-    return [_described(cls, [c for c in configs if c.method == name]) for name, cls in METHODS.items()]
+    return [_describe_method(cls, [c for c in configs if c.method == name]) for name, cls in METHODS.items()]
 
 
-def _described(cls: type[Method], configs: list[TrainingConfig]) -> dict[str, Any]:
-    full = [c for c in configs if c.name.startswith(f"{cls.name}-") and not c.name.endswith(_SMALL)]
-    if not full:  # its settings' own defaults, which are the paper's
-        full = [TrainingConfig(method=cls.name, codec=next(iter(PUBLISHED)) if cls.needs_codec else None)]
-    built = {c.name: (c, _empty(c)) for c in sorted(full, key=lambda c: c.name)}
-    exact = [name for name, (_, method) in built.items() if not method.variant]
-    chosen = next(iter(exact or built))
+def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> dict[str, Any]:
+    full_size_configs = [
+        c for c in configs if c.name.startswith(f"{cls.name}-") and not c.name.endswith(_SMALL_SUFFIX)
+    ]
+    if not full_size_configs:  # its settings' own defaults, which are the paper's
+        full_size_configs = [
+            TrainingConfig(method=cls.name, codec=next(iter(KNOWN_CODECS)) if cls.needs_codec else None)
+        ]
+    methods_by_config = {
+        c.name: (c, _meta_method(c)) for c in sorted(full_size_configs, key=lambda c: c.name)
+    }
+    faithful_configs = [
+        name for name, (_, method) in methods_by_config.items() if not method.deviations_from_paper
+    ]
+    main_config = next(iter(faithful_configs or methods_by_config))
     return {
         "name": cls.name,
         "title": cls.title,
         "paper": cls.paper,
         "configurations": [
-            {"name": c.name, "kind": _kind(c.name, exact or list(built)[:1])}
-            for c in sorted(configs, key=lambda c: (c.name != chosen, c.name))
+            {"name": c.name, "kind": _config_kind(c.name, faithful_configs or list(methods_by_config)[:1])}
+            for c in sorted(configs, key=lambda c: (c.name != main_config, c.name))
         ],
-        "parameters": _parameters(*built[chosen]),
-        "sources": list(built[chosen][1].sources(members=2)),
+        "parameters": _parameters(*methods_by_config[main_config]),
+        "sources": list(methods_by_config[main_config][1].available_sources(members=2)),
     }
 
 
-def _kind(name: str, papers: list[str]) -> str:
-    if name in papers:
+def _config_kind(name: str, paper_configs: list[str]) -> str:
+    if name in paper_configs:
         return "paper"
-    return "small" if name.endswith(_SMALL) else "other"
+    return "small" if name.endswith(_SMALL_SUFFIX) else "other"
 
 
-def _empty(config: TrainingConfig) -> Method:
+def _meta_method(config: TrainingConfig) -> Method:
     """The method of a configuration on the meta device."""
     codec: Codec | None = None
     if config.codec is not None:
-        codec = empty_codec(config.codec) or empty_codec_at(embedded_codec())
+        codec = meta_codec(config.codec) or meta_codec_from_folder(embedded_codec())
     with torch.device("meta"):
         return build_method(config.method, codec, config.settings)
 
 
 def _parameters(config: TrainingConfig, method: Method) -> dict[str, Any]:
-    trained = method.trained
-    taught = {id(p) for p in trained.parameters()}
-    frozen = {name: _count(part, taught) for name, part in method.named_children()}
+    trainable = method.trainable_modules
+    trainable_ids = {id(p) for p in trainable.parameters()}
+    frozen = {name: _count(module, trainable_ids) for name, module in method.named_children()}
     return {
         "configuration": config.name,
         "codec": config.codec,
-        "variant": method.variant,
-        "trainable": {name: count for name, part in trained.items() if (count := _count(part))},
+        "variant": method.deviations_from_paper,
+        "trainable": {name: count for name, module in trainable.items() if (count := _count(module))},
         "frozen": {name: count for name, count in frozen.items() if count},
     }
 
 
-def _count(module: nn.Module, without: Set[int] = frozenset()) -> int:
-    return sum(p.numel() for p in module.parameters() if id(p) not in without)
+def _count(module: nn.Module, excluded_ids: Set[int] = frozenset()) -> int:
+    return sum(p.numel() for p in module.parameters() if id(p) not in excluded_ids)

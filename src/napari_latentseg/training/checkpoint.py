@@ -15,14 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_path, usable_folder
-from napari_latentseg.training.place import STATE, read_state
-from napari_latentseg.training.state import Saved
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.files import atomic_path, ensure_writable_folder
+from napari_latentseg.training.place import STATE_FILE, read_state
+from napari_latentseg.training.state import Snapshot
+from napari_latentseg.weights import file_sha256
 
 __all__ = ["Checkpoint"]
 
-_OVER = "delete that folder, and train from the beginning"
+_REMEDY = "delete that folder, and train from the beginning"
 
 
 @dataclass
@@ -33,33 +33,33 @@ class Checkpoint:
     ----------
     folder
         Where it lies, or is to lie.
-    training
+    training_id
         A mark by which the model of a stopped training is known as its own.
-    every
+    interval_s
         Seconds from one to the next; 0 writes one after every epoch.
 
     Attributes
     ----------
-    around
+    common
         What is written with every snapshot: what the whole training has beside the stage under way.
     """
 
     folder: Path
-    training: str = field(default_factory=lambda: secrets.token_hex(8))
-    every: float = 60.0
-    around: Saved = field(init=False, default_factory=lambda: Saved({}, {}))
-    _last: float = field(init=False, default_factory=time.monotonic)
+    training_id: str = field(default_factory=lambda: secrets.token_hex(8))
+    interval_s: float = 60.0
+    common: Snapshot = field(init=False, default_factory=lambda: Snapshot({}, {}))
+    _last_written: float = field(init=False, default_factory=time.monotonic)
 
     def is_due(self) -> bool:
         """Whether the time for the next one has come."""
-        return time.monotonic() - self._last >= self.every
+        return time.monotonic() - self._last_written >= self.interval_s
 
     @property
     def exists(self) -> bool:
         """Whether there is one."""
-        return (self.folder / STATE).is_file()
+        return (self.folder / STATE_FILE).is_file()
 
-    def write(self, saved: Saved) -> None:
+    def write(self, snapshot: Snapshot) -> None:
         """Put a snapshot in the place of the former one.
 
         Raises
@@ -70,24 +70,29 @@ class Checkpoint:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        usable_folder(self.folder, what="checkpoint")
+        ensure_writable_folder(self.folder, what="checkpoint")
         path = self.folder / f"tensors-{secrets.token_hex(4)}.safetensors"
-        tensors = {**self.around.tensors, **saved.tensors}
+        tensors = {**self.common.tensors, **snapshot.tensors}
         try:
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
         except (OSError, SafetensorError) as error:
             path.unlink(missing_ok=True)
             raise BadInput(path, f"cannot be written ({error})", "make room") from error
-        told = {"format": 1, "training": self.training, "tensors": path.name, "sha256": sha256_of(path)}
-        text = json.dumps(told | self.around.told | {"at": saved.told})
-        with atomic_path(self.folder / STATE) as temporary:
+        metadata = {
+            "format": 1,
+            "training": self.training_id,
+            "tensors": path.name,
+            "sha256": file_sha256(path),
+        }
+        text = json.dumps(metadata | self.common.metadata | {"at": snapshot.metadata})
+        with atomic_path(self.folder / STATE_FILE) as temporary:
             temporary.write_text(text, "utf-8")
-        for other in self.folder.glob("tensors-*.safetensors"):
-            if other != path:
-                other.unlink(missing_ok=True)
-        self._last = time.monotonic()
+        for old_file in self.folder.glob("tensors-*.safetensors"):
+            if old_file != path:
+                old_file.unlink(missing_ok=True)
+        self._last_written = time.monotonic()
 
-    def read(self) -> Saved:
+    def read(self) -> Snapshot:
         """What was written last: the snapshot under ``"at"``, and what was around it.
 
         Raises
@@ -98,14 +103,14 @@ class Checkpoint:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        told = read_state(self.folder)
-        path = self.folder / Path(str(told.get("tensors"))).name
-        if not path.is_file() or sha256_of(path) != told.get("sha256"):
-            raise BadInput(path, "is missing or damaged", _OVER)
+        metadata = read_state(self.folder)
+        path = self.folder / Path(str(metadata.get("tensors"))).name
+        if not path.is_file() or file_sha256(path) != metadata.get("sha256"):
+            raise BadInput(path, "is missing or damaged", _REMEDY)
         try:
-            return Saved(load_file(path), told)
+            return Snapshot(load_file(path), metadata)
         except (SafetensorError, OSError, ValueError) as error:
-            raise BadInput(path, "is damaged", _OVER) from error
+            raise BadInput(path, "is damaged", _REMEDY) from error
 
     def remove(self) -> None:
         """Remove it, once the model that it led to has been written."""

@@ -22,9 +22,9 @@ from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.networks.compact import CompactDecoder, CompactEncoder
 from napari_latentseg.pairs import find_pairs, load_image, load_mask
 from napari_latentseg.training.loop import TrainingStep
-from napari_latentseg.training.split import groups_by_likeness, groups_by_name, keep_apart
+from napari_latentseg.training.split import groups_by_dhash, groups_by_name, hold_out
 
-__all__ = ["CodecConfig", "SourceConfig", "read_sources", "train_codec"]
+__all__ = ["CodecConfig", "SourceConfig", "read_codec_datasets", "train_codec"]
 
 
 class SourceConfig(FrozenModel):
@@ -63,16 +63,16 @@ class CodecConfig(FrozenModel):
 
 
 @dataclass(frozen=True)
-class Source:
+class CodecDataset:
     """The pairs of one folder in memory, with the part that is kept apart."""
 
     config: SourceConfig
     images: list[NDArray[np.uint8]]
     masks: list[NDArray[np.uint8]]
-    apart: NDArray[np.bool_]
+    is_validation: NDArray[np.bool_]
 
 
-def read_sources(config: CodecConfig, root: Path) -> list[Source]:
+def read_codec_datasets(config: CodecConfig, root: Path) -> list[CodecDataset]:
     """Read every folder of the configuration below `root`, with its split."""
     sources = []
     for source in config.sources:
@@ -83,30 +83,30 @@ def read_sources(config: CodecConfig, root: Path) -> list[Source]:
         names = groups_by_name([p.name for p in pairs], source.group_pattern)
         for pair, group in zip(pairs, names, strict=True):
             planes, labels = load_image(pair), load_mask(pair)
-            keep = [i for i in range(len(planes)) if len(planes) == 1 or labels[i].any()]
-            images += [planes[i] for i in keep]
-            masks += [labels[i] for i in keep]
-            groups += [group] * len(keep)
+            kept_slices = [i for i in range(len(planes)) if len(planes) == 1 or labels[i].any()]
+            images += [planes[i] for i in kept_slices]
+            masks += [labels[i] for i in kept_slices]
+            groups += [group] * len(kept_slices)
         if source.likeness_bits is not None:
-            groups = groups_by_likeness(images, groups, most_bits=source.likeness_bits)
-        apart = keep_apart(groups, source.kept_apart, config.split_seed)
-        sources.append(Source(source, images, masks, apart))
+            groups = groups_by_dhash(images, groups, max_hamming_distance=source.likeness_bits)
+        is_validation = hold_out(groups, source.kept_apart, config.split_seed)
+        sources.append(CodecDataset(source, images, masks, is_validation))
     return sources
 
 
-class _Crops:
+class _CropSampler:
     """Random crops in [0, 1], images with their colours shaken, masks as three equal channels."""
 
-    def __init__(self, sources: list[Source], config: CodecConfig) -> None:
+    def __init__(self, sources: list[CodecDataset], config: CodecConfig) -> None:
         self.sources = sources
         self.config = config
         self.rng = np.random.default_rng(config.seed)
-        self.train = [np.flatnonzero(~s.apart) for s in sources]
+        self.train_indices = [np.flatnonzero(~s.is_validation) for s in sources]
 
-    def _pick(self, kind: str) -> tuple[Source, int]:
-        weights = np.array([getattr(s.config, kind) for s in self.sources])
-        number = self.rng.choice(len(self.sources), p=weights / weights.sum())
-        return self.sources[number], int(self.rng.choice(self.train[number]))
+    def _sample_item(self, role: str) -> tuple[CodecDataset, int]:
+        weights = np.array([getattr(s.config, role) for s in self.sources])
+        source_index = self.rng.choice(len(self.sources), p=weights / weights.sum())
+        return self.sources[source_index], int(self.rng.choice(self.train_indices[source_index]))
 
     def _crop(self, array: NDArray[np.uint8], scale: tuple[float, float]) -> Tensor:
         size = self.config.crop
@@ -114,16 +114,16 @@ class _Crops:
         side = min(round(size * factor), *array.shape[:2])
         top = self.rng.integers(array.shape[0] - side + 1)
         left = self.rng.integers(array.shape[1] - side + 1)
-        part = array[top : top + side, left : left + side]
-        turned = np.rot90(part, int(self.rng.integers(4)))
+        crop = array[top : top + side, left : left + side]
+        rotated = np.rot90(crop, int(self.rng.integers(4)))
         if self.rng.random() < 0.5:
-            turned = turned[:, ::-1]
-        return torch.from_numpy(np.ascontiguousarray(turned))
+            rotated = rotated[:, ::-1]
+        return torch.from_numpy(np.ascontiguousarray(rotated))
 
-    def image(self) -> Tensor:
-        source, i = self._pick("images")
-        part = self._crop(source.images[i], source.config.scale)
-        x = part.permute(2, 0, 1).float()[None] / 255
+    def sample_image(self) -> Tensor:
+        source, i = self._sample_item("images")
+        crop = self._crop(source.images[i], source.config.scale)
+        x = crop.permute(2, 0, 1).float()[None] / 255
         x = _resize(x, self.config.crop)[0]
         gamma = math.exp(self.rng.uniform(-0.4, 0.4))
         x = x.clamp(0, 1) ** gamma
@@ -135,21 +135,23 @@ class _Crops:
             x = 1 - x
         return x
 
-    def mask(self) -> Tensor:
-        source, i = self._pick("masks")
+    def sample_mask(self) -> Tensor:
+        source, i = self._sample_item("masks")
         labels = source.masks[i]
-        wanted = self.rng.choice(np.unique(labels)[1:]) if labels.any() else 1
-        part = self._crop((labels == wanted).astype(np.uint8), source.config.scale)
-        x = part.float()[None, None]
+        label = self.rng.choice(np.unique(labels)[1:]) if labels.any() else 1
+        crop = self._crop((labels == label).astype(np.uint8), source.config.scale)
+        x = crop.float()[None, None]
         if x.shape[-1] != self.config.crop:
             x = F.interpolate(x, size=(self.config.crop,) * 2, mode="nearest-exact")
         return x[0].expand(3, -1, -1)
 
     def batches(self) -> Iterator[tuple[Tensor, int]]:
-        n, m = self.config.images_per_batch, self.config.masks_per_batch
+        image_count, mask_count = self.config.images_per_batch, self.config.masks_per_batch
         while True:
-            rows = [self.image() for _ in range(n)] + [self.mask() for _ in range(m)]
-            yield torch.stack(rows).contiguous(memory_format=torch.channels_last), n
+            rows = [self.sample_image() for _ in range(image_count)] + [
+                self.sample_mask() for _ in range(mask_count)
+            ]
+            yield torch.stack(rows).contiguous(memory_format=torch.channels_last), image_count
 
 
 def _resize(x: Tensor, size: int) -> Tensor:
@@ -158,16 +160,18 @@ def _resize(x: Tensor, size: int) -> Tensor:
     return F.interpolate(x, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
 
 
-def _gradients(x: Tensor) -> tuple[Tensor, Tensor]:
+def _finite_differences(x: Tensor) -> tuple[Tensor, Tensor]:
     return x[..., 1:, :] - x[..., :-1, :], x[..., :, 1:] - x[..., :, :-1]
 
 
 def _losses(
-    config: CodecConfig, x: Tensor, y: Tensor, n: int, z: Tensor, teacher: Tensor | None
+    config: CodecConfig, x: Tensor, y: Tensor, image_count: int, z: Tensor, teacher_latents: Tensor | None
 ) -> dict[str, Tensor]:
-    gradient = sum(F.l1_loss(a, b) for a, b in zip(_gradients(y), _gradients(x), strict=True))
-    p = y[n:].mean(1).clamp(0, 1).flatten(1)
-    m = x[n:].mean(1).flatten(1)
+    gradient = sum(
+        F.l1_loss(a, b) for a, b in zip(_finite_differences(y), _finite_differences(x), strict=True)
+    )
+    p = y[image_count:].mean(1).clamp(0, 1).flatten(1)
+    m = x[image_count:].mean(1).flatten(1)
     dice = 1 - (2 * (p * m).sum(1) + 1) / (p.sum(1) + m.sum(1) + 1)
     terms = {
         "l1": F.l1_loss(y, x),
@@ -175,21 +179,21 @@ def _losses(
         "gradient": config.gradient_weight * torch.as_tensor(gradient),
         "dice": config.dice_weight * dice.mean(),
     }
-    if teacher is not None:
-        mine = z[: len(teacher), : teacher.shape[1]]
-        away = 1 - F.cosine_similarity(mine, teacher, dim=1, eps=1e-4).mean()
-        align = 0.9 * away + 0.1 * F.l1_loss(mine, teacher)
-        terms["align"] = config.align_weight * align
+    if teacher_latents is not None:
+        student_latents = z[: len(teacher_latents), : teacher_latents.shape[1]]
+        cosine_distance = 1 - F.cosine_similarity(student_latents, teacher_latents, dim=1, eps=1e-4).mean()
+        alignment = 0.9 * cosine_distance + 0.1 * F.l1_loss(student_latents, teacher_latents)
+        terms["align"] = config.align_weight * alignment
     return terms
 
 
 def train_codec(
     config: CodecConfig,
-    sources: list[Source],
+    sources: list[CodecDataset],
     *,
     teacher: nn.Module | None = None,
-    start: dict[str, Tensor] | None = None,
-    report: Callable[[int, dict[str, float]], None] = lambda step, terms: None,
+    initial_weights: dict[str, Tensor] | None = None,
+    on_progress: Callable[[int, dict[str, float]], None] = lambda step, terms: None,
 ) -> dict[str, Tensor]:
     """Train an encoder and a decoder on random crops of images and masks.
 
@@ -198,14 +202,14 @@ def train_codec(
     config
         Sizes, weights of the terms, schedule, seeds.
     sources
-        From `read_sources`; the parts kept apart are not touched.
+        From `read_codec_datasets`; the parts kept apart are not touched.
     teacher
         An encoder to whose latents the first channels of the image latents are aligned; None leaves the term
         out.
-    start
+    initial_weights
         State dict to begin from, `encoder.` and `decoder.` before its keys; None for fresh weights. It may
         have fewer latent channels: the further ones begin without a say in the decoder.
-    report
+    on_progress
         Called every 50 steps with the mean of each term.
 
     Returns
@@ -215,47 +219,51 @@ def train_codec(
     """
     torch.manual_seed(config.seed)
     sizes = (config.channels, config.widths, config.blocks)
-    parts = {"encoder": CompactEncoder(*sizes), "decoder": CompactDecoder(*sizes)}
-    both = nn.ModuleDict(parts)
-    if start is not None:
-        both.load_state_dict(_widened(start, both.state_dict()))
-    both.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    encoder, decoder = both["encoder"], both["decoder"]
-    optimizer = torch.optim.AdamW(both.parameters(), config.learning_rate, weight_decay=config.weight_decay)
+    networks = {"encoder": CompactEncoder(*sizes), "decoder": CompactDecoder(*sizes)}
+    autoencoder = nn.ModuleDict(networks)
+    if initial_weights is not None:
+        autoencoder.load_state_dict(_extend_channels(initial_weights, autoencoder.state_dict()))
+    autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    encoder, decoder = autoencoder["encoder"], autoencoder["decoder"]
+    optimizer = torch.optim.AdamW(
+        autoencoder.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.steps, pct_start=0.05
     )
-    training = TrainingStep(optimizer, both, clip_gradient=1.0)
-    batches = _Crops(sources, config).batches()
+    training = TrainingStep(optimizer, autoencoder, clip_gradient=1.0)
+    batches = _CropSampler(sources, config).batches()
     means: dict[str, float] = {}
     for step in range(1, config.steps + 1):
-        x, n = next(batches)
+        x, image_count = next(batches)
         with torch.autocast("cpu", torch.bfloat16):
             z = encoder(x)
             y = decoder(z + config.latent_noise * torch.randn_like(z))
-        guide = None
+        teacher_latents = None
         if teacher is not None:
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-                guide = teacher(x[: config.aligned_per_batch]).float()
-        terms = _losses(config, x, y.float(), n, z.float(), guide)
+                teacher_latents = teacher(x[: config.aligned_per_batch]).float()
+        terms = _losses(config, x, y.float(), image_count, z.float(), teacher_latents)
         for name, value in training.add_gradient(terms).items():
             means[name] = means.get(name, 0.0) + value / 50
         training.update()
         schedule.step()
         if step % 50 == 0:
-            report(step, means)
+            on_progress(step, means)
             means = {}
-    return both.state_dict()
+    return autoencoder.state_dict()
 
 
-def _widened(earlier: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
-    found = {}
+def _extend_channels(initial: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    extended = {}
     for name, value in fresh.items():
-        old = earlier[name].float()
-        if old.shape == value.shape:
-            found[name] = old
+        initial_value = initial[name].float()
+        if initial_value.shape == value.shape:
+            extended[name] = initial_value
         elif name.startswith("encoder.head"):
-            found[name] = torch.cat([old, value[len(old) :]])
+            extended[name] = torch.cat([initial_value, value[len(initial_value) :]])
         else:
-            found[name] = torch.cat([old, torch.zeros_like(value[:, old.shape[1] :])], dim=1)
-    return found
+            extended[name] = torch.cat(
+                [initial_value, torch.zeros_like(value[:, initial_value.shape[1] :])], dim=1
+            )
+    return extended

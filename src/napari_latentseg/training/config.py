@@ -8,20 +8,25 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from napari_latentseg.augmentation import AugmentRanges
-from napari_latentseg.errors import BadInput, first_problem
+from napari_latentseg.augmentation import AugmentationConfig
+from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.preprocess import Preprocess
-from napari_latentseg.training.data_config import ClassConfig, DatasetConfig, DrawConfig, patient_pattern
+from napari_latentseg.training.data_config import (
+    ClassConfig,
+    DatasetConfig,
+    SliceSamplingConfig,
+    check_patient_pattern,
+)
 
 __all__ = [
     "CardConfig",
     "SplitConfig",
     "StageConfig",
     "TrainingConfig",
-    "changed",
     "load_config",
     "named_configs",
+    "with_changes",
 ]
 
 
@@ -49,10 +54,10 @@ class SplitConfig(FrozenModel):
     likeness_bits: int | None = Field(None, ge=0, le=256)
     block: int | None = Field(None, ge=1)
 
-    _check_pattern = field_validator("group_pattern")(patient_pattern)
+    _check_pattern = field_validator("group_pattern")(check_patient_pattern)
 
     @model_validator(mode="after")
-    def _one_way_to_group(self) -> SplitConfig:
+    def _check_grouping(self) -> SplitConfig:
         if self.block is not None and self.group_pattern is not None:
             raise ValueError("block and group_pattern exclude each other")
         return self
@@ -168,7 +173,7 @@ class TrainingConfig(FrozenModel):
     codec: str | None = "embedded"
     codec_revision: str | None = None
     preprocess: Preprocess = Preprocess()
-    augment: AugmentRanges = AugmentRanges()
+    augment: AugmentationConfig = AugmentationConfig()
     split: SplitConfig = SplitConfig()
     epochs: int = Field(1000, ge=1)
     steps: int | None = Field(None, ge=1)
@@ -189,7 +194,7 @@ class TrainingConfig(FrozenModel):
     validate_planes: int | None = Field(None, ge=1)
     classes: tuple[ClassConfig, ...] = ()
     datasets: dict[str, DatasetConfig] = Field(default_factory=dict)
-    draw: DrawConfig | None = None
+    draw: SliceSamplingConfig | None = None
     cache_latents: bool = False
     augment_variants: int = Field(0, ge=0)
     published_weights: str = ""
@@ -200,42 +205,46 @@ class TrainingConfig(FrozenModel):
     stages: dict[str, StageConfig] = Field(default_factory=dict)
     card: CardConfig = CardConfig()
 
-    def of_stage(self, name: str) -> TrainingConfig:
+    def for_stage(self, name: str) -> TrainingConfig:
         """The settings of one stage."""
-        other = self.stages.get(name, StageConfig()).model_dump(exclude_none=True)
-        if "epochs" in other:
-            other.setdefault("steps", None)  # a stage that counts its epochs does not count the other's steps
-        if "warmup_epochs" in other:
-            other.setdefault("warmup_steps", None)
-        return self.replace(**other)
+        overrides = self.stages.get(name, StageConfig()).model_dump(exclude_none=True)
+        if "epochs" in overrides:
+            overrides.setdefault(
+                "steps", None
+            )  # a stage that counts its epochs does not count the other's steps
+        if "warmup_epochs" in overrides:
+            overrides.setdefault("warmup_steps", None)
+        return self.replace(**overrides)
 
     @model_validator(mode="after")
-    def _steps_are_counted_by_step(self) -> TrainingConfig:
-        counted = [self.warmup_steps, *(stage.warmup_steps for stage in self.stages.values())]
-        if self.schedule_by != "step" and any(steps is not None for steps in counted):
+    def _check_warmup_unit(self) -> TrainingConfig:
+        warmup_steps = [self.warmup_steps, *(stage.warmup_steps for stage in self.stages.values())]
+        if self.schedule_by != "step" and any(steps is not None for steps in warmup_steps):
             raise ValueError("warmup_steps needs schedule_by 'step'")
         return self
 
     @model_validator(mode="after")
-    def _as_many_classes(self) -> TrainingConfig:
+    def _check_class_count(self) -> TrainingConfig:
         """A method of several classes says in its settings how many."""
-        said = self.settings.get("classes", 1)
-        if isinstance(said, int) and said != (len(self.classes) or 1):
-            raise ValueError(f"classes: {len(self.classes) or 1} are named, but the settings have {said}")
+        class_count = self.settings.get("classes", 1)
+        if isinstance(class_count, int) and class_count != (len(self.classes) or 1):
+            raise ValueError(
+                f"classes: {len(self.classes) or 1} are named, but the settings have {class_count}"
+            )
         return self
 
     @model_validator(mode="after")
-    def _cached_only_what_stays(self) -> TrainingConfig:
+    def _check_latent_cache(self) -> TrainingConfig:
         ranges = self.augment
-        varied = (
+        probabilities = (
             ranges.horizontal_flip,
             ranges.vertical_flip,
             ranges.quarter_turn,
             ranges.jitter,
             ranges.affine,
         )
-        come_back = self.augment_variants or not (any(varied) or self.preprocess.mode != "whole")
-        if self.cache_latents and not come_back:
+        images_repeat = self.augment_variants or not (any(probabilities) or self.preprocess.mode != "whole")
+        if self.cache_latents and not images_repeat:
             raise ValueError(
                 "cache_latents needs images that come back: no augmentation, or few augment_variants"
             )
@@ -256,21 +265,21 @@ def load_config(name: str | Path) -> TrainingConfig:
     BadInput
         Where there is none of that name, or a field is not valid.
     """
-    known = named_configs()
-    path = known.get(str(name), Path(name))
+    configs = named_configs()
+    path = configs.get(str(name), Path(name))
     try:
         if not path.is_file():
-            raise BadInput(name, "no such configuration", f"use a file, or one of {', '.join(known)}")
+            raise BadInput(name, "no such configuration", f"use a file, or one of {', '.join(configs)}")
         config = TrainingConfig.model_validate_json(path.read_text("utf-8"))
     except ValidationError as error:
-        field, why = first_problem(error)
+        field, why = first_validation_error(error)
         raise BadInput(f"{path.name}, {field or 'the whole file'}", why, "correct it") from error
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(path, "cannot be read", "check the file") from error
     return config if config.name else config.replace(name=path.stem)
 
 
-def changed(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
+def with_changes(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
     """A validated copy with other values.
 
     Raises
@@ -281,5 +290,5 @@ def changed(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:
     try:
         return TrainingConfig.model_validate(config.model_dump() | changes)
     except ValidationError as error:
-        field, why = first_problem(error)
+        field, why = first_validation_error(error)
         raise BadInput(field or "configuration", why, "correct it") from error

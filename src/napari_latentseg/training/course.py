@@ -20,22 +20,22 @@ from napari_latentseg.precision import Compute
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset
-from napari_latentseg.training.state import Saved, under, within
+from napari_latentseg.training.state import Snapshot, add_prefix, strip_prefix
 from napari_latentseg.training.trainer import Trainer
-from napari_latentseg.weights import fill
+from napari_latentseg.weights import load_state
 
-__all__ = ["Course", "as_stored", "check_same"]
+__all__ = ["MemberTraining", "check_same_training", "round_to_stored_precision"]
 
 Event = dict[str, Any]
 
 
 @dataclass
-class Course:
+class MemberTraining:
     """Trains as many predictors as the configuration says.
 
     Parameters
     ----------
-    config, data, codec, compute, stop
+    config, data, codec, compute, should_stop
         See `Trainer`.
     checkpoint
         Where the state is written.
@@ -44,7 +44,7 @@ class Course:
 
     Attributes
     ----------
-    methods
+    trained_methods
         Those that have learnt something, each with the weights that were selected, as a model folder keeps
         them.
     best_epochs
@@ -52,17 +52,17 @@ class Course:
     events
         Of all epochs so far.
     stopped
-        Whether `stop` ended it.
+        Whether `should_stop` ended it.
     """
 
     config: TrainingConfig
     data: Dataset
     codec: Codec | None
     compute: Compute
-    stop: Callable[[], bool]
+    should_stop: Callable[[], bool]
     checkpoint: Checkpoint
     identity: dict[str, Any]
-    methods: list[Method] = field(init=False, default_factory=list)
+    trained_methods: list[Method] = field(init=False, default_factory=list)
     best_epochs: list[int] = field(init=False, default_factory=list)
     events: list[Event] = field(init=False, default_factory=list)
     stopped: bool = field(init=False, default=False)
@@ -80,23 +80,25 @@ class Course:
         BadInput
             Where the checkpoint is of other data or is damaged, or a training ended without having learnt.
         """
-        identity = self.identity | {"data": data_digest(self.data)}
-        saved = self._saved(identity) if resume else None
-        for member in range(len(self.methods), self.config.members):
+        identity = self.identity | {"data": dataset_sha256(self.data)}
+        snapshot = self._restore_members(identity) if resume else None
+        for member in range(len(self.trained_methods), self.config.members):
             config = self.config.replace(seed=self.config.seed + member)
-            trainer = Trainer(config, self.data, self.codec, self.compute, self.stop, self.checkpoint, saved)
-            saved = None
-            self.checkpoint.around = self._around(identity)
+            trainer = Trainer(
+                config, self.data, self.codec, self.compute, self.should_stop, self.checkpoint, snapshot
+            )
+            snapshot = None
+            self.checkpoint.common = self._common_state(identity)
             for epoch in trainer.run():
-                event = epoch.as_dict()
+                event = epoch.to_dict()
                 if self.config.members > 1:
                     event = {"member": member + 1} | event
                 self.events.append(event)
                 yield {"event": "epoch"} | event
             self.stopped = trainer.stopped
-            if trainer.learnt:
-                as_stored(trainer.method.trained)
-                self.methods.append(trainer.method)
+            if trainer.has_learnt:
+                round_to_stored_precision(trainer.method.trainable_modules)
+                self.trained_methods.append(trainer.method)
                 self.best_epochs.append(trainer.best_epoch)
             elif not self.stopped:
                 raise BadInput(
@@ -105,29 +107,36 @@ class Course:
             if self.stopped:
                 return
 
-    def _around(self, identity: dict[str, Any]) -> Saved:
+    def _common_state(self, identity: dict[str, Any]) -> Snapshot:
         tensors: dict[str, Tensor] = {}
-        for number, method in enumerate(self.methods):
-            tensors |= under(f"member.{number}", method.trained.state_dict())
-        told = {"identity": identity, "events": self.events, "best_epochs": list(self.best_epochs)}
-        return Saved(tensors, told)
+        for number, method in enumerate(self.trained_methods):
+            tensors |= add_prefix(f"member.{number}", method.trainable_modules.state_dict())
+        metadata = {"identity": identity, "events": self.events, "best_epochs": list(self.best_epochs)}
+        return Snapshot(tensors, metadata)
 
-    def _saved(self, identity: dict[str, Any]) -> Saved:
+    def _restore_members(self, identity: dict[str, Any]) -> Snapshot:
         """What the member under way goes on from; those before it are made again."""
-        found = self.checkpoint.read()
-        if found.told["identity"]["data"] != identity["data"]:
+        snapshot = self.checkpoint.read()
+        if snapshot.metadata["identity"]["data"] != identity["data"]:
             raise BadInput(
                 "data", "are other images or masks than those of the stopped training", "give the same"
             )
-        self.best_epochs, self.events = list(found.told["best_epochs"]), list(found.told["events"])
+        self.best_epochs, self.events = (
+            list(snapshot.metadata["best_epochs"]),
+            list(snapshot.metadata["events"]),
+        )
         for number in range(len(self.best_epochs)):
             method = build_method(self.config.method, self.codec, self.config.settings)
-            fill(method.trained, within(f"member.{number}", found.tensors), self.checkpoint.folder)
-            self.methods.append(method.eval())
-        return Saved(found.tensors, found.told["at"])
+            load_state(
+                method.trainable_modules,
+                strip_prefix(f"member.{number}", snapshot.tensors),
+                self.checkpoint.folder,
+            )
+            self.trained_methods.append(method.eval())
+        return Snapshot(snapshot.tensors, snapshot.metadata["at"])
 
 
-def as_stored(module: nn.Module) -> None:
+def round_to_stored_precision(module: nn.Module) -> None:
     """Round the weights to what a model folder keeps, so that what is judged is what is loaded later."""
     with torch.no_grad():
         for weight in module.state_dict().values():
@@ -135,25 +144,25 @@ def as_stored(module: nn.Module) -> None:
                 weight.copy_(weight.half().float())
 
 
-def data_digest(data: Dataset) -> str:
+def dataset_sha256(data: Dataset) -> str:
     """SHA-256 of every image and mask at working size, in their order, and of how they were split."""
     digest = hashlib.sha256()
-    for part in (data.train, data.apart):
-        digest.update(f"{len(part)}".encode())
-        for example in part:
-            about = (example.key, tuple(example.mask.shape), example.annotated, example.dataset)
-            digest.update(repr(about).encode())
+    for subset in (data.train, data.validation):
+        digest.update(f"{len(subset)}".encode())
+        for example in subset:
+            attributes = (example.key, tuple(example.mask.shape), example.annotated, example.dataset)
+            digest.update(repr(attributes).encode())
             for values in (example.image, example.mask):
                 digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 
-def check_same(now: dict[str, Any], before: dict[str, Any], folder: Path) -> None:
+def check_same_training(current: dict[str, Any], saved: dict[str, Any], folder: Path) -> None:
     """Refuse to go on with another training than the one that was stopped.
 
     Parameters
     ----------
-    now, before
+    current, saved
         With ``"config"``, ``"name"`` and ``"codec"``; what is in both is compared.
     folder
         Of the checkpoint, for messages.
@@ -164,24 +173,24 @@ def check_same(now: dict[str, Any], before: dict[str, Any], folder: Path) -> Non
         Naming what differs.
     """
     try:
-        config = TrainingConfig.model_validate(before["config"]).model_dump(mode="json")
+        config = TrainingConfig.model_validate(saved["config"]).model_dump(mode="json")
     except (ValidationError, KeyError, TypeError) as error:
         raise BadInput(
             folder, "is of another version of the program", "delete it, and train from the beginning"
         ) from error
-    was, wanted = _flat(before | {"config": config}), _flat(now)
-    for name in sorted(was.keys() | wanted.keys()):
-        if name != "data" and was.get(name) != wanted.get(name):
+    saved_settings, current_settings = _flatten(saved | {"config": config}), _flatten(current)
+    for name in sorted(saved_settings.keys() | current_settings.keys()):
+        if name != "data" and saved_settings.get(name) != current_settings.get(name):
             field_name = name.removeprefix("config.")
             raise BadInput(
                 field_name,
-                f"is {wanted.get(name)!r}, but was {was.get(name)!r} in the training that was stopped",
+                f"is {current_settings.get(name)!r}, but was {saved_settings.get(name)!r} in the training that was stopped",
                 "give the same to go on with it",
             )
 
 
-def _flat(value: dict[str, Any], start: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, each in value.items():
-        found |= _flat(each, f"{start}{key}.") if isinstance(each, dict) else {f"{start}{key}": each}
-    return found
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flattened: dict[str, Any] = {}
+    for key, item in value.items():
+        flattened |= _flatten(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
+    return flattened

@@ -28,27 +28,29 @@ def draw_curve(events: Sequence[dict[str, Any]]) -> bytes:
     left, top, right, bottom = _MARGIN, 24, _SIZE[0] - 16, _SIZE[1] - 32
     epochs = max(2, len(events))
 
-    def place(epoch: float, value: float) -> tuple[float, float]:
+    def to_pixels(epoch: float, value: float) -> tuple[float, float]:
         return left + (epoch - 1) / (epochs - 1) * (right - left), bottom - value * (bottom - top)
 
     for tenth in range(0, 11, 2):
-        y = place(1, tenth / 10)[1]
+        y = to_pixels(1, tenth / 10)[1]
         draw.line([(left, y), (right, y)], fill="#dddddd")
         draw.text((16, y - 6), f"{tenth / 10:.1f}", fill="black")
     totals = [sum(e["losses"].values()) for e in events]
-    most = max([*totals, 1e-9])
-    losses = [place(i + 1, t / most) for i, t in enumerate(totals)]
-    scores = [place(i + 1, e["dsc"]) for i, e in enumerate(events) if e["dsc"] is not None]
+    max_loss = max([*totals, 1e-9])
+    losses = [to_pixels(i + 1, t / max_loss) for i, t in enumerate(totals)]
+    scores = [to_pixels(i + 1, e["dsc"]) for i, e in enumerate(events) if e["dsc"] is not None]
     for i in range(1, len(events)):
         if events[i]["stage"] != events[i - 1]["stage"]:
-            draw.line([place(i + 0.5, 0), place(i + 0.5, 1)], fill="#c06000")
-            draw.text((place(i + 0.5, 0)[0] + 4, top), events[i]["stage"], fill="#c06000")
+            draw.line([to_pixels(i + 0.5, 0), to_pixels(i + 0.5, 1)], fill="#c06000")
+            draw.text((to_pixels(i + 0.5, 0)[0] + 4, top), events[i]["stage"], fill="#c06000")
     for points, colour in ((losses, "#999999"), (scores, "#0060c0")):
         if len(points) > 1:
             draw.line(points, fill=colour, width=2)
         for x, y in points if colour == "#0060c0" else []:
             draw.ellipse([(x - 3, y - 3), (x + 3, y + 3)], fill=colour)
-    draw.text((left, 6), f"DSC on the images kept apart (blue); loss, most {most:.3g} (grey)", fill="black")
+    draw.text(
+        (left, 6), f"DSC on the images kept apart (blue); loss, most {max_loss:.3g} (grey)", fill="black"
+    )
     draw.text((left, bottom + 10), f"epoch 1 to {len(events)}", fill="black")
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)

@@ -9,10 +9,10 @@ from pydantic import Field, field_validator
 from napari_latentseg.frozen import FrozenModel
 from napari_latentseg.labelmap import LabelTarget
 
-__all__ = ["ClassConfig", "DatasetConfig", "DrawConfig", "patient_pattern"]
+__all__ = ["ClassConfig", "DatasetConfig", "SliceSamplingConfig", "check_patient_pattern"]
 
 
-def patient_pattern(pattern: str | None) -> str | None:
+def check_patient_pattern(pattern: str | None) -> str | None:
     """The same regular expression, once it is known to be one with a group.
 
     Raises
@@ -68,10 +68,10 @@ class DatasetConfig(FrozenModel):
     licence: str = "not stated"
     reference: str = ""
 
-    _check_pattern = field_validator("group_pattern")(patient_pattern)
+    _check_pattern = field_validator("group_pattern")(check_patient_pattern)
 
 
-class DrawConfig(FrozenModel):
+class SliceSamplingConfig(FrozenModel):
     """Which planes an epoch is made of, where it is not every one of them once.
 
     Attributes

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_latentseg.augmentation import AugmentRanges
+from napari_latentseg.augmentation import AugmentationConfig
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.models.split import Split
@@ -19,15 +19,22 @@ from napari_latentseg.pairs import Pair, load_image, plane_spacing
 from napari_latentseg.preprocess import resize, resize_labels
 from napari_latentseg.training.augment import augment
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.data_config import DrawConfig
-from napari_latentseg.training.sets import DataSet, data_sets
-from napari_latentseg.training.split import groups_by_key, groups_by_likeness, keep_apart
+from napari_latentseg.training.data_config import SliceSamplingConfig
+from napari_latentseg.training.sets import AnnotatedDataset, find_datasets
+from napari_latentseg.training.split import groups_by_dhash, groups_by_hash, hold_out
 
-__all__ = ["Dataset", "Example", "plain_batches", "read_dataset", "steps_per_epoch", "training_batches"]
+__all__ = [
+    "AnnotatedSlice",
+    "Dataset",
+    "read_dataset",
+    "steps_per_epoch",
+    "training_batches",
+    "unaugmented_batches",
+]
 
 
 @dataclass(frozen=True)
-class Example:
+class AnnotatedSlice:
     """One annotated plane.
 
     Attributes
@@ -50,7 +57,7 @@ class Example:
     annotated: tuple[bool, ...] = (True,)
     dataset: str = ""
 
-    def tensors(self) -> tuple[Tensor, Tensor]:
+    def to_float(self) -> tuple[Tensor, Tensor]:
         """Image in [0, 1] and mask in {0, 1}, float32."""
         return self.image.float() / 255, self.mask.float()
 
@@ -61,27 +68,27 @@ class Dataset:
 
     Attributes
     ----------
-    train, apart
+    train, validation
         Planes; those of one image are never in both.
     copies
         How many files hold an image that another file holds too. They stay, for a second data set may have
         other classes of the same image marked, and are on one side of the split.
     """
 
-    train: list[Example]
-    apart: list[Example]
+    train: list[AnnotatedSlice]
+    validation: list[AnnotatedSlice]
     copies: int = 0
 
-    def keys(self) -> dict[str, list[str]]:
+    def content_hashes(self) -> dict[str, list[str]]:
         """The hash of every image's content, by part."""
         return {
             "train": sorted({e.key for e in self.train}),
-            "validation": sorted({e.key for e in self.apart}),
+            "validation": sorted({e.key for e in self.validation}),
         }
 
     def split(self) -> Split:
         """As a model folder records it."""
-        keys = self.keys()
+        keys = self.content_hashes()
         return Split(frozenset(keys["train"]), frozenset(keys["validation"]))
 
 
@@ -110,73 +117,75 @@ def read_dataset(
     Cancelled
         Where `progress` said so.
     """
-    sets = data_sets([folders] if isinstance(folders, Path) else folders, config)
-    total, done = sum(len(one.pairs) for one in sets), 0
-    examples: list[Example] = []
+    datasets = find_datasets([folders] if isinstance(folders, Path) else folders, config)
+    total, done = sum(len(dataset.pairs) for dataset in datasets), 0
+    examples: list[AnnotatedSlice] = []
     groups: list[str] = []
-    pictures: list[NDArray[np.uint8]] = []
-    for one in sets:
-        begun = len(examples)
+    original_planes: list[NDArray[np.uint8]] = []
+    for one in datasets:
+        first_index = len(examples)
         for pair, group in zip(one.pairs, one.groups, strict=True):
-            for plane, example in _examples(pair, one, config):
+            for plane, example in _annotated_slices(pair, one, config):
                 examples.append(example)
                 groups.append(group)
                 if config.split.likeness_bits is not None:
-                    pictures.append(plane)
+                    original_planes.append(plane)
             done += 1
             if not progress(done, total):
                 raise Cancelled
-        if not any(bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples[begun:]):
+        if not any(bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples[first_index:]):
             raise BadInput(
                 one.pairs[0].mask.parent, "every mask is empty", "mark the target in at least one image"
             )
-    groups = groups_by_key(groups, [e.key for e in examples])
+    groups = groups_by_hash(groups, [e.key for e in examples])
     copies = total - len({e.key for e in examples})
     if config.split.likeness_bits is not None:
-        groups = groups_by_likeness(pictures, groups, most_bits=config.split.likeness_bits)
-    apart = _apart(examples, groups, config)
+        groups = groups_by_dhash(original_planes, groups, max_hamming_distance=config.split.likeness_bits)
+    validation_groups = _validation_groups(examples, groups, config)
     return Dataset(
-        [e for e, group in zip(examples, groups, strict=True) if group not in apart],
-        [e for e, group in zip(examples, groups, strict=True) if group in apart],
+        [e for e, group in zip(examples, groups, strict=True) if group not in validation_groups],
+        [e for e, group in zip(examples, groups, strict=True) if group in validation_groups],
         copies,
     )
 
 
-def _examples(
-    pair: Pair, one: DataSet, config: TrainingConfig
-) -> Iterator[tuple[NDArray[np.uint8], Example]]:
+def _annotated_slices(
+    pair: Pair, dataset: AnnotatedDataset, config: TrainingConfig
+) -> Iterator[tuple[NDArray[np.uint8], AnnotatedSlice]]:
     """The planes of a pair as they are, with what becomes of them."""
     scan = pair.read()
-    image, numbers = load_image(pair, scan), one.map.of_pair(pair)
-    if image.shape[:3] != numbers.shape:
+    image, label_map = load_image(pair, scan), dataset.label_map.load_class_mask(pair)
+    if image.shape[:3] != label_map.shape:
         raise BadInput(
             pair.mask,
-            f"has shape {numbers.shape}, its image {image.shape[:3]}",
+            f"has shape {label_map.shape}, its image {image.shape[:3]}",
             "an image and its mask must have the same size",
         )
-    key, annotated = pair.key, one.map.annotated
+    key, annotated = pair.content_sha256, dataset.label_map.annotated
     spacing = None if config.preprocess.spacing is None else plane_spacing(scan)
-    for plane, target in list(zip(image, numbers, strict=True))[:: one.about.every]:
+    for plane, target in list(zip(image, label_map, strict=True))[:: dataset.config.every]:
         height, width = target.shape
         size = config.preprocess.working_size(height, width, spacing)
         x = torch.from_numpy(plane).permute(2, 0, 1)[None].float()
         x = resize(x, size)[0].round().clamp(0, 255).to(torch.uint8)
-        m = torch.from_numpy(one.map.masks(resize_labels(target, size)))
-        yield plane, Example(x, m, key, annotated, one.name)
+        m = torch.from_numpy(dataset.label_map.class_masks(resize_labels(target, size)))
+        yield plane, AnnotatedSlice(x, m, key, annotated, dataset.name)
 
 
-def _apart(examples: list[Example], groups: list[str], config: TrainingConfig) -> set[str]:
+def _validation_groups(examples: list[AnnotatedSlice], groups: list[str], config: TrainingConfig) -> set[str]:
     """The groups kept apart: the fraction of each data set, and what goes with them in the others."""
-    found: set[str] = set()
+    validation_groups: set[str] = set()
     for name in dict.fromkeys(e.dataset for e in examples):
-        own = [group for e, group in zip(examples, groups, strict=True) if e.dataset == name]
-        chosen = keep_apart(own, config.split.fraction, config.split.seed)
-        found |= {group for group, out in zip(own, chosen, strict=True) if out}
-    return found
+        dataset_groups = [group for e, group in zip(examples, groups, strict=True) if e.dataset == name]
+        is_held_out = hold_out(dataset_groups, config.split.fraction, config.split.seed)
+        validation_groups |= {
+            group for group, is_validation in zip(dataset_groups, is_held_out, strict=True) if is_validation
+        }
+    return validation_groups
 
 
 def training_batches(
-    examples: list[Example], config: TrainingConfig, rng: np.random.Generator
+    examples: list[AnnotatedSlice], config: TrainingConfig, rng: np.random.Generator
 ) -> Iterator[Batch]:
     """One epoch: every example `crops_per_image` times in a random order, without the smaller rest.
 
@@ -185,60 +194,68 @@ def training_batches(
     if config.draw is None:
         order = np.concatenate([rng.permutation(len(examples)) for _ in range(config.crops_per_image)])
     else:
-        order = draw_planes(examples, config.draw, rng)
+        order = sample_planes(examples, config.draw, rng)
     size = min(config.batch_size, len(order))
     for start in range(0, len(order) - size + 1, size):
-        rows, annotated = [], []
+        samples, annotated = [], []
         for i in order[start : start + size]:
             image, mask = examples[i].tensors()
-            drawn = rng
+            augmentation_rng = rng
             if config.augment_variants:  # one of few, the same whenever it comes back
                 variant = rng.integers(config.augment_variants)
-                drawn = np.random.default_rng([config.seed, int(i), int(variant)])
-            rows.append(augment(image, mask, config.augment, drawn, size=config.preprocess.size))
+                augmentation_rng = np.random.default_rng([config.seed, int(i), int(variant)])
+            samples.append(
+                augment(image, mask, config.augment, augmentation_rng, size=config.preprocess.size)
+            )
             annotated.append(examples[i].annotated)
-        yield _batch(rows, annotated)
+        yield _batch(samples, annotated)
 
 
-def draw_planes(examples: list[Example], draw: DrawConfig, rng: np.random.Generator) -> NDArray[np.intp]:
+def sample_planes(
+    examples: list[AnnotatedSlice], sampling: SliceSamplingConfig, rng: np.random.Generator
+) -> NDArray[np.intp]:
     """The positions of the planes of an epoch; no data set and no long volume has more than its share.
 
     Guided latent diffusion, Section 3.1: a data set, a case of it, and a plane of the case, the oftener one
     in which something is seen.
     """
-    cases: dict[str, dict[str, list[int]]] = {}
+    indices_by_case: dict[str, dict[str, list[int]]] = {}
     for i, e in enumerate(examples):
-        cases.setdefault(e.dataset, {}).setdefault(e.key, []).append(i)
-    by_set = [list(found.values()) for found in cases.values()]
-    seen = np.array([bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples])
-    order = np.empty(draw.planes, dtype=np.intp)
-    for number in range(draw.planes):
-        of_set = by_set[rng.integers(len(by_set))]
-        planes = of_set[rng.integers(len(of_set))]
-        active = [i for i in planes if seen[i]]
-        if active and rng.random() < draw.active_share:
-            planes = active
+        indices_by_case.setdefault(e.dataset, {}).setdefault(e.key, []).append(i)
+    cases_by_dataset = [list(case_indices.values()) for case_indices in indices_by_case.values()]
+    has_foreground = np.array([bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples])
+    order = np.empty(sampling.planes, dtype=np.intp)
+    for number in range(sampling.planes):
+        dataset_cases = cases_by_dataset[rng.integers(len(cases_by_dataset))]
+        planes = dataset_cases[rng.integers(len(dataset_cases))]
+        foreground_planes = [i for i in planes if has_foreground[i]]
+        if foreground_planes and rng.random() < sampling.active_share:
+            planes = foreground_planes
         order[number] = planes[rng.integers(len(planes))]
     return order
 
 
-def plain_batches(examples: list[Example], config: TrainingConfig) -> Iterator[Batch]:
+def unaugmented_batches(examples: list[AnnotatedSlice], config: TrainingConfig) -> Iterator[Batch]:
     """Every example once, in order and not varied; of tiles, one window of each."""
     rng = np.random.default_rng(config.seed)
-    as_it_is = AugmentRanges(horizontal_flip=0, vertical_flip=0, quarter_turn=0, jitter=0, affine=0)
+    no_augmentation = AugmentationConfig(
+        horizontal_flip=0, vertical_flip=0, quarter_turn=0, jitter=0, affine=0
+    )
     for start in range(0, len(examples), config.batch_size):
-        chosen = examples[start : start + config.batch_size]
-        rows = [augment(*e.tensors(), as_it_is, rng, size=config.preprocess.size) for e in chosen]
-        yield _batch(rows, [e.annotated for e in chosen])
+        batch_examples = examples[start : start + config.batch_size]
+        samples = [
+            augment(*e.to_float(), no_augmentation, rng, size=config.preprocess.size) for e in batch_examples
+        ]
+        yield _batch(samples, [e.annotated for e in batch_examples])
 
 
-def _batch(rows: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...]]) -> Batch:
-    images, masks = (torch.stack(parts) for parts in zip(*rows, strict=True))
+def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...]]) -> Batch:
+    images, masks = (torch.stack(tensors) for tensors in zip(*samples, strict=True))
     images = images.contiguous(memory_format=torch.channels_last)
     return Batch(images, masks, torch.tensor(annotated))
 
 
-def steps_per_epoch(examples: list[Example], config: TrainingConfig) -> int:
+def steps_per_epoch(examples: list[AnnotatedSlice], config: TrainingConfig) -> int:
     """Batches that `training_batches` gives."""
     total = len(examples) * config.crops_per_image if config.draw is None else config.draw.planes
     return total // min(config.batch_size, total)

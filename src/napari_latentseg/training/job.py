@@ -14,32 +14,32 @@ from pydantic import ValidationError
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
-from napari_latentseg.errors import BadInput, Cancelled, first_problem
+from napari_latentseg.errors import BadInput, Cancelled, first_validation_error
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import Request
+from napari_latentseg.inference.request import InferenceSettings
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import Model, save_model_folder
-from napari_latentseg.models.layout import REPLAY, SPLIT
-from napari_latentseg.precision import choose_compute
+from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE
+from napari_latentseg.precision import resolve_compute
 from napari_latentseg.record import SamplingSource
-from napari_latentseg.training.about import licence_of, training_data
+from napari_latentseg.training.about import combined_licence, training_data_records
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.course import Course, check_same
+from napari_latentseg.training.course import MemberTraining, check_same_training
 from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.training.log import training_curve, training_log
 from napari_latentseg.training.place import (
-    TRAINING,
-    check_place,
+    TRAINING_FILE,
+    check_output_dir,
     checkpoint_folder,
-    is_stopped_model,
+    is_model_of_stopped_training,
     read_state,
 )
 from napari_latentseg.training.replay import make_replay
-from napari_latentseg.training.sets import DataSet, class_infos, data_sets
+from napari_latentseg.training.sets import AnnotatedDataset, class_infos, find_datasets
 
 __all__ = ["TrainingJob"]
 
@@ -62,8 +62,8 @@ class TrainingJob:
     name
         The model's name; made of that of the folder where not given.
     device
-        See `choose_compute`.
-    stop
+        See `resolve_compute`.
+    should_stop
         Asked after each batch and each image; True ends the training. What was best is written as a model,
         and a checkpoint beside it, from which the training can go on.
     resume
@@ -89,24 +89,24 @@ class TrainingJob:
         *,
         name: str | None = None,
         device: str = "auto",
-        stop: Callable[[], bool] = lambda: False,
+        should_stop: Callable[[], bool] = lambda: False,
         resume: bool = False,
         checkpoint_every: float = 60.0,
     ) -> None:
-        self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(one) for one in data]
+        self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
         self.out, self.config = Path(out), config
         self.codec, self.spec = codec, spec
-        self.name = name.lower() if name else model_name(self.out)
+        self.name = name.lower() if name else model_name_of(self.out)
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
-        self.compute = choose_compute(device, config.precision)
-        self.stop, self.resume = stop, resume
-        check_place(self.out, resume=resume)
-        self.checkpoint = Checkpoint(checkpoint_folder(self.out), every=checkpoint_every)
+        self.compute = resolve_compute(device, config.precision)
+        self.should_stop, self.resume = should_stop, resume
+        check_output_dir(self.out, resume=resume)
+        self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
         try:
             method_class(config.method).config_class.model_validate(config.settings)
         except ValidationError as error:
-            field, why = first_problem(error)
+            field, why = first_validation_error(error)
             raise BadInput(f"{config.method} settings, {field}", why, "correct that field") from error
         self._identity = {
             "config": config.model_dump(mode="json"),
@@ -115,140 +115,152 @@ class TrainingJob:
         }
         if resume:
             state = read_state(self.checkpoint.folder)
-            check_same(self._identity, state.get("identity", {}), self.checkpoint.folder)
-            self.checkpoint.training = state["training"]
+            check_same_training(self._identity, state.get("identity", {}), self.checkpoint.folder)
+            self.checkpoint.training_id = state["training"]
 
     def __iter__(self) -> Iterator[Event]:
-        total = {"value": 0}
+        image_count = {"value": 0}
 
         def progress(done: int, count: int) -> bool:
-            total["value"] = count
-            return not self.stop()
+            image_count["value"] = count
+            return not self.should_stop()
 
         data = read_dataset(self.folders, self.config, progress)
         yield {
             "event": "data",
-            "images": total["value"],
+            "images": image_count["value"],
             "train": len(data.train),
-            "apart": len(data.apart),
+            "apart": len(data.validation),
             "note": _copies_in_words(data.copies),
         }
-        course = Course(
-            self.config, data, self.codec, self.compute, self.stop, self.checkpoint, self._identity
+        members = MemberTraining(
+            self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity
         )
-        yield from course.run(resume=self.resume)
-        if not course.methods:
+        yield from members.run(resume=self.resume)
+        if not members.trained_methods:
             raise Cancelled
-        keys = data.keys()
-        sets = data_sets(self.folders, self.config)
-        card = self._card(course, training_data(sets, data, self.config))
+        keys = data.content_hashes()
+        datasets = find_datasets(self.folders, self.config)
+        card = self._build_card(members, training_data_records(datasets, data, self.config))
         metrics = []
-        for source, samples in self._ways(course.methods):
+        for source, samples in self._evaluation_settings(members.trained_methods):
             yield {"event": "judging", "source": source, "samples": samples}
-            metrics += [self._judge(course, card, one, keys["validation"], source, samples) for one in sets]
+            metrics += [
+                self._evaluate(members, card, dataset, keys["validation"], source, samples)
+                for dataset in datasets
+            ]
         card = card.replace(metrics=tuple(metrics))
         extras = {
             # the codec by its name: where it lay on this machine is nobody's business
-            TRAINING: _json(
+            TRAINING_FILE: _json(
                 self.config.model_dump(mode="json")
                 | {"codec": self.spec.name if self.spec else None}
-                | {"published_weights": Path(self.config.published_weights).name, "run": self._run(course)}
+                | {
+                    "published_weights": Path(self.config.published_weights).name,
+                    "run": self._run_record(members),
+                }
             ),
-            "training_log.csv": training_log(course.events),
-            "training_curve.png": training_curve(course.events),
-            SPLIT: _json(data.split().to_json()),
+            "training_log.csv": training_log(members.events),
+            "training_curve.png": training_curve(members.events),
+            SPLIT_FILE: _json(data.split().to_json()),
         }
-        firsts = metrics[: len(sets)]
-        first, *others = course.methods
-        if not others and type(first).tuning is not Method.tuning:
-            extras[REPLAY] = make_replay(first, card, data.train, data.apart, self.compute)
-        replace = self.resume and is_stopped_model(self.out, self.checkpoint.training)
-        save_model_folder(self.out, first, card, extras, others=others, replace=replace)
-        if not course.stopped:
+        first_metrics = metrics[: len(datasets)]
+        first_member, *other_members = members.trained_methods
+        if not other_members and type(first_member).fine_tune_spec is not Method.fine_tune_spec:
+            extras[REPLAY_FILE] = make_replay(first_member, card, data.train, data.validation, self.compute)
+        replace = self.resume and is_model_of_stopped_training(self.out, self.checkpoint.training_id)
+        save_model_folder(self.out, first_member, card, extras, other_members=other_members, replace=replace)
+        if not members.stopped:
             self.checkpoint.remove()
         yield {
             "event": "saved",
             "folder": str(self.out),
-            "dsc": round(_over_all([m.values["dsc"] for m in firsts], [m.images for m in firsts]), 4),
-            "epochs": len(course.events),
-            "stopped": course.stopped,
+            "dsc": round(
+                _weighted_mean([m.values["dsc"] for m in first_metrics], [m.images for m in first_metrics]), 4
+            ),
+            "epochs": len(members.events),
+            "stopped": members.stopped,
         }
 
-    def _card(self, course: Course, learned_from: tuple[TrainingData, ...]) -> ModelCard:
-        config, about = self.config, self.config.card
+    def _build_card(self, members: MemberTraining, training_records: tuple[TrainingData, ...]) -> ModelCard:
+        config, card_config = self.config, self.config.card
         return ModelCard(
             name=self.name,
-            title=about.title or self.name,
+            title=card_config.title or self.name,
             method=config.method,
-            variant=course.methods[0].variant,
+            variant=members.trained_methods[0].deviations_from_paper,
             settings=config.settings,
             codec=self.spec,
             preprocess=config.preprocess,
             augment=config.augment,
-            modality=about.modality,
+            modality=card_config.modality,
             classes=class_infos(config),
-            sources=self._sources(course.methods),
-            members=len(course.methods),
-            default_samples=about.default_samples,
-            threshold=about.threshold,
-            training_data=learned_from,
-            licence=licence_of(about.licence, [one.licence for one in learned_from]),
-            intended_use=about.intended_use,
-            limits=about.limits,
+            sources=self._sources(members.trained_methods),
+            members=len(members.trained_methods),
+            default_samples=card_config.default_samples,
+            threshold=card_config.threshold,
+            training_data=training_records,
+            licence=combined_licence(card_config.licence, [record.licence for record in training_records]),
+            intended_use=card_config.intended_use,
+            limits=card_config.limits,
         )
 
     def _sources(self, methods: Sequence[Method]) -> tuple[SamplingSource, ...]:
-        return methods[0].sources(varied=self._varied, members=len(methods))  # type: ignore[return-value]
+        return methods[0].available_sources(has_augmentation=self._has_augmentation, members=len(methods))  # type: ignore[return-value]
 
     @property
-    def _varied(self) -> bool:
+    def _has_augmentation(self) -> bool:
         """Whether test-time augmentation has anything to vary inside the training's ranges."""
-        return self.config.augment.distinct != 1
+        return self.config.augment.distinct_tta_count != 1
 
-    def _ways(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
+    def _evaluation_settings(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
         """The ensembles that are judged: a single pass, eight samples or as many as differ, all members."""
-        ways: list[tuple[SamplingSource, int]]
+        settings: list[tuple[SamplingSource, int]]
         if not methods[0].is_deterministic:
             (source, *_) = self._sources(methods)
-            ways = [(source, 1), (source, self.config.card.default_samples)]
+            settings = [(source, 1), (source, self.config.card.default_samples)]
         else:
-            ways = [("none", 1)]
-            if self._varied:
-                ways.append(("augment", min(8, self.config.augment.distinct or 8)))
-        return [*ways, ("members", len(methods))] if len(methods) > 1 else ways
+            settings = [("none", 1)]
+            if self._has_augmentation:
+                settings.append(("augment", min(8, self.config.augment.distinct_tta_count or 8)))
+        return [*settings, ("members", len(methods))] if len(methods) > 1 else settings
 
-    def _judge(
+    def _evaluate(
         self,
-        course: Course,
+        members: MemberTraining,
         card: ModelCard,
-        data: DataSet,
-        apart: list[str],
+        data: AnnotatedDataset,
+        validation_hashes: list[str],
         source: SamplingSource,
         samples: int,
     ) -> MetricRecord:
-        wanted = set(apart)
-        pairs = [p for p in data.pairs if p.key in wanted]
-        first, *others = course.methods
-        predictor = Predictor(Model(first, card, self.out, tuple(others)), self.compute.device)
-        evaluation = Evaluation(predictor, Request.of(card, source=source, samples=samples), pairs)
+        validation_set = set(validation_hashes)
+        pairs = [p for p in data.pairs if p.content_sha256 in validation_set]
+        first_member, *other_members = members.trained_methods
+        predictor = Predictor(Model(first_member, card, self.out, tuple(other_members)), self.compute.device)
+        evaluation = Evaluation(
+            predictor, InferenceSettings.for_model(card, source=source, samples=samples), pairs
+        )
         for _ in evaluation.run():
             pass
-        chosen = (
+        selection_note = (
             "the weights are those of the last epoch, not selected on them"
             if self.config.select == "last"
-            else f"the weights of epoch {_listed(course.best_epochs)} were selected on them, which flatters"
+            else f"the weights of epoch {_join_numbers(members.best_epochs)} were selected on them, which flatters"
             " the figure"
         )
         return evaluation.record(
-            f"{data.about.name or data.name}: the {len(pairs)} images kept apart, never trained on; {chosen}"
+            f"{data.config.name or data.name}: the {len(pairs)} images kept apart, never trained on; {selection_note}"
         )
 
-    def _run(self, course: Course) -> Event:
-        stopped = {"stopped": True, "training": self.checkpoint.training} if course.stopped else {}
+    def _run_record(self, members: MemberTraining) -> Event:
+        stopped = {"stopped": True, "training": self.checkpoint.training_id} if members.stopped else {}
         return stopped | {
-            "epochs": len(course.events),
-            "seconds": round(total_seconds(course.events)),
-            "kept_epoch": course.best_epochs[0] if len(course.methods) == 1 else course.best_epochs,
+            "epochs": len(members.events),
+            "seconds": round(total_seconds(members.events)),
+            "kept_epoch": members.best_epochs[0]
+            if len(members.trained_methods) == 1
+            else members.best_epochs,
             "device": self.compute.device,
             "precision": self.compute.precision,
             "threads": torch.get_num_threads(),
@@ -257,7 +269,7 @@ class TrainingJob:
         }
 
 
-def model_name(folder: Path) -> str:
+def model_name_of(folder: Path) -> str:
     """A name that a card can have, made of a folder's."""
     return re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
 
@@ -274,16 +286,16 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
 
-def _over_all(values: Sequence[float], counts: Sequence[int]) -> float:
+def _weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
     """The mean over all images, from the means over the images of each set."""
     return sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
 
 
 def total_seconds(events: Sequence[Event]) -> float:
     """Of the whole training: the clock of an epoch begins anew with every stage and member."""
-    last = {(e.get("member"), e["stage"]): float(e["seconds"]) for e in events}
-    return sum(last.values())
+    last_seconds = {(e.get("member"), e["stage"]): float(e["seconds"]) for e in events}
+    return sum(last_seconds.values())
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def _join_numbers(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))

@@ -21,13 +21,13 @@ def training_log(events: Sequence[dict[str, Any]]) -> bytes:
         Of `Trainer.run`, as dictionaries; those of a training of several members have a ``"member"``.
     """
     text = io.StringIO()
-    told = [e["losses"] | e["measured"] for e in events]
-    names = list(dict.fromkeys(name for each in told for name in each))
-    where = [name for name in ("member", "stage") if any(e.get(name) for e in events)]
+    epoch_values = [e["losses"] | e["measured"] for e in events]
+    names = list(dict.fromkeys(name for values_of_epoch in epoch_values for name in values_of_epoch))
+    position_columns = [name for name in ("member", "stage") if any(e.get(name) for e in events)]
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*where, "epoch", *names, "learning_rate", "dsc", "seconds"])
-    for e, values in zip(events, told, strict=True):
-        row = [*(str(e[name]) for name in where), str(e["epoch"])]
+    writer.writerow([*position_columns, "epoch", *names, "learning_rate", "dsc", "seconds"])
+    for e, values in zip(events, epoch_values, strict=True):
+        row = [*(str(e[name]) for name in position_columns), str(e["epoch"])]
         row += [f"{values[n]:.5f}" if n in values else "" for n in names]
         dsc = "" if e["dsc"] is None else f"{e['dsc']:.4f}"
         row += [f"{e['learning_rate']:.6f}", dsc, str(round(e["seconds"], 1))]

@@ -9,21 +9,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from napari_latentseg.inference.plane import tiling_of
-from napari_latentseg.methods.base import Method, Tuning
+from napari_latentseg.inference.plane import make_tiling
+from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.oom import run_in_batches
 from napari_latentseg.precision import Compute
 from napari_latentseg.training.augment import augment
-from napari_latentseg.training.dataset import Example
+from napari_latentseg.training.dataset import AnnotatedSlice
 
-__all__ = ["Piece", "Pieces", "conditions_of", "encoded", "plain_pieces", "prepared", "varied_pieces"]
+__all__ = [
+    "EncodedPatches",
+    "Patch",
+    "augmented_patches",
+    "cache_features",
+    "encode_images",
+    "encode_patches",
+    "grid_patches",
+]
 
-_AT_ONCE = 8
+_BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Piece:
+class Patch:
     """A window of an image at the size that the network is given, with its mask.
 
     Attributes
@@ -43,13 +51,13 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Pieces:
+class EncodedPatches:
     """Encoded pieces, on the CPU.
 
     Attributes
     ----------
     features
-        float16, what `Tuning.prepare` gave.
+        float16, what `Tuning.cache_features` gave.
     target
         float16, what `Tuning.target` gave.
     masks
@@ -69,20 +77,20 @@ class Pieces:
     def __len__(self) -> int:
         return len(self.cases)
 
-    def rows(self, which: Tensor) -> Pieces:
+    def select(self, indices: Tensor) -> EncodedPatches:
         """Some of them."""
-        return Pieces(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+        return EncodedPatches(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
 
     @classmethod
-    def joined(cls, several: Sequence[Pieces]) -> Pieces:
+    def concatenate(cls, parts: Sequence[EncodedPatches]) -> EncodedPatches:
         """One after another."""
         names = cls.__dataclass_fields__
-        return cls(*(torch.cat([getattr(one, name) for one in several]) for name in names))
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def varied_pieces(
-    examples: Sequence[tuple[int, Example]], card: ModelCard, rng: np.random.Generator
-) -> Iterator[Piece]:
+def augmented_patches(
+    examples: Sequence[tuple[int, AnnotatedSlice]], card: ModelCard, rng: np.random.Generator
+) -> Iterator[Patch]:
     """One round: of every example as many varied windows as cover it, in the ranges of the model's training.
 
     Parameters
@@ -96,28 +104,30 @@ def varied_pieces(
     """
     size = card.preprocess.size
     for case, example in examples:
-        image, mask = example.tensors()
+        image, mask = example.to_float()
         for _ in range(max(1, round(image[0].numel() / size**2))):
-            x, y = augment(image, mask, card.augment, rng, size=size)
-            yield Piece(x, y, example.annotated, case)
+            patch_image, patch_mask = augment(image, mask, card.augment, rng, size=size)
+            yield Patch(patch_image, patch_mask, example.annotated, case)
 
 
-def plain_pieces(examples: Sequence[tuple[int, Example]], card: ModelCard, most: int) -> list[Piece]:
-    """Windows of the examples as they are, evenly taken where there are more than `most`."""
-    every = []
+def grid_patches(
+    examples: Sequence[tuple[int, AnnotatedSlice]], card: ModelCard, max_patches: int
+) -> list[Patch]:
+    """Windows of the examples as they are, evenly taken where there are more than `max_patches`."""
+    grid_positions = []
     for case, example in examples:
-        tiling = tiling_of(example.image, card.preprocess)
-        every += [(case, example, tiling, corner) for corner in tiling.corners()]
-    count = min(most, len(every))
-    found = []
+        tiling = make_tiling(example.image, card.preprocess)
+        grid_positions += [(case, example, tiling, patch_corner) for patch_corner in tiling.corners()]
+    count = min(max_patches, len(grid_positions))
+    patches = []
     for i in range(count):
-        case, example, tiling, corner = every[i * len(every) // count]
-        image, mask = (tiling.cut(whole, corner) for whole in example.tensors())
-        found.append(Piece(image, mask, example.annotated, case))
-    return found
+        case, example, tiling, corner = grid_positions[i * len(grid_positions) // count]
+        image, mask = (tiling.crop_tile(tensor, corner) for tensor in example.to_float())
+        patches.append(Patch(image, mask, example.annotated, case))
+    return patches
 
 
-def conditions_of(method: Method, images: Tensor, compute: Compute) -> Tensor:
+def encode_images(method: Method, images: Tensor, compute: Compute) -> Tensor:
     """What the method computes once of images `(B, 3, S, S)`, float32 on the CPU.
 
     Where memory runs out, of fewer at a time.
@@ -127,47 +137,54 @@ def conditions_of(method: Method, images: Tensor, compute: Compute) -> Tensor:
     BadInput
         Where it is too small even for one.
     """
-    return run_in_batches(lambda some: _encode(method, some, compute), images, _AT_ONCE)
+    return run_in_batches(lambda batch: _encode(method, batch, compute), images, _BATCH_SIZE)
 
 
-def prepared(tuning: Tuning, conditions: Tensor, compute: Compute) -> Tensor:
+def cache_features(spec: FineTuneSpec, conditioning: Tensor, compute: Compute) -> Tensor:
     """What the parts that learn begin from, float16 on the CPU."""
     device = compute.torch_device()
 
-    def run(some: Tensor) -> Tensor:
+    def run(batch: Tensor) -> Tensor:
         with torch.no_grad(), compute.autocast():
-            return tuning.prepare(some.to(device, torch.float32)).half().cpu()
+            return spec.cache_features(batch.to(device, torch.float32)).half().cpu()
 
-    return run_in_batches(run, conditions, _AT_ONCE)
+    return run_in_batches(run, conditioning, _BATCH_SIZE)
 
 
-def encoded(method: Method, tuning: Tuning, pieces: Sequence[Piece], compute: Compute) -> Pieces:
+def encode_patches(
+    method: Method, spec: FineTuneSpec, patches: Sequence[Patch], compute: Compute
+) -> EncodedPatches:
     """Encode pieces once."""
-    images = torch.stack([piece.image for piece in pieces])
-    masks = torch.stack([piece.mask for piece in pieces])
-    return finished(
-        tuning,
-        conditions_of(method, images, compute),
+    images = torch.stack([patch.image for patch in patches])
+    masks = torch.stack([patch.mask for patch in patches])
+    return patches_from_conditioning(
+        spec,
+        encode_images(method, images, compute),
         masks,
-        torch.tensor([piece.annotated for piece in pieces]),
-        torch.tensor([piece.case for piece in pieces]),
+        torch.tensor([patch.annotated for patch in patches]),
+        torch.tensor([patch.case for patch in patches]),
         compute,
     )
 
 
-def finished(
-    tuning: Tuning, conditions: Tensor, masks: Tensor, annotated: Tensor, cases: Tensor, compute: Compute
-) -> Pieces:
+def patches_from_conditioning(
+    spec: FineTuneSpec,
+    conditioning: Tensor,
+    masks: Tensor,
+    annotated: Tensor,
+    cases: Tensor,
+    compute: Compute,
+) -> EncodedPatches:
     """Pieces of which the conditions are known already."""
     device = compute.torch_device()
 
-    def aimed(some: Tensor) -> Tensor:
+    def encode_target(batch: Tensor) -> Tensor:
         with torch.no_grad(), compute.autocast():
-            return tuning.target(some.to(device)).half().cpu()
+            return spec.target(batch.to(device)).half().cpu()
 
-    return Pieces(
-        prepared(tuning, conditions, compute),
-        run_in_batches(aimed, masks.float(), _AT_ONCE),
+    return EncodedPatches(
+        cache_features(spec, conditioning, compute),
+        run_in_batches(encode_target, masks.float(), _BATCH_SIZE),
         masks.to(torch.uint8),
         annotated,
         cases,
@@ -175,6 +192,6 @@ def finished(
 
 
 def _encode(method: Method, images: Tensor, compute: Compute) -> Tensor:
-    given = images.to(compute.torch_device()).contiguous(memory_format=torch.channels_last)
+    batch = images.to(compute.torch_device()).contiguous(memory_format=torch.channels_last)
     with torch.no_grad(), compute.autocast():
-        return method.encode(given).float().cpu()
+        return method.encode(batch).float().cpu()

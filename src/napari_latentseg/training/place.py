@@ -7,16 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import free_folder
+from napari_latentseg.files import check_unused_folder
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.layout import check_files
 
-__all__ = ["STATE", "TRAINING", "check_place", "checkpoint_folder", "is_stopped_model", "read_state"]
+__all__ = [
+    "STATE_FILE",
+    "TRAINING_FILE",
+    "check_output_dir",
+    "checkpoint_folder",
+    "is_model_of_stopped_training",
+    "read_state",
+]
 
-STATE = "state.json"
-TRAINING = "training.json"
+STATE_FILE = "state.json"
+TRAINING_FILE = "training.json"
 
-_OVER = "delete that folder, and train from the beginning"
+_REMEDY = "delete that folder, and train from the beginning"
 
 
 def checkpoint_folder(out: Path) -> Path:
@@ -25,7 +32,7 @@ def checkpoint_folder(out: Path) -> Path:
     return out.with_name(f"{out.name}.checkpoint")
 
 
-def check_place(out: Path, *, resume: bool) -> None:
+def check_output_dir(out: Path, *, resume: bool) -> None:
     """Refuse a place where a training cannot write; nothing is made yet.
 
     Parameters
@@ -48,12 +55,12 @@ def check_place(out: Path, *, resume: bool) -> None:
             raise BadInput(
                 checkpoint, "holds a training that was stopped", "go on with --resume, or delete that folder"
             )
-        free_folder(out)
+        check_unused_folder(out)
         return
-    if not (checkpoint / STATE).is_file():
+    if not (checkpoint / STATE_FILE).is_file():
         raise BadInput(checkpoint, "holds no stopped training to go on with", "leave --resume out")
-    if not is_stopped_model(out, str(read_state(checkpoint).get("training"))):
-        free_folder(out)
+    if not is_model_of_stopped_training(out, str(read_state(checkpoint).get("training"))):
+        check_unused_folder(out)
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
@@ -64,29 +71,29 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     BadInput
         Where it cannot be read.
     """
-    path = checkpoint / STATE
+    path = checkpoint / STATE_FILE
     try:
-        found = json.loads(path.read_text("utf-8"))
-        if isinstance(found, dict) and found.get("format") == 1:
-            return found
+        state = json.loads(path.read_text("utf-8"))
+        if isinstance(state, dict) and state.get("format") == 1:
+            return state
     except (OSError, ValueError) as error:
-        raise BadInput(path, "is not readable", _OVER) from error
-    raise BadInput(path, "is not the checkpoint of a training", _OVER)
+        raise BadInput(path, "is not readable", _REMEDY) from error
+    raise BadInput(path, "is not the checkpoint of a training", _REMEDY)
 
 
-def is_stopped_model(folder: Path, training: str) -> bool:
+def is_model_of_stopped_training(folder: Path, training_id: str) -> bool:
     """Whether a folder is the model that this very training left when it was stopped, and nothing was added.
 
     Parameters
     ----------
     folder
         Where the model may lie.
-    training
+    training_id
         The mark of the training.
     """
     try:
-        run = json.loads((folder / TRAINING).read_text("utf-8"))["run"]
-        if not (run["stopped"] is True and run["training"] == training):
+        run = json.loads((folder / TRAINING_FILE).read_text("utf-8"))["run"]
+        if not (run["stopped"] is True and run["training"] == training_id):
             return False
         card = read_card(folder)
         check_files(folder, card)

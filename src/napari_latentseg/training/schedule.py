@@ -6,17 +6,17 @@ import math
 
 from napari_latentseg.training.config import TrainingConfig
 
-__all__ = ["epochs_of", "learning_rate_factor", "warmup_of", "warmup_then_cosine"]
+__all__ = ["epoch_count", "learning_rate_factor", "warmup_epoch_count", "warmup_then_cosine"]
 
 
-def epochs_of(config: TrainingConfig, batches: int) -> int:
+def epoch_count(config: TrainingConfig, batches: int) -> int:
     """How many epochs a stage has, where an epoch has so many batches."""
     if config.steps is None:
         return config.epochs
     return -(-config.steps * config.accumulate // batches)
 
 
-def warmup_of(config: TrainingConfig, batches: int) -> float:
+def warmup_epoch_count(config: TrainingConfig, batches: int) -> float:
     """How many epochs the warm-up takes, where an epoch has so many batches."""
     if config.warmup_steps is None:
         return config.warmup_epochs
@@ -39,14 +39,14 @@ def learning_rate_factor(
         In place of the configuration's `epochs` and `warmup_epochs`.
     """
     warmup = config.warmup_epochs if warmup is None else warmup
-    last = 1 if config.schedule_by == "epoch" else 0
+    epoch_offset = 1 if config.schedule_by == "epoch" else 0
     if epoch < warmup:
-        return min(1.0, epoch / max(warmup - last, 1e-9))
+        return min(1.0, epoch / max(warmup - epoch_offset, 1e-9))
     if config.schedule == "constant":
         return 1.0
-    rest = (config.epochs if epochs is None else epochs) - warmup - last
-    done = (epoch - warmup) / max(1e-9, rest)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    decay_epochs = (config.epochs if epochs is None else epochs) - warmup - epoch_offset
+    decay_fraction = (epoch - warmup) / max(1e-9, decay_epochs)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, decay_fraction)))
 
 
 def warmup_then_cosine(peak: float, step: int, warmup: int, steps: int) -> float:

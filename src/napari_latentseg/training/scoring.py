@@ -10,12 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_latentseg.evaluation.calibration import ReliabilityCounts
+from napari_latentseg.evaluation.calibration import ReliabilityAccumulator
 from napari_latentseg.evaluation.metrics import hd95
-from napari_latentseg.inference.noise import FieldNoise
-from napari_latentseg.methods.base import Method, Tuning
+from napari_latentseg.inference.noise import PositionalNoise
+from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.precision import Compute
-from napari_latentseg.training.pieces import Pieces
+from napari_latentseg.training.pieces import EncodedPatches
 
 __all__ = ["CaseScorer", "predicted_patches", "score_patches"]
 
@@ -55,7 +55,7 @@ class CaseScorer:
     with_calibration: bool = False
     dsc: list[float] = field(init=False, default_factory=list)
     hd95: list[float] = field(init=False, default_factory=list)
-    counts: ReliabilityCounts = field(init=False, default_factory=ReliabilityCounts)
+    counts: ReliabilityAccumulator = field(init=False, default_factory=ReliabilityAccumulator)
     overlap: NDArray[np.int64] | None = field(init=False, default=None)
     _calibrated: int = field(init=False, default=0)
 
@@ -108,26 +108,26 @@ class CaseScorer:
 
 
 def predicted_patches(
-    pieces: Pieces, tuning: Tuning, method: Method, compute: Compute
-) -> Iterator[tuple[Pieces, NDArray[np.float32]]]:
+    pieces: EncodedPatches, tuning: FineTuneSpec, method: Method, compute: Compute
+) -> Iterator[tuple[EncodedPatches, NDArray[np.float32]]]:
     """Probabilities `(B, K, S, S)` of encoded patches, some at a time.
 
     Of a method that draws, one sample, of the same noise every time.
     """
     device = compute.torch_device()
     for rows in torch.arange(len(pieces)).split(_AT_ONCE):
-        some = pieces.rows(rows)
+        some = pieces.select(rows)
         noise = None
         if not method.is_deterministic:
-            noise = FieldNoise(0, 0, [(_APART * int(i), 0) for i in rows])
+            noise = PositionalNoise(0, 0, [(_APART * int(i), 0) for i in rows])
         with torch.inference_mode(), compute.autocast():
-            drawn: Tensor = tuning.draw(some.features.to(device, torch.float32), noise).float().cpu()
+            drawn: Tensor = tuning.sample(some.features.to(device, torch.float32), noise).float().cpu()
         yield some, drawn.numpy()
 
 
 def score_patches(
-    pieces: Pieces,
-    tuning: Tuning,
+    pieces: EncodedPatches,
+    tuning: FineTuneSpec,
     method: Method,
     compute: Compute,
     threshold: float,

@@ -14,11 +14,11 @@ from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.data_config import DatasetConfig
 from napari_latentseg.training.split import groups_by_block, groups_by_name
 
-__all__ = ["DataSet", "class_infos", "data_sets"]
+__all__ = ["AnnotatedDataset", "class_infos", "find_datasets"]
 
 
 @dataclass(frozen=True)
-class DataSet:
+class AnnotatedDataset:
     """A folder of annotated images.
 
     Attributes
@@ -27,9 +27,9 @@ class DataSet:
         Of the folder.
     pairs
         Images with their masks.
-    map
+    label_map
         What the labels mean.
-    about
+    config
         What the configuration says of it.
     groups
         The patient of each pair, as the names tell.
@@ -37,8 +37,8 @@ class DataSet:
 
     name: str
     pairs: list[Pair]
-    map: LabelMap
-    about: DatasetConfig
+    label_map: LabelMap
+    config: DatasetConfig
     groups: list[str]
 
 
@@ -56,17 +56,17 @@ def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
     for c in config.classes:
         if names.count(c.name) > 1:
             raise BadInput(f"classes, {c.name}", "is there twice", "give each class one name")
-        for part in c.includes:
-            if part not in names or part == c.name:
+        for included_name in c.includes:
+            if included_name not in names or included_name == c.name:
                 raise BadInput(
-                    f"classes, {c.name}", f"includes {part!r}, which is no other class", "correct it"
+                    f"classes, {c.name}", f"includes {included_name!r}, which is no other class", "correct it"
                 )
     if len(names) > 254:
         raise BadInput("classes", f"{len(names)} are too many for a mask", "teach 254 or fewer")
     return tuple(ClassInfo(label=k, **c.model_dump()) for k, c in enumerate(config.classes, start=1))
 
 
-def data_sets(folders: Sequence[Path], config: TrainingConfig) -> list[DataSet]:
+def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[AnnotatedDataset]:
     """Find the pairs of each folder, and what their labels mean.
 
     Parameters
@@ -82,14 +82,14 @@ def data_sets(folders: Sequence[Path], config: TrainingConfig) -> list[DataSet]:
         Where a folder is not in order, two have one name, or a label or a whole folder has no meaning.
     """
     classes = class_infos(config)
-    found: list[DataSet] = []
+    datasets: list[AnnotatedDataset] = []
     for folder in folders:
         pairs = find_pairs(folder)
         name = folder.absolute().name
-        if name in {d.name for d in found}:
+        if name in {d.name for d in datasets}:
             raise BadInput(folder, f"is a second data set {name!r}", "rename the folder")
-        label_map, about = _map_of(name, classes, config), config.datasets.get(name)
-        pattern = (about and about.group_pattern) or config.split.group_pattern
+        label_map, dataset_config = _label_map_for(name, classes, config), config.datasets.get(name)
+        pattern = (dataset_config and dataset_config.group_pattern) or config.split.group_pattern
         names, block = [p.name for p in pairs], config.split.block
         if block is not None and not pattern:
             groups = groups_by_block(names, block)
@@ -97,11 +97,15 @@ def data_sets(folders: Sequence[Path], config: TrainingConfig) -> list[DataSet]:
             groups = groups_by_name(names, pattern)
         if len(folders) > 1:  # equal names in two sets are two patients
             groups = [f"{name}/{group}" for group in groups]
-        found.append(DataSet(name, pairs, label_map, about or _about(config), groups))
-    return found
+        datasets.append(
+            AnnotatedDataset(
+                name, pairs, label_map, dataset_config or _default_dataset_config(config), groups
+            )
+        )
+    return datasets
 
 
-def _map_of(name: str, classes: tuple[ClassInfo, ...], config: TrainingConfig) -> LabelMap:
+def _label_map_for(name: str, classes: tuple[ClassInfo, ...], config: TrainingConfig) -> LabelMap:
     if not config.classes:
         return LabelMap(classes, None, name)
     if name in config.datasets:
@@ -111,9 +115,9 @@ def _map_of(name: str, classes: tuple[ClassInfo, ...], config: TrainingConfig) -
         raise BadInput(
             name, "has no map of its labels", f"add it to datasets, beside {', '.join(config.datasets)}"
         )
-    return LabelMap.of_model(classes)
+    return LabelMap.for_model(classes)
 
 
-def _about(config: TrainingConfig) -> DatasetConfig:
+def _default_dataset_config(config: TrainingConfig) -> DatasetConfig:
     card = config.card
     return DatasetConfig(name=card.data_name, licence=card.data_licence, reference=card.data_reference)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 
-__all__ = ["groups_by_block", "groups_by_key", "groups_by_likeness", "groups_by_name", "keep_apart"]
+__all__ = ["groups_by_block", "groups_by_dhash", "groups_by_hash", "groups_by_name", "hold_out"]
 
 
 def groups_by_name(names: Sequence[str], pattern: str | None) -> list[str]:
@@ -26,8 +26,8 @@ def groups_by_name(names: Sequence[str], pattern: str | None) -> list[str]:
     """
     if pattern is None:
         return list(names)
-    found = [re.match(pattern, name) for name in names]
-    return [(m.group(1) if m else None) or name for m, name in zip(found, names, strict=True)]
+    matches = [re.match(pattern, name) for name in names]
+    return [(m.group(1) if m else None) or name for m, name in zip(matches, names, strict=True)]
 
 
 def groups_by_block(names: Sequence[str], block: int) -> list[str]:
@@ -40,20 +40,20 @@ def groups_by_block(names: Sequence[str], block: int) -> list[str]:
     block
         How many make a group; the last may have fewer.
     """
-    order = sorted(range(len(names)), key=lambda i: _natural(names[i]))
+    order = sorted(range(len(names)), key=lambda i: _natural_sort_key(names[i]))
     groups = [""] * len(names)
-    for place, i in enumerate(order):
-        groups[i] = f"block {place // block}"
+    for position, i in enumerate(order):
+        groups[i] = f"block {position // block}"
     return groups
 
 
-def _natural(name: str) -> list[tuple[bool, int, str]]:
+def _natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
     """A key to sort by, with numbers as numbers."""
     parts = re.findall(r"\d+|\D+", name)
     return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts]
 
 
-def groups_by_key(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
+def groups_by_hash(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
     """Join the groups of equal images, so that a copy under another name cannot cross the split.
 
     Parameters
@@ -64,20 +64,20 @@ def groups_by_key(groups: Sequence[str], keys: Sequence[str]) -> list[str]:
         `Scan.content_sha256` of each image.
     """
     names = list(groups)
-    first: dict[str, int] = {}
+    first_index: dict[str, int] = {}
     for i, key in enumerate(keys):
-        j = first.setdefault(key, i)
-        if names[j] != names[i]:
-            names = _renamed(names, names[i], names[j])
+        earlier = first_index.setdefault(key, i)
+        if names[earlier] != names[i]:
+            names = _merge_groups(names, names[i], names[earlier])
     return names
 
 
-def _renamed(names: list[str], old: str, new: str) -> list[str]:
+def _merge_groups(names: list[str], old: str, new: str) -> list[str]:
     return [new if name == old else name for name in names]
 
 
-def groups_by_likeness(
-    images: Sequence[NDArray[np.uint8]], groups: Sequence[str], *, most_bits: int = 12
+def groups_by_dhash(
+    images: Sequence[NDArray[np.uint8]], groups: Sequence[str], *, max_hamming_distance: int = 12
 ) -> list[str]:
     """Join the groups of images that look the same, so that a near duplicate cannot cross the split.
 
@@ -89,27 +89,29 @@ def groups_by_likeness(
         uint8 `(H, W, 3)`.
     groups
         The group of each image so far.
-    most_bits
+    max_hamming_distance
         Up to this distance, two images count as one.
     """
-    codes = np.stack([_difference_hash(image) for image in images])
+    hashes = np.stack([_difference_hash(image) for image in images])
     names = list(groups)
-    for i in range(len(codes)):
-        near = np.flatnonzero((codes[i + 1 :] != codes[i]).sum(axis=1) <= most_bits) + i + 1
-        for j in near:
+    for i in range(len(hashes)):
+        duplicates = (
+            np.flatnonzero((hashes[i + 1 :] != hashes[i]).sum(axis=1) <= max_hamming_distance) + i + 1
+        )
+        for j in duplicates:
             if names[j] != names[i]:
-                names = _renamed(names, names[j], names[i])
+                names = _merge_groups(names, names[j], names[i])
     return names
 
 
 def _difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     from PIL import Image
 
-    small = np.asarray(Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX))
-    return (small[:, 1:] > small[:, :-1]).ravel()
+    thumbnail = np.asarray(Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX))
+    return (thumbnail[:, 1:] > thumbnail[:, :-1]).ravel()
 
 
-def keep_apart(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
+def hold_out(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
     """True for the images kept apart: whole groups, in an order drawn from the seed.
 
     Groups are taken until at least the fraction of the images is reached, and at least one is left
@@ -124,12 +126,12 @@ def keep_apart(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.
     if len(unique) < 2:
         raise BadInput("data", "fewer than two patients or images", "add more, to judge by one of them")
     unique.sort(key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).hexdigest())
-    wanted = fraction * len(groups)
-    apart: set[str] = set()
-    taken = 0
+    wanted_count = fraction * len(groups)
+    held_out_groups: set[str] = set()
+    held_out_count = 0
     for group in unique[:-1]:
-        if apart and taken >= wanted:
+        if held_out_groups and held_out_count >= wanted_count:
             break
-        apart.add(group)
-        taken += sum(g == group for g in groups)
-    return np.array([g in apart for g in groups])
+        held_out_groups.add(group)
+        held_out_count += sum(g == group for g in groups)
+    return np.array([g in held_out_groups for g in groups])

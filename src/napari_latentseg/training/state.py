@@ -14,109 +14,117 @@ from torch.optim.swa_utils import AveragedModel
 from napari_latentseg.methods.base import Method
 from napari_latentseg.training.loop import BestWeights
 
-__all__ = ["Saved", "StageRun", "restore", "snapshot", "under", "within"]
+__all__ = ["Snapshot", "StageState", "add_prefix", "restore", "strip_prefix", "take_snapshot"]
 
 
 @dataclass(frozen=True)
-class Saved:
+class Snapshot:
     """What a checkpoint holds.
 
     Attributes
     ----------
     tensors
         By name, on the CPU.
-    told
+    metadata
         The rest, as JSON has it.
     """
 
     tensors: dict[str, Tensor]
-    told: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 @dataclass
-class StageRun:
+class StageState:
     """A stage of a training on its way.
 
     Attributes
     ----------
-    number
+    stage_index
         Which of the method's stages, from 0.
-    optimizer, average
+    optimizer, ema_model
         With what they remember; None where no average is kept.
     best
         The weights that were the best so far.
     epoch
         How many epochs are complete.
-    batch, losses
+    batch_index, losses
         How many batches of the next one are done, and their summed losses.
-    order
+    rng_state
         The state of the generator that draws order and augmentation, at the beginning of that epoch.
     seconds
         That the stage took before it was stopped.
     """
 
-    number: int
+    stage_index: int
     optimizer: torch.optim.Optimizer
-    average: AveragedModel | None
+    ema_model: AveragedModel | None
     best: BestWeights = field(default_factory=BestWeights)
     epoch: int = 0
-    batch: int = 0
+    batch_index: int = 0
     losses: dict[str, float] = field(default_factory=dict)
-    order: Mapping[str, Any] = field(default_factory=dict)
+    rng_state: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
 
 
-def under(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors under names that begin with another."""
-    return {f"{name}.{key}": value for key, value in tensors.items()}
+    return {f"{prefix}.{key}": value for key, value in tensors.items()}
 
 
-def within(name: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors that `under` put there, under their own names."""
-    start = f"{name}."
-    return {key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)}
+    full_prefix = f"{prefix}."
+    return {
+        key.removeprefix(full_prefix): value for key, value in tensors.items() if key.startswith(full_prefix)
+    }
 
 
-def snapshot(method: Method, run: StageRun, generator: torch.Generator) -> Saved:
+def take_snapshot(method: Method, stage_state: StageState, generator: torch.Generator) -> Snapshot:
     """Everything that the rest of a stage, and of the stages after it, depends on.
 
     Parameters
     ----------
     method
         Its weights and buffers are taken, not those of its codec, which comes from elsewhere.
-    run
+    stage_state
         The stage.
     generator
         Of the losses; torch's own generators are taken too, for dropout.
     """
-    state = run.optimizer.state_dict()["state"]
-    tensors = under("method", {k: v for k, v in method.state_dict().items() if not k.startswith("codec.")})
-    tensors |= under("state", method.training_state())
-    for number, each in state.items():
-        tensors |= under(f"optimizer.{number}", {k: torch.as_tensor(v) for k, v in each.items()})
-    tensors |= under("average", run.average.state_dict() if run.average is not None else {})
-    tensors |= under("kept", run.best.weights or {})
+    state = stage_state.optimizer.state_dict()["state"]
+    tensors = add_prefix(
+        "method", {k: v for k, v in method.state_dict().items() if not k.startswith("codec.")}
+    )
+    tensors |= add_prefix("state", method.training_state())
+    for number, weight_state in state.items():
+        tensors |= add_prefix(f"optimizer.{number}", {k: torch.as_tensor(v) for k, v in weight_state.items()})
+    tensors |= add_prefix(
+        "average", stage_state.ema_model.state_dict() if stage_state.ema_model is not None else {}
+    )
+    tensors |= add_prefix("kept", stage_state.best.weights or {})
     tensors |= {"random.torch": torch.get_rng_state(), "random.losses": generator.get_state()}
     if torch.cuda.is_available():
-        tensors |= under("random.cuda", {str(i): s for i, s in enumerate(torch.cuda.get_rng_state_all())})
-    told = {
-        "stage": run.number,
-        "epoch": run.epoch,
-        "batch": run.batch,
-        "losses": run.losses,
-        "order": dict(run.order),
-        "seconds": run.seconds,
-        "rates": [group["lr"] for group in run.optimizer.param_groups],
-        "kept": run.best.weights is not None,
+        tensors |= add_prefix(
+            "random.cuda", {str(i): s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+        )
+    metadata = {
+        "stage": stage_state.stage_index,
+        "epoch": stage_state.epoch,
+        "batch": stage_state.batch_index,
+        "losses": stage_state.losses,
+        "order": dict(stage_state.rng_state),
+        "seconds": stage_state.seconds,
+        "rates": [group["lr"] for group in stage_state.optimizer.param_groups],
+        "kept": stage_state.best.weights is not None,
     }
-    return Saved(tensors, told)
+    return Snapshot(tensors, metadata)
 
 
 def restore(
-    saved: Saved,
+    snapshot_data: Snapshot,
     method: Method,
-    parts: nn.ModuleDict,
-    run: StageRun,
+    trainable: nn.ModuleDict,
+    stage_state: StageState,
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> None:
@@ -124,35 +132,39 @@ def restore(
 
     Parameters
     ----------
-    saved
+    snapshot_data
         From `snapshot`.
-    method, parts
+    method, trainable
         The method, and what the stage teaches.
-    run
+    stage_state
         Is filled in.
     rng, generator
         Their states are set, and those of torch's own.
     """
-    tensors, told = saved.tensors, saved.told
-    device = next(parts.parameters()).device
-    weights = within("method", tensors)
+    tensors, metadata = snapshot_data.tensors, snapshot_data.metadata
+    device = next(trainable.parameters()).device
+    weights = strip_prefix("method", tensors)
     method.load_state_dict(weights | {k: v for k, v in method.state_dict().items() if k.startswith("codec.")})
-    method.restore_training_state({k: v.to(device) for k, v in within("state", tensors).items()})
-    _restore_optimizer(run.optimizer, within("optimizer", tensors), told["rates"])
-    if run.average is not None:
-        run.average.load_state_dict(within("average", tensors))
-    if told["kept"]:
-        like = parts.state_dict()
-        kept = within("kept", tensors)
-        run.best.weights = {k: torch.empty_like(like[k]).copy_(v) for k, v in kept.items()}
-    run.epoch, run.batch, run.seconds = told["epoch"], told["batch"], told["seconds"]
-    run.losses, run.order = dict(told["losses"]), told["order"]
-    rng.bit_generator.state = run.order
+    method.restore_training_state({k: v.to(device) for k, v in strip_prefix("state", tensors).items()})
+    _restore_optimizer(stage_state.optimizer, strip_prefix("optimizer", tensors), metadata["rates"])
+    if stage_state.ema_model is not None:
+        stage_state.ema_model.load_state_dict(strip_prefix("average", tensors))
+    if metadata["kept"]:
+        current_weights = trainable.state_dict()
+        kept = strip_prefix("kept", tensors)
+        stage_state.best.weights = {k: torch.empty_like(current_weights[k]).copy_(v) for k, v in kept.items()}
+    stage_state.epoch, stage_state.batch_index, stage_state.seconds = (
+        metadata["epoch"],
+        metadata["batch"],
+        metadata["seconds"],
+    )
+    stage_state.losses, stage_state.rng_state = dict(metadata["losses"]), metadata["order"]
+    rng.bit_generator.state = stage_state.rng_state
     generator.set_state(tensors["random.losses"])
     torch.set_rng_state(tensors["random.torch"])
-    cuda = within("random.cuda", tensors)
-    if torch.cuda.is_available() and len(cuda) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all([cuda[str(i)] for i in range(len(cuda))])
+    cuda_states = strip_prefix("random.cuda", tensors)
+    if torch.cuda.is_available() and len(cuda_states) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([cuda_states[str(i)] for i in range(len(cuda_states))])
 
 
 def _restore_optimizer(
@@ -162,10 +174,10 @@ def _restore_optimizer(
     weights = [p for group in optimizer.param_groups for p in group["params"]]
     for name, value in tensors.items():
         number, _, key = name.partition(".")
-        like = weights[int(number)]
+        weight = weights[int(number)]
         # in the layout of the weight: in another, the last bit of a step may come out otherwise
-        same = torch.empty_like(like).copy_(value) if value.shape == like.shape else value
-        state.setdefault(int(number), {})[key] = same
+        restored = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
+        state.setdefault(int(number), {})[key] = restored
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         group["lr"] = rate

@@ -19,20 +19,20 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.background import explain
+from napari_latentseg.widgets.background import show_exception
 from napari_latentseg.widgets.class_list import ClassList
 from napari_latentseg.widgets.corrections import corrections_of
-from napari_latentseg.widgets.keys import bind_keys, show_key
-from napari_latentseg.widgets.left_over import LeftOver
+from napari_latentseg.widgets.keys import add_key_to_tooltip, bind_keys
+from napari_latentseg.widgets.left_over import DraftsPanel
 from napari_latentseg.widgets.plane_lock import plane_on_screen
-from napari_latentseg.widgets.session import Result, session_of
+from napari_latentseg.widgets.session import RunResult, session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_latentseg.widgets.work import Work
+    from napari_latentseg.widgets.work import Correction
 
-__all__ = ["AnnotateWidget", "in_words"]
+__all__ = ["AnnotateWidget", "format_numbers"]
 
 _PLUGIN = "napari-latentseg"
 
@@ -55,76 +55,78 @@ class AnnotateWidget(QWidget):
         self.empty.setWordWrap(True)
         self.open_segment = QPushButton("Open Segment")
         self.open_segment.setToolTip("The widget that makes a mask of an image")
-        self.works = QComboBox()
-        self.works.setToolTip("The mask that is corrected and approved")
-        self.works.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.works.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.correction_list = QComboBox()
+        self.correction_list.setToolTip("The mask that is corrected and approved")
+        self.correction_list.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.correction_list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.edit_button = QPushButton("Edit this mask")
         self.classes = ClassList()
-        self.state = QLabel()
-        self.state.setWordWrap(True)
+        self.slice_status = QLabel()
+        self.slice_status.setWordWrap(True)
         self.approve_button = QPushButton("This slice")
-        self.all_button = QPushButton("Whole volume")
-        self.first, self.last = QSpinBox(), QSpinBox()
-        self.range_button = QPushButton("These")
+        self.approve_all_button = QPushButton("Whole volume")
+        self.first_slice, self.last_slice = QSpinBox(), QSpinBox()
+        self.approve_range_button = QPushButton("These")
         self.unlock_button = QPushButton("Unlock")
-        self.approved = QLabel()
-        self.approved.setWordWrap(True)
+        self.approved_summary = QLabel()
+        self.approved_summary.setWordWrap(True)
         self.totals = QLabel()
         self.totals.setWordWrap(True)
-        self.teach_button = QPushButton("Teach the model…")
-        self.teach_button.setToolTip("Open the Train widget, where the model learns from what is approved")
-        self.left = LeftOver()
-        self.body = QWidget()
+        self.train_button = QPushButton("Teach the model…")
+        self.train_button.setToolTip("Open the Train widget, where the model learns from what is approved")
+        self.drafts_panel = DraftsPanel()
+        self.content = QWidget()
         self._lay_out()
         self._connect()
-        self._bind()
-        self.corrections.kept.look_for_left()
+        self._bind_keys()
+        self.corrections.autosaver.refresh_drafts()
         self._refresh()
 
     def _lay_out(self) -> None:
-        self.first.setToolTip("The first slice, counted from 0 as napari's slider does")
-        self.last.setToolTip("The last slice, which is approved too")
-        head = QHBoxLayout()
-        head.addWidget(QLabel("Mask"))
-        head.addWidget(self.works, 1)
-        approving = QHBoxLayout()
-        approving.addWidget(QLabel("Approve"))
-        approving.addWidget(self.approve_button, 1)
-        approving.addWidget(self.all_button, 1)
-        self.span = QWidget()
-        span = QHBoxLayout(self.span)
-        span.setContentsMargins(0, 0, 0, 0)
-        span.addWidget(self.first, 1)
-        span.addWidget(self.last, 1)
-        span.addWidget(self.range_button)
-        for box in (self.first, self.last):
+        self.first_slice.setToolTip("The first slice, counted from 0 as napari's slider does")
+        self.last_slice.setToolTip("The last slice, which is approved too")
+        header = QHBoxLayout()
+        header.addWidget(QLabel("Mask"))
+        header.addWidget(self.correction_list, 1)
+        approve_row = QHBoxLayout()
+        approve_row.addWidget(QLabel("Approve"))
+        approve_row.addWidget(self.approve_button, 1)
+        approve_row.addWidget(self.approve_all_button, 1)
+        self.range_row = QWidget()
+        range_layout = QHBoxLayout(self.range_row)
+        range_layout.setContentsMargins(0, 0, 0, 0)
+        range_layout.addWidget(self.first_slice, 1)
+        range_layout.addWidget(self.last_slice, 1)
+        range_layout.addWidget(self.approve_range_button)
+        for box in (self.first_slice, self.last_slice):
             box.setMinimumWidth(96)
-        self.first.setPrefix("from ")
-        self.last.setPrefix("to ")
-        shown = QHBoxLayout()
-        shown.addWidget(self.state, 1)
-        shown.addWidget(self.unlock_button)
-        body = QVBoxLayout(self.body)
-        body.setContentsMargins(0, 0, 0, 0)
-        body.addLayout(head)
-        body.addWidget(self.edit_button)
-        body.addWidget(self.classes)
-        body.addWidget(_line())
-        body.addLayout(shown)
-        body.addLayout(approving)
-        body.addWidget(self.span)
-        body.addWidget(self.approved)
-        body.addWidget(_line())
-        body.addWidget(self.totals)
-        body.addWidget(self.teach_button)
+        self.first_slice.setPrefix("from ")
+        self.last_slice.setPrefix("to ")
+        status_row = QHBoxLayout()
+        status_row.addWidget(self.slice_status, 1)
+        status_row.addWidget(self.unlock_button)
+        content_layout = QVBoxLayout(self.content)
+        content_layout.setContentsMargins(0, 0, 0, 0)
+        content_layout.addLayout(header)
+        content_layout.addWidget(self.edit_button)
+        content_layout.addWidget(self.classes)
+        content_layout.addWidget(_separator())
+        content_layout.addLayout(status_row)
+        content_layout.addLayout(approve_row)
+        content_layout.addWidget(self.range_row)
+        content_layout.addWidget(self.approved_summary)
+        content_layout.addWidget(_separator())
+        content_layout.addWidget(self.totals)
+        content_layout.addWidget(self.train_button)
         notice = QLabel("<i>For research. Not a medical device.</i>")
         layout = QVBoxLayout(self)
         layout.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout.addWidget(self.empty)
         layout.addWidget(self.open_segment)
-        layout.addWidget(self.body)
-        layout.addWidget(self.left)
+        layout.addWidget(self.content)
+        layout.addWidget(self.drafts_panel)
         layout.addStretch(1)
         layout.addWidget(notice)
         self.setMinimumWidth(310)
@@ -133,98 +135,104 @@ class AnnotateWidget(QWidget):
     def _connect(self) -> None:
         corrections = self.corrections
         corrections.changed.connect(self._refresh)
-        corrections.counted.connect(self._tell_totals)
-        corrections.kept.listed.connect(self._list_left)
-        self.session.listed.connect(self._refresh)
+        corrections.count_changed.connect(self._update_totals)
+        corrections.autosaver.drafts_changed.connect(self._update_drafts)
+        self.session.results_changed.connect(self._refresh)
         self.session.finished.connect(self._refresh)
-        self.works.activated.connect(self._choose)
+        self.correction_list.activated.connect(self._choose)
         self.edit_button.clicked.connect(self.edit)
         self.approve_button.clicked.connect(self.approve_shown)
-        self.all_button.clicked.connect(self.approve_all)
-        self.range_button.clicked.connect(self.approve_range)
+        self.approve_all_button.clicked.connect(self.approve_all)
+        self.approve_range_button.clicked.connect(self.approve_range)
         self.unlock_button.clicked.connect(self.unlock_shown)
-        self.classes.chosen.connect(self._select_label)
-        self.classes.added.connect(self._add_class)
-        self.left.wanted.connect(corrections.kept.go_on)
-        self.left.unwanted.connect(corrections.kept.discard)
+        self.classes.class_chosen.connect(self._select_label)
+        self.classes.class_added.connect(self._add_class)
+        self.drafts_panel.resume_requested.connect(corrections.autosaver.resume_draft)
+        self.drafts_panel.discard_requested.connect(corrections.autosaver.discard_draft)
         self.open_segment.clicked.connect(lambda: self._open("Segment"))
-        self.teach_button.clicked.connect(lambda: self._open("Train"))
+        self.train_button.clicked.connect(lambda: self._open("Train"))
         dims = self.viewer.dims.events
         for event in (dims.current_step, dims.order, dims.ndisplay):
-            event.connect(self._tell_slice)
+            event.connect(self._update_slice_status)
 
-    def _bind(self) -> None:
+    def _bind_keys(self) -> None:
         actions = {"edit": self.edit, "approve": self.approve_shown}
         # where Review is open the keys are its own: there they go on to the next place
-        free = {name: do for name, do in actions.items() if name not in self.session.handlers}
-        bind_keys(self.viewer, self, free)
+        unbound_actions = {
+            name: action for name, action in actions.items() if name not in self.session.handlers
+        }
+        bind_keys(self.viewer, self, unbound_actions)
         self.edit_button.setToolTip("Correct a copy of the mask with napari's brush; the mask itself stays")
-        show_key("edit", self.edit_button)
+        add_key_to_tooltip("edit", self.edit_button)
 
     @property
-    def work(self) -> Work | None:
+    def correction(self) -> Correction | None:
         """The mask that is corrected and approved here."""
         return self.corrections.active
 
-    def _choices(self) -> list[Any]:
-        alone = [w for w in self.corrections.works if w.result is None and w.layer is not None]
-        return [*self.session.results, *alone]
+    def _correction_choices(self) -> list[Any]:
+        without_result = [w for w in self.corrections.corrections if w.result is None and w.layer is not None]
+        return [*self.session.results, *without_result]
 
     def _refresh(self, *_: Any) -> None:
-        work, choices = self.work, self._choices()
-        self.empty.setVisible(work is None)
-        self.open_segment.setVisible(work is None)
-        self.body.setVisible(work is not None)
-        self.works.clear()
+        correction, choices = self.correction, self._correction_choices()
+        self.empty.setVisible(correction is None)
+        self.open_segment.setVisible(correction is None)
+        self.content.setVisible(correction is not None)
+        self.correction_list.clear()
         for choice in choices:
-            self.works.addItem(choice.title, choice)
-        if work is None:
+            self.correction_list.addItem(choice.title, choice)
+        if correction is None:
             return
-        chosen = work.result if work.result in choices else work
-        self.works.setCurrentIndex(choices.index(chosen) if chosen in choices else -1)
-        layer = work.layer
+        current = correction.result if correction.result in choices else correction
+        self.correction_list.setCurrentIndex(choices.index(current) if current in choices else -1)
+        layer = correction.layer
         self.edit_button.setText("Edit this mask" if layer is None else "Go on editing")
         self.classes.setVisible(layer is not None)
         if layer is not None:
-            self.classes.show_classes(work.classes, int(layer.selected_label))
+            self.classes.show_classes(correction.classes, int(layer.selected_label))
             if layer.events.selected_label.callbacks.count(self._follow_label) == 0:
                 layer.events.selected_label.connect(self._follow_label)
-        many = work.count > 1
-        self.all_button.setVisible(many)
-        self.span.setVisible(many)
-        self.approve_button.setText("This slice" if many else "This mask")
-        for box in (self.first, self.last):
-            fresh = box.maximum() != work.count - 1
-            box.setMaximum(work.count - 1)
-            if fresh and box is self.last:
-                box.setValue(work.count - 1)
-        self.approved.setVisible(many)
-        self.approved.setText(f"Approved here: {in_words(work.approved) or 'no slice yet'}.")
-        self._tell_slice()
-        self._tell_totals()
+        has_many_planes = correction.plane_count > 1
+        self.approve_all_button.setVisible(has_many_planes)
+        self.range_row.setVisible(has_many_planes)
+        self.approve_button.setText("This slice" if has_many_planes else "This mask")
+        for box in (self.first_slice, self.last_slice):
+            is_new_maximum = box.maximum() != correction.plane_count - 1
+            box.setMaximum(correction.plane_count - 1)
+            if is_new_maximum and box is self.last_slice:
+                box.setValue(correction.plane_count - 1)
+        self.approved_summary.setVisible(has_many_planes)
+        self.approved_summary.setText(
+            f"Approved here: {format_numbers(correction.approved) or 'no slice yet'}."
+        )
+        self._update_slice_status()
+        self._update_totals()
 
-    def _shown(self) -> int | None:
+    def _plane_on_screen(self) -> int | None:
         """The number of the plane on screen; None where another cut of the volume is."""
-        work = self.work
-        if work is None:
+        correction = self.correction
+        if correction is None:
             return None
-        layer = work.layer if work.layer is not None else work.image
-        return plane_on_screen(self.viewer, layer, work.order)
+        layer = correction.layer if correction.layer is not None else correction.image
+        return plane_on_screen(self.viewer, layer, correction.axis_order)
 
-    def _tell_slice(self, event: Any = None) -> None:
+    def _update_slice_status(self, event: Any = None) -> None:
         """Say of the slice on screen whether it is approved, and what can be done with it."""
-        work = self.work
-        if work is None:
+        correction = self.correction
+        if correction is None:
             return
-        plane, busy = self._shown(), self.corrections.busy > 0
-        name = f"Slice {plane}" if work.lead else "This image"
-        is_approved = plane is not None and plane in work.approved
+        plane, busy = self._plane_on_screen(), self.corrections.writes_in_progress > 0
+        name = f"Slice {plane}" if correction.leading_shape else "This image"
+        is_approved = plane is not None and plane in correction.approved
         if plane is None:
-            self.state.setText("Another cut of the volume is on screen.")
+            self.slice_status.setText("Another cut of the volume is on screen.")
         elif busy:
-            self.state.setText(f"{name}: being written to the disk.")
+            self.slice_status.setText(f"{name}: being written to the disk.")
         else:
-            self.state.setText(f"{name}: approved, locked." if is_approved else f"{name}: not approved yet.")
+            self.slice_status.setText(
+                f"{name}: approved, locked." if is_approved else f"{name}: not approved yet."
+            )
         self.unlock_button.setVisible(is_approved)
         self.unlock_button.setEnabled(not busy)
         self.unlock_button.setToolTip("Take the approval back, so that the slice can be changed again")
@@ -235,79 +243,79 @@ class AnnotateWidget(QWidget):
             else "It is approved already" if is_approved else "Show a slice that the model looked at"
         )  # fmt: skip
         if self.approve_button.isEnabled():
-            show_key("approve", self.approve_button)
-        is_whole = len(work.approved) == work.count
-        for button in (self.all_button, self.range_button):
+            add_key_to_tooltip("approve", self.approve_button)
+        is_whole = len(correction.approved) == correction.plane_count
+        for button in (self.approve_all_button, self.approve_range_button):
             button.setEnabled(not busy and not is_whole)
             button.setToolTip("All slices are approved already" if is_whole else "Keep them, and lock them")
 
-    def _tell_totals(self) -> None:
-        work = self.work
-        if work is None:
+    def _update_totals(self) -> None:
+        correction = self.correction
+        if correction is None:
             return
-        planes, scans = self.corrections.counts.get(work.family, (0, 0))
+        planes, scans = self.corrections.approved_counts.get(correction.family, (0, 0))
         self.totals.setText(
-            f"Approved in all for this model: {counted(planes, 'slice')}, {counted(scans, 'scan')}."
+            f"Approved in all for this model: {count_text(planes, 'slice')}, {count_text(scans, 'scan')}."
             if planes
             else "Nothing is approved for this model yet."
         )
-        self.teach_button.setEnabled(planes > 0)
+        self.train_button.setEnabled(planes > 0)
 
-    def _list_left(self) -> None:
-        self.left.show_drafts(self.corrections.kept.left)
+    def _update_drafts(self) -> None:
+        self.drafts_panel.show_drafts(self.corrections.autosaver.drafts)
 
     def _choose(self, number: int) -> None:
-        choice = self._choices()[number]
-        if isinstance(choice, Result):
-            self.session.choose(choice)
-            work = self.corrections.work_of(choice)
+        choice = self._correction_choices()[number]
+        if isinstance(choice, RunResult):
+            self.session.select_result(choice)
+            correction = self.corrections.correction_of(choice)
         else:
-            work = choice
+            correction = choice
         layers = self.viewer.layers
-        wanted = work.layer if work.layer is not None else work.image
-        if wanted in layers:
-            layers.selection.active = wanted
+        layer = correction.layer if correction.layer is not None else correction.image
+        if layer in layers:
+            layers.selection.active = layer
         self._refresh()
 
     def edit(self) -> None:
         """Make a copy of the mask to paint in, or go to the one that is there."""
-        work = self.work
-        if work is None:
+        correction = self.correction
+        if correction is None:
             return
-        if work.layer is not None:
-            if not work.layer.visible:
-                work.layer.visible = True
-            self.viewer.layers.selection.active = work.layer
+        if correction.layer is not None:
+            if not correction.layer.visible:
+                correction.layer.visible = True
+            self.viewer.layers.selection.active = correction.layer
             return
-        result = work.result
+        result = correction.result
         if result is not None:
-            self._try(lambda: self.corrections.edit(result))
+            self._run_or_explain(lambda: self.corrections.edit(result))
 
     def _select_label(self, label: int) -> None:
-        work = self.work
-        if work is not None and work.layer is not None:
-            work.layer.selected_label = label
-            self.viewer.layers.selection.active = work.layer
+        correction = self.correction
+        if correction is not None and correction.layer is not None:
+            correction.layer.selected_label = label
+            self.viewer.layers.selection.active = correction.layer
 
     def _follow_label(self, event: Any = None) -> None:
-        work = self.work
-        if work is not None and work.layer is not None:
-            self.classes.select(int(work.layer.selected_label))
+        correction = self.correction
+        if correction is not None and correction.layer is not None:
+            self.classes.select(int(correction.layer.selected_label))
 
     def _add_class(self, name: str, color: str) -> None:
-        work = self.work
-        if work is not None:
-            self._try(lambda: self.corrections.add_class(work, name, color))
+        correction = self.correction
+        if correction is not None:
+            self._run_or_explain(lambda: self.corrections.add_class(correction, name, color))
 
     def approve_shown(self) -> None:
         """Approve the slice on screen."""
-        plane = self._shown()
+        plane = self._plane_on_screen()
         if plane is not None:
             self._approve([plane])
 
     def approve_range(self) -> None:
         """Approve the slices from the one number to the other."""
-        first, last = sorted((self.first.value(), self.last.value()))
+        first, last = sorted((self.first_slice.value(), self.last_slice.value()))
         self._approve(range(first, last + 1))
 
     def approve_all(self) -> None:
@@ -315,35 +323,35 @@ class AnnotateWidget(QWidget):
         self._approve(None)
 
     def _approve(self, numbers: Iterable[int] | None) -> None:
-        work = self.work
-        if work is not None:
-            self._try(lambda: self.corrections.approve_planes(work, numbers))
+        correction = self.correction
+        if correction is not None:
+            self._run_or_explain(lambda: self.corrections.approve_planes(correction, numbers))
 
     def unlock_shown(self) -> None:
         """Take back the approval of the slice on screen."""
-        work, plane = self.work, self._shown()
-        if work is not None and plane is not None:
-            self.corrections.unlock(work, [plane])
+        correction, plane = self.correction, self._plane_on_screen()
+        if correction is not None and plane is not None:
+            self.corrections.unlock(correction, [plane])
 
-    def _try(self, do: Any) -> None:
+    def _run_or_explain(self, action: Any) -> None:
         try:
-            do()
+            action()
         except BadInput as error:
-            explain(error)
+            show_exception(error)
 
     def _open(self, name: str) -> None:
         """Open another of our widgets beside this one."""
         self.viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
 
 
-def _line() -> QFrame:
+def _separator() -> QFrame:
     line = QFrame()
     line.setFrameShape(QFrame.Shape.HLine)
     line.setFrameShadow(QFrame.Shadow.Sunken)
     return line
 
 
-def in_words(numbers: Iterable[int]) -> str:
+def format_numbers(numbers: Iterable[int]) -> str:
     """Whole numbers as a person would list them.
 
     Examples
@@ -351,15 +359,17 @@ def in_words(numbers: Iterable[int]) -> str:
     >>> in_words([7, 3, 8, 9, 12])
     '3, 7 to 9, 12'
     """
-    runs: list[list[int]] = []
+    spans: list[list[int]] = []
     for n in sorted(set(numbers)):
-        if runs and runs[-1][-1] == n - 1:
-            runs[-1].append(n)
+        if spans and spans[-1][-1] == n - 1:
+            spans[-1].append(n)
         else:
-            runs.append([n])
-    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+            spans.append([n])
+    return ", ".join(
+        f"{span[0]} to {span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans
+    )
 
 
-def counted(number: int, what: str) -> str:
+def count_text(number: int, noun: str) -> str:
     """A number of things, in words."""
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,21 +10,21 @@ from napari.utils.notifications import show_error
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject
 
-__all__ = ["explain", "in_background"]
+__all__ = ["run_in_thread", "show_exception"]
 
 
-def explain(error: BaseException) -> None:
+def show_exception(error: BaseException) -> None:
     """Show what went wrong as a notification."""
     show_error(str(error) or type(error).__name__)
 
 
-def in_background(
+def run_in_thread(
     function: Callable[[], Any],
-    done: Callable[[Any], None] = lambda value: None,
-    failed: Callable[[BaseException], None] = explain,
+    on_done: Callable[[Any], None] = lambda value: None,
+    on_error: Callable[[BaseException], None] = show_exception,
     owner: QObject | None = None,
 ) -> Any:
-    """Call a function in a worker thread, then `done` or `failed` in the GUI thread.
+    """Call a function in a worker thread, then `on_done` or `on_error` in the GUI thread.
 
     Where there is an `owner`, nothing is told once it is gone: a widget may be closed in the meantime.
 
@@ -37,13 +37,13 @@ def in_background(
         except Exception as error:  # whatever it is, the person is told
             return False, error
 
-    def settle(outcome: tuple[bool, Any]) -> None:
+    def deliver(outcome: tuple[bool, Any]) -> None:
         if owner is not None and not isalive(owner):
             return
-        well, value = outcome
-        (done if well else failed)(value)
+        succeeded, value = outcome
+        (on_done if succeeded else on_error)(value)
 
     worker = create_worker(guarded)
-    worker.returned.connect(settle)
+    worker.returned.connect(deliver)
     worker.start()
     return worker

@@ -18,54 +18,59 @@ from qtpy.QtCore import QObject, QTimer
 
 from napari_latentseg.errors import Cancelled
 
-__all__ = ["Errand"]
+__all__ = ["BackgroundTask"]
 
-_LOOK_MS = 10
-_BREATH = 0.001  # s: Python lets one thread run at a time, and the window goes first
-_BREATHE_EVERY = 10  # parts
-_YOUNG_EVERY = 100  # parts
+_POLL_MS = 10
+_YIELD_S = 0.001  # s: Python lets one thread run at a time, and the window goes first
+_YIELD_EVERY_FILES = 10  # parts
+_COLLECT_EVERY_FILES = 100  # parts
 _lock = threading.Lock()
-_reading = 0
-_was = True  # whether Python collected by itself before anything was read
+_active_readers = 0
+_gc_was_enabled = True  # whether Python collected by itself before anything was read
 
 
-class Errand(QObject):
+class BackgroundTask(QObject):
     """One job of a thread, and what becomes of it in the GUI thread.
 
     Parameters
     ----------
     window
         When it goes, the thread is told to stop, and nothing more is called.
-    work
-        Done in the thread. It is given this errand, to call `step`.
-    done, failed
+    function
+        Done in the thread. It is given this errand, to call `report_progress`.
+    on_done, on_error
         One of them is called in the GUI thread, unless it was stopped.
-    moved
+    on_progress
         Called in the GUI thread with the parts that are done, and their number, when these have changed.
     """
 
     def __init__(
         self,
         window: QObject,
-        work: Callable[[Errand], Any],
-        done: Callable[[Any], None],
-        failed: Callable[[BaseException], None],
-        moved: Callable[[int, int], None] = lambda at, total: None,
+        function: Callable[[BackgroundTask], Any],
+        on_done: Callable[[Any], None],
+        on_error: Callable[[BaseException], None],
+        on_progress: Callable[[int, int], None] = lambda at, total: None,
     ) -> None:
         super().__init__(window)
-        self._work, self._done, self._failed, self._moved = work, done, failed, moved
+        self._function, self._on_done, self._on_error, self._on_progress = (
+            function,
+            on_done,
+            on_error,
+            on_progress,
+        )
         self._stop = stop = threading.Event()
-        self._at, self._shown = (0, 0), (0, 0)
-        self._box: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
+        self._progress, self._reported_progress = (0, 0), (0, 0)
+        self._results: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._timer = QTimer(self)
-        self._timer.timeout.connect(self._look)
+        self._timer.timeout.connect(self._poll)
         self.destroyed.connect(lambda: stop.set())
         # not a daemon: Python waits for it at its end, and it has been told to stop by then
         self._thread = threading.Thread(target=self._run, name="latentseg-reading")
 
     def start(self) -> None:
         """Begin."""
-        self._timer.start(_LOOK_MS)
+        self._timer.start(_POLL_MS)
         self._thread.start()
 
     def stop(self) -> None:
@@ -74,7 +79,7 @@ class Errand(QObject):
         self._timer.stop()
         self.deleteLater()
 
-    def step(self, at: int, total: int) -> None:
+    def report_progress(self, done: int, total: int) -> None:
         """Say how far it is; from the thread.
 
         Raises
@@ -84,31 +89,31 @@ class Errand(QObject):
         """
         if self._stop.is_set():
             raise Cancelled
-        self._at = (at, total)
-        if at % _BREATHE_EVERY == 0:
-            time.sleep(_BREATH)
-        if at % _YOUNG_EVERY == 0:
+        self._progress = (done, total)
+        if done % _YIELD_EVERY_FILES == 0:
+            time.sleep(_YIELD_S)
+        if done % _COLLECT_EVERY_FILES == 0:
             gc.collect(1)
 
     def _run(self) -> None:
-        box, work = self._box, self._work
+        results, function = self._results, self._function
         try:
             with _no_full_collection():
-                found = (True, work(self))
+                outcome = (True, function(self))
         except Exception as error:  # whatever it is, the person is told
-            found = (False, error)
-        box.put(found)
+            outcome = (False, error)
+        results.put(outcome)
 
-    def _look(self) -> None:
-        if self._shown != self._at:
-            self._shown = self._at
-            self._moved(*self._at)
+    def _poll(self) -> None:
+        if self._reported_progress != self._progress:
+            self._reported_progress = self._progress
+            self._on_progress(*self._progress)
         try:
-            well, value = self._box.get_nowait()
+            succeeded, value = self._results.get_nowait()
         except Empty:
             return
         self.stop()
-        (self._done if well else self._failed)(value)
+        (self._on_done if succeeded else self._on_error)(value)
 
 
 @contextmanager
@@ -116,20 +121,20 @@ def _no_full_collection() -> Iterator[None]:
     """Keep Python from looking through all objects of the program while it reads, which stops every thread.
 
     The headers of many files make and leave many small objects, so it would, and in napari that takes a third
-    of a second. What is young is still collected, by `Errand.step`.
+    of a second. What is young is still collected, by `Errand.report_progress`.
     """
-    global _reading, _was
+    global _active_readers, _gc_was_enabled
     with _lock:
-        if not _reading:
-            _was = gc.isenabled()
-        _reading += 1
+        if not _active_readers:
+            _gc_was_enabled = gc.isenabled()
+        _active_readers += 1
         gc.disable()
     try:
         yield
     finally:
         with _lock:
-            _reading -= 1
-            if not _reading and _was:
+            _active_readers -= 1
+            if not _active_readers and _gc_was_enabled:
                 if not gc.get_freeze_count():  # count anew what was made meanwhile, or it would look at once
                     gc.freeze()
                     gc.unfreeze()

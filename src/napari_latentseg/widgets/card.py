@@ -25,9 +25,9 @@ class CardDialog(QDialog):
         self.resize(560, 520)
         self.text = QTextBrowser()
         rows = "".join(
-            f"<tr><td style='padding: 3px 12px 3px 0'><b>{escape(head)}</b></td>"
+            f"<tr><td style='padding: 3px 12px 3px 0'><b>{escape(heading)}</b></td>"
             f"<td style='padding: 3px 0'>{escape(text)}</td></tr>"
-            for head, text in card_lines(card)
+            for heading, text in card_lines(card)
         )
         self.text.setHtml(f"<h3>{escape(card.title)}</h3><table>{rows}</table>")
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.widgets.class_look import fresh_color
+from napari_latentseg.widgets.class_look import unused_color
 
 __all__ = ["ClassList"]
 
@@ -30,14 +30,14 @@ class ClassList(QWidget):
 
     Signals
     -------
-    chosen
+    class_chosen
         The label of the class that was clicked; 0 for the rubber.
-    added
+    class_added
         Name and colour of a class that is wanted.
     """
 
-    chosen = Signal(int)
-    added = Signal(str, str)
+    class_chosen = Signal(int)
+    class_added = Signal(str, str)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -51,66 +51,66 @@ class ClassList(QWidget):
             "Paint something that the model does not find yet. It is kept with what you approve;"
             " a model learns it when it is trained anew"
         )
-        self.name = QLineEdit()
-        self.name.setPlaceholderText("name of the class")
+        self.name_field = QLineEdit()
+        self.name_field.setPlaceholderText("name of the class")
         self.color_button = QToolButton()
         self.color_button.setToolTip("Its colour")
-        self.done_button = QPushButton("Add")
-        self.fields = QWidget()
-        row = QHBoxLayout(self.fields)
+        self.confirm_button = QPushButton("Add")
+        self.add_row = QWidget()
+        row = QHBoxLayout(self.add_row)
         row.setContentsMargins(0, 0, 0, 0)
         row.addWidget(self.color_button)
-        row.addWidget(self.name, 1)
-        row.addWidget(self.done_button)
+        row.addWidget(self.name_field, 1)
+        row.addWidget(self.confirm_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._grid)
         layout.addWidget(self.add_button)
-        layout.addWidget(self.fields)
-        self.fields.hide()
+        layout.addWidget(self.add_row)
+        self.add_row.hide()
         self._color = ""
-        self.add_button.clicked.connect(self._ask)
-        self.done_button.clicked.connect(self._add)
-        self.name.returnPressed.connect(self._add)
+        self.add_button.clicked.connect(self._show_add_row)
+        self.confirm_button.clicked.connect(self._add)
+        self.name_field.returnPressed.connect(self._add)
         self.color_button.clicked.connect(self._ask_color)
 
-    def show_classes(self, classes: Sequence[ClassInfo], chosen: int) -> None:
+    def show_classes(self, classes: Sequence[ClassInfo], selected_label: int) -> None:
         """Show these classes, one of them chosen."""
         if tuple(classes) != self._classes:
             self._classes = tuple(classes)
-            self._fill()
-        self.select(chosen)
+            self._rebuild_buttons()
+        self.select(selected_label)
 
     def select(self, label: int) -> None:
         """Show which class is chosen."""
         if label in self.buttons:
             self.buttons[label].setChecked(True)
 
-    def _fill(self) -> None:
+    def _rebuild_buttons(self) -> None:
         for button in self.buttons.values():
             self._group.removeButton(button)
             self._grid.removeWidget(button)
             button.deleteLater()
         self.buttons = {}
-        entries = [(c.label, c.name, c.color) for c in self._classes]
-        for place, (label, name, color) in enumerate([*entries, (0, "rub out", "")]):
+        button_specs = [(c.label, c.name, c.color) for c in self._classes]
+        for position, (label, name, color) in enumerate([*button_specs, (0, "rub out", "")]):
             button = QPushButton(_swatch(color), name)
             button.setCheckable(True)
             button.setMinimumHeight(26)
             self._grid.setRowMinimumHeight(
-                place // 2, 28
+                position // 2, 28
             )  # with a picture they are else too low for their text
             button.setToolTip(f"Paint {name} (label {label})" if label else "Paint nothing: rub out")
-            button.clicked.connect(lambda _=False, label=label: self.chosen.emit(label))
+            button.clicked.connect(lambda _=False, label=label: self.class_chosen.emit(label))
             self._group.addButton(button)
-            self._grid.addWidget(button, place // 2, place % 2)
+            self._grid.addWidget(button, position // 2, position % 2)
             self.buttons[label] = button
 
-    def _ask(self) -> None:
-        self._set_color(fresh_color(self._classes))
+    def _show_add_row(self) -> None:
+        self._set_color(unused_color(self._classes))
         self.add_button.hide()
-        self.fields.show()
-        self.name.setFocus()
+        self.add_row.show()
+        self.name_field.setFocus()
 
     def _set_color(self, color: str) -> None:
         self._color = color
@@ -123,14 +123,14 @@ class ClassList(QWidget):
         dialog.open()
 
     def _add(self, *_: Any) -> None:
-        if self.name.text().strip():
-            self.added.emit(self.name.text(), self._color)
-            self.name.clear()
-        self.fields.hide()
+        if self.name_field.text().strip():
+            self.class_added.emit(self.name_field.text(), self._color)
+            self.name_field.clear()
+        self.add_row.hide()
         self.add_button.show()
 
 
 def _swatch(color: str) -> QIcon:
-    picture = QPixmap(14, 14)
-    picture.fill(QColor(color) if color else QColor(0, 0, 0, 0))
-    return QIcon(picture)
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(QColor(color) if color else QColor(0, 0, 0, 0))
+    return QIcon(pixmap)

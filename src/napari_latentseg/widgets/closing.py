@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["ask_before_closing"]
+__all__ = ["confirm_before_closing"]
 
 
-def ask_before_closing(viewer: ViewerModel, what: str, end: Callable[[], object]) -> Callable[[], None]:
+def confirm_before_closing(
+    viewer: ViewerModel, description: str, on_close: Callable[[], object]
+) -> Callable[[], None]:
     """Have napari ask before its window is closed, as it does for its own workers.
 
     napari has no public call for that yet. Where it cannot be told, it closes without a question.
@@ -20,9 +22,9 @@ def ask_before_closing(viewer: ViewerModel, what: str, end: Callable[[], object]
     ----------
     viewer
         Whose window it is.
-    what
+    description
         Is under way, for the question.
-    end
+    on_close
         Called when the window is closed all the same.
 
     Returns
@@ -37,5 +39,5 @@ def ask_before_closing(viewer: ViewerModel, what: str, end: Callable[[], object]
         return lambda: None
     from napari.utils.task_status import Status
 
-    number = register("LatentSeg", Status.BUSY, what, end)
-    return lambda: update(number, Status.COMPLETED, what)
+    task_id = register("LatentSeg", Status.BUSY, description, on_close)
+    return lambda: update(task_id, Status.COMPLETED, description)

@@ -9,13 +9,13 @@ from qtpy.QtCore import QByteArray, Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-__all__ = ["CasePictures", "ComparisonPanel", "rows_of"]
+__all__ = ["CaseThumbnails", "ComparisonPanel", "metric_rows"]
 
-_SIDE = 92
+_THUMBNAIL_SIZE = 92
 _COLUMNS = ("before", "now", "yours")
 
 
-class CasePictures(QWidget):
+class CaseThumbnails(QWidget):
     """Two cases: as the model saw them before, as it sees them now, and as they were approved."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -45,7 +45,7 @@ class CasePictures(QWidget):
         self.setVisible(bool(cases))
         for column, title in enumerate(_COLUMNS):
             self._grid.addWidget(QLabel(title), 0, column, Qt.AlignmentFlag.AlignHCenter)
-        for row, case in enumerate(sorted(cases, key=lambda case: _change(case, scores))):
+        for row, case in enumerate(sorted(cases, key=lambda case: _dsc_change(case, scores))):
             for column, name in enumerate(_COLUMNS):
                 picture = QLabel()
                 picture.setPixmap(_pixmap(str(case.get(name, ""))))
@@ -74,58 +74,58 @@ class ComparisonPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.line = QLabel()
-        self.line.setWordWrap(True)
-        self.line.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        font = self.line.font()
+        self.verdict = QLabel()
+        self.verdict.setWordWrap(True)
+        self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        font = self.verdict.font()
         font.setBold(True)
-        self.line.setFont(font)
+        self.verdict.setFont(font)
         self.table = QWidget()
         self._grid = QGridLayout(self.table)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setVerticalSpacing(2)
         self._grid.setColumnStretch(0, 1)
-        self.pictures = CasePictures()
-        self.note = QLabel()
-        self.note.setWordWrap(True)
+        self.pictures = CaseThumbnails()
+        self.notes = QLabel()
+        self.notes.setWordWrap(True)
         self.use_button = QPushButton()
-        self.both_button = QPushButton("Keep both")
+        self.keep_both_button = QPushButton("Keep both")
         self.discard_button = QPushButton("Discard")
         buttons = QHBoxLayout()
-        for button in (self.use_button, self.both_button, self.discard_button):
+        for button in (self.use_button, self.keep_both_button, self.discard_button):
             buttons.addWidget(button, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.line)
+        layout.addWidget(self.verdict)
         layout.addWidget(self.table)
         layout.addWidget(self.pictures)
-        layout.addWidget(self.note)
+        layout.addWidget(self.notes)
         layout.addLayout(buttons)
         self.use_button.clicked.connect(lambda: self.adopted.emit(False))
-        self.both_button.clicked.connect(lambda: self.adopted.emit(True))
+        self.keep_both_button.clicked.connect(lambda: self.adopted.emit(True))
         self.discard_button.clicked.connect(self.discarded)
 
-    def show_comparison(self, found: dict[str, Any], preview: list[dict[str, Any]]) -> None:
+    def show_comparison(self, comparison: dict[str, Any], preview: list[dict[str, Any]]) -> None:
         """Show a comparison.
 
         Parameters
         ----------
-        found
+        comparison
             As `comparison.json` has it.
         preview
-            Pictures of some of the cases; see `CasePictures`.
+            Pictures of some of the cases; see `CaseThumbnails`.
         """
-        self.line.setText(str(found.get("line", "")))
-        base, new = found.get("base", {}), found.get("new", {})
+        self.verdict.setText(str(comparison.get("line", "")))
+        base, new = comparison.get("base", {}), comparison.get("new", {})
         while (item := self._grid.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
                 widget.hide()
                 widget.deleteLater()
-        rows = rows_of(found)
+        rows = metric_rows(comparison)
         self.table.setVisible(bool(rows))
-        heads = ("", f"v{base.get('version', '')}", "new")
-        for row, cells in enumerate([heads, *rows] if rows else []):
+        headings = ("", f"v{base.get('version', '')}", "new")
+        for row, cells in enumerate([headings, *rows] if rows else []):
             for column, text in enumerate(cells):
                 label = QLabel(text)
                 if column:
@@ -133,46 +133,49 @@ class ComparisonPanel(QWidget):
                 self._grid.addWidget(label, row, column)
         scores = {
             int(case["case"]): (float(case["before"]["dsc"]), float(case["after"]["dsc"]))
-            for case in found.get("cases", [])
+            for case in comparison.get("cases", [])
         }
         self.pictures.show_cases(preview, scores)
-        notes = [*_told(scores), *(f"{note[:1].upper()}{note[1:]}." for note in found.get("notes", []))]
-        self.note.setText("\n".join(notes))
-        self.note.setVisible(bool(notes))
+        notes = [
+            *_change_summary(scores),
+            *(f"{note[:1].upper()}{note[1:]}." for note in comparison.get("notes", [])),
+        ]
+        self.notes.setText("\n".join(notes))
+        self.notes.setVisible(bool(notes))
         self.use_button.setText(f"Use v{new.get('version', '')}")
         self.use_button.setToolTip(
             f"From now on {base.get('name', 'the model')} is the new version;"
             f" v{base.get('version', '')} stays, and Models brings it back"
         )
-        self.both_button.setToolTip(f"Install it beside its base, as {new.get('name', 'a new model')}")
+        self.keep_both_button.setToolTip(f"Install it beside its base, as {new.get('name', 'a new model')}")
         self.discard_button.setToolTip("Remove the new model; what was approved stays")
 
     def set_busy(self, busy: bool) -> None:
         """While a decision is carried out there is no other to take."""
-        for button in (self.use_button, self.both_button, self.discard_button):
+        for button in (self.use_button, self.keep_both_button, self.discard_button):
             button.setEnabled(not busy)
 
 
-def rows_of(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+def metric_rows(comparison: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The figures of a comparison as rows: what, before, after."""
     rows = []
-    for part, title in (("held_out", "yours, kept apart"), ("own", "what it knew")):
-        figures = found.get(part)
-        if not figures:
+    for subset, title in (("held_out", "yours, kept apart"), ("own", "what it knew")):
+        scores = comparison.get(subset)
+        if not scores:
             continue
         for key, name in (
             ("dsc", "Dice"),
-            ("hd95", f"HD95 ({figures.get('unit', 'pixel')})"),
+            ("hd95", f"HD95 ({scores.get('unit', 'pixel')})"),
             ("ece", "ECE"),
         ):
-            before, after = figures["before"].get(key), figures["after"].get(key)
+            before, after = scores["before"].get(key), scores["after"].get(key)
             if before is not None and after is not None:
                 digits = 1 if key == "hd95" else 3
                 rows.append((f"{name}, {title}", f"{before:.{digits}f}", f"{after:.{digits}f}"))
     return rows
 
 
-def _told(scores: dict[int, tuple[float, float]]) -> list[str]:
+def _change_summary(scores: dict[int, tuple[float, float]]) -> list[str]:
     """How many cases became better and how many worse."""
     if len(scores) < 2:
         return []
@@ -181,7 +184,7 @@ def _told(scores: dict[int, tuple[float, float]]) -> list[str]:
     return [f"Of {len(changes)} cases kept apart {better} became better and {worse} worse."]
 
 
-def _change(case: dict[str, Any], scores: dict[int, tuple[float, float]]) -> float:
+def _dsc_change(case: dict[str, Any], scores: dict[int, tuple[float, float]]) -> float:
     before, after = scores.get(int(case["case"]), (0.0, 0.0))
     return after - before
 
@@ -191,16 +194,19 @@ def _caption(case: dict[str, Any], scores: dict[int, tuple[float, float]]) -> st
     if number not in scores:
         return f"case {number}"
     before, after = scores[number]
-    word = "better" if after - before > 0.005 else "worse" if after - before < -0.005 else "the same"
-    return f"case {number}, {word}: Dice {before:.2f} to {after:.2f}"
+    change_word = "better" if after - before > 0.005 else "worse" if after - before < -0.005 else "the same"
+    return f"case {number}, {change_word}: Dice {before:.2f} to {after:.2f}"
 
 
-def _pixmap(text: str) -> QPixmap:
+def _pixmap(png_base64: str) -> QPixmap:
     """A picture from PNG in base64; empty where it is none."""
-    picture = QPixmap()
-    picture.loadFromData(QByteArray(base64.b64decode(text, validate=False)))
-    if picture.isNull():
-        return picture
-    return picture.scaled(
-        _SIDE, _SIDE, Qt.AspectRatioMode.KeepAspectRatio, Qt.TransformationMode.FastTransformation
+    pixmap = QPixmap()
+    pixmap.loadFromData(QByteArray(base64.b64decode(png_base64, validate=False)))
+    if pixmap.isNull():
+        return pixmap
+    return pixmap.scaled(
+        _THUMBNAIL_SIZE,
+        _THUMBNAIL_SIZE,
+        Qt.AspectRatioMode.KeepAspectRatio,
+        Qt.TransformationMode.FastTransformation,
     )

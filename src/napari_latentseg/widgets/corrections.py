@@ -18,19 +18,19 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.background import explain, in_background
-from napari_latentseg.widgets.class_look import class_look
-from napari_latentseg.widgets.keeping import Keeper
+from napari_latentseg.widgets.background import run_in_thread, show_exception
+from napari_latentseg.widgets.class_look import label_style
+from napari_latentseg.widgets.keeping import Autosaver
 from napari_latentseg.widgets.plane_lock import PlaneLock
 from napari_latentseg.widgets.session import session_of
-from napari_latentseg.widgets.shelves import Shelves
-from napari_latentseg.widgets.work import Work, work_on
+from napari_latentseg.widgets.shelves import OpenStores
+from napari_latentseg.widgets.work import Correction, correction_of_result
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Labels
 
-    from napari_latentseg.widgets.session import Result
+    from napari_latentseg.widgets.session import RunResult
 
 __all__ = ["Corrections", "corrections_of"]
 
@@ -42,38 +42,38 @@ class Corrections(QObject):
     -------
     changed
         A copy has come or gone, planes were approved or unlocked, a class was added, another copy is active.
-    counted
-        How much is approved is known anew, in `counts`.
+    count_changed
+        How much is approved is known anew, in `approved_counts`.
 
     Attributes
     ----------
-    works
+    corrections
         One for each result that was corrected or approved, and for each draft that is gone on with.
-    counts
+    approved_counts
         Approved planes and scans, by family of models.
-    kept
+    autosaver
         Keeps what is painted, and goes on with what was left.
-    busy
+    writes_in_progress
         How many approvals are on their way to the disk.
     """
 
     changed = Signal()
-    counted = Signal()
+    count_changed = Signal()
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = weakref.ref(viewer)
-        self.works: list[Work] = []
-        self.counts: dict[str, tuple[int, int]] = {}
-        self.busy = 0
-        self.shelves = Shelves()
-        self.kept = Keeper(viewer, self.shelves, self.works, self)
-        self.kept.resumed.connect(self._on_resumed)
+        self.corrections: list[Correction] = []
+        self.approved_counts: dict[str, tuple[int, int]] = {}
+        self.writes_in_progress = 0
+        self.open_stores = OpenStores()
+        self.autosaver = Autosaver(viewer, self.open_stores, self.corrections, self)
+        self.autosaver.resumed.connect(self._on_resumed)
         viewer.layers.events.removed.connect(self._on_removed)
-        viewer.layers.selection.events.active.connect(self._on_active)
-        weakref.finalize(viewer, self.shelves.close)
+        viewer.layers.selection.events.active.connect(self._on_active_layer)
+        weakref.finalize(viewer, self.open_stores.close)
 
-    def work_of(self, result: Result) -> Work:
+    def correction_of(self, result: RunResult) -> Correction:
         """What a result gives to correct and approve.
 
         While a copy is painted in, it is the one for all results on its image by its family of models.
@@ -83,59 +83,65 @@ class Corrections(QObject):
         BadInput
             Where the run has not given anything yet.
         """
-        for work in self.works:
-            if work.result is result:
-                return work
-        fresh = work_on(result)
-        for work in self.works:
-            if work.layer is not None and work.is_like(fresh):
-                return work
+        for correction in self.corrections:
+            if correction.result is result:
+                return correction
+        new_correction = correction_of_result(result)
+        for correction in self.corrections:
+            if correction.layer is not None and correction.is_same_target(new_correction):
+                return correction
         # one that nobody paints in and whose result is gone has nothing more to say
-        self.works[:] = [w for w in self.works if w.layer is not None or w.result is not None]
-        self.works.append(fresh)
-        self._look_up(fresh)
-        return fresh
+        self.corrections[:] = [
+            known for known in self.corrections if known.layer is not None or known.result is not None
+        ]
+        self.corrections.append(new_correction)
+        self._load_approvals(new_correction)
+        return new_correction
 
     @property
-    def active(self) -> Work | None:
+    def active(self) -> Correction | None:
         """That of the selected layer, where it is a copy; else the current result's; else the newest's."""
         viewer = self._viewer()
         if viewer is None:
             return None
         selected = viewer.layers.selection.active
-        for work in self.works:
-            if work.layer is not None and work.layer is selected:
-                return work
+        for correction in self.corrections:
+            if correction.layer is not None and correction.layer is selected:
+                return correction
         result = session_of(viewer).current
-        if result is not None and result.found is not None and result.is_there:
+        if result is not None and result.segmentation is not None and result.is_in_viewer:
             with suppress(BadInput):
-                return self.work_of(result)
-        return next((work for work in reversed(self.works) if work.layer is not None), None)
+                return self.correction_of(result)
+        return next(
+            (correction for correction in reversed(self.corrections) if correction.layer is not None), None
+        )
 
-    def _look_up(self, work: Work) -> None:
+    def _load_approvals(self, correction: Correction) -> None:
         """Find out what is approved of an image already, and which classes there are."""
 
-        def look() -> Any:
-            from napari_latentseg.annotations import stores
+        def load() -> Any:
+            from napari_latentseg.annotations import list_stores
 
-            if work.family not in stores():
+            if correction.family not in list_stores():
                 return None, ()
-            store = self.shelves.store(work.family)
-            return store.annotated(work.scan), store.classes
+            store = self.open_stores.store(correction.family)
+            return store.annotation_of(correction.scan), store.classes
 
         def show(answer: Any) -> None:
             annotated, classes = answer
-            labels = {c.label for c in work.classes}
-            self._take_classes(work, [c for c in classes if c.label not in labels])
+            labels = {c.label for c in correction.classes}
+            self._extend_classes(correction, [c for c in classes if c.label not in labels])
             if annotated is not None:
                 planes = annotated.mask.reshape(-1, *annotated.mask.shape[-2:])
-                self._lock(work, {n: planes[n] for n in annotated.planes if n not in work.approved})
+                self._lock_planes(
+                    correction, {n: planes[n] for n in annotated.planes if n not in correction.approved}
+                )
             self.changed.emit()
 
-        in_background(look, show)
-        self.count(work.family)
+        run_in_thread(load, show)
+        self.count(correction.family)
 
-    def edit(self, result: Result) -> Labels:
+    def edit(self, result: RunResult) -> Labels:
         """An editable copy of a result's mask, on top and with the brush in hand; the same one every time.
 
         Raises
@@ -145,20 +151,20 @@ class Corrections(QObject):
         """
         viewer = self._viewer()
         assert viewer is not None
-        work = self.work_of(result)
-        if work.layer is None:
-            layer = work.make_layer(np.array(work.mask()))
-            self._show(work)
-            shown = result.layers.mask
-            if shown is not None:
+        correction = self.correction_of(result)
+        if correction.layer is None:
+            layer = correction.create_layer(np.array(correction.current_mask()))
+            self._show_copy(correction)
+            result_mask = result.layers.mask
+            if result_mask is not None:
                 # an outline: what is rubbed out would be seen in it else. Not hidden: napari 0.9 can crash
                 # when layers are taken out while a hidden Labels layer lies under one that has the brush
-                shown.contour = 1
-        elif work.result is not result:
+                result_mask.contour = 1
+        elif correction.result is not result:
             show_info(
-                f"“{work.layer.name}” is being corrected already. To begin with another run, remove it first."
+                f"“{correction.layer.name}” is being corrected already. To begin with another run, remove it first."
             )
-        layer = work.layer
+        layer = correction.layer
         assert layer is not None
         if not layer.visible:  # napari takes the brush away when it is told either way
             layer.visible = True
@@ -166,43 +172,43 @@ class Corrections(QObject):
         self.changed.emit()
         return layer
 
-    def _show(self, work: Work) -> None:
+    def _show_copy(self, correction: Correction) -> None:
         """Put the copy of a work into the viewer, with the brush in hand and what is approved locked."""
-        viewer, layer = self._viewer(), work.layer
+        viewer, layer = self._viewer(), correction.layer
         assert viewer is not None
         assert layer is not None
         viewer.add_layer(layer)
         layer.mode = "paint"
-        lock = PlaneLock(viewer, layer, work.order, self)
-        lock.refused.connect(lambda plane: self._refuse(work, plane))
-        work.lock = lock
-        lock.lock(work.approved)
+        lock = PlaneLock(viewer, layer, correction.axis_order, self)
+        lock.edit_refused.connect(lambda plane: self._warn_locked(correction, plane))
+        correction.plane_lock = lock
+        lock.lock(correction.approved)
 
-        def note(event: Any = None) -> None:
-            work.is_dirty = True
+        def mark_dirty(event: Any = None) -> None:
+            correction.is_dirty = True
 
         for event in (layer.events.paint, layer.events.set_data, layer.events.data):
-            event.connect(note)
+            event.connect(mark_dirty)
 
-    def _on_resumed(self, work: Work) -> None:
+    def _on_resumed(self, correction: Correction) -> None:
         viewer = self._viewer()
         assert viewer is not None
-        self.works.append(work)
-        self._show(work)
-        viewer.layers.selection.active = work.layer
-        self._look_up(work)
+        self.corrections.append(correction)
+        self._show_copy(correction)
+        viewer.layers.selection.active = correction.layer
+        self._load_approvals(correction)
         self.changed.emit()
 
-    def _refuse(self, work: Work, plane: int) -> None:
-        what = f"Slice {plane}" if work.lead else "This image"
-        show_warning(f"{what} is approved, and stays as it is. To change it, unlock it in Annotate.")
+    def _warn_locked(self, correction: Correction, plane: int) -> None:
+        subject = f"Slice {plane}" if correction.leading_shape else "This image"
+        show_warning(f"{subject} is approved, and stays as it is. To change it, unlock it in Annotate.")
 
-    def add_class(self, work: Work, name: str, color: str) -> ClassInfo:
+    def add_class(self, correction: Correction, name: str, color: str) -> ClassInfo:
         """Add a class to what can be painted, and choose it.
 
         Parameters
         ----------
-        work
+        correction
             Whose copy it is to be painted in.
         name, color
             The class; the colour as ``#rrggbb``.
@@ -215,30 +221,30 @@ class Corrections(QObject):
         name = " ".join(name.split())
         if not name:
             raise BadInput("class", "has no name", "give it one")
-        if name.lower() in {c.name.lower() for c in work.classes}:
+        if name.lower() in {c.name.lower() for c in correction.classes}:
             raise BadInput("class", f"there is one named {name} already", "choose another name")
-        taken = {c.label for c in work.classes}
-        label = next((n for n in range(1, 256) if n not in taken), None)
+        used_labels = {c.label for c in correction.classes}
+        label = next((n for n in range(1, 256) if n not in used_labels), None)
         if label is None:
             raise BadInput("class", "there are 255 already", "use one of them")
-        made = ClassInfo(label=label, name=name, color=color)
-        self._take_classes(work, [made])
-        if work.layer is not None:
-            work.layer.selected_label = label
+        new_class = ClassInfo(label=label, name=name, color=color)
+        self._extend_classes(correction, [new_class])
+        if correction.layer is not None:
+            correction.layer.selected_label = label
         self.changed.emit()
-        return made
+        return new_class
 
-    def _take_classes(self, work: Work, classes: Iterable[ClassInfo]) -> None:
-        more = tuple(classes)
-        if not more:
+    def _extend_classes(self, correction: Correction, classes: Iterable[ClassInfo]) -> None:
+        added = tuple(classes)
+        if not added:
             return
-        work.classes = (*work.classes, *more)
-        if work.layer is not None:
-            look = class_look(work.classes)
-            work.layer.colormap = look["colormap"]
-            work.layer.features = look["features"]
+        correction.classes = (*correction.classes, *added)
+        if correction.layer is not None:
+            style = label_style(correction.classes)
+            correction.layer.colormap = style["colormap"]
+            correction.layer.features = style["features"]
 
-    def approve(self, result: Result, index: tuple[int, ...] | Literal["all"]) -> Any:
+    def approve(self, result: RunResult, index: tuple[int, ...] | Literal["all"]) -> Any:
         """Approve a plane of a result, or all of it: of its copy, or of its own mask where there is none.
 
         Parameters
@@ -254,21 +260,21 @@ class Corrections(QObject):
             Of the writing; None where it is approved already, or cannot be, which is then told.
         """
         try:
-            work = self.work_of(result)
+            correction = self.correction_of(result)
             if index == "all":
-                return self.approve_planes(work, None)
-            number = work.number(tuple(index))
-            return None if number in work.approved else self.approve_planes(work, [number])
+                return self.approve_planes(correction, None)
+            number = correction.plane_number(tuple(index))
+            return None if number in correction.approved else self.approve_planes(correction, [number])
         except BadInput as error:
-            explain(error)
+            show_exception(error)
             return None
 
-    def approve_planes(self, work: Work, numbers: Iterable[int] | None) -> Any:
+    def approve_planes(self, correction: Correction, numbers: Iterable[int] | None) -> Any:
         """Approve planes of a mask as they are on screen now; those that are approved already stay so.
 
         Parameters
         ----------
-        work
+        correction
             Whose.
         numbers
             Of the planes, from 0; None for all of them.
@@ -283,33 +289,33 @@ class Corrections(QObject):
         BadInput
             Where the mask is gone, or no plane that is left to approve is among them.
         """
-        mask, classes = work.mask(), work.classes
-        chosen = work.to_approve(numbers)
+        mask, classes = correction.current_mask(), correction.classes
+        plane_numbers = correction.unapproved_planes(numbers)
         # a copy: what is painted from now on is not what was approved
-        copied = {n: np.array(work.plane_of(mask, n)) for n in chosen}
+        plane_copies = {n: np.array(correction.plane_of(mask, n)) for n in plane_numbers}
 
         def write() -> None:
-            planes = np.zeros((work.count, *work.scan.spatial_shape[-2:]), dtype=np.uint8)
-            for n, plane in copied.items():
+            planes = np.zeros((correction.plane_count, *correction.scan.spatial_shape[-2:]), dtype=np.uint8)
+            for n, plane in plane_copies.items():
                 planes[n] = plane
-            self.shelves.store(work.family).approve(
-                work.scan, planes.reshape(work.scan.spatial_shape), classes=classes, planes=chosen,
-                model=work.model, edited=work.differs(mask, chosen),
+            self.open_stores.store(correction.family).approve(
+                correction.scan, planes.reshape(correction.scan.spatial_shape), classes=classes, planes=plane_numbers,
+                model=correction.model, edited=correction.has_changes(mask, plane_numbers),
             )  # fmt: skip
 
-        def done() -> None:
-            self._lock(work, copied)
-            work.is_dirty = True  # what is left of the draft may be nothing
-            self.kept.save(work)
+        def on_written() -> None:
+            self._lock_planes(correction, plane_copies)
+            correction.is_dirty = True  # what is left of the draft may be nothing
+            self.autosaver.save(correction)
 
-        return self._do(work, write, done)
+        return self._run_write(correction, write, on_written)
 
-    def unlock(self, work: Work, numbers: Iterable[int] | None = None) -> Any:
+    def unlock(self, correction: Correction, numbers: Iterable[int] | None = None) -> Any:
         """Take the approval of planes back, so that they can be changed again; no file is removed.
 
         Parameters
         ----------
-        work
+        correction
             Whose.
         numbers
             Of the planes; None for all.
@@ -319,91 +325,99 @@ class Corrections(QObject):
         worker
             Of the writing; None where none of them is approved.
         """
-        chosen = set(work.approved if numbers is None else numbers) & set(work.approved)
-        if not chosen:
+        plane_numbers = set(correction.approved if numbers is None else numbers) & set(correction.approved)
+        if not plane_numbers:
             return None
 
         def write() -> None:
-            store = self.shelves.store(work.family)
-            annotated = store.annotated(work.scan)
+            store = self.open_stores.store(correction.family)
+            annotated = store.annotation_of(correction.scan)
             if annotated is None:
                 return
-            old = [e for e in store.entries() if e.case == annotated.case and chosen & set(e.planes)]
-            rest = sorted({n for e in old for n in e.planes} - chosen)
-            if rest:  # first, so that at no moment less is approved than is to be
+            old_entries = [
+                e for e in store.approvals() if e.case == annotated.case and plane_numbers & set(e.planes)
+            ]
+            still_approved = sorted({n for e in old_entries for n in e.planes} - plane_numbers)
+            if still_approved:  # first, so that at no moment less is approved than is to be
                 store.approve(
-                    work.scan, annotated.mask, classes=store.classes, planes=rest,
-                    model=old[-1].model, edited=any(e.edited for e in old),
+                    correction.scan, annotated.mask, classes=store.classes, planes=still_approved,
+                    model=old_entries[-1].model, edited=any(e.edited for e in old_entries),
                 )  # fmt: skip
-            for entry in old:
+            for entry in old_entries:
                 store.revoke(entry)
 
-        def done() -> None:
-            for one in self._alike(work):
-                for n in chosen:
-                    one.approved.pop(n, None)
-                if one.lock is not None:
-                    one.lock.unlock(chosen)
-            work.is_dirty = True
+        def on_written() -> None:
+            for related in self._same_image(correction):
+                for n in plane_numbers:
+                    related.approved.pop(n, None)
+                if related.plane_lock is not None:
+                    related.plane_lock.unlock(plane_numbers)
+            correction.is_dirty = True
 
-        return self._do(work, write, done)
+        return self._run_write(correction, write, on_written)
 
-    def _do(self, work: Work, write: Callable[[], None], done: Callable[[], None]) -> Any:
+    def _run_write(
+        self, correction: Correction, write: Callable[[], None], on_written: Callable[[], None]
+    ) -> Any:
         """Write in a worker, then show it; what goes wrong is told."""
-        self.busy += 1
+        self.writes_in_progress += 1
         QTimer.singleShot(0, self.changed.emit)  # copying a volume was enough for one turn of the event loop
 
-        def end(_: Any) -> None:
-            self.busy -= 1
-            done()
-            self.count(work.family)
+        def on_finished(_: Any) -> None:
+            self.writes_in_progress -= 1
+            on_written()
+            self.count(correction.family)
             self.changed.emit()
 
         def fail(error: BaseException) -> None:
-            self.busy -= 1
+            self.writes_in_progress -= 1
             self.changed.emit()
-            explain(error)
+            show_exception(error)
 
-        return in_background(write, end, fail)
+        return run_in_thread(write, on_finished, fail)
 
-    def _alike(self, work: Work) -> list[Work]:
+    def _same_image(self, correction: Correction) -> list[Correction]:
         """All works on an image by a family of models: what is approved of one is approved of all."""
-        return [one for one in self.works if one is work or one.is_like(work)]
+        return [
+            related
+            for related in self.corrections
+            if related is correction or related.is_same_target(correction)
+        ]
 
-    def _lock(self, work: Work, planes: Mapping[int, NDArray[np.uint8]]) -> None:
-        for one in self._alike(work):
-            one.approved.update(planes)
-            if one.lock is not None:
-                one.lock.lock(planes)
+    def _lock_planes(self, correction: Correction, planes: Mapping[int, NDArray[np.uint8]]) -> None:
+        for related in self._same_image(correction):
+            related.approved.update(planes)
+            if related.plane_lock is not None:
+                related.plane_lock.lock(planes)
 
     def count(self, family: str) -> None:
-        """Ask the store how much is approved for a family of models; `counted` brings it."""
+        """Ask the store how much is approved for a family of models; `count_changed` brings it."""
 
-        def show(found: tuple[int, int]) -> None:
-            self.counts[family] = found
-            self.counted.emit()
+        def show(approved_count: tuple[int, int]) -> None:
+            self.approved_counts[family] = approved_count
+            self.count_changed.emit()
 
-        in_background(lambda: self.shelves.counts(family), show)
+        run_in_thread(lambda: self.open_stores.count_approved(family), show)
 
-    def _on_active(self, event: Any = None) -> None:
+    def _on_active_layer(self, event: Any = None) -> None:
         self.changed.emit()
 
     def _on_removed(self, event: Any = None) -> None:
         """What was painted in a copy that is taken out is kept, and can be gone on with."""
         viewer = self._viewer()
-        there = viewer.layers if viewer is not None else ()
-        gone = [w for w in self.works if w.layer is not None and w.layer not in there]
-        if not gone:
+        viewer_layers = viewer.layers if viewer is not None else ()
+        removed = [w for w in self.corrections if w.layer is not None and w.layer not in viewer_layers]
+        if not removed:
             return
-        self.works[:] = [w for w in self.works if w not in gone]
-        for work in gone:
-            if work.lock is not None:
-                work.lock.end()
-                work.lock.deleteLater()
-            result = work.result
+        self.corrections[:] = [w for w in self.corrections if w not in removed]
+        for correction in removed:
+            if correction.plane_lock is not None:
+                correction.plane_lock.disconnect_all()
+                correction.plane_lock.deleteLater()
+            result = correction.result
             if result is not None and result.layers.mask is not None:
                 result.layers.mask.contour = 0
-            self.kept.save(work, last=True)
+            self.autosaver.save(correction, is_last=True)
         self.changed.emit()
 
 
@@ -415,7 +429,7 @@ def corrections_of(viewer: ViewerModel) -> Corrections:
     viewer
         napari's own, or the proxy that it gives to plugins.
     """
-    real = getattr(viewer, "__wrapped__", viewer)
-    session = session_of(real)
-    found = session.findChild(Corrections)
-    return found if found is not None else Corrections(real, session)
+    unwrapped_viewer = getattr(viewer, "__wrapped__", viewer)
+    session = session_of(unwrapped_viewer)
+    existing = session.findChild(Corrections)
+    return existing if existing is not None else Corrections(unwrapped_viewer, session)

@@ -11,16 +11,16 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Curves"]
+__all__ = ["TrainingCurves"]
 
 _HEIGHT = 112
 # seen on a dark and on a light ground, and told apart by those who see red and green alike
 _COLOURS = {"dsc": "#e69f00", "replay_dsc": "#56b4e9"}
-_NAMES = {"dsc": "kept apart", "replay_dsc": "what it knew"}
-_LOSSES = ("#009e73", "#cc79a7", "#d55e00", "#0072b2")
+_CURVE_LABELS = {"dsc": "kept apart", "replay_dsc": "what it knew"}
+_LOSS_COLOURS = ("#009e73", "#cc79a7", "#d55e00", "#0072b2")
 
 
-class Curves(QWidget):
+class TrainingCurves(QWidget):
     """Two small plots over the seconds of a training; made when there is something to show.
 
     Parameters
@@ -33,8 +33,8 @@ class Curves(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         self._plots: dict[str, Any] = {}
-        self._lines: dict[str, Any] = {}
-        self._bases: dict[str, Any] = {}
+        self._curves: dict[str, Any] = {}
+        self._baselines: dict[str, Any] = {}
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
@@ -53,16 +53,16 @@ class Curves(QWidget):
             self.hide()
             return
         if not self._plots:
-            self._make()
+            self._build_plots()
         x = _seconds(epochs)
         has_dice = False
         for name in _COLOURS:
             points = [(t, e[name]) for t, e in zip(x, epochs, strict=True) if e.get(name) is not None]
-            self._lines[name].setData([t for t, _ in points], [y for _, y in points])
+            self._curves[name].setData([t for t, _ in points], [y for _, y in points])
             base = next((e[f"base_{name}"] for e in epochs if e.get(f"base_{name}") is not None), None)
-            self._bases[name].setVisible(base is not None)
+            self._baselines[name].setVisible(base is not None)
             if base is not None:
-                self._bases[name].setValue(base)
+                self._baselines[name].setValue(base)
             has_dice = has_dice or bool(points)
         self._plots["dice"].setVisible(has_dice)
         self._show_losses(x, epochs)
@@ -75,13 +75,13 @@ class Curves(QWidget):
         self._plots["losses"].setVisible(bool(names))
         for number, name in enumerate(names):
             key = f"loss {name}"
-            if key not in self._lines:
-                pen = pyqtgraph.mkPen(_LOSSES[number % len(_LOSSES)], width=2)
-                self._lines[key] = self._plots["losses"].plot(pen=pen, name=name)
+            if key not in self._curves:
+                pen = pyqtgraph.mkPen(_LOSS_COLOURS[number % len(_LOSS_COLOURS)], width=2)
+                self._curves[key] = self._plots["losses"].plot(pen=pen, name=name)
             points = [(t, e["losses"][name]) for t, e in zip(x, epochs, strict=True) if name in e["losses"]]
-            self._lines[key].setData([t for t, _ in points], [y for _, y in points])
+            self._curves[key].setData([t for t, _ in points], [y for _, y in points])
 
-    def _make(self) -> None:
+    def _build_plots(self) -> None:
         import pyqtgraph  # takes a moment, so not before there is a curve
 
         for name, title in (("dice", "Dice"), ("losses", "loss")):
@@ -102,12 +102,17 @@ class Curves(QWidget):
         self._plots["losses"].setLabel("bottom", "seconds")
         for name, colour in _COLOURS.items():
             pen = pyqtgraph.mkPen(colour, width=2)
-            self._lines[name] = self._plots["dice"].plot(
-                pen=pen, name=_NAMES[name], symbol="o", symbolSize=4, symbolBrush=colour, symbolPen=None
+            self._curves[name] = self._plots["dice"].plot(
+                pen=pen,
+                name=_CURVE_LABELS[name],
+                symbol="o",
+                symbolSize=4,
+                symbolBrush=colour,
+                symbolPen=None,
             )
             dashed = pyqtgraph.mkPen(colour, width=1, style=pyqtgraph.QtCore.Qt.PenStyle.DashLine)
-            self._bases[name] = pyqtgraph.InfiniteLine(angle=0, pen=dashed)
-            self._plots["dice"].addItem(self._bases[name], ignoreBounds=False)
+            self._baselines[name] = pyqtgraph.InfiniteLine(angle=0, pen=dashed)
+            self._plots["dice"].addItem(self._baselines[name], ignoreBounds=False)
         self._plots["dice"].setToolTip("Dashed: the model that it began from")
         self._follow_theme()
 
@@ -134,12 +139,12 @@ class Curves(QWidget):
 
 def _seconds(epochs: Sequence[dict[str, Any]]) -> list[float]:
     """When each epoch was, in seconds; where a training went on, its clock began anew."""
-    found: list[float] = []
-    offset = last = 0.0
+    times: list[float] = []
+    offset = last_seconds = 0.0
     for epoch in epochs:
-        now = float(epoch.get("seconds", 0))
-        if now < last:
-            offset += last
-        last = now
-        found.append(offset + now)
-    return found
+        seconds = float(epoch.get("seconds", 0))
+        if seconds < last_seconds:
+            offset += last_seconds
+        last_seconds = seconds
+        times.append(offset + seconds)
+    return times

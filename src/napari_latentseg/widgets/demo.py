@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_path, usable_folder
+from napari_latentseg.files import atomic_path, ensure_writable_folder
 
 __all__ = ["run_demo"]
 
@@ -27,7 +27,7 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
         What was written.
     """
     if out is not None:
-        usable_folder(out)
+        ensure_writable_folder(out)
     import napari
     from qtpy.QtWidgets import QApplication
 
@@ -50,15 +50,15 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
         napari.run()
         return []
     widget.wait(300)
-    found = widget.outcome.found if widget.outcome is not None else None
-    if found is None:
+    segmentation = widget.finished_result.segmentation if widget.finished_result is not None else None
+    if segmentation is None:
         viewer.close()
         why = widget.status.text() or "the run did not finish"
         raise BadInput("demo", why, "try napari-latentseg doctor")
     from napari_latentseg.formats.results import write_segmentation
 
-    written = write_segmentation(found, out)
-    _settle(QApplication)
+    written = write_segmentation(segmentation, out)
+    _process_events_for(QApplication)
     with atomic_path(out / "screenshot.png", ".png") as path:
         viewer.screenshot(str(path), canvas_only=False, flash=False)
     written.append(out / "screenshot.png")
@@ -66,7 +66,7 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
     return written
 
 
-def _settle(application: object, seconds: float = 1.0) -> None:
+def _process_events_for(application: object, seconds: float = 1.0) -> None:
     """Let the window draw itself."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

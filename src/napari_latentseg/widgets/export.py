@@ -23,11 +23,11 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_latentseg.widgets.background import in_background
+from napari_latentseg.widgets.background import run_in_thread
 from napari_latentseg.widgets.preferences import preferences
 
 if TYPE_CHECKING:
-    from napari_latentseg.widgets.session import Result
+    from napari_latentseg.widgets.session import RunResult
 
 __all__ = ["ExportDialog", "export_result"]
 
@@ -46,7 +46,7 @@ _FORMATS = {
 class ExportDialog(QDialog):
     """Asks where and how a result is to be written; does not block the viewer."""
 
-    def __init__(self, result: Result, parent: QWidget | None = None) -> None:
+    def __init__(self, result: RunResult, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle(f"Export {result.title}")
@@ -56,11 +56,11 @@ class ExportDialog(QDialog):
         self.folder.setPlaceholderText("choose a folder")
         browse = QPushButton("Browse…")
         browse.clicked.connect(self._browse)
-        where = QHBoxLayout()
-        where.addWidget(self.folder, 1)
-        where.addWidget(browse)
+        folder_row = QHBoxLayout()
+        folder_row.addWidget(self.folder, 1)
+        folder_row.addWidget(browse)
         self.format = QComboBox()
-        is_dicom = result.found is not None and result.found.format == "dicom"
+        is_dicom = result.segmentation is not None and result.segmentation.format == "dicom"
         for title, name in _FORMATS.items():
             if name != "dicom-seg" or is_dicom:
                 self.format.addItem(title, name)
@@ -73,7 +73,7 @@ class ExportDialog(QDialog):
             box.setChecked(True)
         self.deidentify.setChecked(preferences().deidentify)
         form = QFormLayout()
-        form.addRow("Folder", where)
+        form.addRow("Folder", folder_row)
         form.addRow("Format", self.format)
         form.addRow("With", self.table)
         form.addRow("", self.report)
@@ -107,12 +107,12 @@ class ExportDialog(QDialog):
 
     def save(self) -> Any:
         """Write, and close."""
-        also = [name for name, box in (("geojson", self.contours), ("csv", self.table)) if box.isChecked()]
+        extras = [name for name, box in (("geojson", self.contours), ("csv", self.table)) if box.isChecked()]
         worker = export_result(
             self._result,
             Path(self.folder.text().strip()),
             format=self.format.currentData(),
-            also=tuple(also),
+            extras=tuple(extras),
             deidentify=self.deidentify.isChecked(),
             report=self.report.isChecked(),
         )
@@ -121,11 +121,11 @@ class ExportDialog(QDialog):
 
 
 def export_result(
-    result: Result,
+    result: RunResult,
     folder: Path,
     *,
     format: str | None = None,
-    also: tuple[str, ...] = (),
+    extras: tuple[str, ...] = (),
     deidentify: bool = False,
     report: bool = False,
 ) -> Any:
@@ -136,36 +136,44 @@ def export_result(
     worker
         Of the writing.
     """
-    found, layers = result.found, result.layers
-    assert found is not None
+    segmentation, layers = result.segmentation, result.layers
+    assert segmentation is not None
     stem = "result" if deidentify else _file_name(layers.image.name)  # a layer may be named after a patient
-    edited = layers.mask.data.copy() if layers.mask is not None and layers.edited else None
+    edited_mask = layers.mask.data.copy() if layers.mask is not None and layers.is_edited else None
 
     def write() -> list[Path]:
         from napari_latentseg.formats.results import write_segmentation
 
-        chosen = found
-        if edited is not None:  # the person's corrections go out, and the record says whose they are
-            record = found.record.replace(mask_edited=True)
-            chosen = replace(found, mask=edited, record=record)
-        measured = None
-        if report or "csv" in also:
+        exported = segmentation
+        if edited_mask is not None:  # the person's corrections go out, and the record says whose they are
+            record = segmentation.record.replace(mask_edited=True)
+            exported = replace(segmentation, mask=edited_mask, record=record)
+        measurements = None
+        if report or "csv" in extras:
             from napari_latentseg.measure import measure
 
-            measured = measure(chosen, result.job.scan, interval=result.card.volume_interval)
+            measurements = measure(exported, result.job.scan, interval=result.card.volume_interval)
         written = write_segmentation(
-            chosen, folder, stem, format=format, also=also, deidentify=deidentify, measurements=measured
+            exported,
+            folder,
+            stem,
+            format=format,
+            extras=extras,
+            deidentify=deidentify,
+            measurements=measurements,
         )
         if report:
-            from napari_latentseg.report import report_of
+            from napari_latentseg.report import make_report
 
-            place = folder / f"{stem}_report.html"
-            written.append(report_of(chosen, result.job.scan, result.card, place, measurements=measured))
+            report_path = folder / f"{stem}_report.html"
+            written.append(
+                make_report(exported, result.job.scan, result.card, report_path, measurements=measurements)
+            )
         return written
 
-    return in_background(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
+    return run_in_thread(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
 
 
 def _file_name(name: str) -> str:
-    kept = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")
-    return kept or "image"
+    safe_name = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")
+    return safe_name or "image"

@@ -13,17 +13,17 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QToolB
 from superqt import QCollapsible
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.request import Request, only_members
-from napari_latentseg.inference.room import VARIABLE
+from napari_latentseg.inference.request import InferenceSettings, members_limit_message
+from napari_latentseg.inference.room import MEMORY_ENV_VAR
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.store import list_cards
-from napari_latentseg.record import SOURCES
-from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE
+from napari_latentseg.record import SAMPLING_SOURCES
+from napari_latentseg.segmentation import MIN_SAMPLES_FOR_VARIANCE
 from napari_latentseg.widgets.card import CardDialog
 from napari_latentseg.widgets.layers import role_of, scan_from_layer
-from napari_latentseg.widgets.mending import MendingFields
+from napari_latentseg.widgets.mending import PostProcessFields
 from napari_latentseg.widgets.preferences import preferences
-from napari_latentseg.widgets.where import Where, WhereFields
+from napari_latentseg.widgets.where import RegionOfInterest, RoiFields
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -38,7 +38,7 @@ SOURCE_LABELS = {
     "posterior": "the encoder's posterior",
     "dropout": "dropout",
 }
-_MOST = 200  # samples; the command line draws more
+_MAX_SAMPLES = 200  # samples; the command line draws more
 
 
 class SegmentForm(QWidget):
@@ -48,37 +48,39 @@ class SegmentForm(QWidget):
     -------
     changed
         Any field was changed.
-    cut_moved
+    threshold_changed
         The cut was moved, or what is mended of the mask was changed.
     """
 
     changed = Signal()
-    cut_moved = Signal()
+    threshold_changed = Signal()
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
         self.cards: dict[str, ModelCard] = list_cards()
-        self.image = ComboBox(choices=self._images, nullable=True, tooltip="The image layer to segment")
+        self.image = ComboBox(
+            choices=self._image_choices, nullable=True, tooltip="The image layer to segment"
+        )
         self.model = ComboBox(
             choices=[(card.title, name) for name, card in self.cards.items()],
             tooltip="The trained model; the (i) tells what it is for and how good it was",
         )
-        self.samples = SpinBox(value=5, min=1, max=_MOST)
+        self.samples = SpinBox(value=5, min=1, max=_MAX_SAMPLES)
         self.source = ComboBox(choices=[], tooltip="")
-        self.cut = FloatSlider(
+        self.threshold = FloatSlider(
             value=0.5, min=0.05, max=0.95, step=0.01,
             tooltip="A place belongs to the mask where its mean probability is above the cut",
         )  # fmt: skip
-        self.where = WhereFields(viewer, self)
-        self.mending = MendingFields(self)
-        self.about = QLabel()
-        self.about.setWordWrap(True)
-        self.about.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self.info = QToolButton()
-        self.info.setText("i")
-        self.info.setToolTip("The model's card: what it is for, what it learned from, how good it was")
-        self.info.clicked.connect(self.show_card)
+        self.roi_fields = RoiFields(viewer, self)
+        self.postprocess_fields = PostProcessFields(self)
+        self.model_summary = QLabel()
+        self.model_summary.setWordWrap(True)
+        self.model_summary.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.card_button = QToolButton()
+        self.card_button.setText("i")
+        self.card_button.setToolTip("The model's card: what it is for, what it learned from, how good it was")
+        self.card_button.clicked.connect(self.show_card)
         self._lay_out()
         self._connect()
         self._on_model()
@@ -86,42 +88,48 @@ class SegmentForm(QWidget):
         self._on_image()
 
     def _lay_out(self) -> None:
-        def row(*parts: QWidget, stretch: int = 0) -> QHBoxLayout:
+        def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
             line = QHBoxLayout()
             line.setContentsMargins(0, 0, 0, 0)
-            for i, part in enumerate(parts):
-                line.addWidget(part, 1 if i == stretch else 0)
+            for i, widget in enumerate(widgets):
+                line.addWidget(widget, 1 if i == stretch else 0)
             return line
 
         fields = QFormLayout()
         fields.setContentsMargins(0, 0, 0, 0)
         fields.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         fields.addRow("Image", self.image.native)
-        fields.addRow("Model", row(self.model.native, self.info))
-        fields.addRow("", self.about)
+        fields.addRow("Model", row(self.model.native, self.card_button))
+        fields.addRow("", self.model_summary)
         fields.addRow("Samples", self.samples.native)
         fields.addRow("from", self.source.native)
-        fields.addRow("Cut", self.cut.native)
-        for combo in (self.image, self.model, self.source, self.where.area, self.mending.tolerance):
+        fields.addRow("Cut", self.threshold.native)
+        for combo in (
+            self.image,
+            self.model,
+            self.source,
+            self.roi_fields.area,
+            self.postprocess_fields.tolerance,
+        ):
             combo.native.setMinimumWidth(80)
             combo.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
             combo.native.setSizeAdjustPolicy(
                 combo.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
             )
-        more = QWidget()
-        inner = QFormLayout(more)
-        inner.setContentsMargins(0, 0, 0, 0)
-        self.where.add_to(fields, inner)
-        self.mending.add_to(inner)
-        self.more = QCollapsible("More")
-        if (margins := self.more.layout()) is not None:
+        advanced_body = QWidget()
+        advanced_form = QFormLayout(advanced_body)
+        advanced_form.setContentsMargins(0, 0, 0, 0)
+        self.roi_fields.add_rows(fields, advanced_form)
+        self.postprocess_fields.add_rows(advanced_form)
+        self.advanced = QCollapsible("More")
+        if (margins := self.advanced.layout()) is not None:
             margins.setContentsMargins(0, 0, 0, 0)
-        self.more.addWidget(more)
+        self.advanced.addWidget(advanced_body)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(fields)
-        layout.addWidget(self.more)
-        self.about.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout.addWidget(self.advanced)
+        self.model_summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _connect(self) -> None:
         events = self.viewer.layers.events
@@ -129,68 +137,68 @@ class SegmentForm(QWidget):
             event.connect(self.reset_choices)
         self.model.changed.connect(self._on_model)
         self.source.changed.connect(self._on_source)
-        self.cut.changed.connect(lambda *_: self.cut_moved.emit())
-        self.mending.mended.connect(self.cut_moved)
+        self.threshold.changed.connect(lambda *_: self.threshold_changed.emit())
+        self.postprocess_fields.postprocess_changed.connect(self.threshold_changed)
         self.image.changed.connect(self._on_image)
         for field in (self.image, self.samples):
             field.changed.connect(lambda *_: self.changed.emit())
-        self.where.changed.connect(self.changed)
-        self.mending.changed.connect(self.changed)
+        self.roi_fields.changed.connect(self.changed)
+        self.postprocess_fields.changed.connect(self.changed)
 
-    def _images(self, *_: Any) -> list[tuple[str, Image]]:
-        found = [
+    def _image_choices(self, *_: Any) -> list[tuple[str, Image]]:
+        images = [
             layer
             for layer in self.viewer.layers
             if isinstance(layer, Image) and role_of(layer) not in ("mean", "variance")
         ]
-        return [(layer.name, layer) for layer in reversed(found)]
+        return [(layer.name, layer) for layer in reversed(images)]
 
     def reset_choices(self, event: Any = None) -> None:
         """Look at the viewer's layers again; the chosen one stays chosen while it is there."""
-        before = self.image.value
+        previous = self.image.value
         self.image.reset_choices()
-        choices = [value for _, value in self._images()]
-        if before in choices:
-            self.image.value = before
+        choices = [value for _, value in self._image_choices()]
+        if previous in choices:
+            self.image.value = previous
         elif choices:
             self.image.value = choices[0]
-        self.where.reset_choices()
+        self.roi_fields.reset_choices()
         self.changed.emit()
 
     def reload_models(self) -> None:
         """Look at the models at hand again; the chosen one stays chosen while it is there."""
-        before = self.model.value
+        previous = self.model.value
         self.cards = list_cards()
         self.model.choices = [(card.title, name) for name, card in self.cards.items()]
-        if before in self.cards:
-            self.model.value = before
+        if previous in self.cards:
+            self.model.value = previous
         self._on_model()
 
     def values(self) -> dict[str, Any]:
         """What is chosen, to be put back by `restore`; layers are left out."""
-        return {name: field.value for name, field in self._kept().items()}
+        return {name: field.value for name, field in self._stored_fields().items()}
 
     def restore(self, values: dict[str, Any]) -> None:
         """Choose again what was chosen before, as far as it is still there."""
-        for name, field in self._kept().items():
+        for name, field in self._stored_fields().items():
             if name in values:
                 with suppress(ValueError):  # a model that has been removed since
                     field.value = values[name]
 
-    def _kept(self) -> dict[str, Any]:
-        mending = self.mending
+    def _stored_fields(self) -> dict[str, Any]:
+        postprocess = self.postprocess_fields
         return {
             "model": self.model,
             "source": self.source,
             "samples": self.samples,
-            "cut": self.cut,
-            "plane": self.where.plane,
-            "tolerance": mending.tolerance,
-            "smallest": mending.smallest,
-            "fill_holes": mending.fill_holes,
-            "keep_largest": mending.keep_largest,
-            "device": mending.device,
-            "seed": mending.seed,
+            "cut": self.threshold,
+            "plane": self.roi_fields.plane,
+            "tolerance": postprocess.tolerance,
+            "smallest": postprocess.min_size,
+            "fill_holes": postprocess.fill_holes,
+            "keep_largest": postprocess.keep_largest,
+            "device": postprocess.device,
+            "seed": postprocess.seed,
         }
 
     @property
@@ -205,55 +213,55 @@ class SegmentForm(QWidget):
 
     def _on_image(self, *_: Any) -> None:
         image = self.image.value
-        self.where.show_for(image)
+        self.roi_fields.show_for_image(image)
         if image is not None and 2 <= image.ndim <= 4:
-            self.mending.show_unit(scan_from_layer(image).geometry.element_size[1])
+            self.postprocess_fields.show_unit(scan_from_layer(image).geometry.voxel_volume[1])
 
     def _on_model(self, *_: Any) -> None:
         card = self.card
         if card is not None:
-            self.about.setText(_one_line(card))
-            self.about.setToolTip(card.intended_use)
+            self.model_summary.setText(_card_summary(card))
+            self.model_summary.setToolTip(card.intended_use)
             self.source.choices = [(SOURCE_LABELS[s], s) for s in card.sources]
             self.source.value = card.sources[0]
-            self.samples.max = _MOST
+            self.samples.max = _MAX_SAMPLES
             self.samples.value = preferences().samples or card.default_samples
-            self.cut.value = card.threshold
+            self.threshold.value = card.threshold
         self._on_source()
 
     def _on_source(self, *_: Any) -> None:
         source, card = self.source.value, self.card
-        repeatable = source == "none"
-        self.samples.enabled = not repeatable
-        tooltip = f"How many samples to draw; a variance needs {MINIMUM_FOR_VARIANCE} or more"
-        self.samples.max = _MOST
-        if repeatable:
+        is_deterministic = source == "none"
+        self.samples.enabled = not is_deterministic
+        tooltip = f"How many samples to draw; a variance needs {MIN_SAMPLES_FOR_VARIANCE} or more"
+        self.samples.max = _MAX_SAMPLES
+        if is_deterministic:
             tooltip = "This model gives the same answer every time, so there is nothing to repeat"
         elif source == "members" and card is not None:
             self.samples.value = min(int(self.samples.value), card.members)
             self.samples.max = card.members
-            tooltip = f"{only_members(card)}; {tooltip[0].lower()}{tooltip[1:]}"
+            tooltip = f"{members_limit_message(card)}; {tooltip[0].lower()}{tooltip[1:]}"
         self.samples.tooltip = tooltip
-        self.source.tooltip = f"Where the samples differ: {SOURCES.get(str(source), '')}"
+        self.source.tooltip = f"Where the samples differ: {SAMPLING_SOURCES.get(str(source), '')}"
         self.changed.emit()
 
     def problems(self) -> list[str]:
         """What keeps a run from starting, in words; empty where nothing does."""
-        found = []
+        messages = []
         if not self.cards:
-            found.append("No model is installed.")
+            messages.append("No model is installed.")
         if self.image.value is None:
-            found.append("Open an image first, or one of the samples.")
+            messages.append("Open an image first, or one of the samples.")
         elif not 2 <= self.image.value.ndim <= 4:
             image = self.image.value
-            found.append(f"“{image.name}” has {image.ndim} dimensions; choose one with 2 to 4.")
+            messages.append(f"“{image.name}” has {image.ndim} dimensions; choose one with 2 to 4.")
         try:
-            self.request()
+            self.settings()
         except BadInput as error:
-            found.append(str(error))
-        return found
+            messages.append(str(error))
+        return messages
 
-    def request(self) -> Request:
+    def settings(self) -> InferenceSettings:
         """The settings of a run.
 
         Raises
@@ -264,27 +272,27 @@ class SegmentForm(QWidget):
         card = self.card
         if card is None:
             raise BadInput("model", "none is chosen", "choose one")
-        source, where = self.source.value, self.where.chosen()
-        return Request.of(
+        source, region = self.source.value, self.roi_fields.region()
+        return InferenceSettings.for_model(
             card,
             samples=1 if source == "none" else int(self.samples.value),
             source=source,
-            threshold=float(self.cut.value),
-            slices=where.slices,
-            box=where.box,
-            first_plane=where.first_plane,
-            memory_limit=None if VARIABLE in os.environ else round(preferences().memory_gb * 2**30),
-            **self.mending.request(),
+            threshold=float(self.threshold.value),
+            slices=region.slices,
+            box=region.crop_box,
+            first_plane=region.first_plane,
+            memory_limit=None if MEMORY_ENV_VAR in os.environ else round(preferences().memory_gb * 2**30),
+            **self.postprocess_fields.settings(),
         )
 
-    def where_to(self) -> Where:
-        """What of the image is worked on; see `WhereFields.chosen`."""
-        return self.where.chosen()
+    def region(self) -> RegionOfInterest:
+        """What of the image is worked on; see `WhereFields.region`."""
+        return self.roi_fields.region()
 
 
-def _one_line(card: ModelCard) -> str:
+def _card_summary(card: ModelCard) -> str:
     parts = [card.modality]
-    if card.typical:
-        parts.append(f"DSC {card.typical.values['dsc']:.2f}")
+    if card.headline_metrics:
+        parts.append(f"DSC {card.headline_metrics.values['dsc']:.2f}")
     parts.append(card.licence.split(";")[0])
     return " | ".join(part for part in parts if part)

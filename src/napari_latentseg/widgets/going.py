@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from napari_latentseg.widgets.layers import layer_matrix
-from napari_latentseg.widgets.region import shape_of
+from napari_latentseg.widgets.region import image_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image, Labels
 
-__all__ = ["go_to"]
+__all__ = ["navigate_to"]
 
 _MARGIN = 2.5  # how much more than a box is shown of each side
-_LEAST = 0.15  # of the image that is shown at least, so that there is something to compare with
+_MIN_VIEW_FRACTION = 0.15  # of the image that is shown at least, so that there is something to compare with
 
 
-def go_to(
+def navigate_to(
     viewer: ViewerModel,
     layer: Image | Labels,
     index: tuple[int, ...],
@@ -45,21 +45,23 @@ def go_to(
         dims.order = tuple(range(dims.ndim))
     inverse = np.linalg.inv(layer_matrix(layer))
     if index:
-        lead = len(index)
+        leading_axes = len(index)
         # napari cuts where the displayed axes are 0, which matters where the layer lies askew
-        at = np.linalg.solve(inverse[:lead, :lead], np.array(index) - inverse[:lead, -1])
-        for axis, value in enumerate(at):
+        world_position = np.linalg.solve(
+            inverse[:leading_axes, :leading_axes], np.array(index) - inverse[:leading_axes, -1]
+        )
+        for axis, value in enumerate(world_position):
             dims.set_point(axis + offset, float(value))
     if box is None:
         return
-    middle = np.array([(start + stop - 1) / 2 for start, stop in box])
-    middle[: len(index)] = index
-    world = np.asarray(layer.data_to_world(middle))
-    sides = np.array([stop - start for start, stop in box[-2:]], dtype=float)
-    whole = np.array(shape_of(layer)[-2:], dtype=float)
-    share = max(float((_MARGIN * sides / whole).max()), _LEAST)
+    box_centre = np.array([(start + stop - 1) / 2 for start, stop in box])
+    box_centre[: len(index)] = index
+    world = np.asarray(layer.data_to_world(box_centre))
+    box_size = np.array([stop - start for start, stop in box[-2:]], dtype=float)
+    plane_size = np.array(image_shape(layer)[-2:], dtype=float)
+    view_fraction = max(float((_MARGIN * box_size / plane_size).max()), _MIN_VIEW_FRACTION)
     viewer.reset_view()
     camera = viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera  # before and since napari 0.9
     camera.center = (*camera.center[:-2], *world[-2:])
-    if share < 1:
-        camera.zoom = camera.zoom / share
+    if view_fraction < 1:
+        camera.zoom = camera.zoom / view_fraction

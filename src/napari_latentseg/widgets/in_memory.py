@@ -13,20 +13,20 @@ import numpy as np
 from napari.utils.notifications import show_error
 
 from napari_latentseg.errors import BadInput, Cancelled
-from napari_latentseg.scan import values_of
-from napari_latentseg.widgets.beside import Errand
+from napari_latentseg.scan import to_numpy
+from napari_latentseg.widgets.beside import BackgroundTask
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["bring_in"]
+__all__ = ["load_into_memory"]
 
-_MOST = 2**30  # bytes; what takes more stays in its files
+_MAX_BYTES = 2**30  # bytes; what takes more stays in its files
 
 
-def bring_in(viewer: ViewerModel, layer: Image, window: QWidget) -> None:
+def load_into_memory(viewer: ViewerModel, layer: Image, window: QWidget) -> None:
     """Replace a layer's lazy array by one in memory, when it is read; the values are the same.
 
     Parameters
@@ -39,21 +39,21 @@ def bring_in(viewer: ViewerModel, layer: Image, window: QWidget) -> None:
         When it goes, the reading ends.
     """
     data = layer.data
-    if layer.multiscale or not hasattr(data, "dask") or data.nbytes > _MOST:
+    if layer.multiscale or not hasattr(data, "dask") or data.nbytes > _MAX_BYTES:
         return
-    shown, seen = weakref.ref(layer), weakref.ref(viewer)
+    layer_ref, viewer_ref = weakref.ref(layer), weakref.ref(viewer)
 
-    def read(errand: Errand) -> Any:
+    def read(task: BackgroundTask) -> Any:
         values = np.empty(data.shape, data.dtype)
         for i in range(len(data)):
-            errand.step(i, len(data))
-            if shown() is None:
+            task.report_progress(i, len(data))
+            if layer_ref() is None:
                 raise Cancelled
-            values[i] = values_of(data[i])
+            values[i] = to_numpy(data[i])
         return values
 
-    def put(values: Any) -> None:
-        layer, viewer = shown(), seen()
+    def replace_data(values: Any) -> None:
+        layer, viewer = layer_ref(), viewer_ref()
         if layer is not None and viewer is not None and layer in viewer.layers and layer.data is data:
             layer.data = values
 
@@ -61,4 +61,4 @@ def bring_in(viewer: ViewerModel, layer: Image, window: QWidget) -> None:
         if isinstance(error, BadInput):
             show_error(str(error))  # a slice that is damaged; the others can still be looked at
 
-    Errand(window, read, put, failed).start()
+    BackgroundTask(window, read, replace_data, failed).start()

@@ -12,140 +12,146 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.background import explain, in_background
+from napari_latentseg.widgets.background import run_in_thread, show_exception
 from napari_latentseg.widgets.layers import role_of, scan_from_layer
 from napari_latentseg.widgets.preferences import preferences
-from napari_latentseg.widgets.work import Work
+from napari_latentseg.widgets.work import Correction
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_latentseg.annotations import Draft
     from napari_latentseg.scan import Scan
-    from napari_latentseg.widgets.shelves import Shelves
+    from napari_latentseg.widgets.shelves import OpenStores
 
-__all__ = ["Keeper"]
+__all__ = ["Autosaver"]
 
 
-class Keeper(QObject):
+class Autosaver(QObject):
     """Keeps the copies that are painted in as drafts of the annotation stores.
 
     Parameters
     ----------
     viewer
         Whose copies they are.
-    shelves
+    open_stores
         Its stores.
-    works
+    corrections
         What is worked on; others add to it and take from it.
     parent
         With it the keeping ends.
 
     Signals
     -------
-    listed
-        What is left to go on with is known anew, in `left`.
+    drafts_changed
+        What is left to go on with is known anew, in `drafts`.
     resumed
-        A `Work` that is gone on with, with its layer; not yet in the viewer.
+        A `Correction` that is gone on with, with its layer; not yet in the viewer.
 
     Attributes
     ----------
-    left
+    drafts
         Drafts that nobody works on, by family, the newest first.
     """
 
-    listed = Signal()
+    drafts_changed = Signal()
     resumed = Signal(object)
 
-    def __init__(self, viewer: ViewerModel, shelves: Shelves, works: list[Work], parent: QObject) -> None:
+    def __init__(
+        self, viewer: ViewerModel, open_stores: OpenStores, corrections: list[Correction], parent: QObject
+    ) -> None:
         super().__init__(parent)
         self._viewer = weakref.ref(viewer)
-        self._shelves = shelves
-        self._works = works
-        self.left: list[tuple[str, Draft]] = []
-        self._made: set[str] = set()
+        self._open_stores = open_stores
+        self._corrections = corrections
+        self.drafts: list[tuple[str, Draft]] = []
+        self._own_draft_ids: set[str] = set()
         self._saving: set[int] = set()
-        self._ending: set[int] = set()
+        self._save_again: set[int] = set()
         self._timer = QTimer(self)
         self._timer.setInterval(1000 * preferences().autosave_s)
         self._timer.timeout.connect(self.save_all)
         self._timer.start()
         application = QCoreApplication.instance()
         if application is not None:
-            application.aboutToQuit.connect(self._end)
+            application.aboutToQuit.connect(self._save_before_quit)
 
     def save_all(self) -> None:
         """Keep every copy that may have changed since the last time."""
         self._timer.setInterval(1000 * preferences().autosave_s)  # it may have been changed since
-        for work in list(self._works):
-            self.save(work)
+        for correction in list(self._corrections):
+            self.save(correction)
 
-    def save(self, work: Work, *, last: bool = False) -> None:
+    def save(self, correction: Correction, *, is_last: bool = False) -> None:
         """Keep a copy where it may have changed; in a worker.
 
         Parameters
         ----------
-        work
+        correction
             Whose copy it is.
-        last
+        is_last
             It was taken out of the viewer, so others may go on with it.
         """
-        if last and id(work) in self._saving:
-            self._ending.add(id(work))  # once more when that is through
-        if work.layer is None or id(work) in self._saving or not (work.is_dirty or last):
+        if is_last and id(correction) in self._saving:
+            self._save_again.add(id(correction))  # once more when that is through
+        if correction.layer is None or id(correction) in self._saving or not (correction.is_dirty or is_last):
             return
         try:
-            mask = work.mask()
+            mask = correction.current_mask()
         except BadInput:
             return  # approving says what is wrong with it
-        work.is_dirty = False
-        self._saving.add(id(work))
+        correction.is_dirty = False
+        self._saving.add(id(correction))
 
-        def done(draft: Draft | None) -> None:
-            self._saving.discard(id(work))
-            self._note(work, draft)
-            if id(work) in self._ending:
-                self._ending.discard(id(work))
-                self.save(work, last=True)
-            elif last:
-                work.layer = None
-                self.look_for_left()
+        def on_saved(draft: Draft | None) -> None:
+            self._saving.discard(id(correction))
+            self._set_draft(correction, draft)
+            if id(correction) in self._save_again:
+                self._save_again.discard(id(correction))
+                self.save(correction, is_last=True)
+            elif is_last:
+                correction.layer = None
+                self.refresh_drafts()
 
         def fail(error: BaseException) -> None:
-            self._saving.discard(id(work))
-            work.is_dirty = True
-            explain(error)
+            self._saving.discard(id(correction))
+            correction.is_dirty = True
+            show_exception(error)
 
-        in_background(lambda: self._write(work, mask), done, fail)
+        run_in_thread(lambda: self._write(correction, mask), on_saved, fail)
 
-    def _write(self, work: Work, mask: NDArray[np.uint8]) -> Draft | None:
+    def _write(self, correction: Correction, mask: NDArray[np.uint8]) -> Draft | None:
         """Keep a copy; where all that was changed of it is approved, keep it no longer."""
-        store = self._shelves.store(work.family)
-        copied = np.array(work.planes_of(mask), order="C")
-        unapproved = [n for n in range(work.count) if n not in work.approved]
-        if not work.differs(mask, unapproved):
-            if work.draft is not None:
-                store.discard_draft(work.draft)
+        store = self._open_stores.store(correction.family)
+        mask_copy = np.array(correction.as_planes(mask), order="C")
+        unapproved = [n for n in range(correction.plane_count) if n not in correction.approved]
+        if not correction.has_changes(mask, unapproved):
+            if correction.draft is not None:
+                store.discard_draft(correction.draft)
             return None
-        return store.autosave(work.scan, copied, classes=work.classes, model=work.model)
+        return store.save_draft(
+            correction.scan, mask_copy, classes=correction.classes, model=correction.model
+        )
 
-    def _note(self, work: Work, draft: Draft | None) -> None:
-        work.draft = draft
+    def _set_draft(self, correction: Correction, draft: Draft | None) -> None:
+        correction.draft = draft
         if draft is not None:
-            self._made.add(draft.id)
+            self._own_draft_ids.add(draft.id)
 
-    def look_for_left(self) -> None:
-        """Ask the stores for work that was left; `listed` brings it."""
-        ours = frozenset(w.draft.id for w in self._works if w.draft is not None and w.layer is not None)
-        made = frozenset(self._made)
+    def refresh_drafts(self) -> None:
+        """Ask the stores for work that was left; `drafts_changed` brings it."""
+        open_draft_ids = frozenset(
+            w.draft.id for w in self._corrections if w.draft is not None and w.layer is not None
+        )
+        own_draft_ids = frozenset(self._own_draft_ids)
 
-        def show(found: list[tuple[str, Draft]]) -> None:
-            self.left = found
-            self.listed.emit()
+        def show(drafts: list[tuple[str, Draft]]) -> None:
+            self.drafts = drafts
+            self.drafts_changed.emit()
 
-        in_background(lambda: self._shelves.left(ours, made), show)
+        run_in_thread(lambda: self._open_stores.unfinished_drafts(open_draft_ids, own_draft_ids), show)
 
-    def go_on(self, family: str, draft: Draft) -> Any:
+    def resume_draft(self, family: str, draft: Draft) -> Any:
         """Take up work that was left: its image, where it is not open, and its mask.
 
         Returns
@@ -162,35 +168,37 @@ class Keeper(QObject):
         ]
 
         def read() -> Any:
-            scan, mask = self._shelves.store(family).resume(draft)
-            found = next(((image, one) for image, one in images if _is_same(one, scan)), None)
-            if found is None:
+            scan, mask = self._open_stores.store(family).resume_draft(draft)
+            open_image = next(
+                ((image, open_scan) for image, open_scan in images if _is_same_scan(open_scan, scan)), None
+            )
+            if open_image is None:
                 scan = scan.replace(array=np.asarray(scan.array))  # scrolling need not wait for the disk
-            return found, scan, np.array(mask)
+            return open_image, scan, np.array(mask)
 
         def show(answer: Any) -> None:
-            found, scan, mask = answer
-            if found is None:
-                image = _shown(viewer, scan, f"image of {draft.time[:10]}")
+            open_image, scan, mask = answer
+            if open_image is None:
+                image = _show_draft_image(viewer, scan, f"image of {draft.time[:10]}")
             else:
-                image, scan = found
+                image, scan = open_image
             order = tuple(range(len(scan.spatial_axes)))
             model = (*draft.model,) if draft.model is not None else None
-            work = Work(image, scan, order, tuple(draft.classes), family, model)
-            work.make_layer(mask)
-            work.is_dirty = True
-            self._made.add(draft.id)
-            self.resumed.emit(work)
-            self.save(work)
+            correction = Correction(image, scan, order, tuple(draft.classes), family, model)
+            correction.create_layer(mask)
+            correction.is_dirty = True
+            self._own_draft_ids.add(draft.id)
+            self.resumed.emit(correction)
+            self.save(correction)
             self._forget(draft)
 
         def fail(error: BaseException) -> None:
-            explain(error)
-            self.look_for_left()
+            show_exception(error)
+            self.refresh_drafts()
 
-        return in_background(read, show, fail)
+        return run_in_thread(read, show, fail)
 
-    def discard(self, family: str, draft: Draft) -> Any:
+    def discard_draft(self, family: str, draft: Draft) -> Any:
         """Remove work that was left.
 
         Returns
@@ -198,28 +206,28 @@ class Keeper(QObject):
         worker
             Of the removing.
         """
-        store = self._shelves.store
+        store = self._open_stores.store
 
         def fail(error: BaseException) -> None:
-            explain(error)
-            self.look_for_left()
+            show_exception(error)
+            self.refresh_drafts()
 
-        return in_background(lambda: store(family).discard_draft(draft), lambda _: self._forget(draft), fail)
+        return run_in_thread(lambda: store(family).discard_draft(draft), lambda _: self._forget(draft), fail)
 
     def _forget(self, draft: Draft) -> None:
-        self.left = [one for one in self.left if one[1].id != draft.id]
-        self.listed.emit()
+        self.drafts = [entry for entry in self.drafts if entry[1].id != draft.id]
+        self.drafts_changed.emit()
 
-    def _end(self) -> None:
+    def _save_before_quit(self) -> None:
         """The program ends: keep what is not kept yet, here and now."""
-        for work in self._works:
-            if work.layer is not None and work.is_dirty:
+        for correction in self._corrections:
+            if correction.layer is not None and correction.is_dirty:
                 with suppress(BadInput, OSError):
-                    self._note(work, self._write(work, work.mask()))
-        self._shelves.close()
+                    self._set_draft(correction, self._write(correction, correction.current_mask()))
+        self._open_stores.close()
 
 
-def _shown(viewer: ViewerModel, scan: Scan, name: str) -> Image:
+def _show_draft_image(viewer: ViewerModel, scan: Scan, name: str) -> Image:
     """Show the image of a draft that is not open."""
     from napari_latentseg.widgets.samples import scan_arguments
 
@@ -228,10 +236,10 @@ def _shown(viewer: ViewerModel, scan: Scan, name: str) -> Image:
     return image
 
 
-def _is_same(one: Scan, other: Scan) -> bool:
+def _is_same_scan(first: Scan, second: Scan) -> bool:
     """Whether two scans hold the same values in the same place; reads them."""
-    if (one.axes, one.spatial_shape) != (other.axes, other.spatial_shape):
+    if (first.axes, first.spatial_shape) != (second.axes, second.spatial_shape):
         return False
-    if not one.geometry.agrees_with(other.geometry, one.spatial_shape):
+    if not first.geometry.agrees_with(second.geometry, first.spatial_shape):
         return False
-    return bool(np.array_equal(np.asarray(one.array), np.asarray(other.array)))
+    return bool(np.array_equal(np.asarray(first.array), np.asarray(second.array)))

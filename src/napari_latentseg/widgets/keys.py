@@ -20,7 +20,7 @@ from napari_latentseg.widgets.session import session_of
 if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
-__all__ = ["ACTIONS", "bind_keys", "show_key", "shown_key"]
+__all__ = ["ACTIONS", "add_key_to_tooltip", "bind_keys", "key_text"]
 
 _PACKAGE = "napari-latentseg"
 
@@ -28,16 +28,16 @@ _PACKAGE = "napari-latentseg"
 @dataclass(frozen=True)
 class _Action:
     key: str
-    text: str
-    repeats: bool = False
+    description: str
+    is_repeatable: bool = False
 
 
 ACTIONS: dict[str, _Action] = {
     "segment": _Action("Ctrl+Enter", "segment with what is chosen"),
-    "cut_down": _Action(",", "cut lower by 0.05", repeats=True),
-    "cut_up": _Action(".", "cut higher by 0.05", repeats=True),
-    "next": _Action("N", "next place in the review queue", repeats=True),
-    "previous": _Action("Shift+N", "previous place in the review queue", repeats=True),
+    "cut_down": _Action(",", "cut lower by 0.05", is_repeatable=True),
+    "cut_up": _Action(".", "cut higher by 0.05", is_repeatable=True),
+    "next": _Action("N", "next place in the review queue", is_repeatable=True),
+    "previous": _Action("Shift+N", "previous place in the review queue", is_repeatable=True),
     "approve": _Action("A", "right as it is: approve"),
     "edit": _Action("Shift+E", "edit a copy of the mask"),
     "variance": _Action("U", "variance on and off"),
@@ -46,7 +46,7 @@ ACTIONS: dict[str, _Action] = {
 """Each action with its key, where the person has chosen no other."""
 
 _registered: set[str] = set()
-_open: dict[str, int] = {}
+_open_counts: dict[str, int] = {}
 
 
 def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[[], Any]]) -> None:
@@ -65,39 +65,39 @@ def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[
     for name, function in actions.items():
         handlers[name] = function
         _register(name)
-        _open[name] = _open.get(name, 0) + 1
-        if _open[name] == 1:
+        _open_counts[name] = _open_counts.get(name, 0) + 1
+        if _open_counts[name] == 1:
             for key in _keys_of(name):
-                action_manager.bind_shortcut(_full(name), key)
+                action_manager.bind_shortcut(_action_id(name), key)
 
     def unbind() -> None:
         for name, function in actions.items():
             if handlers.get(name) is function:
                 del handlers[name]
-            _open[name] -= 1
-            if not _open[name]:
-                action_manager.unbind_shortcut(_full(name))
+            _open_counts[name] -= 1
+            if not _open_counts[name]:
+                action_manager.unbind_shortcut(_action_id(name))
 
     widget.destroyed.connect(unbind)
 
 
-def show_key(name: str, button: QAbstractButton) -> None:
+def add_key_to_tooltip(name: str, button: QAbstractButton) -> None:
     """Tell the key of an action in the tooltip of its button."""
-    button.setToolTip(f"{button.toolTip()} ({shown_key(name)})".strip())
+    button.setToolTip(f"{button.toolTip()} ({key_text(name)})".strip())
 
 
-def shown_key(name: str) -> str:
+def key_text(name: str) -> str:
     """The key of an action, for people."""
     return str(_keys_of(name)[0]) if _keys_of(name) else "no key"
 
 
-def _full(name: str) -> str:
+def _action_id(name: str) -> str:
     return f"{_PACKAGE}:{name}"
 
 
 def _keys_of(name: str) -> list[Any]:
-    chosen = get_settings().shortcuts.shortcuts.get(_full(name))
-    return list(chosen) if chosen is not None else [ACTIONS[name].key]
+    user_keys = get_settings().shortcuts.shortcuts.get(_action_id(name))
+    return list(user_keys) if user_keys is not None else [ACTIONS[name].key]
 
 
 def _register(name: str) -> None:
@@ -106,13 +106,17 @@ def _register(name: str) -> None:
         return
     _registered.add(name)
 
-    def act(viewer: Any) -> None:
+    def call_handler(viewer: Any) -> None:
         handler = session_of(viewer).handlers.get(name)
         if handler is not None:
             handler()
 
-    act.__name__ = f"latentseg_{name}"
+    call_handler.__name__ = f"latentseg_{name}"
     action = ACTIONS[name]
     action_manager.register_action(
-        _full(name), act, f"LatentSeg: {action.text}", ViewerModel, repeatable=action.repeats
+        _action_id(name),
+        call_handler,
+        f"LatentSeg: {action.description}",
+        ViewerModel,
+        repeatable=action.is_repeatable,
     )

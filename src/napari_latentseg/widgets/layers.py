@@ -13,24 +13,24 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.units import MILLIMETRES, SECONDS, unit_name
+from napari_latentseg.units import MM_PER_UNIT, SECONDS, canonical_unit
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
 __all__ = [
-    "KEY",
+    "METADATA_KEY",
     "geometry_on_screen",
+    "index_on_screen",
     "layer_matrix",
     "lie_together",
-    "place_on_screen",
     "role_of",
     "scan_from_layer",
     "spatial_arguments",
 ]
 
-KEY = "napari-latentseg"
+METADATA_KEY = "napari-latentseg"
 """Where our layers keep what they are, in their metadata; they are never found by their names."""
 
 _AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
@@ -38,14 +38,16 @@ _AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
 
 def role_of(layer: Layer) -> str:
     """What a layer of ours is (``"mask"``, ``"mean"``, ``"variance"``, ``"scan"``); empty for any other."""
-    found = layer.metadata.get(KEY)
-    return str(found.get("role", "")) if isinstance(found, dict) else ""
+    metadata = layer.metadata.get(METADATA_KEY)
+    return str(metadata.get("role", "")) if isinstance(metadata, dict) else ""
 
 
 def layer_matrix(layer: Layer) -> NDArray[np.float64]:
     """The whole way from array index to world, `(n + 1, n + 1)`: the layer's own steps, then its affine."""
-    own = Affine(scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate)
-    return np.asarray(layer.affine.affine_matrix) @ own.affine_matrix
+    layer_transform = Affine(
+        scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate
+    )
+    return np.asarray(layer.affine.affine_matrix) @ layer_transform.affine_matrix
 
 
 def scan_from_layer(layer: Image | Labels) -> Scan:
@@ -59,25 +61,27 @@ def scan_from_layer(layer: Image | Labels) -> Scan:
     data, *coarser = list(layer.data) if layer.multiscale else [layer.data]
     if layer.ndim not in _AXES:
         raise BadInput(layer.name, f"has {layer.ndim} dimensions", "use an image with two to four")
-    ours = layer.metadata.get(KEY, {}) if role_of(layer) else {}
-    kept = ours if role_of(layer) == "scan" else {}
-    axes = kept.get("axes", "").removesuffix("c") or _AXES[layer.ndim]
-    geometry = Geometry.from_matrix(layer_matrix(layer), _units(layer), tuple(axes), ours.get("frame", ""))
+    metadata = layer.metadata.get(METADATA_KEY, {}) if role_of(layer) else {}
+    scan_metadata = metadata if role_of(layer) == "scan" else {}
+    axes = scan_metadata.get("axes", "").removesuffix("c") or _AXES[layer.ndim]
+    geometry = Geometry.from_matrix(
+        layer_matrix(layer), _units(layer), tuple(axes), metadata.get("frame", "")
+    )
     return Scan(
         data,
         axes + ("c" if getattr(layer, "rgb", False) else ""),
         geometry,
-        modality=kept.get("modality", ""),
-        format=kept.get("format", "") or ("tiff" if geometry.is_axis_aligned else "nifti"),
-        properties=kept.get("properties", {}),
-        source=kept.get("source") or Path(layer.name),
+        modality=scan_metadata.get("modality", ""),
+        format=scan_metadata.get("format", "") or ("tiff" if geometry.is_axis_aligned else "nifti"),
+        properties=scan_metadata.get("properties", {}),
+        source=scan_metadata.get("source") or Path(layer.name),
         levels=tuple(coarser),
     )
 
 
 def _units(layer: Layer) -> tuple[str, ...]:
-    names = [unit_name(unit) for unit in layer.units]
-    return tuple(name if name in MILLIMETRES or name in SECONDS else "pixel" for name in names)
+    names = [canonical_unit(unit) for unit in layer.units]
+    return tuple(name if name in MM_PER_UNIT or name in SECONDS else "pixel" for name in names)
 
 
 def geometry_on_screen(layer: Image | Labels) -> Geometry:
@@ -124,17 +128,17 @@ def spatial_arguments(layer: Layer) -> dict[str, Any]:
     }
 
 
-def place_on_screen(viewer: ViewerModel, layer: Layer) -> tuple[int | slice, ...]:
+def index_on_screen(viewer: ViewerModel, layer: Layer) -> tuple[int | slice, ...]:
     """What of a layer's data napari draws now: an index for each axis that is cut, a slice for the others.
 
     Of a volume that lies askew napari shows the slice at the origin of the plane on screen.
     """
     dims = viewer.dims
-    point = [0.0 if axis in dims.displayed else at for axis, at in enumerate(dims.point)]
-    found = layer.world_to_data(point[-layer.ndim :])
+    point = [0.0 if axis in dims.displayed else coordinate for axis, coordinate in enumerate(dims.point)]
+    data_point = layer.world_to_data(point[-layer.ndim :])
     shape = (layer.data[0] if getattr(layer, "multiscale", False) else layer.data).shape
     displayed = {axis - (dims.ndim - layer.ndim) for axis in dims.displayed}
     return tuple(
-        slice(None) if axis in displayed else int(min(max(round(float(at)), 0), size - 1))
-        for axis, (at, size) in enumerate(zip(found, shape[: layer.ndim], strict=True))
+        slice(None) if axis in displayed else int(min(max(round(float(coordinate)), 0), size - 1))
+        for axis, (coordinate, size) in enumerate(zip(data_point, shape[: layer.ndim], strict=True))
     )

@@ -12,28 +12,28 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 if TYPE_CHECKING:
     from napari_latentseg.annotations import Draft
 
-__all__ = ["LeftOver"]
+__all__ = ["DraftsPanel"]
 
-_MOST = 3
+_MAX_DRAFTS = 3
 
 
-class LeftOver(QWidget):
+class DraftsPanel(QWidget):
     """The newest drafts that nobody works on, each with a button to go on and one to discard it.
 
     Signals
     -------
-    wanted, unwanted
+    resume_requested, discard_requested
         The family of models and the `Draft`.
     """
 
-    wanted = Signal(str, object)
-    unwanted = Signal(str, object)
+    resume_requested = Signal(str, object)
+    discard_requested = Signal(str, object)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.head = QLabel()
-        self.head.setWordWrap(True)
-        self.go_buttons: list[QPushButton] = []
+        self.header = QLabel()
+        self.header.setWordWrap(True)
+        self.resume_buttons: list[QPushButton] = []
         self.discard_buttons: list[QPushButton] = []
         self._rows = QWidget()
         self._grid = QGridLayout(self._rows)
@@ -41,7 +41,7 @@ class LeftOver(QWidget):
         self._grid.setColumnStretch(0, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.head)
+        layout.addWidget(self.header)
         layout.addWidget(self._rows)
         self.hide()
 
@@ -52,32 +52,38 @@ class LeftOver(QWidget):
             if widget is not None:
                 widget.hide()
                 widget.deleteLater()
-        self.go_buttons, self.discard_buttons = [], []
-        for row, (family, draft) in enumerate(drafts[:_MOST]):
-            told = QLabel(_told(family, draft))
-            told.setWordWrap(True)
-            go, discard = QPushButton("Go on"), QPushButton("Discard")
-            go.setToolTip("Open the image and the mask as they were")
+        self.resume_buttons, self.discard_buttons = [], []
+        for row, (family, draft) in enumerate(drafts[:_MAX_DRAFTS]):
+            description = QLabel(_draft_text(family, draft))
+            description.setWordWrap(True)
+            resume, discard = QPushButton("Go on"), QPushButton("Discard")
+            resume.setToolTip("Open the image and the mask as they were")
             discard.setToolTip("Remove what was painted; approved slices stay")
-            go.clicked.connect(lambda _=False, f=family, d=draft: self._take(self.wanted, f, d))
-            discard.clicked.connect(lambda _=False, f=family, d=draft: self._take(self.unwanted, f, d))
-            for column, widget in enumerate((told, go, discard)):
+            resume.clicked.connect(
+                lambda _=False, f=family, d=draft: self._request(self.resume_requested, f, d)
+            )
+            discard.clicked.connect(
+                lambda _=False, f=family, d=draft: self._request(self.discard_requested, f, d)
+            )
+            for column, widget in enumerate((description, resume, discard)):
                 self._grid.addWidget(widget, row, column)
-            self.go_buttons.append(go)
+            self.resume_buttons.append(resume)
             self.discard_buttons.append(discard)
-        more = len(drafts) - _MOST
-        self.head.setText(
-            "Work that was left before it was approved" + (f" ({more} more)" if more > 0 else "") + ":"
+        hidden_count = len(drafts) - _MAX_DRAFTS
+        self.header.setText(
+            "Work that was left before it was approved"
+            + (f" ({hidden_count} more)" if hidden_count > 0 else "")
+            + ":"
         )
         self.setVisible(bool(drafts))
 
-    def _take(self, signal: object, family: str, draft: Draft) -> None:
-        for button in (*self.go_buttons, *self.discard_buttons):
+    def _request(self, signal: object, family: str, draft: Draft) -> None:
+        for button in (*self.resume_buttons, *self.discard_buttons):
             button.setEnabled(False)  # once is enough; the list comes anew
         signal.emit(family, draft)  # type: ignore[attr-defined]
 
 
-def _told(family: str, draft: Draft) -> str:
+def _draft_text(family: str, draft: Draft) -> str:
     when = datetime.fromisoformat(draft.time).astimezone()
     day = "today" if when.date() == datetime.now().date() else f"{when:%d %B}"
     size = " x ".join(str(n) for n in draft.shape[: len(draft.axes.removesuffix("c"))])

@@ -11,14 +11,14 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.scan import Geometry
-from napari_latentseg.widgets.background import in_background
+from napari_latentseg.widgets.background import run_in_thread
 from napari_latentseg.widgets.layers import layer_matrix, role_of
 from napari_latentseg.widgets.objects import show_objects
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_latentseg.widgets.session import Result
+    from napari_latentseg.widgets.session import RunResult
 
 __all__ = ["MeasuresPanel"]
 
@@ -37,126 +37,143 @@ class MeasuresPanel(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
-        self._result: Result | None = None
-        self._asked = 0
-        self.sizes = QLabel()
-        self.sizes.setWordWrap(True)
-        self.sizes.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.about = QLabel()
-        self.about.setWordWrap(True)
+        self._result: RunResult | None = None
+        self._request_id = 0
+        self.size_text = QLabel()
+        self.size_text.setWordWrap(True)
+        self.size_text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.interval_note = QLabel()
+        self.interval_note.setWordWrap(True)
         self.reference = ComboBox(
-            choices=self._masks, nullable=True, tooltip="A mask to compare with: DSC, IoU, and HD95 in mm"
+            choices=self._mask_choices,
+            nullable=True,
+            tooltip="A mask to compare with: DSC, IoU, and HD95 in mm",
         )
         self.reference.native.setSizeAdjustPolicy(
             self.reference.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self.agreement = QLabel()
-        self.agreement.setWordWrap(True)
-        self.agreement.hide()
-        self.table = QPushButton("Table of objects")
-        self.table.setToolTip("Number the objects in a layer of their own, with a table that can be sorted")
+        self.comparison = QLabel()
+        self.comparison.setWordWrap(True)
+        self.comparison.hide()
+        self.objects_button = QPushButton("Table of objects")
+        self.objects_button.setToolTip(
+            "Number the objects in a layer of their own, with a table that can be sorted"
+        )
         compared = QHBoxLayout()
         compared.addWidget(QLabel("Compare with"))
         compared.addWidget(self.reference.native, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.sizes)
-        layout.addWidget(self.about)
+        layout.addWidget(self.size_text)
+        layout.addWidget(self.interval_note)
         layout.addLayout(compared)
-        layout.addWidget(self.agreement)
-        layout.addWidget(self.table)
+        layout.addWidget(self.comparison)
+        layout.addWidget(self.objects_button)
         self.reference.changed.connect(self._compare)
-        self.table.clicked.connect(self.show_table)
+        self.objects_button.clicked.connect(self.show_table)
         for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
             event.connect(self._reset)
 
-    def _masks(self, *_: Any) -> list[tuple[str, Labels]]:
-        ours = self._result.layers.mask if self._result is not None else None
-        found = [layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not ours]
-        return [(layer.name, layer) for layer in found if role_of(layer) != "objects"]
+    def _mask_choices(self, *_: Any) -> list[tuple[str, Labels]]:
+        own_mask = self._result.layers.mask if self._result is not None else None
+        label_layers = [
+            layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not own_mask
+        ]
+        return [(layer.name, layer) for layer in label_layers if role_of(layer) != "objects"]
 
     def _reset(self, event: Any = None) -> None:
         self.reference.reset_choices()
 
-    def show_result(self, result: Result | None) -> None:
+    def show_result(self, result: RunResult | None) -> None:
         """Measure a result in the background, and show it; nothing for None."""
         self._result = result
-        self._asked += 1
-        asked = self._asked
+        self._request_id += 1
+        request_id = self._request_id
         self.reference.reset_choices()
         self.setEnabled(result is not None)
-        if result is None or result.found is None:
-            self.sizes.setText("")
-            self.about.setText("")
+        if result is None or result.segmentation is None:
+            self.size_text.setText("")
+            self.interval_note.setText("")
             return
-        found, painted = result.found, _painted(result)
+        segmentation, edited_mask = result.segmentation, _edited_mask(result)
         interval = result.card.volume_interval
 
-        def work() -> Any:
+        def compute() -> Any:
             from napari_latentseg.measure import measure
 
-            return measure(found, mask=painted, objects=False, interval=interval)
+            return measure(segmentation, mask=edited_mask, objects=False, interval=interval)
 
-        def show(measured: Any) -> None:
-            if asked != self._asked:
+        def show(measurements: Any) -> None:
+            if request_id != self._request_id:
                 return
-            self.sizes.setText("\n".join(one.text() for one in measured))
-            self.about.setText(_about(measured))
+            self.size_text.setText("\n".join(measurement.text() for measurement in measurements))
+            self.interval_note.setText(_interval_note(measurements))
             self._compare()
 
-        in_background(work, show, lambda error: self.failed.emit(str(error)), self)
+        run_in_thread(compute, show, lambda error: self.failed.emit(str(error)), self)
 
     def _compare(self, *_: Any) -> None:
-        result, other = self._result, self.reference.value
-        self.agreement.setVisible(other is not None)
-        if result is None or result.found is None or result.layers.mask is None or other is None:
-            self.agreement.setText("")
+        result, reference_layer = self._result, self.reference.value
+        self.comparison.setVisible(reference_layer is not None)
+        if (
+            result is None
+            or result.segmentation is None
+            or result.layers.mask is None
+            or reference_layer is None
+        ):
+            self.comparison.setText("")
             return
-        found = result.found
+        segmentation = result.segmentation
         mask = result.layers.mask
-        mine, theirs = np.asarray(mask.data), other.data
-        geometry, n = found.geometry, other.ndim
-        place = Geometry.from_matrix(
-            layer_matrix(other), geometry.units[-n:], geometry.axis_labels[-n:], geometry.frame
+        mask_data, reference_data = np.asarray(mask.data), reference_layer.data
+        geometry, n = segmentation.geometry, reference_layer.ndim
+        reference_geometry = Geometry.from_matrix(
+            layer_matrix(reference_layer), geometry.units[-n:], geometry.axis_labels[-n:], geometry.frame
         )
 
-        def work() -> Any:
+        def compute() -> Any:
             from napari_latentseg.evaluation.compare import compare
 
-            return compare(mine, np.asarray(theirs), found.geometry, found.classes, reference_geometry=place)
+            return compare(
+                mask_data,
+                np.asarray(reference_data),
+                segmentation.geometry,
+                segmentation.classes,
+                reference_geometry=reference_geometry,
+            )
 
-        def show(compared: Any) -> None:
+        def show(scores: Any) -> None:
             if result is self._result:
-                self.agreement.setText("\n".join(one.text() for one in compared))
+                self.comparison.setText("\n".join(score.text() for score in scores))
 
         def fail(error: BaseException) -> None:
-            self.agreement.setText(str(error))
+            self.comparison.setText(str(error))
 
-        in_background(work, show, fail, self)
+        run_in_thread(compute, show, fail, self)
 
     def show_table(self) -> Any:
         """Number the objects in a layer of their own, and fill its table; in the background."""
         result = self._result
-        if result is None or result.found is None:
+        if result is None or result.segmentation is None:
             return None
-        self.table.setEnabled(False)
+        self.objects_button.setEnabled(False)
 
         def done(*_: Any) -> None:
-            self.table.setEnabled(True)
+            self.objects_button.setEnabled(True)
 
-        return show_objects(self.viewer, result, _painted(result), done, self.failed.emit, self)
+        return show_objects(self.viewer, result, _edited_mask(result), done, self.failed.emit, self)
 
 
-def _painted(result: Result) -> Any:
+def _edited_mask(result: RunResult) -> Any:
     """The mask with what a person has painted in it; None where that is nothing."""
     mask = result.layers.mask
-    return np.array(mask.data) if mask is not None and result.layers.edited else None
+    return np.array(mask.data) if mask is not None and result.layers.is_edited else None
 
 
-def _about(measured: Any) -> str:
-    kinds = {one.interval_is for one in measured}
-    if "calibrated" in kinds:
+def _interval_note(measurements: Any) -> str:
+    interval_sources = {measurement.interval_is for measurement in measurements}
+    if "calibrated" in interval_sources:
         return "90 % intervals, calibrated on images kept apart (see the model's card)."
-    if "samples" in kinds:
+    if "samples" in interval_sources:
         return "90 % intervals from the spread of the samples alone; not calibrated for this model."
     return "No interval: that needs three samples or more."

@@ -8,25 +8,25 @@ from magicgui.widgets import CheckBox, ComboBox, FloatSpinBox, SpinBox
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFormLayout, QWidget
 
-from napari_latentseg.cleanup import Cleanup
+from napari_latentseg.cleanup import PostProcess
 from napari_latentseg.widgets.preferences import preferences
 
-__all__ = ["MendingFields"]
+__all__ = ["PostProcessFields"]
 
 
-class MendingFields(QObject):
+class PostProcessFields(QObject):
     """Early stop, smallest object, holes, the largest object alone, device and seed.
 
     Signals
     -------
     changed
         Any of them was changed.
-    mended
+    postprocess_changed
         One of those that a finished mask can follow was.
     """
 
     changed = Signal()
-    mended = Signal()
+    postprocess_changed = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -40,7 +40,7 @@ class MendingFields(QObject):
             value=0.0,
             tooltip="Stop drawing samples once two more in a row change the mask by less than this (1 - DSC)",
         )
-        self.smallest = FloatSpinBox(
+        self.min_size = FloatSpinBox(
             value=0, min=0, max=1e9, step=1,
             tooltip="Objects smaller than this are left out of the mask, in the unit of the image",
         )  # fmt: skip
@@ -57,15 +57,15 @@ class MendingFields(QObject):
         fields: tuple[Any, ...] = (self.tolerance, self.device, self.seed)
         for field in fields:
             field.changed.connect(lambda *_: self.changed.emit())
-        fields = (self.smallest, self.fill_holes, self.keep_largest)
+        fields = (self.min_size, self.fill_holes, self.keep_largest)
         for field in fields:
-            field.changed.connect(lambda *_: self.mended.emit())
+            field.changed.connect(lambda *_: self.postprocess_changed.emit())
 
-    def add_to(self, form: QFormLayout) -> None:
+    def add_rows(self, form: QFormLayout) -> None:
         """Put the fields into a form."""
         self._form = form
         form.addRow("Stop early", self.tolerance.native)
-        form.addRow("Smallest", self.smallest.native)
+        form.addRow("Smallest", self.min_size.native)
         form.addRow("Fill holes", self.fill_holes.native)
         form.addRow("Largest only", self.keep_largest.native)
         form.addRow("Device", self.device.native)
@@ -76,21 +76,21 @@ class MendingFields(QObject):
 
     def show_unit(self, unit: str) -> None:
         """The unit in which the smallest object is given."""
-        self.smallest.native.setSuffix(f" {unit.replace('2', '²').replace('3', '³')}")
+        self.min_size.native.setSuffix(f" {unit.replace('2', '²').replace('3', '³')}")
 
-    def cleanup(self) -> Cleanup:
+    def postprocess(self) -> PostProcess:
         """What is mended of a mask."""
-        return Cleanup(
-            smallest=float(self.smallest.value),
+        return PostProcess(
+            smallest=float(self.min_size.value),
             fill_holes=bool(self.fill_holes.value),
             keep_largest=bool(self.keep_largest.value),
         )
 
-    def request(self) -> dict[str, Any]:
-        """The fields, as a `Request` takes them."""
+    def settings(self) -> dict[str, Any]:
+        """The fields, as a `InferenceSettings` takes them."""
         return {
             "tolerance": self.tolerance.value or None,
-            "cleanup": self.cleanup(),
+            "cleanup": self.postprocess(),
             "device": self.device.value,
             "seed": int(self.seed.value),
         }

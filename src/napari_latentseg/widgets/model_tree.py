@@ -12,15 +12,15 @@ from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import list_cards
-from napari_latentseg.models.versions import Version, history
+from napari_latentseg.models.versions import Version, list_versions
 
-__all__ = ["Entry", "ModelTree", "entries"]
+__all__ = ["ModelEntry", "ModelTree", "list_model_entries"]
 
 _ORIGINS = {"package": "embedded", "installed": "installed", "taught": "yours"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """A model with its versions, oldest first, and the card of each."""
 
     name: str
@@ -29,7 +29,10 @@ class Entry:
     @property
     def current(self) -> tuple[Version, ModelCard]:
         """The version that the name loads."""
-        return next((one for one in self.versions if one[0].current), self.versions[-1])
+        return next(
+            (version_and_card for version_and_card in self.versions if version_and_card[0].current),
+            self.versions[-1],
+        )
 
     @property
     def can_be_removed(self) -> bool:
@@ -37,19 +40,19 @@ class Entry:
         return any(version.origin != "package" for version, _ in self.versions)
 
 
-def entries() -> list[Entry]:
+def list_model_entries() -> list[ModelEntry]:
     """All models at hand; reads their cards. A version whose card cannot be read is left out."""
-    found = []
+    model_entries = []
     for name in list_cards():
         versions = []
         try:
-            for version in history(name):
+            for version in list_versions(name):
                 versions.append((version, read_card(version.folder)))
         except BadInput:
             continue
         if versions:
-            found.append(Entry(name, tuple(versions)))
-    return found
+            model_entries.append(ModelEntry(name, tuple(versions)))
+    return model_entries
 
 
 class ModelTree(QTreeWidget):
@@ -57,11 +60,11 @@ class ModelTree(QTreeWidget):
 
     Signals
     -------
-    chosen
+    selection_changed
         Another line was chosen.
     """
 
-    chosen = Signal()
+    selection_changed = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -76,44 +79,48 @@ class ModelTree(QTreeWidget):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         for column in (1, 2):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        self._entries: Sequence[Entry] = ()
-        self.currentItemChanged.connect(lambda *_: self.chosen.emit())
+        self._entries: Sequence[ModelEntry] = ()
+        self.currentItemChanged.connect(lambda *_: self.selection_changed.emit())
 
-    def show_entries(self, found: Sequence[Entry], name: str = "") -> None:
+    def show_entries(self, model_entries: Sequence[ModelEntry], name: str = "") -> None:
         """List models.
 
         Parameters
         ----------
-        found
+        model_entries
             The models.
         name
             Of the one that is to be chosen; the one that was where empty.
         """
-        before = self.current_entry
-        name = name or (before.name if before is not None else "")
-        self._entries = found
+        previous = self.current_entry
+        name = name or (previous.name if previous is not None else "")
+        self._entries = model_entries
         self.blockSignals(True)
         self.clear()
-        for entry in found:
+        for entry in model_entries:
             version, card = entry.current
-            item = self._item([card.title, _called(version), "in use" if len(entry.versions) > 1 else ""])
+            item = self._item(
+                [card.title, _version_text(version), "in use" if len(entry.versions) > 1 else ""]
+            )
             item.setData(0, Qt.ItemDataRole.UserRole, (entry.name, version.folder))
             item.setToolTip(0, entry.name)
             self.addTopLevelItem(item)
             if len(entry.versions) > 1:
-                for one, its_card in reversed(entry.versions):
-                    mark = "in use" if one.current else ""
-                    below = self._item([_dice(one, its_card), _called(one), mark])
-                    below.setData(0, Qt.ItemDataRole.UserRole, (entry.name, one.folder))
-                    below.setToolTip(0, one.line)
-                    item.addChild(below)
+                for shown_version, its_card in reversed(entry.versions):
+                    in_use_text = "in use" if shown_version.current else ""
+                    version_item = self._item(
+                        [_dsc_text(shown_version, its_card), _version_text(shown_version), in_use_text]
+                    )
+                    version_item.setData(0, Qt.ItemDataRole.UserRole, (entry.name, shown_version.folder))
+                    version_item.setToolTip(0, shown_version.line)
+                    item.addChild(version_item)
                 item.setExpanded(True)
             if entry.name == name:
                 self.setCurrentItem(item)
         if self.currentItem() is None and self.topLevelItemCount():
             self.setCurrentItem(self.topLevelItem(0))
         self.blockSignals(False)
-        self.chosen.emit()
+        self.selection_changed.emit()
 
     def _item(self, texts: list[str]) -> QTreeWidgetItem:
         item = QTreeWidgetItem(texts)
@@ -121,47 +128,58 @@ class ModelTree(QTreeWidget):
         return item
 
     @property
-    def current_entry(self) -> Entry | None:
+    def current_entry(self) -> ModelEntry | None:
         """The model of the chosen line."""
-        found = self._chosen()
-        return next((entry for entry in self._entries if found is not None and entry.name == found[0]), None)
+        selected = self._current_data()
+        return next(
+            (entry for entry in self._entries if selected is not None and entry.name == selected[0]), None
+        )
 
     @property
     def current_version(self) -> tuple[Version, ModelCard] | None:
         """The version of the chosen line; of a model's own line the one in use."""
-        entry, found = self.current_entry, self._chosen()
-        if entry is None or found is None:
+        entry, selected = self.current_entry, self._current_data()
+        if entry is None or selected is None:
             return None
-        return next((one for one in entry.versions if one[0].folder == found[1]), entry.current)
+        return next(
+            (
+                version_and_card
+                for version_and_card in entry.versions
+                if version_and_card[0].folder == selected[1]
+            ),
+            entry.current,
+        )
 
-    def _chosen(self) -> tuple[str, Path] | None:
+    def _current_data(self) -> tuple[str, Path] | None:
         item = self.currentItem()
         return None if item is None else item.data(0, Qt.ItemDataRole.UserRole)
 
-    def show_only(self, text: str) -> None:
+    def filter_by_text(self, text: str) -> None:
         """Show only the models in whose card a text occurs."""
-        wanted = text.strip().lower()
+        query = text.strip().lower()
         for row in range(self.topLevelItemCount()):
             item = self.topLevelItem(row)
             assert item is not None
             entry = self._entries[row]
-            item.setHidden(bool(wanted) and not any(wanted in _words(card) for _, card in entry.versions))
+            item.setHidden(bool(query) and not any(query in _search_text(card) for _, card in entry.versions))
         current = self.currentItem()
-        top = current.parent() or current if current is not None else None
-        if top is not None and top.isHidden():
-            shown = [self.topLevelItem(row) for row in range(self.topLevelItemCount())]
-            first = next((item for item in shown if item is not None and not item.isHidden()), None)
-            self.setCurrentItem(first)
+        model_item = current.parent() or current if current is not None else None
+        if model_item is not None and model_item.isHidden():
+            top_items = [self.topLevelItem(row) for row in range(self.topLevelItemCount())]
+            first_visible = next(
+                (item for item in top_items if item is not None and not item.isHidden()), None
+            )
+            self.setCurrentItem(first_visible)
 
 
-def _called(version: Version) -> str:
+def _version_text(version: Version) -> str:
     return f"v{version.version} ({_ORIGINS.get(version.origin, version.origin)})"
 
 
-def _dice(version: Version, card: ModelCard) -> str:
+def _dsc_text(version: Version, card: ModelCard) -> str:
     return f"Dice {version.dsc:.2f}" if version.dsc is not None else "not measured"
 
 
-def _words(card: ModelCard) -> str:
+def _search_text(card: ModelCard) -> str:
     parts = [card.name, card.title, card.modality, card.method_title, *(c.name for c in card.classes)]
     return " ".join(parts).lower()

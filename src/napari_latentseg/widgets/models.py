@@ -24,8 +24,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.models.text import card_lines
-from napari_latentseg.widgets.background import explain, in_background
-from napari_latentseg.widgets.model_tree import ModelTree, entries
+from napari_latentseg.widgets.background import run_in_thread, show_exception
+from napari_latentseg.widgets.model_tree import ModelTree, list_model_entries
 from napari_latentseg.widgets.reliability import ReliabilityPlot
 from napari_latentseg.widgets.session import session_of
 
@@ -56,15 +56,15 @@ class ModelsWidget(QWidget):
         self.tree = ModelTree()
         self.card = QTextBrowser()
         self.card.setMinimumHeight(150)
-        self.curve = QVBoxLayout()
+        self.curve_layout = QVBoxLayout()
         self.reliability: ReliabilityPlot | None = None
         self.use_button = QPushButton("Use")
         self.install_button = QPushButton("Install from…")
         self.export_button = QPushButton("Export…")
-        self.back_button = QPushButton("Go back")
+        self.revert_button = QPushButton("Go back")
         self.remove_button = QPushButton("Remove")
-        self.question: QMessageBox | None = None
-        self._busy = 0
+        self.remove_dialog: QMessageBox | None = None
+        self._running_jobs = 0
         self._lay_out()
         self._connect()
         self.reload()
@@ -73,8 +73,8 @@ class ModelsWidget(QWidget):
         self.use_button.setToolTip("Choose it in the Segment widget")
         self.export_button.setToolTip("Write it as one file, which others can install")
         menu = QMenu(self.install_button)
-        self.from_file = menu.addAction("a file (.zip, .pth)…")
-        self.from_folder = menu.addAction("a folder…")
+        self.install_file_action = menu.addAction("a file (.zip, .pth)…")
+        self.install_folder_action = menu.addAction("a folder…")
         self.install_button.setMenu(menu)
         self.install_button.setToolTip("Bring in a model: a zip, a folder, or a checkpoint of GMS")
         buttons = QGridLayout()
@@ -82,31 +82,31 @@ class ModelsWidget(QWidget):
         buttons.addWidget(self.use_button, 0, 0)
         buttons.addWidget(self.install_button, 0, 1)
         buttons.addWidget(self.export_button, 0, 2)
-        buttons.addWidget(self.back_button, 1, 0, 1, 2)
+        buttons.addWidget(self.revert_button, 1, 0, 1, 2)
         buttons.addWidget(self.remove_button, 1, 2)
         notice = QLabel("<i>For research. Not a medical device.</i>")
         layout = QVBoxLayout(self)
         layout.addWidget(self.search)
         layout.addWidget(self.tree, 2)
         layout.addWidget(self.card, 3)
-        layout.addLayout(self.curve)
+        layout.addLayout(self.curve_layout)
         layout.addLayout(buttons)
         layout.addWidget(notice)
         self.setMinimumWidth(310)
         self.setMaximumWidth(380)
 
     def _connect(self) -> None:
-        self.search.textChanged.connect(self.tree.show_only)
-        self.tree.chosen.connect(self._show)
+        self.search.textChanged.connect(self.tree.filter_by_text)
+        self.tree.selection_changed.connect(self._update_details)
         self.session.models_changed.connect(self.reload)
-        self.use_button.clicked.connect(self.use)
-        assert self.from_file is not None
-        assert self.from_folder is not None
-        self.from_file.triggered.connect(self._ask_file)
-        self.from_folder.triggered.connect(self._ask_folder)
+        self.use_button.clicked.connect(self.use_model)
+        assert self.install_file_action is not None
+        assert self.install_folder_action is not None
+        self.install_file_action.triggered.connect(self._ask_file)
+        self.install_folder_action.triggered.connect(self._ask_folder)
         self.export_button.clicked.connect(self._ask_export)
-        self.back_button.clicked.connect(self.go_back)
-        self.remove_button.clicked.connect(self.ask_remove)
+        self.revert_button.clicked.connect(self.revert_version)
+        self.remove_button.clicked.connect(self.confirm_remove)
 
     def reload(self) -> Any:
         """Look at the models at hand again.
@@ -118,47 +118,47 @@ class ModelsWidget(QWidget):
         """
         name = str(self.session.choices.get("model") or "") if self.tree.current_entry is None else ""
 
-        def show(found: Any) -> None:
+        def show(model_entries: Any) -> None:
             if not isalive(self.tree):  # closed meanwhile
                 return
-            self.tree.show_entries(found, name)
-            self.tree.show_only(self.search.text())
+            self.tree.show_entries(model_entries, name)
+            self.tree.filter_by_text(self.search.text())
 
-        return in_background(entries, show)
+        return run_in_thread(list_model_entries, show)
 
-    def _show(self) -> None:
+    def _update_details(self) -> None:
         """The card of the chosen version, and what can be done with it."""
-        entry, chosen = self.tree.current_entry, self.tree.current_version
-        self._show_curve(chosen[1] if chosen is not None else None)
-        free = not self._busy
-        for button in (self.use_button, self.export_button, self.back_button, self.remove_button):
-            button.setEnabled(free and chosen is not None)
-        self.install_button.setEnabled(free)
-        if entry is None or chosen is None:
+        entry, selected = self.tree.current_entry, self.tree.current_version
+        self._show_curve(selected[1] if selected is not None else None)
+        is_idle = not self._running_jobs
+        for button in (self.use_button, self.export_button, self.revert_button, self.remove_button):
+            button.setEnabled(is_idle and selected is not None)
+        self.install_button.setEnabled(is_idle)
+        if entry is None or selected is None:
             self.card.setPlainText("No model is at hand. Install one." if not self.search.text() else "")
             return
-        version, card = chosen
+        version, card = selected
         lines = [*card_lines(card), ("Called", card.name)]
         if card.lineage:
             lines.append(("Goes back to", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
         if version.line:
             lines.append(("Judged", version.line))
         rows = "".join(
-            f"<p style='margin: 2px 0'><b>{escape(head.strip())}</b>&nbsp; {escape(text)}</p>"
-            for head, text in lines
+            f"<p style='margin: 2px 0'><b>{escape(heading.strip())}</b>&nbsp; {escape(text)}</p>"
+            for heading, text in lines
         )
         self.card.setHtml(
             f"<h4 style='margin: 2px 0'>{escape(card.title)} v{escape(card.version)}</h4>{rows}"
         )
-        target = self._target()
-        self.back_button.setText(f"Go back to v{target}" if target else "Go back")
-        self.back_button.setEnabled(free and bool(target))
-        self.back_button.setToolTip(
+        revert_target = self._revert_target()
+        self.revert_button.setText(f"Go back to v{revert_target}" if revert_target else "Go back")
+        self.revert_button.setEnabled(is_idle and bool(revert_target))
+        self.revert_button.setToolTip(
             "The name loads that version from then on; none is removed"
-            if target
+            if revert_target
             else "There is no other version to go back to"
         )
-        self.remove_button.setEnabled(free and entry.can_be_removed)
+        self.remove_button.setEnabled(is_idle and entry.can_be_removed)
         self.remove_button.setToolTip(
             "Remove what was installed and taught under this name"
             if entry.can_be_removed
@@ -167,44 +167,46 @@ class ModelsWidget(QWidget):
 
     def _show_curve(self, card: ModelCard | None) -> None:
         if self.reliability is not None:
-            self.curve.removeWidget(self.reliability)
+            self.curve_layout.removeWidget(self.reliability)
             self.reliability.hide()
             self.reliability.deleteLater()
             self.reliability = None
-        found = getattr(card, "reliability", None)
-        if found is not None:
-            self.reliability = ReliabilityPlot(found)
-            self.curve.addWidget(self.reliability, 0, Qt.AlignmentFlag.AlignHCenter)
+        reliability = getattr(card, "reliability", None)
+        if reliability is not None:
+            self.reliability = ReliabilityPlot(reliability)
+            self.curve_layout.addWidget(self.reliability, 0, Qt.AlignmentFlag.AlignHCenter)
 
-    def _target(self) -> str:
+    def _revert_target(self) -> str:
         """The version that can be gone back to: the chosen one, or what the current one was taught from."""
-        entry, chosen = self.tree.current_entry, self.tree.current_version
-        if entry is None or chosen is None or len(entry.versions) < 2:
+        entry, selected = self.tree.current_entry, self.tree.current_version
+        if entry is None or selected is None or len(entry.versions) < 2:
             return ""
-        if not chosen[0].current:
-            return chosen[0].version
-        at = next((i for i, one in enumerate(entry.versions) if one[0].current), 0)
-        lineage = chosen[1].lineage
-        known = {version.version for version, _ in entry.versions[:at]}
-        if lineage and lineage[-1].name == entry.name and lineage[-1].version in known:
+        if not selected[0].current:
+            return selected[0].version
+        current_index = next(
+            (i for i, version_and_card in enumerate(entry.versions) if version_and_card[0].current), 0
+        )
+        lineage = selected[1].lineage
+        earlier_versions = {version.version for version, _ in entry.versions[:current_index]}
+        if lineage and lineage[-1].name == entry.name and lineage[-1].version in earlier_versions:
             return lineage[-1].version
-        return entry.versions[at - 1][0].version if at else ""
+        return entry.versions[current_index - 1][0].version if current_index else ""
 
-    def use(self) -> None:
+    def use_model(self) -> None:
         """Choose the model in the Segment widget; a version that is not in use is put into use first."""
-        entry, chosen = self.tree.current_entry, self.tree.current_version
-        if entry is None or chosen is None:
+        entry, selected = self.tree.current_entry, self.tree.current_version
+        if entry is None or selected is None:
             return
-        if chosen[0].current:
-            self._choose(entry.name)
+        if selected[0].current:
+            self._select_model(entry.name)
         else:
-            self._revert(entry.name, chosen[0].version)
+            self._revert(entry.name, selected[0].version)
 
-    def _choose(self, name: str) -> None:
+    def _select_model(self, name: str) -> None:
         self.session.choices["model"] = name
         self.session.models_changed.emit()
 
-    def go_back(self) -> Any:
+    def revert_version(self) -> Any:
         """Put an earlier version into use; see the button.
 
         Returns
@@ -212,19 +214,21 @@ class ModelsWidget(QWidget):
         worker
             Of the change; None where there is nothing to go back to.
         """
-        entry, target = self.tree.current_entry, self._target()
+        entry, target = self.tree.current_entry, self._revert_target()
         return self._revert(entry.name, target) if entry is not None and target else None
 
     def _revert(self, name: str, version: str) -> Any:
-        def work() -> Path:
+        def switch() -> Path:
             from napari_latentseg.models.versions import revert
 
             return revert(name, version)
 
-        return self._do(work, lambda _: self._tell(name, f"{name} is version {version} now."))
+        return self._run_job(
+            switch, lambda _: self._select_and_notify(name, f"{name} is version {version} now.")
+        )
 
-    def _tell(self, name: str, text: str) -> None:
-        self._choose(name)
+    def _select_and_notify(self, name: str, text: str) -> None:
+        self._select_model(name)
         show_info(text)
 
     def _ask_file(self) -> None:
@@ -251,7 +255,7 @@ class ModelsWidget(QWidget):
             Of the installing.
         """
 
-        def work() -> str:
+        def load() -> str:
             if source.suffix.lower() == ".zip":
                 from napari_latentseg.models.archive import install_archive
 
@@ -260,7 +264,7 @@ class ModelsWidget(QWidget):
 
             return api.install_model(source).name
 
-        return self._do(work, lambda name: self._tell(name, f"{name} is installed."))
+        return self._run_job(load, lambda name: self._select_and_notify(name, f"{name} is installed."))
 
     def _ask_export(self) -> None:
         entry = self.tree.current_entry
@@ -283,41 +287,47 @@ class ModelsWidget(QWidget):
         worker
             Of the writing; None where none is chosen.
         """
-        chosen = self.tree.current_version
-        if chosen is None:
+        selected = self.tree.current_version
+        if selected is None:
             return None
-        folder = chosen[0].folder
+        folder = selected[0].folder
 
-        def work() -> Path:
+        def write() -> Path:
             from napari_latentseg.models.archive import export_model
 
             return export_model(folder, path)
 
-        return self._do(work, lambda written: show_info(f"Written to {written.name}."))
+        return self._run_job(write, lambda written: show_info(f"Written to {written.name}."))
 
-    def ask_remove(self) -> None:
+    def confirm_remove(self) -> None:
         """Ask whether the chosen model is to be removed, and remove it where that is confirmed."""
         entry = self.tree.current_entry
         if entry is None:
             return
-        taught = sum(version.origin == "taught" for version, _ in entry.versions)
-        what = f"{entry.current[1].title} ({entry.name})"
-        also = f" {taught} taught version{'s' if taught > 1 else ''} will be gone." if taught else ""
-        stays = any(version.origin == "package" for version, _ in entry.versions)
+        fine_tuned_count = sum(version.origin == "taught" for version, _ in entry.versions)
+        model_text = f"{entry.current[1].title} ({entry.name})"
+        versions_text = (
+            f" {fine_tuned_count} taught version{'s' if fine_tuned_count > 1 else ''} will be gone."
+            if fine_tuned_count
+            else ""
+        )
+        has_embedded = any(version.origin == "package" for version, _ in entry.versions)
         box = QMessageBox(self)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Remove a model")
-        box.setText(f"Remove {what}?{also}")
-        kept = "The embedded version stays. " if stays else ""
-        box.setInformativeText(f"{kept}What was approved stays. An exported model can be installed again.")
+        box.setText(f"Remove {model_text}?{versions_text}")
+        embedded_text = "The embedded version stays. " if has_embedded else ""
+        box.setInformativeText(
+            f"{embedded_text}What was approved stays. An exported model can be installed again."
+        )
         remove = box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole)
         box.addButton(QMessageBox.StandardButton.Cancel)
         name = entry.name
         if remove is not None:
             remove.clicked.connect(lambda: self.remove(name))
-        self.question = box
-        box.destroyed.connect(lambda: setattr(self, "question", None))
+        self.remove_dialog = box
+        box.destroyed.connect(lambda: setattr(self, "remove_dialog", None))
         box.open()
 
     def remove(self, name: str) -> Any:
@@ -329,7 +339,7 @@ class ModelsWidget(QWidget):
             Of the removing.
         """
 
-        def work() -> None:
+        def delete() -> None:
             from napari_latentseg.models.install import remove_model
 
             remove_model(name)
@@ -338,23 +348,23 @@ class ModelsWidget(QWidget):
             self.session.models_changed.emit()
             show_info(f"{name} is removed.")
 
-        return self._do(work, done)
+        return self._run_job(delete, done)
 
-    def _do(self, work: Callable[[], Any], done: Callable[[Any], None]) -> Any:
+    def _run_job(self, job: Callable[[], Any], on_done: Callable[[Any], None]) -> Any:
         """Work on the files in a worker; meanwhile nothing else can be asked for."""
-        self._busy += 1
-        self._show()
+        self._running_jobs += 1
+        self._update_details()
 
-        def end(value: Any) -> None:
+        def finish(value: Any) -> None:
             if isalive(self):
-                self._busy -= 1
-                self._show()
-            done(value)
+                self._running_jobs -= 1
+                self._update_details()
+            on_done(value)
 
         def fail(error: BaseException) -> None:
             if isalive(self):
-                self._busy -= 1
-                self._show()
-            explain(error)
+                self._running_jobs -= 1
+                self._update_details()
+            show_exception(error)
 
-        return in_background(work, end, fail)
+        return run_in_thread(job, finish, fail)

@@ -18,23 +18,23 @@ from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QInputDialog, QProgressDialog, QWidget
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats._progress import told_to
-from napari_latentseg.widgets.beside import Errand
-from napari_latentseg.widgets.reading import LayerData, Survey, layers_of_scan, survey_of
+from napari_latentseg.formats._progress import report_progress_to
+from napari_latentseg.widgets.beside import BackgroundTask
+from napari_latentseg.widgets.reading import LayerData, ScanSurvey, layers_of_scan, survey_path
 
-__all__ = ["Opener", "choose_series", "opener_of"]
+__all__ = ["ScanOpener", "choose_series", "opener_of"]
 
-_PATIENCE_MS = 500  # what is read sooner shows no progress
+_PROGRESS_DELAY_MS = 500  # what is read sooner shows no progress
 
 
 @dataclass
-class _Job:
+class _ReadJob:
     path: Path
-    done: Callable[[list[LayerData]], Any]
-    errand: Errand | None = None
+    on_done: Callable[[list[LayerData]], Any]
+    task: BackgroundTask | None = None
 
 
-class Opener(QObject):
+class ScanOpener(QObject):
     """Reads scans for one window, one after another.
 
     Parameters
@@ -45,74 +45,78 @@ class Opener(QObject):
 
     def __init__(self, window: QWidget) -> None:
         super().__init__(window)
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[_ReadJob] = deque()
         self._dialog: QProgressDialog | None = None
 
     def _window(self) -> QWidget:
         return cast(QWidget, self.parent())  # not kept: it would outlive its closing
 
-    def open(self, path: Path, done: Callable[[list[LayerData]], Any]) -> None:
+    def open(self, path: Path, on_done: Callable[[list[LayerData]], Any]) -> None:
         """Read a path when those before it are through.
 
         Parameters
         ----------
         path
             A file or folder. Of several series a person is asked for one.
-        done
+        on_done
             Is given the layers as napari takes them, in the GUI thread; an empty list where the reading was
             cancelled, or failed, which has been told by then. Not called when the window is gone.
         """
-        job = _Job(path, done)
+        job = _ReadJob(path, on_done)
         self._jobs.append(job)
         if len(self._jobs) == 1:
-            self._begin(job)
+            self._start_job(job)
 
     def cancel(self) -> None:
         """Give up what is being read, at once; the thread stops at its next file."""
         if self._jobs:
-            self._end(self._jobs[0], [])
+            self._finish(self._jobs[0], [])
 
-    def _begin(self, job: _Job) -> None:
-        def look() -> Survey | list[LayerData]:
-            survey = survey_of(job.path)
-            return survey if len(survey.several) > 1 else _layers(survey, None)
+    def _start_job(self, job: _ReadJob) -> None:
+        def survey() -> ScanSurvey | list[LayerData]:
+            layer_survey = survey_path(job.path)
+            return layer_survey if len(layer_survey.series) > 1 else _read_layers(layer_survey, None)
 
-        def settle(found: Survey | list[LayerData]) -> None:
-            if not isinstance(found, Survey):
-                self._end(job, found)
+        def on_surveyed(survey_or_layers: ScanSurvey | list[LayerData]) -> None:
+            if not isinstance(survey_or_layers, ScanSurvey):
+                self._finish(job, survey_or_layers)
                 return
             self._close_dialog()
-            number = choose_series(job.path, found.several, self._window())
-            if number is None:
-                self._end(job, [])
+            series_number = choose_series(job.path, survey_or_layers.series, self._window())
+            if series_number is None:
+                self._finish(job, [])
             else:
-                self._work(job, lambda: _layers(found, number), lambda layers: self._end(job, layers))
+                self._run_task(
+                    job,
+                    lambda: _read_layers(survey_or_layers, series_number),
+                    lambda layers: self._finish(job, layers),
+                )
 
         self._dialog = dialog = QProgressDialog(f"Reading {job.path.name}", "Cancel", 0, 0, self._window())
         dialog.setWindowTitle("LatentSeg")
-        dialog.setMinimumDuration(_PATIENCE_MS)
+        dialog.setMinimumDuration(_PROGRESS_DELAY_MS)
         dialog.setAutoClose(False)
         dialog.setAutoReset(False)
         dialog.canceled.connect(self.cancel)
-        self._work(job, look, settle)
+        self._run_task(job, survey, on_surveyed)
 
-    def _work(self, job: _Job, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
-        def guarded(errand: Errand) -> Any:
-            with told_to(errand.step):
-                return work()
+    def _run_task(self, job: _ReadJob, function: Callable[[], Any], on_done: Callable[[Any], None]) -> None:
+        def guarded(task: BackgroundTask) -> Any:
+            with report_progress_to(task.report_progress):
+                return function()
 
         def failed(error: BaseException) -> None:
-            _explain(job.path, error)
-            self._end(job, [])
+            _show_read_error(job.path, error)
+            self._finish(job, [])
 
-        job.errand = Errand(self, guarded, then, failed, self._show_progress)
-        job.errand.start()
+        job.task = BackgroundTask(self, guarded, on_done, failed, self._show_progress)
+        job.task.start()
 
-    def _show_progress(self, at: int, total: int) -> None:
+    def _show_progress(self, done: int, total: int) -> None:
         if self._dialog is not None:
             self._dialog.setMaximum(total)
-            self._dialog.setValue(at)
-            self._dialog.setLabelText(f"Reading {self._jobs[0].path.name}: {at} of {total} files")
+            self._dialog.setValue(done)
+            self._dialog.setLabelText(f"Reading {self._jobs[0].path.name}: {done} of {total} files")
 
     def _close_dialog(self) -> None:
         dialog, self._dialog = self._dialog, None
@@ -121,30 +125,30 @@ class Opener(QObject):
             dialog.close()
             dialog.deleteLater()
 
-    def _end(self, job: _Job, layers: list[LayerData]) -> None:
-        if job.errand is not None:
-            job.errand.stop()
+    def _finish(self, job: _ReadJob, layers: list[LayerData]) -> None:
+        if job.task is not None:
+            job.task.stop()
         self._close_dialog()
         self._jobs.popleft()
-        job.done(layers)
+        job.on_done(layers)
         if self._jobs:
-            self._begin(self._jobs[0])
+            self._start_job(self._jobs[0])
 
 
-def _layers(survey: Survey, number: int | None) -> list[LayerData]:
-    found = layers_of_scan(survey.read(number), survey.name)
+def _read_layers(survey: ScanSurvey, number: int | None) -> list[LayerData]:
+    layers = layers_of_scan(survey.read(number), survey.name)
     # napari's table of units takes a third of a second when it is first asked, which is with the first layer
     get_application_registry().parse_units("mm")
-    return found
+    return layers
 
 
-def opener_of(window: QWidget) -> Opener:
+def opener_of(window: QWidget) -> ScanOpener:
     """The one of a window."""
-    found = window.findChild(Opener)
-    return found if isinstance(found, Opener) else Opener(window)
+    existing = window.findChild(ScanOpener)
+    return existing if isinstance(existing, ScanOpener) else ScanOpener(window)
 
 
-def _explain(path: Path, error: BaseException) -> None:
+def _show_read_error(path: Path, error: BaseException) -> None:
     if not isinstance(error, BadInput):  # a fault of ours, or of a library; its text may quote the header
         error = BadInput(
             path.name, f"could not be read ({type(error).__name__})", "report it, with the kind of file"
@@ -152,10 +156,10 @@ def _explain(path: Path, error: BaseException) -> None:
     show_error(str(error))
 
 
-def choose_series(path: Path, several: tuple[Any, ...], window: QWidget | None = None) -> int | None:
+def choose_series(path: Path, series: tuple[Any, ...], window: QWidget | None = None) -> int | None:
     """Which of several series a person wants, from 1; None where they want none."""
-    lines = [f"{i + 1}: {_line(one)}" for i, one in enumerate(several)]
-    line, wanted = QInputDialog.getItem(
+    lines = [f"{i + 1}: {_series_text(series_info)}" for i, series_info in enumerate(series)]
+    line, accepted = QInputDialog.getItem(
         window,
         "Which series?",
         f"{path.name} holds {len(lines)} series. Open this one:",
@@ -163,11 +167,13 @@ def choose_series(path: Path, several: tuple[Any, ...], window: QWidget | None =
         0,
         editable=False,
     )
-    return lines.index(line) + 1 if wanted else None
+    return lines.index(line) + 1 if accepted else None
 
 
-def _line(one: Any) -> str:
-    if isinstance(one, str):
-        return one
-    size = " × ".join(map(str, one.shape)) or f"{one.count} pictures"
-    return ", ".join(part for part in (one.modality, one.description, size, one.problem) if part)
+def _series_text(series_info: Any) -> str:
+    if isinstance(series_info, str):
+        return series_info
+    size = " × ".join(map(str, series_info.shape)) or f"{series_info.count} pictures"
+    return ", ".join(
+        part for part in (series_info.modality, series_info.description, size, series_info.problem) if part
+    )

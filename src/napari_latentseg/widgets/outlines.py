@@ -9,21 +9,21 @@ from napari.layers import Vectors
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, QTimer
 
-from napari_latentseg.widgets.background import in_background
-from napari_latentseg.widgets.layers import KEY, place_on_screen, spatial_arguments
+from napari_latentseg.widgets.background import run_in_thread
+from napari_latentseg.widgets.layers import METADATA_KEY, index_on_screen, spatial_arguments
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_latentseg.widgets.session import Result
+    from napari_latentseg.widgets.session import RunResult
 
-__all__ = ["SampleOutlines", "segments_of"]
+__all__ = ["SampleContours", "contour_segments"]
 
 # told apart by those who see few colours, too (Okabe and Ito 2008)
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff")
 
 
-def segments_of(
+def contour_segments(
     samples: NDArray[np.float32], threshold: float
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
     """The outlines of samples as short lines.
@@ -42,21 +42,21 @@ def segments_of(
     """
     from skimage.measure import find_contours
 
-    starts, ways, numbers = [], [], []
+    starts, directions, numbers = [], [], []
     for number, sample in enumerate(samples):
-        for each in sample:
-            framed = np.pad(each, 1)  # an outline closes at the edge of the image
-            for line in find_contours(framed, threshold):
+        for class_probability in sample:
+            padded = np.pad(class_probability, 1)  # an outline closes at the edge of the image
+            for line in find_contours(padded, threshold):
                 starts.append(line[:-1] - 1)
-                ways.append(np.diff(line, axis=0))
+                directions.append(np.diff(line, axis=0))
                 numbers.append(np.full(len(line) - 1, number))
     if not starts:
         return np.zeros((0, 2, 2), dtype=np.float32), np.zeros(0, dtype=np.intp)
-    both = np.stack([np.concatenate(starts), np.concatenate(ways)], axis=1).astype(np.float32)
-    return both, np.concatenate(numbers)
+    segments = np.stack([np.concatenate(starts), np.concatenate(directions)], axis=1).astype(np.float32)
+    return segments, np.concatenate(numbers)
 
 
-class SampleOutlines(QObject):
+class SampleContours(QObject):
     """A layer of outlines that follows the slice on screen while it is on.
 
     Parameters
@@ -69,7 +69,7 @@ class SampleOutlines(QObject):
         super().__init__(parent)
         self.viewer = viewer
         self.layer: Vectors | None = None
-        self._result: Result | None = None
+        self._result: RunResult | None = None
         self._worker: Any = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -82,21 +82,21 @@ class SampleOutlines(QObject):
         """Whether they are shown."""
         return self.layer is not None and self.layer in self.viewer.layers and self.layer.visible
 
-    def why_not(self, result: Result | None) -> str:
+    def unavailable_reason(self, result: RunResult | None) -> str:
         """Why a result has no outlines of its samples; empty where it has."""
-        found = result.found if result is not None else None
-        if found is None:
+        segmentation = result.segmentation if result is not None else None
+        if segmentation is None:
             return "There is no result yet"
-        if found.record.source == "none":
+        if segmentation.record.source == "none":
             return "This result is one answer; there are no samples to draw"
-        if found.maps is None or not found.maps.is_complete:
+        if segmentation.sample_maps is None or not segmentation.sample_maps.is_complete:
             return "The samples took too much memory to be kept; their mean and variance were"
         return ""
 
-    def show_for(self, result: Result | None, on: bool) -> None:
+    def show_contours(self, result: RunResult | None, on: bool) -> None:
         """Turn them on for a result, or off."""
         self._result = result
-        if not on or self.why_not(result):
+        if not on or self.unavailable_reason(result):
             if self.layer is not None and self.layer in self.viewer.layers:
                 self.layer.visible = False
             return
@@ -110,34 +110,36 @@ class SampleOutlines(QObject):
 
     def _draw(self) -> None:
         result = self._result
-        if result is None or result.found is None or result.found.maps is None:
+        if result is None or result.segmentation is None or result.segmentation.sample_maps is None:
             return
         if self._worker is not None:
             self._timer.start()
             return
         image = result.layers.image
-        place = place_on_screen(self.viewer, image)
-        lead = [at for at in place[:-2] if not isinstance(at, slice)]
-        if len(lead) != image.ndim - 2:  # another cut of the volume is on screen
+        screen_index = index_on_screen(self.viewer, image)
+        leading_index = [at for at in screen_index[:-2] if not isinstance(at, slice)]
+        if len(leading_index) != image.ndim - 2:  # another cut of the volume is on screen
             return
-        found, maps = result.found, result.found.maps
-        number = int(np.ravel_multi_index(lead, found.mask.shape[:-2])) if lead else 0
+        segmentation, maps = result.segmentation, result.segmentation.sample_maps
+        number = (
+            int(np.ravel_multi_index(leading_index, segmentation.mask.shape[:-2])) if leading_index else 0
+        )
 
-        def work() -> Any:
-            return segments_of(maps.plane(number), found.record.threshold)
+        def compute() -> Any:
+            return contour_segments(maps.plane_samples(number), segmentation.record.threshold)
 
         def show(answer: Any) -> None:
             self._worker = None
             if result is self._result and image in self.viewer.layers:  # neither removed nor closed since
-                self._show(result, lead, *answer)
+                self._show(result, leading_index, *answer)
 
         def fail(error: BaseException) -> None:
             self._worker = None
 
-        self._worker = in_background(work, show, fail, self)
+        self._worker = run_in_thread(compute, show, fail, self)
 
     def _show(
-        self, result: Result, lead: list[Any], segments: NDArray[np.float32], numbers: NDArray[np.intp]
+        self, result: RunResult, lead: list[Any], segments: NDArray[np.float32], numbers: NDArray[np.intp]
     ) -> None:
         image = result.layers.image
         data = np.zeros((len(segments), 2, image.ndim), dtype=np.float32)
@@ -146,7 +148,7 @@ class SampleOutlines(QObject):
         colours = np.array([_COLOURS[k % len(_COLOURS)] for k in numbers]) if len(numbers) else "white"
         if self.layer is None or self.layer not in self.viewer.layers:
             self.layer = Vectors(
-                data, ndim=image.ndim, name=f"{image.name} samples", metadata={KEY: {"role": "outlines"}},
+                data, ndim=image.ndim, name=f"{image.name} samples", metadata={METADATA_KEY: {"role": "outlines"}},
                 edge_color=colours, edge_width=_width(image), vector_style="line", **spatial_arguments(image),
             )  # fmt: skip
             active = self.viewer.layers.selection.active

@@ -16,7 +16,7 @@ from napari.utils.notifications import show_warning
 from pydantic import ConfigDict, Field, ValidationError
 
 from napari_latentseg.frozen import FrozenModel
-from napari_latentseg.places import VARIABLE, home
+from napari_latentseg.places import HOME_ENV_VAR, data_home
 
 __all__ = ["Preferences", "preferences", "use_data_folder"]
 
@@ -56,20 +56,20 @@ class Preferences(FrozenModel):
 def use_data_folder() -> None:
     """Let models and annotations lie where the preferences say, unless the environment says where."""
     folder = preferences().data_folder.strip()
-    if folder and VARIABLE not in os.environ:
-        os.environ[VARIABLE] = folder  # child processes are to find the same
+    if folder and HOME_ENV_VAR not in os.environ:
+        os.environ[HOME_ENV_VAR] = folder  # child processes are to find the same
 
 
 def preferences() -> Preferences:
     """Read them anew. A value that cannot be is left at its default, and told once."""
-    return _checked(_stored())
+    return _validated(_read_stored())
 
 
-def _file() -> Path:
-    return home() / "settings.json"
+def _settings_file() -> Path:
+    return data_home() / "settings.json"
 
 
-def _page() -> Any:
+def _napari_page() -> Any:
     """Napari's own model of our page; None where napari has none."""
     try:
         from napari.settings import get_plugin_settings
@@ -81,32 +81,34 @@ def _page() -> Any:
         return None
 
 
-def _stored() -> dict[str, Any]:
-    page = _page()
+def _read_stored() -> dict[str, Any]:
+    page = _napari_page()
     if page is not None:
         return {name: getattr(page, name) for name in Preferences.model_fields if hasattr(page, name)}
     try:
-        found = json.loads(_file().read_text("utf-8"))
+        values = json.loads(_settings_file().read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        _tell("settings.json cannot be read; the usual preferences are used")
+        _warn_once("settings.json cannot be read; the usual preferences are used")
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
-def _checked(found: dict[str, Any]) -> Preferences:
+def _validated(values: dict[str, Any]) -> Preferences:
     try:
-        return Preferences.model_validate(found)
+        return Preferences.model_validate(values)
     except ValidationError as error:
-        bad = {str(one["loc"][0]) for one in error.errors()}
-        usual = Preferences()
-        for name in sorted(bad):
-            _tell(f"preference {name!r} cannot be {found[name]!r}; it is taken as {getattr(usual, name)!r}")
-        return Preferences.model_validate({k: v for k, v in found.items() if k not in bad})
+        invalid_names = {str(problem["loc"][0]) for problem in error.errors()}
+        defaults = Preferences()
+        for name in sorted(invalid_names):
+            _warn_once(
+                f"preference {name!r} cannot be {values[name]!r}; it is taken as {getattr(defaults, name)!r}"
+            )
+        return Preferences.model_validate({k: v for k, v in values.items() if k not in invalid_names})
 
 
 @cache
-def _tell(text: str) -> None:
+def _warn_once(text: str) -> None:
     """Once a session for each thing that is wrong."""
     show_warning(text)

@@ -19,11 +19,11 @@ class ProfilePlot(QWidget):
 
     Signals
     -------
-    chosen
+    plane_chosen
         The number of the plane that was clicked.
     """
 
-    chosen = Signal(int)
+    plane_chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -34,7 +34,7 @@ class ProfilePlot(QWidget):
         self.setFixedHeight(96)
         self.setToolTip("How unsure the samples are of each slice; click to go there")
 
-    def _make(self) -> None:
+    def _build_plot(self) -> None:
         """The plot itself, when there is first something to plot: its library is not loaded before."""
         import pyqtgraph as pg
 
@@ -52,29 +52,29 @@ class ProfilePlot(QWidget):
         layout = self.layout()
         assert layout is not None
         layout.addWidget(self._plot)
-        self._ink()
+        self._apply_theme()
 
     def changeEvent(self, event: QEvent | None) -> None:
         """Follow the theme."""
         super().changeEvent(event)
         if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.PaletteChange):
-            self._ink()
+            self._apply_theme()
 
-    def _ink(self) -> None:
+    def _apply_theme(self) -> None:
         if self._plot is None:
             return
         import pyqtgraph as pg
 
-        ink = self.palette().color(self.foregroundRole())
+        foreground = self.palette().color(self.foregroundRole())
         for side in ("left", "bottom"):
-            self._plot.getAxis(side).setPen(ink)
-            self._plot.getAxis(side).setTextPen(ink)
-        self._line.setPen(pg.mkPen(ink, width=1, style=Qt.PenStyle.DashLine))
+            self._plot.getAxis(side).setPen(foreground)
+            self._plot.getAxis(side).setTextPen(foreground)
+        self._line.setPen(pg.mkPen(foreground, width=1, style=Qt.PenStyle.DashLine))
 
     def show_profile(self, values: NDArray[np.float64]) -> None:
         """Plot one value a plane; NaN where a plane holds no result."""
         if self._plot is None:
-            self._make()
+            self._build_plot()
         self._values = values
         heights = np.nan_to_num(values)
         self._bars.setOpts(x=np.arange(len(values)), height=heights)
@@ -90,4 +90,4 @@ class ProfilePlot(QWidget):
         box = self._plot.getPlotItem().getViewBox()
         number = round(float(box.mapSceneToView(event.scenePos()).x()))
         if 0 <= number < len(self._values):
-            self.chosen.emit(number)
+            self.plane_chosen.emit(number)

@@ -14,15 +14,15 @@ from napari_latentseg.review import MEASURES
 if TYPE_CHECKING:
     from napari_latentseg.review import Finding
 
-__all__ = ["MARKS", "QueueView"]
+__all__ = ["REVIEW_MARKS", "QueueView"]
 
-MARKS = {"": "new", "seen": "seen", "right": "right", "edited": "edited"}
+REVIEW_MARKS = {"": "new", "seen": "seen", "right": "right", "edited": "edited"}
 """What can be said of a place, and how it is written."""
 
-_HEADS = ("#", "slice", "class", "why", "unsure", "mark")
+_COLUMNS = ("#", "slice", "class", "why", "unsure", "mark")
 
 
-class _Model(QAbstractTableModel):
+class _QueueModel(QAbstractTableModel):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.findings: Sequence[Finding] = ()
@@ -32,17 +32,17 @@ class _Model(QAbstractTableModel):
         return len(self.findings)
 
     def columnCount(self, parent: QModelIndex | None = None) -> int:
-        return len(_HEADS)
+        return len(_COLUMNS)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
-            return _HEADS[section]
+            return _COLUMNS[section]
         return None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
         finding = self.findings[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
-            mark = MARKS[self.marks.get(finding.place, "")]
+            mark = REVIEW_MARKS[self.marks.get(finding.identity, "")]
             slices = ", ".join(map(str, finding.index)) or "-"
             name = f"{finding.name} {finding.number}" if finding.number else finding.name or "all"
             cells = (index.row() + 1, slices, name, finding.why, f"{finding.uncertainty:.3g}", mark)
@@ -58,7 +58,7 @@ class _Model(QAbstractTableModel):
         self.findings, self.marks = findings, marks
         self.endResetModel()
 
-    def tell_marks(self) -> None:
+    def refresh_marks(self) -> None:
         if self.findings:
             self.dataChanged.emit(self.index(0, 5), self.index(len(self.findings) - 1, 5))
 
@@ -68,31 +68,31 @@ class QueueView(QTableView):
 
     Signals
     -------
-    chosen
+    row_chosen
         The number of the row that was clicked or moved to.
     """
 
-    chosen = Signal(int)
+    row_chosen = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._model = _Model(self)
+        self._model = _QueueModel(self)
         self.setModel(self._model)
         self.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.setShowGrid(False)
         self.setWordWrap(False)
-        down, across = self.verticalHeader(), self.horizontalHeader()
-        assert down is not None
-        assert across is not None
-        down.hide()
-        down.setDefaultSectionSize(22)
-        across.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        across.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
-        across.setMinimumSectionSize(24)
+        row_header, column_header = self.verticalHeader(), self.horizontalHeader()
+        assert row_header is not None
+        assert column_header is not None
+        row_header.hide()
+        row_header.setDefaultSectionSize(22)
+        column_header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        column_header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
+        column_header.setMinimumSectionSize(24)
         self.setMinimumHeight(120)
-        self.clicked.connect(lambda index: self.chosen.emit(index.row()))
+        self.clicked.connect(lambda index: self.row_chosen.emit(index.row()))
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Arrows move in the table; letters are the window's keys, not a search in it."""
@@ -107,7 +107,7 @@ class QueueView(QTableView):
         before = self.row
         super().keyPressEvent(event)
         if self.row != before:
-            self.chosen.emit(self.row)
+            self.row_chosen.emit(self.row)
 
     @property
     def row(self) -> int:
@@ -121,10 +121,10 @@ class QueueView(QTableView):
 
     def fill(self, findings: Sequence[Finding], marks: dict[Any, str]) -> None:
         """List other findings; the place that was chosen stays chosen where it is still there."""
-        before = self.findings[self.row].place if 0 <= self.row < len(self.findings) else None
+        previous_region = self.findings[self.row].identity if 0 <= self.row < len(self.findings) else None
         self._model.fill(findings, marks)
         for row, finding in enumerate(findings):
-            if finding.place == before:
+            if finding.identity == previous_region:
                 self.select(row)
 
     def select(self, row: int) -> None:
@@ -133,6 +133,6 @@ class QueueView(QTableView):
         self.setCurrentIndex(index)
         self.scrollTo(index)
 
-    def tell_marks(self) -> None:
+    def refresh_marks(self) -> None:
         """Show marks that have changed."""
-        self._model.tell_marks()
+        self._model.refresh_marks()

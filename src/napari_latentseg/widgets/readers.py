@@ -11,16 +11,16 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_latentseg.widgets.reading import LayerData, layers_of_scan, survey_of
+from napari_latentseg.widgets.reading import LayerData, layers_of_scan, survey_path
 
 if TYPE_CHECKING:
     from napari import Viewer
 
-__all__ = ["get_reader", "open_beside"]
+__all__ = ["get_reader", "open_in_thread"]
 
-_LOOKED_AT = 200  # files of a folder that are looked at before it is left to other plugins,
-_SECONDS = 0.05  # or so long, for napari waits
-_NOTHING_YET: list[LayerData] = [(None,)]  # napari's sign that a reader has nothing to show at once
+_MAX_FILES_CHECKED = 200  # files of a folder that are looked at before it is left to other plugins,
+_MAX_CHECK_S = 0.05  # or so long, for napari waits
+_NO_LAYERS_YET: list[LayerData] = [(None,)]  # napari's sign that a reader has nothing to show at once
 
 
 def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
@@ -36,17 +36,17 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None
     if not all(map(_is_ours, paths)):
         return None
 
-    def read(given: Any) -> list[LayerData]:
+    def read(napari_paths: Any) -> list[LayerData]:
         import napari
 
         viewer = napari.current_viewer()
         if viewer is None:
-            return [layer for p in paths for layer in _at_once(p)]
+            return [layer for p in paths for layer in _read_blocking(p)]
         if _window_is_running():
             for p in paths:
-                open_beside(viewer, p)
-            return _NOTHING_YET
-        return [layer for p in paths for layer in _waited_for(viewer, p)] or _NOTHING_YET
+                open_in_thread(viewer, p)
+            return _NO_LAYERS_YET
+        return [layer for p in paths for layer in _read_with_event_loop(viewer, p)] or _NO_LAYERS_YET
 
     return read
 
@@ -59,11 +59,11 @@ def _is_ours(path: Path) -> bool:
     from napari_latentseg.formats import omezarr
     from napari_latentseg.formats.dicom_files import begins_as_dicom
 
-    if omezarr.knows(path):
+    if omezarr.is_ours(path):
         return True
-    until = time.monotonic() + _SECONDS
-    inside = (Path(at, name) for at, _, names in os.walk(path) for name in sorted(names))
-    for file in islice(inside, _LOOKED_AT):
+    until = time.monotonic() + _MAX_CHECK_S
+    files = (Path(at, name) for at, _, names in os.walk(path) for name in sorted(names))
+    for file in islice(files, _MAX_FILES_CHECKED):
         if begins_as_dicom(file):
             return True
         if time.monotonic() > until:
@@ -71,8 +71,8 @@ def _is_ours(path: Path) -> bool:
     return False
 
 
-def _at_once(path: Path) -> list[LayerData]:
-    survey = survey_of(path)
+def _read_blocking(path: Path) -> list[LayerData]:
+    survey = survey_path(path)
     return layers_of_scan(survey.read(None), survey.name)
 
 
@@ -84,7 +84,7 @@ def _window_is_running() -> bool:
     return thread is not None and thread.loopLevel() > 0
 
 
-def open_beside(viewer: Viewer, path: Path) -> None:
+def open_in_thread(viewer: Viewer, path: Path) -> None:
     """Read in a thread, and add the layers when they are there, one a turn of the event loop.
 
     Parameters
@@ -97,19 +97,21 @@ def open_beside(viewer: Viewer, path: Path) -> None:
     from napari_latentseg.widgets.opening import opener_of
 
     window = viewer.window._qt_window
-    opener_of(window).open(path, lambda layers: _soon(viewer, window, partial(_add, layers=layers)))
+    opener_of(window).open(
+        path, lambda layers: _on_next_turn(viewer, window, partial(_add_layers, layers=layers))
+    )
 
 
-def _add(viewer: Viewer, window: Any, layers: list[LayerData]) -> None:
+def _add_layers(viewer: Viewer, window: Any, layers: list[LayerData]) -> None:
     if not layers:
         return
     (data, arguments, _), *others = layers
     viewer.add_image(data, **arguments)
-    _settle(viewer, window, [data])
-    _soon(viewer, window, partial(_add, layers=others))
+    _load_layers_into_memory(viewer, window, [data])
+    _on_next_turn(viewer, window, partial(_add_layers, layers=others))
 
 
-def _waited_for(viewer: Viewer, path: Path) -> list[LayerData]:
+def _read_with_event_loop(viewer: Viewer, path: Path) -> list[LayerData]:
     """The layers, with the window alive while they are read."""
     from qtpy.QtCore import QEventLoop
 
@@ -117,41 +119,43 @@ def _waited_for(viewer: Viewer, path: Path) -> list[LayerData]:
 
     window = viewer.window._qt_window
     loop = QEventLoop()
-    found: list[LayerData] = []
+    read_layers: list[LayerData] = []
 
     def done(layers: list[LayerData]) -> None:
-        found.extend(layers)
+        read_layers.extend(layers)
         loop.quit()
 
     window.destroyed.connect(loop.quit)
     opener_of(window).open(path, done)
     loop.exec()
     # napari adds them when this has returned
-    _soon(viewer, window, partial(_settle, arrays=[data for data, *_ in found]))
-    return found
+    _on_next_turn(
+        viewer, window, partial(_load_layers_into_memory, arrays=[data for data, *_ in read_layers])
+    )
+    return read_layers
 
 
-def _soon(viewer: Viewer, window: Any, function: Callable[[Viewer, Any], None]) -> None:
+def _on_next_turn(viewer: Viewer, window: Any, function: Callable[[Viewer, Any], None]) -> None:
     """At the next turn of the event loop, if viewer and window are there then; neither is held."""
     from qtpy.QtCore import QTimer
 
-    shown, around = weakref.ref(viewer), weakref.ref(window)
+    viewer_ref, window_ref = weakref.ref(viewer), weakref.ref(window)
 
-    def act() -> None:
-        viewer, window = shown(), around()
+    def call_function() -> None:
+        viewer, window = viewer_ref(), window_ref()
         if viewer is not None and window is not None:
             function(viewer, window)
 
     timer = QTimer(window)
     timer.setSingleShot(True)
-    timer.timeout.connect(act)
+    timer.timeout.connect(call_function)
     timer.timeout.connect(timer.deleteLater)
     timer.start(0)
 
 
-def _settle(viewer: Viewer, window: Any, arrays: list[Any]) -> None:
-    from napari_latentseg.widgets.in_memory import bring_in
+def _load_layers_into_memory(viewer: Viewer, window: Any, arrays: list[Any]) -> None:
+    from napari_latentseg.widgets.in_memory import load_into_memory
 
     for layer in list(viewer.layers):
         if any(layer.data is array for array in arrays):
-            bring_in(viewer, layer, window)
+            load_into_memory(viewer, layer, window)

@@ -9,38 +9,38 @@ from typing import Any
 
 import numpy as np
 
-from napari_latentseg.scan import CHANNEL, Scan, values_of
+from napari_latentseg.scan import CHANNEL, Scan, to_numpy
 from napari_latentseg.widgets.samples import scan_arguments
 
-__all__ = ["LayerData", "Survey", "layers_of_scan", "limits_of", "survey_of"]
+__all__ = ["LayerData", "ScanSurvey", "contrast_limits_of", "layers_of_scan", "survey_path"]
 
 LayerData = tuple[Any, ...]
 
-_AT_ONCE = 4 * 2**20  # bytes; what takes more stays in its file where it can be had in parts
-_WHOLE = 10_000_000  # values; of more, a few planes say what the limits are
-_SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # where these planes lie
+_MAX_EAGER_BYTES = 4 * 2**20  # bytes; what takes more stays in its file where it can be had in parts
+_MAX_VALUES = 10_000_000  # values; of more, a few planes say what the limits are
+_SAMPLE_POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where these planes lie
 
 
 @dataclass(frozen=True)
-class Survey:
+class ScanSurvey:
     """What a path holds.
 
     Attributes
     ----------
     name
         For layers.
-    several
+    series
         The scans to choose from, for people; where there is one, it or nothing.
     read
         Gives one of them, by its number from 1; values stay in the file where they can be had in parts.
     """
 
     name: str
-    several: tuple[Any, ...]
+    series: tuple[Any, ...]
     read: Callable[[int | None], Scan]
 
 
-def survey_of(path: Path) -> Survey:
+def survey_path(path: Path) -> ScanSurvey:
     """Read the headers of a file, folder or zip.
 
     Raises
@@ -49,28 +49,30 @@ def survey_of(path: Path) -> Survey:
         Where nothing in it can be read.
     """
     from napari_latentseg.formats import dicom, stem_of
-    from napari_latentseg.formats.registry import list_series, reader_of
+    from napari_latentseg.formats.registry import find_reader, list_series
 
     name = stem_of(path) if path.is_file() else path.name.removesuffix(".zarr").removesuffix(".ome")
-    if reader_of(path) is dicom:
-        found = dicom.Survey.of(path)
-        return Survey(name, tuple(found.infos), lambda number: _small_at_once(found.read(number)))
-    return Survey(name, tuple(list_series(path)), lambda number: _read(path, number))
+    if find_reader(path) is dicom:
+        dicom_survey = dicom.SeriesIndex.from_path(path)
+        return ScanSurvey(
+            name, tuple(dicom_survey.series_infos), lambda number: _load_if_small(dicom_survey.read(number))
+        )
+    return ScanSurvey(name, tuple(list_series(path)), lambda number: _read(path, number))
 
 
-def _in_parts(scan: Scan) -> bool:
-    return getattr(scan.array, "npartitions", 1) > 1 and scan.array.nbytes > _AT_ONCE
+def _is_large_and_chunked(scan: Scan) -> bool:
+    return getattr(scan.array, "npartitions", 1) > 1 and scan.array.nbytes > _MAX_EAGER_BYTES
 
 
-def _small_at_once(scan: Scan) -> Scan:
-    return scan if _in_parts(scan) else scan.replace(array=values_of(scan.array))
+def _load_if_small(scan: Scan) -> Scan:
+    return scan if _is_large_and_chunked(scan) else scan.replace(array=to_numpy(scan.array))
 
 
 def _read(path: Path, series: int | None) -> Scan:
-    from napari_latentseg.formats import look_at, read_scan
+    from napari_latentseg.formats import read_scan, read_scan_lazy
 
-    scan = look_at(path, series=series)
-    return scan if scan.levels or _in_parts(scan) else read_scan(path, series=series)
+    scan = read_scan_lazy(path, series=series)
+    return scan if scan.levels or _is_large_and_chunked(scan) else read_scan(path, series=series)
 
 
 def layers_of_scan(scan: Scan, name: str) -> list[LayerData]:
@@ -85,33 +87,33 @@ def layers_of_scan(scan: Scan, name: str) -> list[LayerData]:
         Of the layer. Channels have their own names where the file gives them, and their colours; without
         colours the first is shown alone, for grey over grey would hide it.
     """
-    from napari_latentseg.views import one_channel
+    from napari_latentseg.views import select_channel
 
     channels = scan.array.shape[-1] if scan.axes.endswith(CHANNEL) else 0
     if not channels or channels in (3, 4):
-        return [_layer(scan, {"name": name})]
+        return [_layer_data(scan, {"name": name})]
     described = list(scan.properties.get("channels", ()))
-    found = []
+    layers = []
     for k in range(channels):
-        about = described[k] if k < len(described) else {}
-        own: dict[str, Any] = {"name": f"{name} {about.get('name') or f'channel {k + 1}'}"}
-        if about.get("colour"):
-            own |= {"colormap": about["colour"], "blending": "additive"}
+        channel_info = described[k] if k < len(described) else {}
+        layer_arguments: dict[str, Any] = {"name": f"{name} {channel_info.get('name') or f'channel {k + 1}'}"}
+        if channel_info.get("colour"):
+            layer_arguments |= {"colormap": channel_info["colour"], "blending": "additive"}
         else:
-            own |= {"visible": k == 0}
-        found.append(_layer(one_channel(scan, k + 1), own))
-    return found
+            layer_arguments |= {"visible": k == 0}
+        layers.append(_layer_data(select_channel(scan, k + 1), layer_arguments))
+    return layers
 
 
-def _layer(scan: Scan, arguments: dict[str, Any]) -> LayerData:
-    limits = limits_of(scan)
+def _layer_data(scan: Scan, arguments: dict[str, Any]) -> LayerData:
+    limits = contrast_limits_of(scan)
     if limits is not None:
         arguments["contrast_limits"] = limits
     data = [scan.array, *scan.levels] if scan.levels else scan.array
     return data, {**arguments, "multiscale": bool(scan.levels), **scan_arguments(scan)}, "image"
 
 
-def limits_of(scan: Scan) -> tuple[float, float] | None:
+def contrast_limits_of(scan: Scan) -> tuple[float, float] | None:
     """The least and the greatest value, of some planes where there are very many values.
 
     Returns
@@ -122,18 +124,20 @@ def limits_of(scan: Scan) -> tuple[float, float] | None:
     values = scan.levels[-1] if scan.levels else scan.array
     if scan.axes.endswith(CHANNEL) or values.dtype in (np.uint8, np.bool_):
         return None
-    if values.size <= _WHOLE:
+    if values.size <= _MAX_VALUES:
         planes = [values]
     else:
-        lead = [n - 1 for n in values.shape[:-2]]
-        places = dict.fromkeys(tuple(round(share * n) for n in lead) for share in _SHARES)
-        planes = [values[place] for place in places]
-        if planes[0].size > _WHOLE:
-            step = int(np.ceil(np.sqrt(planes[0].size / _WHOLE)))
+        last_indices = [n - 1 for n in values.shape[:-2]]
+        plane_indices = dict.fromkeys(
+            tuple(round(fraction * n) for n in last_indices) for fraction in _SAMPLE_POSITIONS
+        )
+        planes = [values[plane_index] for plane_index in plane_indices]
+        if planes[0].size > _MAX_VALUES:
+            step = int(np.ceil(np.sqrt(planes[0].size / _MAX_VALUES)))
             planes = [plane[::step, ::step] for plane in planes]
     low, high = np.inf, -np.inf
     for plane in planes:
-        array = values_of(plane)
+        array = to_numpy(plane)
         array = array if array.dtype.kind in "iu" else array[np.isfinite(array)]
         if array.size:
             low, high = min(low, float(array.min())), max(high, float(array.max()))

@@ -14,18 +14,18 @@ from napari_latentseg.widgets.layers import layer_matrix
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["box_in_view", "box_of_shapes", "shape_of"]
+__all__ = ["crop_box_in_view", "crop_box_of_shapes", "image_shape"]
 
-Box = tuple[int, int, int, int]
+CropBox = tuple[int, int, int, int]
 
 
-def shape_of(image: Image) -> tuple[int, ...]:
+def image_shape(image: Image) -> tuple[int, ...]:
     """The size of an image along its axes, without that of colours; of a multiscale one the finest."""
     data = image.data[0] if image.multiscale else image.data
     return tuple(int(n) for n in data.shape[: image.ndim])
 
 
-def box_of_shapes(shapes: Shapes, image: Image, order: tuple[int, ...]) -> Box:
+def crop_box_of_shapes(shapes: Shapes, image: Image, order: tuple[int, ...]) -> CropBox:
     """The box around the selected shapes of a layer, or around its last one, in rows and columns.
 
     Parameters
@@ -51,16 +51,16 @@ def box_of_shapes(shapes: Shapes, image: Image, order: tuple[int, ...]) -> Box:
         raise BadInput(shapes.name, "holds no shape", "draw a rectangle around what is to be segmented")
     chosen = sorted(shapes.selected_data) or [len(shapes.data) - 1]
     corners = np.concatenate([np.asarray(shapes.data[i], dtype=np.float64) for i in chosen])
-    world = _to(layer_matrix(shapes), corners)
-    shared = min(shapes.ndim, image.ndim)
+    world = _apply_affine(layer_matrix(shapes), corners)
+    shared_axes = min(shapes.ndim, image.ndim)
     points: NDArray[np.float64] = np.zeros((len(world), image.ndim))
-    points[:, -shared:] = world[:, -shared:]
-    inside = _to(np.linalg.inv(layer_matrix(image)), points)
-    low, high = np.floor(inside.min(axis=0) + 0.5), np.ceil(inside.max(axis=0) + 0.5)
-    return _clipped(image, order, low, high, f"the box in {shapes.name}")
+    points[:, -shared_axes:] = world[:, -shared_axes:]
+    image_points = _apply_affine(np.linalg.inv(layer_matrix(image)), points)
+    low, high = np.floor(image_points.min(axis=0) + 0.5), np.ceil(image_points.max(axis=0) + 0.5)
+    return _clip_to_image(image, order, low, high, f"the box in {shapes.name}")
 
 
-def box_in_view(viewer: ViewerModel, image: Image, order: tuple[int, ...]) -> Box:
+def crop_box_in_view(viewer: ViewerModel, image: Image, order: tuple[int, ...]) -> CropBox:
     """What of the planes is in view, in rows and columns.
 
     Raises
@@ -75,23 +75,29 @@ def box_in_view(viewer: ViewerModel, image: Image, order: tuple[int, ...]) -> Bo
         )
     factor = image.downsample_factors[image.data_level] if image.multiscale else np.ones(image.ndim)
     corners = np.asarray(image.corner_pixels, dtype=float) * factor
-    return _clipped(image, order, np.floor(corners[0]), np.ceil(corners[1] + factor), "what is in view")
+    return _clip_to_image(image, order, np.floor(corners[0]), np.ceil(corners[1] + factor), "what is in view")
 
 
-def _to(matrix: NDArray[Any], points: NDArray[Any]) -> NDArray[np.float64]:
-    moved: NDArray[np.float64] = np.asarray(points, dtype=np.float64) @ matrix[:-1, :-1].T + matrix[:-1, -1]
-    return moved
+def _apply_affine(matrix: NDArray[Any], points: NDArray[Any]) -> NDArray[np.float64]:
+    transformed: NDArray[np.float64] = (
+        np.asarray(points, dtype=np.float64) @ matrix[:-1, :-1].T + matrix[:-1, -1]
+    )
+    return transformed
 
 
-def _clipped(
-    image: Image, order: tuple[int, ...], low: NDArray[np.float64], high: NDArray[np.float64], what: str
-) -> Box:
-    found = []
-    shape = shape_of(image)
+def _clip_to_image(
+    image: Image,
+    order: tuple[int, ...],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+    description: str,
+) -> CropBox:
+    extents = []
+    shape = image_shape(image)
     for axis in order[-2:]:
-        first, last = max(0, int(low[axis])), min(shape[axis], int(high[axis]))
-        if last <= first:
-            raise BadInput(what, f"lies beside {image.name}", "choose another part")
-        found.append((first, last))
-    (top, bottom), (left, right) = found
+        start, stop = max(0, int(low[axis])), min(shape[axis], int(high[axis]))
+        if stop <= start:
+            raise BadInput(description, f"lies beside {image.name}", "choose another part")
+        extents.append((start, stop))
+    (top, bottom), (left, right) = extents
     return top, left, bottom, right

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReliabilityPlot"]
 
-_LEFT, _BOTTOM, _EDGE = 44, 40, 10
+_LEFT_MARGIN, _BOTTOM_MARGIN, _EDGE_MARGIN = 44, 40, 10
 _CURVE = "#4a90d9"  # seen well on a dark and on a light ground
 
 
@@ -47,19 +47,24 @@ class ReliabilityPlot(QWidget):
         ink = self.palette().color(self.foregroundRole())
         faint = self.palette().color(self.foregroundRole())
         faint.setAlpha(110)
-        area = QRectF(_LEFT, _EDGE, self.width() - _LEFT - _EDGE, self.height() - _BOTTOM - _EDGE)
+        area = QRectF(
+            _LEFT_MARGIN,
+            _EDGE_MARGIN,
+            self.width() - _LEFT_MARGIN - _EDGE_MARGIN,
+            self.height() - _BOTTOM_MARGIN - _EDGE_MARGIN,
+        )
 
-        def at(x: float, y: float) -> QPointF:
+        def to_widget(x: float, y: float) -> QPointF:
             return QPointF(area.left() + x * area.width(), area.bottom() - y * area.height())
 
         painter.setPen(QPen(faint, 1))
         painter.drawRect(area)
         painter.setPen(QPen(faint, 1, Qt.PenStyle.DashLine))
-        painter.drawLine(at(0, 0), at(1, 1))
+        painter.drawLine(to_widget(0, 0), to_widget(1, 1))
         painter.setPen(QPen(ink, 1))
         middle = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
         for tick in (0.0, 0.5, 1.0):
-            below, beside = at(tick, 0), at(0, tick)
+            below, beside = to_widget(tick, 0), to_widget(0, tick)
             painter.drawText(QRectF(below.x() - 20, below.y() + 2, 40, 16), middle, f"{tick:g}")
             right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             painter.drawText(QRectF(beside.x() - 32, beside.y() - 8, 28, 16), right, f"{tick:g}")
@@ -71,20 +76,22 @@ class ReliabilityPlot(QWidget):
         painter.rotate(-90)
         painter.drawText(QRectF(-area.height() / 2, -8, area.height(), 16), middle, "how often it was so")
         painter.restore()
-        self._curve(painter, at)
+        self._draw_curve(painter, to_widget)
         painter.end()
 
-    def _curve(self, painter: QPainter, at: object) -> None:
-        found = self.reliability
-        most = max(found.counts) or 1
+    def _draw_curve(self, painter: QPainter, to_widget: object) -> None:
+        reliability = self.reliability
+        max_count = max(reliability.counts) or 1
         colour = QColor(_CURVE)
         painter.setPen(QPen(colour, 2))
         painter.setBrush(colour)
         points = []
-        for predicted, observed, count in zip(found.predicted, found.observed, found.counts, strict=True):
+        for predicted, observed, count in zip(
+            reliability.predicted, reliability.observed, reliability.counts, strict=True
+        ):
             if predicted is not None and observed is not None:
-                points.append(at(predicted, observed))  # type: ignore[operator]
-                radius = 2 + 3 * (count / most) ** 0.25
+                points.append(to_widget(predicted, observed))  # type: ignore[operator]
+                radius = 2 + 3 * (count / max_count) ** 0.25
                 painter.drawEllipse(points[-1], radius, radius)
         for start, stop in pairwise(points):
             painter.drawLine(start, stop)

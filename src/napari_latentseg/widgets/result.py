@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
-from napari_latentseg.measure import Extent
-from napari_latentseg.segmentation import MINIMUM_FOR_VARIANCE, Segmentation
+from napari_latentseg.measure import ClassExtent
+from napari_latentseg.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.widgets.form import SOURCE_LABELS
 from napari_latentseg.widgets.result_layers import ResultLayers
 
@@ -20,7 +20,7 @@ _LEGEND = {
     "variance": "How much the samples differ at a place. A small variance is no proof of being right.",
 }
 # why no further samples can be drawn, by their source
-_NO_MORE = {
+_NO_MORE_SAMPLES = {
     "none": "This source gives the same answer every time",
     "members": "Each member of the model gives one sample; choose how many above, and segment again",
 }
@@ -31,89 +31,91 @@ class ResultPanel(QWidget):
 
     Signals
     -------
-    more_wanted
+    more_requested
         Five more samples were asked for.
-    review_wanted
+    review_requested
         The result is to be reviewed.
-    export_wanted
+    export_requested
         The result is to be written.
     """
 
-    more_wanted = Signal()
-    review_wanted = Signal()
-    export_wanted = Signal()
+    more_requested = Signal()
+    review_requested = Signal()
+    export_requested = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.extent = QLabel()
-        self.extent.setWordWrap(True)
-        self.note = QLabel()
-        self.note.setWordWrap(True)
+        self.extent_text = QLabel()
+        self.extent_text.setWordWrap(True)
+        self.run_note = QLabel()
+        self.run_note.setWordWrap(True)
         self.toggles: dict[str, QPushButton] = {}
-        shown = QHBoxLayout()
-        shown.addWidget(QLabel("Show"))
+        toggle_row = QHBoxLayout()
+        toggle_row.addWidget(QLabel("Show"))
         for role, legend in _LEGEND.items():
             button = QPushButton(role.capitalize())
             button.setCheckable(True)
             button.setToolTip(legend)
             button.clicked.connect(lambda on, role=role: self._toggle(role, on))
             self.toggles[role] = button
-            shown.addWidget(button, 1)
-        self.more = QPushButton("+5 samples")
-        self.review = QPushButton("Review")
-        self.review.setToolTip("Go through the places where the samples differ most")
-        self.export = QPushButton("Export…")
-        self.export.setToolTip("Write mask, mean, variance and the record of the run into a folder")
-        self.more.clicked.connect(self.more_wanted)
-        self.review.clicked.connect(self.review_wanted)
-        self.export.clicked.connect(self.export_wanted)
+            toggle_row.addWidget(button, 1)
+        self.more_button = QPushButton("+5 samples")
+        self.review_button = QPushButton("Review")
+        self.review_button.setToolTip("Go through the places where the samples differ most")
+        self.export_button = QPushButton("Export…")
+        self.export_button.setToolTip("Write mask, mean, variance and the record of the run into a folder")
+        self.more_button.clicked.connect(self.more_requested)
+        self.review_button.clicked.connect(self.review_requested)
+        self.export_button.clicked.connect(self.export_requested)
         buttons = QHBoxLayout()
-        buttons.addWidget(self.more)
-        buttons.addWidget(self.review)
-        buttons.addWidget(self.export)
+        buttons.addWidget(self.more_button)
+        buttons.addWidget(self.review_button)
+        buttons.addWidget(self.export_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.extent)
-        layout.addLayout(shown)
-        layout.addWidget(self.note)
+        layout.addWidget(self.extent_text)
+        layout.addLayout(toggle_row)
+        layout.addWidget(self.run_note)
         layout.addLayout(buttons)
         self._layers: ResultLayers | None = None
 
-    def show_result(self, found: Segmentation, layers: ResultLayers, extents: Iterable[Extent]) -> None:
+    def show_result(
+        self, segmentation: Segmentation, layers: ResultLayers, extents: Iterable[ClassExtent]
+    ) -> None:
         """Show a result and follow the visibility of its layers."""
         if self._layers is not layers:
             self._layers = layers
         for role in _LEGEND:
-            for layer in layers.of(role):
-                layer.events.visible.disconnect(self._follow)
-                layer.events.visible.connect(self._follow)
-        record = found.record
-        self.extent.setText("\n".join(e.text() for e in extents))
-        self.note.setText(_note(found))
-        self.more.setEnabled(record.source not in _NO_MORE)
-        self.more.setToolTip(
-            _NO_MORE.get(record.source, "Draw five more and take them into the mean and the variance")
+            for layer in layers.layers_of(role):
+                layer.events.visible.disconnect(self._update_toggles)
+                layer.events.visible.connect(self._update_toggles)
+        record = segmentation.record
+        self.extent_text.setText("\n".join(e.describe() for e in extents))
+        self.run_note.setText(_run_note(segmentation))
+        self.more_button.setEnabled(record.source not in _NO_MORE_SAMPLES)
+        self.more_button.setToolTip(
+            _NO_MORE_SAMPLES.get(record.source, "Draw five more and take them into the mean and the variance")
         )
-        self._follow()
+        self._update_toggles()
 
     def set_busy(self, busy: bool) -> None:
         """While a run is under way nothing more can be asked."""
         self.setEnabled(not busy)
 
     def _toggle(self, role: str, on: bool) -> None:
-        for layer in self._layers.of(role) if self._layers is not None else []:
+        for layer in self._layers.layers_of(role) if self._layers is not None else []:
             layer.visible = on
 
-    def _follow(self, event: object = None) -> None:
+    def _update_toggles(self, event: object = None) -> None:
         for role, button in self.toggles.items():
-            shown = self._layers.of(role) if self._layers is not None else []
+            shown = self._layers.layers_of(role) if self._layers is not None else []
             button.setEnabled(bool(shown))
             button.setChecked(any(layer.visible for layer in shown))
             button.setToolTip(_LEGEND[role] if shown else f"This run has no {role}")
 
 
-def _note(found: Segmentation) -> str:
-    record = found.record
+def _run_note(segmentation: Segmentation) -> str:
+    record = segmentation.record
     if record.source == "none":
         return "One answer, no samples: there is no variance to show."
     line = f"{record.samples} samples from {SOURCE_LABELS[record.source]}"
@@ -123,6 +125,6 @@ def _note(found: Segmentation) -> str:
     elif record.slices is not None and record.slices != (0, record.planes - 1):
         first, last = record.slices
         line += f", on {last - first + 1} of {record.planes} slices"
-    if record.samples < MINIMUM_FOR_VARIANCE:
-        line += f". A variance needs {MINIMUM_FOR_VARIANCE} or more."
+    if record.samples < MIN_SAMPLES_FOR_VARIANCE:
+        line += f". A variance needs {MIN_SAMPLES_FOR_VARIANCE} or more."
     return line

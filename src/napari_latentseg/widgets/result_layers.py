@@ -13,70 +13,73 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import mask_from
+from napari_latentseg.cut import labels_from_probabilities
 from napari_latentseg.segmentation import Segmentation
-from napari_latentseg.widgets.class_look import class_look
-from napari_latentseg.widgets.layers import KEY, place_on_screen, role_of, spatial_arguments
+from napari_latentseg.widgets.class_look import label_style
+from napari_latentseg.widgets.layers import METADATA_KEY, index_on_screen, role_of, spatial_arguments
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Layer
 
-__all__ = ["ResultLayers", "Shown", "View"]
+__all__ = ["DisplayData", "PlaneView", "ResultLayers"]
 
-Places = tuple[NDArray[np.intp], ...]
+VoxelIndices = tuple[NDArray[np.intp], ...]
 
-_UNDO_AT_MOST = 400_000  # elements; more would hold the window while napari notes them
-_PREVIEW_AT_MOST = 8_000_000
+_MAX_UNDO_VOXELS = 400_000  # elements; more would hold the window while napari notes them
+_MAX_PREVIEW_PIXELS = 8_000_000
 
 
 @dataclass(frozen=True)
-class View:
+class PlaneView:
     """How the planes of a run lie in its image.
 
     Attributes
     ----------
-    plane
-        One of `napari_latentseg.views.PLANES`.
+    orientation
+        One of `napari_latentseg.views.WORLD_AXIS_OF_PLANE`.
     order
         Axis i of the planes was axis ``order[i]`` of the image; as it is where empty.
-    box
+    crop_slices
         Rows and columns that are worked on; all where None.
     """
 
-    plane: str = "acquired"
+    orientation: str = "acquired"
     order: tuple[int, ...] = ()
-    box: tuple[slice, slice] | None = None
+    crop_slices: tuple[slice, slice] | None = None
 
-    def part(self, data: NDArray[np.uint8], index: tuple[int, ...]) -> NDArray[np.uint8]:
+    def plane_of(self, data: NDArray[np.uint8], index: tuple[int, ...]) -> NDArray[np.uint8]:
         """The part of a mask that one plane of the run is written to, as a view of it."""
-        turned = data.transpose(self.order) if self.order else data
-        place: tuple[int | slice, ...] = (*index, *(self.box or (slice(None), slice(None))))
-        found: NDArray[np.uint8] = turned[place]
-        return found
+        reoriented = data.transpose(self.order) if self.order else data
+        plane_index: tuple[int | slice, ...] = (*index, *(self.crop_slices or (slice(None), slice(None))))
+        plane_mask: NDArray[np.uint8] = reoriented[plane_index]
+        return plane_mask
 
 
 @dataclass(frozen=True)
-class Shown:
+class DisplayData:
     """What showing a result takes, computed where it holds no window.
 
     Attributes
     ----------
     mask
         A copy, which strokes may change.
-    top
+    max_variance
         Of the range in which variances are shown: one for all classes, so that they can be compared.
     """
 
     mask: NDArray[np.uint8]
-    top: float
+    max_variance: float
 
     @classmethod
-    def of(cls, found: Segmentation) -> Shown:
+    def from_segmentation(cls, segmentation: Segmentation) -> DisplayData:
         """Compute it."""
-        variances: Any = [] if found.variance is None else found.variance
-        tops = [float(np.percentile(np.asarray(one[..., ::4, ::4]), 99.5)) for one in variances]
-        return cls(np.array(found.mask), min(0.25, max([*tops, 0.001])))
+        variances: Any = [] if segmentation.variance is None else segmentation.variance
+        percentiles = [
+            float(np.percentile(np.asarray(class_variance[..., ::4, ::4]), 99.5))
+            for class_variance in variances
+        ]
+        return cls(np.array(segmentation.mask), min(0.25, max([*percentiles, 0.001])))
 
 
 class ResultLayers:
@@ -93,9 +96,9 @@ class ResultLayers:
 
     Attributes
     ----------
-    number
+    run_number
         Which run on this image it is, from 1.
-    edited
+    is_edited
         Whether a person has painted in the mask.
     """
 
@@ -103,53 +106,58 @@ class ResultLayers:
         self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))  # results must not keep it alive
         self.image = image
         self.classes = classes
-        self.edited = False
+        self.is_edited = False
         self.mask: Labels | None = None
         self.means: dict[str, Image] = {}
         self.variances: dict[str, Image] = {}
-        self._is_ours = False
-        self._before: list[tuple[Any, NDArray[np.uint8]]] = []
-        self.number = 1 + sum(
-            role_of(other) == "mask" and other.metadata[KEY].get("image") == str(image.unique_id)
+        self._is_updating = False
+        self._previewed_regions: list[tuple[Any, NDArray[np.uint8]]] = []
+        self.run_number = 1 + sum(
+            role_of(other) == "mask" and other.metadata[METADATA_KEY].get("image") == str(image.unique_id)
             for other in viewer.layers
         )
 
     @property
     def viewer(self) -> ViewerModel:
         """Where they are shown."""
-        found = self._viewer()
-        assert found is not None  # its layers are gone with it
-        return found
+        viewer = self._viewer()
+        assert viewer is not None  # its layers are gone with it
+        return viewer
 
-    def of(self, role: str) -> list[Layer]:
+    def layers_of(self, role: str) -> list[Layer]:
         """Those of ``"mask"``, ``"mean"`` or ``"variance"`` that the viewer still has, class by class."""
-        made: dict[str, list[Layer]] = {
+        layers_by_role: dict[str, list[Layer]] = {
             "mask": [self.mask] if self.mask is not None else [],
             "mean": list(self.means.values()),
             "variance": list(self.variances.values()),
         }
-        return [layer for layer in made[role] if layer in self.viewer.layers]
+        return [layer for layer in layers_by_role[role] if layer in self.viewer.layers]
 
     def _name(self, role: str, of_class: str = "") -> str:
-        number = f" {self.number}" if self.number > 1 else ""
+        number = f" {self.run_number}" if self.run_number > 1 else ""
         return f"{self.image.name} {role}" + (f", {of_class}" if of_class else "") + number
 
     def _metadata(self, role: str, record: dict[str, Any] | None = None) -> dict[str, Any]:
-        about = {"role": role, "image": str(self.image.unique_id), "run": self.number, "record": record}
-        about["frame"] = (self.image.metadata.get(KEY) or {}).get("frame", "")
-        return {KEY: about}
+        metadata = {
+            "role": role,
+            "image": str(self.image.unique_id),
+            "run": self.run_number,
+            "record": record,
+        }
+        metadata["frame"] = (self.image.metadata.get(METADATA_KEY) or {}).get("frame", "")
+        return {METADATA_KEY: metadata}
 
-    def show_part(self, index: tuple[int, ...], mask: NDArray[np.uint8], view: View) -> None:
+    def show_plane(self, index: tuple[int, ...], mask: NDArray[np.uint8], view: PlaneView) -> None:
         """Show what is known of one plane of the mask, while the run goes on."""
         if self.mask is None or self.mask not in self.viewer.layers:
             image = self.image.data[0] if self.image.multiscale else self.image.data
             data = np.zeros(image.shape[: self.image.ndim], dtype=np.uint8)
-            view.part(data, index)[:] = mask
+            view.plane_of(data, index)[:] = mask
             self._add_mask(data)
             return
-        if self.edited:
+        if self.is_edited:
             return
-        view.part(np.asarray(self.mask.data), index)[:] = mask
+        view.plane_of(np.asarray(self.mask.data), index)[:] = mask
         self.mask.refresh()
 
     def _add_mask(self, data: NDArray[np.uint8]) -> None:
@@ -158,88 +166,90 @@ class ResultLayers:
             name=self._name("mask"),
             opacity=0.5,
             metadata=self._metadata("mask"),
-            **class_look(self.classes),
+            **label_style(self.classes),
             **spatial_arguments(self.image),
         )
         self.mask.selected_label = self.classes[0].label
         self.mask.editable = False  # until the run has ended: strokes would be painted over
         self.mask.events.labels_update.connect(self._on_paint)  # strokes, fills, undo; not whole new data
         for other in self.viewer.layers:  # earlier results stay, but do not lie under this one
-            if role_of(other) and other.metadata[KEY].get("image") == str(self.image.unique_id):
+            if role_of(other) and other.metadata[METADATA_KEY].get("image") == str(self.image.unique_id):
                 other.visible = False
         active = self.viewer.layers.selection.active
         self.viewer.add_layer(self.mask)
         self.viewer.layers.selection.active = active
 
     def _on_paint(self, event: Any = None) -> None:
-        self.edited = self.edited or not self._is_ours
+        self.is_edited = self.is_edited or not self._is_updating
 
     @contextmanager
-    def _by_us(self) -> Iterator[None]:
-        self._is_ours = True
+    def _own_update(self) -> Iterator[None]:
+        self._is_updating = True
         try:
             yield
         finally:
-            self._is_ours = False
+            self._is_updating = False
 
-    def preview_cut(self, found: Segmentation, threshold: float) -> None:
-        """Show what is on screen of the mask at another cut, at once; `change_mask` brings the rest."""
+    def preview_threshold(self, segmentation: Segmentation, threshold: float) -> None:
+        """Show what is on screen of the mask at another cut, at once; `replace_mask` brings the rest."""
         mask = self.mask
-        if mask is None or mask not in self.viewer.layers or not isinstance(found.mean, np.ndarray):
+        if mask is None or mask not in self.viewer.layers or not isinstance(segmentation.mean, np.ndarray):
             return
-        place = place_on_screen(self.viewer, mask)
-        shown = mask.data[place]
-        if shown.ndim > 2 or shown.size > _PREVIEW_AT_MOST:
+        screen_index = index_on_screen(self.viewer, mask)
+        visible_mask = mask.data[screen_index]
+        if visible_mask.ndim > 2 or visible_mask.size > _MAX_PREVIEW_PIXELS:
             return
-        if not any(known == place for known, _ in self._before):
-            self._before.append((place, shown.copy()))
-        mask.data[place] = mask_from(found.mean[(slice(None), *place)], threshold, self.classes)
+        if not any(previewed_index == screen_index for previewed_index, _ in self._previewed_regions):
+            self._previewed_regions.append((screen_index, visible_mask.copy()))
+        mask.data[screen_index] = labels_from_probabilities(
+            segmentation.mean[(slice(None), *screen_index)], threshold, self.classes
+        )
         mask.refresh()
 
-    def difference(self, wanted: NDArray[np.uint8]) -> Places | None:
+    def changed_voxels(self, new_mask: NDArray[np.uint8]) -> VoxelIndices | None:
         """Where the mask differs from another, apart from what was only a preview; None where too much does.
 
         May be called in a worker.
         """
         if self.mask is None:
             return None
-        differs = np.asarray(self.mask.data != wanted)
-        for place, before in list(self._before):
-            differs[place] = before != wanted[place]
-        return tuple(np.nonzero(differs)) if np.count_nonzero(differs) <= _UNDO_AT_MOST else None
+        differs = np.asarray(self.mask.data != new_mask)
+        for screen_index, original in list(self._previewed_regions):
+            differs[screen_index] = original != new_mask[screen_index]
+        return tuple(np.nonzero(differs)) if np.count_nonzero(differs) <= _MAX_UNDO_VOXELS else None
 
-    def change_mask(self, wanted: NDArray[np.uint8], places: Places | None) -> None:
+    def replace_mask(self, new_mask: NDArray[np.uint8], voxels: VoxelIndices | None) -> None:
         """Bring the mask to another state in one step, which napari's undo takes back where it can.
 
         Parameters
         ----------
-        wanted
+        new_mask
             The new mask.
-        places
-            From `difference`.
+        voxels
+            From `changed_voxels`.
         """
-        mask, before = self.mask, self._before
-        self._before = []
-        if self.edited or mask is None or mask not in self.viewer.layers:
+        mask, previewed = self.mask, self._previewed_regions
+        self._previewed_regions = []
+        if self.is_edited or mask is None or mask not in self.viewer.layers:
             return
-        if places is None:
-            mask.data = wanted
+        if voxels is None:
+            mask.data = new_mask
             return
-        for place, shown in before:
-            mask.data[place] = shown
-        with self._by_us():
-            if len(places[0]):
-                mask.data_setitem(places, wanted[places])
+        for screen_index, original in previewed:
+            mask.data[screen_index] = original
+        with self._own_update():
+            if len(voxels[0]):
+                mask.data_setitem(voxels, new_mask[voxels])
         mask.refresh()
 
-    def tell_record(self, found: Segmentation) -> None:
+    def store_record(self, segmentation: Segmentation) -> None:
         """Keep in the mask's metadata how it was made."""
         if self.mask is not None:
-            self.mask.metadata = self._metadata("mask", found.record.model_dump(mode="json"))
+            self.mask.metadata = self._metadata("mask", segmentation.record.model_dump(mode="json"))
 
     def set_mask(self, mask: NDArray[np.uint8]) -> None:
         """Replace the mask's data, unless someone has painted in it."""
-        if self.edited:
+        if self.is_edited:
             return
         if self.mask is None or self.mask not in self.viewer.layers:
             self._add_mask(mask)
@@ -247,61 +257,61 @@ class ResultLayers:
             assert self.mask is not None
             self.mask.data = mask
 
-    def finishing(self, found: Segmentation, shown: Shown | None = None) -> Iterator[None]:
+    def show_all(self, segmentation: Segmentation, display: DisplayData | None = None) -> Iterator[None]:
         """Show the whole result, one layer at each step, so that the window can draw between them.
 
         The mean and the variance are hidden at first; there is no variance layer where there is no variance.
 
         Parameters
         ----------
-        found
+        segmentation
             The result.
-        shown
+        display
             What is computed for it beforehand; here where it is not given.
         """
-        shown = shown or Shown.of(found)
-        record = found.record.model_dump(mode="json")
-        self.set_mask(shown.mask)
+        display = display or DisplayData.from_segmentation(segmentation)
+        record = segmentation.record.model_dump(mode="json")
+        self.set_mask(display.mask)
         assert self.mask is not None
-        self.tell_record(found)
+        self.store_record(segmentation)
         self.mask.editable = True
         yield
-        for info, planes in zip(self.classes, found.mean, strict=True):
-            self._show(
+        for info, planes in zip(self.classes, segmentation.mean, strict=True):
+            self._show_image(
                 self.means, "mean", info, planes, colormap="viridis", blending="translucent",
                 contrast_limits=(0, 1), visible=False, record=record,
             )  # fmt: skip
             yield
-        if found.variance is None:
+        if segmentation.variance is None:
             return
-        for info, planes in zip(self.classes, found.variance, strict=True):
-            layer = self._show(
+        for info, planes in zip(self.classes, segmentation.variance, strict=True):
+            layer = self._show_image(
                 self.variances, "variance", info, planes, colormap="magenta", blending="additive",
-                contrast_limits=(0, shown.top), visible=False, record=record,
+                contrast_limits=(0, display.max_variance), visible=False, record=record,
             )  # fmt: skip
             layer.contrast_limits_range = (0, 0.25)
             yield
 
-    def _show(
+    def _show_image(
         self,
-        made: dict[str, Image],
+        layers_by_class: dict[str, Image],
         role: str,
         info: ClassInfo,
         data: NDArray[np.float32],
         *,
         record: dict[str, Any],
-        **look: Any,
+        **style: Any,
     ) -> Image:
         metadata = self._metadata(role, record)
-        metadata[KEY]["class"] = info.name
-        layer = made.get(info.name)
+        metadata[METADATA_KEY]["class"] = info.name
+        layer = layers_by_class.get(info.name)
         if layer is not None and layer in self.viewer.layers:
             layer.data = data
             layer.metadata = metadata
             return layer
         name = self._name(role, info.name if len(self.classes) > 1 else "")
-        layer = Image(data, name=name, metadata=metadata, rgb=False, **look, **spatial_arguments(self.image))
-        made[info.name] = layer
+        layer = Image(data, name=name, metadata=metadata, rgb=False, **style, **spatial_arguments(self.image))
+        layers_by_class[info.name] = layer
         active = self.viewer.layers.selection.active
         # under the mask, over the image
         layers = self.viewer.layers

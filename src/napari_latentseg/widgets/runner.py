@@ -16,52 +16,52 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure import Extent, extents
-from napari_latentseg.widgets.result_layers import Shown, View
+from napari_latentseg.measure import ClassExtent, class_extents
+from napari_latentseg.widgets.result_layers import DisplayData, PlaneView
 
 if TYPE_CHECKING:
     from napari_latentseg.inference.predictor import Predictor, Run
-    from napari_latentseg.inference.request import Request
+    from napari_latentseg.inference.request import InferenceSettings
     from napari_latentseg.scan import Scan
     from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["Job", "Outcome", "Runner", "warm_up"]
+__all__ = ["RunJob", "RunOutcome", "Runner", "preload_imports"]
 
 _PREVIEW_EVERY = 0.25
 
 
 @dataclass(frozen=True)
-class Job:
+class RunJob:
     """What is to be done: a new run, or more samples of an earlier one."""
 
     scan: Scan
     model: str
-    request: Request
-    view: View = field(default_factory=View)
-    earlier: Run | None = None
-    more: int = 0
+    settings: InferenceSettings
+    view: PlaneView = field(default_factory=PlaneView)
+    previous_run: Run | None = None
+    extra_samples: int = 0
 
 
 @dataclass(frozen=True)
-class Progress:
+class RunProgress:
     """Where it stands, in words and as a fraction; now and then a preview of a plane and its place."""
 
     done: float
     text: str
-    place: tuple[int, ...] = ()
+    plane_index: tuple[int, ...] = ()
     mask: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """How it ended: what there is (None where no sample was complete), and whether it was cancelled."""
 
     run: Run
-    found: Segmentation | None
+    segmentation: Segmentation | None
     cancelled: bool
     seconds: float
-    shown: Shown | None = None
-    extents: tuple[Extent, ...] = ()
+    display: DisplayData | None = None
+    extents: tuple[ClassExtent, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Runner(QObject):
     Signals
     -------
     progressed
-        `Progress`.
+        `RunProgress`.
     finished
-        `Outcome`.
+        `RunOutcome`.
     failed
         One sentence, and the rest for whoever wants to copy it.
     """
@@ -98,12 +98,12 @@ class Runner(QObject):
         """Whether a job is under way."""
         return self._worker is not None
 
-    def start(self, job: Job) -> None:
+    def start(self, job: RunJob) -> None:
         """Begin; refused in words while another job is under way."""
         if self.busy:
             raise BadInput("run", "another one is under way", "wait for it, or cancel it")
         self._cancel = threading.Event()
-        worker = create_worker(self._work, job, self._cancel)
+        worker = create_worker(self._run_guarded, job, self._cancel)
         worker.yielded.connect(self.progressed)
         worker.returned.connect(self._on_returned)
         worker.aborted.connect(self._on_aborted)
@@ -114,68 +114,79 @@ class Runner(QObject):
         """Ask the job to stop; it does so within one batch of tiles, and keeps what is complete."""
         self._cancel.set()
 
-    def _predictor(self, job: Job) -> Predictor:
+    def _predictor(self, job: RunJob) -> Predictor:
         from napari_latentseg.inference.predictor import Predictor
         from napari_latentseg.models.card import read_card
         from napari_latentseg.models.store import find_model, load_model
 
         # what the name loads now: another version may be in use since the last run
         weights = str(sorted(read_card(find_model(job.model)).files.items()))
-        key = (f"{job.model} {weights}", job.request.device, job.request.precision)
+        key = (f"{job.model} {weights}", job.settings.device, job.settings.precision)
         if key not in self._predictors:
             self._predictors.clear()  # one model in memory at a time
             model = load_model(job.model)
-            self._predictors[key] = Predictor(model, job.request.device, job.request.precision)
+            self._predictors[key] = Predictor(model, job.settings.device, job.settings.precision)
         return self._predictors[key]
 
-    def _work(self, job: Job, cancel: threading.Event) -> Generator[Progress, None, Outcome | _Failure]:
+    def _run_guarded(
+        self, job: RunJob, cancel: threading.Event
+    ) -> Generator[RunProgress, None, RunOutcome | _Failure]:
         """Do the job; a failure is returned, not raised, so that Qt never sees it."""
         try:
-            return (yield from self._steps(job, cancel))
+            return (yield from self._run_job(job, cancel))
         except BadInput as error:
             return _Failure(str(error), "")
         except Exception as error:  # whatever it is, the person is told
             details = "".join(traceback.format_exception(error))
             return _Failure(f"The run failed ({type(error).__name__}). The details say where.", details)
 
-    def _steps(self, job: Job, cancel: threading.Event) -> Generator[Progress, None, Outcome]:
-        begun = time.perf_counter()
-        yield Progress(0, "loading the model")
-        run = job.earlier
+    def _run_job(self, job: RunJob, cancel: threading.Event) -> Generator[RunProgress, None, RunOutcome]:
+        job_start = time.perf_counter()
+        yield RunProgress(0, "loading the model")
+        run = job.previous_run
         if run is None:
-            run = self._predictor(job).start(job.scan, job.request, job.view.plane)
+            run = self._predictor(job).start(job.scan, job.settings, job.view.orientation)
         else:
-            run.more(job.more)
-        started = shown = time.perf_counter()
+            run.extend(job.extra_samples)
+        sampling_start = last_preview = time.perf_counter()
         planes = len(run.state.planes)
         cancelled = False
         for step in run:
-            now = time.perf_counter()
-            where = f"sample {step.sample + 1} of {run.state.samples_wanted}"
+            step_time = time.perf_counter()
+            position_text = f"sample {step.sample + 1} of {run.state.target_samples}"
             if planes > 1:
-                where = f"slice {int((run.state.ensemble.counts > 0).sum())} of {planes}, {where}"
-            text = f"{where}{_time_left(now - started, step.done)}"
-            if step.finished and (planes == 1 or now - shown > _PREVIEW_EVERY):
-                shown = now
-                yield Progress(step.done, text, run.state.planes.index(step.plane), run.preview(step.plane))
+                position_text = f"slice {int((run.state.ensemble.samples_per_plane > 0).sum())} of {planes}, {position_text}"
+            text = f"{position_text}{_time_left(step_time - sampling_start, step.fraction)}"
+            if step.is_sample_complete and (planes == 1 or step_time - last_preview > _PREVIEW_EVERY):
+                last_preview = step_time
+                yield RunProgress(
+                    step.fraction, text, run.state.planes.index(step.plane), run.preview(step.plane)
+                )
             else:
-                yield Progress(step.done, text)
-            if cancel.is_set() and step.done < 1:
+                yield RunProgress(step.fraction, text)
+            if cancel.is_set() and step.fraction < 1:
                 cancelled = True
                 break
-        yield Progress(1, "putting it together")
+        yield RunProgress(1, "putting it together")
         result = run.result()
-        taken = time.perf_counter() - begun
+        elapsed = time.perf_counter() - job_start
         if result is None:
-            return Outcome(run, None, cancelled, taken)
-        return Outcome(run, result, cancelled, taken, Shown.of(result), tuple(extents(result)))
+            return RunOutcome(run, None, cancelled, elapsed)
+        return RunOutcome(
+            run,
+            result,
+            cancelled,
+            elapsed,
+            DisplayData.from_segmentation(result),
+            tuple(class_extents(result)),
+        )
 
-    def _on_returned(self, ended: Outcome | _Failure) -> None:
+    def _on_returned(self, outcome: RunOutcome | _Failure) -> None:
         self._worker = None
-        if isinstance(ended, _Failure):
-            self.failed.emit(ended.text, ended.details)
+        if isinstance(outcome, _Failure):
+            self.failed.emit(outcome.text, outcome.details)
         else:
-            self.finished.emit(ended)
+            self.finished.emit(outcome)
 
     def _on_aborted(self) -> None:
         self._worker = None
@@ -185,11 +196,15 @@ class Runner(QObject):
 def _time_left(seconds: float, done: float) -> str:
     if done <= 0 or done >= 1 or seconds < 0.5:
         return ""
-    left = seconds * (1 - done) / done
-    return f", about {left / 60:.0f} min left" if left > 90 else f", about {max(1, round(left))} s left"
+    seconds_left = seconds * (1 - done) / done
+    return (
+        f", about {seconds_left / 60:.0f} min left"
+        if seconds_left > 90
+        else f", about {max(1, round(seconds_left))} s left"
+    )
 
 
-def warm_up() -> threading.Thread:
+def preload_imports() -> threading.Thread:
     """Import what a run needs in the background, so that neither window nor first run waits for it.
 
     A plain thread, which has nothing to tell: napari may be closed before it is through, and Python then

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from napari_latentseg.samples import Sample
+from napari_latentseg.samples import SampleImage
 from napari_latentseg.scan import Scan
-from napari_latentseg.widgets.layers import KEY
+from napari_latentseg.widgets.layers import METADATA_KEY
 
 __all__ = ["layer_data_of", "retina_sample", "scan_arguments", "sweep_sample", "ultrasound_sample"]
 
@@ -21,7 +21,7 @@ def scan_arguments(scan: Scan) -> dict[str, Any]:
         "units": geometry.units,
         "rgb": scan.axes.endswith("c"),
         "metadata": {
-            KEY: {
+            METADATA_KEY: {
                 "role": "scan",
                 "axes": scan.axes,
                 "frame": geometry.frame,
@@ -39,7 +39,7 @@ def scan_arguments(scan: Scan) -> dict[str, Any]:
     return arguments | {"affine": geometry.matrix}
 
 
-def layer_data_of(sample: Sample) -> LayerData:
+def layer_data_of(sample: SampleImage) -> LayerData:
     """A sample as napari takes it."""
     return sample.scan.array, {"name": sample.name, **scan_arguments(sample.scan)}, "image"
 
@@ -55,20 +55,22 @@ def ultrasound_sample() -> list[LayerData]:
     """A made breast ultrasound image with a lesion, and its true outline."""
     from napari_latentseg.samples import ultrasound_phantom
 
-    return _with_truth(ultrasound_phantom())
+    return _with_ground_truth(ultrasound_phantom())
 
 
 def sweep_sample() -> list[LayerData]:
     """A made volume of ultrasound slices with a lesion, and its true outline."""
     from napari_latentseg.samples import ultrasound_sweep
 
-    return _with_truth(ultrasound_sweep())
+    return _with_ground_truth(ultrasound_sweep())
 
 
-def _with_truth(sample: Sample) -> list[LayerData]:
+def _with_ground_truth(sample: SampleImage) -> list[LayerData]:
     arguments = scan_arguments(sample.scan)
-    truth = {k: v for k, v in arguments.items() if k in ("scale", "translate", "axis_labels", "units")}
+    truth_arguments = {
+        k: v for k, v in arguments.items() if k in ("scale", "translate", "axis_labels", "units")
+    }
     return [
         layer_data_of(sample),
-        (sample.truth, {"name": f"{sample.name} truth", "visible": False, **truth}, "labels"),
+        (sample.reference, {"name": f"{sample.name} truth", "visible": False, **truth_arguments}, "labels"),
     ]

@@ -12,22 +12,22 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.background import explain, in_background
+from napari_latentseg.widgets.background import run_in_thread, show_exception
 from napari_latentseg.widgets.export import ExportDialog, export_result
 from napari_latentseg.widgets.form import SegmentForm
-from napari_latentseg.widgets.keys import bind_keys, shown_key
+from napari_latentseg.widgets.keys import bind_keys, key_text
 from napari_latentseg.widgets.layers import scan_from_layer
-from napari_latentseg.widgets.region import shape_of
+from napari_latentseg.widgets.region import image_shape
 from napari_latentseg.widgets.result import ResultPanel
-from napari_latentseg.widgets.runner import Job, Progress, warm_up
-from napari_latentseg.widgets.session import Result, session_of
+from napari_latentseg.widgets.runner import RunJob, RunProgress, preload_imports
+from napari_latentseg.widgets.session import RunResult, session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 __all__ = ["SegmentWidget"]
 
-_MORE = 5
+_EXTRA_SAMPLES = 5
 
 
 class SegmentWidget(QWidget):
@@ -45,15 +45,15 @@ class SegmentWidget(QWidget):
         self.session = session_of(napari_viewer)
         self.form = SegmentForm(napari_viewer)
         self.form.restore(self.session.choices)
-        self.result = ResultPanel()
+        self.result_panel = ResultPanel()
         self.run_button = QPushButton("Segment")
-        self.hint = QLabel()
-        self.hint.setWordWrap(True)
+        self.problem_label = QLabel()
+        self.problem_label.setWordWrap(True)
         self.sample_button = QPushButton("Open a sample")
         self.sample_button.setToolTip("A fundus photograph, to try the plugin on")
-        self.bar = QProgressBar()
-        self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
+        self.progress_bar = QProgressBar()
+        self.progress_bar.setRange(0, 1000)
+        self.progress_bar.setTextVisible(False)
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.cancel_button = QPushButton("Cancel")
@@ -62,7 +62,7 @@ class SegmentWidget(QWidget):
         self._details = ""
         self._lay_out()
         self._connect()
-        warm_up()
+        preload_imports()
         self._refresh()
         if self.busy:
             self._show_running("working")
@@ -71,43 +71,43 @@ class SegmentWidget(QWidget):
 
     def _lay_out(self) -> None:
         running = QHBoxLayout()
-        running.addWidget(self.bar, 1)
+        running.addWidget(self.progress_bar, 1)
         running.addWidget(self.cancel_button)
         notice = QLabel("<i>For research. Not a medical device.</i>")
         layout = QVBoxLayout(self)
         layout.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout.addWidget(self.form)
         layout.addWidget(self.run_button)
-        layout.addWidget(self.hint)
+        layout.addWidget(self.problem_label)
         layout.addWidget(self.sample_button)
         layout.addLayout(running)
         layout.addWidget(self.status)
         layout.addWidget(self.details_button)
-        layout.addWidget(self.result)
+        layout.addWidget(self.result_panel)
         layout.addStretch(1)
         layout.addWidget(notice)
         self.setMinimumWidth(310)
         self.setMaximumWidth(380)
-        self.result.hide()
+        self.result_panel.hide()
         self.details_button.hide()
-        self.bar.hide()
+        self.progress_bar.hide()
         self.cancel_button.hide()
         self.status.hide()
 
     def _connect(self) -> None:
         self.form.changed.connect(self._refresh)
-        self.form.cut_moved.connect(self._cut)
+        self.form.threshold_changed.connect(self._apply_threshold)
         self.run_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self.cancel)
         self.sample_button.clicked.connect(self.open_sample)
         self.details_button.clicked.connect(self._copy_details)
-        self.result.more_wanted.connect(self.more)
-        self.result.review_wanted.connect(self.review)
-        self.result.export_wanted.connect(self.ask_export)
+        self.result_panel.more_requested.connect(self.draw_more)
+        self.result_panel.review_requested.connect(self.review)
+        self.result_panel.export_requested.connect(self.ask_export)
         actions = {
             "segment": self.segment,
-            "cut_down": lambda: self._move_cut(-0.05),
-            "cut_up": lambda: self._move_cut(0.05),
+            "cut_down": lambda: self._shift_threshold(-0.05),
+            "cut_up": lambda: self._shift_threshold(0.05),
         }
         bind_keys(self.viewer, self, actions)
         session = self.session
@@ -116,13 +116,15 @@ class SegmentWidget(QWidget):
         session.progressed.connect(self._on_progress)
         session.finished.connect(self._on_finished)
         session.failed.connect(self._on_failed)
-        session.recut.connect(self._show_result)
-        session.listed.connect(self._show_result)
+        session.thresholded.connect(self._show_result)
+        session.results_changed.connect(self._show_result)
 
     def _on_models(self) -> None:
-        wanted = self.session.choices.get("model")  # now, for the form tells what it shows while it reloads
+        model_name = self.session.choices.get(
+            "model"
+        )  # now, for the form tells what it shows while it reloads
         self.form.reload_models()
-        self.form.restore({"model": wanted})
+        self.form.restore({"model": model_name})
 
     def reset_choices(self, event: Any = None) -> None:
         """Look at the viewer's layers again."""
@@ -138,34 +140,39 @@ class SegmentWidget(QWidget):
             if busy
             else problems[0]
             if problems
-            else f"Segment with what is chosen ({shown_key('segment')})"
+            else f"Segment with what is chosen ({key_text('segment')})"
         )
-        self.hint.setText("" if busy else problems[0] if problems else self._estimate())
-        self.hint.setVisible(bool(self.hint.text()))
+        self.problem_label.setText("" if busy else problems[0] if problems else self._estimate())
+        self.problem_label.setVisible(bool(self.problem_label.text()))
         self.sample_button.setVisible(self.form.image.value is None and not busy)
 
     def _estimate(self) -> str:
         """How long it will take, as far as that is known from earlier runs; else nothing."""
         try:
-            request, where = self.form.request(), self.form.where_to()
+            settings, region = self.form.settings(), self.form.region()
         except BadInput:
             return ""
         image = self.form.image.value
-        shape = shape_of(image)
-        turned = [shape[axis] for axis in where.view.order] if where.view.order else list(shape)
-        planes = math.prod(turned[:-2])
-        if request.slices is not None:
-            planes = request.slices[1] - request.slices[0] + 1
-        if request.box is not None:
-            top, left, bottom, right = request.box
-            turned[-2:] = [bottom - top, right - left]
+        shape = image_shape(image)
+        reoriented_shape = (
+            [shape[axis] for axis in region.plane_view.order] if region.plane_view.order else list(shape)
+        )
+        plane_count = math.prod(reoriented_shape[:-2])
+        if settings.slices is not None:
+            plane_count = settings.slices[1] - settings.slices[0] + 1
+        if settings.box is not None:
+            top, left, bottom, right = settings.box
+            reoriented_shape[-2:] = [bottom - top, right - left]
         seconds = self.session.timings.estimate(
-            str(self.form.model.value), request.device, turned[-2] * turned[-1], planes * request.samples
+            str(self.form.model.value),
+            settings.device,
+            reoriented_shape[-2] * reoriented_shape[-1],
+            plane_count * settings.samples,
         )
         if seconds is None:
             return ""
-        length = f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-        return f"A run takes about {length}."
+        duration_text = f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        return f"A run takes about {duration_text}."
 
     def segment(self) -> None:
         """Start a run with what is chosen; what is wrong is said, and nothing starts."""
@@ -174,18 +181,18 @@ class SegmentWidget(QWidget):
             problems = self.form.problems()
             if problems:
                 raise BadInput("segment", problems[0])
-            view = self.form.where_to().view
-            job = Job(scan_from_layer(image), str(self.form.model.value), self.form.request(), view)
+            view = self.form.region().plane_view
+            job = RunJob(scan_from_layer(image), str(self.form.model.value), self.form.settings(), view)
             card = self.form.card
             assert card is not None
             self.session.start(job, image, card)
         except BadInput as error:
             show_warning(str(error))
 
-    def more(self) -> None:
+    def draw_more(self) -> None:
         """Draw five more samples of the last run."""
         try:
-            self.session.more(_MORE)
+            self.session.draw_more(_EXTRA_SAMPLES)
         except BadInput as error:
             show_warning(str(error))
 
@@ -215,48 +222,48 @@ class SegmentWidget(QWidget):
 
         def fail(error: BaseException) -> None:
             self.sample_button.setEnabled(True)
-            explain(error)
+            show_exception(error)
 
-        in_background(load, show, fail)
+        run_in_thread(load, show, fail)
 
-    def _on_started(self, result: Result) -> None:
-        if result.found is None:
-            self.result.hide()  # what it shows is of an earlier run
+    def _on_started(self, result: RunResult) -> None:
+        if result.segmentation is None:
+            self.result_panel.hide()  # what it shows is of an earlier run
         self._details = ""
         self.details_button.hide()
-        self.bar.setValue(0)
+        self.progress_bar.setValue(0)
         self._show_running("loading the model")
 
     def _show_running(self, text: str) -> None:
-        self.bar.show()
+        self.progress_bar.show()
         self.cancel_button.setEnabled(True)
         self.cancel_button.show()
         self.status.setText(text)
         self.status.show()
-        self.result.set_busy(True)
+        self.result_panel.set_busy(True)
         self._refresh()
 
     def _show_idle(self, text: str) -> None:
-        self.bar.hide()
+        self.progress_bar.hide()
         self.cancel_button.hide()
         self.status.setText(text)
         self.status.setVisible(bool(text))
-        self.result.set_busy(False)
+        self.result_panel.set_busy(False)
         self._refresh()
 
-    def _on_progress(self, progress: Progress) -> None:
-        self.bar.setValue(round(1000 * progress.done))
+    def _on_progress(self, progress: RunProgress) -> None:
+        self.progress_bar.setValue(round(1000 * progress.done))
         if self.cancel_button.isEnabled():
             self.status.setText(progress.text)
 
-    def _on_finished(self, result: Result) -> None:
-        found = result.found
-        if found is None:
+    def _on_finished(self, result: RunResult) -> None:
+        segmentation = result.segmentation
+        if segmentation is None:
             self._show_idle("Cancelled before a sample was complete; nothing was kept.")
             return
         self._show_result()
-        record = found.record
-        if result.cancelled:
+        record = segmentation.record
+        if result.was_cancelled:
             self._show_idle(f"Cancelled. {record.samples} of {record.samples_asked} samples are kept.")
         else:
             self._show_idle(f"Done in {max(1, round(result.seconds))} s.")
@@ -265,10 +272,10 @@ class SegmentWidget(QWidget):
 
     def _show_result(self, *_: Any) -> None:
         result = self.session.current
-        has_result = result is not None and result.found is not None
-        if result is not None and result.found is not None:
-            self.result.show_result(result.found, result.layers, result.extents)
-        self.result.setVisible(has_result and not self.busy)
+        has_result = result is not None and result.segmentation is not None
+        if result is not None and result.segmentation is not None:
+            self.result_panel.show_result(result.segmentation, result.layers, result.extents)
+        self.result_panel.setVisible(has_result and not self.busy)
 
     @property
     def busy(self) -> bool:
@@ -276,10 +283,10 @@ class SegmentWidget(QWidget):
         return self.session.busy
 
     @property
-    def outcome(self) -> Result | None:
+    def finished_result(self) -> RunResult | None:
         """The current result, once there is something in it."""
         current = self.session.current
-        return current if current is not None and current.found is not None else None
+        return current if current is not None and current.segmentation is not None else None
 
     def _on_failed(self, text: str, details: str) -> None:
         self._details = details
@@ -293,20 +300,22 @@ class SegmentWidget(QWidget):
         if clipboard is not None:
             clipboard.setText(self._details)
 
-    def _cut(self) -> None:
+    def _apply_threshold(self) -> None:
         """Cut and mend the mask of the current result anew."""
         result = self.session.current
-        if result is None or result.found is None or self.busy:
+        if result is None or result.segmentation is None or self.busy:
             return
-        if result.layers.edited:
+        if result.layers.is_edited:
             self.status.setText("The mask has been painted in, so the cut leaves it as it is.")
             self.status.show()
             return
-        self.session.cut(float(self.form.cut.value), self.form.mending.cleanup())
+        self.session.apply_threshold(
+            float(self.form.threshold.value), self.form.postprocess_fields.postprocess()
+        )
 
-    def _move_cut(self, by: float) -> None:
-        cut = self.form.cut
-        cut.value = min(max(round(float(cut.value) + by, 2), cut.min), cut.max)
+    def _shift_threshold(self, change: float) -> None:
+        threshold = self.form.threshold
+        threshold.value = min(max(round(float(threshold.value) + change, 2), threshold.min), threshold.max)
 
     def review(self) -> None:
         """Open the widget that goes through the result."""
@@ -314,7 +323,7 @@ class SegmentWidget(QWidget):
 
     def ask_export(self) -> None:
         """Ask where and how the result is to be written."""
-        result = self.outcome
+        result = self.finished_result
         if result is not None:
             ExportDialog(result, self).show()
 
@@ -326,11 +335,11 @@ class SegmentWidget(QWidget):
         worker
             Of the writing; None where there is nothing to write.
         """
-        return None if self.outcome is None else export_result(self.outcome, folder)
+        return None if self.finished_result is None else export_result(self.finished_result, folder)
 
     def wait(self, seconds: float = 60) -> None:
         """Let events pass until no run is under way; for scripts and the demo."""
-        until = time.monotonic() + seconds
-        while self.busy and time.monotonic() < until:
+        deadline = time.monotonic() + seconds
+        while self.busy and time.monotonic() < deadline:
             QApplication.processEvents()
             time.sleep(0.005)

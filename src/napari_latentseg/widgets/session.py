@@ -10,28 +10,28 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure import Extent, extents
+from napari_latentseg.measure import ClassExtent, class_extents
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.widgets.background import in_background
+from napari_latentseg.widgets.background import run_in_thread
 from napari_latentseg.widgets.preferences import use_data_folder
 from napari_latentseg.widgets.result_layers import ResultLayers
-from napari_latentseg.widgets.runner import Job, Outcome, Progress, Runner
-from napari_latentseg.widgets.timings import Timings
+from napari_latentseg.widgets.runner import RunJob, Runner, RunOutcome, RunProgress
+from napari_latentseg.widgets.timings import RunTimings
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-    from napari_latentseg.cleanup import Cleanup
+    from napari_latentseg.cleanup import PostProcess
     from napari_latentseg.segmentation import Segmentation
 
-__all__ = ["Result", "Session", "session_of"]
+__all__ = ["RunResult", "ViewerSession", "session_of"]
 
-_SESSIONS: dict[int, Session] = {}
-_WAIT = 60  # milliseconds that a cut must rest before the whole mask follows
+_SESSIONS: dict[int, ViewerSession] = {}
+_THRESHOLD_DELAY_MS = 60  # milliseconds that a cut must rest before the whole mask follows
 
 
-class Result:
+class RunResult:
     """One run's result in a viewer.
 
     Attributes
@@ -44,59 +44,59 @@ class Result:
         Of the model.
     run
         What can draw further samples.
-    found
+    segmentation
         The segmentation, as it is cut and cleaned now; None until the run has ended.
     extents
         How large its classes are.
-    cancelled
+    was_cancelled
         Whether the run was stopped.
     seconds
         That it took.
-    marks
+    review_marks
         What a person has said of the places in the review queue, by place: ``"seen"``, ``"right"``,
         ``"edited"``.
     """
 
-    def __init__(self, layers: ResultLayers, job: Job, card: ModelCard) -> None:
+    def __init__(self, layers: ResultLayers, job: RunJob, card: ModelCard) -> None:
         self.layers = layers
         self.job = job
         self.card = card
         self.run: Any = None
-        self.found: Segmentation | None = None
-        self.extents: tuple[Extent, ...] = ()
-        self.cancelled = False
+        self.segmentation: Segmentation | None = None
+        self.extents: tuple[ClassExtent, ...] = ()
+        self.was_cancelled = False
         self.seconds = 0.0
-        self.marks: dict[Any, str] = {}
+        self.review_marks: dict[Any, str] = {}
 
     @property
     def title(self) -> str:
         """Which one it is, for a list."""
-        number = f", run {self.layers.number}" if self.layers.number > 1 else ""
-        samples = f", {self.found.record.samples} samples" if self.found is not None else ""
+        number = f", run {self.layers.run_number}" if self.layers.run_number > 1 else ""
+        samples = f", {self.segmentation.record.samples} samples" if self.segmentation is not None else ""
         return f"{self.layers.image.name}{number}{samples}"
 
     @property
-    def is_there(self) -> bool:
+    def is_in_viewer(self) -> bool:
         """Whether the viewer still has its mask."""
-        return bool(self.layers.of("mask"))
+        return bool(self.layers.layers_of("mask"))
 
 
-class Session(QObject):
+class ViewerSession(QObject):
     """The runs of one viewer.
 
     Signals
     -------
     started
-        A `Result` that is being made, or is to have more samples.
+        A `RunResult` that is being made, or is to have more samples.
     progressed
-        `Progress`.
+        `RunProgress`.
     finished
-        The `Result`; its `found` is None where nothing was complete.
+        The `RunResult`; its `found` is None where nothing was complete.
     failed
         One sentence, and the rest for whoever wants to copy it.
-    recut
-        A `Result` whose mask was cut or cleaned anew.
-    listed
+    thresholded
+        A `RunResult` whose mask was cut or cleaned anew.
+    results_changed
         Results have come or gone, or another is the current one.
     models_changed
         Models have come or gone, or another version is in use.
@@ -116,38 +116,38 @@ class Session(QObject):
     progressed = Signal(object)
     finished = Signal(object)
     failed = Signal(str, str)
-    recut = Signal(object)
-    listed = Signal()
+    thresholded = Signal(object)
+    results_changed = Signal()
     models_changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = weakref.ref(viewer)
-        self.results: list[Result] = []
-        self.current: Result | None = None
-        self._making: Result | None = None
+        self.results: list[RunResult] = []
+        self.current: RunResult | None = None
+        self._running_result: RunResult | None = None
         self.choices: dict[str, Any] = {}
-        self.timings = Timings()
+        self.timings = RunTimings()
         self.handlers: dict[str, Callable[[], Any]] = {}
         self.runner = Runner(self)
         self.runner.progressed.connect(self._on_progress)
         self.runner.finished.connect(self._on_finished)
         self.runner.failed.connect(self._on_failed)
-        self._finishing: Iterator[None] | None = None
+        self._layer_steps: Iterator[None] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
-        self._timer.setInterval(_WAIT)
-        self._timer.timeout.connect(self._recut)
-        self._wanted: tuple[float, Cleanup | None] | None = None
-        self._cutter: Any = None
+        self._timer.setInterval(_THRESHOLD_DELAY_MS)
+        self._timer.timeout.connect(self._apply_latest_threshold)
+        self._pending_threshold: tuple[float, PostProcess | None] | None = None
+        self._threshold_worker: Any = None
         viewer.layers.events.removed.connect(self._on_removed)
 
     @property
     def busy(self) -> bool:
         """Whether a run is under way, or its layers are being shown."""
-        return self.runner.busy or self._finishing is not None
+        return self.runner.busy or self._layer_steps is not None
 
-    def start(self, job: Job, image: Image, card: ModelCard) -> Result:
+    def start(self, job: RunJob, image: Image, card: ModelCard) -> RunResult:
         """Begin a run.
 
         Raises
@@ -159,11 +159,11 @@ class Session(QObject):
         assert viewer is not None
         self._refuse_while_busy()
         self.runner.start(job)
-        self._making = Result(ResultLayers(viewer, image, card.classes), job, card)
-        self.started.emit(self._making)
-        return self._making
+        self._running_result = RunResult(ResultLayers(viewer, image, card.classes), job, card)
+        self.started.emit(self._running_result)
+        return self._running_result
 
-    def more(self, samples: int) -> None:
+    def draw_more(self, samples: int) -> None:
         """Draw further samples of the current result.
 
         Raises
@@ -176,72 +176,72 @@ class Session(QObject):
             return
         self._refuse_while_busy()
         job = result.job
-        self.runner.start(Job(job.scan, job.model, job.request, job.view, result.run, samples))
-        self._making = result
+        self.runner.start(RunJob(job.scan, job.model, job.settings, job.view, result.run, samples))
+        self._running_result = result
         self.started.emit(result)
 
     def cancel(self) -> None:
         """Stop the run; what is complete stays."""
         self.runner.cancel()
 
-    def choose(self, result: Result) -> None:
+    def select_result(self, result: RunResult) -> None:
         """Make one of the results the current one: the one that is cut, reviewed and exported."""
         if result in self.results and result is not self.current and not self.busy:
             self.current = result
-            self.listed.emit()
+            self.results_changed.emit()
 
     def _refuse_while_busy(self) -> None:
         if self.busy:
             raise BadInput("segment", "another run is under way", "wait for it, or cancel it")
 
-    def _on_progress(self, progress: Progress) -> None:
-        result = self._making
+    def _on_progress(self, progress: RunProgress) -> None:
+        result = self._running_result
         if progress.mask is not None and result is not None:
-            result.layers.show_part(progress.place, progress.mask, result.job.view)
+            result.layers.show_plane(progress.plane_index, progress.mask, result.job.view)
         self.progressed.emit(progress)
 
-    def _on_finished(self, outcome: Outcome) -> None:
-        result, self._making = self._making, None
+    def _on_finished(self, outcome: RunOutcome) -> None:
+        result, self._running_result = self._running_result, None
         assert result is not None
         result.run = outcome.run
-        result.cancelled, result.seconds = outcome.cancelled, outcome.seconds
-        if outcome.found is None:
+        result.was_cancelled, result.seconds = outcome.cancelled, outcome.seconds
+        if outcome.segmentation is None:
             self.finished.emit(result)
             return
-        result.found, result.extents = outcome.found, outcome.extents
-        if not outcome.cancelled and result.job.earlier is None:
-            self.timings.note(result.job, outcome.found.record, outcome.seconds)
-        self._finishing = result.layers.finishing(outcome.found, outcome.shown)
+        result.segmentation, result.extents = outcome.segmentation, outcome.extents
+        if not outcome.cancelled and result.job.previous_run is None:
+            self.timings.record_run(result.job, outcome.segmentation.record, outcome.seconds)
+        self._layer_steps = result.layers.show_all(outcome.segmentation, outcome.display)
         self._show_next(result)
 
-    def _show_next(self, result: Result) -> None:
+    def _show_next(self, result: RunResult) -> None:
         """One layer, then let the window draw, then the next."""
-        if self._finishing is None:
+        if self._layer_steps is None:
             return
-        if next(self._finishing, "end") is None:
+        if next(self._layer_steps, "end") is None:
             QTimer.singleShot(0, lambda: self._show_next(result))
             return
-        self._finishing = None
+        self._layer_steps = None
         if result not in self.results:
             self.results.append(result)
         self.current = result
-        self.listed.emit()
+        self.results_changed.emit()
         self.finished.emit(result)
 
     def _on_failed(self, text: str, details: str) -> None:
-        self._making = None
+        self._running_result = None
         self.failed.emit(text, details)
 
     def _on_removed(self, event: Any = None) -> None:
-        gone = [result for result in self.results if not result.is_there]
-        if not gone:
+        removed = [result for result in self.results if not result.is_in_viewer]
+        if not removed:
             return
-        self.results = [result for result in self.results if result.is_there]
-        if self.current in gone:
+        self.results = [result for result in self.results if result.is_in_viewer]
+        if self.current in removed:
             self.current = self.results[-1] if self.results else None
-        self.listed.emit()
+        self.results_changed.emit()
 
-    def cut(self, threshold: float, cleanup: Cleanup | None = None) -> None:
+    def apply_threshold(self, threshold: float, cleanup: PostProcess | None = None) -> None:
         """Cut the current result's mean elsewhere: the slice on screen at once, the rest shortly after.
 
         Parameters
@@ -252,48 +252,54 @@ class Session(QObject):
             What is mended of the mask; as it was where not given.
         """
         result = self.current
-        if result is None or result.found is None or self.busy or result.layers.edited:
+        if result is None or result.segmentation is None or self.busy or result.layers.is_edited:
             return
-        self._wanted = threshold, cleanup
-        result.layers.preview_cut(result.found, threshold)
+        self._pending_threshold = threshold, cleanup
+        result.layers.preview_threshold(result.segmentation, threshold)
         self._timer.start()
 
-    def _recut(self) -> None:
+    def _apply_latest_threshold(self) -> None:
         """The latest position wins; a mask that someone has painted in is left as it is."""
-        result, wanted = self.current, self._wanted
-        if result is None or result.found is None or wanted is None or self.busy or result.layers.edited:
+        result, pending = self.current, self._pending_threshold
+        if (
+            result is None
+            or result.segmentation is None
+            or pending is None
+            or self.busy
+            or result.layers.is_edited
+        ):
             return
-        if self._cutter is not None:
+        if self._threshold_worker is not None:
             self._timer.start()
             return
-        self._wanted = None
-        found, (threshold, cleanup) = result.found, wanted
+        self._pending_threshold = None
+        segmentation, (threshold, cleanup) = result.segmentation, pending
 
-        def work() -> Any:
-            changed = found.with_threshold(threshold, cleanup)
-            places = result.layers.difference(changed.mask)
+        def compute() -> Any:
+            new_segmentation = segmentation.with_threshold(threshold, cleanup)
+            voxels = result.layers.changed_voxels(new_segmentation.mask)
             # a copy, for strokes must not reach the result itself
-            mask = changed.mask if places is not None else np.array(changed.mask)
-            return changed, places, mask, tuple(extents(changed))
+            mask = new_segmentation.mask if voxels is not None else np.array(new_segmentation.mask)
+            return new_segmentation, voxels, mask, tuple(class_extents(new_segmentation))
 
         def show(answer: Any) -> None:
-            self._cutter = None
-            changed, places, mask, sizes = answer
-            if result.found is not found or self.busy or result.layers.edited:
+            self._threshold_worker = None
+            new_segmentation, voxels, mask, new_extents = answer
+            if result.segmentation is not segmentation or self.busy or result.layers.is_edited:
                 return
-            result.found, result.extents = changed, sizes
-            result.layers.change_mask(mask, places)
-            result.layers.tell_record(changed)
-            self.recut.emit(result)
+            result.segmentation, result.extents = new_segmentation, new_extents
+            result.layers.replace_mask(mask, voxels)
+            result.layers.store_record(new_segmentation)
+            self.thresholded.emit(result)
 
         def fail(error: BaseException) -> None:
-            self._cutter = None
+            self._threshold_worker = None
             self.failed.emit(str(error), "")
 
-        self._cutter = in_background(work, show, fail)
+        self._threshold_worker = run_in_thread(compute, show, fail)
 
 
-def session_of(viewer: ViewerModel) -> Session:
+def session_of(viewer: ViewerModel) -> ViewerSession:
     """The session of a viewer; it lives as long as that does.
 
     Parameters
@@ -301,10 +307,10 @@ def session_of(viewer: ViewerModel) -> Session:
     viewer
         napari's own, or the proxy that it gives to plugins.
     """
-    real = getattr(viewer, "__wrapped__", viewer)
-    key = id(real)
+    unwrapped_viewer = getattr(viewer, "__wrapped__", viewer)
+    key = id(unwrapped_viewer)
     if key not in _SESSIONS:
         use_data_folder()
-        _SESSIONS[key] = Session(real)
-        weakref.finalize(real, _SESSIONS.pop, key, None)
+        _SESSIONS[key] = ViewerSession(unwrapped_viewer)
+        weakref.finalize(unwrapped_viewer, _SESSIONS.pop, key, None)
     return _SESSIONS[key]

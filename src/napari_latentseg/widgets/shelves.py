@@ -10,15 +10,15 @@ from napari_latentseg.errors import BadInput
 if TYPE_CHECKING:
     from napari_latentseg.annotations import AnnotationStore, Draft
 
-__all__ = ["Shelves"]
+__all__ = ["OpenStores"]
 
 
-class Shelves:
+class OpenStores:
     """One `AnnotationStore` a family of models, opened when it is first asked for."""
 
     def __init__(self) -> None:
-        self._open: dict[str, AnnotationStore] = {}
-        self._guard = threading.Lock()
+        self._stores: dict[str, AnnotationStore] = {}
+        self._lock = threading.Lock()
 
     def store(self, family: str) -> AnnotationStore:
         """The store of a family; nothing is made on the disk before the first write.
@@ -30,41 +30,47 @@ class Shelves:
         """
         from napari_latentseg.annotations import AnnotationStore
 
-        with self._guard:
-            if family not in self._open:
-                self._open[family] = AnnotationStore.for_model(family)
-            return self._open[family]
+        with self._lock:
+            if family not in self._stores:
+                self._stores[family] = AnnotationStore.for_model(family)
+            return self._stores[family]
 
-    def counts(self, family: str) -> tuple[int, int]:
+    def count_approved(self, family: str) -> tuple[int, int]:
         """How many planes are approved, of how many scans."""
-        from napari_latentseg.annotations import stores
+        from napari_latentseg.annotations import list_stores
 
-        return self.store(family).counts() if family in stores() else (0, 0)
+        return self.store(family).count_approved() if family in list_stores() else (0, 0)
 
-    def left(self, ours: frozenset[str], made: frozenset[str]) -> list[tuple[str, Draft]]:
+    def unfinished_drafts(
+        self, open_draft_ids: frozenset[str], own_draft_ids: frozenset[str]
+    ) -> list[tuple[str, Draft]]:
         """Work that nobody is at, by family, the newest first.
 
         Parameters
         ----------
-        ours
+        open_draft_ids
             Drafts that a layer of this viewer is kept in.
-        made
+        own_draft_ids
             All that this viewer has kept, also of layers that are gone.
         """
-        from napari_latentseg.annotations import stores
+        from napari_latentseg.annotations import list_stores
 
-        found = []
-        for family in stores():
+        unfinished = []
+        for family in list_stores():
             try:
                 drafts = self.store(family).drafts()
             except BadInput:  # one store that cannot be read does not hide the others
                 continue
-            found += [(family, d) for d in drafts if d.id not in ours and (not d.in_use or d.id in made)]
-        return sorted(found, key=lambda one: one[1].time, reverse=True)
+            unfinished += [
+                (family, d)
+                for d in drafts
+                if d.id not in open_draft_ids and (not d.in_use or d.id in own_draft_ids)
+            ]
+        return sorted(unfinished, key=lambda entry: entry[1].time, reverse=True)
 
     def close(self) -> None:
         """Let go of all of them, so that others may go on with what is left."""
-        with self._guard:
-            for store in self._open.values():
+        with self._lock:
+            for store in self._stores.values():
                 store.close()
-            self._open.clear()
+            self._stores.clear()

@@ -25,8 +25,14 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.layers import KEY, geometry_on_screen, lie_together, role_of, scan_from_layer
-from napari_latentseg.widgets.region import shape_of
+from napari_latentseg.widgets.layers import (
+    METADATA_KEY,
+    geometry_on_screen,
+    lie_together,
+    role_of,
+    scan_from_layer,
+)
+from napari_latentseg.widgets.region import image_shape
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -34,12 +40,12 @@ if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.scan import Scan
 
-__all__ = ["TeachFrom", "pairs_of", "write_pairs"]
+__all__ = ["DataSourceFields", "layer_pairs", "write_layer_pairs"]
 
-Source = Literal["approved", "layers", "folder"]
+DataSource = Literal["approved", "layers", "folder"]
 
 
-class TeachFrom(QWidget):
+class DataSourceFields(QWidget):
     """Three ways to say what is learnt from; one of them is chosen.
 
     Signals
@@ -53,38 +59,46 @@ class TeachFrom(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.approved = QRadioButton("what is approved")
-        self.layers = QRadioButton("layers of this window")
-        self.folder = QRadioButton("a folder")
-        self.layers.setToolTip("Masks that lie on an image here; empty slices of a volume are left out")
-        self.folder.setToolTip("Holds images/ and masks/, or is an nnU-Net raw data set")
+        self.approved_option = QRadioButton("what is approved")
+        self.layers_option = QRadioButton("layers of this window")
+        self.folder_option = QRadioButton("a folder")
+        self.layers_option.setToolTip(
+            "Masks that lie on an image here; empty slices of a volume are left out"
+        )
+        self.folder_option.setToolTip("Holds images/ and masks/, or is an nnU-Net raw data set")
         self.group = QButtonGroup(self)
-        for button in (self.approved, self.layers, self.folder):
+        for button in (self.approved_option, self.layers_option, self.folder_option):
             self.group.addButton(button)
-        self.approved.setChecked(True)
-        self.list = QListWidget()
-        self.list.setMaximumHeight(84)
-        self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.list.setToolTip("Each mask with the image that it lies on")
-        self.path = QLineEdit()
-        self.path.setPlaceholderText("choose a folder")
-        self.browse = QPushButton("Browse…")
-        row = QHBoxLayout()
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.path, 1)
-        row.addWidget(self.browse)
-        self._row = QWidget()
-        self._row.setLayout(row)
+        self.approved_option.setChecked(True)
+        self.pair_list = QListWidget()
+        self.pair_list.setMaximumHeight(84)
+        self.pair_list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.pair_list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.pair_list.setToolTip("Each mask with the image that it lies on")
+        self.folder_path = QLineEdit()
+        self.folder_path.setPlaceholderText("choose a folder")
+        self.browse_button = QPushButton("Browse…")
+        folder_layout = QHBoxLayout()
+        folder_layout.setContentsMargins(0, 0, 0, 0)
+        folder_layout.addWidget(self.folder_path, 1)
+        folder_layout.addWidget(self.browse_button)
+        self._folder_row = QWidget()
+        self._folder_row.setLayout(folder_layout)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)
-        for widget in (self.approved, self.layers, self.list, self.folder, self._row):
+        for widget in (
+            self.approved_option,
+            self.layers_option,
+            self.pair_list,
+            self.folder_option,
+            self._folder_row,
+        ):
             layout.addWidget(widget)
         self.group.buttonClicked.connect(self._on_choice)
-        self.list.itemChanged.connect(lambda _: self.changed.emit())
-        self.path.textChanged.connect(lambda _: self.changed.emit())
-        self.browse.clicked.connect(self._browse)
+        self.pair_list.itemChanged.connect(lambda _: self.changed.emit())
+        self.folder_path.textChanged.connect(lambda _: self.changed.emit())
+        self.browse_button.clicked.connect(self._browse)
         events = viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
             event.connect(self.list_layers)
@@ -92,52 +106,56 @@ class TeachFrom(QWidget):
         self._on_choice()
 
     @property
-    def source(self) -> Source:
+    def source(self) -> DataSource:
         """Which of the three."""
-        if self.layers.isChecked():
+        if self.layers_option.isChecked():
             return "layers"
-        return "folder" if self.folder.isChecked() else "approved"
+        return "folder" if self.folder_option.isChecked() else "approved"
 
-    def choose(self, source: Source) -> None:
+    def select_source(self, source: DataSource) -> None:
         """Choose one of the three."""
-        {"approved": self.approved, "layers": self.layers, "folder": self.folder}[source].setChecked(True)
+        {"approved": self.approved_option, "layers": self.layers_option, "folder": self.folder_option}[
+            source
+        ].setChecked(True)
         self._on_choice()
 
-    def tell_approved(self, planes: int, scans: int) -> None:
+    def show_approved_count(self, planes: int, scans: int) -> None:
         """Say how much is approved."""
         slices = "1 slice" if planes == 1 else f"{planes} slices"
         text = f"approved: {slices}, {scans} scan{'' if scans == 1 else 's'}"
-        self.approved.setText(text if planes else "what is approved: nothing yet")
+        self.approved_option.setText(text if planes else "what is approved: nothing yet")
 
     def _on_choice(self, *_: Any) -> None:
-        self.list.setVisible(self.source == "layers")
-        self._row.setVisible(self.source == "folder")
+        self.pair_list.setVisible(self.source == "layers")
+        self._folder_row.setVisible(self.source == "folder")
         self.changed.emit()
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder to learn from")
         if folder:
-            self.path.setText(folder)
+            self.folder_path.setText(folder)
 
     def list_layers(self, event: Any = None) -> None:
         """Look at the viewer's layers again; what was chosen stays chosen."""
-        before = {id(pair[1]) for pair in self.chosen_pairs()}
-        self.list.blockSignals(True)
-        self.list.clear()
-        for image, mask in pairs_of(self._viewer):
+        checked_masks = {id(pair[1]) for pair in self.chosen_pairs()}
+        self.pair_list.blockSignals(True)
+        self.pair_list.clear()
+        for image, mask in layer_pairs(self._viewer):
             item = QListWidgetItem(f"{mask.name}  on  {image.name}")
             item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
-            item.setCheckState(Qt.CheckState.Checked if id(mask) in before else Qt.CheckState.Unchecked)
+            item.setCheckState(
+                Qt.CheckState.Checked if id(mask) in checked_masks else Qt.CheckState.Unchecked
+            )
             item.setToolTip(item.text())
             item.setData(Qt.ItemDataRole.UserRole, (image, mask))
-            self.list.addItem(item)
-        self.list.blockSignals(False)
+            self.pair_list.addItem(item)
+        self.pair_list.blockSignals(False)
         if self.source == "layers":
             self.changed.emit()
 
     def chosen_pairs(self) -> list[tuple[Image, Labels]]:
         """The image and mask layers that are chosen."""
-        items = [self.list.item(row) for row in range(self.list.count())]
+        items = [self.pair_list.item(row) for row in range(self.pair_list.count())]
         return [
             item.data(Qt.ItemDataRole.UserRole)
             for item in items
@@ -154,18 +172,18 @@ class TeachFrom(QWidget):
         """
         if self.source == "approved" and not planes:
             return "Nothing is approved for this model yet: correct and approve a mask in Annotate first."
-        if self.source == "layers" and not self.list.count():
+        if self.source == "layers" and not self.pair_list.count():
             return "No mask lies on an image here: open both, of one size and in one place."
         if self.source == "layers" and not self.chosen_pairs():
             return "Choose the masks to learn from."
-        if self.source == "folder" and not self.path.text().strip():
+        if self.source == "folder" and not self.folder_path.text().strip():
             return "Choose a folder with images/ and masks/, or an nnU-Net data set."
         return ""
 
 
-def pairs_of(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
+def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
     """Each Labels layer with the image of its shape and in its place, the topmost where there are several."""
-    found = []
+    pairs = []
     images = [
         layer
         for layer in reversed(viewer.layers)
@@ -174,29 +192,29 @@ def pairs_of(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
     for mask in reversed(viewer.layers):
         if not isinstance(mask, Labels) or mask.multiscale or role_of(mask) == "objects":
             continue
-        of_image = (mask.metadata.get(KEY) or {}).get("image") if role_of(mask) else None
+        image_id = (mask.metadata.get(METADATA_KEY) or {}).get("image") if role_of(mask) else None
         for image in images:
-            fits = shape_of(image) == tuple(mask.data.shape)
-            if of_image is not None:
-                fits = fits and str(image.unique_id) == of_image
-            if fits and lie_together(mask, geometry_on_screen(image)):
-                found.append((image, mask))
+            is_match = image_shape(image) == tuple(mask.data.shape)
+            if image_id is not None:
+                is_match = is_match and str(image.unique_id) == image_id
+            if is_match and lie_together(mask, geometry_on_screen(image)):
+                pairs.append((image, mask))
                 break
-    return found
+    return pairs
 
 
-def scans_of(pairs: Sequence[tuple[Image, Labels]]) -> list[tuple[Scan, Any, str]]:
-    """Scan, mask and name of each pair, for `write_pairs`; nothing is copied."""
+def scan_pairs(pairs: Sequence[tuple[Image, Labels]]) -> list[tuple[Scan, Any, str]]:
+    """Scan, mask and name of each pair, for `write_layer_pairs`; nothing is copied."""
     return [(scan_from_layer(image), mask.data, mask.name) for image, mask in pairs]
 
 
-def write_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -> Path:
+def write_layer_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -> Path:
     """Write scans and masks to a folder that can be learnt from; in a worker.
 
     Parameters
     ----------
     pairs
-        See `scans_of`.
+        See `scan_pairs`.
     card
         Whose classes the labels are.
 
@@ -221,8 +239,8 @@ def write_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -> Path
                     if mask.min() < 0 or mask.max() > 255:
                         raise BadInput(name, "holds labels above 255", "use those of the model")
                     mask = mask.astype(np.uint8)
-                marked = mask.reshape(-1, *mask.shape[-2:]).any(axis=(1, 2))
-                planes = [int(n) for n in np.flatnonzero(marked)]
+                has_foreground = mask.reshape(-1, *mask.shape[-2:]).any(axis=(1, 2))
+                planes = [int(n) for n in np.flatnonzero(has_foreground)]
                 if not planes:
                     raise BadInput(name, "is empty", "mark something, or leave it out")
                 store.approve(scan, mask, classes=card.classes, planes=planes, edited=True)

@@ -9,16 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.files import atomic_path
-from napari_latentseg.models.store import home
+from napari_latentseg.models.store import data_home
 
 if TYPE_CHECKING:
     from napari_latentseg.record import RunRecord
-    from napari_latentseg.widgets.runner import Job
+    from napari_latentseg.widgets.runner import RunJob
 
-__all__ = ["Timings"]
+__all__ = ["RunTimings"]
 
 
-class Timings:
+class RunTimings:
     """Seconds that a model took for one sample of one slice, by its size; kept from one start to the next.
 
     Only names of models, sizes and seconds are kept, nothing of what was looked at.
@@ -28,29 +28,29 @@ class Timings:
         self._seconds: dict[str, dict[str, float]] | None = None
 
     @property
-    def _place(self) -> Path:
-        return home() / "timings.json"
+    def _path(self) -> Path:
+        return data_home() / "timings.json"
 
-    def _known(self) -> dict[str, dict[str, float]]:
+    def _load(self) -> dict[str, dict[str, float]]:
         if self._seconds is None:
             self._seconds = {}
             with suppress(OSError, ValueError, AttributeError):
-                found = json.loads(self._place.read_text("utf-8"))
-                self._seconds = {k: {str(p): float(s) for p, s in v.items()} for k, v in found.items()}
+                content = json.loads(self._path.read_text("utf-8"))
+                self._seconds = {k: {str(p): float(s) for p, s in v.items()} for k, v in content.items()}
         return self._seconds
 
-    def note(self, job: Job, record: RunRecord, seconds: float) -> None:
+    def record_run(self, job: RunJob, record: RunRecord, seconds: float) -> None:
         """Take in a run that was not cut short."""
         pixels = _pixels(record)
         count = max(1, record.samples * record.planes_done)
-        of_model = self._known().setdefault(f"{job.model} {job.request.device}", {})
-        of_model[str(pixels)] = seconds / count
+        model_timings = self._load().setdefault(f"{job.model} {job.settings.device}", {})
+        model_timings[str(pixels)] = seconds / count
         with suppress(OSError, ValueError):  # a machine that cannot keep it learns it again
-            self._place.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_path(self._place, ".json") as path:
-                path.write_text(json.dumps(self._known()), "utf-8")
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(self._path, ".json") as path:
+                path.write_text(json.dumps(self._load()), "utf-8")
 
-    def estimate(self, model: str, device: str, pixels: int, draws: int) -> float | None:
+    def estimate(self, model: str, device: str, pixels: int, plane_samples: int) -> float | None:
         """Seconds for a run; None where nothing like it has been run.
 
         Parameters
@@ -59,17 +59,17 @@ class Timings:
             As they are chosen.
         pixels
             Of a slice.
-        draws
+        plane_samples
             Slices times samples.
         """
-        known = self._known().get(f"{model} {device}", {})
-        if not known:
+        timings = self._load().get(f"{model} {device}", {})
+        if not timings:
             return None
-        nearest = min(known, key=lambda size: abs(int(size) - pixels))
-        growth = pixels / int(nearest) if int(nearest) else 1.0
-        if not 0.25 <= growth <= 4:
+        nearest = min(timings, key=lambda size: abs(int(size) - pixels))
+        size_ratio = pixels / int(nearest) if int(nearest) else 1.0
+        if not 0.25 <= size_ratio <= 4:
             return None
-        return known[nearest] * draws
+        return timings[nearest] * plane_samples
 
 
 def _pixels(record: RunRecord) -> int:

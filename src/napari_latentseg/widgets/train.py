@@ -29,15 +29,15 @@ from superqt import QCollapsible
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.store import list_cards
-from napari_latentseg.widgets.background import explain, in_background
-from napari_latentseg.widgets.comparison import CasePictures, ComparisonPanel
+from napari_latentseg.widgets.background import run_in_thread, show_exception
+from napari_latentseg.widgets.comparison import CaseThumbnails, ComparisonPanel
 from napari_latentseg.widgets.corrections import corrections_of
-from napari_latentseg.widgets.curves import Curves
+from napari_latentseg.widgets.curves import TrainingCurves
 from napari_latentseg.widgets.session import session_of
-from napari_latentseg.widgets.teach_from import TeachFrom, scans_of, write_pairs
-from napari_latentseg.widgets.train_process import Plan, training_of
-from napari_latentseg.widgets.train_words import apart_before, apart_in_words, progress_of
-from napari_latentseg.widgets.work import family
+from napari_latentseg.widgets.teach_from import DataSourceFields, scan_pairs, write_layer_pairs
+from napari_latentseg.widgets.train_process import FineTuneRequest, training_of
+from napari_latentseg.widgets.train_words import planned_validation_text, training_progress, validation_text
+from napari_latentseg.widgets.work import model_family
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -69,28 +69,28 @@ class TrainWidget(QWidget):
         self.model.setToolTip("The model to begin from; it is not changed")
         self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.model.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.teach_from = TeachFrom(napari_viewer)
+        self.data_source = DataSourceFields(napari_viewer)
         self.minutes = QDoubleSpinBox()
         self.name = QLineEdit()
         self.device = QComboBox()
         self.seed = QSpinBox()
-        self.apart = QLabel()
+        self.validation_note = QLabel()
         self.train_button = QPushButton("Train")
         self.hint = QLabel()
         self.status = QLabel()
-        self.bar = QProgressBar()
+        self.progress_bar = QProgressBar()
         self.stop_button = QPushButton("Stop, keep best")
         self.resume_button = QPushButton("Go on")
         self.details_button = QPushButton("Copy details")
-        self.curves = Curves(napari_viewer)
-        self.pictures = CasePictures()
+        self.curves = TrainingCurves(napari_viewer)
+        self.pictures = CaseThumbnails()
         self.comparison = ComparisonPanel()
         self.form = QWidget()
-        self._is_writing = False
+        self._is_writing_layers = False
         self._lay_out()
         self._connect()
         self.reload_models()
-        self._look_for_waiting()
+        self._load_waiting_candidate()
 
     def _lay_out(self) -> None:
         self.minutes.setRange(0.05, 600)
@@ -107,16 +107,16 @@ class TrainWidget(QWidget):
         self.seed.setToolTip("The same seed keeps the same cases apart")
         self.stop_button.setToolTip("Stop learning; the best so far is kept, and judged")
         self.resume_button.setToolTip("Go on learning from where it was stopped, for the time chosen above")
-        self.bar.setRange(0, 1000)
-        self.bar.setTextVisible(False)
-        for label in (self.apart, self.hint, self.status):
+        self.progress_bar.setRange(0, 1000)
+        self.progress_bar.setTextVisible(False)
+        for label in (self.validation_note, self.hint, self.status):
             label.setWordWrap(True)
         advanced = QWidget()
-        inner = QFormLayout(advanced)
-        inner.setContentsMargins(0, 0, 0, 0)
-        inner.addRow("Name", self.name)
-        inner.addRow("Device", self.device)
-        inner.addRow("Seed", self.seed)
+        advanced_form = QFormLayout(advanced)
+        advanced_form.setContentsMargins(0, 0, 0, 0)
+        advanced_form.addRow("Name", self.name)
+        advanced_form.addRow("Device", self.device)
+        advanced_form.addRow("Seed", self.seed)
         self.advanced = QCollapsible("Advanced")
         if (margins := self.advanced.layout()) is not None:
             margins.setContentsMargins(0, 0, 0, 0)
@@ -125,37 +125,37 @@ class TrainWidget(QWidget):
         fields.setContentsMargins(0, 0, 0, 0)
         fields.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
         fields.addRow("Start from", self.model)
-        fields.addRow("Learn from", self.teach_from)
+        fields.addRow("Learn from", self.data_source)
         fields.addRow("Time", self.minutes)
         form = QVBoxLayout(self.form)
         form.setContentsMargins(0, 0, 0, 0)
         form.addLayout(fields)
         form.addWidget(self.advanced)
-        running = QHBoxLayout()
-        running.addWidget(self.bar, 1)
-        running.addWidget(self.stop_button)
+        progress_row = QHBoxLayout()
+        progress_row.addWidget(self.progress_bar, 1)
+        progress_row.addWidget(self.stop_button)
         notice = QLabel("<i>For research. Not a medical device.</i>")
-        shown = QWidget()
-        inside = QVBoxLayout(shown)
-        inside.setAlignment(Qt.AlignmentFlag.AlignTop)
-        inside.addWidget(self.form)
-        inside.addWidget(self.apart)
-        inside.addWidget(self.train_button)
-        inside.addWidget(self.hint)
-        inside.addLayout(running)
-        inside.addWidget(self.status)
-        inside.addWidget(self.resume_button)
-        inside.addWidget(self.details_button)
-        inside.addWidget(self.comparison)
-        inside.addWidget(self.curves)
-        inside.addWidget(self.pictures)
-        inside.addStretch(1)
-        inside.addWidget(notice)
+        content = QWidget()
+        content_layout = QVBoxLayout(content)
+        content_layout.setAlignment(Qt.AlignmentFlag.AlignTop)
+        content_layout.addWidget(self.form)
+        content_layout.addWidget(self.validation_note)
+        content_layout.addWidget(self.train_button)
+        content_layout.addWidget(self.hint)
+        content_layout.addLayout(progress_row)
+        content_layout.addWidget(self.status)
+        content_layout.addWidget(self.resume_button)
+        content_layout.addWidget(self.details_button)
+        content_layout.addWidget(self.comparison)
+        content_layout.addWidget(self.curves)
+        content_layout.addWidget(self.pictures)
+        content_layout.addStretch(1)
+        content_layout.addWidget(notice)
         scroll = QScrollArea()  # a small laptop's window is lower than all of it
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QScrollArea.Shape.NoFrame)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(shown)
+        scroll.setWidget(content)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(scroll)
@@ -164,10 +164,10 @@ class TrainWidget(QWidget):
 
     def _connect(self) -> None:
         self.training.changed.connect(self._refresh)
-        self.corrections.counted.connect(self._refresh)
+        self.corrections.count_changed.connect(self._refresh)
         self.session.models_changed.connect(self.reload_models)
         self.model.activated.connect(self._on_model)
-        self.teach_from.changed.connect(self._refresh)
+        self.data_source.changed.connect(self._refresh)
         self.train_button.clicked.connect(self.train)
         self.stop_button.clicked.connect(self.training.stop)
         self.resume_button.clicked.connect(self.resume)
@@ -182,63 +182,69 @@ class TrainWidget(QWidget):
 
     def reload_models(self) -> None:
         """Look at the models at hand again; the chosen one stays chosen while it is there."""
-        before = self.model.currentData() or self.session.choices.get("model")
+        previous = self.model.currentData() or self.session.choices.get("model")
         self.cards = list_cards()
         self.model.clear()
         for name, card in self.cards.items():
             self.model.addItem(f"{card.title} v{card.version}", name)
-        self.model.setCurrentIndex(max(0, self.model.findData(before)))
+        self.model.setCurrentIndex(max(0, self.model.findData(previous)))
         self._on_model()
 
     def _on_model(self, *_: Any) -> None:
         if self.card is not None:
-            self.corrections.count(family(self.card))
+            self.corrections.count(model_family(self.card))
         self._refresh()
 
     def _counts(self) -> tuple[int, int]:
         card = self.card
-        return (0, 0) if card is None else self.corrections.counts.get(family(card), (0, 0))
+        return (0, 0) if card is None else self.corrections.approved_counts.get(model_family(card), (0, 0))
 
-    def _problem(self) -> str:
+    def _missing_input(self) -> str:
         if self.card is None:
             return "No model is installed."
-        return self.teach_from.problem(self._counts()[0])
+        return self.data_source.problem(self._counts()[0])
 
     def _refresh(self, *_: Any) -> None:
         training, (planes, scans) = self.training, self._counts()
-        busy = training.busy or self._is_writing
-        waits = training.state == "done" and bool(training.judged)
-        self.teach_from.tell_approved(planes, scans)
-        problem = "" if busy else self._problem()
-        self.form.setVisible(not busy and not waits)  # the room is wanted for what comes out
-        self.train_button.setVisible(not busy and not waits)
-        self.train_button.setEnabled(not busy and not problem and not waits)
+        busy = training.busy or self._is_writing_layers
+        awaits_decision = training.state == "done" and bool(training.judged)
+        self.data_source.show_approved_count(planes, scans)
+        problem = "" if busy else self._missing_input()
+        self.form.setVisible(not busy and not awaits_decision)  # the room is wanted for what comes out
+        self.train_button.setVisible(not busy and not awaits_decision)
+        self.train_button.setEnabled(not busy and not problem and not awaits_decision)
         self.train_button.setToolTip(
-            "A training is under way" if busy else "Decide about the new model first" if waits else problem
+            "A training is under way"
+            if busy
+            else "Decide about the new model first"
+            if awaits_decision
+            else problem
         )
         self.hint.setText(problem)
-        self.hint.setVisible(bool(problem) and not waits)
-        told = apart_in_words(training.data) if training.data and (busy or waits) else ""
-        if not told and not waits:
-            source = self.teach_from.source
-            cases = {"approved": scans, "layers": len(self.teach_from.chosen_pairs())}.get(source)
-            told = "" if problem else apart_before(cases)
-        self.apart.setText(told)
-        self.apart.setVisible(bool(told))
-        done, text = progress_of(training, self._is_writing)
-        self.bar.setVisible(busy)
-        self.bar.setValue(round(1000 * done))
+        self.hint.setVisible(bool(problem) and not awaits_decision)
+        validation_line = (
+            validation_text(training.data) if training.data and (busy or awaits_decision) else ""
+        )
+        if not validation_line and not awaits_decision:
+            source = self.data_source.source
+            cases = {"approved": scans, "layers": len(self.data_source.chosen_pairs())}.get(source)
+            validation_line = "" if problem else planned_validation_text(cases)
+        self.validation_note.setText(validation_line)
+        self.validation_note.setVisible(bool(validation_line))
+        fraction, text = training_progress(training, self._is_writing_layers)
+        self.progress_bar.setVisible(busy)
+        self.progress_bar.setValue(round(1000 * fraction))
         self.stop_button.setVisible(training.busy)
         self.stop_button.setEnabled(training.state in ("preparing", "running"))
         self.status.setText(text)
         self.status.setVisible(bool(text))
         self.resume_button.setVisible(training.can_resume)
         self.details_button.setVisible(bool(training.details))
-        self.curves.show_epochs(training.epochs if busy or waits else [])
+        self.curves.show_epochs(training.epochs if busy or awaits_decision else [])
         cases = training.preview.get("cases", [])
         self.pictures.show_cases(cases if busy else [], {})
-        self.comparison.setVisible(waits)
-        if waits:
+        self.comparison.setVisible(awaits_decision)
+        if awaits_decision:
             self.comparison.show_comparison(training.judged.get("comparison", {}), cases)
 
     def train(self) -> Any:
@@ -250,59 +256,61 @@ class TrainWidget(QWidget):
             Of the writing of layers; None where there are none to write.
         """
         card = self.card
-        problem = self._problem()
+        problem = self._missing_input()
         if problem or card is None:
             self._refresh()
             return None
-        if self.teach_from.source == "layers":
-            pairs = scans_of(self.teach_from.chosen_pairs())
-            self._is_writing = True
+        if self.data_source.source == "layers":
+            pairs = scan_pairs(self.data_source.chosen_pairs())
+            self._is_writing_layers = True
             self._refresh()
 
-            def go(folder: Path) -> None:
-                self._is_writing = False
+            def start_training(folder: Path) -> None:
+                self._is_writing_layers = False
                 self._start(card, folder, folder)
 
             def fail(error: BaseException) -> None:
-                self._is_writing = False
+                self._is_writing_layers = False
                 self._refresh()
-                explain(error)
+                show_exception(error)
 
-            return in_background(lambda: write_pairs(pairs, card), go, fail)
-        if self.teach_from.source == "folder":
-            self._start(card, Path(self.teach_from.path.text().strip()))
+            return run_in_thread(lambda: write_layer_pairs(pairs, card), start_training, fail)
+        if self.data_source.source == "folder":
+            self._start(card, Path(self.data_source.folder_path.text().strip()))
             return None
         from napari_latentseg.annotations import store_folder
 
-        self._start(card, store_folder(family(card)))
+        self._start(card, store_folder(model_family(card)))
         return None
 
     def _start(self, card: ModelCard, data: Path, temporary: Path | None = None) -> None:
         from napari_latentseg.models.versions import free_name
 
-        plan = Plan(
+        request = FineTuneRequest(
             base=card.name,
             data=(data,),
             minutes=self.minutes.value(),
             name=self.name.text().strip() or free_name(card.name),
             device=str(self.device.currentData()),
             seed=self.seed.value(),
-            temporary=temporary,
+            temporary_data=temporary,
         )
         try:
-            self.training.start(plan)
+            self.training.start(request)
         except BadInput as error:
             if temporary is not None:
                 shutil.rmtree(temporary, ignore_errors=True)
-            explain(error)
+            show_exception(error)
 
     def resume(self) -> None:
         """Go on with the training that was stopped."""
-        already = float(self.training.epochs[-1].get("seconds", 0)) / 60 if self.training.epochs else 0.0
+        minutes_trained = (
+            float(self.training.epochs[-1].get("seconds", 0)) / 60 if self.training.epochs else 0.0
+        )
         try:
-            self.training.resume(already + self.minutes.value())
+            self.training.resume(minutes_trained + self.minutes.value())
         except BadInput as error:
-            explain(error)
+            show_exception(error)
 
     def adopt(self, keep_both: bool) -> Any:
         """Use the new model in place of its base, or beside it.
@@ -318,13 +326,13 @@ class TrainWidget(QWidget):
         version = comparison.get("new", {}).get("version", "")
         self.comparison.set_busy(True)
 
-        def work() -> Path:
+        def install() -> Path:
             from napari_latentseg.models.versions import adopt
 
             return adopt(folder, keep_both=keep_both)
 
-        def done(place: Path) -> None:
-            self.training.settle()
+        def done(installed: Path) -> None:
+            self.training.finish_decision()
             self.session.choices["model"] = name
             self.session.models_changed.emit()
             if isalive(self):  # not closed meanwhile
@@ -337,7 +345,7 @@ class TrainWidget(QWidget):
                 else f"{name} is version {version} now. Models brings the earlier one back."
             )
 
-        return in_background(work, done, self._on_undecided)
+        return run_in_thread(install, done, self._on_decision_failed)
 
     def discard(self) -> Any:
         """Remove the new model.
@@ -350,7 +358,7 @@ class TrainWidget(QWidget):
         folder = Path(str(self.training.saved.get("folder", "")))
         self.comparison.set_busy(True)
 
-        def work() -> None:
+        def remove() -> None:
             from napari_latentseg.models.versions import discard
 
             discard(folder)
@@ -358,30 +366,30 @@ class TrainWidget(QWidget):
         def done(_: Any) -> None:
             if isalive(self):
                 self.comparison.set_busy(False)
-            self.training.settle()
+            self.training.finish_decision()
 
-        return in_background(work, done, self._on_undecided)
+        return run_in_thread(remove, done, self._on_decision_failed)
 
-    def _on_undecided(self, error: BaseException) -> None:
+    def _on_decision_failed(self, error: BaseException) -> None:
         if isalive(self):
             self.comparison.set_busy(False)
-        explain(error)
+        show_exception(error)
 
-    def _look_for_waiting(self) -> None:
+    def _load_waiting_candidate(self) -> None:
         """Show a model of an earlier day that waits for a decision, where there is nothing else to show."""
         if self.training.state != "idle":
             return
 
-        def look() -> Any:
-            from napari_latentseg.widgets.train_words import waiting
+        def load() -> Any:
+            from napari_latentseg.widgets.train_words import newest_candidate
 
-            return waiting()
+            return newest_candidate()
 
-        def show(found: Any) -> None:
-            if found is not None and self.training.state == "idle":
-                self.training.take_waiting(*found)
+        def show(candidate: Any) -> None:
+            if candidate is not None and self.training.state == "idle":
+                self.training.show_candidate(*candidate)
 
-        in_background(look, show)
+        run_in_thread(load, show)
 
     def _copy_details(self) -> None:
         clipboard = QApplication.clipboard()

@@ -14,24 +14,24 @@ from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.events import parse_finetune_event
-from napari_latentseg.widgets.closing import ask_before_closing
+from napari_latentseg.widgets.closing import confirm_before_closing
 from napari_latentseg.widgets.session import session_of
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Plan", "State", "Training", "training_of"]
+__all__ = ["FineTuneRequest", "TrainingProcess", "TrainingState", "training_of"]
 
-State = Literal["idle", "preparing", "running", "stopping", "judging", "done", "failed"]
+TrainingState = Literal["idle", "preparing", "running", "stopping", "judging", "done", "failed"]
 
-_MOST_DETAILS = 20_000  # characters
-_PATIENCE = 2000  # milliseconds that a process has to end when napari does
-_STOPPED_EARLY = 130
-_REFUSED = 2
+_MAX_DETAILS_CHARS = 20_000  # characters
+_END_TIMEOUT_MS = 2000  # milliseconds that a process has to end when napari does
+_EXIT_INTERRUPTED = 130
+_EXIT_BAD_INPUT = 2
 
 
 @dataclass(frozen=True)
-class Plan:
+class FineTuneRequest:
     """What is to be taught.
 
     Attributes
@@ -48,7 +48,7 @@ class Plan:
         As the command line takes them.
     resume
         Whether a training of that name that was stopped goes on.
-    temporary
+    temporary_data
         A folder among `data` that is removed when it is not needed any more; None where there is none.
     """
 
@@ -59,67 +59,67 @@ class Plan:
     device: str = "auto"
     seed: int = 0
     resume: bool = False
-    temporary: Path | None = None
+    temporary_data: Path | None = None
 
-    def arguments(self) -> list[str]:
+    def command_line(self) -> list[str]:
         """Of Python, to start it."""
-        found = ["-m", "napari_latentseg", "finetune", self.base]
+        command = ["-m", "napari_latentseg", "finetune", self.base]
         for folder in self.data:
-            found += ["--data", str(folder)]
-        found += ["--minutes", f"{self.minutes:g}", "--name", self.name, "--device", self.device]
-        found += ["--seed", str(self.seed), "--events"]
-        return [*found, "--resume"] if self.resume else found
+            command += ["--data", str(folder)]
+        command += ["--minutes", f"{self.minutes:g}", "--name", self.name, "--device", self.device]
+        command += ["--seed", str(self.seed), "--events"]
+        return [*command, "--resume"] if self.resume else command
 
 
-class Training(QObject):
+class TrainingProcess(QObject):
     """The training of a viewer: one at a time, kept when the widget that shows it is closed.
 
     Signals
     -------
     changed
         Another state, or another figure; see the attributes.
-    told
+    event_received
         An event of the process, as it came.
 
     Attributes
     ----------
     state
         Where it stands.
-    plan
+    request
         What was asked for last.
     data, epochs, preview, judged, saved
         The events of these kinds that came; empty while none has.
-    done
+    stage_fraction
         The fraction of the present step, from 0 to 1.
     error, details
         What went wrong, in one line, and what else was said.
     """
 
     changed = Signal()
-    told = Signal(object)
+    event_received = Signal(object)
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
         self._viewer = weakref.ref(viewer)
         self._process: QProcess | None = None
-        self._told_napari: Callable[[], None] = lambda: None
-        self.plan: Plan | None = None
-        self._clear("idle")
+        self._release_napari: Callable[[], None] = lambda: None
+        self.request: FineTuneRequest | None = None
+        self._reset("idle")
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.end)
 
-    def _clear(self, state: State) -> None:
-        self.state: State = state
+    def _reset(self, state: TrainingState) -> None:
+        self.state: TrainingState = state
         self.data: dict[str, Any] = {}
         self.epochs: list[dict[str, Any]] = []
         self.preview: dict[str, Any] = {}
         self.judged: dict[str, Any] = {}
         self.saved: dict[str, Any] = {}
-        self.done = 0.0
+        self.stage_fraction = 0.0
         self.error = self.details = ""
-        self._rest = b""
-        self._said = ""
+        self._partial_line = b""
+        self._stderr_text = ""
 
     @property
     def busy(self) -> bool:
@@ -129,10 +129,10 @@ class Training(QObject):
     @property
     def can_resume(self) -> bool:
         """Whether the last training was stopped, and can go on."""
-        is_its_own = self.plan is not None and self.saved.get("name") == self.plan.name
-        return is_its_own and self.state == "done" and bool(self.saved.get("stopped"))
+        is_own_candidate = self.request is not None and self.saved.get("name") == self.request.name
+        return is_own_candidate and self.state == "done" and bool(self.saved.get("stopped"))
 
-    def start(self, plan: Plan) -> None:
+    def start(self, request: FineTuneRequest) -> None:
         """Begin.
 
         Raises
@@ -142,15 +142,15 @@ class Training(QObject):
         """
         if self.busy:
             raise BadInput("train", "another training is under way", "wait for it, or stop it")
-        if self.plan is not None and self.plan.temporary != plan.temporary:
-            self._forget_data()
-        epochs = self.epochs if plan.resume else []
-        self._clear("preparing")
+        if self.request is not None and self.request.temporary_data != request.temporary_data:
+            self._remove_temporary_data()
+        epochs = self.epochs if request.resume else []
+        self._reset("preparing")
         self.epochs = epochs
-        self.plan = plan
+        self.request = request
         process = QProcess(self)
         process.setProgram(sys.executable)
-        process.setArguments(plan.arguments())
+        process.setArguments(request.command_line())
         process.readyReadStandardOutput.connect(self._read)
         process.readyReadStandardError.connect(self._read_errors)
         process.finished.connect(self._on_finished)
@@ -158,7 +158,7 @@ class Training(QObject):
         self._process = process
         viewer = self._viewer()
         if viewer is not None:
-            self._told_napari = ask_before_closing(viewer, "a model is being taught", self.end)
+            self._release_napari = confirm_before_closing(viewer, "a model is being taught", self.end)
         process.start()
         self.changed.emit()
 
@@ -175,9 +175,9 @@ class Training(QObject):
         BadInput
             Where there is none, or another one is under way.
         """
-        if not self.can_resume or self.plan is None:
+        if not self.can_resume or self.request is None:
             raise BadInput("train", "there is no training to go on with", "begin one")
-        self.start(replace(self.plan, resume=True, minutes=minutes))
+        self.start(replace(self.request, resume=True, minutes=minutes))
 
     def stop(self) -> None:
         """Ask it to stop: it keeps the best that it has, and judges that."""
@@ -201,14 +201,14 @@ class Training(QObject):
             process.errorOccurred.disconnect(self._on_error)
             process.write(b"stop\n")
             process.terminate()
-            if not process.waitForFinished(_PATIENCE):
+            if not process.waitForFinished(_END_TIMEOUT_MS):
                 process.kill()
-                process.waitForFinished(_PATIENCE)
-            self._leave("failed", "The training was ended, because napari was closed.")
-        self._forget_data()
+                process.waitForFinished(_END_TIMEOUT_MS)
+            self._set_ended("failed", "The training was ended, because napari was closed.")
+        self._remove_temporary_data()
         return True
 
-    def take_waiting(self, judged: dict[str, Any], saved: dict[str, Any]) -> None:
+    def show_candidate(self, judged: dict[str, Any], saved: dict[str, Any]) -> None:
         """Show a model of an earlier day that waits for a decision.
 
         Parameters
@@ -217,33 +217,37 @@ class Training(QObject):
             As the training that made it told them.
         """
         if not self.busy:
-            self._clear("done")
+            self._reset("done")
             self.judged, self.saved = judged, saved
             self.changed.emit()
 
-    def settle(self) -> None:
+    def finish_decision(self) -> None:
         """A person has decided about the new model; there is nothing more to show."""
-        self._forget_data()
-        self._clear("idle")
+        self._remove_temporary_data()
+        self._reset("idle")
         self.changed.emit()
 
-    def _forget_data(self) -> None:
-        if self.plan is not None and self.plan.temporary is not None:
-            shutil.rmtree(self.plan.temporary, ignore_errors=True)
+    def _remove_temporary_data(self) -> None:
+        if self.request is not None and self.request.temporary_data is not None:
+            shutil.rmtree(self.request.temporary_data, ignore_errors=True)
 
     def _read(self) -> None:
         if self._process is None:
             return
-        *lines, self._rest = (self._rest + self._process.readAllStandardOutput().data()).split(b"\n")
+        *lines, self._partial_line = (
+            self._partial_line + self._process.readAllStandardOutput().data()
+        ).split(b"\n")
         for line in lines:
-            self._take(line)
+            self._handle_line(line)
         self.changed.emit()
 
-    def _take(self, line: bytes) -> None:
+    def _handle_line(self, line: bytes) -> None:
         try:
             event = parse_finetune_event(line).as_dict()
         except ValueError:
-            self._said = (self._said + line.decode("utf-8", "replace") + "\n")[-_MOST_DETAILS:]
+            self._stderr_text = (self._stderr_text + line.decode("utf-8", "replace") + "\n")[
+                -_MAX_DETAILS_CHARS:
+            ]
             return
         kind = event["event"]
         if kind == "epoch":
@@ -252,53 +256,55 @@ class Training(QObject):
                 self.state = "running"
         elif kind == "judging":
             self.state = "judging"
-            self.done = float(event["done"])
+            self.stage_fraction = float(event["done"])
         elif kind == "caching":
-            self.done = float(event["done"])
+            self.stage_fraction = float(event["done"])
         elif kind in ("data", "preview", "judged", "saved"):
             setattr(self, kind, event)
-        self.told.emit(event)
+        self.event_received.emit(event)
 
     def _read_errors(self) -> None:
         if self._process is not None:
-            said = self._process.readAllStandardError().data().decode("utf-8", "replace")
-            self._said = (self._said + said)[-_MOST_DETAILS:]
+            text = self._process.readAllStandardError().data().decode("utf-8", "replace")
+            self._stderr_text = (self._stderr_text + text)[-_MAX_DETAILS_CHARS:]
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart:
-            self._leave("failed", "The training could not be started.")
+            self._set_ended("failed", "The training could not be started.")
 
     def _on_finished(self, code: int, status: QProcess.ExitStatus) -> None:
         self._read()
         self._read_errors()
-        if self._rest:
-            self._take(self._rest)
+        if self._partial_line:
+            self._handle_line(self._partial_line)
         is_whole = status == QProcess.ExitStatus.NormalExit
         if is_whole and code == 0 and self.saved and self.judged:
-            self._leave("done", "")
-        elif is_whole and code == _STOPPED_EARLY:
-            self._leave("failed", "Stopped before anything was learnt. Nothing was changed.")
-        elif is_whole and code == _REFUSED:
-            lines = [line for line in self._said.splitlines() if line.strip()]
-            told = next((line for line in reversed(lines) if line.startswith("error: ")), "".join(lines[-1:]))
-            self._leave("failed", told.removeprefix("error: ") or "The training was refused.")
+            self._set_ended("done", "")
+        elif is_whole and code == _EXIT_INTERRUPTED:
+            self._set_ended("failed", "Stopped before anything was learnt. Nothing was changed.")
+        elif is_whole and code == _EXIT_BAD_INPUT:
+            lines = [line for line in self._stderr_text.splitlines() if line.strip()]
+            error_line = next(
+                (line for line in reversed(lines) if line.startswith("error: ")), "".join(lines[-1:])
+            )
+            self._set_ended("failed", error_line.removeprefix("error: ") or "The training was refused.")
         else:
-            how = f"code {code}" if is_whole else "it was killed, or crashed"
-            text = f"The training ended unexpectedly ({how}). The model that it began from is unchanged."
-            self._leave("failed", text)
+            reason = f"code {code}" if is_whole else "it was killed, or crashed"
+            text = f"The training ended unexpectedly ({reason}). The model that it began from is unchanged."
+            self._set_ended("failed", text)
 
-    def _leave(self, state: State, error: str) -> None:
+    def _set_ended(self, state: TrainingState, error: str) -> None:
         self.state, self.error = state, error
-        self.details = self._said.strip() if state == "failed" else ""
-        self._told_napari()
-        self._told_napari = lambda: None
+        self.details = self._stderr_text.strip() if state == "failed" else ""
+        self._release_napari()
+        self._release_napari = lambda: None
         process, self._process = self._process, None
         if process is not None:
             QTimer.singleShot(0, process.deleteLater)  # it may be telling us this itself
         self.changed.emit()
 
 
-def training_of(viewer: ViewerModel) -> Training:
+def training_of(viewer: ViewerModel) -> TrainingProcess:
     """The training of a viewer; it lives as long as that does.
 
     Parameters
@@ -306,7 +312,7 @@ def training_of(viewer: ViewerModel) -> Training:
     viewer
         napari's own, or the proxy that it gives to plugins.
     """
-    real = getattr(viewer, "__wrapped__", viewer)
-    session = session_of(real)
-    found = session.findChild(Training)
-    return found if found is not None else Training(real, session)
+    unwrapped_viewer = getattr(viewer, "__wrapped__", viewer)
+    session = session_of(unwrapped_viewer)
+    existing = session.findChild(TrainingProcess)
+    return existing if existing is not None else TrainingProcess(unwrapped_viewer, session)

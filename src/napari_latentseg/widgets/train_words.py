@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_latentseg.widgets.train_process import Training
+    from napari_latentseg.widgets.train_process import TrainingProcess
 
-__all__ = ["apart_before", "apart_in_words", "progress_of", "waiting"]
+__all__ = ["newest_candidate", "planned_validation_text", "training_progress", "validation_text"]
 
 
-def apart_before(cases: int | None) -> str:
+def planned_validation_text(cases: int | None) -> str:
     """What will be kept apart to judge by, before the training has said it.
 
     Parameters
@@ -32,18 +32,18 @@ def apart_before(cases: int | None) -> str:
     return f"Kept apart: about a fifth of the {cases} scans, and one at least, to judge by."
 
 
-def apart_in_words(data: dict[str, Any]) -> str:
+def validation_text(data: dict[str, Any]) -> str:
     """What is kept apart, as the training said it."""
-    apart, train = int(data.get("apart", 0)), int(data.get("train", 0))
+    validation_count, train_count = int(data.get("apart", 0)), int(data.get("train", 0))
     note = str(data.get("note") or "")
-    told = note[:1].upper() + note[1:] + "." if note else ""
-    if not apart:
-        return told or "Kept apart: nothing."
-    scans = "1 scan" if apart == 1 else f"{apart} scans"
-    return f"Kept apart: {scans}, to judge by; {train} to learn from. {told}".strip()
+    note_text = note[:1].upper() + note[1:] + "." if note else ""
+    if not validation_count:
+        return note_text or "Kept apart: nothing."
+    scans_text = "1 scan" if validation_count == 1 else f"{validation_count} scans"
+    return f"Kept apart: {scans_text}, to judge by; {train_count} to learn from. {note_text}".strip()
 
 
-def progress_of(training: Training, is_writing: bool) -> tuple[float, str]:
+def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[float, str]:
     """How far a training is, from 0 to 1, and the line that says so."""
     state = training.state
     if is_writing:
@@ -51,32 +51,37 @@ def progress_of(training: Training, is_writing: bool) -> tuple[float, str]:
     if state == "failed":
         return 0.0, training.error
     if state == "preparing":
-        return 0.0, f"looking at the images, {training.done:.0%}" if training.done else "starting"
+        return (
+            0.0,
+            f"looking at the images, {training.stage_fraction:.0%}"
+            if training.stage_fraction
+            else "starting",
+        )
     if state == "stopping":
         return 1.0, "stopping; the best so far is kept and judged"
     if state == "judging":
-        return training.done, "judging both models on the same cases"
+        return training.stage_fraction, "judging both models on the same cases"
     if state == "running" and training.epochs:
-        last = training.epochs[-1]
-        seconds, left = float(last.get("seconds", 0)), float(last.get("left", 0))
-        parts = [f"about {_duration(left)} left"]
-        if last.get("dsc") is not None:
-            dice = f"Dice {last['dsc']:.3f}"
-            if last.get("base_dsc") is not None:
-                dice += f" (it began at {last['base_dsc']:.3f})"
+        last_epoch = training.epochs[-1]
+        seconds, seconds_left = float(last_epoch.get("seconds", 0)), float(last_epoch.get("left", 0))
+        parts = [f"about {_duration(seconds_left)} left"]
+        if last_epoch.get("dsc") is not None:
+            dice = f"Dice {last_epoch['dsc']:.3f}"
+            if last_epoch.get("base_dsc") is not None:
+                dice += f" (it began at {last_epoch['base_dsc']:.3f})"
             parts.insert(0, dice)
-        return seconds / max(seconds + left, 1e-9), ", ".join(parts)
+        return seconds / max(seconds + seconds_left, 1e-9), ", ".join(parts)
     return 0.0, ""
 
 
 def _duration(seconds: float) -> str:
     if seconds < 1:
         return "a moment"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+    minutes, remaining_seconds = divmod(round(seconds), 60)
+    return f"{minutes}:{remaining_seconds:02d} min" if minutes else f"{remaining_seconds} s"
 
 
-def waiting() -> tuple[dict[str, Any], dict[str, Any]] | None:
+def newest_candidate() -> tuple[dict[str, Any], dict[str, Any]] | None:
     """The newest model that was taught and waits for a decision; reads files.
 
     Returns
@@ -84,19 +89,19 @@ def waiting() -> tuple[dict[str, Any], dict[str, Any]] | None:
     judged, saved
         As the training tells them; None where there is none.
     """
-    from napari_latentseg.models.layout import COMPARISON
-    from napari_latentseg.models.versions import candidates
+    from napari_latentseg.models.layout import COMPARISON_FILE
+    from napari_latentseg.models.versions import list_candidates
 
-    found: list[tuple[float, Path, dict[str, Any]]] = []
+    waiting_candidates: list[tuple[float, Path, dict[str, Any]]] = []
     try:
-        for folder in candidates().values():
-            path = folder / COMPARISON
+        for folder in list_candidates().values():
+            path = folder / COMPARISON_FILE
             comparison = json.loads(path.read_text("utf-8"))
-            found.append((path.stat().st_mtime, folder, comparison))
+            waiting_candidates.append((path.stat().st_mtime, folder, comparison))
     except (OSError, ValueError, BadInput):
         return None
-    if not found:
+    if not waiting_candidates:
         return None
-    _, folder, comparison = max(found, key=lambda one: one[0])
-    judged = {"line": comparison.get("line", ""), "comparison": comparison}
-    return judged, {"folder": str(folder), "name": folder.name, "stopped": False}
+    _, folder, comparison = max(waiting_candidates, key=lambda candidate: candidate[0])
+    comparison_event = {"line": comparison.get("line", ""), "comparison": comparison}
+    return comparison_event, {"folder": str(folder), "name": folder.name, "stopped": False}

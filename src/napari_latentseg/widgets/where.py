@@ -12,40 +12,40 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.views import PLANES, seen_along
-from napari_latentseg.widgets.layers import place_on_screen, scan_from_layer
-from napari_latentseg.widgets.region import Box, box_in_view, box_of_shapes, shape_of
-from napari_latentseg.widgets.result_layers import View
+from napari_latentseg.views import WORLD_AXIS_OF_PLANE, reorient
+from napari_latentseg.widgets.layers import index_on_screen, scan_from_layer
+from napari_latentseg.widgets.region import CropBox, crop_box_in_view, crop_box_of_shapes, image_shape
+from napari_latentseg.widgets.result_layers import PlaneView
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-__all__ = ["Where", "WhereFields"]
+__all__ = ["RegionOfInterest", "RoiFields"]
 
-_PLANE_NAMES = {name: name if name != "acquired" else "as acquired" for name in PLANES}
+_PLANE_NAMES = {name: name if name != "acquired" else "as acquired" for name in WORLD_AXIS_OF_PLANE}
 
 
 @dataclass(frozen=True)
-class Where:
+class RegionOfInterest:
     """What is worked on.
 
     Attributes
     ----------
-    view
+    plane_view
         How the planes lie in the image.
-    slices, box
-        As `napari_latentseg.inference.request.Request` has them.
+    slices, crop_box
+        As `napari_latentseg.inference.request.InferenceSettings` has them.
     first_plane
         The one on screen.
     """
 
-    view: View
+    plane_view: PlaneView
     slices: tuple[int, int] | None
-    box: Box | None
+    crop_box: CropBox | None
     first_plane: int
 
 
-class WhereFields(QObject):
+class RoiFields(QObject):
     """Planes, slices and area of an image; each is there only where there is something to choose.
 
     Signals
@@ -69,19 +69,19 @@ class WhereFields(QObject):
         self.first, self.last = QSpinBox(), QSpinBox()
         self.first.setToolTip("The first slice, counted from 0 as napari's slider does")
         self.last.setToolTip("The last slice, which is worked on too")
-        self.span = QWidget()
-        row = QHBoxLayout(self.span)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.first, 1)
-        row.addWidget(QLabel("to"))
-        row.addWidget(self.last, 1)
+        self.range_row = QWidget()
+        range_layout = QHBoxLayout(self.range_row)
+        range_layout.setContentsMargins(0, 0, 0, 0)
+        range_layout.addWidget(self.first, 1)
+        range_layout.addWidget(QLabel("to"))
+        range_layout.addWidget(self.last, 1)
         self.area = ComboBox(
-            choices=self._areas,
+            choices=self._area_choices,
             tooltip="Which part of each slice to work on: draw a rectangle in a Shapes layer, or zoom in."
             " A model that sees the whole slice then sees that part enlarged",
         )
         self.plane = ComboBox(
-            choices=[(_PLANE_NAMES[name], name) for name in PLANES],
+            choices=[(_PLANE_NAMES[name], name) for name in WORLD_AXIS_OF_PLANE],
             value="acquired",
             tooltip="How a volume is cut into the planes that the model sees; the result lies as it does",
         )
@@ -90,60 +90,60 @@ class WhereFields(QObject):
         for box in (self.first, self.last):
             box.valueChanged.connect(self._on_changed)
 
-    def add_to(self, form: QFormLayout, more: QFormLayout) -> None:
+    def add_rows(self, form: QFormLayout, advanced_form: QFormLayout) -> None:
         """Put the fields into the form and its lower part."""
-        self._form, self._more = form, more
+        self._form, self._advanced_form = form, advanced_form
         form.addRow("Slices", self.slices.native)
-        form.addRow("", self.span)
+        form.addRow("", self.range_row)
         form.addRow("Area", self.area.native)
-        more.addRow("Planes", self.plane.native)
-        self.show_for(None)
+        advanced_form.addRow("Planes", self.plane.native)
+        self.show_for_image(None)
 
-    def _areas(self, *_: Any) -> list[tuple[str, Any]]:
-        drawn = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
-        boxes = [(f"the box in “{layer.name}”", layer) for layer in reversed(drawn)]
-        return [("all of it", "all"), ("what is in view", "view"), *boxes]
+    def _area_choices(self, *_: Any) -> list[tuple[str, Any]]:
+        shapes_layers = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
+        box_choices = [(f"the box in “{layer.name}”", layer) for layer in reversed(shapes_layers)]
+        return [("all of it", "all"), ("what is in view", "view"), *box_choices]
 
     def reset_choices(self) -> None:
         """Look at the viewer's layers again."""
-        before = self.area.value
+        previous = self.area.value
         self.area.reset_choices()
-        self.area.value = before if before in [value for _, value in self._areas()] else "all"
+        self.area.value = previous if previous in [value for _, value in self._area_choices()] else "all"
 
-    def show_for(self, image: Image | None) -> None:
+    def show_for_image(self, image: Image | None) -> None:
         """Show the fields that this image has something to choose for."""
         self._image = image
         is_stack = image is not None and image.ndim > 2
-        can_turn = False
+        can_reorient = False
         if image is not None and 3 <= image.ndim <= 4:
-            can_turn = scan_from_layer(image).geometry.frame == "LPS"
-        if not can_turn:
+            can_reorient = scan_from_layer(image).geometry.frame == "LPS"
+        if not can_reorient:
             self.plane.value = "acquired"
-        self._more.setRowVisible(self.plane.native, can_turn)
+        self._advanced_form.setRowVisible(self.plane.native, can_reorient)
         self._form.setRowVisible(self.slices.native, is_stack)
         self._on_changed()
 
     def _on_changed(self, *_: Any) -> None:
         image = self._image
-        with_span = image is not None and image.ndim > 2 and self.slices.value == "range"
-        self._form.setRowVisible(self.span, with_span)
+        is_range = image is not None and image.ndim > 2 and self.slices.value == "range"
+        self._form.setRowVisible(self.range_row, is_range)
         if image is not None and 2 <= image.ndim <= 4:
-            self._order = seen_along(scan_from_layer(image), str(self.plane.value))[1]
-            most = math.prod(self._leading(image)) - 1
+            self._order = reorient(scan_from_layer(image), str(self.plane.value))[1]
+            last_plane = math.prod(self._leading(image)) - 1
             for box in (self.first, self.last):
                 box.blockSignals(True)
-                fresh = box.maximum() != most
-                box.setMaximum(most)
-                if fresh and box is self.last:
-                    box.setValue(most)
+                is_new_maximum = box.maximum() != last_plane
+                box.setMaximum(last_plane)
+                if is_new_maximum and box is self.last:
+                    box.setValue(last_plane)
                 box.blockSignals(False)
         self.changed.emit()
 
     def _leading(self, image: Image) -> tuple[int, ...]:
-        shape = shape_of(image)
+        shape = image_shape(image)
         return tuple(shape[axis] for axis in self._order[:-2])
 
-    def chosen(self) -> Where:
+    def region(self) -> RegionOfInterest:
         """What is chosen.
 
         Raises
@@ -153,38 +153,42 @@ class WhereFields(QObject):
         """
         image = self._image
         if image is None:
-            return Where(View(), None, None, 0)
-        shown = self._on_screen(image)
+            return RegionOfInterest(PlaneView(), None, None, 0)
+        plane_on_screen = self._plane_on_screen(image)
         slices = None
         if image.ndim > 2 and self.slices.value == "shown":
-            if shown is None:
-                of = _PLANE_NAMES[str(self.plane.value)]
-                raise BadInput("slices", f"no slice {of} is on screen", "turn the view, or take all")
-            slices = (shown, shown)
+            if plane_on_screen is None:
+                orientation = _PLANE_NAMES[str(self.plane.value)]
+                raise BadInput("slices", f"no slice {orientation} is on screen", "turn the view, or take all")
+            slices = (plane_on_screen, plane_on_screen)
         elif image.ndim > 2 and self.slices.value == "range":
             if self.first.value() > self.last.value():
                 raise BadInput("slices", "end before they begin", "exchange the two numbers")
             slices = (self.first.value(), self.last.value())
-        box = None
+        crop_box = None
         if self.area.value == "view":
-            box = box_in_view(self.viewer, image, self._order)
+            crop_box = crop_box_in_view(self.viewer, image, self._order)
         elif isinstance(self.area.value, Shapes):
-            box = box_of_shapes(self.area.value, image, self._order)
-        part = None if box is None else (slice(box[0], box[2]), slice(box[1], box[3]))
-        is_turned = self._order != tuple(range(image.ndim))
-        view = View(str(self.plane.value), self._order if is_turned else (), part)
+            crop_box = crop_box_of_shapes(self.area.value, image, self._order)
+        crop_slices = (
+            None if crop_box is None else (slice(crop_box[0], crop_box[2]), slice(crop_box[1], crop_box[3]))
+        )
+        is_reoriented = self._order != tuple(range(image.ndim))
+        plane_view = PlaneView(str(self.plane.value), self._order if is_reoriented else (), crop_slices)
         count = math.prod(self._leading(image))
-        return Where(view, slices, box, count // 2 if shown is None else shown)
+        return RegionOfInterest(
+            plane_view, slices, crop_box, count // 2 if plane_on_screen is None else plane_on_screen
+        )
 
-    def _on_screen(self, image: Image) -> int | None:
+    def _plane_on_screen(self, image: Image) -> int | None:
         """The number of the plane that is on screen; None where another cut of the volume is."""
         if image.ndim < 3:
             return 0
-        place = place_on_screen(self.viewer, image)
+        screen_index = index_on_screen(self.viewer, image)
         number = 0
         for axis in self._order[:-2]:
-            at = place[axis]
-            if isinstance(at, slice):
+            axis_index = screen_index[axis]
+            if isinstance(axis_index, slice):
                 return None
-            number = number * shape_of(image)[axis] + at
+            number = number * image_shape(image)[axis] + axis_index
         return number

@@ -12,10 +12,10 @@ from napari.layers import Labels
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.layout import WEIGHTS
-from napari_latentseg.views import seen_along
-from napari_latentseg.widgets.class_look import class_look
-from napari_latentseg.widgets.layers import KEY, geometry_on_screen, lie_together, spatial_arguments
+from napari_latentseg.models.layout import WEIGHTS_FILE
+from napari_latentseg.views import reorient
+from napari_latentseg.widgets.class_look import label_style
+from napari_latentseg.widgets.layers import METADATA_KEY, geometry_on_screen, lie_together, spatial_arguments
 
 if TYPE_CHECKING:
     from napari.layers import Image
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.scan import Scan
     from napari_latentseg.widgets.plane_lock import PlaneLock
-    from napari_latentseg.widgets.session import Result
+    from napari_latentseg.widgets.session import RunResult
 
-__all__ = ["Work", "family", "work_on"]
+__all__ = ["Correction", "correction_of_result", "model_family"]
 
 ROLE = "corrected"
 
 
-def family(card: ModelCard) -> str:
+def model_family(card: ModelCard) -> str:
     """The name under which approvals are kept: that of the model that all of a family were taught from."""
     return card.lineage[0].name if card.lineage else card.name
 
 
-class Work:
+class Correction:
     """One image and its mask, as it is to be approved.
 
     Parameters
@@ -46,7 +46,7 @@ class Work:
     scan
         What is in it, with its planes as the model saw them. One object for as long as the work goes on, for
         its values are hashed once.
-    order
+    axis_order
         Axis i of the scan was axis ``order[i]`` of the layers.
     classes
         That can be painted.
@@ -61,7 +61,7 @@ class Work:
     ----------
     layer
         The copy that a person paints in; None while there is none.
-    lock
+    plane_lock
         Of that layer.
     approved
         Planes that are approved, with what they hold.
@@ -79,25 +79,25 @@ class Work:
         classes: tuple[ClassInfo, ...],
         family: str,
         model: tuple[str, str, str] | None,
-        result: Result | None = None,
+        result: RunResult | None = None,
     ) -> None:
         self.image = image
         self.scan = scan
-        self.order = order
+        self.axis_order = order
         self.classes = classes
         self.family = family
         self.model = model
         self._result = weakref.ref(result) if result is not None else None
         self.layer: Labels | None = None
-        self.lock: PlaneLock | None = None
+        self.plane_lock: PlaneLock | None = None
         self.approved: dict[int, NDArray[np.uint8]] = {}
         self.is_dirty = False
         self.draft: Any = None
-        self._began: NDArray[np.uint8] | None = None
+        self._original_mask: NDArray[np.uint8] | None = None
         self._place = geometry_on_screen(image)
 
     @property
-    def result(self) -> Result | None:
+    def result(self) -> RunResult | None:
         """Whose mask it is, while that is there."""
         return self._result() if self._result is not None else None
 
@@ -110,28 +110,28 @@ class Work:
         return result.title if result is not None else self.image.name
 
     @property
-    def lead(self) -> tuple[int, ...]:
+    def leading_shape(self) -> tuple[int, ...]:
         """The leading axes of the planes; empty for a single plane."""
         return tuple(self.scan.spatial_shape[:-2])
 
     @property
-    def count(self) -> int:
+    def plane_count(self) -> int:
         """How many planes there are."""
-        return math.prod(self.lead)
+        return math.prod(self.leading_shape)
 
     @property
-    def is_turned(self) -> bool:
+    def is_reoriented(self) -> bool:
         """Whether the planes are others than those that the image was taken in."""
-        return self.order != tuple(range(len(self.order)))
+        return self.axis_order != tuple(range(len(self.axis_order)))
 
-    def shape_of_layers(self) -> tuple[int, ...]:
+    def layer_shape(self) -> tuple[int, ...]:
         """The shape of the mask as a layer."""
-        shape = [0] * len(self.order)
-        for axis, size in zip(self.order, self.scan.spatial_shape, strict=True):
+        shape = [0] * len(self.axis_order)
+        for axis, size in zip(self.axis_order, self.scan.spatial_shape, strict=True):
             shape[axis] = size
         return tuple(shape)
 
-    def number(self, index: tuple[int, ...]) -> int:
+    def plane_number(self, index: tuple[int, ...]) -> int:
         """The number of a plane by its place along the leading axes of the layers.
 
         Raises
@@ -139,19 +139,19 @@ class Work:
         BadInput
             Where the model saw planes along another axis, so that this one is part of all of them.
         """
-        if self.is_turned:
+        if self.is_reoriented:
             raise BadInput(
                 self.image.name,
                 "the model looked at slices along another axis than this one",
                 "approve the whole volume, or a slice along that axis in the Annotate widget",
             )
-        return int(np.ravel_multi_index(index, self.lead)) if self.lead else 0
+        return int(np.ravel_multi_index(index, self.leading_shape)) if self.leading_shape else 0
 
-    def is_like(self, other: Work) -> bool:
+    def is_same_target(self, other: Correction) -> bool:
         """Whether both are on the same planes of the same image, for the same family of models."""
-        return (self.image, self.family, self.order) == (other.image, other.family, other.order)
+        return (self.image, self.family, self.axis_order) == (other.image, other.family, other.axis_order)
 
-    def to_approve(self, numbers: Iterable[int] | None) -> list[int]:
+    def unapproved_planes(self, numbers: Iterable[int] | None) -> list[int]:
         """Those of some planes that are not approved yet.
 
         Parameters
@@ -164,31 +164,37 @@ class Work:
         BadInput
             Where there is none, or all are asked for and not all were segmented: they would count as empty.
         """
-        wanted = sorted(set(range(self.count) if numbers is None else numbers))
-        if not wanted or wanted[0] < 0 or wanted[-1] >= self.count:
-            raise BadInput("slices", "are not of this image", f"choose between 0 and {self.count - 1}")
+        plane_numbers = sorted(set(range(self.plane_count) if numbers is None else numbers))
+        if not plane_numbers or plane_numbers[0] < 0 or plane_numbers[-1] >= self.plane_count:
+            raise BadInput("slices", "are not of this image", f"choose between 0 and {self.plane_count - 1}")
         record = (
-            self.result.found.record if self.result is not None and self.result.found is not None else None
+            self.result.segmentation.record
+            if self.result is not None and self.result.segmentation is not None
+            else None
         )
         if numbers is None and record is not None and record.planes_done < record.planes:
             why = f"only {record.planes_done} of {record.planes} were segmented"
             raise BadInput("slices", why, "approve those, or segment the others first")
-        found = [n for n in wanted if n not in self.approved]
-        if not found:
+        unapproved = [n for n in plane_numbers if n not in self.approved]
+        if not unapproved:
             raise BadInput("slices", "are approved already", "unlock them to change them")
-        return found
+        return unapproved
 
-    def planes_of(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def as_planes(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A mask as a layer has it, with its planes as the model saw them; a view."""
-        return mask.transpose(self.order)
+        return mask.transpose(self.axis_order)
 
     def plane_of(self, mask: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
         """One plane of such a mask; a view."""
-        turned = self.planes_of(mask)
-        found: NDArray[np.uint8] = turned[np.unravel_index(number, self.lead)] if self.lead else turned
-        return found
+        reoriented_mask = self.as_planes(mask)
+        plane_mask: NDArray[np.uint8] = (
+            reoriented_mask[np.unravel_index(number, self.leading_shape)]
+            if self.leading_shape
+            else reoriented_mask
+        )
+        return plane_mask
 
-    def mask(self) -> NDArray[np.uint8]:
+    def current_mask(self) -> NDArray[np.uint8]:
         """What is to be approved: the copy, or the result's own mask where there is none.
 
         Raises
@@ -196,30 +202,30 @@ class Work:
         BadInput
             Where it is gone, or no longer fits the image.
         """
-        found: Any = None
+        mask_data: Any = None
         if self.layer is not None:
-            self._check(self.layer)
-            found = self.layer.data
+            self._check_layer(self.layer)
+            mask_data = self.layer.data
         elif (result := self.result) is not None:
-            shown = result.layers.mask
-            if shown is not None and result.is_there:
-                self._check(shown)
-                found = shown.data
-            elif result.found is not None:
-                found = result.found.mask
-        if found is None:
+            result_mask = result.layers.mask
+            if result_mask is not None and result.is_in_viewer:
+                self._check_layer(result_mask)
+                mask_data = result_mask.data
+            elif result.segmentation is not None:
+                mask_data = result.segmentation.mask
+        if mask_data is None:
             raise BadInput("mask", "is no longer there", "segment the image again")
-        return np.asarray(found)
+        return np.asarray(mask_data)
 
-    def _check(self, layer: Labels) -> None:
-        if tuple(layer.data.shape) != self.shape_of_layers():
+    def _check_layer(self, layer: Labels) -> None:
+        if tuple(layer.data.shape) != self.layer_shape():
             raise BadInput(
                 layer.name, f"has shape {tuple(layer.data.shape)}, not the image's", "edit the mask again"
             )
         if not lie_together(layer, self._place):
             raise BadInput(layer.name, "was moved away from its image", "put it back, or edit the mask again")
 
-    def make_layer(self, mask: NDArray[np.uint8]) -> Labels:
+    def create_layer(self, mask: NDArray[np.uint8]) -> Labels:
         """The copy that a person paints in; not yet in the viewer.
 
         Parameters
@@ -228,12 +234,14 @@ class Work:
             Its own from now on.
         """
         result = self.result
-        self._began = result.found.mask if result is not None and result.found is not None else None
-        number = f" {result.layers.number}" if result is not None and result.layers.number > 1 else ""
-        about = {
+        self._original_mask = (
+            result.segmentation.mask if result is not None and result.segmentation is not None else None
+        )
+        number = f" {result.layers.run_number}" if result is not None and result.layers.run_number > 1 else ""
+        layer_metadata = {
             "role": ROLE,
             "image": str(self.image.unique_id),
-            "run": result.layers.number if result is not None else 0,
+            "run": result.layers.run_number if result is not None else 0,
             "model": list(self.model) if self.model is not None else None,
             "frame": self.scan.geometry.frame,
         }
@@ -241,8 +249,8 @@ class Work:
             mask,
             name=f"{self.image.name} corrected{number}",
             opacity=0.5,
-            metadata={KEY: about},
-            **class_look(self.classes),
+            metadata={METADATA_KEY: layer_metadata},
+            **label_style(self.classes),
             **spatial_arguments(self.image),
         )
         layer.selected_label = self.classes[0].label
@@ -250,20 +258,21 @@ class Work:
         self.layer = layer
         return layer
 
-    def differs(self, mask: NDArray[np.uint8], numbers: list[int]) -> bool:
+    def has_changes(self, mask: NDArray[np.uint8], numbers: list[int]) -> bool:
         """Whether a person has changed any of some planes; may be called in a worker."""
-        began = self._began
+        original = self._original_mask
         if self.layer is None:
             result = self.result
-            return result is not None and result.layers.edited
-        if began is None:
+            return result is not None and result.layers.is_edited
+        if original is None:
             return True
         return any(
-            not np.array_equal(self.plane_of(mask, n), self.plane_of(np.asarray(began), n)) for n in numbers
+            not np.array_equal(self.plane_of(mask, n), self.plane_of(np.asarray(original), n))
+            for n in numbers
         )
 
 
-def work_on(result: Result) -> Work:
+def correction_of_result(result: RunResult) -> Correction:
     """What a result gives to correct and to approve.
 
     Raises
@@ -271,9 +280,11 @@ def work_on(result: Result) -> Work:
     BadInput
         Where the run has not given anything yet.
     """
-    if result.found is None:
+    if result.segmentation is None:
         raise BadInput("mask", "the run has not given one yet", "wait for it to end")
-    scan, order = seen_along(result.job.scan, result.job.view.plane)
+    scan, order = reorient(result.job.scan, result.job.view.orientation)
     card = result.card
-    model = (card.name, card.version, card.files.get(WEIGHTS, ""))
-    return Work(result.layers.image, scan, order, tuple(card.classes), family(card), model, result)
+    model = (card.name, card.version, card.files.get(WEIGHTS_FILE, ""))
+    return Correction(
+        result.layers.image, scan, order, tuple(card.classes), model_family(card), model, result
+    )

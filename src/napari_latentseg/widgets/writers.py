@@ -44,7 +44,7 @@ def _write(path: str, data: Any, attributes: dict[str, Any], kind: str) -> list[
     try:
         scan = scan_from_layer(layer)
         if kind == "labels":
-            scan = _small(scan)
+            scan = _smallest_integer_type(scan)
         write_scan(scan, Path(path))
     except BadInput as error:
         # napari takes a ValueError, which BadInput is, for "there is no writer", and tells nothing else
@@ -52,10 +52,10 @@ def _write(path: str, data: Any, attributes: dict[str, Any], kind: str) -> list[
     return [path]
 
 
-def _small(scan: Scan) -> Scan:
+def _smallest_integer_type(scan: Scan) -> Scan:
     """Labels in the smallest type that holds them, so that every program reads them."""
-    top = int(np.asarray(scan.array.max()))
-    low = int(np.asarray(scan.array.min()))
-    if low < 0 or top > np.iinfo(np.uint16).max:
+    max_label = int(np.asarray(scan.array.max()))
+    min_label = int(np.asarray(scan.array.min()))
+    if min_label < 0 or max_label > np.iinfo(np.uint16).max:
         return scan
-    return scan.replace(array=scan.array.astype(np.uint8 if top < 256 else np.uint16))
+    return scan.replace(array=scan.array.astype(np.uint8 if max_label < 256 else np.uint16))
