@@ -15,8 +15,9 @@ import numpy as np
 from scipy import ndimage
 
 from napari_latentseg.annotations import AnnotationStore
-from napari_latentseg.classes import ClassInfo
-from napari_latentseg.scan import Geometry, Scan
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
 
 
 def timed(name: str, do: Callable[[], object]) -> None:

@@ -22,11 +22,11 @@ from diffusers import AutoencoderTiny
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import load_codec
+from napari_latentseg.data.pairs import find_pairs, load_image, load_mask
+from napari_latentseg.data.preprocess import resize, resize_labels
 from napari_latentseg.evaluation.metrics import dice, psnr
 from napari_latentseg.models.store import embedded_codec
-from napari_latentseg.pairs import find_pairs, load_image, load_mask
-from napari_latentseg.preprocess import resize, resize_labels
-from napari_latentseg.training.codec import CodecConfig, read_codec_datasets
+from napari_latentseg.training.train_codec import CodecConfig, read_codec_datasets
 
 CONFIG = Path(__file__).parents[1] / "src/napari_latentseg/training/configs/codec-compact-1.json"
 SIZES = {"busi": 224, "kvasir_seg": 224, "ph2": 224, "chase_db1": 512}

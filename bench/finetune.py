@@ -25,12 +25,12 @@ import torch
 
 from napari_latentseg.api import evaluate, finetune
 from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
+from napari_latentseg.finetuning.config import Plan
 from napari_latentseg.finetuning.loop import Tuner
-from napari_latentseg.finetuning.plan import Plan
 from napari_latentseg.models.store import load_model
-from napari_latentseg.precision import resolve_compute
 from napari_latentseg.training.events import FineTuneEvent
-from napari_latentseg.training.pieces import augmented_patches, encode_patches
+from napari_latentseg.training.patches import augmented_patches, encode_patches
+from napari_latentseg.utils.device import resolve_compute
 
 
 def part(source: Path, names: list[str], out: Path) -> Path:

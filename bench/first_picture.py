@@ -123,8 +123,8 @@ def make_dicom(folder: Path, volume: np.ndarray) -> None:
 def make(folder: Path, volume: np.ndarray) -> dict[str, str]:
     import nibabel as nib
 
-    from napari_latentseg.formats import omezarr
-    from napari_latentseg.scan import Geometry
+    from napari_latentseg.core.geometry import Geometry
+    from napari_latentseg.io import ome_zarr
 
     made = {"DICOM folder": folder / "ct", "DICOM zip": folder / "ct.zip",
             "NIfTI, .nii.gz": folder / "ct.nii.gz", "OME-Zarr": folder / "ct.zarr"}  # fmt: skip
@@ -133,7 +133,7 @@ def make(folder: Path, volume: np.ndarray) -> dict[str, str]:
         for file in sorted(made["DICOM folder"].iterdir()):
             packed.write(file, file.name)
     nib.save(nib.Nifti1Image(volume.T, np.diag([0.7, 0.7, 1, 1])), made["NIfTI, .nii.gz"])
-    omezarr.write(made["OME-Zarr"], volume, "zyx", Geometry.from_spacing("zyx", (1.0, 0.7, 0.7), "mm"), {})
+    ome_zarr.write(made["OME-Zarr"], volume, "zyx", Geometry.from_spacing("zyx", (1.0, 0.7, 0.7), "mm"), {})
     return {name: str(path) for name, path in made.items()}
 
 

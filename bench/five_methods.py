@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from napari_latentseg.api import evaluate, load_model, segment, train
-from napari_latentseg.samples import SampleImage, ultrasound_phantom
-from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.sample_data import SampleImage, ultrasound_phantom
 from napari_latentseg.training.config import load_config
 
 SHAPE = (96, 120)

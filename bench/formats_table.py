@@ -13,10 +13,11 @@ import numpy as np
 import pydicom
 from nibabel.testing import data_path
 
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats import dicom, read_scan
-from napari_latentseg.formats.dicom_files import silence_dicom_loggers
-from napari_latentseg.scan import Scan
+from napari_latentseg.io import read_scan
+from napari_latentseg.io.dicom import reader
+from napari_latentseg.io.dicom.files import silence_dicom_loggers
 
 ROOT = Path(pydicom.__file__).parent / "data" / "test_files"
 BEGIN_NIBABEL = "<!-- bench/formats_table.py nibabel: begin -->"
@@ -30,7 +31,7 @@ def syntax_of(file: Path) -> str:
     return named.name.split(",")[0] if named else "-"
 
 
-def outcome(file: Path, read: Callable[[Path], Scan] = dicom.read) -> str:
+def outcome(file: Path, read: Callable[[Path], Scan] = reader.read) -> str:
     try:
         scan = read(file)
         np.asarray(scan.array)

@@ -19,13 +19,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from napari_latentseg.data.pairs import find_pairs
 from napari_latentseg.evaluation.calibration import VolumeInterval, interval_coverage
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
-from napari_latentseg.pairs import find_pairs
 
 DRAWS = 500
 LEVEL = 0.9

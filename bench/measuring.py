@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import labels_from_probabilities
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.core.sample_store import SampleMaps
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import measure
-from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.review import DEFAULT_MEASURE, MEASURES, rank
-from napari_latentseg.sample_maps import SampleMaps
-from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import Segmentation
 
 SAMPLES = 5
 

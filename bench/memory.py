@@ -25,15 +25,16 @@ import dask.array as da
 import numpy as np
 import torch
 
-from napari_latentseg.formats import read_scan
-from napari_latentseg.formats.omezarr import write as write_zarr
-from napari_latentseg.formats.results import write_segmentation
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.io import read_scan
+from napari_latentseg.io.ome_zarr import write as write_zarr
+from napari_latentseg.io.write_results import write_segmentation
 from napari_latentseg.methods.base import Noise
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.models.store import load_model
-from napari_latentseg.scan import Geometry, Scan
 
 
 def peak() -> float:

@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.data.pairs import find_pairs
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
-from napari_latentseg.pairs import find_pairs
 from napari_latentseg.review import available_measures, uncertainty_profile
 
 SHARE = 0.2

@@ -27,10 +27,10 @@ from qtpy.QtTest import QTest
 from tests.helpers.dicom import positions, series
 from tests.helpers.shown import show_ball_in
 
-from napari_latentseg.formats import omezarr
-from napari_latentseg.scan import Geometry
-from napari_latentseg.widgets.review import ReviewWidget
-from napari_latentseg.widgets.segment import SegmentWidget
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.io import ome_zarr
+from napari_latentseg.widgets.review.widget import ReviewWidget
+from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 PLUGIN = "napari-latentseg"
 SHAPE = (200, 256, 256)
@@ -100,7 +100,7 @@ def opening(viewer: Any, folder: Path) -> None:
         for file in (folder / "ct").iterdir():
             packed.write(file, file.name)
     nib.save(nib.Nifti1Image(volume.T, np.diag([0.7, 0.7, 2, 1])), folder / "ct.nii.gz")
-    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
+    ome_zarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
     for name in ("ct", "ct.zip", "ct.nii.gz", "ct.zarr"):
         theirs = napari_alone(viewer, volume)
         path = str(folder / name)

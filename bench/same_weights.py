@@ -78,7 +78,7 @@ def ellipses(folder: Path, count: int, seed: int, *, bright: bool = True) -> Pat
 def install_codec(home: Path) -> str:
     """A codec with random weights, whose decoded masks are half in and half out."""
     from napari_latentseg.codecs.compact import CompactCodec
-    from napari_latentseg.weights import save_weights
+    from napari_latentseg.utils.weights import save_weights
 
     torch.manual_seed(5)
     codec = CompactCodec(**CODEC)
@@ -154,7 +154,7 @@ def tell_finetuned(kind: str, base: Path, data: Path, out: Path, seed: int) -> N
 
 
 def tell_codec(work: Path) -> None:
-    from napari_latentseg.training.codec import CodecConfig, read_codec_datasets, train_codec
+    from napari_latentseg.training.train_codec import CodecConfig, read_codec_datasets, train_codec
 
     config = CodecConfig.model_validate(
         {"sources": [{"name": "data"}], "crop": 32, "images_per_batch": 3, "masks_per_batch": 2, "steps": 60}

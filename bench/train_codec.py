@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from napari_latentseg.networks.taef2 import build_taef2_encoder
-from napari_latentseg.training.codec import CodecConfig, read_codec_datasets, train_codec
-from napari_latentseg.weights import save_weights
+from napari_latentseg.training.train_codec import CodecConfig, read_codec_datasets, train_codec
+from napari_latentseg.utils.weights import save_weights
 
 CONFIGS = Path(__file__).parents[1] / "src/napari_latentseg/training/configs"
 

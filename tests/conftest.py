@@ -77,7 +77,7 @@ def tiny_codec_folder() -> Path:
 
     from napari_latentseg.codecs.compact import CompactCodec
     from napari_latentseg.models.store import data_home
-    from napari_latentseg.weights import save_weights
+    from napari_latentseg.utils.weights import save_weights
 
     network = {"channels": 8, "widths": (16, 16), "blocks": (1, 1)}
     with torch.random.fork_rng():

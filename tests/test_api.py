@@ -14,7 +14,7 @@ import napari_latentseg
 from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.store import list_cards
-from napari_latentseg.samples import ultrasound_phantom
+from napari_latentseg.sample_data import ultrasound_phantom
 
 
 def test_the_package_gives_the_functions_out() -> None:

@@ -15,7 +15,7 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.models import store
 from napari_latentseg.models.card import CARD, ModelCard
 from napari_latentseg.models.layout import WEIGHTS_FILE
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.utils.weights import file_sha256
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_broken_torch_is_told_and_does_not_end_the_visit(
     def broken() -> dict[str, str]:
         raise OSError("libtorch.so: no such file")
 
-    monkeypatch.setattr("napari_latentseg.precision.available_devices", broken)
+    monkeypatch.setattr("napari_latentseg.utils.device.available_devices", broken)
     report = doctor.diagnose()
     assert report["facts"]["devices"] == "unknown"
     assert {"what": "a working torch (OSError)", "mend": "pip install --force-reinstall torch"} in report[

@@ -24,8 +24,8 @@ import numpy as np
 from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication, QWidget
 
-from napari_latentseg.samples import retina, ultrasound_phantom, ultrasound_sweep
-from napari_latentseg.widgets.samples import layer_data_of
+from napari_latentseg.sample_data import retina, ultrasound_phantom, ultrasound_sweep
+from napari_latentseg.widgets.segment.samples import layer_data_of
 
 Shots = Iterator[tuple[str, QWidget | None]]
 

@@ -48,7 +48,8 @@ def image_of(number: int) -> Any:
     """One of a few images: volumes that lie askew, photographs, a time series."""
     import numpy as np
 
-    from napari_latentseg.scan import Geometry, Scan
+    from napari_latentseg.core.geometry import Geometry
+    from napari_latentseg.core.scan import Scan
 
     rng = np.random.default_rng([7, number])
     if number % 3 == 0:
@@ -82,7 +83,7 @@ def written_in(mask: Any) -> tuple[int, int]:
 
 
 def classes() -> list[Any]:
-    from napari_latentseg.classes import ClassInfo
+    from napari_latentseg.core.classes import ClassInfo
 
     return [
         ClassInfo(label=1, name="vessel", color="#d62728"),
@@ -255,7 +256,7 @@ class Checkpointing:
         import torch
 
         from napari_latentseg.training.checkpoint import Checkpoint
-        from napari_latentseg.training.state import Snapshot
+        from napari_latentseg.training.snapshot import Snapshot
 
         checkpoint = Checkpoint(folder / "model.checkpoint", interval_s=0)
         first = checkpoint.read().metadata["at"]["number"] + 1 if checkpoint.exists else 0
@@ -340,18 +341,18 @@ def prepare_models(folder: Path) -> list[Path]:
 
     import torch
 
-    from napari_latentseg.augmentation import AugmentationConfig
-    from napari_latentseg.classes import ClassInfo
     from napari_latentseg.codecs.compact import CompactCodec
     from napari_latentseg.codecs.loading import weights_hash
     from napari_latentseg.codecs.spec import CodecSpec
+    from napari_latentseg.core.classes import ClassInfo
+    from napari_latentseg.data.augmentation_config import AugmentationConfig
+    from napari_latentseg.data.preprocess import Preprocess
     from napari_latentseg.methods.registry import build_method
     from napari_latentseg.models.card import Ancestor, ModelCard
     from napari_latentseg.models.folder import save_model_folder
     from napari_latentseg.models.install import install_folder
     from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
-    from napari_latentseg.preprocess import Preprocess
-    from napari_latentseg.weights import save_weights
+    from napari_latentseg.utils.weights import save_weights
 
     store = folder / "store"
     given = [store / "candidate-0", store / "candidate-1"]

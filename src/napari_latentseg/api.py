@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_latentseg.formats import read_scan
-from napari_latentseg.progress import Progress, no_progress
+from napari_latentseg.io import read_scan
+from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from napari_latentseg.cleanup import PostProcess
+    from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.versions import Version
-    from napari_latentseg.scan import Scan
-    from napari_latentseg.segmentation import Segmentation
     from napari_latentseg.training.events import FineTuneEvent
 
 __all__ = [
@@ -46,8 +46,8 @@ def list_models() -> dict[str, ModelCard]:
 
 
 def list_methods() -> list[dict[str, Any]]:
-    """What each method is, see `napari_latentseg.training.catalogue.describe_methods`."""
-    from napari_latentseg.training.catalogue import describe_methods
+    """What each method is, see `napari_latentseg.training.method_catalogue.describe_methods`."""
+    from napari_latentseg.training.method_catalogue import describe_methods
 
     return describe_methods()
 
@@ -111,7 +111,7 @@ def install_model(
     install_path(model_name, replace=replace)
 
     from napari_latentseg.models.store import open_codec
-    from napari_latentseg.training.released import published_card
+    from napari_latentseg.training.gms_release import published_card
 
     codec_source = codec or settings.codec
     if codec_source is None:
@@ -226,7 +226,7 @@ def segment(
     channel
         Which channel, counted from 1, of an image whose channels are not colours.
     plane
-        How a volume in the patient is cut into planes: see `napari_latentseg.views.reorient`. The result
+        How a volume in the patient is cut into planes: see `napari_latentseg.core.reorient.reorient`. The result
         lies as the scan does.
     slices
         First and last of these planes to work on, counted from 1; all where not given. The others hold
@@ -237,7 +237,7 @@ def segment(
     classes
         The names of the classes that are wanted; all where not given.
     cleanup
-        What is mended of the mask: see `napari_latentseg.cleanup.PostProcess`.
+        What is mended of the mask: see `napari_latentseg.core.postprocess.PostProcess`.
     tolerance
         Draw no more samples than change the mask by more than this (1 - DSC), `samples` at most; all of
         them where not given.
@@ -257,14 +257,14 @@ def segment(
     Examples
     --------
     >>> from napari_latentseg import segment
-    >>> from napari_latentseg.samples import ultrasound_phantom
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
     >>> found = segment(ultrasound_phantom().scan, "breast-ultrasound", samples=3)
     >>> found.mask.shape, found.record.samples
     ((256, 320), 3)
     """
     # what can be refused cheaply is refused before torch is loaded
-    from napari_latentseg.inference.request import InferenceSettings
-    from napari_latentseg.views import reorient, select_channel
+    from napari_latentseg.core.reorient import reorient, select_channel
+    from napari_latentseg.inference.settings import InferenceSettings
 
     settings = InferenceSettings.for_model(
         _card(model), samples=samples, source=source, seed=seed, threshold=threshold, device=device,
@@ -346,10 +346,10 @@ def train(
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.errors import BadInput
     from napari_latentseg.models.card import read_card
-    from napari_latentseg.precision import check_device_and_precision
     from napari_latentseg.training.config import load_config, with_changes
-    from napari_latentseg.training.place import check_output_dir
-    from napari_latentseg.training.sets import find_datasets
+    from napari_latentseg.training.datasets import find_datasets
+    from napari_latentseg.training.output_dir import check_output_dir
+    from napari_latentseg.utils.device import check_device_and_precision
 
     settings = load_config(config)
     changes = dict(changes or {})
@@ -446,7 +446,7 @@ def finetune(
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.models.store import find_model
-    from napari_latentseg.precision import check_device_and_precision
+    from napari_latentseg.utils.device import check_device_and_precision
 
     find_model(base)
     check_device_and_precision(device, "auto")
@@ -498,11 +498,11 @@ def evaluate(
         its weights may have been chosen by them) and `conventions`.
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.data.pairs import find_pairs
     from napari_latentseg.errors import BadInput
-    from napari_latentseg.inference.request import InferenceSettings
+    from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.split import read_split
     from napari_latentseg.models.store import find_model
-    from napari_latentseg.pairs import find_pairs
 
     card = _card(model)
     settings = InferenceSettings.for_model(
@@ -576,12 +576,12 @@ def calibrate(
         As written, with `reliability` and, where the images are enough, `volume_interval`.
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.data.pairs import find_pairs
     from napari_latentseg.errors import BadInput
-    from napari_latentseg.inference.request import InferenceSettings
-    from napari_latentseg.models.revise import check_can_update_card, update_card
+    from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.split import read_split
     from napari_latentseg.models.store import find_model
-    from napari_latentseg.pairs import find_pairs
+    from napari_latentseg.models.update_card import check_can_update_card, update_card
 
     folder, output_folder = find_model(model), Path(out) if out is not None else None
     settings = InferenceSettings.for_model(

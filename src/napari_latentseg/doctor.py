@@ -49,7 +49,7 @@ def diagnose() -> dict[str, Any]:
 
 def _check_torch(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
     try:
-        from napari_latentseg.precision import available_devices, resolve_compute
+        from napari_latentseg.utils.device import available_devices, resolve_compute
 
         facts["devices"] = ", ".join(f"{k} ({v})" for k, v in available_devices().items())
         facts["arithmetic"] = resolve_compute().precision

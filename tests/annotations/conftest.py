@@ -9,7 +9,7 @@ import pytest
 from tests.helpers.annotated import CLASSES, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore
-from napari_latentseg.scan import Scan
+from napari_latentseg.core.scan import Scan
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from tests.helpers.annotated import CLASSES, KINDS, contents, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import Scan
 
 MODEL = ("retina-vessels", "2", "ab" * 32)
 

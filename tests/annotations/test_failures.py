@@ -18,9 +18,9 @@ import pytest
 from filelock import FileLock
 from tests.helpers.annotated import CLASSES, contents, make_mask, make_scan
 
-from napari_latentseg.annotations import AnnotationStore, durable
+from napari_latentseg.annotations import AnnotationStore, durable_io
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import Scan
 
 Healthy = Callable[[Path], AnnotationStore]
 posix = pytest.mark.skipif(sys.platform == "win32", reason="needs fork")
@@ -333,7 +333,7 @@ def test_a_journal_that_may_not_be_read(filled: AnnotationStore, monkeypatch: py
 def test_another_that_writes_for_long_is_named(
     filled: AnnotationStore, scan: Scan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(durable, "LOCK_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(durable_io, "LOCK_TIMEOUT_S", 0.2)
     before = contents(filled.folder)
     with FileLock(filled.folder / ".lock"):
         with pytest.raises(BadInput, match="is being written by another window or program; try again"):

@@ -11,9 +11,10 @@ import SimpleITK as sitk
 from tests.helpers.annotated import CLASSES, DISC, KINDS, VESSEL, contents, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore, ModelVersion, list_stores, store_folder
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import Geometry, Scan
 
 MODEL = ("retina-vessels", "2", "ab" * 32)
 
@@ -114,7 +115,7 @@ def test_colours_are_three_channels_of_nnunet(store: AnnotationStore) -> None:
 
 def test_the_hash_of_an_image_is_that_of_a_run(tiny_model, store: AnnotationStore) -> None:
     from napari_latentseg.inference.predictor import Predictor
-    from napari_latentseg.inference.request import InferenceSettings
+    from napari_latentseg.inference.settings import InferenceSettings
 
     scan = make_scan("volume")
     found = Predictor(tiny_model, "cpu").segment(

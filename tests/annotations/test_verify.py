@@ -7,8 +7,8 @@ import pytest
 from tests.helpers.annotated import CLASSES, contents, make_mask
 
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import Scan
 
 
 def files(store: AnnotationStore, part: str) -> list[Path]:

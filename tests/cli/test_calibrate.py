@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from napari_latentseg.data.pairs import find_pairs
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.layout import SPLIT_FILE
 from napari_latentseg.models.store import load_model
-from napari_latentseg.pairs import find_pairs
 
 
 @pytest.fixture(scope="module")

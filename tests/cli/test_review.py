@@ -29,7 +29,7 @@ def volume(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def result(volume: Path, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from napari_latentseg import api
-    from napari_latentseg.formats.results import write_segmentation
+    from napari_latentseg.io.write_results import write_segmentation
 
     out = tmp_path_factory.mktemp("result")
     write_segmentation(api.segment(volume, tiny_model_folder, samples=4), out, "knee")

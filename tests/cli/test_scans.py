@@ -11,8 +11,8 @@ import pytest
 import SimpleITK as sitk
 import tifffile
 
-from napari_latentseg.formats import format_for, nifti, read_scan
-from napari_latentseg.scan import Geometry
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.io import format_for, nifti, read_scan
 
 AFFINE = np.diag([0.7, -0.8, 3.0, 1.0])
 

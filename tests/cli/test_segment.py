@@ -15,7 +15,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from napari_latentseg.record import RunRecord
+from napari_latentseg.core.record import RunRecord
 
 RNG = np.random.default_rng(0)
 PLANE = RNG.integers(0, 256, (37, 53), dtype=np.uint8)

@@ -90,7 +90,7 @@ def test_what_makes_no_sense_is_refused(
 
 def test_from_python(image: Path, tiny_model_folder: Path) -> None:
     from napari_latentseg import segment
-    from napari_latentseg.cleanup import PostProcess
+    from napari_latentseg.core.postprocess import PostProcess
 
     found = segment(
         image, tiny_model_folder, samples=12, box=(4, 0, 60, 70), classes=["target"], tolerance=0.3,

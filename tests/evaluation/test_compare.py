@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from tests.helpers.made import balls, classes_of
 
+from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.compare import compare
 from napari_latentseg.evaluation.scores import score
-from napari_latentseg.scan import Geometry
 
 SPACING = (2.0, 0.5, 1.0)
 SHAPE = (14, 40, 30)

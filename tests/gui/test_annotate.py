@@ -8,10 +8,10 @@ from napari.utils.notifications import notification_manager
 
 from napari_latentseg.annotations import AnnotationStore, list_stores
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets.annotate import AnnotateWidget, format_numbers
-from napari_latentseg.widgets.corrections import corrections_of
-from napari_latentseg.widgets.layers import METADATA_KEY, layer_matrix, role_of
-from napari_latentseg.widgets.segment import SegmentWidget
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
+from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.annotate.widget import AnnotateWidget, format_numbers
+from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 MODEL = "tiny-taught"
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import labels_from_probabilities
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import class_extents
-from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
-from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import Segmentation
-from napari_latentseg.widgets.layers import METADATA_KEY, layer_matrix, role_of
-from napari_latentseg.widgets.result import ResultPanel
-from napari_latentseg.widgets.result_layers import ResultLayers
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
+from napari_latentseg.widgets._shared.result_layers import ResultLayers
+from napari_latentseg.widgets.segment.result_panel import ResultPanel
 
 CLASSES = (
     ClassInfo(label=1, name="liver", color="#d90b7a", includes=("liver tumour",)),

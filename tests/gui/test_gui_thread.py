@@ -14,13 +14,13 @@ from qtpy.QtCore import QTimer
 from tests.helpers.dicom import positions, series
 from tests.helpers.gui_thread import GuiThreadGuard
 
-from napari_latentseg.formats import omezarr
-from napari_latentseg.scan import Geometry
-from napari_latentseg.widgets.annotate import AnnotateWidget
-from napari_latentseg.widgets.corrections import corrections_of
-from napari_latentseg.widgets.layers import index_on_screen, role_of
-from napari_latentseg.widgets.review import ReviewWidget
-from napari_latentseg.widgets.segment import SegmentWidget
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.io import ome_zarr
+from napari_latentseg.widgets._shared.layers import index_on_screen, role_of
+from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.annotate.widget import AnnotateWidget
+from napari_latentseg.widgets.review.widget import ReviewWidget
+from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 PLUGIN = "napari-latentseg"
 SHAPE = (40, 128, 128)
@@ -42,7 +42,7 @@ def scans(tmp_path_factory):
         for file in (folder / "ct").iterdir():
             packed.write(file, file.name)
     nib.save(nib.Nifti1Image(volume.T, np.diag([0.7, 0.7, 2, 1])), folder / "ct.nii.gz")
-    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
+    ome_zarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
     return folder, volume
 
 

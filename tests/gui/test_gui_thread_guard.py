@@ -12,9 +12,9 @@ PRETEND = "napari_latentseg.pretend"
 HOLDING = {
     "a large file": ("open(path, 'rb').close()", "read: a file of 100000 bytes"),
     "a function of ours": ("from napari_latentseg.measure import extents; extents(None)", "compute: extents"),
-    "a scan": ("from napari_latentseg.formats import read_scan; read_scan('none.nii')", "read: read_scan"),
+    "a scan": ("from napari_latentseg.io import read_scan; read_scan('none.nii')", "read: read_scan"),
     "a hash": (
-        "from napari_latentseg.scan import Geometry, Scan; import numpy\n"
+        "from napari_latentseg.core.scan import Geometry, Scan; import numpy\n"
         "list(Scan(numpy.zeros((2, 3), 'u1'), 'yx', Geometry.plain('yx')).hashing())",
         "hash: Scan.hashing",
     ),

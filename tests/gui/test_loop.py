@@ -7,11 +7,11 @@ import pytest
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.models.versions import list_versions
-from napari_latentseg.widgets.annotate import AnnotateWidget
-from napari_latentseg.widgets.layers import METADATA_KEY
-from napari_latentseg.widgets.models import ModelsWidget
-from napari_latentseg.widgets.segment import SegmentWidget
-from napari_latentseg.widgets.train import TrainWidget
+from napari_latentseg.widgets._shared.layers import METADATA_KEY
+from napari_latentseg.widgets.annotate.widget import AnnotateWidget
+from napari_latentseg.widgets.models.widget import ModelsWidget
+from napari_latentseg.widgets.segment.widget import SegmentWidget
+from napari_latentseg.widgets.train.widget import TrainWidget
 
 MODEL = "tiny-taught"
 

@@ -10,7 +10,7 @@ from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.store import data_home, open_codec
-from napari_latentseg.widgets.segment import SegmentWidget
+from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from napari_latentseg.models.card import Ancestor, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.store import list_cards
 from napari_latentseg.models.versions import list_versions, revert
-from napari_latentseg.widgets.models import ModelsWidget
-from napari_latentseg.widgets.segment import SegmentWidget
+from napari_latentseg.widgets.models.widget import ModelsWidget
+from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 MODEL = "tiny-taught"
 

@@ -12,10 +12,10 @@ import SimpleITK as sitk
 from npe2 import PluginManifest
 from tests.helpers.geometries import CLOSE, by_itk, places
 
-from napari_latentseg.formats import format_for, read_scan, readable_suffixes
-from napari_latentseg.scan import Geometry
-from napari_latentseg.widgets import opening, readers
-from napari_latentseg.widgets.layers import layer_matrix, scan_from_layer
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.io import format_for, read_scan, readable_suffixes
+from napari_latentseg.widgets._shared.layers import layer_matrix, scan_from_layer
+from napari_latentseg.widgets.opening import opening, readers
 
 PLUGIN = "napari-latentseg"
 TURNED = nib.affines.from_matvec(

@@ -11,9 +11,9 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QProgressDialog
 from tests.helpers.dicom import positions, series
 
-from napari_latentseg.formats import omezarr
-from napari_latentseg.scan import Geometry
-from napari_latentseg.widgets import opening
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.io import ome_zarr
+from napari_latentseg.widgets.opening import opening
 
 PLUGIN = "napari-latentseg"
 SHAPE = (200, 256, 256)
@@ -25,7 +25,7 @@ def scans(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scans")
     volume = np.random.default_rng(0).integers(0, 3000, SHAPE).astype(np.int16)
     series(folder / "ct", volume, positions(len(volume)), PixelSpacing=[0.7, 0.7])
-    omezarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
+    ome_zarr.write(folder / "ct.zarr", volume, "zyx", Geometry.from_spacing("zyx", (2, 0.7, 0.7), "mm"), {})
     return folder, volume
 
 

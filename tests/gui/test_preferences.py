@@ -9,8 +9,8 @@ from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QSpinBox
 
-from napari_latentseg.widgets import preferences as module
-from napari_latentseg.widgets.preferences import Preferences, preferences
+from napari_latentseg.widgets._shared import preferences as module
+from napari_latentseg.widgets._shared.preferences import Preferences, preferences
 
 PLUGIN = "napari-latentseg"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
-from napari_latentseg.scan import Geometry
-from napari_latentseg.widgets.layers import role_of
-from napari_latentseg.widgets.region import crop_box_in_view, crop_box_of_shapes
-from napari_latentseg.widgets.segment import SegmentWidget
+from napari_latentseg.widgets._shared.layers import role_of
+from napari_latentseg.widgets.segment.region import crop_box_in_view, crop_box_of_shapes
+from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from napari.layers import Labels
 from qtpy.QtCore import Qt
 
 from napari_latentseg.review import MEASURES
-from napari_latentseg.widgets.layers import index_on_screen, layer_matrix, role_of
-from napari_latentseg.widgets.review import ReviewWidget
+from napari_latentseg.widgets._shared.layers import index_on_screen, layer_matrix, role_of
+from napari_latentseg.widgets.review.widget import ReviewWidget
 
 
 @pytest.fixture

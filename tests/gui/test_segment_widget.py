@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 
-from napari_latentseg.samples import ultrasound_phantom
-from napari_latentseg.widgets.layers import METADATA_KEY, layer_matrix, role_of
-from napari_latentseg.widgets.samples import layer_data_of
-from napari_latentseg.widgets.segment import SegmentWidget
+from napari_latentseg.sample_data import ultrasound_phantom
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
+from napari_latentseg.widgets.segment.samples import layer_data_of
+from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
 @pytest.fixture
@@ -269,7 +269,7 @@ def test_napari_closed_at_once_ends_cleanly():
     """In a program of its own: the window is gone before the imports in the background are through."""
     code = (
         "import napari\n"
-        "from napari_latentseg.widgets.segment import SegmentWidget\n"
+        "from napari_latentseg.widgets.segment.widget import SegmentWidget\n"
         "viewer = napari.Viewer(show=False)\n"
         "viewer.window.add_dock_widget(SegmentWidget(viewer))\n"
         "viewer.close()\n"
@@ -305,14 +305,14 @@ def test_export_writes_what_is_shown(viewer, widget, qtbot, phantom, tmp_path):
     record = json.loads(next(tmp_path.glob("*_run.json")).read_text())
     assert record["mask_edited"] is False
     assert record["samples"] == 3
-    from napari_latentseg.formats import read_scan
+    from napari_latentseg.io import read_scan
 
     scan = read_scan(next(tmp_path.glob("*_mask*")))
     np.testing.assert_array_equal(np.asarray(scan.array), ours(viewer)["mask"].data)
 
 
 def test_card_is_at_hand(viewer, widget, qtbot):
-    from napari_latentseg.widgets.card import CardDialog
+    from napari_latentseg.widgets.segment.card import CardDialog
 
     widget.form.model.value = "retina-vessels"
     widget.form.info.click()
@@ -343,7 +343,7 @@ def test_result_layers_are_of_their_kinds(viewer, widget, qtbot, phantom):
 
 
 def test_a_corrected_mask_goes_out_as_corrected(viewer, widget, qtbot, phantom, tmp_path):
-    from napari_latentseg.formats import read_scan
+    from napari_latentseg.io import read_scan
 
     run(widget, qtbot, samples=3)
     layer = ours(viewer)["mask"]
@@ -360,7 +360,7 @@ def test_napari_closed_in_the_middle_of_a_run_ends_cleanly():
     code = (
         "import napari, numpy as np\n"
         "from qtpy.QtWidgets import QApplication\n"
-        "from napari_latentseg.widgets.segment import SegmentWidget\n"
+        "from napari_latentseg.widgets.segment.widget import SegmentWidget\n"
         "viewer = napari.Viewer(show=False)\n"
         "viewer.add_image(np.random.default_rng(0).random((30, 64, 64)), name='stack')\n"
         "widget = SegmentWidget(viewer)\n"
@@ -423,7 +423,7 @@ def test_the_cut_can_be_undone(viewer, widget, qtbot, phantom):
 
 
 def test_export_with_table_and_report(viewer, widget, qtbot, phantom, tmp_path):
-    from napari_latentseg.widgets.export import ExportDialog
+    from napari_latentseg.widgets.segment.export import ExportDialog
 
     run(widget, qtbot, samples=3)
     widget.ask_export()

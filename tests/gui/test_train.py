@@ -13,10 +13,10 @@ from qtpy.QtWidgets import QApplication
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.versions import list_candidates, list_versions
-from napari_latentseg.widgets.comparison import ComparisonPanel, metric_rows
-from napari_latentseg.widgets.train import TrainWidget
-from napari_latentseg.widgets.train_process import FineTuneRequest, training_of
-from napari_latentseg.widgets.train_words import planned_validation_text, validation_text
+from napari_latentseg.widgets.train.comparison import ComparisonPanel, metric_rows
+from napari_latentseg.widgets.train.messages import planned_validation_text, validation_text
+from napari_latentseg.widgets.train.process import FineTuneRequest, training_of
+from napari_latentseg.widgets.train.widget import TrainWidget
 
 MODEL = "tiny-taught"
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="

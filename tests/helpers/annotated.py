@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.classes import ClassInfo
-from napari_latentseg.scan import Geometry, Scan
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
 
 VESSEL = ClassInfo(label=1, name="vessel", color="#d62728")
 DISC = ClassInfo(label=2, name="disc", color="#ffdd00")

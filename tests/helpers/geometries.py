@@ -11,7 +11,7 @@ import SimpleITK as sitk
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from napari_latentseg.scan import Geometry
+from napari_latentseg.core.geometry import Geometry
 
 CLOSE = 1e-4  # mm
 

@@ -37,15 +37,15 @@ LARGE = 2**16
 def computing() -> dict[CodeType, str]:
     """Functions of the package that read, compute or hash as much as they are given, by their code."""
     from napari_latentseg.annotations import AnnotationStore
-    from napari_latentseg.formats import read_scan
-    from napari_latentseg.formats.registry import read_scan_lazy
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.io import read_scan
+    from napari_latentseg.io.registry import read_scan_lazy
     from napari_latentseg.measure import class_extents, measure
     from napari_latentseg.models.store import load_model, open_codec
-    from napari_latentseg.review.places import score_objects, score_slices
     from napari_latentseg.review.ranking import rank, uncertainty_profile
-    from napari_latentseg.scan import Scan
-    from napari_latentseg.segmentation import Segmentation
-    from napari_latentseg.widgets.reading import layers_of_scan, survey_path
+    from napari_latentseg.review.scoring import score_objects, score_slices
+    from napari_latentseg.widgets.opening.layer_data import layers_of_scan, survey_path
 
     store = (AnnotationStore.annotation_of, AnnotationStore.approve, AnnotationStore.save_draft,
              AnnotationStore.revoke, AnnotationStore.resume_draft, AnnotationStore.verify)  # fmt: skip

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.classes import ClassInfo
-from napari_latentseg.cut import labels_from_probabilities
-from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
-from napari_latentseg.sample_maps import SampleMaps
-from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.core.sample_store import SampleMaps
+from napari_latentseg.core.segmentation import Segmentation
 
 COLOURS = ("#ffb000", "#3a86ff", "#00b050")
 

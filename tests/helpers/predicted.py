@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.inference.predictor import Predictor, Run, RunProgress
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.folder import Model
-from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.segmentation import Segmentation
 
 TURNED = Geometry.from_matrix(
     [[0, 2.5, 0, -30], [0.4, 0, 0.1, 12], [0, 0, -0.7, 5], [0, 0, 0, 1]], ("mm",) * 3, ("z", "y", "x"), "LPS"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_latentseg.classes import ClassInfo
-from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
-from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.core.segmentation import Segmentation
 
 PLAIN = Geometry.from_spacing("yx", (0.2, 0.3), "mm")
 

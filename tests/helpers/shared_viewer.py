@@ -143,7 +143,7 @@ def running_work(viewer: Any) -> list[str]:
 
 
 def _sessions(viewer: Any) -> list[QObject]:
-    from napari_latentseg.widgets.session import _SESSIONS
+    from napari_latentseg.widgets._shared.session import _SESSIONS
 
     return [_SESSIONS[id(viewer)]] if id(viewer) in _SESSIONS else []
 
@@ -152,8 +152,8 @@ def empty(viewer: Any) -> None:
     """Take layers, widgets, dialogs and our session away."""
     from napari.utils.notifications import notification_manager
 
-    from napari_latentseg.widgets.corrections import Corrections
-    from napari_latentseg.widgets.session import _SESSIONS
+    from napari_latentseg.widgets._shared.session import _SESSIONS
+    from napari_latentseg.widgets.annotate.corrections import Corrections
 
     window = viewer.window._qt_window
     widgets = [w for w in viewer.window.dock_widgets.values() if isinstance(w, QWidget)]

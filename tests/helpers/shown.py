@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from napari_latentseg.cut import labels_from_probabilities
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.core.sample_store import SampleMaps
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.store import find_model
-from napari_latentseg.record import InputRecord, ModelRecord, RunRecord
-from napari_latentseg.sample_maps import SampleMaps
-from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import Segmentation
-from napari_latentseg.widgets.layers import scan_from_layer
-from napari_latentseg.widgets.result_layers import ResultLayers
-from napari_latentseg.widgets.runner import RunJob
-from napari_latentseg.widgets.session import RunResult, session_of
+from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.result_layers import ResultLayers
+from napari_latentseg.widgets._shared.runner import RunJob
+from napari_latentseg.widgets._shared.session import RunResult, session_of
 
 UNSURE = 5
 """The slice of which the samples differ most."""

@@ -11,17 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.helpers.predicted import TURNED, picture, predicted, same, scan_of, started
 
-from napari_latentseg.cleanup import PostProcess
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.postprocess import PostProcess
+from napari_latentseg.core.record import RunRecord
+from napari_latentseg.core.reorient import reorient, restore_orientation
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats import read_scan
-from napari_latentseg.formats.results import write_segmentation
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.io import read_scan
+from napari_latentseg.io.write_results import write_segmentation
 from napari_latentseg.measure import class_extents
 from napari_latentseg.models.folder import Model
-from napari_latentseg.record import RunRecord
-from napari_latentseg.scan import Geometry, Scan
-from napari_latentseg.views import reorient, restore_orientation
 
 BOX = (10, 20, 58, 90)
 ROWS, COLUMNS = slice(10, 58), slice(20, 90)

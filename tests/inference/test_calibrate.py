@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.data.pairs import Pair, find_pairs, load_mask
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.card import TrainingData
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.split import Split
-from napari_latentseg.pairs import Pair, find_pairs, load_mask
-from napari_latentseg.scan import Scan
 
 ONE = (ClassInfo(label=1, name="whole", color="#ffb000"),)
 NESTED = (
@@ -125,7 +125,7 @@ def test_no_place_counts_for_two_classes(pairs: list[Pair], monkeypatch: pytest.
     found = Calibration(Sure(pairs, NESTED), REQUEST, pairs[:1])
     truth = np.zeros((1, 48, 64), np.uint8)
     truth[0, :4, :5], truth[0, :2, :2] = 1, 2
-    monkeypatch.setattr("napari_latentseg.labelmap.LabelMap.load_class_mask", lambda self, pair: truth)
+    monkeypatch.setattr("napari_latentseg.data.label_map.LabelMap.load_class_mask", lambda self, pair: truth)
     monkeypatch.setattr(
         found.predictor,
         "segment",
@@ -171,7 +171,8 @@ def test_few_images_make_no_interval(pairs: list[Pair]) -> None:
 def test_a_mask_of_another_size_is_refused(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
     found = Calibration(Sure(pairs), REQUEST, pairs)
     monkeypatch.setattr(
-        "napari_latentseg.labelmap.LabelMap.load_class_mask", lambda self, pair: np.zeros((1, 5, 5), np.uint8)
+        "napari_latentseg.data.label_map.LabelMap.load_class_mask",
+        lambda self, pair: np.zeros((1, 5, 5), np.uint8),
     )
     with pytest.raises(BadInput, match="make them equal"):
         list(found.run())
@@ -182,7 +183,7 @@ def test_a_real_model(tiny_model: Model, pairs: list[Pair]) -> None:
     predictor = Predictor(tiny_model, "cpu", "float32")
     found = Calibration(predictor, REQUEST, pairs[:2])
     list(found.run())
-    from napari_latentseg.formats import read_scan
+    from napari_latentseg.io import read_scan
 
     run = predictor.segment(read_scan(pairs[1].image), REQUEST)
     size, _ = run.geometry.voxel_volume

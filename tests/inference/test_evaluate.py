@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.data.pairs import Pair, find_pairs
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.scores import score
-from napari_latentseg.formats import format_for
 from napari_latentseg.inference.evaluate import Evaluation
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.io import format_for
 from napari_latentseg.models.card import MetricRecord
 from napari_latentseg.models.split import Split
-from napari_latentseg.pairs import Pair, find_pairs
-from napari_latentseg.scan import Geometry, Scan
 
 ONE = (ClassInfo(label=1, name="target", color="#ffb000"),)
 TWO = (*ONE, ClassInfo(label=2, name="other", color="#00ffb0"))

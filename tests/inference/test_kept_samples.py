@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from tests.helpers.predicted import TURNED, picture, predicted, scan_of, started, stopped
 
-from napari_latentseg.cleanup import PostProcess
+from napari_latentseg.core.postprocess import PostProcess
+from napari_latentseg.core.record import RunRecord
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model
-from napari_latentseg.record import RunRecord
-from napari_latentseg.segmentation import Segmentation
 
 CLASSES = [
     {"label": 3, "name": "organ", "color": "#ffb000", "includes": ["tumour"]},

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.store import load_model, open_codec
-from napari_latentseg.samples import ultrasound_phantom
-from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.sample_data import ultrasound_phantom
 
 
 @pytest.fixture(scope="module")

@@ -12,20 +12,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_latentseg.augmentation import AugmentationConfig
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.slices import Planes
+from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.preprocess import resize
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats import read_scan
-from napari_latentseg.formats.results import write_segmentation
-from napari_latentseg.inference import bands, room
-from napari_latentseg.inference.large import IndexTransform, LazyView, StripBlender
+from napari_latentseg.inference import banded_resize, scratch_arrays
+from napari_latentseg.inference.out_of_core import IndexTransform, LazyView, StripBlender
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.inference.tiles import TileBlender, Tiling
-from napari_latentseg.inference.variation import tta_transforms
+from napari_latentseg.inference.tta import tta_transforms
+from napari_latentseg.io import read_scan
+from napari_latentseg.io.write_results import write_segmentation
 from napari_latentseg.measure import class_extents
-from napari_latentseg.planes import Planes
-from napari_latentseg.preprocess import resize
-from napari_latentseg.scan import Geometry, Scan
 
 ALL = AugmentationConfig(
     horizontal_flip=0.5, vertical_flip=0.5, jitter=1, brightness=0.2, contrast=0.2, affine=1, shift=0.1
@@ -70,14 +71,14 @@ def test_a_canvas_in_strips_is_the_canvas(tiling):
 def test_resizing_in_bands_is_resizing(shape, size, numbers):
     plane = torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bands, "_MAX_BAND_VALUES", numbers)
-        found = list(bands.resize_in_bands(lambda rows: plane[:, rows], shape, size, 3))
+        patch.setattr(banded_resize, "_MAX_BAND_VALUES", numbers)
+        found = list(banded_resize.resize_in_bands(lambda rows: plane[:, rows], shape, size, 3))
     assert torch.allclose(torch.cat([b for _, b in found], 1), resize(plane[None], size)[0], atol=1e-5)
     assert [i for rows, _ in found for i in range(rows.start, rows.stop)] == list(range(size[0]))
 
 
 def test_a_tall_plane_is_resized_in_little_room(monkeypatch):
-    monkeypatch.setattr(bands, "_MAX_BAND_VALUES", 10_000)
+    monkeypatch.setattr(banded_resize, "_MAX_BAND_VALUES", 10_000)
     plane = torch.rand(1, 30_000, 2, generator=torch.Generator().manual_seed(1))
     asked: list[int] = []
 
@@ -85,7 +86,7 @@ def test_a_tall_plane_is_resized_in_little_room(monkeypatch):
         asked.append(band.stop - band.start)
         return plane[:, band]
 
-    found = list(bands.resize_in_bands(rows, (30_000, 2), (20_000, 3), 1))
+    found = list(banded_resize.resize_in_bands(rows, (30_000, 2), (20_000, 3), 1))
     assert torch.allclose(torch.cat([b for _, b in found], 1), resize(plane[None], (20_000, 3))[0], atol=1e-5)
     assert max(n * b.shape[1] for n, (_, b) in zip(asked, found, strict=True)) < 12_000
 
@@ -99,7 +100,7 @@ def picture(*shape: int) -> Scan:
 
 @pytest.fixture
 def small_bands(monkeypatch):
-    monkeypatch.setattr(bands, "_MAX_BAND_VALUES", 3000)
+    monkeypatch.setattr(banded_resize, "_MAX_BAND_VALUES", 3000)
 
 
 @pytest.mark.parametrize("shape", [(160, 120), (90, 70), (300, 200)], ids=["own scale", "larger", "smaller"])
@@ -154,23 +155,23 @@ def test_no_more_than_a_tile_is_read_at_once(tiny_tiles_model, small_bands, monk
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("", room.DEFAULT_MEMORY_LIMIT), ("1000", 1000), ("1.5 gb", 3 * 2**29), ("8MB", 8 * 2**20)],
+    [("", scratch_arrays.DEFAULT_MEMORY_LIMIT), ("1000", 1000), ("1.5 gb", 3 * 2**29), ("8MB", 8 * 2**20)],
 )
 def test_the_limit(monkeypatch, text, size):
-    monkeypatch.setenv(room.MEMORY_ENV_VAR, text)
-    assert room.memory_limit() == size
-    assert room.memory_limit(5) == 5
+    monkeypatch.setenv(scratch_arrays.MEMORY_ENV_VAR, text)
+    assert scratch_arrays.memory_limit() == size
+    assert scratch_arrays.memory_limit(5) == 5
 
 
 def test_a_limit_that_is_none(monkeypatch):
-    monkeypatch.setenv(room.MEMORY_ENV_VAR, "plenty")
+    monkeypatch.setenv(scratch_arrays.MEMORY_ENV_VAR, "plenty")
     with pytest.raises(BadInput, match="not a size"):
-        room.memory_limit()
+        scratch_arrays.memory_limit()
 
 
 def test_what_lies_on_disk_goes_with_its_array(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(room.tempfile, "tempdir", str(tmp_path))
-    made = room.allocate((2, 30, 40), 0)
+    monkeypatch.setattr(scratch_arrays.tempfile, "tempdir", str(tmp_path))
+    made = scratch_arrays.allocate((2, 30, 40), 0)
     made[0, 3:5] = 1
     assert float(made[0].sum()) == 80
     assert any(tmp_path.iterdir())

@@ -11,15 +11,15 @@ import pytest
 import torch
 from tests.helpers.predicted import TURNED, picture, predicted, same, scan_of, started, stopped
 
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.inference.tiles import TileBlender
 from napari_latentseg.methods.base import Noise
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import list_cards, load_model
-from napari_latentseg.record import RunRecord
-from napari_latentseg.scan import Geometry
 
 IN_TIME = Geometry.from_matrix(
     np.diag([2.0, 3, -0.5, 0.25, 1]), ("s", "mm", "mm", "mm"), ("t", "z", "y", "x"), "LPS"
@@ -487,7 +487,7 @@ def test_bfloat16_agrees_with_float32_on_the_embedded_models(name: str) -> None:
     if name not in list_cards():
         pytest.skip(f"the embedded model {name} is not in this checkout")
     from napari_latentseg.evaluation.metrics import dice
-    from napari_latentseg.samples import retina, ultrasound_phantom
+    from napari_latentseg.sample_data import retina, ultrasound_phantom
 
     scan = ultrasound_phantom().scan
     if name == "retina-vessels":
@@ -544,8 +544,8 @@ def test_a_model_that_shares_its_codec_is_brought_back(tiny_model: Model, tiny_t
 
 def test_a_single_look_in_training_is_the_first_sample_of_a_run(model: Model) -> None:
     """The figures of a training come by `sample_plane`, those of the person by a run."""
-    from napari_latentseg.inference.plane import sample_plane
-    from napari_latentseg.precision import Compute
+    from napari_latentseg.inference.tile_inference import sample_plane
+    from napari_latentseg.utils.device import Compute
 
     shape = model.card.preprocess.working_size(120, 160)
     array = picture(*shape, 3)

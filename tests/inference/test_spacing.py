@@ -11,14 +11,14 @@ import pytest
 import torch
 from tests.helpers.predicted import scan_of
 
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.gms import GMS
 from napari_latentseg.models.folder import Model
-from napari_latentseg.preprocess import Preprocess
-from napari_latentseg.scan import Geometry
-from napari_latentseg.segmentation import Segmentation
 from napari_latentseg.training.config import load_config
 from napari_latentseg.training.dataset import read_dataset
 

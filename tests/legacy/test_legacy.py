@@ -14,16 +14,16 @@ import pytest
 
 from napari_latentseg import api
 from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.finetuning.job import FineTuneJob
-from napari_latentseg.formats import read_scan
-from napari_latentseg.formats.results import write_segmentation
-from napari_latentseg.formats.stored import read_segmentation
+from napari_latentseg.io import read_scan
+from napari_latentseg.io.read_results import read_segmentation
+from napari_latentseg.io.write_results import write_segmentation
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.layout import COMPARISON_FILE, SPLIT_FILE, check_files
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import find_model, load_model
 from napari_latentseg.models.versions import candidate_folder, comparison_line, list_candidates, list_versions
-from napari_latentseg.segmentation import Segmentation
 
 ARCHIVE = Path(__file__).with_name("made.tar.xz")
 SCANS = {"volume": "volume.nii.gz", "photo": "photo.png"}

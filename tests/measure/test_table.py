@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from tests.helpers.made import classes_of, made
 
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.measure import Measurement, measure, measurement_table, write_csv
 from napari_latentseg.measure.measurement import Intensity
-from napari_latentseg.scan import Geometry, Scan
 
 
 def segmentation(*names: str, unit: str = "mm"):

@@ -15,10 +15,10 @@ from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.noise import PositionalNoise
+from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import Batch, random_noise
 from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, sample_classes
-from napari_latentseg.training.published import load_pretrained_weights
+from napari_latentseg.training.pretrained import load_pretrained_weights
 
 SIZE = 32
 

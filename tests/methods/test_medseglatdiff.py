@@ -14,7 +14,7 @@ from tests.methods.sizes import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.noise import PositionalNoise
+from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff, MedSegLatDiffConfig
 from napari_latentseg.methods.registry import build_method, method_class

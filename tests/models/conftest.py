@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from napari_latentseg.augmentation import AugmentationConfig
-from napari_latentseg.classes import ClassInfo
 from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.codecs.loading import weights_hash
 from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.layout import SPLIT_FILE
-from napari_latentseg.preprocess import Preprocess
-from napari_latentseg.weights import save_weights
+from napari_latentseg.utils.weights import save_weights
 
 NETWORK = {"channels": 8, "widths": [8, 8], "blocks": [1, 1]}
 

@@ -19,7 +19,7 @@ from napari_latentseg.models.archive import export_model, install_archive
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.layout import REPLAY_FILE, WEIGHTS_FILE
 from napari_latentseg.models.store import load_model, model_folders
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.utils.weights import file_sha256
 
 Entries = list[tuple[zipfile.ZipInfo | str, bytes]]
 

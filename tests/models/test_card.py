@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, MetricRecord, ModelCard, read_card
-from napari_latentseg.models.text import card_lines, card_text
+from napari_latentseg.models.card_text import card_lines, card_text
 
 
 def edit(folder: Path, *path: str | int, value: object) -> None:

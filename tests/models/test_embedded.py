@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from napari_latentseg.models.card import read_card
+from napari_latentseg.models.card_text import card_text
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import embedded_codec, load_model
-from napari_latentseg.models.text import card_text
 
 EMBEDDED = embedded_codec().parent
 NAMES = sorted(p.name for p in EMBEDDED.iterdir() if (p / "card.json").is_file())
@@ -44,11 +44,11 @@ def test_its_card_says_what_its_doubt_is_worth(folder: Path) -> None:
 
 def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None:
     """Over three of them, one pass; the card's figure is that of all."""
+    from napari_latentseg.data.pairs import find_pairs, load_mask
     from napari_latentseg.evaluation.metrics import dice
-    from napari_latentseg.formats import read_scan
     from napari_latentseg.inference.predictor import Predictor
-    from napari_latentseg.inference.request import InferenceSettings
-    from napari_latentseg.pairs import find_pairs, load_mask
+    from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.io import read_scan
 
     if "hippocampus-mr" not in NAMES:
         pytest.skip("the embedded model hippocampus-mr is not in this checkout")

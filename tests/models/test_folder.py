@@ -19,7 +19,7 @@ from napari_latentseg.models.folder import Model, load_model_folder, save_model_
 from napari_latentseg.models.layout import SPLIT_FILE, WEIGHTS_FILE, check_files
 from napari_latentseg.models.split import Split, read_split
 from napari_latentseg.models.store import codec_for
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.utils.weights import file_sha256
 
 
 def load(folder: Path) -> Model:

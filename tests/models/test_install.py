@@ -15,8 +15,8 @@ from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import read_card
+from napari_latentseg.models.gms_checkpoint import KEY_MAP
 from napari_latentseg.models.install import install_folder, remove_model
-from napari_latentseg.models.released import KEY_MAP
 from napari_latentseg.models.store import load_model, model_folders
 
 KL = {

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.networks.vq import VQAutoencoder, VQConfig
-from napari_latentseg.weights import load_weights, save_weights
+from napari_latentseg.utils.weights import load_weights, save_weights
 
 TINY = VQConfig(widths=(8, 16), layers_per_block=1, codes=16, norm_groups=4)
 

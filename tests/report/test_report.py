@@ -15,14 +15,15 @@ import pytest
 from PIL import Image
 from tests.helpers.made import balls, classes_of, made
 
-from napari_latentseg.cleanup import PostProcess
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.postprocess import PostProcess
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import Reliability
 from napari_latentseg.measure import measure
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.report import make_report, write_report
 from napari_latentseg.review import rank
-from napari_latentseg.scan import Geometry, Scan
 
 SHAPE, SPACING = (6, 40, 60), (3.0, 1.0, 0.5)
 GEOMETRY = Geometry.from_matrix(np.diag([*SPACING, 1]), ("mm",) * 3, tuple("zyx"), "LPS")

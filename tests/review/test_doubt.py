@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tests.helpers.made import classes_of, made
 
+from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.review import rank, uncertainty_profile
-from napari_latentseg.scan import Geometry
 
 GEOMETRY = Geometry.from_spacing("zyx", (1.0, 1.0, 1.0), "mm")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.helpers.made import classes_of, made
 
+from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.scores import score
 from napari_latentseg.measure import measure
@@ -19,7 +20,6 @@ from napari_latentseg.review import (
     uncertainty_basis,
     uncertainty_profile,
 )
-from napari_latentseg.scan import Geometry
 
 GEOMETRY = Geometry.from_spacing("zyx", (3.0, 1.0, 1.0), "mm")
 SHAPE = (6, 32, 32)
@@ -176,7 +176,7 @@ def test_a_result_on_disk_is_ranked_alike(found, monkeypatch):
     for key in MEASURES:
         assert rank(lazy, key) == rank(found, key)
     expected = {key: uncertainty_profile(found, key) for key in MEASURES}
-    monkeypatch.setattr("napari_latentseg.measure.moment._MAX_BLOCK_VOXELS", 5 * 32)  # bands of five rows
+    monkeypatch.setattr("napari_latentseg.measure.timepoint._MAX_BLOCK_VOXELS", 5 * 32)  # bands of five rows
     for key, values in expected.items():
         assert uncertainty_profile(lazy, key) == pytest.approx(values)
 

@@ -19,15 +19,15 @@ from napari_latentseg.methods import registry
 from napari_latentseg.methods.base import Batch, Method, Noise, Stage
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.store import open_codec
-from napari_latentseg.precision import Compute
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.course import MemberTraining
 from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.job import TrainingJob
-from napari_latentseg.training.place import checkpoint_folder
-from napari_latentseg.training.state import Snapshot
-from napari_latentseg.weights import load_weights
+from napari_latentseg.training.members import MemberTraining
+from napari_latentseg.training.output_dir import checkpoint_folder
+from napari_latentseg.training.snapshot import Snapshot
+from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.weights import load_weights
 
 TINY = {
     "preprocess": {"mode": "whole", "size": 32},

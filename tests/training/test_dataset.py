@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_latentseg.data.pairs import find_pairs
 from napari_latentseg.errors import BadInput, Cancelled
-from napari_latentseg.pairs import find_pairs
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset, steps_per_epoch, training_batches
 

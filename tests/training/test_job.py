@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from napari_latentseg.api import evaluate
+from napari_latentseg.data.pairs import find_pairs
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import Model
 from napari_latentseg.models.store import load_model, open_codec
-from napari_latentseg.pairs import find_pairs
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.job import TrainingJob
 

@@ -15,9 +15,7 @@ from napari_latentseg.api import evaluate
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.about import combined_licence, training_data_records
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.data_config import SliceSamplingConfig
 from napari_latentseg.training.dataset import (
     AnnotatedSlice,
     Dataset,
@@ -25,8 +23,10 @@ from napari_latentseg.training.dataset import (
     sample_planes,
     training_batches,
 )
+from napari_latentseg.training.dataset_config import SliceSamplingConfig
+from napari_latentseg.training.datasets import find_datasets
 from napari_latentseg.training.job import TrainingJob, total_seconds
-from napari_latentseg.training.sets import find_datasets
+from napari_latentseg.training.provenance import combined_licence, training_data_records
 
 STILL = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
 AUTOENCODER = {"widths": [8, 8], "layers": 1, "norm_groups": 8, "fold": 2}
@@ -231,9 +231,9 @@ def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], fol
     out, card = done
     report = evaluate(out, folders[0], samples=1)
     from napari_latentseg.evaluation.metrics import dice
-    from napari_latentseg.formats import read_scan
     from napari_latentseg.inference.predictor import Predictor
-    from napari_latentseg.inference.request import InferenceSettings
+    from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.io import read_scan
 
     name = report["images"][0]["name"]
     found = Predictor(load_model(out), "cpu").segment(
@@ -246,7 +246,7 @@ def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], fol
 
 
 def test_a_folder_without_a_map_is_refused_before_the_work(folders: list[Path], tmp_path: Path) -> None:
-    from napari_latentseg.training.sets import find_datasets
+    from napari_latentseg.training.datasets import find_datasets
 
     other = write(tmp_path / "third", ["a", "b"], [1], 3)
     with pytest.raises(BadInput, match="third: has no map of its labels"):

@@ -13,10 +13,10 @@ from torch import Tensor
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.precision import Compute
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.trainer import EpochEvent, Trainer
+from napari_latentseg.utils.device import Compute
 
 NONE = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
 TINY = {

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from napari_latentseg.annotations.journal import with_checksum, without_checksum
 from napari_latentseg.annotations.records import CaseRecord, ModelVersion
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
-from napari_latentseg.frozen import FrozenModel
 
 __all__ = [
     "DRAFT_SUFFIX",

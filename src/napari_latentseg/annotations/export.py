@@ -6,7 +6,8 @@ import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from napari_latentseg.annotations.dataset import (
+from napari_latentseg.annotations.mask_files import MergedMask
+from napari_latentseg.annotations.nnunet_dataset import (
     DATASET_JSON,
     IMAGES_FOLDER,
     LABELS_FOLDER,
@@ -14,11 +15,10 @@ from napari_latentseg.annotations.dataset import (
     dataset_json,
     ignore_label,
 )
-from napari_latentseg.annotations.labels import MergedMask
-from napari_latentseg.annotations.view import write_label_file
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.annotations.nnunet_sync import write_label_file
+from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_folder, check_unused_folder
+from napari_latentseg.utils.atomic import atomic_folder, check_unused_folder
 
 __all__ = ["export_dataset"]
 

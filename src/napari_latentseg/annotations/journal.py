@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from napari_latentseg.annotations.durable import sync_folder
+from napari_latentseg.annotations.durable_io import sync_folder
 from napari_latentseg.annotations.records import RECORD_ADAPTER, Record
 from napari_latentseg.errors import BadInput
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, TypeAdapter
 
-from napari_latentseg.classes import ClassInfo
-from napari_latentseg.frozen import FrozenModel
-from napari_latentseg.scan import CHANNEL, Geometry
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import CHANNEL
 
 __all__ = [
     "RECORD_ADAPTER",

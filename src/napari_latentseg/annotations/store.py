@@ -11,13 +11,19 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.annotations.dataset import new_classes, nnunet_cases
+from napari_latentseg.annotations.case_files import PlaneLayout
+from napari_latentseg.annotations.directory import DRAFTS_FOLDER, JOURNAL_FILE, StoreDirectory
+from napari_latentseg.annotations.draft_manager import DraftManager
 from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, Draft
-from napari_latentseg.annotations.durable import commit, os_errors_as_bad_input
+from napari_latentseg.annotations.durable_io import commit, os_errors_as_bad_input
 from napari_latentseg.annotations.export import export_dataset
-from napari_latentseg.annotations.facts import AnnotatedScan, ApprovalEntry, Case
-from napari_latentseg.annotations.images import PlaneLayout
-from napari_latentseg.annotations.labels import check_labels, checked_mask, merge_approvals, write_mask_blocks
+from napari_latentseg.annotations.mask_files import (
+    check_labels,
+    checked_mask,
+    merge_approvals,
+    write_mask_blocks,
+)
+from napari_latentseg.annotations.nnunet_dataset import new_classes, nnunet_cases
 from napari_latentseg.annotations.records import (
     Approval,
     CaseRecord,
@@ -28,14 +34,14 @@ from napari_latentseg.annotations.records import (
     as_ranges,
     utc_now,
 )
-from napari_latentseg.annotations.room import DRAFTS_FOLDER, JOURNAL_FILE, StoreDirectory
+from napari_latentseg.annotations.types import AnnotatedScan, ApprovalEntry, Case
 from napari_latentseg.annotations.verify import IntegrityFinding, find_problems
-from napari_latentseg.annotations.workbench import DraftManager
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.places import data_home
-from napari_latentseg.scan import CHANNEL, Geometry, Scan
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.utils.paths import data_home
+from napari_latentseg.utils.weights import file_sha256
 
 __all__ = ["AnnotationStore", "list_stores", "store_folder"]
 

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_latentseg.annotations.dataset import (
+from napari_latentseg.annotations.case_files import NIFTI_SUFFIX
+from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, read_header
+from napari_latentseg.annotations.journal import Journal
+from napari_latentseg.annotations.nnunet_dataset import (
     DATASET_JSON,
     IMAGES_FOLDER,
     LABELS_FOLDER,
@@ -14,13 +17,10 @@ from napari_latentseg.annotations.dataset import (
     ignore_label,
     read_label_states,
 )
-from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, read_header
-from napari_latentseg.annotations.images import NIFTI_SUFFIX
-from napari_latentseg.annotations.journal import Journal
 from napari_latentseg.annotations.records import Approval, CaseRecord
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.utils.weights import file_sha256
 
 __all__ = ["IntegrityFinding", "find_problems"]
 

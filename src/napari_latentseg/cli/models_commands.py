@@ -54,8 +54,8 @@ def _list(as_json: bool) -> None:
 def info(name: str, as_json: Json = False) -> None:
     """The card of a model."""
     from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.card_text import card_text
     from napari_latentseg.models.store import find_model
-    from napari_latentseg.models.text import card_text
 
     card = read_card(find_model(name))
     if as_json:

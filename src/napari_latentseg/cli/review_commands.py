@@ -12,10 +12,10 @@ from napari_latentseg.cli.console import print_json, print_line, print_table, pr
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_latentseg.classes import ClassInfo
+    from napari_latentseg.core.classes import ClassInfo
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.models.card import ModelCard
-    from napari_latentseg.scan import Scan
-    from napari_latentseg.segmentation import Segmentation
 
 __all__ = ["find_card", "open_image", "register"]
 
@@ -48,9 +48,9 @@ def measure_result(
     quiet: Quiet = False,
 ) -> None:
     """Areas or volumes of classes and objects, with their spread over the samples, diameters, intensities."""
-    from napari_latentseg.files import atomic_path, check_writable_folder, ensure_writable_folder
-    from napari_latentseg.formats.stored import read_segmentation
+    from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.measure import measure, write_csv
+    from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 
     if csv_file is not None:
         if csv_file.is_dir():
@@ -83,7 +83,7 @@ def rank_result(
     quiet: Quiet = False,
 ) -> None:
     """The slices or objects that a result is least sure of, first."""
-    from napari_latentseg.formats.stored import read_segmentation
+    from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.review import MEASURES, available_measures, rank, uncertainty_basis
 
     segmentation = read_segmentation(result)
@@ -134,7 +134,7 @@ def compare_masks(
 ) -> None:
     """DSC, IoU and HD95, in mm where the masks say where they lie, of each class."""
     from napari_latentseg.evaluation.compare import compare
-    from napari_latentseg.formats import read_scan
+    from napari_latentseg.io import read_scan
 
     scans = [read_scan(path) for path in (mask, reference)]
     for scan in scans:
@@ -161,7 +161,7 @@ def report_result(
     quiet: Quiet = False,
 ) -> None:
     """One page of HTML for a colleague: sizes, intervals, and pictures of where the result is least sure."""
-    from napari_latentseg.formats.stored import read_segmentation
+    from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.report import check_report, make_report
 
     check_report(out)
@@ -180,8 +180,8 @@ def report_result(
 
 def open_image(path: Path | None, series: int | None = None, channel: int | None = None) -> Scan | None:
     """The image at a path, read in parts where its format allows it; None without a path."""
-    from napari_latentseg.formats import read_scan_lazy
-    from napari_latentseg.views import select_channel
+    from napari_latentseg.core.reorient import select_channel
+    from napari_latentseg.io import read_scan_lazy
 
     if path is None:
         return None
@@ -207,8 +207,8 @@ def _classes_of_masks(mask: Path, model: str | None, scans: list[Scan]) -> tuple
     """The classes of the model, of the record beside the mask, or one for each label there is."""
     import numpy as np
 
-    from napari_latentseg.classes import ClassInfo
-    from napari_latentseg.formats.stored import sibling_record
+    from napari_latentseg.core.classes import ClassInfo
+    from napari_latentseg.io.read_results import sibling_record
 
     if model is not None:
         from napari_latentseg.models.card import read_card

@@ -17,7 +17,7 @@ from napari_latentseg.cli.console import print_line, progress_bar
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_latentseg.cleanup import PostProcess
+    from napari_latentseg.core.postprocess import PostProcess
 
 __all__ = ["register"]
 
@@ -155,9 +155,9 @@ def segment(
 ) -> None:
     """Segment an image or volume; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json."""
     from napari_latentseg import api
-    from napari_latentseg.files import check_writable_folder
-    from napari_latentseg.formats import stem_of
-    from napari_latentseg.formats.results import check_format, write_segmentation
+    from napari_latentseg.io import stem_of
+    from napari_latentseg.io.write_results import check_format, write_segmentation
+    from napari_latentseg.utils.atomic import check_writable_folder
 
     check_writable_folder(out)
     check_format(format)
@@ -219,7 +219,7 @@ def evaluate(
 ) -> None:
     """Score a model on annotated images: DSC, IoU and HD95."""
     from napari_latentseg import api
-    from napari_latentseg.files import atomic_path, check_writable_folder, ensure_writable_folder
+    from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 
     if json_file is not None:
         if json_file.is_dir():
@@ -260,7 +260,7 @@ def _seen_in_training(report: dict[str, Any], subset: str) -> str:
 
 
 def _make_postprocess(smallest: float, *, fill_holes: bool, keep_largest: bool) -> PostProcess:
-    from napari_latentseg.cleanup import PostProcess
+    from napari_latentseg.core.postprocess import PostProcess
 
     if not 0 <= smallest < math.inf:
         raise BadInput("smallest", f"{smallest:g} is no size", "give 0 or more")

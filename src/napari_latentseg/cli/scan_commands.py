@@ -11,7 +11,7 @@ import typer
 from napari_latentseg.cli.console import print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from napari_latentseg.scan import Scan
+    from napari_latentseg.core.scan import Scan
 
 __all__ = ["register"]
 
@@ -31,8 +31,8 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Say what an image is and where it lies, without reading its pixels; of several images, list them."""
-    from napari_latentseg.formats import read_scan_lazy
-    from napari_latentseg.formats.registry import list_series
+    from napari_latentseg.io import read_scan_lazy
+    from napari_latentseg.io.registry import list_series
 
     series_list = list_series(scan) if series is None else []
     if len(series_list) > 1:
@@ -98,7 +98,7 @@ def convert(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Write an image in another format, in the same place; what cannot say its place is refused."""
-    from napari_latentseg.formats.convert import convert as write
+    from napari_latentseg.io.convert import convert as write
 
     for note in write(source, target, series=series, channel=channel):
         print_line(f"note: {note}", quiet=quiet)

@@ -51,7 +51,7 @@ def train(
     """Train a model on annotated images. Ctrl+C stops, writes the best so far, and --resume goes on."""
     from napari_latentseg import api
     from napari_latentseg.errors import Cancelled
-    from napari_latentseg.training.place import checkpoint_folder
+    from napari_latentseg.training.output_dir import checkpoint_folder
 
     changes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "members": members}
     stop_request = {"now": False}

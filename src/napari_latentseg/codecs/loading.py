@@ -15,7 +15,7 @@ from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.codecs.spec import CODEC_KINDS
 from napari_latentseg.codecs.taef2 import Taef2Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.weights import file_sha256, load_state, load_weights, read_torch_state
+from napari_latentseg.utils.weights import file_sha256, load_state, load_weights, read_torch_state
 
 __all__ = ["build_codec", "load_codec", "weights_file", "weights_files", "weights_hash"]
 

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from pydantic import Field
 
-from napari_latentseg.frozen import FrozenModel
+from napari_latentseg.core.frozen import FrozenModel
 
 __all__ = ["CODEC_KINDS", "CodecSpec", "Kind"]
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
-from napari_latentseg.frozen import FrozenModel
 
 __all__ = [
     "BIN_COUNT",

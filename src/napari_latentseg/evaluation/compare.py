@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.units import conversion
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
 from napari_latentseg.evaluation.metrics import boundary, boundary_scores, dice, iou, surface_distances
-from napari_latentseg.scan import Geometry
-from napari_latentseg.units import conversion
 
 __all__ = ["Comparison", "compare"]
 

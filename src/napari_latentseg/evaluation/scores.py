@@ -8,10 +8,10 @@ from typing import TypedDict
 import numpy as np
 from pydantic import Field
 
+from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
 from napari_latentseg.evaluation.metrics import dice, hd95, iou
-from napari_latentseg.frozen import FrozenModel
 
 __all__ = ["ImageScores", "MeanStd", "Summary", "check_mean_dice_iou", "score", "summarise"]
 

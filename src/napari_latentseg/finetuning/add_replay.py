@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from napari_latentseg.files import atomic_path
 from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.layout import REPLAY_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
-from napari_latentseg.precision import resolve_compute
 from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.training.replay import DEFAULT_PATCHES, make_replay
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.utils.atomic import atomic_path
+from napari_latentseg.utils.device import resolve_compute
+from napari_latentseg.utils.weights import file_sha256
 
 __all__ = ["add_replay"]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_latentseg.data.split import hold_out
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.precision import Compute
 from napari_latentseg.training.dataset import AnnotatedSlice
-from napari_latentseg.training.pieces import EncodedPatches, augmented_patches, encode_patches, grid_patches
-from napari_latentseg.training.split import hold_out
+from napari_latentseg.training.patches import EncodedPatches, augmented_patches, encode_patches, grid_patches
+from napari_latentseg.utils.device import Compute
 
 __all__ = ["VALIDATION_FRACTION", "Encoding", "Parts", "split_cases"]
 

@@ -13,15 +13,15 @@ import torch
 from numpy.typing import NDArray
 
 from napari_latentseg.annotations import AnnotationStore
-from napari_latentseg.classes import ClassInfo
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.scan import CHANNEL, Scan
+from napari_latentseg.core.slices import Planes
+from napari_latentseg.data.label_map import LabelMap
+from napari_latentseg.data.pairs import Pair, find_pairs, load_mask
+from napari_latentseg.data.preprocess import resize, resize_labels
 from napari_latentseg.errors import BadInput
-from napari_latentseg.formats import read_scan, stem_of
-from napari_latentseg.labelmap import LabelMap
+from napari_latentseg.io import read_scan, stem_of
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.pairs import Pair, find_pairs, load_mask
-from napari_latentseg.planes import Planes
-from napari_latentseg.preprocess import resize, resize_labels
-from napari_latentseg.scan import CHANNEL, Scan
 from napari_latentseg.training.dataset import AnnotatedSlice
 
 __all__ = ["AnnotatedCase", "LoadedCase", "annotated_slices_of", "find_cases"]

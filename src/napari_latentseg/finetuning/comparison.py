@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_latentseg.core.units import MM_PER_UNIT
+from napari_latentseg.data.preprocess import resize
 from napari_latentseg.finetuning.cases import AnnotatedCase, LoadedCase
-from napari_latentseg.inference.plane import sample_plane
+from napari_latentseg.inference.tile_inference import sample_plane
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.precision import Compute
-from napari_latentseg.preprocess import resize
-from napari_latentseg.training.pieces import EncodedPatches
+from napari_latentseg.training.patches import EncodedPatches
 from napari_latentseg.training.scoring import CaseScorer, score_patches
-from napari_latentseg.units import MM_PER_UNIT
+from napari_latentseg.utils.device import Compute
 
 __all__ = ["CaseScores", "MeanScores", "mean_patch_scores", "mean_scores", "score_case", "verdict"]
 

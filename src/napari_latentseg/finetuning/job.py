@@ -22,8 +22,8 @@ from napari_latentseg.finetuning.comparison import (
     score_case,
     verdict,
 )
+from napari_latentseg.finetuning.config import Look, Plan
 from napari_latentseg.finetuning.loop import Tuner
-from napari_latentseg.finetuning.plan import Look, Plan
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
 from napari_latentseg.methods.base import FineTuneSpec, Method
@@ -31,7 +31,6 @@ from napari_latentseg.models.card import NAME_PATTERN
 from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.store import find_model, load_model, model_folders
 from napari_latentseg.models.versions import candidate_folder, free_name, next_version
-from napari_latentseg.precision import resolve_compute
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.training.events import (
@@ -46,14 +45,11 @@ from napari_latentseg.training.events import (
     Preview,
     PreviewCase,
 )
-from napari_latentseg.training.pieces import EncodedPatches
-from napari_latentseg.training.place import (
-    check_output_dir,
-    checkpoint_folder,
-    read_state,
-)
+from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
+from napari_latentseg.training.patches import EncodedPatches
 from napari_latentseg.training.replay import Replay, read_replay
-from napari_latentseg.training.state import Snapshot
+from napari_latentseg.training.snapshot import Snapshot
+from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["FineTuneJob"]
 

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.plan import Look, Plan
+from napari_latentseg.finetuning.config import Look, Plan
 from napari_latentseg.methods.base import FineTuneSpec, Method
-from napari_latentseg.oom import BatchSize
-from napari_latentseg.precision import Compute
 from napari_latentseg.training.loop import BestWeights, TrainingStep, averaged, copied, with_weights
-from napari_latentseg.training.pieces import EncodedPatches
+from napari_latentseg.training.patches import EncodedPatches
 from napari_latentseg.training.schedule import warmup_then_cosine
 from napari_latentseg.training.scoring import score_patches
-from napari_latentseg.training.state import Snapshot, add_prefix, strip_prefix
+from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix
+from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.oom import BatchSize
 
 __all__ = ["Tuner"]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.training.dataset import AnnotatedSlice
-from napari_latentseg.training.pieces import EncodedPatches, Patch, encode_patches, grid_patches
+from napari_latentseg.training.patches import EncodedPatches, Patch, encode_patches, grid_patches
 
 __all__ = ["thumbnail_with_contour", "thumbnails"]
 

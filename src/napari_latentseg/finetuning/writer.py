@@ -15,18 +15,18 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, Parts
 from napari_latentseg.finetuning.cases import AnnotatedCase
 from napari_latentseg.finetuning.comparison import SCORING_SAMPLES
+from napari_latentseg.finetuning.config import Plan
 from napari_latentseg.finetuning.loop import Tuner
-from napari_latentseg.finetuning.plan import Plan
 from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import COMPARISON_FILE, REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
 from napari_latentseg.models.split import read_split
-from napari_latentseg.precision import Compute
-from napari_latentseg.training.about import combined_licence
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.events import FineTuneEpoch
-from napari_latentseg.training.log import training_curve, training_log
-from napari_latentseg.training.place import TRAINING_FILE, is_model_of_stopped_training
+from napari_latentseg.training.history import training_curve, training_log
+from napari_latentseg.training.output_dir import TRAINING_FILE, is_model_of_stopped_training
+from napari_latentseg.training.provenance import combined_licence
+from napari_latentseg.utils.device import Compute
 
 __all__ = ["Candidate", "write_candidate"]
 

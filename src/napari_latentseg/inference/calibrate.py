@@ -9,6 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.core.slices import Planes
+from napari_latentseg.data.label_map import LabelMap
+from napari_latentseg.data.pairs import Pair
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import (
     MIN_SAMPLES,
@@ -19,12 +23,8 @@ from napari_latentseg.evaluation.calibration import (
 )
 from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
-from napari_latentseg.labelmap import LabelMap
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.split import Split
-from napari_latentseg.pairs import Pair
-from napari_latentseg.planes import Planes
-from napari_latentseg.segmentation import Segmentation
 
 __all__ = ["Calibration"]
 

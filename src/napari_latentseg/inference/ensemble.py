@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.cut import argmax_classes, count_voxels
-from napari_latentseg.inference.room import DEFAULT_MEMORY_LIMIT, allocate
+from napari_latentseg.core.labels import argmax_classes, count_voxels
+from napari_latentseg.inference.scratch_arrays import DEFAULT_MEMORY_LIMIT, allocate
 
 if TYPE_CHECKING:
     import dask.array as da
 
-    from napari_latentseg.sample_maps import SampleMaps
+    from napari_latentseg.core.sample_store import SampleMaps
 
 __all__ = ["Ensemble"]
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from napari_latentseg.data.label_map import LabelMap
+from napari_latentseg.data.pairs import Pair
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import CONVENTIONS
 from napari_latentseg.evaluation.scores import ImageScores, score, summarise
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
-from napari_latentseg.labelmap import LabelMap
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.card import MetricRecord, ModelCard
 from napari_latentseg.models.split import Split
-from napari_latentseg.pairs import Pair
 
 __all__ = ["Evaluation", "label_map_for"]
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.inference.run import Run, RunProgress
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.folder import Model
-from napari_latentseg.precision import resolve_compute
-from napari_latentseg.scan import Scan
-from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["Predictor", "Run", "RunProgress"]
 
@@ -36,7 +36,7 @@ class Predictor:
         scan, settings
             On what, and how.
         plane
-            Which planes of a volume are worked on: see `napari_latentseg.views.reorient`. The result lies
+            Which planes of a volume are worked on: see `napari_latentseg.core.reorient.reorient`. The result lies
             as the scan does.
         """
         return Run(self.model, self.compute, scan, settings, plane)

@@ -10,20 +10,20 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.cut import labels_from_probabilities
+from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.bands import resize_in_bands, row_bands
-from napari_latentseg.inference.drawing import Sampler
-from napari_latentseg.inference.outcome import build_segmentation
-from napari_latentseg.inference.plane import ConditioningCache, make_tiling
-from napari_latentseg.inference.request import MAX_SAMPLES, InferenceSettings, members_limit_message
+from napari_latentseg.inference.banded_resize import resize_in_bands, row_bands
+from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_state import RunState
-from napari_latentseg.inference.seen import open_plane
-from napari_latentseg.inference.variation import TTATransform, tta_transforms
+from napari_latentseg.inference.sampler import Sampler
+from napari_latentseg.inference.settings import MAX_SAMPLES, InferenceSettings, members_limit_message
+from napari_latentseg.inference.tile_inference import ConditioningCache, make_tiling
+from napari_latentseg.inference.tta import TTATransform, tta_transforms
+from napari_latentseg.inference.working_plane import open_plane
 from napari_latentseg.models.folder import Model
-from napari_latentseg.precision import Compute
-from napari_latentseg.scan import Scan
-from napari_latentseg.segmentation import Segmentation
+from napari_latentseg.utils.device import Compute
 
 __all__ = ["Run", "RunProgress"]
 
@@ -61,7 +61,7 @@ class Run:
     scan, settings
         On what, and how.
     plane
-        Which planes of a volume are worked on: see `napari_latentseg.views.reorient`. The result lies as
+        Which planes of a volume are worked on: see `napari_latentseg.core.reorient.reorient`. The result lies as
         the scan does.
 
     Attributes

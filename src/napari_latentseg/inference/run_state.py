@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.classes import ClassInfo, class_descendants
+from napari_latentseg.core.classes import ClassInfo, class_descendants
+from napari_latentseg.core.reorient import reorient
+from napari_latentseg.core.sample_store import SampleMaps
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.slices import Planes
+from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.early_stopping import SampleStopper
 from napari_latentseg.inference.ensemble import Ensemble
-from napari_latentseg.inference.request import InferenceSettings
-from napari_latentseg.inference.room import memory_limit
-from napari_latentseg.inference.stopping import SampleStopper
-from napari_latentseg.inference.variation import TTATransform
+from napari_latentseg.inference.scratch_arrays import memory_limit
+from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.inference.tta import TTATransform
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.planes import Planes
-from napari_latentseg.precision import Compute
-from napari_latentseg.preprocess import Preprocess
-from napari_latentseg.sample_maps import SampleMaps
-from napari_latentseg.scan import Scan
-from napari_latentseg.views import reorient
+from napari_latentseg.utils.device import Compute
 
 __all__ = ["RunState"]
 
@@ -42,7 +42,7 @@ class RunState:
     scan
         The same with its planes across the axis that was asked for.
     plane
-        Which axis that is: see `napari_latentseg.views.WORLD_AXIS_OF_PLANE`.
+        Which axis that is: see `napari_latentseg.core.reorient.WORLD_AXIS_OF_PLANE`.
     plane_order
         Axis i of `scan` is axis ``order[i]`` of `original`.
     planes
@@ -112,7 +112,7 @@ class RunState:
         scan
             As it was given.
         plane
-            One of `napari_latentseg.views.WORLD_AXIS_OF_PLANE`.
+            One of `napari_latentseg.core.reorient.WORLD_AXIS_OF_PLANE`.
 
         Raises
         ------

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from napari_latentseg.measure.extent import ClassExtent, class_extents
+from napari_latentseg.measure.measure_segmentation import measure
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Intensity, Measurement
-from napari_latentseg.measure.measuring import measure
 from napari_latentseg.measure.table import measurement_table, write_csv
 
 __all__ = [

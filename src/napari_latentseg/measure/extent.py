@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.measure.measurement import display_unit
-from napari_latentseg.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 
 __all__ = ["ClassExtent", "class_extents"]
 

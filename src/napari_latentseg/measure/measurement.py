@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from napari_latentseg.units import MM_PER_UNIT
+from napari_latentseg.core.units import MM_PER_UNIT
 
 __all__ = [
     "CALIBRATED",

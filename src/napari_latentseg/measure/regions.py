@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure.moment import Block, TimePoint
+from napari_latentseg.measure.timepoint import Block, TimePoint
 
 __all__ = ["MAX_LABELLED_VOXELS", "Regions", "bounding_boxes_of"]
 

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from napari_latentseg.frozen import FrozenModel
+from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.methods.base import Noise
 
 __all__ = ["Diffusion", "DiffusionConfig"]

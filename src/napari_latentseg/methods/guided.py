@@ -20,7 +20,7 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
 from napari_latentseg.methods.diffusion import Diffusion
 from napari_latentseg.methods.guided_config import GuidedConfig
-from napari_latentseg.methods.timesteps import SecondMomentResampler
+from napari_latentseg.methods.timestep_sampler import SecondMomentResampler
 from napari_latentseg.methods.vlb import ancestral_sample, vlb_loss
 from napari_latentseg.networks.autoencoder import Autoencoder, ChannelMoments
 from napari_latentseg.networks.class_texts import ClassTextEmbeddings

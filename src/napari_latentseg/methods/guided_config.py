@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from napari_latentseg.frozen import FrozenModel
+from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.methods.diffusion import DiffusionConfig
 from napari_latentseg.networks.autoencoder import AutoencoderConfig
 from napari_latentseg.networks.denoiser import DenoiserConfig

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.frozen import FrozenModel
+from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
-from napari_latentseg.methods.matching import Level, MatchingConfig, matching_losses
+from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
 

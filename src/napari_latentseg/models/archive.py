@@ -11,11 +11,11 @@ import zlib
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_path, ensure_writable_folder
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.models.install import install_folder, install_path
 from napari_latentseg.models.layout import REPLAY_FILE, check_files
 from napari_latentseg.models.store import data_home, find_model
+from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
 __all__ = ["export_model", "install_archive"]
 

@@ -8,15 +8,15 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from napari_latentseg.augmentation import AugmentationConfig
-from napari_latentseg.classes import ClassInfo
 from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.record import SamplingSource
+from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.label_map import LabelTarget
+from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
-from napari_latentseg.frozen import FrozenModel
-from napari_latentseg.labelmap import LabelTarget
-from napari_latentseg.preprocess import Preprocess
-from napari_latentseg.record import SamplingSource
 
 __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 

@@ -11,13 +11,13 @@ import torch
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_folder
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE, check_files, member_files
-from napari_latentseg.precision import Compute
-from napari_latentseg.weights import file_sha256, load_weights, save_weights
+from napari_latentseg.utils.atomic import atomic_folder
+from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.weights import file_sha256, load_weights, save_weights
 
 __all__ = ["Model", "load_model_folder", "save_model_folder"]
 

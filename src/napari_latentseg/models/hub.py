@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.utils.weights import file_sha256
 
 __all__ = ["cached_snapshot", "download_codec"]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_folder
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.models.store import (
     CURRENT_FILE,
@@ -18,6 +17,7 @@ from napari_latentseg.models.store import (
     model_folders,
     unversioned_model_folders,
 )
+from napari_latentseg.utils.atomic import atomic_folder
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.base import Codec
@@ -115,8 +115,8 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
     """
     from napari_latentseg.methods.registry import build_method
     from napari_latentseg.models.folder import save_model_folder
-    from napari_latentseg.models.released import read_gms_checkpoint
-    from napari_latentseg.weights import load_state
+    from napari_latentseg.models.gms_checkpoint import read_gms_checkpoint
+    from napari_latentseg.utils.weights import load_state
 
     target = install_path(card.name, replace=replace)
     if card.method != "gms":

@@ -6,7 +6,7 @@ from pathlib import Path, PureWindowsPath
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, ModelCard
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.utils.weights import file_sha256
 
 __all__ = ["COMPARISON_FILE", "REPLAY_FILE", "SPLIT_FILE", "WEIGHTS_FILE", "check_files", "member_files"]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
-from napari_latentseg.places import data_home
+from napari_latentseg.utils.paths import data_home
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.base import Codec

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_folder, atomic_path, ensure_writable_folder
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.models.install import install_folder, remove_folder, reset_current_version
 from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
@@ -35,6 +34,7 @@ from napari_latentseg.models.store import (
     unversioned_model_folders,
     version_folder,
 )
+from napari_latentseg.utils.atomic import atomic_folder, atomic_path, ensure_writable_folder
 
 __all__ = [
     "Version",

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from napari_latentseg.weights import load_weights
+from napari_latentseg.utils.weights import load_weights
 
 __all__ = ["ClassTextEmbeddings"]
 

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from napari_latentseg.frozen import FrozenModel
+from napari_latentseg.core.frozen import FrozenModel
 
 __all__ = ["VQAutoencoder", "VQConfig"]
 

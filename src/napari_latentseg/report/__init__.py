@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from napari_latentseg.report.writing import check_report, make_report, write_report
+from napari_latentseg.report.write_report import check_report, make_report, write_report
 
 __all__ = ["check_report", "make_report", "write_report"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import Measurement
 from napari_latentseg.review import uncertainty_basis
-from napari_latentseg.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from napari_latentseg.evaluation.calibration import Reliability

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import INTERVAL_LEVEL, Measurement
 from napari_latentseg.measure.measurement import display_unit, format_value
-from napari_latentseg.measure.space import PhysicalSpace
+from napari_latentseg.measure.physical_space import PhysicalSpace
 from napari_latentseg.report.explanation import curve_points, curve_text, explanation, percent
 from napari_latentseg.report.pictures import ImageStrip
 from napari_latentseg.review import MEASURES, Finding, uncertainty_basis
-from napari_latentseg.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from napari_latentseg.formats.outlines import find_outlines
+from napari_latentseg.core.scan import CHANNEL, Scan
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.io.geojson import find_outlines
 from napari_latentseg.review import Finding
-from napari_latentseg.scan import CHANNEL, Scan
-from napari_latentseg.segmentation import Segmentation
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

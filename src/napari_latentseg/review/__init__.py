@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from napari_latentseg.review.measures import DEFAULT_MEASURE, MEASURES, UncertaintyMeasure
 from napari_latentseg.review.ranking import (
     Finding,
     available_measures,
@@ -10,6 +9,7 @@ from napari_latentseg.review.ranking import (
     uncertainty_basis,
     uncertainty_profile,
 )
+from napari_latentseg.review.uncertainty import DEFAULT_MEASURE, MEASURES, UncertaintyMeasure
 
 __all__ = [
     "DEFAULT_MEASURE",

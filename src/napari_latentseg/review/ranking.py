@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.record import SAMPLING_SOURCES
+from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.errors import BadInput
-from napari_latentseg.progress import Progress, no_progress
-from napari_latentseg.record import SAMPLING_SOURCES
-from napari_latentseg.review.measures import DEFAULT_MEASURE, MEASURES
-from napari_latentseg.review.places import ScoredRegion, score_objects, score_slices
-from napari_latentseg.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
+from napari_latentseg.review.scoring import ScoredRegion, score_objects, score_slices
+from napari_latentseg.review.uncertainty import DEFAULT_MEASURE, MEASURES
+from napari_latentseg.utils.progress import Progress, no_progress
 
 __all__ = ["Finding", "available_measures", "rank", "uncertainty_basis", "uncertainty_profile"]
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_path, ensure_writable_folder
-from napari_latentseg.training.place import STATE_FILE, read_state
-from napari_latentseg.training.state import Snapshot
-from napari_latentseg.weights import file_sha256
+from napari_latentseg.training.output_dir import STATE_FILE, read_state
+from napari_latentseg.training.snapshot import Snapshot
+from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
+from napari_latentseg.utils.weights import file_sha256
 
 __all__ = ["Checkpoint"]
 

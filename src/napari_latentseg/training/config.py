@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from napari_latentseg.augmentation import AugmentationConfig
+from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput, first_validation_error
-from napari_latentseg.frozen import FrozenModel
-from napari_latentseg.preprocess import Preprocess
-from napari_latentseg.training.data_config import (
+from napari_latentseg.training.dataset_config import (
     ClassConfig,
     DatasetConfig,
     SliceSamplingConfig,

@@ -11,17 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_latentseg.augmentation import AugmentationConfig
+from napari_latentseg.data.augment import augment
+from napari_latentseg.data.augmentation_config import AugmentationConfig
+from napari_latentseg.data.pairs import Pair, load_image, plane_spacing
+from napari_latentseg.data.preprocess import resize, resize_labels
+from napari_latentseg.data.split import groups_by_dhash, groups_by_hash, hold_out
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.models.split import Split
-from napari_latentseg.pairs import Pair, load_image, plane_spacing
-from napari_latentseg.preprocess import resize, resize_labels
-from napari_latentseg.training.augment import augment
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.data_config import SliceSamplingConfig
-from napari_latentseg.training.sets import AnnotatedDataset, find_datasets
-from napari_latentseg.training.split import groups_by_dhash, groups_by_hash, hold_out
+from napari_latentseg.training.dataset_config import SliceSamplingConfig
+from napari_latentseg.training.datasets import AnnotatedDataset, find_datasets
 
 __all__ = [
     "AnnotatedSlice",

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from napari_latentseg.frozen import FrozenModel
+from napari_latentseg.core.frozen import FrozenModel
 
 __all__ = [
     "Caching",

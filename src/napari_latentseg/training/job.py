@@ -14,32 +14,32 @@ from pydantic import ValidationError
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
+from napari_latentseg.core.record import SamplingSource
 from napari_latentseg.errors import BadInput, Cancelled, first_validation_error
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.request import InferenceSettings
+from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
 from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE
-from napari_latentseg.precision import resolve_compute
-from napari_latentseg.record import SamplingSource
-from napari_latentseg.training.about import combined_licence, training_data_records
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.course import MemberTraining, check_same_training
 from napari_latentseg.training.dataset import read_dataset
-from napari_latentseg.training.log import training_curve, training_log
-from napari_latentseg.training.place import (
+from napari_latentseg.training.datasets import AnnotatedDataset, class_infos, find_datasets
+from napari_latentseg.training.history import training_curve, training_log
+from napari_latentseg.training.members import MemberTraining, check_same_training
+from napari_latentseg.training.output_dir import (
     TRAINING_FILE,
     check_output_dir,
     checkpoint_folder,
     is_model_of_stopped_training,
     read_state,
 )
+from napari_latentseg.training.provenance import combined_licence, training_data_records
 from napari_latentseg.training.replay import make_replay
-from napari_latentseg.training.sets import AnnotatedDataset, class_infos, find_datasets
+from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["TrainingJob"]
 

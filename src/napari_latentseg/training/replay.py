@@ -19,9 +19,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.layout import REPLAY_FILE
-from napari_latentseg.precision import Compute
 from napari_latentseg.training.dataset import AnnotatedSlice
-from napari_latentseg.training.pieces import (
+from napari_latentseg.training.patches import (
     EncodedPatches,
     Patch,
     augmented_patches,
@@ -29,6 +28,7 @@ from napari_latentseg.training.pieces import (
     grid_patches,
     patches_from_conditioning,
 )
+from napari_latentseg.utils.device import Compute
 
 __all__ = ["Replay", "make_replay", "read_replay"]
 

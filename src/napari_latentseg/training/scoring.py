@@ -12,10 +12,10 @@ from torch import Tensor
 
 from napari_latentseg.evaluation.calibration import ReliabilityAccumulator
 from napari_latentseg.evaluation.metrics import hd95
-from napari_latentseg.inference.noise import PositionalNoise
+from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import FineTuneSpec, Method
-from napari_latentseg.precision import Compute
-from napari_latentseg.training.pieces import EncodedPatches
+from napari_latentseg.training.patches import EncodedPatches
+from napari_latentseg.utils.device import Compute
 
 __all__ = ["CaseScorer", "predicted_patches", "score_patches"]
 

@@ -14,11 +14,9 @@ from torch import nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.plane import sample_plane
+from napari_latentseg.inference.tile_inference import sample_plane
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.registry import build_method
-from napari_latentseg.precision import Compute, is_out_of_memory
-from napari_latentseg.training.cache import cached_latents
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import (
@@ -28,11 +26,13 @@ from napari_latentseg.training.dataset import (
     training_batches,
     unaugmented_batches,
 )
+from napari_latentseg.training.latent_cache import cached_latents
 from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
-from napari_latentseg.training.published import load_pretrained_weights
+from napari_latentseg.training.pretrained import load_pretrained_weights
 from napari_latentseg.training.schedule import epoch_count, learning_rate_factor, warmup_epoch_count
 from napari_latentseg.training.scoring import CaseScorer
-from napari_latentseg.training.state import Snapshot, StageState, restore, take_snapshot
+from napari_latentseg.training.snapshot import Snapshot, StageState, restore, take_snapshot
+from napari_latentseg.utils.device import Compute, is_out_of_memory
 
 __all__ = ["EpochEvent", "Trainer"]
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.files import atomic_path, ensure_writable_folder
+from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
 __all__ = ["run_demo"]
 
@@ -31,9 +31,9 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
     import napari
     from qtpy.QtWidgets import QApplication
 
-    from napari_latentseg.samples import retina
-    from napari_latentseg.widgets.samples import layer_data_of
-    from napari_latentseg.widgets.segment import SegmentWidget
+    from napari_latentseg.sample_data import retina
+    from napari_latentseg.widgets.segment.samples import layer_data_of
+    from napari_latentseg.widgets.segment.widget import SegmentWidget
 
     viewer = napari.Viewer(title="LatentSeg demo", show=True)
     viewer.window.resize(1366, 768)
@@ -55,7 +55,7 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
         viewer.close()
         why = widget.status.text() or "the run did not finish"
         raise BadInput("demo", why, "try napari-latentseg doctor")
-    from napari_latentseg.formats.results import write_segmentation
+    from napari_latentseg.io.write_results import write_segmentation
 
     written = write_segmentation(segmentation, out)
     _process_events_for(QApplication)

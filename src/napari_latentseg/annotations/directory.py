@@ -1,0 +1,295 @@
+"""The folder of a store: its files, the lock, the journal, and the images that are in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from threading import RLock
+
+from napari_latentseg.annotations.case_files import NIFTI_SUFFIX, new_case_record, read_scan, write_case
+from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, DraftHeader, read_header
+from napari_latentseg.annotations.durable_io import commit, os_errors_as_bad_input, store_lock
+from napari_latentseg.annotations.journal import Journal
+from napari_latentseg.annotations.mask_files import MergedMask, merge_approvals
+from napari_latentseg.annotations.nnunet_dataset import IMAGES_FOLDER, NnunetCase, nnunet_cases
+from napari_latentseg.annotations.nnunet_sync import sync
+from napari_latentseg.annotations.records import Approval, CaseRecord, ClassesRecord, Revocation
+from napari_latentseg.annotations.session_lock import SessionLock, remove_dead_sessions
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.weights import file_sha256
+
+__all__ = ["DRAFTS_FOLDER", "JOURNAL_FILE", "StoreDirectory"]
+
+JOURNAL_FILE, OBJECTS_FOLDER, PENDING_FOLDER, DRAFTS_FOLDER, LOCK_FILE = (
+    "journal.jsonl",
+    "objects",
+    "waiting",
+    "drafts",
+    ".lock",
+)
+
+
+class StoreDirectory:
+    """What approvals and drafts share: who may write, what is there, where it lies.
+
+    Parameters
+    ----------
+    folder
+        Made at the first write.
+
+    Raises
+    ------
+    BadInput
+        Where the folder cannot be read, or is a newer version's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.notes: tuple[str, ...] = ()
+        self.journal = Journal(folder / JOURNAL_FILE)
+        self.session = SessionLock(folder / DRAFTS_FOLDER)
+        self.thread_lock = RLock()
+        self._merge_cache: dict[str, MergedMask] = {}
+        if folder.exists() and not folder.is_dir():
+            raise BadInput(folder, "is no folder", "give a folder for the annotations")
+        self.refresh()
+        if self.journal.path.exists() or (folder / PENDING_FOLDER).is_dir():
+            with (
+                suppress(BadInput),
+                self.write_lock(timeout_s=0.2),
+            ):  # where it may only be read, that is enough
+                self._clean_up()
+
+    def refresh(self) -> None:
+        """Read what has come to the journal; waits for no write that goes on in this process."""
+        self.journal.refresh()
+        if self.journal.damaged_lines:
+            lines = ", ".join(map(str, self.journal.damaged_lines))
+            self.add_note(f"the journal is damaged in line {lines}: annotations verify says what that means")
+
+    def add_note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes = (*self.notes, text)
+
+    def records(self) -> tuple[dict[str, CaseRecord], list[tuple[int, Approval]], set[int]]:
+        """Cases by name, all approvals with their numbers, and the numbers that were revoked."""
+        self.refresh()
+        cases: dict[str, CaseRecord] = {}
+        approvals: list[tuple[int, Approval]] = []
+        revoked: set[int] = set()
+        for line in list(self.journal):
+            match line.record:
+                case CaseRecord() as case:
+                    cases[case.name] = case
+                case Approval() as approval:
+                    approvals.append((line.number, approval))
+                case Revocation() as revocation:
+                    revoked.add(revocation.approval)
+        known_approvals = [(n, a) for n, a in approvals if a.case in cases]  # its image's line may be damaged
+        return cases, known_approvals, revoked
+
+    def active(self) -> tuple[dict[str, CaseRecord], list[tuple[int, Approval]]]:
+        """Cases by name, and the approvals that were not revoked, oldest first."""
+        cases, approvals, revoked = self.records()
+        return cases, [(n, a) for n, a in approvals if n not in revoked]
+
+    @property
+    def classes(self) -> tuple[ClassInfo, ...]:
+        """Those of the store, in the order in which they came."""
+        self.refresh()
+        return tuple(
+            c for line in self.journal if isinstance(line.record, ClassesRecord) for c in line.record.classes
+        )
+
+    def find_case(self, scan: Scan, records: Iterable[CaseRecord]) -> CaseRecord | None:
+        """The case that a scan is, by values and place."""
+        candidates = [
+            r for r in records
+            if (r.axes, r.shape, r.dtype) == (scan.axes, tuple(scan.array.shape), scan.array.dtype.str)
+            and r.place.geometry.agrees_with(scan.geometry, scan.spatial_shape)
+        ]  # fmt: skip
+        return next((r for r in candidates if r.pixels == scan.content_sha256), None)
+
+    def image_path(self, name: str) -> Path:
+        """Where an image file lies: it waits until something of it is approved, and is moved then."""
+        visible, pending = self.folder / IMAGES_FOLDER / name, self.folder / PENDING_FOLDER / name
+        return next((path for path in (visible, pending) if path.exists()), visible)
+
+    def object_path(self, sha256: str) -> Path:
+        """Where an approved mask lies."""
+        return self.folder / OBJECTS_FOLDER / f"{sha256}{NIFTI_SUFFIX}"
+
+    @contextmanager
+    def write_lock(self, timeout_s: float | None = None) -> Iterator[None]:
+        """The store's lock, over a journal in order."""
+        with self.thread_lock, os_errors_as_bad_input(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with store_lock(self.folder / LOCK_FILE, self.folder, timeout_s):
+                if self.journal.repair_tail():
+                    self.add_note(
+                        "the last line of the journal was cut short, and was taken off: what it was to say "
+                        "had not been reported as done"
+                    )
+                yield
+
+    @contextmanager
+    def temporary_files(self) -> Iterator[Callable[[str], Path]]:
+        """Gives names, with the ending that is asked for, for files that are gone when the block ends."""
+        if not self.session.is_claimed:
+            with self.write_lock():
+                self.session.claim()
+        created: list[Path] = []
+
+        def temporary(suffix: str) -> Path:
+            created.append(self.session.temporary_path(suffix))
+            return created[-1]
+
+        try:
+            yield temporary
+        finally:
+            for path in created:
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+
+    def _clean_up(self) -> None:
+        """Clear away what a process that was killed left behind; only under the lock."""
+        if removed := remove_dead_sessions(self.folder / DRAFTS_FOLDER, self.session.token):
+            self.add_note(f"{removed} unfinished files of a window that ended were removed")
+        if self.journal.damaged_lines:  # what its lines said is not known, so nothing is taken for left over
+            return
+        self.remove_unused_pending()
+        if self._sync_nnunet():
+            self.add_note("labelsTr was brought up to date")
+
+    def _sync_nnunet(self) -> bool:
+        """Bring what nnU-Net reads up to date; says whether anything was to be done; only under the lock."""
+        records, approvals = self.active()
+        if not records:
+            return False
+        visible_cases, hidden_cases = nnunet_cases(records.values(), approvals)
+
+        def temporary(suffix: str) -> Path:
+            self.session.claim()
+            return self.session.temporary_path(suffix)
+
+        pending = self.folder / PENDING_FOLDER
+        return bool(
+            sync(self.folder, visible_cases, hidden_cases, self.classes, pending, temporary, self._merge_of)
+        )
+
+    def sync_nnunet_after(self, case: str = "") -> None:
+        """As `_sync_nnunet`, once something is kept: what nnU-Net reads can be made again at any time.
+
+        Parameters
+        ----------
+        case
+            One that the journal tells of now, and that need not be told of beside its image any more.
+        """
+        try:
+            (self.folder / PENDING_FOLDER / f"{case}.json").unlink(missing_ok=True)
+            self._sync_nnunet()
+        except (BadInput, OSError):
+            self.add_note("labelsTr could not be brought up to date, and will be at the next opening")
+
+    def _merge_of(self, case: NnunetCase) -> MergedMask:
+        # while it is being made it is nobody's: a failure in the middle must not leave a half
+        previous = self._merge_cache.pop(case.name, None)
+        merged = merge_approvals(case.case, case.time, case.approvals, self.object_path, previous)
+        self._merge_cache = {case.name: merged}
+        return merged
+
+    def _pending_records(self) -> dict[str, CaseRecord]:
+        """Images that drafts need, and of which nothing has been approved."""
+        records = {}
+        folder = self.folder / PENDING_FOLDER
+        for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+            with suppress(OSError, ValueError):
+                record = CaseRecord.model_validate_json(path.read_text("utf-8"))
+                records[record.name] = record
+        return records
+
+    def draft_headers(self) -> dict[Path, DraftHeader]:
+        """The drafts of all processes, with where they lie."""
+        root = self.folder / DRAFTS_FOLDER
+        headers_by_path = {}
+        for path in sorted(root.glob(f"*/*{DRAFT_SUFFIX}")) if root.is_dir() else []:
+            header = read_header(path)
+            if header is None:
+                if path.exists():
+                    self.add_note(f"a draft ({path.name}) is damaged, and is passed over")
+                continue
+            headers_by_path[path] = header
+        return headers_by_path
+
+    def stage_case(self, scan: Scan, temporary: Callable[[str], Path]) -> tuple[CaseRecord, dict[str, Path]]:
+        """The record of a scan, and its files in the making where it is not in the store yet."""
+        records, _ = self.active()
+        pending = self._pending_records()
+        existing = self.find_case(scan, [*records.values(), *pending.values()])
+        if existing is not None:
+            return existing, {}
+        names = set(records) | set(pending)
+        record = new_case_record(scan, lambda name: name in names)
+        return record, write_case(scan, record, temporary)
+
+    def commit_case(
+        self,
+        scan: Scan,
+        record: CaseRecord,
+        files: dict[str, Path],
+        temporary: Callable[[str], Path],
+    ) -> tuple[CaseRecord, bool]:
+        """Under the lock: the case of a scan, its files in the store; and whether the journal lacks it."""
+        records, _ = self.active()
+        existing = self.find_case(scan, records.values())
+        if existing is not None:
+            return existing, False
+        pending = self.find_case(scan, self._pending_records().values())
+        if pending is not None and all(self.image_path(name).exists() for name in pending.files):
+            return pending, True
+        if not files:  # it was there a moment ago, and a draft of it was discarded since
+            files = write_case(scan, record, temporary)
+        if record.name in records:  # another image came by this name a moment ago
+            raise BadInput(scan.name, "could not be given a name", "try again")
+        complete = record.replace(files={n: file_sha256(p) for n, p in files.items()})
+        for name, path in files.items():
+            commit(path, self.folder / PENDING_FOLDER / name)
+        record_file = temporary(".json")
+        record_file.write_text(complete.model_dump_json(indent=2) + "\n", "utf-8")
+        commit(record_file, self.folder / PENDING_FOLDER / f"{record.name}.json")
+        return complete, True
+
+    def read_case(self, record: CaseRecord) -> Scan:
+        """The scan of a case.
+
+        Raises
+        ------
+        BadInput
+            Where a file is missing or damaged.
+        """
+        try:
+            return read_scan(record, self.image_path)
+        except BadInput as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            return read_scan(record, self.image_path)  # another process has just moved it
+
+    def remove_unused_pending(self) -> None:
+        """Remove waiting images that neither the journal nor a draft needs; only under the lock."""
+        folder = self.folder / PENDING_FOLDER
+        if not folder.is_dir():
+            return
+        records, _ = self.active()
+        needed_names = set(records) | {header.case.name for header in self.draft_headers().values()}
+        for path in folder.iterdir():
+            name = re.match(r"scan-[0-9a-f]+", path.name)
+            is_redundant_record = name is not None and path.suffix == ".json" and name[0] in records
+            if name is None or (name[0] in needed_names and not is_redundant_record):
+                continue
+            with suppress(OSError):
+                path.unlink()

@@ -1,0 +1,188 @@
+"""The folder as nnU-Net reads it: `imagesTr`, `labelsTr` and `dataset.json`, made from the journal."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from napari_latentseg.annotations.case_files import NIFTI_SUFFIX, PlaneLayout
+from napari_latentseg.annotations.records import Approval, CaseRecord
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.errors import BadInput
+
+__all__ = [
+    "DATASET_JSON",
+    "IMAGES_FOLDER",
+    "LABELS_FOLDER",
+    "NnunetCase",
+    "dataset_json",
+    "ignore_label",
+    "new_classes",
+    "nnunet_cases",
+    "read_label_states",
+]
+
+IMAGES_FOLDER, LABELS_FOLDER, DATASET_JSON = "imagesTr", "labelsTr", "dataset.json"
+STATE_KEY = "latentseg"
+RESERVED_CLASS_NAMES = ("background", "ignore")
+_COLOR_CHANNELS = ("R", "G", "B", "alpha")
+
+
+def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
+    """Those of the new classes that are not known yet, once it is sure that none is at odds with the rest.
+
+    Raises
+    ------
+    BadInput
+        Where a number or a name is another class's.
+    """
+    classes = list(known)
+    for candidate in candidates:
+        subject = f"class {candidate.label} {candidate.name!r}"
+        if candidate.name.casefold() in RESERVED_CLASS_NAMES:
+            raise BadInput(subject, "nnU-Net uses that name for what is no class", "give it another name")
+        same_label = next((c for c in classes if c.label == candidate.label), None)
+        same_name = next((c for c in classes if c.name.casefold() == candidate.name.casefold()), None)
+        if same_label is None and same_name is None:
+            classes.append(candidate)
+        elif same_label is not same_name:
+            conflicting = same_label or same_name
+            why = (
+                f"these annotations have {conflicting.label} {conflicting.name!r} already"
+                if conflicting
+                else ""
+            )
+            raise BadInput(subject, why, "use the same number and name, or other annotations")
+    return tuple(classes[len(known) :])
+
+
+@dataclass(frozen=True)
+class NnunetCase:
+    """One image with its mask, as nnU-Net is to find it: a volume or plane of one time.
+
+    Attributes
+    ----------
+    name
+        Of the files.
+    case, time
+        What it is of.
+    approvals
+        Those that touch it, with their numbers.
+    is_fully_approved
+        Whether every plane is approved.
+    """
+
+    name: str
+    case: CaseRecord
+    time: int | None
+    approvals: tuple[tuple[int, Approval], ...]
+    is_fully_approved: bool
+
+    @property
+    def image_files(self) -> list[str]:
+        """The names of its image files, one a channel."""
+        return [f"{self.name}_{channel:04d}{NIFTI_SUFFIX}" for channel in range(self.case.channels)]
+
+    @property
+    def label_file(self) -> str:
+        """The name of its mask."""
+        return f"{self.name}{NIFTI_SUFFIX}"
+
+    def label_state(self, ignore_label_value: int) -> str:
+        """What its mask is made from; a mask that was made from the same is the same."""
+        approval_ids = "+".join(str(number) for number, _ in self.approvals)
+        return approval_ids if self.is_fully_approved else f"{approval_ids} ignore {ignore_label_value}"
+
+
+def nnunet_cases(
+    cases: Iterable[CaseRecord], approvals: Sequence[tuple[int, Approval]]
+) -> tuple[list[NnunetCase], list[NnunetCase]]:
+    """What nnU-Net is to find, and what it is not to: that of which nothing is approved.
+
+    Parameters
+    ----------
+    cases
+        All.
+    approvals
+        Those that count, oldest first, with their numbers.
+    """
+    by_case: dict[str, list[tuple[int, Approval]]] = {}
+    for number, approval in approvals:
+        by_case.setdefault(approval.case, []).append((number, approval))
+    with_approvals: list[NnunetCase] = []
+    without_approvals: list[NnunetCase] = []
+    for case in cases:
+        layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
+        case_approvals = by_case.get(case.name, [])
+        planes: dict[int | None, set[int]] = {}
+        for _, approval in case_approvals:
+            for number in approval.plane_numbers:
+                time, plane_index = layout.locate(number)
+                planes.setdefault(time, set()).add(plane_index)
+        depth = layout.plane_count // len(layout.timepoints)
+        for time in layout.timepoints:
+            timepoint_approvals = tuple(
+                (n, a) for n, a in case_approvals if any(block.time == time for block in a.parts)
+            )
+            is_fully_approved = len(planes.get(time, ())) == depth
+            nnunet_case = NnunetCase(
+                layout.timepoint_name(case.name, time), case, time, timepoint_approvals, is_fully_approved
+            )
+            (with_approvals if timepoint_approvals else without_approvals).append(nnunet_case)
+    return with_approvals, without_approvals
+
+
+def ignore_label(classes: Sequence[ClassInfo]) -> int:
+    """The number for what is not approved: nnU-Net wants it above all others."""
+    return max((c.label for c in classes), default=0) + 1
+
+
+def dataset_json(
+    cases: Sequence[NnunetCase], classes: Sequence[ClassInfo], state: dict[str, Any] | None = None
+) -> str:
+    """The text of `dataset.json`.
+
+    Parameters
+    ----------
+    cases
+        What is there.
+    classes
+        Of the store. nnU-Net wants numbers without gaps, so a number that is no class's is called unused.
+    state
+        What each mask was made from; None for a plain data set.
+    """
+    ignore_value = ignore_label(classes)
+    names = {c.label: c.name for c in classes}
+    labels = {"background": 0} | {names.get(n, f"unused {n}"): n for n in range(1, ignore_value)}
+    if not all(case.is_fully_approved for case in cases):
+        labels["ignore"] = ignore_value
+    channels = cases[0].case.channels if cases else 1
+    modalities = {case.case.modality for case in cases}
+    modality = modalities.pop() if len(modalities) == 1 else ""
+    if channels in (3, 4):
+        channel_names = dict(zip("0123", _COLOR_CHANNELS[:channels], strict=False))
+    else:
+        channel_names = {
+            str(c): (modality or "image") if channels == 1 else f"channel {c}" for c in range(channels)
+        }
+    content: dict[str, Any] = {
+        "channel_names": channel_names,
+        "labels": labels,
+        "numTraining": len(cases),
+        "file_ending": NIFTI_SUFFIX,
+    }
+    if state is not None:
+        content[STATE_KEY] = {"format": 1, "labels": state}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def read_label_states(path: Path) -> dict[str, dict[str, str]]:
+    """What each mask was made from, and its SHA-256, by the file that `dataset_json` made; {} without one."""
+    try:
+        states = json.loads(path.read_text("utf-8"))[STATE_KEY]["labels"]
+        return {str(k): {"of": str(v["of"]), "sha256": str(v["sha256"])} for k, v in states.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}

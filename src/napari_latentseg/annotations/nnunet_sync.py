@@ -1,0 +1,131 @@
+"""Bringing what nnU-Net reads up to date with the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napari_latentseg.annotations.case_files import PlaneLayout, write_volume
+from napari_latentseg.annotations.durable_io import commit, sync_folder
+from napari_latentseg.annotations.mask_files import MergedMask
+from napari_latentseg.annotations.nnunet_dataset import (
+    DATASET_JSON,
+    IMAGES_FOLDER,
+    LABELS_FOLDER,
+    NnunetCase,
+    dataset_json,
+    ignore_label,
+    read_label_states,
+)
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.errors import BadInput
+
+__all__ = ["sync", "write_label_file"]
+
+
+def sync(
+    folder: Path,
+    visible_cases: Sequence[NnunetCase],
+    hidden_cases: Sequence[NnunetCase],
+    classes: Sequence[ClassInfo],
+    pending: Path,
+    temporary: Callable[[str], Path],
+    merge_case: Callable[[NnunetCase], MergedMask],
+) -> list[str]:
+    """Make `imagesTr`, `labelsTr` and `dataset.json` what they should be; only under the store's lock.
+
+    Each file is replaced as a whole, and `dataset.json`, which says what each mask was made from, comes
+    last: whatever is broken off is done again the next time.
+
+    Parameters
+    ----------
+    folder
+        Of the store.
+    visible_cases, hidden_cases
+        What nnU-Net is to find, and what it is not to.
+    classes
+        Of the store.
+    pending
+        Where the images lie that nnU-Net is not to find.
+    temporary
+        Gives a name for a file with the ending it is given.
+    merge_case
+        The mask of a target.
+
+    Returns
+    -------
+    list of str
+        The files that were made or moved.
+
+    Raises
+    ------
+    BadInput, OSError
+        Where the disk refuses.
+    """
+    images, labels = folder / IMAGES_FOLDER, folder / LABELS_FOLDER
+    image_names, label_names = _names(images), _names(labels)
+    old_states = read_label_states(folder / DATASET_JSON)
+    ignore_value = ignore_label(classes)
+    states = {}
+    changed = []
+    for case in hidden_cases:
+        changed += _move(images, pending, [name for name in case.image_files if name in image_names])
+        if case.label_file in label_names:
+            (labels / case.label_file).unlink(missing_ok=True)
+            changed.append(case.label_file)
+    for case in visible_cases:
+        changed += _move(pending, images, [name for name in case.image_files if name not in image_names])
+        sources = case.label_state(ignore_value)
+        current_state = old_states.get(case.name)
+        if current_state is None or current_state["of"] != sources or case.label_file not in label_names:
+            try:
+                merged = merge_case(case)
+            except BadInput:  # an approved mask is missing or damaged: verify says which; the rest goes on
+                if current_state is not None:
+                    states[case.name] = current_state
+                continue
+            path = temporary(".nii.gz")
+            try:
+                current_state = {"of": sources, "sha256": write_label_file(path, case, merged, ignore_value)}
+                commit(path, labels / case.label_file)
+            finally:
+                path.unlink(missing_ok=True)
+            changed.append(case.label_file)
+        states[case.name] = current_state
+    text = dataset_json(visible_cases, classes, states)
+    if not (folder / DATASET_JSON).is_file() or (folder / DATASET_JSON).read_text("utf-8") != text:
+        path = temporary(".json")
+        try:
+            path.write_text(text, "utf-8")
+            commit(path, folder / DATASET_JSON)
+        finally:
+            path.unlink(missing_ok=True)
+        changed.append(DATASET_JSON)
+    return changed
+
+
+def write_label_file(path: Path, nnunet_case: NnunetCase, merged: MergedMask, ignore_value: int) -> str:
+    """Write the mask of a target; gives the SHA-256 of the file.
+
+    Raises
+    ------
+    BadInput
+        Where the disk refuses.
+    """
+    case = nnunet_case.case
+    layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
+    geometry = layout.timepoint_geometry(case.place.geometry, nnunet_case.time)
+    return write_volume(path, merged.with_ignore_label(ignore_value), geometry, {}, "mask")
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _move(source: Path, target: Path, names: Sequence[str]) -> list[str]:
+    moved_names = [name for name in names if (source / name).is_file()]
+    for name in moved_names:
+        commit(source / name, target / name)
+    if moved_names:
+        sync_folder(source)
+    return moved_names

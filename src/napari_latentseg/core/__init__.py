@@ -1,0 +1,1 @@
+"""The data model: scans, geometry, classes, records, results; no torch."""

@@ -1,0 +1,1 @@
+"""Annotated images for training: pairs, label maps, preprocessing, augmentation, splits."""

@@ -1,0 +1,119 @@
+"""Random variations of an image together with its mask."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from napari_latentseg.data.augmentation_config import AugmentationConfig
+
+__all__ = ["augment"]
+
+# Not torchvision, kornia or MONAI: each is one more dependency, and draws its random numbers in another
+# order, so that a training of today could not be repeated.
+
+
+def augment(
+    image: Tensor,
+    mask: Tensor,
+    ranges: AugmentationConfig,
+    rng: np.random.Generator,
+    *,
+    size: int,
+) -> tuple[Tensor, Tensor]:
+    """Vary an image and its mask with one and the same geometry.
+
+    Parameters
+    ----------
+    image
+        `(3, H, W)` in [0, 1].
+    mask
+        `(1, H, W)` in {0, 1}.
+    ranges
+        What may happen.
+    rng
+        Draws it.
+    size
+        Side of the result. Where the image is larger, the result is a window of it at a random place.
+
+    Returns
+    -------
+    image, mask
+        `(3, size, size)` and `(1, size, size)`; the mask is sampled at the nearest pixel. Outside of the
+        image both are mirrored.
+    """
+    image, mask = _random_affine_crop(image, mask, ranges, rng, size)
+    if rng.random() < ranges.quarter_turn:
+        turns = int(rng.integers(4))
+        image, mask = torch.rot90(image, turns, (1, 2)), torch.rot90(mask, turns, (1, 2))
+    if rng.random() < ranges.horizontal_flip:
+        image, mask = image.flip(2), mask.flip(2)
+    if rng.random() < ranges.vertical_flip:
+        image, mask = image.flip(1), mask.flip(1)
+    if rng.random() < ranges.jitter:
+        image = jitter_colours(image, ranges, rng)
+    return image.contiguous(), mask.contiguous()
+
+
+def _random_affine_crop(
+    image: Tensor, mask: Tensor, ranges: AugmentationConfig, rng: np.random.Generator, size: int
+) -> tuple[Tensor, Tensor]:
+    height, width = image.shape[-2:]
+    # whole pixels, so that a window without turn or shift is the image's own values
+    top, left = (int((n - size + 1) * rng.random()) if n > size else (n - size) // 2 for n in (height, width))
+    if rng.random() >= ranges.affine:
+        if height >= size and width >= size:
+            window = (slice(None), slice(top, top + size), slice(left, left + size))
+            return image[window], mask[window]
+        angle, factor, translation = 0.0, 1.0, (0.0, 0.0)
+    else:
+        angle = math.radians(rng.uniform(-ranges.rotate, ranges.rotate))
+        factor = 1 + rng.uniform(-ranges.scale, ranges.scale)
+        translation = (
+            rng.uniform(-ranges.shift, ranges.shift) * size,
+            rng.uniform(-ranges.shift, ranges.shift) * size,
+        )
+    # positions in the image, in pixels, for each pixel of the result
+    coordinates = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+    y, x = torch.meshgrid(coordinates, coordinates, indexing="ij")
+    cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
+    rows = cos * y - sin * x + (top + (size - 1) / 2 + translation[0])
+    columns = sin * y + cos * x + (left + (size - 1) / 2 + translation[1])
+    grid = torch.stack([2 * (columns + 0.5) / width - 1, 2 * (rows + 0.5) / height - 1], dim=-1)[None]
+
+    def resample(x: Tensor, mode: str) -> Tensor:
+        return F.grid_sample(x[None], grid, mode, padding_mode="reflection", align_corners=False)[0]
+
+    return resample(image, "bilinear").clamp(0, 1), resample(mask, "nearest")
+
+
+def jitter_colours(image: Tensor, ranges: AugmentationConfig, rng: np.random.Generator) -> Tensor:
+    """Brightness, contrast, saturation, hue and gamma, each drawn from its range; stays in [0, 1]."""
+
+    def around_one(width: float) -> float:
+        return 1 + float(rng.uniform(-width, width))
+
+    x = image * around_one(ranges.brightness)
+    x = (x - x.mean()) * around_one(ranges.contrast) + x.mean()
+    is_grey = bool((image[0] == image[1]).all() and (image[1] == image[2]).all())
+    if not is_grey:
+        grey = x.mean(0, keepdim=True)
+        x = grey + (x - grey) * around_one(ranges.saturation)
+        if ranges.hue:
+            x = _shift_hue(x.clamp(0, 1), float(rng.uniform(-ranges.hue, ranges.hue)))
+    x = x.clamp(0, 1)
+    if ranges.gamma:
+        x = x ** math.exp(float(rng.uniform(-ranges.gamma, ranges.gamma)))
+    return x
+
+
+def _shift_hue(image: Tensor, shift: float) -> Tensor:
+    from skimage.color import hsv2rgb, rgb2hsv
+
+    hsv = rgb2hsv(image.permute(1, 2, 0).numpy())
+    hsv[..., 0] = (hsv[..., 0] + shift) % 1
+    return torch.from_numpy(hsv2rgb(hsv)).float().permute(2, 0, 1)

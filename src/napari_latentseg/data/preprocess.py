@@ -1,0 +1,119 @@
+"""How a plane is brought to the size that a model works at; the same for training and for use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Preprocess", "resize"]
+
+_MAX_SIDE = 65536
+_MAX_UPSCALING = 16  # no more pixels come of one, along a side
+
+
+class Preprocess(FrozenModel):
+    """The size a model works at.
+
+    Attributes
+    ----------
+    mode
+        ``"whole"``: the plane is resized to `size` by `size`, as the GMS paper does. ``"tiles"``: the plane
+        is scaled so that its longer side has `long_side` pixels, and seen through tiles of `size` by `size`.
+    size
+        Side of what the network is given, in pixels; a multiple of 8.
+    long_side
+        For ``"tiles"``.
+    overlap
+        For ``"tiles"``: how many pixels neighbours share at least.
+    spacing
+        For ``"tiles"``: millimetres that a pixel is to be, along each side; a plane whose size in the world
+        is known is scaled to that, and one that is not has its longer side brought to `long_side`.
+    """
+
+    mode: Literal["whole", "tiles"] = "whole"
+    size: int = Field(224, ge=32, le=2048, multiple_of=8)
+    long_side: int | None = Field(None, ge=32, le=_MAX_SIDE)
+    overlap: int = Field(0, ge=0)
+    spacing: float | None = Field(None, gt=0, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> Preprocess:
+        if self.mode == "tiles" and self.long_side is None:
+            raise ValueError("tiles need a long_side")
+        if self.mode == "whole" and (self.long_side is not None or self.overlap or self.spacing):
+            raise ValueError("long_side, overlap and spacing belong to tiles")
+        if self.overlap >= self.size:
+            raise ValueError("the overlap must be smaller than a tile")
+        return self
+
+    def working_size(
+        self, height: int, width: int, spacing: tuple[float, float] | None = None
+    ) -> tuple[int, int]:
+        """Height and width that a plane of this size is resized to.
+
+        Parameters
+        ----------
+        height, width
+            Of the plane.
+        spacing
+            Millimetres between its rows and between its columns; None where that is not known.
+
+        Raises
+        ------
+        BadInput
+            Where the plane would become so much larger that its spacing cannot be right.
+        """
+        if self.mode == "whole":
+            return self.size, self.size
+        assert self.long_side is not None
+        if self.spacing is not None and spacing is not None:
+            scaled_height, scaled_width = (
+                max(1, round(n * step / self.spacing))
+                for n, step in zip((height, width), spacing, strict=True)
+            )
+            if (
+                max(scaled_height, scaled_width) > _MAX_SIDE
+                or scaled_height > _MAX_UPSCALING * height
+                or scaled_width > _MAX_UPSCALING * width
+            ):
+                raise BadInput(
+                    "spacing",
+                    f"at the model's {self.spacing:g} mm a pixel the plane would have {scaled_height} by {scaled_width}",
+                    "look at the image's spacing, which may be wrong",
+                )
+            return scaled_height, scaled_width
+        factor = self.long_side / max(height, width)
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bilinear, with antialiasing where it shrinks; `(B, C, H, W)` to `(B, C, *size)`."""
+    import torch.nn.functional as F
+
+    if tuple(x.shape[-2:]) == size:
+        return x
+    if x.shape[-1] == 1 or size[1] == 1:  # of a single column torch (2.13) repeats one row: make it two
+        x = x if x.shape[-1] > 1 else x.expand(*x.shape[:-1], 2)
+        doubled = F.interpolate(x, size=(size[0], 2 * size[1]), mode="bilinear", antialias=True)
+        return (doubled[..., ::2] + doubled[..., 1::2]) / 2
+    return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Nearest neighbour, taken at the centres; `(H, W)` to `size`."""
+    import torch
+    import torch.nn.functional as F
+
+    if labels.shape == size:
+        return labels
+    x = torch.from_numpy(np.ascontiguousarray(labels))[None, None].float()
+    return F.interpolate(x, size=size, mode="nearest-exact")[0, 0].numpy().astype(np.uint8)

@@ -1,0 +1,262 @@
+"""What a run gives, put together from its state: the segmentation and its record."""
+
+from __future__ import annotations
+
+import math
+import platform
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.embed import embed
+from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.core.reorient import restore_orientation
+from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation, volumes_by_name
+from napari_latentseg.inference.run_state import RunState
+
+__all__ = ["build_segmentation"]
+
+
+def build_segmentation(state: RunState) -> Segmentation | None:
+    """The result of a run so far: see `Run.result`.
+
+    Parameters
+    ----------
+    state
+        Of the run.
+
+    Returns
+    -------
+    Segmentation or None
+        In the axes and the geometry of the scan as it was given; None where no sample is complete.
+    """
+    ensemble, samples_per_plane, settings = state.ensemble, state.ensemble.samples_per_plane, state.settings
+    has_result = samples_per_plane >= max(1, _required_samples(state))
+    if not has_result.any():
+        return None
+    sample_count = int(samples_per_plane[has_result].min())
+    spatial, leading = state.scan.spatial_shape, state.scan.spatial_shape[:-2]
+    distinct_count = (
+        len(set(state.tta_transforms[:sample_count])) if settings.source == "augment" else sample_count
+    )
+    has_variance = distinct_count >= MIN_SAMPLES_FOR_VARIANCE and settings.source != "none"
+    voxel_counts = ensemble.voxel_counts(has_result)[:sample_count]
+    voxel_volume, unit = state.scan.geometry.voxel_volume
+    volumes = (voxel_counts * voxel_volume).astype(np.float64)
+
+    full_mean_bytes = math.prod((len(state.classes), *spatial)) * np.dtype(np.float32).itemsize
+    # where the whole would not fit, neither does a mask beside it that somebody reads on from
+    eager_limit = 0 if full_mean_bytes > state.max_bytes // 2 else None
+
+    def embed_in_scan(crop: Any) -> Any:
+        return embed(
+            crop, (*crop.shape[: -len(spatial)], *spatial), state.planes.crop_slices, max_bytes=eager_limit
+        )
+
+    mean = _stack_classes(ensemble.mean_array(), leading, has_result)
+    mask = labels_from_probabilities(mean, settings.threshold, state.classes)
+    roi_planes = _roi_planes(state)
+    if settings.cleanup.is_active:  # refused beforehand where the part lies on disk
+        labels = [c.label for c in state.classes]
+        cleaned_planes = settings.cleanup.apply(
+            mask[roi_planes], labels, state.scan.spatial_axes, voxel_volume
+        )
+        mask = embed(cleaned_planes, mask.shape, (*roi_planes, slice(None), slice(None)))
+    result = Segmentation(
+        mask=embed_in_scan(mask),
+        mean=embed_in_scan(mean),
+        variance=embed_in_scan(_stack_classes(ensemble.variance(), leading, has_result))
+        if has_variance
+        else None,
+        volumes=volumes,
+        axes=state.scan.spatial_axes,
+        geometry=state.scan.geometry,
+        format=state.scan.format,
+        properties=dict(state.scan.properties),
+        classes=state.classes,
+        record=_record_of(
+            state,
+            sample_count,
+            int(has_result.sum()),
+            volumes,
+            unit,
+            _notes(state, sample_count, distinct_count),
+        ),
+        source=state.scan.source,
+        sample_maps=None
+        if ensemble.sample_maps is None
+        else ensemble.sample_maps.freeze(has_result, settings.threshold, voxel_counts),
+        roi=_roi(state),
+    )
+    if settings.cleanup.is_active and result.sample_maps is not None and result.sample_maps.is_complete:
+        volumes, volumes_cleaned = result.sample_volumes(settings.threshold, settings.cleanup)
+        record_changes = {
+            "volumes": volumes_by_name(state.classes, volumes),
+            "volumes_cleaned": volumes_cleaned,
+        }
+        result = replace(result, volumes=volumes, record=result.record.replace(**record_changes))
+    return restore_orientation(result, state.original, state.plane_order)
+
+
+def _required_samples(state: RunState) -> int:
+    """How many samples a plane must have to be shown: those of the planes that were not cut short."""
+    completed = state.completed[state.completed > 0]
+    if len(state.planes) == 1 or not completed.size:
+        return int(state.ensemble.samples_per_plane.max())
+    return int(completed.min())
+
+
+def _notes(state: RunState, sample_count: int, distinct_count: int) -> list[str]:
+    """What a person should know of the run, in plain words."""
+    notes = list(state.notes)
+    if distinct_count < sample_count:
+        notes.append(
+            f"only {distinct_count} of the {sample_count} samples differ: the model was trained with no more variations"
+        )
+    max_samples = state.ensemble.samples_per_plane.max()
+    if max_samples > sample_count:
+        notes.append(
+            f"{np.count_nonzero(state.ensemble.samples_per_plane > sample_count)} planes have up to {max_samples} samples"
+        )
+    if (
+        state.stopper is not None
+        and (state.early_stop_samples or state.requested_samples) < state.requested_samples
+    ):
+        notes.append(
+            f"stopped at {state.early_stop_samples} of {state.requested_samples} samples: two in a row changed the"
+            f" mask by no more than {state.stopper.tolerance:g} (1 - DSC)"
+        )
+    return notes
+
+
+def _roi_planes(state: RunState) -> tuple[slice, ...]:
+    """The planes that are worked on, a slice for each leading axis; all where these are several."""
+    leading = len(state.scan.spatial_shape) - 2
+    return (
+        (slice(state.plane_indices.start, state.plane_indices.stop),)
+        if leading == 1
+        else (slice(None),) * leading
+    )
+
+
+def _roi(state: RunState) -> tuple[slice, ...] | None:
+    """The part of the scan that is worked on; None where that is all of it."""
+    roi = (*_roi_planes(state), *state.planes.crop_slices)
+    bounds = (s.indices(n) for s, n in zip(roi, state.scan.spatial_shape, strict=True))
+    is_whole_scan = all(
+        (start, stop) == (0, n) for (start, stop, _), n in zip(bounds, state.scan.spatial_shape, strict=True)
+    )
+    return None if is_whole_scan else roi
+
+
+def _stack_classes(plane_means: Any, leading: tuple[int, ...], has_result: NDArray[np.bool_]) -> Any:
+    """`(N, K, H, W)` to `(K, *leading, H, W)`, a copy, or dask; planes that are not shown are 0."""
+    shape = (plane_means.shape[1], *leading, *plane_means.shape[2:])
+    if not isinstance(plane_means, np.ndarray):
+        import dask.array as da
+
+        masked_means = (
+            plane_means
+            if has_result.all()
+            else da.where(has_result[:, None, None, None], plane_means, np.float32(0))
+        )
+        return masked_means.swapaxes(0, 1).reshape(shape)
+    stacked = np.zeros((plane_means.shape[1], len(plane_means), *plane_means.shape[2:]), dtype=np.float32)
+    stacked[:, has_result] = plane_means[has_result].swapaxes(0, 1)
+    return stacked.reshape(shape)
+
+
+def _record_of(
+    state: RunState, n: int, planes_done: int, volumes: NDArray[np.float64], unit: str, notes: list[str]
+) -> RunRecord:
+    """What a run was made from, and how.
+
+    Parameters
+    ----------
+    state
+        Of the run so far.
+    n, planes_done
+        How many samples its result has, and how many planes show something.
+    volumes, unit
+        Of the samples, `(n, K)`.
+    notes
+        For people.
+    """
+    card, request, scan = state.card, state.settings, state.scan
+    pre = card.preprocess
+    return RunRecord(
+        plugin_version=_version("napari-latentseg"),
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        input=InputRecord(
+            sha256=state.input_sha256,
+            format=scan.format,
+            axes=scan.axes,
+            shape=tuple(scan.array.shape),
+            dtype=str(scan.array.dtype),
+            spacing=scan.geometry.spacing,
+            units=scan.geometry.units,
+            modality=scan.modality,
+            notes=tuple(notes),
+        ),
+        model=ModelRecord(
+            name=card.name,
+            version=card.version,
+            method=card.method,
+            variant=card.variant,
+            codec=card.codec.name if card.codec else "the model's own",
+            sha256={**card.files} | ({"codec": card.codec.sha256} if card.codec else {}),
+        ),
+        classes=state.classes,
+        samples_asked=state.requested_samples,
+        samples=n,
+        planes_done=planes_done,
+        planes=len(state.planes),
+        source=request.source,
+        source_settings=_source_settings(card.augment.model_dump(), request.source),
+        seed=request.seed,
+        threshold=request.threshold,
+        device=state.compute.device,
+        precision=state.compute.precision,
+        tile=(pre.size, pre.size) if pre.mode == "tiles" else None,
+        overlap=pre.overlap,
+        working_size=state.working_size,
+        seconds=round(state.seconds, 3),
+        complete=n == state.target_samples and planes_done == len(state.plane_indices),
+        slices=request.slices,
+        box=request.box,
+        plane=state.plane,
+        tolerance=None if state.stopper is None else state.stopper.tolerance,
+        cleanup=request.cleanup if request.cleanup.is_active else None,
+        volumes=volumes_by_name(state.classes, volumes),
+        volume_unit=unit,
+        versions={"python": platform.python_version()}
+        | {name: _version(name) for name in ("torch", "numpy", "diffusers")},
+    )
+
+
+def _source_settings(ranges: dict[str, float], source: str) -> dict[str, float]:
+    if source != "augment":
+        return {}
+    names = (
+        "horizontal_flip",
+        "vertical_flip",
+        "quarter_turn",
+        "jitter",
+        "brightness",
+        "contrast",
+        "affine",
+        "shift",
+    )
+    return {name: ranges[name] for name in names}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"

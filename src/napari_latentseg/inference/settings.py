@@ -1,0 +1,161 @@
+"""What is asked of a run, checked before anything is loaded or computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+
+from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.postprocess import PostProcess
+from napari_latentseg.core.record import SAMPLING_SOURCES, SamplingSource
+from napari_latentseg.core.slices import CropBox
+from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.utils.device import check_device_and_precision
+
+__all__ = ["MAX_SAMPLES", "InferenceSettings", "members_limit_message"]
+
+MAX_SAMPLES = 1000
+
+_MIN_BOX_SIDE = 16
+
+
+class InferenceSettings(FrozenModel):
+    """The settings of a run.
+
+    Attributes
+    ----------
+    samples
+        How many samples are drawn.
+    source
+        Where their differences come from.
+    seed
+        Makes the run repeatable on the same machine.
+    threshold
+        Probability above which a place belongs to a class.
+    device, precision
+        See `resolve_compute`.
+    tiles_at_once
+        Tiles in one batch; halved by itself where memory runs out.
+    slices
+        First and last of the planes to work on, counted from 0; None for all.
+    box
+        Rows and columns of the planes to work on, half-open: top, left, bottom, right; None for all. No more
+        is read. A model that sees the whole is shown the box at its full size, so that it looks closer; one
+        that works in tiles sees the box at the scale of the whole plane.
+    first_plane
+        The plane to begin with, the one on screen.
+    classes
+        The names of the classes that are wanted; None for all. The result holds no other.
+    cleanup
+        What is mended of the mask.
+    tolerance
+        Samples end early where two in a row, the third at the earliest, change the mask by no more than
+        this (1 - DSC), see `napari_latentseg.inference.early_stopping.SampleStopper`; None for all that are asked for.
+    keep_samples
+        Whether the probabilities of each sample are kept, to 1/255 and as far as a quarter of the memory
+        limit goes, so that their volumes can be measured at any threshold.
+    memory_limit
+        Bytes of running sums and pictures that may lie in memory, beyond which they lie on disk; where it is
+        not given, as `napari_latentseg.inference.scratch_arrays.memory_limit` has it.
+    """
+
+    samples: int = Field(ge=1, le=MAX_SAMPLES)
+    source: SamplingSource
+    seed: int = Field(0, ge=0, lt=2**63)
+    threshold: float = Field(0.5, gt=0, lt=1)
+    device: str = "auto"
+    precision: str = "auto"
+    tiles_at_once: int = Field(4, ge=1)
+    slices: tuple[int, int] | None = None
+    box: CropBox | None = None
+    first_plane: int = Field(0, ge=0)
+    classes: tuple[str, ...] | None = None
+    cleanup: PostProcess = PostProcess()
+    tolerance: float | None = Field(None, gt=0, lt=1)
+    keep_samples: bool = True
+    memory_limit: int | None = Field(None, ge=0)
+
+    @field_validator("slices")
+    @classmethod
+    def _check_slices(cls, slices: tuple[int, int] | None) -> tuple[int, int] | None:
+        if slices is not None and not 0 <= slices[0] <= slices[1]:
+            raise ValueError("must be a first and a last slice, in this order")
+        return slices
+
+    @field_validator("box")
+    @classmethod
+    def _check_box(cls, box: CropBox | None) -> CropBox | None:
+        if box is not None:
+            top, left, bottom, right = box
+            if top < 0 or left < 0 or bottom <= top or right <= left:
+                raise ValueError("must be top, left, bottom and right, in rows and columns from 0")
+            if min(bottom - top, right - left) < _MIN_BOX_SIDE:
+                raise ValueError(f"must have {_MIN_BOX_SIDE} pixels or more along each side")
+        return box
+
+    @classmethod
+    def for_model(cls, card: ModelCard, **values: Any) -> InferenceSettings:
+        """Fill in what is not given from the card, and check the rest against it.
+
+        Raises
+        ------
+        BadInput
+            Naming the field, where a value makes no sense for this model.
+        """
+        explicit = {k: v for k, v in values.items() if v is not None}
+        source = explicit.setdefault("source", card.sources[0])
+        if source not in SAMPLING_SOURCES:
+            raise BadInput("source", f"{source!r} is not known", f"use one of {', '.join(card.sources)}")
+        if source not in card.sources:
+            raise BadInput(
+                "source",
+                f"{card.name} has no samples from {source!r}",
+                f"use one of {', '.join(card.sources)}",
+            )
+        if source == "augment" and card.augment.distinct_tta_count == 1:
+            raise BadInput(
+                "source",
+                f"{card.name} was trained without varying its images, so all samples would be equal",
+                "use none",
+            )
+        max_samples = card.members if source == "members" else MAX_SAMPLES
+        if explicit.get("classes") is not None:
+            explicit["classes"] = _ordered_class_names(card, explicit["classes"])
+        explicit.setdefault("samples", 1 if source == "none" else min(card.default_samples, max_samples))
+        explicit.setdefault("threshold", card.threshold)
+        if source == "none" and isinstance(explicit["samples"], int) and explicit["samples"] > 1:
+            raise BadInput(
+                "samples",
+                f"{card.name} gives the same answer every time without a sampling source",
+                "ask for 1 sample, or choose a source",
+            )
+        if isinstance(explicit["samples"], int) and max_samples < explicit["samples"] <= MAX_SAMPLES:
+            remedy = f"ask for {max_samples} or fewer, or choose another source"
+            raise BadInput("samples", members_limit_message(card), remedy)
+        try:
+            settings = cls.model_validate(explicit)
+        except ValidationError as error:
+            field, why = first_validation_error(error)
+            if field == "threshold":
+                why = "must lie between 0 and 1"
+            raise BadInput(field, why, "correct it") from error
+        check_device_and_precision(settings.device, settings.precision)
+        return settings
+
+
+def _ordered_class_names(card: ModelCard, requested: Sequence[str]) -> tuple[str, ...]:
+    """The names of the classes that are wanted, each once, in the order of the card."""
+    names = [c.name for c in card.classes]
+    unknown = [str(name) for name in requested if name not in names]
+    if unknown or not requested:
+        why = f"{card.name} has no {unknown[0]!r}" if unknown else "none is asked for"
+        raise BadInput("classes", why, f"choose from {', '.join(names)}")
+    return tuple(name for name in names if name in requested)
+
+
+def members_limit_message(card: ModelCard) -> str:
+    """Why there are no more samples from members."""
+    return f"{card.name} has {card.members} members, and each of them gives one sample"

@@ -1,0 +1,141 @@
+"""Test-time augmentation: the image varied as in training, the answer turned back exactly.
+
+Wang et al., Aleatoric uncertainty estimation with test-time augmentation, Neurocomputing 2019, as a source of
+samples for methods that have none of their own. The geometry is only such as can be undone to the pixel:
+flips, quarter turns, and shifts by less than one step of the latent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_latentseg.data.augmentation_config import AugmentationConfig
+
+__all__ = ["TTATransform", "tta_transforms"]
+
+
+@dataclass(frozen=True)
+class TTATransform:
+    """One way to vary an image.
+
+    Attributes
+    ----------
+    quarter_turns
+        Quarter turns.
+    flip_horizontal, flip_vertical
+        Flips, after the turns.
+    shift
+        Pixels added at the top and the left, by mirroring; the rest of `pad` is added at the other side.
+    pad
+        Pixels added in all, along each axis.
+    brightness, contrast
+        Factors.
+    """
+
+    quarter_turns: int = 0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    shift: tuple[int, int] = (0, 0)
+    pad: int = 0
+    brightness: float = 1.0
+    contrast: float = 1.0
+
+    def apply(self, plane: Tensor) -> Tensor:
+        """`(3, H, W)` in [0, 1] to the same, varied; larger by `pad`, and turned where it is turned."""
+        x = plane
+        if self.brightness != 1 or self.contrast != 1:
+            mean = x.mean()
+            x = ((x - mean) * self.contrast + mean) * self.brightness
+            x = x.clamp(0, 1)
+        x = torch.rot90(x, self.quarter_turns, (1, 2))
+        x = x.flip([axis for axis, on in ((1, self.flip_vertical), (2, self.flip_horizontal)) if on])
+        if self.pad:
+            rows, columns = (
+                mirror_index(n, s, self.pad) for n, s in zip(x.shape[1:], self.shift, strict=True)
+            )
+            x = x[:, rows][:, :, columns]
+        return x
+
+    def invert(self, probability: Tensor) -> Tensor:
+        """What was found in the varied image, `(K, H', W')`, back in the place of the image, `(K, H, W)`."""
+        x = probability
+        if self.pad:
+            top, left = self.shift
+            height, width = x.shape[1] - self.pad, x.shape[2] - self.pad
+            x = x[:, top : top + height, left : left + width]
+        x = x.flip([axis for axis, on in ((1, self.flip_vertical), (2, self.flip_horizontal)) if on])
+        return torch.rot90(x, -self.quarter_turns, (1, 2))
+
+
+def mirror_index(length: int, pad_before: int, pad: int) -> Tensor:
+    """Indices that mirror an axis out by `pad_before` at its beginning and by the rest of `pad` at its end."""
+    index = torch.arange(-pad_before, length + pad - pad_before) % (2 * length)
+    return torch.where(index < length, index, 2 * length - 1 - index)
+
+
+def tta_transforms(
+    ranges: AugmentationConfig, seed: int, *, latent_step: int = 8, tile_size: int | None = None
+) -> Iterator[TTATransform]:
+    """Variation after variation, without end; the first is the image as it is.
+
+    Flips and turns are gone through in a random order without repetition, then again. Only what training
+    did happens, and not farther: no turns where the model was trained without them.
+
+    Parameters
+    ----------
+    ranges
+        Of the model's training.
+    seed
+        Settles everything; the first n are the same whatever comes after.
+    latent_step
+        Pixels of one step of the latent; shifts stay below it.
+    tile_size
+        Side of what the model is given, so that shifts stay inside their range as well.
+    """
+    rng = np.random.default_rng(seed)
+    horizontal_choices = (False, True) if ranges.horizontal_flip else (False,)
+    vertical_choices = (False, True) if ranges.vertical_flip else (False,)
+    # where both flips happen, they make the other two turns
+    turn_choices = (
+        range(1)
+        if not ranges.quarter_turn
+        else range(2 if horizontal_choices[-1] and vertical_choices[-1] else 4)
+    )
+    max_shift = latent_step - 1 if tile_size is None else min(latent_step - 1, int(ranges.shift * tile_size))
+    flips_and_turns = list(product(turn_choices, horizontal_choices, vertical_choices))
+    yield TTATransform()
+    is_first_round = True
+    while True:
+        shuffled = [flips_and_turns[i] for i in rng.permutation(len(flips_and_turns))]
+        if is_first_round:  # the identity has been given, but its jittered form belongs to a later round
+            shuffled = [flip_and_turn for flip_and_turn in shuffled if flip_and_turn != (0, False, False)]
+            is_first_round = False
+        for turns, horizontal, vertical in shuffled:
+            yield TTATransform(
+                turns,
+                horizontal,
+                vertical,
+                *_random_shift(ranges, rng, latent_step, max_shift),
+                brightness=1 + _random_offset(rng, ranges.brightness, ranges.jitter),
+                contrast=1 + _random_offset(rng, ranges.contrast, ranges.jitter),
+            )
+
+
+def _random_shift(
+    ranges: AugmentationConfig, rng: np.random.Generator, latent_step: int, max_shift: int
+) -> tuple[tuple[int, int], int]:
+    shift = (int(rng.integers(max_shift + 1)), int(rng.integers(max_shift + 1)))
+    if not (ranges.affine and ranges.shift and max_shift):
+        return (0, 0), 0
+    return shift, latent_step
+
+
+def _random_offset(rng: np.random.Generator, half_width: float, probability: float) -> float:
+    value = float(rng.uniform(-half_width, half_width))
+    return value if probability else 0.0

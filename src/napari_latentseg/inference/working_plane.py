@@ -1,0 +1,146 @@
+"""A plane at the size a model works at: in memory where it fits, else part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from napari_latentseg.core.slices import Planes
+from napari_latentseg.inference.banded_resize import resize_in_bands, row_bands
+from napari_latentseg.inference.out_of_core import IndexTransform, LazyView, StripBlender
+from napari_latentseg.inference.scratch_arrays import allocate
+from napari_latentseg.inference.tiles import TileBlender, Tiling
+from napari_latentseg.inference.tta import TTATransform
+
+__all__ = ["WorkingPlane", "open_plane"]
+
+RowReader = Callable[[slice], Tensor]
+
+
+class WorkingPlane(Protocol):
+    """What a run needs of a plane.
+
+    Attributes
+    ----------
+    can_cache
+        Whether what was computed of its tiles may be kept for the next sample.
+    """
+
+    can_cache: bool
+
+    def augment(self, transform: TTATransform) -> Tensor | LazyView:
+        """The plane, varied: `(3, H, W)` in [0, 1]."""
+        ...
+
+    def new_blender(self, tiling: Tiling) -> TileBlender | StripBlender:
+        """An empty canvas for the tiles of a view."""
+        ...
+
+    def deaugment(self, blender: TileBlender | StripBlender, transform: TTATransform) -> RowReader:
+        """Gives rows of what lies on a canvas, back in the place of the plane: `(K, rows, W)`."""
+        ...
+
+
+def open_plane(
+    planes: Planes, number: int, working_size: tuple[int, int], class_count: int, max_bytes: int
+) -> WorkingPlane:
+    """Plane `number` at working size.
+
+    Parameters
+    ----------
+    planes
+        Of the scan.
+    working_size
+        Height and width that the model works at.
+    class_count
+        K.
+    max_bytes
+        Bytes of memory that a plane, a view of it and a canvas may take.
+    """
+
+    def read_rows(band: slice) -> Tensor:
+        return torch.from_numpy(planes.read_rgb(number, band, slice(None)).copy()).permute(2, 0, 1)
+
+    if 4 * (2 * 3 + class_count + 1) * working_size[0] * working_size[1] <= max_bytes:
+        bands = resize_in_bands(read_rows, planes.plane_shape, working_size, 3)
+        return InMemoryPlane(torch.cat([band for _, band in bands], dim=1).clamp(0, 1), class_count)
+    if working_size == planes.plane_shape:
+
+        def read_crop(row_range: slice, column_range: slice) -> Tensor:
+            return torch.from_numpy(planes.read_rgb(number, row_range, column_range).copy()).permute(2, 0, 1)
+
+        return OutOfCorePlane(read_crop, working_size, class_count)
+    scratch = allocate((3, *working_size), 0)
+    for band_rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, 3):
+        scratch[:, band_rows] = band.clamp(0, 1).numpy()
+    return OutOfCorePlane(
+        lambda down, across: torch.from_numpy(scratch[:, down, across]), working_size, class_count
+    )
+
+
+class InMemoryPlane:
+    can_cache = True
+
+    def __init__(self, plane: Tensor, class_count: int) -> None:
+        self._plane = plane
+        self._class_count = class_count
+
+    def augment(self, transform: TTATransform) -> Tensor:
+        return transform.apply(self._plane)
+
+    def new_blender(self, tiling: Tiling) -> TileBlender:
+        return TileBlender(tiling, self._class_count)
+
+    def deaugment(self, blender: TileBlender | StripBlender, transform: TTATransform) -> RowReader:
+        filled_blender = cast(TileBlender, blender)
+        probabilities = transform.invert(
+            filled_blender.blend((filled_blender.tiling.height, filled_blender.tiling.width))
+        )
+        return lambda band: probabilities[:, band]
+
+
+class OutOfCorePlane:
+    can_cache = False  # there may be more of it than of the plane itself
+
+    def __init__(
+        self, read_crop: Callable[[slice, slice], Tensor], size: tuple[int, int], class_count: int
+    ) -> None:
+        self._read_crop = read_crop
+        self._size = size
+        self._class_count = class_count
+        self._mean_value: float | None = None
+
+    def _mean(self) -> float:
+        if self._mean_value is None:
+            height, width = self._size
+            bands = row_bands(height, 3 * width)
+            total = sum(float(self._read_crop(band, slice(0, width)).double().sum()) for band in bands)
+            self._mean_value = total / (3 * height * width)
+        return self._mean_value
+
+    def augment(self, transform: TTATransform) -> LazyView:
+        return LazyView(
+            self._read_crop, self._size, transform, self._mean() if transform.contrast != 1 else 0.0
+        )
+
+    def new_blender(self, tiling: Tiling) -> StripBlender:
+        scratch: Any = allocate((self._class_count, tiling.height, tiling.width), 0)
+        return StripBlender(tiling, self._class_count, scratch)
+
+    def deaugment(self, blender: TileBlender | StripBlender, transform: TTATransform) -> RowReader:
+        filled_blender = cast(StripBlender, blender)
+        filled_blender.flush()
+        inverse_transform = IndexTransform.inverse(
+            transform, filled_blender.tiling.height, filled_blender.tiling.width
+        )
+        all_columns = torch.arange(self._size[1])
+
+        def read_scratch(row_range: slice, column_range: slice) -> Tensor:
+            return torch.from_numpy(filled_blender.scratch[:, row_range, column_range])
+
+        return lambda band: inverse_transform.select(torch.arange(self._size[0])[band], all_columns).gather(
+            read_scratch
+        )

@@ -1,0 +1,153 @@
+"""What the formats share: one kind of error, and one check of what is to be written."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import CHANNEL
+from napari_latentseg.errors import BadInput
+
+_WRITABLE_DTYPES = tuple(
+    np.dtype(t) for t in (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64)
+)
+
+
+@contextmanager
+def read_errors(path: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a library raises on a file into BadInput, which names the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        What it should be, with its article: ``"a TIFF file"``.
+
+    Raises
+    ------
+    BadInput
+        For any failure. Only the library's kind of error is looked at: its text may quote the header.
+    """
+    try:
+        yield
+    except BadInput as error:
+        if error.what != "geometry":
+            raise
+        raise BadInput(path, error.why, error.remedy) from error
+    except MemoryError as error:
+        raise BadInput(path, "does not fit into memory", "cut it, or use a larger machine") from error
+    except FileNotFoundError as error:
+        raise BadInput(path, "no such file", "check the path") from error
+    except PermissionError as error:
+        raise BadInput(path, "may not be read", "ask for the right to read it") from error
+    except Exception as error:  # each library raises many kinds of its own for a broken file
+        if "imagecodecs" in str(error):
+            raise BadInput(
+                path, "is compressed in a way that needs more", "install imagecodecs, or save it uncompressed"
+            ) from error
+        raise BadInput(
+            path, f"is not {kind}, or is damaged or cut short", "copy or export it again"
+        ) from error
+
+
+@contextmanager
+def write_errors(path: Path, suffixes: tuple[str, ...], kind: str) -> Iterator[None]:
+    """Turn whatever a library raises while it writes into BadInput.
+
+    Parameters
+    ----------
+    path
+        The file to be.
+    suffixes
+        What its name may end in.
+    kind
+        What it is, with its article.
+
+    Raises
+    ------
+    BadInput
+        For any failure, and where the name does not end as such a file's must.
+    """
+    if not path.name.lower().endswith(suffixes):
+        raise BadInput(path, f"is not a name for {kind}", f"let it end in {suffixes[0]}")
+    try:
+        yield
+    except BadInput:
+        raise
+    except OSError as error:
+        raise BadInput(
+            path, f"cannot be written ({error.strerror or 'no reason given'})", "choose another place"
+        ) from error
+    except Exception as error:
+        raise BadInput(path, f"cannot be written as {kind}", "choose another format") from error
+
+
+@contextmanager
+def silence_logger(logger: str) -> Iterator[None]:
+    """Keep a library's log still in this thread: what matters of it becomes the error that is raised."""
+    thread_id = threading.get_ident()
+
+    def is_other_thread(record: logging.LogRecord) -> bool:
+        return record.thread != thread_id
+
+    log = logging.getLogger(logger)
+    log.addFilter(is_other_thread)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_other_thread)
+
+
+def as_writable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geometry) -> NDArray[np.generic]:
+    """The array as files hold it, once it is sure that it fits its axes and geometry.
+
+    Truth values become 0 and 1, half floats become float32, and whole numbers of 64 bits become int32.
+
+    Raises
+    ------
+    BadInput
+        Where array, axes and geometry do not fit each other, or the values cannot be held exactly.
+    """
+    array = np.asarray(array)
+    return array.astype(writable_dtype(path, array, axes, geometry), copy=False)
+
+
+def writable_dtype(path: Path, array: Any, axes: str, geometry: Geometry) -> np.dtype[Any]:
+    """The type in which `storable` gives an array, NumPy or dask.
+
+    Raises
+    ------
+    BadInput
+        As `storable` does.
+    """
+    spatial = axes.removesuffix(CHANNEL)
+    labels = "".join(geometry.axis_labels)
+    axes_disagree = set(labels) <= set("tzyx") and labels != spatial
+    if array.ndim != len(axes) or geometry.ndim != len(spatial) or axes_disagree or 0 in array.shape:
+        raise BadInput(
+            path,
+            f"an array of shape {array.shape} with axes {axes!r} does not fit a geometry of {labels!r}",
+            "write one class at a time, in the geometry of its scan",
+        )
+    if array.dtype == np.bool_:
+        return np.dtype(np.uint8)
+    if array.dtype == np.float16:
+        return np.dtype(np.float32)
+    if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
+        limits = np.iinfo(np.int32)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise BadInput(path, "holds whole numbers beyond 32 bits", "number the classes from 1")
+        return np.dtype(np.int32)
+    native: np.dtype[Any] = array.dtype.newbyteorder("=")
+    if native not in _WRITABLE_DTYPES:
+        raise BadInput(path, f"values of type {array.dtype} cannot be written", "use uint8 or float32")
+    return native

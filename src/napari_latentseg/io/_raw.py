@@ -1,0 +1,161 @@
+"""Values behind a text header: in the same file or in others beside it, plain or compressed."""
+
+from __future__ import annotations
+
+import bz2
+import math
+import zlib
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import read_errors
+from napari_latentseg.io._lazy import lazy_from_loader, lazy_memmap
+
+if TYPE_CHECKING:
+    import dask.array as da
+
+_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32  # zlib's own header or that of gzip
+_READ_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class RawLayout:
+    """How the values of an image lie in its files.
+
+    Attributes
+    ----------
+    files
+        One, or several that hold equal parts of the slowest axis.
+    dtype
+        With its byte order.
+    shape
+        Slowest axis first.
+    offset
+        Bytes before the values, after they are unpacked; -1: the values are the end of the file.
+    encoding
+        ``"raw"``, ``"deflate"`` (zlib and gzip), ``"bzip2"`` or ``"text"``.
+    packed_offset
+        Where the packed values begin in the file.
+    kind
+        What the files are, with its article, for messages.
+    """
+
+    files: tuple[Path, ...]
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    offset: int = 0
+    encoding: str = "raw"
+    packed_offset: int = 0
+    kind: str = "an image"
+
+    def __post_init__(self) -> None:
+        if not self.shape or min(self.shape) < 1 or self.shape[0] % len(self.files):
+            raise BadInput(self.files[0], "has a shape that its files do not hold", "export it again")
+
+    def read(self) -> NDArray[Any]:
+        """All values, in the machine's byte order.
+
+        Raises
+        ------
+        BadInput
+            Where a file is missing, cut short or damaged.
+        """
+        file_arrays = [self._read_file(path) for path in self.files]
+        full_array = file_arrays[0] if len(file_arrays) == 1 else np.concatenate(file_arrays)
+        return full_array.astype(self.dtype.newbyteorder("="), copy=False)
+
+    def read_lazy(self) -> da.Array:
+        """The same, read when they are asked for.
+
+        Raises
+        ------
+        BadInput
+            Where a file is missing, or a plain one is cut short.
+        """
+        import dask.array as da
+
+        file_arrays = []
+        for path in self.files:
+            with read_errors(path, self.kind):
+                if self.encoding == "raw":
+                    array = lazy_memmap(path, self._data_offset(path), self._file_shape, self.dtype)
+                else:
+                    path.stat()
+                    load = partial(self._read_file, path)
+                    array = lazy_from_loader(self._file_shape, self.dtype, load)
+                file_arrays.append(array)
+        full_array: da.Array = da.concatenate(file_arrays).astype(self.dtype.newbyteorder("="))
+        return full_array
+
+    @property
+    def _file_shape(self) -> tuple[int, ...]:
+        return (self.shape[0] // len(self.files), *self.shape[1:])
+
+    @property
+    def _file_bytes(self) -> int:
+        return math.prod(self._file_shape) * self.dtype.itemsize
+
+    def _data_offset(self, path: Path) -> int:
+        if self.offset >= 0:
+            return self.packed_offset + self.offset
+        data_offset = path.stat().st_size - self._file_bytes
+        if data_offset < 0:
+            raise ValueError("the file is cut short")
+        return data_offset
+
+    def _read_file(self, path: Path) -> NDArray[Any]:
+        with read_errors(path, self.kind), path.open("rb") as file:
+            if self.encoding == "raw":
+                file.seek(self._data_offset(path))
+                values = np.fromfile(file, self.dtype, math.prod(self._file_shape))
+            elif self.encoding == "text":
+                file.seek(self.packed_offset + max(self.offset, 0))
+                tokens = file.read().split()
+                parse_number = float if self.dtype.kind == "f" else int
+                values = np.array([parse_number(w) for w in tokens], self.dtype)
+            else:
+                file.seek(self.packed_offset)
+                values = np.frombuffer(self._decompress(file), self.dtype)
+            return values.reshape(self._file_shape)
+
+    def _decompress(self, file: Any) -> bytearray:
+        """The values unpacked, and never more than there should be, whatever the file would swell to."""
+        skip = max(self.offset, 0)
+        expected_bytes = skip + self._file_bytes
+        decompressor: Any = (
+            bz2.BZ2Decompressor() if self.encoding == "bzip2" else zlib.decompressobj(_ZLIB_OR_GZIP)
+        )
+        values = bytearray()
+        while len(values) <= expected_bytes and not decompressor.eof:
+            compressed = getattr(decompressor, "unconsumed_tail", b"") or file.read(_READ_CHUNK_BYTES)
+            if not compressed and getattr(decompressor, "needs_input", True):
+                break
+            values += decompressor.decompress(compressed, expected_bytes + 1 - len(values))
+        if len(values) != expected_bytes:
+            raise ValueError("not as many values as there should be")
+        return values[skip:]
+
+
+def sibling_file(header: Path, name: str) -> Path:
+    """The file that a header names, which must lie in the header's own folder or below it.
+
+    Raises
+    ------
+    BadInput
+        Where it lies elsewhere, or is no file.
+    """
+    leaves_folder = any(
+        kind(name).is_absolute() or ".." in kind(name).parts for kind in (PurePosixPath, PureWindowsPath)
+    )
+    if leaves_folder:
+        raise BadInput(header, "names a file outside its folder", "keep the header and its data together")
+    path = header.parent / name
+    if not path.is_file():
+        raise BadInput(header, f"lacks {path.name} beside it", "keep the header and its data together")
+    return path

@@ -1,0 +1,1 @@
+"""DICOM: series, geometry, pixels, segmentations."""

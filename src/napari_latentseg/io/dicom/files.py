@@ -1,0 +1,274 @@
+"""The files of a DICOM folder or zip: found, opened, and bounded."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, cast
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import silence_logger
+from napari_latentseg.io._progress import report_progress
+
+__all__ = [
+    "DicomFile",
+    "begins_as_dicom",
+    "find_dicom_files",
+    "is_dicom",
+    "silence_dicom_loggers",
+    "zip_kept_open",
+]
+
+MAX_FILES = 100_000
+"""More files than this are not looked through."""
+MAX_UNPACKED_BYTES = 64 * 2**30
+"""What all members of a zip may come to, in bytes, by what the zip itself declares."""
+MAX_COMPRESSION_RATIO = 200
+"""How often larger than packed a large member may be; scans pack two to five times, black slices more."""
+_LARGE_MEMBER_BYTES = 64 * 2**20
+
+_DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
+_FIRST_TAG_GROUPS = {b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"}
+_LOGGERS = (
+    "pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils", "pylibjpeg", "pylibjpeg.utils",
+    "highdicom.base", "highdicom.frame", "highdicom.image", "highdicom.seg.sop", "highdicom.spatial",
+)  # fmt: skip
+
+
+@contextmanager
+def silence_dicom_loggers() -> Iterator[None]:
+    """Keep the DICOM libraries still: their warnings quote the header, which may name the patient."""
+    warnings.filterwarnings("ignore", module=r"(pydicom|highdicom|pylibjpeg|openjpeg|libjpeg)(\.|$)")
+    with ExitStack() as stack:
+        for name in _LOGGERS:
+            stack.enter_context(silence_logger(name))
+        yield
+
+
+_OPEN_ZIP: ContextVar[tuple[Path, zipfile.ZipFile] | None] = ContextVar("zip", default=None)
+
+
+@contextmanager
+def zip_kept_open(path: Path) -> Iterator[None]:
+    """Read a zip's list of members once for this block, not once for each of them; nothing for a folder."""
+    if path.is_dir() or not zipfile.is_zipfile(path):
+        yield
+        return
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise BadInput(path.name, "is a damaged zip", "copy or pack it again") from error
+    with archive:
+        token = _OPEN_ZIP.set((path, archive))
+        try:
+            yield
+        finally:
+            _OPEN_ZIP.reset(token)
+
+
+@contextmanager
+def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    open_zip = _OPEN_ZIP.get()
+    if open_zip is not None and open_zip[0] == path:
+        yield open_zip[1]
+        return
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+@dataclass(frozen=True)
+class DicomFile:
+    """One file, on the disk or in a zip; small, so that a lazy array may carry it to another process.
+
+    Attributes
+    ----------
+    path
+        The file, or the zip.
+    member
+        Its name in the zip; empty for a file on the disk.
+    """
+
+    path: Path
+    member: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's own name, without folders, which may be called after a patient."""
+        return PurePosixPath(self.member).name if self.member else self.path.name
+
+    @contextmanager
+    def open(self) -> Iterator[BinaryIO]:
+        """The file to read from; of a zip, no more than it declares is ever unpacked."""
+        if not self.member:
+            with self.path.open("rb") as file:
+                yield file
+            return
+        with _open_zip(self.path) as archive, archive.open(self.member) as file:
+            yield cast(BinaryIO, file)
+
+    @contextmanager
+    def open_seekable(self) -> Iterator[BinaryIO]:
+        """As `open`, but quick to jump about in, also in a zip."""
+        if self.member:
+            yield BytesIO(_read_member(self.path, self.member))
+        else:
+            with self.open() as file:
+                yield file
+
+    def size(self) -> int:
+        """In bytes, unpacked."""
+        if not self.member:
+            return self.path.stat().st_size
+        with _open_zip(self.path) as archive:
+            return archive.getinfo(self.member).file_size
+
+
+@lru_cache(maxsize=1)
+def _read_member(path: Path, member: str) -> bytes:
+    """A member of a zip; the last one is kept, for the frames of one file are asked for one by one."""
+    with _open_zip(path) as archive:
+        return archive.read(member)
+
+
+def is_dicom(first_bytes: bytes, name: str = "") -> bool:
+    """Whether a file is DICOM, from its first 132 bytes.
+
+    Parameters
+    ----------
+    first_bytes
+        The bytes.
+    name
+        The file's name. Old files lack the mark `DICM`; they are believed where they begin with one of the
+        groups that every DICOM file begins with, and have its ending or none.
+    """
+    if first_bytes[128:132] == b"DICM":
+        return True
+    suffix = PurePosixPath(name).suffix.lower()
+    return (
+        first_bytes[:2] in _FIRST_TAG_GROUPS
+        and (suffix in _DICOM_SUFFIXES or not suffix)
+        and len(first_bytes) >= 132
+    )
+
+
+def begins_as_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM does; False where it cannot be read."""
+    try:
+        with path.open("rb") if path.is_file() else BytesIO() as file:
+            return is_dicom(file.read(132), path.name)
+    except (OSError, ValueError):
+        return False
+
+
+def find_dicom_files(path: Path) -> tuple[list[DicomFile], list[str]]:
+    """The DICOM files of a file, a folder at any depth, or a zip.
+
+    Links to folders are not followed, so no loop of them is entered.
+
+    Parameters
+    ----------
+    path
+        Of any of these.
+
+    Returns
+    -------
+    items
+        In the order of their names.
+    notes
+        What was left out, in plain words and numbers.
+
+    Raises
+    ------
+    BadInput
+        Where there is none, one is empty or may not be read, or a zip is damaged, encrypted, leads out of
+        itself, or declares more than is safe to unpack.
+    """
+    if path.is_dir():
+        items, linked_folders = _files_in_folder(path)
+        notes = [f"{linked_folders} linked folders were not entered"] if linked_folders else []
+    elif zipfile.is_zipfile(path):
+        items, notes = _files_in_zip(path), []
+    else:
+        return [DicomFile(path)], []
+    dicom_files = []
+    for item in items:
+        report_progress(0, len(items))
+        if _probe(item):
+            dicom_files.append(item)
+    if not dicom_files:
+        raise BadInput(path.name, "holds no DICOM file", "choose the folder of a series")
+    if skipped_count := len(items) - len(dicom_files):
+        notes.append(f"{skipped_count} files that are not DICOM were passed over")
+    return dicom_files, notes
+
+
+def _probe(item: DicomFile) -> bool:
+    try:
+        with item.open() as file:
+            first_bytes = file.read(132)
+    except PermissionError as error:
+        raise BadInput(item.name, "may not be read", "ask for the right to read it") from error
+    except OSError as error:  # a link that leads nowhere, a file that went away
+        raise BadInput(item.name, "cannot be read", "check the folder") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise BadInput(item.path.name, "is a damaged zip", "copy or pack it again") from error
+    if not first_bytes and PurePosixPath(item.name).suffix.lower() in (*_DICOM_SUFFIXES, ""):
+        raise BadInput(item.name, "is empty (0 bytes)", "copy it again")
+    return is_dicom(first_bytes, item.name)
+
+
+def _files_in_folder(folder: Path) -> tuple[list[DicomFile], int]:
+    items: list[DicomFile] = []
+    linked_folders = 0
+
+    def refuse(error: OSError) -> None:
+        name = Path(error.filename or folder).name
+        raise BadInput(name, "may not be looked into", "ask for the right to read it") from error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse):
+        linked_folders += sum(Path(parent, name).is_symlink() for name in folders)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            file = Path(parent, name)
+            # a pipe would be waited for; a link in a circle is no file
+            if not name.startswith(".") and name != "DICOMDIR" and file.is_file():
+                items.append(DicomFile(file))
+        _check_file_count(folder, len(items))
+    return items, linked_folders
+
+
+def _files_in_zip(path: Path) -> list[DicomFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [info for info in archive.infolist() if not info.is_dir()]
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise BadInput(path.name, "is a damaged zip", "copy or pack it again") from error
+    _check_file_count(path, len(members))
+    total = 0
+    for info in members:
+        name = PurePosixPath(info.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+            raise BadInput(path.name, "holds names that lead out of the zip", "pack the folder anew")
+        if info.flag_bits & 1:
+            raise BadInput(path.name, "is encrypted", "unpack it first")
+        total += info.file_size
+        if total > MAX_UNPACKED_BYTES or info.file_size > max(
+            _LARGE_MEMBER_BYTES, MAX_COMPRESSION_RATIO * info.compress_size
+        ):
+            raise BadInput(path.name, "unpacks to more than is safe", "unpack it first, and give the folder")
+    names = [i.filename for i in members if not PurePosixPath(i.filename).name.startswith(".")]
+    return [DicomFile(path, name) for name in sorted(names) if PurePosixPath(name).name != "DICOMDIR"]
+
+
+def _check_file_count(path: Path, count: int) -> None:
+    if count > MAX_FILES:
+        raise BadInput(path.name, f"holds more than {MAX_FILES} files", "give the folder of one study")

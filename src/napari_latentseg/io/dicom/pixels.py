@@ -1,0 +1,183 @@
+"""DICOM's stored values as an image's: decoded, scaled, in grey or RGB, a frame at a time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import read_errors
+from napari_latentseg.io.dicom.encoding import PixelEncoding
+from napari_latentseg.io.dicom.files import silence_dicom_loggers
+from napari_latentseg.io.dicom.header import Frame
+
+__all__ = ["FrameStack", "decode", "is_colour", "value_dtype"]
+
+_PALETTE = "PALETTE COLOR"
+_GREY = ("MONOCHROME1", "MONOCHROME2")
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
+_INTEGER_DTYPES = (np.int16, np.uint16, np.int32, np.uint32)
+_EXACT_IN_FLOAT32 = 24
+
+
+def is_colour(encoding: PixelEncoding) -> bool:
+    """Whether a frame becomes RGB."""
+    return encoding.samples_per_pixel > 1 or encoding.photometric == _PALETTE
+
+
+def _stored_range(encoding: PixelEncoding) -> tuple[int, int]:
+    upper_limit = 2 ** (encoding.bits_stored - 1) if encoding.signed else 2**encoding.bits_stored
+    return (-upper_limit, upper_limit - 1) if encoding.signed else (0, upper_limit - 1)
+
+
+def value_dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
+    """One dtype that holds the values of all frames: whole where slope and intercept are, else real.
+
+    Parameters
+    ----------
+    frames
+        Of one series; their scales may differ.
+    """
+    encoding = frames[0].encoding
+    if encoding.photometric == _PALETTE:
+        return np.dtype(np.uint8)
+    if encoding.float_dtype:
+        return np.dtype(encoding.float_dtype)
+    is_unscaled = all((f.slope, f.intercept) == (1.0, 0.0) for f in frames)
+    size = max(1, max(f.encoding.bits_allocated for f in frames) // 8)
+    same_encoding = {(f.encoding.signed, f.encoding.has_modality_lut) for f in frames} == {
+        (encoding.signed, False)
+    }
+    if (is_unscaled or is_colour(encoding)) and same_encoding:
+        return np.dtype(f"{'i' if encoding.signed else 'u'}{size}")
+    if not any(f.encoding.has_modality_lut for f in frames) and all(
+        f.slope.is_integer() and f.intercept.is_integer() for f in frames
+    ):
+        value_limits = [v * f.slope + f.intercept for f in frames for v in _stored_range(f.encoding)]
+        for dtype in _INTEGER_DTYPES:
+            if np.iinfo(dtype).min <= min(value_limits) and max(value_limits) <= np.iinfo(dtype).max:
+                return np.dtype(dtype)
+    needs_float64 = max(f.encoding.bits_stored for f in frames) > _EXACT_IN_FLOAT32
+    return np.dtype(np.float64 if needs_float64 else np.float32)
+
+
+def decode(frame: Frame, dtype: DTypeLike) -> NDArray[Any]:
+    """A frame's values, `(rows, columns)` or `(rows, columns, 3)`.
+
+    Grey values go through slope and intercept, or the modality's table; where white is zero they are turned
+    round within what their bits can hold. Colours become RGB, also from a palette.
+
+    Parameters
+    ----------
+    frame
+        From a header.
+    dtype
+        As `value_dtype` says.
+
+    Raises
+    ------
+    BadInput
+        Where the pixels are damaged, or compressed in a way that no decoder here knows.
+    """
+    encoding = frame.encoding
+    readable_kinds = _COLOURS if encoding.samples_per_pixel > 1 else (*_GREY, _PALETTE)
+    if encoding.photometric not in readable_kinds or encoding.samples_per_pixel not in (1, 3):
+        raise BadInput(frame.item.name, "stores its colours in a way that is not read", "export it as RGB")
+    with silence_dicom_loggers(), read_errors(Path(frame.item.name), "DICOM whose pixels can be read"):
+        array, header = _decode_stored(frame)
+        if array.shape[:2] != (encoding.rows, encoding.columns):
+            raise ValueError("not the shape that the header says")
+        if encoding.photometric == _PALETTE:
+            return _apply_palette(array, header)
+        if is_colour(encoding) or encoding.float_dtype:
+            return np.asarray(array, dtype=dtype)
+        return _apply_rescale(frame, array, header, np.dtype(dtype))
+
+
+def _decode_stored(frame: Frame) -> tuple[NDArray[Any], Any]:
+    import pydicom
+    from pydicom.pixels.decoders.base import get_decoder
+    from pydicom.pixels.utils import pixel_array
+    from pydicom.uid import UID
+
+    syntax = UID(frame.encoding.syntax)
+    header: Any = pydicom.Dataset()
+    try:
+        if syntax.is_transfer_syntax and syntax.is_compressed and not get_decoder(syntax).is_available:
+            raise BadInput(
+                frame.item.name,
+                f"is compressed in a way that needs another package ({syntax.name})",
+                'pip install "napari-latentseg[jpeg]", or export it uncompressed',
+            )
+        with frame.item.open_seekable() as file:
+            if frame.encoding.whole_file_only:
+                header = pydicom.dcmread(file, force=True)
+                return np.asarray(pixel_array(header, index=frame.index)), header
+            array = pixel_array(file, ds_out=header, index=frame.index, transfer_syntax_uid=syntax)
+            return np.asarray(array), header
+    except NotImplementedError as error:
+        name = "an unknown one" if syntax.is_private or syntax.name == syntax else syntax.name
+        raise BadInput(
+            frame.item.name, f"has a transfer syntax that is not read ({name})", "export it uncompressed"
+        ) from error
+
+
+def _apply_palette(array: NDArray[Any], header: Any) -> NDArray[np.uint8]:
+    from pydicom.pixels.processing import apply_color_lut
+
+    colours = np.asarray(apply_color_lut(array, header))[..., :3]
+    return (colours >> 8 if colours.dtype.itemsize > 1 else colours).astype(np.uint8)
+
+
+def _apply_rescale(frame: Frame, array: NDArray[Any], header: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    from pydicom.pixels.processing import apply_modality_lut
+
+    if frame.encoding.photometric == "MONOCHROME1":
+        inverted = sum(_stored_range(frame.encoding)) - array.astype(np.int64)
+        array = inverted.astype(array.dtype)
+    if frame.encoding.has_modality_lut:
+        return np.asarray(apply_modality_lut(array, header)).astype(dtype)
+    if (frame.slope, frame.intercept) == (1.0, 0.0):
+        return array.astype(dtype, copy=False)
+    return (array * np.float64(frame.slope) + frame.intercept).astype(dtype)
+
+
+class FrameStack:
+    """Frames as one array that is decoded where it is looked at, for `dask.array.from_array`.
+
+    Parameters
+    ----------
+    frames
+        In the order of the leading axes.
+    leading
+        The shape before rows and columns.
+    dtype
+        Of the values.
+    """
+
+    def __init__(self, frames: Sequence[Frame], leading: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        encoding = frames[0].encoding
+        colours = (3,) if is_colour(encoding) else ()
+        self._frames = tuple(frames)
+        self._leading = leading
+        self.dtype = dtype
+        self.shape = (*leading, encoding.rows, encoding.columns, *colours)
+        self.ndim = len(self.shape)
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """One frame."""
+        return (*[1] * len(self._leading), *self.shape[len(self._leading) :])
+
+    def __getitem__(self, index: Any) -> NDArray[Any]:
+        index = index if isinstance(index, tuple) else (index,)
+        leading_ndim = len(self._leading)
+        order = np.arange(math.prod(self._leading)).reshape(self._leading)
+        frame_numbers = np.asarray(order[index[:leading_ndim]])
+        planes = [decode(self._frames[i], self.dtype)[index[leading_ndim:]] for i in frame_numbers.ravel()]
+        return np.stack(planes).reshape(frame_numbers.shape + planes[0].shape)

@@ -1,0 +1,242 @@
+"""Results as DICOM: the mask and the mean as segmentations, the variance as a parametric map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.classes import ClassInfo, Code
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import write_errors
+from napari_latentseg.io.dicom.files import silence_dicom_loggers
+from napari_latentseg.io.dicom.source import deidentified, find_source
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from napari_latentseg.io.dicom.source import DicomSource
+
+__all__ = ["NAME", "RESULT_SUFFIX", "write_dicom_results"]
+
+NAME = "dicom-seg"
+RESULT_SUFFIX = ".dcm"
+
+_MAX_FRACTIONAL_VALUE = 255  # a probability is held in so many steps: the most that the standard allows
+_MAX_STRING_LENGTH = 64  # letters in a long string
+_TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
+_ABNORMAL = Code(scheme="SCT", value="49755003", meaning="Morphologically Abnormal Structure")
+_LESION = Code(scheme="SCT", value="52988006", meaning="Lesion")
+_LESION_WORDS = ("lesion", "tumor", "tumour", "mass", "nodule", "polyp", "metastas", "carcinoma", "cancer")
+
+
+def write_dicom_results(
+    segmentation: Segmentation,
+    folder: Path,
+    name_prefix: str,
+    class_suffixes: Sequence[str],
+    *,
+    deidentify: bool = False,
+) -> list[Path]:
+    """Write a result as DICOM objects that refer to the series it was made from.
+
+    `mask` is a binary segmentation with a segment a class; `mean` a fractional one, of probabilities in 255
+    steps; `variance` a parametric map of float32 a class, for no segmentation can hold it (PS3.3, A.51 and
+    A.75). All slices are written, empty ones too, so that programs that only stack frames put them in place.
+
+    Parameters
+    ----------
+    segmentation
+        Made from a DICOM series that is still there.
+    folder
+        Where to.
+    name_prefix
+        Begins every name.
+    class_suffixes
+        What tells the variance files of several classes apart.
+    deidentify
+        Write nothing that names patient, study or institution, and new UIDs.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    BadInput
+        Where the source is not DICOM, does not lie in the patient, or is not there as it was.
+    """
+    with silence_dicom_loggers():
+        source = find_source(segmentation)
+        objects = _DicomObjects(
+            segmentation, source, deidentified(source.datasets) if deidentify else source.datasets
+        )
+        builders: dict[str, Callable[[], Any]] = {
+            "mask": partial(objects.mask, 1),
+            "mean": partial(objects.mean, 2),
+        }
+        if segmentation.variance is not None:
+            for k, class_suffix in enumerate(class_suffixes):
+                builders[f"variance{class_suffix}"] = partial(objects.variance, 3, k)
+        written = []
+        for name, build in builders.items():
+            path = folder / f"{name_prefix}{name}{RESULT_SUFFIX}"
+            with write_errors(path, (RESULT_SUFFIX,), "DICOM"):
+                dataset: Any = build()
+                if deidentify:
+                    _mark_deidentified(dataset)
+                dataset.save_as(path, enforce_file_format=True)
+            written.append(path)
+        return written
+
+
+@dataclass(frozen=True)
+class _DicomObjects:
+    segmentation: Segmentation
+    source: DicomSource
+    source_headers: Sequence[Dataset]
+
+    def mask(self, number: int) -> Any:
+        """The classes as segments; their numbers run from 1, as the standard wants."""
+        labels = np.zeros(256, dtype=np.uint8)
+        labels[[info.label for info in self.segmentation.classes]] = np.arange(
+            1, len(self.segmentation.classes) + 1
+        )
+        mask = np.asarray(self.segmentation.mask)  # what is too large for memory may be on the disk
+        if not set(np.unique(mask)) <= {0, *(info.label for info in self.segmentation.classes)}:
+            raise BadInput("mask", "holds labels that are no class of the model", "paint with its classes")
+        return self._segmentation(number, labels[mask], "BINARY", "MASK")
+
+    def mean(self, number: int) -> Any:
+        """The mean probabilities, each class as a segment."""
+        values = np.clip(np.moveaxis(np.asarray(self.segmentation.mean), 0, -1), 0, 1).astype(np.float32)
+        return self._segmentation(number, values, "FRACTIONAL", "MEAN")
+
+    def _segmentation(self, number: int, volume: NDArray[Any], kind: str, label: str) -> Any:
+        from highdicom.seg import Segmentation as DicomSegmentation
+
+        return DicomSegmentation(
+            source_images=self.source_headers,
+            pixel_array=self.source.to_source_order(volume),
+            segmentation_type=kind,
+            segment_descriptions=[
+                _segment_description(self.segmentation, k) for k in range(len(self.segmentation.classes))
+            ],
+            max_fractional_value=_MAX_FRACTIONAL_VALUE,
+            omit_empty_frames=False,
+            content_label=f"LATENTSEG_{label}",
+            **self._common_attributes(number, label.lower()),
+        )
+
+    def variance(self, number: int, k: int) -> Any:
+        """The variance of one class's probability, as real numbers."""
+        from highdicom import VOILUTTransformation
+        from highdicom.pm import ParametricMap, RealWorldValueMapping
+        from pydicom.sr.codedict import codes
+
+        assert self.segmentation.variance is not None  # seen by the caller
+        name = self.segmentation.classes[k].name
+        mapping = RealWorldValueMapping(
+            lut_label="VARIANCE",
+            lut_explanation=f"Variance of the probability of {name} over samples"[:_MAX_STRING_LENGTH],
+            unit=codes.UCUM.NoUnits,
+            value_range=(0.0, 0.25),
+            slope=1,
+            intercept=0,
+        )
+        window = VOILUTTransformation(0.125, 0.25, voi_lut_function="LINEAR_EXACT")
+        dataset = ParametricMap(
+            source_images=self.source_headers,
+            pixel_array=self.source.to_source_order(np.asarray(self.segmentation.variance[k], np.float32)),
+            contains_recognizable_visual_features=False,
+            real_world_value_mappings=[mapping],
+            voi_lut_transformations=[window],
+            content_label="LATENTSEG_VAR",
+            **self._common_attributes(number * 10 + k, "variance"),
+        )
+        dataset.Laterality = ""  # asked for where no body part is named
+        return dataset
+
+    def _common_attributes(self, number: int, content: str) -> dict[str, Any]:
+        from highdicom import UID
+
+        record = self.segmentation.record
+        hashes = sorted(record.model.sha256.values())
+        base = min(int(self.source_headers[0].get("SeriesNumber") or 0), 20_000) * 100
+        return {
+            "series_instance_uid": UID(),
+            "series_number": base + number,
+            "sop_instance_uid": UID(),
+            "instance_number": 1,
+            "manufacturer": "napari-latentseg",
+            "manufacturer_model_name": record.model.name[:_MAX_STRING_LENGTH],
+            "software_versions": record.plugin_version[:_MAX_STRING_LENGTH] or "0",
+            "device_serial_number": hashes[0][:16] if hashes else "unknown",
+            "content_description": f"{content}; {record.planes_done} of {record.planes} slices done"[
+                :_MAX_STRING_LENGTH
+            ],
+            "series_description": f"{record.model.name} {content}"[:_MAX_STRING_LENGTH],
+            "pixel_measures": self._pixel_measures(),
+        }
+
+    def _pixel_measures(self) -> Any:
+        from highdicom import PixelMeasuresSequence
+
+        linear = self.segmentation.geometry.matrix[:3, :3]
+        _, row_spacing, column_spacing = self.segmentation.geometry.spacing
+        normal = np.cross(linear[:, 2], linear[:, 1])
+        slice_spacing = abs(float(linear[:, 0] @ normal / np.linalg.norm(normal)))
+        thickness = float(self.source_headers[0].get("SliceThickness") or slice_spacing)
+        return PixelMeasuresSequence(
+            (row_spacing, column_spacing), thickness if thickness > 0 else slice_spacing, slice_spacing
+        )
+
+
+def _segment_description(segmentation: Segmentation, class_index: int) -> Any:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.color import CIELabColor
+    from highdicom.seg import SegmentDescription
+    from pydicom.sr.codedict import codes
+
+    info, record = segmentation.classes[class_index], segmentation.record
+    category, kind = _category_and_type(info)
+    red, green, blue = bytes.fromhex(info.color.removeprefix("#"))
+    return SegmentDescription(
+        segment_number=class_index + 1,
+        segment_label=info.name[:_MAX_STRING_LENGTH],
+        segmented_property_category=_to_concept(category),
+        segmented_property_type=_to_concept(kind),
+        algorithm_type="SEMIAUTOMATIC" if record.mask_edited else "AUTOMATIC",
+        algorithm_identification=AlgorithmIdentificationSequence(
+            name=record.model.name[:_MAX_STRING_LENGTH],
+            family=codes.DCM.ArtificialIntelligence,
+            version=record.model.version[:_MAX_STRING_LENGTH] or "0",
+            source=f"napari-latentseg {record.plugin_version}"[:_MAX_STRING_LENGTH],
+        ),
+        display_color=CIELabColor.from_rgb(red, green, blue),
+    )
+
+
+def _category_and_type(info: ClassInfo) -> tuple[Code, Code]:
+    """Category and type: what the card says, or what the name suggests."""
+    is_lesion = any(word in info.name.lower() for word in _LESION_WORDS)
+    kind = info.code or (_LESION if is_lesion else _TISSUE)
+    return info.category or (_ABNORMAL if is_lesion else _TISSUE), kind
+
+
+def _to_concept(code: Code) -> Any:
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(code.value, code.scheme, code.meaning)
+
+
+def _mark_deidentified(dataset: Any) -> None:
+    dataset.PatientIdentityRemoved = "YES"
+    dataset.DeidentificationMethod = "napari-latentseg: listed attributes kept, UIDs new"

@@ -1,0 +1,228 @@
+"""From frames to series: what belongs together, in which order, and what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import read_errors
+from napari_latentseg.io._progress import report_progress
+from napari_latentseg.io.dicom.files import find_dicom_files, silence_dicom_loggers, zip_kept_open
+from napari_latentseg.io.dicom.geometry import SlicePose, is_same_orientation, stack_matrix
+from napari_latentseg.io.dicom.header import Frame, Header, read_header
+from napari_latentseg.io.dicom.ordering import OrderedFrames, order_frames
+from napari_latentseg.io.dicom.pixels import is_colour
+
+__all__ = ["Series", "SeriesInfo", "find_series"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """Frames that make one scan.
+
+    Attributes
+    ----------
+    header
+        Of the first file.
+    frames
+        In the order of the array, slowest axis first.
+    axes, leading
+        Without channels, and the shape before rows and columns.
+    geometry
+        None where there is a problem.
+    notes
+        What one should know of how it was put together.
+    problem
+        Why it cannot be read as one scan.
+    """
+
+    header: Header
+    frames: tuple[Frame, ...]
+    axes: str = ""
+    leading: tuple[int, ...] = ()
+    geometry: Geometry | None = None
+    notes: tuple[str, ...] = ()
+    problem: BadInput | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array, channels last."""
+        stored = self.frames[0].encoding
+        return (*self.leading, stored.rows, stored.columns, *((3,) if is_colour(stored) else ()))
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """One series of a folder, for a chooser.
+
+    Attributes
+    ----------
+    number
+        From 1; what `--series` takes.
+    uid
+        Eight digits that stand for the series, from a hash.
+    description
+        The scanner's words. For the screen alone: they may hold anything, and are not recorded.
+    modality, axes, shape, spacing, units
+        As of the scan; empty where there is a problem.
+    count, size
+        How many pictures it has, and their rows and columns.
+    problem
+        Why it cannot be read; empty where it can.
+    """
+
+    number: int
+    uid: str
+    description: str
+    modality: str
+    axes: str
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...]
+    units: tuple[str, ...]
+    count: int
+    size: tuple[int, int]
+    problem: str = ""
+
+    @classmethod
+    def from_series(cls, number: int, series: Series) -> SeriesInfo:
+        """What is to be shown of a series."""
+        geometry = series.geometry
+        return cls(
+            number,
+            series.header.series,
+            series.header.description,
+            series.header.modality,
+            series.axes,
+            series.shape,
+            geometry.spacing if geometry else (),
+            geometry.units if geometry else (),
+            len(series.frames),
+            (series.frames[0].encoding.rows, series.frames[0].encoding.columns),
+            f"{series.problem.why}; {series.problem.remedy}" if series.problem else "",
+        )
+
+    def describe(self) -> str:
+        """In words that may be logged: ``"2 (MR, 22 of 320x280)"``."""
+        rows, columns = self.size
+        name = self.modality if self.modality.isalnum() and len(self.modality) < 8 else "?"
+        return f"{self.number} ({name}, {self.count} of {rows}x{columns})"
+
+
+def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
+    """All series of a file, folder or zip; only headers are read.
+
+    Parameters
+    ----------
+    path
+        Of any of these.
+
+    Returns
+    -------
+    series
+        By the numbers of their headers; with a problem where they cannot be read.
+    notes
+        What was left out.
+
+    Raises
+    ------
+    BadInput
+        Where there is no picture at all, or a file is damaged.
+    """
+    headers: list[Header] = []
+    skip_reasons: list[str] = []
+    with silence_dicom_loggers(), zip_kept_open(path):
+        items, notes = find_dicom_files(path)
+        for files_done, item in enumerate(items):
+            report_progress(files_done, len(items))
+            with read_errors(Path(item.name), "a DICOM file"):
+                header = read_header(item)
+            if header.skip_reason:
+                skip_reasons.append(header.skip_reason)
+            else:
+                headers.append(header)
+        if not headers:
+            why = skip_reasons[0] if len(items) == 1 else "holds no picture, only reports and the like"
+            raise BadInput(path.name, why, "choose the file or folder of a scan")
+        if skip_reasons:
+            notes.append(f"{len(skip_reasons)} files that are no scans were passed over")
+        series_list = [
+            found_series
+            for group in _group_frames(headers)
+            for found_series in _build_series(path.name, *group)
+        ]
+    # sorting is stable: equal numbers stay in the order of their files
+    return sorted(series_list, key=lambda s: s.header.number), tuple(notes)
+
+
+def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]:
+    """Frames of one series, one size, one frame of reference and one plane; without a place, of one file."""
+    groups: list[tuple[Header, list[Frame]]] = []
+    groups_by_key: dict[tuple[Any, ...], list[tuple[SlicePose, list[Frame]]]] = {}
+    for header in headers:
+        if any(frame.pose is None for frame in header.frames):
+            groups.append((header, list(header.frames)))
+            continue
+        first = header.frames[0].encoding
+        key = (header.series, header.frame_of_reference, first.rows, first.columns, is_colour(first))
+        planes = groups_by_key.setdefault(key, [])
+        for frame in header.frames:
+            pose = frame.pose
+            assert pose is not None  # seen above
+            for known_pose, members in planes:
+                if is_same_orientation(known_pose, pose):
+                    members.append(frame)
+                    break
+            else:
+                planes.append((pose, [frame]))
+                groups.append((header, planes[-1][1]))
+    return groups
+
+
+def _build_series(name: str, header: Header, frames: list[Frame]) -> list[Series]:
+    if frames[0].pose is None:
+        return [_unpositioned_series(header, frames)]
+    try:
+        return [_positioned_series(name, header, arranged) for arranged in order_frames(name, frames)]
+    except BadInput as problem:
+        return [Series(header, tuple(frames), leading=(len(frames),), problem=problem)]
+
+
+def _unpositioned_series(header: Header, frames: list[Frame]) -> Series:
+    unpositioned = header.unpositioned
+    if unpositioned is None:  # a header without frames has none, and no group either
+        raise BadInput(header.item.name, "has no pixels", "export it again")
+    leading = (len(frames),) if unpositioned.frame_axis else ()
+    return Series(
+        header,
+        tuple(frames),
+        f"{unpositioned.frame_axis}yx",
+        leading,
+        unpositioned.geometry(),
+        unpositioned.notes,
+    )
+
+
+def _positioned_series(name: str, header: Header, ordered: OrderedFrames) -> Series:
+    first_volume = ordered.frames[: ordered.slices]
+    volume_count = len(ordered.frames) // ordered.slices
+    series = Series(header, ordered.frames, notes=ordered.notes)
+    try:
+        matrix = stack_matrix(name, [frame.pose for frame in first_volume if frame.pose])
+    except BadInput as problem:
+        return replace(series, leading=(len(ordered.frames),), problem=problem)
+    if volume_count == 1:
+        geometry = Geometry.from_matrix(matrix, ("mm",) * 3, ("z", "y", "x"), "LPS")
+        return replace(series, axes="zyx", leading=(ordered.slices,), geometry=geometry)
+    step = ordered.step_seconds or (header.time_step if ordered.varying_attribute == "time" else 0.0)
+    matrix_with_time = np.eye(5)
+    matrix_with_time[0, 0] = step or 1.0
+    matrix_with_time[1:, 1:] = matrix
+    units = ("s" if step else "pixel", "mm", "mm", "mm")
+    geometry = Geometry.from_matrix(matrix_with_time, units, ("t", "z", "y", "x"), "LPS")
+    return replace(series, axes="tzyx", leading=(volume_count, ordered.slices), geometry=geometry)

@@ -1,0 +1,153 @@
+"""The source series of a result: found again, and what of its headers may go into a new object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import read_errors
+from napari_latentseg.io.dicom.files import DicomFile
+from napari_latentseg.io.dicom.series import Series, find_series
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["DicomSource", "deidentified", "find_source"]
+
+# What a new object needs of its source beside the names of the patient and the study.
+_KEPT_KEYWORDS = (
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+    "PositionReferenceIndicator", "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames",
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
+    "SpacingBetweenSlices", "SeriesNumber", "InstanceNumber", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "DimensionOrganizationSequence", "DimensionIndexSequence",
+    "PixelRepresentation", "BitsAllocated", "SamplesPerPixel", "PhotometricInterpretation",
+)  # fmt: skip
+_REPLACED_KEYWORDS = (
+    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
+)  # fmt: skip
+_EMPTIED_KEYWORDS = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DicomSource:
+    """Headers of the images that a result was made from.
+
+    Attributes
+    ----------
+    datasets
+        One a slice, or one file with many frames.
+    frames
+        For each slice of the result, its number among the images.
+    """
+
+    datasets: tuple[Dataset, ...]
+    frames: tuple[int, ...]
+
+    def to_source_order(self, volume: NDArray[Any]) -> NDArray[Any]:
+        """Slices `(z, ...)` in the order of the images."""
+        return volume[np.argsort(self.frames)]
+
+
+def find_source(segmentation: Segmentation) -> DicomSource:
+    """Read the headers of a result's source again.
+
+    Raises
+    ------
+    BadInput
+        Where it is not DICOM, does not lie in the patient, runs over time, or is no longer there as it was.
+    """
+    if segmentation.format != "dicom" or segmentation.source is None:
+        raise BadInput(
+            "dicom-seg", "refers to a DICOM series, and the source is none", "write NIfTI or TIFF instead"
+        )
+    if segmentation.axes != "zyx" or segmentation.geometry.frame != "LPS":
+        raise BadInput(
+            segmentation.source.name,
+            "is no volume with a place in the patient",
+            "write NIfTI or TIFF instead",
+        )
+    series = _matching_series(segmentation, segmentation.source)
+    items = list(dict.fromkeys(frame.item for frame in series.frames))
+    datasets = tuple(_read_header(item) for item in items)
+    if not all(ds.get("FrameOfReferenceUID") and ds.get("StudyInstanceUID") for ds in datasets):
+        raise BadInput(
+            segmentation.source.name, "names no frame of reference or study", "write NIfTI instead"
+        )
+    sizes = [int(ds.get("NumberOfFrames") or 1) for ds in datasets]
+    if sum(sizes) > len(series.frames) or (len(items) > 1 and max(sizes) > 1):
+        raise BadInput(
+            segmentation.source.name, "holds other frames in the same file, or one scan in several long files",
+            "write NIfTI instead",
+        )  # fmt: skip
+    starts = {item: k for k, item in enumerate(items)}
+    return DicomSource(datasets, tuple(starts[frame.item] + frame.index for frame in series.frames))
+
+
+def _matching_series(segmentation: Segmentation, path: Path) -> Series:
+    """The series that the result was made from, by its hash and its place."""
+    uid = segmentation.properties.get("dicom_series")
+    for candidate in find_series(path)[0]:
+        if (
+            candidate.header.series != uid
+            or candidate.geometry is None
+            or candidate.shape[:3] != segmentation.mask.shape
+        ):
+            continue
+        if candidate.geometry.agrees_with(segmentation.geometry, segmentation.mask.shape):
+            return candidate
+    raise BadInput(path.name, "no longer holds the series that was segmented", "put it back, or write NIfTI")
+
+
+def _read_header(item: DicomFile) -> Dataset:
+    import pydicom
+
+    with read_errors(Path(item.name), "a DICOM file"), item.open() as file:
+        ds = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+        for (
+            keyword
+        ) in _EMPTIED_KEYWORDS:  # these must be in a new object, if only empty, and not all files have them
+            if ds.get(keyword) is None:
+                setattr(ds, keyword, "")
+        if ds.PatientSex not in ("M", "F", "O"):
+            ds.PatientSex = ""
+        if not ds.get("SliceThickness"):
+            ds.SliceThickness = 0  # asked for, and not used: the measures are given
+        return ds
+
+
+def deidentified(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
+    """Copies that hold nothing but what is listed, with names emptied and new UIDs (PS3.15, annex E).
+
+    The same UID gets the same new one, so parts that are written together still belong together. They no
+    longer lead to the source: it is by its place that the result fits it.
+    """
+    from pydicom import Dataset
+    from pydicom.uid import generate_uid
+
+    new_uids: dict[str, str] = {}
+    copies = []
+    for ds in datasets:
+        copy = Dataset()
+        copy.file_meta = ds.file_meta
+        for keyword in _KEPT_KEYWORDS:
+            if keyword in ds:
+                copy.add(ds[keyword])
+        for keyword in _REPLACED_KEYWORDS:
+            if keyword in ds:
+                old = str(ds[keyword].value)
+                setattr(copy, keyword, new_uids.setdefault(old, generate_uid(prefix=None)))
+        for keyword in _EMPTIED_KEYWORDS:
+            setattr(copy, keyword, "")
+        copies.append(copy)
+    return tuple(copies)

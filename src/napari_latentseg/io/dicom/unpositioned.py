@@ -1,0 +1,130 @@
+"""Pictures without a place in the patient: ultrasound, X-ray, photographs; their size, and their time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from napari_latentseg.core.geometry import Geometry
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+__all__ = ["Unpositioned", "unpositioned_layout"]
+
+_UNIT_CENTIMETRES = 3
+_EVEN_TOLERANCE = 0.01
+_FRAME_TIME_KEYWORDS = ("FrameTime", "FrameTimeVector")
+_CINE_MODALITIES = frozenset({"US", "IVUS", "XA", "RF", "ES", "XC", "OPT", "GM", "SM"})
+
+
+@dataclass(frozen=True)
+class Unpositioned:
+    """How frames lie in their own world.
+
+    Attributes
+    ----------
+    spacing, unit
+        Between rows and columns: in ``"mm"``, or the shape of an element in ``"pixel"``.
+    frame_axis
+        What the frames run over: ``"t"`` or ``"z"``; empty for one frame.
+    frame_step, frame_step_unit
+        From frame to frame.
+    notes
+        What one should know of these.
+    """
+
+    spacing: tuple[float, float]
+    unit: str
+    frame_axis: str = ""
+    frame_step: float = 1.0
+    frame_step_unit: str = "pixel"
+    notes: tuple[str, ...] = ()
+
+    def geometry(self) -> Geometry:
+        """In the order of the array's axes; without a frame, since the patient is not in it."""
+        steps, units = [*self.spacing], [self.unit, self.unit]
+        if self.frame_axis:
+            steps, units = [self.frame_step, *steps], [self.frame_step_unit, *units]
+        return Geometry.from_matrix(np.diag([*steps, 1.0]), tuple(units), tuple(f"{self.frame_axis}yx"))
+
+
+def unpositioned_layout(ds: Dataset, frames: int) -> Unpositioned:
+    """What a header says of the size and time of frames that lie nowhere.
+
+    Parameters
+    ----------
+    ds
+        The header.
+    frames
+        How many there are in the file.
+    """
+    spacing, unit, notes = _pixel_size(ds)
+    if frames == 1:
+        return Unpositioned(spacing, unit, notes=notes)
+    pointer = ds.get("FrameIncrementPointer")
+    is_cine = any(keyword in ds for keyword in _FRAME_TIME_KEYWORDS) or ds.get("Modality") in _CINE_MODALITIES
+    if is_cine and pointer != 0x3004000C:
+        step, step_unit = _frame_interval(ds)
+        return Unpositioned(spacing, unit, "t", step, step_unit, notes)
+    slice_spacing = abs(float(ds.get("SpacingBetweenSlices") or 0))
+    if slice_spacing > 0 and unit == "mm":
+        return Unpositioned(spacing, unit, "z", slice_spacing, "mm", notes)
+    return Unpositioned(spacing, unit, "z", notes=notes)
+
+
+def _pixel_size(ds: Dataset) -> tuple[tuple[float, float], str, tuple[str, ...]]:
+    regions = ds.get("SequenceOfUltrasoundRegions")
+    if regions and (region_spacing := _ultrasound_spacing(regions)):
+        return region_spacing, "mm", ()
+    for keyword in ("PixelSpacing", "NominalScannedPixelSpacing", "ImagerPixelSpacing"):
+        steps = _positive_pair(ds.get(keyword))
+        if steps:
+            at_detector = ("sizes are those at the detector, not in the body",)
+            return steps, "mm", at_detector if keyword == "ImagerPixelSpacing" else ()
+    ratio = _positive_pair(ds.get("PixelAspectRatio"))
+    return (ratio[0] / ratio[1], 1.0) if ratio else (1.0, 1.0), "pixel", ()
+
+
+def _positive_pair(value: Sequence[object] | None) -> tuple[float, float] | None:
+    if value is None or isinstance(value, str) or len(value) != 2:
+        return None
+    row_spacing, column_spacing = (float(str(v)) for v in value)
+    usable = (
+        math.isfinite(row_spacing)
+        and math.isfinite(column_spacing)
+        and row_spacing > 0
+        and column_spacing > 0
+    )
+    return (row_spacing, column_spacing) if usable else None
+
+
+def _ultrasound_spacing(regions: Sequence[Dataset]) -> tuple[float, float] | None:
+    """The step of an ultrasound picture, where all its regions with a length have the same."""
+    steps = {
+        (abs(float(r.PhysicalDeltaY)) * 10, abs(float(r.PhysicalDeltaX)) * 10)
+        for r in regions
+        if r.get("PhysicalUnitsXDirection") == _UNIT_CENTIMETRES
+        and r.get("PhysicalUnitsYDirection") == _UNIT_CENTIMETRES
+        and r.get("PhysicalDeltaX")
+        and r.get("PhysicalDeltaY")
+    }
+    return steps.pop() if len(steps) == 1 else None
+
+
+def _frame_interval(ds: Dataset) -> tuple[float, str]:
+    vector = ds.get("FrameTimeVector")
+    if vector is not None and not isinstance(vector, str) and len(vector) > 1:
+        gaps = np.array([float(v) for v in vector[1:]])
+        if gaps.min() > 0 and gaps.max() - gaps.min() <= _EVEN_TOLERANCE * gaps.mean():
+            return float(gaps.mean()) / 1000, "s"
+        return 1.0, "pixel"
+    interval_ms = float(ds.get("FrameTime") or 0)
+    rate = float(ds.get("CineRate") or ds.get("RecommendedDisplayFrameRate") or 0)
+    if interval_ms <= 0 and rate > 0:
+        interval_ms = 1000 / rate
+    return (interval_ms / 1000, "s") if math.isfinite(interval_ms) and interval_ms > 0 else (1.0, "pixel")

@@ -1,0 +1,106 @@
+"""A mask as outlines (GeoJSON, RFC 7946 but for the coordinates)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.segmentation import Segmentation
+
+__all__ = ["find_outlines", "write_geojson"]
+
+_Ring = NDArray[np.float64]
+
+
+def write_geojson(segmentation: Segmentation, path: Path) -> None:
+    """Write the outlines of every class, plane by plane, as polygons with their holes.
+
+    Coordinates are x first, and those of the world: of the patient, in millimetres, where the scan says
+    where it lies; else of the image, in its unit or in pixels. The member ``"place"`` of the file says
+    which. They are not longitudes and latitudes.
+
+    Parameters
+    ----------
+    segmentation
+        Whose mask is outlined.
+    path
+        The file to be.
+    """
+    geometry = segmentation.geometry
+    spatial = [i for i, a in enumerate(geometry.axis_labels) if a != "t"]
+    features = [
+        {
+            "type": "Feature",
+            "geometry": {"type": "Polygon", "coordinates": rings},
+            "properties": {
+                "class": info.name,
+                "label": info.label,
+                "color": info.color,
+                "plane": list(index),
+            },
+        }
+        for info in segmentation.classes
+        for index in np.ndindex(*segmentation.mask.shape[:-2])
+        for rings in _world_polygons(
+            np.asarray(segmentation.mask[index]) == info.label, geometry, index, spatial
+        )
+    ]
+    coordinate_system = {
+        "frame": geometry.frame or "the image's own",
+        "order": [geometry.axis_labels[i] for i in reversed(spatial)],
+        "units": [geometry.units[i] for i in reversed(spatial)],
+    }
+    text = json.dumps({"type": "FeatureCollection", "place": coordinate_system, "features": features})
+    path.write_text(text + "\n", "utf-8")
+
+
+def _world_polygons(
+    mask: NDArray[np.bool_], geometry: Geometry, index: tuple[int, ...], spatial: list[int]
+) -> Iterator[list[list[list[float]]]]:
+    for rings in find_outlines(mask):
+        world_rings = []
+        for ring in rings:
+            array_points = np.column_stack([np.broadcast_to(index, (len(ring), len(index))), ring])
+            world = array_points @ geometry.matrix[:-1, :-1].T + geometry.matrix[:-1, -1]
+            world_rings.append(world[:, spatial[::-1]].tolist())
+        yield world_rings
+
+
+def find_outlines(mask: NDArray[np.bool_]) -> list[list[_Ring]]:
+    """The outlines of what is inside: for each part its outer ring, then those of its holes.
+
+    They run half way between elements inside and outside (`skimage.measure.find_contours` at one half).
+
+    Parameters
+    ----------
+    mask
+        `(H, W)`.
+
+    Returns
+    -------
+    list of list of ndarray
+        Each ring `(M, 2)`: rows and columns, closed (its last point is its first).
+    """
+    from skimage.measure import find_contours, points_in_poly
+
+    if not mask.any():
+        return []
+    rings = [ring - 1 for ring in find_contours(np.pad(mask, 1).astype(np.float32), 0.5)]
+    areas = [_signed_area(ring) for ring in rings]
+    sign = np.sign(areas[int(np.argmax(np.abs(areas)))])  # the largest ring encloses something
+    polygons = [[ring] for ring, area in zip(rings, areas, strict=True) if area * sign > 0]
+    for hole in (ring for ring, area in zip(rings, areas, strict=True) if area * sign < 0):
+        enclosing = [part for part in polygons if points_in_poly(hole[:1], part[0])[0]]
+        min(enclosing, key=lambda part: abs(_signed_area(part[0]))).append(hole)
+    return polygons
+
+
+def _signed_area(ring: _Ring) -> float:
+    """Signed, by the shoelace rule."""
+    y, x = ring.T
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)

@@ -1,0 +1,257 @@
+"""MetaImage: a short text header, and the values in the same file or beside it."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import CHANNEL, Scan
+from napari_latentseg.core.units import MM_PER_UNIT, SECONDS
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import as_writable, read_errors, write_errors
+from napari_latentseg.io._raw import RawLayout, sibling_file
+from napari_latentseg.utils.atomic import atomic_path
+
+# Not SimpleITK: it drops units, sheared axes and which axis is time or channels, reads whole files at once,
+# and takes more than 250 MB on disk; the tests hold this reader against it.
+NAME = "metaimage"
+SUFFIXES = (".mha", ".mhd")
+RESULT_SUFFIX = ".mha"
+
+_KIND = "a MetaImage file"
+_MAX_HEADER_BYTES = 1 << 16
+_TYPES = {
+    "MET_UCHAR": "u1", "MET_CHAR": "i1", "MET_USHORT": "u2", "MET_SHORT": "i2", "MET_UINT": "u4",
+    "MET_INT": "i4", "MET_ULONG_LONG": "u8", "MET_LONG_LONG": "i8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
+}  # fmt: skip
+_MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_MOD_US": "US"}
+_ORIGIN_KEYS = ("Offset", "Position", "Origin")
+_MATRIX_KEYS = ("TransformMatrix", "Rotation", "Orientation")
+_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were taken"
+
+
+def read(path: Path) -> Scan:
+    """Read as `yx`, `zyx` or `tzyx`, and `c` last where an element has several channels.
+
+    A volume lies in the patient (LPS), as ITK takes it; a plane in a world of its own. Lengths are in
+    millimetres unless the header says otherwise.
+
+    Parameters
+    ----------
+    path
+        A `.mha` file, or a `.mhd` file with its data beside it: plain, compressed, or one file a slice.
+
+    Raises
+    ------
+    BadInput
+        Where it is none, is damaged or cut short, has a spacing of zero or axes that lie in one plane.
+    """
+    raw_layout, fields = _read_layout(path)
+    with read_errors(path, _KIND):
+        return _make_scan(path, raw_layout.read(), fields)
+
+
+def read_lazy(path: Path) -> Scan:
+    """As `read`, with the values left in the file.
+
+    Raises
+    ------
+    BadInput
+        As `read` does, for what the header shows.
+    """
+    raw_layout, fields = _read_layout(path)
+    with read_errors(path, _KIND):
+        return _make_scan(path, raw_layout.read_lazy(), fields)
+
+
+def _read_layout(path: Path) -> tuple[RawLayout, dict[str, str]]:
+    with read_errors(path, _KIND):
+        fields, data_offset = _read_header(path)
+        shape = tuple(int(n) for n in fields["DimSize"].split())[::-1]
+        if len(shape) != int(fields["NDims"]) or not 2 <= len(shape) <= 4:
+            raise BadInput(path, f"has {fields['NDims']} dimensions", "give a plane, a volume or a series")
+        channels = int(fields.get("ElementNumberOfChannels", "1"))
+        is_big_endian = _is_true(
+            fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
+        )
+        dtype = np.dtype(
+            (">" if is_big_endian else "<") + _TYPES[fields["ElementType"].removesuffix("_ARRAY")]
+        )
+        encoding = "deflate" if _is_true(fields.get("CompressedData", "False")) else "raw"
+        if not _is_true(fields.get("BinaryData", "True")):
+            encoding = "text"
+        files = _data_files(path, fields["ElementDataFile"], shape)
+        if files == (path,):
+            skip = 0
+        else:
+            data_offset, skip = 0, int(fields.get("HeaderSize", "0"))
+        if channels > 1:
+            shape = (*shape, channels)
+        return RawLayout(files, dtype, shape, skip, encoding, data_offset, _KIND), fields
+
+
+def _read_header(path: Path) -> tuple[dict[str, str], int]:
+    """The fields, and where the values begin if they follow; `ElementDataFile` ends the header."""
+    fields: dict[str, str] = {}
+    with path.open("rb") as file:
+        while "ElementDataFile" not in fields:
+            line = file.readline(_MAX_HEADER_BYTES)
+            if not line or file.tell() > _MAX_HEADER_BYTES:
+                raise ValueError("no end of the header")
+            name, separator, value = line.decode("latin-1").partition("=")
+            if separator:
+                fields[name.strip()] = value.strip()
+        if fields["ElementDataFile"].startswith("LIST"):
+            names = file.read(_MAX_HEADER_BYTES * 16).decode("latin-1").splitlines()
+            fields["ElementDataFile"] = "\n".join(
+                [fields["ElementDataFile"], *(n for n in names if n.strip())]
+            )
+        return fields, file.tell()
+
+
+def _data_files(path: Path, value: str, shape: tuple[int, ...]) -> tuple[Path, ...]:
+    if value.upper() == "LOCAL":
+        return (path,)
+    first, *names = value.split("\n")
+    if first.startswith("LIST"):
+        return tuple(sibling_file(path, name.strip()) for name in names)
+    pattern = re.fullmatch(r"(\S*%\d*d\S*)((?:\s+\d+){0,3})", first)
+    if pattern is None:
+        return (sibling_file(path, first),)
+    low, high, step = ([int(n) for n in pattern[2].split()] + [1, shape[0], 1][len(pattern[2].split()) :])[:3]
+    return tuple(sibling_file(path, pattern[1] % number) for number in range(low, high + 1, max(1, step)))
+
+
+def _is_true(text: str) -> bool:
+    return text[:1].lower() in ("t", "1")
+
+
+def _make_scan(path: Path, array: Any, fields: Mapping[str, str]) -> Scan:
+    n = int(fields["NDims"])
+    labels = "tzyx"[-n:]
+    axes = labels + (CHANNEL if array.ndim > n else "")
+    matrix = np.eye(n + 1)
+    steps = _read_numbers(fields, ("ElementSpacing", "ElementSize"), n, [1.0] * n)
+    if not (steps > 0).all():
+        raise BadInput(path, "has a spacing of zero or less", "repair the file's header")
+    directions = _read_numbers(fields, _MATRIX_KEYS, n * n, np.eye(n).ravel()).reshape(
+        n, n
+    )  # a row an axis of the array
+    matrix[:n, :n] = (directions * steps[:, None]).T[::-1, ::-1]
+    matrix[:n, n] = _read_numbers(fields, _ORIGIN_KEYS, n, [0.0] * n)[::-1]
+    unit = {"um": "um", "cm": "cm"}.get(fields.get("DistanceUnits", "mm").strip().lower(), "mm")
+    units = tuple("s" if a == "t" else unit for a in labels)
+    return Scan(
+        array,
+        axes,
+        Geometry.from_matrix(matrix, units, tuple(labels), "LPS" if n > 2 else ""),
+        modality=_MODALITIES.get(fields.get("Modality", ""), ""),
+        format=NAME,
+        source=path,
+        notes=(_NO_TIME_UNIT_NOTE,) if "t" in labels else (),
+    )
+
+
+def _read_numbers(
+    fields: Mapping[str, str], names: tuple[str, ...], count: int, default: Any
+) -> NDArray[Any]:
+    text = next((fields[name] for name in names if name in fields), None)
+    values = np.array([float(w) for w in text.split()] if text is not None else default, dtype=np.float64)
+    if values.shape != (count,) or not np.isfinite(values).all():
+        raise ValueError(f"{names[0]} is not {count} numbers")
+    return values
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic],
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write one compressed `.mha`, or a `.mhd` with its `.zraw` beside it, in millimetres and seconds.
+
+    Parameters
+    ----------
+    path
+        Ends in `.mha` or `.mhd`.
+    array
+        Real values in the shape of `axes`.
+    axes
+        ``"yx"``, ``"zyx"`` or ``"tzyx"``, and ``c`` last where there are channels.
+    geometry
+        Of these axes but `c`, in units of length; where it has no frame its world is taken as LPS.
+    properties
+        Not needed.
+
+    Raises
+    ------
+    BadInput
+        Where MetaImage cannot say the geometry: pixels without a physical size,
+        a time axis without a unit or mixed with space.
+    """
+    with write_errors(path, SUFFIXES, _KIND):
+        values = as_writable(path, array, axes, geometry)
+        fields = {
+            "ObjectType": "Image",
+            "NDims": str(geometry.ndim),
+            "BinaryData": "True",
+            "BinaryDataByteOrderMSB": "False",
+            "CompressedData": "True",
+            **_geometry_fields(path, axes.removesuffix(CHANNEL), geometry),
+            "DimSize": " ".join(map(str, values.shape[: geometry.ndim][::-1])),
+        }
+        if CHANNEL in axes:
+            fields["ElementNumberOfChannels"] = str(values.shape[-1])
+        fields["ElementType"] = {v: k for k, v in _TYPES.items()}[values.dtype.str[1:]]
+        compressed = zlib.compress(values.astype(values.dtype.newbyteorder("<")).tobytes(), 6)
+        fields["CompressedDataSize"] = str(len(compressed))
+        is_single_file = path.name.lower().endswith(".mha")
+        data = path.with_suffix(".zraw")
+        fields["ElementDataFile"] = "LOCAL" if is_single_file else data.name
+        header = "".join(f"{name} = {value}\n" for name, value in fields.items()).encode("utf-8")
+        if not is_single_file:
+            with atomic_path(data) as temporary:
+                temporary.write_bytes(compressed)
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(header + compressed if is_single_file else header)
+
+
+def _geometry_fields(path: Path, axes: str, geometry: Geometry) -> dict[str, str]:
+    matrix = geometry.matrix
+    n = geometry.ndim
+    if axes not in ("yx", "zyx", "tzyx"):
+        raise BadInput(path, f"axes {axes!r} do not fit MetaImage", "write NRRD instead")
+    for i, axis in enumerate(axes):
+        unit = geometry.units[i]
+        if axis == "t":
+            mixed = matrix[0, 1:n].any() or matrix[1:n, 0].any()
+            factor = SECONDS.get(unit)
+            if mixed or factor is None:
+                raise BadInput(path, "has a time axis that MetaImage cannot say", "give its steps in seconds")
+        elif unit in MM_PER_UNIT:
+            factor = MM_PER_UNIT[unit]
+        else:
+            raise BadInput(path, "has no physical size, which MetaImage needs", "write TIFF or NRRD instead")
+        matrix[i] *= factor
+    linear = matrix[:n, :n][::-1, ::-1]
+    steps = np.linalg.norm(linear, axis=0)
+    directions = linear / steps
+    return {
+        "TransformMatrix": _join_numbers(directions.T.ravel()),
+        "Offset": _join_numbers(matrix[:n, n][::-1]),
+        "CenterOfRotation": _join_numbers([0.0] * n),
+        "ElementSpacing": _join_numbers(steps),
+    }
+
+
+def _join_numbers(numbers: Any) -> str:
+    # 17 digits give back the very number; ITK reads "-0" as well, but it looks odd
+    return " ".join(repr(float(v) + 0.0) for v in numbers)

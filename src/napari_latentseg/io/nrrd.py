@@ -1,0 +1,284 @@
+"""NRRD, attached and detached; headers through pynrrd."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import CHANNEL, Scan
+from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import as_writable, read_errors, write_errors
+from napari_latentseg.io._raw import RawLayout, sibling_file
+from napari_latentseg.utils.atomic import atomic_path
+
+# Not SimpleITK: it drops units, sheared axes and which axis is time or channels, reads whole files at once,
+# and takes more than 250 MB on disk; the tests hold this reader against it.
+NAME = "nrrd"
+SUFFIXES = (".nhdr", ".nrrd")
+RESULT_SUFFIX = ".nrrd"
+
+_KIND = "an NRRD file"
+# What turns the world of a file, x first, to LPS.
+_SPACE_SIGNS = {
+    "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
+    "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
+    "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
+}  # fmt: skip
+_WORLD_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed", "")
+_TYPES = {
+    "f4": ("float",), "f8": ("double",),
+    "i1": ("signed char", "int8", "int8_t"), "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
+    "i2": ("short", "short int", "signed short", "signed short int", "int16", "int16_t"),
+    "u2": ("ushort", "unsigned short", "unsigned short int", "uint16", "uint16_t"),
+    "i4": ("int", "signed int", "int32", "int32_t"), "u4": ("uint", "unsigned int", "uint32", "uint32_t"),
+    "i8": ("longlong", "long long", "long long int", "signed long long", "signed long long int", "int64",
+           "int64_t"),
+    "u8": ("ulonglong", "unsigned long long", "unsigned long long int", "uint64", "uint64_t"),
+}  # fmt: skip
+_ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2", "bz2": "bzip2",
+              "ascii": "text", "text": "text", "txt": "text"}  # fmt: skip
+_UNSPECIFIC_KINDS = ("domain", "space", "???", "none", "list")
+_NO_LENGTH_UNIT_NOTE = "the file gives no unit of length; millimetres were taken"
+_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were taken"
+
+
+def read(path: Path) -> Scan:
+    """Read as `yx`, `zyx` or with `t` before and `c` after them.
+
+    An axis without a direction holds times where its kind says so or where it is the slowest; else
+    channels. LPS, RAS and LAS are all brought to LPS; any other space is the image's own. Where the file
+    gives no unit, lengths are millimetres, as every common tool takes them, and a note says so.
+
+    Parameters
+    ----------
+    path
+        A `.nrrd` file, or the `.nhdr` whose data file lies beside it.
+
+    Raises
+    ------
+    BadInput
+        Where the file is none, is damaged or cut short, or says its place in a way that is not read.
+    """
+    raw_layout, header = _read_layout(path)
+    with read_errors(path, _KIND):
+        return _make_scan(path, raw_layout.read(), header)
+
+
+def read_lazy(path: Path) -> Scan:
+    """As `read`, with the values left in the file.
+
+    Raises
+    ------
+    BadInput
+        As `read` does, for what the header shows.
+    """
+    raw_layout, header = _read_layout(path)
+    with read_errors(path, _KIND):
+        return _make_scan(path, raw_layout.read_lazy(), header)
+
+
+def _read_layout(path: Path) -> tuple[RawLayout, dict[str, Any]]:
+    import nrrd
+
+    with read_errors(path, _KIND):
+        with path.open("rb") as file:
+            header = dict(nrrd.read_header(file))
+            data_offset = file.tell()
+        name = header.get("data file", header.get("datafile"))
+        files = (path,)
+        if name is not None:
+            if name.split()[0] == "LIST" or len(name.split("%")) > 1:
+                raise BadInput(path, "has its data in many files", "save it as one .nrrd")
+            files, data_offset = (sibling_file(path, name),), 0
+        if header.get("line skip", header.get("lineskip", 0)):
+            raise BadInput(path, "has lines to skip before its data", "save it as one .nrrd")
+        sizes = [int(n) for n in header["sizes"]]
+        encoding = _ENCODINGS[str(header["encoding"]).lower()]
+        kind = next(k for k, names in _TYPES.items() if str(header["type"]).lower() in names)
+        order = "=" if encoding == "text" or kind[1] == "1" else {"little": "<", "big": ">"}[header["endian"]]
+        if len(sizes) != int(header["dimension"]):
+            raise ValueError("sizes that do not fit the dimension")
+        skip = int(header.get("byte skip", header.get("byteskip", 0)) or 0)
+        shape = tuple(sizes[::-1])
+        return RawLayout(files, np.dtype(order + kind), shape, skip, encoding, data_offset, _KIND), header
+
+
+def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
+    names, vectors = _axes(path, header)
+    order = sorted(range(len(names)), key=lambda i: "tzyxc".index(names[i]))
+    array = array.transpose(order)
+    axes = "".join(names[i] for i in order)
+    if axes.endswith(CHANNEL) and array.shape[-1] == 1:
+        array, axes = array[..., 0], axes.removesuffix(CHANNEL)
+    if "z" not in axes and vectors.shape == (3, 2):  # a plane in space, with its place along its normal
+        z_position = axes.index("y")
+        array = np.expand_dims(array, z_position)
+        axes = axes[:z_position] + "z" + axes[z_position:]
+        normal = np.cross(vectors[:, 1], vectors[:, 0])
+        vectors = np.column_stack([normal / np.linalg.norm(normal), vectors])
+    geometry, notes = _geometry(path, axes.removesuffix(CHANNEL), vectors, header)
+    return Scan(array, axes, geometry, format=NAME, source=path, notes=notes)
+
+
+def _axes(path: Path, header: Mapping[str, Any]) -> tuple[list[str], NDArray[np.float64]]:
+    """A letter for each axis, slowest first; the directions of the spatial ones as columns, slowest first.
+
+    The rows are the world's, x last, still in the space of the file.
+    """
+    count = int(header["dimension"])
+    kinds = [str(k).lower() for k in header.get("kinds", ["???"] * count)]
+    directions = header.get("space directions")
+    spatial = _is_spatial(header, kinds)
+    spatial_count = sum(spatial)
+    if spatial_count not in (2, 3):
+        raise BadInput(
+            path, f"has {spatial_count} spatial axes of {count}", "give a plane, a volume or a series"
+        )
+    names: list[str] = []
+    directions_xyz: list[NDArray[np.float64]] = []
+    for i, kind in enumerate(kinds):
+        if spatial[i]:
+            vector = (
+                directions[i]
+                if directions is not None
+                else _axis_vector(spatial_count, len(directions_xyz), header, i)
+            )
+            names.append("xyz"[len(directions_xyz)])
+            directions_xyz.append(np.asarray(vector, dtype=np.float64)[::-1])
+        elif kind == "time" or (i == count - 1 and kind in _UNSPECIFIC_KINDS):
+            names.append("t")
+        else:
+            names.append(CHANNEL)
+    if len(set(names)) != len(names):
+        raise BadInput(path, "has axes whose meaning is not clear", "name their kinds, or save a volume")
+    return names[::-1], np.column_stack(directions_xyz[::-1])
+
+
+def _is_spatial(header: Mapping[str, Any], kinds: list[str]) -> list[bool]:
+    """Which axes lie in space: those with a direction; without directions, those that are nothing else."""
+    directions = header.get("space directions")
+    if directions is not None:
+        return [d is not None and not np.isnan(np.asarray(d, dtype=np.float64)).all() for d in directions]
+    steps = header.get("spacings", [1.0] * len(kinds))
+    is_spatial = [
+        k in _UNSPECIFIC_KINDS[:4] and bool(np.isfinite(s)) for k, s in zip(kinds, steps, strict=True)
+    ]
+    if sum(is_spatial) > 3:
+        is_spatial[-1] = False
+    return is_spatial
+
+
+def _axis_vector(number: int, axis: int, header: Mapping[str, Any], index: int) -> list[float]:
+    step = float(header["spacings"][index]) if "spacings" in header else 1.0
+    return [step if i == axis else 0.0 for i in range(number)]
+
+
+def _geometry(
+    path: Path, labels: str, vectors: NDArray[np.float64], header: Mapping[str, Any]
+) -> tuple[Geometry, tuple[str, ...]]:
+    space = str(header.get("space", "")).lower()
+    if space not in _SPACE_SIGNS and space not in _WORLD_SPACES:
+        raise BadInput(path, "lies in a space that is not read", "save it in LPS or RAS")
+    if "space origin" not in header and ("axis mins" in header or "axismins" in header):
+        raise BadInput(path, "says its place by the least of each axis", "save it with a space origin")
+    notes = []
+    rows = len(vectors)
+    matrix = np.eye(len(labels) + 1)
+    first = len(labels) - rows
+    matrix[first:-1, first:-1] = vectors
+    matrix[first:-1, -1] = np.asarray(header.get("space origin", [0.0] * rows), dtype=np.float64)[::-1]
+    if space in _SPACE_SIGNS:
+        matrix[first:-1] *= np.array(_SPACE_SIGNS[space][::-1], dtype=np.float64)[:, None]
+    unit_names = header.get("space units") or _spatial_units(header)
+    units = [canonical_unit(u) for u in unit_names][::-1] if unit_names else []
+    if len(units) != rows or any(u not in MM_PER_UNIT and u != "pixel" for u in units):
+        if any(units) and not all(u == "pixel" for u in units):
+            raise BadInput(path, "has units of length that are not read", "save it in millimetres")
+        has_geometry = space or "space directions" in header or "spacings" in header
+        units = ["mm" if has_geometry else "pixel"] * rows
+        notes = [_NO_LENGTH_UNIT_NOTE] if has_geometry else []
+    if labels.startswith("t"):
+        step, unit, extra = _time_step(header)
+        matrix[0, 0] = step
+        units = [unit, *units]
+        notes += extra
+    frame = "LPS" if space in _SPACE_SIGNS else ""
+    return Geometry.from_matrix(matrix, tuple(units), tuple(labels), frame), tuple(notes)
+
+
+def _spatial_units(header: Mapping[str, Any]) -> list[str]:
+    """The units of the axes that are not times, from the list that names one an axis."""
+    return [u for u in header.get("units", []) if canonical_unit(u) in MM_PER_UNIT]
+
+
+def _time_step(header: Mapping[str, Any]) -> tuple[float, str, list[str]]:
+    last = float(header["spacings"][-1]) if "spacings" in header else float("nan")
+    if not np.isfinite(last) or last <= 0:
+        return 1.0, "pixel", []
+    unit = canonical_unit(header["units"][-1]) if "units" in header else ""
+    return (last, unit, []) if unit in SECONDS else (last, "s", [_NO_TIME_UNIT_NOTE])
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic],
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write in the image's own geometry, of any kind; in the patient's space it is LPS.
+
+    Parameters
+    ----------
+    path
+        Ends in `.nrrd`.
+    array
+        Real values in the shape of `axes`.
+    axes
+        ``"yx"``, ``"zyx"``, ``"tyx"`` or ``"tzyx"``, and ``c`` last where there are channels.
+    geometry
+        Of these axes but `c`.
+    properties
+        Not needed.
+
+    Raises
+    ------
+    BadInput
+        Where NRRD cannot say the geometry: time that is mixed with space or begins later than 0.
+    """
+    import nrrd
+
+    with write_errors(path, (".nrrd",), _KIND):
+        values = as_writable(path, array, axes, geometry)
+        spatial = axes.removesuffix(CHANNEL)
+        has_time = spatial.startswith("t")
+        matrix = geometry.matrix
+        if has_time and (matrix[0, 1:].any() or matrix[1:-1, 0].any() or matrix[0, 0] <= 0):
+            raise BadInput(path, "has a time axis that NRRD cannot say", "let time begin at 0")
+        first = int(has_time)
+        vectors, origin = matrix[first:-1, first:-1], matrix[first:-1, -1]
+        rows = len(vectors)
+        # x first, and the axes in the order of the file, fastest first
+        directions = vectors[::-1, ::-1].T
+        colours = int(CHANNEL in axes)
+        header: dict[str, Any] = {"encoding": "gzip"}
+        if geometry.frame == "LPS" and rows == 3:
+            header["space"] = "left-posterior-superior"
+        else:
+            header["space dimension"] = rows
+        none = np.full((1, rows), np.nan)
+        header["space directions"] = np.vstack([*[none] * colours, directions, *[none] * has_time])
+        header["kinds"] = ["vector"] * colours + ["domain"] * rows + ["time"] * has_time
+        header["space units"] = list(geometry.units[first:][::-1])
+        header["space origin"] = origin[::-1]
+        if has_time and geometry.units[0] != "pixel":
+            header["spacings"] = [*[float("nan")] * (colours + rows), float(matrix[0, 0])]
+            header["units"] = [*[""] * (colours + rows), geometry.units[0]]
+        with atomic_path(path) as temporary:
+            nrrd.write(str(temporary), values, header, index_order="C", compression_level=6)

@@ -1,0 +1,211 @@
+"""OME-Zarr 0.4 and 0.5, read and written in chunks; see https://ngff.openmicroscopy.org/0.5."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import CHANNEL, Scan
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import read_errors, writable_dtype, write_errors
+from napari_latentseg.io._ngff import (
+    axis_layout,
+    channel_display,
+    image_names,
+    multiscale_metadata,
+    ngff_metadata,
+)
+from napari_latentseg.utils.atomic import atomic_folder
+
+if TYPE_CHECKING:
+    import dask.array as da
+    from yaozarrs import v05
+
+NAME = "omezarr"
+SUFFIXES = (".ome.zarr", ".zarr.zip", ".zarr", ".ozx")
+RESULT_SUFFIX = ".ome.zarr"
+
+_KIND = "an OME-Zarr image"
+_ZARR_MARKER_FILES = ("zarr.json", ".zgroup", ".zattrs")
+_CHUNK_SIDE = 512  # of what is written
+_SMALLEST_LEVEL_SIDE = 256  # coarser levels are made until both sides are no more than this
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is a Zarr group."""
+    return any((folder / name).is_file() for name in _ZARR_MARKER_FILES)
+
+
+def list_series(path: Path) -> list[str]:
+    """The images that a folder or zip holds, as paths within it; one in most.
+
+    Raises
+    ------
+    BadInput
+        Where it holds none.
+    """
+    with read_errors(path, _KIND):
+        return image_names(path, _open_group(path))
+
+
+def read(path: Path, series: int | None = None) -> Scan:
+    """Open as a dask array; values are read when they are asked for, whatever the size of the image.
+
+    The finest level is the scan, the others are its `levels`. Axes come in the order `t z y x c`; a
+    channel or time axis of length one is dropped.
+
+    Parameters
+    ----------
+    path
+        The folder of an image (its name need not end in `.zarr`), or a zip of it (`.zarr.zip`, `.ozx`).
+    series
+        Which of several images, counted from 1.
+
+    Raises
+    ------
+    BadInput
+        Where it is no OME-Zarr image, lacks a part, has axes or units that are not known, or is placed by
+        more than a scale and a translation.
+    """
+    import zarr
+
+    with read_errors(path, _KIND):
+        root = _open_group(path)
+        names = image_names(path, root)
+        if series is None and len(names) > 1:
+            raise BadInput(path, f"holds {len(names)} images", f"choose one with --series 1 to {len(names)}")
+        chosen = 1 if series is None else series
+        if not 1 <= chosen <= len(names):
+            raise BadInput("series", f"{path.name} holds images 1 to {len(names)}", "choose one of them")
+        group = root[names[chosen - 1]] if names[chosen - 1] else root
+        metadata = multiscale_metadata(group.attrs.asdict())
+        assert metadata is not None  # `image_names` has looked
+        arrays = [group[dataset["path"]] for dataset in metadata["datasets"]]
+        if not arrays or not all(isinstance(a, zarr.Array) for a in arrays):
+            raise ValueError("levels that are no arrays")
+        layout = axis_layout(path, metadata, arrays[0].shape)
+        levels = [layout.to_scan_axes(_as_dask(a)) for a in arrays]
+        coarser = tuple(levels[1:])
+        channels = channel_display(group.attrs.asdict()) if CHANNEL in layout.axes else []
+        properties = {"channels": channels} if channels else {}
+        return Scan(
+            levels[0], layout.axes, layout.geometry, format=NAME,
+            properties=properties, source=path, levels=coarser,
+        )  # fmt: skip
+
+
+read_lazy = read
+
+
+def _as_dask(array: Any) -> da.Array:
+    import dask.array as da
+
+    lazy_array: da.Array = da.from_zarr(array)
+    native: da.Array = lazy_array.astype(lazy_array.dtype.newbyteorder("="))
+    return native
+
+
+def _open_group(path: Path) -> Any:
+    """The group at the top, for reading; of a zip, that of the folder in it which is one."""
+    import zarr
+    from zarr.storage import ZipStore
+
+    if path.is_dir():
+        return zarr.open_group(path, mode="r")
+    import zipfile
+
+    with zipfile.ZipFile(path) as archive:
+        marker_files = [n for n in archive.namelist() if n.rpartition("/")[2] in _ZARR_MARKER_FILES]
+    if not marker_files:
+        raise ValueError("no Zarr in the zip")
+    group_path = min(marker_files, key=lambda n: n.count("/")).rpartition("/")[0]
+    return zarr.open_group(ZipStore(path, mode="r"), mode="r", path=group_path)
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic] | da.Array,
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write an OME-Zarr 0.5 with coarser levels, chunk by chunk: memory does not depend on the size.
+
+    The coarser levels of whole numbers, which may be labels, take every other element; those of colours and
+    of real numbers take means. OME-Zarr knows no patient, so the name of the geometry's frame is not kept.
+
+    Parameters
+    ----------
+    path
+        The folder to be; ends in `.zarr`. An earlier one of that name is not touched.
+    array
+        NumPy or dask; real values in the shape of `axes`.
+    axes
+        Letters out of ``t z y x``, and ``c`` last where there are channels.
+    geometry
+        Of these axes but `c`.
+    properties
+        Not needed.
+
+    Raises
+    ------
+    BadInput
+        Where OME-Zarr cannot say the geometry: turned, sheared or flipped, or a unit that it does not know.
+    """
+    import dask.array as da
+    import zarr
+
+    with write_errors(path, (".zarr",), _KIND):
+        dtype = writable_dtype(path, array, axes, geometry)
+        ordered = da.asarray(array)
+        spatial = axes.removesuffix(CHANNEL)
+        if CHANNEL in axes:  # the standard's order is t c z y x
+            channel_axis = int(spatial.startswith("t"))
+            ordered = da.moveaxis(ordered, -1, channel_axis)
+            order = spatial[:channel_axis] + CHANNEL + spatial[channel_axis:]
+        else:
+            order = axes
+        metadata = ngff_metadata(path, order, geometry)
+        averages = CHANNEL in axes or dtype.kind == "f"
+        with atomic_folder(path) as temporary:
+            group = zarr.open_group(temporary, mode="w", zarr_format=3)
+            datasets: list[v05.Dataset] = []
+            factors = [1] * ordered.ndim
+            level = ordered.astype(dtype)
+            while True:
+                name = str(len(datasets))
+                stored = _store_level(group, name, level, order)
+                datasets.append(metadata.dataset_entry(name, factors, averages))
+                halved = [2 if a in "yx" and n > 1 else 1 for a, n in zip(order, level.shape, strict=True)]
+                if max(level.shape[-2:]) <= _SMALLEST_LEVEL_SIDE:
+                    break
+                level = _downsample(da.from_zarr(stored), halved, averages, dtype)
+                factors = [f * h for f, h in zip(factors, halved, strict=True)]
+            group.attrs["ome"] = metadata.group_metadata(datasets)
+
+
+def _store_level(group: Any, name: str, level: da.Array, order: str) -> Any:
+    import dask.array as da
+
+    chunks = tuple(min(n, _CHUNK_SIDE) if a in "yx" else 1 for a, n in zip(order, level.shape, strict=True))
+    zarr_array = group.create_array(
+        name, shape=level.shape, dtype=level.dtype, chunks=chunks, dimension_names=list(order)
+    )
+    da.store(level.rechunk(chunks), zarr_array, lock=False)
+    return zarr_array
+
+
+def _downsample(level: da.Array, factors: list[int], averages: bool, dtype: np.dtype[Any]) -> da.Array:
+    import dask.array as da
+
+    if not averages:
+        strided: da.Array = level[tuple(slice(None, None, f) for f in factors)]
+        return strided
+    means: da.Array = da.coarsen(np.mean, level, dict(enumerate(factors)), trim_excess=True)
+    downsampled: da.Array = (means.round() if dtype.kind in "iu" else means).astype(dtype)
+    return downsampled

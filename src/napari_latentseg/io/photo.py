@@ -1,0 +1,191 @@
+"""PNG, JPEG and BMP: pixels without a place in the patient."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io._errors import as_writable, read_errors, write_errors
+from napari_latentseg.io._lazy import lazy_from_loader
+
+NAME = "photo"
+SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
+RESULT_SUFFIX = ".tif"  # a mean and a variance are floats, which none of these can hold
+
+_MAX_UINT16 = 65535
+_PILLOW_LOCK = threading.Lock()
+_PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
+_EXIF_ORIENTATION = 0x0112  # the camera's orientation mark; 5 and more exchange height and width
+_NATIVE_MODES = ("L", "RGB", "RGBA", "I", "F")
+_ALPHA_MODES = ("LA", "La", "PA", "RGBa")
+
+
+def read(path: Path) -> Scan:
+    """Read as `yx` or `yxc`, in pixels.
+
+    A palette is resolved to its colours, alpha is kept, printing colours (CMYK) become RGB, and one-bit
+    images become 0 and 255. A camera's orientation mark is obeyed, so a photo that was taken with
+    the camera turned has height and width exchanged against what the file stores, as every viewer shows
+    it; a mask for it must be drawn on the turned photo. Of a file with several pictures the first is read.
+
+    Parameters
+    ----------
+    path
+        A PNG, JPEG or BMP file; what counts is what it holds, not what it is called.
+
+    Raises
+    ------
+    BadInput
+        Where it is none of these, is cut short or damaged, is too large to open safely, or holds colours
+        of 16 bits a channel (of which Pillow would keep 8).
+    """
+    from PIL import Image, ImageOps
+
+    with _pillow_errors(path):
+        with Image.open(path, formats=_PILLOW_FORMATS) as opened:
+            if opened.format == "PNG":
+                _check_bit_depth(path, opened)
+                opened.verify()  # checksums and the end mark, which reading alone passes over
+        with Image.open(path, formats=_PILLOW_FORMATS) as opened:
+            opened.load()
+            try:
+                image = ImageOps.exif_transpose(opened)
+            except Exception:  # a broken mark says nothing, and the pixels are whole
+                image = opened.copy()
+        return _make_scan(path, _to_array(image))
+
+
+def read_lazy(path: Path) -> Scan:
+    """As `read`, with the pixels left in the file.
+
+    Raises
+    ------
+    BadInput
+        As `read` does, for what the header shows.
+    """
+    from PIL import Image
+
+    with _pillow_errors(path), Image.open(path, formats=_PILLOW_FORMATS) as opened:
+        _check_bit_depth(path, opened)
+        one_pixel_image = Image.new(opened.mode, (1, 1))
+        one_pixel_image.info = dict(opened.info)
+        pixel = _to_array(one_pixel_image)
+        shape = opened.size[::-1] if opened.getexif().get(_EXIF_ORIENTATION, 1) < 5 else opened.size
+        return _make_scan(
+            path, lazy_from_loader(shape + pixel.shape[2:], pixel.dtype, lambda: np.asarray(read(path).array))
+        )
+
+
+@contextmanager
+def _pillow_errors(path: Path) -> Iterator[None]:
+    """Turn what Pillow raises into words."""
+    from PIL import Image
+
+    with read_errors(path, "a PNG, JPEG or BMP image"), _refuse_truncated():
+        try:
+            yield
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+            raise BadInput(
+                path, "has more pixels than are safe to open", "cut it, or save it as a TIFF"
+            ) from error
+
+
+def _make_scan(path: Path, array: Any) -> Scan:
+    return Scan(
+        array, "yxc" if array.ndim == 3 else "yx", Geometry.from_spacing("yx"), format=NAME, source=path
+    )
+
+
+def _check_bit_depth(path: Path, opened: Any) -> None:
+    """Refuse the one kind that Pillow reads with loss."""
+    raw_mode = opened.tile[0][3] if opened.tile else ""
+    raw_mode = raw_mode if isinstance(raw_mode, str) else str(raw_mode[0])
+    if "16" in raw_mode and not opened.mode.startswith("I"):
+        raise BadInput(path, "has colours of 16 bits, which cannot be read whole", "save it as a TIFF")
+
+
+@contextmanager
+def _refuse_truncated() -> Iterator[None]:
+    """Undo for a moment what another package may have asked of Pillow: to fill up files cut short."""
+    from PIL import ImageFile
+
+    if not ImageFile.LOAD_TRUNCATED_IMAGES:
+        yield
+        return
+    with _PILLOW_LOCK:
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
+        try:
+            yield
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = True
+
+
+def _to_array(image: Any) -> NDArray[Any]:
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.mode in _ALPHA_MODES or (image.mode == "P" and "transparency" in image.info):
+        image = image.convert("RGBA")
+    elif image.mode not in _NATIVE_MODES and not image.mode.startswith("I;16"):
+        image = image.convert("RGB")
+    array = np.array(image)  # a copy that may be written to, for the libraries downstream
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def write(
+    path: Path,
+    array: NDArray[np.generic],
+    axes: str,
+    geometry: Geometry,
+    properties: Mapping[str, Any],
+) -> None:
+    """Write a PNG where the name ends so, else a TIFF, as results of this family are; see `RESULT_SUFFIX`.
+
+    Parameters
+    ----------
+    path
+        Ends in `.png`, or as a TIFF does.
+    array
+        For a PNG: whole numbers of 8 bits, of 16 bits where there are no channels, or real numbers in [0, 1]
+        (probabilities and variances), of which 65535 ths are kept; a text in the file says so.
+    axes
+        For a PNG: ``"yx"`` or ``"yxc"``.
+    geometry
+        For a PNG: pixels without a spacing or a place, of which it cannot tell.
+    properties
+        Not needed.
+
+    Raises
+    ------
+    BadInput
+        Where a PNG cannot hold the values or say the geometry; and as `tiff.write` does.
+    """
+    if not path.name.lower().endswith(".png"):
+        from napari_latentseg.io import tiff
+
+        tiff.write(path, array, axes, geometry, properties)
+        return
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    with write_errors(path, (".png",), "a PNG image"):
+        values = as_writable(path, array, axes, geometry)
+        if axes not in ("yx", "yxc") or (values.ndim == 3 and values.shape[2] not in (3, 4)):
+            raise BadInput(path, "a PNG holds one plane, grey or in colours", "write TIFF instead")
+        if (geometry.matrix != np.eye(3)).any() or set(geometry.units) != {"pixel"}:
+            raise BadInput(path, "a PNG cannot hold a spacing or a place", "write TIFF or NIfTI instead")
+        png_info = PngInfo()
+        if values.dtype.kind == "f" and values.ndim == 2 and values.min() >= 0 and values.max() <= 1:
+            values = np.round(values.astype(np.float64) * _MAX_UINT16).astype(np.uint16)
+            png_info.add_text("Comment", f"{_MAX_UINT16} stands for 1.0")
+        if values.dtype != np.uint8 and (values.dtype != np.uint16 or values.ndim == 3):
+            raise BadInput(path, f"a PNG cannot hold values of type {values.dtype}", "write TIFF instead")
+        Image.fromarray(values).save(path, "PNG", pnginfo=png_info)

@@ -1,0 +1,262 @@
+"""Measuring a segmentation: its classes as a whole, and each of their objects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
+from napari_latentseg.measure.diameters import diameters, run_ends
+from napari_latentseg.measure.measurement import CALIBRATED, FROM_SAMPLES, INTERVAL_LEVEL, Measurement
+from napari_latentseg.measure.physical_space import PhysicalSpace
+from napari_latentseg.measure.region_sums import RegionSums, sum_regions
+from napari_latentseg.measure.regions import Regions
+from napari_latentseg.measure.sample_assignment import SampleAssignment, assign_samples
+from napari_latentseg.measure.timepoint import TimePoint, timepoints
+from napari_latentseg.utils.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.evaluation.calibration import VolumeInterval
+
+__all__ = ["measure"]
+
+_NO_SAMPLES = np.zeros(0)
+
+
+def measure(
+    segmentation: Segmentation,
+    image: Scan | None = None,
+    *,
+    mask: Any = None,
+    objects: bool = True,
+    interval: VolumeInterval | None = None,
+    progress: Progress = no_progress,
+) -> tuple[Measurement, ...]:
+    """Measure every class of a segmentation, and every object of each.
+
+    Objects are what touches at a side, an edge or a corner, in a volume across its slices too, never from one
+    point in time to another. A class is what the mask shows as it: without those of its parts that are
+    classes of their own.
+
+    Parameters
+    ----------
+    segmentation
+        The segmentation. The spread over its samples is that of `found.volumes` for the classes as a whole;
+        of objects, and of points in time, it comes from the samples themselves, where they were kept
+        (`found.maps`), as they were drawn: not cleaned, at the threshold of the record.
+    image
+        The image that was segmented, for the values inside.
+    mask
+        An edited mask in place of `found.mask`: sizes are then those of the person's mask, and the spread is
+        still that of the model's samples. Labels that are no class of the model's are measured without one.
+    objects
+        Whether objects are told apart.
+    interval
+        The card's calibrated interval. It is used for the classes as a whole where the samples come from the
+        source, at the threshold and in at least the number that it was calibrated with, and were not
+        cleaned; never for objects.
+    progress
+        Called with the fraction done.
+
+    Returns
+    -------
+    tuple of Measurement
+        At every point in time: each class of the model as a whole, whether the mask has it or not, then the
+        objects of each, the largest first.
+
+    Raises
+    ------
+    BadInput
+        Where mask or image do not have the shape of the result, or the mask is too large for its objects to
+        be told apart.
+    """
+    physical_space = PhysicalSpace.from_geometry(segmentation.geometry, segmentation.axes)
+    usable_interval = interval if interval is not None and _interval_applies(interval, segmentation) else None
+    timepoints_to_measure = timepoints(segmentation, segmentation.mask if mask is None else mask, image)
+    step_count = sum(_count_steps(timepoint) for timepoint in timepoints_to_measure)
+    steps_done = 0
+
+    def advance() -> None:
+        nonlocal steps_done
+        steps_done += 1
+        progress(min(1.0, steps_done / step_count))
+
+    rows: list[Measurement] = []
+    for moment in timepoints_to_measure:
+        regions = Regions.from_objects(moment) if objects else Regions.from_classes(moment)
+        region_sums = sum_regions(regions, segmentation.classes, advance)
+        needs_assignment = objects or moment.time is not None or not len(segmentation.volumes)
+        assignment = (
+            assign_samples(regions, segmentation.classes, physical_space, advance)
+            if needs_assignment
+            else None
+        )
+        rows += _MeasurementRows(
+            segmentation, moment, regions, region_sums, assignment, physical_space, usable_interval
+        ).iter_measurements()
+    progress(1.0)
+    return tuple(rows)
+
+
+def _count_steps(timepoint: TimePoint) -> int:
+    planes = int(np.prod(timepoint.shape[:-2], dtype=int))
+    return sum(1 for _ in timepoint.blocks()) + planes * (timepoint.sample_count > 0)
+
+
+def _interval_applies(interval: VolumeInterval, segmentation: Segmentation) -> bool:
+    """Whether the samples are such as the interval was calibrated with."""
+    record = segmentation.record
+    if record.volumes_cleaned:
+        return False
+    same_threshold = math.isclose(record.threshold, interval.threshold, abs_tol=1e-6)
+    return record.source == interval.source and same_threshold and record.samples >= interval.samples
+
+
+class _MeasurementRows:
+    """The rows of one point in time."""
+
+    def __init__(
+        self,
+        segmentation: Segmentation,
+        timepoint: TimePoint,
+        regions: Regions,
+        sums: RegionSums,
+        assignment: SampleAssignment | None,
+        space: PhysicalSpace,
+        interval: VolumeInterval | None,
+    ) -> None:
+        self._segmentation, self._timepoint, self._regions = segmentation, timepoint, regions
+        self._sums, self._assignment, self._space, self._interval = sums, assignment, space, interval
+        self._run_ends: dict[int, NDArray[np.int64]] = {}
+        if regions.are_objects:
+            for region, box in enumerate(regions.bounding_boxes, start=1):
+                self._run_ends[region] = run_ends(regions.region_mask(region)) + [s.start for s in box]
+
+    def iter_measurements(self) -> Iterator[Measurement]:
+        """Classes as a whole, then objects."""
+        class_labels = {info.label for info in self._segmentation.classes}
+        other_labels = sorted({int(label) for label in self._regions.label_of_region[1:]} - class_labels)
+        names = [(info.name, info.label) for info in self._segmentation.classes]
+        names += [(f"label {label}", label) for label in other_labels]
+        for name, label in names:
+            yield self._measure_class(name, label)
+        if self._regions.are_objects:
+            for name, label in names:
+                yield from self._measure_objects(name, label)
+
+    def _measure_class(self, name: str, label: int) -> Measurement:
+        regions = self._regions.regions_with_label(label)
+        region_ends = (
+            [self._run_ends[r] for r in regions]
+            if self._regions.are_objects
+            else self._sums.line_ends.get(label, [])
+        )
+        return self._measurement(
+            name, label, 0, regions, region_ends, self._class_samples(self._class_index(label))
+        )
+
+    def _class_index(self, label: int) -> int | None:
+        """The place of a class among the model's; None for a label that is none of them."""
+        labels = [info.label for info in self._segmentation.classes]
+        return labels.index(label) if label in labels else None
+
+    def _class_samples(self, class_index: int | None) -> NDArray[np.float64]:
+        """Of a class in each sample, `(n,)`."""
+        if class_index is None:
+            return _NO_SAMPLES
+        if self._timepoint.time is None and len(self._segmentation.volumes):
+            return self._segmentation.volumes[:, class_index]
+        if self._assignment is None:
+            return _NO_SAMPLES
+        return np.asarray(
+            self._assignment.class_counts[:, class_index] * self._space.voxel_volume, dtype=np.float64
+        )
+
+    def _measure_objects(self, name: str, label: int) -> Iterator[Measurement]:
+        voxel_counts = self._sums.voxel_counts
+        largest_first = sorted(self._regions.regions_with_label(label), key=lambda r: (-voxel_counts[r], r))
+        is_class = self._class_index(label) is not None
+        for number, region in enumerate(largest_first, start=1):
+            samples = np.zeros(0)
+            if len(largest_first) == 1:  # all of every sample is nearest to it
+                samples = self._class_samples(self._class_index(label))
+            elif self._assignment is not None and is_class:
+                samples = np.asarray(
+                    self._assignment.region_counts[:, region] * self._space.voxel_volume, dtype=np.float64
+                )
+            yield self._measurement(name, label, number, [region], [self._run_ends[region]], samples)
+
+    def _measurement(
+        self,
+        name: str,
+        label: int,
+        number: int,
+        regions: Sequence[int],
+        region_ends: Sequence[NDArray[np.int64]],
+        samples: NDArray[np.float64],
+    ) -> Measurement:
+        sums, space, time = self._sums, self._space, self._timepoint.time
+        region_ids = list(regions)
+        voxel_count = int(sums.voxel_counts[region_ids].sum())
+        fields: dict[str, Any] = self._sample_statistics(name, number, samples)
+        if voxel_count:
+            centre = sums.index_sums[region_ids].sum(axis=0) / voxel_count
+            object_diameters = diameters(np.concatenate(region_ends), space.linear)
+            fields |= {
+                "centroid": tuple(float(v) for v in space.to_world(centre, time)),
+                "longest": object_diameters.long_axis,
+                "across": object_diameters.short_axis,
+                "box": self._bounding_box(region_ids),
+                "intensity": sums.intensity(region_ids),
+            }
+            if self._class_index(label) is not None:
+                fields["probability"] = float(sums.probability_sums[region_ids].sum() / voxel_count)
+        return Measurement(
+            name=name,
+            label=label,
+            object=number,
+            time=time,
+            value=voxel_count * space.voxel_volume,
+            unit=space.volume_unit,
+            length_unit=space.unit,
+            **fields,
+        )
+
+    def _sample_statistics(
+        self, name: str, object_number: int, samples: NDArray[np.float64]
+    ) -> dict[str, Any]:
+        """Mean, standard deviation and interval of a row's samples."""
+        n = len(samples)
+        if n < MIN_SAMPLES_FOR_VARIANCE or self._segmentation.record.source == "none":
+            return {}
+        mean, std = float(samples.mean()), float(samples.std(ddof=1))
+        if object_number == 0 and self._interval is not None and name in self._interval.factors:
+            low, high = self._interval.interval(name, samples)
+            origin = CALIBRATED
+        else:
+            half_width = _student_quantile(n) * std * math.sqrt(1 + 1 / n)
+            low, high, origin = max(0.0, mean - half_width), mean + half_width, FROM_SAMPLES
+        return {"samples": n, "mean": mean, "std": std, "low": low, "high": high, "interval_is": origin}
+
+    def _bounding_box(self, regions: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        boxes = [self._regions.bounding_boxes[r - 1] for r in regions]
+        bounds = [
+            (min(box[i].start for box in boxes), max(box[i].stop for box in boxes))
+            for i in range(len(boxes[0]))
+        ]
+        if self._timepoint.time is not None:
+            time_axis = self._segmentation.axes.index("t")
+            bounds.insert(time_axis, (self._timepoint.time, self._timepoint.time + 1))
+        return tuple(bounds)
+
+
+def _student_quantile(n: int) -> float:
+    """How many standard deviations Student's t of n - 1 degrees of freedom reaches at `INTERVAL_LEVEL`, both sides."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(n - 1, (1 + INTERVAL_LEVEL) / 2))

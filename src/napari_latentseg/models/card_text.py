@@ -1,0 +1,90 @@
+"""A card in plain words."""
+
+from __future__ import annotations
+
+from napari_latentseg.core.record import SAMPLING_SOURCES
+from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
+from napari_latentseg.models.card import ModelCard
+
+__all__ = ["card_lines", "card_text"]
+
+
+def card_lines(card: ModelCard) -> list[tuple[str, str]]:
+    """What a card says, as pairs of a heading and a text."""
+    lines = [
+        ("What", f"{card.title}, version {card.version}"),
+        ("Looks at", card.modality or "not stated"),
+        ("Finds", ", ".join(c.name for c in card.classes)),
+        ("For", card.intended_use),
+    ]
+    if card.limits:
+        lines.append(("Limits", card.limits))
+    lines.append(("Method", card.method_title))
+    codec = card.codec
+    lines.append(
+        ("Codec", f"{codec.name}, {codec.channels} latent channels" if codec else "its own, trained with it")
+    )
+    if card.parent:
+        lines.append(("Taught from", card.parent))
+    for data in card.training_data:
+        how = f" ({data.split})" if data.split else ""
+        text = f"{data.name}: {data.images} images, {data.kept_apart} kept apart{how}; {data.licence}"
+        lines.append(("Trained on", text))
+    for metric in card.metrics:
+        figures = ", ".join(_metric_text(name, value, metric.unit) for name, value in metric.values.items())
+        how = (
+            ("one pass" if metric.source == "none" else f"one sample from {metric.source}")
+            if metric.samples == 1
+            else f"mean of {metric.samples} samples from {metric.source}"
+        )
+        lines.append(("Measured", f"{figures} ({how}) on {metric.data}"))
+    if card.metrics:
+        for name, text in card.metrics[0].conventions.items():
+            lines.append((f"  {name}", text))
+    if card.reliability:
+        lines.append(("Probabilities", _reliability_text(card.reliability)))
+    if card.volume_interval:
+        lines.append(("Intervals", _interval_text(card.volume_interval)))
+    source_descriptions = SAMPLING_SOURCES | {
+        "members": f"{SAMPLING_SOURCES['members']}, {card.members} in all"
+    }
+    lines.append(("Samples from", "; ".join(f"{s}: {source_descriptions[s]}" for s in card.sources)))
+    lines.append(("Licence", card.licence or "not stated"))
+    if "weights.safetensors" in card.files:
+        lines.append(("SHA-256", card.files["weights.safetensors"]))
+    return lines
+
+
+def card_text(card: ModelCard) -> str:
+    """The card for a terminal."""
+    return "\n".join(
+        f"{heading + ':':<15}{text}" for heading, text in [("Model", card.name), *card_lines(card)]
+    )
+
+
+def _reliability_text(reliability: Reliability) -> str:
+    """How far the mean probability is from how often it was right."""
+    uncertain_text = (
+        ""
+        if reliability.ece_unsure is None
+        else f", by {reliability.ece_unsure:.3f} where it lies in [0.05, 0.95]"
+    )
+    ensemble = f"mean of {reliability.samples} samples from {reliability.source}"
+    return f"off by {reliability.ece:.4f} on average{uncertain_text} ({ensemble}), on {reliability.data}"
+
+
+def _interval_text(interval: VolumeInterval) -> str:
+    """For which classes there are calibrated intervals, and how they did on other images."""
+    ensemble = f"{interval.samples} samples from {interval.source}"
+    names = ", ".join(interval.factors)
+    text = f"{interval.level:.0%} for areas and volumes of {names} ({ensemble}), by {interval.data}"
+    if interval.coverage:
+        coverage_text = ", ".join(f"{name} {fraction:.0%}" for name, fraction in interval.coverage.items())
+        text += f"; they held in {interval.tested_on} other images: {coverage_text}"
+    return text
+
+
+def _metric_text(name: str, value: float, unit: str) -> str:
+    if name == "hd95":
+        return f"HD95 {value:.1f} {unit}"
+    return f"{ {'dsc': 'DSC', 'iou': 'IoU'}.get(name, name) } {value:.3f}"

@@ -1,0 +1,123 @@
+"""The data sets of a training: which folders, and what their labels mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.data.label_map import LabelMap
+from napari_latentseg.data.pairs import Pair, find_pairs
+from napari_latentseg.data.split import groups_by_block, groups_by_name
+from napari_latentseg.errors import BadInput
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.dataset_config import DatasetConfig
+
+__all__ = ["AnnotatedDataset", "class_infos", "find_datasets"]
+
+
+@dataclass(frozen=True)
+class AnnotatedDataset:
+    """A folder of annotated images.
+
+    Attributes
+    ----------
+    name
+        Of the folder.
+    pairs
+        Images with their masks.
+    label_map
+        What the labels mean.
+    config
+        What the configuration says of it.
+    groups
+        The patient of each pair, as the names tell.
+    """
+
+    name: str
+    pairs: list[Pair]
+    label_map: LabelMap
+    config: DatasetConfig
+    groups: list[str]
+
+
+def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
+    """The classes that a training teaches, labelled from 1 in their order.
+
+    Raises
+    ------
+    BadInput
+        Where two have one name, or one includes what is no other class.
+    """
+    if not config.classes:
+        return (ClassInfo(label=1, name=config.card.class_name, color=config.card.color),)
+    names = [c.name for c in config.classes]
+    for c in config.classes:
+        if names.count(c.name) > 1:
+            raise BadInput(f"classes, {c.name}", "is there twice", "give each class one name")
+        for included_name in c.includes:
+            if included_name not in names or included_name == c.name:
+                raise BadInput(
+                    f"classes, {c.name}", f"includes {included_name!r}, which is no other class", "correct it"
+                )
+    if len(names) > 254:
+        raise BadInput("classes", f"{len(names)} are too many for a mask", "teach 254 or fewer")
+    return tuple(ClassInfo(label=k, **c.model_dump()) for k, c in enumerate(config.classes, start=1))
+
+
+def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[AnnotatedDataset]:
+    """Find the pairs of each folder, and what their labels mean.
+
+    Parameters
+    ----------
+    folders
+        Each holds `images/` and `masks/`.
+    config
+        Its `classes`, `datasets` and `split` are used.
+
+    Raises
+    ------
+    BadInput
+        Where a folder is not in order, two have one name, or a label or a whole folder has no meaning.
+    """
+    classes = class_infos(config)
+    datasets: list[AnnotatedDataset] = []
+    for folder in folders:
+        pairs = find_pairs(folder)
+        name = folder.absolute().name
+        if name in {d.name for d in datasets}:
+            raise BadInput(folder, f"is a second data set {name!r}", "rename the folder")
+        label_map, dataset_config = _label_map_for(name, classes, config), config.datasets.get(name)
+        pattern = (dataset_config and dataset_config.group_pattern) or config.split.group_pattern
+        names, block = [p.name for p in pairs], config.split.block
+        if block is not None and not pattern:
+            groups = groups_by_block(names, block)
+        else:
+            groups = groups_by_name(names, pattern)
+        if len(folders) > 1:  # equal names in two sets are two patients
+            groups = [f"{name}/{group}" for group in groups]
+        datasets.append(
+            AnnotatedDataset(
+                name, pairs, label_map, dataset_config or _default_dataset_config(config), groups
+            )
+        )
+    return datasets
+
+
+def _label_map_for(name: str, classes: tuple[ClassInfo, ...], config: TrainingConfig) -> LabelMap:
+    if not config.classes:
+        return LabelMap(classes, None, name)
+    if name in config.datasets:
+        if labels := config.datasets[name].labels:
+            return LabelMap(classes, labels, name)
+    elif config.datasets:
+        raise BadInput(
+            name, "has no map of its labels", f"add it to datasets, beside {', '.join(config.datasets)}"
+        )
+    return LabelMap.for_model(classes)
+
+
+def _default_dataset_config(config: TrainingConfig) -> DatasetConfig:
+    card = config.card
+    return DatasetConfig(name=card.data_name, licence=card.data_licence, reference=card.data_reference)

@@ -1,0 +1,196 @@
+"""The training of every member of a model, one after the other, which can be stopped and go on."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from napari_latentseg.codecs.base import Codec
+from napari_latentseg.errors import BadInput
+from napari_latentseg.methods.base import Method
+from napari_latentseg.methods.registry import build_method
+from napari_latentseg.training.checkpoint import Checkpoint
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.dataset import Dataset
+from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix
+from napari_latentseg.training.trainer import Trainer
+from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.weights import load_state
+
+__all__ = ["MemberTraining", "check_same_training", "round_to_stored_precision"]
+
+Event = dict[str, Any]
+
+
+@dataclass
+class MemberTraining:
+    """Trains as many predictors as the configuration says.
+
+    Parameters
+    ----------
+    config, data, codec, compute, should_stop
+        See `Trainer`.
+    checkpoint
+        Where the state is written.
+    identity
+        What must be the same when the training goes on, for the checkpoint.
+
+    Attributes
+    ----------
+    trained_methods
+        Those that have learnt something, each with the weights that were selected, as a model folder keeps
+        them.
+    best_epochs
+        Of each, the epoch of these weights.
+    events
+        Of all epochs so far.
+    stopped
+        Whether `should_stop` ended it.
+    """
+
+    config: TrainingConfig
+    data: Dataset
+    codec: Codec | None
+    compute: Compute
+    should_stop: Callable[[], bool]
+    checkpoint: Checkpoint
+    identity: dict[str, Any]
+    trained_methods: list[Method] = field(init=False, default_factory=list)
+    best_epochs: list[int] = field(init=False, default_factory=list)
+    events: list[Event] = field(init=False, default_factory=list)
+    stopped: bool = field(init=False, default=False)
+
+    def run(self, *, resume: bool = False) -> Iterator[Event]:
+        """Train, one event an epoch.
+
+        Parameters
+        ----------
+        resume
+            Go on from the checkpoint.
+
+        Raises
+        ------
+        BadInput
+            Where the checkpoint is of other data or is damaged, or a training ended without having learnt.
+        """
+        identity = self.identity | {"data": dataset_sha256(self.data)}
+        snapshot = self._restore_members(identity) if resume else None
+        for member in range(len(self.trained_methods), self.config.members):
+            config = self.config.replace(seed=self.config.seed + member)
+            trainer = Trainer(
+                config, self.data, self.codec, self.compute, self.should_stop, self.checkpoint, snapshot
+            )
+            snapshot = None
+            self.checkpoint.common = self._common_state(identity)
+            for epoch in trainer.run():
+                event = epoch.to_dict()
+                if self.config.members > 1:
+                    event = {"member": member + 1} | event
+                self.events.append(event)
+                yield {"event": "epoch"} | event
+            self.stopped = trainer.stopped
+            if trainer.has_learnt:
+                round_to_stored_precision(trainer.method.trainable_modules)
+                self.trained_methods.append(trainer.method)
+                self.best_epochs.append(trainer.best_epoch)
+            elif not self.stopped:
+                raise BadInput(
+                    "training", "ended before the learning rate rose from zero", "ask for more epochs"
+                )
+            if self.stopped:
+                return
+
+    def _common_state(self, identity: dict[str, Any]) -> Snapshot:
+        tensors: dict[str, Tensor] = {}
+        for number, method in enumerate(self.trained_methods):
+            tensors |= add_prefix(f"member.{number}", method.trainable_modules.state_dict())
+        metadata = {"identity": identity, "events": self.events, "best_epochs": list(self.best_epochs)}
+        return Snapshot(tensors, metadata)
+
+    def _restore_members(self, identity: dict[str, Any]) -> Snapshot:
+        """What the member under way goes on from; those before it are made again."""
+        snapshot = self.checkpoint.read()
+        if snapshot.metadata["identity"]["data"] != identity["data"]:
+            raise BadInput(
+                "data", "are other images or masks than those of the stopped training", "give the same"
+            )
+        self.best_epochs, self.events = (
+            list(snapshot.metadata["best_epochs"]),
+            list(snapshot.metadata["events"]),
+        )
+        for number in range(len(self.best_epochs)):
+            method = build_method(self.config.method, self.codec, self.config.settings)
+            load_state(
+                method.trainable_modules,
+                strip_prefix(f"member.{number}", snapshot.tensors),
+                self.checkpoint.folder,
+            )
+            self.trained_methods.append(method.eval())
+        return Snapshot(snapshot.tensors, snapshot.metadata["at"])
+
+
+def round_to_stored_precision(module: nn.Module) -> None:
+    """Round the weights to what a model folder keeps, so that what is judged is what is loaded later."""
+    with torch.no_grad():
+        for weight in module.state_dict().values():
+            if weight.is_floating_point():
+                weight.copy_(weight.half().float())
+
+
+def dataset_sha256(data: Dataset) -> str:
+    """SHA-256 of every image and mask at working size, in their order, and of how they were split."""
+    digest = hashlib.sha256()
+    for subset in (data.train, data.validation):
+        digest.update(f"{len(subset)}".encode())
+        for example in subset:
+            attributes = (example.key, tuple(example.mask.shape), example.annotated, example.dataset)
+            digest.update(repr(attributes).encode())
+            for values in (example.image, example.mask):
+                digest.update(values.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def check_same_training(current: dict[str, Any], saved: dict[str, Any], folder: Path) -> None:
+    """Refuse to go on with another training than the one that was stopped.
+
+    Parameters
+    ----------
+    current, saved
+        With ``"config"``, ``"name"`` and ``"codec"``; what is in both is compared.
+    folder
+        Of the checkpoint, for messages.
+
+    Raises
+    ------
+    BadInput
+        Naming what differs.
+    """
+    try:
+        config = TrainingConfig.model_validate(saved["config"]).model_dump(mode="json")
+    except (ValidationError, KeyError, TypeError) as error:
+        raise BadInput(
+            folder, "is of another version of the program", "delete it, and train from the beginning"
+        ) from error
+    saved_settings, current_settings = _flatten(saved | {"config": config}), _flatten(current)
+    for name in sorted(saved_settings.keys() | current_settings.keys()):
+        if name != "data" and saved_settings.get(name) != current_settings.get(name):
+            field_name = name.removeprefix("config.")
+            raise BadInput(
+                field_name,
+                f"is {current_settings.get(name)!r}, but was {saved_settings.get(name)!r} in the training that was stopped",
+                "give the same to go on with it",
+            )
+
+
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flattened: dict[str, Any] = {}
+    for key, item in value.items():
+        flattened |= _flatten(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
+    return flattened

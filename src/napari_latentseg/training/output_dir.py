@@ -1,0 +1,102 @@
+"""Where a training writes: the model folder to be, and beside it what a stopped training goes on from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.models.card import CARD, read_card
+from napari_latentseg.models.layout import check_files
+from napari_latentseg.utils.atomic import check_unused_folder
+
+__all__ = [
+    "STATE_FILE",
+    "TRAINING_FILE",
+    "check_output_dir",
+    "checkpoint_folder",
+    "is_model_of_stopped_training",
+    "read_state",
+]
+
+STATE_FILE = "state.json"
+TRAINING_FILE = "training.json"
+
+_REMEDY = "delete that folder, and train from the beginning"
+
+
+def checkpoint_folder(out: Path) -> Path:
+    """Where the checkpoint of a training lies."""
+    out = Path(out)
+    return out.with_name(f"{out.name}.checkpoint")
+
+
+def check_output_dir(out: Path, *, resume: bool) -> None:
+    """Refuse a place where a training cannot write; nothing is made yet.
+
+    Parameters
+    ----------
+    out
+        The model folder to be.
+    resume
+        Whether a stopped training is to go on. It may then replace the model that it left when it was
+        stopped, and no other folder.
+
+    Raises
+    ------
+    BadInput
+        Where there is nothing to go on from, or a stopped training would be forgotten, or the folder holds
+        something else.
+    """
+    checkpoint = checkpoint_folder(out)
+    if not resume:
+        if checkpoint.exists():
+            raise BadInput(
+                checkpoint, "holds a training that was stopped", "go on with --resume, or delete that folder"
+            )
+        check_unused_folder(out)
+        return
+    if not (checkpoint / STATE_FILE).is_file():
+        raise BadInput(checkpoint, "holds no stopped training to go on with", "leave --resume out")
+    if not is_model_of_stopped_training(out, str(read_state(checkpoint).get("training"))):
+        check_unused_folder(out)
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint tells beside its tensors.
+
+    Raises
+    ------
+    BadInput
+        Where it cannot be read.
+    """
+    path = checkpoint / STATE_FILE
+    try:
+        state = json.loads(path.read_text("utf-8"))
+        if isinstance(state, dict) and state.get("format") == 1:
+            return state
+    except (OSError, ValueError) as error:
+        raise BadInput(path, "is not readable", _REMEDY) from error
+    raise BadInput(path, "is not the checkpoint of a training", _REMEDY)
+
+
+def is_model_of_stopped_training(folder: Path, training_id: str) -> bool:
+    """Whether a folder is the model that this very training left when it was stopped, and nothing was added.
+
+    Parameters
+    ----------
+    folder
+        Where the model may lie.
+    training_id
+        The mark of the training.
+    """
+    try:
+        run = json.loads((folder / TRAINING_FILE).read_text("utf-8"))["run"]
+        if not (run["stopped"] is True and run["training"] == training_id):
+            return False
+        card = read_card(folder)
+        check_files(folder, card)
+        return {p.name for p in folder.iterdir()} == {CARD, *card.files}
+    except (BadInput, OSError, ValueError, TypeError, KeyError):
+        return False

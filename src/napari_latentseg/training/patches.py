@@ -1,0 +1,197 @@
+"""What fine-tuning learns from: pieces of images, encoded once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from napari_latentseg.data.augment import augment
+from napari_latentseg.inference.tile_inference import make_tiling
+from napari_latentseg.methods.base import FineTuneSpec, Method
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.training.dataset import AnnotatedSlice
+from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.oom import run_in_batches
+
+__all__ = [
+    "EncodedPatches",
+    "Patch",
+    "augmented_patches",
+    "cache_features",
+    "encode_images",
+    "encode_patches",
+    "grid_patches",
+]
+
+_BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A window of an image at the size that the network is given, with its mask.
+
+    Attributes
+    ----------
+    image, mask
+        float32, `(3, S, S)` in [0, 1] and `(K, S, S)` in {0, 1}.
+    annotated
+        For each class, whether it was looked for.
+    case
+        The number of its case.
+    """
+
+    image: Tensor
+    mask: Tensor
+    annotated: tuple[bool, ...]
+    case: int
+
+
+@dataclass(frozen=True)
+class EncodedPatches:
+    """Encoded pieces, on the CPU.
+
+    Attributes
+    ----------
+    features
+        float16, what `Tuning.cache_features` gave.
+    target
+        float16, what `Tuning.target` gave.
+    masks
+        uint8, `(N, K, S, S)`.
+    annotated
+        bool, `(N, K)`.
+    cases
+        int64, `(N,)`.
+    """
+
+    features: Tensor
+    target: Tensor
+    masks: Tensor
+    annotated: Tensor
+    cases: Tensor
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def select(self, indices: Tensor) -> EncodedPatches:
+        """Some of them."""
+        return EncodedPatches(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence[EncodedPatches]) -> EncodedPatches:
+        """One after another."""
+        names = cls.__dataclass_fields__
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+def augmented_patches(
+    examples: Sequence[tuple[int, AnnotatedSlice]], card: ModelCard, rng: np.random.Generator
+) -> Iterator[Patch]:
+    """One round: of every example as many varied windows as cover it, in the ranges of the model's training.
+
+    Parameters
+    ----------
+    examples
+        With the numbers of their cases.
+    card
+        Of the model.
+    rng
+        Draws the variations.
+    """
+    size = card.preprocess.size
+    for case, example in examples:
+        image, mask = example.to_float()
+        for _ in range(max(1, round(image[0].numel() / size**2))):
+            patch_image, patch_mask = augment(image, mask, card.augment, rng, size=size)
+            yield Patch(patch_image, patch_mask, example.annotated, case)
+
+
+def grid_patches(
+    examples: Sequence[tuple[int, AnnotatedSlice]], card: ModelCard, max_patches: int
+) -> list[Patch]:
+    """Windows of the examples as they are, evenly taken where there are more than `max_patches`."""
+    grid_positions = []
+    for case, example in examples:
+        tiling = make_tiling(example.image, card.preprocess)
+        grid_positions += [(case, example, tiling, patch_corner) for patch_corner in tiling.corners()]
+    count = min(max_patches, len(grid_positions))
+    patches = []
+    for i in range(count):
+        case, example, tiling, corner = grid_positions[i * len(grid_positions) // count]
+        image, mask = (tiling.crop_tile(tensor, corner) for tensor in example.to_float())
+        patches.append(Patch(image, mask, example.annotated, case))
+    return patches
+
+
+def encode_images(method: Method, images: Tensor, compute: Compute) -> Tensor:
+    """What the method computes once of images `(B, 3, S, S)`, float32 on the CPU.
+
+    Where memory runs out, of fewer at a time.
+
+    Raises
+    ------
+    BadInput
+        Where it is too small even for one.
+    """
+    return run_in_batches(lambda batch: _encode(method, batch, compute), images, _BATCH_SIZE)
+
+
+def cache_features(spec: FineTuneSpec, conditioning: Tensor, compute: Compute) -> Tensor:
+    """What the parts that learn begin from, float16 on the CPU."""
+    device = compute.torch_device()
+
+    def run(batch: Tensor) -> Tensor:
+        with torch.no_grad(), compute.autocast():
+            return spec.cache_features(batch.to(device, torch.float32)).half().cpu()
+
+    return run_in_batches(run, conditioning, _BATCH_SIZE)
+
+
+def encode_patches(
+    method: Method, spec: FineTuneSpec, patches: Sequence[Patch], compute: Compute
+) -> EncodedPatches:
+    """Encode pieces once."""
+    images = torch.stack([patch.image for patch in patches])
+    masks = torch.stack([patch.mask for patch in patches])
+    return patches_from_conditioning(
+        spec,
+        encode_images(method, images, compute),
+        masks,
+        torch.tensor([patch.annotated for patch in patches]),
+        torch.tensor([patch.case for patch in patches]),
+        compute,
+    )
+
+
+def patches_from_conditioning(
+    spec: FineTuneSpec,
+    conditioning: Tensor,
+    masks: Tensor,
+    annotated: Tensor,
+    cases: Tensor,
+    compute: Compute,
+) -> EncodedPatches:
+    """Pieces of which the conditions are known already."""
+    device = compute.torch_device()
+
+    def encode_target(batch: Tensor) -> Tensor:
+        with torch.no_grad(), compute.autocast():
+            return spec.target(batch.to(device)).half().cpu()
+
+    return EncodedPatches(
+        cache_features(spec, conditioning, compute),
+        run_in_batches(encode_target, masks.float(), _BATCH_SIZE),
+        masks.to(torch.uint8),
+        annotated,
+        cases,
+    )
+
+
+def _encode(method: Method, images: Tensor, compute: Compute) -> Tensor:
+    batch = images.to(compute.torch_device()).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad(), compute.autocast():
+        return method.encode(batch).float().cpu()

@@ -1,0 +1,66 @@
+"""What the card of a trained model says of its classes and its data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from napari_latentseg.models.card import TrainingData
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.dataset import Dataset
+from napari_latentseg.training.dataset_config import DatasetConfig
+from napari_latentseg.training.datasets import AnnotatedDataset
+
+__all__ = ["combined_licence", "training_data_records"]
+
+_RESEARCH_ONLY_PATTERN = re.compile(r"\bnc\b|non-?commercial|research", re.IGNORECASE)
+
+
+def training_data_records(
+    datasets: Sequence[AnnotatedDataset], data: Dataset, config: TrainingConfig
+) -> tuple[TrainingData, ...]:
+    """A record of each data set, in their order.
+
+    Parameters
+    ----------
+    datasets
+        What was given.
+    data
+        What became of it.
+    config
+        Its `split` and `datasets` are used.
+    """
+    split = config.split
+    records = []
+    for dataset in datasets:
+        dataset_config = config.datasets.get(dataset.name, DatasetConfig())
+        pattern = dataset_config.group_pattern or split.group_pattern
+        records.append(
+            TrainingData(
+                name=dataset.config.name or dataset.name,
+                licence=dataset.config.licence,
+                reference=dataset.config.reference,
+                images=len({e.key for e in data.train if e.dataset == dataset.name}),
+                kept_apart=len({e.key for e in data.validation if e.dataset == dataset.name}),
+                split=f"{split.fraction:.0%} by {_split_unit(pattern, split.block)}"
+                + (", near duplicates together" if split.likeness_bits is not None else "")
+                + f", seed {split.seed}",
+                folder=dataset.name if dataset_config.labels else "",
+                labels=dataset_config.labels,
+            )
+        )
+    return tuple(records)
+
+
+def _split_unit(pattern: str | None, block: int | None) -> str:
+    """What stays together, in words."""
+    if pattern:
+        return "patient"
+    return f"blocks of {block} files" if block else "image"
+
+
+def combined_licence(stated_licence: str, licences: Iterable[str]) -> str:
+    """What the weights may be used for: what was said, but research alone where a data set allows no more."""
+    if any(_RESEARCH_ONLY_PATTERN.search(licence) for licence in licences):
+        return stated_licence if _RESEARCH_ONLY_PATTERN.search(stated_licence) else "research use only"
+    return stated_licence

@@ -1,0 +1,1 @@
+"""What several widgets use: the session, layers, threads, keys."""

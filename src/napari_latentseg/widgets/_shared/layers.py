@@ -1,0 +1,145 @@
+"""Between napari's layers and scans: what a layer shows, where it lies, what of it is on screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.transforms import Affine
+from numpy.typing import NDArray
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit
+from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+__all__ = [
+    "METADATA_KEY",
+    "geometry_on_screen",
+    "index_on_screen",
+    "layer_matrix",
+    "lie_together",
+    "role_of",
+    "scan_from_layer",
+    "spatial_arguments",
+]
+
+METADATA_KEY = "napari-latentseg"
+"""Where our layers keep what they are, in their metadata; they are never found by their names."""
+
+_AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
+
+
+def role_of(layer: Layer) -> str:
+    """What a layer of ours is (``"mask"``, ``"mean"``, ``"variance"``, ``"scan"``); empty for any other."""
+    metadata = layer.metadata.get(METADATA_KEY)
+    return str(metadata.get("role", "")) if isinstance(metadata, dict) else ""
+
+
+def layer_matrix(layer: Layer) -> NDArray[np.float64]:
+    """The whole way from array index to world, `(n + 1, n + 1)`: the layer's own steps, then its affine."""
+    layer_transform = Affine(
+        scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate
+    )
+    return np.asarray(layer.affine.affine_matrix) @ layer_transform.affine_matrix
+
+
+def scan_from_layer(layer: Image | Labels) -> Scan:
+    """The scan that a layer shows, with its place; arrays are not copied, dask stays lazy.
+
+    Raises
+    ------
+    BadInput
+        Where the layer does not have two to four dimensions.
+    """
+    data, *coarser = list(layer.data) if layer.multiscale else [layer.data]
+    if layer.ndim not in _AXES:
+        raise BadInput(layer.name, f"has {layer.ndim} dimensions", "use an image with two to four")
+    metadata = layer.metadata.get(METADATA_KEY, {}) if role_of(layer) else {}
+    scan_metadata = metadata if role_of(layer) == "scan" else {}
+    axes = scan_metadata.get("axes", "").removesuffix("c") or _AXES[layer.ndim]
+    geometry = Geometry.from_matrix(
+        layer_matrix(layer), _units(layer), tuple(axes), metadata.get("frame", "")
+    )
+    return Scan(
+        data,
+        axes + ("c" if getattr(layer, "rgb", False) else ""),
+        geometry,
+        modality=scan_metadata.get("modality", ""),
+        format=scan_metadata.get("format", "") or ("tiff" if geometry.is_axis_aligned else "nifti"),
+        properties=scan_metadata.get("properties", {}),
+        source=scan_metadata.get("source") or Path(layer.name),
+        levels=tuple(coarser),
+    )
+
+
+def _units(layer: Layer) -> tuple[str, ...]:
+    names = [canonical_unit(unit) for unit in layer.units]
+    return tuple(name if name in MM_PER_UNIT or name in SECONDS else "pixel" for name in names)
+
+
+def geometry_on_screen(layer: Image | Labels) -> Geometry:
+    """Where napari draws a layer: in the one world of all layers, whatever frame a file has named.
+
+    Raises
+    ------
+    BadInput
+        Where the layer is flattened to less than its axes.
+    """
+    return Geometry.from_matrix(layer_matrix(layer), _units(layer), tuple(map(str, layer.axis_labels)))
+
+
+def lie_together(mask: Labels, image: Geometry) -> bool:
+    """Whether a mask is drawn on its image, see `Geometry.agrees_with`.
+
+    Parameters
+    ----------
+    mask
+        A layer of the shape of the image, which is not looked at.
+    image
+        See `geometry_on_screen`. A mask from elsewhere often has no units, and is drawn by its numbers;
+        then these alone must agree.
+    """
+    try:
+        place = geometry_on_screen(mask)
+    except BadInput:
+        return False
+    if "pixel" in (*place.units, *image.units) and place.ndim == image.ndim:
+        place = replace(place, units=image.units)
+    return image.agrees_with(place, tuple(mask.data.shape))
+
+
+def spatial_arguments(layer: Layer) -> dict[str, Any]:
+    """Everything that puts a new layer where `layer` is; `add_labels` and `add_image` take over nothing."""
+    return {
+        "scale": layer.scale,
+        "translate": layer.translate,
+        "rotate": layer.rotate,
+        "shear": layer.shear,
+        "affine": layer.affine.affine_matrix,
+        "units": layer.units,
+        "axis_labels": layer.axis_labels,
+    }
+
+
+def index_on_screen(viewer: ViewerModel, layer: Layer) -> tuple[int | slice, ...]:
+    """What of a layer's data napari draws now: an index for each axis that is cut, a slice for the others.
+
+    Of a volume that lies askew napari shows the slice at the origin of the plane on screen.
+    """
+    dims = viewer.dims
+    point = [0.0 if axis in dims.displayed else coordinate for axis, coordinate in enumerate(dims.point)]
+    data_point = layer.world_to_data(point[-layer.ndim :])
+    shape = (layer.data[0] if getattr(layer, "multiscale", False) else layer.data).shape
+    displayed = {axis - (dims.ndim - layer.ndim) for axis in dims.displayed}
+    return tuple(
+        slice(None) if axis in displayed else int(min(max(round(float(coordinate)), 0), size - 1))
+        for axis, (coordinate, size) in enumerate(zip(data_point, shape[: layer.ndim], strict=True))
+    )

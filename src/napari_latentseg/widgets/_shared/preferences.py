@@ -1,0 +1,114 @@
+"""What a person set under Preferences > LatentSeg.
+
+napari 0.9 shows the manifest's `configurations` there and keeps them in a file beside its own settings.
+Earlier ones know nothing of them: the same fields can be given in `settings.json` in `home()`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from napari.utils.notifications import show_warning
+from pydantic import ConfigDict, Field, ValidationError
+
+from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.utils.paths import HOME_ENV_VAR, data_home
+
+__all__ = ["Preferences", "preferences", "use_data_folder"]
+
+_PLUGIN = "napari-latentseg"
+_PAGE = "general"  # the key of the manifest's `configurations`
+
+
+class Preferences(FrozenModel):
+    """Where a new widget begins; what is chosen in the widget goes before it.
+
+    Attributes
+    ----------
+    samples
+        Of a run, up to 100; 0 for as many as the model's card says.
+    device
+        ``"auto"`` takes the fastest there is.
+    memory_gb
+        What a run may take beside its model, in GB.
+    data_folder
+        Where installed models and approved masks are kept; empty for the user's data folder.
+    deidentify
+        Whether exports leave out what names the patient.
+    autosave_s
+        Seconds between savings of a mask that is being corrected.
+    """
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    samples: int = Field(0, ge=0, le=100)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    memory_gb: float = Field(2.0, ge=0.25, le=1024)
+    data_folder: str = ""
+    deidentify: bool = True
+    autosave_s: int = Field(5, ge=1, le=600)
+
+
+def use_data_folder() -> None:
+    """Let models and annotations lie where the preferences say, unless the environment says where."""
+    folder = preferences().data_folder.strip()
+    if folder and HOME_ENV_VAR not in os.environ:
+        os.environ[HOME_ENV_VAR] = folder  # child processes are to find the same
+
+
+def preferences() -> Preferences:
+    """Read them anew. A value that cannot be is left at its default, and told once."""
+    return _validated(_read_stored())
+
+
+def _settings_file() -> Path:
+    return data_home() / "settings.json"
+
+
+def _napari_page() -> Any:
+    """Napari's own model of our page; None where napari has none."""
+    try:
+        from napari.settings import get_plugin_settings
+    except ImportError:  # before 0.9
+        return None
+    try:
+        return getattr(get_plugin_settings(_PLUGIN), _PAGE)
+    except (KeyError, AttributeError):  # the plugin is not registered, or its manifest is an earlier one
+        return None
+
+
+def _read_stored() -> dict[str, Any]:
+    page = _napari_page()
+    if page is not None:
+        return {name: getattr(page, name) for name in Preferences.model_fields if hasattr(page, name)}
+    try:
+        values = json.loads(_settings_file().read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        _warn_once("settings.json cannot be read; the usual preferences are used")
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _validated(values: dict[str, Any]) -> Preferences:
+    try:
+        return Preferences.model_validate(values)
+    except ValidationError as error:
+        invalid_names = {str(problem["loc"][0]) for problem in error.errors()}
+        defaults = Preferences()
+        for name in sorted(invalid_names):
+            _warn_once(
+                f"preference {name!r} cannot be {values[name]!r}; it is taken as {getattr(defaults, name)!r}"
+            )
+        return Preferences.model_validate({k: v for k, v in values.items() if k not in invalid_names})
+
+
+@cache
+def _warn_once(text: str) -> None:
+    """Once a session for each thing that is wrong."""
+    show_warning(text)

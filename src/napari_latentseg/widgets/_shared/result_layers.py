@@ -1,0 +1,320 @@
+"""A Segmentation as layers: mask, means and variances, each added once and then given new data."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from numpy.typing import NDArray
+
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.widgets._shared.label_style import label_style
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, index_on_screen, role_of, spatial_arguments
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+    from napari.layers import Layer
+
+__all__ = ["DisplayData", "PlaneView", "ResultLayers"]
+
+VoxelIndices = tuple[NDArray[np.intp], ...]
+
+_MAX_UNDO_VOXELS = 400_000  # elements; more would hold the window while napari notes them
+_MAX_PREVIEW_PIXELS = 8_000_000
+
+
+@dataclass(frozen=True)
+class PlaneView:
+    """How the planes of a run lie in its image.
+
+    Attributes
+    ----------
+    orientation
+        One of `napari_latentseg.core.reorient.WORLD_AXIS_OF_PLANE`.
+    order
+        Axis i of the planes was axis ``order[i]`` of the image; as it is where empty.
+    crop_slices
+        Rows and columns that are worked on; all where None.
+    """
+
+    orientation: str = "acquired"
+    order: tuple[int, ...] = ()
+    crop_slices: tuple[slice, slice] | None = None
+
+    def plane_of(self, data: NDArray[np.uint8], index: tuple[int, ...]) -> NDArray[np.uint8]:
+        """The part of a mask that one plane of the run is written to, as a view of it."""
+        reoriented = data.transpose(self.order) if self.order else data
+        plane_index: tuple[int | slice, ...] = (*index, *(self.crop_slices or (slice(None), slice(None))))
+        plane_mask: NDArray[np.uint8] = reoriented[plane_index]
+        return plane_mask
+
+
+@dataclass(frozen=True)
+class DisplayData:
+    """What showing a result takes, computed where it holds no window.
+
+    Attributes
+    ----------
+    mask
+        A copy, which strokes may change.
+    max_variance
+        Of the range in which variances are shown: one for all classes, so that they can be compared.
+    """
+
+    mask: NDArray[np.uint8]
+    max_variance: float
+
+    @classmethod
+    def from_segmentation(cls, segmentation: Segmentation) -> DisplayData:
+        """Compute it."""
+        variances: Any = [] if segmentation.variance is None else segmentation.variance
+        percentiles = [
+            float(np.percentile(np.asarray(class_variance[..., ::4, ::4]), 99.5))
+            for class_variance in variances
+        ]
+        return cls(np.array(segmentation.mask), min(0.25, max([*percentiles, 0.001])))
+
+
+class ResultLayers:
+    """The layers of one run: each is added once, then given new data.
+
+    Parameters
+    ----------
+    viewer
+        Where they are shown.
+    image
+        The layer that is segmented.
+    classes
+        Of the model.
+
+    Attributes
+    ----------
+    run_number
+        Which run on this image it is, from 1.
+    is_edited
+        Whether a person has painted in the mask.
+    """
+
+    def __init__(self, viewer: ViewerModel, image: Image, classes: tuple[ClassInfo, ...]) -> None:
+        self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))  # results must not keep it alive
+        self.image = image
+        self.classes = classes
+        self.is_edited = False
+        self.mask: Labels | None = None
+        self.means: dict[str, Image] = {}
+        self.variances: dict[str, Image] = {}
+        self._is_updating = False
+        self._previewed_regions: list[tuple[Any, NDArray[np.uint8]]] = []
+        self.run_number = 1 + sum(
+            role_of(other) == "mask" and other.metadata[METADATA_KEY].get("image") == str(image.unique_id)
+            for other in viewer.layers
+        )
+
+    @property
+    def viewer(self) -> ViewerModel:
+        """Where they are shown."""
+        viewer = self._viewer()
+        assert viewer is not None  # its layers are gone with it
+        return viewer
+
+    def layers_of(self, role: str) -> list[Layer]:
+        """Those of ``"mask"``, ``"mean"`` or ``"variance"`` that the viewer still has, class by class."""
+        layers_by_role: dict[str, list[Layer]] = {
+            "mask": [self.mask] if self.mask is not None else [],
+            "mean": list(self.means.values()),
+            "variance": list(self.variances.values()),
+        }
+        return [layer for layer in layers_by_role[role] if layer in self.viewer.layers]
+
+    def _name(self, role: str, of_class: str = "") -> str:
+        number = f" {self.run_number}" if self.run_number > 1 else ""
+        return f"{self.image.name} {role}" + (f", {of_class}" if of_class else "") + number
+
+    def _metadata(self, role: str, record: dict[str, Any] | None = None) -> dict[str, Any]:
+        metadata = {
+            "role": role,
+            "image": str(self.image.unique_id),
+            "run": self.run_number,
+            "record": record,
+        }
+        metadata["frame"] = (self.image.metadata.get(METADATA_KEY) or {}).get("frame", "")
+        return {METADATA_KEY: metadata}
+
+    def show_plane(self, index: tuple[int, ...], mask: NDArray[np.uint8], view: PlaneView) -> None:
+        """Show what is known of one plane of the mask, while the run goes on."""
+        if self.mask is None or self.mask not in self.viewer.layers:
+            image = self.image.data[0] if self.image.multiscale else self.image.data
+            data = np.zeros(image.shape[: self.image.ndim], dtype=np.uint8)
+            view.plane_of(data, index)[:] = mask
+            self._add_mask(data)
+            return
+        if self.is_edited:
+            return
+        view.plane_of(np.asarray(self.mask.data), index)[:] = mask
+        self.mask.refresh()
+
+    def _add_mask(self, data: NDArray[np.uint8]) -> None:
+        self.mask = Labels(
+            data,
+            name=self._name("mask"),
+            opacity=0.5,
+            metadata=self._metadata("mask"),
+            **label_style(self.classes),
+            **spatial_arguments(self.image),
+        )
+        self.mask.selected_label = self.classes[0].label
+        self.mask.editable = False  # until the run has ended: strokes would be painted over
+        self.mask.events.labels_update.connect(self._on_paint)  # strokes, fills, undo; not whole new data
+        for other in self.viewer.layers:  # earlier results stay, but do not lie under this one
+            if role_of(other) and other.metadata[METADATA_KEY].get("image") == str(self.image.unique_id):
+                other.visible = False
+        active = self.viewer.layers.selection.active
+        self.viewer.add_layer(self.mask)
+        self.viewer.layers.selection.active = active
+
+    def _on_paint(self, event: Any = None) -> None:
+        self.is_edited = self.is_edited or not self._is_updating
+
+    @contextmanager
+    def _own_update(self) -> Iterator[None]:
+        self._is_updating = True
+        try:
+            yield
+        finally:
+            self._is_updating = False
+
+    def preview_threshold(self, segmentation: Segmentation, threshold: float) -> None:
+        """Show what is on screen of the mask at another cut, at once; `replace_mask` brings the rest."""
+        mask = self.mask
+        if mask is None or mask not in self.viewer.layers or not isinstance(segmentation.mean, np.ndarray):
+            return
+        screen_index = index_on_screen(self.viewer, mask)
+        visible_mask = mask.data[screen_index]
+        if visible_mask.ndim > 2 or visible_mask.size > _MAX_PREVIEW_PIXELS:
+            return
+        if not any(previewed_index == screen_index for previewed_index, _ in self._previewed_regions):
+            self._previewed_regions.append((screen_index, visible_mask.copy()))
+        mask.data[screen_index] = labels_from_probabilities(
+            segmentation.mean[(slice(None), *screen_index)], threshold, self.classes
+        )
+        mask.refresh()
+
+    def changed_voxels(self, new_mask: NDArray[np.uint8]) -> VoxelIndices | None:
+        """Where the mask differs from another, apart from what was only a preview; None where too much does.
+
+        May be called in a worker.
+        """
+        if self.mask is None:
+            return None
+        differs = np.asarray(self.mask.data != new_mask)
+        for screen_index, original in list(self._previewed_regions):
+            differs[screen_index] = original != new_mask[screen_index]
+        return tuple(np.nonzero(differs)) if np.count_nonzero(differs) <= _MAX_UNDO_VOXELS else None
+
+    def replace_mask(self, new_mask: NDArray[np.uint8], voxels: VoxelIndices | None) -> None:
+        """Bring the mask to another state in one step, which napari's undo takes back where it can.
+
+        Parameters
+        ----------
+        new_mask
+            The new mask.
+        voxels
+            From `changed_voxels`.
+        """
+        mask, previewed = self.mask, self._previewed_regions
+        self._previewed_regions = []
+        if self.is_edited or mask is None or mask not in self.viewer.layers:
+            return
+        if voxels is None:
+            mask.data = new_mask
+            return
+        for screen_index, original in previewed:
+            mask.data[screen_index] = original
+        with self._own_update():
+            if len(voxels[0]):
+                mask.data_setitem(voxels, new_mask[voxels])
+        mask.refresh()
+
+    def store_record(self, segmentation: Segmentation) -> None:
+        """Keep in the mask's metadata how it was made."""
+        if self.mask is not None:
+            self.mask.metadata = self._metadata("mask", segmentation.record.model_dump(mode="json"))
+
+    def set_mask(self, mask: NDArray[np.uint8]) -> None:
+        """Replace the mask's data, unless someone has painted in it."""
+        if self.is_edited:
+            return
+        if self.mask is None or self.mask not in self.viewer.layers:
+            self._add_mask(mask)
+        else:
+            assert self.mask is not None
+            self.mask.data = mask
+
+    def show_all(self, segmentation: Segmentation, display: DisplayData | None = None) -> Iterator[None]:
+        """Show the whole result, one layer at each step, so that the window can draw between them.
+
+        The mean and the variance are hidden at first; there is no variance layer where there is no variance.
+
+        Parameters
+        ----------
+        segmentation
+            The result.
+        display
+            What is computed for it beforehand; here where it is not given.
+        """
+        display = display or DisplayData.from_segmentation(segmentation)
+        record = segmentation.record.model_dump(mode="json")
+        self.set_mask(display.mask)
+        assert self.mask is not None
+        self.store_record(segmentation)
+        self.mask.editable = True
+        yield
+        for info, planes in zip(self.classes, segmentation.mean, strict=True):
+            self._show_image(
+                self.means, "mean", info, planes, colormap="viridis", blending="translucent",
+                contrast_limits=(0, 1), visible=False, record=record,
+            )  # fmt: skip
+            yield
+        if segmentation.variance is None:
+            return
+        for info, planes in zip(self.classes, segmentation.variance, strict=True):
+            layer = self._show_image(
+                self.variances, "variance", info, planes, colormap="magenta", blending="additive",
+                contrast_limits=(0, display.max_variance), visible=False, record=record,
+            )  # fmt: skip
+            layer.contrast_limits_range = (0, 0.25)
+            yield
+
+    def _show_image(
+        self,
+        layers_by_class: dict[str, Image],
+        role: str,
+        info: ClassInfo,
+        data: NDArray[np.float32],
+        *,
+        record: dict[str, Any],
+        **style: Any,
+    ) -> Image:
+        metadata = self._metadata(role, record)
+        metadata[METADATA_KEY]["class"] = info.name
+        layer = layers_by_class.get(info.name)
+        if layer is not None and layer in self.viewer.layers:
+            layer.data = data
+            layer.metadata = metadata
+            return layer
+        name = self._name(role, info.name if len(self.classes) > 1 else "")
+        layer = Image(data, name=name, metadata=metadata, rgb=False, **style, **spatial_arguments(self.image))
+        layers_by_class[info.name] = layer
+        active = self.viewer.layers.selection.active
+        # under the mask, over the image
+        layers = self.viewer.layers
+        layers.insert(layers.index(self.mask) if self.mask in layers else len(layers), layer)
+        self.viewer.layers.selection.active = active
+        return layer

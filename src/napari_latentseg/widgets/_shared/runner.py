@@ -1,0 +1,221 @@
+"""A run in a worker thread: progress, previews, cancelling, and how it ended."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.qt.threading import create_worker
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject, Signal
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.measure import ClassExtent, class_extents
+from napari_latentseg.widgets._shared.result_layers import DisplayData, PlaneView
+
+if TYPE_CHECKING:
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.inference.predictor import Predictor, Run
+    from napari_latentseg.inference.settings import InferenceSettings
+
+__all__ = ["RunJob", "RunOutcome", "Runner", "preload_imports"]
+
+_PREVIEW_EVERY = 0.25
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """What is to be done: a new run, or more samples of an earlier one."""
+
+    scan: Scan
+    model: str
+    settings: InferenceSettings
+    view: PlaneView = field(default_factory=PlaneView)
+    previous_run: Run | None = None
+    extra_samples: int = 0
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """Where it stands, in words and as a fraction; now and then a preview of a plane and its place."""
+
+    done: float
+    text: str
+    plane_index: tuple[int, ...] = ()
+    mask: NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How it ended: what there is (None where no sample was complete), and whether it was cancelled."""
+
+    run: Run
+    segmentation: Segmentation | None
+    cancelled: bool
+    seconds: float
+    display: DisplayData | None = None
+    extents: tuple[ClassExtent, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Failure:
+    text: str
+    details: str
+
+
+class Runner(QObject):
+    """Does one job at a time off the GUI thread.
+
+    Signals
+    -------
+    progressed
+        `RunProgress`.
+    finished
+        `RunOutcome`.
+    failed
+        One sentence, and the rest for whoever wants to copy it.
+    """
+
+    progressed = Signal(object)
+    finished = Signal(object)
+    failed = Signal(str, str)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._worker: Any = None
+        self._cancel = threading.Event()
+        self._predictors: dict[tuple[str, str, str], Predictor] = {}
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job is under way."""
+        return self._worker is not None
+
+    def start(self, job: RunJob) -> None:
+        """Begin; refused in words while another job is under way."""
+        if self.busy:
+            raise BadInput("run", "another one is under way", "wait for it, or cancel it")
+        self._cancel = threading.Event()
+        worker = create_worker(self._run_guarded, job, self._cancel)
+        worker.yielded.connect(self.progressed)
+        worker.returned.connect(self._on_returned)
+        worker.aborted.connect(self._on_aborted)
+        self._worker = worker
+        worker.start()
+
+    def cancel(self) -> None:
+        """Ask the job to stop; it does so within one batch of tiles, and keeps what is complete."""
+        self._cancel.set()
+
+    def _predictor(self, job: RunJob) -> Predictor:
+        from napari_latentseg.inference.predictor import Predictor
+        from napari_latentseg.models.card import read_card
+        from napari_latentseg.models.store import find_model, load_model
+
+        # what the name loads now: another version may be in use since the last run
+        weights = str(sorted(read_card(find_model(job.model)).files.items()))
+        key = (f"{job.model} {weights}", job.settings.device, job.settings.precision)
+        if key not in self._predictors:
+            self._predictors.clear()  # one model in memory at a time
+            model = load_model(job.model)
+            self._predictors[key] = Predictor(model, job.settings.device, job.settings.precision)
+        return self._predictors[key]
+
+    def _run_guarded(
+        self, job: RunJob, cancel: threading.Event
+    ) -> Generator[RunProgress, None, RunOutcome | _Failure]:
+        """Do the job; a failure is returned, not raised, so that Qt never sees it."""
+        try:
+            return (yield from self._run_job(job, cancel))
+        except BadInput as error:
+            return _Failure(str(error), "")
+        except Exception as error:  # whatever it is, the person is told
+            details = "".join(traceback.format_exception(error))
+            return _Failure(f"The run failed ({type(error).__name__}). The details say where.", details)
+
+    def _run_job(self, job: RunJob, cancel: threading.Event) -> Generator[RunProgress, None, RunOutcome]:
+        job_start = time.perf_counter()
+        yield RunProgress(0, "loading the model")
+        run = job.previous_run
+        if run is None:
+            run = self._predictor(job).start(job.scan, job.settings, job.view.orientation)
+        else:
+            run.extend(job.extra_samples)
+        sampling_start = last_preview = time.perf_counter()
+        planes = len(run.state.planes)
+        cancelled = False
+        for step in run:
+            step_time = time.perf_counter()
+            position_text = f"sample {step.sample + 1} of {run.state.target_samples}"
+            if planes > 1:
+                position_text = f"slice {int((run.state.ensemble.samples_per_plane > 0).sum())} of {planes}, {position_text}"
+            text = f"{position_text}{_time_left(step_time - sampling_start, step.fraction)}"
+            if step.is_sample_complete and (planes == 1 or step_time - last_preview > _PREVIEW_EVERY):
+                last_preview = step_time
+                yield RunProgress(
+                    step.fraction, text, run.state.planes.index(step.plane), run.preview(step.plane)
+                )
+            else:
+                yield RunProgress(step.fraction, text)
+            if cancel.is_set() and step.fraction < 1:
+                cancelled = True
+                break
+        yield RunProgress(1, "putting it together")
+        result = run.result()
+        elapsed = time.perf_counter() - job_start
+        if result is None:
+            return RunOutcome(run, None, cancelled, elapsed)
+        return RunOutcome(
+            run,
+            result,
+            cancelled,
+            elapsed,
+            DisplayData.from_segmentation(result),
+            tuple(class_extents(result)),
+        )
+
+    def _on_returned(self, outcome: RunOutcome | _Failure) -> None:
+        self._worker = None
+        if isinstance(outcome, _Failure):
+            self.failed.emit(outcome.text, outcome.details)
+        else:
+            self.finished.emit(outcome)
+
+    def _on_aborted(self) -> None:
+        self._worker = None
+        self.failed.emit("The run was stopped.", "")
+
+
+def _time_left(seconds: float, done: float) -> str:
+    if done <= 0 or done >= 1 or seconds < 0.5:
+        return ""
+    seconds_left = seconds * (1 - done) / done
+    return (
+        f", about {seconds_left / 60:.0f} min left"
+        if seconds_left > 90
+        else f", about {max(1, round(seconds_left))} s left"
+    )
+
+
+def preload_imports() -> threading.Thread:
+    """Import what a run needs in the background, so that neither window nor first run waits for it.
+
+    A plain thread, which has nothing to tell: napari may be closed before it is through, and Python then
+    waits for it, where a worker of Qt would tell a window that is gone, and take the program down.
+    """
+
+    def load() -> None:
+        with suppress(Exception):  # a run will say what is wrong
+            import napari_latentseg.inference.predictor
+            import napari_latentseg.models.folder  # noqa: F401
+
+    thread = threading.Thread(target=load, name="latentseg-imports")
+    thread.start()
+    return thread

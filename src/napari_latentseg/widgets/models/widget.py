@@ -1,0 +1,370 @@
+"""The Models widget: what is at hand, what it is, which version is in use; bring in, take out, go back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QLineEdit,
+    QMenu,
+    QMessageBox,
+    QPushButton,
+    QTextBrowser,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_latentseg.models.card_text import card_lines
+from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.models.model_tree import ModelTree, list_model_entries
+from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_latentseg.models.card import ModelCard
+
+__all__ = ["ModelsWidget"]
+
+
+class ModelsWidget(QWidget):
+    """The models at hand with their versions and cards.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer it belongs to.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session = session_of(napari_viewer)
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("find…")
+        self.search.setClearButtonEnabled(True)
+        self.tree = ModelTree()
+        self.card = QTextBrowser()
+        self.card.setMinimumHeight(150)
+        self.curve_layout = QVBoxLayout()
+        self.reliability: ReliabilityPlot | None = None
+        self.use_button = QPushButton("Use")
+        self.install_button = QPushButton("Install from…")
+        self.export_button = QPushButton("Export…")
+        self.revert_button = QPushButton("Go back")
+        self.remove_button = QPushButton("Remove")
+        self.remove_dialog: QMessageBox | None = None
+        self._running_jobs = 0
+        self._lay_out()
+        self._connect()
+        self.reload()
+
+    def _lay_out(self) -> None:
+        self.use_button.setToolTip("Choose it in the Segment widget")
+        self.export_button.setToolTip("Write it as one file, which others can install")
+        menu = QMenu(self.install_button)
+        self.install_file_action = menu.addAction("a file (.zip, .pth)…")
+        self.install_folder_action = menu.addAction("a folder…")
+        self.install_button.setMenu(menu)
+        self.install_button.setToolTip("Bring in a model: a zip, a folder, or a checkpoint of GMS")
+        buttons = QGridLayout()
+        buttons.setSpacing(4)
+        buttons.addWidget(self.use_button, 0, 0)
+        buttons.addWidget(self.install_button, 0, 1)
+        buttons.addWidget(self.export_button, 0, 2)
+        buttons.addWidget(self.revert_button, 1, 0, 1, 2)
+        buttons.addWidget(self.remove_button, 1, 2)
+        notice = QLabel("<i>For research. Not a medical device.</i>")
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.search)
+        layout.addWidget(self.tree, 2)
+        layout.addWidget(self.card, 3)
+        layout.addLayout(self.curve_layout)
+        layout.addLayout(buttons)
+        layout.addWidget(notice)
+        self.setMinimumWidth(310)
+        self.setMaximumWidth(380)
+
+    def _connect(self) -> None:
+        self.search.textChanged.connect(self.tree.filter_by_text)
+        self.tree.selection_changed.connect(self._update_details)
+        self.session.models_changed.connect(self.reload)
+        self.use_button.clicked.connect(self.use_model)
+        assert self.install_file_action is not None
+        assert self.install_folder_action is not None
+        self.install_file_action.triggered.connect(self._ask_file)
+        self.install_folder_action.triggered.connect(self._ask_folder)
+        self.export_button.clicked.connect(self._ask_export)
+        self.revert_button.clicked.connect(self.revert_version)
+        self.remove_button.clicked.connect(self.confirm_remove)
+
+    def reload(self) -> Any:
+        """Look at the models at hand again.
+
+        Returns
+        -------
+        worker
+            Of the reading.
+        """
+        name = str(self.session.choices.get("model") or "") if self.tree.current_entry is None else ""
+
+        def show(model_entries: Any) -> None:
+            if not isalive(self.tree):  # closed meanwhile
+                return
+            self.tree.show_entries(model_entries, name)
+            self.tree.filter_by_text(self.search.text())
+
+        return run_in_thread(list_model_entries, show)
+
+    def _update_details(self) -> None:
+        """The card of the chosen version, and what can be done with it."""
+        entry, selected = self.tree.current_entry, self.tree.current_version
+        self._show_curve(selected[1] if selected is not None else None)
+        is_idle = not self._running_jobs
+        for button in (self.use_button, self.export_button, self.revert_button, self.remove_button):
+            button.setEnabled(is_idle and selected is not None)
+        self.install_button.setEnabled(is_idle)
+        if entry is None or selected is None:
+            self.card.setPlainText("No model is at hand. Install one." if not self.search.text() else "")
+            return
+        version, card = selected
+        lines = [*card_lines(card), ("Called", card.name)]
+        if card.lineage:
+            lines.append(("Goes back to", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
+        if version.line:
+            lines.append(("Judged", version.line))
+        rows = "".join(
+            f"<p style='margin: 2px 0'><b>{escape(heading.strip())}</b>&nbsp; {escape(text)}</p>"
+            for heading, text in lines
+        )
+        self.card.setHtml(
+            f"<h4 style='margin: 2px 0'>{escape(card.title)} v{escape(card.version)}</h4>{rows}"
+        )
+        revert_target = self._revert_target()
+        self.revert_button.setText(f"Go back to v{revert_target}" if revert_target else "Go back")
+        self.revert_button.setEnabled(is_idle and bool(revert_target))
+        self.revert_button.setToolTip(
+            "The name loads that version from then on; none is removed"
+            if revert_target
+            else "There is no other version to go back to"
+        )
+        self.remove_button.setEnabled(is_idle and entry.can_be_removed)
+        self.remove_button.setToolTip(
+            "Remove what was installed and taught under this name"
+            if entry.can_be_removed
+            else "It came with the package, and stays"
+        )
+
+    def _show_curve(self, card: ModelCard | None) -> None:
+        if self.reliability is not None:
+            self.curve_layout.removeWidget(self.reliability)
+            self.reliability.hide()
+            self.reliability.deleteLater()
+            self.reliability = None
+        reliability = getattr(card, "reliability", None)
+        if reliability is not None:
+            self.reliability = ReliabilityPlot(reliability)
+            self.curve_layout.addWidget(self.reliability, 0, Qt.AlignmentFlag.AlignHCenter)
+
+    def _revert_target(self) -> str:
+        """The version that can be gone back to: the chosen one, or what the current one was taught from."""
+        entry, selected = self.tree.current_entry, self.tree.current_version
+        if entry is None or selected is None or len(entry.versions) < 2:
+            return ""
+        if not selected[0].current:
+            return selected[0].version
+        current_index = next(
+            (i for i, version_and_card in enumerate(entry.versions) if version_and_card[0].current), 0
+        )
+        lineage = selected[1].lineage
+        earlier_versions = {version.version for version, _ in entry.versions[:current_index]}
+        if lineage and lineage[-1].name == entry.name and lineage[-1].version in earlier_versions:
+            return lineage[-1].version
+        return entry.versions[current_index - 1][0].version if current_index else ""
+
+    def use_model(self) -> None:
+        """Choose the model in the Segment widget; a version that is not in use is put into use first."""
+        entry, selected = self.tree.current_entry, self.tree.current_version
+        if entry is None or selected is None:
+            return
+        if selected[0].current:
+            self._select_model(entry.name)
+        else:
+            self._revert(entry.name, selected[0].version)
+
+    def _select_model(self, name: str) -> None:
+        self.session.choices["model"] = name
+        self.session.models_changed.emit()
+
+    def revert_version(self) -> Any:
+        """Put an earlier version into use; see the button.
+
+        Returns
+        -------
+        worker
+            Of the change; None where there is nothing to go back to.
+        """
+        entry, target = self.tree.current_entry, self._revert_target()
+        return self._revert(entry.name, target) if entry is not None and target else None
+
+    def _revert(self, name: str, version: str) -> Any:
+        def switch() -> Path:
+            from napari_latentseg.models.versions import revert
+
+            return revert(name, version)
+
+        return self._run_job(
+            switch, lambda _: self._select_and_notify(name, f"{name} is version {version} now.")
+        )
+
+    def _select_and_notify(self, name: str, text: str) -> None:
+        self._select_model(name)
+        show_info(text)
+
+    def _ask_file(self) -> None:
+        path, _ = QFileDialog.getOpenFileName(self, "Install a model", "", "Models (*.zip *.pth)")
+        if path:
+            self.install(Path(path))
+
+    def _ask_folder(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "The folder of a model")
+        if folder:
+            self.install(Path(folder))
+
+    def install(self, source: Path) -> Any:
+        """Bring in a model.
+
+        Parameters
+        ----------
+        source
+            A zip, a model folder, or a checkpoint of GMS (.pth).
+
+        Returns
+        -------
+        worker
+            Of the installing.
+        """
+
+        def load() -> str:
+            if source.suffix.lower() == ".zip":
+                from napari_latentseg.models.archive import install_archive
+
+                return install_archive(source).name
+            from napari_latentseg import api
+
+            return api.install_model(source).name
+
+        return self._run_job(load, lambda name: self._select_and_notify(name, f"{name} is installed."))
+
+    def _ask_export(self) -> None:
+        entry = self.tree.current_entry
+        if entry is None:
+            return
+        path, _ = QFileDialog.getSaveFileName(self, "Export a model", f"{entry.name}.zip", "Model (*.zip)")
+        if path:
+            self.export(Path(path).with_suffix(".zip"))
+
+    def export(self, path: Path) -> Any:
+        """Write the chosen version as one file.
+
+        Parameters
+        ----------
+        path
+            The zip to be.
+
+        Returns
+        -------
+        worker
+            Of the writing; None where none is chosen.
+        """
+        selected = self.tree.current_version
+        if selected is None:
+            return None
+        folder = selected[0].folder
+
+        def write() -> Path:
+            from napari_latentseg.models.archive import export_model
+
+            return export_model(folder, path)
+
+        return self._run_job(write, lambda written: show_info(f"Written to {written.name}."))
+
+    def confirm_remove(self) -> None:
+        """Ask whether the chosen model is to be removed, and remove it where that is confirmed."""
+        entry = self.tree.current_entry
+        if entry is None:
+            return
+        fine_tuned_count = sum(version.origin == "taught" for version, _ in entry.versions)
+        model_text = f"{entry.current[1].title} ({entry.name})"
+        versions_text = (
+            f" {fine_tuned_count} taught version{'s' if fine_tuned_count > 1 else ''} will be gone."
+            if fine_tuned_count
+            else ""
+        )
+        has_embedded = any(version.origin == "package" for version, _ in entry.versions)
+        box = QMessageBox(self)
+        box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        box.setIcon(QMessageBox.Icon.Question)
+        box.setWindowTitle("Remove a model")
+        box.setText(f"Remove {model_text}?{versions_text}")
+        embedded_text = "The embedded version stays. " if has_embedded else ""
+        box.setInformativeText(
+            f"{embedded_text}What was approved stays. An exported model can be installed again."
+        )
+        remove = box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole)
+        box.addButton(QMessageBox.StandardButton.Cancel)
+        name = entry.name
+        if remove is not None:
+            remove.clicked.connect(lambda: self.remove(name))
+        self.remove_dialog = box
+        box.destroyed.connect(lambda: setattr(self, "remove_dialog", None))
+        box.open()
+
+    def remove(self, name: str) -> Any:
+        """Remove what was installed and taught under a name.
+
+        Returns
+        -------
+        worker
+            Of the removing.
+        """
+
+        def delete() -> None:
+            from napari_latentseg.models.install import remove_model
+
+            remove_model(name)
+
+        def done(_: Any) -> None:
+            self.session.models_changed.emit()
+            show_info(f"{name} is removed.")
+
+        return self._run_job(delete, done)
+
+    def _run_job(self, job: Callable[[], Any], on_done: Callable[[Any], None]) -> Any:
+        """Work on the files in a worker; meanwhile nothing else can be asked for."""
+        self._running_jobs += 1
+        self._update_details()
+
+        def finish(value: Any) -> None:
+            if isalive(self):
+                self._running_jobs -= 1
+                self._update_details()
+            on_done(value)
+
+        def fail(error: BaseException) -> None:
+            if isalive(self):
+                self._running_jobs -= 1
+                self._update_details()
+            show_exception(error)
+
+        return run_in_thread(job, finish, fail)

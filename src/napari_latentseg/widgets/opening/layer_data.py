@@ -1,0 +1,147 @@
+"""From a path to what napari shows of it: the scans that are there, and one of them as layers; without Qt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_latentseg.core.scan import CHANNEL, Scan, to_numpy
+from napari_latentseg.widgets.segment.samples import scan_arguments
+
+__all__ = ["LayerData", "ScanSurvey", "contrast_limits_of", "layers_of_scan", "survey_path"]
+
+LayerData = tuple[Any, ...]
+
+_MAX_EAGER_BYTES = 4 * 2**20  # bytes; what takes more stays in its file where it can be had in parts
+_MAX_VALUES = 10_000_000  # values; of more, a few planes say what the limits are
+_SAMPLE_POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where these planes lie
+
+
+@dataclass(frozen=True)
+class ScanSurvey:
+    """What a path holds.
+
+    Attributes
+    ----------
+    name
+        For layers.
+    series
+        The scans to choose from, for people; where there is one, it or nothing.
+    read
+        Gives one of them, by its number from 1; values stay in the file where they can be had in parts.
+    """
+
+    name: str
+    series: tuple[Any, ...]
+    read: Callable[[int | None], Scan]
+
+
+def survey_path(path: Path) -> ScanSurvey:
+    """Read the headers of a file, folder or zip.
+
+    Raises
+    ------
+    BadInput
+        Where nothing in it can be read.
+    """
+    from napari_latentseg.io import stem_of
+    from napari_latentseg.io.dicom import reader
+    from napari_latentseg.io.registry import find_reader, list_series
+
+    name = stem_of(path) if path.is_file() else path.name.removesuffix(".zarr").removesuffix(".ome")
+    if find_reader(path) is reader:
+        dicom_survey = reader.SeriesIndex.from_path(path)
+        return ScanSurvey(
+            name, tuple(dicom_survey.series_infos), lambda number: _load_if_small(dicom_survey.read(number))
+        )
+    return ScanSurvey(name, tuple(list_series(path)), lambda number: _read(path, number))
+
+
+def _is_large_and_chunked(scan: Scan) -> bool:
+    return getattr(scan.array, "npartitions", 1) > 1 and scan.array.nbytes > _MAX_EAGER_BYTES
+
+
+def _load_if_small(scan: Scan) -> Scan:
+    return scan if _is_large_and_chunked(scan) else scan.replace(array=to_numpy(scan.array))
+
+
+def _read(path: Path, series: int | None) -> Scan:
+    from napari_latentseg.io import read_scan, read_scan_lazy
+
+    scan = read_scan_lazy(path, series=series)
+    return scan if scan.levels or _is_large_and_chunked(scan) else read_scan(path, series=series)
+
+
+def layers_of_scan(scan: Scan, name: str) -> list[LayerData]:
+    """A scan as napari takes it: colours in one layer, other channels in a layer each.
+
+    Parameters
+    ----------
+    scan
+        Its values may still lie in a file; the limits of what is shown are found here, so that napari
+        need not look for them while a person waits.
+    name
+        Of the layer. Channels have their own names where the file gives them, and their colours; without
+        colours the first is shown alone, for grey over grey would hide it.
+    """
+    from napari_latentseg.core.reorient import select_channel
+
+    channels = scan.array.shape[-1] if scan.axes.endswith(CHANNEL) else 0
+    if not channels or channels in (3, 4):
+        return [_layer_data(scan, {"name": name})]
+    described = list(scan.properties.get("channels", ()))
+    layers = []
+    for k in range(channels):
+        channel_info = described[k] if k < len(described) else {}
+        layer_arguments: dict[str, Any] = {"name": f"{name} {channel_info.get('name') or f'channel {k + 1}'}"}
+        if channel_info.get("colour"):
+            layer_arguments |= {"colormap": channel_info["colour"], "blending": "additive"}
+        else:
+            layer_arguments |= {"visible": k == 0}
+        layers.append(_layer_data(select_channel(scan, k + 1), layer_arguments))
+    return layers
+
+
+def _layer_data(scan: Scan, arguments: dict[str, Any]) -> LayerData:
+    limits = contrast_limits_of(scan)
+    if limits is not None:
+        arguments["contrast_limits"] = limits
+    data = [scan.array, *scan.levels] if scan.levels else scan.array
+    return data, {**arguments, "multiscale": bool(scan.levels), **scan_arguments(scan)}, "image"
+
+
+def contrast_limits_of(scan: Scan) -> tuple[float, float] | None:
+    """The least and the greatest value, of some planes where there are very many values.
+
+    Returns
+    -------
+    tuple or None
+        None where napari knows them without looking: colours, and whole numbers of 8 bits.
+    """
+    values = scan.levels[-1] if scan.levels else scan.array
+    if scan.axes.endswith(CHANNEL) or values.dtype in (np.uint8, np.bool_):
+        return None
+    if values.size <= _MAX_VALUES:
+        planes = [values]
+    else:
+        last_indices = [n - 1 for n in values.shape[:-2]]
+        plane_indices = dict.fromkeys(
+            tuple(round(fraction * n) for n in last_indices) for fraction in _SAMPLE_POSITIONS
+        )
+        planes = [values[plane_index] for plane_index in plane_indices]
+        if planes[0].size > _MAX_VALUES:
+            step = int(np.ceil(np.sqrt(planes[0].size / _MAX_VALUES)))
+            planes = [plane[::step, ::step] for plane in planes]
+    low, high = np.inf, -np.inf
+    for plane in planes:
+        array = to_numpy(plane)
+        array = array if array.dtype.kind in "iu" else array[np.isfinite(array)]
+        if array.size:
+            low, high = min(low, float(array.min())), max(high, float(array.max()))
+    if low > high:
+        return None
+    return (low, high) if low < high else (min(low, 0.0), max(high, 1.0))

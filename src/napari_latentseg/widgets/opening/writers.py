@@ -1,0 +1,61 @@
+"""File > Save: Image and Labels layers in the place where they lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Layer
+
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.layers import scan_from_layer
+
+__all__ = ["write_image", "write_labels"]
+
+
+def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write an image layer; the name's ending says the format.
+
+    Raises
+    ------
+    OSError
+        Where the format cannot say where the layer lies; the words are those of `BadInput`.
+    """
+    return _write(path, data, attributes, "image")
+
+
+def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
+    """Write a labels layer; the name's ending says the format.
+
+    Raises
+    ------
+    OSError
+        As `write_image` does.
+    """
+    return _write(path, data, attributes, "labels")
+
+
+def _write(path: str, data: Any, attributes: dict[str, Any], kind: str) -> list[str]:
+    from napari_latentseg.io.convert import write_scan
+
+    layer = Layer.create(data, attributes, kind)
+    try:
+        scan = scan_from_layer(layer)
+        if kind == "labels":
+            scan = _smallest_integer_type(scan)
+        write_scan(scan, Path(path))
+    except BadInput as error:
+        # napari takes a ValueError, which BadInput is, for "there is no writer", and tells nothing else
+        raise OSError(str(error)) from error
+    return [path]
+
+
+def _smallest_integer_type(scan: Scan) -> Scan:
+    """Labels in the smallest type that holds them, so that every program reads them."""
+    max_label = int(np.asarray(scan.array.max()))
+    min_label = int(np.asarray(scan.array.min()))
+    if min_label < 0 or max_label > np.iinfo(np.uint16).max:
+        return scan
+    return scan.replace(array=scan.array.astype(np.uint8 if max_label < 256 else np.uint16))

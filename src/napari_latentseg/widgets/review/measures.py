@@ -1,0 +1,179 @@
+"""How large the classes are, with intervals, and how far a mask is from another one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from magicgui.widgets import ComboBox
+from napari.layers import Labels
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.widgets._shared.layers import layer_matrix, role_of
+from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets.review.objects import show_objects
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_latentseg.widgets._shared.session import RunResult
+
+__all__ = ["MeasuresPanel"]
+
+
+class MeasuresPanel(QWidget):
+    """Areas or volumes of the current result, its table of objects, and the comparison with a reference.
+
+    Signals
+    -------
+    failed
+        One sentence.
+    """
+
+    failed = Signal(str)
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self._result: RunResult | None = None
+        self._request_id = 0
+        self.size_text = QLabel()
+        self.size_text.setWordWrap(True)
+        self.size_text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.interval_note = QLabel()
+        self.interval_note.setWordWrap(True)
+        self.reference = ComboBox(
+            choices=self._mask_choices,
+            nullable=True,
+            tooltip="A mask to compare with: DSC, IoU, and HD95 in mm",
+        )
+        self.reference.native.setSizeAdjustPolicy(
+            self.reference.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.comparison = QLabel()
+        self.comparison.setWordWrap(True)
+        self.comparison.hide()
+        self.objects_button = QPushButton("Table of objects")
+        self.objects_button.setToolTip(
+            "Number the objects in a layer of their own, with a table that can be sorted"
+        )
+        compared = QHBoxLayout()
+        compared.addWidget(QLabel("Compare with"))
+        compared.addWidget(self.reference.native, 1)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.size_text)
+        layout.addWidget(self.interval_note)
+        layout.addLayout(compared)
+        layout.addWidget(self.comparison)
+        layout.addWidget(self.objects_button)
+        self.reference.changed.connect(self._compare)
+        self.objects_button.clicked.connect(self.show_table)
+        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
+            event.connect(self._reset)
+
+    def _mask_choices(self, *_: Any) -> list[tuple[str, Labels]]:
+        own_mask = self._result.layers.mask if self._result is not None else None
+        label_layers = [
+            layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not own_mask
+        ]
+        return [(layer.name, layer) for layer in label_layers if role_of(layer) != "objects"]
+
+    def _reset(self, event: Any = None) -> None:
+        self.reference.reset_choices()
+
+    def show_result(self, result: RunResult | None) -> None:
+        """Measure a result in the background, and show it; nothing for None."""
+        self._result = result
+        self._request_id += 1
+        request_id = self._request_id
+        self.reference.reset_choices()
+        self.setEnabled(result is not None)
+        if result is None or result.segmentation is None:
+            self.size_text.setText("")
+            self.interval_note.setText("")
+            return
+        segmentation, edited_mask = result.segmentation, _edited_mask(result)
+        interval = result.card.volume_interval
+
+        def compute() -> Any:
+            from napari_latentseg.measure import measure
+
+            return measure(segmentation, mask=edited_mask, objects=False, interval=interval)
+
+        def show(measurements: Any) -> None:
+            if request_id != self._request_id:
+                return
+            self.size_text.setText("\n".join(measurement.text() for measurement in measurements))
+            self.interval_note.setText(_interval_note(measurements))
+            self._compare()
+
+        run_in_thread(compute, show, lambda error: self.failed.emit(str(error)), self)
+
+    def _compare(self, *_: Any) -> None:
+        result, reference_layer = self._result, self.reference.value
+        self.comparison.setVisible(reference_layer is not None)
+        if (
+            result is None
+            or result.segmentation is None
+            or result.layers.mask is None
+            or reference_layer is None
+        ):
+            self.comparison.setText("")
+            return
+        segmentation = result.segmentation
+        mask = result.layers.mask
+        mask_data, reference_data = np.asarray(mask.data), reference_layer.data
+        geometry, n = segmentation.geometry, reference_layer.ndim
+        reference_geometry = Geometry.from_matrix(
+            layer_matrix(reference_layer), geometry.units[-n:], geometry.axis_labels[-n:], geometry.frame
+        )
+
+        def compute() -> Any:
+            from napari_latentseg.evaluation.compare import compare
+
+            return compare(
+                mask_data,
+                np.asarray(reference_data),
+                segmentation.geometry,
+                segmentation.classes,
+                reference_geometry=reference_geometry,
+            )
+
+        def show(scores: Any) -> None:
+            if result is self._result:
+                self.comparison.setText("\n".join(score.text() for score in scores))
+
+        def fail(error: BaseException) -> None:
+            self.comparison.setText(str(error))
+
+        run_in_thread(compute, show, fail, self)
+
+    def show_table(self) -> Any:
+        """Number the objects in a layer of their own, and fill its table; in the background."""
+        result = self._result
+        if result is None or result.segmentation is None:
+            return None
+        self.objects_button.setEnabled(False)
+
+        def done(*_: Any) -> None:
+            self.objects_button.setEnabled(True)
+
+        return show_objects(self.viewer, result, _edited_mask(result), done, self.failed.emit, self)
+
+
+def _edited_mask(result: RunResult) -> Any:
+    """The mask with what a person has painted in it; None where that is nothing."""
+    mask = result.layers.mask
+    return np.array(mask.data) if mask is not None and result.layers.is_edited else None
+
+
+def _interval_note(measurements: Any) -> str:
+    interval_sources = {measurement.interval_is for measurement in measurements}
+    if "calibrated" in interval_sources:
+        return "90 % intervals, calibrated on images kept apart (see the model's card)."
+    if "samples" in interval_sources:
+        return "90 % intervals from the spread of the samples alone; not calibrated for this model."
+    return "No interval: that needs three samples or more."

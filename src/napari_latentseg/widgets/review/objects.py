@@ -1,0 +1,127 @@
+"""The objects of a mask, each with a number and a row of its own in napari's table of features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Labels
+from numpy.typing import NDArray
+from qtpy.QtCore import QObject
+
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of, spatial_arguments
+from napari_latentseg.widgets._shared.threads import run_in_thread
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_latentseg.measure import Measurement
+    from napari_latentseg.widgets._shared.session import RunResult
+
+__all__ = ["label_objects", "show_objects"]
+
+
+def label_objects(
+    mask: NDArray[np.uint8], measurements: tuple[Measurement, ...]
+) -> tuple[NDArray[np.int32], list[Measurement]]:
+    """Each object's elements with a number of its own, 1, 2, 3 ... in the order of the measurements.
+
+    Parameters
+    ----------
+    mask
+        Class labels that were measured.
+    measurements
+        From `napari_latentseg.measure.measure`; whole classes are left out.
+    """
+    from scipy import ndimage
+
+    objects = np.zeros(mask.shape, dtype=np.int32)
+    object_measurements = [
+        measurement for measurement in measurements if measurement.object and measurement.box
+    ]
+    connectivity = np.ones((3,) * mask.ndim)
+    for number, one in enumerate(object_measurements, 1):
+        box_slices = tuple(slice(start, stop) for start, stop in one.box or ())
+        components, count = ndimage.label(mask[box_slices] == one.label, connectivity)
+        if count > 1:  # others reach into the box; the object is the piece that touches all its sides
+            components = components == _component_filling_box(components, count)
+        objects[box_slices][components > 0] = number
+    return objects, object_measurements
+
+
+def _component_filling_box(components: NDArray[np.int32], count: int) -> int:
+    from scipy import ndimage
+
+    full_box = tuple(slice(0, n) for n in components.shape)
+    for number, box in enumerate(ndimage.find_objects(components, count), 1):
+        if box == full_box:
+            return number
+    return int(np.bincount(components.ravel())[1:].argmax()) + 1
+
+
+def show_objects(
+    viewer: ViewerModel,
+    result: RunResult,
+    mask: NDArray[np.uint8] | None,
+    on_done: Callable[[], None],
+    on_error: Callable[[str], None],
+    owner: QObject | None = None,
+) -> Any:
+    """Measure all objects of a result and show them as a Labels layer with a table; in the background.
+
+    Parameters
+    ----------
+    viewer
+        Where the layer is shown.
+    result
+        What is measured.
+    mask
+        A mask that was painted in, in place of the result's.
+    on_done, on_error
+        Called at the end, the latter with one sentence.
+    owner
+        See `run_in_thread`.
+    """
+    segmentation, image = result.segmentation, result.layers.image
+    assert segmentation is not None
+    scan, interval = result.job.scan, result.card.volume_interval
+
+    def compute() -> Any:
+        from napari_latentseg.measure import measure, measurement_table
+
+        measurements = measure(segmentation, scan, mask=mask, objects=True, interval=interval)
+        data, object_measurements = label_objects(
+            np.asarray(segmentation.mask) if mask is None else mask, measurements
+        )
+        table = measurement_table(object_measurements)
+        table["index"] = list(range(1, len(object_measurements) + 1))
+        return data, table
+
+    def show(answer: Any) -> None:
+        if image not in viewer.layers:  # removed since, or the window was closed
+            on_done()
+            return
+        data, table = answer
+        layer_metadata = {"role": "objects", "image": str(image.unique_id)}
+        layer = Labels(
+            data, name=f"{image.name} objects", features=table, metadata={METADATA_KEY: layer_metadata}, opacity=0.6,
+            **spatial_arguments(image),
+        )  # fmt: skip
+        for old_layer in list(viewer.layers):  # an earlier table of the same image
+            if (
+                role_of(old_layer) == "objects"
+                and old_layer.metadata[METADATA_KEY].get("image") == layer_metadata["image"]
+            ):
+                viewer.layers.remove(old_layer)
+        if result.layers.mask is not None:
+            result.layers.mask.visible = False
+        viewer.add_layer(layer)
+        viewer.layers.selection.active = layer
+        on_done()
+
+    def fail(error: BaseException) -> None:
+        on_done()
+        on_error(str(error))
+
+    return run_in_thread(compute, show, fail, owner)

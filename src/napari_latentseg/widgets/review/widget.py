@@ -1,0 +1,365 @@
+"""The Review widget: where the model was unsure, one place after another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.utils.notifications import show_error
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QComboBox,
+    QGridLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_latentseg.review import MEASURES, available_measures, uncertainty_basis
+from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
+from napari_latentseg.widgets._shared.layers import index_on_screen
+from napari_latentseg.widgets._shared.session import RunResult, session_of
+from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.review.measures import MeasuresPanel
+from napari_latentseg.widgets.review.navigate import navigate_to
+from napari_latentseg.widgets.review.profile import ProfilePlot
+from napari_latentseg.widgets.review.queue import QueueView
+from napari_latentseg.widgets.review.sample_contours import SampleContours
+from napari_latentseg.widgets.segment.export import ExportDialog
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_latentseg.review import Finding
+
+__all__ = ["ReviewWidget"]
+
+_RANK_UNITS = {"slices": "slices", "objects": "objects"}
+
+
+class ReviewWidget(QWidget):
+    """A queue of slices or objects, the least sure first; go to each, and say what is right.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer it belongs to.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session = session_of(napari_viewer)
+        self.results = QComboBox()
+        self.results.setToolTip("The result that is reviewed")
+        self.measure_box = QComboBox()
+        self.measure_box.setToolTip("How unsureness is measured")
+        self.rank_unit = QComboBox()
+        for title, name in _RANK_UNITS.items():
+            self.rank_unit.addItem(title, name)
+        self.rank_unit.setToolTip("Whether slices or objects are listed")
+        for combo in (self.results, self.measure_box, self.rank_unit):
+            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.empty = QLabel("Nothing to review yet: segment an image first.")
+        self.empty.setWordWrap(True)
+        self.basis_label = QLabel()
+        self.basis_label.setWordWrap(True)
+        self.profile = ProfilePlot()
+        self.queue = QueueView()
+        self.counter = QLabel()
+        self.previous_button = QPushButton("< Previous")
+        self.next_button = QPushButton("Next >")
+        self.approve_button = QPushButton("Right")
+        self.edit_button = QPushButton("Edit")
+        self.variance_button = QPushButton("Variance")
+        self.contours_button = QPushButton("Sample outlines")
+        self.contours = SampleContours(napari_viewer, self)
+        self.measures = MeasuresPanel(napari_viewer)
+        self.export_button = QPushButton("Export…")
+        self.export_button.setToolTip("Write masks, table and a report of one page into a folder")
+        self.content = QWidget()
+        self._request_id = 0
+        self._lay_out()
+        self._connect()
+        self._bind_keys()
+        self._refresh()
+
+    def _lay_out(self) -> None:
+        self.previous_button.setToolTip("The place before")
+        self.next_button.setToolTip("The next place that nobody has looked at")
+        self.approve_button.setToolTip("The mask is right here as it is: approve it")
+        self.edit_button.setToolTip("Correct a copy of the mask with napari's brush")
+        self.variance_button.setToolTip("Show over the image how much the samples differ")
+        for button in (self.variance_button, self.contours_button):
+            button.setCheckable(True)
+        navigation_row = QHBoxLayout()
+        for button in (self.previous_button, self.next_button, self.approve_button, self.edit_button):
+            navigation_row.addWidget(button, 1)
+        display_row = QHBoxLayout()
+        display_row.addWidget(QLabel("Show"))
+        display_row.addWidget(self.variance_button, 1)
+        display_row.addWidget(self.contours_button, 1)
+        selection_grid = QGridLayout()
+        selection_grid.addWidget(QLabel("Result"), 0, 0)
+        selection_grid.addWidget(self.results, 0, 1, 1, 2)
+        selection_grid.addWidget(QLabel("Rank"), 1, 0)
+        selection_grid.addWidget(self.rank_unit, 1, 1)
+        selection_grid.addWidget(self.measure_box, 1, 2)
+        self.rank_unit.setFixedWidth(92)
+        selection_grid.setColumnStretch(2, 1)
+        notice = QLabel("<i>For research. Not a medical device.</i>")
+        body = QVBoxLayout(self.content)
+        body.setContentsMargins(0, 0, 0, 0)
+        body.addLayout(selection_grid)
+        body.addWidget(self.basis_label)
+        body.addWidget(self.profile)
+        body.addWidget(self.queue, 1)
+        body.addLayout(navigation_row)
+        body.addWidget(self.counter)
+        body.addLayout(display_row)
+        body.addWidget(self.measures)
+        body.addWidget(self.export_button)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.empty)
+        layout.addWidget(self.content, 1)
+        layout.addWidget(notice)
+        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.setMinimumWidth(310)
+        self.setMaximumWidth(380)
+
+    def _connect(self) -> None:
+        session = self.session
+        session.results_changed.connect(self._refresh)
+        session.thresholded.connect(self._on_thresholded)
+        self.results.activated.connect(self._on_result)
+        self.measure_box.activated.connect(self.rank)
+        self.rank_unit.activated.connect(self.rank)
+        self.queue.row_chosen.connect(self.go_to_row)
+        self.profile.plane_chosen.connect(self._go_to_plane)
+        self.previous_button.clicked.connect(self.previous)
+        self.next_button.clicked.connect(self.next)
+        self.approve_button.clicked.connect(self.approve)
+        self.edit_button.clicked.connect(self.edit)
+        self.variance_button.clicked.connect(self.show_variance)
+        self.contours_button.clicked.connect(self.show_contours)
+        self.export_button.clicked.connect(self.ask_export)
+        self.measures.failed.connect(show_error)
+        self.viewer.dims.events.current_step.connect(self._on_step)
+
+    def _bind_keys(self) -> None:
+        bind_keys(
+            self.viewer,
+            self,
+            {
+                "next": self.next,
+                "previous": self.previous,
+                "approve": self.approve,
+                "edit": self.edit,
+                "variance": self.variance_button.click,
+                "outlines": self.contours_button.click,
+            },
+        )
+        add_key_to_tooltip("next", self.next_button)
+        add_key_to_tooltip("previous", self.previous_button)
+        add_key_to_tooltip("approve", self.approve_button)
+        add_key_to_tooltip("edit", self.edit_button)
+        add_key_to_tooltip("variance", self.variance_button)
+
+    @property
+    def result(self) -> RunResult | None:
+        """The result that is reviewed."""
+        current = self.session.current
+        return current if current is not None and current.segmentation is not None else None
+
+    def _refresh(self, *_: Any) -> None:
+        """Show which results there are, and the current one's places."""
+        self.results.clear()
+        for listed in self.session.results:
+            self.results.addItem(listed.title, listed)
+        result = self.result
+        self.results.setCurrentIndex(
+            self.session.results.index(result) if result in self.session.results else -1
+        )
+        has_result = result is not None
+        self.empty.setVisible(not has_result)
+        self.content.setVisible(has_result)
+        if result is None or result.segmentation is None:
+            self.measures.show_result(None)
+            return
+        keys = available_measures(result.segmentation)
+        previous_measure = self.measure_box.currentData()
+        self.measure_box.clear()
+        for key in keys:
+            self.measure_box.addItem(MEASURES[key].title, key)
+            self.measure_box.setItemData(
+                self.measure_box.count() - 1, MEASURES[key].description, Qt.ItemDataRole.ToolTipRole
+            )
+        self.measure_box.setCurrentIndex(max(0, self.measure_box.findData(previous_measure)))
+        self.basis_label.setText(uncertainty_basis(result.segmentation))
+        self.profile.setVisible(result.segmentation.mask.ndim > 2)
+        has_slices = result.segmentation.mask.ndim > 2
+        if (
+            has_slices != self.rank_unit.isEnabled()
+        ):  # else what was chosen stays, also when more samples have come
+            self.rank_unit.setCurrentIndex(0 if has_slices else 1)
+        self.rank_unit.setEnabled(has_slices)
+        unavailable = self.contours.unavailable_reason(result)
+        self.contours_button.setEnabled(not unavailable)
+        self.contours_button.setToolTip(unavailable or "Draw the outline of each sample over the image")
+        if not unavailable:
+            add_key_to_tooltip("outlines", self.contours_button)
+        variances = result.layers.layers_of("variance")
+        self.variance_button.setEnabled(bool(variances))
+        self.variance_button.setChecked(any(layer.visible for layer in variances))
+        self.rank()
+
+    def _on_result(self, number: int) -> None:
+        self.session.select_result(self.session.results[number])
+
+    def _on_thresholded(self, result: RunResult) -> None:
+        if result is self.result:
+            self.rank()
+
+    def rank(self, *_: Any) -> None:
+        """Put slices or objects in order, and measure; in the background."""
+        result = self.result
+        if result is None or result.segmentation is None:
+            return
+        self._request_id += 1
+        request_id = self._request_id
+        segmentation, key, rank_unit = (
+            result.segmentation,
+            str(self.measure_box.currentData() or ""),
+            str(self.rank_unit.currentData()),
+        )
+
+        def compute() -> Any:
+            from napari_latentseg.review import rank, uncertainty_profile
+
+            values = uncertainty_profile(segmentation, key) if segmentation.mask.ndim > 2 else None
+            return rank(segmentation, key, "objects" if rank_unit == "objects" else "slices"), values
+
+        def show(answer: Any) -> None:
+            if request_id != self._request_id:
+                return
+            findings, values = answer
+            self.queue.fill(findings, result.review_marks)
+            if values is not None:
+                self.profile.show_profile(np.asarray(values).ravel())
+                self._on_step()
+            self._update_counter()
+
+        run_in_thread(compute, show, owner=self)
+        self.measures.show_result(result)
+        self.contours.show_contours(result, self.contours_button.isChecked())
+
+    def _update_counter(self) -> None:
+        result, findings = self.result, self.queue.findings
+        if result is None:
+            return
+        marks = [result.review_marks.get(region.identity, "") for region in findings]
+        text = f"{sum(map(bool, marks))} of {len(marks)} seen"
+        for mark, word in (("right", "approved"), ("edited", "corrected")):
+            if count := marks.count(mark):
+                text += f", {count} {word}"
+        self.counter.setText(text if findings else "No place where the samples differ.")
+        for button in (self.previous_button, self.next_button, self.approve_button):
+            button.setEnabled(bool(findings))
+
+    def go_to_row(self, row: int) -> None:
+        """Go to a place of the queue, which is thereby seen."""
+        result = self.result
+        if result is None or not 0 <= row < len(self.queue.findings):
+            return
+        finding = self.queue.findings[row]
+        self.queue.select(row)
+        navigate_to(self.viewer, result.layers.image, finding.index, finding.box)
+        self._set_mark(finding, "seen")
+
+    def next(self) -> None:
+        """Go to the next place that nobody has seen; after the last, to the first."""
+        result, findings = self.result, self.queue.findings
+        if result is None or not findings:
+            return
+        following_rows = [(self.queue.row + 1 + i) % len(findings) for i in range(len(findings))]
+        unseen_rows = [row for row in following_rows if not result.review_marks.get(findings[row].identity)]
+        self.go_to_row(unseen_rows[0] if unseen_rows else following_rows[0])
+
+    def previous(self) -> None:
+        """Go to the place before."""
+        if self.queue.findings:
+            self.go_to_row((self.queue.row - 1) % len(self.queue.findings) if self.queue.row >= 0 else 0)
+
+    def _go_to_plane(self, number: int) -> None:
+        result = self.result
+        if result is not None and result.segmentation is not None:
+            leading_shape = result.segmentation.mask.shape[:-2]
+            navigate_to(
+                self.viewer,
+                result.layers.image,
+                tuple(int(i) for i in np.unravel_index(number, leading_shape)),
+            )
+
+    def _on_step(self, event: Any = None) -> None:
+        """Mark the slice on screen in the plot."""
+        result = self.result
+        if result is None or result.segmentation is None or result.segmentation.mask.ndim < 3:
+            return
+        leading_shape = result.segmentation.mask.shape[:-2]
+        screen_index = index_on_screen(self.viewer, result.layers.image)[: len(leading_shape)]
+        leading_index = tuple(i for i in screen_index if not isinstance(i, slice))
+        if len(leading_index) == len(leading_shape):
+            self.profile.show_plane(int(np.ravel_multi_index(leading_index, leading_shape)))
+
+    def _selected_region(self) -> Finding | None:
+        row = self.queue.row
+        return self.queue.findings[row] if 0 <= row < len(self.queue.findings) else None
+
+    def _set_mark(self, finding: Finding, mark: str) -> None:
+        result = self.result
+        if result is None or (mark == "seen" and result.review_marks.get(finding.identity)):
+            return
+        result.review_marks[finding.identity] = mark
+        self.queue.refresh_marks()
+        self._update_counter()
+
+    def approve(self) -> None:
+        """Say that the mask is right here, keep it among the approved ones, and go on."""
+        result, finding = self.result, self._selected_region()
+        if result is None or finding is None:
+            return
+        was_edited = result.review_marks.get(finding.identity) == "edited"
+        corrections_of(self.viewer).approve(result, finding.index)
+        if not was_edited:
+            self._set_mark(finding, "right")
+        self.next()
+
+    def edit(self) -> None:
+        """Correct a copy of the mask, beginning at the chosen place."""
+        result = self.result
+        if result is None:
+            return
+        finding = self._selected_region()
+        corrections_of(self.viewer).edit(result)
+        if finding is not None:
+            self._set_mark(finding, "edited")
+
+    def show_variance(self, on: bool) -> None:
+        """Show how much the samples differ, over the image, or hide it."""
+        if self.result is not None:
+            for layer in self.result.layers.layers_of("variance"):
+                layer.visible = on
+
+    def show_contours(self, on: bool) -> None:
+        """Draw the outline of each sample on the slice on screen, or take them away."""
+        self.contours.show_contours(self.result, on)
+
+    def ask_export(self) -> None:
+        """Ask where and how the result is to be written."""
+        if self.result is not None:
+            ExportDialog(self.result, self).show()

@@ -1,0 +1,179 @@
+"""Writing a result: which folder, which format, what beside it; in one step, off the GUI thread."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_info
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QDialogButtonBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QLineEdit,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_latentseg.widgets._shared.preferences import preferences
+from napari_latentseg.widgets._shared.threads import run_in_thread
+
+if TYPE_CHECKING:
+    from napari_latentseg.widgets._shared.session import RunResult
+
+__all__ = ["ExportDialog", "export_result"]
+
+_FORMATS = {
+    "as the image was": None,
+    "NIfTI": "nifti",
+    "DICOM-SEG": "dicom-seg",
+    "OME-TIFF": "ome-tiff",
+    "OME-Zarr": "ome-zarr",
+    "NRRD": "nrrd",
+    "MetaImage": "metaimage",
+    "PNG": "png",
+}
+
+
+class ExportDialog(QDialog):
+    """Asks where and how a result is to be written; does not block the viewer."""
+
+    def __init__(self, result: RunResult, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(f"Export {result.title}")
+        self.setObjectName("export")
+        self._result = result
+        self.folder = QLineEdit()
+        self.folder.setPlaceholderText("choose a folder")
+        browse = QPushButton("Browse…")
+        browse.clicked.connect(self._browse)
+        folder_row = QHBoxLayout()
+        folder_row.addWidget(self.folder, 1)
+        folder_row.addWidget(browse)
+        self.format = QComboBox()
+        is_dicom = result.segmentation is not None and result.segmentation.format == "dicom"
+        for title, name in _FORMATS.items():
+            if name != "dicom-seg" or is_dicom:
+                self.format.addItem(title, name)
+        self.format.setToolTip("DICOM-SEG is offered where the image was a DICOM series, to which it refers")
+        self.contours = QCheckBox("outlines (GeoJSON)")
+        self.table = QCheckBox("table of areas and volumes (CSV)")
+        self.report = QCheckBox("report on one page (HTML), with the slices that were least sure")
+        self.deidentify = QCheckBox("leave out what names patient, study or institution")
+        for box in (self.table, self.report):
+            box.setChecked(True)
+        self.deidentify.setChecked(preferences().deidentify)
+        form = QFormLayout()
+        form.addRow("Folder", folder_row)
+        form.addRow("Format", self.format)
+        form.addRow("With", self.table)
+        form.addRow("", self.report)
+        form.addRow("", self.contours)
+        form.addRow("", self.deidentify)
+        always = QLabel("Mask, mean, variance and the record of the run are always written.")
+        always.setWordWrap(True)
+        self.buttons = QDialogButtonBox(
+            QDialogButtonBox.StandardButton.Save | QDialogButtonBox.StandardButton.Cancel
+        )
+        self.buttons.accepted.connect(self.save)
+        self.buttons.rejected.connect(self.close)
+        self.folder.textChanged.connect(self._refresh)
+        layout = QVBoxLayout(self)
+        layout.addLayout(form)
+        layout.addWidget(always)
+        layout.addWidget(self.buttons)
+        self.resize(460, self.sizeHint().height())
+        self._refresh()
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
+        if folder:
+            self.folder.setText(folder)
+
+    def _refresh(self) -> None:
+        save = self.buttons.button(QDialogButtonBox.StandardButton.Save)
+        if save is not None:
+            save.setEnabled(bool(self.folder.text().strip()))
+            save.setToolTip("" if self.folder.text().strip() else "Choose a folder first")
+
+    def save(self) -> Any:
+        """Write, and close."""
+        extras = [name for name, box in (("geojson", self.contours), ("csv", self.table)) if box.isChecked()]
+        worker = export_result(
+            self._result,
+            Path(self.folder.text().strip()),
+            format=self.format.currentData(),
+            extras=tuple(extras),
+            deidentify=self.deidentify.isChecked(),
+            report=self.report.isChecked(),
+        )
+        self.close()
+        return worker
+
+
+def export_result(
+    result: RunResult,
+    folder: Path,
+    *,
+    format: str | None = None,
+    extras: tuple[str, ...] = (),
+    deidentify: bool = False,
+    report: bool = False,
+) -> Any:
+    """Write a result, as it is cut now and with what was painted in it, into a folder; off the GUI thread.
+
+    Returns
+    -------
+    worker
+        Of the writing.
+    """
+    segmentation, layers = result.segmentation, result.layers
+    assert segmentation is not None
+    stem = "result" if deidentify else _file_name(layers.image.name)  # a layer may be named after a patient
+    edited_mask = layers.mask.data.copy() if layers.mask is not None and layers.is_edited else None
+
+    def write() -> list[Path]:
+        from napari_latentseg.io.write_results import write_segmentation
+
+        exported = segmentation
+        if edited_mask is not None:  # the person's corrections go out, and the record says whose they are
+            record = segmentation.record.replace(mask_edited=True)
+            exported = replace(segmentation, mask=edited_mask, record=record)
+        measurements = None
+        if report or "csv" in extras:
+            from napari_latentseg.measure import measure
+
+            measurements = measure(exported, result.job.scan, interval=result.card.volume_interval)
+        written = write_segmentation(
+            exported,
+            folder,
+            stem,
+            format=format,
+            extras=extras,
+            deidentify=deidentify,
+            measurements=measurements,
+        )
+        if report:
+            from napari_latentseg.report import make_report
+
+            report_path = folder / f"{stem}_report.html"
+            written.append(
+                make_report(exported, result.job.scan, result.card, report_path, measurements=measurements)
+            )
+        return written
+
+    return run_in_thread(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
+
+
+def _file_name(name: str) -> str:
+    safe_name = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-")
+    return safe_name or "image"

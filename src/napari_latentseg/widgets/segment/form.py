@@ -1,0 +1,298 @@
+"""The fields of the Segment widget: what is chosen, and what is wrong with it."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox, FloatSlider, SpinBox
+from napari.layers import Image
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from superqt import QCollapsible
+
+from napari_latentseg.core.record import SAMPLING_SOURCES
+from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.scratch_arrays import MEMORY_ENV_VAR
+from napari_latentseg.inference.settings import InferenceSettings, members_limit_message
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.store import list_cards
+from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
+from napari_latentseg.widgets._shared.preferences import preferences
+from napari_latentseg.widgets.segment.card import CardDialog
+from napari_latentseg.widgets.segment.postprocess_fields import PostProcessFields
+from napari_latentseg.widgets.segment.roi_fields import RegionOfInterest, RoiFields
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["SOURCE_LABELS", "SegmentForm"]
+
+SOURCE_LABELS = {
+    "augment": "flips, turns, shifts",
+    "none": "one answer only",
+    "members": "several models",
+    "noise": "random starts",
+    "posterior": "the encoder's posterior",
+    "dropout": "dropout",
+}
+_MAX_SAMPLES = 200  # samples; the command line draws more
+
+
+class SegmentForm(QWidget):
+    """Image, model, samples, source, cut, region, and what most people leave alone.
+
+    Signals
+    -------
+    changed
+        Any field was changed.
+    threshold_changed
+        The cut was moved, or what is mended of the mask was changed.
+    """
+
+    changed = Signal()
+    threshold_changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.cards: dict[str, ModelCard] = list_cards()
+        self.image = ComboBox(
+            choices=self._image_choices, nullable=True, tooltip="The image layer to segment"
+        )
+        self.model = ComboBox(
+            choices=[(card.title, name) for name, card in self.cards.items()],
+            tooltip="The trained model; the (i) tells what it is for and how good it was",
+        )
+        self.samples = SpinBox(value=5, min=1, max=_MAX_SAMPLES)
+        self.source = ComboBox(choices=[], tooltip="")
+        self.threshold = FloatSlider(
+            value=0.5, min=0.05, max=0.95, step=0.01,
+            tooltip="A place belongs to the mask where its mean probability is above the cut",
+        )  # fmt: skip
+        self.roi_fields = RoiFields(viewer, self)
+        self.postprocess_fields = PostProcessFields(self)
+        self.model_summary = QLabel()
+        self.model_summary.setWordWrap(True)
+        self.model_summary.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.card_button = QToolButton()
+        self.card_button.setText("i")
+        self.card_button.setToolTip("The model's card: what it is for, what it learned from, how good it was")
+        self.card_button.clicked.connect(self.show_card)
+        self._lay_out()
+        self._connect()
+        self._on_model()
+        self.reset_choices()
+        self._on_image()
+
+    def _lay_out(self) -> None:
+        def row(*widgets: QWidget, stretch: int = 0) -> QHBoxLayout:
+            line = QHBoxLayout()
+            line.setContentsMargins(0, 0, 0, 0)
+            for i, widget in enumerate(widgets):
+                line.addWidget(widget, 1 if i == stretch else 0)
+            return line
+
+        fields = QFormLayout()
+        fields.setContentsMargins(0, 0, 0, 0)
+        fields.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        fields.addRow("Image", self.image.native)
+        fields.addRow("Model", row(self.model.native, self.card_button))
+        fields.addRow("", self.model_summary)
+        fields.addRow("Samples", self.samples.native)
+        fields.addRow("from", self.source.native)
+        fields.addRow("Cut", self.threshold.native)
+        for combo in (
+            self.image,
+            self.model,
+            self.source,
+            self.roi_fields.area,
+            self.postprocess_fields.tolerance,
+        ):
+            combo.native.setMinimumWidth(80)
+            combo.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            combo.native.setSizeAdjustPolicy(
+                combo.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+            )
+        advanced_body = QWidget()
+        advanced_form = QFormLayout(advanced_body)
+        advanced_form.setContentsMargins(0, 0, 0, 0)
+        self.roi_fields.add_rows(fields, advanced_form)
+        self.postprocess_fields.add_rows(advanced_form)
+        self.advanced = QCollapsible("More")
+        if (margins := self.advanced.layout()) is not None:
+            margins.setContentsMargins(0, 0, 0, 0)
+        self.advanced.addWidget(advanced_body)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(fields)
+        layout.addWidget(self.advanced)
+        self.model_summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+
+    def _connect(self) -> None:
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self.reset_choices)
+        self.model.changed.connect(self._on_model)
+        self.source.changed.connect(self._on_source)
+        self.threshold.changed.connect(lambda *_: self.threshold_changed.emit())
+        self.postprocess_fields.postprocess_changed.connect(self.threshold_changed)
+        self.image.changed.connect(self._on_image)
+        for field in (self.image, self.samples):
+            field.changed.connect(lambda *_: self.changed.emit())
+        self.roi_fields.changed.connect(self.changed)
+        self.postprocess_fields.changed.connect(self.changed)
+
+    def _image_choices(self, *_: Any) -> list[tuple[str, Image]]:
+        images = [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image) and role_of(layer) not in ("mean", "variance")
+        ]
+        return [(layer.name, layer) for layer in reversed(images)]
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Look at the viewer's layers again; the chosen one stays chosen while it is there."""
+        previous = self.image.value
+        self.image.reset_choices()
+        choices = [value for _, value in self._image_choices()]
+        if previous in choices:
+            self.image.value = previous
+        elif choices:
+            self.image.value = choices[0]
+        self.roi_fields.reset_choices()
+        self.changed.emit()
+
+    def reload_models(self) -> None:
+        """Look at the models at hand again; the chosen one stays chosen while it is there."""
+        previous = self.model.value
+        self.cards = list_cards()
+        self.model.choices = [(card.title, name) for name, card in self.cards.items()]
+        if previous in self.cards:
+            self.model.value = previous
+        self._on_model()
+
+    def values(self) -> dict[str, Any]:
+        """What is chosen, to be put back by `restore`; layers are left out."""
+        return {name: field.value for name, field in self._stored_fields().items()}
+
+    def restore(self, values: dict[str, Any]) -> None:
+        """Choose again what was chosen before, as far as it is still there."""
+        for name, field in self._stored_fields().items():
+            if name in values:
+                with suppress(ValueError):  # a model that has been removed since
+                    field.value = values[name]
+
+    def _stored_fields(self) -> dict[str, Any]:
+        postprocess = self.postprocess_fields
+        return {
+            "model": self.model,
+            "source": self.source,
+            "samples": self.samples,
+            "cut": self.threshold,
+            "plane": self.roi_fields.plane,
+            "tolerance": postprocess.tolerance,
+            "smallest": postprocess.min_size,
+            "fill_holes": postprocess.fill_holes,
+            "keep_largest": postprocess.keep_largest,
+            "device": postprocess.device,
+            "seed": postprocess.seed,
+        }
+
+    @property
+    def card(self) -> ModelCard | None:
+        """The chosen model's card."""
+        return self.cards.get(str(self.model.value))
+
+    def show_card(self) -> None:
+        """Open the card of the chosen model."""
+        if self.card is not None:
+            CardDialog(self.card, self).show()
+
+    def _on_image(self, *_: Any) -> None:
+        image = self.image.value
+        self.roi_fields.show_for_image(image)
+        if image is not None and 2 <= image.ndim <= 4:
+            self.postprocess_fields.show_unit(scan_from_layer(image).geometry.voxel_volume[1])
+
+    def _on_model(self, *_: Any) -> None:
+        card = self.card
+        if card is not None:
+            self.model_summary.setText(_card_summary(card))
+            self.model_summary.setToolTip(card.intended_use)
+            self.source.choices = [(SOURCE_LABELS[s], s) for s in card.sources]
+            self.source.value = card.sources[0]
+            self.samples.max = _MAX_SAMPLES
+            self.samples.value = preferences().samples or card.default_samples
+            self.threshold.value = card.threshold
+        self._on_source()
+
+    def _on_source(self, *_: Any) -> None:
+        source, card = self.source.value, self.card
+        is_deterministic = source == "none"
+        self.samples.enabled = not is_deterministic
+        tooltip = f"How many samples to draw; a variance needs {MIN_SAMPLES_FOR_VARIANCE} or more"
+        self.samples.max = _MAX_SAMPLES
+        if is_deterministic:
+            tooltip = "This model gives the same answer every time, so there is nothing to repeat"
+        elif source == "members" and card is not None:
+            self.samples.value = min(int(self.samples.value), card.members)
+            self.samples.max = card.members
+            tooltip = f"{members_limit_message(card)}; {tooltip[0].lower()}{tooltip[1:]}"
+        self.samples.tooltip = tooltip
+        self.source.tooltip = f"Where the samples differ: {SAMPLING_SOURCES.get(str(source), '')}"
+        self.changed.emit()
+
+    def problems(self) -> list[str]:
+        """What keeps a run from starting, in words; empty where nothing does."""
+        messages = []
+        if not self.cards:
+            messages.append("No model is installed.")
+        if self.image.value is None:
+            messages.append("Open an image first, or one of the samples.")
+        elif not 2 <= self.image.value.ndim <= 4:
+            image = self.image.value
+            messages.append(f"“{image.name}” has {image.ndim} dimensions; choose one with 2 to 4.")
+        try:
+            self.settings()
+        except BadInput as error:
+            messages.append(str(error))
+        return messages
+
+    def settings(self) -> InferenceSettings:
+        """The settings of a run.
+
+        Raises
+        ------
+        BadInput
+            Where they make no sense for the model.
+        """
+        card = self.card
+        if card is None:
+            raise BadInput("model", "none is chosen", "choose one")
+        source, region = self.source.value, self.roi_fields.region()
+        return InferenceSettings.for_model(
+            card,
+            samples=1 if source == "none" else int(self.samples.value),
+            source=source,
+            threshold=float(self.threshold.value),
+            slices=region.slices,
+            box=region.crop_box,
+            first_plane=region.first_plane,
+            memory_limit=None if MEMORY_ENV_VAR in os.environ else round(preferences().memory_gb * 2**30),
+            **self.postprocess_fields.settings(),
+        )
+
+    def region(self) -> RegionOfInterest:
+        """What of the image is worked on; see `WhereFields.region`."""
+        return self.roi_fields.region()
+
+
+def _card_summary(card: ModelCard) -> str:
+    parts = [card.modality]
+    if card.headline_metrics:
+        parts.append(f"DSC {card.headline_metrics.values['dsc']:.2f}")
+    parts.append(card.licence.split(";")[0])
+    return " | ".join(part for part in parts if part)

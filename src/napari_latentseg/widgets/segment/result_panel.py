@@ -1,0 +1,130 @@
+"""The part of the Segment widget that shows what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+
+from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
+from napari_latentseg.measure import ClassExtent
+from napari_latentseg.widgets._shared.result_layers import ResultLayers
+from napari_latentseg.widgets.segment.form import SOURCE_LABELS
+
+__all__ = ["ResultPanel"]
+
+_LEGEND = {
+    "mask": "The places whose mean probability is above the cut.",
+    "mean": "How often, and how surely, the samples called a place the class: 0 never, 1 always.",
+    "variance": "How much the samples differ at a place. A small variance is no proof of being right.",
+}
+# why no further samples can be drawn, by their source
+_NO_MORE_SAMPLES = {
+    "none": "This source gives the same answer every time",
+    "members": "Each member of the model gives one sample; choose how many above, and segment again",
+}
+
+
+class ResultPanel(QWidget):
+    """How large the classes are, which layers show, more samples, export.
+
+    Signals
+    -------
+    more_requested
+        Five more samples were asked for.
+    review_requested
+        The result is to be reviewed.
+    export_requested
+        The result is to be written.
+    """
+
+    more_requested = Signal()
+    review_requested = Signal()
+    export_requested = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.extent_text = QLabel()
+        self.extent_text.setWordWrap(True)
+        self.run_note = QLabel()
+        self.run_note.setWordWrap(True)
+        self.toggles: dict[str, QPushButton] = {}
+        toggle_row = QHBoxLayout()
+        toggle_row.addWidget(QLabel("Show"))
+        for role, legend in _LEGEND.items():
+            button = QPushButton(role.capitalize())
+            button.setCheckable(True)
+            button.setToolTip(legend)
+            button.clicked.connect(lambda on, role=role: self._toggle(role, on))
+            self.toggles[role] = button
+            toggle_row.addWidget(button, 1)
+        self.more_button = QPushButton("+5 samples")
+        self.review_button = QPushButton("Review")
+        self.review_button.setToolTip("Go through the places where the samples differ most")
+        self.export_button = QPushButton("Export…")
+        self.export_button.setToolTip("Write mask, mean, variance and the record of the run into a folder")
+        self.more_button.clicked.connect(self.more_requested)
+        self.review_button.clicked.connect(self.review_requested)
+        self.export_button.clicked.connect(self.export_requested)
+        buttons = QHBoxLayout()
+        buttons.addWidget(self.more_button)
+        buttons.addWidget(self.review_button)
+        buttons.addWidget(self.export_button)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.extent_text)
+        layout.addLayout(toggle_row)
+        layout.addWidget(self.run_note)
+        layout.addLayout(buttons)
+        self._layers: ResultLayers | None = None
+
+    def show_result(
+        self, segmentation: Segmentation, layers: ResultLayers, extents: Iterable[ClassExtent]
+    ) -> None:
+        """Show a result and follow the visibility of its layers."""
+        if self._layers is not layers:
+            self._layers = layers
+        for role in _LEGEND:
+            for layer in layers.layers_of(role):
+                layer.events.visible.disconnect(self._update_toggles)
+                layer.events.visible.connect(self._update_toggles)
+        record = segmentation.record
+        self.extent_text.setText("\n".join(e.describe() for e in extents))
+        self.run_note.setText(_run_note(segmentation))
+        self.more_button.setEnabled(record.source not in _NO_MORE_SAMPLES)
+        self.more_button.setToolTip(
+            _NO_MORE_SAMPLES.get(record.source, "Draw five more and take them into the mean and the variance")
+        )
+        self._update_toggles()
+
+    def set_busy(self, busy: bool) -> None:
+        """While a run is under way nothing more can be asked."""
+        self.setEnabled(not busy)
+
+    def _toggle(self, role: str, on: bool) -> None:
+        for layer in self._layers.layers_of(role) if self._layers is not None else []:
+            layer.visible = on
+
+    def _update_toggles(self, event: object = None) -> None:
+        for role, button in self.toggles.items():
+            shown = self._layers.layers_of(role) if self._layers is not None else []
+            button.setEnabled(bool(shown))
+            button.setChecked(any(layer.visible for layer in shown))
+            button.setToolTip(_LEGEND[role] if shown else f"This run has no {role}")
+
+
+def _run_note(segmentation: Segmentation) -> str:
+    record = segmentation.record
+    if record.source == "none":
+        return "One answer, no samples: there is no variance to show."
+    line = f"{record.samples} samples from {SOURCE_LABELS[record.source]}"
+    if not record.complete:
+        line += f" (of {record.samples_asked} asked for"
+        line += f"; {record.planes_done} of {record.planes} slices)" if record.planes > 1 else ")"
+    elif record.slices is not None and record.slices != (0, record.planes - 1):
+        first, last = record.slices
+        line += f", on {last - first + 1} of {record.planes} slices"
+    if record.samples < MIN_SAMPLES_FOR_VARIANCE:
+        line += f". A variance needs {MIN_SAMPLES_FOR_VARIANCE} or more."
+    return line

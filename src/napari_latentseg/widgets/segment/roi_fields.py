@@ -1,0 +1,194 @@
+"""The fields that say which slices and which part of an image are worked on."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from magicgui.widgets import ComboBox
+from napari.layers import Image, Shapes
+from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
+
+from napari_latentseg.core.reorient import WORLD_AXIS_OF_PLANE, reorient
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.layers import index_on_screen, scan_from_layer
+from napari_latentseg.widgets._shared.result_layers import PlaneView
+from napari_latentseg.widgets.segment.region import CropBox, crop_box_in_view, crop_box_of_shapes, image_shape
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["RegionOfInterest", "RoiFields"]
+
+_PLANE_NAMES = {name: name if name != "acquired" else "as acquired" for name in WORLD_AXIS_OF_PLANE}
+
+
+@dataclass(frozen=True)
+class RegionOfInterest:
+    """What is worked on.
+
+    Attributes
+    ----------
+    plane_view
+        How the planes lie in the image.
+    slices, crop_box
+        As `napari_latentseg.inference.settings.InferenceSettings` has them.
+    first_plane
+        The one on screen.
+    """
+
+    plane_view: PlaneView
+    slices: tuple[int, int] | None
+    crop_box: CropBox | None
+    first_plane: int
+
+
+class RoiFields(QObject):
+    """Planes, slices and area of an image; each is there only where there is something to choose.
+
+    Signals
+    -------
+    changed
+        Any of them was changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self._image: Image | None = None
+        self._order: tuple[int, ...] = ()
+        self.slices = ComboBox(
+            choices=[("all", "all"), ("the one on screen", "shown"), ("from … to …", "range")],
+            value="all",
+            tooltip="Which slices of a volume to work on; it begins with the one on screen",
+        )
+        self.first, self.last = QSpinBox(), QSpinBox()
+        self.first.setToolTip("The first slice, counted from 0 as napari's slider does")
+        self.last.setToolTip("The last slice, which is worked on too")
+        self.range_row = QWidget()
+        range_layout = QHBoxLayout(self.range_row)
+        range_layout.setContentsMargins(0, 0, 0, 0)
+        range_layout.addWidget(self.first, 1)
+        range_layout.addWidget(QLabel("to"))
+        range_layout.addWidget(self.last, 1)
+        self.area = ComboBox(
+            choices=self._area_choices,
+            tooltip="Which part of each slice to work on: draw a rectangle in a Shapes layer, or zoom in."
+            " A model that sees the whole slice then sees that part enlarged",
+        )
+        self.plane = ComboBox(
+            choices=[(_PLANE_NAMES[name], name) for name in WORLD_AXIS_OF_PLANE],
+            value="acquired",
+            tooltip="How a volume is cut into the planes that the model sees; the result lies as it does",
+        )
+        for field in (self.slices, self.area, self.plane):
+            field.changed.connect(self._on_changed)
+        for box in (self.first, self.last):
+            box.valueChanged.connect(self._on_changed)
+
+    def add_rows(self, form: QFormLayout, advanced_form: QFormLayout) -> None:
+        """Put the fields into the form and its lower part."""
+        self._form, self._advanced_form = form, advanced_form
+        form.addRow("Slices", self.slices.native)
+        form.addRow("", self.range_row)
+        form.addRow("Area", self.area.native)
+        advanced_form.addRow("Planes", self.plane.native)
+        self.show_for_image(None)
+
+    def _area_choices(self, *_: Any) -> list[tuple[str, Any]]:
+        shapes_layers = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
+        box_choices = [(f"the box in “{layer.name}”", layer) for layer in reversed(shapes_layers)]
+        return [("all of it", "all"), ("what is in view", "view"), *box_choices]
+
+    def reset_choices(self) -> None:
+        """Look at the viewer's layers again."""
+        previous = self.area.value
+        self.area.reset_choices()
+        self.area.value = previous if previous in [value for _, value in self._area_choices()] else "all"
+
+    def show_for_image(self, image: Image | None) -> None:
+        """Show the fields that this image has something to choose for."""
+        self._image = image
+        is_stack = image is not None and image.ndim > 2
+        can_reorient = False
+        if image is not None and 3 <= image.ndim <= 4:
+            can_reorient = scan_from_layer(image).geometry.frame == "LPS"
+        if not can_reorient:
+            self.plane.value = "acquired"
+        self._advanced_form.setRowVisible(self.plane.native, can_reorient)
+        self._form.setRowVisible(self.slices.native, is_stack)
+        self._on_changed()
+
+    def _on_changed(self, *_: Any) -> None:
+        image = self._image
+        is_range = image is not None and image.ndim > 2 and self.slices.value == "range"
+        self._form.setRowVisible(self.range_row, is_range)
+        if image is not None and 2 <= image.ndim <= 4:
+            self._order = reorient(scan_from_layer(image), str(self.plane.value))[1]
+            last_plane = math.prod(self._leading(image)) - 1
+            for box in (self.first, self.last):
+                box.blockSignals(True)
+                is_new_maximum = box.maximum() != last_plane
+                box.setMaximum(last_plane)
+                if is_new_maximum and box is self.last:
+                    box.setValue(last_plane)
+                box.blockSignals(False)
+        self.changed.emit()
+
+    def _leading(self, image: Image) -> tuple[int, ...]:
+        shape = image_shape(image)
+        return tuple(shape[axis] for axis in self._order[:-2])
+
+    def region(self) -> RegionOfInterest:
+        """What is chosen.
+
+        Raises
+        ------
+        BadInput
+            Where it is no part of the image.
+        """
+        image = self._image
+        if image is None:
+            return RegionOfInterest(PlaneView(), None, None, 0)
+        plane_on_screen = self._plane_on_screen(image)
+        slices = None
+        if image.ndim > 2 and self.slices.value == "shown":
+            if plane_on_screen is None:
+                orientation = _PLANE_NAMES[str(self.plane.value)]
+                raise BadInput("slices", f"no slice {orientation} is on screen", "turn the view, or take all")
+            slices = (plane_on_screen, plane_on_screen)
+        elif image.ndim > 2 and self.slices.value == "range":
+            if self.first.value() > self.last.value():
+                raise BadInput("slices", "end before they begin", "exchange the two numbers")
+            slices = (self.first.value(), self.last.value())
+        crop_box = None
+        if self.area.value == "view":
+            crop_box = crop_box_in_view(self.viewer, image, self._order)
+        elif isinstance(self.area.value, Shapes):
+            crop_box = crop_box_of_shapes(self.area.value, image, self._order)
+        crop_slices = (
+            None if crop_box is None else (slice(crop_box[0], crop_box[2]), slice(crop_box[1], crop_box[3]))
+        )
+        is_reoriented = self._order != tuple(range(image.ndim))
+        plane_view = PlaneView(str(self.plane.value), self._order if is_reoriented else (), crop_slices)
+        count = math.prod(self._leading(image))
+        return RegionOfInterest(
+            plane_view, slices, crop_box, count // 2 if plane_on_screen is None else plane_on_screen
+        )
+
+    def _plane_on_screen(self, image: Image) -> int | None:
+        """The number of the plane that is on screen; None where another cut of the volume is."""
+        if image.ndim < 3:
+            return 0
+        screen_index = index_on_screen(self.viewer, image)
+        number = 0
+        for axis in self._order[:-2]:
+            axis_index = screen_index[axis]
+            if isinstance(axis_index, slice):
+                return None
+            number = number * image_shape(image)[axis] + axis_index
+        return number

@@ -1,0 +1,345 @@
+"""The Segment widget: choose, run, look."""
+
+from __future__ import annotations
+
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari.utils.notifications import show_error, show_info, show_warning
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.keys import bind_keys, key_text
+from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.runner import RunJob, RunProgress, preload_imports
+from napari_latentseg.widgets._shared.session import RunResult, session_of
+from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.segment.export import ExportDialog, export_result
+from napari_latentseg.widgets.segment.form import SegmentForm
+from napari_latentseg.widgets.segment.region import image_shape
+from napari_latentseg.widgets.segment.result_panel import ResultPanel
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["SegmentWidget"]
+
+_EXTRA_SAMPLES = 5
+
+
+class SegmentWidget(QWidget):
+    """Choose an image and a model, ask for samples, see mask, mean and variance.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer it belongs to.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session = session_of(napari_viewer)
+        self.form = SegmentForm(napari_viewer)
+        self.form.restore(self.session.choices)
+        self.result_panel = ResultPanel()
+        self.run_button = QPushButton("Segment")
+        self.problem_label = QLabel()
+        self.problem_label.setWordWrap(True)
+        self.sample_button = QPushButton("Open a sample")
+        self.sample_button.setToolTip("A fundus photograph, to try the plugin on")
+        self.progress_bar = QProgressBar()
+        self.progress_bar.setRange(0, 1000)
+        self.progress_bar.setTextVisible(False)
+        self.status = QLabel()
+        self.status.setWordWrap(True)
+        self.cancel_button = QPushButton("Cancel")
+        self.cancel_button.setToolTip("Stop within a moment, and keep the samples that are complete")
+        self.details_button = QPushButton("Copy details")
+        self._details = ""
+        self._lay_out()
+        self._connect()
+        preload_imports()
+        self._refresh()
+        if self.busy:
+            self._show_running("working")
+        else:
+            self._show_result()
+
+    def _lay_out(self) -> None:
+        running = QHBoxLayout()
+        running.addWidget(self.progress_bar, 1)
+        running.addWidget(self.cancel_button)
+        notice = QLabel("<i>For research. Not a medical device.</i>")
+        layout = QVBoxLayout(self)
+        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self.form)
+        layout.addWidget(self.run_button)
+        layout.addWidget(self.problem_label)
+        layout.addWidget(self.sample_button)
+        layout.addLayout(running)
+        layout.addWidget(self.status)
+        layout.addWidget(self.details_button)
+        layout.addWidget(self.result_panel)
+        layout.addStretch(1)
+        layout.addWidget(notice)
+        self.setMinimumWidth(310)
+        self.setMaximumWidth(380)
+        self.result_panel.hide()
+        self.details_button.hide()
+        self.progress_bar.hide()
+        self.cancel_button.hide()
+        self.status.hide()
+
+    def _connect(self) -> None:
+        self.form.changed.connect(self._refresh)
+        self.form.threshold_changed.connect(self._apply_threshold)
+        self.run_button.clicked.connect(self.segment)
+        self.cancel_button.clicked.connect(self.cancel)
+        self.sample_button.clicked.connect(self.open_sample)
+        self.details_button.clicked.connect(self._copy_details)
+        self.result_panel.more_requested.connect(self.draw_more)
+        self.result_panel.review_requested.connect(self.review)
+        self.result_panel.export_requested.connect(self.ask_export)
+        actions = {
+            "segment": self.segment,
+            "cut_down": lambda: self._shift_threshold(-0.05),
+            "cut_up": lambda: self._shift_threshold(0.05),
+        }
+        bind_keys(self.viewer, self, actions)
+        session = self.session
+        session.models_changed.connect(self._on_models)
+        session.started.connect(self._on_started)
+        session.progressed.connect(self._on_progress)
+        session.finished.connect(self._on_finished)
+        session.failed.connect(self._on_failed)
+        session.thresholded.connect(self._show_result)
+        session.results_changed.connect(self._show_result)
+
+    def _on_models(self) -> None:
+        model_name = self.session.choices.get(
+            "model"
+        )  # now, for the form tells what it shows while it reloads
+        self.form.reload_models()
+        self.form.restore({"model": model_name})
+
+    def reset_choices(self, event: Any = None) -> None:
+        """Look at the viewer's layers again."""
+        self.form.reset_choices()
+
+    def _refresh(self) -> None:
+        self.session.choices = self.form.values()
+        problems = self.form.problems()
+        busy = self.busy
+        self.run_button.setEnabled(not problems and not busy)
+        self.run_button.setToolTip(
+            "A run is under way; wait for it, or cancel it"
+            if busy
+            else problems[0]
+            if problems
+            else f"Segment with what is chosen ({key_text('segment')})"
+        )
+        self.problem_label.setText("" if busy else problems[0] if problems else self._estimate())
+        self.problem_label.setVisible(bool(self.problem_label.text()))
+        self.sample_button.setVisible(self.form.image.value is None and not busy)
+
+    def _estimate(self) -> str:
+        """How long it will take, as far as that is known from earlier runs; else nothing."""
+        try:
+            settings, region = self.form.settings(), self.form.region()
+        except BadInput:
+            return ""
+        image = self.form.image.value
+        shape = image_shape(image)
+        reoriented_shape = (
+            [shape[axis] for axis in region.plane_view.order] if region.plane_view.order else list(shape)
+        )
+        plane_count = math.prod(reoriented_shape[:-2])
+        if settings.slices is not None:
+            plane_count = settings.slices[1] - settings.slices[0] + 1
+        if settings.box is not None:
+            top, left, bottom, right = settings.box
+            reoriented_shape[-2:] = [bottom - top, right - left]
+        seconds = self.session.timings.estimate(
+            str(self.form.model.value),
+            settings.device,
+            reoriented_shape[-2] * reoriented_shape[-1],
+            plane_count * settings.samples,
+        )
+        if seconds is None:
+            return ""
+        duration_text = f"{max(1, round(seconds))} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+        return f"A run takes about {duration_text}."
+
+    def segment(self) -> None:
+        """Start a run with what is chosen; what is wrong is said, and nothing starts."""
+        image = self.form.image.value
+        try:
+            problems = self.form.problems()
+            if problems:
+                raise BadInput("segment", problems[0])
+            view = self.form.region().plane_view
+            job = RunJob(scan_from_layer(image), str(self.form.model.value), self.form.settings(), view)
+            card = self.form.card
+            assert card is not None
+            self.session.start(job, image, card)
+        except BadInput as error:
+            show_warning(str(error))
+
+    def draw_more(self) -> None:
+        """Draw five more samples of the last run."""
+        try:
+            self.session.draw_more(_EXTRA_SAMPLES)
+        except BadInput as error:
+            show_warning(str(error))
+
+    def cancel(self) -> None:
+        """Stop the run; what is complete stays."""
+        self.status.setText("stopping")
+        self.cancel_button.setEnabled(False)
+        self.session.cancel()
+
+    def open_sample(self) -> None:
+        """Open the fundus photograph, read off the GUI thread, with the model that fits."""
+        from napari_latentseg.widgets.segment.samples import layer_data_of
+
+        def load() -> Any:
+            from napari_latentseg.sample_data import retina
+
+            return retina()
+
+        self.sample_button.setEnabled(False)
+
+        def show(sample: Any) -> None:
+            self.sample_button.setEnabled(True)
+            data, arguments, _ = layer_data_of(sample)
+            self.viewer.add_image(data, **arguments)
+            if sample.model in self.form.cards:
+                self.form.model.value = sample.model
+
+        def fail(error: BaseException) -> None:
+            self.sample_button.setEnabled(True)
+            show_exception(error)
+
+        run_in_thread(load, show, fail)
+
+    def _on_started(self, result: RunResult) -> None:
+        if result.segmentation is None:
+            self.result_panel.hide()  # what it shows is of an earlier run
+        self._details = ""
+        self.details_button.hide()
+        self.progress_bar.setValue(0)
+        self._show_running("loading the model")
+
+    def _show_running(self, text: str) -> None:
+        self.progress_bar.show()
+        self.cancel_button.setEnabled(True)
+        self.cancel_button.show()
+        self.status.setText(text)
+        self.status.show()
+        self.result_panel.set_busy(True)
+        self._refresh()
+
+    def _show_idle(self, text: str) -> None:
+        self.progress_bar.hide()
+        self.cancel_button.hide()
+        self.status.setText(text)
+        self.status.setVisible(bool(text))
+        self.result_panel.set_busy(False)
+        self._refresh()
+
+    def _on_progress(self, progress: RunProgress) -> None:
+        self.progress_bar.setValue(round(1000 * progress.done))
+        if self.cancel_button.isEnabled():
+            self.status.setText(progress.text)
+
+    def _on_finished(self, result: RunResult) -> None:
+        segmentation = result.segmentation
+        if segmentation is None:
+            self._show_idle("Cancelled before a sample was complete; nothing was kept.")
+            return
+        self._show_result()
+        record = segmentation.record
+        if result.was_cancelled:
+            self._show_idle(f"Cancelled. {record.samples} of {record.samples_asked} samples are kept.")
+        else:
+            self._show_idle(f"Done in {max(1, round(result.seconds))} s.")
+        for note in record.input.notes:
+            show_info(note)
+
+    def _show_result(self, *_: Any) -> None:
+        result = self.session.current
+        has_result = result is not None and result.segmentation is not None
+        if result is not None and result.segmentation is not None:
+            self.result_panel.show_result(result.segmentation, result.layers, result.extents)
+        self.result_panel.setVisible(has_result and not self.busy)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a run is under way, or its layers are being shown."""
+        return self.session.busy
+
+    @property
+    def finished_result(self) -> RunResult | None:
+        """The current result, once there is something in it."""
+        current = self.session.current
+        return current if current is not None and current.segmentation is not None else None
+
+    def _on_failed(self, text: str, details: str) -> None:
+        self._details = details
+        self.details_button.setVisible(bool(details))
+        self._show_idle(text)
+        self._show_result()
+        show_error(text)
+
+    def _copy_details(self) -> None:
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(self._details)
+
+    def _apply_threshold(self) -> None:
+        """Cut and mend the mask of the current result anew."""
+        result = self.session.current
+        if result is None or result.segmentation is None or self.busy:
+            return
+        if result.layers.is_edited:
+            self.status.setText("The mask has been painted in, so the cut leaves it as it is.")
+            self.status.show()
+            return
+        self.session.apply_threshold(
+            float(self.form.threshold.value), self.form.postprocess_fields.postprocess()
+        )
+
+    def _shift_threshold(self, change: float) -> None:
+        threshold = self.form.threshold
+        threshold.value = min(max(round(float(threshold.value) + change, 2), threshold.min), threshold.max)
+
+    def review(self) -> None:
+        """Open the widget that goes through the result."""
+        self.viewer.window.add_plugin_dock_widget("napari-latentseg", "Review", tabify=True)
+
+    def ask_export(self) -> None:
+        """Ask where and how the result is to be written."""
+        result = self.finished_result
+        if result is not None:
+            ExportDialog(result, self).show()
+
+    def export(self, folder: Path) -> Any:
+        """Write the current result, as it is cut, into a folder; off the GUI thread.
+
+        Returns
+        -------
+        worker
+            Of the writing; None where there is nothing to write.
+        """
+        return None if self.finished_result is None else export_result(self.finished_result, folder)
+
+    def wait(self, seconds: float = 60) -> None:
+        """Let events pass until no run is under way; for scripts and the demo."""
+        deadline = time.monotonic() + seconds
+        while self.busy and time.monotonic() < deadline:
+            QApplication.processEvents()
+            time.sleep(0.005)

@@ -1,0 +1,250 @@
+"""What a model is to learn from: what is approved, layers of the viewer, or a folder."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from napari.layers import Image, Labels
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QButtonGroup,
+    QFileDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QRadioButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.layers import (
+    METADATA_KEY,
+    geometry_on_screen,
+    lie_together,
+    role_of,
+    scan_from_layer,
+)
+from napari_latentseg.widgets.segment.region import image_shape
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.models.card import ModelCard
+
+__all__ = ["DataSourceFields", "layer_pairs", "write_layer_pairs"]
+
+DataSource = Literal["approved", "layers", "folder"]
+
+
+class DataSourceFields(QWidget):
+    """Three ways to say what is learnt from; one of them is chosen.
+
+    Signals
+    -------
+    changed
+        Another one was chosen, or what it says was changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer = viewer
+        self.approved_option = QRadioButton("what is approved")
+        self.layers_option = QRadioButton("layers of this window")
+        self.folder_option = QRadioButton("a folder")
+        self.layers_option.setToolTip(
+            "Masks that lie on an image here; empty slices of a volume are left out"
+        )
+        self.folder_option.setToolTip("Holds images/ and masks/, or is an nnU-Net raw data set")
+        self.group = QButtonGroup(self)
+        for button in (self.approved_option, self.layers_option, self.folder_option):
+            self.group.addButton(button)
+        self.approved_option.setChecked(True)
+        self.pair_list = QListWidget()
+        self.pair_list.setMaximumHeight(84)
+        self.pair_list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.pair_list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.pair_list.setToolTip("Each mask with the image that it lies on")
+        self.folder_path = QLineEdit()
+        self.folder_path.setPlaceholderText("choose a folder")
+        self.browse_button = QPushButton("Browse…")
+        folder_layout = QHBoxLayout()
+        folder_layout.setContentsMargins(0, 0, 0, 0)
+        folder_layout.addWidget(self.folder_path, 1)
+        folder_layout.addWidget(self.browse_button)
+        self._folder_row = QWidget()
+        self._folder_row.setLayout(folder_layout)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(3)
+        for widget in (
+            self.approved_option,
+            self.layers_option,
+            self.pair_list,
+            self.folder_option,
+            self._folder_row,
+        ):
+            layout.addWidget(widget)
+        self.group.buttonClicked.connect(self._on_choice)
+        self.pair_list.itemChanged.connect(lambda _: self.changed.emit())
+        self.folder_path.textChanged.connect(lambda _: self.changed.emit())
+        self.browse_button.clicked.connect(self._browse)
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self.list_layers)
+        self.list_layers()
+        self._on_choice()
+
+    @property
+    def source(self) -> DataSource:
+        """Which of the three."""
+        if self.layers_option.isChecked():
+            return "layers"
+        return "folder" if self.folder_option.isChecked() else "approved"
+
+    def select_source(self, source: DataSource) -> None:
+        """Choose one of the three."""
+        {"approved": self.approved_option, "layers": self.layers_option, "folder": self.folder_option}[
+            source
+        ].setChecked(True)
+        self._on_choice()
+
+    def show_approved_count(self, planes: int, scans: int) -> None:
+        """Say how much is approved."""
+        slices = "1 slice" if planes == 1 else f"{planes} slices"
+        text = f"approved: {slices}, {scans} scan{'' if scans == 1 else 's'}"
+        self.approved_option.setText(text if planes else "what is approved: nothing yet")
+
+    def _on_choice(self, *_: Any) -> None:
+        self.pair_list.setVisible(self.source == "layers")
+        self._folder_row.setVisible(self.source == "folder")
+        self.changed.emit()
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder to learn from")
+        if folder:
+            self.folder_path.setText(folder)
+
+    def list_layers(self, event: Any = None) -> None:
+        """Look at the viewer's layers again; what was chosen stays chosen."""
+        checked_masks = {id(pair[1]) for pair in self.chosen_pairs()}
+        self.pair_list.blockSignals(True)
+        self.pair_list.clear()
+        for image, mask in layer_pairs(self._viewer):
+            item = QListWidgetItem(f"{mask.name}  on  {image.name}")
+            item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(
+                Qt.CheckState.Checked if id(mask) in checked_masks else Qt.CheckState.Unchecked
+            )
+            item.setToolTip(item.text())
+            item.setData(Qt.ItemDataRole.UserRole, (image, mask))
+            self.pair_list.addItem(item)
+        self.pair_list.blockSignals(False)
+        if self.source == "layers":
+            self.changed.emit()
+
+    def chosen_pairs(self) -> list[tuple[Image, Labels]]:
+        """The image and mask layers that are chosen."""
+        items = [self.pair_list.item(row) for row in range(self.pair_list.count())]
+        return [
+            item.data(Qt.ItemDataRole.UserRole)
+            for item in items
+            if item is not None and item.checkState() == Qt.CheckState.Checked
+        ]
+
+    def problem(self, planes: int) -> str:
+        """What is missing, in words; empty where nothing is.
+
+        Parameters
+        ----------
+        planes
+            How many are approved.
+        """
+        if self.source == "approved" and not planes:
+            return "Nothing is approved for this model yet: correct and approve a mask in Annotate first."
+        if self.source == "layers" and not self.pair_list.count():
+            return "No mask lies on an image here: open both, of one size and in one place."
+        if self.source == "layers" and not self.chosen_pairs():
+            return "Choose the masks to learn from."
+        if self.source == "folder" and not self.folder_path.text().strip():
+            return "Choose a folder with images/ and masks/, or an nnU-Net data set."
+        return ""
+
+
+def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
+    """Each Labels layer with the image of its shape and in its place, the topmost where there are several."""
+    pairs = []
+    images = [
+        layer
+        for layer in reversed(viewer.layers)
+        if isinstance(layer, Image) and role_of(layer) in ("", "scan") and 2 <= layer.ndim <= 4
+    ]
+    for mask in reversed(viewer.layers):
+        if not isinstance(mask, Labels) or mask.multiscale or role_of(mask) == "objects":
+            continue
+        image_id = (mask.metadata.get(METADATA_KEY) or {}).get("image") if role_of(mask) else None
+        for image in images:
+            is_match = image_shape(image) == tuple(mask.data.shape)
+            if image_id is not None:
+                is_match = is_match and str(image.unique_id) == image_id
+            if is_match and lie_together(mask, geometry_on_screen(image)):
+                pairs.append((image, mask))
+                break
+    return pairs
+
+
+def scan_pairs(pairs: Sequence[tuple[Image, Labels]]) -> list[tuple[Scan, Any, str]]:
+    """Scan, mask and name of each pair, for `write_layer_pairs`; nothing is copied."""
+    return [(scan_from_layer(image), mask.data, mask.name) for image, mask in pairs]
+
+
+def write_layer_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -> Path:
+    """Write scans and masks to a folder that can be learnt from; in a worker.
+
+    Parameters
+    ----------
+    pairs
+        See `scan_pairs`.
+    card
+        Whose classes the labels are.
+
+    Returns
+    -------
+    Path
+        A temporary folder, which the caller removes.
+
+    Raises
+    ------
+    BadInput
+        Where a mask is empty, or holds a label that the model does not know.
+    """
+    from napari_latentseg.annotations import AnnotationStore
+
+    folder = Path(tempfile.mkdtemp(prefix="latentseg-lesson-"))
+    try:
+        with AnnotationStore(folder) as store:
+            for scan, data, name in pairs:
+                mask = np.asarray(data)
+                if mask.dtype != np.uint8:
+                    if mask.min() < 0 or mask.max() > 255:
+                        raise BadInput(name, "holds labels above 255", "use those of the model")
+                    mask = mask.astype(np.uint8)
+                has_foreground = mask.reshape(-1, *mask.shape[-2:]).any(axis=(1, 2))
+                planes = [int(n) for n in np.flatnonzero(has_foreground)]
+                if not planes:
+                    raise BadInput(name, "is empty", "mark something, or leave it out")
+                store.approve(scan, mask, classes=card.classes, planes=planes, edited=True)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder

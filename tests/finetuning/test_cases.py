@@ -1,0 +1,170 @@
+"""Annotated scans, whichever way they lie in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from napari_latentseg.annotations import AnnotationStore
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.errors import BadInput
+from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
+from napari_latentseg.io import read_scan
+from napari_latentseg.models.card import ModelCard, read_card
+
+TWO = (
+    ClassInfo(label=1, name="anterior", color="#ff0000"),
+    ClassInfo(label=2, name="posterior", color="#00ff00"),
+)
+
+
+@pytest.fixture
+def card(tiny_model_folder: Path) -> ModelCard:
+    return read_card(tiny_model_folder)
+
+
+@pytest.fixture
+def two(card: ModelCard) -> ModelCard:
+    return card.model_copy(update={"classes": TWO})
+
+
+def volume(seed: int = 0) -> NDArray[np.int16]:
+    return np.random.default_rng(seed).integers(0, 900, (9, 8, 5)).astype(np.int16)
+
+
+def nnunet(folder: Path, labels: dict[str, int], mask: NDArray[np.uint8], affine: object = None) -> Path:
+    """A data set of one case of 9 x 8 x 5 voxels."""
+    for part in ("imagesTr", "labelsTr"):
+        (folder / part).mkdir(parents=True)
+    where = np.diag([1.0, 1.0, 2.0, 1.0])
+    nib.save(nib.Nifti1Image(volume(), where), folder / "imagesTr" / "case_0000.nii.gz")
+    nib.save(nib.Nifti1Image(mask, where if affine is None else affine), folder / "labelsTr" / "case.nii.gz")
+    about = {"channel_names": {"0": "MR"}, "labels": {"background": 0} | labels, "file_ending": ".nii.gz"}
+    (folder / "dataset.json").write_text(json.dumps(about))
+    return folder
+
+
+def marked(value: int = 1) -> NDArray[np.uint8]:
+    mask = np.zeros((9, 8, 5), np.uint8)
+    mask[2:5, 2:6, 1:3] = value
+    return mask
+
+
+def test_pairs_are_cases(write_ellipses: Callable[..., Path], card: ModelCard, tmp_path: Path) -> None:
+    lessons = find_cases([write_ellipses(tmp_path / "d", 3)], card)
+    assert len(lessons) == 3
+    loaded = lessons[0].load()
+    assert loaded.annotated_planes == (0,)
+    assert loaded.spacing == ((1.0, 1.0), "pixel")
+    (example,) = annotated_slices_of(loaded, lessons[0].content_sha256, card)
+    assert example.image.shape == (3, 64, 64)
+    assert example.mask.any()
+
+
+def test_a_copy_under_another_name_is_the_same_case(
+    write_ellipses: Callable[..., Path], card: ModelCard, tmp_path: Path
+) -> None:
+    folders = [write_ellipses(tmp_path / name, 3) for name in "ab"]
+    assert len(find_cases(folders, card)) == 3
+
+
+def test_labels_of_nnunet_go_by_their_names(two: ModelCard, tmp_path: Path) -> None:
+    """Their numbers may be others than the model's."""
+    folder = nnunet(tmp_path / "d", {"posterior": 1, "anterior": 2}, marked(1))
+    (lesson,) = find_cases([folder], two)
+    loaded = lesson.load()
+    assert set(np.unique(loaded.label_maps)) == {0, 2}
+    assert loaded.spacing == ((1.0, 1.0), "mm")
+    assert len(loaded.annotated_planes) == 5
+
+
+def test_planes_with_the_ignore_label_do_not_count(two: ModelCard, tmp_path: Path) -> None:
+    mask = marked(1)
+    mask[..., 2:] = 3
+    folder = nnunet(tmp_path / "d", {"anterior": 1, "posterior": 2, "ignore": 3}, mask)
+    loaded = find_cases([folder], two)[0].load()
+    assert loaded.annotated_planes == (0, 1)
+    assert 3 not in np.unique(loaded.label_maps)
+
+
+MOVED = np.array([[1.0, 0, 0, 7], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("labels", "mask", "affine", "why"),
+    [
+        ({"tumour": 1}, marked(), None, "label 1 is 'tumour'; the model knows anterior, posterior"),
+        ({}, marked(), None, "names no label"),
+        ({"anterior": 1}, marked(2), None, "case.nii.gz: holds label 2; the model knows 1 anterior"),
+        ({"anterior": 1}, marked()[:5], None, r"has shape \(5, 8, 5\), its image \(5, 8, 9\)"),
+        ({"anterior": 1}, marked(), MOVED, "lies elsewhere in the patient than its image"),
+    ],
+)
+def test_what_does_not_fit_the_model_is_said(
+    two: ModelCard, tmp_path: Path, labels: dict[str, int], mask: NDArray[np.uint8], affine: object, why: str
+) -> None:
+    folder = nnunet(tmp_path / "d", labels, mask, affine)
+    with pytest.raises(BadInput, match=why):
+        _ = [lesson.load() for lesson in find_cases([folder], two)]
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"labels": {"anterior": [1, 2]}}'])
+def test_a_broken_dataset_json_is_said(two: ModelCard, tmp_path: Path, text: str | None) -> None:
+    folder = nnunet(tmp_path / "d", {"anterior": 1}, marked())
+    path = folder / "dataset.json"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(BadInput, match=r"dataset.json: "):
+        find_cases([folder], two)
+
+
+def test_a_folder_of_something_else_is_said(card: ModelCard, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no annotated images; give a folder with images/ and masks/"):
+        find_cases([tmp_path], card)
+
+
+def scan_of(seed: int) -> Scan:
+    return Scan(volume(seed), "zyx", Geometry.from_spacing("zyx", (2.0, 1.0, 0.5), "mm"))
+
+
+def test_of_a_store_only_the_approved_slices_count(two: ModelCard, tmp_path: Path) -> None:
+    store = AnnotationStore(tmp_path / "store")
+    mask = np.zeros((9, 8, 5), np.uint8)
+    mask[3:6, 2:4, 1:3] = 2
+    scan = scan_of(1)
+    store.approve(scan, mask, classes=TWO, planes=[3, 5])
+    store.approve(scan_of(2), mask, classes=TWO)
+    first, second = find_cases([tmp_path / "store"], two)
+    loaded = first.load()
+    assert loaded.annotated_planes == (3, 5)
+    assert set(np.unique(loaded.label_maps[3])) == {0, 2}
+    assert loaded.spacing == ((1.0, 0.5), "mm")
+    assert len(annotated_slices_of(loaded, first.content_sha256, two)) == 2
+    assert second.load().annotated_planes == tuple(range(9))
+
+
+def test_a_store_without_approvals_or_with_other_classes_is_said(two: ModelCard, tmp_path: Path) -> None:
+    store = AnnotationStore(tmp_path / "store")
+    mask = np.zeros((9, 8, 5), np.uint8)
+    mask[3] = 1
+    other = (ClassInfo(label=1, name="tumour", color="#ff0000"),)
+    entry = store.approve(scan_of(1), mask, classes=other)
+    with pytest.raises(BadInput, match="holds the class 'tumour'; the model knows anterior, posterior alone"):
+        find_cases([tmp_path / "store"], two)[0].load()
+    store.revoke(entry)
+    with pytest.raises(BadInput, match="no slice is approved"):
+        find_cases([tmp_path / "store"], two)
+
+
+def test_the_planes_are_those_of_the_image(two: ModelCard, tmp_path: Path) -> None:
+    folder = nnunet(tmp_path / "d", {"anterior": 1}, marked())
+    loaded = find_cases([folder], two)[0].load()
+    image = np.asarray(read_scan(folder / "imagesTr" / "case_0000.nii.gz").array)
+    assert len(loaded.planes) == image.shape[0] == 5

@@ -1,0 +1,125 @@
+"""A result that was written is read back as it was."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.helpers.made import balls, classes_of, made
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io.read_results import read_segmentation, sibling_record
+from napari_latentseg.io.write_results import RESULT_SUFFIXES, write_segmentation
+from napari_latentseg.measure import measure
+from napari_latentseg.review import rank
+
+SPACING = (2.0, 0.5, 1.0)
+
+
+def volume(*names: str, planes: int = 8, unit: str = "mm") -> Segmentation:
+    rng = np.random.default_rng(0)
+    shape = (planes, 24, 20)
+    inside = balls(shape, SPACING, ((planes, 6.0, 9.0), 5.0))
+    each = [[0.9 * inside * rng.uniform(0.8, 1.0, shape)] * max(1, len(names)) for _ in range(4)]
+    geometry = Geometry.from_spacing("zyx", SPACING, unit)
+    return made(np.stack(each), geometry, classes=classes_of(*(names or ("lesion",))))
+
+
+@pytest.mark.parametrize("format", [name for name in RESULT_SUFFIXES if name != "png"])
+@pytest.mark.parametrize("names", [("lesion",), ("left part", "right part")])
+def test_every_format_comes_back(tmp_path: Path, format: str, names: tuple[str, ...]) -> None:
+    found = volume(*names)
+    write_segmentation(found, tmp_path, "knee", format=format)
+    again = read_segmentation(tmp_path)
+    assert np.array_equal(again.mask, found.mask)
+    assert np.array_equal(np.asarray(again.mean), found.mean)
+    assert np.array_equal(np.asarray(again.variance), found.variance)
+    assert np.array_equal(again.volumes, found.volumes)
+    assert (again.axes, again.classes, again.record, again.sample_maps) == (
+        "zyx",
+        found.classes,
+        found.record,
+        None,
+    )
+    assert again.mask.dtype == np.uint8
+    assert np.asarray(again.mean).dtype == np.float32
+    assert np.allclose(again.geometry.matrix, found.geometry.matrix, atol=1e-6)
+    kept = replace(found, maps=None, geometry=again.geometry)
+    assert measure(again) == measure(kept)
+    assert [one.index for one in rank(again)] == [one.index for one in rank(kept)]
+
+
+@pytest.mark.parametrize("format", ["tiff", "nifti", "nrrd", "metaimage", "ome-zarr"])
+def test_an_axis_of_length_one_is_not_lost(tmp_path: Path, format: str) -> None:
+    found = volume(planes=1)
+    write_segmentation(found, tmp_path, format=format)
+    again = read_segmentation(tmp_path)
+    assert again.mask.shape == found.mask.shape
+    assert again.mean.shape == found.mean.shape
+    assert again.geometry.spacing == pytest.approx(SPACING)
+    assert measure(again)[0].value == pytest.approx(measure(found)[0].value)
+
+
+def test_a_png_in_its_own_steps(tmp_path: Path) -> None:
+    found = made(np.random.default_rng(0).random((3, 1, 12, 9)), Geometry.from_spacing("yx"), "yx")
+    write_segmentation(found, tmp_path, format="png")
+    again = read_segmentation(tmp_path)
+    assert np.array_equal(again.mask, found.mask)
+    assert again.mean == pytest.approx(found.mean, abs=1e-5)
+
+
+def test_one_of_several_by_any_of_its_files(tmp_path: Path) -> None:
+    for stem in ("a", "b", ""):
+        write_segmentation(volume(), tmp_path, stem, format="nifti")
+    with pytest.raises(BadInput, match="holds 3 results"):
+        read_segmentation(tmp_path)
+    for name in ("a_run.json", "b_mask.nii.gz", "a_mean.nii.gz", "run.json", "mask.nii.gz"):
+        assert read_segmentation(tmp_path / name).mask.any()
+    assert sibling_record(tmp_path / "a_mask.nii.gz") is not None
+    (tmp_path / "other_mask.nii.gz").write_bytes((tmp_path / "a_mask.nii.gz").read_bytes())
+    assert sibling_record(tmp_path / "other_mask.nii.gz") is None
+
+
+def test_without_a_variance(tmp_path: Path) -> None:
+    found = replace(volume(), variance=None, volumes=np.zeros((0, 1)))
+    found = replace(found, record=found.record.model_copy(update={"volumes": {}}))
+    write_segmentation(found, tmp_path, format="nifti")
+    again = read_segmentation(tmp_path)
+    assert again.variance is None
+    assert again.volumes.shape == (0, 1)
+
+
+def test_what_is_no_whole_result(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"holds no run\.json"):
+        read_segmentation(tmp_path)
+    with pytest.raises(BadInput, match="no such file"):
+        read_segmentation(tmp_path / "none")
+    written = write_segmentation(volume(), tmp_path, "a", format="nifti")
+    kept = {path: path.read_bytes() for path in written}
+    (tmp_path / "a_mean.nii.gz").unlink()
+    with pytest.raises(BadInput, match="holds no a_mean"):
+        read_segmentation(tmp_path)
+    (tmp_path / "a_mean.nii.gz").write_bytes(kept[tmp_path / "a_mean.nii.gz"][:50])
+    with pytest.raises(BadInput, match="cut short"):
+        read_segmentation(tmp_path)
+    for path, data in kept.items():
+        path.write_bytes(data)
+    write_segmentation(volume(planes=5), tmp_path / "other", "a", format="nifti")
+    (tmp_path / "a_mask.nii.gz").write_bytes((tmp_path / "other" / "a_mask.nii.gz").read_bytes())
+    with pytest.raises(BadInput, match="shape of the mean"):
+        read_segmentation(tmp_path)
+    record = json.loads((tmp_path / "a_run.json").read_text())
+    (tmp_path / "a_run.json").write_text(json.dumps(record | {"samples": "many"}))
+    with pytest.raises(BadInput, match="samples: must be a whole number"):
+        read_segmentation(tmp_path)
+    (tmp_path / "a_run.json").write_text("{")
+    with pytest.raises(BadInput, match="not valid JSON"):
+        read_segmentation(tmp_path)
+    (tmp_path / "loose_mean.nii.gz").write_bytes(b"")
+    with pytest.raises(BadInput, match=r"no run\.json beside it"):
+        read_segmentation(tmp_path / "loose_mean.nii.gz")
