@@ -241,5 +241,5 @@ def test_progress(found):
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
 def test_every_measure_says_what_it_is(measure):
     assert measure.title
-    assert measure.about
+    assert measure.description
     assert measure.source
