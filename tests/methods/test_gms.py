@@ -234,7 +234,7 @@ def test_the_generator_settles_the_noise(gms, batch: Batch) -> None:
 @torch.inference_mode()
 def test_draws_are_probabilities_and_all_the_same(gms, batch: Batch, kind: str) -> None:
     method = gms(kind).eval()
-    samples = list(method.sample(batch.images, 3, torch.Generator().manual_seed(0)))
+    samples = list(method.sample_many(batch.images, 3, torch.Generator().manual_seed(0)))
     assert len(samples) == 3
     assert samples[0].shape == (2, method.class_count, 32, 32)
     assert samples[0].min() >= 0

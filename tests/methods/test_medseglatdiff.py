@@ -59,7 +59,7 @@ def begun(make, batch: Batch) -> Callable[..., MedSegLatDiff]:
     def of(**settings: object) -> MedSegLatDiff:
         method = make(**settings)
         for stage in method.stages():
-            stage.begin([batch])
+            stage.on_start([batch])
         return method
 
     return of
@@ -145,10 +145,10 @@ def test_a_stage_trains_its_parts_and_nothing_else(begun, batch: Batch, number: 
     stage = method.stages()[number]
     learn(method, stage, batch, steps=0)
     before = {k: v.clone() for k, v in method.trainable_modules.state_dict().items()}
-    taught = {id(p): torch.zeros_like(p) for p in stage.parts.parameters()}
+    taught = {id(p): torch.zeros_like(p) for p in stage.trainable.parameters()}
     learn(method, stage, batch, steps=2, begin=False)
     changed = {k for k, v in method.trainable_modules.state_dict().items() if not torch.equal(v, before[k])}
-    assert {k.partition(".")[0] for k in changed} == set(stage.parts)
+    assert {k.partition(".")[0] for k in changed} == set(stage.trainable)
     named = dict(method.trainable_modules.named_parameters())
     assert changed == {k for k in named if id(named[k]) in taught} - {
         k
@@ -169,7 +169,7 @@ def test_the_objectives_of_the_two_autoencoders_do_not_touch(make, batch: Batch)
 def test_the_log_is_told_how_the_codes_are_used(make, batch: Batch) -> None:
     method = make()
     (stage, _) = method.stages()
-    stage.begin([batch])
+    stage.on_start([batch])
     method.train()
     stage.loss(batch, None)
     told = stage.after_epoch()
@@ -244,7 +244,7 @@ def test_a_model_folder_gives_the_same_samples(begun, batch: Batch, tmp_path: Pa
     assert not torch.equal(method.mask_autoencoder.spread, torch.ones(1, 4, 1, 1))
     card = ModelCard.model_validate(
         {
-            "name": "tiny", "title": "Tiny", "method": "medseglatdiff", "variant": method.variant,
+            "name": "tiny", "title": "Tiny", "method": "medseglatdiff", "variant": method.deviations_from_paper,
             "settings": TINY, "codec": None, "preprocess": {"mode": "whole", "size": 32}, "augment": {},
             "classes": [{"label": 1, "name": "target", "color": "#ffb000"}], "sources": ["noise"],
         }
@@ -394,7 +394,7 @@ def test_it_learns_shapes(make, full: bool) -> None:
     assert falls(learn(method, diffusion, known, steps=480, rate=4e-3, size=16))
     with torch.inference_mode():
         for data, least in ((known, 0.95), (new, 0.85)):
-            samples = method.sample(data.images, 3, torch.Generator().manual_seed(3))
+            samples = method.sample_many(data.images, 3, torch.Generator().manual_seed(3))
             assert dice_of(torch.stack(list(samples)).mean(0), data.masks).mean() > least
 
 
@@ -428,7 +428,7 @@ def test_samples_fall_on_both_of_two_outlines(make, full: bool) -> None:
         return
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(7)
-        samples = next(iter(method.sample(image.repeat(24, 1, 1, 1), 1, generator)))
+        samples = next(iter(method.sample_many(image.repeat(24, 1, 1, 1), 1, generator)))
     sides = torch.stack([dice_of(samples, mask.expand_as(samples)) for mask in (small, large)])
     assert (sides.amax(0) > 0.8).float().mean() > 0.9
     assert 5 <= int((sides[0] > sides[1]).sum()) <= 19

@@ -152,7 +152,7 @@ def test_the_pixel_losses_look_at_the_mask_of_the_predicted_latent(
     z0 = 0.7 * method.codec.encode_mask(batch.masks)
 
     def perfect(z_t: Tensor, t: Tensor, z_c: Tensor) -> Tensor:
-        noise = (z_t - method.diffusion.signal(t) * z0) / method.diffusion.spread(t)
+        noise = (z_t - method.diffusion.sqrt_alpha_bar(t) * z0) / method.diffusion.sqrt_one_minus_alpha_bar(t)
         return z0 if prediction == "sample" else noise
 
     monkeypatch.setattr(method, "_denoise", perfect)
@@ -204,7 +204,7 @@ def test_the_scale_makes_the_latents_of_masks_vary_by_one(sdseg, batch: Batch) -
     (stage,) = method.stages()
     empty = Batch(batch.images, torch.zeros_like(batch.masks))  # tells nothing of the others
     with torch.no_grad():
-        stage.begin([empty, batch])
+        stage.on_start([empty, batch])
     latents = method.codec.encode_mask(batch.masks) * method.latent_scale.value
     assert latents.std().item() == pytest.approx(1, rel=1e-5)
 
@@ -218,7 +218,7 @@ def test_enough_masks_are_enough(sdseg, batch: Batch) -> None:
             yield batch
 
     with torch.no_grad():
-        sdseg().stages()[0].begin(batches())
+        sdseg().stages()[0].on_start(batches())
     assert len(asked) == 32  # two masks each, 64 in all
 
 
@@ -228,7 +228,7 @@ def test_masks_that_are_all_empty_are_refused_in_words(sdseg, batch: Batch) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(BadInput, match="masks: have latents that do not vary"):
-            stage.begin([empty])
+            stage.on_start([empty])
 
 
 def test_a_codec_that_makes_all_alike_is_refused_in_words(sdseg, batch: Batch) -> None:
@@ -237,7 +237,7 @@ def test_a_codec_that_makes_all_alike_is_refused_in_words(sdseg, batch: Batch) -
     for weight in method.codec.parameters():
         torch.nn.init.zeros_(weight)
     with pytest.raises(BadInput, match="masks: have latents that do not vary"), torch.no_grad():
-        method.stages()[0].begin([batch])
+        method.stages()[0].on_start([batch])
 
 
 def test_a_saved_model_has_its_scale(make_tiny_model: Callable[..., Path]) -> None:
@@ -335,7 +335,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
 def test_what_differs_from_the_paper_is_said(
     sdseg, kind: str, settings: dict[str, object], expected: str
 ) -> None:
-    assert sdseg(kind, **settings).variant == f"U-Net that began at random, widths 16-32{expected}"
+    assert sdseg(kind, **settings).deviations_from_paper == f"U-Net that began at random, widths 16-32{expected}"
 
 
 def test_the_papers_settings_differ_by_their_beginning_alone() -> None:

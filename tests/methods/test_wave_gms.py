@@ -232,7 +232,7 @@ def test_a_draw_lies_its_deviations_away_from_the_mean(wave, batch: Batch) -> No
 def test_samples_of_the_posterior_differ_and_come_again(wave, batch: Batch) -> None:
     method = wave("compact").eval()
     one, other, again = (
-        torch.stack(list(method.sample(batch.images, 3, torch.Generator().manual_seed(s)))) for s in (1, 2, 1)
+        torch.stack(list(method.sample_many(batch.images, 3, torch.Generator().manual_seed(s)))) for s in (1, 2, 1)
     )
     assert torch.equal(one, again)
     assert (one[0] - one[1]).abs().max() > 1e-3
@@ -246,7 +246,7 @@ def test_samples_of_the_posterior_differ_and_come_again(wave, batch: Batch) -> N
 def test_without_a_learnt_variance_all_samples_are_the_answer(wave, batch: Batch) -> None:
     method = wave("compact", sample_in_training=False).eval()
     answer = method.sample(method.encode(batch.images))
-    assert all(torch.equal(p, answer) for p in method.sample(batch.images, 3))
+    assert all(torch.equal(p, answer) for p in method.sample_many(batch.images, 3))
 
 
 @torch.inference_mode()
