@@ -220,23 +220,23 @@ def check_store(store: Any) -> None:
     import nibabel
     import numpy as np
 
-    wrong = [finding for finding in store.verify() if finding.serious]
+    wrong = [finding for finding in store.verify() if finding.is_serious]
     assert not wrong, wrong
     assert not [note for note in store.notes if "damaged" in note], store.notes
-    if not store.entries():
+    if not store.approvals():
         return
     about = json.loads((store.folder / "dataset.json").read_text("utf-8"))
     labels = {path.name.removesuffix(".nii.gz") for path in (store.folder / "labelsTr").iterdir()}
     images = {path.name.removesuffix("_0000.nii.gz") for path in (store.folder / "imagesTr").iterdir()}
     assert labels == images, (labels, images)
     assert len(labels) == about["numTraining"]
-    for one in store.examples():
+    for one in store.annotated_scans():
         times = one.scan.array.shape[0] if "t" in one.scan.axes else 0
         for time_ in range(times) if times else [None]:
             name = one.case if time_ is None else f"{one.case}-t{time_:03d}"
             mask = one.mask if time_ is None else one.mask[time_]
             depth = mask.shape[0]
-            approved = [z for z in range(depth) if z + (time_ or 0) * depth in one.planes]
+            approved = [z for z in range(depth) if z + (time_ or 0) * depth in one.approved_planes]
             if not approved:
                 assert name not in labels
                 continue
