@@ -286,7 +286,9 @@ def test_a_step_changes_what_is_trained_and_leaves_the_codec(
     before = {k: v.clone() for k, v in method.state_dict().items()}
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
     torch.stack(list(method.loss(batch).values())).sum().backward()
-    unreached = {n for n, p in method.trainable_modules.named_parameters() if p.grad is None or not p.grad.any()}
+    unreached = {
+        n for n, p in method.trainable_modules.named_parameters() if p.grad is None or not p.grad.any()
+    }
     # level3 has no loss; a bias of the keys shifts all scores of a row alike, which a softmax does not see
     assert all(n.startswith("mapper.heads.level3.") or n.endswith(".key.bias") for n in unreached)
     assert all(p.grad is None for p in method.codec.parameters())

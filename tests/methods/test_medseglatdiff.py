@@ -233,7 +233,9 @@ def test_an_image_is_seen_alike_alone_and_in_a_batch(begun, batch: Batch) -> Non
     together = method.sample(method.encode(batch.images), noise_of(1, 3))
     for number in range(3):
         corners = [(8 * number, 0)]
-        alone = method.sample(method.encode(batch.images[number : number + 1]), PositionalNoise(1, 0, corners))
+        alone = method.sample(
+            method.encode(batch.images[number : number + 1]), PositionalNoise(1, 0, corners)
+        )
         torch.testing.assert_close(together[number : number + 1], alone, atol=1e-3, rtol=0)
     assert (together[0] - together[1]).abs().max() > 0.01
 
@@ -255,7 +257,9 @@ def test_a_model_folder_gives_the_same_samples(begun, batch: Batch, tmp_path: Pa
         for name in ("mean", "spread"):
             stored = getattr(getattr(method, part), name).half().float()
             assert torch.equal(getattr(getattr(other, part), name), stored)
-    method.trainable_modules.load_state_dict({k: v.half().float() for k, v in method.trainable_modules.state_dict().items()})
+    method.trainable_modules.load_state_dict(
+        {k: v.half().float() for k, v in method.trainable_modules.state_dict().items()}
+    )
     found, again = (each.sample(each.encode(batch.images), noise_of(1, 3)) for each in (method, other))
     assert torch.equal(found, again)
 

@@ -335,7 +335,9 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
 def test_what_differs_from_the_paper_is_said(
     sdseg, kind: str, settings: dict[str, object], expected: str
 ) -> None:
-    assert sdseg(kind, **settings).deviations_from_paper == f"U-Net that began at random, widths 16-32{expected}"
+    assert (
+        sdseg(kind, **settings).deviations_from_paper == f"U-Net that began at random, widths 16-32{expected}"
+    )
 
 
 def test_the_papers_settings_differ_by_their_beginning_alone() -> None:

@@ -164,7 +164,9 @@ def test_a_step_changes_what_is_trained_and_leaves_the_codec(wave, batch: Batch,
     before = {k: v.clone() for k, v in method.state_dict().items()}
     optimizer = torch.optim.AdamW(method.trainable_modules.parameters(), 1e-3)
     torch.stack(list(method.loss(batch).values())).sum().backward()
-    unreached = {n for n, p in method.trainable_modules.named_parameters() if p.grad is None or not p.grad.any()}
+    unreached = {
+        n for n, p in method.trainable_modules.named_parameters() if p.grad is None or not p.grad.any()
+    }
     assert all(n.endswith(".key.bias") for n in unreached)  # which a softmax does not see
     optimizer.step()
     after = method.state_dict()
@@ -232,7 +234,8 @@ def test_a_draw_lies_its_deviations_away_from_the_mean(wave, batch: Batch) -> No
 def test_samples_of_the_posterior_differ_and_come_again(wave, batch: Batch) -> None:
     method = wave("compact").eval()
     one, other, again = (
-        torch.stack(list(method.sample_many(batch.images, 3, torch.Generator().manual_seed(s)))) for s in (1, 2, 1)
+        torch.stack(list(method.sample_many(batch.images, 3, torch.Generator().manual_seed(s))))
+        for s in (1, 2, 1)
     )
     assert torch.equal(one, again)
     assert (one[0] - one[1]).abs().max() > 1e-3
