@@ -140,9 +140,9 @@ def reviewing(viewer: Any) -> None:
     QTest.qWait(500)
     with Holds() as holds:
         for threshold in (0.45, 0.35, 0.25):
-            shown.session.cut(threshold)
+            shown.session.apply_threshold(threshold)
             QTest.qWait(20)
-        wait_for(lambda: shown.result.found.record.threshold == 0.25)
+        wait_for(lambda: shown.result.segmentation.record.threshold == 0.25)
     tell("threshold", holds.worst, theirs)
     widget = ReviewWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Review", area="right")

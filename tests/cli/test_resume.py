@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from napari_latentseg.models.card import read_card
-from napari_latentseg.training.trainer import Trainer
+from napari_latentseg.training.loop import TrainingStep
 
 TINY = {
     "settings": {"width": 16, "levels": ["out"]},
@@ -45,14 +45,14 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
     def at(step: int) -> None:
         numbers = iter(range(1, 1000))
-        whole = Trainer._step
+        whole = TrainingStep.update
 
         def stepped(*given: object) -> None:
             whole(*given)  # type: ignore[arg-type]
             if next(numbers) == step:
                 signal.raise_signal(signal.SIGINT)
 
-        monkeypatch.setattr(Trainer, "_step", stepped)
+        monkeypatch.setattr(TrainingStep, "update", stepped)
 
     return at
 

@@ -163,10 +163,10 @@ def test_a_signal_asks_for_a_stop(
 ) -> None:
     asked = []
 
-    def train(*_: object, stop: Callable[[], bool], **__: object) -> None:
-        asked.append(stop())
+    def train(*_: object, should_stop: Callable[[], bool], **__: object) -> None:
+        asked.append(should_stop())
         signal.raise_signal(number)
-        asked.append(stop())
+        asked.append(should_stop())
         raise Cancelled
 
     monkeypatch.setattr("napari_latentseg.api.train", train)

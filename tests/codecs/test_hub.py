@@ -140,7 +140,7 @@ def test_gradients_pass_to_the_latent_and_stay_out_of_the_codec(either, images: 
 
 
 def test_a_copy_of_the_encoder_maps_what_the_codec_maps_and_learns_alone(either, images: Tensor) -> None:
-    copy = either.encoder_copy()
+    copy = either.trainable_encoder()
     torch.testing.assert_close(copy(images), either.encode(images), atol=1e-5, rtol=1e-4)
     assert all(p.requires_grad for p in copy.parameters())
     copy(images).square().sum().backward()

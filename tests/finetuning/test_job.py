@@ -152,7 +152,7 @@ def test_a_stop_keeps_the_best_and_it_goes_on_exactly(
         seen += 1
         return seen >= 22
 
-    _, events = tuned(taught_base, data, out, steps=16, stop=stop)
+    _, events = tuned(taught_base, data, out, steps=16, should_stop=stop)
     assert events[-1]["stopped"] is True
     assert 0 < named(events, "epoch")[-1]["step"] < 16
     assert load_model(out)
@@ -174,7 +174,7 @@ def test_going_on_takes_the_same_steps(own_home: Path, taught_base: Path, data: 
             made["steps"] += 1
             return at is not None and made["steps"] == at + 7  # six cases and a round are asked before
 
-        _, events = tuned(taught_base, data, out, steps=12, stop=stop, checkpoint_every=0)
+        _, events = tuned(taught_base, data, out, steps=12, should_stop=stop, checkpoint_every=0)
         if at is not None:
             assert events[-1]["stopped"] is True
             tuned(taught_base, data, out, steps=12, resume=True, checkpoint_every=0)
@@ -250,7 +250,7 @@ def test_other_data_does_not_go_on_with_a_stopped_one(
 ) -> None:
     seen: list[int] = []
     out = tmp_path / "c"
-    tuned(taught_base, data, out, steps=50, stop=lambda: seen.append(1) or len(seen) > 12)  # type: ignore[func-returns-value]
+    tuned(taught_base, data, out, steps=50, should_stop=lambda: seen.append(1) or len(seen) > 12)  # type: ignore[func-returns-value]
     with pytest.raises(BadInput, match="holds a training that was stopped"):
         tuned(taught_base, data, out)
     with pytest.raises(BadInput, match="are other images or masks"):
@@ -268,7 +268,7 @@ def test_stopped_before_anything_was_learnt_nothing_is_written(
     own_home: Path, taught_base: Path, data: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(Cancelled):
-        tuned(taught_base, data, tmp_path / "c", stop=lambda: True)
+        tuned(taught_base, data, tmp_path / "c", should_stop=lambda: True)
     assert not (tmp_path / "c").exists()
     assert not checkpoint_folder(tmp_path / "c").exists()
 

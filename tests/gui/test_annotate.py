@@ -67,7 +67,7 @@ def messages():
 def test_nothing_to_work_on_says_what_to_do(widget):
     assert widget.empty.isVisible()
     assert "segment" in widget.empty.text()
-    assert not widget.body.isVisible()
+    assert not widget.content.isVisible()
     widget.approve_shown()
     widget.edit()
     assert not corrections_of(widget.viewer).corrections
@@ -98,7 +98,7 @@ def test_a_copy_to_paint_in(viewer, widget, segment, qtbot):
     copy.paint((2, 5, 5), 1)
     copy.paint((2, 30, 30), 0)
     np.testing.assert_array_equal(result.layers.mask.data, before)  # the prediction stays what it was
-    np.testing.assert_array_equal(result.found.mask, before)
+    np.testing.assert_array_equal(result.segmentation.mask, before)
     copy.undo()
     copy.undo()
     np.testing.assert_array_equal(copy.data, before)
@@ -115,30 +115,30 @@ def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     copy = viewer.layers.selection.active
     copy.paint((3, 5, 5), 1)
     kept = copy.data.copy()
-    assert "Slice 3: not approved" in widget.state.text()
+    assert "Slice 3: not approved" in widget.slice_status.text()
     widget.approve_button.click()
     settle(qtbot, viewer)
-    assert "Slice 3: approved" in widget.state.text()
+    assert "Slice 3: approved" in widget.slice_status.text()
     (entry,) = entries()
     assert entry.planes == (3,)
     assert entry.edited
     assert entry.model[:2] == (MODEL, "1")
     assert len(entry.model.sha256) == 64
-    widget.first.setValue(0)
-    widget.last.setValue(1)
-    widget.range_button.click()
+    widget.first_slice.setValue(0)
+    widget.last_slice.setValue(1)
+    widget.approve_range_button.click()
     settle(qtbot, viewer)
     assert entries()[-1].planes == (0, 1)
     assert not entries()[-1].edited
-    assert widget.approved.text() == "Approved here: 0, 1, 3."
-    widget.all_button.click()
+    assert widget.approved_summary.text() == "Approved here: 0, 1, 3."
+    widget.approve_all_button.click()
     settle(qtbot, viewer)
     assert entries()[-1].planes == (2, 4)
     found = AnnotationStore.for_model(MODEL).annotation_of(result.job.scan)
     np.testing.assert_array_equal(found.mask, kept)
     qtbot.waitUntil(lambda: "5 slices, 1 scan" in widget.totals.text(), timeout=10_000)
-    assert not widget.all_button.isEnabled()
-    assert "already" in widget.all_button.toolTip()
+    assert not widget.approve_all_button.isEnabled()
+    assert "already" in widget.approve_all_button.toolTip()
 
 
 def test_what_is_right_as_it_is_needs_no_copy(viewer, widget, segment, qtbot):
@@ -158,11 +158,11 @@ def test_what_is_right_as_it_is_needs_no_copy(viewer, widget, segment, qtbot):
 def test_a_single_plane(viewer, widget, segment, qtbot):
     result = segment(volume()[0], name="photo")
     assert widget.approve_button.text() == "This mask"
-    assert not widget.all_button.isVisible()
+    assert not widget.approve_all_button.isVisible()
     corrections_of(viewer).approve(result, ())
     settle(qtbot, viewer)
     assert entries()[0].planes == (0,)
-    assert widget.state.text() == "This image: approved, locked."
+    assert widget.slice_status.text() == "This image: approved, locked."
 
 
 def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
@@ -211,13 +211,13 @@ def test_unlock_takes_back_one_slice_of_many(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     store = AnnotationStore.for_model(MODEL)
     assert store.approved_planes(result.job.scan) == (0, 1, 3, 4)
-    np.testing.assert_array_equal(store.annotation_of(result.job.scan).mask[3], result.found.mask[3])
-    assert "not approved" in widget.state.text()
+    np.testing.assert_array_equal(store.annotation_of(result.job.scan).mask[3], result.segmentation.mask[3])
+    assert "not approved" in widget.slice_status.text()
     widget.edit_button.click()
     copy = viewer.layers.selection.active
     copy.paint((2, 5, 5), 1 - int(copy.data[2, 5, 5]))
     qtbot.wait(600)
-    assert copy.data[2, 5, 5] != result.found.mask[2, 5, 5]  # it can be painted in again
+    assert copy.data[2, 5, 5] != result.segmentation.mask[2, 5, 5]  # it can be painted in again
 
 
 def test_a_class_can_be_added(viewer, widget, segment, qtbot):
@@ -225,15 +225,15 @@ def test_a_class_can_be_added(viewer, widget, segment, qtbot):
     widget.edit_button.click()
     copy = viewer.layers.selection.active
     widget.classes.add_button.click()
-    widget.classes.name.setText("  lymph  node ")
-    widget.classes.done_button.click()
+    widget.classes.name_field.setText("  lymph  node ")
+    widget.classes.confirm_button.click()
     assert list(copy.features["class"]) == ["", "target", "lymph node"]
     assert copy.selected_label == 2
     assert set(widget.classes.buttons) == {0, 1, 2}
     notification_manager.records.clear()
     widget.classes.add_button.click()
-    widget.classes.name.setText("Target")
-    widget.classes.done_button.click()
+    widget.classes.name_field.setText("Target")
+    widget.classes.confirm_button.click()
     assert any("target" in text.lower() for text in messages())
     assert len(corrections_of(viewer).active.classes) == 2
     widget.classes.buttons[1].click()
@@ -322,17 +322,17 @@ def test_a_copy_that_is_removed_can_be_gone_on_with(viewer, widget, segment, qtb
     copy.paint((0, 5, 5), 1 - int(copy.data[0, 5, 5]))
     painted = copy.data.copy()
     viewer.layers.remove(copy)
-    qtbot.waitUntil(lambda: len(widget.left.go_buttons) == 1, timeout=10_000)
-    widget.left.go_buttons[0].click()
+    qtbot.waitUntil(lambda: len(widget.drafts_panel.resume_buttons) == 1, timeout=10_000)
+    widget.drafts_panel.resume_buttons[0].click()
     qtbot.waitUntil(lambda: any(role_of(layer) == "corrected" for layer in viewer.layers), timeout=10_000)
     (again,) = [layer for layer in viewer.layers if role_of(layer) == "corrected"]
     np.testing.assert_array_equal(again.data, painted)
     assert sum(layer.name == "scan" for layer in viewer.layers) == 1  # on the image that is open
     viewer.layers.remove(again)
-    qtbot.waitUntil(lambda: len(widget.left.discard_buttons) == 1, timeout=10_000)
-    widget.left.discard_buttons[0].click()
+    qtbot.waitUntil(lambda: len(widget.drafts_panel.discard_buttons) == 1, timeout=10_000)
+    widget.drafts_panel.discard_buttons[0].click()
     qtbot.waitUntil(lambda: not AnnotationStore.for_model(MODEL).drafts(), timeout=10_000)
-    qtbot.waitUntil(lambda: not widget.left.isVisible(), timeout=5000)
+    qtbot.waitUntil(lambda: not widget.drafts_panel.isVisible(), timeout=5000)
 
 
 def test_a_copy_that_was_moved_is_refused(viewer, widget, segment, qtbot):

@@ -11,11 +11,11 @@ PRETEND = "napari_latentseg.pretend"
 
 HOLDING = {
     "a large file": ("open(path, 'rb').close()", "read: a file of 100000 bytes"),
-    "a function of ours": ("from napari_latentseg.measure import extents; extents(None)", "compute: extents"),
+    "a function of ours": ("from napari_latentseg.measure import class_extents; class_extents(None)", "compute: class_extents"),
     "a scan": ("from napari_latentseg.io import read_scan; read_scan('none.nii')", "read: read_scan"),
     "a hash": (
-        "from napari_latentseg.core.scan import Geometry, Scan; import numpy\n"
-        "list(Scan(numpy.zeros((2, 3), 'u1'), 'yx', Geometry.plain('yx')).hashing())",
+        "from napari_latentseg.core.geometry import Geometry; from napari_latentseg.core.scan import Scan; import numpy\n"
+        "list(Scan(numpy.zeros((2, 3), 'u1'), 'yx', Geometry.from_spacing('yx')).hashing())",
         "hash: Scan.hashing",
     ),
     "torch": ("import torch; torch.ones(3) + 1", "compute: torch aten"),

@@ -59,7 +59,7 @@ def choose(widget, name):
 
 
 def settle(widget, qtbot):
-    qtbot.waitUntil(lambda: widget._busy == 0, timeout=30_000)
+    qtbot.waitUntil(lambda: widget._running_jobs == 0, timeout=30_000)
 
 
 def messages():
@@ -81,7 +81,7 @@ def test_what_is_at_hand_and_what_it_is(widget):
     assert (widget.reliability is not None) == (list_cards()["retina-vessels"].reliability is not None)
     assert not widget.remove_button.isEnabled()
     assert "came with the package" in widget.remove_button.toolTip()
-    assert not widget.back_button.isEnabled()
+    assert not widget.revert_button.isEnabled()
 
 
 def test_find(widget):
@@ -113,12 +113,12 @@ def test_versions_back_and_forth(viewer, second_version, widget, qtbot):
     assert item.childCount() == 2
     assert "v2 (yours)" in item.text(1)
     assert [item.child(i).text(2) for i in range(2)] == ["in use", ""]
-    assert widget.back_button.text() == "Go back to v1"
-    widget.back_button.click()
+    assert widget.revert_button.text() == "Go back to v1"
+    widget.revert_button.click()
     settle(widget, qtbot)
     assert current() == "1"
     qtbot.waitUntil(lambda: "v1" in choose(widget, MODEL).text(1), timeout=10_000)
-    assert not widget.back_button.isEnabled()  # before the first there is none
+    assert not widget.revert_button.isEnabled()  # before the first there is none
     item = choose(widget, MODEL)
     widget.tree.setCurrentItem(item.child(0))  # version 2
     assert "Taught from" in widget.card.toPlainText()
@@ -133,14 +133,14 @@ def test_export_remove_and_install_again(viewer, second_version, widget, qtbot, 
     widget.export(path)
     settle(widget, qtbot)
     assert path.is_file()
-    widget.ask_remove()
-    assert "1 taught version will be gone" in widget.question.text()
-    buttons = {b.text(): b for b in widget.question.buttons()}
-    buttons[widget.question.button(QMessageBox.StandardButton.Cancel).text()].click()
+    widget.confirm_remove()
+    assert "1 taught version will be gone" in widget.remove_dialog.text()
+    buttons = {b.text(): b for b in widget.remove_dialog.buttons()}
+    buttons[widget.remove_dialog.button(QMessageBox.StandardButton.Cancel).text()].click()
     qtbot.wait(100)
     assert MODEL in list_cards()
-    widget.ask_remove()
-    next(b for b in widget.question.buttons() if b.text() == "Remove").click()
+    widget.confirm_remove()
+    next(b for b in widget.remove_dialog.buttons() if b.text() == "Remove").click()
     qtbot.waitUntil(lambda: MODEL not in list_cards(), timeout=20_000)
     settle(widget, qtbot)
     widget.install(path)

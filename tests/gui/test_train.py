@@ -63,8 +63,8 @@ def images(tmp_path, write_ellipses):
 
 
 def from_folder(widget, folder, minutes=0.1):
-    widget.teach_from.choose("folder")
-    widget.teach_from.path.setText(str(folder))
+    widget.data_source.select_source("folder")
+    widget.data_source.folder_path.setText(str(folder))
     widget.minutes.setValue(minutes)
 
 
@@ -79,17 +79,17 @@ def messages():
 def test_it_says_why_it_cannot(viewer, widget, tmp_path):
     assert not widget.train_button.isEnabled()
     assert "Nothing is approved" in widget.hint.text()
-    widget.teach_from.choose("layers")
+    widget.data_source.select_source("layers")
     assert "No mask lies on an image" in widget.hint.text()
     viewer.add_image(np.zeros((20, 30)), name="image", scale=(2, 2))
     viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="elsewhere")
     assert "No mask lies on an image" in widget.hint.text()
     viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="mask", scale=(2, 2))
-    assert widget.teach_from.list.count() == 1
+    assert widget.data_source.pair_list.count() == 1
     assert "Choose the masks" in widget.hint.text()
-    widget.teach_from.choose("folder")
+    widget.data_source.select_source("folder")
     assert "Choose a folder" in widget.hint.text()
-    widget.teach_from.path.setText(str(tmp_path))
+    widget.data_source.folder_path.setText(str(tmp_path))
     assert widget.train_button.isEnabled()
     assert not widget.hint.isVisible()
 
@@ -97,11 +97,11 @@ def test_it_says_why_it_cannot(viewer, widget, tmp_path):
 def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     from_folder(widget, images)
     told = []
-    widget.training.told.connect(told.append)
+    widget.training.event_received.connect(told.append)
     widget.train_button.click()
     assert widget.training.busy
     assert not widget.train_button.isEnabled()
-    assert widget.bar.isVisible()
+    assert widget.progress_bar.isVisible()
     with pytest.raises(BadInput, match="under way"):
         widget.training.start(FineTuneRequest(MODEL, (images,), 1, "other"))
     qtbot.waitUntil(lambda: widget.training.state == "running", timeout=120_000)
@@ -110,8 +110,8 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     assert widget.training.state == "done", widget.training.error + widget.training.details
     assert {e["event"] for e in told} >= {"data", "epoch", "judging", "judged", "saved"}
     assert widget.comparison.isVisible()
-    assert widget.comparison.line.text() == widget.training.judged["line"]
-    assert "kept apart" in widget.apart.text().lower()
+    assert widget.comparison.verdict.text() == widget.training.judged["line"]
+    assert "kept apart" in widget.validation_note.text().lower()
     assert widget.curves._plots
     assert not widget.train_button.isEnabled()  # first a decision
     assert list(list_candidates()) == [f"{MODEL}-tuned"]
@@ -163,15 +163,15 @@ def test_from_layers(viewer, widget, qtbot):
         where = {"translate": (0, 60 * number)}
         viewer.add_image(image, name=f"image {number}", **where)
         viewer.add_labels(mask, name=f"mask {number}", **where)
-    widget.teach_from.choose("layers")
+    widget.data_source.select_source("layers")
     for row in range(3):
-        item = widget.teach_from.list.item(row)
+        item = widget.data_source.pair_list.item(row)
         item.setCheckState(type(item.checkState()).Checked)
-    assert len(widget.teach_from.chosen_pairs()) == 3
+    assert len(widget.data_source.chosen_pairs()) == 3
     widget.minutes.setValue(0.05)
     widget.train_button.click()
     qtbot.waitUntil(lambda: widget.training.busy, timeout=20_000)
-    folder = widget.training.plan.temporary
+    folder = widget.training.request.temporary_data
     assert folder.is_dir()
     finish(widget, qtbot)
     assert widget.training.state == "done", widget.training.error + widget.training.details
@@ -184,8 +184,8 @@ def test_from_layers(viewer, widget, qtbot):
 def test_an_empty_mask_is_refused(viewer, widget, qtbot):
     viewer.add_image(np.zeros((20, 30)), name="image")
     viewer.add_labels(np.zeros((20, 30), dtype=np.uint8), name="nothing")
-    widget.teach_from.choose("layers")
-    item = widget.teach_from.list.item(0)
+    widget.data_source.select_source("layers")
+    item = widget.data_source.pair_list.item(0)
     item.setCheckState(type(item.checkState()).Checked)
     notification_manager.records.clear()
     widget.train_button.click()
@@ -247,7 +247,7 @@ def test_a_model_of_an_earlier_day_waits(viewer, widget, qtbot, images, make_nap
     theirs = TrainWidget(other)
     other.window.add_dock_widget(theirs, name="Train", area="right")
     qtbot.waitUntil(lambda: theirs.comparison.isVisible(), timeout=10_000)
-    assert theirs.comparison.verdict.text() == widget.comparison.line.text()
+    assert theirs.comparison.verdict.text() == widget.comparison.verdict.text()
     assert not theirs.resume_button.isVisible()
     theirs.comparison.use_button.click()
     qtbot.waitUntil(lambda: theirs.training.state == "idle", timeout=30_000)

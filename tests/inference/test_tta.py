@@ -73,9 +73,9 @@ def test_seeds_differ_and_repeat() -> None:
 @pytest.mark.parametrize(
     ("left_out", "still"),
     [
-        ("horizontal_flip", lambda v: not v.horizontal),
-        ("vertical_flip", lambda v: not v.vertical),
-        ("quarter_turn", lambda v: v.turns == 0),
+        ("horizontal_flip", lambda v: not v.flip_horizontal),
+        ("vertical_flip", lambda v: not v.flip_vertical),
+        ("quarter_turn", lambda v: v.quarter_turns == 0),
         ("jitter", lambda v: v.brightness == v.contrast == 1),
         ("affine", lambda v: v.pad == 0 and v.shift == (0, 0)),
         ("shift", lambda v: v.pad == 0 and v.shift == (0, 0)),
@@ -90,12 +90,12 @@ def test_what_training_left_out_does_not_happen(left_out, still) -> None:
 
 def test_nothing_goes_farther_than_in_training() -> None:
     ranges = AugmentationConfig(brightness=0.2, contrast=0.05, shift=0.05)
-    found = first(300, ranges, step=8, size=100)
+    found = first(300, ranges, latent_step=8, tile_size=100)
     assert max(abs(v.brightness - 1) for v in found) <= 0.2
     assert max(abs(v.contrast - 1) for v in found) <= 0.05
     assert max(max(v.shift) for v in found) == 5  # a twentieth of 100 pixels
     assert all(v.pad in (0, 8) for v in found)
-    assert max(max(v.shift) for v in first(300, ranges, step=8)) == 7  # below a step of the latent
+    assert max(max(v.shift) for v in first(300, ranges, latent_step=8)) == 7  # below a step of the latent
     assert all(v.pad == 0 for v in first(20, ranges, size=10))  # half a pixel is no shift
 
 

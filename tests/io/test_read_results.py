@@ -49,7 +49,7 @@ def test_every_format_comes_back(tmp_path: Path, format: str, names: tuple[str, 
     assert again.mask.dtype == np.uint8
     assert np.asarray(again.mean).dtype == np.float32
     assert np.allclose(again.geometry.matrix, found.geometry.matrix, atol=1e-6)
-    kept = replace(found, maps=None, geometry=again.geometry)
+    kept = replace(found, sample_maps=None, geometry=again.geometry)
     assert measure(again) == measure(kept)
     assert [one.index for one in rank(again)] == [one.index for one in rank(kept)]
 

@@ -99,7 +99,7 @@ def test_a_method_that_offers_no_way_says_so() -> None:
     from napari_latentseg.errors import BadInput
 
     class Other(METHODS["gms"]):  # type: ignore[misc]
-        tuning = Method.fine_tune_spec
+        fine_tune_spec = Method.fine_tune_spec
 
     codec = build_codec("compact", channels=8, widths=(8, 8), blocks=(1, 1))
     with pytest.raises(BadInput, match="cannot be taught from a few images"):

@@ -148,7 +148,7 @@ def test_several_classes_come_out_side_by_side(gms, of_two: Batch) -> None:
     method = gms("compact", classes=2).eval()
     assert method.class_count == 2
     z = method.encode(of_two.images)
-    found = method.draw(z)
+    found = method.sample(z)
     assert found.shape == (2, 2, 32, 32)
     latents = method.mapper(z)["out"]
     for k in range(2):
@@ -166,9 +166,9 @@ def test_what_was_not_looked_for_teaches_nothing(gms, of_two: Batch) -> None:
 
 
 def test_one_class_has_the_weights_that_it_always_had(gms) -> None:
-    names = {k: v.shape for k, v in gms("compact").trained.state_dict().items()}
+    names = {k: v.shape for k, v in gms("compact").trainable_modules.state_dict().items()}
     assert names["mapper.heads.out.2.weight"] == (8, 16, 3, 3)
-    of_three = gms("compact", classes=3).trained.state_dict()
+    of_three = gms("compact", classes=3).trainable_modules.state_dict()
     assert of_three["mapper.heads.out.2.weight"].shape == (24, 16, 3, 3)
     assert {k for k in names if of_three[k].shape != names[k]} == {
         f"mapper.heads.{level}.2.weight" for level in ("level3", "level2", "level1", "out")
@@ -234,13 +234,13 @@ def test_the_generator_settles_the_noise(gms, batch: Batch) -> None:
 @torch.inference_mode()
 def test_draws_are_probabilities_and_all_the_same(gms, batch: Batch, kind: str) -> None:
     method = gms(kind).eval()
-    samples = list(method.sample(batch.images, 3, torch.Generator().manual_seed(0)))
+    samples = list(method.sample_many(batch.images, 3, torch.Generator().manual_seed(0)))
     assert len(samples) == 3
     assert samples[0].shape == (2, method.class_count, 32, 32)
     assert samples[0].min() >= 0
     assert samples[0].max() <= 1
     assert all(torch.equal(samples[0], other) for other in samples[1:])
-    assert torch.equal(samples[0], method.draw(method.encode(batch.images)))
+    assert torch.equal(samples[0], method.sample(method.encode(batch.images)))
 
 
 @torch.inference_mode()
@@ -248,14 +248,14 @@ def test_a_draw_is_the_decoded_out_level(gms, batch: Batch) -> None:
     method = gms().eval()
     z = method.mapper(method.codec.encode(batch.images))["out"]
     expected = method.codec.decode(z).mean(1, keepdim=True).clamp(0, 1)
-    torch.testing.assert_close(method.draw(method.encode(batch.images)), expected)
+    torch.testing.assert_close(method.sample(method.encode(batch.images)), expected)
 
 
 @torch.inference_mode()
 def test_an_image_is_seen_alike_alone_and_in_a_batch(gms, batch: Batch) -> None:
     method = gms().eval()
-    together = method.draw(method.encode(batch.images))
-    alone = torch.cat([method.draw(method.encode(image[None])) for image in batch.images])
+    together = method.sample(method.encode(batch.images))
+    alone = torch.cat([method.sample(method.encode(image[None])) for image in batch.images])
     torch.testing.assert_close(together, alone, atol=1e-3, rtol=0)
     assert (together[0] - together[1]).abs().max() > 0.01
 
@@ -282,11 +282,13 @@ def test_a_step_changes_what_is_trained_and_leaves_the_codec(
 ) -> None:
     method = gms(kind, conditioner=conditioner, posterior_noise="none").train()
     parts = {"mapper", "conditioner"} if conditioner == "trained" else {"mapper"}
-    assert set(method.trained) == parts
+    assert set(method.trainable_modules) == parts
     before = {k: v.clone() for k, v in method.state_dict().items()}
     optimizer = torch.optim.AdamW([p for p in method.parameters() if p.requires_grad], 1e-3)
     torch.stack(list(method.loss(batch).values())).sum().backward()
-    unreached = {n for n, p in method.trained.named_parameters() if p.grad is None or not p.grad.any()}
+    unreached = {
+        n for n, p in method.trainable_modules.named_parameters() if p.grad is None or not p.grad.any()
+    }
     # level3 has no loss; a bias of the keys shifts all scores of a row alike, which a softmax does not see
     assert all(n.startswith("mapper.heads.level3.") or n.endswith(".key.bias") for n in unreached)
     assert all(p.grad is None for p in method.codec.parameters())
@@ -370,7 +372,7 @@ def test_another_kl_codec_is_not_sd_vae() -> None:
 
 
 def test_it_has_no_samples_of_its_own(gms) -> None:
-    assert gms().own_sources == ()
+    assert gms().sampling_sources == ()
     assert method_class("gms") is GMS
     assert METHODS[GMS.name] is GMS
 

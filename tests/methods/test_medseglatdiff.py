@@ -59,7 +59,7 @@ def begun(make, batch: Batch) -> Callable[..., MedSegLatDiff]:
     def of(**settings: object) -> MedSegLatDiff:
         method = make(**settings)
         for stage in method.stages():
-            stage.begin([batch])
+            stage.on_start([batch])
         return method
 
     return of
@@ -85,7 +85,7 @@ def test_the_published_size() -> None:
 @pytest.mark.parametrize(("widths", "factor", "multiple"), [((8, 8, 16), 4, 8), ((8, 8, 16, 16), 8, 16)])
 def test_factor_and_multiple_go_by_the_widths(make, widths, factor: int, multiple: int) -> None:
     method = make(autoencoder=AUTOENCODER | {"widths": widths})
-    assert (method.factor, method.size_multiple) == (factor, multiple)
+    assert (method.downsampling_factor, method.size_multiple) == (factor, multiple)
 
 
 def test_it_draws_from_noise_and_has_no_codec() -> None:
@@ -144,12 +144,12 @@ def test_a_stage_trains_its_parts_and_nothing_else(begun, batch: Batch, number: 
     method = begun()
     stage = method.stages()[number]
     learn(method, stage, batch, steps=0)
-    before = {k: v.clone() for k, v in method.trained.state_dict().items()}
-    taught = {id(p): torch.zeros_like(p) for p in stage.parts.parameters()}
+    before = {k: v.clone() for k, v in method.trainable_modules.state_dict().items()}
+    taught = {id(p): torch.zeros_like(p) for p in stage.trainable.parameters()}
     learn(method, stage, batch, steps=2, begin=False)
-    changed = {k for k, v in method.trained.state_dict().items() if not torch.equal(v, before[k])}
-    assert {k.partition(".")[0] for k in changed} == set(stage.parts)
-    named = dict(method.trained.named_parameters())
+    changed = {k for k, v in method.trainable_modules.state_dict().items() if not torch.equal(v, before[k])}
+    assert {k.partition(".")[0] for k in changed} == set(stage.trainable)
+    named = dict(method.trainable_modules.named_parameters())
     assert changed == {k for k in named if id(named[k]) in taught} - {
         k
         for k in named
@@ -169,7 +169,7 @@ def test_the_objectives_of_the_two_autoencoders_do_not_touch(make, batch: Batch)
 def test_the_log_is_told_how_the_codes_are_used(make, batch: Batch) -> None:
     method = make()
     (stage, _) = method.stages()
-    stage.begin([batch])
+    stage.on_start([batch])
     method.train()
     stage.loss(batch, None)
     told = stage.after_epoch()
@@ -181,10 +181,10 @@ def test_the_log_is_told_how_the_codes_are_used(make, batch: Batch) -> None:
 def test_the_autoencoders_are_judged_by_the_way_back(begun, batch: Batch) -> None:
     method = begun()
     (stage, last) = method.stages()
-    found = stage.judge(batch.images, batch.masks)
+    found = stage.validate(batch.images, batch.masks)
     logits, _ = method.mask_autoencoder(batch.masks)
     torch.testing.assert_close(found, torch.sigmoid(logits - math.log(5)), atol=1e-4, rtol=1e-3)
-    assert last.judge is None
+    assert last.validate is None
 
 
 # --- the weight w --------------------------------------------------------------------------------------
@@ -220,20 +220,22 @@ def test_unshifting_takes_exactly_w_out(make, w: float) -> None:
 def test_samples_are_probabilities_settled_by_the_noise(begun, batch: Batch, eta: float) -> None:
     method = begun(eta=eta)
     condition = method.encode(batch.images)
-    first = method.draw(condition, noise_of(1, 3))
+    first = method.sample(condition, noise_of(1, 3))
     assert first.shape == batch.masks.shape
     assert 0 <= first.min() < first.max() <= 1
-    assert torch.equal(first, method.draw(condition, noise_of(1, 3)))
-    assert not torch.equal(first, method.draw(condition, noise_of(2, 3)))
+    assert torch.equal(first, method.sample(condition, noise_of(1, 3)))
+    assert not torch.equal(first, method.sample(condition, noise_of(2, 3)))
 
 
 @torch.inference_mode()
 def test_an_image_is_seen_alike_alone_and_in_a_batch(begun, batch: Batch) -> None:
     method = begun(eta=1.0)
-    together = method.draw(method.encode(batch.images), noise_of(1, 3))
+    together = method.sample(method.encode(batch.images), noise_of(1, 3))
     for number in range(3):
         corners = [(8 * number, 0)]
-        alone = method.draw(method.encode(batch.images[number : number + 1]), PositionalNoise(1, 0, corners))
+        alone = method.sample(
+            method.encode(batch.images[number : number + 1]), PositionalNoise(1, 0, corners)
+        )
         torch.testing.assert_close(together[number : number + 1], alone, atol=1e-3, rtol=0)
     assert (together[0] - together[1]).abs().max() > 0.01
 
@@ -244,7 +246,7 @@ def test_a_model_folder_gives_the_same_samples(begun, batch: Batch, tmp_path: Pa
     assert not torch.equal(method.mask_autoencoder.spread, torch.ones(1, 4, 1, 1))
     card = ModelCard.model_validate(
         {
-            "name": "tiny", "title": "Tiny", "method": "medseglatdiff", "variant": method.variant,
+            "name": "tiny", "title": "Tiny", "method": "medseglatdiff", "variant": method.deviations_from_paper,
             "settings": TINY, "codec": None, "preprocess": {"mode": "whole", "size": 32}, "augment": {},
             "classes": [{"label": 1, "name": "target", "color": "#ffb000"}], "sources": ["noise"],
         }
@@ -255,7 +257,9 @@ def test_a_model_folder_gives_the_same_samples(begun, batch: Batch, tmp_path: Pa
         for name in ("mean", "spread"):
             stored = getattr(getattr(method, part), name).half().float()
             assert torch.equal(getattr(getattr(other, part), name), stored)
-    method.trained.load_state_dict({k: v.half().float() for k, v in method.trained.state_dict().items()})
+    method.trainable_modules.load_state_dict(
+        {k: v.half().float() for k, v in method.trainable_modules.state_dict().items()}
+    )
     found, again = (each.sample(each.encode(batch.images), noise_of(1, 3)) for each in (method, other))
     assert torch.equal(found, again)
 
@@ -394,7 +398,7 @@ def test_it_learns_shapes(make, full: bool) -> None:
     assert falls(learn(method, diffusion, known, steps=480, rate=4e-3, size=16))
     with torch.inference_mode():
         for data, least in ((known, 0.95), (new, 0.85)):
-            samples = method.sample(data.images, 3, torch.Generator().manual_seed(3))
+            samples = method.sample_many(data.images, 3, torch.Generator().manual_seed(3))
             assert dice_of(torch.stack(list(samples)).mean(0), data.masks).mean() > least
 
 
@@ -428,7 +432,7 @@ def test_samples_fall_on_both_of_two_outlines(make, full: bool) -> None:
         return
     with torch.inference_mode():
         generator = torch.Generator().manual_seed(7)
-        samples = next(iter(method.sample(image.repeat(24, 1, 1, 1), 1, generator)))
+        samples = next(iter(method.sample_many(image.repeat(24, 1, 1, 1), 1, generator)))
     sides = torch.stack([dice_of(samples, mask.expand_as(samples)) for mask in (small, large)])
     assert (sides.amax(0) > 0.8).float().mean() > 0.9
     assert 5 <= int((sides[0] > sides[1]).sum()) <= 19

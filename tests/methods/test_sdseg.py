@@ -95,7 +95,7 @@ def test_the_image_has_no_effect_at_the_start(sdseg, batch: Batch) -> None:
     method = sdseg().eval()
     noise = PositionalNoise(0, 0, [(0, 0)] * 2)
     z_c = method.encode(batch.images)
-    assert torch.equal(method.draw(z_c, noise), method.draw(-z_c, noise))
+    assert torch.equal(method.sample(z_c, noise), method.sample(-z_c, noise))
 
 
 def test_the_image_encoder_drops_as_it_is_told(sdseg, batch: Batch) -> None:
@@ -123,7 +123,7 @@ def test_the_terms_are_those_of_the_equations(sdseg, batch: Batch, prediction: s
     ((z_t, t, z_c, predicted),) = given
 
     generator.set_state(state)
-    assert torch.equal(t, method.diffusion.draw_timesteps(2, generator))
+    assert torch.equal(t, method.diffusion.sample_timesteps(2, generator))
     epsilon = torch.randn(z_t.shape, generator=generator).double()
     bar = method.diffusion.alphas_cumprod[t].double()[:, None, None, None]
     z0 = 0.7 * method.codec.encode_mask(batch.masks).double()
@@ -152,7 +152,7 @@ def test_the_pixel_losses_look_at_the_mask_of_the_predicted_latent(
     z0 = 0.7 * method.codec.encode_mask(batch.masks)
 
     def perfect(z_t: Tensor, t: Tensor, z_c: Tensor) -> Tensor:
-        noise = (z_t - method.diffusion.signal(t) * z0) / method.diffusion.spread(t)
+        noise = (z_t - method.diffusion.sqrt_alpha_bar(t) * z0) / method.diffusion.sqrt_one_minus_alpha_bar(t)
         return z0 if prediction == "sample" else noise
 
     monkeypatch.setattr(method, "_denoise", perfect)
@@ -169,17 +169,17 @@ def test_the_pyramid_joins_the_codec_s_latent(sdseg, batch: Batch) -> None:
     """At the start it adds nothing; then it learns, and the codec does not."""
     method = sdseg(conditioner="pyramid", scaled_condition=True)
     torch.testing.assert_close(method.eval().encode(batch.images), method.codec.encode(batch.images))
-    assert set(method.published_parts) == {"efficientnet-lite0"}
+    assert set(method.pretrained_modules) == {"efficientnet-lite0"}
     torch.nn.init.normal_(method.conditioner.out.weight)
     method.encode(batch.images).square().mean().backward()
-    assert all(p.grad is not None for p in method.published_parts["efficientnet-lite0"].parameters())
+    assert all(p.grad is not None for p in method.pretrained_modules["efficientnet-lite0"].parameters())
     assert all(p.grad is None for p in method.codec.parameters())
 
 
 def test_a_step_changes_both_networks_and_leaves_the_codec(sdseg, batch: Batch) -> None:
     method = sdseg().train()
     before = {k: v.clone() for k, v in method.state_dict().items()}
-    optimizer = torch.optim.AdamW(method.trained.parameters(), 1e-3, weight_decay=0)
+    optimizer = torch.optim.AdamW(method.trainable_modules.parameters(), 1e-3, weight_decay=0)
     for _ in range(2):  # in the first the image has no effect yet, and no gradient
         optimizer.zero_grad()
         torch.stack(list(method.loss(batch).values())).sum().backward()
@@ -204,7 +204,7 @@ def test_the_scale_makes_the_latents_of_masks_vary_by_one(sdseg, batch: Batch) -
     (stage,) = method.stages()
     empty = Batch(batch.images, torch.zeros_like(batch.masks))  # tells nothing of the others
     with torch.no_grad():
-        stage.begin([empty, batch])
+        stage.on_start([empty, batch])
     latents = method.codec.encode_mask(batch.masks) * method.latent_scale.value
     assert latents.std().item() == pytest.approx(1, rel=1e-5)
 
@@ -218,7 +218,7 @@ def test_enough_masks_are_enough(sdseg, batch: Batch) -> None:
             yield batch
 
     with torch.no_grad():
-        sdseg().stages()[0].begin(batches())
+        sdseg().stages()[0].on_start(batches())
     assert len(asked) == 32  # two masks each, 64 in all
 
 
@@ -228,7 +228,7 @@ def test_masks_that_are_all_empty_are_refused_in_words(sdseg, batch: Batch) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(BadInput, match="masks: have latents that do not vary"):
-            stage.begin([empty])
+            stage.on_start([empty])
 
 
 def test_a_codec_that_makes_all_alike_is_refused_in_words(sdseg, batch: Batch) -> None:
@@ -237,7 +237,7 @@ def test_a_codec_that_makes_all_alike_is_refused_in_words(sdseg, batch: Batch) -
     for weight in method.codec.parameters():
         torch.nn.init.zeros_(weight)
     with pytest.raises(BadInput, match="masks: have latents that do not vary"), torch.no_grad():
-        method.stages()[0].begin([batch])
+        method.stages()[0].on_start([batch])
 
 
 def test_a_saved_model_has_its_scale(make_tiny_model: Callable[..., Path]) -> None:
@@ -282,7 +282,7 @@ def test_one_step_is_equation_2_at_the_last_timestep(sdseg, batch: Batch) -> Non
     epsilon = method.denoiser(start, torch.tensor([999, 999]), z_c)
     z0 = (start - (1 - bar).sqrt() * epsilon) / bar.sqrt()
     expected = method.codec.decode_mask(z0 / 0.5)
-    found = method.draw(z_c, random_noise(torch.Generator().manual_seed(1)))
+    found = method.sample(z_c, random_noise(torch.Generator().manual_seed(1)))
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
@@ -295,21 +295,21 @@ def test_the_seed_settles_a_sample_and_the_batch_does_not_count(
     fill_conv_in(method)
     z_c = method.encode(batch.images)
     places = [(0, 0), (4, 8)]
-    together = method.draw(z_c, PositionalNoise(1, 0, places))
+    together = method.sample(z_c, PositionalNoise(1, 0, places))
     assert together.shape == (2, method.class_count, 32, 32)
     assert 0 <= together.min() < together.max() <= 1
-    assert torch.equal(together, method.draw(z_c, PositionalNoise(1, 0, places)))
+    assert torch.equal(together, method.sample(z_c, PositionalNoise(1, 0, places)))
     alone = torch.cat(
-        [method.draw(z_c[i : i + 1], PositionalNoise(1, 0, places[i : i + 1])) for i in range(2)]
+        [method.sample(z_c[i : i + 1], PositionalNoise(1, 0, places[i : i + 1])) for i in range(2)]
     )
     torch.testing.assert_close(together, alone, atol=2e-3, rtol=0)
-    assert (together - method.draw(z_c, PositionalNoise(1, 1, places))).abs().max() > 0.01
-    assert (together - method.draw(z_c, PositionalNoise(2, 0, places))).abs().max() > 0.01
+    assert (together - method.sample(z_c, PositionalNoise(1, 1, places))).abs().max() > 0.01
+    assert (together - method.sample(z_c, PositionalNoise(2, 0, places))).abs().max() > 0.01
 
 
 def test_it_samples_by_noise_of_its_own(sdseg) -> None:
     method = sdseg()
-    assert method.own_sources == ("noise",)
+    assert method.sampling_sources == ("noise",)
     assert not method.is_deterministic
     assert method.size_multiple == 16
 
@@ -335,7 +335,9 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
 def test_what_differs_from_the_paper_is_said(
     sdseg, kind: str, settings: dict[str, object], expected: str
 ) -> None:
-    assert sdseg(kind, **settings).variant == f"U-Net that began at random, widths 16-32{expected}"
+    assert (
+        sdseg(kind, **settings).deviations_from_paper == f"U-Net that began at random, widths 16-32{expected}"
+    )
 
 
 def test_the_papers_settings_differ_by_their_beginning_alone() -> None:

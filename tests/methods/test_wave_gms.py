@@ -160,11 +160,13 @@ def test_the_alignment_moves_the_encoder_alone(wave, batch: Batch) -> None:
 @pytest.mark.parametrize("kind", ["tiny", "compact"])
 def test_a_step_changes_what_is_trained_and_leaves_the_codec(wave, batch: Batch, kind: str) -> None:
     method = wave(kind).train()
-    assert set(method.trained) == {"encoder", "mapper"}
+    assert set(method.trainable_modules) == {"encoder", "mapper"}
     before = {k: v.clone() for k, v in method.state_dict().items()}
-    optimizer = torch.optim.AdamW(method.trained.parameters(), 1e-3)
+    optimizer = torch.optim.AdamW(method.trainable_modules.parameters(), 1e-3)
     torch.stack(list(method.loss(batch).values())).sum().backward()
-    unreached = {n for n, p in method.trained.named_parameters() if p.grad is None or not p.grad.any()}
+    unreached = {
+        n for n, p in method.trainable_modules.named_parameters() if p.grad is None or not p.grad.any()
+    }
     assert all(n.endswith(".key.bias") for n in unreached)  # which a softmax does not see
     optimizer.step()
     after = method.state_dict()
@@ -178,7 +180,7 @@ def test_without_draws_the_variance_learns_nothing(wave, batch: Batch) -> None:
         method = wave(sample_in_training=draws).train()
         torch.stack(list(method.loss(batch).values())).sum().backward()
         assert bool(method.encoder.aggregator.head.weight.grad[4:].any()) is draws
-        assert method.own_sources == (("posterior",) if draws else ())
+        assert method.sampling_sources == (("posterior",) if draws else ())
 
 
 def test_the_width_of_the_posterior_is_measured(wave, batch: Batch) -> None:
@@ -213,8 +215,8 @@ def test_the_answer_is_the_decoded_mean(wave, batch: Batch, kind: str) -> None:
     assert condition.shape == (2, 2 * method.codec.channels, 4, 4)
     z = method.mapper(condition[:, : method.codec.channels])["out"]
     expected = method.codec.decode(z).mean(1, keepdim=True).clamp(0, 1)
-    torch.testing.assert_close(method.draw(condition), expected)
-    torch.testing.assert_close(method.draw(condition, lambda shape, step=0: torch.zeros(shape)), expected)
+    torch.testing.assert_close(method.sample(condition), expected)
+    torch.testing.assert_close(method.sample(condition, lambda shape, step=0: torch.zeros(shape)), expected)
     assert method.is_deterministic
 
 
@@ -224,15 +226,16 @@ def test_a_draw_lies_its_deviations_away_from_the_mean(wave, batch: Batch) -> No
     condition = method.encode(batch.images)
     moved = condition.clone()
     moved[:, :4] += 2 * torch.exp(condition[:, 4:] / 2)
-    drawn = method.draw(condition, lambda shape, step=0: torch.full(shape, 2.0))
-    torch.testing.assert_close(drawn, method.draw(moved))
+    drawn = method.sample(condition, lambda shape, step=0: torch.full(shape, 2.0))
+    torch.testing.assert_close(drawn, method.sample(moved))
 
 
 @torch.inference_mode()
 def test_samples_of_the_posterior_differ_and_come_again(wave, batch: Batch) -> None:
     method = wave("compact").eval()
     one, other, again = (
-        torch.stack(list(method.sample(batch.images, 3, torch.Generator().manual_seed(s)))) for s in (1, 2, 1)
+        torch.stack(list(method.sample_many(batch.images, 3, torch.Generator().manual_seed(s))))
+        for s in (1, 2, 1)
     )
     assert torch.equal(one, again)
     assert (one[0] - one[1]).abs().max() > 1e-3
@@ -245,8 +248,8 @@ def test_samples_of_the_posterior_differ_and_come_again(wave, batch: Batch) -> N
 @torch.inference_mode()
 def test_without_a_learnt_variance_all_samples_are_the_answer(wave, batch: Batch) -> None:
     method = wave("compact", sample_in_training=False).eval()
-    answer = method.draw(method.encode(batch.images))
-    assert all(torch.equal(p, answer) for p in method.sample(batch.images, 3))
+    answer = method.sample(method.encode(batch.images))
+    assert all(torch.equal(p, answer) for p in method.sample_many(batch.images, 3))
 
 
 @torch.inference_mode()
@@ -254,10 +257,10 @@ def test_a_variance_out_of_all_bounds_stays_a_number(wave, batch: Batch) -> None
     method = wave().eval()
     condition = method.encode(batch.images)
     condition[:, 4:] = -1e6
-    noisy = method.draw(condition, lambda shape, step=0: torch.ones(shape))
-    torch.testing.assert_close(noisy, method.draw(condition), atol=1e-4, rtol=0)
+    noisy = method.sample(condition, lambda shape, step=0: torch.ones(shape))
+    torch.testing.assert_close(noisy, method.sample(condition), atol=1e-4, rtol=0)
     condition[:, 4:] = 1e6
-    assert torch.isfinite(method.draw(condition, lambda shape, step=0: torch.ones(shape))).all()
+    assert torch.isfinite(method.sample(condition, lambda shape, step=0: torch.ones(shape))).all()
 
 
 # --- names and settings --------------------------------------------------------------------------------

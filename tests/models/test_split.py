@@ -23,7 +23,7 @@ class Image:
     in_store: bool = False
 
     @property
-    def key(self) -> str:
+    def content_sha256(self) -> str:
         assert self.content is not None, "was decoded"
         return self.content
 

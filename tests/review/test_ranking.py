@@ -184,7 +184,7 @@ def test_a_result_on_disk_is_ranked_alike(found, monkeypatch):
 def test_what_can_be_ranked_by(found):
     assert available_measures(found)[0] == DEFAULT_MEASURE
     assert set(available_measures(found)) == set(MEASURES)
-    read_back = replace(found, maps=None)
+    read_back = replace(found, sample_maps=None)
     assert set(available_measures(read_back)) == {
         key for key, m in MEASURES.items() if m.required != "samples"
     }
@@ -241,5 +241,5 @@ def test_progress(found):
 @pytest.mark.parametrize("measure", MEASURES.values(), ids=MEASURES)
 def test_every_measure_says_what_it_is(measure):
     assert measure.title
-    assert measure.about
+    assert measure.description
     assert measure.source

@@ -337,7 +337,7 @@ def test_a_stopped_model_is_there_and_is_replaced_when_the_training_goes_on(
 ) -> None:
     list(make(tmp_path / "whole", name="m"))
     assert not checkpoint_folder(tmp_path / "whole").exists()
-    *_, saved = make(tmp_path / "m", stop=stopping(6))
+    *_, saved = make(tmp_path / "m", should_stop=stopping(6))
     assert saved["stopped"]
     assert json.loads((tmp_path / "m" / "training.json").read_text())["run"]["stopped"] is True
     half = read_card(tmp_path / "m").files["weights.safetensors"]
@@ -354,7 +354,7 @@ def test_a_model_that_came_out_of_something_else_is_never_replaced(
     make: Callable[..., TrainingJob], tmp_path: Path
 ) -> None:
     out = tmp_path / "m"
-    list(make(out, stop=stopping(6)))
+    list(make(out, should_stop=stopping(6)))
     kept = Path(shutil.copytree(out, tmp_path / "kept"))
     spoil: list[Callable[[], object]] = [
         lambda: (out / "notes.txt").write_text("mine"),
@@ -387,7 +387,7 @@ def test_a_stop_before_the_second_stage_has_learnt_keeps_the_first(
         return one
 
     with pytest.raises(Cancelled):
-        list(job(stop=stopping(batches)))
+        list(job(should_stop=stopping(batches)))
     assert not (tmp_path / "m").exists()
     assert checkpoint_folder(tmp_path / "m").is_dir()
 
@@ -409,7 +409,7 @@ def test_a_stop_before_the_second_stage_has_learnt_keeps_the_first(
 def test_going_on_with_something_else_is_refused(
     make: Callable[..., TrainingJob], tmp_path: Path, changes: dict[str, Any], more: Any, message: str
 ) -> None:
-    list(make(tmp_path / "m", stop=stopping(6)))
+    list(make(tmp_path / "m", should_stop=stopping(6)))
     with pytest.raises(BadInput, match=message):
         make(tmp_path / "m", changes, resume=True, **more)
 
@@ -419,7 +419,7 @@ def test_there_must_be_something_to_go_on_from_and_it_is_not_forgotten(
 ) -> None:
     with pytest.raises(BadInput, match=r"m\.checkpoint: holds no stopped training to go on with; leave"):
         make(tmp_path / "m", resume=True)
-    list(make(tmp_path / "m", stop=stopping(6)))
+    list(make(tmp_path / "m", should_stop=stopping(6)))
     with pytest.raises(
         BadInput, match=r"m\.checkpoint: holds a training that was stopped; go on with --resume"
     ):
@@ -427,7 +427,7 @@ def test_there_must_be_something_to_go_on_from_and_it_is_not_forgotten(
 
 
 def test_another_codec_is_refused(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
-    list(make(tmp_path / "m", stop=stopping(6)))
+    list(make(tmp_path / "m", should_stop=stopping(6)))
     codec, spec = open_codec("tiny-codec")
     other = spec.model_copy(update={"sha256": "0" * 64})
     with pytest.raises(BadInput, match="codec: is '0000"):

@@ -164,7 +164,7 @@ def test_a_stop_keeps_what_was_learnt(make: Callable[..., TrainingJob], tmp_path
     stop = {"now": False}
     events = []
     for event in make(
-        tmp_path / "m", changes={"epochs": 500, "validate_every": 100}, stop=lambda: stop["now"]
+        tmp_path / "m", changes={"epochs": 500, "validate_every": 100}, should_stop=lambda: stop["now"]
     ):
         events.append(event)
         stop["now"] |= event["event"] == "epoch"
@@ -181,7 +181,7 @@ def test_stopped_before_anything_was_learnt_nothing_is_left(
 ) -> None:
     asked = iter([False] * 6 if changes else [])
     with pytest.raises(Cancelled):
-        list(make(tmp_path / "deep" / "m", changes=changes, stop=lambda: next(asked, True)))
+        list(make(tmp_path / "deep" / "m", changes=changes, should_stop=lambda: next(asked, True)))
     assert left(tmp_path) == []
 
 

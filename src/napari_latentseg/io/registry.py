@@ -172,7 +172,7 @@ def read_scan_lazy(path: Path | str, *, series: int | None = None) -> Scan:
     BadInput
         As `read_scan` does, for what the headers show.
     """
-    return _read_with(Path(path), series, "look")
+    return _read_with(Path(path), series, "read_lazy")
 
 
 def list_series(path: Path | str) -> list[Any]:
@@ -215,13 +215,13 @@ def find_reader(path: Path) -> Format:
     if is_folder:
         for name in _FOLDER_FORMATS:
             module = import_module(FORMATS[name])
-            if module.knows(path):
+            if module.is_ours(path):
                 return cast(Format, module)
         raise BadInput(path, "is a folder", "give one file, or a folder of DICOM or OME-Zarr")
     if not is_file:
         raise BadInput(path, "is not a file", "give a file")
     dicom = import_module(FORMATS["dicom"])  # whose files often have no ending, or one that is a number
-    reader = cast(Format, dicom) if _suffix_of(path) is None and dicom.knows(path) else format_for(path)
+    reader = cast(Format, dicom) if _suffix_of(path) is None and dicom.is_ours(path) else format_for(path)
     if is_empty:
         raise BadInput(path, "is empty (0 bytes)", "copy it again")
     return reader

@@ -199,7 +199,7 @@ def training_batches(
     for start in range(0, len(order) - size + 1, size):
         samples, annotated = [], []
         for i in order[start : start + size]:
-            image, mask = examples[i].tensors()
+            image, mask = examples[i].to_float()
             augmentation_rng = rng
             if config.augment_variants:  # one of few, the same whenever it comes back
                 variant = rng.integers(config.augment_variants)

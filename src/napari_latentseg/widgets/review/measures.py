@@ -106,7 +106,7 @@ class MeasuresPanel(QWidget):
         def show(measurements: Any) -> None:
             if request_id != self._request_id:
                 return
-            self.size_text.setText("\n".join(measurement.text() for measurement in measurements))
+            self.size_text.setText("\n".join(measurement.describe() for measurement in measurements))
             self.interval_note.setText(_interval_note(measurements))
             self._compare()
 
@@ -144,7 +144,7 @@ class MeasuresPanel(QWidget):
 
         def show(scores: Any) -> None:
             if result is self._result:
-                self.comparison.setText("\n".join(score.text() for score in scores))
+                self.comparison.setText("\n".join(score.describe() for score in scores))
 
         def fail(error: BaseException) -> None:
             self.comparison.setText(str(error))
