@@ -16,7 +16,7 @@ from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, RunProgress
 from napari_latentseg.widgets._shared.threads import run_in_thread
-from napari_latentseg.widgets.segment.timings import RunTimings
+from napari_latentseg.widgets._shared.timings import RunTimings
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
