@@ -63,12 +63,12 @@ def segment(viewer: Any) -> Shots:
     show(viewer, ultrasound_phantom())
     widget.form.model.value = "breast-ultrasound"
     yield "segment-ready", widget
-    widget.form.more.expand(animate=False)
+    widget.form.advanced.expand(animate=False)
     yield "segment-more", widget
-    widget.form.more.collapse(animate=False)
+    widget.form.advanced.collapse(animate=False)
     widget.form.samples.value = 40
     widget.segment()
-    wait_until(lambda: widget.bar.value() > 250 or not widget.busy)
+    wait_until(lambda: widget.progress_bar.value() > 250 or not widget.busy)
     yield "segment-running", widget
     widget.cancel()
     wait_until(lambda: not widget.busy)
@@ -104,7 +104,7 @@ def review(viewer: Any) -> Shots:
     segmenting.form.samples.value = 8
     segmenting.segment()
     wait_until(lambda: not segmenting.busy)
-    wait_until(lambda: bool(widget.queue.findings) and bool(widget.measures.sizes.text()))
+    wait_until(lambda: bool(widget.queue.findings) and bool(widget.measures.size_text.text()))
     yield "review-volume", widget
     for _ in range(3):
         widget.next()
@@ -114,11 +114,11 @@ def review(viewer: Any) -> Shots:
     settle(1)
     yield "window-review", None
     widget.show_variance(False)
-    widget.outlines_button.click()
-    wait_until(lambda: widget.outlines.layer is not None)
+    widget.contours_button.click()
+    wait_until(lambda: widget.contours.layer is not None)
     settle(1)
     yield "window-outlines", None
-    widget.by.setCurrentIndex(1)
+    widget.rank_unit.setCurrentIndex(1)
     widget.rank()
     settle(2)
     yield "review-objects", widget
@@ -153,7 +153,7 @@ def teach(viewer: Any) -> Shots:
         wrong = np.nonzero(layer.data != sample.reference)
         layer.data_setitem(wrong, sample.reference[wrong])
         annotating.approve_button.click()
-        wait_until(lambda: annotating.corrections.busy == 0)
+        wait_until(lambda: annotating.corrections.writes_in_progress == 0)
     yield "annotate-approved", annotating
     training.model.setCurrentIndex(training.model.findData("breast-ultrasound"))
     training._on_model()
@@ -161,7 +161,7 @@ def teach(viewer: Any) -> Shots:
     wait_until(training.train_button.isEnabled)
     yield "train-ready", training
     training.train_button.click()
-    wait_until(lambda: training.training.state != "idle" and training.bar.value() > 500)
+    wait_until(lambda: training.training.state != "idle" and training.progress_bar.value() > 500)
     settle(1)
     yield "train-running", training
     wait_until(lambda: not training.training.busy)
@@ -170,7 +170,7 @@ def teach(viewer: Any) -> Shots:
     training.comparison.use_button.click()
     wait_until(lambda: training.training.state == "idle")
     models = dock(viewer, "Models")
-    wait_until(lambda: models._busy == 0)
+    wait_until(lambda: models._running_jobs == 0)
     settle(1)
     yield "models", models
 

@@ -64,12 +64,12 @@ def test_each_class_has_a_mean_and_a_variance_by_its_name(shown) -> None:
         "ct mask",
     ]
     for role in ("mean", "variance"):
-        for info, layer in zip(CLASSES, layers.of(role), strict=True):
+        for info, layer in zip(CLASSES, layers.layers_of(role), strict=True):
             assert role_of(layer) == role
             assert layer.metadata[METADATA_KEY]["class"] == info.name
             assert layer.data.shape == (2, 20, 24)
             assert np.allclose(layer_matrix(layer), layer_matrix(viewer.layers["ct"]))
-    limits = {tuple(layer.contrast_limits) for layer in layers.of("variance")}
+    limits = {tuple(layer.contrast_limits) for layer in layers.layers_of("variance")}
     assert len(limits) == 1
 
 
@@ -92,11 +92,11 @@ def test_one_toggle_shows_all_the_classes(shown, qtbot) -> None:
     panel.show_result(segmentation(), layers, class_extents(segmentation()))
     assert [line.split(":")[0] for line in panel.extent_text.text().splitlines()] == [c.name for c in CLASSES]
     panel.toggles["mean"].click()
-    assert all(layer.visible for layer in layers.of("mean"))
-    assert not any(layer.visible for layer in layers.of("variance"))
-    layers.of("mean")[0].visible = False
+    assert all(layer.visible for layer in layers.layers_of("mean"))
+    assert not any(layer.visible for layer in layers.layers_of("variance"))
+    layers.layers_of("mean")[0].visible = False
     assert panel.toggles["mean"].isChecked()
-    for layer in list(layers.of("mean")):
+    for layer in list(layers.layers_of("mean")):
         viewer.layers.remove(layer)
     panel.show_result(segmentation(), layers, class_extents(segmentation()))
     assert not panel.toggles["mean"].isEnabled()
@@ -105,7 +105,7 @@ def test_one_toggle_shows_all_the_classes(shown, qtbot) -> None:
 def test_a_longer_run_fills_the_same_layers(shown) -> None:
     viewer, layers = shown
     before = list(viewer.layers)
-    for _ in layers.finishing(segmentation(10)):
+    for _ in layers.show_all(segmentation(10)):
         pass
     assert list(viewer.layers) == before
-    assert {layer.metadata[METADATA_KEY]["record"]["samples"] for layer in layers.of("mean")} == {10}
+    assert {layer.metadata[METADATA_KEY]["record"]["samples"] for layer in layers.layers_of("mean")} == {10}

@@ -79,15 +79,15 @@ def test_a_moved_threshold(show_ball, viewer, qtbot, guard):
     """The slice on screen follows at once, the rest in the background."""
     shown = show_ball(SHAPE)
     session, result = shown.session, shown.result
-    mask, mean = result.layers.mask, result.found.mean[0]
+    mask, mean = result.layers.mask, result.segmentation.mean[0]
     place = index_on_screen(viewer, mask)
     before = mask.data.copy()
     with guard.watch():
         for cut in (0.45, 0.35, 0.25):
-            session.cut(cut)
+            session.apply_threshold(cut)
             np.testing.assert_array_equal(mask.data[place] > 0, mean[place[0]] > cut)
             qtbot.wait(20)
-        qtbot.waitUntil(lambda: result.found.record.threshold == 0.25, timeout=30_000)
+        qtbot.waitUntil(lambda: result.segmentation.record.threshold == 0.25, timeout=30_000)
         qtbot.wait(100)
     guard.check()
     np.testing.assert_array_equal(mask.data > 0, mean > 0.25)
@@ -95,7 +95,7 @@ def test_a_moved_threshold(show_ball, viewer, qtbot, guard):
         if not np.array_equal(mask.data, before):
             mask.undo()
     np.testing.assert_array_equal(mask.data, before)
-    assert not result.layers.edited
+    assert not result.layers.is_edited
 
 
 def test_ranking_walking_outlines_and_measuring(show_ball, viewer, qtbot, guard):

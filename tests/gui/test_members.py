@@ -41,10 +41,10 @@ def test_there_are_as_many_samples_as_members(widget, qtbot):
     assert "has 3 members, and each of them gives one sample" in form.samples.tooltip
     widget.run_button.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
-    assert widget.outcome.found.record.samples == 3
-    assert widget.outcome.found.variance.max() > 0
-    assert not widget.result.more.isEnabled()
-    assert "one sample" in widget.result.more.toolTip()
+    assert widget.finished_result.segmentation.record.samples == 3
+    assert widget.finished_result.segmentation.variance.max() > 0
+    assert not widget.result_panel.more_button.isEnabled()
+    assert "one sample" in widget.result_panel.more_button.toolTip()
     form.source.value = "augment"
     form.samples.value = 12
     assert "members" not in form.samples.tooltip

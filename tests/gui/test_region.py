@@ -35,28 +35,28 @@ def volume(viewer, widget):
 def run(widget, qtbot):
     widget.run_button.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
-    assert widget.outcome is not None, widget.status.text()
-    return widget.outcome.found
+    assert widget.finished_result is not None, widget.status.text()
+    return widget.finished_result.segmentation
 
 
 def test_a_range_of_slices(viewer, widget, volume, qtbot):
-    widget.form.where.slices.value = "range"
-    assert widget.form.where.span.isVisibleTo(widget)
-    assert (widget.form.where.first.value(), widget.form.where.last.value()) == (0, 5)
-    widget.form.where.first.setValue(2)
-    widget.form.where.last.setValue(3)
+    widget.form.roi_fields.slices.value = "range"
+    assert widget.form.roi_fields.range_row.isVisibleTo(widget)
+    assert (widget.form.roi_fields.first.value(), widget.form.roi_fields.last.value()) == (0, 5)
+    widget.form.roi_fields.first.setValue(2)
+    widget.form.roi_fields.last.setValue(3)
     found = run(widget, qtbot)
     assert [z for z in range(6) if found.mean[0, z].any()] == [2, 3]
-    widget.form.where.first.setValue(4)
+    widget.form.roi_fields.first.setValue(4)
     assert not widget.run_button.isEnabled()
-    assert "end before they begin" in widget.hint.text()
+    assert "end before they begin" in widget.problem_label.text()
 
 
 def test_a_box_that_was_drawn(viewer, widget, volume, qtbot):
     world = [[0, 5, 8], [0, 5, 24], [0, 20, 24], [0, 20, 8]]
     shapes = viewer.add_shapes([world], shape_type="rectangle", name="here")
     assert crop_box_of_shapes(shapes, volume, (0, 1, 2)) == (10, 16, 41, 49)
-    widget.form.where.area.value = shapes
+    widget.form.roi_fields.area.value = shapes
     found = run(widget, qtbot)
     assert found.record.box == (10, 16, 41, 49)
     inside = np.zeros(found.mask.shape, dtype=bool)
@@ -66,7 +66,7 @@ def test_a_box_that_was_drawn(viewer, widget, volume, qtbot):
     (mask,) = [layer for layer in viewer.layers if role_of(layer) == "mask"]
     assert mask.data.shape == volume.data.shape
     viewer.layers.remove(shapes)
-    assert widget.form.where.area.value == "all"
+    assert widget.form.roi_fields.area.value == "all"
 
 
 def test_a_box_on_a_turned_layer_lies_where_it_was_drawn(viewer):
@@ -81,12 +81,12 @@ def test_a_box_on_a_turned_layer_lies_where_it_was_drawn(viewer):
 
 def test_a_box_beside_the_image_is_refused(viewer, widget, volume):
     shapes = viewer.add_shapes([[[0, 500, 500], [0, 500, 600], [0, 600, 600], [0, 600, 500]]], name="away")
-    widget.form.where.area.value = shapes
+    widget.form.roi_fields.area.value = shapes
     assert not widget.run_button.isEnabled()
-    assert "lies beside volume" in widget.hint.text()
+    assert "lies beside volume" in widget.problem_label.text()
     empty = viewer.add_shapes(ndim=3, name="empty")
-    widget.form.where.area.value = empty
-    assert "holds no shape" in widget.hint.text()
+    widget.form.roi_fields.area.value = empty
+    assert "holds no shape" in widget.problem_label.text()
 
 
 def test_what_is_in_view(viewer, widget, volume, qtbot):
@@ -99,7 +99,7 @@ def test_what_is_in_view(viewer, widget, volume, qtbot):
     assert 0 < left < 32 < right < 64
     with pytest.raises(BadInput, match="turn the view"):
         crop_box_in_view(viewer, volume, (1, 0, 2))
-    widget.form.where.area.value = "view"
+    widget.form.roi_fields.area.value = "view"
     found = run(widget, qtbot)
     outside = np.ones(found.mask.shape, dtype=bool)
     outside[:, top:bottom, left:right] = False
@@ -108,11 +108,11 @@ def test_what_is_in_view(viewer, widget, volume, qtbot):
 
 @pytest.mark.parametrize(("plane", "axis"), [("coronal", 1), ("sagittal", 2)])
 def test_other_planes_of_a_volume(viewer, widget, volume, qtbot, plane, axis):
-    assert widget.form.where.plane.native.isVisibleTo(widget.form.more.content())
-    widget.form.where.plane.value = plane
-    widget.form.where.slices.value = "range"
-    widget.form.where.first.setValue(20)
-    widget.form.where.last.setValue(20)
+    assert widget.form.roi_fields.plane.native.isVisibleTo(widget.form.advanced.content())
+    widget.form.roi_fields.plane.value = plane
+    widget.form.roi_fields.slices.value = "range"
+    widget.form.roi_fields.first.setValue(20)
+    widget.form.roi_fields.last.setValue(20)
     found = run(widget, qtbot)
     assert found.mask.shape == volume.data.shape
     assert found.geometry.spacing == pytest.approx((4, 0.5, 0.5))
@@ -124,15 +124,15 @@ def test_other_planes_of_a_volume(viewer, widget, volume, qtbot, plane, axis):
 
 
 def test_the_slice_on_screen_of_other_planes(viewer, widget, volume):
-    widget.form.where.plane.value = "coronal"
-    widget.form.where.slices.value = "shown"
-    assert "no slice coronal is on screen" in widget.hint.text()
+    widget.form.roi_fields.plane.value = "coronal"
+    widget.form.roi_fields.slices.value = "shown"
+    assert "no slice coronal is on screen" in widget.problem_label.text()
     viewer.dims.order = (1, 0, 2)
     viewer.dims.set_point(1, 0.5 * 30)
-    assert widget.form.request().slices == (30, 30)
+    assert widget.form.settings().slices == (30, 30)
 
 
 def test_an_image_that_lies_in_no_patient_has_no_other_planes(viewer, widget):
     viewer.add_image(np.zeros((3, 20, 30)), name="stack")
     assert Geometry.from_spacing("zyx").frame == ""
-    assert not widget.form.where.plane.native.isVisibleTo(widget.form.more.content())
+    assert not widget.form.roi_fields.plane.native.isVisibleTo(widget.form.advanced.content())

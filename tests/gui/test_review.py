@@ -27,8 +27,8 @@ def slice_on_screen(shown) -> int:
 def test_nothing_to_review_says_what_to_do(viewer):
     widget = ReviewWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Review", area="right")
-    assert widget.empty.isVisibleTo(widget)
-    assert "segment an image first" in widget.empty.text()
+    assert widget.is_empty
+    assert "segment an image first" in widget.empty_label.text()
     assert not widget.content.isVisibleTo(widget)
 
 
@@ -56,33 +56,33 @@ def test_next_and_previous_walk_the_queue(shown_volume, review):
 
 @pytest.mark.parametrize("key", list(MEASURES))
 def test_every_measure_ranks(shown_volume, review, qtbot, key):
-    at = review.measure.findData(key)
+    at = review.measure_box.findData(key)
     assert at >= 0
     review.queue.fill((), {})
-    review.measure.setCurrentIndex(at)
+    review.measure_box.setCurrentIndex(at)
     review.rank()
     qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=30_000)
     assert {one.measure for one in review.queue.findings} == {key}
 
 
 def test_objects_can_be_listed(shown_volume, review, qtbot):
-    review.by.setCurrentIndex(review.by.findData("objects"))
+    review.rank_unit.setCurrentIndex(review.rank_unit.findData("objects"))
     review.rank()
     qtbot.waitUntil(lambda: {one.kind for one in review.queue.findings} == {"object"}, timeout=30_000)
     review.next()
     assert review.queue.findings[0].name == shown_volume.result.card.classes[0].name
-    shown_volume.session.listed.emit()  # as when more samples have come
-    assert review.by.currentData() == "objects"
+    shown_volume.session.results_changed.emit()  # as when more samples have come
+    assert review.rank_unit.currentData() == "objects"
 
 
 def test_a_click_on_the_profile_goes_there(shown_volume, review, qtbot):
-    review.profile.chosen.emit(9)
+    review.profile.plane_chosen.emit(9)
     assert slice_on_screen(shown_volume) == 9
     assert review.profile._line.value() == 9
 
 
 def test_the_variance_is_shown_and_hidden(shown_volume, review):
-    (layer,) = shown_volume.result.layers.of("variance")
+    (layer,) = shown_volume.result.layers.layers_of("variance")
     assert not layer.visible
     review.variance_button.click()
     assert layer.visible
@@ -92,13 +92,13 @@ def test_the_variance_is_shown_and_hidden(shown_volume, review):
 
 def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
     def drawn():
-        layer = review.outlines.layer
+        layer = review.contours.layer
         return set() if layer is None else {int(z) for z in layer.data[:, 0, 0]}
 
     review.next()
-    review.outlines_button.click()
+    review.contours_button.click()
     qtbot.waitUntil(lambda: drawn() == {5}, timeout=30_000)
-    layer = review.outlines.layer
+    layer = review.contours.layer
     np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
     colours = {tuple(c) for c in np.round(layer.edge_color, 3)}
     assert len(colours) == 5  # one a sample
@@ -107,14 +107,14 @@ def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
     assert rows.min() == pytest.approx(25 - 20, abs=1)
     shown_volume.viewer.dims.set_point(0, shown_volume.image.data_to_world((7, 0, 0))[0])
     qtbot.waitUntil(lambda: drawn() == {7}, timeout=30_000)
-    review.outlines_button.click()
+    review.contours_button.click()
     assert not layer.visible
 
 
 def test_sizes_have_an_interval_and_a_unit(shown_volume, review, qtbot):
-    qtbot.waitUntil(lambda: bool(review.measures.sizes.text()), timeout=30_000)
-    assert "mm³" in review.measures.sizes.text() or "ml" in review.measures.sizes.text()
-    assert "interval" in review.measures.about.text()
+    qtbot.waitUntil(lambda: bool(review.measures.size_text.text()), timeout=30_000)
+    assert "mm³" in review.measures.size_text.text() or "ml" in review.measures.size_text.text()
+    assert "interval" in review.measures.interval_note.text()
 
 
 def test_comparison_with_a_reference(shown_volume, review, qtbot):
@@ -124,26 +124,26 @@ def test_comparison_with_a_reference(shown_volume, review, qtbot):
         translate=image.translate, units=image.units, axis_labels=image.axis_labels,
     )  # fmt: skip
     review.measures.reference.value = same
-    qtbot.waitUntil(lambda: "1.00" in review.measures.agreement.text(), timeout=30_000)
+    qtbot.waitUntil(lambda: "1.00" in review.measures.comparison.text(), timeout=30_000)
     moved = viewer.add_labels(
         np.array(same.data), name="elsewhere", scale=(3, 0.5, 0.7), units=image.units,
         axis_labels=image.axis_labels,
     )  # fmt: skip
     review.measures.reference.value = moved
-    qtbot.waitUntil(lambda: "DSC" not in review.measures.agreement.text(), timeout=30_000)
-    assert review.measures.agreement.text()  # says that it lies elsewhere, rather than a figure
+    qtbot.waitUntil(lambda: "DSC" not in review.measures.comparison.text(), timeout=30_000)
+    assert review.measures.comparison.text()  # says that it lies elsewhere, rather than a figure
 
 
 def test_the_table_of_objects(shown_volume, review, qtbot):
-    review.measures.table.click()
-    qtbot.waitUntil(lambda: review.measures.table.isEnabled(), timeout=30_000)
+    review.measures.objects_button.click()
+    qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=30_000)
     (layer,) = [one for one in shown_volume.viewer.layers if role_of(one) == "objects"]
     assert isinstance(layer, Labels)
     assert list(layer.features["index"]) == [1]
     np.testing.assert_array_equal(layer.data > 0, shown_volume.result.layers.mask.data > 0)
     np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
-    review.measures.table.click()  # again: the earlier one is replaced
-    qtbot.waitUntil(lambda: review.measures.table.isEnabled(), timeout=30_000)
+    review.measures.objects_button.click()  # again: the earlier one is replaced
+    qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=30_000)
     assert sum(role_of(one) == "objects" for one in shown_volume.viewer.layers) == 1
 
 
@@ -174,8 +174,8 @@ def test_marks_outlive_the_widget(shown_volume, review, qtbot):
 
 def test_the_mask_removed_leaves_nothing_to_review(shown_volume, review):
     shown_volume.viewer.layers.remove(shown_volume.result.layers.mask)
-    assert review.empty.isVisibleTo(review)
-    assert not review.body.isVisibleTo(review)
+    assert review.is_empty
+    assert not review.content.isVisibleTo(review)
 
 
 def test_fits_a_laptop(shown_volume, review):

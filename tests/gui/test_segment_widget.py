@@ -85,7 +85,7 @@ def test_the_lesion_of_the_phantom_is_found(viewer, widget, qtbot, phantom):
     truth = ultrasound_phantom().reference > 0
     mask = ours(viewer)["mask"].data > 0
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.7
-    assert "mm²" in widget.result.extent.text()
+    assert "mm²" in widget.result_panel.extent_text.text()
 
 
 def test_cancel_keeps_what_is_complete(viewer, widget, qtbot):
@@ -128,14 +128,14 @@ def test_variance_is_honest_or_absent(viewer, widget, qtbot, phantom, fields, ro
     assert set(ours(viewer)) == roles
     if fields.get("source") == "none":
         assert not widget.form.samples.enabled
-        assert not widget.result.more.isEnabled()
-        assert "no variance" in widget.result.note.text()
+        assert not widget.result_panel.more_button.isEnabled()
+        assert "no variance" in widget.result_panel.run_note.text()
 
 
 def test_more_samples_equal_a_longer_run(viewer, widget, qtbot, phantom):
     run(widget, qtbot, samples=3)
     before = len(viewer.layers)
-    widget.result.more.click()
+    widget.result_panel.more_button.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
     assert len(viewer.layers) == before  # the same three layers, with new data
     mean = ours(viewer)["mean"].data.copy()
@@ -150,7 +150,7 @@ def test_cut_moves_the_mask(viewer, widget, qtbot, phantom):
     run(widget, qtbot, samples=3)
     layer = ours(viewer)["mask"]
     mean = ours(viewer)["mean"].data
-    widget.form.cut.value = 0.2
+    widget.form.threshold.value = 0.2
     qtbot.waitUntil(lambda: np.array_equal(layer.data > 0, mean > 0.2), timeout=10_000)
 
 
@@ -160,10 +160,10 @@ def test_a_painted_mask_is_left_alone(viewer, widget, qtbot, phantom):
     layer.paint((20, 20), 1)
     painted = layer.data.copy()
     assert painted[20, 20] == 1
-    widget.form.cut.value = 0.9
+    widget.form.threshold.value = 0.9
     qtbot.wait(500)
     np.testing.assert_array_equal(layer.data, painted)
-    widget.result.more.click()
+    widget.result_panel.more_button.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
     np.testing.assert_array_equal(layer.data, painted)
 
@@ -181,17 +181,17 @@ def test_layers_of_the_user_are_never_touched(viewer, widget, qtbot, phantom):
 def test_run_says_why_it_cannot(viewer, widget):
     assert not widget.run_button.isEnabled()
     assert "Open an image" in widget.run_button.toolTip()
-    assert widget.sample_button.isVisible()
+    assert widget.empty_button.isVisible()
     viewer.add_image(np.zeros((2, 2, 2, 4, 4)), name="too many")
     assert not widget.run_button.isEnabled()
-    assert "5 dimensions" in widget.hint.text()
+    assert "5 dimensions" in widget.problem_label.text()
     viewer.add_image(np.zeros((16, 16)), name="good")
     widget.form.image.value = viewer.layers["good"]
     assert widget.run_button.isEnabled()
 
 
 def test_sample_button(viewer, widget, qtbot):
-    widget.sample_button.click()
+    widget.empty_button.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=30_000)
     assert widget.form.model.value == "retina-vessels"
     assert widget.run_button.isEnabled()
@@ -201,7 +201,7 @@ def test_failure_is_told_and_napari_lives(viewer, widget, qtbot):
     viewer.add_image(np.full((20, 20), np.nan), name="broken")
     run(widget, qtbot)
     assert widget.status.text().startswith("broken: holds no finite value")
-    assert not widget.result.isVisible()
+    assert not widget.result_panel.isVisible()
     assert not ours(viewer)
     viewer.add_image(np.random.default_rng(0).random((20, 30)), name="good")
     widget.form.image.value = viewer.layers["good"]
@@ -231,16 +231,16 @@ def test_odd_images(viewer, widget, qtbot, data, rgb):
 
 
 def test_only_the_slice_on_screen(viewer, widget, qtbot, phantom):
-    assert not widget.form.where.slices.native.isVisibleTo(widget)  # a plane has none to choose from
+    assert not widget.form.roi_fields.slices.native.isVisibleTo(widget)  # a plane has none to choose from
     viewer.layers.clear()
     viewer.add_image(np.random.default_rng(0).random((5, 40, 50)), name="stack")
-    assert widget.form.where.slices.native.isVisibleTo(widget)
+    assert widget.form.roi_fields.slices.native.isVisibleTo(widget)
     viewer.dims.set_point(0, 3)
-    widget.form.where.slices.value = "shown"
+    widget.form.roi_fields.slices.value = "shown"
     run(widget, qtbot, model="breast-ultrasound", samples=3)
     mean = np.asarray(ours(viewer)["mean"].data)
     assert [i for i in range(5) if mean[i].any()] == [3]
-    assert "on 1 of 5 slices" in widget.result.note.text()
+    assert "on 1 of 5 slices" in widget.result_panel.run_note.text()
     viewer.dims.set_point(0, 1)  # another slice, another run
     run(widget, qtbot)
     mean = np.asarray(ours(viewer)["mean"].data)
@@ -260,7 +260,7 @@ def test_the_slice_on_screen_of_a_volume_that_lies_askew(viewer, widget):
         viewer.dims.set_point(0, at)
         drawn = np.unique(viewer.layers["askew"]._slice.image.view)
         if len(drawn) == 1 and layer._slice.image.view.size > 1:
-            assert widget.form.request().first_plane == drawn[0]
+            assert widget.form.settings().first_plane == drawn[0]
             seen.add(float(drawn[0]))
     assert len(seen) > 3
 
@@ -315,7 +315,7 @@ def test_card_is_at_hand(viewer, widget, qtbot):
     from napari_latentseg.widgets.segment.card import CardDialog
 
     widget.form.model.value = "retina-vessels"
-    widget.form.info.click()
+    widget.form.card_button.click()
     (dialog,) = widget.form.findChildren(CardDialog)
     text = dialog.text.toPlainText()
     for part in ("Retinal vessels", "GMS variant", "not a medical device", "CC BY 4.0", "DSC"):
@@ -325,7 +325,7 @@ def test_card_is_at_hand(viewer, widget, qtbot):
 
 def test_fits_a_laptop(viewer, widget, qtbot, phantom):
     run(widget, qtbot, samples=3)
-    widget.form.more.expand(animate=False)
+    widget.form.advanced.expand(animate=False)
     assert widget.minimumSizeHint().width() <= 380
     assert widget.sizeHint().height() <= 700
 
@@ -368,7 +368,7 @@ def test_napari_closed_in_the_middle_of_a_run_ends_cleanly():
         "widget.form.model.value = 'breast-ultrasound'\n"
         "widget.form.samples.value = 50\n"
         "widget.segment()\n"
-        "while widget.bar.value() < 5:\n"
+        "while widget.progress_bar.value() < 5:\n"
         "    QApplication.processEvents()\n"
         "assert viewer.window._task_status_manager.is_busy()\n"  # so napari asks before it closes
         "viewer.close()\n"
@@ -399,24 +399,24 @@ def test_a_closed_widget_leaves_the_run_going_and_its_choices(viewer, widget, qt
 
 
 def test_early_stop_and_mending_are_recorded(viewer, widget, qtbot, phantom):
-    widget.form.mending.tolerance.value = 0.02
-    widget.form.mending.keep_largest.value = True
+    widget.form.postprocess_fields.tolerance.value = 0.02
+    widget.form.postprocess_fields.keep_largest.value = True
     run(widget, qtbot, samples=30)
-    record = widget.outcome.found.record
+    record = widget.finished_result.segmentation.record
     assert 3 <= record.samples < 30
     assert record.tolerance == 0.02
     assert record.cleanup.keep_largest
-    widget.form.mending.smallest.value = 1e6
+    widget.form.postprocess_fields.min_size.value = 1e6
     qtbot.waitUntil(lambda: not ours(viewer)["mask"].data.any(), timeout=20_000)
-    assert widget.outcome.found.record.cleanup.smallest == 1e6
+    assert widget.finished_result.segmentation.record.cleanup.smallest == 1e6
 
 
 def test_the_cut_can_be_undone(viewer, widget, qtbot, phantom):
     run(widget, qtbot, samples=3)
     layer = ours(viewer)["mask"]
     before = layer.data.copy()
-    widget.form.cut.value = 0.8
-    qtbot.waitUntil(lambda: widget.outcome.found.record.threshold == 0.8, timeout=20_000)
+    widget.form.threshold.value = 0.8
+    qtbot.waitUntil(lambda: widget.finished_result.segmentation.record.threshold == 0.8, timeout=20_000)
     assert not np.array_equal(layer.data, before)
     layer.undo()
     np.testing.assert_array_equal(layer.data, before)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
@@ -12,6 +12,8 @@ from qtpy.QtCore import QObject
 
 __all__ = ["run_in_thread", "show_exception"]
 
+_T = TypeVar("_T")
+
 
 def show_exception(error: BaseException) -> None:
     """Show what went wrong as a notification."""
@@ -19,8 +21,8 @@ def show_exception(error: BaseException) -> None:
 
 
 def run_in_thread(
-    function: Callable[[], Any],
-    on_done: Callable[[Any], None] = lambda value: None,
+    function: Callable[[], _T],
+    on_done: Callable[[_T], Any] = lambda value: None,
     on_error: Callable[[BaseException], None] = show_exception,
     owner: QObject | None = None,
 ) -> Any:
