@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from napari.layers import Labels
 from qtpy.QtCore import Qt
+from tests.helpers.shared_viewer import process_events, running_work
 
 from napari_latentseg.review import MEASURES
 from napari_latentseg.widgets._shared.layers import index_on_screen, layer_matrix, role_of
@@ -27,8 +31,8 @@ def slice_on_screen(shown) -> int:
 def test_nothing_to_review_says_what_to_do(viewer):
     widget = ReviewWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Review", area="right")
-    assert widget.empty.isVisibleTo(widget)
-    assert "segment an image first" in widget.empty.text()
+    assert widget.is_empty
+    assert "segment an image first" in widget.empty_label.text()
     assert not widget.content.isVisibleTo(widget)
 
 
@@ -172,9 +176,33 @@ def test_marks_outlive_the_widget(shown_volume, review, qtbot):
     assert again.counter.text().startswith("1 of")
 
 
+def test_a_closed_widget_is_freed_while_the_window_is_open(shown_volume, qtbot):
+    """napari keeps a list of all workers: what these hold would live as long as the window."""
+    viewer = shown_volume.viewer
+    widget = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Review", area="right")
+    qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=30_000)
+    widget.contours_button.click()
+    qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=30_000)
+    qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=30_000)
+    widget.rank()  # closed while this is under way
+    references = {
+        name: weakref.ref(part)
+        for name, part in (("widget", widget), ("contours", widget.contours), ("measures", widget.measures))
+    }
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    del widget
+    qtbot.waitUntil(lambda: not running_work(viewer), timeout=30_000)
+    process_events()
+    gc.collect()
+    assert [name for name, reference in references.items() if reference() is not None] == []
+    assert viewer.window._task_status_manager._tasks  # the workers are still listed
+
+
 def test_the_mask_removed_leaves_nothing_to_review(shown_volume, review):
     shown_volume.viewer.layers.remove(shown_volume.result.layers.mask)
-    assert review.empty.isVisibleTo(review)
+    assert review.is_empty
     assert not review.content.isVisibleTo(review)
 
 

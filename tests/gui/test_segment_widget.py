@@ -181,7 +181,7 @@ def test_layers_of_the_user_are_never_touched(viewer, widget, qtbot, phantom):
 def test_run_says_why_it_cannot(viewer, widget):
     assert not widget.run_button.isEnabled()
     assert "Open an image" in widget.run_button.toolTip()
-    assert widget.sample_button.isVisible()
+    assert widget.empty_button.isVisible()
     viewer.add_image(np.zeros((2, 2, 2, 4, 4)), name="too many")
     assert not widget.run_button.isEnabled()
     assert "5 dimensions" in widget.problem_label.text()
@@ -191,7 +191,7 @@ def test_run_says_why_it_cannot(viewer, widget):
 
 
 def test_sample_button(viewer, widget, qtbot):
-    widget.sample_button.click()
+    widget.empty_button.click()
     qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=30_000)
     assert widget.form.model.value == "retina-vessels"
     assert widget.run_button.isEnabled()

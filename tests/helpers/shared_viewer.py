@@ -143,16 +143,16 @@ def running_work(viewer: Any) -> list[str]:
 
 
 def _sessions(viewer: Any) -> list[QObject]:
-    from napari_latentseg.widgets._shared.session import _SESSIONS
+    from napari_latentseg.widgets._shared.per_viewer import objects_of
 
-    return [_SESSIONS[id(viewer)]] if id(viewer) in _SESSIONS else []
+    return objects_of(viewer)
 
 
 def empty(viewer: Any) -> None:
     """Take layers, widgets, dialogs and our session away."""
     from napari.utils.notifications import notification_manager
 
-    from napari_latentseg.widgets._shared.session import _SESSIONS
+    from napari_latentseg.widgets._shared.per_viewer import release
     from napari_latentseg.widgets.annotate.corrections import Corrections
 
     window = viewer.window._qt_window
@@ -167,11 +167,13 @@ def empty(viewer: Any) -> None:
         if type(child).__module__.startswith(PACKAGE) or isinstance(child, QDialog):
             child.deleteLater()
     end_work(viewer)  # what taking them away has begun
-    session = _SESSIONS.pop(id(viewer), None)
-    if session is not None:
-        for corrections in session.findChildren(Corrections):
+    for owned in release(viewer):
+        for corrections in (
+            *owned.findChildren(Corrections),
+            *([owned] if isinstance(owned, Corrections) else []),
+        ):
             corrections.open_stores.close()  # as it is when the viewer goes
-        session.deleteLater()
+        owned.deleteLater()
     process_events()
     viewer.dims.ndisplay = 2
     viewer.dims.reset()

@@ -12,11 +12,12 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import ClassExtent, class_extents
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, RunProgress
 from napari_latentseg.widgets._shared.threads import run_in_thread
-from napari_latentseg.widgets.segment.timings import RunTimings
+from napari_latentseg.widgets._shared.timings import RunTimings
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "ViewerSession", "session_of"]
 
-_SESSIONS: dict[int, ViewerSession] = {}
 _THRESHOLD_DELAY_MS = 60  # milliseconds that a cut must rest before the whole mask follows
 
 
@@ -299,18 +299,8 @@ class ViewerSession(QObject):
         self._threshold_worker = run_in_thread(compute, show, fail)
 
 
+@per_viewer
 def session_of(viewer: ViewerModel) -> ViewerSession:
-    """The session of a viewer; it lives as long as that does.
-
-    Parameters
-    ----------
-    viewer
-        napari's own, or the proxy that it gives to plugins.
-    """
-    unwrapped_viewer = getattr(viewer, "__wrapped__", viewer)
-    key = id(unwrapped_viewer)
-    if key not in _SESSIONS:
-        use_data_folder()
-        _SESSIONS[key] = ViewerSession(unwrapped_viewer)
-        weakref.finalize(unwrapped_viewer, _SESSIONS.pop, key, None)
-    return _SESSIONS[key]
+    """The session of a viewer; it lives as long as that does."""
+    use_data_folder()
+    return ViewerSession(viewer)

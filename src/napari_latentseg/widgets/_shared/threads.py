@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from napari.qt.threading import create_worker
 from napari.utils.notifications import show_error
@@ -12,6 +13,8 @@ from qtpy.QtCore import QObject
 
 __all__ = ["run_in_thread", "show_exception"]
 
+_T = TypeVar("_T")
+
 
 def show_exception(error: BaseException) -> None:
     """Show what went wrong as a notification."""
@@ -19,29 +22,53 @@ def show_exception(error: BaseException) -> None:
 
 
 def run_in_thread(
-    function: Callable[[], Any],
-    on_done: Callable[[Any], None] = lambda value: None,
+    function: Callable[[], _T],
+    on_done: Callable[[_T], Any] = lambda value: None,
     on_error: Callable[[BaseException], None] = show_exception,
     owner: QObject | None = None,
 ) -> Any:
     """Call a function in a worker thread, then `on_done` or `on_error` in the GUI thread.
 
-    Where there is an `owner`, nothing is told once it is gone: a widget may be closed in the meantime.
+    Parameters
+    ----------
+    function
+        Its exception is caught in the worker: left to Qt, it would end a program that has no handler of its own.
+    on_done
+        Called with what the function returned.
+    on_error
+        Called with the exception; shows it where not given.
+    owner
+        Neither is called once this is gone: a widget may be closed before the worker is through.
 
-    The exception is caught in the worker: left to Qt, it would end a program that has no handler of its own.
+    Returns
+    -------
+    worker
+        A superqt `FunctionWorker`, started.
     """
+    # napari keeps each worker in its list of tasks as long as the window is open, so the worker must let go of
+    # everything that these hold (a widget, its session, a result) once it is through
+    work = [function]
+    callbacks = [(on_done, on_error)]
 
-    def guarded() -> tuple[bool, Any]:
+    def guarded() -> tuple[_T | None, Exception | None]:
         try:
-            return True, function()
+            return work.pop()(), None
         except Exception as error:  # whatever it is, the person is told
-            return False, error
+            return None, error
 
-    def deliver(outcome: tuple[bool, Any]) -> None:
-        if owner is not None and not isalive(owner):
-            return
-        succeeded, value = outcome
-        (on_done if succeeded else on_error)(value)
+    owner_ref = weakref.ref(owner) if owner is not None else None
+
+    def deliver(outcome: tuple[Any, Exception | None]) -> None:
+        show_value, show_error = callbacks.pop()
+        if owner_ref is not None:
+            living_owner = owner_ref()
+            if living_owner is None or not isalive(living_owner):
+                return
+        value, error = outcome
+        if error is None:
+            show_value(value)
+        else:
+            show_error(error)
 
     worker = create_worker(guarded)
     worker.returned.connect(deliver)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from napari_latentseg.widgets.review.objects import show_objects
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_latentseg.evaluation.compare import Comparison
+    from napari_latentseg.measure import Measurement
     from napari_latentseg.widgets._shared.session import RunResult
 
 __all__ = ["MeasuresPanel"]
@@ -98,12 +101,12 @@ class MeasuresPanel(QWidget):
         segmentation, edited_mask = result.segmentation, _edited_mask(result)
         interval = result.card.volume_interval
 
-        def compute() -> Any:
+        def compute() -> tuple[Measurement, ...]:
             from napari_latentseg.measure import measure
 
             return measure(segmentation, mask=edited_mask, objects=False, interval=interval)
 
-        def show(measurements: Any) -> None:
+        def show(measurements: tuple[Measurement, ...]) -> None:
             if request_id != self._request_id:
                 return
             self.size_text.setText("\n".join(measurement.describe() for measurement in measurements))
@@ -131,7 +134,7 @@ class MeasuresPanel(QWidget):
             layer_matrix(reference_layer), geometry.units[-n:], geometry.axis_labels[-n:], geometry.frame
         )
 
-        def compute() -> Any:
+        def compute() -> tuple[Comparison, ...]:
             from napari_latentseg.evaluation.compare import compare
 
             return compare(
@@ -142,9 +145,9 @@ class MeasuresPanel(QWidget):
                 reference_geometry=reference_geometry,
             )
 
-        def show(scores: Any) -> None:
+        def show(comparisons: tuple[Comparison, ...]) -> None:
             if result is self._result:
-                self.comparison.setText("\n".join(score.describe() for score in scores))
+                self.comparison.setText("\n".join(comparison.describe() for comparison in comparisons))
 
         def fail(error: BaseException) -> None:
             self.comparison.setText(str(error))
@@ -170,7 +173,7 @@ def _edited_mask(result: RunResult) -> Any:
     return np.array(mask.data) if mask is not None and result.layers.is_edited else None
 
 
-def _interval_note(measurements: Any) -> str:
+def _interval_note(measurements: Iterable[Measurement]) -> str:
     interval_sources = {measurement.interval_is for measurement in measurements}
     if "calibrated" in interval_sources:
         return "90 % intervals, calibrated on images kept apart (see the model's card)."

@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.utils.notifications import show_error
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QGridLayout,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton
 
 from napari_latentseg.review import MEASURES, available_measures, uncertainty_basis
+from napari_latentseg.widgets._shared.controls import elastic_combo
+from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.layers import index_on_screen
-from napari_latentseg.widgets._shared.session import RunResult, session_of
+from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.review.measures import MeasuresPanel
@@ -41,7 +34,7 @@ __all__ = ["ReviewWidget"]
 _RANK_UNITS = {"slices": "slices", "objects": "objects"}
 
 
-class ReviewWidget(QWidget):
+class ReviewWidget(DockWidget):
     """A queue of slices or objects, the least sure first; go to each, and say what is right.
 
     Parameters
@@ -51,22 +44,18 @@ class ReviewWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
-        self.session = session_of(napari_viewer)
-        self.results = QComboBox()
-        self.results.setToolTip("The result that is reviewed")
-        self.measure_box = QComboBox()
-        self.measure_box.setToolTip("How unsureness is measured")
-        self.rank_unit = QComboBox()
+        super().__init__(napari_viewer)
+        self.set_empty_state(
+            "Nothing to review yet: segment an image first.",
+            "Open Segment",
+            lambda: self.open_widget("Segment"),
+            "The widget that segments an image",
+        )
+        self.results = elastic_combo("The result to review")
+        self.measure_box = elastic_combo("Uncertainty measure")
+        self.rank_unit = elastic_combo("Rank slices or objects")
         for title, name in _RANK_UNITS.items():
             self.rank_unit.addItem(title, name)
-        self.rank_unit.setToolTip("Whether slices or objects are listed")
-        for combo in (self.results, self.measure_box, self.rank_unit):
-            combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-            combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.empty = QLabel("Nothing to review yet: segment an image first.")
-        self.empty.setWordWrap(True)
         self.basis_label = QLabel()
         self.basis_label.setWordWrap(True)
         self.profile = ProfilePlot()
@@ -82,7 +71,6 @@ class ReviewWidget(QWidget):
         self.measures = MeasuresPanel(napari_viewer)
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write masks, table and a report of one page into a folder")
-        self.content = QWidget()
         self._request_id = 0
         self._lay_out()
         self._connect()
@@ -112,25 +100,15 @@ class ReviewWidget(QWidget):
         selection_grid.addWidget(self.measure_box, 1, 2)
         self.rank_unit.setFixedWidth(92)
         selection_grid.setColumnStretch(2, 1)
-        notice = QLabel("<i>For research. Not a medical device.</i>")
-        body = QVBoxLayout(self.content)
-        body.setContentsMargins(0, 0, 0, 0)
-        body.addLayout(selection_grid)
-        body.addWidget(self.basis_label)
-        body.addWidget(self.profile)
-        body.addWidget(self.queue, 1)
-        body.addLayout(navigation_row)
-        body.addWidget(self.counter)
-        body.addLayout(display_row)
-        body.addWidget(self.measures)
-        body.addWidget(self.export_button)
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.empty)
-        layout.addWidget(self.content, 1)
-        layout.addWidget(notice)
-        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.setMinimumWidth(310)
-        self.setMaximumWidth(380)
+        self.body.addLayout(selection_grid)
+        self.body.addWidget(self.basis_label)
+        self.body.addWidget(self.profile)
+        self.body.addWidget(self.queue, 1)
+        self.body.addLayout(navigation_row)
+        self.body.addWidget(self.counter)
+        self.body.addLayout(display_row)
+        self.body.addWidget(self.measures)
+        self.body.addWidget(self.export_button)
 
     def _connect(self) -> None:
         session = self.session
@@ -149,7 +127,7 @@ class ReviewWidget(QWidget):
         self.contours_button.clicked.connect(self.show_contours)
         self.export_button.clicked.connect(self.ask_export)
         self.measures.failed.connect(show_error)
-        self.viewer.dims.events.current_step.connect(self._on_step)
+        self.connect_event(self.viewer.dims.events.current_step, self._on_step)
 
     def _bind_keys(self) -> None:
         bind_keys(
@@ -186,8 +164,7 @@ class ReviewWidget(QWidget):
             self.session.results.index(result) if result in self.session.results else -1
         )
         has_result = result is not None
-        self.empty.setVisible(not has_result)
-        self.content.setVisible(has_result)
+        self.show_empty_state(not has_result)
         if result is None or result.segmentation is None:
             self.measures.show_result(None)
             return

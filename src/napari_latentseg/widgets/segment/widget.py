@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.controls import CopyDetailsButton
+from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import bind_keys, key_text
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.runner import RunJob, RunProgress, preload_imports
-from napari_latentseg.widgets._shared.session import RunResult, session_of
+from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.segment.export import ExportDialog, export_result
 from napari_latentseg.widgets.segment.form import SegmentForm
@@ -30,7 +31,7 @@ __all__ = ["SegmentWidget"]
 _EXTRA_SAMPLES = 5
 
 
-class SegmentWidget(QWidget):
+class SegmentWidget(DockWidget):
     """Choose an image and a model, ask for samples, see mask, mean and variance.
 
     Parameters
@@ -40,17 +41,19 @@ class SegmentWidget(QWidget):
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
-        self.session = session_of(napari_viewer)
+        super().__init__(napari_viewer)
         self.form = SegmentForm(napari_viewer)
         self.form.restore(self.session.choices)
         self.result_panel = ResultPanel()
         self.run_button = QPushButton("Segment")
         self.problem_label = QLabel()
         self.problem_label.setWordWrap(True)
-        self.sample_button = QPushButton("Open a sample")
-        self.sample_button.setToolTip("A fundus photograph, to try the plugin on")
+        self.set_empty_state(
+            "Open an image first, or try the plugin on a sample.",
+            "Open a sample",
+            self.open_sample,
+            "A fundus photograph, with the model for retinal vessels",
+        )
         self.progress_bar = QProgressBar()
         self.progress_bar.setRange(0, 1000)
         self.progress_bar.setTextVisible(False)
@@ -58,8 +61,7 @@ class SegmentWidget(QWidget):
         self.status.setWordWrap(True)
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop within a moment, and keep the samples that are complete")
-        self.details_button = QPushButton("Copy details")
-        self._details = ""
+        self.details_button = CopyDetailsButton()
         self._lay_out()
         self._connect()
         preload_imports()
@@ -73,23 +75,15 @@ class SegmentWidget(QWidget):
         running = QHBoxLayout()
         running.addWidget(self.progress_bar, 1)
         running.addWidget(self.cancel_button)
-        notice = QLabel("<i>For research. Not a medical device.</i>")
-        layout = QVBoxLayout(self)
-        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(self.form)
-        layout.addWidget(self.run_button)
-        layout.addWidget(self.problem_label)
-        layout.addWidget(self.sample_button)
-        layout.addLayout(running)
-        layout.addWidget(self.status)
-        layout.addWidget(self.details_button)
-        layout.addWidget(self.result_panel)
-        layout.addStretch(1)
-        layout.addWidget(notice)
-        self.setMinimumWidth(310)
-        self.setMaximumWidth(380)
+        self.body.addWidget(self.form)
+        self.body.addWidget(self.run_button)
+        self.body.addWidget(self.problem_label)
+        self.body.addLayout(running)
+        self.body.addWidget(self.status)
+        self.body.addWidget(self.details_button)
+        self.body.addWidget(self.result_panel)
+        self.body.addStretch(1)
         self.result_panel.hide()
-        self.details_button.hide()
         self.progress_bar.hide()
         self.cancel_button.hide()
         self.status.hide()
@@ -99,8 +93,6 @@ class SegmentWidget(QWidget):
         self.form.threshold_changed.connect(self._apply_threshold)
         self.run_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self.cancel)
-        self.sample_button.clicked.connect(self.open_sample)
-        self.details_button.clicked.connect(self._copy_details)
         self.result_panel.more_requested.connect(self.draw_more)
         self.result_panel.review_requested.connect(self.review)
         self.result_panel.export_requested.connect(self.ask_export)
@@ -144,7 +136,7 @@ class SegmentWidget(QWidget):
         )
         self.problem_label.setText("" if busy else problems[0] if problems else self._estimate())
         self.problem_label.setVisible(bool(self.problem_label.text()))
-        self.sample_button.setVisible(self.form.image.value is None and not busy)
+        self.show_empty_state(self.form.image.value is None and not busy, keep_content=True)
 
     def _estimate(self) -> str:
         """How long it will take, as far as that is known from earlier runs; else nothing."""
@@ -211,17 +203,17 @@ class SegmentWidget(QWidget):
 
             return retina()
 
-        self.sample_button.setEnabled(False)
+        self.empty_button.setEnabled(False)
 
         def show(sample: Any) -> None:
-            self.sample_button.setEnabled(True)
+            self.empty_button.setEnabled(True)
             data, arguments, _ = layer_data_of(sample)
             self.viewer.add_image(data, **arguments)
             if sample.model in self.form.cards:
                 self.form.model.value = sample.model
 
         def fail(error: BaseException) -> None:
-            self.sample_button.setEnabled(True)
+            self.empty_button.setEnabled(True)
             show_exception(error)
 
         run_in_thread(load, show, fail)
@@ -229,8 +221,7 @@ class SegmentWidget(QWidget):
     def _on_started(self, result: RunResult) -> None:
         if result.segmentation is None:
             self.result_panel.hide()  # what it shows is of an earlier run
-        self._details = ""
-        self.details_button.hide()
+        self.details_button.set_details("")
         self.progress_bar.setValue(0)
         self._show_running("loading the model")
 
@@ -289,16 +280,10 @@ class SegmentWidget(QWidget):
         return current if current is not None and current.segmentation is not None else None
 
     def _on_failed(self, text: str, details: str) -> None:
-        self._details = details
-        self.details_button.setVisible(bool(details))
+        self.details_button.set_details(details)
         self._show_idle(text)
         self._show_result()
         show_error(text)
-
-    def _copy_details(self) -> None:
-        clipboard = QApplication.clipboard()
-        if clipboard is not None:
-            clipboard.setText(self._details)
 
     def _apply_threshold(self) -> None:
         """Cut and mend the mask of the current result anew."""
@@ -319,7 +304,7 @@ class SegmentWidget(QWidget):
 
     def review(self) -> None:
         """Open the widget that goes through the result."""
-        self.viewer.window.add_plugin_dock_widget("napari-latentseg", "Review", tabify=True)
+        self.open_widget("Review")
 
     def ask_export(self) -> None:
         """Ask where and how the result is to be written."""

@@ -1,0 +1,84 @@
+"""Small controls that several widgets are built from."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QFormLayout,
+    QFrame,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
+from superqt import QCollapsible
+
+__all__ = [
+    "CopyDetailsButton",
+    "collapsible",
+    "elastic_combo",
+    "form_layout",
+    "let_combo_shrink",
+    "separator",
+]
+
+
+def let_combo_shrink(combo: QComboBox) -> None:
+    """Let a combo box take the width there is: a long entry is cut off, and does not widen the widget."""
+    combo.setMinimumWidth(80)
+    combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+
+def elastic_combo(tooltip: str = "") -> QComboBox:
+    """Make a combo box that takes the width there is, see `let_combo_shrink`."""
+    combo = QComboBox()
+    combo.setToolTip(tooltip)
+    let_combo_shrink(combo)
+    return combo
+
+
+def form_layout(parent: QWidget | None = None) -> QFormLayout:
+    """Make a form layout without margins, whose fields take the width there is."""
+    form = QFormLayout(parent) if parent is not None else QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+    return form
+
+
+def collapsible(title: str, content: QWidget) -> QCollapsible:
+    """Put what few people need under a title that opens it."""
+    box = QCollapsible(title)
+    if (margins := box.layout()) is not None:
+        margins.setContentsMargins(0, 0, 0, 0)
+    box.addWidget(content)
+    return box
+
+
+def separator() -> QFrame:
+    """Make a horizontal line."""
+    line = QFrame()
+    line.setFrameShape(QFrame.Shape.HLine)
+    line.setFrameShadow(QFrame.Shadow.Sunken)
+    return line
+
+
+class CopyDetailsButton(QPushButton):
+    """Copies the details of an error to the clipboard; hidden while there are none."""
+
+    def __init__(self) -> None:
+        super().__init__("Copy details")
+        self.setToolTip("Copy the technical details of the error, for a bug report")
+        self.details = ""
+        self.clicked.connect(self._copy)
+        self.hide()
+
+    def set_details(self, details: str) -> None:
+        """Offer these details; an empty text hides the button."""
+        self.details = details
+        self.setVisible(bool(details))
+
+    def _copy(self) -> None:
+        clipboard = QApplication.clipboard()
+        if clipboard is not None:
+            clipboard.setText(self.details)

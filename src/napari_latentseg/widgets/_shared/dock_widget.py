@@ -1,0 +1,155 @@
+"""What all dock widgets have in common: frame, scrolling, an empty state, the notice, and their closing."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from qtpy.compat import isalive
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+
+from napari_latentseg.widgets._shared.session import session_of
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+__all__ = ["DockWidget"]
+
+_PLUGIN = "napari-latentseg"
+_NOTICE = "<i>For research. Not a medical device.</i>"
+_MIN_WIDTH, _MAX_WIDTH = 310, 380  # pixels: on a 1366 pixel wide laptop the image keeps two thirds
+
+
+class DockWidget(QWidget):
+    """Base of the dock widgets; a subclass adds its controls to `body`.
+
+    It is at most 380 pixels wide and scrolls vertically, so that it fits beside an image on a 1366x768 laptop.
+
+    Parameters
+    ----------
+    napari_viewer
+        The viewer it belongs to.
+
+    Attributes
+    ----------
+    viewer, session
+        The viewer, and what has been run in it; other objects come from functions made by `per_viewer`.
+    content, body
+        The widget that holds the controls, and its layout.
+    empty_label, empty_button
+        Shown in place of `content` while there is nothing to work on; see `set_empty_state`.
+    """
+
+    def __init__(self, napari_viewer: ViewerModel) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session = session_of(napari_viewer)
+        self.empty_label = QLabel()
+        self.empty_label.setWordWrap(True)
+        self.empty_button = QPushButton()
+        self.content = QWidget()
+        self.body = QVBoxLayout(self.content)
+        self.body.setContentsMargins(0, 0, 0, 0)
+        self._events: list[tuple[Any, weakref.WeakMethod[Any]]] = []
+        self._lay_out_frame()
+        self.destroyed.connect(_disconnector(self._events))
+
+    def _lay_out_frame(self) -> None:
+        self.empty_label.hide()
+        self.empty_button.hide()
+        column = QWidget()
+        column_layout = QVBoxLayout(column)
+        column_layout.setAlignment(Qt.AlignmentFlag.AlignTop)
+        column_layout.addWidget(self.empty_label)
+        column_layout.addWidget(self.empty_button)
+        column_layout.addWidget(self.content, 1)
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(column)
+        notice = QLabel(_NOTICE)
+        notice.setContentsMargins(9, 0, 9, 4)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(scroll, 1)
+        layout.addWidget(notice)
+        self.setMinimumWidth(_MIN_WIDTH)
+        self.setMaximumWidth(_MAX_WIDTH)
+
+    def set_empty_state(
+        self, text: str, button_text: str = "", action: Callable[[], Any] | None = None, tooltip: str = ""
+    ) -> None:
+        """Say what to do first while there is nothing to work on.
+
+        Parameters
+        ----------
+        text
+            One sentence.
+        button_text, action, tooltip
+            A button that does it; none where not given.
+        """
+        self.empty_label.setText(text)
+        self.empty_button.setText(button_text)
+        self.empty_button.setToolTip(tooltip)
+        if action is not None:
+            self.empty_button.clicked.connect(lambda: action())
+
+    def show_empty_state(self, is_empty: bool, keep_content: bool = False) -> None:
+        """Show the empty state in place of the controls (or above them), or the controls alone."""
+        self.empty_label.setVisible(is_empty)
+        self.empty_button.setVisible(is_empty and bool(self.empty_button.text()))
+        self.content.setVisible(keep_content or not is_empty)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the empty state is shown."""
+        return not self.empty_label.isHidden()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the widget has not been closed; a worker may finish after it was."""
+        return bool(isalive(self))
+
+    def connect_event(self, emitter: Any, callback: Callable[..., Any]) -> None:
+        """Call a method of this widget at an event of napari, until the widget is closed.
+
+        Qt drops its own connections with the widget; napari would go on calling a deleted widget.
+
+        Parameters
+        ----------
+        emitter
+            For example ``viewer.dims.events.current_step``.
+        callback
+            A bound method of this widget, or of one inside it.
+        """
+        emitter.connect(callback)
+        self._events.append((emitter, weakref.WeakMethod(callback)))
+
+    def open_widget(self, name: str) -> None:
+        """Open another of our widgets as a tab beside this one, and raise it.
+
+        Parameters
+        ----------
+        name
+            Its display name in the manifest: ``"Review"``.
+        """
+        dock, _ = self.viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
+        dock.show()
+        dock.raise_()
+
+
+def _disconnector(events: list[tuple[Any, weakref.WeakMethod[Any]]]) -> Callable[[], None]:
+    """What disconnects the events when a widget is destroyed; it must not hold the widget."""
+
+    def disconnect() -> None:
+        for emitter, reference in events:
+            callback = reference()
+            if callback is not None:
+                emitter.disconnect(callback)
+        events.clear()
+
+    return disconnect
