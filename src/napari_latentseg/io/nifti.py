@@ -32,11 +32,12 @@ _GEOMETRY_FIELDS = (
 _SPACE_UNITS = {"meter": "m", "mm": "mm", "micron": "um"}
 _TIME_UNITS = {"sec": "s", "msec": "ms", "usec": "us"}
 _MAX_LENGTH = {1: 2**15 - 1, 2: 2**63 - 1}
-_HEADER_TOLERANCE_STEPS = 1e-6  # of a step: rounding, on the way through napari for one
-_TOLERANCE_STEPS, _HEADER_TOLERANCE_STEPS = (
-    1e-2,
-    1e-4,
-)  # what a file may be off by, in steps and in millimetres, both
+# A header is reused where the geometry differs by no more than float64 rounding, in voxels (napari recomputes affines).
+_ROUNDING_STEPS = 1e-6
+# A new header may be off by this much, in voxels and in millimetres: a tenth of a micrometre is far below what a
+# scanner resolves, and above what the float32 numbers of NIfTI 1 lose in a body of ordinary size.
+_TOLERANCE_STEPS = 1e-2
+_TOLERANCE_MM = 1e-4
 
 
 def read(path: Path) -> Scan:
@@ -204,7 +205,7 @@ def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
         raise BadInput(path, f"has {spatial} dimensions", "give a plane, a volume or a time series")
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     is_axial = bool(
-        (np.abs(affine[2, :2]) <= _HEADER_TOLERANCE_STEPS * np.linalg.norm(affine[:3, :2], axis=0)).all()
+        (np.abs(affine[2, :2]) <= _ROUNDING_STEPS * np.linalg.norm(affine[:3, :2], axis=0)).all()
     )
     if spatial == 2 and not is_axial:
         array, spatial = np.expand_dims(array, 2), 3
@@ -374,7 +375,7 @@ def _reuse_header(
     header["xyzt_units"] = code
     if has_time:
         header["pixdim"][4], header["toffset"] = geometry.affine[0][0], geometry.affine[0][-1]
-    return header if _says(header, axes, geometry, atol_steps=_HEADER_TOLERANCE_STEPS) else None
+    return header if _says(header, axes, geometry, atol_steps=_ROUNDING_STEPS) else None
 
 
 def _new_header(
@@ -393,7 +394,7 @@ def _new_header(
     affine = to_ras(matrix[-4:, -4:] if "z" in axes else matrix[-3:, -3:])
     corner = np.array([*(*values.shape, 1)[:3], 1.0])
     finest = np.linalg.norm(affine[:3, :3], axis=0).min()
-    tolerance = min(_TOLERANCE_STEPS * finest, _HEADER_TOLERANCE_STEPS / MM_PER_UNIT[length])
+    tolerance = min(_TOLERANCE_STEPS * finest, _TOLERANCE_MM / MM_PER_UNIT[length])
     for version, largest in _MAX_LENGTH.items():
         if max(values.shape) > largest:
             continue
@@ -412,6 +413,6 @@ def _new_header(
         lengths = {v: k for k, v in _SPACE_UNITS.items()}
         times = {v: k for k, v in _TIME_UNITS.items()}
         header.set_xyzt_units(lengths[length], times[geometry.units[0] if axes.startswith("t") else "s"])
-        if _says(header, axes, geometry, atol_steps=_TOLERANCE_STEPS, atol=_HEADER_TOLERANCE_STEPS):
+        if _says(header, axes, geometry, atol_steps=_TOLERANCE_STEPS, atol=_TOLERANCE_MM):
             return header
     raise BadInput(path, "lies where NIfTI has no numbers for", "write TIFF instead")
