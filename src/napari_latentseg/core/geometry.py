@@ -129,7 +129,7 @@ class Geometry:
 
         Examples
         --------
-        >>> Geometry.plain("zyx", (5.0, 0.5, 0.5), "mm").origin
+        >>> Geometry.from_spacing("zyx", (5.0, 0.5, 0.5), "mm").origin
         (0.0, 0.0, 0.0)
         """
         return tuple(float(v) for v in self.matrix[:-1, -1])
@@ -163,7 +163,7 @@ class Geometry:
         --------
         >>> Geometry.from_matrix(np.eye(4), ("mm",) * 3, ("z", "y", "x"), frame="LPS").orientation
         'SPL'
-        >>> Geometry.plain("zyx").orientation
+        >>> Geometry.from_spacing("zyx").orientation
         ''
         """
         from itertools import permutations
@@ -216,10 +216,10 @@ class Geometry:
 
         Examples
         --------
-        >>> here = Geometry.plain("zyx", (5.0, 0.5, 0.5), "mm")
-        >>> here.agrees_with(Geometry.plain("zyx", (5000.0, 500.0, 500.0), "um"), (20, 256, 256))
+        >>> here = Geometry.from_spacing("zyx", (5.0, 0.5, 0.5), "mm")
+        >>> here.agrees_with(Geometry.from_spacing("zyx", (5000.0, 500.0, 500.0), "um"), (20, 256, 256))
         True
-        >>> here.agrees_with(Geometry.plain("zyx", (5.0, 0.5, 0.6), "mm"), (20, 256, 256))
+        >>> here.agrees_with(Geometry.from_spacing("zyx", (5.0, 0.5, 0.6), "mm"), (20, 256, 256))
         False
         """
         if len(shape) != self.ndim:

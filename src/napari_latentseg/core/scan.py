@@ -143,7 +143,7 @@ class Scan:
         Examples
         --------
         >>> import numpy as np
-        >>> scan = Scan(np.zeros((2, 3), np.uint8), "yx", Geometry.plain("yx"))
+        >>> scan = Scan(np.zeros((2, 3), np.uint8), "yx", Geometry.from_spacing("yx"))
         >>> scan.content_sha256[:8]
         '56ba2b0a'
         """

@@ -75,7 +75,7 @@ def canonical_unit(text: object) -> str:
 
     Examples
     --------
-    >>> unit_name("millimeter"), unit_name("micron"), unit_name("furlong")
+    >>> canonical_unit("millimeter"), canonical_unit("micron"), canonical_unit("furlong")
     ('mm', 'um', 'furlong')
     """
     name = str(text).strip()

@@ -204,9 +204,7 @@ def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
     if not 2 <= spatial <= 4:
         raise BadInput(path, f"has {spatial} dimensions", "give a plane, a volume or a time series")
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    is_axial = bool(
-        (np.abs(affine[2, :2]) <= _ROUNDING_STEPS * np.linalg.norm(affine[:3, :2], axis=0)).all()
-    )
+    is_axial = bool((np.abs(affine[2, :2]) <= _ROUNDING_STEPS * np.linalg.norm(affine[:3, :2], axis=0)).all())
     if spatial == 2 and not is_axial:
         array, spatial = np.expand_dims(array, 2), 3
     array = array.transpose(*reversed(range(spatial)), *([spatial] if channel_axes else []))
