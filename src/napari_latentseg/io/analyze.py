@@ -12,8 +12,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import nifti
-from napari_latentseg.io._errors import read_errors, silence_logger
-from napari_latentseg.io._lazy import lazy_memmap
+from napari_latentseg.io._nibabel import StoredArray, nibabel_errors
 from napari_latentseg.io.nifti import write
 
 __all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "read", "read_lazy", "write"]
@@ -58,11 +57,11 @@ def read_lazy(path: Path) -> Scan:
     return _read(path, lazy=True)
 
 
-def _read(path: Path, lazy: bool) -> Scan:
+def _read(path: Path, *, lazy: bool) -> Scan:
     import nibabel as nib
 
     header_path, image_path = _header_and_image(path)
-    with silence_logger("nibabel.global"), read_errors(path, _KIND):
+    with nibabel_errors(path, _KIND):
         header_bytes = header_path.read_bytes()[:540]
         image_class: Any = {b"ni1\0": nib.Nifti1Pair, b"n+1\0": None}.get(
             header_bytes[344:348], nib.AnalyzeImage
@@ -73,15 +72,9 @@ def _read(path: Path, lazy: bool) -> Scan:
             raise ValueError("not a pair")
         if image_class is not nib.AnalyzeImage:
             nifti.check_spacing(path, image_class, header_bytes)
-        files = image_class.make_file_map({"header": str(header_path), "image": str(image_path)})
-        image = image_class.from_file_map(files, mmap=False)
-        header = image.header
-        proxy = image.dataobj
-        if lazy:
-            stored_values = lazy_memmap(image_path, int(proxy.offset), proxy.shape, proxy.dtype, "F")
-            array = nifti.apply_scaling(stored_values, float(proxy.slope), float(proxy.inter))
-        else:
-            array = nifti.apply_header_scaling(image)
+        with header_path.open("rb") as file:
+            header = image_class.header_class.from_fileobj(file)
+        array = StoredArray.from_header(image_path, header, _KIND).load(lazy=lazy)
         if image_class is not nib.AnalyzeImage:
             return nifti.scan_from_header(path, array, header, 2 if image_class is nib.Nifti2Pair else 1)
         # as stored: nibabel puts a 1 in the place of a zero

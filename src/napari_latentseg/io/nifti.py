@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,8 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.units import MM_PER_UNIT
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io._errors import as_writable, read_errors, silence_logger, write_errors
-from napari_latentseg.io._lazy import lazy_from_loader, lazy_memmap
+from napari_latentseg.io._errors import as_writable, silence_logger, write_errors
+from napari_latentseg.io._nibabel import StoredArray, nibabel_errors, open_unpacked
 from napari_latentseg.io._ras import from_ras, to_ras
 
 NAME = "nifti"
@@ -61,18 +60,7 @@ def read(path: Path) -> Scan:
         Where the file is cut short, damaged (its checksum counts too), no single NIfTI file, or holds
         fewer than two or more than four dimensions.
     """
-    with silence_logger("nibabel.global"), read_errors(path, _KIND):
-        with path.open("rb") as raw:
-            is_gzip = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if is_gzip:
-                with gzip.open(raw) as unpacked:
-                    array, header, version = _load_values(path, cast(BinaryIO, unpacked))
-                    while unpacked.read(1 << 20):  # to the end, where the checksum is
-                        pass
-            else:
-                array, header, version = _load_values(path, raw)
-        return scan_from_header(path, array, header, version)
+    return _read(path, lazy=False)
 
 
 def read_lazy(path: Path) -> Scan:
@@ -81,30 +69,18 @@ def read_lazy(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        As `read` does, for what the header shows and for a file shorter than it says.
+        As `read`, for what the header shows and for an uncompressed file shorter than its header says.
     """
-    with silence_logger("nibabel.global"), read_errors(path, _KIND):
-        with path.open("rb") as raw:
-            is_gzip = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if is_gzip else path.open("rb") as file:
-            kind, version = _image_class(path, cast(BinaryIO, file))
-            header = kind.header_class.from_fileobj(file)
-        slope, inter = (1.0, 0.0) if header.get_slope_inter()[0] is None else header.get_slope_inter()
-        shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
-        if is_gzip:
-            count = len(dtype.names) if dtype.names else 0
-            value_dtype = np.dtype(dtype[0]) if dtype.names else _scaled_dtype(dtype, slope, inter)
-            array = lazy_from_loader(
-                shape + ((count,) if count else ()), value_dtype.newbyteorder("="), lambda: _read_values(path)
-            )
-        else:
-            array = apply_scaling(lazy_memmap(path, offset, shape, dtype, "F"), slope, inter)
+    return _read(path, lazy=True)
+
+
+def _read(path: Path, *, lazy: bool) -> Scan:
+    with nibabel_errors(path, _KIND):
+        with open_unpacked(path) as file:
+            image_class, version = _image_class(path, file)
+            header = image_class.header_class.from_fileobj(file)
+        array = StoredArray.from_header(path, header, _KIND).load(lazy=lazy)
         return scan_from_header(path, array, header, version)
-
-
-def _read_values(path: Path) -> NDArray[Any]:
-    with silence_logger("nibabel.global"), read_errors(path, _KIND), gzip.open(path) as file:
-        return _load_values(path, cast(BinaryIO, file))[0]
 
 
 def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int]:
@@ -145,53 +121,6 @@ def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:
     is_used = (np.arange(3) < header["dim"][0]) & (shape > 1)
     if header["sform_code"] <= 0 and not (np.isfinite(steps) & (steps != 0))[is_used].all():
         raise BadInput(path, "has a spacing of zero", "repair the file's header")
-
-
-def _load_values(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Any, int]:
-    """Values with x first, the header, and which NIfTI it is."""
-    kind, version = _image_class(path, file)
-    image = kind.from_file_map(kind.make_file_map({"image": file}), mmap=False)
-    return apply_header_scaling(image), image.header, version
-
-
-def apply_header_scaling(image: Any) -> NDArray[Any]:
-    """The values of an image of nibabel with x first, in the type that their scaling needs.
-
-    Colours come as a last axis; whole numbers that are not scaled stay what they are.
-    """
-    proxy = image.dataobj
-    return cast(
-        NDArray[Any], apply_scaling(np.asarray(proxy.get_unscaled()), float(proxy.slope), float(proxy.inter))
-    )
-
-
-def apply_scaling(array: Any, slope: float, inter: float) -> Any:
-    """Colours, scaling and byte order, for NumPy and dask alike."""
-    if array.dtype.names:  # RGB24 and RGBA32 are structured
-        array = np.stack([array[n] for n in array.dtype.names], axis=-1)
-    elif (slope, inter) != (1.0, 0.0) and array.dtype.kind in "iuf":
-        scaled_dtype = _scaled_dtype(array.dtype, slope, inter)
-        if isinstance(array, np.ndarray):
-            return _scale_values(array, slope, inter, scaled_dtype)
-        return array.map_blocks(_scale_values, slope, inter, scaled_dtype, dtype=scaled_dtype)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _scaled_dtype(dtype: np.dtype[Any], slope: float, inter: float) -> np.dtype[Any]:
-    """What values of this type need to be once they are scaled."""
-    if (slope, inter) == (1.0, 0.0) or dtype.kind not in "iu":
-        return dtype.newbyteorder("=")
-    limits = np.iinfo(dtype)
-    largest = abs(slope) * max(-float(limits.min), float(limits.max)) + abs(inter)
-    return np.dtype(np.float32 if largest < float(np.finfo(np.float32).max) else np.float64)
-
-
-def _scale_values(array: NDArray[Any], slope: float, inter: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    out = np.empty(array.shape, dtype, order="F")
-    with np.errstate(over="ignore", invalid="ignore"):
-        for i in range(array.shape[-1]):  # a part at a time, for the 64 bits that exactness asks for
-            out[..., i] = array[..., i] * np.float64(slope) + inter
-    return out
 
 
 def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
