@@ -59,7 +59,7 @@ def test_convert(cli, refused, volume, tmp_path):
     for name in ("Spacing", "Origin", "Direction"):
         ours, theirs = (getattr(image, f"Get{name}")() for image in (second, first))
         assert ours == pytest.approx(theirs, abs=1e-5)
-    assert "not read" in refused("convert", volume, tmp_path / "knee.xyz")
+    assert "cannot be read" in refused("convert", volume, tmp_path / "knee.xyz")
     assert "one plane" in refused("convert", volume, tmp_path / "knee.png")
     assert "no such file" in refused("convert", tmp_path / "none.nii", tmp_path / "knee.mha")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["knee.mha", "knee.nii.gz"]

@@ -184,7 +184,7 @@ OWN_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights cut off": (lambda f: cut(f / "codec.safetensors"), r"codec\.safetensors: is damaged"),
     "not a number": (
         lambda f: edit_weights(f / "codec.safetensors", lambda s: s[min(s)].fill_(float("nan"))),
-        r"codec\.safetensors: weight .* holds values that are no numbers",
+        r"codec\.safetensors: weight .* holds values that are not finite",
     ),
 }
 

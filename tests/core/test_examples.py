@@ -19,7 +19,7 @@ EXAMPLES = {
     "core.segmentation": 6,
     "core.slices": 4,
     "core.units": 3,
-    "io.registry": 1,
+    "io.registry": 5,
 }
 
 

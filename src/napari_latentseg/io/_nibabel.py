@@ -87,13 +87,13 @@ class StoredArray:
     def load(self, *, lazy: bool) -> Any:
         """The scaled values, x first, in native byte order; colours as a last axis.
 
-        Integers without scaling keep their type; with scaling they become float32, or float64 where float32
+        Integers without scaling keep their type; with scaling they become float32, or float64 if float32
         would overflow.
 
         Parameters
         ----------
         lazy
-            Give a dask array that reads the file when it is computed: slab by slab, or, of a gzip file, whole.
+            Give a dask array that reads the file when it is computed: in slabs, or of a gzip file as a whole.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""FreeSurfer's MGH and MGZ through nibabel."""
+"""FreeSurfer's MGH and MGZ; headers through nibabel."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RESULT_SUFFIX = ".nii.gz"
 
 _KIND = "an MGH file"
 _NO_ORIENTATION_NOTE = (
-    "the file does not say how it lies in the patient; FreeSurfer's coronal default was taken"
+    "the file does not say how it is oriented in the patient; FreeSurfer's default (coronal) was assumed"
 )
 
 
@@ -37,7 +37,7 @@ def read(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        Where it is none, is damaged or cut short, or its place makes no sense.
+        If it is not an MGH file, is damaged or cut short, or its affine or spacing is invalid.
     """
     return _read(path, lazy=False)
 
@@ -48,7 +48,7 @@ def read_lazy(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        As `read` does, for what the header shows.
+        As `read`, for what the header shows.
     """
     return _read(path, lazy=True)
 
@@ -66,7 +66,7 @@ def _read(path: Path, *, lazy: bool) -> Scan:
         repetition_time = max(float(header["tr"]), 0.0) if array.ndim == 4 else 0.0
         affine = np.asarray(header.get_affine(), dtype=np.float64)
         if not np.isfinite(affine).all() or not (np.asarray(header["delta"]) > 0).all():
-            raise BadInput(path, "has a spacing or a place that makes no sense", "repair the file's header")
+            raise BadInput(path, "has an invalid spacing or affine", "repair the file's header")
         geometry = Geometry.from_matrix(
             from_ras(affine, array.ndim, (repetition_time or 1.0, 0.0)),
             tuple("ms" if a == "t" else "mm" for a in labels),

@@ -1,4 +1,4 @@
-"""NIfTI 1 and 2 through nibabel."""
+"""NIfTI 1 and 2; headers through nibabel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RESULT_SUFFIX = ".nii.gz"
 
 _KIND = "a NIfTI file"
 _LABELS = "tzyx"
-# What of the header says where the image lies, and nothing else of it: the rest may name the patient.
+# The header fields that hold the geometry. No others are kept: they may name the patient.
 _GEOMETRY_FIELDS = (
     "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d",
     "qoffset_x", "qoffset_y", "qoffset_z", "toffset",
@@ -31,34 +31,34 @@ _GEOMETRY_FIELDS = (
 _SPACE_UNITS = {"meter": "m", "mm": "mm", "micron": "um"}
 _TIME_UNITS = {"sec": "s", "msec": "ms", "usec": "us"}
 _MAX_LENGTH = {1: 2**15 - 1, 2: 2**63 - 1}
-# A header is reused where the geometry differs by no more than float64 rounding, in voxels (napari recomputes affines).
+# In voxels: a header is reused if the geometry differs from it by rounding alone (napari recomputes affines).
 _ROUNDING_STEPS = 1e-6
-# A new header may be off by this much, in voxels and in millimetres: a tenth of a micrometre is far below what a
-# scanner resolves, and above what the float32 numbers of NIfTI 1 lose in a body of ordinary size.
+# How much a new header may differ from the geometry, in voxels and in millimetres. A tenth of a micrometre is
+# far below what a scanner resolves, and above the float32 rounding of NIfTI 1 in a volume of ordinary size.
 _TOLERANCE_STEPS = 1e-2
 _TOLERANCE_MM = 1e-4
 
 
 def read(path: Path) -> Scan:
-    """Read as `zyx`, `tzyx`, or `yx` where the file holds a plane with two axes.
+    """Read as `zyx`, `tzyx`, or `yx` if the file holds a 2D image.
 
-    The array is nibabel's with its axes reversed; the affine is moved with it, from RAS to LPS. A plane of
-    two axes that does not lie across the body (a sagittal one, an oblique one) is given as `zyx` with
-    one plane, since two axes cannot say where it lies. Colours (RGB24, RGBA32) come as a last axis `c`.
+    The array is nibabel's with its axes reversed; the affine is converted from RAS to LPS. A 2D image that is
+    not axial (sagittal, coronal or oblique) is read as a `zyx` volume of one slice, since the geometry of two
+    axes cannot hold its position. Colours (RGB24, RGBA32) become a last axis `c`.
 
-    Whole numbers stay what they are; where the header scales them they become float32. A header
-    without a unit of length means millimetres, as every common tool takes it.
+    Integers keep their type unless the header scales them; then they become float32. A header without a unit
+    of length means millimetres, as in all common tools.
 
     Parameters
     ----------
     path
-        A `.nii` or `.nii.gz` file. Whether it is compressed is seen from what it holds.
+        A `.nii` or `.nii.gz` file. Compression is detected from the content.
 
     Raises
     ------
     BadInput
-        Where the file is cut short, damaged (its checksum counts too), no single NIfTI file, or holds
-        fewer than two or more than four dimensions.
+        If the file is cut short or damaged (its gzip checksum is verified), is not a single-file NIfTI, or
+        has fewer than two or more than four dimensions.
     """
     return _read(path, lazy=False)
 
@@ -84,37 +84,39 @@ def _read(path: Path, *, lazy: bool) -> Scan:
 
 
 def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int]:
-    """Nibabel's class for the file, and which NIfTI it is."""
+    """Nibabel's image class for the file, and the version of NIfTI, 1 or 2."""
     import nibabel as nib
 
     header_bytes = file.read(540)
     file.seek(0)
     nifti1_magic, nifti2_magic = header_bytes[344:348], header_bytes[4:8]
     if nifti1_magic == b"ni1\0" or nifti2_magic == b"ni2\0":
-        raise BadInput(path, "is one half of a pair of files", "let the names end in .hdr and .img")
+        raise BadInput(
+            path, "is one of a pair of files, header and image", "rename them to end in .hdr and .img"
+        )
     if nifti1_magic != b"n+1\0" and nifti2_magic != b"n+2\0":
-        raise ValueError("neither mark of NIfTI is there")
+        raise ValueError("no magic number of NIfTI")
     kind, version = (nib.Nifti1Image, 1) if nifti1_magic == b"n+1\0" else (nib.Nifti2Image, 2)
     check_spacing(path, kind, header_bytes)
     return kind, version
 
 
 def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:
-    """Refuse a spacing of zero where the place depends on it; nibabel puts a 1 there.
+    """Refuse a spacing of zero if the affine depends on it; nibabel would replace it by 1.
 
     Parameters
     ----------
     path
         For the message.
     image_class
-        nibabel's class for the file.
+        Nibabel's image class for the file.
     header_bytes
-        The header as it is stored, and perhaps more.
+        The start of the file, at least its whole header.
 
     Raises
     ------
     BadInput
-        Where it is so.
+        If the spacing along an axis longer than one voxel is zero or not finite, and there is no sform.
     """
     header = image_class.header_class(header_bytes[: image_class.header_class.sizeof_hdr], check=False)
     shape, steps = header["dim"][1:4], np.asarray(header["pixdim"][1:4], dtype=np.float64)
@@ -124,14 +126,31 @@ def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:
 
 
 def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
-    """The scan of values with x first, in the place that a NIfTI header says."""
+    """Make a scan of an array (x first) and its NIfTI header.
+
+    Parameters
+    ----------
+    path
+        The file.
+    array
+        Values, x first, colours last.
+    header
+        Nibabel's header.
+    version
+        Of NIfTI, 1 or 2.
+
+    Raises
+    ------
+    BadInput
+        If there are fewer than two or more than four dimensions.
+    """
     channel_axes = array.ndim - len(header.get_data_shape())
     spatial = array.ndim - channel_axes
     while spatial > 3 and array.shape[spatial - 1] == 1:
         array = array.squeeze(spatial - 1)
         spatial -= 1
     if not 2 <= spatial <= 4:
-        raise BadInput(path, f"has {spatial} dimensions", "give a plane, a volume or a time series")
+        raise BadInput(path, f"has {spatial} dimensions", "give a 2D image, a volume or a time series")
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
     is_axial = bool((np.abs(affine[2, :2]) <= _ROUNDING_STEPS * np.linalg.norm(affine[:3, :2], axis=0)).all())
     if spatial == 2 and not is_axial:
@@ -167,7 +186,7 @@ def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
 
 
 def _units(code: int) -> tuple[str, str]:
-    """The units of length and time that the header's number stands for."""
+    """The units of length and time in the header field `xyzt_units`."""
     return {1: "m", 2: "mm", 3: "um"}.get(code & 7, "mm"), {8: "s", 16: "ms", 24: "us"}.get(code & 56, "s")
 
 
@@ -178,12 +197,12 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write a plane, volume or time series in its geometry.
+    """Write an image, volume or time series in its geometry.
 
-    Where the geometry is the one that the reader found, the header gets the very numbers, codes and units
-    of that file. Any other is written as an sform, and as a qform too where it has no shear. NIfTI 2, which
-    fewer programs read, is taken where NIfTI 1 would be off by 1e-4 mm or cannot hold the shape.
-    Nanometres and centimetres become micrometres and millimetres.
+    If the geometry is that of the file that was read, its affine fields, codes and units are copied.
+    Any other geometry is written as sform, and also as qform unless it is sheared. NIfTI 2, which fewer
+    programs read, is used if NIfTI 1 would be inexact by 1e-4 mm or cannot hold the shape. Nanometres and
+    centimetres are converted to micrometres and millimetres.
 
     Parameters
     ----------
@@ -194,15 +213,15 @@ def write(
     axes
         ``"yx"``, ``"zyx"``, ``"tyx"`` or ``"tzyx"``.
     geometry
-        Of these axes, in units of length; where it has no frame its world is taken as LPS.
+        Of these axes, in units of length. Without a frame its world coordinates are taken as LPS.
     properties
-        Those of the scan, for a file that this module read; else ignored.
+        Of the scan, if this module read it; otherwise ignored.
 
     Raises
     ------
     BadInput
-        Where NIfTI cannot say the geometry: pixels without a physical size, time mixed with space. Nothing
-        that could be taken for a result is left then.
+        If NIfTI cannot hold the geometry: no physical pixel size, or a time axis mixed with space. No file is
+        left behind then.
     """
     import nibabel as nib
 
@@ -217,11 +236,11 @@ def write(
         if header is None:
             header = _new_header(path, values, axes, geometry, properties)
         kind: Any = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
-        nib.save(kind(values, None, header), path)  # without an affine the header is left as it is
+        nib.save(kind(values, None, header), path)  # affine None: nibabel keeps the header as it is
 
 
 def _to_nifti_units(path: Path, axes: str, geometry: Geometry) -> Geometry:
-    """The geometry in units that NIfTI knows, one of length for all axes."""
+    """The geometry in units that NIfTI knows, the same unit of length along all axes."""
     matrix = geometry.matrix
     n = geometry.ndim
     space = [i for i, a in enumerate(axes) if a != "t"]
@@ -237,7 +256,7 @@ def _to_nifti_units(path: Path, axes: str, geometry: Geometry) -> Geometry:
         time = geometry.units[0]
         is_mixed = np.any(matrix[0, 1:n] != 0) or np.any(matrix[1:n, 0] != 0)
         if time not in _TIME_UNITS.values() or is_mixed or matrix[0, 0] <= 0:
-            raise BadInput(path, "has a time axis that NIfTI cannot say", "give its steps in seconds")
+            raise BadInput(path, "has a time axis that NIfTI cannot hold", "give its steps in seconds")
         units[0] = time
     return Geometry.from_matrix(matrix, tuple(units), geometry.axis_labels, geometry.frame)
 
@@ -251,21 +270,23 @@ def _new_empty_header(version: int, values: NDArray[Any]) -> Any:
     return header
 
 
-def _says(header: Any, axes: str, geometry: Geometry, *, atol_steps: float, atol: float = np.inf) -> bool:
-    """Whether a header, whose numbers are rounded, puts its array where it should lie."""
+def _header_agrees(
+    header: Any, axes: str, geometry: Geometry, *, atol_steps: float, atol: float = np.inf
+) -> bool:
+    """Whether a header, whose numbers may be rounded, holds this geometry."""
     time = (float(header["pixdim"][4]), float(header["toffset"])) if axes.startswith("t") else (1.0, 0.0)
     rows = [*(i for i, a in enumerate(_LABELS) if a in axes), len(_LABELS)]
     lengths = (*header.get_data_shape(), 1, 1)[3::-1]
     with np.errstate(all="ignore"):
         full = from_ras(np.asarray(header.get_best_affine(), dtype=np.float64), 4, time)
     try:
-        said = Geometry.from_matrix(
+        header_geometry = Geometry.from_matrix(
             full[np.ix_(rows, rows)], geometry.units, geometry.axis_labels, geometry.frame
         )
     except BadInput:
         return False
     shape = tuple(int(lengths[i]) for i in rows[:-1])
-    return geometry.agrees_with(said, shape, atol_steps=atol_steps, atol=atol)
+    return geometry.agrees_with(header_geometry, shape, atol_steps=atol_steps, atol=atol)
 
 
 def _reuse_header(
@@ -274,7 +295,7 @@ def _reuse_header(
     axes: str,
     geometry: Geometry,
 ) -> Any:
-    """A header with the numbers of the file that was read, where they still hold; else None."""
+    """A header with the geometry fields of the file that was read; None if they no longer apply."""
     try:
         version = int(properties["nifti"])
         is_plane = "z" not in properties["axes"]
@@ -302,7 +323,7 @@ def _reuse_header(
     header["xyzt_units"] = code
     if has_time:
         header["pixdim"][4], header["toffset"] = geometry.affine[0][0], geometry.affine[0][-1]
-    return header if _says(header, axes, geometry, atol_steps=_ROUNDING_STEPS) else None
+    return header if _header_agrees(header, axes, geometry, atol_steps=_ROUNDING_STEPS) else None
 
 
 def _new_header(
@@ -312,8 +333,8 @@ def _new_header(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> Any:
-    """A header for any geometry."""
-    code = 1 if geometry.frame else 2  # in the scanner's world, or only aligned with something
+    """A header for any geometry, in the first version of NIfTI that holds it exactly."""
+    code = 1 if geometry.frame else 2  # NIFTI_XFORM_SCANNER_ANAT, or ..._ALIGNED_ANAT: frame unknown
     source_geometry = properties.get("place")
     if isinstance(source_geometry, Mapping):
         code = int(source_geometry.get("sform_code") or source_geometry.get("qform_code") or code)
@@ -328,7 +349,7 @@ def _new_header(
         header = _new_empty_header(version, values)
         header.set_sform(affine, code=code)
         header.set_qform(affine, code=code, strip_shears=True)
-        # A qform has no shear, and loses digits at about half a turn; then the sform stands alone.
+        # A qform cannot be sheared, and is inexact near rotations by 180 degrees; then there is no qform.
         try:
             qform_error = (np.abs(header.get_qform() - affine) @ corner).max()
         except ValueError:
@@ -340,6 +361,6 @@ def _new_header(
         lengths = {v: k for k, v in _SPACE_UNITS.items()}
         times = {v: k for k, v in _TIME_UNITS.items()}
         header.set_xyzt_units(lengths[length], times[geometry.units[0] if axes.startswith("t") else "s"])
-        if _says(header, axes, geometry, atol_steps=_TOLERANCE_STEPS, atol=_TOLERANCE_MM):
+        if _header_agrees(header, axes, geometry, atol_steps=_TOLERANCE_STEPS, atol=_TOLERANCE_MM):
             return header
-    raise BadInput(path, "lies where NIfTI has no numbers for", "write TIFF instead")
+    raise BadInput(path, "has a geometry that NIfTI cannot hold exactly", "write TIFF instead")
