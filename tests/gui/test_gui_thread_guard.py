@@ -11,7 +11,10 @@ PRETEND = "napari_latentseg.pretend"
 
 HOLDING = {
     "a large file": ("open(path, 'rb').close()", "read: a file of 100000 bytes"),
-    "a function of ours": ("from napari_latentseg.measure import class_extents; class_extents(None)", "compute: class_extents"),
+    "a function of ours": (
+        "from napari_latentseg.measure import class_extents; class_extents(None)",
+        "compute: class_extents",
+    ),
     "a scan": ("from napari_latentseg.io import read_scan; read_scan('none.nii')", "read: read_scan"),
     "a hash": (
         "from napari_latentseg.core.geometry import Geometry\n"

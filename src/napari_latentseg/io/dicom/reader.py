@@ -67,8 +67,8 @@ def read(path: Path, series: int | str | None = None) -> Scan:
 
     Slices are sorted along their normal, whatever their numbers. Several frames at each position (time
     points, b-values) give `tzyx`. An image without a position in the patient is `yx`, a cine loop `tyx`, with
-    the pixel size of the file or in pixels. Several frames give a dask array with one frame a chunk; the first is
-    decoded at once, to check that it can be.
+    the pixel size of the file or in pixels. Several frames give a dask array with one frame a chunk; the first
+    is decoded at once, to check that it can be.
 
     Parameters
     ----------
@@ -119,9 +119,7 @@ class SeriesIndex:
     @property
     def series_infos(self) -> list[SeriesInfo]:
         """As `list_series` returns them."""
-        return [
-            SeriesInfo.from_series(i + 1, found_series) for i, found_series in enumerate(self.series_list)
-        ]
+        return [SeriesInfo.from_series(i + 1, series) for i, series in enumerate(self.series_list)]
 
     def read(self, series: int | str | None = None) -> Scan:
         """Read one of the series, as the function `read` of this module."""
@@ -153,7 +151,7 @@ def select_series(path: Path, series_list: Sequence[Series], series: int | str |
     BadInput
         If there are several and none is requested, or there is no such series.
     """
-    infos = [SeriesInfo.from_series(i + 1, found_series) for i, found_series in enumerate(series_list)]
+    infos = [SeriesInfo.from_series(i + 1, candidate) for i, candidate in enumerate(series_list)]
     requested = str(series) if series is not None else None
     if requested is None and len(series_list) == 1:
         return series_list[0]

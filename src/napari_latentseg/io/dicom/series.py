@@ -152,9 +152,7 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
         if skip_reasons:
             notes.append(f"{len(skip_reasons)} files that are not images were skipped")
         series_list = [
-            found_series
-            for group in _group_frames(headers)
-            for found_series in _build_series(path.name, *group)
+            series for group in _group_frames(headers) for series in _build_series(path.name, *group)
         ]
     # a stable sort: series of equal number stay in the order of their files
     return sorted(series_list, key=lambda s: s.header.number), tuple(notes)
