@@ -67,8 +67,8 @@ def read(path: Path, series: int | str | None = None) -> Scan:
 
     Slices are sorted along their normal, whatever their numbers. Several frames at each position (time
     points, b-values) give `tzyx`. An image without a position in the patient is `yx`, a cine loop `tyx`, with
-    the pixel size of the file or in pixels. Several frames give a dask array with one frame a chunk; the first
-    is decoded at once, to check that it can be.
+    the pixel size of the file or in pixels. Several frames give a dask array, one frame a chunk; the first
+    one is decoded at once, to check that it can be.
 
     Parameters
     ----------
