@@ -280,8 +280,8 @@ def test_a_hostile_pickle_is_refused_and_not_run(pth: Path, how: str) -> None:
 
 TAEF2_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off": (cut, "is not a plain PyTorch state dict"),
-    "not tensors": (lambda p: torch.save({"0.weight": 3}, p), "something other than tensors"),
-    "a list": (lambda p: torch.save([torch.zeros(1)], p), "something other than tensors"),
+    "not tensors": (lambda p: torch.save({"0.weight": 3}, p), "something other than named tensors"),
+    "a list": (lambda p: torch.save([torch.zeros(1)], p), "something other than named tensors"),
     "other weights": (lambda p: torch.save({"a": torch.zeros(1)}, p), r"weights missing, 1 unknown"),
 }
 

@@ -116,12 +116,13 @@ class StoredArray:
         return _apply_scaling(stored, self.slope, self.inter)
 
     def _read(self) -> NDArray[Any]:
-        with nibabel_errors(self.path, self.kind), open_unpacked(self.path) as file:
+        with nibabel_errors(self.path, self.kind), open_unpacked(self.path) as opened:
+            file: Any = opened
             file.seek(self.offset)
             stored = bytearray(math.prod(self.shape) * self.dtype.itemsize)
             view, position = memoryview(stored), 0
             while position < len(view):
-                count = file.readinto(view[position : position + _READ_BYTES])  # type: ignore[attr-defined]
+                count = file.readinto(view[position : position + _READ_BYTES])
                 if not count:
                     raise ValueError("the file is cut short")
                 position += count
