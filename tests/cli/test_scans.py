@@ -94,7 +94,7 @@ def test_segment_one_channel(cli, refused, tiny_model_folder, tmp_path):
     assert "--channel" in refused(*given)
     assert "channels 1 to 2" in refused(*given, "--channel", 3)
     assert "not a volume" in refused(*given, "--channel", 1, "--plane", "axial")
-    assert "not written" in refused(*given, "--channel", 1, "--format", "docx")
+    assert "'docx' is not known" in refused(*given, "--channel", 1, "--format", "docx")
     assert cli(*given, "--channel", 2, "--format", "png").code == 0
     one = tmp_path / "one.tif"
     tifffile.imwrite(one, array[1], photometric="minisblack")
