@@ -278,7 +278,7 @@ def test_what_does_not_fit_is_refused(filled: AnnotationStore, scan: Scan, chang
 
 def test_values_that_nifti_cannot_hold_are_refused(store: AnnotationStore) -> None:
     scan = Scan(np.full((4, 5), 2**40), "yx", Geometry.from_spacing("yx"))
-    with pytest.raises(BadInput, match="image: cannot be kept: it holds whole numbers beyond 32 bits"):
+    with pytest.raises(BadInput, match="image: cannot be kept: it holds integers beyond 32 bits"):
         store.approve(scan, np.zeros((4, 5), np.uint8), classes=CLASSES)
     assert store.approvals() == []
     assert contents(store.folder) == {}

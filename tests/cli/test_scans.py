@@ -12,7 +12,8 @@ import SimpleITK as sitk
 import tifffile
 
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.io import format_for, nifti, read_scan
+from napari_latentseg.io import format_for, read_scan
+from napari_latentseg.io._nibabel import StoredArray
 
 AFFINE = np.diag([0.7, -0.8, 3.0, 1.0])
 
@@ -25,7 +26,7 @@ def volume(tmp_path: Path) -> Path:
 
 
 def test_info_reads_no_pixels(cli, volume, monkeypatch):
-    monkeypatch.setattr(nifti, "_load_values", None)
+    monkeypatch.setattr(StoredArray, "_read", None)
     told = json.loads(cli("info", volume, "--json").out)
     assert (told["axes"], told["shape"], told["dtype"]) == ("zyx", [5, 36, 40], "int16")
     assert told["spacing"] == pytest.approx([3.0, 0.8, 0.7])
@@ -59,8 +60,8 @@ def test_convert(cli, refused, volume, tmp_path):
     for name in ("Spacing", "Origin", "Direction"):
         ours, theirs = (getattr(image, f"Get{name}")() for image in (second, first))
         assert ours == pytest.approx(theirs, abs=1e-5)
-    assert "not read" in refused("convert", volume, tmp_path / "knee.xyz")
-    assert "one plane" in refused("convert", volume, tmp_path / "knee.png")
+    assert "cannot be read" in refused("convert", volume, tmp_path / "knee.xyz")
+    assert "one 2D image" in refused("convert", volume, tmp_path / "knee.png")
     assert "no such file" in refused("convert", tmp_path / "none.nii", tmp_path / "knee.mha")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["knee.mha", "knee.nii.gz"]
 
@@ -92,8 +93,8 @@ def test_segment_one_channel(cli, refused, tiny_model_folder, tmp_path):
     given = ("segment", path, "--model", tiny_model_folder, "--out", tmp_path / "out", "-n", 3)
     assert "--channel" in refused(*given)
     assert "channels 1 to 2" in refused(*given, "--channel", 3)
-    assert "no volume" in refused(*given, "--channel", 1, "--plane", "axial")
-    assert "not written" in refused(*given, "--channel", 1, "--format", "docx")
+    assert "not a volume" in refused(*given, "--channel", 1, "--plane", "axial")
+    assert "'docx' is not known" in refused(*given, "--channel", 1, "--format", "docx")
     assert cli(*given, "--channel", 2, "--format", "png").code == 0
     one = tmp_path / "one.tif"
     tifffile.imwrite(one, array[1], photometric="minisblack")

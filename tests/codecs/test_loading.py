@@ -184,7 +184,7 @@ OWN_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "weights cut off": (lambda f: cut(f / "codec.safetensors"), r"codec\.safetensors: is damaged"),
     "not a number": (
         lambda f: edit_weights(f / "codec.safetensors", lambda s: s[min(s)].fill_(float("nan"))),
-        r"codec\.safetensors: weight .* holds values that are no numbers",
+        r"codec\.safetensors: weight .* holds values that are not finite",
     ),
 }
 
@@ -280,8 +280,8 @@ def test_a_hostile_pickle_is_refused_and_not_run(pth: Path, how: str) -> None:
 
 TAEF2_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut off": (cut, "is not a plain PyTorch state dict"),
-    "not tensors": (lambda p: torch.save({"0.weight": 3}, p), "something other than tensors"),
-    "a list": (lambda p: torch.save([torch.zeros(1)], p), "something other than tensors"),
+    "not tensors": (lambda p: torch.save({"0.weight": 3}, p), "something other than named tensors"),
+    "a list": (lambda p: torch.save([torch.zeros(1)], p), "something other than named tensors"),
     "other weights": (lambda p: torch.save({"a": torch.zeros(1)}, p), r"weights missing, 1 unknown"),
 }
 

@@ -215,7 +215,7 @@ def test_a_file_that_must_be_exact_is_held_to_it() -> None:
     assert not placed().agrees_with(placed((0.002, 0, 0)), SHAPE, atol=1e-4)
     assert not placed(unit="um").agrees_with(placed((0.002, 0, 0)), SHAPE, atol=1e-4)
     written = scan_at(placed((0.002, 0, 0)))
-    with pytest.raises(BadInput, match="would not lie where the image does"):
+    with pytest.raises(BadInput, match="would not have the geometry of the image"):
         converting._check_same_geometry(Path("a.nii"), scan_at(placed()), written)
     converting._check_same_geometry(Path("a.nii"), scan_at(placed()), scan_at(placed((0.00002, 0, 0))))
 

@@ -20,7 +20,7 @@ def plane(text: str) -> np.ndarray:
 PLANES = {
     "a hole": (PostProcess(fill_holes=True), "1110 1010 1110", "1110 1110 1110"),
     "a gap at the edge is no hole": (PostProcess(fill_holes=True), "111 101 101", "111 101 101"),
-    "a way out over a corner is none": (PostProcess(fill_holes=True), "01100 10010 01100", "01100 11110 01100"),
+    "closed at its corners": (PostProcess(fill_holes=True), "01100 10010 01100", "01100 11110 01100"),
     "what is another class stays": (PostProcess(fill_holes=True), "1111 1201 1111", "1111 1211 1111"),
     "too small": (PostProcess(smallest=3), "11001 10000 00022", "11000 10000 00000"),
     "as small as is asked for": (PostProcess(smallest=2), "11001 00000", "11000 00000"),

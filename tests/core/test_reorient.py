@@ -82,12 +82,12 @@ def test_a_series_keeps_its_time():
         (
             Scan(VOLUME, "zyx", Geometry.from_spacing("zyx", unit="mm")),
             "axial",
-            "no volume that lies in a patient",
+            "not a volume in patient coordinates",
         ),
         (
             Scan(VOLUME[0], "yx", Geometry.from_spacing("yx", unit="mm")),
             "axial",
-            "no volume that lies in a patient",
+            "not a volume in patient coordinates",
         ),
     ],
 )

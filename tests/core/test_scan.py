@@ -182,12 +182,12 @@ BAD_SCANS = {
     "axis twice": (np.ones((2, 2)), "xx", YX, "not known"),
     "channels first": (np.ones((3, 2, 2)), "cyx", YX, "channels must come last"),
     "too few axes": (np.ones((3, 2, 2)), "yx", YX, "3 dimensions"),
-    "no plane": (np.ones((2, 2)), "zx", YX, "plane"),
-    "exchanged": (np.ones((2, 2)), "xy", YX, "plane"),
+    "no plane": (np.ones((2, 2)), "zx", YX, "rows and columns"),
+    "exchanged": (np.ones((2, 2)), "xy", YX, "rows and columns"),
     "empty": (np.ones((0, 2)), "yx", YX, "empty"),
     "complex": (np.ones((2, 2), complex), "yx", YX, "complex128"),
-    "text": (np.array([["a"]]), "yx", YX, "not an image's"),
-    "objects": (np.array([[None]]), "yx", YX, "not an image's"),
+    "text": (np.array([["a"]]), "yx", YX, "not supported"),
+    "objects": (np.array([[None]]), "yx", YX, "not supported"),
     "another geometry": (np.ones((2, 2, 2)), "zyx", YX, "2 axes for an image of 3"),
 }
 
@@ -264,7 +264,7 @@ def test_an_image_is_known_by_its_values_and_type_and_shape() -> None:
 def test_a_lazy_image_is_hashed_in_parts(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr("napari_latentseg.core.scan._HASHED_AT_A_TIME", size)
     lazy = image(da.from_array(VALUES, chunks=(1, 2, 3, 5)))
-    told = list(lazy.hashing())
+    told = list(lazy.iter_sha256())
     assert told[:-1] == [""] * (len(told) - 1)
     assert len(told) > 1 or size >= VALUES.nbytes
     assert told[-1] == lazy.content_sha256 == image(VALUES.copy()).content_sha256
@@ -288,7 +288,7 @@ def test_an_image_is_read_once_for_its_hash_and_past_the_caches_of_others() -> N
 
 def test_of_a_box_nothing_else_is_read() -> None:
     scan = image(VALUES)
-    (told,) = scan.hashing((1, 2, 3, 5))
+    (told,) = scan.iter_sha256((1, 2, 3, 5))
     part = np.ascontiguousarray(VALUES[..., 1:3, 2:5])
     assert told == hashlib.sha256(b"<i2(2, 3, 4, 5)(1, 2, 3, 5)" + part.tobytes()).hexdigest()
     assert told != scan.content_sha256

@@ -134,7 +134,7 @@ def test_a_record_that_is_not_valid(field: str, value: object) -> None:
 
 def test_the_record_says_what_it_is_not() -> None:
     assert "Not a medical device" in record().purpose
-    assert "is not how readers differ" in record().meaning
+    assert "is not the variability between readers" in record().meaning
 
 
 def test_every_source_is_put_in_words() -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import doctest
-
 import pytest
 
-from napari_latentseg.core import scan, units
 from napari_latentseg.core.units import (
     MM_PER_UNIT,
     NGFF_NAMES,
@@ -15,13 +12,6 @@ from napari_latentseg.core.units import (
     as_known_unit,
     conversion,
 )
-
-
-@pytest.mark.parametrize("module", [units, scan])
-def test_the_examples_say_what_comes(module: object) -> None:
-    failed, attempted = doctest.testmod(module, extraglobs={"np": scan.np})  # type: ignore[arg-type]
-    assert failed == 0
-    assert attempted >= 3
 
 
 def test_what_is_written_is_read() -> None:

@@ -11,12 +11,16 @@ PRETEND = "napari_latentseg.pretend"
 
 HOLDING = {
     "a large file": ("open(path, 'rb').close()", "read: a file of 100000 bytes"),
-    "a function of ours": ("from napari_latentseg.measure import class_extents; class_extents(None)", "compute: class_extents"),
+    "a function of ours": (
+        "from napari_latentseg.measure import class_extents; class_extents(None)",
+        "compute: class_extents",
+    ),
     "a scan": ("from napari_latentseg.io import read_scan; read_scan('none.nii')", "read: read_scan"),
     "a hash": (
-        "from napari_latentseg.core.geometry import Geometry; from napari_latentseg.core.scan import Scan; import numpy\n"
-        "list(Scan(numpy.zeros((2, 3), 'u1'), 'yx', Geometry.from_spacing('yx')).hashing())",
-        "hash: Scan.hashing",
+        "from napari_latentseg.core.geometry import Geometry\n"
+        "from napari_latentseg.core.scan import Scan; import numpy\n"
+        "list(Scan(numpy.zeros((2, 3), 'u1'), 'yx', Geometry.from_spacing('yx')).iter_sha256())",
+        "hash: Scan.iter_sha256",
     ),
     "torch": ("import torch; torch.ones(3) + 1", "compute: torch aten"),
     "dask": ("import dask.array; dask.array.ones(9, chunks=3).sum().compute()", "compute: dask"),

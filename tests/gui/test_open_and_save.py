@@ -73,7 +73,7 @@ def test_a_mask_is_saved_in_the_smallest_type(viewer, tmp_path):
 
 def test_what_cannot_be_said_is_told(viewer, tmp_path):
     layer = viewer.add_image(np.zeros((20, 30), np.float32), rotate=20, units="mm")
-    with pytest.raises(OSError, match="turned or flipped"):
+    with pytest.raises(OSError, match="rotated or flipped"):
         layer.save(str(tmp_path / "a.ome.tif"), plugin=PLUGIN)
     assert not list(tmp_path.iterdir())
 
@@ -180,7 +180,7 @@ def test_a_broken_folder_is_told_of(viewer, qtbot, tmp_path, monkeypatch):
     zarr.open_group(tmp_path / "a.zarr", mode="w")
     viewer.open(str(tmp_path / "a.zarr"), plugin=PLUGIN)
     qtbot.waitUntil(lambda: bool(told), timeout=30_000)
-    assert "without an OME image" in told[0]
+    assert "without an OME-Zarr image" in told[0]
     assert not viewer.layers
 
 

@@ -301,7 +301,7 @@ def test_what_is_not_dicom_or_not_in_the_patient_is_refused(made, tmp_path):
         write_segmentation(segmentation(read_scan(tmp_path / "a.tif")), tmp_path / "out", format="dicom-seg")
     flat = made.dataset(made.ramp(12, 10), ImagePositionPatient=None)
     scan = reader.read(made.save(flat, tmp_path / "a.dcm"))
-    with pytest.raises(BadInput, match="no volume with a place"):
+    with pytest.raises(BadInput, match="not a volume with a position"):
         write_segmentation(segmentation(scan), tmp_path / "out", format="dicom-seg")
     wrong = reader.read(source(made, tmp_path / "in", "along the normal"))
     painted = np.full(wrong.spatial_shape, 3, np.uint8)

@@ -167,29 +167,29 @@ def four_channels(made, folder):
 
 REFUSED: dict[str, tuple[Spoil, str]] = {
     "no DICOM at all": (no_files, "holds no DICOM file"),
-    "a report": (a_report, "holds no picture"),
+    "a report": (a_report, "holds no image"),
     "two series": (two_series, r"holds 2 series: 1 \(MR, 4 of 5x6\), 2 \(MR, 4 of 5x6\); .*--series N"),
     "two directions": (two_directions, "holds 2 series"),
     "a missing slice of four": (one_of_four, "lacks 1 of 4 slices, the first after slice 1"),
     "a missing slice": (missing, "lacks 1 of 6 slices, the first after slice 2"),
-    "unequal steps": (unequal, r"its 4 slices are not equally far apart \(1.6 to 2.4 mm\)"),
+    "unequal steps": (unequal, r"its 4 slices are not equally spaced \(1.6 to 2.4 mm\)"),
     "a slice out of line": (bent, "do not lie in one line"),
-    "two slices at one place": (different_at_one_place, "different pictures of the same places"),
+    "two slices at one place": (different_at_one_place, "different images at the same positions"),
     "crooked directions": (crooked, r"^000\.dcm: .*not at right angles"),
-    "a spacing of 0": (no_spacing, "no length"),
+    "a spacing of 0": (no_spacing, "invalid spacing"),
     "cut short": (truncated, r"^003\.dcm: is cut short"),
     "cut short, compressed": (truncated_compressed, r"^a\.dcm: is cut short"),
     "no pixels": (no_pixels, "ends before its pixels"),
     "an empty file": (empty_file, r"^001\.dcm: is empty"),
     "not the syntax it says": (wrong_syntax, r"^a\.dcm: is not DICOM whose pixels can be read"),
-    "a film in MPEG": (film, r"^a\.dcm: has a transfer syntax that is not read \(MPEG2"),
+    "a film in MPEG": (film, r"^a\.dcm: has a transfer syntax that is not supported \(MPEG2"),
     "a broken header": (broken_header, r"^001\.dcm: is not a DICOM file"),
     "cut short in its header": (header_cut_short, r"^003\.dcm: ends before its pixels"),
     "a name where a number should be": (bad_number, r"^a\.dcm: is not a DICOM file, or is damaged"),
-    "a slope of 0": (no_slope, "scales its values"),
+    "a slope of 0": (no_slope, "invalid rescale slope"),
     "a segmentation": (a_segmentation, "is a segmentation"),
-    "a whole slide": (tiles, "whole slide"),
-    "printing colours": (four_channels, "colours in a way that is not read"),
+    "a whole slide": (tiles, "whole-slide"),
+    "printing colours": (four_channels, "colour model that is not supported"),
 }
 
 
@@ -231,7 +231,7 @@ def test_a_zip_is_read_like_its_folder(made, tmp_path):
     path = packed(tmp_path / "a.zip", files | {"deep/notes.txt": b"hello", "DICOMDIR": b"x"})
     scan = read_scan(path)
     assert np.array_equal(np.asarray(scan.array), made.ramp(4, 5, 6))
-    assert scan.notes == ("1 files that are not DICOM were passed over",)
+    assert scan.notes == ("1 files that are not DICOM were skipped",)
     assert scan.geometry == reader.read(folder).geometry
 
 
@@ -315,8 +315,8 @@ def test_stray_files_are_passed_over_with_a_note(made, tmp_path):
     scan = read_scan(tmp_path)
     assert np.array_equal(np.asarray(scan.array), made.ramp(4, 5, 6))
     assert scan.notes == (
-        "2 files that are not DICOM were passed over",
-        "1 files that are no scans were passed over",
+        "2 files that are not DICOM were skipped",
+        "1 files that are not images were skipped",
     )
 
 
@@ -370,7 +370,7 @@ def test_what_does_not_fit_is_not_stacked(made, tmp_path, changes):
     assert [i.count for i in reader.list_series(tmp_path)] == [4, 2]
 
 
-# --- several pictures at one place ----------------------------------------------------------------
+# --- several frames at one position ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_a_time_that_lacks_a_slice_is_refused(made, tmp_path):
     for t in range(3):
         volume(made, tmp_path / str(t), TemporalPositionIdentifier=t + 1)
     (tmp_path / "1" / "002.dcm").unlink()
-    with pytest.raises(BadInput, match="different pictures"):
+    with pytest.raises(BadInput, match="different images"):
         reader.read(tmp_path)
 
 
@@ -434,7 +434,7 @@ def test_repeated_slices_are_left_out_with_a_note(made, tmp_path):
     (folder / "copy.dcm").write_bytes((folder / "002.dcm").read_bytes())
     scan = reader.read(folder)
     assert np.array_equal(np.asarray(scan.array), made.ramp(4, 5, 6))
-    assert scan.notes == ("1 repeated slices, the same to the pixel, were left out",)
+    assert scan.notes == ("1 duplicate slices were left out",)
 
 
 # --- privacy --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ READING = {
     "locked": (PermissionError(13, NAME), "may not be read"),
     "another package": (
         ValueError(f"{NAME} requires the 'imagecodecs' package"),
-        "is compressed in a way that needs more; install imagecodecs",
+        "is compressed in a way that needs another package; install imagecodecs",
     ),
     "a geometry": (
         BadInput("geometry", "the affine cannot be inverted", "repair"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.io import read_scan
 from napari_latentseg.io.geojson import find_outlines
 from napari_latentseg.io.write_results import RESULT_SUFFIXES, write_segmentation
+from napari_latentseg.measure import measure, write_csv
 
 
 def area(ring: np.ndarray) -> float:
@@ -56,9 +58,9 @@ def test_geojson_lies_in_the_world(tmp_path: Path):
     geometry = Geometry.from_matrix(matrix, ("mm",) * 3, tuple("zyx"), "LPS")
     mean = np.zeros((1, 2, 6, 9), np.float32)
     found = replace(segmentation(), mask=mask, mean=mean, variance=None, geometry=geometry, axes="zyx")
-    written = write_segmentation(found, tmp_path, "a", format="nrrd", extras=["geojson", "csv"])
+    written = write_segmentation(found, tmp_path, "a", format="nrrd", contours=True)
     assert [p.name for p in written] == [
-        "a_mask.nrrd", "a_mean.nrrd", "a_contours.geojson", "a_measurements.csv", "a_run.json",
+        "a_mask.nrrd", "a_mean.nrrd", "a_contours.geojson", "a_run.json",
     ]  # fmt: skip
     told = json.loads(written[2].read_text("utf-8"))
     assert told["place"] == {"frame": "LPS", "order": ["x", "y", "z"], "units": ["mm"] * 3}
@@ -69,7 +71,10 @@ def test_geojson_lies_in_the_world(tmp_path: Path):
     # columns run along y of the patient, rows along x, half an element farther than their centres
     assert (y.min(), y.max()) == pytest.approx((20 + 0.2 * 2.5, 20 + 0.2 * 6.5))
     assert (x.min(), x.max()) == pytest.approx((10 + 0.5 * 1.5, 10 + 0.5 * 3.5))
-    with written[3].open(encoding="utf-8") as file:
+    table = partial(write_csv, measurements=measure(found))
+    *_, csv_file, _ = write_segmentation(found, tmp_path, "a", format="nrrd", write_table=table)
+    assert csv_file == tmp_path / "a_measurements.csv"
+    with csv_file.open(encoding="utf-8") as file:
         row, _ = csv.DictReader(file)
     assert (row["class"], row["object"], row["samples"]) == ("target", "0", "3")
     assert float(row["volume (mm3)"]) == pytest.approx(8 * 3 * 0.2 * 0.5)
@@ -100,10 +105,9 @@ def test_png_holds_a_result_in_pixels(tmp_path: Path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize(("format", "also", "why"), [("jpeg", (), "'jpeg'"), (None, ("svg",), "'svg'")])
-def test_what_is_not_written(tmp_path: Path, format, also, why):
-    with pytest.raises(BadInput, match=why):
-        write_segmentation(segmentation(), tmp_path / "new", format=format, extras=also)
+def test_what_is_not_written(tmp_path: Path):
+    with pytest.raises(BadInput, match="'jpeg'"):
+        write_segmentation(segmentation(), tmp_path / "new", format="jpeg")
     assert not (tmp_path / "new").exists()
 
 

@@ -694,3 +694,14 @@ def test_hippocampus(tmp_path, data_dir):
         assert set(np.unique(mask.array)) <= {0, 1, 2}
         index = corners(image.spatial_shape)
         assert np.abs(ours(image.geometry, index) - by_itk(path, index)).max() < 1e-4
+
+
+@pytest.mark.parametrize(("shift", "origin"), [(1e-8, 0.0), (1e-5, 1e-5)])
+def test_a_header_is_reused_within_rounding_alone(tmp_path: Path, shift: float, origin: float) -> None:
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.eye(4)), tmp_path / "a.nii")
+    scan = nifti.read(tmp_path / "a.nii")
+    matrix = scan.geometry.matrix
+    matrix[0, 3] += shift
+    moved = Geometry.from_matrix(matrix, scan.geometry.units, scan.geometry.axis_labels, "LPS")
+    nifti.write(tmp_path / "b.nii", scan.array, "zyx", moved, scan.properties)
+    assert nifti.read(tmp_path / "b.nii").geometry.origin[0] == pytest.approx(origin, abs=1e-9)

@@ -56,7 +56,7 @@ def test_names(name, expected, kind):
     "name", ["notes.txt", "scan.gz", "noending", ".nii.gz", ".png", "png", "a.nii.rar", ""]
 )
 def test_what_is_not_read(name):
-    with pytest.raises(BadInput, match="not read"):
+    with pytest.raises(BadInput, match="cannot be read"):
         format_for(name)
     assert stem_of(name) == Path(name).stem
 
@@ -87,9 +87,9 @@ def test_read_scan(tmp_path, kind):
         ("folder.png", "is a folder"),
         ("empty.png", "0 bytes"),
         ("empty.nii.gz", "0 bytes"),
-        ("notes.txt", "not read"),
-        ("x" * 4000 + ".png", "cannot be looked at"),
-        ("nul\0byte.png", "cannot be looked at|no such file"),
+        ("notes.txt", "cannot be read"),
+        ("x" * 4000 + ".png", "cannot be accessed"),
+        ("nul\0byte.png", "cannot be accessed|no such file"),
     ],
     ids=lambda text: text[:12].replace("\0", "0"),
 )

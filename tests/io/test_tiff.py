@@ -437,12 +437,12 @@ def test_a_lazy_array_is_written(tmp_path):
 PLANE = ramp((4, 5))
 TURNED = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
 REFUSED = {
-    "turned": (PLANE, "yx", Geometry.from_matrix(TURNED, ("mm", "mm"), ("y", "x")), "turned or flipped"),
-    "flipped": (PLANE, "yx", Geometry.from_spacing("yx", (1.0, -1.0), "mm"), "turned or flipped"),
+    "turned": (PLANE, "yx", Geometry.from_matrix(TURNED, ("mm", "mm"), ("y", "x")), "rotated or flipped"),
+    "flipped": (PLANE, "yx", Geometry.from_spacing("yx", (1.0, -1.0), "mm"), "rotated or flipped"),
     "an unknown unit": (PLANE, "yx", Geometry.from_spacing("yx", unit="ell"), "axis y in 'ell'"),
     "time that begins later": (PLANE[None], "tyx", Geometry.from_matrix(
         np.eye(4) + np.eye(4)[:, ::-1] * [[3], [0], [0], [0]], ("s", "mm", "mm"), tuple("tyx")), "axis t"),
-    "frames that are no time": (PLANE[None], "tyx", Geometry.from_spacing("tyx", (2.0, 1, 1)), "axis t in 'pixel'"),
+    "no unit of time": (PLANE[None], "tyx", Geometry.from_spacing("tyx", (2.0, 1, 1)), "axis t in 'pixel'"),
     "another geometry": (PLANE, "yx", Geometry.from_spacing("zyx"), "does not fit a geometry"),
     "other labels": (PLANE, "yx", Geometry.from_spacing("zx"), "does not fit a geometry"),
     "complex": (PLANE.astype(complex), "yx", Geometry.from_spacing("yx"), "complex128"),

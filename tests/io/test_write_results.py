@@ -47,7 +47,7 @@ def test_another_format_may_be_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_flipped_geometry_leaves_no_tiff_and_no_folder_behind(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="a TIFF cannot hold a turned or flipped geometry") as caught:
+    with pytest.raises(BadInput, match="a TIFF cannot hold a rotated or flipped geometry") as caught:
         write_segmentation(segmentation(FLIPPED), tmp_path / "new" / "out", "knee")
     assert names(tmp_path) == []
     assert caught.value.what == str(tmp_path / "new" / "out" / "knee_mask.tif")  # not the temporary name

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import tarfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.io import read_scan
 from napari_latentseg.io.read_results import read_segmentation
 from napari_latentseg.io.write_results import write_segmentation
+from napari_latentseg.measure import measure, write_csv
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.layout import COMPARISON_FILE, SPLIT_FILE, check_files
 from napari_latentseg.models.split import read_split
@@ -232,7 +234,14 @@ def test_a_result_is_read_and_written_again(
     assert (list(found.geometry.units), found.geometry.frame) == (before["units"], before["frame"])
     np.testing.assert_allclose(found.volumes, before["volumes"])
     form = "ome-tiff" if name == "photo" else None
-    write_segmentation(found, tmp_path / "again", name, format=form, extras=("csv", "geojson"))
+    write_segmentation(
+        found,
+        tmp_path / "again",
+        name,
+        format=form,
+        contours=True,
+        write_table=partial(write_csv, measurements=measure(found)),
+    )
     again = read_segmentation(tmp_path / "again")
     assert again.record == found.record
     for part in ("mask", "mean", "variance"):

@@ -126,7 +126,7 @@ def test_the_text_says_what_matters(lesions: Path) -> None:
         "drawn: 8 images, 2 kept apart (20%); CC0",
         "DSC 0.812, IoU 0.750, HD95 3.2 pixel (one pass) on the 2 kept apart",
         "counts as right",
-        "augment: flips, turns and shifts of the image, undone again; none: one answer, no samples",
+        "augment: flips, rotations and shifts of the image, undone in the prediction; none: one prediction",
         card.files["weights.safetensors"],
     ):
         assert part in text

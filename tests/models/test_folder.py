@@ -172,7 +172,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a weight that is no number": (
         lambda f: edit_weights(f, lambda s: s["mapper.stem.bias"].fill_(float("nan"))),
         WEIGHTS_FILE,
-        "weight mapper.stem.bias holds values that are no numbers",
+        "weight mapper.stem.bias holds values that are not finite",
     ),
     "an unknown method": (lambda f: edit_card(f, method="unet"), f"{CARD}, method", "no method 'unet'"),
     "an unknown setting": (

@@ -182,9 +182,9 @@ PTH: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda p: None, "no such file"),
     "empty": (lambda p: p.write_bytes(b""), "is not a plain PyTorch state dict"),
     "a whole network": (lambda p: torch.save(nn.Linear(1, 1), p), "is not a plain PyTorch state dict"),
-    "a tensor": (lambda p: torch.save(torch.zeros(1), p), "something other than tensors by name"),
-    "nested": (lambda p: torch.save({"state": {"a": torch.zeros(1)}}, p), "something other than tensors"),
-    "numbered": (lambda p: torch.save({0: torch.zeros(1)}, p), "something other than tensors by name"),
+    "a tensor": (lambda p: torch.save(torch.zeros(1), p), "something other than named tensors"),
+    "nested": (lambda p: torch.save({"a": {"b": torch.zeros(1)}}, p), "something other than named tensors"),
+    "numbered": (lambda p: torch.save({0: torch.zeros(1)}, p), "something other than named tensors"),
 }
 
 

@@ -174,21 +174,24 @@ def segment(
             classes=None if classes is None else [name.strip() for name in classes.split(",")],
             progress=progress,
         )  # fmt: skip
-    extras = [kind for kind, is_requested in (("geojson", contours), ("csv", table)) if is_requested]
     # a file's or folder's name may be the patient's
     stem = f"scan-{segmentation.record.input.sha256[:8]}" if deidentify else stem_of(scan)
-    rows = None
+    rows, write_table = None, None
     if table or report is not None:
+        from functools import partial
+
         from napari_latentseg.cli.review_commands import open_image
-        from napari_latentseg.measure import measure
+        from napari_latentseg.measure import measure, write_csv
         from napari_latentseg.models.card import read_card
         from napari_latentseg.models.store import find_model
 
         card, image = read_card(find_model(model)), open_image(scan, series, channel)
         rows = measure(segmentation, image, interval=card.volume_interval)
+        write_table = partial(write_csv, measurements=rows) if table else None
     written = write_segmentation(
-        segmentation, out, stem, format=format, extras=extras, deidentify=deidentify, measurements=rows
-    )
+        segmentation, out, stem,
+        format=format, contours=contours, deidentify=deidentify, write_table=write_table,
+    )  # fmt: skip
     if report is not None:
         from napari_latentseg.report import make_report
 

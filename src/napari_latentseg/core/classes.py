@@ -1,4 +1,4 @@
-"""The classes of a model: their labels, names and codes, and which is part of which."""
+"""The classes of a model: labels in the mask, names, colours, codes, and which class contains which."""
 
 from __future__ import annotations
 
@@ -12,7 +12,22 @@ __all__ = ["ClassInfo", "Code", "class_descendants"]
 
 
 class Code(FrozenModel):
-    """A coded meaning, as DICOM has them: ``SCT 52988006 "Lesion"`` of SNOMED CT."""
+    """A coded concept as in DICOM, for example ``SCT 52988006 "Lesion"`` of SNOMED CT.
+
+    Attributes
+    ----------
+    scheme
+        Coding scheme designator, ``"SCT"`` for SNOMED CT. DICOM allows 16 characters.
+    value
+        The code, 16 characters at most.
+    meaning
+        The concept in words, 64 characters at most.
+
+    Examples
+    --------
+    >>> Code(scheme="SCT", value="52988006", meaning="Lesion").meaning
+    'Lesion'
+    """
 
     scheme: str = Field(min_length=1, max_length=16)
     value: str = Field(min_length=1, max_length=16)
@@ -20,12 +35,33 @@ class Code(FrozenModel):
 
 
 class ClassInfo(FrozenModel):
-    """One class of a model: its number in a mask, its name and its colour.
+    """One class of a model.
 
-    `includes` names the classes that are parts of it, as a tumour is of its organ: where they are found, a
-    mask shows them rather than the whole.
+    Attributes
+    ----------
+    label
+        Its value in a mask, 1 to 255; 0 is background.
+    name
+        For people, and in file names.
+    color
+        ``"#rrggbb"``.
+    includes
+        Names of the classes that are parts of this one, as a tumour is part of its organ. A voxel of such a
+        part carries the label of the part in the mask.
+    code, category
+        What the class is, for other programs: property type and property category of DICOM-SEG.
 
-    `code` and `category` say to other programs what it is (DICOM-SEG's property type and category).
+    Raises
+    ------
+    pydantic.ValidationError
+        If the label is outside 1 to 255, the name is empty or the colour is not hexadecimal.
+
+    Examples
+    --------
+    >>> liver = ClassInfo(label=1, name="liver", color="#aa5500", includes=("tumour",))
+    >>> tumour = ClassInfo(label=2, name="tumour", color="#ffb000")
+    >>> class_descendants([liver, tumour])
+    [frozenset({1}), frozenset()]
     """
 
     label: int = Field(ge=1, le=255)
@@ -37,17 +73,33 @@ class ClassInfo(FrozenModel):
 
 
 def class_descendants(classes: Sequence[ClassInfo]) -> list[frozenset[int]]:
-    """For each class, the positions of all the classes that it includes, and of those that these include."""
+    """For each class, the classes that are parts of it, directly or through another class.
+
+    Parameters
+    ----------
+    classes
+        K classes; every name in `includes` is one of theirs.
+
+    Returns
+    -------
+    list of frozenset of int
+        K sets of positions in `classes`.
+
+    Raises
+    ------
+    ValueError
+        If a class includes a name that no class has.
+    """
     names = [c.name for c in classes]
     direct = [{names.index(name) for name in c.includes} for c in classes]
-    found = []
+    descendants = []
     for k in range(len(classes)):
         reached: set[int] = set()
-        ahead = set(direct[k])
-        while ahead:
-            j = ahead.pop()
+        pending = set(direct[k])
+        while pending:
+            j = pending.pop()
             if j not in reached:
                 reached.add(j)
-                ahead |= direct[j]
-        found.append(frozenset(reached - {k}))
-    return found
+                pending |= direct[j]
+        descendants.append(frozenset(reached - {k}))
+    return descendants

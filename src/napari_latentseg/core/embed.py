@@ -1,4 +1,4 @@
-"""What is known of a part of an array, as the whole array with zeros around it."""
+"""Put a cropped array back into the full array, with zeros around it."""
 
 from __future__ import annotations
 
@@ -10,29 +10,36 @@ import numpy as np
 
 __all__ = ["embed"]
 
-_CHUNK_SIDE = 1024
+_CHUNK_SIDE = 1024  # voxels; 1 MiB of uint8 a chunk: few tasks, and little memory for a chunk of zeros
 
 
 def embed(
     crop: Any, shape: tuple[int, ...], crop_slices: Sequence[slice], *, max_bytes: int | None = None
 ) -> Any:
-    """An array of zeros with a part in its place.
+    """Pad a crop with zeros to the full shape.
 
     Parameters
     ----------
     crop
-        NumPy or dask.
+        NumPy or dask array.
     shape
-        Of the whole.
+        Shape of the full array.
     crop_slices
-        Where the part lies, a slice for each of the last axes; the axes before them are the part's own.
+        Position of the crop in the full array, one slice for each of the last axes. The axes before them
+        (classes, for example) are not cropped.
     max_bytes
-        Bytes beyond which the whole is made lazily, of a dask array always: its zeros take no memory then.
+        Above this size in bytes the result is a dask array, whose zeros take no memory. A dask crop always
+        gives a dask array. None: no limit.
 
     Returns
     -------
-    array
-        NumPy, and the caller's own; or dask.
+    ndarray or dask.array.Array
+        Of `shape` and the dtype of `crop`; `crop` itself where it has that shape already.
+
+    Examples
+    --------
+    >>> embed(np.array([[7]]), (2, 3), (slice(0, 1), slice(1, 2))).tolist()
+    [[0, 7, 0], [0, 0, 0]]
     """
     if crop.shape == shape:
         return crop
@@ -44,22 +51,20 @@ def embed(
         return full_array
     import dask.array as da
 
-    # Not da.pad: it cuts the zeros into chunks no larger than the part, which around 64 x 64 elements in
-    # 40,000 x 40,000 makes 784,000 tasks, where these chunks make 3,400.
+    # Not da.pad: its chunks of zeros are no larger than the crop. A crop of 64 x 64 in 40,000 x 40,000 pixels
+    # becomes 784,000 tasks with it, and 3,400 with these chunks.
     full_array = crop
     if isinstance(crop, np.ndarray):
         full_array = da.from_array(crop, chunks=tuple(min(n, _CHUNK_SIDE) for n in crop.shape), name=False)
     for axis, (kept, length) in enumerate(zip(crop_slices, shape, strict=True)):
         start, stop, _ = kept.indices(length)
-        is_before, after = (
-            _zeros_beside(full_array, axis, pad_width) for pad_width in (start, length - stop)
-        )
-        full_array = da.concatenate([is_before, full_array, after], axis=axis)  # it leaves out what is empty
+        before, after = (_zeros_beside(full_array, axis, width) for width in (start, length - stop))
+        full_array = da.concatenate([before, full_array, after], axis=axis)  # drops parts of width 0
     return full_array
 
 
 def _zeros_beside(array: Any, axis: int, count: int) -> Any:
-    """Zeros to join to a dask array along one axis; along the others they have its chunks."""
+    """Zeros to concatenate to a dask array along one axis, with its chunks along the other axes."""
     import dask.array as da
 
     shape = (*array.shape[:axis], count, *array.shape[axis + 1 :])

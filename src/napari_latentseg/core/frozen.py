@@ -1,4 +1,4 @@
-"""The base of every record of the package: it cannot be changed, and knows no fields but its own."""
+"""The base of every pydantic model of the package: immutable, and strict about field names."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ __all__ = ["FrozenModel"]
 
 
 class FrozenModel(BaseModel):
-    """A pydantic model that is never changed in place, and that refuses a field it does not know."""
+    """A pydantic model that cannot be changed in place and that refuses unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked as a new one is.
+        """A copy with some fields changed, validated like a new model.
 
-        pydantic's own ``model_copy(update=...)`` checks nothing: a misspelt field is taken, and so is a value
-        of another type.
+        pydantic's own ``model_copy(update=...)`` validates nothing: it accepts a misspelt field name and a
+        value of another type.
 
         Parameters
         ----------
         **changes
-            New values, by the names of the fields.
+            New values by field name.
 
         Raises
         ------
         pydantic.ValidationError
-            Where there is no such field, or a value is none that it can have.
+            If there is no such field, or a value is not valid for its field.
 
         Examples
         --------
@@ -38,7 +38,7 @@ class FrozenModel(BaseModel):
         >>> Size(width=2).replace(height=3)
         Size(width=2, height=3)
         """
-        # fields that were never given stay so: `model_dump(exclude_unset=True)` tells them apart
+        # fields left at their default stay unset, which `model_dump(exclude_unset=True)` distinguishes
         kept = {
             name: getattr(self, name) for name in type(self).model_fields if name in self.model_fields_set
         }

@@ -1,4 +1,4 @@
-"""Where an array lies in the world: its affine, its units and its frame."""
+"""Geometry of an array: its affine to world coordinates, units and coordinate frame."""
 
 from __future__ import annotations
 
@@ -12,34 +12,44 @@ from napari_latentseg.errors import BadInput
 
 __all__ = ["Geometry"]
 
+# Of unit vectors along the axes: 0.87 for a gantry tilted by 30 degrees, near 0 if the axes lie in one plane.
 _MIN_DETERMINANT = 1e-6
 
 _ENDS = {"x": "RL", "y": "AP", "z": "IS"}
-"""Towards which side of the patient each axis of LPS falls and grows."""
+"""The sides of the patient towards which each axis of LPS decreases and increases."""
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where the elements of an array lie in the world.
+    """The position of the voxels of an array in the world; immutable.
 
     Parameters
     ----------
     affine
-        `(n + 1, n + 1)`, from array index to world position, **both in the order of the array's
-        axes** (so for a `zyx` array the last row and column of the linear part belong to x). This is
-        napari's order; a writer that needs x first reverses it.
+        `(n + 1, n + 1)`, from array index to world position of the voxel centre, **both in the order of the
+        array's axes**: for a `zyx` array the last row and column of the linear part belong to x. This is
+        napari's order; ITK, DICOM and NIfTI have x first, so their readers and writers reverse it.
     units
-        A unit for each axis: ``"mm"``, ``"um"``, ``"s"``, ``"pixel"``; other spellings are brought to these.
+        One for each axis: ``"mm"``, ``"um"``, ``"s"``, ``"pixel"`` and the like. Other spellings are
+        converted by `napari_latentseg.core.units.canonical_unit`.
     axis_labels
-        A name for each axis, as napari shows it.
+        One name for each axis, as napari shows it: ``("z", "y", "x")``.
     frame
-        ``"LPS"`` where the world is the patient (x grows to the left, y to the back, z to the head),
-        as in DICOM and ITK; empty where it is only the image's own.
+        ``"LPS"`` if world coordinates are patient coordinates (x to the left, y to the back, z to the head,
+        as in DICOM and ITK). Empty if the position in the patient is unknown.
 
     Raises
     ------
     BadInput
-        Where the affine is not a matrix of that size, is not finite, or cannot be inverted.
+        If the affine is not a finite, invertible matrix of that size.
+
+    Examples
+    --------
+    >>> geometry = Geometry.from_spacing("zyx", (5.0, 0.5, 0.5), "mm")
+    >>> geometry.spacing, geometry.units, geometry.frame
+    ((5.0, 0.5, 0.5), ('mm', 'mm', 'mm'), '')
+    >>> geometry.voxel_volume
+    (1.25, 'mm3')
     """
 
     affine: tuple[tuple[float, ...], ...]
@@ -66,7 +76,7 @@ class Geometry:
     def from_matrix(
         cls, matrix: ArrayLike, units: tuple[str, ...], axis_labels: tuple[str, ...], frame: str = ""
     ) -> Geometry:
-        """Build from anything that `numpy.asarray` reads as a matrix.
+        """Build from any array-like matrix.
 
         Parameters
         ----------
@@ -78,7 +88,12 @@ class Geometry:
         Raises
         ------
         BadInput
-            Where it is no matrix of that size, or cannot be inverted.
+            If it is not a finite, invertible matrix of that size.
+
+        Examples
+        --------
+        >>> Geometry.from_matrix(np.diag([5.0, 0.5, 0.5, 1.0]), ("mm",) * 3, ("z", "y", "x"), "LPS").spacing
+        (5.0, 0.5, 0.5)
         """
         return cls(tuple(tuple(row) for row in np.atleast_2d(_as_matrix(matrix))), units, axis_labels, frame)
 
@@ -86,22 +101,22 @@ class Geometry:
     def from_spacing(
         cls, axis_labels: str, spacing: tuple[float, ...] | None = None, unit: str = "pixel"
     ) -> Geometry:
-        """Axis-aligned, with its origin at the first element.
+        """Axis-aligned, with the origin at the first voxel and no position in the patient.
 
         Parameters
         ----------
         axis_labels
-            One letter an axis, ``"zyx"``.
+            One letter for each axis: ``"zyx"``.
         spacing
-            The distance between neighbours along each axis, in `unit` (for ``t``: in seconds); 1 where
-            it is not given.
+            Distance between neighbouring voxel centres along each axis, in `unit` (along ``t``, in seconds).
+            None: 1 along every axis.
         unit
-            The unit of every axis but ``t``.
+            Of every axis but ``t``, which is in seconds, or in ``"pixel"`` if this is ``"pixel"``.
 
         Raises
         ------
         BadInput
-            Where there is not one spacing an axis, or one of them is 0.
+            If there is not one spacing for each axis, or one of them is 0.
         """
         spacings = (1.0,) * len(axis_labels) if spacing is None else tuple(spacing)
         units = tuple("s" if a == "t" and canonical_unit(unit) != "pixel" else unit for a in axis_labels)
@@ -109,7 +124,7 @@ class Geometry:
 
     @property
     def ndim(self) -> int:
-        """The number of axes, channels not counted."""
+        """The number of axes, without channels."""
         return len(self.units)
 
     @property
@@ -119,27 +134,27 @@ class Geometry:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """The distance between neighbours along each axis, in that axis's unit."""
+        """The distance between neighbouring voxel centres along each axis, in the unit of that axis."""
         linear = self.matrix[: self.ndim, : self.ndim]
         return tuple(float(v) for v in np.linalg.norm(linear, axis=0))
 
     @property
     def origin(self) -> tuple[float, ...]:
-        """Where the centre of the first element lies, in the order of the array's axes, each in its unit.
+        """World position of the centre of the first voxel, in the order and units of the array's axes.
 
         Examples
         --------
-        >>> Geometry.plain("zyx", (5.0, 0.5, 0.5), "mm").origin
+        >>> Geometry.from_spacing("zyx", (5.0, 0.5, 0.5), "mm").origin
         (0.0, 0.0, 0.0)
         """
         return tuple(float(v) for v in self.matrix[:-1, -1])
 
     @property
     def direction(self) -> NDArray[np.float64]:
-        """Where each axis of the array points in the world, `(n, n)`: column j is of length one, for axis j.
+        """Direction cosines, `(n, n)`: column j is the unit vector in the world along axis j of the array.
 
-        The rows and columns are in the order of the array's axes; ITK's and DICOM's direction cosines have x
-        first, and are ``direction[::-1, ::-1]`` of a volume.
+        Rows and columns are in the order of the array's axes. ITK and DICOM have x first: their cosines of a
+        volume are ``direction[::-1, ::-1]``.
 
         Examples
         --------
@@ -152,18 +167,18 @@ class Geometry:
 
     @property
     def orientation(self) -> str:
-        """Towards which side of the patient each axis of the array grows, a letter an axis, time left out.
+        """Anatomical orientation code: the side of the patient towards which each axis of the array runs.
 
-        The letters are L or R, A or P and S or I, in the order of the array's axes: ``"SPL"`` for a `zyx`
-        array whose columns run to the patient's left, its rows to the back and its slices to the head. An
-        oblique axis has the letter of the side that it is nearest to, no two axes one of the same pair.
-        Empty where the world is not the patient's (see `frame`).
+        One letter for each axis but time, in the order of the array's axes: L or R, A or P, S or I. ``"SPL"``
+        is a `zyx` array whose slice index increases towards the head, row index towards the back and column
+        index towards the patient's left. An oblique axis gets the letter of the nearest side; no two axes get
+        letters of the same pair. Empty if `frame` is.
 
         Examples
         --------
         >>> Geometry.from_matrix(np.eye(4), ("mm",) * 3, ("z", "y", "x"), frame="LPS").orientation
         'SPL'
-        >>> Geometry.plain("zyx").orientation
+        >>> Geometry.from_spacing("zyx").orientation
         ''
         """
         from itertools import permutations
@@ -181,45 +196,43 @@ class Geometry:
     def agrees_with(
         self, other: Geometry, shape: tuple[int, ...], *, atol_steps: float = 0.01, atol: float = np.inf
     ) -> bool:
-        """Whether an array of a shape lies in one place by both geometries.
+        """Whether both geometries put the voxels of an array at the same positions.
 
-        This is the rule for "the same place" everywhere in this package. Each corner of the array may lie
-        apart by less than a hundredth of an element *along each axis of the array*. The tolerance is in steps
-        of the index, because it is elements that are put upon each other: it asks the same of thick slices
-        and of fine pixels, of sheared axes, and of an axis of time. A header of float32
-        numbers rounds 200 mm by 8e-6 mm, less than a thousandth of a pixel of 0.01 mm, and napari rounds
-        far less; a hundredth is above all of that, and below what a comparison of voxels could show.
+        This is the one rule for "the same position" in this package. The corners of the array are compared:
+        by default, each must differ by less than a hundredth of a voxel *along each axis of the array*. A
+        tolerance in voxels treats thick slices, small pixels, sheared axes and time alike. A hundredth is
+        above the rounding in files and in napari (a float32 header rounds 200 mm by 8e-6 mm, which is a
+        thousandth of a pixel of 0.01 mm), and too small to matter when voxels are compared.
 
         Parameters
         ----------
         other
-            The other geometry. Units are converted, so 1 mm and 1000 um are one length; a unit that cannot be
-            converted (pixels to mm) is another place. Frames must be equal: a world that is not known to
-            be the patient's is not the patient's.
+            The other geometry. Units are converted, so 1 mm equals 1000 um; units that cannot be converted
+            (pixel to mm) differ. Frames must be equal: an unknown frame is not LPS.
         shape
-            Of the array, a length for each axis of the geometry.
+            Shape of the array, one length for each axis of the geometry.
         atol_steps
-            How far a corner may lie away along each axis, in elements of either geometry.
+            Largest difference of a corner along each axis of the array, in voxels of either geometry.
         atol
-            How far it may besides lie away along each axis of the world: in mm, along time in s, without a
-            unit in elements. Only for files that must hold a geometry exactly.
+            Largest difference of a corner along each world axis, besides: in mm, for time in seconds, for
+            pixels in pixels. Finite only to verify that a file holds a geometry exactly.
 
         Returns
         -------
         bool
-            Also False where the geometries have not the same number of axes.
+            False, too, if the numbers of axes differ.
 
         Raises
         ------
         ValueError
-            Where there is not one length an axis.
+            If `shape` has not one length for each axis.
 
         Examples
         --------
-        >>> here = Geometry.plain("zyx", (5.0, 0.5, 0.5), "mm")
-        >>> here.agrees_with(Geometry.plain("zyx", (5000.0, 500.0, 500.0), "um"), (20, 256, 256))
+        >>> here = Geometry.from_spacing("zyx", (5.0, 0.5, 0.5), "mm")
+        >>> here.agrees_with(Geometry.from_spacing("zyx", (5000.0, 500.0, 500.0), "um"), (20, 256, 256))
         True
-        >>> here.agrees_with(Geometry.plain("zyx", (5.0, 0.5, 0.6), "mm"), (20, 256, 256))
+        >>> here.agrees_with(Geometry.from_spacing("zyx", (5.0, 0.5, 0.6), "mm"), (20, 256, 256))
         False
         """
         if len(shape) != self.ndim:
@@ -229,28 +242,28 @@ class Geometry:
         factors = [conversion(b, a) for a, b in zip(self.units, other.units, strict=True)]
         if None in factors:
             return False
-        matrix, second = self.matrix[:-1], other.matrix[:-1] * np.array(factors, dtype=np.float64)[:, None]
+        first, second = self.matrix[:-1], other.matrix[:-1] * np.array(factors, dtype=np.float64)[:, None]
         corners = np.array(list(np.ndindex(*(2,) * self.ndim))) * (np.array(shape) - 1)
-        apart = (second - matrix) @ np.hstack([corners, np.ones((len(corners), 1))]).T
-        for linear in (matrix[:, :-1], second[:, :-1]):  # in the steps of both, so that neither comes first
-            if not (np.abs(np.linalg.solve(linear, apart)) <= atol_steps).all():
+        distances = (second - first) @ np.hstack([corners, np.ones((len(corners), 1))]).T
+        for linear in (first[:, :-1], second[:, :-1]):  # in voxels of either, so that the rule is symmetric
+            if not (np.abs(np.linalg.solve(linear, distances)) <= atol_steps).all():
                 return False
-        sizes = np.array([(MM_PER_UNIT | SECONDS).get(unit, 1.0) for unit in self.units])
-        return bool((np.abs(apart) * sizes[:, None] <= atol).all())
+        unit_sizes = np.array([(MM_PER_UNIT | SECONDS).get(unit, 1.0) for unit in self.units])
+        return bool((np.abs(distances) * unit_sizes[:, None] <= atol).all())
 
     @property
     def is_axis_aligned(self) -> bool:
-        """Whether each axis of the array runs along the world's axis of the same number."""
+        """Whether each axis of the array is parallel to its own world axis (no rotation, no shear)."""
         linear = self.matrix[: self.ndim, : self.ndim]
         off_diagonal = np.abs(linear - np.diag(np.diag(linear)))
         return bool((off_diagonal <= 1e-9 * np.linalg.norm(linear, axis=0)).all())
 
     @property
     def voxel_volume(self) -> tuple[float, str]:
-        """Area or volume of one element, with its unit: `(size, "mm3")`; time is not counted.
+        """Volume of one voxel (area of one pixel) and its unit: ``(1.25, "mm3")``; the time axis is left out.
 
-        Lengths in several units are brought to that of the last axis. Where only some of the axes have a
-        physical unit there is no area or volume to give, and an element counts as one: `(1.0, "pixel")`.
+        Axes in different units of length are converted to the unit of the last axis. If only some axes have a
+        unit of length, the result is ``(1.0, "pixel")``: volumes are then counts of voxels.
         """
         spatial_axes = [i for i, label in enumerate(self.axis_labels) if label != "t"]
         units = {self.units[i] for i in spatial_axes}
@@ -261,7 +274,9 @@ class Geometry:
         if len(units) > 1:
             row_factors[spatial_axes] = [MM_PER_UNIT[self.units[i]] / MM_PER_UNIT[unit] for i in spatial_axes]
         linear = (self.matrix[: self.ndim, : self.ndim] * row_factors[:, None])[:, spatial_axes]
-        axis_lengths = np.linalg.norm(linear, axis=0)  # kept apart, so that metres do not sink below rounding
+        axis_lengths = np.linalg.norm(
+            linear, axis=0
+        )  # factored out: the determinant of steps in metres would be tiny
         directions = linear / axis_lengths
         size = float(np.prod(axis_lengths) * np.sqrt(np.linalg.det(directions.T @ directions)))
         return size, unit if unit == "pixel" else f"{unit}{len(spatial_axes)}"
@@ -277,7 +292,7 @@ def _as_matrix(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def _is_invertible(matrix: NDArray[np.float64]) -> bool:
-    """Whether it maps without loss: finite, its axes not zero and not in one plane, nothing projective."""
+    """Whether the affine is finite, its axes are independent and its last row is ``[0, ..., 0, 1]``."""
     n = len(matrix) - 1
     with np.errstate(all="ignore"):
         axis_lengths = np.linalg.norm(matrix[:n, :n], axis=0)

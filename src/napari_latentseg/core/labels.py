@@ -1,4 +1,4 @@
-"""From probabilities to labels: which class a place belongs to."""
+"""From probabilities to labels: which class each voxel belongs to."""
 
 from __future__ import annotations
 
@@ -14,31 +14,38 @@ __all__ = ["argmax_classes", "count_voxels", "labels_from_probabilities"]
 
 
 def labels_from_probabilities(probabilities: Any, threshold: float, classes: Sequence[ClassInfo]) -> Any:
-    """Class labels from mean probabilities.
+    """A label map from class probabilities.
 
     Parameters
     ----------
     probabilities
-        `(K, *spatial)` in [0, 1]; of a dask array the mask is one too.
+        `(K, *spatial)` in [0, 1], NumPy or dask.
     threshold
-        A place belongs to a class where its mean is above this; where several are, to the most probable.
+        A voxel belongs to a class if the probability is above this value; if several classes qualify, to the
+        most probable one, but never to a class of which another qualifying class is a part.
     classes
-        Their labels.
+        The K classes, in the order of the first axis.
 
     Returns
     -------
-    array
-        uint8, `spatial`.
+    ndarray or dask.array.Array
+        Label map, uint8, `(*spatial)`; 0 is background. Dask for dask.
+
+    Examples
+    --------
+    >>> lesion = ClassInfo(label=3, name="lesion", color="#ffb000")
+    >>> labels_from_probabilities(np.array([[[0.2, 0.9]]]), 0.5, [lesion]).tolist()
+    [[0, 3]]
     """
     if not isinstance(probabilities, np.ndarray):
-        single_class_chunk: Any = probabilities.rechunk({0: -1})  # all classes of a place together
+        single_class_chunk: Any = probabilities.rechunk({0: -1})  # all classes of a voxel in one chunk
         return single_class_chunk.map_blocks(
             labels_from_probabilities, threshold, classes, drop_axis=0, dtype=np.uint8
         )
     if len(classes) == 1:
         foreground = probabilities[0] > threshold
         return foreground.view(np.uint8) * np.uint8(classes[0].label)
-    if probabilities.ndim > 3:  # plane by plane: the most probable class takes eight bytes a place to find
+    if probabilities.ndim > 3:  # slice by slice, for argmax takes eight bytes a voxel
         mask = np.empty(probabilities.shape[1:], dtype=np.uint8)
         for i in range(len(mask)):
             mask[i] = labels_from_probabilities(probabilities[:, i], threshold, classes)
@@ -50,17 +57,21 @@ def labels_from_probabilities(probabilities: Any, threshold: float, classes: Seq
 def argmax_classes(
     probabilities: NDArray[Any], threshold: float, descendants: Sequence[frozenset[int]]
 ) -> NDArray[np.intp]:
-    """Which class each place belongs to, from 0; -1 where it belongs to none.
+    """The position (0 to K - 1) of the class that each voxel belongs to, -1 for background.
 
     Parameters
     ----------
     probabilities
         `(K, *spatial)`.
     threshold
-        A place belongs to a class where its probability is above this; where several are, to the most
-        probable, but never to a class of which another one there is a part.
+        As for `labels_from_probabilities`.
     descendants
-        For each class, the classes that are parts of it: see `class_descendants`.
+        For each class, the classes that are parts of it; see `class_descendants`.
+
+    Returns
+    -------
+    ndarray
+        `(*spatial)`.
     """
     if any(descendants):
         above = probabilities > threshold
@@ -75,7 +86,7 @@ def argmax_classes(
 def count_voxels(
     probabilities: NDArray[Any], threshold: float, descendants: Sequence[frozenset[int]]
 ) -> NDArray[np.int64]:
-    """How many places belong to each class, `(K,)`; the parameters are those of `winners`."""
+    """The number of voxels of each class, `(K,)`. Parameters as for `argmax_classes`."""
     if len(probabilities) == 1:
         return np.array([np.count_nonzero(probabilities[0] > threshold)], dtype=np.int64)
     class_map = argmax_classes(probabilities, threshold, descendants)

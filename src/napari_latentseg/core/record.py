@@ -1,4 +1,4 @@
-"""The record of a run: which image, which model, which settings, and what they gave."""
+"""The record of a run: image, model, settings and volumes; written beside every result as run.json."""
 
 from __future__ import annotations
 
@@ -13,18 +13,30 @@ __all__ = ["SAMPLING_SOURCES", "InputRecord", "ModelRecord", "RunRecord", "Sampl
 SamplingSource = Literal["none", "augment", "members", "noise", "posterior", "dropout"]
 
 SAMPLING_SOURCES: dict[str, str] = {
-    "none": "one answer, no samples",
-    "augment": "flips, turns and shifts of the image, undone again",
+    "none": "one prediction, no samples",
+    "augment": "flips, rotations and shifts of the image, undone in the prediction",
     "members": "several trained models",
-    "noise": "the random start of the diffusion",
-    "posterior": "draws from the encoder's posterior",
-    "dropout": "random gaps in the network",
+    "noise": "the random noise at the start of diffusion",
+    "posterior": "samples of the encoder's posterior",
+    "dropout": "dropout at inference",
 }
-"""Each sampling source in plain words."""
+"""What makes the samples of each sampling source differ, in words for people."""
 
 
 class InputRecord(FrozenModel):
-    """The image that a run was made from; by its content, never by a name that may be a patient's."""
+    """The image of a run, identified by its content: a file name may be the name of a patient.
+
+    Attributes
+    ----------
+    sha256
+        `napari_latentseg.core.scan.Scan.content_sha256`; of a run on a box, the hash of the box.
+    format, axes, modality, notes
+        As of the scan.
+    shape, dtype
+        Of the whole array, channels included.
+    spacing, units
+        For each axis but channels.
+    """
 
     sha256: str
     format: str
@@ -38,7 +50,15 @@ class InputRecord(FrozenModel):
 
 
 class ModelRecord(FrozenModel):
-    """The model that made a run."""
+    """The model of a run.
+
+    Attributes
+    ----------
+    name, version, method, variant, codec
+        As in the model card.
+    sha256
+        SHA-256 of each file of the model, by file name.
+    """
 
     name: str
     version: str
@@ -49,31 +69,77 @@ class ModelRecord(FrozenModel):
 
 
 class RunRecord(FrozenModel):
-    """Everything that is needed to make the same run again on the same machine.
+    """Everything that is needed to repeat a run on the same machine.
 
     Attributes
     ----------
-    samples
-        How many were made; fewer than `samples_asked` where the run was cancelled.
-    mask_edited
-        Whether a person has painted in the mask, which is then not the model's alone; mean, variance and
-        volumes still are.
+    plugin_version, versions
+        Of this package, and of the libraries it computes with, by name.
+    time
+        When the run began, ISO 8601.
+    input, model, classes
+        The image, the model and its classes.
+    samples_asked, samples
+        How many samples were requested, and how many were made: fewer if the run was cancelled, or stopped
+        early (see `tolerance`).
+    planes, planes_done
+        How many slices the scan has, and how many of them have a prediction.
+    source, source_settings
+        What makes the samples differ (see `SAMPLING_SOURCES`), and its parameters.
+    seed
+        Of the random numbers.
+    threshold
+        A voxel belongs to a class if its mean probability is above this, in [0, 1].
+    device, precision
+        What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; ``"float32"``, ``"bfloat16"``.
+    tile, overlap, working_size
+        Height and width of a tile, None where slices were not tiled; overlap of tiles; height and width of a
+        slice as the model saw it. All in pixels of the resized slice.
+    seconds
+        Duration of the run.
+    complete
+        Whether it ran to its end, and was not cancelled.
     slices
-        First and last plane that were asked for, from 0; None for all.
+        First and last slice that were requested, counted from 0; None for all.
     box
-        The rows and columns of the planes that were asked for, half-open: top, left, bottom, right; None for
-        all. The input's hash is that of the values in it.
+        Rows and columns that were requested: top, left, bottom, right, half-open; None for all.
+        `input.sha256` is then the hash of the values in the box.
     plane
-        How the volume was cut into planes; see `napari_latentseg.core.reorient.reorient`.
+        Orientation of the slices: ``"acquired"``, ``"axial"``, ``"coronal"`` or ``"sagittal"``; see
+        `napari_latentseg.core.reorient.reorient`.
     tolerance
-        Within which the mask had to stay for the run to stop before `samples_asked`; None where it did not
-        look at that.
+        How little the mask had to change for the run to stop before `samples_asked`; None without early
+        stopping.
     cleanup
-        What was mended of the mask after it was cut; None where nothing was.
+        Post-processing of the mask; None where there was none.
     volumes_cleaned
-        Whether the samples were mended alike before their volumes were measured.
-    planes_done, planes
-        How many planes of the scan hold a result, and how many there are.
+        Whether each sample was post-processed in the same way before its volumes were measured.
+    mask_edited
+        Whether a person has edited the mask. Mean, variance and volumes are the model's even then.
+    volumes, volume_unit
+        For each class, by name, the area or volume in each sample, in this unit (``"mm3"``, ``"pixel"``).
+    purpose, meaning
+        Notes for whoever reads the file.
+
+    Examples
+    --------
+    >>> record = RunRecord(
+    ...     plugin_version="0.1.0", time="2026-01-31T12:00:00+00:00",
+    ...     input=InputRecord(
+    ...         sha256="0" * 64, format="nifti", axes="zyx", shape=(20, 256, 256), dtype="int16",
+    ...         spacing=(5.0, 0.5, 0.5), units=("mm", "mm", "mm"),
+    ...     ),
+    ...     model=ModelRecord(name="tumour", version="1", method="gms", variant="", codec="taesd", sha256={}),
+    ...     classes=(ClassInfo(label=1, name="tumour", color="#ffb000"),),
+    ...     samples_asked=8, samples=8, planes=20, planes_done=20, source="augment", source_settings={},
+    ...     seed=0, threshold=0.5, device="cpu", precision="float32", tile=None, overlap=0,
+    ...     working_size=(256, 256), seconds=12.5, complete=True, volumes={"tumour": [810.0] * 8},
+    ...     volume_unit="mm3", versions={},
+    ... )
+    >>> RunRecord.model_validate_json(record.model_dump_json()) == record
+    True
+    >>> record.replace(mask_edited=True).mask_edited
+    True
     """
 
     plugin_version: str
@@ -108,6 +174,6 @@ class RunRecord(FrozenModel):
     versions: dict[str, str]
     purpose: str = "For research. Not a medical device."
     meaning: str = (
-        "mean: how often, and how surely, the samples called a place the class; variance: how much the "
-        "samples differ there. A small variance is no proof of being right, and is not how readers differ."
+        "mean: mean probability of the class over the samples; variance: how much the samples differ at a "
+        "voxel. A small variance does not prove the mask right, and is not the variability between readers."
     )

@@ -1,4 +1,4 @@
-"""Parts and turns of a scan: one of its channels, the series of planes along another axis."""
+"""One channel of a scan, or its slices along another axis of the patient; and the way back."""
 
 from __future__ import annotations
 
@@ -15,23 +15,30 @@ from napari_latentseg.errors import BadInput
 __all__ = ["WORLD_AXIS_OF_PLANE", "reorient", "restore_orientation", "select_channel"]
 
 WORLD_AXIS_OF_PLANE: dict[str, int | None] = {"acquired": None, "axial": 0, "coronal": 1, "sagittal": 2}
-"""Each plane choice with the axis of the world, in the order `z y x`, that its planes lie across."""
+"""The slice orientations, each with the world axis (in the order `z y x`) perpendicular to its slices.
+
+``"acquired"`` leaves the scan as it is."""
 
 
 def select_channel(scan: Scan, channel: int) -> Scan:
-    """One channel of an image whose channels are not colours, as a grey image.
+    """One channel of a multichannel image, as a grey image.
 
     Parameters
     ----------
     scan
         With an axis `c`.
     channel
-        Which, counted from 1.
+        Counted from 1.
+
+    Returns
+    -------
+    Scan
+        Without the axis `c`; geometry and metadata are kept.
 
     Raises
     ------
     BadInput
-        Where there are no channels, or not as many.
+        If the scan has no channels, or fewer than `channel`.
     """
     if not scan.axes.endswith(CHANNEL):
         raise BadInput("channel", f"{scan.name} has no channels", "leave it out")
@@ -43,27 +50,29 @@ def select_channel(scan: Scan, channel: int) -> Scan:
 
 
 def reorient(scan: Scan, plane: str) -> tuple[Scan, tuple[int, ...]]:
-    """The scan with its planes across another axis, and the order of axes that this takes.
+    """Transpose a volume so that its slices are axial, coronal or sagittal.
 
-    The axis of the volume nearest to the asked axis of the patient becomes the one that planes are counted
-    along. Nothing is resampled or flipped: the other two axes keep their order and direction.
+    The axis of the array nearest to the axis of the patient perpendicular to the slices becomes the slice
+    axis. Nothing is resampled or flipped: the other two axes keep their order and direction.
 
     Parameters
     ----------
     scan
-        A volume in the patient (frame LPS), or a time series of such.
+        A volume in patient coordinates (frame LPS), or a time series of such volumes.
     plane
-        One of `WORLD_AXIS_OF_PLANE`.
+        ``"acquired"`` (no change), ``"axial"``, ``"coronal"`` or ``"sagittal"``.
 
     Returns
     -------
-    scan, order
-        Axis i of the new scan was axis ``order[i]``; see `restore_orientation`.
+    scan : Scan
+        The transposed scan, its geometry included.
+    order : tuple of int
+        Axis i of the new scan was axis ``order[i]``; `restore_orientation` takes it.
 
     Raises
     ------
     BadInput
-        Where the plane is not known, or the scan does not say where the patient's axes are.
+        If the plane is unknown, or the scan is not a volume in patient coordinates.
     """
     if plane not in WORLD_AXIS_OF_PLANE:
         raise BadInput("plane", f"{plane!r} is not known", f"use one of {', '.join(WORLD_AXIS_OF_PLANE)}")
@@ -73,7 +82,7 @@ def reorient(scan: Scan, plane: str) -> tuple[Scan, tuple[int, ...]]:
     if world_axis is None:
         return scan, tuple(order)
     if "z" not in scan.axes or scan.geometry.frame != "LPS":
-        raise BadInput("plane", f"{scan.name} is no volume that lies in a patient", "use acquired")
+        raise BadInput("plane", f"{scan.name} is not a volume in patient coordinates", "use acquired")
     first_spatial = n - 3
     slice_axis = _nearest_volume_axes(scan.geometry)[world_axis]
     order = [
@@ -85,7 +94,7 @@ def reorient(scan: Scan, plane: str) -> tuple[Scan, tuple[int, ...]]:
 
 
 def _nearest_volume_axes(geometry: Geometry) -> tuple[int, ...]:
-    """For each axis of the patient, the axis of the volume that runs nearest to it; no two have the same."""
+    """For each axis of the patient, the nearest axis of the volume; a permutation of 0, 1, 2."""
     from itertools import permutations
 
     linear = geometry.matrix[-4:-1, -4:-1]
@@ -108,23 +117,28 @@ def _transposed(scan: Scan, order: list[int]) -> Scan:
 
 
 def restore_orientation(segmentation: Segmentation, scan: Scan, order: tuple[int, ...]) -> Segmentation:
-    """A segmentation of what `reorient` gave, in the order of axes and the geometry of its scan.
+    """Undo `reorient`: the segmentation in the axis order and geometry of the original scan.
 
     Parameters
     ----------
     segmentation
-        Of the turned scan.
+        Of the reoriented scan.
     scan
-        The scan as it was.
+        The original scan.
     order
-        As `reorient` gave it.
+        The order of axes that `reorient` returned.
+
+    Returns
+    -------
+    Segmentation
+        Its arrays are views of those given, and have the spatial shape of `scan`.
     """
     inverse_order = tuple(int(i) for i in np.argsort(order))
     if inverse_order == tuple(range(len(inverse_order))):
         return segmentation
 
     def transpose(array: Any) -> Any:
-        leading = array.ndim - len(inverse_order)  # of the classes
+        leading = array.ndim - len(inverse_order)  # the axis of classes, of mean and variance
         return array.transpose(*range(leading), *(leading + i for i in inverse_order))
 
     return replace(

@@ -1,4 +1,7 @@
-"""The probabilities of every sample of a run, small enough to keep."""
+"""The probability maps of all samples of a run, compressed in memory.
+
+They give masks and volumes of each sample at any threshold without running the model again.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from napari_latentseg.core.labels import count_voxels, labels_from_probabilities
 
 __all__ = ["SampleMaps"]
 
-_ZLIB_LEVEL = 1  # of zlib: what is sure, most of a plane, shrinks to next to nothing already
+_ZLIB_LEVEL = 1  # the fastest: most of a slice is 0 or 1, which shrinks to almost nothing even so
 _QUANTIZATION_STEPS = 255
 _DEQUANTIZED: NDArray[np.float32] = (np.arange(_QUANTIZATION_STEPS + 1) / _QUANTIZATION_STEPS).astype(
     np.float32
@@ -22,24 +25,24 @@ _DEQUANTIZED: NDArray[np.float32] = (np.arange(_QUANTIZATION_STEPS + 1) / _QUANT
 
 
 class SampleMaps:
-    """Each sample's probabilities to 1/255, compressed plane by plane.
+    """The probability maps of the samples, rounded to 1/255 and compressed slice by slice.
 
     Parameters
     ----------
     class_count
-        K.
+        K, the number of classes.
     plane_count
-        N, the number of planes.
+        N, the number of slices.
     plane_shape
-        Height and width of a plane.
+        Height H and width W of a slice.
     max_bytes
-        Bytes; once they would be passed, all is dropped, and nothing is kept from then on.
+        Size limit of the compressed maps. Once it would be exceeded, all maps are discarded and no more are
+        kept.
     leading
-        The lengths of the axes before those of a plane; ``(planes,)`` where not given, and ``()`` of a
-        single plane that is not one of a stack.
+        Lengths of the axes before those of a slice: by default ``(plane_count,)``; ``()`` for a single image.
     box
-        Rows and columns that are worked on, half-open: top, left, bottom, right; what is added has their
-        size, and what is given out is zero elsewhere. None for the whole plane.
+        Rows and columns of the region of interest: top, left, bottom, right, half-open. Maps that are added
+        have its size; outside, probabilities are zero. None for whole slices.
     """
 
     def __init__(
@@ -69,24 +72,24 @@ class SampleMaps:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every sample is here; once it is not, nothing is."""
+        """Whether the maps of all samples are kept; False once they were discarded, then none are."""
         return self._is_complete
 
     @property
     def samples_per_plane(self) -> NDArray[np.int64]:
-        """How many samples each plane has, `(N,)`."""
+        """The number of samples of each slice, `(N,)`."""
         return np.array(
             [len(compressed_samples) for compressed_samples in self._compressed_planes], dtype=np.int64
         )
 
     @property
     def sample_count(self) -> int:
-        """How many samples all planes have that have any."""
+        """The number of samples that all slices with a result have in common."""
         counts = self.samples_per_plane
         return int(counts[counts > 0].min(initial=np.iinfo(np.int64).max)) if counts.any() else 0
 
     def add(self, plane: int, probabilities: NDArray[np.float32]) -> None:
-        """Take in the next sample of a plane: `(K, H, W)` in [0, 1], of a box no more than that."""
+        """Add the next sample of a slice: `(K, H, W)` in [0, 1], with a box of the size of the box."""
         if not self._is_complete:
             return
         quantized = np.rint(probabilities * _QUANTIZATION_STEPS).astype(np.uint8)
@@ -98,7 +101,7 @@ class SampleMaps:
         self._compressed_planes[plane].append(compressed)
 
     def discard_all(self) -> None:
-        """Drop everything, for good."""
+        """Discard all maps; no more are kept from then on."""
         self._is_complete = False
         self._used_bytes = 0
         self._compressed_planes = [[] for _ in self._compressed_planes]
@@ -106,15 +109,20 @@ class SampleMaps:
     def freeze(
         self, has_result: NDArray[np.bool_], threshold: float, voxel_counts: NDArray[np.int64]
     ) -> SampleMaps:
-        """What belongs to a result; what is added from now on is not in it.
+        """A snapshot for a result; maps added later are not in it.
 
         Parameters
         ----------
         has_result
-            Which planes show something, `(N,)`.
+            Which slices have a result, `(N,)`.
         threshold, voxel_counts
-            How many places lay above that threshold in each of the n samples that all these planes have,
-            `(n, K)`, as it was counted before anything was rounded.
+            The number of voxels of each class in each of the n samples that these slices have in common,
+            `(n, K)`, at that threshold, counted before the probabilities were rounded.
+
+        Returns
+        -------
+        SampleMaps
+            It shares the compressed maps.
         """
         frozen = SampleMaps(
             self.class_count, len(self), self.plane_shape, self._max_bytes, leading=self._leading
@@ -136,33 +144,33 @@ class SampleMaps:
         return frozen
 
     def plane_samples(self, plane_number: int) -> NDArray[np.float32]:
-        """The samples of a plane, `(n, K, H, W)` in [0, 1]; zeros where it holds no result."""
+        """The samples of a slice, float32 `(n, K, H, W)` in [0, 1]; zero outside the box."""
         probabilities = np.zeros((self.sample_count, self.class_count, *self.plane_shape), dtype=np.float32)
         for i, quantized in enumerate(self._quantized_plane(plane_number)):
             probabilities[(i, slice(None), *self._crop_slices)] = _DEQUANTIZED[quantized]
         return probabilities
 
     def sample(self, sample_index: int) -> NDArray[np.float32]:
-        """One sample of all planes, `(K, *spatial)` in [0, 1].
+        """One sample of all slices, float32 `(K, *spatial)` in [0, 1].
 
         Raises
         ------
         IndexError
-            Where there is no such sample.
+            If there is no such sample; samples are counted from 0.
         """
         return _DEQUANTIZED[self._quantized_sample(sample_index)]
 
     def voxel_counts(self, threshold: float, classes: Sequence[ClassInfo]) -> NDArray[np.int64]:
-        """How many places belong to each class in each sample, `(n, K)`.
+        """The number of voxels of each class in each sample, `(n, K)`.
 
-        At the run's own threshold they are those that the run counted.
+        At the threshold of the run these are exactly the numbers that the run counted.
 
         Parameters
         ----------
         threshold
-            A place belongs to a class where its probability is above this.
+            A voxel belongs to a class if its probability is above this.
         classes
-            K of them, in their order.
+            The K classes, in the order of the maps.
         """
         if self._known_counts is not None and threshold == self._known_counts[0]:
             return self._known_counts[1]
@@ -176,38 +184,38 @@ class SampleMaps:
     def sample_masks(
         self, threshold: float, classes: Sequence[ClassInfo], crop_slices: tuple[slice, ...] = ()
     ) -> Iterator[NDArray[np.uint8]]:
-        """The class labels of one sample after another, `spatial`.
+        """Iterate over the label maps of the samples, each uint8 `(*spatial)`.
 
         Parameters
         ----------
         threshold, classes
             As for `voxel_counts`.
         crop_slices
-            Which part of it, a slice for each axis; all where not given.
+            Part of the volume, one slice for each axis; the whole by default.
         """
         for i in range(self.sample_count):
             quantized = self._quantized_sample(i)[(slice(None), *crop_slices)]
             yield labels_from_probabilities(quantized, _quantized_threshold(threshold), classes)
 
     def transpose(self, order: Sequence[int]) -> SampleMaps:
-        """The same samples with their axes in another order; laid out anew when a plane is first asked for.
+        """The same samples with their axes permuted; recompressed when a slice is first asked for.
 
         Parameters
         ----------
         order
-            Axis i of what is given out is axis ``order[i]`` here.
+            Axis i of the result is axis ``order[i]`` of this one.
         """
         return self if list(order) == list(range(len(order))) else _TransposedSampleMaps(self, tuple(order))
 
     def _quantized_plane(self, number: int) -> Iterator[NDArray[np.uint8]]:
-        """The common samples of a plane, `(K, h, w)` each, of the box alone."""
+        """The common samples of a slice, each uint8 `(K, h, w)` of the box."""
         for compressed in self._compressed_planes[number][: self.sample_count]:
             yield np.frombuffer(zlib.decompress(compressed), np.uint8).reshape(
                 self.class_count, *self._crop_shape
             )
 
     def _quantized_sample(self, i: int) -> NDArray[np.uint8]:
-        """One sample of all planes, `(K, *spatial)`."""
+        """One sample of all slices, uint8 `(K, *spatial)`."""
         if not 0 <= i < self.sample_count:
             raise IndexError(f"sample {i} of {self.sample_count}")
         volume = np.zeros((self.class_count, len(self), *self.plane_shape), dtype=np.uint8)
@@ -221,7 +229,7 @@ class SampleMaps:
 
 
 class _TransposedSampleMaps(SampleMaps):
-    """Another order of axes: cut into planes the other way when that is first wanted."""
+    """Permuted axes: sliced along the new axis and recompressed when a slice is first asked for."""
 
     def __init__(self, source: SampleMaps, order: tuple[int, ...]) -> None:
         spatial = (*source._leading, *source.plane_shape)
@@ -245,7 +253,7 @@ class _TransposedSampleMaps(SampleMaps):
         return np.full(len(self), self.sample_count, dtype=np.int64)
 
     def voxel_counts(self, threshold: float, classes: Sequence[ClassInfo]) -> NDArray[np.int64]:
-        return self._source.voxel_counts(threshold, classes)  # the same places, whatever their order
+        return self._source.voxel_counts(threshold, classes)  # the order of the axes does not matter
 
     def transpose(self, order: Sequence[int]) -> SampleMaps:
         return self._source.transpose([self._order[i] for i in order])
@@ -273,5 +281,5 @@ class _TransposedSampleMaps(SampleMaps):
 
 
 def _quantized_threshold(threshold: float) -> int:
-    """The last of the 256 steps that is not above a threshold, as `plane` and `sample` give them out."""
+    """The largest of the 256 steps that is not above the threshold, compared as `sample` returns them."""
     return int(np.count_nonzero(np.float32(threshold) >= _DEQUANTIZED)) - 1

@@ -1,4 +1,4 @@
-"""A scan: an array, and where it lies in the patient."""
+"""A scan: an image array with its axes, geometry and metadata."""
 
 from __future__ import annotations
 
@@ -24,41 +24,50 @@ __all__ = ["CHANNEL", "Scan", "to_numpy"]
 
 CHANNEL = "c"
 _AXES = frozenset("tzyxc")
-
-
-_HASHED_AT_A_TIME = 16 * 2**20  # bytes: little memory beside a large scan, and a stop is heard soon
+_HASHED_AT_A_TIME = 16 * 2**20  # bytes: little beside a large scan; hashed in about 20 ms, then Cancel works
 
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """An array with its axes and geometry; frozen. Two scans are equal where they are the same object.
+    """An image or volume with its axes and geometry; immutable. Equality is identity of the object.
 
     Parameters
     ----------
     array
-        NumPy or dask, of a real dtype of 64 bits at most.
+        NumPy or dask; boolean, integer or floating point of 64 bits at most.
     axes
-        One letter an axis out of ``t z y x c``; ``c`` (channels), where there is one, is last.
+        One letter for each axis out of ``t z y x c``: ``"yx"``, ``"zyx"``, ``"yxc"``. They end in ``yx``, or
+        in ``yxc`` with channels.
     geometry
-        For the axes other than ``c``.
+        Of all axes but ``c``.
     modality
-        What the file says (``"MR"``, ``"US"``), empty where it does not.
+        DICOM's code, ``"MR"`` or ``"US"``; empty if the file does not say.
     format
-        The name of the format that read it.
+        Name of the format that read it, a key of `napari_latentseg.io.FORMATS`.
     properties
-        What the writer of that format needs to write the same header again: plain numbers, lists and
-        text, so that JSON holds it. Never patient data.
+        What the writer of that format needs to write the same header again: numbers, lists and text that
+        JSON can hold. Never patient data.
     source
-        The file or folder, for messages, and for DICOM-SEG, which refers to what is there; never recorded.
+        The file or folder. For messages, and for DICOM-SEG, which refers to its series; never recorded.
     notes
-        What the reader assumed or left out, in plain words, for people and for the run record.
+        What the reader assumed or left out, in words for people; part of the run record.
     levels
-        The same image ever coarser, each with the axes of `array`, where the file holds such; for display.
+        Coarser versions of the image for display, with the axes of `array`, where the file holds a pyramid.
 
     Raises
     ------
     BadInput
-        Where these do not fit each other.
+        If array, axes and geometry do not fit each other, the array is empty, or its dtype is not real.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> geometry = Geometry.from_spacing("zyx", (5.0, 0.5, 0.5), "mm")
+    >>> scan = Scan(np.zeros((20, 256, 256), np.int16), "zyx", geometry, modality="MR")
+    >>> scan.spatial_shape, scan.geometry.spacing
+    ((20, 256, 256), (5.0, 0.5, 0.5))
+    >>> scan.replace(modality="CT").modality
+    'CT'
     """
 
     array: Array
@@ -75,39 +84,43 @@ class Scan:
     def __post_init__(self) -> None:
         name = self.name
         if not set(self.axes) <= _AXES or len(set(self.axes)) != len(self.axes):
-            raise BadInput(name, f"axes {self.axes!r} are not known", "use each letter of tzyxc once at most")
+            raise BadInput(
+                name,
+                f"axes {self.axes!r} are not known",
+                "use each of the letters t, z, y, x, c at most once",
+            )
         if CHANNEL in self.axes and not self.axes.endswith(CHANNEL):
-            raise BadInput(name, f"axes {self.axes!r}: channels must come last", "move that axis")
+            raise BadInput(name, f"axes {self.axes!r}: channels must come last", "move the axis c to the end")
         if len(self.axes) != self.array.ndim:
             raise BadInput(
-                name, f"{self.array.ndim} dimensions for axes {self.axes!r}", "give one letter an axis"
+                name, f"{self.array.ndim} dimensions for axes {self.axes!r}", "give one letter for each axis"
             )
         if not self.spatial_axes.endswith("yx"):
-            raise BadInput(name, f"axes {self.axes!r} do not end in yx", "an image needs a plane")
+            raise BadInput(name, f"axes {self.axes!r} do not end in yx", "an image needs rows and columns")
         if 0 in self.array.shape:
             raise BadInput(name, f"is empty (shape {self.array.shape})", "choose another file")
         if self.array.dtype.kind not in "buif" or self.array.dtype.itemsize > 8:
             raise BadInput(
                 name,
-                f"values of type {self.array.dtype} are not an image's",
-                "use whole or real numbers of 64 bits at most",
+                f"values of type {self.array.dtype} are not supported",
+                "use integers or floating-point numbers of 64 bits at most",
             )
         if self.geometry.ndim != len(self.spatial_axes):
             raise BadInput(
                 name,
                 f"a geometry of {self.geometry.ndim} axes for an image of {len(self.spatial_axes)}",
-                "give one for every axis but the channels",
+                "give a geometry of all axes but channels",
             )
         object.__setattr__(self, "properties", MappingProxyType(dict(self.properties)))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A read-only mapping cannot be pickled, and a scan must be able to go to another process.
+        # A mappingproxy cannot be pickled, and scans are sent to other processes.
         leading_args = (self.array, self.axes, self.geometry, self.modality, self.format)
         return type(self), (*leading_args, dict(self.properties), self.source, self.notes, self.levels)
 
     @property
     def spatial_axes(self) -> str:
-        """The axes without channels, which are those of the geometry and of every result."""
+        """The axes without channels: those of the geometry and of every mask."""
         return self.axes.removesuffix(CHANNEL)
 
     @property
@@ -117,71 +130,72 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """What to call it in a message."""
+        """The name of the file, for messages; ``"image"`` without one."""
         return self.source.name if self.source else "image"
 
     @property
     def content_sha256(self) -> str:
-        """The image's one identity: SHA-256 of dtype, shape and values, 64 hexadecimal digits.
+        """The identity of the image: SHA-256 of dtype, shape and values, 64 hexadecimal digits.
 
-        Splits, stores, run records and the search for duplicates know an image by this. It is what the
-        reader made of the file, so a picture saved again without loss, under another name or as a case of
-        an annotation store is the same image. Axes, geometry, modality and file do not count.
+        Splits, annotation stores, run records and the search for duplicates identify an image by this hash.
+        The values hashed are those that the reader returned, so an image saved again without loss, under
+        another name or in an annotation store, is the same image. Axes, geometry, modality and file name do
+        not count.
 
-        Values count in C order, whatever the layout in memory. The byte order of the dtype does count:
-        ``>u2`` and ``<u2`` differ. The readers give native byte order, so only arrays made elsewhere can
-        have another, and those that are in a store already are found by what they had.
+        Values are hashed in C order, whatever the layout in memory. The byte order of the dtype counts
+        (``>u2`` and ``<u2`` differ). Readers return native byte order, so only arrays made elsewhere can have
+        another one; images that are in a store already keep their hash that way.
 
-        Reckoned at the first use and kept, so the array must not be changed afterwards. Two threads that
-        ask at once reckon the same value twice. A dask array is read in parts of 16 MiB.
+        Computed on first use and kept, so the array must not be changed afterwards. Two threads that ask at
+        once compute it twice, with the same result. A dask array is read in parts of 16 MiB.
 
         Raises
         ------
         BadInput
-            Where a lazy array can no longer be read.
+            If a lazy array can no longer be read.
 
         Examples
         --------
         >>> import numpy as np
-        >>> scan = Scan(np.zeros((2, 3), np.uint8), "yx", Geometry.plain("yx"))
+        >>> scan = Scan(np.zeros((2, 3), np.uint8), "yx", Geometry.from_spacing("yx"))
         >>> scan.content_sha256[:8]
         '56ba2b0a'
         """
         if not self._content:
-            for _ in self.hashing():
+            for _ in self.iter_sha256():
                 pass
         return self._content
 
-    def hashing(self, box: tuple[int, int, int, int] | None = None) -> Iterator[str]:
-        """Hash the values part by part, for a caller that wants to be stopped in between.
+    def iter_sha256(self, box: tuple[int, int, int, int] | None = None) -> Iterator[str]:
+        """Compute the hash part by part, so that the caller can stop in between.
 
         Parameters
         ----------
         box
-            Rows and columns of every plane, half-open (top, left, bottom, right), that alone are read and
-            hashed. Such a hash names the box of that place in an image of that shape, and not the image.
+            Rows and columns of every slice (top, left, bottom, right, half-open). Only these values are read
+            and hashed, together with the shape of the image and the box. None for the whole image.
 
         Yields
         ------
         str
-            ``""`` after every part but the last, and then the hash: `content_sha256` where there is no box.
+            ``""`` after every part but the last, then the hash: `content_sha256` if there is no box.
 
         Raises
         ------
         BadInput
-            Where a lazy array can no longer be read.
+            If a lazy array can no longer be read.
         """
         if box is None and self._content:
             yield self._content
             return
-        about = f"{self.array.dtype.str}{tuple(map(int, self.array.shape))}"
+        header = f"{self.array.dtype.str}{tuple(map(int, self.array.shape))}"
         part = self.array
         if box is not None:
-            about += f"{box}"
+            header += f"{box}"
             top, left, bottom, right = box
             channels = (slice(None),) if self.axes.endswith(CHANNEL) else ()
             part = part[(..., slice(top, bottom), slice(left, right), *channels)]
-        digest = hashlib.sha256(about.encode())
+        digest = hashlib.sha256(header.encode())
         is_first = True
         for values in _parts_in_order(part, self.name):
             if not is_first:
@@ -193,24 +207,23 @@ class Scan:
         yield digest.hexdigest()
 
     def replace(self, **changes: Any) -> Scan:
-        """A validated copy with other values.
+        """A validated copy with some attributes changed.
 
         Raises
         ------
         BadInput
-            Where they do not fit the rest.
+            If the new values do not fit the others.
         """
         return replace(self, **changes)
 
 
 def to_numpy(array: Any) -> NDArray[Any]:
-    """An array's values, read in this thread.
+    """The values of an array in memory; a dask array is computed in the calling thread.
 
     Parameters
     ----------
     array
-        NumPy's, or dask's: caches that others have registered with dask, as napari does, are passed by, for
-        they are made for one thread.
+        NumPy or dask. Dask's callbacks are switched off: napari registers a cache that is not thread-safe.
     """
     if hasattr(array, "dask"):
         array = array.compute(scheduler="synchronous", callbacks=())
@@ -218,12 +231,12 @@ def to_numpy(array: Any) -> NDArray[Any]:
 
 
 def _parts_in_order(array: Any, name: str) -> Iterator[NDArray[Any]]:
-    """The values in C order, in parts that are not too large, read past the caches of others.
+    """Iterate over the values in C order, in parts of 16 MiB or less.
 
     Raises
     ------
     BadInput
-        Where a part can no longer be read.
+        If a part can no longer be read.
     """
     if array.nbytes <= _HASHED_AT_A_TIME or array.ndim == 1:
         try:

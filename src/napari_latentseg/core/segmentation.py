@@ -1,4 +1,4 @@
-"""What a run gives: mask, mean, variance, volumes, and the record of how they were made."""
+"""The result of a run: mask, mean, variance, volumes of the samples, and the run record."""
 
 from __future__ import annotations
 
@@ -22,40 +22,68 @@ from napari_latentseg.errors import BadInput
 __all__ = ["MIN_SAMPLES_FOR_VARIANCE", "Segmentation", "volumes_by_name"]
 
 MIN_SAMPLES_FOR_VARIANCE = 3
-"""Below this many samples no variance is given."""
+"""With fewer samples there is no variance: that of two says almost nothing."""
 
-_MAX_POSTPROCESSED_VOXELS = (
-    2**29
-)  # elements of all samples together that are mended when volumes are measured
+# Voxels of all samples together that are post-processed when their volumes are measured again. A threshold is
+# moved interactively, and connected components take about 30 ns a voxel: 16 s.
+_MAX_POSTPROCESSED_VOXELS = 2**29
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """The result of a run; plain data.
+    """The result of a run; plain data, immutable.
 
     Attributes
     ----------
     mask
-        Class labels, uint8, in the scan's spatial shape; 0 is none.
+        Label map, uint8, of the spatial shape of the scan; 0 is background.
     mean
         Mean probability of each class over the samples, float32 `(K, *spatial)` in [0, 1].
     variance
-        Population variance of the probability over the samples, float32 `(K, *spatial)` in [0, 0.25]; None
-        where there are fewer than three samples, or the source is ``"none"``.
+        Population variance of the probability over the samples, float32 `(K, *spatial)` in [0, 0.25]. None
+        with fewer than three samples, or if the sampling source is ``"none"``.
     volumes
         Area or volume of each class in each sample, `(n, K)`, in `record.volume_unit`.
     axes, geometry, properties, format
-        Those of the scan, for the writers.
+        As of the scan (without channels), for the writers.
     classes
-        The model's classes, in the order of `mean`.
+        The K classes, in the order of `mean`.
     record
-        How it was made.
+        How the result was made.
     source
-        The file or folder that the scan was read from, in memory alone; DICOM-SEG refers to what it holds.
+        The file or folder of the scan, kept in memory only; DICOM-SEG refers to its series.
     sample_maps
-        The probabilities of each sample; None where they are not kept.
+        The probability maps of the samples; None if they are not kept.
     roi
-        The part of the arrays that was worked on, a slice for each axis; None for the whole.
+        The part of the arrays that was predicted, one slice for each axis; None for all.
+
+    Examples
+    --------
+    A result comes from `napari_latentseg.segment` or
+    `napari_latentseg.io.read_results.read_segmentation`. This one is made by hand:
+
+    >>> lesion = ClassInfo(label=1, name="lesion", color="#ffb000")
+    >>> from napari_latentseg.core.record import InputRecord, ModelRecord
+    >>> record = RunRecord(
+    ...     plugin_version="0.1.0", time="2026-01-31T12:00:00+00:00",
+    ...     input=InputRecord(
+    ...         sha256="0" * 64, format="nifti", axes="yx", shape=(2, 2), dtype="uint8", spacing=(0.5, 0.5),
+    ...         units=("mm", "mm"),
+    ...     ),
+    ...     model=ModelRecord(name="lesion", version="1", method="gms", variant="", codec="taesd", sha256={}),
+    ...     classes=(lesion,), samples_asked=1, samples=1, planes=1, planes_done=1, source="none",
+    ...     source_settings={}, seed=0, threshold=0.5, device="cpu", precision="float32", tile=None,
+    ...     overlap=0, working_size=(2, 2), seconds=0.1, complete=True, volumes={}, volume_unit="mm2",
+    ...     versions={},
+    ... )
+    >>> mean = np.array([[[0.2, 0.6], [0.8, 0.9]]], dtype=np.float32)
+    >>> result = Segmentation(
+    ...     mask=(mean[0] > 0.5).astype(np.uint8), mean=mean, variance=None, volumes=np.zeros((0, 1)),
+    ...     axes="yx", geometry=Geometry.from_spacing("yx", (0.5, 0.5), "mm"), format="nifti", properties={},
+    ...     classes=(lesion,), record=record,
+    ... )
+    >>> result.with_threshold(0.7).mask.tolist()
+    [[0, 0], [1, 1]]
     """
 
     mask: NDArray[np.uint8]
@@ -74,12 +102,12 @@ class Segmentation:
 
     @property
     def cleanup(self) -> PostProcess:
-        """What is mended of the mask."""
+        """The post-processing of the mask."""
         return self.record.cleanup or PostProcess()
 
     @property
     def predicted_voxel_count(self) -> int:
-        """How many elements hold a result: the planes that are done, or the box of them."""
+        """The number of voxels that were predicted: all slices that are done, or the box in them."""
         record = self.record
         if record.box is None:
             return int(self.mask.size) // max(1, record.planes) * record.planes_done
@@ -87,22 +115,27 @@ class Segmentation:
         return (bottom - top) * (right - left) * record.planes_done
 
     def with_threshold(self, threshold: float, cleanup: PostProcess | None = None) -> Segmentation:
-        """The same run cut at another probability; nothing is computed again but the mask.
+        """The same result with the mean thresholded at another probability; the model is not run again.
 
-        The volumes of the samples are measured again where these were kept (`sample_maps`). Otherwise they are
-        those of the run's own threshold, and are dropped at any other.
+        The volumes of the samples are measured again if their maps are kept (`sample_maps`). Otherwise they
+        are known at the threshold of the run alone, and empty at any other.
 
         Parameters
         ----------
         threshold
-            A place belongs to a class where its mean is above this.
+            A voxel belongs to a class if its mean probability is above this, in [0, 1].
         cleanup
-            What is mended of the mask; as it was where not given.
+            Post-processing of the mask; None: as before.
+
+        Returns
+        -------
+        Segmentation
+            With its own record of threshold, post-processing and volumes.
 
         Raises
         ------
         BadInput
-            Where a mask that lies on disk is too large to be cleaned.
+            If a mask on disk is too large to be post-processed.
         """
         new_cleanup = self.cleanup if cleanup is None else cleanup
         mask = labels_from_probabilities(self.mean, threshold, self.classes)
@@ -122,9 +155,22 @@ class Segmentation:
         return replace(self, mask=mask, volumes=volumes, record=self.record.replace(**record_changes))
 
     def sample_volumes(self, threshold: float, cleanup: PostProcess) -> tuple[NDArray[np.float64], bool]:
-        """The volumes of the samples that were kept, `(n, K)`, and whether these were mended before.
+        """Areas or volumes of the samples from their probability maps.
 
-        They are, unless together they hold too many elements for that to be done at once.
+        Parameters
+        ----------
+        threshold
+            A voxel belongs to a class if its probability is above this.
+        cleanup
+            Post-processing of each sample's mask, before it is measured. Skipped if the samples have too many
+            voxels together for that to be quick.
+
+        Returns
+        -------
+        volumes : ndarray
+            `(n, K)`, in the unit of the geometry's `voxel_volume`.
+        post_processed : bool
+            Whether the masks of the samples were post-processed.
         """
         assert self.sample_maps is not None
         voxel_volume, _ = self.geometry.voxel_volume
@@ -143,7 +189,9 @@ class Segmentation:
     def _postprocessed(self, mask: Any, cleanup: PostProcess) -> Any:
         roi_mask = mask if self.roi is None else mask[self.roi]
         if not isinstance(roi_mask, np.ndarray) and math.prod(roi_mask.shape) > MAX_IN_MEMORY_VOXELS:
-            raise BadInput("cleanup", "the mask is too large to be cleaned in memory", "work on a box of it")
+            raise BadInput(
+                "cleanup", "the mask is too large to be post-processed in memory", "segment a smaller box"
+            )
         labels = [c.label for c in self.classes]
         roi_mask = cleanup.apply(np.asarray(roi_mask), labels, self.axes, self.geometry.voxel_volume[0])
         if isinstance(mask, np.ndarray):
@@ -152,7 +200,7 @@ class Segmentation:
 
 
 def volumes_by_name(classes: tuple[ClassInfo, ...], volumes: NDArray[np.float64]) -> dict[str, list[float]]:
-    """The volumes of the samples `(n, K)` as a record holds them; empty where there are none."""
+    """The volumes of the samples, `(n, K)`, by class name for the run record; empty without samples."""
     if not len(volumes):
         return {}
     return {c.name: [round(float(v), 6) for v in volumes[:, k]] for k, c in enumerate(classes)}

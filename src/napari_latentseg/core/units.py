@@ -1,6 +1,7 @@
-"""Units of length and time: how each is named here, how files and packages spell it, how large it is.
+"""Units of length and time: names in this package, spellings in files and libraries, and sizes.
 
-Not pint: two dozen spellings need no registry of all units, which takes a third of a second to load.
+The only table of units in this package. Not pint: two dozen spellings need no registry of all units, which
+takes a third of a second to load.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ __all__ = [
 ]
 
 MM_PER_UNIT: dict[str, float] = {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1000.0}
-"""How many millimetres one of each unit of length is."""
+"""The length of each unit in millimetres."""
 
 SECONDS: dict[str, float] = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
-"""How many seconds one of each unit of time is."""
+"""The duration of each unit in seconds."""
 
 NGFF_NAMES: dict[str, str] = {
     "nm": "nanometer", "um": "micrometer", "mm": "millimeter", "cm": "centimeter", "m": "meter",
     "s": "second", "ms": "millisecond", "us": "microsecond",
 }  # fmt: skip
-"""What OME-NGFF (and UDUNITS-2, and pint) call each unit."""
+"""The name of each unit in OME-NGFF, UDUNITS-2 and pint."""
 
 _MICRO = ("\N{MICRO SIGN}", "\N{GREEK SMALL LETTER MU}")
 
@@ -33,7 +34,7 @@ OME_SYMBOLS: dict[str, str] = {
     "nm": "nm", "um": f"{_MICRO[0]}m", "mm": "mm", "cm": "cm", "m": "m", "pixel": "pixel",
     "s": "s", "ms": "ms", "us": f"{_MICRO[0]}s",
 }  # fmt: skip
-"""How OME-XML writes each unit."""
+"""The symbol of each unit in OME-XML."""
 
 _SPELLINGS: dict[str, tuple[str, ...]] = {
     "pixel": ("", "pixels", "px"),
@@ -62,20 +63,20 @@ _CONVERTED_UNITS: dict[str, tuple[float, str]] = {
     **dict.fromkeys(("h", "hour"), (3600.0, "s")),
     **dict.fromkeys(("d", "day"), (86400.0, "s")),
 }
-"""Units that files use and this package does not: how many of which of ours one of them is."""
+"""Units that files use and this package does not: their size, and the unit of this package it is in."""
 
 
 def canonical_unit(text: object) -> str:
-    """The name that is used here for a unit: ``"mm"`` for ``"millimeter"``, ``"um"`` for ``"µm"``.
+    """The name of a unit in this package: ``"mm"`` for ``"millimeter"``, ``"um"`` for ``"µm"``.
 
     Parameters
     ----------
     text
-        A unit as a file or another package spells it. One that is not known is left as it is.
+        A unit as a file or library spells it. An unknown unit is returned unchanged.
 
     Examples
     --------
-    >>> unit_name("millimeter"), unit_name("micron"), unit_name("furlong")
+    >>> canonical_unit("millimeter"), canonical_unit("micron"), canonical_unit("furlong")
     ('mm', 'um', 'furlong')
     """
     name = str(text).strip()
@@ -83,18 +84,17 @@ def canonical_unit(text: object) -> str:
 
 
 def as_known_unit(text: object) -> tuple[float, str] | None:
-    """A unit in one that is used here: how many of which, ``(25.4, "mm")`` for ``"inch"``.
+    """Convert a unit to one of this package: ``(25.4, "mm")`` for ``"inch"``.
 
     Parameters
     ----------
     text
-        A unit as a file or another package spells it.
+        A unit as a file or library spells it.
 
     Returns
     -------
     tuple of float and str, or None
-        The factor, and a name that is in `MM_PER_UNIT` or `SECONDS` or is ``"pixel"``; None where the unit
-        is not known.
+        The factor, and a name in `MM_PER_UNIT` or `SECONDS`, or ``"pixel"``; None if the unit is unknown.
 
     Examples
     --------
@@ -108,7 +108,7 @@ def as_known_unit(text: object) -> tuple[float, str] | None:
 
 
 def conversion(unit: str, to: str) -> float | None:
-    """How many of one unit another is; None where one cannot be given in the other.
+    """The factor that converts lengths in `unit` to lengths in `to`; None if there is no conversion.
 
     Parameters
     ----------

@@ -161,7 +161,7 @@ class Run:
         if state.input_sha256:
             return
         first = self.plane_order()[0]
-        for sha256 in state.scan.hashing(state.settings.box):
+        for sha256 in state.scan.iter_sha256(state.settings.box):
             state.input_sha256 = sha256
             if not sha256:
                 yield RunProgress(0.0, first, int(state.ensemble.samples_per_plane[first]), False)

@@ -68,7 +68,7 @@ class RunState:
     notes
         What a person should know of the run, in plain words.
     input_sha256
-        The hash of the values, see `Scan.hashing`; empty before the run has begun.
+        The hash of the values, see `Scan.iter_sha256`; empty before the run has begun.
     seconds
         That the run has taken.
     """

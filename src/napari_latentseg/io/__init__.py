@@ -1,4 +1,4 @@
-"""One file a format: each reads a Scan, and writes arrays in a scan's geometry."""
+"""Image formats, one module each: read a file as a `Scan`, write an array in the geometry of a scan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the formats share: one kind of error, and one check of what is to be written."""
+"""Shared by all formats: one kind of error, and one check of arrays before they are written."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _WRITABLE_DTYPES = tuple(
 
 @contextmanager
 def read_errors(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a library raises on a file into BadInput, which names the file.
+    """Turn any error of a library that reads a file into `BadInput`, which names the file.
 
     Parameters
     ----------
     path
         The file.
     kind
-        What it should be, with its article: ``"a TIFF file"``.
+        What the file should be, with its article: ``"a TIFF file"``.
 
     Raises
     ------
     BadInput
-        For any failure. Only the library's kind of error is looked at: its text may quote the header.
+        For any error. The text of the library's error is not shown: it may quote the header.
     """
     try:
         yield
@@ -44,15 +44,19 @@ def read_errors(path: Path, kind: str) -> Iterator[None]:
             raise
         raise BadInput(path, error.why, error.remedy) from error
     except MemoryError as error:
-        raise BadInput(path, "does not fit into memory", "cut it, or use a larger machine") from error
+        raise BadInput(
+            path, "does not fit into memory", "crop it, or use a machine with more memory"
+        ) from error
     except FileNotFoundError as error:
         raise BadInput(path, "no such file", "check the path") from error
     except PermissionError as error:
         raise BadInput(path, "may not be read", "ask for the right to read it") from error
-    except Exception as error:  # each library raises many kinds of its own for a broken file
+    except Exception as error:  # for a broken file, libraries raise almost anything
         if "imagecodecs" in str(error):
             raise BadInput(
-                path, "is compressed in a way that needs more", "install imagecodecs, or save it uncompressed"
+                path,
+                "is compressed in a way that needs another package",
+                "install imagecodecs, or save it uncompressed",
             ) from error
         raise BadInput(
             path, f"is not {kind}, or is damaged or cut short", "copy or export it again"
@@ -61,21 +65,21 @@ def read_errors(path: Path, kind: str) -> Iterator[None]:
 
 @contextmanager
 def write_errors(path: Path, suffixes: tuple[str, ...], kind: str) -> Iterator[None]:
-    """Turn whatever a library raises while it writes into BadInput.
+    """Turn any error of a library that writes a file into `BadInput`.
 
     Parameters
     ----------
     path
-        The file to be.
+        The file to write.
     suffixes
-        What its name may end in.
+        Allowed file name suffixes, lower case.
     kind
-        What it is, with its article.
+        What the file is, with its article.
 
     Raises
     ------
     BadInput
-        For any failure, and where the name does not end as such a file's must.
+        For any error, and if the name has none of the suffixes.
     """
     if not path.name.lower().endswith(suffixes):
         raise BadInput(path, f"is not a name for {kind}", f"let it end in {suffixes[0]}")
@@ -85,7 +89,7 @@ def write_errors(path: Path, suffixes: tuple[str, ...], kind: str) -> Iterator[N
         raise
     except OSError as error:
         raise BadInput(
-            path, f"cannot be written ({error.strerror or 'no reason given'})", "choose another place"
+            path, f"cannot be written ({error.strerror or 'no reason given'})", "choose another folder"
         ) from error
     except Exception as error:
         raise BadInput(path, f"cannot be written as {kind}", "choose another format") from error
@@ -93,7 +97,7 @@ def write_errors(path: Path, suffixes: tuple[str, ...], kind: str) -> Iterator[N
 
 @contextmanager
 def silence_logger(logger: str) -> Iterator[None]:
-    """Keep a library's log still in this thread: what matters of it becomes the error that is raised."""
+    """Suppress a library's log messages in this thread: they may quote the header of a patient's file."""
     thread_id = threading.get_ident()
 
     def is_other_thread(record: logging.LogRecord) -> bool:
@@ -108,26 +112,26 @@ def silence_logger(logger: str) -> Iterator[None]:
 
 
 def as_writable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geometry) -> NDArray[np.generic]:
-    """The array as files hold it, once it is sure that it fits its axes and geometry.
+    """Check an array against its axes and geometry, and convert it to a dtype that files can hold.
 
-    Truth values become 0 and 1, half floats become float32, and whole numbers of 64 bits become int32.
+    Booleans become uint8, float16 becomes float32 and 64-bit integers become int32.
 
     Raises
     ------
     BadInput
-        Where array, axes and geometry do not fit each other, or the values cannot be held exactly.
+        If array, axes and geometry do not fit each other, or the values cannot be held exactly.
     """
     array = np.asarray(array)
     return array.astype(writable_dtype(path, array, axes, geometry), copy=False)
 
 
 def writable_dtype(path: Path, array: Any, axes: str, geometry: Geometry) -> np.dtype[Any]:
-    """The type in which `storable` gives an array, NumPy or dask.
+    """The dtype to which `as_writable` converts an array (NumPy or dask).
 
     Raises
     ------
     BadInput
-        As `storable` does.
+        As `as_writable`.
     """
     spatial = axes.removesuffix(CHANNEL)
     labels = "".join(geometry.axis_labels)
@@ -145,7 +149,7 @@ def writable_dtype(path: Path, array: Any, axes: str, geometry: Geometry) -> np.
     if array.dtype.kind in "iu" and array.dtype.itemsize == 8:
         limits = np.iinfo(np.int32)
         if array.min() < limits.min or array.max() > limits.max:
-            raise BadInput(path, "holds whole numbers beyond 32 bits", "number the classes from 1")
+            raise BadInput(path, "holds integers beyond 32 bits", "number the classes from 1")
         return np.dtype(np.int32)
     native: np.dtype[Any] = array.dtype.newbyteorder("=")
     if native not in _WRITABLE_DTYPES:

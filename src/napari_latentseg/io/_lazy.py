@@ -1,4 +1,4 @@
-"""Arrays that stay in their file until they are asked for."""
+"""Dask arrays whose values stay in their file until they are computed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from numpy.typing import DTypeLike, NDArray
 if TYPE_CHECKING:
     import dask.array as da
 
-_CHUNK_BYTES = 16 * 2**20  # bytes
+_CHUNK_BYTES = 16 * 2**20  # read in about 0.1 s from a hard disk, and small beside any machine's memory
 
 
 def lazy_from_loader(shape: tuple[int, ...], dtype: DTypeLike, load: Callable[[], NDArray[Any]]) -> da.Array:
-    """One chunk that is read as a whole when any of it is asked for, as a compressed file must be.
+    """A dask array of one chunk, for a compressed file, which can only be read as a whole.
 
     Parameters
     ----------
     shape, dtype
-        Of what `load` gives.
+        Of the array that `load` returns.
     load
-        Reads it.
+        Reads the file.
     """
     import dask.array as da
     from dask.delayed import delayed
@@ -36,12 +36,21 @@ def lazy_from_loader(shape: tuple[int, ...], dtype: DTypeLike, load: Callable[[]
 def lazy_memmap(
     path: Path, offset: int, shape: tuple[int, ...], dtype: DTypeLike, order: str = "C"
 ) -> da.Array:
-    """The plain values in a file, in chunks along the slowest axis; read when they are asked for.
+    """A dask array of uncompressed values in a file, in chunks of 16 MiB or less along the slowest axis.
+
+    Parameters
+    ----------
+    path
+        The file.
+    offset
+        Bytes before the first value.
+    shape, dtype, order
+        Of the values; ``"C"`` (last axis fastest) or ``"F"`` (first axis fastest).
 
     Raises
     ------
     ValueError
-        Where the file is shorter than that.
+        If the file is shorter than that.
     """
     import dask.array as da
 

@@ -1,4 +1,4 @@
-"""The metadata of OME-Zarr: axes, scales and translations (https://ngff.openmicroscopy.org/0.5)."""
+"""Metadata of OME-Zarr images: axes, scales, translations (https://ngff.openmicroscopy.org/0.5)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _V01_AXES = ("t", "c", "z", "y", "x")
 
 @dataclass(frozen=True)
 class AxisLayout:
-    """What the metadata of one image says, and how its arrays come to it."""
+    """Axes and geometry of an image, and how its stored arrays are brought to these axes."""
 
     axes: str
     geometry: Geometry
@@ -32,7 +32,7 @@ class AxisLayout:
     _order: tuple[int, ...]
 
     def to_scan_axes(self, array: da.Array) -> da.Array:
-        """A level in our order of axes, without those of length one that are dropped."""
+        """Transpose a resolution level to the order `t z y x c`, without the dropped axes."""
         import dask.array as da
 
         reordered: da.Array = da.squeeze(array, axis=self._dropped_axes).transpose(self._order)
@@ -40,17 +40,17 @@ class AxisLayout:
 
 
 def multiscale_metadata(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The description of the first multiscale image, of 0.5 or earlier; None where there is none."""
+    """The metadata of the first multiscale image (OME-NGFF 0.5 or earlier); None if there is none."""
     multiscales = attributes.get("ome", attributes).get("multiscales")
     return dict(multiscales[0]) if multiscales else None
 
 
 def channel_display(attributes: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What an image calls its channels, and their colours as ``"#rrggbb"``; empty where it does not say.
+    """Names and colours (``"#rrggbb"``) of the channels; empty text where the image does not say.
 
     Notes
     -----
-    This part of the metadata is of OMERO's making and optional: what is odd in it is passed over.
+    They are in the optional block ``omero``; malformed entries of it are ignored.
     """
     inner = attributes.get("ome", attributes)
     omero = inner.get("omero") if isinstance(inner, Mapping) else None
@@ -66,12 +66,12 @@ def _channel(channel: Any) -> dict[str, str]:
 
 
 def image_names(path: Path, group: Any) -> list[str]:
-    """Where the images lie in a group: in itself (an empty name), or numbered in it as Bio-Formats does it.
+    """Paths of the images in a Zarr group: ``""`` for the group itself, or ``"0"``, ``"1"`` (Bio-Formats).
 
     Raises
     ------
     BadInput
-        Where there are none.
+        If there is no image, or the group is a plate or a well.
     """
     attributes = group.attrs.asdict()
     if multiscale_metadata(attributes) is not None:
@@ -83,25 +83,34 @@ def image_names(path: Path, group: Any) -> list[str]:
     while str(len(names)) in group and multiscale_metadata(group[str(len(names))].attrs.asdict()) is not None:
         names.append(str(len(names)))
     if not names:
-        raise BadInput(path, "is a Zarr without an OME image in it", "give the folder of the image itself")
+        raise BadInput(path, "is a Zarr without an OME-Zarr image", "give the folder of the image itself")
     return names
 
 
 def axis_layout(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...]) -> AxisLayout:
-    """Axes and geometry of the finest level.
+    """Axes and geometry of the level of full resolution.
+
+    Parameters
+    ----------
+    path
+        For messages.
+    metadata
+        As `multiscale_metadata` returns it.
+    shape
+        Of the stored array, in its own order of axes.
 
     Raises
     ------
     BadInput
-        Where axes or units are not known, or the place is more than a scale and a translation.
+        If axes or units are unknown, or the coordinate transformation is not a scale and a translation.
     """
     axis_metadata = metadata.get("axes", [{"name": n} for n in _V01_AXES])
     axes = [{"name": a} if isinstance(a, str) else dict(a) for a in axis_metadata]
     names = [CHANNEL if a.get("type") == "channel" else str(a["name"]).lower() for a in axes]
     if len(names) != len(shape) or not set(names) <= set("tczyx") or len(set(names)) != len(names):
-        raise BadInput(path, "has axes that are not known", "use each of t, c, z, y and x once at most")
+        raise BadInput(path, "has axes that are not known", "use each of t, c, z, y and x at most once")
     if names[-2:] != ["y", "x"] and not {"y", "x"} <= set(names):
-        raise BadInput(path, "holds no plane", "give an image with axes y and x")
+        raise BadInput(path, "has no axes y and x", "give an image with axes y and x")
     scale, translation = np.ones(len(names)), np.zeros(len(names))
     for transform in (
         *metadata["datasets"][0].get("coordinateTransformations", []),
@@ -128,9 +137,9 @@ def axis_layout(path: Path, metadata: Mapping[str, Any], shape: tuple[int, ...])
 def _apply_transform(
     path: Path, transform: Mapping[str, Any], scale: NDArray[np.float64], translation: NDArray[np.float64]
 ) -> None:
-    # Steps are parsed one by one, for yaozarrs' `Image` as a whole refuses what is found in the field and can
-    # be read: axes as names alone or without a type (up to 0.3), channels last, no step at all, an identity,
-    # a translation before the scale or without one, levels in another order, a channel without a window.
+    # Transformations are validated one by one. yaozarrs' `Image` as a whole refuses metadata that are common
+    # and can be read: axes as names or without a type (up to 0.3), channels last, no transformation, an
+    # identity, a translation before the scale or without one, levels in another order.
     from pydantic import ValidationError
     from yaozarrs import v05
 
@@ -138,7 +147,11 @@ def _apply_transform(
     if kind == "identity":
         return
     if kind not in ("scale", "translation"):
-        raise BadInput(path, "is placed in a way that is not read", "save it with a scale and a translation")
+        raise BadInput(
+            path,
+            "has a coordinate transformation that is not supported",
+            "save it with a scale and a translation",
+        )
     try:
         if kind == "scale":
             values = np.array(v05.ScaleTransformation.model_validate(dict(transform)).scale)
@@ -162,13 +175,13 @@ def _apply_transform(
 def _axis_unit(path: Path, axis: Mapping[str, Any]) -> tuple[float, str]:
     known = as_known_unit(axis.get("unit") or "pixel")
     if known is None:
-        raise BadInput(path, f"has an axis {axis['name']} in a unit that is not read", "use micrometers")
+        raise BadInput(path, f"has an axis {axis['name']} in an unknown unit", "use micrometers")
     return known
 
 
 @dataclass(frozen=True)
 class NgffMetadata:
-    """The metadata to be written of an image in a geometry."""
+    """Axes and geometry of an image to be written, in OME-NGFF's order of axes and names of units."""
 
     order: str
     scale: tuple[float, ...]
@@ -176,11 +189,11 @@ class NgffMetadata:
     units: tuple[str, ...]
 
     def dataset_entry(self, name: str, factors: Sequence[int], is_mean: bool) -> v05.Dataset:
-        """One level: by how much it is coarser, and whether its elements are means."""
+        """Metadata of one level: downsampling factor of each axis, and whether its pixels are means."""
         from yaozarrs import v05
 
         scale = [s * f for s, f in zip(self.scale, factors, strict=True)]
-        # the centre of a mean of f elements lies (f - 1) / 2 elements farther in
+        # the centre of a mean of f pixels lies (f - 1) / 2 pixels from the first of them
         level_translation = [
             t + (s * (f - 1) / 2 if is_mean else 0.0)
             for s, t, f in zip(self.scale, self.translation, factors, strict=True)
@@ -191,7 +204,7 @@ class NgffMetadata:
         return v05.Dataset(path=name, coordinateTransformations=transforms)
 
     def group_metadata(self, datasets: list[v05.Dataset]) -> dict[str, Any]:
-        """The attribute `ome` of the group, valid as 0.5."""
+        """The attribute `ome` of the Zarr group, OME-NGFF 0.5."""
         from yaozarrs import v05
 
         kinds: dict[str, Any] = {"t": v05.TimeAxis, "c": v05.ChannelAxis}
@@ -204,16 +217,25 @@ class NgffMetadata:
 
 
 def ngff_metadata(path: Path, order: str, geometry: Geometry) -> NgffMetadata:
-    """What OME-Zarr says of a geometry.
+    """The OME-NGFF metadata of a geometry.
+
+    Parameters
+    ----------
+    path
+        For messages.
+    order
+        The axes as they are stored, with `c`: ``"tczyx"``.
+    geometry
+        Of all axes but `c`.
 
     Raises
     ------
     BadInput
-        Where it cannot say it.
+        If OME-Zarr cannot hold it: rotated, sheared or flipped, or in a unit it does not know.
     """
     matrix = geometry.matrix
     if not geometry.is_axis_aligned or np.diag(matrix)[:-1].min() <= 0:
-        raise BadInput(path, "an OME-Zarr cannot hold a turned or flipped geometry", "write NRRD instead")
+        raise BadInput(path, "an OME-Zarr cannot hold a rotated or flipped geometry", "write NRRD instead")
     spatial = order.replace(CHANNEL, "")
     scale, translation, units = [], [], []
     for axis in order:

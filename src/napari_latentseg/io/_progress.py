@@ -1,4 +1,4 @@
-"""How far reading has come, told to whoever waits for it; they may stop it by raising there."""
+"""Progress of reading many files. A listener may raise `Cancelled` to stop the reading."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _PROGRESS_LISTENER: ContextVar[Callable[[int, int], None] | None] = ContextVar("
 
 @contextmanager
 def report_progress_to(listener: Callable[[int, int], None]) -> Iterator[None]:
-    """What is read in this block, and in this thread, tells a listener how far it is.
+    """Report the progress of all reading in this block, in this thread, to a listener.
 
     Parameters
     ----------
     listener
-        Called often, with how many parts are done and how many there are. What it raises ends the reading;
-        `Cancelled` is for that.
+        Called often, with the number of files done and their total. What it raises ends the reading; use
+        `napari_latentseg.errors.Cancelled`.
     """
     token = _PROGRESS_LISTENER.set(listener)
     try:
@@ -29,7 +29,7 @@ def report_progress_to(listener: Callable[[int, int], None]) -> Iterator[None]:
 
 
 def report_progress(parts_done: int, total: int) -> None:
-    """Say how far it is; not within `reading`, which would take a `Cancelled` for a broken file."""
+    """Tell the listener. Not inside `read_errors`, which would take its `Cancelled` for a broken file."""
     listener = _PROGRESS_LISTENER.get()
     if listener is not None:
         listener(parts_done, total)

@@ -1,4 +1,4 @@
-"""Between the world of nibabel and NRRD's RAS, x first, and ours: LPS, in the order of the array's axes."""
+"""Conversion between nibabel's affines (RAS, x first) and ours (LPS, in the order of the array's axes)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ _FLIP = np.diag([-1.0, -1.0, 1.0])
 def from_ras(
     affine: NDArray[np.float64], spatial: int, time: tuple[float, float] = (1.0, 0.0)
 ) -> NDArray[np.float64]:
-    """A file's affine (x first, RAS) in the array's order (x last, LPS).
+    """Convert an affine from RAS, x first, to LPS, x last.
 
     Parameters
     ----------
     affine
         `(4, 4)`.
     spatial
-        How many axes the array has, out of `tzyx` from its end.
+        Number of axes of the array: 2 (``yx``), 3 (``zyx``) or 4 (``tzyx``).
     time
-        Step and start along `t`.
+        Step and origin along ``t``.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def from_ras(
 
 
 def to_ras(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The other way, for the last axes of a matrix in the array's order; a missing z is plain."""
+    """The inverse, `(4, 4)`, from the last two or three axes of an affine; a missing z gets a step of 1."""
     n = min(len(matrix) - 1, 3)
     full = np.eye(4)
     full[3 - n : 3, 3 - n : 3] = matrix[-1 - n : -1, -1 - n : -1]

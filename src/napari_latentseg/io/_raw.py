@@ -1,4 +1,4 @@
-"""Values behind a text header: in the same file or in others beside it, plain or compressed."""
+"""The voxel values of NRRD and MetaImage: after the text header or in other files, raw or compressed."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from napari_latentseg.io._lazy import lazy_from_loader, lazy_memmap
 if TYPE_CHECKING:
     import dask.array as da
 
-_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32  # zlib's own header or that of gzip
+_ZLIB_OR_GZIP = zlib.MAX_WBITS | 32  # zlib detects which of the two headers the data has
 _READ_CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
 class RawLayout:
-    """How the values of an image lie in its files.
+    """How the values of an image are stored in its files.
 
     Attributes
     ----------
     files
-        One, or several that hold equal parts of the slowest axis.
+        One file, or several that hold equal parts of the slowest axis.
     dtype
-        With its byte order.
+        As stored, with its byte order.
     shape
         Slowest axis first.
     offset
-        Bytes before the values, after they are unpacked; -1: the values are the end of the file.
+        Bytes before the values, after decompression; -1: the values are at the end of the file.
     encoding
         ``"raw"``, ``"deflate"`` (zlib and gzip), ``"bzip2"`` or ``"text"``.
     packed_offset
-        Where the packed values begin in the file.
+        Position in the file at which the (compressed) values begin.
     kind
         What the files are, with its article, for messages.
     """
@@ -56,27 +56,27 @@ class RawLayout:
 
     def __post_init__(self) -> None:
         if not self.shape or min(self.shape) < 1 or self.shape[0] % len(self.files):
-            raise BadInput(self.files[0], "has a shape that its files do not hold", "export it again")
+            raise BadInput(self.files[0], "has a shape that does not fit its files", "export it again")
 
     def read(self) -> NDArray[Any]:
-        """All values, in the machine's byte order.
+        """All values, `shape`, in native byte order.
 
         Raises
         ------
         BadInput
-            Where a file is missing, cut short or damaged.
+            If a file is missing, cut short or damaged.
         """
         file_arrays = [self._read_file(path) for path in self.files]
         full_array = file_arrays[0] if len(file_arrays) == 1 else np.concatenate(file_arrays)
         return full_array.astype(self.dtype.newbyteorder("="), copy=False)
 
     def read_lazy(self) -> da.Array:
-        """The same, read when they are asked for.
+        """As `read`, as a dask array; compressed files are read as a whole when any part is computed.
 
         Raises
         ------
         BadInput
-            Where a file is missing, or a plain one is cut short.
+            If a file is missing, or an uncompressed file is cut short.
         """
         import dask.array as da
 
@@ -125,7 +125,7 @@ class RawLayout:
             return values.reshape(self._file_shape)
 
     def _decompress(self, file: Any) -> bytearray:
-        """The values unpacked, and never more than there should be, whatever the file would swell to."""
+        """Decompress the values; stop beyond the expected size, lest a malicious file fill the memory."""
         skip = max(self.offset, 0)
         expected_bytes = skip + self._file_bytes
         decompressor: Any = (
@@ -138,17 +138,17 @@ class RawLayout:
                 break
             values += decompressor.decompress(compressed, expected_bytes + 1 - len(values))
         if len(values) != expected_bytes:
-            raise ValueError("not as many values as there should be")
+            raise ValueError("more or fewer values than the header says")
         return values[skip:]
 
 
 def sibling_file(header: Path, name: str) -> Path:
-    """The file that a header names, which must lie in the header's own folder or below it.
+    """The path of a data file that a header names: in the folder of the header, or below it.
 
     Raises
     ------
     BadInput
-        Where it lies elsewhere, or is no file.
+        If the name leads out of that folder, or there is no such file.
     """
     leaves_folder = any(
         kind(name).is_absolute() or ".." in kind(name).parts for kind in (PurePosixPath, PureWindowsPath)
@@ -157,5 +157,7 @@ def sibling_file(header: Path, name: str) -> Path:
         raise BadInput(header, "names a file outside its folder", "keep the header and its data together")
     path = header.parent / name
     if not path.is_file():
-        raise BadInput(header, f"lacks {path.name} beside it", "keep the header and its data together")
+        raise BadInput(
+            header, f"needs {path.name} in the same folder", "keep the header and its data together"
+        )
     return path

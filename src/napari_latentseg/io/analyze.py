@@ -1,4 +1,4 @@
-"""Pairs of a header and an image: Analyze 7.5, and NIfTI in two files."""
+"""Pairs of header and image file (.hdr, .img): Analyze 7.5 and two-file NIfTI."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import nifti
-from napari_latentseg.io._errors import read_errors, silence_logger
-from napari_latentseg.io._lazy import lazy_memmap
+from napari_latentseg.io._nibabel import StoredArray, nibabel_errors
 from napari_latentseg.io.nifti import write
 
 __all__ = ["NAME", "RESULT_SUFFIX", "SUFFIXES", "read", "read_lazy", "write"]
 
 NAME = "analyze"
 SUFFIXES = (".hdr", ".img")
-RESULT_SUFFIX = ".nii.gz"  # Analyze cannot say where an image lies, and would lose a result's place
+RESULT_SUFFIX = ".nii.gz"  # Analyze has no affine, so a result would lose its position
 
 _KIND = "an Analyze or NIfTI pair of .hdr and .img"
 _LABELS = "tzyx"
-_NO_ORIENTATION_NOTE = "Analyze does not say how the image lies in the patient: left and right are not known"
+_NO_ORIENTATION_NOTE = (
+    "Analyze does not say how the image is oriented in the patient: left and right are unknown"
+)
 
 
 def read(path: Path) -> Scan:
     """Read a pair of files as `zyx`, `tzyx` or `yx`, from the name of either.
 
-    A pair that is NIfTI is read as NIfTI is, with its place. An Analyze header has spacings in millimetres
-    and nothing else of a place, so that its world is the image's own, and a note says so.
+    A two-file NIfTI is read as NIfTI, with its affine. An Analyze header has spacings in millimetres and no
+    affine: the geometry has no frame then, and a note says so.
 
     Parameters
     ----------
@@ -41,8 +42,8 @@ def read(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        Where one of the two is missing, damaged or cut short, where they are no such pair, a spacing is
-        zero, or there are fewer than two or more than four dimensions.
+        If one of the two is missing, damaged or cut short, a spacing is zero, or there are fewer than two or
+        more than four dimensions.
     """
     return _read(path, lazy=False)
 
@@ -53,16 +54,16 @@ def read_lazy(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        As `read` does.
+        As `read`.
     """
     return _read(path, lazy=True)
 
 
-def _read(path: Path, lazy: bool) -> Scan:
+def _read(path: Path, *, lazy: bool) -> Scan:
     import nibabel as nib
 
     header_path, image_path = _header_and_image(path)
-    with silence_logger("nibabel.global"), read_errors(path, _KIND):
+    with nibabel_errors(path, _KIND):
         header_bytes = header_path.read_bytes()[:540]
         image_class: Any = {b"ni1\0": nib.Nifti1Pair, b"n+1\0": None}.get(
             header_bytes[344:348], nib.AnalyzeImage
@@ -73,29 +74,25 @@ def _read(path: Path, lazy: bool) -> Scan:
             raise ValueError("not a pair")
         if image_class is not nib.AnalyzeImage:
             nifti.check_spacing(path, image_class, header_bytes)
-        files = image_class.make_file_map({"header": str(header_path), "image": str(image_path)})
-        image = image_class.from_file_map(files, mmap=False)
-        header = image.header
-        proxy = image.dataobj
-        if lazy:
-            stored_values = lazy_memmap(image_path, int(proxy.offset), proxy.shape, proxy.dtype, "F")
-            array = nifti.apply_scaling(stored_values, float(proxy.slope), float(proxy.inter))
-        else:
-            array = nifti.apply_header_scaling(image)
+        with header_path.open("rb") as file:
+            header = image_class.header_class.from_fileobj(file)
+        array = StoredArray.from_header(image_path, header, _KIND).load(lazy=lazy)
         if image_class is not nib.AnalyzeImage:
             return nifti.scan_from_header(path, array, header, 2 if image_class is nib.Nifti2Pair else 1)
-        # as stored: nibabel puts a 1 in the place of a zero
+        # unchecked, for nibabel replaces a spacing of zero by 1
         raw_header = nib.AnalyzeHeader.from_fileobj(BytesIO(header_bytes), check=False)
         return _make_scan(path, array, [float(v) for v in raw_header["pixdim"][1:5]])
 
 
 def _header_and_image(path: Path) -> tuple[Path, Path]:
-    """The header and the image, whichever of them is named; upper case stays upper case."""
+    """Header and image file, from the name of either; ``.HDR`` goes with ``.IMG``."""
     is_upper_case = path.suffix.isupper()
     header, image = (path.with_suffix(e.upper() if is_upper_case else e) for e in SUFFIXES)
     for path_of_pair in (header, image):
         if not path_of_pair.is_file():
-            raise BadInput(path, f"lacks {path_of_pair.name} beside it", "keep the two files together")
+            raise BadInput(
+                path, f"needs {path_of_pair.name} in the same folder", "keep the two files together"
+            )
     return header, image
 
 
@@ -103,7 +100,7 @@ def _make_scan(path: Path, array: Any, header_spacing: list[float]) -> Scan:
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array.squeeze(-1)
     if not 2 <= array.ndim <= 4:
-        raise BadInput(path, f"has {array.ndim} dimensions", "give a plane, a volume or a time series")
+        raise BadInput(path, f"has {array.ndim} dimensions", "give a 2D image, a volume or a time series")
     labels = _LABELS[-array.ndim :]
     spacing = [abs(v) for v in header_spacing[: array.ndim]][::-1]
     if labels[0] == "t" and not spacing[0] > 0:

@@ -1,4 +1,4 @@
-"""From any format that is read to any that is written: the same values in the same place, or a refusal."""
+"""Convert an image to another format with the same values at the same positions, or refuse."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from napari_latentseg.utils.atomic import ensure_writable_folder
 
 __all__ = ["convert", "write_scan"]
 
-# A tenth of a micrometre, far below what a scanner resolves: a header of float32 numbers passes, and one
-# that was rounded to print does not, however thick the slices are.
+# A tenth of a micrometre, far below what a scanner resolves: float32 headers pass, headers rounded for
+# printing do not, whatever the slice thickness.
 _EXACT_MM = 1e-4
 
 
@@ -31,21 +31,21 @@ def convert(
     Parameters
     ----------
     source
-        What `read_scan` reads.
+        A file or folder that `read_scan` reads.
     target
-        The file or folder to be; its ending says the format. A file of that name is replaced.
+        The file or folder to write; its suffix determines the format. An existing file is replaced.
     series, channel
-        Which of several images and channels, both counted from 1.
+        Which of several images and channels, counted from 1.
 
     Returns
     -------
     tuple of str
-        What one should know: what was assumed in reading, what the new format cannot say.
+        Notes for the user: what was assumed in reading, what the new format cannot hold.
 
     Raises
     ------
     BadInput
-        Where it cannot be read, or the new format cannot say the geometry; nothing is written then.
+        If it cannot be read, or the new format cannot hold the geometry; nothing is written then.
     """
     target = Path(target)
     format_for(target)
@@ -56,19 +56,24 @@ def convert(
 
 
 def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
-    """Write a scan, read its header again, and see that it lies where it lay.
+    """Write a scan, and verify the geometry by reading the header of the new file.
 
     Parameters
     ----------
     scan
-        In any geometry.
+        The scan.
     target
         As for `convert`.
+
+    Returns
+    -------
+    tuple of str
+        Notes, as for `convert`.
 
     Raises
     ------
     BadInput
-        As `convert` does.
+        As `convert`.
     """
     target_format = format_for(target)
     folder = ensure_writable_folder(target.absolute().parent)
@@ -85,9 +90,9 @@ def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
         notes = [*scan.notes]
         if scan.geometry.frame and not written_scan.geometry.frame:
             notes.append(
-                f"{target_format.NAME} does not say that this place is the patient's, only where it is"
+                f"{target_format.NAME} keeps the positions, but cannot say that they are patient coordinates"
             )
-        del written_scan  # which may hold the file open
+        del written_scan  # a lazy array may keep the file open
         for written_path in sorted(Path(temporary).iterdir(), key=lambda p: p == path):
             final_path = folder / written_path.name
             if final_path.is_dir():
@@ -97,28 +102,30 @@ def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
 
 
 def _check_same_geometry(target: Path, scan: Scan, written_scan: Scan) -> None:
-    """Refuse a file that lies elsewhere than its scan; an axis of length one may be lost."""
+    """Refuse a file with another geometry than the scan; axes of length one may be missing."""
     names = scan.geometry.axis_labels
     shared_axes = [n for n in names if n in written_scan.geometry.axis_labels]
     lost_axis = any(n not in shared_axes and scan.spatial_shape[names.index(n)] > 1 for n in names)
     shape = tuple(scan.spatial_shape[names.index(n)] for n in shared_axes)
-    written = _along(written_scan.geometry, shared_axes)
-    # A format that cannot name the frame is told about in a note, and one that has to name a unit gets the
-    # numbers as they are.
-    given = _along(scan.geometry, shared_axes, written.frame)
+    written = _restrict(written_scan.geometry, shared_axes)
+    # A format that cannot name the frame is no error (there is a note), and in a format that needs a unit of
+    # length, pixels are written as that unit.
+    given = _restrict(scan.geometry, shared_axes, written.frame)
     units = tuple(w if g == "pixel" else g for g, w in zip(given.units, written.units, strict=True))
     given = replace(given, units=units)
     if lost_axis or not given.agrees_with(written, shape, atol=_EXACT_MM):
-        raise BadInput(target, "would not lie where the image does", "choose a format that can say its place")
+        raise BadInput(
+            target, "would not have the geometry of the image", "choose another format, NRRD for example"
+        )
 
 
-def _along(geometry: Geometry, names: list[str], frame: str | None = None) -> Geometry:
-    """A geometry along the axes of these names alone; the others have a single element, at index 0."""
-    places = [geometry.axis_labels.index(n) for n in names]
-    rows = [*places, geometry.ndim]
+def _restrict(geometry: Geometry, names: list[str], frame: str | None = None) -> Geometry:
+    """The geometry of some of the axes; the others must have length one."""
+    axes = [geometry.axis_labels.index(n) for n in names]
+    rows = [*axes, geometry.ndim]
     return Geometry.from_matrix(
         geometry.matrix[np.ix_(rows, rows)],
-        tuple(geometry.units[i] for i in places),
+        tuple(geometry.units[i] for i in axes),
         tuple(names),
         geometry.frame if frame is None else frame,
     )

@@ -1,4 +1,4 @@
-"""A mask as outlines (GeoJSON, RFC 7946 but for the coordinates)."""
+"""Contours of a mask as polygons in GeoJSON (RFC 7946, except for the coordinates)."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _Ring = NDArray[np.float64]
 
 
 def write_geojson(segmentation: Segmentation, path: Path) -> None:
-    """Write the outlines of every class, plane by plane, as polygons with their holes.
+    """Write the contours of every class, slice by slice, as polygons with holes.
 
-    Coordinates are x first, and those of the world: of the patient, in millimetres, where the scan says
-    where it lies; else of the image, in its unit or in pixels. The member ``"place"`` of the file says
-    which. They are not longitudes and latitudes.
+    Coordinates are world coordinates, x first: patient coordinates (LPS) in millimetres if the scan has them,
+    else those of the image in its unit or in pixels. They are not longitude and latitude. The member
+    ``"place"`` of the file names frame, order and units.
 
     Parameters
     ----------
     segmentation
-        Whose mask is outlined.
+        Its mask is written.
     path
-        The file to be.
+        The file to write.
     """
     geometry = segmentation.geometry
     spatial = [i for i, a in enumerate(geometry.axis_labels) if a != "t"]
@@ -72,9 +72,9 @@ def _world_polygons(
 
 
 def find_outlines(mask: NDArray[np.bool_]) -> list[list[_Ring]]:
-    """The outlines of what is inside: for each part its outer ring, then those of its holes.
+    """The contours of a mask: for each polygon its outer ring, then the rings of its holes.
 
-    They run half way between elements inside and outside (`skimage.measure.find_contours` at one half).
+    They run half way between foreground and background pixels (`skimage.measure.find_contours` at 0.5).
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def find_outlines(mask: NDArray[np.bool_]) -> list[list[_Ring]]:
     Returns
     -------
     list of list of ndarray
-        Each ring `(M, 2)`: rows and columns, closed (its last point is its first).
+        Each ring `(M, 2)`: row and column in pixels, closed (the last point is the first).
     """
     from skimage.measure import find_contours, points_in_poly
 
@@ -92,7 +92,7 @@ def find_outlines(mask: NDArray[np.bool_]) -> list[list[_Ring]]:
         return []
     rings = [ring - 1 for ring in find_contours(np.pad(mask, 1).astype(np.float32), 0.5)]
     areas = [_signed_area(ring) for ring in rings]
-    sign = np.sign(areas[int(np.argmax(np.abs(areas)))])  # the largest ring encloses something
+    sign = np.sign(areas[int(np.argmax(np.abs(areas)))])  # the largest ring is an outer one
     polygons = [[ring] for ring, area in zip(rings, areas, strict=True) if area * sign > 0]
     for hole in (ring for ring, area in zip(rings, areas, strict=True) if area * sign < 0):
         enclosing = [part for part in polygons if points_in_poly(hole[:1], part[0])[0]]
@@ -101,6 +101,6 @@ def find_outlines(mask: NDArray[np.bool_]) -> list[list[_Ring]]:
 
 
 def _signed_area(ring: _Ring) -> float:
-    """Signed, by the shoelace rule."""
+    """Area by the shoelace formula; its sign is the sense of rotation."""
     y, x = ring.T
     return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)

@@ -1,4 +1,4 @@
-"""MetaImage: a short text header, and the values in the same file or beside it."""
+"""MetaImage: a short text header, and the values in the same file or another one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from napari_latentseg.io._errors import as_writable, read_errors, write_errors
 from napari_latentseg.io._raw import RawLayout, sibling_file
 from napari_latentseg.utils.atomic import atomic_path
 
-# Not SimpleITK: it drops units, sheared axes and which axis is time or channels, reads whole files at once,
-# and takes more than 250 MB on disk; the tests hold this reader against it.
+# Not SimpleITK: it loses units, sheared axes and which axis is time or channels, cannot read lazily, and
+# takes more than 250 MB on disk. The tests compare this reader with it.
 NAME = "metaimage"
 SUFFIXES = (".mha", ".mhd")
 RESULT_SUFFIX = ".mha"
 
 _KIND = "a MetaImage file"
-_MAX_HEADER_BYTES = 1 << 16
+_MAX_HEADER_BYTES = 1 << 16  # headers have 1 KB or so; a file that is no MetaImage is not read to its end
 _TYPES = {
     "MET_UCHAR": "u1", "MET_CHAR": "i1", "MET_USHORT": "u2", "MET_SHORT": "i2", "MET_UINT": "u4",
     "MET_INT": "i4", "MET_ULONG_LONG": "u8", "MET_LONG_LONG": "i8", "MET_FLOAT": "f4", "MET_DOUBLE": "f8",
@@ -34,24 +34,25 @@ _TYPES = {
 _MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_MOD_US": "US"}
 _ORIGIN_KEYS = ("Offset", "Position", "Origin")
 _MATRIX_KEYS = ("TransformMatrix", "Rotation", "Orientation")
-_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were taken"
+_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were assumed"
 
 
 def read(path: Path) -> Scan:
-    """Read as `yx`, `zyx` or `tzyx`, and `c` last where an element has several channels.
+    """Read as `yx`, `zyx` or `tzyx`, with `c` last if there are several channels.
 
-    A volume lies in the patient (LPS), as ITK takes it; a plane in a world of its own. Lengths are in
-    millimetres unless the header says otherwise.
+    The coordinates of a volume are patient coordinates (LPS), as in ITK; a 2D image has no frame. Lengths are
+    in millimetres unless the header says otherwise.
 
     Parameters
     ----------
     path
-        A `.mha` file, or a `.mhd` file with its data beside it: plain, compressed, or one file a slice.
+        A `.mha` file, or a `.mhd` file with its data in the same folder: raw, compressed or one file
+        a slice.
 
     Raises
     ------
     BadInput
-        Where it is none, is damaged or cut short, has a spacing of zero or axes that lie in one plane.
+        If it is not MetaImage, is damaged or cut short, or has a spacing of zero or dependent axes.
     """
     raw_layout, fields = _read_layout(path)
     with read_errors(path, _KIND):
@@ -64,7 +65,7 @@ def read_lazy(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        As `read` does, for what the header shows.
+        As `read`, for what the header shows.
     """
     raw_layout, fields = _read_layout(path)
     with read_errors(path, _KIND):
@@ -76,7 +77,7 @@ def _read_layout(path: Path) -> tuple[RawLayout, dict[str, str]]:
         fields, data_offset = _read_header(path)
         shape = tuple(int(n) for n in fields["DimSize"].split())[::-1]
         if len(shape) != int(fields["NDims"]) or not 2 <= len(shape) <= 4:
-            raise BadInput(path, f"has {fields['NDims']} dimensions", "give a plane, a volume or a series")
+            raise BadInput(path, f"has {fields['NDims']} dimensions", "give a 2D image, a volume or a series")
         channels = int(fields.get("ElementNumberOfChannels", "1"))
         is_big_endian = _is_true(
             fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
@@ -98,7 +99,7 @@ def _read_layout(path: Path) -> tuple[RawLayout, dict[str, str]]:
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], int]:
-    """The fields, and where the values begin if they follow; `ElementDataFile` ends the header."""
+    """The header fields, and the position after them, where the values of a `.mha` begin."""
     fields: dict[str, str] = {}
     with path.open("rb") as file:
         while "ElementDataFile" not in fields:
@@ -143,7 +144,7 @@ def _make_scan(path: Path, array: Any, fields: Mapping[str, str]) -> Scan:
         raise BadInput(path, "has a spacing of zero or less", "repair the file's header")
     directions = _read_numbers(fields, _MATRIX_KEYS, n * n, np.eye(n).ravel()).reshape(
         n, n
-    )  # a row an axis of the array
+    )  # one row for each axis, x first
     matrix[:n, :n] = (directions * steps[:, None]).T[::-1, ::-1]
     matrix[:n, n] = _read_numbers(fields, _ORIGIN_KEYS, n, [0.0] * n)[::-1]
     unit = {"um": "um", "cm": "cm"}.get(fields.get("DistanceUnits", "mm").strip().lower(), "mm")
@@ -176,7 +177,7 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write one compressed `.mha`, or a `.mhd` with its `.zraw` beside it, in millimetres and seconds.
+    """Write a compressed `.mha`, or a `.mhd` with a `.zraw` in the same folder, in millimetres and seconds.
 
     Parameters
     ----------
@@ -187,15 +188,15 @@ def write(
     axes
         ``"yx"``, ``"zyx"`` or ``"tzyx"``, and ``c`` last where there are channels.
     geometry
-        Of these axes but `c`, in units of length; where it has no frame its world is taken as LPS.
+        Of these axes but `c`, in units of length. Without a frame its world coordinates are taken as LPS.
     properties
         Not needed.
 
     Raises
     ------
     BadInput
-        Where MetaImage cannot say the geometry: pixels without a physical size,
-        a time axis without a unit or mixed with space.
+        If MetaImage cannot hold the geometry: no physical pixel size, or a time axis without a unit or mixed
+        with space.
     """
     with write_errors(path, SUFFIXES, _KIND):
         values = as_writable(path, array, axes, geometry)
@@ -235,7 +236,9 @@ def _geometry_fields(path: Path, axes: str, geometry: Geometry) -> dict[str, str
             mixed = matrix[0, 1:n].any() or matrix[1:n, 0].any()
             factor = SECONDS.get(unit)
             if mixed or factor is None:
-                raise BadInput(path, "has a time axis that MetaImage cannot say", "give its steps in seconds")
+                raise BadInput(
+                    path, "has a time axis that MetaImage cannot hold", "give its steps in seconds"
+                )
         elif unit in MM_PER_UNIT:
             factor = MM_PER_UNIT[unit]
         else:
@@ -253,5 +256,5 @@ def _geometry_fields(path: Path, axes: str, geometry: Geometry) -> dict[str, str
 
 
 def _join_numbers(numbers: Any) -> str:
-    # 17 digits give back the very number; ITK reads "-0" as well, but it looks odd
+    # repr gives every digit of the number; adding 0.0 turns -0.0 into 0.0
     return " ".join(repr(float(v) + 0.0) for v in numbers)

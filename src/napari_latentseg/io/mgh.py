@@ -1,19 +1,16 @@
-"""FreeSurfer's MGH and MGZ through nibabel."""
+"""FreeSurfer's MGH and MGZ; headers through nibabel."""
 
 from __future__ import annotations
 
-import gzip
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io._errors import read_errors, silence_logger
-from napari_latentseg.io._lazy import lazy_from_loader, lazy_memmap
+from napari_latentseg.io._nibabel import StoredArray, nibabel_errors, open_unpacked
 from napari_latentseg.io._ras import from_ras
 from napari_latentseg.io.nifti import write
 
@@ -24,9 +21,8 @@ SUFFIXES = (".mgh.gz", ".mgh", ".mgz")
 RESULT_SUFFIX = ".nii.gz"
 
 _KIND = "an MGH file"
-_DATA_OFFSET = 284  # of the values, in every version of the format
 _NO_ORIENTATION_NOTE = (
-    "the file does not say how it lies in the patient; FreeSurfer's coronal default was taken"
+    "the file does not say how it is oriented in the patient; FreeSurfer's default (coronal) was assumed"
 )
 
 
@@ -41,7 +37,7 @@ def read(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        Where it is none, is damaged or cut short, or its place makes no sense.
+        If it is not an MGH file, is damaged or cut short, or its affine or spacing is invalid.
     """
     return _read(path, lazy=False)
 
@@ -52,35 +48,25 @@ def read_lazy(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        As `read` does, for what the header shows.
+        As `read`, for what the header shows.
     """
     return _read(path, lazy=True)
 
 
-def _read(path: Path, lazy: bool) -> Scan:
+def _read(path: Path, *, lazy: bool) -> Scan:
     import nibabel as nib
 
-    with silence_logger("nibabel.global"), read_errors(path, _KIND):
-        with _open_unpacked(path) as file:
+    with nibabel_errors(path, _KIND):
+        with open_unpacked(path) as file:
             header: Any = nib.MGHImage.header_class.from_fileobj(file)
-        shape = header.get_data_shape()
-        stored_dtype = header.get_data_dtype()
-        array: Any
-        if not lazy:
-            array = _read_values(path)
-        elif path.name.lower().endswith(".mgh"):
-            array = lazy_memmap(path, _DATA_OFFSET, shape, stored_dtype, "F").astype(
-                stored_dtype.newbyteorder("=")
-            )
-        else:
-            array = lazy_from_loader(shape, stored_dtype.newbyteorder("="), lambda: _read_values(path))
+        array = StoredArray.from_header(path, header, _KIND).load(lazy=lazy)
         if array.ndim == 4 and array.shape[3] == 1:
             array = array.squeeze(3)
         labels = "tzyx"[-array.ndim :]
         repetition_time = max(float(header["tr"]), 0.0) if array.ndim == 4 else 0.0
         affine = np.asarray(header.get_affine(), dtype=np.float64)
         if not np.isfinite(affine).all() or not (np.asarray(header["delta"]) > 0).all():
-            raise BadInput(path, "has a spacing or a place that makes no sense", "repair the file's header")
+            raise BadInput(path, "has an invalid spacing or affine", "repair the file's header")
         geometry = Geometry.from_matrix(
             from_ras(affine, array.ndim, (repetition_time or 1.0, 0.0)),
             tuple("ms" if a == "t" else "mm" for a in labels),
@@ -89,16 +75,3 @@ def _read(path: Path, lazy: bool) -> Scan:
         )
         notes = () if int(header["goodRASFlag"]) == 1 else (_NO_ORIENTATION_NOTE,)
         return Scan(array.transpose(), labels, geometry, format=NAME, source=path, notes=notes)
-
-
-def _open_unpacked(path: Path) -> BinaryIO:
-    return cast(BinaryIO, path.open("rb") if path.name.lower().endswith(".mgh") else gzip.open(path))
-
-
-def _read_values(path: Path) -> NDArray[Any]:
-    import nibabel as nib
-
-    with silence_logger("nibabel.global"), read_errors(path, _KIND), _open_unpacked(path) as file:
-        image: Any = nib.MGHImage.from_file_map({"image": nib.FileHolder(fileobj=file)}, mmap=False)
-        values: NDArray[Any] = np.asarray(image.dataobj)
-    return values.astype(values.dtype.newbyteorder("="), copy=False)

@@ -1,11 +1,10 @@
-"""NIfTI 1 and 2 through nibabel."""
+"""NIfTI 1 and 2; headers through nibabel."""
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,8 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.units import MM_PER_UNIT
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io._errors import as_writable, read_errors, silence_logger, write_errors
-from napari_latentseg.io._lazy import lazy_from_loader, lazy_memmap
+from napari_latentseg.io._errors import as_writable, silence_logger, write_errors
+from napari_latentseg.io._nibabel import StoredArray, nibabel_errors, open_unpacked
 from napari_latentseg.io._ras import from_ras, to_ras
 
 NAME = "nifti"
@@ -24,7 +23,7 @@ RESULT_SUFFIX = ".nii.gz"
 
 _KIND = "a NIfTI file"
 _LABELS = "tzyx"
-# What of the header says where the image lies, and nothing else of it: the rest may name the patient.
+# The header fields that hold the geometry. No others are kept: they may name the patient.
 _GEOMETRY_FIELDS = (
     "sform_code", "qform_code", "srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d",
     "qoffset_x", "qoffset_y", "qoffset_z", "toffset",
@@ -32,46 +31,36 @@ _GEOMETRY_FIELDS = (
 _SPACE_UNITS = {"meter": "m", "mm": "mm", "micron": "um"}
 _TIME_UNITS = {"sec": "s", "msec": "ms", "usec": "us"}
 _MAX_LENGTH = {1: 2**15 - 1, 2: 2**63 - 1}
-_HEADER_TOLERANCE_STEPS = 1e-6  # of a step: rounding, on the way through napari for one
-_TOLERANCE_STEPS, _HEADER_TOLERANCE_STEPS = (
-    1e-2,
-    1e-4,
-)  # what a file may be off by, in steps and in millimetres, both
+# In voxels: a header is reused if the geometry differs from it by rounding alone (napari recomputes affines).
+_ROUNDING_STEPS = 1e-6
+# How much a new header may differ from the geometry, in voxels and in millimetres. A tenth of a micrometre is
+# far below what a scanner resolves, and above the float32 rounding of NIfTI 1 in a volume of ordinary size.
+_TOLERANCE_STEPS = 1e-2
+_TOLERANCE_MM = 1e-4
 
 
 def read(path: Path) -> Scan:
-    """Read as `zyx`, `tzyx`, or `yx` where the file holds a plane with two axes.
+    """Read as `zyx`, `tzyx`, or `yx` if the file holds a 2D image.
 
-    The array is nibabel's with its axes reversed; the affine is moved with it, from RAS to LPS. A plane of
-    two axes that does not lie across the body (a sagittal one, an oblique one) is given as `zyx` with
-    one plane, since two axes cannot say where it lies. Colours (RGB24, RGBA32) come as a last axis `c`.
+    The array is nibabel's with its axes reversed; the affine is converted from RAS to LPS. A 2D image that is
+    not axial (sagittal, coronal or oblique) is read as a `zyx` volume of one slice, since the geometry of two
+    axes cannot hold its position. Colours (RGB24, RGBA32) become a last axis `c`.
 
-    Whole numbers stay what they are; where the header scales them they become float32. A header
-    without a unit of length means millimetres, as every common tool takes it.
+    Integers keep their type unless the header scales them; then they become float32. A header without a unit
+    of length means millimetres, as in all common tools.
 
     Parameters
     ----------
     path
-        A `.nii` or `.nii.gz` file. Whether it is compressed is seen from what it holds.
+        A `.nii` or `.nii.gz` file. Compression is detected from the content.
 
     Raises
     ------
     BadInput
-        Where the file is cut short, damaged (its checksum counts too), no single NIfTI file, or holds
-        fewer than two or more than four dimensions.
+        If the file is cut short or damaged (its gzip checksum is verified), is not a single-file NIfTI, or
+        has fewer than two or more than four dimensions.
     """
-    with silence_logger("nibabel.global"), read_errors(path, _KIND):
-        with path.open("rb") as raw:
-            is_gzip = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            if is_gzip:
-                with gzip.open(raw) as unpacked:
-                    array, header, version = _load_values(path, cast(BinaryIO, unpacked))
-                    while unpacked.read(1 << 20):  # to the end, where the checksum is
-                        pass
-            else:
-                array, header, version = _load_values(path, raw)
-        return scan_from_header(path, array, header, version)
+    return _read(path, lazy=False)
 
 
 def read_lazy(path: Path) -> Scan:
@@ -80,64 +69,54 @@ def read_lazy(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        As `read` does, for what the header shows and for a file shorter than it says.
+        As `read`, for what the header shows and for an uncompressed file shorter than its header says.
     """
-    with silence_logger("nibabel.global"), read_errors(path, _KIND):
-        with path.open("rb") as raw:
-            is_gzip = raw.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if is_gzip else path.open("rb") as file:
-            kind, version = _image_class(path, cast(BinaryIO, file))
-            header = kind.header_class.from_fileobj(file)
-        slope, inter = (1.0, 0.0) if header.get_slope_inter()[0] is None else header.get_slope_inter()
-        shape, dtype, offset = header.get_data_shape(), header.get_data_dtype(), header.get_data_offset()
-        if is_gzip:
-            count = len(dtype.names) if dtype.names else 0
-            value_dtype = np.dtype(dtype[0]) if dtype.names else _scaled_dtype(dtype, slope, inter)
-            array = lazy_from_loader(
-                shape + ((count,) if count else ()), value_dtype.newbyteorder("="), lambda: _read_values(path)
-            )
-        else:
-            array = apply_scaling(lazy_memmap(path, offset, shape, dtype, "F"), slope, inter)
+    return _read(path, lazy=True)
+
+
+def _read(path: Path, *, lazy: bool) -> Scan:
+    with nibabel_errors(path, _KIND):
+        with open_unpacked(path) as file:
+            image_class, version = _image_class(path, file)
+            header = image_class.header_class.from_fileobj(file)
+        array = StoredArray.from_header(path, header, _KIND).load(lazy=lazy)
         return scan_from_header(path, array, header, version)
 
 
-def _read_values(path: Path) -> NDArray[Any]:
-    with silence_logger("nibabel.global"), read_errors(path, _KIND), gzip.open(path) as file:
-        return _load_values(path, cast(BinaryIO, file))[0]
-
-
 def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int]:
-    """Nibabel's class for the file, and which NIfTI it is."""
+    """Nibabel's image class for the file, and the version of NIfTI, 1 or 2."""
     import nibabel as nib
 
     header_bytes = file.read(540)
     file.seek(0)
     nifti1_magic, nifti2_magic = header_bytes[344:348], header_bytes[4:8]
     if nifti1_magic == b"ni1\0" or nifti2_magic == b"ni2\0":
-        raise BadInput(path, "is one half of a pair of files", "let the names end in .hdr and .img")
+        raise BadInput(
+            path, "is one of a pair of files, header and image", "rename them to end in .hdr and .img"
+        )
     if nifti1_magic != b"n+1\0" and nifti2_magic != b"n+2\0":
-        raise ValueError("neither mark of NIfTI is there")
+        raise ValueError("no magic number of NIfTI")
     kind, version = (nib.Nifti1Image, 1) if nifti1_magic == b"n+1\0" else (nib.Nifti2Image, 2)
     check_spacing(path, kind, header_bytes)
     return kind, version
 
 
 def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:
-    """Refuse a spacing of zero where the place depends on it; nibabel puts a 1 there.
+    """Refuse a spacing of zero if the affine depends on it; nibabel would replace it by 1.
 
     Parameters
     ----------
     path
         For the message.
     image_class
-        nibabel's class for the file.
+        Nibabel's image class for the file.
     header_bytes
-        The header as it is stored, and perhaps more.
+        The start of the file, at least its whole header.
 
     Raises
     ------
     BadInput
-        Where it is so.
+        If the spacing along an axis longer than one voxel is zero or not finite, and there is no sform.
     """
     header = image_class.header_class(header_bytes[: image_class.header_class.sizeof_hdr], check=False)
     shape, steps = header["dim"][1:4], np.asarray(header["pixdim"][1:4], dtype=np.float64)
@@ -146,66 +125,34 @@ def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:
         raise BadInput(path, "has a spacing of zero", "repair the file's header")
 
 
-def _load_values(path: Path, file: BinaryIO) -> tuple[NDArray[Any], Any, int]:
-    """Values with x first, the header, and which NIfTI it is."""
-    kind, version = _image_class(path, file)
-    image = kind.from_file_map(kind.make_file_map({"image": file}), mmap=False)
-    return apply_header_scaling(image), image.header, version
-
-
-def apply_header_scaling(image: Any) -> NDArray[Any]:
-    """The values of an image of nibabel with x first, in the type that their scaling needs.
-
-    Colours come as a last axis; whole numbers that are not scaled stay what they are.
-    """
-    proxy = image.dataobj
-    return cast(
-        NDArray[Any], apply_scaling(np.asarray(proxy.get_unscaled()), float(proxy.slope), float(proxy.inter))
-    )
-
-
-def apply_scaling(array: Any, slope: float, inter: float) -> Any:
-    """Colours, scaling and byte order, for NumPy and dask alike."""
-    if array.dtype.names:  # RGB24 and RGBA32 are structured
-        array = np.stack([array[n] for n in array.dtype.names], axis=-1)
-    elif (slope, inter) != (1.0, 0.0) and array.dtype.kind in "iuf":
-        scaled_dtype = _scaled_dtype(array.dtype, slope, inter)
-        if isinstance(array, np.ndarray):
-            return _scale_values(array, slope, inter, scaled_dtype)
-        return array.map_blocks(_scale_values, slope, inter, scaled_dtype, dtype=scaled_dtype)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _scaled_dtype(dtype: np.dtype[Any], slope: float, inter: float) -> np.dtype[Any]:
-    """What values of this type need to be once they are scaled."""
-    if (slope, inter) == (1.0, 0.0) or dtype.kind not in "iu":
-        return dtype.newbyteorder("=")
-    limits = np.iinfo(dtype)
-    largest = abs(slope) * max(-float(limits.min), float(limits.max)) + abs(inter)
-    return np.dtype(np.float32 if largest < float(np.finfo(np.float32).max) else np.float64)
-
-
-def _scale_values(array: NDArray[Any], slope: float, inter: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    out = np.empty(array.shape, dtype, order="F")
-    with np.errstate(over="ignore", invalid="ignore"):
-        for i in range(array.shape[-1]):  # a part at a time, for the 64 bits that exactness asks for
-            out[..., i] = array[..., i] * np.float64(slope) + inter
-    return out
-
-
 def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
-    """The scan of values with x first, in the place that a NIfTI header says."""
+    """Make a scan of an array (x first) and its NIfTI header.
+
+    Parameters
+    ----------
+    path
+        The file.
+    array
+        Values, x first, colours last.
+    header
+        Nibabel's header.
+    version
+        Of NIfTI, 1 or 2.
+
+    Raises
+    ------
+    BadInput
+        If there are fewer than two or more than four dimensions.
+    """
     channel_axes = array.ndim - len(header.get_data_shape())
     spatial = array.ndim - channel_axes
     while spatial > 3 and array.shape[spatial - 1] == 1:
         array = array.squeeze(spatial - 1)
         spatial -= 1
     if not 2 <= spatial <= 4:
-        raise BadInput(path, f"has {spatial} dimensions", "give a plane, a volume or a time series")
+        raise BadInput(path, f"has {spatial} dimensions", "give a 2D image, a volume or a time series")
     affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    is_axial = bool(
-        (np.abs(affine[2, :2]) <= _HEADER_TOLERANCE_STEPS * np.linalg.norm(affine[:3, :2], axis=0)).all()
-    )
+    is_axial = bool((np.abs(affine[2, :2]) <= _ROUNDING_STEPS * np.linalg.norm(affine[:3, :2], axis=0)).all())
     if spatial == 2 and not is_axial:
         array, spatial = np.expand_dims(array, 2), 3
     array = array.transpose(*reversed(range(spatial)), *([spatial] if channel_axes else []))
@@ -239,7 +186,7 @@ def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
 
 
 def _units(code: int) -> tuple[str, str]:
-    """The units of length and time that the header's number stands for."""
+    """The units of length and time in the header field `xyzt_units`."""
     return {1: "m", 2: "mm", 3: "um"}.get(code & 7, "mm"), {8: "s", 16: "ms", 24: "us"}.get(code & 56, "s")
 
 
@@ -250,12 +197,12 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write a plane, volume or time series in its geometry.
+    """Write an image, volume or time series in its geometry.
 
-    Where the geometry is the one that the reader found, the header gets the very numbers, codes and units
-    of that file. Any other is written as an sform, and as a qform too where it has no shear. NIfTI 2, which
-    fewer programs read, is taken where NIfTI 1 would be off by 1e-4 mm or cannot hold the shape.
-    Nanometres and centimetres become micrometres and millimetres.
+    If the geometry is that of the file that was read, its affine fields, codes and units are copied.
+    Any other geometry is written as sform, and also as qform unless it is sheared. NIfTI 2, which fewer
+    programs read, is used if NIfTI 1 would be inexact by 1e-4 mm or cannot hold the shape. Nanometres and
+    centimetres are converted to micrometres and millimetres.
 
     Parameters
     ----------
@@ -266,15 +213,15 @@ def write(
     axes
         ``"yx"``, ``"zyx"``, ``"tyx"`` or ``"tzyx"``.
     geometry
-        Of these axes, in units of length; where it has no frame its world is taken as LPS.
+        Of these axes, in units of length. Without a frame its world coordinates are taken as LPS.
     properties
-        Those of the scan, for a file that this module read; else ignored.
+        Of the scan, if this module read it; otherwise ignored.
 
     Raises
     ------
     BadInput
-        Where NIfTI cannot say the geometry: pixels without a physical size, time mixed with space. Nothing
-        that could be taken for a result is left then.
+        If NIfTI cannot hold the geometry: no physical pixel size, or a time axis mixed with space. No file is
+        left behind then.
     """
     import nibabel as nib
 
@@ -289,11 +236,11 @@ def write(
         if header is None:
             header = _new_header(path, values, axes, geometry, properties)
         kind: Any = nib.Nifti2Image if header.sizeof_hdr == 540 else nib.Nifti1Image
-        nib.save(kind(values, None, header), path)  # without an affine the header is left as it is
+        nib.save(kind(values, None, header), path)  # affine None: nibabel keeps the header as it is
 
 
 def _to_nifti_units(path: Path, axes: str, geometry: Geometry) -> Geometry:
-    """The geometry in units that NIfTI knows, one of length for all axes."""
+    """The geometry in units that NIfTI knows, the same unit of length along all axes."""
     matrix = geometry.matrix
     n = geometry.ndim
     space = [i for i, a in enumerate(axes) if a != "t"]
@@ -309,7 +256,7 @@ def _to_nifti_units(path: Path, axes: str, geometry: Geometry) -> Geometry:
         time = geometry.units[0]
         is_mixed = np.any(matrix[0, 1:n] != 0) or np.any(matrix[1:n, 0] != 0)
         if time not in _TIME_UNITS.values() or is_mixed or matrix[0, 0] <= 0:
-            raise BadInput(path, "has a time axis that NIfTI cannot say", "give its steps in seconds")
+            raise BadInput(path, "has a time axis that NIfTI cannot hold", "give its steps in seconds")
         units[0] = time
     return Geometry.from_matrix(matrix, tuple(units), geometry.axis_labels, geometry.frame)
 
@@ -323,21 +270,23 @@ def _new_empty_header(version: int, values: NDArray[Any]) -> Any:
     return header
 
 
-def _says(header: Any, axes: str, geometry: Geometry, *, atol_steps: float, atol: float = np.inf) -> bool:
-    """Whether a header, whose numbers are rounded, puts its array where it should lie."""
+def _header_agrees(
+    header: Any, axes: str, geometry: Geometry, *, atol_steps: float, atol: float = np.inf
+) -> bool:
+    """Whether a header, whose numbers may be rounded, holds this geometry."""
     time = (float(header["pixdim"][4]), float(header["toffset"])) if axes.startswith("t") else (1.0, 0.0)
     rows = [*(i for i, a in enumerate(_LABELS) if a in axes), len(_LABELS)]
     lengths = (*header.get_data_shape(), 1, 1)[3::-1]
     with np.errstate(all="ignore"):
         full = from_ras(np.asarray(header.get_best_affine(), dtype=np.float64), 4, time)
     try:
-        said = Geometry.from_matrix(
+        header_geometry = Geometry.from_matrix(
             full[np.ix_(rows, rows)], geometry.units, geometry.axis_labels, geometry.frame
         )
     except BadInput:
         return False
     shape = tuple(int(lengths[i]) for i in rows[:-1])
-    return geometry.agrees_with(said, shape, atol_steps=atol_steps, atol=atol)
+    return geometry.agrees_with(header_geometry, shape, atol_steps=atol_steps, atol=atol)
 
 
 def _reuse_header(
@@ -346,7 +295,7 @@ def _reuse_header(
     axes: str,
     geometry: Geometry,
 ) -> Any:
-    """A header with the numbers of the file that was read, where they still hold; else None."""
+    """A header with the geometry fields of the file that was read; None if they no longer apply."""
     try:
         version = int(properties["nifti"])
         is_plane = "z" not in properties["axes"]
@@ -374,7 +323,7 @@ def _reuse_header(
     header["xyzt_units"] = code
     if has_time:
         header["pixdim"][4], header["toffset"] = geometry.affine[0][0], geometry.affine[0][-1]
-    return header if _says(header, axes, geometry, atol_steps=_HEADER_TOLERANCE_STEPS) else None
+    return header if _header_agrees(header, axes, geometry, atol_steps=_ROUNDING_STEPS) else None
 
 
 def _new_header(
@@ -384,8 +333,8 @@ def _new_header(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> Any:
-    """A header for any geometry."""
-    code = 1 if geometry.frame else 2  # in the scanner's world, or only aligned with something
+    """A header for any geometry, in the first version of NIfTI that holds it exactly."""
+    code = 1 if geometry.frame else 2  # NIFTI_XFORM_SCANNER_ANAT, or ..._ALIGNED_ANAT: frame unknown
     source_geometry = properties.get("place")
     if isinstance(source_geometry, Mapping):
         code = int(source_geometry.get("sform_code") or source_geometry.get("qform_code") or code)
@@ -393,14 +342,14 @@ def _new_header(
     affine = to_ras(matrix[-4:, -4:] if "z" in axes else matrix[-3:, -3:])
     corner = np.array([*(*values.shape, 1)[:3], 1.0])
     finest = np.linalg.norm(affine[:3, :3], axis=0).min()
-    tolerance = min(_TOLERANCE_STEPS * finest, _HEADER_TOLERANCE_STEPS / MM_PER_UNIT[length])
+    tolerance = min(_TOLERANCE_STEPS * finest, _TOLERANCE_MM / MM_PER_UNIT[length])
     for version, largest in _MAX_LENGTH.items():
         if max(values.shape) > largest:
             continue
         header = _new_empty_header(version, values)
         header.set_sform(affine, code=code)
         header.set_qform(affine, code=code, strip_shears=True)
-        # A qform has no shear, and loses digits at about half a turn; then the sform stands alone.
+        # A qform cannot be sheared, and is inexact near rotations by 180 degrees; then there is no qform.
         try:
             qform_error = (np.abs(header.get_qform() - affine) @ corner).max()
         except ValueError:
@@ -412,6 +361,6 @@ def _new_header(
         lengths = {v: k for k, v in _SPACE_UNITS.items()}
         times = {v: k for k, v in _TIME_UNITS.items()}
         header.set_xyzt_units(lengths[length], times[geometry.units[0] if axes.startswith("t") else "s"])
-        if _says(header, axes, geometry, atol_steps=_TOLERANCE_STEPS, atol=_HEADER_TOLERANCE_STEPS):
+        if _header_agrees(header, axes, geometry, atol_steps=_TOLERANCE_STEPS, atol=_TOLERANCE_MM):
             return header
-    raise BadInput(path, "lies where NIfTI has no numbers for", "write TIFF instead")
+    raise BadInput(path, "has a geometry that NIfTI cannot hold exactly", "write TIFF instead")

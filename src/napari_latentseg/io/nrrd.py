@@ -17,14 +17,14 @@ from napari_latentseg.io._errors import as_writable, read_errors, write_errors
 from napari_latentseg.io._raw import RawLayout, sibling_file
 from napari_latentseg.utils.atomic import atomic_path
 
-# Not SimpleITK: it drops units, sheared axes and which axis is time or channels, reads whole files at once,
-# and takes more than 250 MB on disk; the tests hold this reader against it.
+# Not SimpleITK: it loses units, sheared axes and which axis is time or channels, cannot read lazily, and
+# takes more than 250 MB on disk. The tests compare this reader with it.
 NAME = "nrrd"
 SUFFIXES = (".nhdr", ".nrrd")
 RESULT_SUFFIX = ".nrrd"
 
 _KIND = "an NRRD file"
-# What turns the world of a file, x first, to LPS.
+# Signs of x, y, z that convert the space of a file to LPS.
 _SPACE_SIGNS = {
     "left-posterior-superior": (1, 1, 1), "lps": (1, 1, 1),
     "right-anterior-superior": (-1, -1, 1), "ras": (-1, -1, 1),
@@ -44,26 +44,26 @@ _TYPES = {
 _ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2", "bz2": "bzip2",
               "ascii": "text", "text": "text", "txt": "text"}  # fmt: skip
 _UNSPECIFIC_KINDS = ("domain", "space", "???", "none", "list")
-_NO_LENGTH_UNIT_NOTE = "the file gives no unit of length; millimetres were taken"
-_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were taken"
+_NO_LENGTH_UNIT_NOTE = "the file gives no unit of length; millimetres were assumed"
+_NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were assumed"
 
 
 def read(path: Path) -> Scan:
-    """Read as `yx`, `zyx` or with `t` before and `c` after them.
+    """Read as `yx` or `zyx`, with `t` before and `c` after them.
 
-    An axis without a direction holds times where its kind says so or where it is the slowest; else
-    channels. LPS, RAS and LAS are all brought to LPS; any other space is the image's own. Where the file
-    gives no unit, lengths are millimetres, as every common tool takes them, and a note says so.
+    An axis without a direction is time if its kind says so or it is the slowest axis, else channels. LPS, RAS
+    and LAS are converted to LPS; any other space has no frame. Without a unit, lengths are taken as
+    millimetres, as in all common tools, and a note says so.
 
     Parameters
     ----------
     path
-        A `.nrrd` file, or the `.nhdr` whose data file lies beside it.
+        A `.nrrd` file, or a `.nhdr` file with its data file in the same folder.
 
     Raises
     ------
     BadInput
-        Where the file is none, is damaged or cut short, or says its place in a way that is not read.
+        If it is not NRRD, is damaged or cut short, or has a geometry or unit that is not supported.
     """
     raw_layout, header = _read_layout(path)
     with read_errors(path, _KIND):
@@ -76,7 +76,7 @@ def read_lazy(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        As `read` does, for what the header shows.
+        As `read`, for what the header shows.
     """
     raw_layout, header = _read_layout(path)
     with read_errors(path, _KIND):
@@ -116,7 +116,7 @@ def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
     axes = "".join(names[i] for i in order)
     if axes.endswith(CHANNEL) and array.shape[-1] == 1:
         array, axes = array[..., 0], axes.removesuffix(CHANNEL)
-    if "z" not in axes and vectors.shape == (3, 2):  # a plane in space, with its place along its normal
+    if "z" not in axes and vectors.shape == (3, 2):  # a 2D image with a position in 3D: a volume of one slice
         z_position = axes.index("y")
         array = np.expand_dims(array, z_position)
         axes = axes[:z_position] + "z" + axes[z_position:]
@@ -127,9 +127,9 @@ def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
 
 
 def _axes(path: Path, header: Mapping[str, Any]) -> tuple[list[str], NDArray[np.float64]]:
-    """A letter for each axis, slowest first; the directions of the spatial ones as columns, slowest first.
+    """A letter for each axis, slowest first, and the direction vectors of the spatial axes as columns.
 
-    The rows are the world's, x last, still in the space of the file.
+    The columns are in the same order; the rows are world coordinates, x last, in the space of the file.
     """
     count = int(header["dimension"])
     kinds = [str(k).lower() for k in header.get("kinds", ["???"] * count)]
@@ -138,7 +138,7 @@ def _axes(path: Path, header: Mapping[str, Any]) -> tuple[list[str], NDArray[np.
     spatial_count = sum(spatial)
     if spatial_count not in (2, 3):
         raise BadInput(
-            path, f"has {spatial_count} spatial axes of {count}", "give a plane, a volume or a series"
+            path, f"has {spatial_count} spatial axes of {count}", "give a 2D image, a volume or a series"
         )
     names: list[str] = []
     directions_xyz: list[NDArray[np.float64]] = []
@@ -161,7 +161,7 @@ def _axes(path: Path, header: Mapping[str, Any]) -> tuple[list[str], NDArray[np.
 
 
 def _is_spatial(header: Mapping[str, Any], kinds: list[str]) -> list[bool]:
-    """Which axes lie in space: those with a direction; without directions, those that are nothing else."""
+    """Which axes are spatial: those with a direction; without directions, those of no other kind."""
     directions = header.get("space directions")
     if directions is not None:
         return [d is not None and not np.isnan(np.asarray(d, dtype=np.float64)).all() for d in directions]
@@ -184,9 +184,11 @@ def _geometry(
 ) -> tuple[Geometry, tuple[str, ...]]:
     space = str(header.get("space", "")).lower()
     if space not in _SPACE_SIGNS and space not in _WORLD_SPACES:
-        raise BadInput(path, "lies in a space that is not read", "save it in LPS or RAS")
+        raise BadInput(path, "has a coordinate space that is not supported", "save it in LPS or RAS")
     if "space origin" not in header and ("axis mins" in header or "axismins" in header):
-        raise BadInput(path, "says its place by the least of each axis", "save it with a space origin")
+        raise BadInput(
+            path, "gives its origin as axis minima, which is not supported", "save it with a space origin"
+        )
     notes = []
     rows = len(vectors)
     matrix = np.eye(len(labels) + 1)
@@ -199,7 +201,7 @@ def _geometry(
     units = [canonical_unit(u) for u in unit_names][::-1] if unit_names else []
     if len(units) != rows or any(u not in MM_PER_UNIT and u != "pixel" for u in units):
         if any(units) and not all(u == "pixel" for u in units):
-            raise BadInput(path, "has units of length that are not read", "save it in millimetres")
+            raise BadInput(path, "has unknown units of length", "save it in millimetres")
         has_geometry = space or "space directions" in header or "spacings" in header
         units = ["mm" if has_geometry else "pixel"] * rows
         notes = [_NO_LENGTH_UNIT_NOTE] if has_geometry else []
@@ -213,7 +215,7 @@ def _geometry(
 
 
 def _spatial_units(header: Mapping[str, Any]) -> list[str]:
-    """The units of the axes that are not times, from the list that names one an axis."""
+    """The units of length in the field `units`, which has one entry for each axis."""
     return [u for u in header.get("units", []) if canonical_unit(u) in MM_PER_UNIT]
 
 
@@ -232,7 +234,7 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write in the image's own geometry, of any kind; in the patient's space it is LPS.
+    """Write in the geometry of the image; NRRD can hold any but some time axes.
 
     Parameters
     ----------
@@ -250,7 +252,7 @@ def write(
     Raises
     ------
     BadInput
-        Where NRRD cannot say the geometry: time that is mixed with space or begins later than 0.
+        If NRRD cannot hold the time axis: mixed with space, or with an origin other than 0.
     """
     import nrrd
 
@@ -260,11 +262,11 @@ def write(
         has_time = spatial.startswith("t")
         matrix = geometry.matrix
         if has_time and (matrix[0, 1:].any() or matrix[1:-1, 0].any() or matrix[0, 0] <= 0):
-            raise BadInput(path, "has a time axis that NRRD cannot say", "let time begin at 0")
+            raise BadInput(path, "has a time axis that NRRD cannot hold", "let time begin at 0")
         first = int(has_time)
         vectors, origin = matrix[first:-1, first:-1], matrix[first:-1, -1]
         rows = len(vectors)
-        # x first, and the axes in the order of the file, fastest first
+        # world coordinates x first; one row for each axis, the fastest first
         directions = vectors[::-1, ::-1].T
         colours = int(CHANNEL in axes)
         header: dict[str, Any] = {"encoding": "gzip"}

@@ -1,4 +1,4 @@
-"""OME-Zarr 0.4 and 0.5, read and written in chunks; see https://ngff.openmicroscopy.org/0.5."""
+"""OME-Zarr: 0.5 and earlier read, 0.5 written, chunk by chunk (https://ngff.openmicroscopy.org/0.5)."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ RESULT_SUFFIX = ".ome.zarr"
 
 _KIND = "an OME-Zarr image"
 _ZARR_MARKER_FILES = ("zarr.json", ".zgroup", ".zattrs")
-_CHUNK_SIDE = 512  # of what is written
-_SMALLEST_LEVEL_SIDE = 256  # coarser levels are made until both sides are no more than this
+_CHUNK_SIDE = 512  # pixels, along y and x: 256 KiB of uint8, read in one go by a viewer that shows a slice
+_SMALLEST_LEVEL_SIDE = 256  # the pyramid ends once both sides are no longer, the size of a thumbnail
 
 
 def is_ours(folder: Path) -> bool:
@@ -42,35 +42,35 @@ def is_ours(folder: Path) -> bool:
 
 
 def list_series(path: Path) -> list[str]:
-    """The images that a folder or zip holds, as paths within it; one in most.
+    """The images in a folder or zip, as paths within it; usually one, ``""``.
 
     Raises
     ------
     BadInput
-        Where it holds none.
+        If it holds no image.
     """
     with read_errors(path, _KIND):
         return image_names(path, _open_group(path))
 
 
 def read(path: Path, series: int | None = None) -> Scan:
-    """Open as a dask array; values are read when they are asked for, whatever the size of the image.
+    """Open as a dask array; values are read when they are computed.
 
-    The finest level is the scan, the others are its `levels`. Axes come in the order `t z y x c`; a
-    channel or time axis of length one is dropped.
+    The level of full resolution is the scan, the others are its `levels`. Axes are in the order `t z y x c`;
+    a channel or time axis of length one is dropped.
 
     Parameters
     ----------
     path
-        The folder of an image (its name need not end in `.zarr`), or a zip of it (`.zarr.zip`, `.ozx`).
+        The folder of an image (with any name), or a zip of it (`.zarr.zip`, `.ozx`).
     series
         Which of several images, counted from 1.
 
     Raises
     ------
     BadInput
-        Where it is no OME-Zarr image, lacks a part, has axes or units that are not known, or is placed by
-        more than a scale and a translation.
+        If it is not an OME-Zarr image, is incomplete, has unknown axes or units, or has a coordinate
+        transformation other than a scale and a translation.
     """
     import zarr
 
@@ -84,7 +84,7 @@ def read(path: Path, series: int | None = None) -> Scan:
             raise BadInput("series", f"{path.name} holds images 1 to {len(names)}", "choose one of them")
         group = root[names[chosen - 1]] if names[chosen - 1] else root
         metadata = multiscale_metadata(group.attrs.asdict())
-        assert metadata is not None  # `image_names` has looked
+        assert metadata is not None  # `image_names` lists groups with metadata only
         arrays = [group[dataset["path"]] for dataset in metadata["datasets"]]
         if not arrays or not all(isinstance(a, zarr.Array) for a in arrays):
             raise ValueError("levels that are no arrays")
@@ -111,7 +111,7 @@ def _as_dask(array: Any) -> da.Array:
 
 
 def _open_group(path: Path) -> Any:
-    """The group at the top, for reading; of a zip, that of the folder in it which is one."""
+    """The topmost Zarr group of a folder or zip, opened for reading."""
     import zarr
     from zarr.storage import ZipStore
 
@@ -134,15 +134,15 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write an OME-Zarr 0.5 with coarser levels, chunk by chunk: memory does not depend on the size.
+    """Write an OME-Zarr 0.5 pyramid chunk by chunk; memory use does not depend on the size of the image.
 
-    The coarser levels of whole numbers, which may be labels, take every other element; those of colours and
-    of real numbers take means. OME-Zarr knows no patient, so the name of the geometry's frame is not kept.
+    Coarser levels of integers, which may be labels, take every second pixel; those of colours and of
+    floating-point values take means of 2 x 2. OME-Zarr has no patient coordinates, so the frame is lost.
 
     Parameters
     ----------
     path
-        The folder to be; ends in `.zarr`. An earlier one of that name is not touched.
+        The folder to write; ends in `.zarr`. It must not exist yet.
     array
         NumPy or dask; real values in the shape of `axes`.
     axes
@@ -155,7 +155,7 @@ def write(
     Raises
     ------
     BadInput
-        Where OME-Zarr cannot say the geometry: turned, sheared or flipped, or a unit that it does not know.
+        If OME-Zarr cannot hold the geometry: rotated, sheared or flipped, or in a unit it does not know.
     """
     import dask.array as da
     import zarr

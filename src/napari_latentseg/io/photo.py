@@ -1,4 +1,4 @@
-"""PNG, JPEG and BMP: pixels without a place in the patient."""
+"""PNG, JPEG and BMP: 2D images without physical units, through Pillow."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from napari_latentseg.io._lazy import lazy_from_loader
 
 NAME = "photo"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
-RESULT_SUFFIX = ".tif"  # a mean and a variance are floats, which none of these can hold
+RESULT_SUFFIX = ".tif"  # mean and variance are floating point, which none of these formats can hold
 
 _MAX_UINT16 = 65535
 _PILLOW_LOCK = threading.Lock()
 _PILLOW_FORMATS = ("PNG", "JPEG", "BMP")
-_EXIF_ORIENTATION = 0x0112  # the camera's orientation mark; 5 and more exchange height and width
+_EXIF_ORIENTATION = 0x0112  # tag of the camera orientation; values of 5 and more exchange height and width
 _NATIVE_MODES = ("L", "RGB", "RGBA", "I", "F")
 _ALPHA_MODES = ("LA", "La", "PA", "RGBa")
 
@@ -32,21 +32,21 @@ _ALPHA_MODES = ("LA", "La", "PA", "RGBa")
 def read(path: Path) -> Scan:
     """Read as `yx` or `yxc`, in pixels.
 
-    A palette is resolved to its colours, alpha is kept, printing colours (CMYK) become RGB, and one-bit
-    images become 0 and 255. A camera's orientation mark is obeyed, so a photo that was taken with
-    the camera turned has height and width exchanged against what the file stores, as every viewer shows
-    it; a mask for it must be drawn on the turned photo. Of a file with several pictures the first is read.
+    Palettes become RGB, alpha is kept, CMYK becomes RGB, and one-bit images become 0 and 255. The EXIF
+    orientation is applied, as in every viewer: height and width of a photo taken with the camera rotated are
+    exchanged compared with the file, and its mask must be drawn on the rotated photo. Of a file with several
+    images the first is read.
 
     Parameters
     ----------
     path
-        A PNG, JPEG or BMP file; what counts is what it holds, not what it is called.
+        A PNG, JPEG or BMP file. The format is detected from the content.
 
     Raises
     ------
     BadInput
-        Where it is none of these, is cut short or damaged, is too large to open safely, or holds colours
-        of 16 bits a channel (of which Pillow would keep 8).
+        If it is none of these, is cut short or damaged, is too large to open safely, or has colours of 16
+        bits a channel (of which Pillow would keep 8).
     """
     from PIL import Image, ImageOps
 
@@ -54,12 +54,12 @@ def read(path: Path) -> Scan:
         with Image.open(path, formats=_PILLOW_FORMATS) as opened:
             if opened.format == "PNG":
                 _check_bit_depth(path, opened)
-                opened.verify()  # checksums and the end mark, which reading alone passes over
+                opened.verify()  # checksums and end marker, which reading alone ignores
         with Image.open(path, formats=_PILLOW_FORMATS) as opened:
             opened.load()
             try:
                 image = ImageOps.exif_transpose(opened)
-            except Exception:  # a broken mark says nothing, and the pixels are whole
+            except Exception:  # the tag is malformed; the pixels are complete
                 image = opened.copy()
         return _make_scan(path, _to_array(image))
 
@@ -70,7 +70,7 @@ def read_lazy(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        As `read` does, for what the header shows.
+        As `read`, for what the header shows.
     """
     from PIL import Image
 
@@ -87,7 +87,7 @@ def read_lazy(path: Path) -> Scan:
 
 @contextmanager
 def _pillow_errors(path: Path) -> Iterator[None]:
-    """Turn what Pillow raises into words."""
+    """As `read_errors`, with Pillow's limit of pixels as an error of its own."""
     from PIL import Image
 
     with read_errors(path, "a PNG, JPEG or BMP image"), _refuse_truncated():
@@ -95,7 +95,7 @@ def _pillow_errors(path: Path) -> Iterator[None]:
             yield
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise BadInput(
-                path, "has more pixels than are safe to open", "cut it, or save it as a TIFF"
+                path, "has more pixels than are safe to open", "crop it, or save it as a TIFF"
             ) from error
 
 
@@ -106,16 +106,16 @@ def _make_scan(path: Path, array: Any) -> Scan:
 
 
 def _check_bit_depth(path: Path, opened: Any) -> None:
-    """Refuse the one kind that Pillow reads with loss."""
+    """Refuse colours of 16 bits a channel, which Pillow would reduce to 8."""
     raw_mode = opened.tile[0][3] if opened.tile else ""
     raw_mode = raw_mode if isinstance(raw_mode, str) else str(raw_mode[0])
     if "16" in raw_mode and not opened.mode.startswith("I"):
-        raise BadInput(path, "has colours of 16 bits, which cannot be read whole", "save it as a TIFF")
+        raise BadInput(path, "has colours of 16 bits, which cannot be read without loss", "save it as a TIFF")
 
 
 @contextmanager
 def _refuse_truncated() -> Iterator[None]:
-    """Undo for a moment what another package may have asked of Pillow: to fill up files cut short."""
+    """Switch off Pillow's global option to fill up truncated files, which another package may have set."""
     from PIL import ImageFile
 
     if not ImageFile.LOAD_TRUNCATED_IMAGES:
@@ -136,7 +136,7 @@ def _to_array(image: Any) -> NDArray[Any]:
         image = image.convert("RGBA")
     elif image.mode not in _NATIVE_MODES and not image.mode.startswith("I;16"):
         image = image.convert("RGB")
-    array = np.array(image)  # a copy that may be written to, for the libraries downstream
+    array = np.array(image)  # a writable copy, which torch needs
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
@@ -147,26 +147,26 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write a PNG where the name ends so, else a TIFF, as results of this family are; see `RESULT_SUFFIX`.
+    """Write a PNG if the name ends in `.png`, else a TIFF (`RESULT_SUFFIX`).
 
     Parameters
     ----------
     path
         Ends in `.png`, or as a TIFF does.
     array
-        For a PNG: whole numbers of 8 bits, of 16 bits where there are no channels, or real numbers in [0, 1]
-        (probabilities and variances), of which 65535 ths are kept; a text in the file says so.
+        For a PNG: uint8; uint16 without channels; or floating point in [0, 1] (probabilities, variances),
+        rounded to multiples of 1/65535, which a comment in the file states.
     axes
         For a PNG: ``"yx"`` or ``"yxc"``.
     geometry
-        For a PNG: pixels without a spacing or a place, of which it cannot tell.
+        For a PNG: in pixels, with spacing 1 and origin 0, since it has no metadata for them.
     properties
         Not needed.
 
     Raises
     ------
     BadInput
-        Where a PNG cannot hold the values or say the geometry; and as `tiff.write` does.
+        If a PNG cannot hold the values or the geometry; and as `napari_latentseg.io.tiff.write`.
     """
     if not path.name.lower().endswith(".png"):
         from napari_latentseg.io import tiff
@@ -179,9 +179,9 @@ def write(
     with write_errors(path, (".png",), "a PNG image"):
         values = as_writable(path, array, axes, geometry)
         if axes not in ("yx", "yxc") or (values.ndim == 3 and values.shape[2] not in (3, 4)):
-            raise BadInput(path, "a PNG holds one plane, grey or in colours", "write TIFF instead")
+            raise BadInput(path, "a PNG holds one 2D image, grey or in colours", "write TIFF instead")
         if (geometry.matrix != np.eye(3)).any() or set(geometry.units) != {"pixel"}:
-            raise BadInput(path, "a PNG cannot hold a spacing or a place", "write TIFF or NIfTI instead")
+            raise BadInput(path, "a PNG cannot hold a spacing or a position", "write TIFF or NIfTI instead")
         png_info = PngInfo()
         if values.dtype.kind == "f" and values.ndim == 2 and values.min() >= 0 and values.max() <= 1:
             values = np.round(values.astype(np.float64) * _MAX_UINT16).astype(np.uint16)

@@ -1,4 +1,4 @@
-"""Reading back what `results` wrote: a folder of mask, mean, variance and the record of the run."""
+"""Read back what `write_results` wrote: mask, mean, variance and the run record of a segmentation."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ from napari_latentseg.io.write_results import class_suffixes
 __all__ = ["read_segmentation", "sibling_record"]
 
 _RECORD_NAME = "run.json"
-_MAX_UINT16 = 65535  # what stands for 1 in a PNG
+_MAX_UINT16 = 65535  # stands for probability 1 in a PNG; see `photo.write`
+_MAX_IN_MEMORY_BYTES = 2**31  # 2 GiB of maps, which a machine that runs napari has to spare
 
 
 def read_segmentation(path: Path | str) -> Segmentation:
-    """Read a result that was written with its record.
+    """Read a result that was written with its run record.
 
     Parameters
     ----------
     path
-        The folder, where it holds one result; or the `..._run.json`, the mask or the mean of one of several.
+        The folder of the result, if it holds one only; else the `..._run.json`, the mask or the mean.
 
     Returns
     -------
     Segmentation
-        As it was written: the samples themselves are not kept on disk, their areas or volumes are. What the
-        record's scan was called or where it lay is not known.
+        As it was written, without `source` and `sample_maps`: the file name of the scan is not recorded, and
+        of the samples only the areas or volumes are.
 
     Raises
     ------
     BadInput
-        Where there is no record, a file is missing or does not fit the others, or the result is DICOM-SEG,
-        which is not read back.
+        If there is no run record, a file is missing or does not fit the others, or the result is DICOM-SEG.
     """
     record_path = _find_record(Path(path))
     record = _read_record(record_path)
@@ -79,12 +79,12 @@ def read_segmentation(path: Path | str) -> Segmentation:
 
 
 def sibling_record(path: Path) -> RunRecord | None:
-    """The record of the run that wrote a mask or a mean; None where none lies beside it.
+    """The run record in the folder of a mask or mean that a run wrote; None if there is none.
 
     Raises
     ------
     BadInput
-        Where there is one that cannot be read.
+        If there is one that cannot be read.
     """
     for kind in ("mask", "mean"):
         name_prefix, has_kind, _ = Path(path).name.rpartition(kind)
@@ -144,7 +144,7 @@ def _read_result_lazy(folder: Path, stem: str) -> Scan:
 
 
 def _restore_shape(scan: Scan, axes: str, record: RunRecord) -> tuple[int, ...]:
-    """The shape of the arrays; some formats drop axes of length one."""
+    """The spatial shape with the axes of length one that some formats drop."""
     file_shape = scan.spatial_shape
     if len(file_shape) == len(axes):
         return file_shape
@@ -177,9 +177,12 @@ def _restore_geometry(scan: Scan, axes: str, shape: tuple[int, ...], record: Run
 
 
 def _stack_classes(scans: list[Scan], shape: tuple[int, ...]) -> Any:
-    """`(K, *spatial)`; float32, and dask where the files are read in parts."""
+    """Stack the maps of the classes to `(K, *spatial)`, float32; a dask array if they are large."""
     arrays = [scan.array.reshape(shape) for scan in scans]
-    if all(isinstance(a, np.ndarray) for a in arrays) or sum(a.nbytes for a in arrays) <= 2**31:
+    if (
+        all(isinstance(a, np.ndarray) for a in arrays)
+        or sum(a.nbytes for a in arrays) <= _MAX_IN_MEMORY_BYTES
+    ):
         return np.stack([_to_probabilities(np.asarray(a)) for a in arrays])
     import dask.array as da
 
@@ -187,7 +190,7 @@ def _stack_classes(scans: list[Scan], shape: tuple[int, ...]) -> Any:
 
 
 def _to_probabilities(array: Any) -> Any:
-    """As real numbers; a PNG holds whole ones."""
+    """Convert to float32 in [0, 1]; a PNG holds multiples of 1/65535."""
     if array.dtype.kind == "u":
         return (array / _MAX_UINT16).astype(np.float32)
     return array.astype(np.float32)

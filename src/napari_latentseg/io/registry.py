@@ -1,4 +1,4 @@
-"""Which format reads which file."""
+"""Find the format of a file, and read it."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ __all__ = ["FORMATS", "Format", "format_for", "read_scan", "read_scan_lazy", "re
 
 
 class Format(Protocol):
-    """What a format module offers (a module is enough: these are its names).
+    """The interface of a format: the names that its module defines.
 
     Attributes
     ----------
     NAME
-        As a scan's `format` says it.
+        The format's key in `FORMATS`, and the `format` of its scans.
     SUFFIXES
-        What its files end in, lower case, longest first.
+        File name suffixes, lower case, longest first.
     RESULT_SUFFIX
-        What a result of this family ends in.
+        Suffix of the result files when a scan of this format is segmented.
 
     Notes
     -----
-    A module may also offer `look(path)`: as `read`, with the values left in the file, so that only headers
-    are read. One whose files hold several images offers `list_series(path)`, and its `read` and `look` take
-    `series` too, counted from 1.
+    A module may also define `read_lazy(path)`, which reads headers only and leaves the values in the file. A
+    format whose files hold several images defines `list_series(path)`, and its `read` and `read_lazy` take
+    `series`, counted from 1. A format whose images may be folders defines `is_ours(path)`.
     """
 
     NAME: str
@@ -41,7 +41,7 @@ class Format(Protocol):
     RESULT_SUFFIX: str
 
     def read(self, path: Path) -> Scan:
-        """Read one scan; raise BadInput where the file is not one."""
+        """Read one scan; raise `BadInput` if the file is not of this format."""
         ...
 
     def write(
@@ -52,11 +52,11 @@ class Format(Protocol):
         geometry: Geometry,
         properties: Mapping[str, Any],
     ) -> None:
-        """Write an array in this geometry, exactly, or raise BadInput where the format cannot say it."""
+        """Write an array in this geometry exactly, or raise `BadInput` if the format cannot hold it."""
         ...
 
 
-# Modules, imported when first asked for: `import napari_latentseg` must stay light.
+# Modules by name, imported when a file is read, so that `import napari_latentseg` stays fast.
 FORMATS: dict[str, str] = {
     "nifti": "napari_latentseg.io.nifti",
     "tiff": "napari_latentseg.io.tiff",
@@ -68,7 +68,7 @@ FORMATS: dict[str, str] = {
     "omezarr": "napari_latentseg.io.ome_zarr",
     "dicom": "napari_latentseg.io.dicom.reader",
 }
-_FOLDER_FORMATS = ("omezarr", "dicom")  # whose images may be folders; the first that knows its own reads it
+_FOLDER_FORMATS = ("omezarr", "dicom")  # may be folders; the first whose `is_ours` says yes reads the folder
 _SUFFIXES: dict[str, str] = {
     ".ome.zarr": "omezarr",
     ".zarr.zip": "omezarr",
@@ -101,7 +101,7 @@ _SUFFIXES: dict[str, str] = {
 
 
 def readable_suffixes() -> tuple[str, ...]:
-    """Every file ending that can be read, longest first."""
+    """All file name suffixes that can be read, longest first."""
     return tuple(_SUFFIXES)
 
 
@@ -111,7 +111,7 @@ def _suffix_of(path: Path) -> str | None:
 
 
 def stem_of(path: Path | str) -> str:
-    """The file's name without its ending, also where that is a double one (``.nii.gz``).
+    """The file name without its suffix, which may be a double one (``.nii.gz``).
 
     Examples
     --------
@@ -124,24 +124,31 @@ def stem_of(path: Path | str) -> str:
 
 
 def format_for(path: Path | str) -> Format:
-    """The format for a file's ending, or for a format's own name.
+    """The format module for a file name suffix or a format name.
 
     Parameters
     ----------
     path
-        A file, which need not exist, or a format's name as text: ``"nifti"``.
+        A file, which need not exist, or the name of a format: ``"nifti"``.
 
     Raises
     ------
     BadInput
-        Where no format has that name or ending.
+        If no format has that suffix or name.
+
+    Examples
+    --------
+    >>> format_for("knee.nii.gz").NAME, format_for("scan.tif").RESULT_SUFFIX
+    ('nifti', '.tif')
     """
     if isinstance(path, str) and path in FORMATS:
         key: str | None = path
     else:
         key = _SUFFIXES.get(_suffix_of(Path(path)) or "")
     if key is None:
-        raise BadInput(Path(path).name, "this kind of file is not read", f"use {', '.join(_SUFFIXES)}")
+        raise BadInput(
+            Path(path).name, "is a kind of file that cannot be read", f"use {', '.join(_SUFFIXES)}"
+        )
     return cast(Format, import_module(FORMATS[key]))
 
 
@@ -151,37 +158,68 @@ def read_scan(path: Path | str, *, series: int | None = None) -> Scan:
     Parameters
     ----------
     path
-        A file of any of the formats; a folder where the format has such (OME-Zarr).
+        A file of any format; for DICOM and OME-Zarr also a folder or zip.
     series
-        Which of several images, counted from 1; needed only where there are several.
+        Which of several images (DICOM series, OME-Zarr images), counted from 1. Needed only if there are
+        several.
+
+    Returns
+    -------
+    Scan
+        Its array is in memory, except for OME-Zarr and DICOM series, which give dask arrays.
 
     Raises
     ------
     BadInput
-        Where the file is missing, cut short, empty, or not what its name says; where there are several
-        images and none is chosen.
+        If the file is missing, empty, cut short or not of the format that its name says, or if it holds
+        several images and none is chosen.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> geometry = Geometry.from_spacing("yx", (0.2, 0.3), "mm")
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "image.tif")
+    ...     format_for(path).write(path, np.zeros((4, 6), np.uint8), "yx", geometry, {})
+    ...     read_scan(path).geometry.spacing
+    (0.2, 0.3)
     """
     return _read_with(Path(path), series, "read")
 
 
 def read_scan_lazy(path: Path | str, *, series: int | None = None) -> Scan:
-    """As `read_scan`, with the values left in the file wherever the format allows it: quick at any size.
+    """As `read_scan`, but only headers are read: values stay in the file until they are computed.
+
+    Parameters
+    ----------
+    path, series
+        As for `read_scan`.
+
+    Returns
+    -------
+    Scan
+        Its array is a dask array, except for formats that cannot be read lazily.
 
     Raises
     ------
     BadInput
-        As `read_scan` does, for what the headers show.
+        As `read_scan`, for what the headers show.
     """
     return _read_with(Path(path), series, "read_lazy")
 
 
 def list_series(path: Path | str) -> list[Any]:
-    """What a file or folder holds, where its format may hold several images; else nothing.
+    """The images in a file or folder, if its format can hold several; else an empty list.
+
+    Returns
+    -------
+    list
+        `napari_latentseg.io.dicom.series.SeriesInfo` for DICOM, paths for OME-Zarr.
 
     Raises
     ------
     BadInput
-        As `read_scan` does, for what the headers show.
+        As `read_scan`, for what the headers show.
     """
     module: Any = find_reader(Path(path))
     return list(module.list_series(Path(path))) if hasattr(module, "list_series") else []
@@ -198,18 +236,18 @@ def _read_with(path: Path, series: int | None, function_name: str) -> Scan:
 
 
 def find_reader(path: Path) -> Format:
-    """The format that reads what lies at a path.
+    """The format module that reads the file or folder at a path.
 
     Raises
     ------
     BadInput
-        Where nothing is there, or nothing that is read.
+        If there is no such file or folder, it is empty, or no format reads it.
     """
     try:
         exists, is_folder, is_file = path.exists(), path.is_dir(), path.is_file()
         is_empty = is_file and path.stat().st_size == 0
-    except (OSError, ValueError) as error:  # a name too long for the disk, a folder that may not be entered
-        raise BadInput(path, "cannot be looked at", "check the path and the right to read it") from error
+    except (OSError, ValueError) as error:  # a name that is too long, a folder without permission
+        raise BadInput(path, "cannot be accessed", "check the path and the right to read it") from error
     if not exists:
         raise BadInput(path, "no such file", "check the path")
     if is_folder:
@@ -220,7 +258,7 @@ def find_reader(path: Path) -> Format:
         raise BadInput(path, "is a folder", "give one file, or a folder of DICOM or OME-Zarr")
     if not is_file:
         raise BadInput(path, "is not a file", "give a file")
-    dicom = import_module(FORMATS["dicom"])  # whose files often have no ending, or one that is a number
+    dicom = import_module(FORMATS["dicom"])  # DICOM files often have no suffix, or a number for one
     reader = cast(Format, dicom) if _suffix_of(path) is None and dicom.is_ours(path) else format_for(path)
     if is_empty:
         raise BadInput(path, "is empty (0 bytes)", "copy it again")

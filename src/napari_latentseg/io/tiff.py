@@ -25,22 +25,22 @@ RESULT_SUFFIX = ".tif"
 
 _KIND = "a TIFF file"
 
-# Where OME and ImageJ keep sizes: ImageDescription, and ImageJ's two own tags.
+# The tags with OME's and ImageJ's metadata: ImageDescription, and ImageJ's two private tags.
 _METADATA_TAGS = {270, 50838, 50839}
 
-# A length or time with its unit, for each axis that has one.
+# Axis letter to a length or time and its unit.
 _Steps = dict[str, tuple[float, str]]
 
 
 def read(path: Path) -> Scan:
-    """Read the first series of images, at full size.
+    """Read the first series of images at full resolution.
 
-    A plain file of several pages of one size is a `zyx` stack; where the sizes differ, the pages of the first
-    size are the first series, and ``properties["series"]`` counts them all. Lengths of one are dropped.
-    Spacing and origin come from OME or ImageJ metadata, in the unit of x; where x or y has none, everything
-    is in pixels. The plain resolution tags are print settings more often than sizes, and are not believed;
-    neither is the orientation mark. Palettes become colours and white-is-zero is inverted, except in ImageJ
-    and OME files, where both only say how to show the values.
+    A plain TIFF with several pages of one size is a `zyx` stack. If the sizes differ, the pages of the first
+    size are read, and ``properties["series"]`` is the number of sizes. Axes of length one are dropped.
+    Spacing and origin come from OME or ImageJ metadata, in the unit of x, or in pixels if x or y has none.
+    The baseline resolution tags are ignored (they are print settings more often than pixel sizes), and so is
+    the orientation tag. Palettes become RGB and white-is-zero is inverted, except in ImageJ and OME files,
+    where both concern display only.
 
     Parameters
     ----------
@@ -50,8 +50,8 @@ def read(path: Path) -> Scan:
     Raises
     ------
     BadInput
-        Where the file is none, lacks any of its pages or of its data, has axes that are not ours, or colours
-        that are neither grey, RGB nor a palette.
+        If it is not a TIFF, lacks pages or data, or has unknown axes or colours other than grey, RGB and
+        palette.
     """
     import tifffile
 
@@ -60,12 +60,12 @@ def read(path: Path) -> Scan:
 
 
 def read_lazy(path: Path) -> Scan:
-    """As `read`, with the values left in the file; the coarser levels of a pyramid are the scan's `levels`.
+    """As `read`, with the values left in the file; coarser levels of a pyramid become `levels` of the scan.
 
     Raises
     ------
     BadInput
-        As `read` does.
+        As `read`.
     """
     import tifffile
 
@@ -103,12 +103,12 @@ def _make_scan(path: Path, tif: Any, lazy: bool) -> Scan:
 
 
 def _ome_channels(text: str) -> list[dict[str, str]]:
-    """What the first image calls its channels, and their colours as ``"#rrggbb"``, as far as it says so."""
+    """Names and colours (``"#rrggbb"``) of the channels of the first image, empty text if not given."""
     image = next((e for e in ElementTree.fromstring(text) if _tag(e) == "Image"), None)
     channels = []
     for element in image.iter() if image is not None else ():
         if _tag(element) == "Channel":
-            colour = element.get("Color")  # red, green, blue, alpha in the 32 bits of a signed number
+            colour = element.get("Color")  # RGBA in a signed 32-bit integer
             number = int(colour) & 0xFFFFFFFF if colour and colour.lstrip("-").isdigit() else None
             channels.append(
                 {
@@ -120,7 +120,7 @@ def _ome_channels(text: str) -> list[dict[str, str]]:
 
 
 def _as_dask(tif: Any, level: Any) -> Any:
-    """The values of a level; the file stays open for as long as anything can read them."""
+    """A resolution level as a dask array; the file is closed when the array is garbage collected."""
     import dask.array as da
     import zarr
 
@@ -130,7 +130,7 @@ def _as_dask(tif: Any, level: Any) -> Any:
 
 
 def _check_complete(path: Path, tif: Any, series: Any) -> None:
-    """Refuse what tifffile would read in part: a broken chain of pages, pages or data that are not there."""
+    """Refuse a file that tifffile would read in part: a broken chain of pages, missing pages or data."""
     size = tif.filehandle.size
     is_complete = _ifd_tag_codes(tif) & _METADATA_TAGS <= set(tif.pages[0].tags.keys())
     position = tif.pages.next_page_offset
@@ -155,7 +155,7 @@ def _check_complete(path: Path, tif: Any, series: Any) -> None:
 
 
 def _ifd_tag_codes(tif: Any) -> set[int]:
-    """The tags that the first page lists, also those whose values tifffile could not read and left out."""
+    """The tags of the first page, with those that tifffile left out as unreadable."""
     file, tiff = tif.filehandle, tif.tiff
     file.seek(tif.pages[0].offset)
     (count,) = struct.unpack(tiff.tagnoformat, file.read(tiff.tagnosize))
@@ -165,7 +165,7 @@ def _ifd_tag_codes(tif: Any) -> set[int]:
 
 
 def _resolve_colours(path: Path, page: Any, array: Any, axes: str) -> Any:
-    """Grey, RGB or RGBA, whatever the file stores."""
+    """Convert the stored colours to grey, RGB or RGBA."""
     from tifffile import COMPRESSION, PHOTOMETRIC
 
     photometric = page.photometric
@@ -182,17 +182,17 @@ def _resolve_colours(path: Path, page: Any, array: Any, axes: str) -> Any:
             return ~array
         if array.dtype.kind == "u":
             return np.subtract(2**page.bitspersample - 1, array, dtype=array.dtype)
-    jpeg = page.compression in (COMPRESSION.JPEG, COMPRESSION.OJPEG)  # which tifffile turns into RGB
+    jpeg = page.compression in (COMPRESSION.JPEG, COMPRESSION.OJPEG)  # tifffile converts these to RGB
     grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
     if photometric not in grey and not (photometric == PHOTOMETRIC.YCBCR and jpeg):
-        raise BadInput(path, "stores its colours in a way that is not read", "save it as grey or RGB")
+        raise BadInput(path, "has a colour model that is not supported", "save it as grey or RGB")
     if axes.endswith("S") and array.shape[-1] == 2 and photometric != PHOTOMETRIC.RGB and page.extrasamples:
         return array[..., :1]  # grey with alpha
     return array
 
 
 def _to_scan_axes(path: Path, array: Any, axes: str) -> tuple[Any, str]:
-    """Bring tifffile's axes to ours: `t z y x c`, channels last, lengths of one dropped."""
+    """Transpose from tifffile's axes to `t z y x c`, without axes of length one."""
     letters = list(axes.upper())
     for i in reversed(range(len(letters))):
         if array.shape[i] == 1 and letters[i] not in "YX":
@@ -209,14 +209,14 @@ def _to_scan_axes(path: Path, array: Any, axes: str) -> tuple[Any, str]:
         else:
             raise BadInput(path, f"has axes {axes!r}, of which {letter} is not known", "save it as a stack")
     if "y" not in names or "x" not in names:
-        raise BadInput(path, f"axes {axes!r} hold no plane", "save it as an image")
+        raise BadInput(path, f"axes {axes!r} lack y or x", "save it as an image")
     order = sorted(range(len(names)), key=lambda i: "tzyxc".index(names[i]))
     array = array.transpose(order)
     return array.astype(array.dtype.newbyteorder("="), copy=False), "".join(names[i] for i in order)
 
 
 def _parse_length(size: object, unit: object) -> tuple[float, str] | None:
-    """A length in one of our units; None where there is no number, or the unit is no length."""
+    """A length in a unit of `MM_PER_UNIT` or in pixels; None if it is not finite or the unit is no length."""
     number, (factor, name) = float(str(size)), as_known_unit(unit) or (1.0, "")
     if not math.isfinite(number) or (name != "pixel" and name not in MM_PER_UNIT):
         return None
@@ -224,7 +224,7 @@ def _parse_length(size: object, unit: object) -> tuple[float, str] | None:
 
 
 def _time(size: object, unit: object) -> tuple[float, str] | None:
-    """A time in one of our units; None where there is no number above 0, or the unit is no time."""
+    """A time in a unit of `SECONDS`; None if it is not a positive number or the unit is no time."""
     number, (factor, name) = float(str(size)), as_known_unit(unit) or (1.0, "")
     if not math.isfinite(number) or number <= 0 or name not in SECONDS:
         return None
@@ -232,7 +232,7 @@ def _time(size: object, unit: object) -> tuple[float, str] | None:
 
 
 def _convert_length(length: tuple[float, str], unit: str) -> float | None:
-    """A length in another unit; None where one of them is pixels, and the other is not."""
+    """Convert a length to another unit; None between pixels and physical units."""
     number, length_unit = length
     factor = conversion(length_unit, unit)
     return None if factor is None else number * factor
@@ -256,7 +256,7 @@ def _geometry(axes: str, steps: _Steps, offsets: _Steps) -> Geometry:
 
 
 def _ome_geometry(xml: str) -> tuple[_Steps, _Steps]:
-    """The physical sizes, and the position of the first plane."""
+    """The physical pixel sizes and the position of the first slice, by axis."""
     steps: _Steps = {}
     offsets: _Steps = {}
     pixels = next((e for e in ElementTree.fromstring(xml).iter() if _tag(e) == "Pixels"), None)
@@ -291,7 +291,7 @@ def _imagej_spacing(tif: Any) -> _Steps:
     steps: _Steps = {}
 
     def unit(key: str) -> str:
-        # ImageJ writes the sign for micro as the six characters \u00B5
+        # ImageJ writes the micro sign as the six characters \u00B5
         return str(meta.get(key, meta.get("unit", ""))).replace("\\u00B5", "\N{MICRO SIGN}")
 
     for axis, tag, key in (("x", "XResolution", "unit"), ("y", "YResolution", "yunit")):
@@ -304,7 +304,9 @@ def _imagej_spacing(tif: Any) -> _Steps:
     if spacing is not None and spacing[0] > 0 and steps:
         steps["z"] = spacing
     interval = meta.get("finterval") or "nan"
-    time = _time(interval, meta.get("tunit", "s")) or _time(interval, "s")  # ImageJ counts in seconds
+    time = _time(interval, meta.get("tunit", "s")) or _time(
+        interval, "s"
+    )  # without a unit, ImageJ's interval is in seconds
     if time is not None:
         steps["t"] = time
     return steps
@@ -317,10 +319,9 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write an OME-TIFF, with the physical sizes and the position of every plane.
+    """Write an OME-TIFF with the physical pixel sizes and the position of every slice.
 
-    OME-TIFF knows no patient, so of a geometry in the patient the sizes and positions are kept, and the
-    name of its frame is not.
+    OME-TIFF has no patient coordinates: sizes and positions are kept, the frame is lost.
 
     Parameters
     ----------
@@ -338,8 +339,8 @@ def write(
     Raises
     ------
     BadInput
-        Where OME-TIFF cannot say the geometry: turned, sheared or flipped, a unit that it does not know, or a
-        time that does not begin at 0.
+        If OME-TIFF cannot hold the geometry: rotated, sheared or flipped, an unknown unit, or a time axis
+        that does not begin at 0.
     """
     import tifffile
 
@@ -357,7 +358,7 @@ def write(
 def _ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, ...]) -> dict[str, Any]:
     matrix = geometry.matrix
     if not geometry.is_axis_aligned or np.diag(matrix)[:-1].min() <= 0:
-        raise BadInput(path, "a TIFF cannot hold a turned or flipped geometry", "write NIfTI instead")
+        raise BadInput(path, "a TIFF cannot hold a rotated or flipped geometry", "write NIfTI instead")
     metadata: dict[str, Any] = {}
     planes: dict[str, Any] = {}
     counts = [n for a, n in zip(order, shape, strict=True) if a not in "yx"]

@@ -1,11 +1,11 @@
-"""Writing a segmentation: mask, mean, variance and the record of the run, all of them or none."""
+"""Write a segmentation: mask, mean, variance and the run record, all of them or none."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from napari_latentseg.io import ome_zarr
 from napari_latentseg.io.dicom import seg
 from napari_latentseg.io.geojson import write_geojson
 from napari_latentseg.io.registry import format_for
-from napari_latentseg.measure import Measurement, measure, write_csv
 from napari_latentseg.utils.atomic import ensure_writable_folder
 
 __all__ = ["RESULT_SUFFIXES", "check_format", "class_suffixes", "write_segmentation"]
@@ -34,9 +33,7 @@ RESULT_SUFFIXES: dict[str, str] = {
     "ome-zarr": ".ome.zarr",
     "png": ".png",
 }
-"""The formats in which a result can be written whatever its source was, with what the files end in."""
-
-_EXTRA_FILES = {"geojson": "contours.geojson", "csv": "measurements.csv"}
+"""The formats in which any result can be written, whatever its source was, and the suffix of the files."""
 
 
 def write_segmentation(
@@ -46,41 +43,42 @@ def write_segmentation(
     *,
     format: str | None = None,
     deidentify: bool = False,
-    extras: Sequence[str] = (),
-    measurements: Sequence[Measurement] | None = None,
+    contours: bool = False,
+    write_table: Callable[[Path], object] | None = None,
 ) -> list[Path]:
-    """Write a segmentation in the family of the file that it was made from.
+    """Write a segmentation, by default in the format that suits the file that was segmented.
 
     Parameters
     ----------
     segmentation
         What to write.
     folder
-        Made where it is missing. Files of the same names are replaced.
+        Created where it is missing. Files of the same names are replaced.
     stem
-        Begins every name: `STEM_mask`, `STEM_mean`, `STEM_variance` (where there is one; where there is
-        none, that of an earlier run is removed) and `STEM_run.json`. Several classes have a mean and a
-        variance file each, `STEM_mean-NAME`.
+        Start of every file name: `STEM_mask`, `STEM_mean`, `STEM_variance` (where there is a variance; where
+        there is none, the file of an earlier run is removed) and `STEM_run.json`. With several classes there
+        is one mean and one variance file for each, `STEM_mean-NAME`.
     format
-        Another than the family: one of `RESULT_SUFFIXES`, or ``"dicom-seg"`` for a scan that was DICOM (see
-        `dicom_seg.write_parts`).
+        One of `RESULT_SUFFIXES`, or ``"dicom-seg"`` where a DICOM series was segmented (see
+        `napari_latentseg.io.dicom.seg.write_dicom_results`). None: the `RESULT_SUFFIX` of the scan's format.
     deidentify
-        Write nothing of the source's that names patient, study or institution; only DICOM-SEG would.
-    extras
-        ``"geojson"`` for `STEM_contours.geojson`, ``"csv"`` for `STEM_measurements.csv`.
-    measurements
-        What goes into the latter; measured without image and calibrated interval where not given.
+        Leave out what names patient, study or institution. Only DICOM-SEG holds such attributes.
+    contours
+        Write `STEM_contours.geojson` too.
+    write_table
+        Writes the table of measurements to the path it is given, `STEM_measurements.csv`; see
+        `napari_latentseg.measure.write_csv`. None: no table.
 
     Returns
     -------
     list of Path
-        The files, the record last.
+        The files written, the run record last.
 
     Raises
     ------
     BadInput
-        Where the folder cannot be written, or the format cannot hold the geometry; nothing is left then,
-        not even a folder that was made for it.
+        If the folder cannot be written or the format cannot hold the geometry. Nothing is left behind then,
+        not even a folder that was created for the result.
     """
     as_dicom = format == seg.NAME
     source_format: Any = format_for(_source_format(segmentation))
@@ -90,9 +88,6 @@ def write_segmentation(
         seg.NAME: seg.RESULT_SUFFIX,
     } | RESULT_SUFFIXES
     suffix = suffix_of_format[format]
-    unknown = set(extras) - _EXTRA_FILES.keys()
-    if unknown:
-        raise BadInput("also", f"{min(unknown)!r} is not known", f"use {' or '.join(_EXTRA_FILES)}")
     name_prefix = f"{_safe_stem(stem)}_" if stem else ""
     arrays: dict[str, NDArray[np.generic]] = {f"{name_prefix}mask": segmentation.mask}
     class_names = class_suffixes(segmentation.classes)
@@ -119,18 +114,17 @@ def write_segmentation(
                     path, array, segmentation.axes, segmentation.geometry, segmentation.properties
                 )
                 written.append(path)
-            for kind in extras:
-                path = Path(temporary) / f"{name_prefix}{_EXTRA_FILES[kind]}"
-                if kind == "csv":
-                    write_csv(path, measure(segmentation) if measurements is None else measurements)
-                else:
-                    write_geojson(segmentation, path)
-                written.append(path)
+            if contours:
+                written.append(Path(temporary) / f"{name_prefix}contours.geojson")
+                write_geojson(segmentation, written[-1])
+            if write_table is not None:
+                written.append(Path(temporary) / f"{name_prefix}measurements.csv")
+                write_table(written[-1])
             record = Path(temporary) / f"{name_prefix}run.json"
             record.write_text(segmentation.record.model_dump_json(indent=2) + "\n", "utf-8")
             written.append(record)
             _move_into(written, folder)
-            if segmentation.variance is None:  # one of an earlier run must not stand beside this mean
+            if segmentation.variance is None:  # a variance of an earlier run does not belong to this mean
                 for name in class_names:
                     _remove_result(folder / f"{name_prefix}variance{name}{suffix}")
     except (BadInput, OSError) as error:
@@ -138,45 +132,45 @@ def write_segmentation(
             with suppress(OSError):
                 parent.rmdir()
         if isinstance(error, BadInput):
-            # the temporary name of the file says nothing to anybody
+            # name the file by the folder it was to go to, not by the temporary folder
             faulty_path = folder / Path(error.what).name if ".part-" in error.what else error.what
             raise BadInput(faulty_path, error.why, error.remedy) from error
         raise BadInput(
-            folder, f"could not be written ({error.strerror})", "make room, or choose another"
+            folder,
+            f"could not be written ({error.strerror})",
+            "free some disk space, or choose another folder",
         ) from error
     return [folder / path.name for path in written]
 
 
 def check_format(format: str | None) -> None:
-    """Refuse a format that is not known, before a run.
+    """Refuse an unknown format before a run begins.
 
     Raises
     ------
     BadInput
-        Naming those that are.
+        If the format is unknown; the message lists the known ones.
     """
     if format not in (None, seg.NAME, *RESULT_SUFFIXES):
-        raise BadInput(
-            "format", f"{format!r} is not written", f"use {', '.join((*RESULT_SUFFIXES, seg.NAME))}"
-        )
+        raise BadInput("format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, seg.NAME))}")
 
 
 def _source_format(segmentation: Segmentation) -> str:
-    """The format of the source; where a DICOM picture has no physical size, which NIfTI needs, TIFF."""
+    """The format of the scan; TIFF for DICOM images without a physical pixel size, which NIfTI needs."""
     if segmentation.format == "dicom" and "pixel" in segmentation.geometry.units:
         return "tiff"
     return segmentation.format or "tiff"
 
 
 def _move_into(files: list[Path], folder: Path) -> None:
-    """Move the files into the folder, once it is sure that none of the names is taken by a folder."""
+    """Move the files into the folder, after checking that no folder has one of their names."""
     for path in files:
         target = folder / path.name
         if target.is_dir() and not (path.is_dir() and ome_zarr.is_ours(target)):
             raise BadInput(target, "is a folder", "rename or remove it")
     for path in files:
         target = folder / path.name
-        if target.is_dir():  # an OME-Zarr of an earlier run, which goes with the folder of temporary files
+        if target.is_dir():  # an OME-Zarr of an earlier run; deleted with the temporary folder
             target.replace(path.with_name(f"earlier-{path.name}"))
         path.replace(target)
 
@@ -189,10 +183,10 @@ def _remove_result(path: Path) -> None:
 
 
 def _folders_to_create(folder: Path) -> list[Path]:
-    """The folders that are to be made, innermost first."""
+    """The folders that do not exist yet, innermost first."""
     missing = []
     for parent in (folder.absolute(), *folder.absolute().parents):
-        with suppress(OSError):  # a name that is too long: it cannot be made, and will be refused
+        with suppress(OSError):  # the name is too long; creating the folder will report it
             if parent.exists():
                 break
         missing.append(parent)
@@ -200,7 +194,7 @@ def _folders_to_create(folder: Path) -> list[Path]:
 
 
 def class_suffixes(classes: Sequence[ClassInfo]) -> list[str]:
-    """What tells the files of several classes apart; nothing where there is one class."""
+    """One file name suffix for each class: ``""`` for a single class, else ``"-NAME"``, all different."""
     if len(classes) == 1:
         return [""]
     names = [_slug(info.name) for info in classes]
@@ -211,7 +205,7 @@ def class_suffixes(classes: Sequence[ClassInfo]) -> list[str]:
 
 
 def _safe_stem(stem: str) -> str:
-    """A layer may be called anything; a file's name holds no folders."""
+    """A layer name may hold slashes; in a file name they would be folders."""
     return re.sub(r"[/\\\x00]", "_", stem)
 
 

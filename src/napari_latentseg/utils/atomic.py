@@ -1,4 +1,4 @@
-"""Writing files so that nothing is ever half-written."""
+"""Write files and folders completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,12 +21,19 @@ __all__ = [
 
 
 def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path:
-    """The folder, made where it is missing, and tried by writing in it.
+    """Create the folder where it is missing, and test it by writing a temporary file.
+
+    Parameters
+    ----------
+    folder
+        With its parents.
+    what
+        What the folder is, for the message.
 
     Raises
     ------
     BadInput
-        Where it cannot be made or written.
+        If it cannot be created or written.
     """
     folder = Path(folder)
     try:
@@ -41,12 +48,12 @@ def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path
 
 
 def check_writable_folder(folder: Path, *, what: str = "output folder") -> None:
-    """Try whether a folder can be made and written in, and leave nothing behind.
+    """Test whether a folder can be created and written, without creating it.
 
     Raises
     ------
     BadInput
-        Where it cannot; naming the folder that was asked for.
+        If it cannot; the message names this folder, not the parent that could not be written.
     """
     folder = Path(folder)
     nearest = folder.absolute()
@@ -63,12 +70,12 @@ def check_writable_folder(folder: Path, *, what: str = "output folder") -> None:
 
 
 def check_unused_folder(folder: Path) -> None:
-    """Refuse a folder that holds something, or that cannot be made; nothing is made yet.
+    """Refuse a folder that is not empty or cannot be created; nothing is created yet.
 
     Raises
     ------
     BadInput
-        Where it is so.
+        If it is not empty, is a file, or cannot be created.
     """
     try:
         is_occupied = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
@@ -81,12 +88,12 @@ def check_unused_folder(folder: Path) -> None:
 
 @contextmanager
 def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
-    """A temporary name beside `path`, moved onto it when the block ends well, removed when it does not.
+    """A temporary path beside `path`: moved to `path` when the block succeeds, removed when it fails.
 
     Parameters
     ----------
     path
-        Where the file is to be; its folder must be there.
+        The file to write; its folder must exist.
     suffix
         The ending of the temporary name, for writers that go by it.
 
@@ -113,19 +120,19 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """A temporary folder beside `folder`, moved to its name when the block ends well.
+    """A temporary folder beside `folder`: moved to `folder` when the block succeeds, removed when it fails.
 
     Parameters
     ----------
     folder
-        Must not be there yet, or be empty.
+        Must not exist, or be empty, unless `replace`.
     replace
-        Let it be there: what it holds is put aside when the block ends well, and then removed.
+        Replace an existing folder when the block succeeds.
 
     Raises
     ------
     BadInput
-        Where `folder` is there already and holds something, or its parent cannot be written.
+        If `folder` exists and is not empty, or its parent cannot be written.
     """
     import shutil
 
@@ -155,4 +162,4 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _write_error(path: Path, error: OSError) -> BadInput:
-    return BadInput(path, f"cannot be written ({error.strerror})", "choose another place, or another name")
+    return BadInput(path, f"cannot be written ({error.strerror})", "choose another folder or name")

@@ -1,4 +1,4 @@
-"""Which device and which arithmetic."""
+"""Where networks run (CPU, CUDA, Apple GPU) and in which precision."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class Compute:
-    """A device, and the arithmetic used on it.
+    """A device and the numerical precision used on it.
 
     Attributes
     ----------
     device
         ``"cpu"``, ``"cuda"`` or ``"mps"``.
     precision
-        ``"float32"`` or ``"bfloat16"`` (weights stay float32; the layers that gain by it run in bfloat16).
+        ``"float32"`` or ``"bfloat16"``: autocast, in which weights stay float32.
     """
 
     device: str
     precision: str
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context in which networks are run."""
+        """The context in which networks run: autocast for bfloat16."""
         import torch
 
         if self.precision == "float32":
@@ -47,19 +47,19 @@ class Compute:
         return torch.autocast(self.device, torch.bfloat16)
 
     def torch_device(self) -> torch.device:
-        """As torch has it."""
+        """The device as a torch object."""
         import torch
 
         return torch.device(self.device)
 
 
 def check_device_and_precision(device: str, precision: str) -> None:
-    """Refuse a device or an arithmetic that no machine has; torch is not asked.
+    """Refuse an unknown device or precision, without importing torch.
 
     Raises
     ------
     BadInput
-        Where one of them is not known.
+        If one of them is not in `DEVICES` or `PRECISIONS`.
     """
     for name, value, choices in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
         if value not in choices:
@@ -67,7 +67,7 @@ def check_device_and_precision(device: str, precision: str) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on whichever device; each backend of torch says it in its own way."""
+    """Whether an error means that memory ran out; each backend of torch reports this differently."""
     import torch
 
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
@@ -77,7 +77,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def available_devices() -> dict[str, str]:
-    """The devices of this machine that can be used, with a name for people."""
+    """The usable devices of this machine, each with a name for people."""
     import torch
 
     names = {"cpu": f"CPU, {torch.get_num_threads()} threads"}
@@ -89,19 +89,19 @@ def available_devices() -> dict[str, str]:
 
 
 def resolve_compute(device: str = "auto", precision: str = "auto") -> Compute:
-    """Settle the device and the arithmetic.
+    """Resolve ``"auto"`` to the device and precision of this machine.
 
     Parameters
     ----------
     device
-        ``"auto"`` takes the first of cuda, mps and cpu that is there.
+        One of `DEVICES`; ``"auto"`` is the first available of cuda, mps and cpu.
     precision
-        ``"auto"`` takes bfloat16 where the hardware multiplies it natively, else float32.
+        One of `PRECISIONS`; ``"auto"`` is bfloat16 where the hardware multiplies it natively, else float32.
 
     Raises
     ------
     BadInput
-        Where one of them is not known, or the device is not there.
+        If one of them is unknown, or the device is not available.
     """
     check_device_and_precision(device, precision)
     available = available_devices()
@@ -118,7 +118,7 @@ def _has_native_bfloat16(device: str) -> bool:
     import torch
 
     if device == "cuda":
-        return torch.cuda.get_device_capability() >= (8, 0)
+        return torch.cuda.get_device_capability() >= (8, 0)  # Ampere and later
     if device == "mps":
         return False
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 and later

@@ -1,4 +1,4 @@
-"""What is done when memory runs out: the same work goes on with half as many rows at once."""
+"""Out of memory: continue the same computation with half the batch size."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ T = TypeVar("T")
 
 @dataclass
 class BatchSize:
-    """How many rows are computed at once; halved for good whenever memory runs out.
+    """A batch size that is halved, permanently, whenever memory runs out.
 
     Parameters
     ----------
     rows
-        To begin with, 1 or more.
+        The batch size to begin with, 1 or more.
     problem
-        What is said where memory is too small even for one row, after "memory: ".
+        Message if memory is too small even for a batch of one, after ``"memory: "``.
     on_halved
-        Called with the new size.
+        Called with the new batch size.
     """
 
     rows: int
@@ -37,17 +37,17 @@ class BatchSize:
     on_halved: Callable[[int], None] = lambda rows: None
 
     def attempt(self, compute: Callable[[int], T]) -> T:
-        """Give `compute(rows)`, with half the rows as often as memory runs out.
+        """Return ``compute(rows)``; retry with half the batch size whenever memory runs out.
 
         Parameters
         ----------
         compute
-            Is called anew after each failure, so it must begin from the same state every time.
+            Called again after each failure, so it must start from the same state each time.
 
         Raises
         ------
         BadInput
-            Where memory is too small even for one row.
+            If memory is too small even for a batch of one.
         """
         while True:
             try:
@@ -55,7 +55,7 @@ class BatchSize:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-            # only here: the error holds on to the frames, and so to what was computed in them
+            # outside the except block: the exception keeps its frames alive, and with them the tensors
             gc.collect()
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -66,26 +66,26 @@ class BatchSize:
 
 
 def run_in_batches(compute: Callable[[Tensor], Tensor], rows: Tensor, at_once: int) -> Tensor:
-    """Compute over the first axis a few rows at a time, and over half as many where memory runs out.
+    """Compute in batches along the first axis; halve the batch size whenever memory runs out.
 
     Parameters
     ----------
     compute
-        From some of the rows `(B, ...)` to as many of the result.
+        Maps a batch `(B, ...)` to a batch of results `(B, ...)`.
     rows
-        All of them, `(N, ...)`, N at least 1.
+        All inputs, `(N, ...)`, N at least 1.
     at_once
-        B to begin with.
+        B, the batch size to begin with.
 
     Returns
     -------
     Tensor
-        `(N, ...)`.
+        All results, `(N, ...)`.
 
     Raises
     ------
     BadInput
-        Where memory is too small even for one row.
+        If memory is too small even for a batch of one.
     """
     size = BatchSize(at_once)
-    return size.attempt(lambda count: torch.cat([compute(some) for some in rows.split(count)]))
+    return size.attempt(lambda count: torch.cat([compute(batch) for batch in rows.split(count)]))

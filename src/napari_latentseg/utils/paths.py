@@ -1,4 +1,4 @@
-"""Where the user's own files lie: models, codecs and annotations."""
+"""The folder of the user's own files: models, codecs and annotations."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 __all__ = ["HOME_ENV_VAR", "data_home"]
 
 HOME_ENV_VAR = "NAPARI_LATENTSEG_HOME"
-"""The environment variable that names the folder."""
+"""The environment variable that overrides the folder."""
 
 
 def data_home() -> Path:
-    """The folder of all that is the user's: `NAPARI_LATENTSEG_HOME`, or the user's data folder."""
+    """`NAPARI_LATENTSEG_HOME` if it is set, else the data folder of the operating system for this user."""
     from platformdirs import user_data_path
 
     override = os.environ.get(HOME_ENV_VAR)

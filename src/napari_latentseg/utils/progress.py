@@ -1,4 +1,4 @@
-"""How a long computation says how far it is."""
+"""How a long computation reports its progress."""
 
 from __future__ import annotations
 
@@ -11,4 +11,4 @@ Progress = Callable[[float], None]
 
 
 def no_progress(done: float) -> None:
-    """Tell nobody."""
+    """Report nothing."""

@@ -1,4 +1,4 @@
-"""Reading and writing weights safely."""
+"""Read and write network weights safely: safetensors only, every name, shape and value checked."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _REINSTALL = "install it again"
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal.
+    """SHA-256 of the content of a file, 64 hexadecimal digits.
 
     Raises
     ------
     BadInput
-        Where the file cannot be read.
+        If the file cannot be read.
     """
     digest = hashlib.sha256()
     try:
@@ -32,27 +32,27 @@ def file_sha256(path: Path) -> str:
                 digest.update(block)
     except OSError as error:
         raise BadInput(
-            path, f"cannot be read ({error.strerror})", "check that it is there, and yours to read"
+            path, f"cannot be read ({error.strerror})", "check that it exists and that you may read it"
         ) from error
     return digest.hexdigest()
 
 
 def load_weights(module: nn.Module, path: Path, *, prefix: str = "") -> None:
-    """Load a safetensors file into a module, every key and shape of it, as float32.
+    """Load a safetensors file into a module as float32; all names and shapes must match.
 
     Parameters
     ----------
     module
-        Takes the weights.
+        Receives the weights.
     path
         A .safetensors file.
     prefix
-        Only keys that begin with it are read, and it is cut off.
+        Load only the weights whose names start with it, with the prefix removed.
 
     Raises
     ------
     BadInput
-        Where the file is missing or damaged, or its keys or shapes are not the module's.
+        If the file is missing or damaged, or its names or shapes are not those of the module.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -67,22 +67,21 @@ def load_weights(module: nn.Module, path: Path, *, prefix: str = "") -> None:
 
 
 def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Give a module the weights that were read from a file, every key and shape of them, as float32.
+    """Load a state dict into a module as float32; all names and shapes must match.
 
     Parameters
     ----------
     module
-        Takes the weights.
+        Receives the weights.
     state
-        Their names and values.
+        The weights by name.
     path
-        Where they were read, for messages.
+        The file they were read from, for messages.
 
     Raises
     ------
     BadInput
-        Where the names or shapes are not the module's, or a value is no finite number. The module is then as
-        it was.
+        If a name or shape is not that of the module, or a value is not finite; the module is unchanged then.
     """
     expected = module.state_dict()
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
@@ -102,17 +101,17 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
                 _REINSTALL,
             )
         if not bool(value.isfinite().all()):
-            raise BadInput(path, f"weight {name} holds values that are no numbers", _REINSTALL)
+            raise BadInput(path, f"weight {name} holds values that are not finite", _REINSTALL)
     module.load_state_dict({name: value.float() for name, value in state.items()})
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = False) -> None:
-    """Write a state dict as safetensors; `half` stores floating weights as float16.
+    """Write a state dict as safetensors; `half` stores floating-point weights as float16.
 
     Raises
     ------
     BadInput
-        Where a weight is no finite number (as float16, where that is asked), or the file cannot be written.
+        If a value is not finite (in float16, with `half`), or the file cannot be written.
     """
     from safetensors.torch import save
 
@@ -128,27 +127,27 @@ def save_weights(state: Mapping[str, Tensor], path: Path, *, half: bool = False)
                 "train again at a lower learning rate",
             )
     try:
-        path.write_bytes(save(stored))  # safetensors' own writing would keep the file from all others
+        path.write_bytes(save(stored))  # save_file would make it readable by its owner alone
     except OSError as error:
         raise BadInput(
-            path, f"cannot be written ({error.strerror})", "choose another folder, or make room"
+            path, f"cannot be written ({error.strerror})", "choose another folder, or free some disk space"
         ) from error
 
 
 def read_torch_state(path: Path, wrappers: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """Read a PyTorch .pth state dict, for conversion alone; no code in it is run.
+    """Read a PyTorch .pth state dict, for conversion only; no code in it is executed.
 
     Parameters
     ----------
     path
         The file.
     wrappers
-        Names under which the state dict may lie in a larger dictionary, the rest of which is left aside.
+        Keys under which a checkpoint may hold the state dict; its other entries are ignored.
 
     Raises
     ------
     BadInput
-        Where the file is missing or damaged, or holds anything but tensors.
+        If the file is missing or damaged, or holds anything but tensors.
     """
     import torch
 
@@ -156,7 +155,7 @@ def read_torch_state(path: Path, wrappers: tuple[str, ...] = ()) -> dict[str, Te
         raise BadInput(path, "no such file", _REINSTALL)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a hostile or broken pickle raises many kinds
+    except Exception as error:  # a malicious or broken pickle can raise anything
         raise BadInput(
             path, "is not a plain PyTorch state dict", "only tensors are read; use a .safetensors file"
         ) from error
@@ -165,5 +164,5 @@ def read_torch_state(path: Path, wrappers: tuple[str, ...] = ()) -> dict[str, Te
     if not isinstance(state, dict) or not all(
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):
-        raise BadInput(path, "holds something other than tensors by name", "store the state dict alone")
+        raise BadInput(path, "holds something other than named tensors", "save the state dict alone")
     return state

@@ -1,4 +1,4 @@
-"""How a DICOM file stores its values, and whether they are all there; nothing is decoded."""
+"""How a DICOM file stores its pixels, and whether they are complete; nothing is decoded."""
 
 from __future__ import annotations
 
@@ -22,20 +22,25 @@ _ITEM_TAG, _END_TAG = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 
 @dataclass(frozen=True)
 class PixelEncoding:
-    """How a file holds its values.
+    """How a file stores its pixel values.
 
     Attributes
     ----------
     syntax
-        The transfer syntax's UID.
+        UID of the transfer syntax.
+    rows, columns, samples_per_pixel, bits_allocated, bits_stored
+        As in the header.
     photometric
-        The photometric interpretation.
+        Photometric interpretation: ``"MONOCHROME2"``, ``"RGB"``.
+    signed
+        Whether the integers are signed (pixel representation 1).
     float_dtype
-        ``"float32"`` or ``"float64"`` where the values are real numbers; else empty.
+        ``"float32"`` or ``"float64"`` for Float Pixel Data; empty for integers.
     has_modality_lut
-        Whether values go through a table (a modality LUT) instead of slope and intercept.
+        Whether a modality LUT replaces slope and intercept.
     whole_file_only
-        Whether the file is packed as a whole, or not written as its syntax says: frames cannot be read alone.
+        Whether single frames cannot be read: the file is deflated as a whole, or not encoded as its transfer
+        syntax says.
     """
 
     syntax: str
@@ -52,21 +57,21 @@ class PixelEncoding:
 
 
 def read_encoding(item: DicomFile, file: BinaryIO, ds: Dataset) -> PixelEncoding:
-    """Read from a header, and see that the file goes on to the end of its pixels.
+    """Read the pixel encoding from a header, and check that the file is long enough for its pixels.
 
     Parameters
     ----------
     item
-        The file, for messages and its size.
+        The file, for its size and for messages.
     file
-        Open, where the header ends.
+        The open file, at the end of the header.
     ds
         The header.
 
     Raises
     ------
     BadInput
-        Where the file ends before its pixels do.
+        If the file ends before its pixels do.
     """
     syntax = _transfer_syntax(ds)
     float_dtype, whole_file_only = (
@@ -88,7 +93,7 @@ def read_encoding(item: DicomFile, file: BinaryIO, ds: Dataset) -> PixelEncoding
 
 
 def _transfer_syntax(ds: Dataset) -> str:
-    """The transfer syntax; where the file does not name it, the one that it was read with."""
+    """The transfer syntax; if the file does not name it, the one that pydicom detected."""
     meta = getattr(ds, "file_meta", None)
     syntax_uid = meta.get("TransferSyntaxUID") if meta is not None else None
     if syntax_uid:
@@ -100,7 +105,7 @@ def _transfer_syntax(ds: Dataset) -> str:
 
 
 def _check_complete(item: DicomFile, file: BinaryIO, ds: Dataset, syntax: str) -> tuple[str, bool]:
-    """Refuse a file that ends before its pixels do; give the kind of its real numbers, and if it is odd."""
+    """Refuse a file that ends before its pixels do; return `float_dtype` and `whole_file_only`."""
     from pydicom.uid import UID
 
     uid = UID(syntax)
@@ -113,7 +118,7 @@ def _check_complete(item: DicomFile, file: BinaryIO, ds: Dataset, syntax: str) -
     data_offset = file.tell()
     implicit = (
         tag_and_length[4:6] not in _LONG_VRS
-    )  # the length follows at once, also in files that should be explicit
+    )  # implicit VR: the length follows the tag, even in some files whose syntax says explicit VR
     if implicit:
         data_offset -= 4
         file.seek(data_offset)
@@ -127,16 +132,16 @@ def _check_complete(item: DicomFile, file: BinaryIO, ds: Dataset, syntax: str) -
 
 
 def _uncompressed_bytes(ds: Dataset) -> int:
-    """How many bytes pixels that are not compressed take."""
+    """The size of uncompressed pixels in bytes."""
     values = int(ds.get("NumberOfFrames") or 1) * int(ds.get("SamplesPerPixel") or 1) * ds.Rows * ds.Columns
     bits = int(values) * int(ds.BitsAllocated)
-    is_subsampled = ds.get("PhotometricInterpretation") == "YBR_FULL_422"  # two pixels have one colour
+    is_subsampled = ds.get("PhotometricInterpretation") == "YBR_FULL_422"  # two pixels share one colour
     return -(-bits // 8) * 2 // 3 if is_subsampled else -(-bits // 8)
 
 
 def _check_fragments(item: DicomFile, file: BinaryIO, frames: int) -> None:
-    """Go through the parts of compressed pixels by their lengths, to the mark of their end."""
-    size, fragment_count = item.size(), -1  # the first part is a table of the others
+    """Skip through the fragments of compressed pixels by their lengths, to the sequence delimiter."""
+    size, fragment_count = item.size(), -1  # the first item is the offset table
     while True:
         head = file.read(8)
         if len(head) < 8:

@@ -1,4 +1,4 @@
-"""The files of a DICOM folder or zip: found, opened, and bounded."""
+"""Find and open the DICOM files of a folder or zip, within limits of number and size."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 MAX_FILES = 100_000
-"""More files than this are not looked through."""
+"""Folders with more files are refused: a study has a few thousand, a whole disk would take hours."""
 MAX_UNPACKED_BYTES = 64 * 2**30
-"""What all members of a zip may come to, in bytes, by what the zip itself declares."""
+"""Limit of the total unpacked size of a zip, in bytes, as the zip declares it."""
 MAX_COMPRESSION_RATIO = 200
-"""How often larger than packed a large member may be; scans pack two to five times, black slices more."""
-_LARGE_MEMBER_BYTES = 64 * 2**20
+"""Limit of the compression of a large member of a zip; scans reach 2 to 5, black slices more."""
+_LARGE_MEMBER_BYTES = 64 * 2**20  # smaller ones do no harm, however well they compress
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _FIRST_TAG_GROUPS = {b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"}
@@ -46,7 +46,7 @@ _LOGGERS = (
 
 @contextmanager
 def silence_dicom_loggers() -> Iterator[None]:
-    """Keep the DICOM libraries still: their warnings quote the header, which may name the patient."""
+    """Suppress warnings and logs of the DICOM libraries: they quote headers, which may name patients."""
     warnings.filterwarnings("ignore", module=r"(pydicom|highdicom|pylibjpeg|openjpeg|libjpeg)(\.|$)")
     with ExitStack() as stack:
         for name in _LOGGERS:
@@ -59,7 +59,7 @@ _OPEN_ZIP: ContextVar[tuple[Path, zipfile.ZipFile] | None] = ContextVar("zip", d
 
 @contextmanager
 def zip_kept_open(path: Path) -> Iterator[None]:
-    """Read a zip's list of members once for this block, not once for each of them; nothing for a folder."""
+    """Keep a zip open during this block, so that its directory is read once and not for each member."""
     if path.is_dir() or not zipfile.is_zipfile(path):
         yield
         return
@@ -87,14 +87,14 @@ def _open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
 
 @dataclass(frozen=True)
 class DicomFile:
-    """One file, on the disk or in a zip; small, so that a lazy array may carry it to another process.
+    """A file on disk or in a zip; picklable, so that lazy arrays can go to other processes.
 
     Attributes
     ----------
     path
         The file, or the zip.
     member
-        Its name in the zip; empty for a file on the disk.
+        Name in the zip; empty for a file on disk.
     """
 
     path: Path
@@ -102,12 +102,12 @@ class DicomFile:
 
     @property
     def name(self) -> str:
-        """The file's own name, without folders, which may be called after a patient."""
+        """The file name without folders, whose names may be those of patients."""
         return PurePosixPath(self.member).name if self.member else self.path.name
 
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
-        """The file to read from; of a zip, no more than it declares is ever unpacked."""
+        """Open for reading; no more is unpacked from a zip than it declares."""
         if not self.member:
             with self.path.open("rb") as file:
                 yield file
@@ -117,7 +117,7 @@ class DicomFile:
 
     @contextmanager
     def open_seekable(self) -> Iterator[BinaryIO]:
-        """As `open`, but quick to jump about in, also in a zip."""
+        """As `open`, but seeking is fast in a zip, too: the member is unpacked into memory."""
         if self.member:
             yield BytesIO(_read_member(self.path, self.member))
         else:
@@ -125,7 +125,7 @@ class DicomFile:
                 yield file
 
     def size(self) -> int:
-        """In bytes, unpacked."""
+        """Size in bytes, unpacked."""
         if not self.member:
             return self.path.stat().st_size
         with _open_zip(self.path) as archive:
@@ -134,7 +134,7 @@ class DicomFile:
 
 @lru_cache(maxsize=1)
 def _read_member(path: Path, member: str) -> bytes:
-    """A member of a zip; the last one is kept, for the frames of one file are asked for one by one."""
+    """A member of a zip, unpacked. The last one is cached: frames of a file are read one by one."""
     with _open_zip(path) as archive:
         return archive.read(member)
 
@@ -147,8 +147,8 @@ def is_dicom(first_bytes: bytes, name: str = "") -> bool:
     first_bytes
         The bytes.
     name
-        The file's name. Old files lack the mark `DICM`; they are believed where they begin with one of the
-        groups that every DICOM file begins with, and have its ending or none.
+        The file name. Old files lack the prefix `DICM`. They count as DICOM if they begin with one of the
+        first tag groups of DICOM, and have a DICOM suffix or none.
     """
     if first_bytes[128:132] == b"DICM":
         return True
@@ -161,7 +161,7 @@ def is_dicom(first_bytes: bytes, name: str = "") -> bool:
 
 
 def begins_as_dicom(path: Path) -> bool:
-    """Whether a file begins as DICOM does; False where it cannot be read."""
+    """Whether the first bytes of a file are those of DICOM; False if it cannot be read."""
     try:
         with path.open("rb") if path.is_file() else BytesIO() as file:
             return is_dicom(file.read(132), path.name)
@@ -170,27 +170,27 @@ def begins_as_dicom(path: Path) -> bool:
 
 
 def find_dicom_files(path: Path) -> tuple[list[DicomFile], list[str]]:
-    """The DICOM files of a file, a folder at any depth, or a zip.
+    """The DICOM files of a folder (at any depth) or zip, or the file itself.
 
-    Links to folders are not followed, so no loop of them is entered.
+    Symbolic links to folders are not followed: they might form a loop.
 
     Parameters
     ----------
     path
-        Of any of these.
+        A file, folder or zip.
 
     Returns
     -------
-    items
-        In the order of their names.
-    notes
-        What was left out, in plain words and numbers.
+    items : list of DicomFile
+        Sorted by name.
+    notes : list of str
+        What was left out, in words for people.
 
     Raises
     ------
     BadInput
-        Where there is none, one is empty or may not be read, or a zip is damaged, encrypted, leads out of
-        itself, or declares more than is safe to unpack.
+        If there is no DICOM file, one is empty or may not be read, or a zip is damaged, encrypted, has paths
+        that lead out of it, or is too large to unpack safely.
     """
     if path.is_dir():
         items, linked_folders = _files_in_folder(path)
@@ -207,7 +207,7 @@ def find_dicom_files(path: Path) -> tuple[list[DicomFile], list[str]]:
     if not dicom_files:
         raise BadInput(path.name, "holds no DICOM file", "choose the folder of a series")
     if skipped_count := len(items) - len(dicom_files):
-        notes.append(f"{skipped_count} files that are not DICOM were passed over")
+        notes.append(f"{skipped_count} files that are not DICOM were skipped")
     return dicom_files, notes
 
 
@@ -217,7 +217,7 @@ def _probe(item: DicomFile) -> bool:
             first_bytes = file.read(132)
     except PermissionError as error:
         raise BadInput(item.name, "may not be read", "ask for the right to read it") from error
-    except OSError as error:  # a link that leads nowhere, a file that went away
+    except OSError as error:  # a broken link, or a file deleted meanwhile
         raise BadInput(item.name, "cannot be read", "check the folder") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BadInput(item.path.name, "is a damaged zip", "copy or pack it again") from error
@@ -232,14 +232,14 @@ def _files_in_folder(folder: Path) -> tuple[list[DicomFile], int]:
 
     def refuse(error: OSError) -> None:
         name = Path(error.filename or folder).name
-        raise BadInput(name, "may not be looked into", "ask for the right to read it") from error
+        raise BadInput(name, "may not be read", "ask for the right to read it") from error
 
     for parent, folders, names in os.walk(folder, onerror=refuse):
         linked_folders += sum(Path(parent, name).is_symlink() for name in folders)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             file = Path(parent, name)
-            # a pipe would be waited for; a link in a circle is no file
+            # is_file: opening a pipe would block, and a circular link is no file
             if not name.startswith(".") and name != "DICOMDIR" and file.is_file():
                 items.append(DicomFile(file))
         _check_file_count(folder, len(items))

@@ -1,4 +1,4 @@
-"""Where DICOM slices lie: one exact affine, or a clear no."""
+"""Positions of DICOM slices, and the affine of a stack: exact, or refused."""
 
 from __future__ import annotations
 
@@ -14,30 +14,28 @@ from napari_latentseg.errors import BadInput
 
 __all__ = ["SlicePose", "distance_along_normal", "is_same_orientation", "plane_matrix", "stack_matrix"]
 
-_DIRECTION_TOLERANCE = 1e-4  # of a cosine: a twentieth of a millimetre over half a metre
-_ORTHOGONALITY_TOLERANCE = 1e-3
-_TOLERANCE_STEPS, _TOLERANCE_MM = (
-    0.01,
-    0.01,
-)  # how far a slice may lie from its even place: of a step, and at least in mm
+_DIRECTION_TOLERANCE = 1e-4  # of a direction cosine: 0.05 mm over half a metre
+_ORTHOGONALITY_TOLERANCE = 1e-3  # scanners write cosines with as few as four decimals
+# How far a slice may lie from equal spacing: 1 % of a step, and never less than 0.01 mm (rounded positions).
+_TOLERANCE_STEPS, _TOLERANCE_MM = 0.01, 0.01
 
 Vector = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class SlicePose:
-    """Where one slice lies in the patient, in millimetres and LPS.
+    """Position and orientation of a slice in the patient: millimetres, LPS, x first.
 
     Attributes
     ----------
     position
-        Of the centre of its first element.
+        Centre of the first pixel (Image Position Patient).
     row, column
-        Unit vectors along a row (x grows) and down a column (y grows).
+        Unit vectors along a row (of increasing x) and along a column (of increasing y).
     spacing
-        Between rows, and between columns.
+        Distance between rows and between columns.
     thickness
-        The step that a single slice is given along its normal.
+        Slice spacing of a volume of this slice alone.
     """
 
     position: Vector
@@ -48,7 +46,7 @@ class SlicePose:
 
     @property
     def normal(self) -> NDArray[np.float64]:
-        """Row cross column, of length one."""
+        """Unit normal of the slice: row x column."""
         cross_product = np.cross(self.row, self.column)
         return np.asarray(cross_product / np.linalg.norm(cross_product), dtype=np.float64)
 
@@ -61,18 +59,25 @@ class SlicePose:
         spacing: Sequence[float],
         thickness: float,
     ) -> SlicePose:
-        """Build from the numbers of a header.
+        """Validate the numbers of a header.
+
+        Parameters
+        ----------
+        name
+            For messages.
+        position, orientation, spacing, thickness
+            Image Position (3 numbers), Image Orientation (6), Pixel Spacing (2), slice spacing (invalid: 1).
 
         Raises
         ------
         BadInput
-            Where they are not three, six and two finite numbers, the directions are not of length one and
-            at right angles, or a spacing is not above zero.
+            If a number is missing or not finite, the directions are not orthogonal unit vectors, or a spacing
+            is not above zero.
         """
         if len(position) != 3 or len(orientation) != 6 or len(spacing) != 2:
-            raise BadInput(name, "does not say where it lies in whole", "export it again")
+            raise BadInput(name, "has an incomplete position", "export it again")
         if not all(map(math.isfinite, (*position, *orientation, *spacing))) or min(spacing) <= 0:
-            raise BadInput(name, "has a spacing or position that is no length", "export it again")
+            raise BadInput(name, "has an invalid spacing or position", "export it again")
         row, column = _as_vector(orientation[:3]), _as_vector(orientation[3:])
         direction_dot = sum(map(mul, row, column))
         deviation = max(abs(math.hypot(*row) - 1), abs(math.hypot(*column) - 1), abs(direction_dot))
@@ -93,7 +98,7 @@ def _as_vector(values: Sequence[float]) -> Vector:
 
 
 def is_same_orientation(pose: SlicePose, other_pose: SlicePose) -> bool:
-    """Whether two slices have the same directions and spacing, and may be of one stack."""
+    """Whether two slices have the same directions and pixel spacing, so that they can form a stack."""
     direction_difference = np.abs(
         np.subtract(pose.row + pose.column, other_pose.row + other_pose.column)
     ).max()
@@ -102,19 +107,19 @@ def is_same_orientation(pose: SlicePose, other_pose: SlicePose) -> bool:
 
 
 def distance_along_normal(poses: Sequence[SlicePose]) -> NDArray[np.float64]:
-    """How far each slice lies along the normal of the first, in mm, `(n,)`."""
+    """The position of each slice along the normal of the first, in mm, `(n,)`."""
     return np.array([p.position for p in poses]) @ poses[0].normal
 
 
 def plane_matrix(pose: SlicePose, step: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
-    """The affine of one slice as a stack of one, `(4, 4)` in the order z, y, x.
+    """The affine of a volume of one slice, `(4, 4)` in the order z, y, x.
 
     Parameters
     ----------
     pose
         Of the slice.
     step
-        From one slice to the next, x first, in mm; along the normal where it is not given.
+        Vector to the next slice in mm, x first; None: `thickness` along the normal.
     """
     if step is None:
         step = pose.normal * pose.thickness
@@ -128,20 +133,20 @@ def plane_matrix(pose: SlicePose, step: NDArray[np.float64] | None = None) -> ND
 def stack_matrix(name: str, poses: Sequence[SlicePose]) -> NDArray[np.float64]:
     """The affine of a stack, `(4, 4)` in the order z, y, x (PS3.3, C.7.6.2.1.1).
 
-    The step is the way from the first slice to the last in equal parts, so a tilted gantry gives a sheared
-    affine, which is exact, and not a straight one that is nearly so.
+    The step is the vector from the first slice to the last, divided equally. A tilted gantry thus gives a
+    sheared affine, which is exact.
 
     Parameters
     ----------
     name
         For messages.
     poses
-        Of slices that are the same plane, in order along their normal, no two at one place.
+        Of slices of the same orientation, in order along their normal, all at different positions.
 
     Raises
     ------
     BadInput
-        Where slices are missing, not equally far apart, or not in one line.
+        If slices are missing, not equally spaced, or not in one line.
     """
     if len(poses) == 1:
         return plane_matrix(poses[0])
@@ -166,7 +171,7 @@ def stack_matrix(name: str, poses: Sequence[SlicePose]) -> NDArray[np.float64]:
     if float(gaps.max() - gaps.min()) > tolerance:
         raise BadInput(
             name,
-            f"its {count} slices are not equally far apart ({gaps.min():.3g} to {gaps.max():.3g} mm)",
-            "resample it to equal steps, or copy the whole series",
+            f"its {count} slices are not equally spaced ({gaps.min():.3g} to {gaps.max():.3g} mm)",
+            "resample it to equal spacing, or copy the whole series",
         )
-    raise BadInput(name, "its slices do not lie in one line", "give each straight part as a series")
+    raise BadInput(name, "its slices do not lie in one line", "export each straight part as a series")

@@ -1,4 +1,4 @@
-"""One DICOM file's header: its frames, where they lie, and how their values are stored."""
+"""The header of a DICOM file: its frames, their positions, and how their values are stored."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "Header", "read_header"]
 
-# What is read of a header: a fixed list, so that names and dates are not even held in memory.
+# The attributes that are read. Patient names and dates are not among them, so they are never in memory.
 _KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
     "FrameOfReferenceUID", "ImageType", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime", "EchoTime",
@@ -40,18 +40,22 @@ _KEYWORDS = (
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a file.
+    """One frame (2D image) of a file.
 
     Attributes
     ----------
+    item
+        The file.
     index
-        Its number in the file, from 0.
+        Number of the frame in the file, from 0.
+    encoding
+        How its pixels are stored.
     pose
-        Where it lies; None where the file does not say.
+        Position and orientation in the patient; None if the file has none.
     slope, intercept
-        From stored to meant values.
+        Rescaling of stored values.
     distinguishing_attributes
-        What may tell it from another frame at the same place: time, b-value, echo, kind.
+        What may distinguish it from another frame at the same position: time, b-value, echo, image type.
     """
 
     item: DicomFile
@@ -65,18 +69,24 @@ class Frame:
 
 @dataclass(frozen=True)
 class Header:
-    """One file's frames, and what groups them.
+    """The frames of a file, and the attributes by which files are grouped to series.
 
     Attributes
     ----------
+    item
+        The file.
     series, frame_of_reference
-        The first eight digits of a hash of the UIDs, which would lead to the patient.
-    description
-        For a chooser on the screen alone: it may hold anything, and is not recorded.
-    skip_reason
-        Why the file is no picture of its own (``"is a report"``); empty where it is one.
+        The first eight digits of a hash of the UIDs; the UIDs themselves would lead to the patient.
+    number, modality, description
+        Of the series. The description is shown on screen only, never recorded: it may hold anything.
+    frames
+        In the order of the file.
     unpositioned
-        How its frames lie where they have no place in the patient.
+        Pixel size and time step of frames without a position in the patient.
+    time_step
+        Temporal resolution in seconds; 0 if not given.
+    skip_reason
+        Why the file is not read as an image (``"holds no image"``); empty for an image.
     """
 
     item: DicomFile
@@ -92,17 +102,17 @@ class Header:
 
 
 def short_hash(uid: object) -> str:
-    """Eight digits that stand for a UID and do not lead back to it."""
+    """Eight hexadecimal digits that identify a UID without revealing it."""
     return hashlib.sha256(str(uid).encode()).hexdigest()[:8]
 
 
 def read_header(item: DicomFile) -> Header:
-    """Read a file's header, and see whether its pixels are all there; they are not decoded.
+    """Read the header of a file, and check that its pixels are complete, without decoding them.
 
     Raises
     ------
     BadInput
-        Where it is cut short, or says where it lies in a way that cannot be.
+        If the file is cut short, or its position, spacing or rescaling is invalid.
     """
     import pydicom
 
@@ -138,25 +148,25 @@ def _header_tags() -> list[Any]:
 
 
 def _skip_reason(item: DicomFile, ds: Dataset) -> str:
-    """Why a file is not read as an image; empty where it is one. A slice that lost its pixels is refused."""
+    """Why a file is not read as an image; empty for an image. An image without pixels raises `BadInput`."""
     if "DirectoryRecordSequence" in ds:
         return "is a list of files, not a scan"
     if str(ds.get("Modality") or "") == "SEG":
         return "is a segmentation, not a scan"
     if "TotalPixelMatrixColumns" in ds or str(ds.get("DimensionOrganizationType") or "").startswith("TILED"):
-        return "is a whole slide in tiles, which is not read"
+        return "is a tiled whole-slide image, which is not supported"
     if "Rows" not in ds or "Columns" not in ds or "BitsAllocated" not in ds:
         kind = ds.get("SOPClassUID")
         if kind is not None and "Image Storage" in kind.name:
             raise BadInput(item.name, "ends before its pixels", "copy it again")
         if kind is None and not ds.get("Modality"):
             raise BadInput(item.name, "is not a DICOM file, or is damaged", "copy it again")
-        return "holds no picture"
+        return "holds no image"
     return ""
 
 
 class _FunctionalGroups:
-    """What a header says of one frame: its own groups, then the shared ones, then the file's top."""
+    """Attributes of one frame: from its own functional groups, the shared ones, or the top of the header."""
 
     def __init__(self, ds: Dataset, index: int) -> None:
         self._levels: list[Any] = []
@@ -168,7 +178,7 @@ class _FunctionalGroups:
         self.index = index
 
     def get(self, group: str, keyword: str) -> Any:
-        """The value in a functional group, or at the top; None where neither has it."""
+        """The value in a functional group, or at the top level; None if neither has it."""
         for level in self._levels:
             items = level.get(group) or []
             if items and items[0].get(keyword) is not None:
@@ -176,7 +186,7 @@ class _FunctionalGroups:
         return self.file_level(keyword)
 
     def file_level(self, keyword: str) -> Any:
-        """The value at the top of the header, or None."""
+        """The value at the top level of the header, or None."""
         return self._dataset.get(keyword)
 
 
@@ -188,7 +198,7 @@ def _read_frame(item: DicomFile, ds: Dataset, groups: _FunctionalGroups, encodin
     slope_value = 1.0 if slope in (None, "") else float(slope)
     intercept = float(groups.get(transformation_group, "RescaleIntercept") or 0)
     if not math.isfinite(slope_value) or slope_value == 0 or not math.isfinite(intercept):
-        raise BadInput(item.name, "scales its values in a way that cannot be", "export it again")
+        raise BadInput(item.name, "has an invalid rescale slope or intercept", "export it again")
     return Frame(
         item,
         groups.index,
@@ -209,7 +219,7 @@ def _read_pose(item: DicomFile, ds: Dataset, groups: _FunctionalGroups) -> Slice
     is_multiframe = int(ds.get("NumberOfFrames") or 1) > 1
     offsets = ds.get("GridFrameOffsetVector")
     if is_multiframe and not offsets and "PerFrameFunctionalGroupsSequence" not in ds:
-        return None  # one place for many frames says nothing of the others
+        return None  # one position for many frames: the others have none
     thickness = groups.get("PixelMeasuresSequence", "SpacingBetweenSlices") or groups.get(
         "PixelMeasuresSequence", "SliceThickness"
     )
@@ -224,11 +234,11 @@ def _read_pose(item: DicomFile, ds: Dataset, groups: _FunctionalGroups) -> Slice
 
 
 def _pose_at_offset(item: DicomFile, pose: SlicePose, offsets: Sequence[Any], index: int) -> SlicePose:
-    """A dose's frames lie along the normal of the first (PS3.3, C.8.8.3.2)."""
+    """The frames of RT Dose lie along the normal of the first (PS3.3, C.8.8.3.2)."""
     normal = pose.normal
     first = float(offsets[0])
     if first != 0 and not np.allclose(normal, (0, 0, 1)):
-        raise BadInput(item.name, "does not say where its frames lie", "export it again")
+        raise BadInput(item.name, "has no positions of its frames", "export it again")
     x, y, z = (float(v) for v in pose.position + normal * (float(offsets[index]) - first))
     return SlicePose((x, y, z), pose.row, pose.column, pose.spacing, pose.thickness)
 

@@ -1,4 +1,4 @@
-"""Frames of one plane, in order: by place, and by what differs at each place."""
+"""Sort frames of one orientation into volumes: by position, and by what differs at each position."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from napari_latentseg.io.dicom.pixels import decode, value_dtype
 
 __all__ = ["OrderedFrames", "order_frames"]
 
-_SAME_POSITION_MM = 0.01  # mm
-_EVEN_TOLERANCE = 0.05
-# What makes pictures at one place another scan, and what makes them steps of one.
+_SAME_POSITION_MM = 0.01  # positions are written with two decimals at least
+_EVEN_TOLERANCE = 0.05  # of the mean step: trigger times vary by a few per cent with the heart rate
+# Frames at one position that differ in the first are separate scans; in the second, steps of one time series.
 _SPLITTING_ATTRIBUTES = ("kind", "stack", "echo")
 _SERIES_ATTRIBUTES = ("time", "b-value", "trigger", "acquisition", "clock")
-_MONOTONIC_ATTRIBUTES = ("trigger", "clock")  # these may differ from slice to slice, but grow at each
+_MONOTONIC_ATTRIBUTES = ("trigger", "clock")  # these may differ between slices, but increase at each position
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class OrderedFrames:
     Attributes
     ----------
     frames
-        Step by step, each along the normal.
+        Volume after volume, each along the normal.
     slices
-        In each step.
+        Number of slices of each volume.
     varying_attribute
-        What the steps run over: ``"time"``, ``"b-value"`` and the like; empty for one volume.
+        What differs between volumes: ``"time"``, ``"b-value"`` and the like; empty for one volume.
     step_seconds
-        Seconds from step to step; 0 where that is not known.
+        Time between volumes in seconds; 0 if unknown.
     notes
-        In plain words.
+        For people.
     """
 
     frames: tuple[Frame, ...]
@@ -50,19 +50,24 @@ class OrderedFrames:
 
 
 def order_frames(name: str, frames: Sequence[Frame]) -> list[OrderedFrames]:
-    """Bring frames of one plane into one volume, one series of volumes, or several scans.
+    """Sort frames of one orientation into one volume, one series of volumes, or several scans.
 
     Parameters
     ----------
     name
         For messages.
     frames
-        All with a place, of the same directions and spacing.
+        All with a position, of the same directions and pixel spacing.
+
+    Returns
+    -------
+    list of OrderedFrames
+        One for each scan.
 
     Raises
     ------
     BadInput
-        Where different pictures lie at one place and nothing says how they differ.
+        If different images are at one position and no attribute distinguishes them.
     """
     ordered = _order(frames)
     if ordered:
@@ -72,10 +77,10 @@ def order_frames(name: str, frames: Sequence[Frame]) -> list[OrderedFrames]:
     if not ordered:
         raise BadInput(
             name,
-            "holds different pictures of the same places, and does not say in what they differ",
+            "holds different images at the same positions, and no attribute distinguishes them",
             "give a folder with one of them",
         )
-    note = f"{len(frames) - len(unique_frames)} repeated slices, the same to the pixel, were left out"
+    note = f"{len(frames) - len(unique_frames)} duplicate slices were left out"
     return [
         OrderedFrames(a.frames, a.slices, a.varying_attribute, a.step_seconds, (note, *a.notes))
         for a in ordered
@@ -107,7 +112,7 @@ def _order(frames: Sequence[Frame]) -> list[OrderedFrames] | None:
 
 
 def _group_by_position(frames: Sequence[Frame]) -> list[list[Frame]]:
-    """Frames in order along the normal, those at one place together."""
+    """Group frames by position, sorted along the normal."""
     poses = _poses(frames)
     distances = distance_along_normal(poses)
     groups: list[list[Frame]] = []
@@ -129,7 +134,7 @@ def _poses(frames: Sequence[Frame]) -> list[SlicePose]:
 def _split_by_attribute(
     frames: Sequence[Frame], positions: Sequence[Sequence[Frame]], attribute: str
 ) -> list[list[Frame]] | None:
-    """Frames by the value of a mark, in its order; None unless each value is there at all places alike."""
+    """Frames by the value of an attribute, sorted; None unless it is equally frequent everywhere."""
     values: dict[Any, list[Frame]] = defaultdict(list)
     for frame in frames:
         values[frame.distinguishing_attributes.get(attribute)].append(frame)
@@ -146,7 +151,7 @@ def _split_by_attribute(
 
 
 def _split_by_rank(positions: Sequence[Sequence[Frame]], attribute: str) -> list[list[Frame]] | None:
-    """The first of each place, the second of each place, and so on, by a mark that grows."""
+    """The first frame of each position, the second of each, and so on, sorted by an attribute."""
     if len({len(members) for members in positions}) != 1:
         return None
     steps: list[list[Frame]] = [[] for _ in positions[0]]
@@ -160,7 +165,7 @@ def _split_by_rank(positions: Sequence[Sequence[Frame]], attribute: str) -> list
 
 
 def _step_seconds(parts: Sequence[Sequence[Frame]], attribute: str) -> float:
-    """Seconds between steps, for a mark in milliseconds whose steps are even."""
+    """Seconds between volumes, from trigger times (milliseconds) with even steps; else 0."""
     if attribute != "trigger":
         return 0.0
     gaps = np.diff(
@@ -171,7 +176,7 @@ def _step_seconds(parts: Sequence[Sequence[Frame]], attribute: str) -> float:
 
 
 def _without_duplicates(frames: Sequence[Frame]) -> list[Frame]:
-    """Leave out what is at one place twice, with the same marks and the same pixels."""
+    """Leave out duplicates: frames with the same position, attributes and pixels."""
     unique_frames: list[Frame] = []
     for members in _group_by_position(frames):
         unique_here: list[Frame] = []

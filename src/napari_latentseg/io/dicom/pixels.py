@@ -1,4 +1,4 @@
-"""DICOM's stored values as an image's: decoded, scaled, in grey or RGB, a frame at a time."""
+"""Pixel values of DICOM frames: decoded, rescaled, grey or RGB, one frame at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PALETTE = "PALETTE COLOR"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 _INTEGER_DTYPES = (np.int16, np.uint16, np.int32, np.uint32)
-_EXACT_IN_FLOAT32 = 24
+_EXACT_IN_FLOAT32 = 24  # bits of its significand
 
 
 def is_colour(encoding: PixelEncoding) -> bool:
@@ -36,12 +36,12 @@ def _stored_range(encoding: PixelEncoding) -> tuple[int, int]:
 
 
 def value_dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
-    """One dtype that holds the values of all frames: whole where slope and intercept are, else real.
+    """The dtype that holds the values of all frames: integer if slope and intercept are, else floating point.
 
     Parameters
     ----------
     frames
-        Of one series; their scales may differ.
+        Of one series; their rescaling may differ.
     """
     encoding = frames[0].encoding
     if encoding.photometric == _PALETTE:
@@ -67,31 +67,31 @@ def value_dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
 
 
 def decode(frame: Frame, dtype: DTypeLike) -> NDArray[Any]:
-    """A frame's values, `(rows, columns)` or `(rows, columns, 3)`.
+    """The values of a frame, `(rows, columns)` or `(rows, columns, 3)`.
 
-    Grey values go through slope and intercept, or the modality's table; where white is zero they are turned
-    round within what their bits can hold. Colours become RGB, also from a palette.
+    Grey values are rescaled by slope and intercept or by the modality LUT; MONOCHROME1 (white is zero) is
+    inverted within the range of its stored bits. Colours and palettes become RGB.
 
     Parameters
     ----------
     frame
-        From a header.
+        The frame.
     dtype
-        As `value_dtype` says.
+        As `value_dtype` gives it.
 
     Raises
     ------
     BadInput
-        Where the pixels are damaged, or compressed in a way that no decoder here knows.
+        If the pixels are damaged, or compressed in a way that no installed decoder knows.
     """
     encoding = frame.encoding
     readable_kinds = _COLOURS if encoding.samples_per_pixel > 1 else (*_GREY, _PALETTE)
     if encoding.photometric not in readable_kinds or encoding.samples_per_pixel not in (1, 3):
-        raise BadInput(frame.item.name, "stores its colours in a way that is not read", "export it as RGB")
+        raise BadInput(frame.item.name, "has a colour model that is not supported", "export it as RGB")
     with silence_dicom_loggers(), read_errors(Path(frame.item.name), "DICOM whose pixels can be read"):
         array, header = _decode_stored(frame)
         if array.shape[:2] != (encoding.rows, encoding.columns):
-            raise ValueError("not the shape that the header says")
+            raise ValueError("pixels that do not have the shape in the header")
         if encoding.photometric == _PALETTE:
             return _apply_palette(array, header)
         if is_colour(encoding) or encoding.float_dtype:
@@ -123,7 +123,7 @@ def _decode_stored(frame: Frame) -> tuple[NDArray[Any], Any]:
     except NotImplementedError as error:
         name = "an unknown one" if syntax.is_private or syntax.name == syntax else syntax.name
         raise BadInput(
-            frame.item.name, f"has a transfer syntax that is not read ({name})", "export it uncompressed"
+            frame.item.name, f"has a transfer syntax that is not supported ({name})", "export it uncompressed"
         ) from error
 
 
@@ -148,16 +148,16 @@ def _apply_rescale(frame: Frame, array: NDArray[Any], header: Any, dtype: np.dty
 
 
 class FrameStack:
-    """Frames as one array that is decoded where it is looked at, for `dask.array.from_array`.
+    """An array of frames that are decoded when they are indexed, for `dask.array.from_array`.
 
     Parameters
     ----------
     frames
-        In the order of the leading axes.
+        In C order of the leading axes.
     leading
-        The shape before rows and columns.
+        Lengths of the axes before rows and columns.
     dtype
-        Of the values.
+        As `value_dtype` gives it.
     """
 
     def __init__(self, frames: Sequence[Frame], leading: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -171,7 +171,7 @@ class FrameStack:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """One frame."""
+        """Chunk lengths: one frame a chunk."""
         return (*[1] * len(self._leading), *self.shape[len(self._leading) :])
 
     def __getitem__(self, index: Any) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""DICOM: a file, a folder or a zip, read in place; results beside it as NIfTI, or DICOM-SEG (`dicom_seg`)."""
+"""DICOM: read a series of a file, folder or zip. Results are written as NIfTI, or as DICOM-SEG by `seg`."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ __all__ = [
 
 NAME = "dicom"
 SUFFIXES = (".dicom", ".dcm", ".ima", ".zip")
-RESULT_SUFFIX = ".nii.gz"  # holds a variance, and every geometry that is read here, to the last digit
+RESULT_SUFFIX = ".nii.gz"  # holds floating-point maps and every geometry that is read here
 
-_MAX_PROBED_FILES = 10_000
+_MAX_PROBED_FILES = 10_000  # about a second on a local disk
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file begins as DICOM; of a folder, whether one of its first ten thousand files does."""
+    """Whether a file is DICOM; of a folder, whether one of its first ten thousand files is."""
     if path.is_dir():
         files = (Path(parent, name) for parent, _, names in os.walk(path) for name in sorted(names))
         return any(is_ours(file) for file in islice(files, _MAX_PROBED_FILES))
@@ -47,59 +47,61 @@ def is_ours(path: Path) -> bool:
 
 
 def list_series(path: Path) -> list[SeriesInfo]:
-    """What a file, folder or zip holds, in the order of `read`'s numbers; no pixel is decoded.
+    """The series of a file, folder or zip, numbered from 1 as for `read`; no pixels are decoded.
 
     Parameters
     ----------
     path
-        Of any of these.
+        A file, folder or zip.
 
     Raises
     ------
     BadInput
-        Where there is no picture at all, or a file is damaged.
+        If there is no image, or a file is damaged.
     """
     return SeriesIndex.from_path(Path(path)).series_infos
 
 
 def read(path: Path, series: int | str | None = None) -> Scan:
-    """Read one series, in place: `zyx` in millimetres and LPS where the file says where it lies.
+    """Read one series: `zyx` in millimetres and LPS if it has positions in the patient.
 
-    Slices are sorted along their normal, whatever their numbers say. Several frames at each place (time
-    points, b-values) give `tzyx`. A picture that does not lie in the patient is `yx`, a film of them `tyx`,
-    with the spacing that the file gives, or in pixels. More than one frame comes as a dask array, a frame
-    a chunk, decoded when it is looked at; the first is decoded at once, to see that it can be.
+    Slices are sorted along their normal, whatever their numbers. Several frames at each position (time
+    points, b-values) give `tzyx`. An image without a position in the patient is `yx`, a cine loop `tyx`, with
+    the pixel size of the file or in pixels. Several frames give a dask array, one frame a chunk; the first
+    one is decoded at once, to check that it can be.
 
     Parameters
     ----------
     path
-        A file, a folder at any depth, or a zip. Files that are not scans are passed over, with a note.
+        A file, a folder (at any depth) or a zip. Files that are not images are skipped, with a note.
     series
-        Which, where there are several: its number (from 1) or its eight digits, as `list_series` has them.
+        Needed if there are several: the number (from 1) or the eight digits that `list_series` gives.
 
     Returns
     -------
     Scan
-        `properties` holds the series' eight digits, by which `dicom_seg` finds it again.
+        `properties` holds the eight digits of the series, by which `seg` finds it again.
 
     Raises
     ------
     BadInput
-        Where there are several series and none is chosen; slices are missing, unevenly far apart, or
-        different ones lie at one place; a file is damaged, cut short, or compressed in a way that is not
-        read. Only the file's own name is told.
+        If there are several series and none is chosen; if slices are missing, unequally spaced or ambiguous;
+        if a file is damaged, cut short or compressed in an unsupported way. Messages name the file without
+        its folder.
     """
     return SeriesIndex.from_path(Path(path)).read(series)
 
 
 @dataclass(frozen=True)
 class SeriesIndex:
-    """What a file, folder or zip holds, by its headers; so that choosing one does not read them again.
+    """The series of a file, folder or zip; headers are read once, then a series can be chosen.
 
     Attributes
     ----------
+    path
+        The file, folder or zip.
     series_list
-        The series, in the order of their numbers.
+        The series, by number.
     notes
         What was left out.
     """
@@ -110,24 +112,22 @@ class SeriesIndex:
 
     @classmethod
     def from_path(cls, path: Path) -> SeriesIndex:
-        """Read the headers; raises as `list_series` does."""
+        """Read the headers; raises as `list_series`."""
         series_list, notes = find_series(path)
         return cls(path, tuple(series_list), notes)
 
     @property
     def series_infos(self) -> list[SeriesInfo]:
-        """As `list_series` gives them."""
-        return [
-            SeriesInfo.from_series(i + 1, found_series) for i, found_series in enumerate(self.series_list)
-        ]
+        """As `list_series` returns them."""
+        return [SeriesInfo.from_series(i + 1, series) for i, series in enumerate(self.series_list)]
 
     def read(self, series: int | str | None = None) -> Scan:
-        """One of them; as the function `read` of this module, and raises as it does."""
+        """Read one of the series, as the function `read` of this module."""
         chosen_series = select_series(self.path, self.series_list, series)
         if chosen_series.problem:
             raise chosen_series.problem
         if chosen_series.geometry is None:
-            raise BadInput(self.path.name, "does not say where it lies", "export it again")
+            raise BadInput(self.path.name, "has no geometry", "export it again")
         with silence_dicom_loggers(), read_errors(Path(self.path.name), "a DICOM series"):
             stack = FrameStack(chosen_series.frames, chosen_series.leading, value_dtype(chosen_series.frames))
             first_frame = stack[(0,) * len(chosen_series.leading)]
@@ -144,14 +144,14 @@ class SeriesIndex:
 
 
 def select_series(path: Path, series_list: Sequence[Series], series: int | str | None) -> Series:
-    """The series that is asked for, or the only one.
+    """The requested series, or the only one.
 
     Raises
     ------
     BadInput
-        Where there are several and none is asked for, or the one asked for is not there.
+        If there are several and none is requested, or there is no such series.
     """
-    infos = [SeriesInfo.from_series(i + 1, found_series) for i, found_series in enumerate(series_list)]
+    infos = [SeriesInfo.from_series(i + 1, candidate) for i, candidate in enumerate(series_list)]
     requested = str(series) if series is not None else None
     if requested is None and len(series_list) == 1:
         return series_list[0]

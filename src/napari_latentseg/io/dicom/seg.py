@@ -1,4 +1,4 @@
-"""Results as DICOM: the mask and the mean as segmentations, the variance as a parametric map."""
+"""Write results as DICOM: mask and mean as segmentations, variance as a parametric map."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = ["NAME", "RESULT_SUFFIX", "write_dicom_results"]
 NAME = "dicom-seg"
 RESULT_SUFFIX = ".dcm"
 
-_MAX_FRACTIONAL_VALUE = 255  # a probability is held in so many steps: the most that the standard allows
-_MAX_STRING_LENGTH = 64  # letters in a long string
+_MAX_FRACTIONAL_VALUE = 255  # steps of a probability: the most that the standard allows
+_MAX_STRING_LENGTH = 64  # characters of DICOM's long string (LO)
 _TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 _ABNORMAL = Code(scheme="SCT", value="49755003", meaning="Morphologically Abnormal Structure")
 _LESION = Code(scheme="SCT", value="52988006", meaning="Lesion")
@@ -44,34 +44,34 @@ def write_dicom_results(
     *,
     deidentify: bool = False,
 ) -> list[Path]:
-    """Write a result as DICOM objects that refer to the series it was made from.
+    """Write a result as DICOM objects that refer to the segmented series.
 
-    `mask` is a binary segmentation with a segment a class; `mean` a fractional one, of probabilities in 255
-    steps; `variance` a parametric map of float32 a class, for no segmentation can hold it (PS3.3, A.51 and
-    A.75). All slices are written, empty ones too, so that programs that only stack frames put them in place.
+    `mask` is a binary segmentation with one segment for each class; `mean` a fractional segmentation with
+    probabilities in 255 steps; `variance` a float32 parametric map for each class, which a segmentation
+    cannot hold (PS3.3, A.51 and A.75). Empty slices are written, too: some viewers just stack the frames.
 
     Parameters
     ----------
     segmentation
-        Made from a DICOM series that is still there.
+        Of a DICOM series whose files still exist.
     folder
-        Where to.
+        Where the files are written.
     name_prefix
-        Begins every name.
+        Start of every file name.
     class_suffixes
-        What tells the variance files of several classes apart.
+        Suffix of the variance file of each class; see `napari_latentseg.io.write_results.class_suffixes`.
     deidentify
-        Write nothing that names patient, study or institution, and new UIDs.
+        Write new UIDs, and nothing that names patient, study or institution.
 
     Returns
     -------
     list of Path
-        The files.
+        The files written.
 
     Raises
     ------
     BadInput
-        Where the source is not DICOM, does not lie in the patient, or is not there as it was.
+        If the source is not DICOM, has no position in the patient, or has changed or moved.
     """
     with silence_dicom_loggers():
         source = find_source(segmentation)
@@ -104,18 +104,18 @@ class _DicomObjects:
     source_headers: Sequence[Dataset]
 
     def mask(self, number: int) -> Any:
-        """The classes as segments; their numbers run from 1, as the standard wants."""
+        """The classes as segments, numbered from 1 without gaps, as the standard requires."""
         labels = np.zeros(256, dtype=np.uint8)
         labels[[info.label for info in self.segmentation.classes]] = np.arange(
             1, len(self.segmentation.classes) + 1
         )
-        mask = np.asarray(self.segmentation.mask)  # what is too large for memory may be on the disk
+        mask = np.asarray(self.segmentation.mask)  # a large mask is a dask array
         if not set(np.unique(mask)) <= {0, *(info.label for info in self.segmentation.classes)}:
             raise BadInput("mask", "holds labels that are no class of the model", "paint with its classes")
         return self._segmentation(number, labels[mask], "BINARY", "MASK")
 
     def mean(self, number: int) -> Any:
-        """The mean probabilities, each class as a segment."""
+        """The mean probability of each class as a segment."""
         values = np.clip(np.moveaxis(np.asarray(self.segmentation.mean), 0, -1), 0, 1).astype(np.float32)
         return self._segmentation(number, values, "FRACTIONAL", "MEAN")
 
@@ -136,12 +136,12 @@ class _DicomObjects:
         )
 
     def variance(self, number: int, k: int) -> Any:
-        """The variance of one class's probability, as real numbers."""
+        """The variance of the probability of one class, float32."""
         from highdicom import VOILUTTransformation
         from highdicom.pm import ParametricMap, RealWorldValueMapping
         from pydicom.sr.codedict import codes
 
-        assert self.segmentation.variance is not None  # seen by the caller
+        assert self.segmentation.variance is not None  # checked by the caller
         name = self.segmentation.classes[k].name
         mapping = RealWorldValueMapping(
             lut_label="VARIANCE",
@@ -161,7 +161,7 @@ class _DicomObjects:
             content_label="LATENTSEG_VAR",
             **self._common_attributes(number * 10 + k, "variance"),
         )
-        dataset.Laterality = ""  # asked for where no body part is named
+        dataset.Laterality = ""  # required without a body part
         return dataset
 
     def _common_attributes(self, number: int, content: str) -> dict[str, Any]:
@@ -225,7 +225,7 @@ def _segment_description(segmentation: Segmentation, class_index: int) -> Any:
 
 
 def _category_and_type(info: ClassInfo) -> tuple[Code, Code]:
-    """Category and type: what the card says, or what the name suggests."""
+    """Property category and type: from the model card, else guessed from the class name."""
     is_lesion = any(word in info.name.lower() for word in _LESION_WORDS)
     kind = info.code or (_LESION if is_lesion else _TISSUE)
     return info.category or (_ABNORMAL if is_lesion else _TISSUE), kind

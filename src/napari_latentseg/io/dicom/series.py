@@ -1,4 +1,4 @@
-"""From frames to series: what belongs together, in which order, and what does not."""
+"""Group the frames of many files to series, each of which is one scan."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ __all__ = ["Series", "SeriesInfo", "find_series"]
 
 @dataclass(frozen=True)
 class Series:
-    """Frames that make one scan.
+    """Frames that form one scan.
 
     Attributes
     ----------
     header
         Of the first file.
     frames
-        In the order of the array, slowest axis first.
+        In C order of the leading axes.
     axes, leading
-        Without channels, and the shape before rows and columns.
+        The axes without channels, and the lengths of those before rows and columns.
     geometry
-        None where there is a problem.
+        None if there is a problem.
     notes
-        What one should know of how it was put together.
+        What was assumed, for people.
     problem
-        Why it cannot be read as one scan.
+        Why it cannot be read as one scan; None if it can.
     """
 
     header: Header
@@ -52,29 +52,29 @@ class Series:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the array, channels last."""
+        """Shape of the array, channels last."""
         stored = self.frames[0].encoding
         return (*self.leading, stored.rows, stored.columns, *((3,) if is_colour(stored) else ()))
 
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """One series of a folder, for a chooser.
+    """Summary of a series, for choosing one.
 
     Attributes
     ----------
     number
-        From 1; what `--series` takes.
+        From 1; the value for `--series`.
     uid
-        Eight digits that stand for the series, from a hash.
+        Eight digits that identify the series: the start of a hash of its UID.
     description
-        The scanner's words. For the screen alone: they may hold anything, and are not recorded.
+        As the scanner wrote it. Shown on screen only, never recorded: it may hold anything.
     modality, axes, shape, spacing, units
-        As of the scan; empty where there is a problem.
+        As of the scan; empty if there is a problem.
     count, size
-        How many pictures it has, and their rows and columns.
+        The number of frames, and their rows and columns.
     problem
-        Why it cannot be read; empty where it can.
+        Why it cannot be read; empty if it can.
     """
 
     number: int
@@ -91,7 +91,7 @@ class SeriesInfo:
 
     @classmethod
     def from_series(cls, number: int, series: Series) -> SeriesInfo:
-        """What is to be shown of a series."""
+        """Summarize a series."""
         geometry = series.geometry
         return cls(
             number,
@@ -108,7 +108,7 @@ class SeriesInfo:
         )
 
     def describe(self) -> str:
-        """In words that may be logged: ``"2 (MR, 22 of 320x280)"``."""
+        """A line without patient data, for messages and logs: ``"2 (MR, 22 of 320x280)"``."""
         rows, columns = self.size
         name = self.modality if self.modality.isalnum() and len(self.modality) < 8 else "?"
         return f"{self.number} ({name}, {self.count} of {rows}x{columns})"
@@ -120,19 +120,19 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
     Parameters
     ----------
     path
-        Of any of these.
+        A file, folder or zip.
 
     Returns
     -------
-    series
-        By the numbers of their headers; with a problem where they cannot be read.
-    notes
+    series : list of Series
+        Sorted by series number; those that cannot be read have a `problem`.
+    notes : tuple of str
         What was left out.
 
     Raises
     ------
     BadInput
-        Where there is no picture at all, or a file is damaged.
+        If there is no image, or a file is damaged.
     """
     headers: list[Header] = []
     skip_reasons: list[str] = []
@@ -147,21 +147,19 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
             else:
                 headers.append(header)
         if not headers:
-            why = skip_reasons[0] if len(items) == 1 else "holds no picture, only reports and the like"
+            why = skip_reasons[0] if len(items) == 1 else "holds no image, only reports and the like"
             raise BadInput(path.name, why, "choose the file or folder of a scan")
         if skip_reasons:
-            notes.append(f"{len(skip_reasons)} files that are no scans were passed over")
+            notes.append(f"{len(skip_reasons)} files that are not images were skipped")
         series_list = [
-            found_series
-            for group in _group_frames(headers)
-            for found_series in _build_series(path.name, *group)
+            series for group in _group_frames(headers) for series in _build_series(path.name, *group)
         ]
-    # sorting is stable: equal numbers stay in the order of their files
+    # a stable sort: series of equal number stay in the order of their files
     return sorted(series_list, key=lambda s: s.header.number), tuple(notes)
 
 
 def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]:
-    """Frames of one series, one size, one frame of reference and one plane; without a place, of one file."""
+    """Group frames by series, frame of reference, size and orientation; without position, by file."""
     groups: list[tuple[Header, list[Frame]]] = []
     groups_by_key: dict[tuple[Any, ...], list[tuple[SlicePose, list[Frame]]]] = {}
     for header in headers:
@@ -173,7 +171,7 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
         planes = groups_by_key.setdefault(key, [])
         for frame in header.frames:
             pose = frame.pose
-            assert pose is not None  # seen above
+            assert pose is not None  # checked above
             for known_pose, members in planes:
                 if is_same_orientation(known_pose, pose):
                     members.append(frame)
@@ -195,7 +193,7 @@ def _build_series(name: str, header: Header, frames: list[Frame]) -> list[Series
 
 def _unpositioned_series(header: Header, frames: list[Frame]) -> Series:
     unpositioned = header.unpositioned
-    if unpositioned is None:  # a header without frames has none, and no group either
+    if unpositioned is None:  # for the type checker: only headers without frames have none
         raise BadInput(header.item.name, "has no pixels", "export it again")
     leading = (len(frames),) if unpositioned.frame_axis else ()
     return Series(

@@ -1,4 +1,4 @@
-"""The source series of a result: found again, and what of its headers may go into a new object."""
+"""The DICOM series that was segmented: find it again, and de-identify its headers for new objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DicomSource", "deidentified", "find_source"]
 
-# What a new object needs of its source beside the names of the patient and the study.
+# What a new object needs from its source, besides patient and study.
 _KEPT_KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
     "PositionReferenceIndicator", "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames",
@@ -41,31 +41,31 @@ _EMPTIED_KEYWORDS = (
 
 @dataclass(frozen=True)
 class DicomSource:
-    """Headers of the images that a result was made from.
+    """Headers of the images that were segmented.
 
     Attributes
     ----------
     datasets
-        One a slice, or one file with many frames.
+        One for each slice, or a single one of a multiframe file.
     frames
-        For each slice of the result, its number among the images.
+        For each slice of the result, the number of its image, from 0.
     """
 
     datasets: tuple[Dataset, ...]
     frames: tuple[int, ...]
 
     def to_source_order(self, volume: NDArray[Any]) -> NDArray[Any]:
-        """Slices `(z, ...)` in the order of the images."""
+        """Slices of the result, `(z, ...)`, in the order of the images."""
         return volume[np.argsort(self.frames)]
 
 
 def find_source(segmentation: Segmentation) -> DicomSource:
-    """Read the headers of a result's source again.
+    """Read the headers of the series of a result again.
 
     Raises
     ------
     BadInput
-        Where it is not DICOM, does not lie in the patient, runs over time, or is no longer there as it was.
+        If it is not DICOM, has no position in the patient, is a time series, or has changed or moved.
     """
     if segmentation.format != "dicom" or segmentation.source is None:
         raise BadInput(
@@ -74,7 +74,7 @@ def find_source(segmentation: Segmentation) -> DicomSource:
     if segmentation.axes != "zyx" or segmentation.geometry.frame != "LPS":
         raise BadInput(
             segmentation.source.name,
-            "is no volume with a place in the patient",
+            "is not a volume with a position in the patient",
             "write NIfTI or TIFF instead",
         )
     series = _matching_series(segmentation, segmentation.source)
@@ -87,15 +87,16 @@ def find_source(segmentation: Segmentation) -> DicomSource:
     sizes = [int(ds.get("NumberOfFrames") or 1) for ds in datasets]
     if sum(sizes) > len(series.frames) or (len(items) > 1 and max(sizes) > 1):
         raise BadInput(
-            segmentation.source.name, "holds other frames in the same file, or one scan in several long files",
+            segmentation.source.name,
+            "holds other frames in the same file, or one scan in several multiframe files",
             "write NIfTI instead",
-        )  # fmt: skip
+        )
     starts = {item: k for k, item in enumerate(items)}
     return DicomSource(datasets, tuple(starts[frame.item] + frame.index for frame in series.frames))
 
 
 def _matching_series(segmentation: Segmentation, path: Path) -> Series:
-    """The series that the result was made from, by its hash and its place."""
+    """The segmented series, by its hash and its geometry."""
     uid = segmentation.properties.get("dicom_series")
     for candidate in find_series(path)[0]:
         if (
@@ -114,23 +115,21 @@ def _read_header(item: DicomFile) -> Dataset:
 
     with read_errors(Path(item.name), "a DICOM file"), item.open() as file:
         ds = pydicom.dcmread(file, stop_before_pixels=True, force=True)
-        for (
-            keyword
-        ) in _EMPTIED_KEYWORDS:  # these must be in a new object, if only empty, and not all files have them
+        for keyword in _EMPTIED_KEYWORDS:
             if ds.get(keyword) is None:
                 setattr(ds, keyword, "")
         if ds.PatientSex not in ("M", "F", "O"):
             ds.PatientSex = ""
         if not ds.get("SliceThickness"):
-            ds.SliceThickness = 0  # asked for, and not used: the measures are given
+            ds.SliceThickness = 0  # highdicom asks for it, but uses the pixel measures it is given
         return ds
 
 
 def deidentified(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:
-    """Copies that hold nothing but what is listed, with names emptied and new UIDs (PS3.15, annex E).
+    """Copies with listed attributes only, empty names and new UIDs (PS3.15, annex E).
 
-    The same UID gets the same new one, so parts that are written together still belong together. They no
-    longer lead to the source: it is by its place that the result fits it.
+    Equal UIDs get equal new UIDs, so objects written together still belong together. They no longer refer to
+    the source; only the coordinates of the result still match it.
     """
     from pydicom import Dataset
     from pydicom.uid import generate_uid

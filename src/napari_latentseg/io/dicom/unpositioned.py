@@ -1,4 +1,4 @@
-"""Pictures without a place in the patient: ultrasound, X-ray, photographs; their size, and their time."""
+"""Images without a position in the patient (ultrasound, X-ray, photographs): pixel size and time step."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Unpositioned", "unpositioned_layout"]
 
-_UNIT_CENTIMETRES = 3
-_EVEN_TOLERANCE = 0.01
+_UNIT_CENTIMETRES = 3  # code of Physical Units X Direction (PS3.3, C.8.5.5.1.1)
+_EVEN_TOLERANCE = 0.01  # of the mean: frame times are rounded to milliseconds
 _FRAME_TIME_KEYWORDS = ("FrameTime", "FrameTimeVector")
 _CINE_MODALITIES = frozenset({"US", "IVUS", "XA", "RF", "ES", "XC", "OPT", "GM", "SM"})
 
 
 @dataclass(frozen=True)
 class Unpositioned:
-    """How frames lie in their own world.
+    """Spacing of frames without a position in the patient.
 
     Attributes
     ----------
     spacing, unit
-        Between rows and columns: in ``"mm"``, or the shape of an element in ``"pixel"``.
+        Distance between rows and between columns in ``"mm"``; or, in ``"pixel"``, the aspect ratio.
     frame_axis
-        What the frames run over: ``"t"`` or ``"z"``; empty for one frame.
+        Axis of the frames: ``"t"`` or ``"z"``; empty for one frame.
     frame_step, frame_step_unit
-        From frame to frame.
+        Distance or time between frames.
     notes
-        What one should know of these.
+        What was assumed, for people.
     """
 
     spacing: tuple[float, float]
@@ -46,7 +46,7 @@ class Unpositioned:
     notes: tuple[str, ...] = ()
 
     def geometry(self) -> Geometry:
-        """In the order of the array's axes; without a frame, since the patient is not in it."""
+        """The geometry, without frame: the position in the patient is unknown."""
         steps, units = [*self.spacing], [self.unit, self.unit]
         if self.frame_axis:
             steps, units = [self.frame_step, *steps], [self.frame_step_unit, *units]
@@ -54,21 +54,21 @@ class Unpositioned:
 
 
 def unpositioned_layout(ds: Dataset, frames: int) -> Unpositioned:
-    """What a header says of the size and time of frames that lie nowhere.
+    """Pixel size and time step from the header of an image without a position.
 
     Parameters
     ----------
     ds
         The header.
     frames
-        How many there are in the file.
+        Number of frames in the file.
     """
     spacing, unit, notes = _pixel_size(ds)
     if frames == 1:
         return Unpositioned(spacing, unit, notes=notes)
     pointer = ds.get("FrameIncrementPointer")
     is_cine = any(keyword in ds for keyword in _FRAME_TIME_KEYWORDS) or ds.get("Modality") in _CINE_MODALITIES
-    if is_cine and pointer != 0x3004000C:
+    if is_cine and pointer != 0x3004000C:  # Grid Frame Offset Vector: the frames are slices
         step, step_unit = _frame_interval(ds)
         return Unpositioned(spacing, unit, "t", step, step_unit, notes)
     slice_spacing = abs(float(ds.get("SpacingBetweenSlices") or 0))
@@ -104,7 +104,7 @@ def _positive_pair(value: Sequence[object] | None) -> tuple[float, float] | None
 
 
 def _ultrasound_spacing(regions: Sequence[Dataset]) -> tuple[float, float] | None:
-    """The step of an ultrasound picture, where all its regions with a length have the same."""
+    """The pixel size of an ultrasound image in mm, if all its calibrated regions agree."""
     steps = {
         (abs(float(r.PhysicalDeltaY)) * 10, abs(float(r.PhysicalDeltaX)) * 10)
         for r in regions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +108,12 @@ class ExportDialog(QDialog):
 
     def save(self) -> Any:
         """Write, and close."""
-        extras = [name for name, box in (("geojson", self.contours), ("csv", self.table)) if box.isChecked()]
         worker = export_result(
             self._result,
             Path(self.folder.text().strip()),
             format=self.format.currentData(),
-            extras=tuple(extras),
+            contours=self.contours.isChecked(),
+            table=self.table.isChecked(),
             deidentify=self.deidentify.isChecked(),
             report=self.report.isChecked(),
         )
@@ -125,7 +126,8 @@ def export_result(
     folder: Path,
     *,
     format: str | None = None,
-    extras: tuple[str, ...] = (),
+    contours: bool = False,
+    table: bool = False,
     deidentify: bool = False,
     report: bool = False,
 ) -> Any:
@@ -148,19 +150,20 @@ def export_result(
         if edited_mask is not None:  # the person's corrections go out, and the record says whose they are
             record = segmentation.record.replace(mask_edited=True)
             exported = replace(segmentation, mask=edited_mask, record=record)
-        measurements = None
-        if report or "csv" in extras:
-            from napari_latentseg.measure import measure
+        measurements, write_table = None, None
+        if report or table:
+            from napari_latentseg.measure import measure, write_csv
 
             measurements = measure(exported, result.job.scan, interval=result.card.volume_interval)
+            write_table = partial(write_csv, measurements=measurements) if table else None
         written = write_segmentation(
             exported,
             folder,
             stem,
             format=format,
-            extras=extras,
+            contours=contours,
             deidentify=deidentify,
-            measurements=measurements,
+            write_table=write_table,
         )
         if report:
             from napari_latentseg.report import make_report
