@@ -67,7 +67,7 @@ def messages():
 
 
 def current():
-    return next(v.version for v in list_versions(MODEL) if v.current)
+    return next(v.version for v in list_versions(MODEL) if v.is_current)
 
 
 def test_what_is_at_hand_and_what_it_is(widget):

@@ -77,7 +77,7 @@ def test_only_its_parts_learn_and_they_do(method: Method, images: torch.Tensor) 
     masks = torch.zeros(3, method.class_count, 32, 32)
     masks[:, :, 8:24, 8:24] = 1
     with torch.no_grad():
-        features, target = tuning.cache_features(method.encode(images)), tuning.target(masks)
+        features, target = tuning.cache_features(method.encode(images)), tuning.encode_masks(masks)
     optimizer = torch.optim.AdamW(tuning.trainable.parameters(), 3e-3)
     totals = []
     for _ in range(25):

@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import Batch, random_noise
-from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, sample_classes
+from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, draw_training_classes
 from napari_latentseg.training.pretrained import load_pretrained_weights
 
 SIZE = 32
@@ -148,13 +148,13 @@ def test_a_class_that_was_not_looked_for_is_never_drawn() -> None:
     masks = torch.zeros(200, 4, 2, 2)
     masks[:, 1] = masks[:, 3] = 1  # seen, but the last was not looked for: its pixels tell nothing
     annotated = torch.tensor([True, True, True, False]).repeat(200, 1)
-    found = sample_classes(masks, annotated, 0.8, torch.Generator().manual_seed(0))
+    found = draw_training_classes(masks, annotated, 0.8, torch.Generator().manual_seed(0))
     counts = found.bincount(minlength=4)
     assert counts[3] == 0
     assert counts[0] > 0
     assert counts[2] > 0
     assert counts[1] == pytest.approx(200 * (0.8 + 0.2 / 3), abs=20)
-    only = sample_classes(masks, annotated, 1.0, torch.Generator().manual_seed(0))
+    only = draw_training_classes(masks, annotated, 1.0, torch.Generator().manual_seed(0))
     assert only.unique().tolist() == [1]
 
 

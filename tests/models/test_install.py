@@ -124,7 +124,12 @@ def test_what_is_on_its_way_is_no_model(source: Path, home: Path) -> None:
 
 def test_a_published_checkpoint_becomes_a_model(checkpoint: Path, sd_vae: Path, home: Path) -> None:
     card = api.install_model(checkpoint, name="gms-published", codec="small-vae")
-    assert (card.name, card.method, card.variant, card.preprocess.size) == ("gms-published", "gms", "", 224)
+    assert (card.name, card.method, card.deviations_from_paper, card.preprocess.size) == (
+        "gms-published",
+        "gms",
+        "",
+        224,
+    )
     assert card.sources == ("augment", "none")
     assert card.metrics == ()
     assert "not measured here" in card.limits

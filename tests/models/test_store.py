@@ -178,8 +178,8 @@ def test_an_embedded_model_loads_and_says_what_it_is(
     card = model.card
     assert card.name == name
     assert card.codec.name == "latentseg-compact"
-    assert card.variant  # none of them is GMS as published
-    assert card.variant == model.method.deviations_from_paper
+    assert card.deviations_from_paper  # none of them is GMS as published
+    assert card.deviations_from_paper == model.method.deviations_from_paper
     assert card.method_title.startswith("GMS variant (")
     assert "augment" in card.sources
     assert card.metrics

@@ -69,7 +69,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def test_a_model_that_was_never_taught_has_one_version(home: Path) -> None:
     (only,) = list_versions("lesions")
-    assert (only.version, only.current, only.origin, only.parent, only.line) == (
+    assert (only.version, only.is_current, only.origin, only.parent, only.comparison) == (
         "1",
         True,
         "installed",
@@ -88,7 +88,7 @@ def test_an_adopted_model_is_what_the_name_loads(teach: Teach, lesions: Path) ->
     assert (read_card(place).name, read_card(place).version) == ("lesions", "2")
     assert tree(lesions) == before
     assert list_candidates() == {}
-    assert [(v.version, v.current, v.origin, v.line) for v in list_versions("lesions")] == [
+    assert [(v.version, v.is_current, v.origin, v.comparison) for v in list_versions("lesions")] == [
         ("1", False, "installed", ""),
         ("2", True, "taught", "Better by 0.5"),
     ]

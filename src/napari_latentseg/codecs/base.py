@@ -39,7 +39,8 @@ class Codec(nn.Module, ABC):
     def encode(self, images: Tensor) -> Tensor:
         """Images in [0, 1], `(B, 3, H, W)`, to scaled latents `(B, channels, H/factor, W/factor)`.
 
-        H and W must be multiples of `downsampling_factor`. Where the autoencoder has a posterior, this is its mean.
+        H and W must be multiples of `downsampling_factor`. Where the autoencoder has a posterior, this is its
+        mean.
         """
 
     @abstractmethod

@@ -50,13 +50,13 @@ def build_codec(kind: str, **config: Any) -> Codec:
     if kind == "kl":
         from diffusers import AutoencoderKL
 
-        from napari_latentseg.codecs.hub import KLCodec
+        from napari_latentseg.codecs.diffusers_codecs import KLCodec
 
         return KLCodec(AutoencoderKL(**config))
     if kind == "tiny":
         from diffusers import AutoencoderTiny
 
-        from napari_latentseg.codecs.hub import TinyCodec
+        from napari_latentseg.codecs.diffusers_codecs import TinyCodec
 
         return TinyCodec(AutoencoderTiny(**config))
     raise BadInput("kind", f"no codec is called {kind!r}", f"use one of {', '.join(CODEC_KINDS)}")
@@ -197,7 +197,7 @@ def _load_diffusers(folder: Path) -> Codec:
     weights = _diffusers_weights(folder)
     import diffusers
 
-    from napari_latentseg.codecs.hub import KLCodec, TinyCodec
+    from napari_latentseg.codecs.diffusers_codecs import KLCodec, TinyCodec
 
     try:
         autoencoder, loading_info = getattr(diffusers, name).from_pretrained(

@@ -10,9 +10,19 @@ __all__ = ["FrozenModel"]
 
 
 class FrozenModel(BaseModel):
-    """A pydantic model that is never changed in place, and that refuses a field it does not know."""
+    """A pydantic model that is never changed in place, and that refuses a field it does not know.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A field whose key in JSON is another than its name has that key as its alias: JSON is written with the alias
+    and read with either.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        serialize_by_alias=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+    )
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked as a new one is.

@@ -100,7 +100,7 @@ class Diffusion(nn.Module):
         """sqrt(1 - alpha-bar) at the timesteps, `(B, 1, 1, 1)`."""
         return (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
 
-    def noise_to_latent_error_ratio(self, t: Tensor) -> Tensor:
+    def latent_to_noise_error_ratio(self, t: Tensor) -> Tensor:
         """How much larger an error of the latent is than that of the noise it is computed from."""
         return self.sqrt_one_minus_alpha_bar(t) / self.sqrt_alpha_bar(t)
 

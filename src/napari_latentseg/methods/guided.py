@@ -27,10 +27,10 @@ from napari_latentseg.networks.class_texts import ClassTextEmbeddings
 from napari_latentseg.networks.denoiser import Denoiser, build_denoiser
 from napari_latentseg.networks.losses import dice_loss
 
-__all__ = ["GuidedConfig", "GuidedLatentDiffusion", "sample_classes"]
+__all__ = ["GuidedConfig", "GuidedLatentDiffusion", "draw_training_classes"]
 
 # rows that the denoiser is given at once: many classes of few images, or few classes of many
-_MAX_CLASSES_PER_BATCH = 32
+_MAX_DENOISER_BATCH = 32
 
 
 class GuidedLatentDiffusion(Method):
@@ -126,14 +126,14 @@ class GuidedLatentDiffusion(Method):
             Stage("diffusion", diffusion_modules, self.loss, on_start=self._standardise_latents),
         ]
 
-    def _sample_class_masks(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def _draw_class_masks(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """One class for each image, `(B,)`, and the masks of it, `(B, 1, H, W)`."""
-        classes = sample_classes(batch.masks, batch.annotated, self.config.active_share, generator)
+        classes = draw_training_classes(batch.masks, batch.annotated, self.config.active_share, generator)
         return classes, batch.masks[torch.arange(len(classes)), classes][:, None]
 
     def _autoencoder_loss(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
         """Equations 1, 2 and 5; the weight decay of Equation 3 is the optimizer's."""
-        _, masks = self._sample_class_masks(batch, generator)
+        _, masks = self._draw_class_masks(batch, generator)
         logits = self.mask_autoencoder.decode_unscaled(self.mask_autoencoder.posterior(masks)[0])
         grey = _to_grey(batch.images)
         mean, logvar = self.image_autoencoder.posterior(grey)
@@ -166,7 +166,7 @@ class GuidedLatentDiffusion(Method):
         mask_moments, image_moments = ChannelMoments(), ChannelMoments()
         for batch in batches:
             mask_moments.update(
-                self.mask_autoencoder.posterior(self._sample_class_masks(batch, generator)[1])[0]
+                self.mask_autoencoder.posterior(self._draw_class_masks(batch, generator)[1])[0]
             )
             image_moments.update(self.image_autoencoder.posterior(_to_grey(batch.images))[0])
         self.mask_autoencoder.standardise(mask_moments)
@@ -188,7 +188,7 @@ class GuidedLatentDiffusion(Method):
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Equation 10 and the variational bound, at timesteps drawn by importance and weighted back."""
-        classes, masks = self._sample_class_masks(batch, generator)
+        classes, masks = self._draw_class_masks(batch, generator)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(masks)
         return self._loss_terms(self.encode(batch.images), z0, classes, generator)
@@ -209,7 +209,7 @@ class GuidedLatentDiffusion(Method):
             generator: torch.Generator | None,
             decoded_count: int,
         ) -> dict[str, Tensor]:
-            classes = sample_classes(masks, annotated, self.config.active_share, generator)
+            classes = draw_training_classes(masks, annotated, self.config.active_share, generator)
             rows = torch.arange(len(classes), device=classes.device)
             return self._loss_terms(conditioning, latents[rows, classes], classes, generator)
 
@@ -258,7 +258,7 @@ class GuidedLatentDiffusion(Method):
         cached_noise = cache(
             noise or random_noise()
         )  # noise that is drawn anew would differ from class to class
-        classes_per_batch = max(1, _MAX_CLASSES_PER_BATCH // len(conditioning))
+        classes_per_batch = max(1, _MAX_DENOISER_BATCH // len(conditioning))
         class_indices = torch.tensor(list(classes), device=conditioning.device)
         class_probabilities = [
             self._sample_class_batch(conditioning, cached_noise, class_batch)
@@ -297,7 +297,7 @@ class GuidedLatentDiffusion(Method):
         return probabilities.reshape(class_count, batch_size, *probabilities.shape[-2:]).transpose(0, 1)
 
 
-def sample_classes(
+def draw_training_classes(
     masks: Tensor, annotated: Tensor | None, active_share: float, generator: torch.Generator | None = None
 ) -> Tensor:
     """One class for each image, of those that were looked for in it: `(B,)`.

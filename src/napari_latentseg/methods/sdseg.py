@@ -27,7 +27,7 @@ from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 __all__ = ["SDSeg", "SDSegConfig"]
 
 # Masks that the scale of the latents is measured on; the paper's code takes a single batch.
-_SCALE_SAMPLES = 64
+_MIN_SCALE_MASKS = 64
 
 _PAPER_DENOISER = DenoiserConfig(
     widths=(192, 384, 384, 768, 768),
@@ -209,7 +209,7 @@ class SDSeg(Method):
             foreground_masks = batch.masks[batch.masks.flatten(1).any(dim=1)]
             if len(foreground_masks):
                 latents += self.codec.encode_mask(foreground_masks).float()
-            if len(latents) >= _SCALE_SAMPLES:
+            if len(latents) >= _MIN_SCALE_MASKS:
                 break
         std = torch.stack(latents).std() if latents else torch.zeros(())
         if not (torch.isfinite(std) and std > 0):
@@ -219,8 +219,8 @@ class SDSeg(Method):
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Equation 3: mean absolute error of the noise, and of the latent that it leads to.
 
-        The one is the other times `Diffusion.noise_to_latent_error_ratio`, which spares the difference of two large numbers
-        over a small one.
+        The one is the other times `Diffusion.latent_to_noise_error_ratio`, which spares the difference of two
+        large numbers over a small one.
         """
         with torch.no_grad():
             z0 = self._mask_latents(batch.masks)
@@ -248,7 +248,7 @@ class SDSeg(Method):
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
         z_t = self.diffusion.add_noise(z0, epsilon, t)
         predicted = self._denoise(z_t, t, z_c)
-        error_ratio = self.diffusion.noise_to_latent_error_ratio(t)
+        error_ratio = self.diffusion.latent_to_noise_error_ratio(t)
         if self.config.prediction == "epsilon":
             noise_error = (predicted - epsilon).abs()
             latent_error = error_ratio * noise_error

@@ -36,11 +36,11 @@ class SecondMomentResampler(nn.Module):
     edges: Tensor
 
     def __init__(
-        self, timesteps: int, buckets: int | None = None, history: int = 10, uniform: float = 1e-3
+        self, timesteps: int, buckets: int | None = None, history: int = 10, uniform_fraction: float = 1e-3
     ) -> None:
         super().__init__()
         count = min(timesteps, buckets or timesteps)
-        self.uniform_fraction = uniform
+        self.uniform_fraction = uniform_fraction
         edges = torch.linspace(0, timesteps, count + 1).round().long()
         self.register_buffer("edges", edges, persistent=False)
         # a checkpoint that is to go on as if nothing had happened holds these too

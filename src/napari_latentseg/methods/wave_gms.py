@@ -137,7 +137,7 @@ class WaveGMS(Method):
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded mask: of the latent's mean, or of a draw around it where there is noise."""
-        mean, std = _moments(conditioning)
+        mean, std = _mean_and_std(conditioning)
         z = mean if noise is None else mean + std * noise(tuple(mean.shape)).to(mean)
         mask_latents: Tensor = self.mapper(z)["out"]
         return self.codec.decode_mask(mask_latents)
@@ -146,7 +146,7 @@ class WaveGMS(Method):
         """The paper's objective: that of GMS over the levels, and the alignment of the image latent."""
         with torch.no_grad():
             target = self.codec.encode_mask(batch.masks)
-        mean, std = _moments(self.encode(batch.images))
+        mean, std = _mean_and_std(self.encode(batch.images))
         z = mean
         if self.training and self.config.sample_in_training:
             z = mean + std * random_noise(generator)(tuple(mean.shape)).to(mean)
@@ -166,7 +166,7 @@ class WaveGMS(Method):
         mapper, codec = self.mapper, self.codec
 
         def cache_features(conditioning: Tensor) -> Tensor:
-            return mapper.encode_features(_moments(conditioning)[0])
+            return mapper.encode_features(_mean_and_std(conditioning)[0])
 
         def loss(
             features: Tensor,
@@ -193,7 +193,7 @@ class WaveGMS(Method):
         return {"sigma": std, "sigma_to_mean": std / mean}
 
 
-def _moments(conditioning: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_std(conditioning: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation in float32, each `(B, C, h, w)`."""
     mean, log_variance = conditioning.float().chunk(2, dim=1)
     return mean, (0.5 * log_variance.clamp(*_LOG_VARIANCE_RANGE)).exp()

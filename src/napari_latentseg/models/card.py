@@ -43,7 +43,7 @@ class TrainingData(FrozenModel):
     licence: str
     reference: str = ""
     images: int = Field(ge=0)
-    kept_apart: int = Field(ge=0)
+    validation_images: int = Field(ge=0, alias="kept_apart")
     split: str = ""
     folder: str = ""
     labels: dict[int, LabelTarget] = Field(default_factory=dict)
@@ -100,7 +100,7 @@ class ModelCard(FrozenModel):
         Its version, and the name and version that it was taught from.
     lineage
         All that it goes back to, the oldest first; the last is the parent.
-    method, variant
+    method, deviations_from_paper
         The method, and what differs from its paper; a variant is never called by the paper's name alone.
     settings
         The method's own, validated by it.
@@ -137,7 +137,7 @@ class ModelCard(FrozenModel):
     parent: str = ""
     lineage: tuple[Ancestor, ...] = ()
     method: str
-    variant: str = ""
+    deviations_from_paper: str = Field("", alias="variant")
     settings: dict[str, Any] = Field(default_factory=dict)
     codec: CodecSpec | None
     preprocess: Preprocess
@@ -197,7 +197,8 @@ class ModelCard(FrozenModel):
     @property
     def method_title(self) -> str:
         """The method as it may be called: by its name, or as a variant of it."""
-        return f"{self.method_name} variant ({self.variant})" if self.variant else self.method_name
+        deviations = self.deviations_from_paper
+        return f"{self.method_name} variant ({deviations})" if deviations else self.method_name
 
     def write(self, path: Path) -> None:
         """Write as JSON that a person can read."""

@@ -28,7 +28,7 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         lines.append(("Taught from", card.parent))
     for data in card.training_data:
         how = f" ({data.split})" if data.split else ""
-        text = f"{data.name}: {data.images} images, {data.kept_apart} kept apart{how}; {data.licence}"
+        text = f"{data.name}: {data.images} images, {data.validation_images} kept apart{how}; {data.licence}"
         lines.append(("Trained on", text))
     for metric in card.metrics:
         figures = ", ".join(_metric_text(name, value, metric.unit) for name, value in metric.values.items())

@@ -88,10 +88,10 @@ def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> 
             _REMEDY,
         )
     # The words may change from version to version; that a variant goes by the paper's name must not be.
-    if bool(method.deviations_from_paper) != bool(card.variant):
+    if bool(method.deviations_from_paper) != bool(card.deviations_from_paper):
         raise BadInput(
             f"{folder / CARD}, variant",
-            f"is {card.variant!r}, but its settings make it {method.deviations_from_paper!r}",
+            f"is {card.deviations_from_paper!r}, but its settings make it {method.deviations_from_paper!r}",
             _REMEDY,
         )
     if len(card.classes) != method.class_count:
@@ -163,6 +163,8 @@ def save_model_folder(
         for name, content in (extras or {}).items():
             (temporary / name).write_bytes(content)
         files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
-        saved_card = card.replace(files=files, variant=method.deviations_from_paper, members=len(members))
+        saved_card = card.replace(
+            files=files, deviations_from_paper=method.deviations_from_paper, members=len(members)
+        )
         saved_card.write(temporary / CARD)
     return saved_card

@@ -14,7 +14,7 @@ from napari_latentseg.models.layout import SPLIT_FILE
 __all__ = ["Identified", "Split", "read_split"]
 
 _FORMAT = 2
-_AGAIN = "install the model again"
+_REMEDY = "install the model again"
 
 Part = Literal["train", "validation", ""]
 
@@ -136,7 +136,7 @@ def read_split(folder: Path) -> Split:
         train, validation = _parts(content)
         earlier = _parts(content.get("earlier", {}))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(path, "is no list of images for training and validation", _AGAIN) from error
+        raise BadInput(path, "is no list of images for training and validation", _REMEDY) from error
     if version > _FORMAT:
         raise BadInput(path, f"has format {version}, which is newer than this version", "update the plugin")
     if version == 1:

@@ -53,8 +53,7 @@ def update_card(folder: Path, changes: dict[str, Any], out: Path | None = None) 
         As `check_can_update_card`, or where nothing can be written.
     """
     check_can_update_card(folder, out)
-    card = read_card(folder)
-    card = ModelCard.model_validate({name: getattr(card, name) for name in type(card).model_fields} | changes)
+    card = read_card(folder).replace(**changes)
     if out is None:
         with atomic_path(folder / CARD) as temporary:
             card.write(temporary)

@@ -60,13 +60,13 @@ class Version:
         As its card says.
     folder
         Where it lies.
-    current
+    is_current
         Whether the name loads it now.
     origin
         ``"package"``, ``"installed"``, or ``"taught"`` on this machine.
     dsc
         Of its card's typical figures; None where it has none.
-    line
+    comparison
         What its comparison with its base said; empty where there was none.
     """
 
@@ -74,10 +74,10 @@ class Version:
     version: str
     parent: str
     folder: Path
-    current: bool
+    is_current: bool
     origin: str
     dsc: float | None
-    line: str
+    comparison: str
 
 
 def candidate_folder(name: str) -> Path:
@@ -131,10 +131,10 @@ def list_versions(name: str) -> list[Version]:
                 version=card.version,
                 parent=card.parent,
                 folder=folder,
-                current=folder == current,
+                is_current=folder == current,
                 origin=_origin(folder),
                 dsc=card.headline_metrics.values.get("dsc") if card.headline_metrics else None,
-                line=comparison_line(folder),
+                comparison=comparison_line(folder),
             )
         )
     return versions
@@ -309,11 +309,11 @@ def _sync_files(folder: Path) -> None:
 
 def _previous_version(name: str, versions: list[Version]) -> str:
     """The version that the current one was taught from, or the one before it."""
-    current_index = next((i for i, version_info in enumerate(versions) if version_info.current), 0)
+    current_index = next((i for i, version_info in enumerate(versions) if version_info.is_current), 0)
     lineage = read_card(versions[current_index].folder).lineage if versions else ()
     if lineage and lineage[-1].name == name:
         for one in versions:
-            if one.version == lineage[-1].version and not one.current:
+            if one.version == lineage[-1].version and not one.is_current:
                 return one.version
     if current_index == 0:
         raise BadInput(name, "is at its first version", "there is nothing to go back to")

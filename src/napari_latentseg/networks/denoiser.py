@@ -187,7 +187,7 @@ class Denoiser(nn.Module):
         unet: Any = self.unet
         return nn.ModuleDict({"up": unet.up_blocks[-1], "norm": unet.conv_norm_out, "out": unet.conv_out})
 
-    def forward(self, z_t: Tensor, t: Tensor, condition_map: Tensor, classes: Tensor | None = None) -> Tensor:
+    def forward(self, z_t: Tensor, t: Tensor, conditioning: Tensor, classes: Tensor | None = None) -> Tensor:
         """The prediction `(B, out, h, w)`.
 
         Parameters
@@ -196,12 +196,12 @@ class Denoiser(nn.Module):
             Latents with noise, `(B, C, h, w)`; the sides are multiples of the settings' `size_multiple`.
         t
             Timesteps `(B,)`.
-        condition_map
+        conditioning
             `(B, C', h, w)`, with `C + C'` the channels that the network takes.
         classes
             Numbers `(B,)` or vectors `(B, n)`, for a network that was built with classes.
         """
-        predicted: Tensor = self.unet(torch.cat([z_t, condition_map], dim=1), t, class_labels=classes).sample
+        predicted: Tensor = self.unet(torch.cat([z_t, conditioning], dim=1), t, class_labels=classes).sample
         return predicted
 
 

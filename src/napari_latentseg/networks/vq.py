@@ -70,8 +70,8 @@ class VQAutoencoder(nn.Module):
     Attributes
     ----------
     mean, spread
-        Of each channel of the quantised latents, `(1, C, 1, 1)`; 0 and 1 until `standardise` was called. They are
-        stored with the weights.
+        Of each channel of the quantised latents, `(1, C, 1, 1)`; 0 and 1 until `standardise` was called. They
+        are stored with the weights.
     usage
         How often each code was taken in training since the last `after_epoch`.
     """
