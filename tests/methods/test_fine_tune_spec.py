@@ -102,5 +102,5 @@ def test_a_method_that_offers_no_way_says_so() -> None:
         fine_tune_spec = Method.fine_tune_spec
 
     codec = build_codec("compact", channels=8, widths=(8, 8), blocks=(1, 1))
-    with pytest.raises(BadInput, match="cannot be taught from a few images"):
+    with pytest.raises(BadInput, match="cannot be fine-tuned"):
         Other(codec, Other.config_class.model_validate({"width": 16})).fine_tune_spec()

@@ -111,7 +111,7 @@ def test_what_differs_is_a_variant_that_still_works(changes: dict[str, Any], wor
 
 
 def test_latents_of_two_sizes_are_refused() -> None:
-    with pytest.raises(BadInput, match="their latents must be of one size"):
+    with pytest.raises(BadInput, match="must downsample by the same factor"):
         make(image_autoencoder=AUTOENCODER | {"widths": (16, 16, 16)})
 
 

@@ -92,7 +92,7 @@ def test_it_draws_from_noise_and_has_no_codec() -> None:
     cls = method_class("medseglatdiff")
     assert cls.sampling_sources == ("noise",)
     assert not cls.is_deterministic
-    with pytest.raises(BadInput, match="trains its own; leave it out, and have it null"):
+    with pytest.raises(BadInput, match="trains its own autoencoders; leave it out"):
         build_method("medseglatdiff", torch.nn.Identity(), {})  # type: ignore[arg-type]
 
 

@@ -227,7 +227,7 @@ def test_masks_that_are_all_empty_are_refused_in_words(sdseg, batch: Batch) -> N
     (stage,) = sdseg().stages()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(BadInput, match="masks: have latents that do not vary"):
+        with pytest.raises(BadInput, match="masks: are empty, or have constant latents"):
             stage.on_start([empty])
 
 
@@ -236,7 +236,7 @@ def test_a_codec_that_makes_all_alike_is_refused_in_words(sdseg, batch: Batch) -
     method.codec = build_codec("compact", **COMPACT).freeze()
     for weight in method.codec.parameters():
         torch.nn.init.zeros_(weight)
-    with pytest.raises(BadInput, match="masks: have latents that do not vary"), torch.no_grad():
+    with pytest.raises(BadInput, match="masks: are empty, or have constant latents"), torch.no_grad():
         method.stages()[0].on_start([batch])
 
 

@@ -330,7 +330,7 @@ def test_the_configurations_are_the_papers() -> None:
 
 def test_a_codec_of_another_factor_is_refused() -> None:
     four = {name: value[:3] for name, value in TINY.items()}
-    with pytest.raises(BadInput, match="codec: has one position for 4 pixels, and the wavelets for 8"):
+    with pytest.raises(BadInput, match="codec: downsamples by 4, the wavelet encoder by 8"):
         WaveGMS(build_codec("tiny", **four), WaveGMSConfig())
 
 

@@ -12,9 +12,19 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
+from napari_latentseg.codecs.spec import Kind
 from napari_latentseg.errors import BadInput
 
-__all__ = ["Batch", "FineTuneSpec", "Method", "Noise", "Stage", "random_noise"]
+__all__ = [
+    "Batch",
+    "FineTuneSpec",
+    "Method",
+    "Noise",
+    "Stage",
+    "codec_deviation",
+    "join_deviations",
+    "random_noise",
+]
 
 
 @dataclass(frozen=True)
@@ -70,6 +80,35 @@ def random_noise(generator: torch.Generator | None = None) -> Noise:
         return torch.randn(shape, generator=generator)
 
     return sample_noise
+
+
+def join_deviations(*deviations: tuple[bool, str]) -> str:
+    """The text of `Method.deviations_from_paper`.
+
+    Parameters
+    ----------
+    deviations
+        Whether a method deviates from its paper in some respect, and the words for it.
+    """
+    return ", ".join(text for deviates, text in deviations if deviates)
+
+
+def codec_deviation(codec: Codec, kind: Kind, name: str) -> tuple[bool, str]:
+    """Whether and how a codec differs from that of the paper, for `join_deviations`.
+
+    Parameters
+    ----------
+    codec
+        The codec of the method.
+    kind, name
+        Kind and name of the paper's codec. Both codecs that papers use, SD-VAE and TAESD, have 4 latent
+        channels and one latent position for 8 x 8 pixels.
+    """
+    if codec.kind != kind:
+        return True, f"{codec.kind} codec in place of {name}"
+    ratio = "" if codec.downsampling_factor == 8 else f", 1:{codec.downsampling_factor},"
+    deviates = (codec.channels, codec.downsampling_factor) != (4, 8)
+    return deviates, f"{codec.channels}-channel codec{ratio} in place of {name}"
 
 
 @dataclass(frozen=True)
@@ -184,7 +223,9 @@ class Method(nn.Module, ABC):
     def downsampling_factor(self) -> int:
         """Pixels per latent position along each side, e.g. 8."""
         if self.codec is None:
-            raise NotImplementedError(f"{type(self).__name__} has no codec and must define downsampling_factor")
+            raise NotImplementedError(
+                f"{type(self).__name__} has no codec and must define downsampling_factor"
+            )
         return self.codec.downsampling_factor
 
     @property
@@ -286,8 +327,9 @@ class Method(nn.Module, ABC):
     def sample_classes(
         self, classes: Sequence[int], conditioning: Tensor, noise: Noise | None = None
     ) -> Tensor:
-        """Only some classes of a sample, `(B, len(classes), H, W)`; equal to those of `sample` but for
-        rounding.
+        """Only some classes of a sample, `(B, len(classes), H, W)` in [0, 1].
+
+        They equal those of `sample` but for rounding.
 
         Parameters
         ----------
