@@ -182,7 +182,7 @@ def test_a_class_that_was_not_looked_for_gets_no_gradient() -> None:
 def test_the_class_changes_the_answer_out_of_the_same_noise(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_CLASSES_PER_BATCH", at_once)
+    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_DENOISER_BATCH", at_once)
     method = make(classes=3)
     found = drawn(method, shapes(2).images)
     assert not torch.allclose(found[:, 0], found[:, 1], atol=1e-4)
@@ -197,7 +197,7 @@ def test_many_classes_at_once_are_as_one_by_one(monkeypatch: pytest.MonkeyPatch)
     images = shapes(3).images
     together = drawn_by_place(method, images)
     assert together.shape == (3, 5, SIZE, SIZE)
-    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_CLASSES_PER_BATCH", 1)
+    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_DENOISER_BATCH", 1)
     assert torch.allclose(drawn_by_place(method, images), together, atol=1e-4)
 
 
