@@ -134,7 +134,7 @@ def test_the_text_says_what_matters(lesions: Path) -> None:
         "Research. Not a medical device.",
         "GMS variant (width 16, compact codec in place of SD-VAE)",
         "lab-codec, 8 latent channels",
-        "drawn: 8 images, 2 kept apart (20%); CC0",
+        "drawn: 8 images, 2 for validation (20%); CC0",
         "DSC 0.812, IoU 0.750, HD95 3.2 pixel (one pass) on the 2 kept apart",
         "counts as right",
         "augment: flips, turns and shifts of the image, undone again; none: one answer, no samples",
@@ -156,4 +156,4 @@ def test_figures_of_other_kinds_are_given_too(lesions: Path) -> None:
 def test_several_classes_are_named(lesions: Path) -> None:
     classes = tuple(ClassInfo(label=i + 1, name=name, color="#000000") for i, name in enumerate("ab"))
     card = ModelCard.model_validate(read_card(lesions).model_dump() | {"classes": classes})
-    assert ("Finds", "a, b") in card_lines(card)
+    assert ("Classes", "a, b") in card_lines(card)

@@ -57,9 +57,9 @@ def test_what_came_with_the_package_stays(lesions: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         "napari_latentseg.models.update_card.embedded_codec", lambda: lesions.parent / "codec"
     )
-    with pytest.raises(BadInput, match="lesions: came with the package, and stays as it is; give --out"):
+    with pytest.raises(BadInput, match="lesions: is embedded in the package and read-only; give --out"):
         check_can_update_card(lesions, None)
-    with pytest.raises(BadInput, match="came with the package"):
+    with pytest.raises(BadInput, match="is embedded in the package"):
         update_card(lesions, {"reliability": RELIABILITY})
     assert embedded_codec() == store.embedded_codec()
 

@@ -128,9 +128,9 @@ def test_what_is_not_wanted_goes_with_its_checkpoint(teach: Teach) -> None:
 
 
 def test_what_is_in_the_store_is_not_discarded(teach: Teach, lesions: Path) -> None:
-    with pytest.raises(BadInput, match="was not taught"):
+    with pytest.raises(BadInput, match="was not fine-tuned"):
         discard(lesions)
-    with pytest.raises(BadInput, match="in the store already"):
+    with pytest.raises(BadInput, match="is installed already"):
         discard(adopt(teach()))
 
 
@@ -160,10 +160,10 @@ def test_a_candidate_of_another_model_is_not_made_its_version(
     with torch.no_grad():
         next(model.method.trainable_modules.parameters()).add_(1)
     save_model_folder(lesions, model.method, model.card, replace=True)
-    with pytest.raises(BadInput, match="another model than the one that was taught; keep both"):
+    with pytest.raises(BadInput, match="has other weights than the base model of the candidate; keep both"):
         adopt(folder)
     remove_model("lesions")
-    with pytest.raises(BadInput, match="is not among the models here"):
+    with pytest.raises(BadInput, match="is not installed here"):
         adopt(folder)
 
 

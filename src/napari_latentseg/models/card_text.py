@@ -1,4 +1,4 @@
-"""A card in plain words."""
+"""A model card in words, for the terminal and the widgets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["card_lines", "card_text"]
 
 
 def card_lines(card: ModelCard) -> list[tuple[str, str]]:
-    """What a card says, as pairs of a heading and a text."""
+    """The card as pairs of heading and text."""
     lines = [
         ("What", f"{card.title}, version {card.version}"),
-        ("Looks at", card.modality or "not stated"),
-        ("Finds", ", ".join(c.name for c in card.classes)),
-        ("For", card.intended_use),
+        ("Modality", card.modality or "not stated"),
+        ("Classes", ", ".join(c.name for c in card.classes)),
+        ("Intended use", card.intended_use),
     ]
     if card.limits:
         lines.append(("Limits", card.limits))
@@ -25,10 +25,12 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         ("Codec", f"{codec.name}, {codec.channels} latent channels" if codec else "its own, trained with it")
     )
     if card.parent:
-        lines.append(("Taught from", card.parent))
+        lines.append(("Base model", card.parent))
     for data in card.training_data:
         how = f" ({data.split})" if data.split else ""
-        text = f"{data.name}: {data.images} images, {data.validation_images} kept apart{how}; {data.licence}"
+        text = (
+            f"{data.name}: {data.images} images, {data.validation_images} for validation{how}; {data.licence}"
+        )
         lines.append(("Trained on", text))
     for metric in card.metrics:
         figures = ", ".join(_metric_text(name, value, metric.unit) for name, value in metric.values.items())
@@ -56,14 +58,14 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
 
 
 def card_text(card: ModelCard) -> str:
-    """The card for a terminal."""
+    """The card as text for a terminal, one line per entry."""
     return "\n".join(
         f"{heading + ':':<15}{text}" for heading, text in [("Model", card.name), *card_lines(card)]
     )
 
 
 def _reliability_text(reliability: Reliability) -> str:
-    """How far the mean probability is from how often it was right."""
+    """Expected calibration error of the mean probability, in words."""
     uncertain_text = (
         ""
         if reliability.ece_unsure is None
@@ -74,7 +76,7 @@ def _reliability_text(reliability: Reliability) -> str:
 
 
 def _interval_text(interval: VolumeInterval) -> str:
-    """For which classes there are calibrated intervals, and how they did on other images."""
+    """Level and classes of the calibrated intervals, and their coverage on other images, in words."""
     ensemble = f"{interval.samples} samples from {interval.source}"
     names = ", ".join(interval.factors)
     text = f"{interval.level:.0%} for areas and volumes of {names} ({ensemble}), by {interval.data}"
