@@ -199,8 +199,8 @@ LIGHT = (
     "models.hub",
     "models.layout",
     "models.store",
-    "models.text",
-    "segmentation",
+    "models.card_text",
+    "core.segmentation",
 )
 HEAVY = {"torch", "diffusers", "huggingface_hub", "safetensors", "scipy", "skimage"}
 
