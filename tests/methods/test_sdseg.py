@@ -336,16 +336,16 @@ def test_what_differs_from_the_paper_is_said(
     sdseg, kind: str, settings: dict[str, object], expected: str
 ) -> None:
     assert (
-        sdseg(kind, **settings).deviations_from_paper == f"U-Net that began at random, widths 16-32{expected}"
+        sdseg(kind, **settings).deviations_from_paper == f"U-Net trained from scratch, widths 16-32{expected}"
     )
 
 
 def test_the_papers_settings_differ_by_their_beginning_alone() -> None:
     with torch.device("meta"):
         codec = build_codec("kl", **SD_VAE)
-        assert SDSeg(codec, SDSegConfig()).deviations_from_paper == "U-Net that began at random"
+        assert SDSeg(codec, SDSegConfig()).deviations_from_paper == "U-Net trained from scratch"
         other = SDSegConfig.model_validate({"denoiser": SDSegConfig().denoiser.model_dump() | {"heads": 4}})
-        assert SDSeg(codec, other).deviations_from_paper == "U-Net that began at random, another U-Net"
+        assert SDSeg(codec, other).deviations_from_paper == "U-Net trained from scratch, another U-Net"
 
 
 def test_sdseg_cvc_is_the_paper() -> None:

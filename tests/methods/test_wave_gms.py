@@ -276,7 +276,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
     "no alignment": ("tiny", {"align_weight": 0, "align": "smooth_l1"}, "no alignment"),
     "alignment": ("tiny", {"align_weight": 0.5}, "alignment weight 0.5"),
     "smooth": ("tiny", {"align": "smooth_l1"}, "smooth distance in the alignment"),
-    "mean": ("tiny", {"sample_in_training": False}, "no draws in training"),
+    "mean": ("tiny", {"sample_in_training": False}, "no sampling in training"),
     "TAEF1": ("tiny, 16 channels", {}, "16-channel codec in place of TAESD"),
     "several": (
         "compact",

@@ -78,13 +78,14 @@ def test_a_card_without_them_is_as_good_as_ever(lesions: Path) -> None:
     assert card.volume_interval is None
     old = card.model_dump(mode="json", exclude={"reliability", "volume_interval"})
     assert ModelCard.model_validate(old) == card
-    assert "Probabilities" not in card_text(card)
+    assert "Calibration" not in card_text(card)
     assert "Intervals" not in card_text(card)
 
 
 def test_it_is_told_in_words(lesions: Path) -> None:
     card = read_card(lesions).model_copy(update={"reliability": RELIABILITY, "volume_interval": INTERVAL})
     text = card_text(card)
-    assert "Probabilities: off by 0.1100 on average (mean of 8 samples from augment), on 4 images" in text
+    error = "expected calibration error 0.1100 (mean of 8 samples from augment), on 4 images"
+    assert f"Calibration:   {error}" in text
     assert "Intervals:     90% for areas and volumes of lesion (8 samples from augment), by 20 images" in text
     assert "they held in 10 other images: lesion 90%" in text

@@ -101,7 +101,7 @@ class MedSegLatDiff(Method):
             _network_deviation("autoencoder", config.autoencoder, paper.autoencoder),
             _network_deviation("denoiser", config.denoiser, paper.denoiser),
             (config.mask_weight not in _PAPER_MASK_WEIGHTS, f"mask weight {config.mask_weight:g}"),
-            (config.unshift, "probabilities freed of the mask weight"),
+            (config.unshift, "probabilities corrected for the mask weight"),
             (config.steps != paper.steps, f"{config.steps} steps"),
             (config.eta != paper.eta, "DDIM" if config.eta == 0 else f"eta {config.eta:g}"),
         )

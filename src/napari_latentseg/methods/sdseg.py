@@ -156,7 +156,7 @@ class SDSeg(Method):
         has_other_dropout = config.conditioner_dropout != paper.conditioner_dropout
         return join_deviations(
             # the published model starts from a U-Net pretrained on photographs (LSUN churches)
-            (True, "U-Net that began at random"),
+            (True, "U-Net trained from scratch"),
             (widths != paper.denoiser.widths, f"widths {'-'.join(map(str, widths))}"),
             (widths == paper.denoiser.widths and config.denoiser != paper.denoiser, "another U-Net"),
             (config.latent_weight != paper.latent_weight, f"latent weight {config.latent_weight:g}"),

@@ -127,7 +127,7 @@ class WaveGMS(Method):
                 f"alignment weight {config.align_weight:g}",
             ),
             (aligned and config.align != paper.align, "smooth distance in the alignment"),
-            (not config.sample_in_training, "no draws in training"),
+            (not config.sample_in_training, "no sampling in training"),
             codec_deviation(self.codec, "tiny", "TAESD"),
         )
 

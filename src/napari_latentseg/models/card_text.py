@@ -12,7 +12,7 @@ __all__ = ["card_lines", "card_text"]
 def card_lines(card: ModelCard) -> list[tuple[str, str]]:
     """The card as pairs of heading and text."""
     lines = [
-        ("What", f"{card.title}, version {card.version}"),
+        ("Title", f"{card.title}, version {card.version}"),
         ("Modality", card.modality or "not stated"),
         ("Classes", ", ".join(c.name for c in card.classes)),
         ("Intended use", card.intended_use),
@@ -44,7 +44,7 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         for name, text in card.metrics[0].conventions.items():
             lines.append((f"  {name}", text))
     if card.reliability:
-        lines.append(("Probabilities", _reliability_text(card.reliability)))
+        lines.append(("Calibration", _reliability_text(card.reliability)))
     if card.volume_interval:
         lines.append(("Intervals", _interval_text(card.volume_interval)))
     source_descriptions = SAMPLING_SOURCES | {
@@ -69,10 +69,11 @@ def _reliability_text(reliability: Reliability) -> str:
     uncertain_text = (
         ""
         if reliability.ece_unsure is None
-        else f", by {reliability.ece_unsure:.3f} where it lies in [0.05, 0.95]"
+        else f", {reliability.ece_unsure:.3f} for probabilities in [0.05, 0.95]"
     )
     ensemble = f"mean of {reliability.samples} samples from {reliability.source}"
-    return f"off by {reliability.ece:.4f} on average{uncertain_text} ({ensemble}), on {reliability.data}"
+    error = f"expected calibration error {reliability.ece:.4f}{uncertain_text}"
+    return f"{error} ({ensemble}), on {reliability.data}"
 
 
 def _interval_text(interval: VolumeInterval) -> str:

@@ -72,8 +72,8 @@ def read_gms_checkpoint(path: Path) -> dict[str, Tensor]:
     Parameters
     ----------
     path
-        A .pth file. No code in it is run. The state dict may lie under one of `STATE_DICT_KEYS`, and its
-        names may begin with ``"module."``, which training on several GPUs puts there.
+        A .pth file; no code in it is run. The state dict may be stored under one of `STATE_DICT_KEYS`, and
+        its names may start with ``"module."``, from training on several GPUs.
 
     Raises
     ------

@@ -20,7 +20,7 @@ Part = Literal["train", "validation", ""]
 
 
 class Identified(Protocol):
-    """An image that can be looked up in a split: a `Pair`, or an annotated scan of any folder."""
+    """An image that can be looked up in a split, by the hash of its content or of its file."""
 
     @property
     def content_sha256(self) -> str:
