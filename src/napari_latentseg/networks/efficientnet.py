@@ -143,7 +143,7 @@ class PyramidConditioner(nn.Module):
     channels
         Channels of the latent, which has an eighth of the image's size.
     width
-        Channels of the pyramid; a multiple of 16, the groups of its normalisation.
+        Channels of the pyramid; a multiple of 16, the groups of its normalisation. 96 was chosen by hand.
     dropout
         Fraction of feature channels dropped in training.
 
@@ -170,6 +170,7 @@ class PyramidConditioner(nn.Module):
         nn.init.zeros_(torch.as_tensor(self.out.bias))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images `(B, 3, H, W)` in [0, 1] to `(B, channels, H/8, W/8)`, to be added to a latent."""
         quarter, *others = self.backbone(images)
         eighth, sixteenth, coarse = (
             layer(self.dropout(x)) for layer, x in zip(self.lateral, others, strict=True)
