@@ -12,8 +12,8 @@ __all__ = ["FrozenModel"]
 class FrozenModel(BaseModel):
     """A pydantic model that is never changed in place, and that refuses a field it does not know.
 
-    A field whose key in JSON is another than its name has that key as its alias: JSON is written with the alias
-    and read with either.
+    A field whose key in JSON is another than its name has that key as its alias: JSON is written with the
+    alias and read with either.
     """
 
     model_config = ConfigDict(
