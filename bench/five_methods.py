@@ -135,7 +135,7 @@ def main() -> None:
                 "dsc": report["mean"]["dsc"],
                 "source": found.record.source,
                 "training_seconds": run["seconds"],
-                "variant": model.card.variant,
+                "variant": model.card.deviations_from_paper,
             }
             print(method, figures[method], flush=True)
             rows.append((model.card.method_title.split(" (")[0], found, report["mean"]["dsc"]))

@@ -97,7 +97,7 @@ def lose_codec(home: Path) -> None:
 FAULTS = {
     "weights changed": (
         lambda home: (home / "models" / "lesions" / WEIGHTS_FILE).write_bytes(b"other"),
-        f"model lesions: {WEIGHTS_FILE} is not the file that the card describes",
+        f"model lesions: {WEIGHTS_FILE} is not the file listed in the card",
     ),
     "a broken card": (
         lambda home: (home / "models" / "lesions" / CARD).write_text("{}", "utf-8"),

@@ -307,7 +307,7 @@ class Adopting:
         known = {load_model(path).card.files[WEIGHTS_FILE] for path in [*given, given[0].with_name("base")]}
         assert load_model("tiny").card.files[WEIGHTS_FILE] in known, "the name loads another model"
         versions = list_versions("tiny")
-        assert sum(version.current for version in versions) == 1
+        assert sum(version.is_current for version in versions) == 1
         for version in versions:
             load_model(version.folder)
         for line in reported:

@@ -100,4 +100,4 @@ def test_an_embedded_model_needs_another_place(refused, data: Path) -> None:
     if "retina-vessels" not in list_cards():
         pytest.skip("the embedded model retina-vessels is not in this checkout")
     told = refused("calibrate", "retina-vessels", "--data", data)
-    assert told.startswith("retina-vessels: came with the package, and stays as it is; give --out FOLDER")
+    assert told.startswith("retina-vessels: is embedded in the package and read-only; give --out FOLDER")

@@ -56,7 +56,7 @@ def test_masks_of_several_classes_are_not_taken_for_colours(channels: int) -> No
 
 
 def test_a_codec_without_an_encoder_to_train_says_so() -> None:
-    with pytest.raises(BadInput, match="a compact codec offers no encoder to train; leave the conditioner"):
+    with pytest.raises(BadInput, match="a compact codec has no encoder that can be trained; use a frozen"):
         Recorder().trainable_encoder()
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from napari_latentseg.codecs.hub import KLCodec, TinyCodec
+from napari_latentseg.codecs.diffusers_codecs import KLCodec, TinyCodec
 from napari_latentseg.codecs.loading import build_codec, load_codec
 from napari_latentseg.errors import BadInput
 

@@ -75,7 +75,10 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "broken JSON": (lambda f: (f / "config.json").write_text("{", "utf-8"), r"config\.json: is not readable"),
     "deep JSON": (lambda f: (f / "config.json").write_text("[" * 10**5), r"config\.json: is not readable"),
     "not UTF-8": (lambda f: (f / "config.json").write_bytes(b'"\xff"'), r"config\.json: is not readable"),
-    "a list": (lambda f: (f / "config.json").write_text("[]", "utf-8"), r"config\.json: holds no settings"),
+    "a list": (
+        lambda f: (f / "config.json").write_text("[]", "utf-8"),
+        r"config\.json: is not a JSON object",
+    ),
     "another class": (
         lambda f: edit_json(f / "config.json", _class_name="UNet2DModel"),
         r"config\.json, _class_name: is 'UNet2DModel'",
@@ -102,7 +105,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "split weights": (
         lambda f: (f / f"{WEIGHTS}.index.json").write_text("{}", "utf-8"),
-        "splits the weights over files",
+        "sharded weights are not supported",
     ),
 }
 

@@ -25,6 +25,16 @@ def test_a_copy_has_what_is_new_and_keeps_the_rest() -> None:
     assert first.count == 1
 
 
+class Renamed(FrozenModel):
+    validation_images: int = Field(alias="kept_apart")
+
+
+def test_an_alias_is_the_key_in_json_and_either_is_read() -> None:
+    record = Renamed.model_validate_json('{"kept_apart": 2}')
+    assert record == Renamed(validation_images=2)
+    assert record.replace(validation_images=3).model_dump(mode="json") == {"kept_apart": 3}
+
+
 def test_what_was_never_given_stays_so() -> None:
     assert Outer(name="first").replace(name="other").model_dump(exclude_unset=True) == {"name": "other"}
 

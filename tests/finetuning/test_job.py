@@ -90,7 +90,7 @@ def test_the_whole_of_it(own_home: Path, taught_base: Path, data: Path, tmp_path
     check_files(out, card)
     assert (card.name, card.parent) == ("mine", "ellipses 1")
     assert card.lineage[-1].sha256 == read_card(taught_base).files[WEIGHTS_FILE]
-    assert (card.training_data[-1].images, card.training_data[-1].kept_apart) == (4, 2)
+    assert (card.training_data[-1].images, card.training_data[-1].validation_images) == (4, 2)
     assert card.metrics[0].values["dsc"] == comparison["held_out"]["after"]["dsc"]
     assert events[-1]["dsc"] == card.metrics[0].values["dsc"]
     assert not checkpoint_folder(out).exists()
@@ -206,8 +206,8 @@ def test_adopted_it_is_the_next_version(
     assert job.out == own_home / "candidates" / "mine"
     assert events[-1]["version"] == "2"
     adopt("mine")
-    assert [(v.version, v.current) for v in list_versions("ellipses")] == [("1", False), ("2", True)]
-    assert list_versions("ellipses")[1].line == named(events, "judged")[0]["line"]
+    assert [(v.version, v.is_current) for v in list_versions("ellipses")] == [("1", False), ("2", True)]
+    assert list_versions("ellipses")[1].comparison == named(events, "judged")[0]["line"]
     assert tree(installed) == tree(taught_base)
     # and from the new version on
     again = list(FineTuneJob("ellipses", data, minutes=1, name="mine", device="cpu", steps=4))

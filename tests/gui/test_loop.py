@@ -108,11 +108,11 @@ def test_the_whole_loop_twice(make_napari_viewer, own_home, qtbot):
         version = str(turn + 2)
         assert window.train.comparison.use_button.text() == f"Use v{version}"
         window.adopt()
-        assert [v.version for v in list_versions(MODEL) if v.current] == [version]
+        assert [v.version for v in list_versions(MODEL) if v.is_current] == [version]
         again = window.run(image)
         assert version_of(again) == version
         assert window.segment.form.model.value == MODEL
         window.go_back()
-        assert [v.version for v in list_versions(MODEL) if v.current] == ["1"]
+        assert [v.version for v in list_versions(MODEL) if v.is_current] == ["1"]
         assert version_of(window.run(image)) == "1"
     assert [v.version for v in list_versions(MODEL)] == ["1", "2", "3"]

@@ -67,7 +67,7 @@ def messages():
 
 
 def current():
-    return next(v.version for v in list_versions(MODEL) if v.current)
+    return next(v.version for v in list_versions(MODEL) if v.is_current)
 
 
 def test_what_is_at_hand_and_what_it_is(widget):
@@ -121,7 +121,7 @@ def test_versions_back_and_forth(viewer, second_version, widget, qtbot):
     assert not widget.revert_button.isEnabled()  # before the first there is none
     item = choose(widget, MODEL)
     widget.tree.setCurrentItem(item.child(0))  # version 2
-    assert "Taught from" in widget.card.toPlainText()
+    assert "Base model" in widget.card.toPlainText()
     widget.use_button.click()
     settle(widget, qtbot)
     assert current() == "2"

@@ -251,7 +251,7 @@ def test_a_model_of_an_earlier_day_waits(viewer, widget, qtbot, images, make_nap
     assert not theirs.resume_button.isVisible()
     theirs.comparison.use_button.click()
     qtbot.waitUntil(lambda: theirs.training.state == "idle", timeout=30_000)
-    assert [v.version for v in list_versions(MODEL) if v.current] == ["2"]
+    assert [v.version for v in list_versions(MODEL) if v.is_current] == ["2"]
 
 
 def test_worse_is_said_first(qtbot):

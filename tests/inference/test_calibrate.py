@@ -38,7 +38,7 @@ class Sure:
     """Answers with the masks themselves as probabilities of 0.8, and with volumes more or less wrong."""
 
     def __init__(self, pairs: list[Pair], classes: tuple[ClassInfo, ...] = ONE) -> None:
-        data = TrainingData(name="drawn", licence="CC0", images=1, kept_apart=len(pairs))
+        data = TrainingData(name="drawn", licence="CC0", images=1, validation_images=len(pairs))
         card = SimpleNamespace(classes=classes, training_data=(data,))
         self.model = SimpleNamespace(card=card)
         self.masks = [load_mask(p)[0] > 0 for p in pairs]

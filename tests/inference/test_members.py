@@ -94,12 +94,12 @@ def test_there_are_no_more_samples_than_members(model: Model) -> None:
 
 def test_a_card_does_not_promise_members_that_are_not_there(model: Model, tiny_model_folder: Path) -> None:
     fields = read_card(tiny_model_folder).model_dump()
-    with pytest.raises(ValueError, match="members is a source, but there is only one"):
+    with pytest.raises(ValueError, match="members is a sampling source, but the model has only one"):
         type(model.card).model_validate(fields | {"sources": ["members"]})
     import shutil
 
     broken = Path(shutil.copytree(model.folder, model.folder.parent / "broken"))
     card = model.card.model_copy(update={"members": 4})
     card.write(broken / "card.json")
-    with pytest.raises(BadInput, match=r"says nothing of member-4\.safetensors"):
+    with pytest.raises(BadInput, match=r"does not list member-4\.safetensors"):
         load_model(broken)

@@ -79,7 +79,7 @@ def evaluated(model: str | Path, data: Path, **more: Any) -> tuple[list[str], in
 
 
 def test_versions_and_candidates(made: Path) -> None:
-    assert [(v.version, v.origin, v.current) for v in list_versions("ellipses")] == [
+    assert [(v.version, v.origin, v.is_current) for v in list_versions("ellipses")] == [
         ("1", "installed", False),
         ("2", "taught", True),
     ]
@@ -97,7 +97,7 @@ def test_card_and_comparison(made: Path) -> None:
     card = read_card(find_model("ellipses"))
     assert (card.name, card.version, card.parent, card.method) == ("ellipses", "2", "ellipses 1", "gms")
     assert [c.name for c in card.classes] == ["ellipse"]
-    assert (card.training_data[-1].images, card.training_data[-1].kept_apart) == (4, 2)
+    assert (card.training_data[-1].images, card.training_data[-1].validation_images) == (4, 2)
     assert (
         card.lineage[-1].sha256 == read_card(list_versions("ellipses")[0].folder).files["weights.safetensors"]
     )

@@ -22,7 +22,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def test_the_schedule_of_sdseg() -> None:
     process = Diffusion(DiffusionConfig(**SDSEG))
     t = torch.tensor([0, 250, 500, 750, 999])
-    assert process.noise_to_latent_error_ratio(t).flatten().tolist() == pytest.approx(
+    assert process.latent_to_noise_error_ratio(t).flatten().tolist() == pytest.approx(
         [0.039, 0.93, 2.38, 7.5, 38.66], rel=0.01
     )
     assert process.alphas_cumprod[999].item() == pytest.approx(6.69e-4, rel=1e-2)
@@ -36,7 +36,7 @@ def test_a_latent_error_is_the_amplified_noise_error() -> None:
     z_t = process.add_noise(z0, true, t)
     apart = (process.predict_x0(z_t, guessed, t) - z0).abs()
     assert torch.allclose(
-        apart, process.noise_to_latent_error_ratio(t) * (guessed - true).abs(), rtol=1e-3, atol=1e-3
+        apart, process.latent_to_noise_error_ratio(t) * (guessed - true).abs(), rtol=1e-3, atol=1e-3
     )
     assert torch.allclose(process.predict_x0(z_t, true, t), z0, atol=1e-3)
 

@@ -77,7 +77,7 @@ def test_only_its_parts_learn_and_they_do(method: Method, images: torch.Tensor) 
     masks = torch.zeros(3, method.class_count, 32, 32)
     masks[:, :, 8:24, 8:24] = 1
     with torch.no_grad():
-        features, target = tuning.cache_features(method.encode(images)), tuning.target(masks)
+        features, target = tuning.cache_features(method.encode(images)), tuning.encode_masks(masks)
     optimizer = torch.optim.AdamW(tuning.trainable.parameters(), 3e-3)
     totals = []
     for _ in range(25):
@@ -102,5 +102,5 @@ def test_a_method_that_offers_no_way_says_so() -> None:
         fine_tune_spec = Method.fine_tune_spec
 
     codec = build_codec("compact", channels=8, widths=(8, 8), blocks=(1, 1))
-    with pytest.raises(BadInput, match="cannot be taught from a few images"):
+    with pytest.raises(BadInput, match="cannot be fine-tuned"):
         Other(codec, Other.config_class.model_validate({"width": 16})).fine_tune_spec()

@@ -390,7 +390,7 @@ def test_it_has_no_samples_of_its_own(gms) -> None:
         ({"levels": ["out", "level4"]}, r"gms settings, levels\.1: "),
         ({"levels": ["level1"]}, "gms settings, levels: .*'out'"),
         ({"levels": []}, "gms settings, levels: .*'out'"),
-        ({"levels": ["out", "out"]}, "gms settings, levels: .*different"),
+        ({"levels": ["out", "out"]}, "gms settings, levels: .*may occur once"),
         ({"latent_weight": -1}, "gms settings, latent_weight: "),
         ({"latent_weight": 0, "dice_weight": 0}, "gms settings, as a whole: .*above 0"),
         ({"posterior_noise": "some"}, "gms settings, posterior_noise: "),

@@ -17,7 +17,7 @@ from torch import Tensor
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import Batch, random_noise
-from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, sample_classes
+from napari_latentseg.methods.guided import GuidedConfig, GuidedLatentDiffusion, draw_training_classes
 from napari_latentseg.training.pretrained import load_pretrained_weights
 
 SIZE = 32
@@ -111,7 +111,7 @@ def test_what_differs_is_a_variant_that_still_works(changes: dict[str, Any], wor
 
 
 def test_latents_of_two_sizes_are_refused() -> None:
-    with pytest.raises(BadInput, match="their latents must be of one size"):
+    with pytest.raises(BadInput, match="must downsample by the same factor"):
         make(image_autoencoder=AUTOENCODER | {"widths": (16, 16, 16)})
 
 
@@ -148,13 +148,13 @@ def test_a_class_that_was_not_looked_for_is_never_drawn() -> None:
     masks = torch.zeros(200, 4, 2, 2)
     masks[:, 1] = masks[:, 3] = 1  # seen, but the last was not looked for: its pixels tell nothing
     annotated = torch.tensor([True, True, True, False]).repeat(200, 1)
-    found = sample_classes(masks, annotated, 0.8, torch.Generator().manual_seed(0))
+    found = draw_training_classes(masks, annotated, 0.8, torch.Generator().manual_seed(0))
     counts = found.bincount(minlength=4)
     assert counts[3] == 0
     assert counts[0] > 0
     assert counts[2] > 0
     assert counts[1] == pytest.approx(200 * (0.8 + 0.2 / 3), abs=20)
-    only = sample_classes(masks, annotated, 1.0, torch.Generator().manual_seed(0))
+    only = draw_training_classes(masks, annotated, 1.0, torch.Generator().manual_seed(0))
     assert only.unique().tolist() == [1]
 
 
@@ -182,7 +182,7 @@ def test_a_class_that_was_not_looked_for_gets_no_gradient() -> None:
 def test_the_class_changes_the_answer_out_of_the_same_noise(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_CLASSES_PER_BATCH", at_once)
+    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_DENOISER_BATCH", at_once)
     method = make(classes=3)
     found = drawn(method, shapes(2).images)
     assert not torch.allclose(found[:, 0], found[:, 1], atol=1e-4)
@@ -197,7 +197,7 @@ def test_many_classes_at_once_are_as_one_by_one(monkeypatch: pytest.MonkeyPatch)
     images = shapes(3).images
     together = drawn_by_place(method, images)
     assert together.shape == (3, 5, SIZE, SIZE)
-    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_CLASSES_PER_BATCH", 1)
+    monkeypatch.setattr("napari_latentseg.methods.guided._MAX_DENOISER_BATCH", 1)
     assert torch.allclose(drawn_by_place(method, images), together, atol=1e-4)
 
 

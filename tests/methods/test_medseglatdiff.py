@@ -92,7 +92,7 @@ def test_it_draws_from_noise_and_has_no_codec() -> None:
     cls = method_class("medseglatdiff")
     assert cls.sampling_sources == ("noise",)
     assert not cls.is_deterministic
-    with pytest.raises(BadInput, match="trains its own; leave it out, and have it null"):
+    with pytest.raises(BadInput, match="trains its own autoencoders; leave it out"):
         build_method("medseglatdiff", torch.nn.Identity(), {})  # type: ignore[arg-type]
 
 
@@ -246,7 +246,8 @@ def test_a_model_folder_gives_the_same_samples(begun, batch: Batch, tmp_path: Pa
     assert not torch.equal(method.mask_autoencoder.spread, torch.ones(1, 4, 1, 1))
     card = ModelCard.model_validate(
         {
-            "name": "tiny", "title": "Tiny", "method": "medseglatdiff", "variant": method.deviations_from_paper,
+            "name": "tiny", "title": "Tiny", "method": "medseglatdiff",
+            "variant": method.deviations_from_paper,
             "settings": TINY, "codec": None, "preprocess": {"mode": "whole", "size": 32}, "augment": {},
             "classes": [{"label": 1, "name": "target", "color": "#ffb000"}], "sources": ["noise"],
         }
@@ -272,7 +273,7 @@ def test_a_model_folder_gives_the_same_samples(begun, batch: Batch, tmp_path: Pa
     [
         ({"unshift": False}, ""),
         ({"unshift": False, "mask_weight": 50}, ""),
-        ({}, "probabilities freed of the mask weight"),
+        ({}, "probabilities corrected for the mask weight"),
         ({"unshift": False, "mask_weight": 2}, "mask weight 2"),
         ({"unshift": False, "steps": 50}, "50 steps"),
         ({"unshift": False, "steps": 20, "eta": 0}, "20 steps, DDIM"),

@@ -227,7 +227,7 @@ def test_masks_that_are_all_empty_are_refused_in_words(sdseg, batch: Batch) -> N
     (stage,) = sdseg().stages()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(BadInput, match="masks: have latents that do not vary"):
+        with pytest.raises(BadInput, match="masks: are empty, or have constant latents"):
             stage.on_start([empty])
 
 
@@ -236,7 +236,7 @@ def test_a_codec_that_makes_all_alike_is_refused_in_words(sdseg, batch: Batch) -
     method.codec = build_codec("compact", **COMPACT).freeze()
     for weight in method.codec.parameters():
         torch.nn.init.zeros_(weight)
-    with pytest.raises(BadInput, match="masks: have latents that do not vary"), torch.no_grad():
+    with pytest.raises(BadInput, match="masks: are empty, or have constant latents"), torch.no_grad():
         method.stages()[0].on_start([batch])
 
 
@@ -336,16 +336,16 @@ def test_what_differs_from_the_paper_is_said(
     sdseg, kind: str, settings: dict[str, object], expected: str
 ) -> None:
     assert (
-        sdseg(kind, **settings).deviations_from_paper == f"U-Net that began at random, widths 16-32{expected}"
+        sdseg(kind, **settings).deviations_from_paper == f"U-Net trained from scratch, widths 16-32{expected}"
     )
 
 
 def test_the_papers_settings_differ_by_their_beginning_alone() -> None:
     with torch.device("meta"):
         codec = build_codec("kl", **SD_VAE)
-        assert SDSeg(codec, SDSegConfig()).deviations_from_paper == "U-Net that began at random"
+        assert SDSeg(codec, SDSegConfig()).deviations_from_paper == "U-Net trained from scratch"
         other = SDSegConfig.model_validate({"denoiser": SDSegConfig().denoiser.model_dump() | {"heads": 4}})
-        assert SDSeg(codec, other).deviations_from_paper == "U-Net that began at random, another U-Net"
+        assert SDSeg(codec, other).deviations_from_paper == "U-Net trained from scratch, another U-Net"
 
 
 def test_sdseg_cvc_is_the_paper() -> None:

@@ -276,7 +276,7 @@ VARIANTS: dict[str, tuple[str, dict[str, object], str]] = {
     "no alignment": ("tiny", {"align_weight": 0, "align": "smooth_l1"}, "no alignment"),
     "alignment": ("tiny", {"align_weight": 0.5}, "alignment weight 0.5"),
     "smooth": ("tiny", {"align": "smooth_l1"}, "smooth distance in the alignment"),
-    "mean": ("tiny", {"sample_in_training": False}, "no draws in training"),
+    "mean": ("tiny", {"sample_in_training": False}, "no sampling in training"),
     "TAEF1": ("tiny, 16 channels", {}, "16-channel codec in place of TAESD"),
     "several": (
         "compact",
@@ -330,7 +330,7 @@ def test_the_configurations_are_the_papers() -> None:
 
 def test_a_codec_of_another_factor_is_refused() -> None:
     four = {name: value[:3] for name, value in TINY.items()}
-    with pytest.raises(BadInput, match="codec: has one position for 4 pixels, and the wavelets for 8"):
+    with pytest.raises(BadInput, match="codec: downsamples by 4, the wavelet encoder by 8"):
         WaveGMS(build_codec("tiny", **four), WaveGMSConfig())
 
 

@@ -56,7 +56,9 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         modality="US",
         classes=(ClassInfo(label=1, name="lesion", color="#ff8c00"),),
         sources=("augment", "none"),
-        training_data=(TrainingData(name="drawn", licence="CC0", images=8, kept_apart=2, split="20%"),),
+        training_data=(
+            TrainingData(name="drawn", licence="CC0", images=8, validation_images=2, split="20%"),
+        ),
         metrics=(
             MetricRecord(
                 data="the 2 kept apart", images=2, samples=1, source="none",

@@ -63,7 +63,7 @@ def test_the_same_model_gives_the_same_file(exported: Path, tmp_path: Path) -> N
 
 def test_the_api_takes_a_zip(exported: Path) -> None:
     assert api.install_model(exported, name="other").name == "other"
-    with pytest.raises(BadInput, match="there is a model 'other' already"):
+    with pytest.raises(BadInput, match="a model 'other' exists already"):
         api.install_model(exported, name="other")
 
 
@@ -131,11 +131,11 @@ REFUSED = {
     "a deep folder": (renamed("split.json", "lesions/a/split.json"), "which is no file of a model"),
     "hidden": (renamed("split.json", "lesions/.split.json"), "which is no file of a model"),
     "a link": (link, "which is a link"),
-    "a pickle": (lambda e: [*e, ("lesions/model.pth", b"x")], "of that kind nothing is read"),
-    "code": (lambda e: [*e, ("lesions/setup.py", b"x")], "of that kind nothing is read"),
-    "a stranger": (lambda e: [*e, ("lesions/more.json", b"{}")], "of which its card knows nothing"),
+    "a pickle": (lambda e: [*e, ("lesions/model.pth", b"x")], "a file type that no model has"),
+    "code": (lambda e: [*e, ("lesions/setup.py", b"x")], "a file type that no model has"),
+    "a stranger": (lambda e: [*e, ("lesions/more.json", b"{}")], "which its card does not list"),
     "twice": (lambda e: [*e, e[-1]], "twice"),
-    "no card": (lambda e: [x for x in e if not x[0].filename.endswith(CARD)], f"holds no {CARD}"),  # type: ignore[union-attr]
+    "no card": (lambda e: [x for x in e if not x[0].filename.endswith(CARD)], f"contains no {CARD}"),  # type: ignore[union-attr]
     "no weights": (
         lambda e: [x for x in e if not x[0].filename.endswith(WEIGHTS_FILE)],
         f"lacks '{WEIGHTS_FILE}'",
@@ -172,5 +172,5 @@ def test_a_bomb_is_stopped_at_what_it_says(
 def test_what_is_no_zip_is_said(exported: Path, lesions: Path, tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(exported.read_bytes()[:-300] if content is None else content)
-    with pytest.raises(BadInput, match="damaged, or no zip file"):
+    with pytest.raises(BadInput, match="damaged, or not a zip file"):
         install_archive(path, "new")

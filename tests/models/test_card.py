@@ -31,6 +31,17 @@ def test_round_trip(lesions: Path, tmp_path: Path, title: str) -> None:
     assert title in (tmp_path / CARD).read_text("utf-8")
 
 
+def test_the_keys_on_disk_are_those_of_earlier_versions(lesions: Path, tmp_path: Path) -> None:
+    """Two fields have clearer names than their keys, which cards that were published have."""
+    written = json.loads((lesions / CARD).read_text("utf-8"))
+    card = read_card(lesions)
+    assert card.deviations_from_paper == written["variant"] != ""
+    assert card.training_data[0].validation_images == written["training_data"][0]["kept_apart"] == 2
+    card.replace(deviations_from_paper="width 16").write(tmp_path / CARD)
+    changed = json.loads((tmp_path / CARD).read_text("utf-8"))
+    assert changed == written | {"variant": "width 16"}
+
+
 def test_a_figure_that_is_no_number_comes_back_as_it_was(lesions: Path, tmp_path: Path) -> None:
     """HD95 is infinite, or not a number, where nothing was found."""
     card = read_card(lesions)
@@ -101,13 +112,13 @@ def test_a_card_does_not_change(lesions: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variant", "expected"),
+    ("deviations", "expected"),
     [("", "GMS"), ("trained conditioner", "GMS variant (trained conditioner)")],
 )
 def test_a_variant_is_not_called_by_the_name_of_the_paper_alone(
-    lesions: Path, variant: str, expected: str
+    lesions: Path, deviations: str, expected: str
 ) -> None:
-    assert read_card(lesions).model_copy(update={"variant": variant}).method_title == expected
+    assert read_card(lesions).replace(deviations_from_paper=deviations).method_title == expected
 
 
 # --- in plain words ------------------------------------------------------------------------------------
@@ -123,7 +134,7 @@ def test_the_text_says_what_matters(lesions: Path) -> None:
         "Research. Not a medical device.",
         "GMS variant (width 16, compact codec in place of SD-VAE)",
         "lab-codec, 8 latent channels",
-        "drawn: 8 images, 2 kept apart (20%); CC0",
+        "drawn: 8 images, 2 for validation (20%); CC0",
         "DSC 0.812, IoU 0.750, HD95 3.2 pixel (one pass) on the 2 kept apart",
         "counts as right",
         "augment: flips, rotations and shifts of the image, undone in the prediction; none: one prediction",
@@ -145,4 +156,4 @@ def test_figures_of_other_kinds_are_given_too(lesions: Path) -> None:
 def test_several_classes_are_named(lesions: Path) -> None:
     classes = tuple(ClassInfo(label=i + 1, name=name, color="#000000") for i, name in enumerate("ab"))
     card = ModelCard.model_validate(read_card(lesions).model_dump() | {"classes": classes})
-    assert ("Finds", "a, b") in card_lines(card)
+    assert ("Classes", "a, b") in card_lines(card)

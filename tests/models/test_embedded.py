@@ -31,7 +31,7 @@ def test_its_card_says_what_its_doubt_is_worth(folder: Path) -> None:
     assert curve is not None
     assert (curve.samples, curve.source) == (card.default_samples, card.sources[0])
     assert curve.images == len(read_split(folder).earlier_validation)
-    assert "Probabilities: off by" in card_text(card)
+    assert "Calibration:   expected calibration error" in card_text(card)
     if interval is None:  # too few images were kept apart to fit one
         assert curve.images < 18
         return

@@ -82,8 +82,12 @@ def test_what_lies_in_the_folder(lesions: Path) -> None:
 
 def test_the_variant_is_that_of_the_method_whatever_the_card_said(home: Path, tmp_path: Path) -> None:
     method = build_method("gms", load_codec(home / "codecs" / "lab-codec"), {"width": 16})
-    card = read_card(home / "models" / "lesions").model_copy(update={"variant": ""})
-    assert save_model_folder(tmp_path / "new", method, card).variant == method.deviations_from_paper != ""
+    card = read_card(home / "models" / "lesions").replace(deviations_from_paper="")
+    assert (
+        save_model_folder(tmp_path / "new", method, card).deviations_from_paper
+        == method.deviations_from_paper
+        != ""
+    )
 
 
 def test_other_words_for_the_variant_do_not_shut_a_model_out(lesions: Path) -> None:
@@ -132,17 +136,17 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "no hash of the weights": (
         lambda f: edit_card(f, files={}),
         f"{CARD}, files",
-        f"says nothing of {WEIGHTS_FILE}",
+        f"does not list {WEIGHTS_FILE}",
     ),
     "a file outside": (
         lambda f: edit_card(f, files=read_card(f).files | {"../x": "0"}),
         f"{CARD}, files",
-        "'../x' is not a name in this folder",
+        "'../x' is not a plain file name",
     ),
     "a file outside, on Windows": (
         lambda f: edit_card(f, files=read_card(f).files | {r"C:\x": "0"}),
         f"{CARD}, files",
-        "is not a name in this folder",
+        "is not a plain file name",
     ),
     "cut off, with its hash": (
         lambda f: (
@@ -188,12 +192,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "more classes than it finds": (
         lambda f: edit_card(f, classes=[{"label": i, "name": str(i), "color": "#000000"} for i in (1, 2)]),
         f"{CARD}, classes",
-        "names 2, but the model finds 1",
+        "has 2, but the model segments 1",
     ),
     "a codec of another kind": (
         lambda f: edit_codec(f, kind="tiny"),
         f"{CARD}, codec.kind",
-        "is tiny, but that of the codec at hand is compact",
+        "is tiny, but the codec given has compact",
     ),
     "a codec with other channels": (
         lambda f: edit_codec(f, channels=4),
@@ -204,7 +208,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a codec with other weights": (
         lambda f: edit_codec(f, name="other-codec"),
         "other-codec",
-        "holds other weights than other-codec",
+        "has other weights than other-codec",
     ),
     "a codec that is not there": (
         lambda f: edit_codec(f, name="lost-codec"),
@@ -230,7 +234,7 @@ def test_a_size_that_the_codec_does_not_divide(lesions: Path) -> None:
         codec.downsampling_factor = 48
         return codec
 
-    with pytest.raises(BadInput, match=r"card\.json, preprocess\.size: is 64, which is no multiple of"):
+    with pytest.raises(BadInput, match=r"card\.json, preprocess\.size: is 64, but must be a multiple of"):
         load_model_folder(lesions, coarse)
 
 
@@ -257,5 +261,5 @@ def test_the_split(lesions: Path, tmp_path: Path) -> None:
 )
 def test_a_split_that_is_broken_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / SPLIT_FILE).write_bytes(content)
-    with pytest.raises(BadInput, match=r"split\.json: is no list of images"):
+    with pytest.raises(BadInput, match=r"split\.json: is not a list of training"):
         read_split(tmp_path)

@@ -223,8 +223,8 @@ REFUSED = {
     "another revision": ("codec", f"lab/tiny (revision {'0' * 40}) is not on this machine"),
     "unknown revision": ("lab/tiny", "has no revision 'v9' on the hub"),
     "unknown": ("lab/nothing", "is not on the hub, or is private"),
-    "no name": ("lab/no/such", "is no repository's name"),
-    "pickles only": ("lab/pickles", "holds no autoencoder as safetensors"),
+    "no name": ("lab/no/such", "is not the name of a repository"),
+    "pickles only": ("lab/pickles", "has no autoencoder as safetensors"),
 }
 
 
@@ -242,7 +242,7 @@ def test_other_bytes_than_the_hub_s_are_refused(told: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("offline", "why"),
-    [("", "the hub cannot be reached"), ("1", "the hub may not be asked (HF_HUB_OFFLINE is set)")],
+    [("", "the hub cannot be reached"), ("1", "the hub is switched off (HF_HUB_OFFLINE is set)")],
 )
 def test_a_hub_that_cannot_be_reached(tmp_path: Path, offline: str, why: str) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:

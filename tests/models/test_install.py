@@ -70,9 +70,7 @@ def test_a_folder_is_copied_and_can_be_called(source: Path, home: Path) -> None:
 
 def test_a_name_that_is_taken_is_refused_unless_it_may_be_replaced(source: Path) -> None:
     place = install_folder(source)
-    with pytest.raises(
-        BadInput, match="there is a model 'lesions' already; give another with --name, or add"
-    ):
+    with pytest.raises(BadInput, match="a model 'lesions' exists already; give another with --name, or add"):
         install_folder(source)
     (place / "card.json").write_text("broken")
     install_folder(source, replace=True)
@@ -124,7 +122,12 @@ def test_what_is_on_its_way_is_no_model(source: Path, home: Path) -> None:
 
 def test_a_published_checkpoint_becomes_a_model(checkpoint: Path, sd_vae: Path, home: Path) -> None:
     card = api.install_model(checkpoint, name="gms-published", codec="small-vae")
-    assert (card.name, card.method, card.variant, card.preprocess.size) == ("gms-published", "gms", "", 224)
+    assert (card.name, card.method, card.deviations_from_paper, card.preprocess.size) == (
+        "gms-published",
+        "gms",
+        "",
+        224,
+    )
     assert card.sources == ("augment", "none")
     assert card.metrics == ()
     assert "not measured here" in card.limits
@@ -135,23 +138,23 @@ def test_a_published_checkpoint_becomes_a_model(checkpoint: Path, sd_vae: Path, 
     assert not [
         p for p in (home / "models" / "gms-published").iterdir() if str(home).encode() in p.read_bytes()
     ]
-    with pytest.raises(BadInput, match="there is a model 'gms-published' already"):
+    with pytest.raises(BadInput, match="a model 'gms-published' exists already"):
         api.install_model(checkpoint, name="gms-published", codec="small-vae")
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"codec": "embedded"}, "codec: is no SD-VAE, which the checkpoints were trained on"),
-        ({"codec": "lab-codec"}, "codec: is no SD-VAE"),
+        ({"codec": "embedded"}, "codec: is not an SD-VAE, which the checkpoints were trained with"),
+        ({"codec": "lab-codec"}, "codec: is not an SD-VAE"),
         ({}, "codec: stabilityai/sd-vae-ft-mse is not on this machine"),
         (
             {"config": "sdseg-small", "codec": "small-vae"},
-            "config: is one of sdseg, but the checkpoints are GMS's",
+            "config: is for sdseg, but the checkpoints are of GMS",
         ),
         (
             {"config": "breast-ultrasound", "codec": "small-vae"},
-            "config: has more parts than the checkpoints",
+            "config: has a trained conditioner",
         ),
         ({"config": "no-such"}, "no-such: no such configuration"),
         ({"name": "A name"}, "name: 'a name' is no model's"),

@@ -132,7 +132,7 @@ def test_a_codec_given_by_its_folder(home: Path, tmp_path: Path) -> None:
 
 def test_another_codec_is_refused(home: Path) -> None:
     """Same shapes, other weights: its masks would be wrong without a sign."""
-    with pytest.raises(BadInput, match=r"other-codec: holds other weights than lab-codec.*--codec"):
+    with pytest.raises(BadInput, match=r"other-codec: has other weights than lab-codec.*--codec"):
         store.load_model("lesions", codec=home / "codecs" / "other-codec")
 
 
@@ -178,8 +178,8 @@ def test_an_embedded_model_loads_and_says_what_it_is(
     card = model.card
     assert card.name == name
     assert card.codec.name == "latentseg-compact"
-    assert card.variant  # none of them is GMS as published
-    assert card.variant == model.method.deviations_from_paper
+    assert card.deviations_from_paper  # none of them is GMS as published
+    assert card.deviations_from_paper == model.method.deviations_from_paper
     assert card.method_title.startswith("GMS variant (")
     assert "augment" in card.sources
     assert card.metrics
@@ -199,8 +199,8 @@ LIGHT = (
     "models.hub",
     "models.layout",
     "models.store",
-    "models.text",
-    "segmentation",
+    "models.card_text",
+    "core.segmentation",
 )
 HEAVY = {"torch", "diffusers", "huggingface_hub", "safetensors", "scipy", "skimage"}
 

@@ -57,9 +57,9 @@ def test_what_came_with_the_package_stays(lesions: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(
         "napari_latentseg.models.update_card.embedded_codec", lambda: lesions.parent / "codec"
     )
-    with pytest.raises(BadInput, match="lesions: came with the package, and stays as it is; give --out"):
+    with pytest.raises(BadInput, match="lesions: is embedded in the package and read-only; give --out"):
         check_can_update_card(lesions, None)
-    with pytest.raises(BadInput, match="came with the package"):
+    with pytest.raises(BadInput, match="is embedded in the package"):
         update_card(lesions, {"reliability": RELIABILITY})
     assert embedded_codec() == store.embedded_codec()
 
@@ -78,13 +78,14 @@ def test_a_card_without_them_is_as_good_as_ever(lesions: Path) -> None:
     assert card.volume_interval is None
     old = card.model_dump(mode="json", exclude={"reliability", "volume_interval"})
     assert ModelCard.model_validate(old) == card
-    assert "Probabilities" not in card_text(card)
+    assert "Calibration" not in card_text(card)
     assert "Intervals" not in card_text(card)
 
 
 def test_it_is_told_in_words(lesions: Path) -> None:
     card = read_card(lesions).model_copy(update={"reliability": RELIABILITY, "volume_interval": INTERVAL})
     text = card_text(card)
-    assert "Probabilities: off by 0.1100 on average (mean of 8 samples from augment), on 4 images" in text
+    error = "expected calibration error 0.1100 (mean of 8 samples from augment), on 4 images"
+    assert f"Calibration:   {error}" in text
     assert "Intervals:     90% for areas and volumes of lesion (8 samples from augment), by 20 images" in text
     assert "they held in 10 other images: lesion 90%" in text

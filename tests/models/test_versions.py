@@ -69,7 +69,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 def test_a_model_that_was_never_taught_has_one_version(home: Path) -> None:
     (only,) = list_versions("lesions")
-    assert (only.version, only.current, only.origin, only.parent, only.line) == (
+    assert (only.version, only.is_current, only.origin, only.parent, only.comparison) == (
         "1",
         True,
         "installed",
@@ -88,7 +88,7 @@ def test_an_adopted_model_is_what_the_name_loads(teach: Teach, lesions: Path) ->
     assert (read_card(place).name, read_card(place).version) == ("lesions", "2")
     assert tree(lesions) == before
     assert list_candidates() == {}
-    assert [(v.version, v.current, v.origin, v.line) for v in list_versions("lesions")] == [
+    assert [(v.version, v.is_current, v.origin, v.comparison) for v in list_versions("lesions")] == [
         ("1", False, "installed", ""),
         ("2", True, "taught", "Better by 0.5"),
     ]
@@ -128,9 +128,9 @@ def test_what_is_not_wanted_goes_with_its_checkpoint(teach: Teach) -> None:
 
 
 def test_what_is_in_the_store_is_not_discarded(teach: Teach, lesions: Path) -> None:
-    with pytest.raises(BadInput, match="was not taught"):
+    with pytest.raises(BadInput, match="was not fine-tuned"):
         discard(lesions)
-    with pytest.raises(BadInput, match="in the store already"):
+    with pytest.raises(BadInput, match="is installed already"):
         discard(adopt(teach()))
 
 
@@ -160,10 +160,10 @@ def test_a_candidate_of_another_model_is_not_made_its_version(
     with torch.no_grad():
         next(model.method.trainable_modules.parameters()).add_(1)
     save_model_folder(lesions, model.method, model.card, replace=True)
-    with pytest.raises(BadInput, match="another model than the one that was taught; keep both"):
+    with pytest.raises(BadInput, match="has other weights than the base model of the candidate; keep both"):
         adopt(folder)
     remove_model("lesions")
-    with pytest.raises(BadInput, match="is not among the models here"):
+    with pytest.raises(BadInput, match="is not installed here"):
         adopt(folder)
 
 

@@ -127,7 +127,7 @@ def test_classes_change_the_prediction(kind: str) -> None:
 
 
 def test_a_class_is_a_number_or_a_vector() -> None:
-    with pytest.raises(ValueError, match="not as both"):
+    with pytest.raises(ValueError, match="only one of them"):
         build_denoiser(DenoiserConfig(**TINY), 4, 2, classes=3, class_vector=5)
 
 

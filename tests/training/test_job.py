@@ -94,12 +94,12 @@ def test_the_card_says_how_good_it_is_and_on_what(
     assert card.name == "my-ellipses-1"
     assert card.title == "Ellipses"
     assert (
-        card.variant == "trained conditioner, width 16, supervised at out, compact codec in place of SD-VAE"
+        card.deviations_from_paper == "trained conditioner, width 16, supervised at out, compact codec in place of SD-VAE"
     )
     assert card.sources == ("augment", "none")
     assert card.classes[0].name == "ellipse"
     (trained_on,) = card.training_data
-    assert (trained_on.images, trained_on.kept_apart) == (4, 2)
+    assert (trained_on.images, trained_on.validation_images) == (4, 2)
     assert [(m.source, m.samples, m.images) for m in card.metrics] == [("none", 1, 2), ("augment", 8, 2)]
     for metric in card.metrics:
         assert set(metric.values) == {"dsc", "iou", "hd95"}
@@ -137,7 +137,7 @@ def test_the_figures_are_those_of_the_model_that_is_loaded(
 def test_the_model_loads_and_is_a_model(done: tuple[Path, list[dict[str, Any]]]) -> None:
     model = load_model(done[0])
     assert isinstance(model, Model)
-    assert model.method.deviations_from_paper == model.card.variant
+    assert model.method.deviations_from_paper == model.card.deviations_from_paper
 
 
 @pytest.mark.parametrize(

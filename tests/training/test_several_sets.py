@@ -198,7 +198,7 @@ def test_the_card_has_all_classes_and_all_data(done: tuple[Path, ModelCard], fol
     assert [(t.name, t.licence, t.folder) for t in card.training_data] == [
         ("First set", "CC BY 4.0", "first"), ("Second set", "CC BY-NC 4.0", "second"),
     ]  # fmt: skip
-    assert [t.images + t.kept_apart for t in card.training_data] == [6, 8]
+    assert [t.images + t.validation_images for t in card.training_data] == [6, 8]
     assert "by image" in card.training_data[0].split
     assert "by patient" in card.training_data[1].split
     assert card.licence == "research use only"

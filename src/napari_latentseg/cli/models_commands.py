@@ -45,7 +45,7 @@ def _list(as_json: bool) -> None:
     for card in cards.values():
         dsc_value = card.headline_metrics.values.get("dsc") if card.headline_metrics else None
         dsc = "-" if dsc_value is None else f"{dsc_value:.2f}"
-        method = f"{card.method_name} variant" if card.variant else card.method_name
+        method = f"{card.method_name} variant" if card.deviations_from_paper else card.method_name
         rows.append((card.name, card.title, method, dsc, ", ".join(card.sources)))
     print_table(rows)
 
@@ -110,7 +110,9 @@ def history(name: str, as_json: Json = False) -> None:
     for version in versions:
         dsc = "-" if version.dsc is None else f"{version.dsc:.2f}"
         origin = version.parent or _ORIGIN[version.origin]
-        rows.append((version.version, "in use" if version.current else "", origin, dsc, version.line))
+        rows.append(
+            (version.version, "in use" if version.is_current else "", origin, dsc, version.comparison)
+        )
     print_table(rows)
 
 

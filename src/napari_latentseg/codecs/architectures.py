@@ -1,4 +1,4 @@
-"""The networks of the codecs that the papers build on, without their weights."""
+"""The published codecs that the papers use, without weights: to count parameters and check settings."""
 
 from __future__ import annotations
 
@@ -23,18 +23,24 @@ _SD_VAE: dict[str, Any] = {
     "norm_num_groups": 32,
     "scaling_factor": 0.18215,
 }
-# TAESD is diffusers' AutoencoderTiny as it is without any settings: 2,445,063 parameters.
+# TAESD has the default settings of diffusers' AutoencoderTiny: 2,445,063 parameters.
 _TAESD: dict[str, Any] = {}
 
 KNOWN_CODECS: dict[str, tuple[str, dict[str, Any]]] = {
     "stabilityai/sd-vae-ft-mse": ("kl", _SD_VAE),
     "madebyollin/taesd": ("tiny", _TAESD),
 }
-"""Kind and settings of published codecs, by their repository on the hub."""
+"""Codec kind and diffusers settings of published codecs, by their repository on the Hugging Face hub."""
 
 
 def meta_codec(name: str) -> Codec | None:
-    """A published codec on torch's meta device, without weights and memory; None where it is not known."""
+    """A published codec on torch's meta device (shapes, no memory for weights); None if `name` is unknown.
+
+    Parameters
+    ----------
+    name
+        A key of `KNOWN_CODECS`.
+    """
     if name not in KNOWN_CODECS:
         return None
     kind, settings = KNOWN_CODECS[name]
@@ -43,7 +49,7 @@ def meta_codec(name: str) -> Codec | None:
 
 
 def meta_codec_from_folder(folder: Path) -> Codec:
-    """The codec of a folder of this project's own layout, on torch's meta device."""
+    """The codec of a folder in this project's layout (`codec.json`), on torch's meta device."""
     settings = json.loads((folder / CODEC_CONFIG).read_text("utf-8"))
     with torch.device("meta"):
         return build_codec(settings["kind"], **settings["network"]).freeze()

@@ -1,4 +1,4 @@
-"""What every codec offers."""
+"""The interface of every codec."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ __all__ = ["Codec"]
 
 
 class Codec(nn.Module, ABC):
-    """A pair of encoder and decoder.
+    """A pretrained autoencoder: images to latents and back.
 
     Attributes
     ----------
     kind
-        The key under which it is built.
+        Its key in model cards and `build_codec`.
     channels
-        Channels of a latent.
+        Latent channels.
     downsampling_factor
-        Pixels for one position of a latent, along each side.
+        Pixels per latent position along each side.
     scale
-        What the autoencoder's own latents are multiplied by, to be of about unit scale.
+        Factor that brings the autoencoder's latents to about unit standard deviation; `encode` multiplies by
+        it, and `decode` divides.
     has_posterior
-        Whether the encoder gives a distribution, and not only a latent.
+        Whether the encoder gives a normal distribution (a KL autoencoder) or only a latent.
     """
 
     kind: Kind
@@ -39,55 +40,58 @@ class Codec(nn.Module, ABC):
     def encode(self, images: Tensor) -> Tensor:
         """Images in [0, 1], `(B, 3, H, W)`, to scaled latents `(B, channels, H/factor, W/factor)`.
 
-        H and W must be multiples of `downsampling_factor`. Where the autoencoder has a posterior, this is its mean.
+        H and W must be multiples of `downsampling_factor`. With a posterior, the latent is its mean.
         """
 
     @abstractmethod
     def decode(self, latents: Tensor) -> Tensor:
-        """Scaled latents to images, nominally in [0, 1] but not clamped, `(B, 3, H, W)`."""
+        """Scaled latents `(B, channels, h, w)` to images `(B, 3, H, W)`, nominally in [0, 1], not clamped."""
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What `encode` gives, and its standard deviation in the same units, of one pass of the encoder.
+        """Mean (as `encode`) and standard deviation of the posterior, from one pass of the encoder.
 
-        The second is None where there is no posterior.
+        Both are scaled, `(B, channels, H/f, W/f)`; the standard deviation is None without a posterior.
         """
         return self.encode(images), None
 
     def posterior_std(self, images: Tensor) -> Tensor | None:
-        """Standard deviation of the posterior in the units of `encode`, None where there is no posterior."""
+        """Standard deviation of the posterior, scaled as `encode`'s latents; None without a posterior."""
         return self.posterior(images)[1] if self.has_posterior else None
 
     def trainable_encoder(self) -> nn.Module:
-        """A trainable copy of the encoder, which maps what `encode` maps.
+        """A trainable copy of the encoder, from images in [0, 1] to scaled latents, as `encode`.
 
         Raises
         ------
         BadInput
-            Where this kind of codec does not offer one.
+            Where this kind of codec has no encoder to copy.
         """
         raise BadInput(
             "codec",
-            f"a {self.kind} codec offers no encoder to train",
-            "leave the conditioner frozen, or use another codec",
+            f"a {self.kind} codec has no encoder that can be trained",
+            "use a frozen conditioner, or another codec",
         )
 
     def encode_mask(self, masks: Tensor) -> Tensor:
-        """Masks in {0, 1} or probabilities, `(B, 1, H, W)`, encoded as three equal channels.
+        """Latents of masks `(B, 1, H, W)` in [0, 1], encoded as grey images with three equal channels.
 
         Raises
         ------
         ValueError
-            Where the masks have several channels: three would pass for the colours of an image.
+            Where the masks have more than one channel: three would pass for the colours of an image.
         """
         if masks.shape[1] != 1:
             raise ValueError(f"a mask has one channel, not {masks.shape[1]}")
         return self.encode(masks.expand(-1, 3, -1, -1))
 
     def decode_mask(self, latents: Tensor) -> Tensor:
-        """Probabilities `(B, 1, H, W)` in [0, 1]: the mean over the channels first, then the clamp."""
+        """Probabilities `(B, 1, H, W)` in [0, 1]: the mean over the three decoded channels, then clamped.
+
+        GMS's code has this order; SDSeg's clamps first, which hardly differs.
+        """
         return self.decode(latents).mean(dim=1, keepdim=True).clamp(0, 1)
 
     def freeze(self) -> Codec:
-        """Fix the weights. Gradients still pass through to a latent, as a mapper's training needs."""
+        """Freeze the weights; the gradient still flows through the decoder to a latent, for pixel losses."""
         self.requires_grad_(False)
         return self.eval()

@@ -1,4 +1,4 @@
-"""The embedded codec: small enough to travel with the package."""
+"""The embedded codec, small enough to come with the package."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["CompactCodec"]
 
 
 class CompactCodec(Codec):
-    """The project's own autoencoder; images in [0, 1] inside as outside.
+    """The autoencoder of this project (networks/compact.py); it works on images in [0, 1].
 
     Parameters
     ----------
     channels, widths, blocks
-        Of the networks.
+        Sizes of the networks; see `CompactEncoder`.
     scale
-        Brings the latents of images to about unit variance, so that a loss on latents has the weight that the
-        papers give it (as SD-VAE's 0.18215 does).
+        Brings latents of images to about unit variance, as 0.18215 does for SD-VAE, so that losses on latents
+        keep the weight that the papers give them.
 
     Raises
     ------
@@ -58,7 +58,7 @@ class CompactCodec(Codec):
 
     def trainable_encoder(self) -> nn.Module:
         copy = deepcopy(self.encoder).requires_grad_(True)
-        with torch.no_grad():  # the scale goes into the last layer
+        with torch.no_grad():  # the copy includes the scale, in its last layer
             for weight in copy.head.parameters():
                 weight.mul_(self.scale)
         return copy

@@ -29,14 +29,14 @@ _REMEDY = "copy the folder again"
 
 
 def build_codec(kind: str, **config: Any) -> Codec:
-    """A codec of this kind with fresh weights.
+    """A codec of a kind with random weights.
 
     Parameters
     ----------
     kind
         One of `CODEC_KINDS`.
     config
-        Arguments of the network; for ``kl`` and ``tiny``, those of the diffusers class.
+        Settings of the network; for ``"kl"`` and ``"tiny"`` those of the diffusers class.
 
     Raises
     ------
@@ -50,26 +50,26 @@ def build_codec(kind: str, **config: Any) -> Codec:
     if kind == "kl":
         from diffusers import AutoencoderKL
 
-        from napari_latentseg.codecs.hub import KLCodec
+        from napari_latentseg.codecs.diffusers_codecs import KLCodec
 
         return KLCodec(AutoencoderKL(**config))
     if kind == "tiny":
         from diffusers import AutoencoderTiny
 
-        from napari_latentseg.codecs.hub import TinyCodec
+        from napari_latentseg.codecs.diffusers_codecs import TinyCodec
 
         return TinyCodec(AutoencoderTiny(**config))
     raise BadInput("kind", f"no codec is called {kind!r}", f"use one of {', '.join(CODEC_KINDS)}")
 
 
 def load_codec(folder: Path) -> Codec:
-    """Load a frozen codec from a folder, whatever kind lies there.
+    """Load a frozen codec from a folder; the kind follows from the files in it.
 
     Parameters
     ----------
     folder
-        One of: this project's layout (`codec.json` and `codec.safetensors`); a diffusers folder
-        (`config.json` and `diffusion_pytorch_model.safetensors`), also as the `vae/` of a pipeline;
+        Holds either `codec.json` and `codec.safetensors` (this project's layout); or `config.json` and
+        `diffusion_pytorch_model.safetensors` (diffusers), perhaps in a folder `vae/` of a pipeline; or
         `taef2_encoder` and `taef2_decoder` as .safetensors or .pth.
 
     Raises
@@ -86,7 +86,7 @@ def load_codec(folder: Path) -> Codec:
 
 
 def weights_files(folder: Path) -> tuple[Path, ...]:
-    """The files that `load_codec` takes its weights from.
+    """The weight files that `load_codec` reads.
 
     Raises
     ------
@@ -102,18 +102,21 @@ def weights_files(folder: Path) -> tuple[Path, ...]:
 
 
 def weights_file(folder: Path) -> Path:
-    """The first of the files that `load_codec` takes its weights from."""
+    """The first of the weight files that `load_codec` reads."""
     return weights_files(folder)[0]
 
 
 def weights_hash(folder: Path) -> str:
-    """Which weights a codec has: the SHA-256 of its file, or of the hashes of its files in a row."""
+    """Identifies the weights of a codec, as hexadecimal SHA-256.
+
+    Of the weight file, or with several files of their concatenated hexadecimal hashes.
+    """
     hashes = [file_sha256(path) for path in weights_files(folder)]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _detect_layout(folder: Path) -> tuple[str, Path]:
-    """Which layout a folder has, and where in it the weights lie."""
+    """The layout of a folder (``"own"``, ``"taef2"`` or ``"diffusers"``), and the folder of its weights."""
     if not folder.is_dir():
         raise BadInput(folder, "no such folder", "give a folder that holds an autoencoder")
     if (folder / CODEC_CONFIG).is_file():
@@ -142,7 +145,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise BadInput(path, "is not readable as JSON", _REMEDY) from error
     if not isinstance(config, dict):
-        raise BadInput(path, "holds no settings", _REMEDY)
+        raise BadInput(path, "is not a JSON object", _REMEDY)
     return config
 
 
@@ -154,13 +157,13 @@ def _load_native(folder: Path) -> Codec:
     except BadInput as error:
         raise BadInput(f"{path}, {error.what}", error.why, error.remedy) from error
     except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise BadInput(f"{path}, network", f"is not what the codec takes ({error})", _REMEDY) from error
+        raise BadInput(f"{path}, network", f"does not fit the codec ({error})", _REMEDY) from error
     load_weights(codec, folder / CODEC_WEIGHTS)
     return codec.freeze()
 
 
 def _taef2_weights(folder: Path, name: str) -> Path:
-    """The safetensors file where there is one."""
+    """The safetensors file if there is one, otherwise the .pth file."""
     path = (folder / name).with_suffix(".safetensors")
     return path if path.is_file() else _require_file(path.with_suffix(".pth"))
 
@@ -184,8 +187,8 @@ def _diffusers_weights(folder: Path) -> Path:
             folder, f"has no {DIFFUSERS_WEIGHTS}", "only safetensors are read; choose a folder that has them"
         )
     index = path.with_name(f"{path.name}.index.json")
-    if index.exists():  # it would go before the file whose hash is held against the card
-        raise BadInput(index, "splits the weights over files, which is not read", "give them as one file")
+    if index.exists():  # diffusers would prefer it to the file whose hash is checked
+        raise BadInput(index, "sharded weights are not supported", "give the weights as one file")
     return path
 
 
@@ -197,7 +200,7 @@ def _load_diffusers(folder: Path) -> Codec:
     weights = _diffusers_weights(folder)
     import diffusers
 
-    from napari_latentseg.codecs.hub import KLCodec, TinyCodec
+    from napari_latentseg.codecs.diffusers_codecs import KLCodec, TinyCodec
 
     try:
         autoencoder, loading_info = getattr(diffusers, name).from_pretrained(
@@ -208,7 +211,7 @@ def _load_diffusers(folder: Path) -> Codec:
         raise BadInput(
             weights, f"is damaged, or not for the {DIFFUSERS_CONFIG} beside it", _REMEDY
         ) from error
-    # diffusers only warns of these, and goes on with random weights
+    # diffusers only warns of these and leaves such weights random
     missing, extra = sorted(loading_info["missing_keys"]), sorted(loading_info["unexpected_keys"])
     if missing or extra:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""Which codec, and what it must be: what a card says of it, without loading anything."""
+"""What a model card says about the codec of a model; no torch needed."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ CODEC_KINDS: tuple[str, ...] = get_args(Kind)
 
 
 class CodecSpec(FrozenModel):
-    """A codec as a card names it.
+    """The codec of a model, in its card.
 
     Attributes
     ----------
     kind
-        ``"compact"`` (the embedded one), ``"kl"`` (diffusers' AutoencoderKL: SD-VAE), ``"tiny"``
-        (diffusers' AutoencoderTiny: TAESD) or ``"taef2"``.
+        ``"compact"`` (the embedded one), ``"kl"`` (diffusers' AutoencoderKL, e.g. SD-VAE), ``"tiny"``
+        (diffusers' AutoencoderTiny, e.g. TAESD) or ``"taef2"``.
     name
-        What it is called: ``"latentseg-compact"``, or the repository on the hub.
+        ``"latentseg-compact"`` for the embedded codec, otherwise a repository on the Hugging Face hub or a
+        folder.
     channels
         Latent channels, checked on loading.
     scale
-        What its latents are multiplied by, checked on loading: it lies in the codec's settings, where a hash
-        of the weights does not see it.
+        Factor of its latents, checked on loading, since it is a setting and not in the hash of the weights.
     sha256
-        Of the weights; a codec with other weights would load and be wrong without a sign.
+        SHA-256 of the weights (`weights_hash`). A codec with other weights would load and silently give wrong
+        masks.
     revision
-        The commit of the repository on the hub, where it came from there.
+        Commit of the repository; empty for a codec from elsewhere.
     """
 
     kind: Kind

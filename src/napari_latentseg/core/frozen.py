@@ -10,9 +10,19 @@ __all__ = ["FrozenModel"]
 
 
 class FrozenModel(BaseModel):
-    """A pydantic model that cannot be changed in place and that refuses unknown fields."""
+    """A pydantic model that cannot be changed in place and that refuses unknown fields.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A field whose key in JSON differs from its name has that key as its alias: JSON is written with the alias
+    and read with either.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        serialize_by_alias=True,
+        validate_by_alias=True,
+        validate_by_name=True,
+    )
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated like a new model.

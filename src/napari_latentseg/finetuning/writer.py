@@ -104,7 +104,7 @@ def write_candidate(
         name="your annotated images",
         licence="not stated",
         images=learned,
-        kept_apart=len(parts.apart),
+        validation_images=len(parts.apart),
         split=f"{VALIDATION_FRACTION:.0%} by case, seed {candidate.seed}" if parts.apart else "",
     )
     card = base.replace(

@@ -207,7 +207,7 @@ def _record_of(
             name=card.name,
             version=card.version,
             method=card.method,
-            variant=card.variant,
+            variant=card.deviations_from_paper,
             codec=card.codec.name if card.codec else "the model's own",
             sha256={**card.files} | ({"codec": card.codec.sha256} if card.codec else {}),
         ),

@@ -1,4 +1,4 @@
-"""What every method offers to the rest; nothing above can tell the papers apart but by this."""
+"""The interface of every method; training, inference and widgets know the papers only through it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
+from napari_latentseg.codecs.spec import Kind
 from napari_latentseg.errors import BadInput
 
-__all__ = ["Batch", "FineTuneSpec", "Method", "Noise", "Stage", "random_noise"]
+__all__ = [
+    "Batch",
+    "FineTuneSpec",
+    "Method",
+    "Noise",
+    "Stage",
+    "codec_deviation",
+    "join_deviations",
+    "random_noise",
+]
 
 
 @dataclass(frozen=True)
@@ -24,12 +34,13 @@ class Batch:
     Attributes
     ----------
     images
-        `(B, 3, H, W)` in [0, 1].
+        `(B, 3, H, W)`, float32 in [0, 1].
     masks
-        `(B, K, H, W)` in {0, 1}; classes may overlap.
+        `(B, K, H, W)` in {0, 1}, one channel per class; classes may overlap.
     annotated
-        `(B, K)`, whether a class was looked for in an image at all; None where all were. What was not
-        annotated is not background.
+        `(B, K)`, bool: whether a class was annotated in the data set an image comes from; None where all
+        classes were. A class that was not annotated is unknown there, not background, and takes no part in
+        the loss.
     """
 
     images: Tensor
@@ -38,14 +49,32 @@ class Batch:
 
 
 class Noise(Protocol):
-    """Standard normal noise for one sample: asked for by shape and step, the same at every call."""
+    """Standard normal noise for one sample of an ensemble.
+
+    A function of shape and sampling step: the same arguments give the same noise at every call, so that a run
+    can be repeated and overlapping tiles agree.
+    """
 
     def __call__(self, shape: tuple[int, ...], step: int = 0) -> Tensor:
-        """Noise of the shape `(B, C, h, w)` on the CPU, float32; another for every step."""
+        """Noise `(B, C, h, w)`, float32 on the CPU.
+
+        Parameters
+        ----------
+        shape
+            `(B, C, h, w)`.
+        step
+            0 for the initial noise; i for the noise that the i-th sampling step adds.
+        """
 
 
 def random_noise(generator: torch.Generator | None = None) -> Noise:
-    """Noise that is drawn anew at every call, for training and trials."""
+    """Noise that is drawn anew at every call, whatever the step; for training and tests.
+
+    Parameters
+    ----------
+    generator
+        Of the CPU; torch's global one where not given.
+    """
 
     def sample_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
         return torch.randn(shape, generator=generator)
@@ -53,25 +82,56 @@ def random_noise(generator: torch.Generator | None = None) -> Noise:
     return sample_noise
 
 
+def join_deviations(*deviations: tuple[bool, str]) -> str:
+    """The text of `Method.deviations_from_paper`.
+
+    Parameters
+    ----------
+    deviations
+        Whether a method deviates from its paper in some respect, and the words for it.
+    """
+    return ", ".join(text for deviates, text in deviations if deviates)
+
+
+def codec_deviation(codec: Codec, kind: Kind, name: str) -> tuple[bool, str]:
+    """Whether and how a codec differs from that of the paper, for `join_deviations`.
+
+    Parameters
+    ----------
+    codec
+        The codec of the method.
+    kind, name
+        Kind and name of the paper's codec. Both codecs that papers use, SD-VAE and TAESD, have 4 latent
+        channels and one latent position for 8 x 8 pixels.
+    """
+    if codec.kind != kind:
+        return True, f"{codec.kind} codec in place of {name}"
+    ratio = "" if codec.downsampling_factor == 8 else f", 1:{codec.downsampling_factor},"
+    deviates = (codec.channels, codec.downsampling_factor) != (4, 8)
+    return deviates, f"{codec.channels}-channel codec{ratio} in place of {name}"
+
+
 @dataclass(frozen=True)
 class Stage:
-    """A part of a training, in which some of the weights learn by an objective of their own.
+    """One stage of a training: some of the weights are trained with an objective of their own.
 
     Attributes
     ----------
     name
-        As the configuration calls it; empty for a method with a single stage.
+        As the training configuration calls it (``"autoencoders"``, ``"diffusion"``); empty for a method with
+        a single stage.
     trainable
-        What learns; the rest stays as it is.
+        The modules that are trained; all other weights stay fixed.
     loss
-        The weighted terms of the objective, by name.
+        From a batch and a random generator to the weighted terms of the objective, by name (each a scalar).
     on_start
-        Called once before the stage, with batches of the images to learn from as they are, not varied.
+        Called once before the stage, with batches of the training images without augmentation.
     after_epoch
-        Called after every epoch; gives what is worth a place in the log, by name.
+        Called after every epoch; returns further columns of the training log, by name.
     validate
-        Gives probabilities `(B, K, H, W)` from images and masks, to be held against the masks; None for the
-        method's own answer to the images.
+        From images `(B, 3, H, W)` and masks `(B, K, H, W)` to probabilities `(B, K, H, W)` that are compared
+        with the masks; None to compare the method's own prediction. An autoencoder is validated by its
+        reconstruction.
     """
 
     name: str
@@ -84,54 +144,61 @@ class Stage:
 
 @dataclass(frozen=True)
 class FineTuneSpec:
-    """How a trained method is taught a little more: what learns, and what is computed beforehand, once.
+    """How a trained method is fine-tuned on a few images: the trained layers, and what is cached per image.
+
+    Only the last layers are trained. Their input and the latents of the masks are computed once per image and
+    kept, so that a step runs the last layers alone.
 
     Attributes
     ----------
     trainable
-        What learns: the end of the predictor. Everything before it stays as it is.
+        The last layers of the predictor; all weights before them stay fixed.
     cache_features
-        From what `Method.encode` gave to what the parts begin from, a row an image.
-    target
-        From masks `(B, K, H, W)` to what they are aimed at, a row an image.
+        From the output of `Method.encode` to the input of the trained layers, `(B, ...)`.
+    encode_masks
+        From masks `(B, K, H, W)` in {0, 1} to the target latents, `(B, ...)`.
     loss
-        The weighted terms of the objective, by name, from what `cache_features` and `target` gave, the masks
-        `(B, K, H, W)`, `annotated` as in `Batch` or None, a generator, and how many rows of the batch, from
-        the first, are held against their masks in the pixels too, which is dear.
+        From features (of `cache_features`), target latents (of `encode_masks`), masks `(B, K, H, W)`,
+        `annotated` (as in `Batch`, or None), a random generator and `decoded_count` to the weighted terms of
+        the objective, by name. Only the first `decoded_count` images of the batch are decoded for the pixel
+        losses, since decoding is slow.
     sample
-        As `Method.sample`, from what `cache_features` gave.
+        As `Method.sample`, but from the features of `cache_features`.
     """
 
     trainable: nn.ModuleDict
     cache_features: Callable[[Tensor], Tensor]
-    target: Callable[[Tensor], Tensor]
+    encode_masks: Callable[[Tensor], Tensor]
     loss: Callable[[Tensor, Tensor, Tensor, Tensor | None, torch.Generator | None, int], dict[str, Tensor]]
     sample: Callable[[Tensor, Noise | None], Tensor]
 
 
 class Method(nn.Module, ABC):
-    """A paper's composition of codecs, a conditioner, a predictor and a process.
+    """A segmentation method: codec, image encoder (conditioner), predictor and sampling process of one paper.
 
     Parameters
     ----------
     codec
-        The frozen autoencoder that comes from elsewhere; None for a method that trains its own.
+        The pretrained autoencoder, which stays frozen; None for a method that trains its own.
     config
-        The method's settings.
+        The method's settings, of its `config_class`.
 
     Attributes
     ----------
     name
-        The key of the method, as a card says it.
+        The key of the method in model cards and configurations.
     title, paper
-        For people.
+        Name and reference to show.
     sampling_sources
-        Sampling sources that lie in the method itself: ``"noise"`` of a diffusion, or a learned
-        ``"posterior"``. ``"augment"`` and ``"members"`` are made around it.
+        Sources of randomness inside the method: the ``"noise"`` of a diffusion, or a learned ``"posterior"``.
+        The sources ``"augment"`` (test-time augmentation) and ``"members"`` (ensemble members) work with any
+        method.
     is_deterministic
-        Whether, without any source, it gives the same answer every time.
+        Whether `sample` without noise gives the same prediction every time.
     needs_codec
-        Whether it is built on a codec that comes from elsewhere.
+        Whether it is built on a pretrained codec.
+    config_class
+        The pydantic model of its settings.
     """
 
     name: ClassVar[str]
@@ -150,29 +217,31 @@ class Method(nn.Module, ABC):
     @property
     @abstractmethod
     def deviations_from_paper(self) -> str:
-        """What differs from the paper, in plain words; empty for the method as published."""
+        """What differs from the paper, in words, comma-separated; empty for the published method."""
 
     @property
     def downsampling_factor(self) -> int:
-        """Pixels for one position of the latent, along each side."""
+        """Pixels per latent position along each side, e.g. 8."""
         if self.codec is None:
-            raise NotImplementedError(f"{type(self).__name__} has no codec, and must say its factor")
+            raise NotImplementedError(
+                f"{type(self).__name__} has no codec and must define downsampling_factor"
+            )
         return self.codec.downsampling_factor
 
     @property
     def size_multiple(self) -> int:
-        """What the sides of an image must be multiples of."""
+        """Height and width of an image in pixels must be multiples of this."""
         return self.downsampling_factor
 
     @property
     def class_count(self) -> int:
-        """How many classes it finds; K in `sample`."""
+        """Number of classes K that it segments, without background."""
         return 1
 
     @property
     @abstractmethod
     def trainable_modules(self) -> nn.ModuleDict:
-        """The parts whose weights belong to the model; the codec's own do not."""
+        """The modules whose weights are saved with the model, by name; not a pretrained codec."""
 
     def available_sources(self, *, has_augmentation: bool = True, members: int = 1) -> tuple[str, ...]:
         """The sampling sources that a model of this method can offer; the first is the default.
@@ -180,78 +249,99 @@ class Method(nn.Module, ABC):
         Parameters
         ----------
         has_augmentation
-            Whether the training varied its images, within ranges that a test may vary them in too.
+            Whether the model was trained with augmentation; test-time augmentation then uses the same ranges.
         members
-            How many predictors the model has.
+            Number of ensemble members of the model.
         """
         member_sources = ("members",) if members > 1 else ()
         if not self.is_deterministic:
             return (*self.sampling_sources, *member_sources)
-        # what lies in a deterministic method is worth less than what varies the images
+        # The posterior of a method that also predicts without it (Wave-GMS) is nearly a point, and its
+        # samples hardly differ (docs/methods.md): augmentation tells more about the uncertainty.
         return (*member_sources, *(("augment",) if has_augmentation else ()), *self.sampling_sources, "none")
 
     @property
     def pretrained_modules(self) -> dict[str, nn.Module]:
-        """The trained parts that begin from weights that others published, by the name of those."""
+        """The modules that are initialised from published weights, by the name of those weights."""
         return {}
 
     def stages(self) -> list[Stage]:
-        """What is trained, one after the other; the last stage gives the method its answer."""
+        """The stages of its training, in order; the last one trains the predictor."""
         return [Stage("", self.trainable_modules, self.loss)]
 
     def fine_tune_spec(self) -> FineTuneSpec:
-        """How it is taught a little more.
+        """How it is fine-tuned on a few images.
 
         Raises
         ------
         BadInput
-            Where the method offers no way.
+            Where the method has no way to be fine-tuned.
         """
-        raise BadInput("method", f"{self.name} cannot be taught from a few images", "train a new model")
+        raise BadInput("method", f"{self.name} cannot be fine-tuned", "train a new model")
 
     @abstractmethod
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The weighted terms of the last stage's objective, by name; their sum is what is minimised."""
+        """The weighted terms of the last stage's objective, by name, each a scalar; their sum is minimised.
+
+        Parameters
+        ----------
+        batch
+            Images and masks; see `Batch`.
+        generator
+            Of the CPU, for noise and timesteps; torch's global one where not given.
+        """
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """What is computed once of an image, whatever the number of samples; one row an image.
+        """The conditioning: what is computed once per image, whatever the number of samples.
 
         Parameters
         ----------
         images
             `(B, 3, H, W)` in [0, 1]; H and W multiples of `size_multiple`.
+
+        Returns
+        -------
+        Tensor
+            `(B, C, H/f, W/f)` with the `downsampling_factor` f; C depends on the method.
         """
 
     @abstractmethod
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
-        """One sample: probabilities `(B, K, H, W)` in [0, 1], from what `encode` gave.
+        """One sample of the segmentation.
 
         Parameters
         ----------
         conditioning
             From `encode`.
         noise
-            What the sample is drawn with; None for the answer of a deterministic method without a source,
-            and for noise drawn anew in the others.
+            The random numbers of the sample. None means the prediction without noise for a deterministic
+            method, and fresh noise for a diffusion.
+
+        Returns
+        -------
+        Tensor
+            Probabilities `(B, K, H, W)` in [0, 1]; classes may overlap.
         """
 
     def sample_classes(
         self, classes: Sequence[int], conditioning: Tensor, noise: Noise | None = None
     ) -> Tensor:
-        """Some classes of a sample alone, `(B, len(classes), H, W)`; as in `sample`, but for rounding.
+        """Only some classes of a sample, `(B, len(classes), H, W)` in [0, 1].
+
+        They equal those of `sample` but for rounding.
 
         Parameters
         ----------
         classes
-            Their positions, from 0.
+            Indices of the classes, from 0.
         conditioning, noise
             As for `sample`.
         """
         return self.sample(conditioning, noise)[:, list(classes)]
 
     def training_state(self) -> dict[str, Tensor]:
-        """What a training needs to go on beside the weights, by name; here, the buffers kept out of these."""
+        """What a resumed training needs beside the weights: the buffers not saved with them."""
         persistent_names = self.state_dict().keys()
         return {
             name: value
@@ -260,7 +350,7 @@ class Method(nn.Module, ABC):
         }
 
     def restore_training_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what `training_state` gave, on the device of the method."""
+        """Restore what `training_state` returned; the tensors must be on the device of the method."""
         for name, value in state.items():
             module_name, _, buffer_name = name.rpartition(".")
             self.get_submodule(module_name).register_buffer(buffer_name, value, persistent=False)
@@ -268,13 +358,23 @@ class Method(nn.Module, ABC):
     def sample_many(
         self, images: Tensor, count: int, generator: torch.Generator | None = None
     ) -> Iterator[Tensor]:
-        """One sample after another, each `(B, K, H, W)` in [0, 1], of the method's own source if any."""
+        """Several samples, each `(B, K, H, W)` in [0, 1]; random if the method has a sampling source.
+
+        Parameters
+        ----------
+        images
+            As for `encode`.
+        count
+            Number of samples.
+        generator
+            Of the CPU; torch's global one where not given.
+        """
         conditioning = self.encode(images)
         for _ in range(count):
             yield self.sample(conditioning, random_noise(generator) if self.sampling_sources else None)
 
     def train(self, mode: bool = True) -> Method:
-        """Set the trained parts to training; the codec stays in evaluation."""
+        """Set the trained modules to training mode; the frozen codec stays in evaluation mode."""
         super().train(mode)
         if self.codec is not None:
             self.codec.eval()

@@ -1,9 +1,10 @@
-"""The process that SDSeg, MedSegLatDiff and guided latent diffusion have in common.
+"""The diffusion process that SDSeg, MedSegLatDiff and guided latent diffusion have in common.
 
-Ho et al., Denoising Diffusion Probabilistic Models, NeurIPS 2020; Song et al., Denoising Diffusion Implicit
-Models, ICLR 2021. The steps are those of diffusers' `DDIMScheduler`, whose `eta` of 1 over all timesteps is
-the ancestral sampling of DDPM. Where MedSegLatDiff (Equations 5 and 12) and guided latent diffusion
-(Equation 9) print other coefficients, these are misprints: see docs/methods.md.
+Ho et al., Denoising Diffusion Probabilistic Models (DDPM), NeurIPS 2020; Song et al., Denoising Diffusion
+Implicit Models (DDIM), ICLR 2021. Sampling steps are those of diffusers' `DDIMScheduler`; with `eta` 1 over
+all timesteps they are DDPM's ancestral sampling. alpha-bar_t is the cumulative product of 1 - beta up to
+timestep t. Where MedSegLatDiff (Equations 5 and 12) and guided latent diffusion (Equation 9) print other
+coefficients, these are misprints: see docs/methods.md.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ __all__ = ["Diffusion", "DiffusionConfig"]
 
 
 class DiffusionConfig(FrozenModel):
-    """How noise is added, and how it is taken away again.
+    """Noise schedule and sampler.
 
     Attributes
     ----------
     timesteps
-        T.
+        T, the number of timesteps of the forward process; 1000 as in DDPM.
     beta_schedule, beta_start, beta_end
-        As diffusers has them; start and end do not matter for the cosine schedule
-        (``"squaredcos_cap_v2"``).
+        In diffusers' terms; the defaults are DDPM's (Section 4). The cosine schedule ``"squaredcos_cap_v2"``
+        (improved DDPM, Section 3.2) has no start and end.
     prediction
-        What the network predicts: the noise (``"epsilon"``) or the latent itself (``"sample"``).
+        What the network predicts: the noise (``"epsilon"``) or the clean latent z_0 (``"sample"``).
     steps
-        How many steps a sample takes, spread over the timesteps from the last on ("trailing"), so that a
-        single step is one at T - 1.
+        Sampling steps, spread evenly over the timesteps from T - 1 down ("trailing"); a single step is at T -
+        1.
     eta
-        Share of the noise that each step adds: 0 is DDIM, where the start alone is random, 1 is DDPM.
+        Noise that each sampling step adds, from 0 (DDIM: only the initial noise is random) to 1 (DDPM).
     """
 
     timesteps: int = Field(1000, ge=2)
@@ -56,12 +57,17 @@ class DiffusionConfig(FrozenModel):
 
 
 class Diffusion(nn.Module):
-    """Noise on latents, and latents out of noise.
+    """Forward process (adds noise to latents) and sampling (latents from noise); it has no weights.
 
     Parameters
     ----------
     config
         See `DiffusionConfig`.
+
+    Attributes
+    ----------
+    alphas_cumprod
+        alpha-bar of all timesteps, `(T,)`, decreasing in (0, 1).
     """
 
     alphas_cumprod: Tensor
@@ -69,7 +75,7 @@ class Diffusion(nn.Module):
     def __init__(self, config: DiffusionConfig) -> None:
         super().__init__()
         self.config = config
-        # not part of a model's weights: the settings give it again
+        # not saved with the weights: it follows from the settings
         self.register_buffer("alphas_cumprod", self._scheduler().alphas_cumprod.float(), persistent=False)
 
     def _scheduler(self) -> Any:
@@ -82,34 +88,37 @@ class Diffusion(nn.Module):
             beta_start=config.beta_start,
             beta_end=config.beta_end,
             prediction_type=config.prediction,
-            clip_sample=False,  # the default would cut latents to [-1, 1]
+            clip_sample=False,  # latents are not bounded by [-1, 1], diffusers' default
             set_alpha_to_one=True,
             timestep_spacing="trailing",
         )
 
     def sample_timesteps(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Uniform timesteps, `(count,)`."""
+        """Timesteps drawn uniformly from 0 to T - 1, `(count,)`, on the device of the process."""
         timesteps = torch.randint(0, self.config.timesteps, (count,), generator=generator)
         return timesteps.to(self.alphas_cumprod.device)
 
     def sqrt_alpha_bar(self, t: Tensor) -> Tensor:
-        """sqrt(alpha-bar) at the timesteps, `(B, 1, 1, 1)`."""
+        """sqrt(alpha-bar_t), the factor of the clean latent, at timesteps `(B,)`: `(B, 1, 1, 1)`."""
         return self.alphas_cumprod[t].sqrt()[:, None, None, None]
 
     def sqrt_one_minus_alpha_bar(self, t: Tensor) -> Tensor:
-        """sqrt(1 - alpha-bar) at the timesteps, `(B, 1, 1, 1)`."""
+        """sqrt(1 - alpha-bar_t), the factor of the noise, at timesteps `(B,)`: `(B, 1, 1, 1)`."""
         return (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
 
-    def noise_to_latent_error_ratio(self, t: Tensor) -> Tensor:
-        """How much larger an error of the latent is than that of the noise it is computed from."""
+    def latent_to_noise_error_ratio(self, t: Tensor) -> Tensor:
+        """Error of a predicted z_0 per error of the predicted noise it is computed from, `(B, 1, 1, 1)`.
+
+        sqrt((1 - alpha-bar_t) / alpha-bar_t), the inverse square root of the signal-to-noise ratio.
+        """
         return self.sqrt_one_minus_alpha_bar(t) / self.sqrt_alpha_bar(t)
 
     def add_noise(self, z0: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
-        """z_t: latents `(B, C, h, w)` with the noise of their timesteps."""
+        """Noisy latents z_t `(B, C, h, w)` from clean latents and noise, at timesteps `(B,)`."""
         return self.sqrt_alpha_bar(t) * z0 + self.sqrt_one_minus_alpha_bar(t) * epsilon
 
     def predict_x0(self, z_t: Tensor, epsilon: Tensor, t: Tensor) -> Tensor:
-        """z_0 as a predicted noise has it (SDSeg, Equation 2)."""
+        """The clean latent z_0 `(B, C, h, w)` that a predicted noise implies (SDSeg, Equation 2)."""
         return (z_t - self.sqrt_one_minus_alpha_bar(t) * epsilon) / self.sqrt_alpha_bar(t)
 
     def sample(
@@ -120,18 +129,19 @@ class Diffusion(nn.Module):
         *,
         steps: int | None = None,
     ) -> Tensor:
-        """A latent out of noise.
+        """Latents sampled from noise, `(B, C, h, w)`.
 
         Parameters
         ----------
         predict
-            Gives the network's prediction `(B, C, h, w)` from z_t and the timesteps `(B,)`.
+            The network: from z_t `(B, C, h, w)` and timesteps `(B,)` to its prediction, noise or z_0.
         shape
             Of the latents, `(B, C, h, w)`.
         noise
-            Its step 0 is the start; the others are what the steps add where `eta` is above 0.
+            Step 0 is the initial noise; steps 1, 2, ... are added after each sampling step if `eta` is above
+            0.
         steps
-            In place of the configuration's.
+            Number of sampling steps, instead of the configuration's.
         """
         scheduler = self._scheduler()
         scheduler.set_timesteps(self.config.steps if steps is None else steps)
@@ -142,5 +152,6 @@ class Diffusion(nn.Module):
             step_noise = noise(shape, step_index + 1).to(device) if self.config.eta else None
             step = scheduler.step(predicted, t, z, eta=self.config.eta, variance_noise=step_noise)
             z = step.prev_sample
-        # where the steps do not divide T, diffusers' last one ends a little before the latent itself
+        # If `steps` does not divide T, diffusers' last step ends at a timestep above 0, with a little noise
+        # left: the z_0 predicted in that step is the sample.
         return torch.as_tensor(step.pred_original_sample)

@@ -1,7 +1,8 @@
 """GMS: Generative Medical Segmentation (Huo et al., AAAI 2025).
 
-A frozen autoencoder turns the image and the mask into latents; the latent mapping model (LMM) learns the way
-from the one to the other; the same autoencoder's decoder gives the mask. One pass, no noise: deterministic.
+A frozen autoencoder encodes the image and the mask; the latent mapping model (LMM) is trained to predict the
+latent of the mask from that of the image, and the frozen decoder turns it into the mask. A prediction is one
+pass without noise, so it is deterministic.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise
+from napari_latentseg.methods.base import (
+    Batch,
+    FineTuneSpec,
+    Method,
+    Noise,
+    codec_deviation,
+    join_deviations,
+)
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.networks.efficientnet import PyramidConditioner
 from napari_latentseg.networks.lmm import LatentMappingModel
@@ -22,23 +30,25 @@ __all__ = ["GMS", "GMSConfig"]
 
 
 class GMSConfig(MatchingConfig):
-    """What makes a GMS model; the defaults are the paper's. See also `MatchingConfig`.
+    """Settings of GMS; the defaults are the paper's. See also `MatchingConfig`.
 
     Attributes
     ----------
     classes
-        How many there are; the paper has one. The mapper gives a latent for each, side by side in its
-        channels, and each is decoded to a mask of its own.
+        Number of classes; the paper has one. The mapper predicts one latent per class, stacked in its
+        channels, and each is decoded to a mask. 254, as labels with background fit in a byte.
     conditioner
-        ``"frozen"``: the codec's own encoder, as published. ``"trained"``: a copy of it that is trained with
-        the task, as SDSeg and Wave-GMS do; a model that has one is called a variant. ``"pyramid"``: the
-        frozen encoder's latent, to which a trained pyramid over an ImageNet network is added, for targets
-        that are found by the whole image more than by their texture.
+        How the image latent is made. ``"frozen"``: by the codec's encoder, as published. ``"trained"``: by a
+        copy of it that is trained with the mapper, as in SDSeg and Wave-GMS. ``"pyramid"``: the frozen
+        encoder's latent plus the output of a trained feature pyramid over an ImageNet network, for targets
+        that are recognised by their surroundings more than by their texture. Anything but ``"frozen"`` makes
+        the model a variant.
     levels
-        The paper's code trains three of the four.
+        Supervised decoder levels; the paper's code trains three of the four.
     posterior_noise
-        Noise on the image latent in training, in half of the steps: ``"official"`` as the paper's code does
-        it (standard deviation not scaled), ``"scaled"``, or ``"none"``. Only where the codec has a posterior.
+        Noise added to the image latent in half of the training steps; only with a codec that has a posterior.
+        ``"official"``: as in the paper's code, with the standard deviation not multiplied by the codec's
+        scale; ``"scaled"``: with it multiplied; or ``"none"``.
     """
 
     levels: tuple[Level, ...] = ("level2", "level1", "out")
@@ -53,7 +63,7 @@ class GMS(Method):
     Parameters
     ----------
     codec
-        The image tokenizer; the paper's is SD-VAE.
+        The frozen autoencoder ("image tokenizer"); SD-VAE in the paper.
     config
         See `GMSConfig`.
     """
@@ -77,25 +87,20 @@ class GMS(Method):
     @property
     def deviations_from_paper(self) -> str:
         config, paper = self.config, GMSConfig()
-        deviations = []
-        if config.classes > 1:
-            deviations.append(f"{config.classes} classes")
-        if self.conditioner is not None:
-            with_pyramid = " over an ImageNet network" if config.conditioner == "pyramid" else ""
-            deviations.append(f"trained conditioner{with_pyramid}")
-        deviations += config.deviations_from_paper()
-        if self._adds_posterior_noise != (self.codec.has_posterior and self.conditioner is None):
-            deviations.append("no posterior noise")
-        elif self._adds_posterior_noise and config.posterior_noise != paper.posterior_noise:
-            deviations.append(f"{config.posterior_noise} posterior noise")
-        codec = self.codec
-        if codec.kind != "kl":
-            deviations.append(f"{codec.kind} codec in place of SD-VAE")
-        elif (codec.channels, codec.downsampling_factor) != (4, 8):
-            deviations.append(
-                f"{codec.channels}-channel codec, 1:{codec.downsampling_factor}, in place of SD-VAE"
-            )
-        return ", ".join(deviations)
+        adds_noise = self._adds_posterior_noise
+        published_adds_noise = self.codec.has_posterior and self.conditioner is None
+        backbone = " over an ImageNet network" if config.conditioner == "pyramid" else ""
+        return join_deviations(
+            (config.classes > 1, f"{config.classes} classes"),
+            (self.conditioner is not None, f"trained conditioner{backbone}"),
+            *config.deviations_from_paper(),
+            (published_adds_noise and not adds_noise, "no posterior noise"),
+            (
+                adds_noise and config.posterior_noise != paper.posterior_noise,
+                f"{config.posterior_noise} posterior noise",
+            ),
+            codec_deviation(self.codec, "kl", "SD-VAE"),
+        )
 
     @property
     def class_count(self) -> int:
@@ -103,7 +108,7 @@ class GMS(Method):
 
     @property
     def _adds_posterior_noise(self) -> bool:
-        """Whether the image latent is given noise in training."""
+        """Whether noise is added to the image latent in training."""
         return self.config.posterior_noise != "none" and self.codec.has_posterior and self.conditioner is None
 
     @property
@@ -127,7 +132,7 @@ class GMS(Method):
         )
 
     def encode(self, images: Tensor) -> Tensor:
-        """The image latent Z_I."""
+        """The image latent Z_I, `(B, C, H/f, W/f)`."""
         if self.config.conditioner == "trained" and self.conditioner is not None:
             latents: Tensor = self.conditioner(images)
             return latents
@@ -136,15 +141,20 @@ class GMS(Method):
         return z if self.conditioner is None else z + self.conditioner(images)
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
-        """The decoded masks; the same at every call, since GMS has no noise at test time."""
+        """The decoded masks, `(B, K, H, W)` in [0, 1]; GMS has no noise at test time and ignores it."""
         mask_latents: Tensor = self.mapper(conditioning)["out"]
         masks = self.codec.decode_mask(self._split_classes(mask_latents))
         return masks.reshape(len(mask_latents), self.config.classes, *masks.shape[-2:])
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Equation 5, summed over the supervised levels: matching in the latent, Dice in the pixels.
+        """Equation 5, summed over the supervised levels: MSE of the latents and Dice of the decoded masks.
 
-        Classes stand side by side as images do; what was not annotated is left out.
+        Each class of each image is one row of the batch; classes that were not annotated are left out.
+
+        Raises
+        ------
+        ValueError
+            Where the masks do not have one channel per class.
         """
         class_count = self.config.classes
         if batch.masks.shape[1] != class_count:
@@ -160,7 +170,7 @@ class GMS(Method):
         return matching_losses(self.config, self.codec, predicted, target, masks)
 
     def fine_tune_spec(self) -> FineTuneSpec:
-        """The end of the mapper learns, from what comes before it."""
+        """The mapper's last block is trained on the features before it."""
         mapper = self.mapper
         return FineTuneSpec(
             mapper.last_block,
@@ -171,7 +181,7 @@ class GMS(Method):
         )
 
     def _mask_latents(self, masks: Tensor) -> Tensor:
-        """The latents of the masks, side by side in the channels: `(B, K C, h, w)`."""
+        """Latents of masks `(B, K, H, W)`, stacked in the channels: `(B, K C, h, w)`."""
         latents = self.codec.encode_mask(masks.flatten(0, 1)[:, None])
         return latents.reshape(len(masks), -1, *latents.shape[-2:])
 
@@ -201,17 +211,17 @@ class GMS(Method):
         return masks.reshape(len(features), self.config.classes, *masks.shape[-2:])
 
     def _split_classes(self, latents: Tensor) -> Tensor:
-        """`(B, K C, h, w)` to `(B K, C, h, w)`: the classes of an image follow each other."""
+        """`(B, K C, h, w)` to `(B K, C, h, w)`: the classes of an image are consecutive rows."""
         per_class: Tensor = latents.unflatten(1, (self.config.classes, self.codec.channels))
         return per_class.flatten(0, 1)
 
     def _encode_in_training(self, images: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The image latent, in half of the steps with noise; one coin a step, as the paper's code has it."""
+        """The image latent, with noise in half of the steps: one coin per step, as in the paper's code."""
         if not (self.training and self._adds_posterior_noise) or torch.rand((), generator=generator) < 0.5:
             return self.encode(images)
         with torch.no_grad():
             z, std = self.codec.posterior(images)
-        assert std is not None  # the codec says that it has a posterior
+        assert std is not None  # has_posterior
         if self.config.posterior_noise == "official":
             std = std / self.codec.scale
         return z + std * torch.randn(z.shape, generator=generator).to(z)

@@ -1,8 +1,8 @@
-"""Guided latent diffusion: one universal model for many structures, each found by its name.
+"""Guided latent diffusion (Salsi et al.): one model for many structures, chosen by a class embedding.
 
-Every class is a binary problem of its own: a diffusion in the latents of a mask autoencoder, guided by the
-latent of the image and by an embedding of the class. Equations and sections are those of the paper
-(docs/methods.md names it and says what is different here).
+Every class is a binary problem: a diffusion in the latents of a mask autoencoder, conditioned on the latent
+of the image and on an embedding of the class. Equations and sections are those of the paper; docs/methods.md
+says what differs here.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
+from napari_latentseg.methods.base import (
+    Batch,
+    FineTuneSpec,
+    Method,
+    Noise,
+    Stage,
+    join_deviations,
+    random_noise,
+)
 from napari_latentseg.methods.diffusion import Diffusion
 from napari_latentseg.methods.guided_config import GuidedConfig
 from napari_latentseg.methods.timestep_sampler import SecondMomentResampler
@@ -27,19 +35,20 @@ from napari_latentseg.networks.class_texts import ClassTextEmbeddings
 from napari_latentseg.networks.denoiser import Denoiser, build_denoiser
 from napari_latentseg.networks.losses import dice_loss
 
-__all__ = ["GuidedConfig", "GuidedLatentDiffusion", "sample_classes"]
+__all__ = ["GuidedConfig", "GuidedLatentDiffusion", "draw_training_classes"]
 
-# rows that the denoiser is given at once: many classes of few images, or few classes of many
-_MAX_CLASSES_PER_BATCH = 32
+# Largest batch of the denoiser when sampling, in rows (one per class and image): it bounds memory with many
+# classes.
+_MAX_DENOISER_BATCH = 32
 
 
 class GuidedLatentDiffusion(Method):
-    """Two autoencoders of its own, and a diffusion that is told the image and the class.
+    """Two autoencoders trained first, and a diffusion conditioned on the image latent and the class.
 
     Parameters
     ----------
     codec
-        None: it trains its own.
+        None: the method trains its own autoencoders.
     config
         See `GuidedConfig`.
     """
@@ -79,14 +88,12 @@ class GuidedLatentDiffusion(Method):
     @property
     def deviations_from_paper(self) -> str:
         config = self.config
-        deviations = ["no perceptual term in the image autoencoder"]
-        if config.diffusion.prediction != "sample":
-            deviations.append("predicts the noise")
-        if not config.learned_variance:
-            deviations.append("no learned variance")
-        if config.timesteps != "importance":
-            deviations.append("uniform timesteps")
-        return ", ".join(deviations)
+        return join_deviations(
+            (True, "no perceptual term in the image autoencoder"),
+            (config.diffusion.prediction != "sample", "predicts the noise"),
+            (not config.learned_variance, "no learned variance"),
+            (config.timesteps != "importance", "uniform timesteps"),
+        )
 
     @property
     def downsampling_factor(self) -> int:
@@ -116,7 +123,7 @@ class GuidedLatentDiffusion(Method):
         return {} if self.texts is None else {"class-texts": self.texts}
 
     def stages(self) -> list[Stage]:
-        """First the two autoencoders, then the diffusion in the latents that they give."""
+        """First both autoencoders, then the diffusion in their latents."""
         diffusion_modules = self.trainable_modules
         autoencoders = nn.ModuleDict(
             {name: diffusion_modules.pop(name) for name in ("mask_autoencoder", "image_autoencoder")}
@@ -126,14 +133,14 @@ class GuidedLatentDiffusion(Method):
             Stage("diffusion", diffusion_modules, self.loss, on_start=self._standardise_latents),
         ]
 
-    def _sample_class_masks(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """One class for each image, `(B,)`, and the masks of it, `(B, 1, H, W)`."""
-        classes = sample_classes(batch.masks, batch.annotated, self.config.active_share, generator)
+    def _draw_class_masks(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """One class drawn for each image, `(B,)`, and its masks, `(B, 1, H, W)`."""
+        classes = draw_training_classes(batch.masks, batch.annotated, self.config.active_share, generator)
         return classes, batch.masks[torch.arange(len(classes)), classes][:, None]
 
     def _autoencoder_loss(self, batch: Batch, generator: torch.Generator | None) -> dict[str, Tensor]:
-        """Equations 1, 2 and 5; the weight decay of Equation 3 is the optimizer's."""
-        _, masks = self._sample_class_masks(batch, generator)
+        """Equations 1, 2 and 5; the weight decay of Equation 3 is done by the optimizer."""
+        _, masks = self._draw_class_masks(batch, generator)
         logits = self.mask_autoencoder.decode_unscaled(self.mask_autoencoder.posterior(masks)[0])
         grey = _to_grey(batch.images)
         mean, logvar = self.image_autoencoder.posterior(grey)
@@ -144,6 +151,7 @@ class GuidedLatentDiffusion(Method):
             if self.config.image_loss == "l1"
             else 0.5 * F.mse_loss(reconstruction, grey)
         )
+        # summed over the latent and divided by the pixels, as the image loss is a mean over pixels
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum() / grey.numel()
         return {
             "mask_cross_entropy": F.binary_cross_entropy_with_logits(logits, masks),
@@ -153,7 +161,7 @@ class GuidedLatentDiffusion(Method):
         }
 
     def _reconstruct_masks(self, images: Tensor, masks: Tensor) -> Tensor:
-        """What is left of masks `(B, K, H, W)` when they come back: no diffusion can be better."""
+        """Masks `(B, K, H, W)` encoded and decoded, as probabilities: an upper bound for the diffusion."""
         autoencoder = self.mask_autoencoder
         probabilities = autoencoder.decode_unscaled(
             autoencoder.posterior(masks.flatten(0, 1)[:, None])[0]
@@ -161,25 +169,25 @@ class GuidedLatentDiffusion(Method):
         return probabilities.reshape(masks.shape)
 
     def _standardise_latents(self, batches: Iterable[Batch]) -> None:
-        """Standardise the latents by those of the training images: weight decay gives them no unit scale."""
+        """Set mean and scale of both latents from the training images, since neither has unit scale."""
         generator = torch.Generator().manual_seed(0)
         mask_moments, image_moments = ChannelMoments(), ChannelMoments()
         for batch in batches:
             mask_moments.update(
-                self.mask_autoencoder.posterior(self._sample_class_masks(batch, generator)[1])[0]
+                self.mask_autoencoder.posterior(self._draw_class_masks(batch, generator)[1])[0]
             )
             image_moments.update(self.image_autoencoder.posterior(_to_grey(batch.images))[0])
         self.mask_autoencoder.standardise(mask_moments)
         self.image_autoencoder.standardise(image_moments)
 
     def _class_conditioning(self, classes: Tensor) -> Tensor:
-        """What the denoiser is told of classes `(B,)`."""
+        """Class input of the denoiser for classes `(B,)`: the indices, or their text embeddings."""
         return classes if self.texts is None else self.texts(classes)
 
     def _predict(
         self, z_t: Tensor, t: Tensor, conditioning: Tensor, classes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The prediction, and what is said of the variance, `(B, C, h, w)` each."""
+        """Prediction and variance output `v`, each `(B, C, h, w)`; `v` is -1 if not learned."""
         output = self.denoiser(z_t, t, conditioning, self._class_conditioning(classes)).float()
         if not self.config.learned_variance:
             return output, torch.full_like(output, -1.0)
@@ -187,14 +195,14 @@ class GuidedLatentDiffusion(Method):
         return prediction, v
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Equation 10 and the variational bound, at timesteps drawn by importance and weighted back."""
-        classes, masks = self._sample_class_masks(batch, generator)
+        """Equation 10 and the variational bound; importance-sampled terms are weighted by 1/(T p)."""
+        classes, masks = self._draw_class_masks(batch, generator)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(masks)
         return self._loss_terms(self.encode(batch.images), z0, classes, generator)
 
     def fine_tune_spec(self) -> FineTuneSpec:
-        """The last block of the denoiser learns, from the image's latent."""
+        """The last block of the denoiser is trained, given the image latent."""
         autoencoder = self.mask_autoencoder
 
         def target(masks: Tensor) -> Tensor:
@@ -209,7 +217,7 @@ class GuidedLatentDiffusion(Method):
             generator: torch.Generator | None,
             decoded_count: int,
         ) -> dict[str, Tensor]:
-            classes = sample_classes(masks, annotated, self.config.active_share, generator)
+            classes = draw_training_classes(masks, annotated, self.config.active_share, generator)
             rows = torch.arange(len(classes), device=classes.device)
             return self._loss_terms(conditioning, latents[rows, classes], classes, generator)
 
@@ -243,22 +251,21 @@ class GuidedLatentDiffusion(Method):
         return terms
 
     def encode(self, images: Tensor) -> Tensor:
-        """The image's standardised latent."""
+        """The standardised image latent, `(B, C, H/f, W/f)`."""
         with torch.no_grad():
             return self.image_autoencoder.encode(_to_grey(images))
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
-        """One sample: all classes out of the same noise, each decoded to a probability of its own."""
+        """One sample of all classes from the same noise: probabilities `(B, K, H, W)` in [0, 1]."""
         return self.sample_classes(range(self.config.classes), conditioning, noise)
 
     def sample_classes(
         self, classes: Sequence[int], conditioning: Tensor, noise: Noise | None = None
     ) -> Tensor:
-        """Some of the classes; nothing is computed for the others."""
-        cached_noise = cache(
-            noise or random_noise()
-        )  # noise that is drawn anew would differ from class to class
-        classes_per_batch = max(1, _MAX_CLASSES_PER_BATCH // len(conditioning))
+        """Only some of the classes, `(B, len(classes), H, W)` in [0, 1]; the others are not computed."""
+        # every class is sampled from the same noise, so noise that is drawn anew must be kept
+        cached_noise = cache(noise or random_noise())
+        classes_per_batch = max(1, _MAX_DENOISER_BATCH // len(conditioning))
         class_indices = torch.tensor(list(classes), device=conditioning.device)
         class_probabilities = [
             self._sample_class_batch(conditioning, cached_noise, class_batch)
@@ -269,7 +276,7 @@ class GuidedLatentDiffusion(Method):
     def _sample_class_batch(
         self, conditioning: Tensor, noise: Callable[..., Tensor], classes: Tensor
     ) -> Tensor:
-        """Probabilities `(B, k, H, W)` of some of the classes."""
+        """Probabilities `(B, k, H, W)` of classes `(k,)`, in one batch of k B rows."""
         config, batch_size, class_count = self.config, len(conditioning), len(classes)
         latent_shape = (class_count * batch_size, config.mask_autoencoder.channels, *conditioning.shape[-2:])
         repeated_conditioning, repeated_classes = (
@@ -297,19 +304,21 @@ class GuidedLatentDiffusion(Method):
         return probabilities.reshape(class_count, batch_size, *probabilities.shape[-2:]).transpose(0, 1)
 
 
-def sample_classes(
+def draw_training_classes(
     masks: Tensor, annotated: Tensor | None, active_share: float, generator: torch.Generator | None = None
 ) -> Tensor:
-    """One class for each image, of those that were looked for in it: `(B,)`.
+    """One class index per image, `(B,)`, drawn from the classes annotated in its data set.
 
     Parameters
     ----------
     masks
         `(B, K, H, W)` in {0, 1}.
     annotated
-        `(B, K)`; None where every class was looked for.
+        `(B, K)`, bool; None where every class was annotated.
     active_share
-        How often the class is one that is seen in the image, where there is any.
+        Probability in [0, 1] that the class is one that is present in the image, if there is any.
+    generator
+        Of the CPU; torch's global one where not given.
     """
     annotated_classes = (
         torch.ones(masks.shape[:2], dtype=torch.bool) if annotated is None else annotated.cpu()
@@ -323,4 +332,5 @@ def sample_classes(
 
 
 def _to_grey(images: Tensor) -> Tensor:
+    """Mean of the colour channels, `(B, 1, H, W)`."""
     return images.mean(1, keepdim=True)

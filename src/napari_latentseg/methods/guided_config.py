@@ -15,33 +15,40 @@ __all__ = ["GuidedConfig"]
 
 
 class GuidedConfig(FrozenModel):
-    """What makes a guided latent diffusion model; the defaults stand in where the paper is silent.
+    """Settings of guided latent diffusion; the paper gives no sizes, so most defaults are choices made here.
 
     Attributes
     ----------
     classes
-        K, how many structures there are.
+        K, the number of structures; 29 in the paper.
     mask_autoencoder, image_autoencoder
-        Sizes of the two; the paper names none.
+        Sizes of the two autoencoders; their latents must have the same resolution.
     image_loss
-        The likelihood of Equation 5: of a Laplace (``"l1"``) or a normal distribution (``"gaussian"``).
+        The likelihood in Equation 5: Laplace (``"l1"``) or normal (``"gaussian"``).
     kl_weight
-        beta of Equation 5, on sums over an image, as in the latent diffusion models.
-    denoiser, diffusion
-        The U-Net and the process.
+        beta of Equation 5; the value of the latent diffusion models (Rombach et al., CVPR 2022).
+    denoiser
+        The U-Net.
+    diffusion
+        Noise schedule and sampler; predicts the clean latent (``"sample"``, Equation 10), with the cosine
+        schedule of the improved DDPM, from which the paper takes learned variance and timestep sampling.
     learned_variance
-        Whether the network tells its variance too, is taught it by the bound, and samples with it.
+        Whether the network also predicts the variance, is trained for it with the variational bound, and
+        samples with it, as published. Otherwise samples are DDIM's.
     vlb_weight
-        lambda of the improved DDPM.
+        Weight of the variational bound: lambda in Section 3.1 of the improved DDPM, 0.001 there.
     timesteps
-        Drawn by importance, as published, or uniformly.
+        ``"importance"``: drawn by their share of the loss, as published; or ``"uniform"``.
     buckets
-        Into which importance sampling gathers the timesteps; None for one each.
+        Number of buckets of neighbouring timesteps in importance sampling; None for one per timestep.
     class_embedding
-        A table that is ``"learnt"``, or frozen vectors of each name's ``"text"``, of length `text_width`.
+        ``"learnt"``: a trained table; ``"text"``: frozen text embeddings of the class names, of `text_width`
+        values.
+    text_width
+        512 for CLIP ViT-B/32.
     active_share
-        How often an image's class is drawn from those that are seen in it, rather than from all that were
-        looked for.
+        Probability that the class of a training image is drawn from those present in it, rather than from all
+        that are annotated in its data set; 0.75 is a choice made here.
     """
 
     classes: int = Field(29, ge=1, le=254)
@@ -64,5 +71,5 @@ class GuidedConfig(FrozenModel):
     @model_validator(mode="after")
     def _check_equal_factors(self) -> GuidedConfig:
         if self.mask_autoencoder.downsampling_factor != self.image_autoencoder.downsampling_factor:
-            raise ValueError("mask_autoencoder and image_autoencoder: their latents must be of one size")
+            raise ValueError("mask_autoencoder and image_autoencoder must downsample by the same factor")
         return self

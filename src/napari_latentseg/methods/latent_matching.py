@@ -1,4 +1,4 @@
-"""What GMS and Wave-GMS have in common: a latent is matched to the mask's, at several levels of the mapper.
+"""The objective of GMS and Wave-GMS: predicted mask latents are matched to the true ones, at several levels.
 
 Huo et al., Generative Medical Segmentation, AAAI 2025, Equations 3 to 5; Ahmed et al., Wave-GMS, 2025,
 Section 2.4.
@@ -23,18 +23,21 @@ Level = Literal["level3", "level2", "level1", "out"]
 
 
 class MatchingConfig(FrozenModel):
-    """The mapper, and the objective at its levels.
+    """Size of the latent mapping model, and its objective.
 
     Attributes
     ----------
     width
-        Width of the mapper's first block.
+        Channels of the mapper's first block (32 in both papers).
     levels
-        Heads under deep supervision, `out` among them: it is the prediction.
+        Decoder levels of the mapper under deep supervision. ``"out"`` is the prediction and must be among
+        them.
     latent_weight, dice_weight
-        Weights of the squared distance in the latent and of the Dice loss of the decoded mask (1 and 1).
+        Weights of the mean squared error of the latents (Equation 3 of GMS) and of the Dice loss of the
+        decoded masks (Equation 4); both 1 in the papers.
     cross_entropy_weight
-        Weight of a pixel cross-entropy, which the papers do not have.
+        Weight of a pixel cross-entropy of the decoded masks, which the papers do not have. It keeps a
+        gradient where decoded values lie outside [0, 1] and the clamp before the Dice loss has none.
     """
 
     width: int = Field(32, ge=16, multiple_of=16)
@@ -47,30 +50,25 @@ class MatchingConfig(FrozenModel):
     @classmethod
     def _check_levels(cls, levels: tuple[Level, ...]) -> tuple[Level, ...]:
         if "out" not in levels or len(set(levels)) < len(levels):
-            raise ValueError("the levels must be different, and 'out' among them")
+            raise ValueError("each level may occur once, and 'out' must be among them")
         return levels
 
     @model_validator(mode="after")
     def _check_weights(self) -> MatchingConfig:
         if not (self.latent_weight or self.dice_weight or self.cross_entropy_weight):
-            raise ValueError("one of the three weights must be above 0")
+            raise ValueError("latent_weight, dice_weight or cross_entropy_weight must be above 0")
         return self
 
-    def deviations_from_paper(self) -> list[str]:
-        """What differs from the paper, whose values are the defaults, in plain words."""
+    def deviations_from_paper(self) -> list[tuple[bool, str]]:
+        """Whether and how the settings differ from the paper's, the defaults; for `join_deviations`."""
         paper = {name: field.default for name, field in type(self).model_fields.items()}
-        deviations = []
-        if self.width != paper["width"]:
-            deviations.append(f"width {self.width}")
-        if set(self.levels) != set(paper["levels"]):
-            deviations.append(f"supervised at {' and '.join(self.levels)}")
-        for name in ("latent", "dice"):
-            weight = getattr(self, f"{name}_weight")
-            if weight != paper[f"{name}_weight"]:
-                deviations.append(f"{name} weight {weight:g}")
-        if self.cross_entropy_weight:
-            deviations.append("pixel cross-entropy")
-        return deviations
+        return [
+            (self.width != paper["width"], f"width {self.width}"),
+            (set(self.levels) != set(paper["levels"]), f"supervised at {' and '.join(self.levels)}"),
+            (self.latent_weight != paper["latent_weight"], f"latent weight {self.latent_weight:g}"),
+            (self.dice_weight != paper["dice_weight"], f"dice weight {self.dice_weight:g}"),
+            (self.cross_entropy_weight > 0, "pixel cross-entropy"),
+        ]
 
 
 def matching_losses(
@@ -81,22 +79,27 @@ def matching_losses(
     masks: Tensor,
     decoded_count: int | None = None,
 ) -> dict[str, Tensor]:
-    """The weighted terms, each summed over the levels (GMS, Equation 5).
+    """The weighted loss terms, each a scalar, summed over the levels (GMS, Equation 5).
 
     Parameters
     ----------
     config
         The weights.
     codec
-        Frozen; the gradient of the pixel terms passes through its decoder.
+        Frozen; the gradient of the pixel losses passes through its decoder.
     predicted
-        Latents `(B, C, h, w)` by level.
+        Predicted mask latents `(B, C, h, w)`, by level.
     target
-        The mask's latent, of the same shape.
+        Latents of the true masks, `(B, C, h, w)`.
     masks
-        `(B, 1, H, W)` in {0, 1}.
+        The true masks, `(B, 1, H, W)` in {0, 1}.
     decoded_count
-        How many rows, from the first, have the pixel terms; all where not given.
+        Decode only the first so many rows for the pixel losses, to save time; all where not given.
+
+    Returns
+    -------
+    dict
+        ``"latent"``, and where a pixel is decoded ``"dice"`` and ``"cross_entropy"`` (if it has a weight).
     """
     latent_losses = [F.mse_loss(level.float(), target.float()) for level in predicted.values()]
     terms = {"latent": config.latent_weight * torch.stack(latent_losses).sum()}
@@ -105,7 +108,7 @@ def matching_losses(
         masks = masks[:decoded_count]
     if not (config.dice_weight or config.cross_entropy_weight) or not len(masks):
         return terms
-    # one decoder call for all levels
+    # one call for all levels: the decoder takes most of the time of a step
     pixels = codec.decode(torch.cat(list(predicted.values()))).mean(1, keepdim=True).float()
     level_count = len(predicted)
     masks = masks.repeat(level_count, 1, 1, 1)

@@ -1,7 +1,8 @@
 """MedSegLatDiff: a diffusion in the latents of two VQ-VAEs (Trinh, Nguyen, Luong, Tran).
 
-One autoencoder compresses images, another masks. Then a network learns to take noise away from the latent of
-the mask, beside that of the image. Every sample begins with other noise, and their mean is the answer.
+One autoencoder compresses images, another masks. Then a U-Net is trained to denoise the latent of the mask,
+conditioned on that of the image. Each sample starts from different noise; the prediction is the mean of the
+samples.
 """
 
 from __future__ import annotations
@@ -17,34 +18,42 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
+from napari_latentseg.methods.base import (
+    Batch,
+    FineTuneSpec,
+    Method,
+    Noise,
+    Stage,
+    join_deviations,
+    random_noise,
+)
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser
 from napari_latentseg.networks.vq import VQAutoencoder, VQConfig
 
 __all__ = ["MedSegLatDiff", "MedSegLatDiffConfig"]
 
-_TIMESTEPS = 1000
-_PAPER_MASK_WEIGHTS = (5.0, 50.0)  # ISIC and CVC-ClinicDB; LIDC-IDRI
+_TIMESTEPS = 1000  # "as in DDPM" (Ho et al., NeurIPS 2020, Section 4)
+_PAPER_MASK_WEIGHTS = (5.0, 50.0)  # w for ISIC-2018 and CVC-ClinicDB; for the small nodules of LIDC-IDRI
 
 
 class MedSegLatDiffConfig(FrozenModel):
-    """What makes a MedSegLatDiff model; but for `unshift` the defaults are the paper's, as far as it goes.
+    """Settings of MedSegLatDiff; except `unshift`, the defaults are the paper's where it gives them.
 
     Attributes
     ----------
     autoencoder
-        The size of both autoencoders. A fourth width makes latents of an eighth of the side.
+        Size of both autoencoders. Three widths downsample by 4, four by 8.
     denoiser
-        The network of the diffusion.
+        The diffusion U-Net.
     mask_weight
-        w, the weight of the mask's pixels in the cross-entropy of the mask autoencoder. 5, or 50 for tiny
-        targets.
+        w, the weight of foreground pixels in the cross-entropy of the mask autoencoder; in the paper 5, or 50
+        for tiny targets.
     unshift
-        Whether w is taken out of the probabilities again. An autoencoder taught with w answers
-        w p / (w p + 1 - p) where a place belongs to the mask with probability p.
+        Whether predicted probabilities are corrected for w. Where a pixel is foreground with probability p,
+        an autoencoder trained with w predicts w p / (w p + 1 - p); subtracting log w from the logit gives p.
     steps, eta
-        Of a sample: 1000 and 1 are DDPM, as published; fewer steps and 0 are DDIM.
+        Sampling steps and their noise: 1000 and 1 are DDPM, as published; fewer steps with 0 are DDIM.
     """
 
     autoencoder: VQConfig = VQConfig()
@@ -61,7 +70,7 @@ class MedSegLatDiff(Method):
     Parameters
     ----------
     codec
-        None: it trains its own.
+        None: the method trains its own autoencoders.
     config
         See `MedSegLatDiffConfig`.
     """
@@ -88,17 +97,14 @@ class MedSegLatDiff(Method):
     @property
     def deviations_from_paper(self) -> str:
         config, paper = self.config, MedSegLatDiffConfig()
-        deviations = _config_deviations("autoencoder", config.autoencoder, paper.autoencoder)
-        deviations += _config_deviations("denoiser", config.denoiser, paper.denoiser)
-        if config.mask_weight not in _PAPER_MASK_WEIGHTS:
-            deviations.append(f"mask weight {config.mask_weight:g}")
-        if config.unshift:
-            deviations.append("probabilities freed of the mask weight")
-        if config.steps != paper.steps:
-            deviations.append(f"{config.steps} steps")
-        if config.eta != paper.eta:
-            deviations.append("DDIM" if config.eta == 0 else f"eta {config.eta:g}")
-        return ", ".join(deviations)
+        return join_deviations(
+            _network_deviation("autoencoder", config.autoencoder, paper.autoencoder),
+            _network_deviation("denoiser", config.denoiser, paper.denoiser),
+            (config.mask_weight not in _PAPER_MASK_WEIGHTS, f"mask weight {config.mask_weight:g}"),
+            (config.unshift, "probabilities corrected for the mask weight"),
+            (config.steps != paper.steps, f"{config.steps} steps"),
+            (config.eta != paper.eta, "DDIM" if config.eta == 0 else f"eta {config.eta:g}"),
+        )
 
     @property
     def downsampling_factor(self) -> int:
@@ -106,7 +112,7 @@ class MedSegLatDiff(Method):
 
     @property
     def size_multiple(self) -> int:
-        """The latents must be halved as often as the denoiser does it."""
+        """Height and width of an image must be multiples of this, as the denoiser halves latents too."""
         return self.downsampling_factor * self.config.denoiser.size_multiple
 
     @property
@@ -120,7 +126,7 @@ class MedSegLatDiff(Method):
         )
 
     def stages(self) -> list[Stage]:
-        """First the two autoencoders, side by side but on their own; then the diffusion between them."""
+        """First both autoencoders, independently in the same steps; then the diffusion in their latents."""
         autoencoders: dict[str, nn.Module] = {
             "image_autoencoder": self.image_autoencoder,
             "mask_autoencoder": self.mask_autoencoder,
@@ -147,8 +153,8 @@ class MedSegLatDiff(Method):
     def autoencoder_loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Equations 7 to 10: squared error for images, weighted cross-entropy for masks.
 
-        Each autoencoder is moved by its own terms alone, as if they were trained apart (AdamW goes by each
-        weight for itself; only a limit on the norm of the gradient would join the two).
+        The two autoencoders share no weights, so a joint AdamW step trains them as if separately; only
+        clipping of the gradient norm would couple them.
         """
         images = _to_signed_range(batch.images)
         reconstruction, image_commitment = self.image_autoencoder(images)
@@ -162,14 +168,14 @@ class MedSegLatDiff(Method):
         }
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Equation 4 in the latents: squared error of the predicted noise; the image's latent has none."""
+        """Equation 4 for latents: mean squared error of the noise; the image latent has no noise."""
         conditioning = self.encode(batch.images)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(batch.masks)
         return self._loss_terms(conditioning, z0, generator)
 
     def fine_tune_spec(self) -> FineTuneSpec:
-        """The last block of the denoiser learns, from the image's latent."""
+        """The last block of the denoiser is trained, given the image latent."""
         return FineTuneSpec(
             self.denoiser.last_block,
             lambda condition: condition,
@@ -189,12 +195,12 @@ class MedSegLatDiff(Method):
         return {"noise": F.mse_loss(predicted_noise.float(), epsilon)}
 
     def encode(self, images: Tensor) -> Tensor:
-        """The standardised quantised latent of the image, `(B, C, H/factor, W/factor)`."""
+        """The standardised quantised image latent, `(B, C, H/f, W/f)`."""
         with torch.no_grad():
             return self.image_autoencoder.encode(_to_signed_range(images))
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
-        """One sample: noise on its way to a latent of a mask (the corrected Equation 12), decoded."""
+        """One sample `(B, 1, H, W)` in [0, 1]: a mask latent from noise (Equation 12, corrected), decoded."""
         latents = self.diffusion.sample(
             lambda z_t, t: self.denoiser(z_t, t, conditioning),
             tuple(conditioning.shape),
@@ -238,14 +244,12 @@ def _to_signed_range(images: Tensor) -> Tensor:
     return 2 * images - 1
 
 
-def _config_deviations(component: str, config: BaseModel, paper: BaseModel) -> list[str]:
-    """In a few words, what of a part is not the paper's: its widths, and that there is more."""
-    changed = [name for name, value in config if value != getattr(paper, name)]
-    if not changed:
-        return []
-    widths = "-".join(map(str, config.model_dump()["widths"]))
-    if changed == ["widths"]:
-        return [f"{component} widths {widths}"]
-    return [
-        f"{component} widths {widths} and other settings" if "widths" in changed else f"another {component}"
-    ]
+def _network_deviation(
+    component: str, config: VQConfig | DenoiserConfig, paper: VQConfig | DenoiserConfig
+) -> tuple[bool, str]:
+    """Whether and how a network's settings differ from the paper's, for `join_deviations`."""
+    if config.widths == paper.widths:
+        return config != paper, f"another {component}"
+    others_differ = config.model_copy(update={"widths": paper.widths}) != paper
+    widths = "-".join(map(str, config.widths))
+    return True, f"{component} widths {widths}{' and other settings' if others_differ else ''}"

@@ -1,4 +1,4 @@
-"""The methods by name."""
+"""The methods by name: the one list of them; a new method is added here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ METHODS: dict[str, type[Method]] = {
 
 
 def method_class(name: str) -> type[Method]:
-    """The class of a method.
+    """The class of a method, by a key of `METHODS` such as ``"gms"``.
 
     Raises
     ------
@@ -37,20 +37,28 @@ def method_class(name: str) -> type[Method]:
 
 
 def build_method(name: str, codec: Codec | None, config: Mapping[str, Any]) -> Method:
-    """A method with fresh weights, on a codec where it needs one.
+    """A method with randomly initialised weights.
+
+    Parameters
+    ----------
+    name
+        A key of `METHODS`.
+    codec
+        The pretrained autoencoder; None for a method that trains its own.
+    config
+        Settings, by the fields of the method's `config_class`; the defaults are used for the rest.
 
     Raises
     ------
     BadInput
-        Where the name or a setting is not known, or the method needs a codec and there is none, or the other
-        way round.
+        Where the name or a setting is not known, or a codec is missing or given without need.
     """
     cls = method_class(name)
     if cls.needs_codec and codec is None:
-        raise BadInput("codec", f"is missing, which {name} is built on", "give one")
+        raise BadInput("codec", f"is missing; {name} is built on a pretrained one", "give one")
     if codec is not None and not cls.needs_codec:
-        remedy = "leave it out, and have it null in a configuration"
-        raise BadInput("codec", f"is given, but {name} trains its own", remedy)
+        remedy = "leave it out (null in a configuration)"
+        raise BadInput("codec", f"is given, but {name} trains its own autoencoders", remedy)
     try:
         settings = cls.config_class.model_validate(dict(config))
     except ValidationError as error:

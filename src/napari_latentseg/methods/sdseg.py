@@ -1,8 +1,8 @@
 """SDSeg: Stable Diffusion Segmentation with a single-step reverse process (Lin et al., MICCAI 2024).
 
-A frozen autoencoder turns the mask into a latent; a U-Net learns to take noise off it, beside the latent
-that a trained encoder makes of the image. A second loss, on the latent that the predicted noise leads to,
-lets one step from pure noise do.
+A frozen autoencoder encodes the mask; a U-Net is trained to denoise that latent, conditioned on the latent
+that a trained encoder makes of the image. A second loss, on the clean latent that the predicted noise
+implies, makes a single step from pure noise sufficient.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
+from napari_latentseg.methods.base import (
+    Batch,
+    FineTuneSpec,
+    Method,
+    Noise,
+    Stage,
+    codec_deviation,
+    join_deviations,
+    random_noise,
+)
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
 from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser, zero_input_channels
 from napari_latentseg.networks.efficientnet import PyramidConditioner
@@ -26,9 +35,12 @@ from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
 
 __all__ = ["SDSeg", "SDSegConfig"]
 
-# Masks that the scale of the latents is measured on; the paper's code takes a single batch.
-_SCALE_SAMPLES = 64
+# At least so many masks for measuring the scale of the latents. The paper's code uses its first batch, of 4;
+# the standard deviation of so few masks varies widely, and that of empty ones is near 0.
+_MIN_SCALE_MASKS = 64
 
+# The U-Net of the paper's code, 294,973,828 parameters; the paper does not describe it. With the image
+# encoder they are the 329.0 M that GMS (Table 1) and Wave-GMS (Table 2) count for SDSeg.
 _PAPER_DENOISER = DenoiserConfig(
     widths=(192, 384, 384, 768, 768),
     attention=(True, True, True, True, False),
@@ -40,31 +52,33 @@ _PAPER_DENOISER = DenoiserConfig(
 
 
 class SDSegConfig(FrozenModel):
-    """What makes an SDSeg model; the defaults are the paper's (its code where the paper is silent).
+    """Settings of SDSeg; the defaults are the paper's, or its code's where the paper is silent.
 
     Attributes
     ----------
     denoiser
-        The U-Net, in the paper that of a latent diffusion model of LSUN churches.
+        The U-Net; in the paper's code that of a latent diffusion model of LSUN churches.
     latent_weight
         lambda of Equation 3.
     pixel_weight
-        Weight of the Dice and cross-entropy of the mask that the predicted latent decodes to, which the paper
-        does not have: absolute errors of latents say little of small targets until much has been learnt.
+        Weight of the Dice loss and cross-entropy of the decoded mask, which the paper does not have. For
+        small targets the absolute error of latents is a weak signal until late in the training.
     prediction
-        What the U-Net predicts: the noise (``"epsilon"``), or the mask's latent itself (``"sample"``), with
-        the same loss in other words. Without weights to begin from it learns sooner: at the last timestep, an
-        error of the noise is 39 times as large in the latent.
+        What the U-Net predicts: the noise (``"epsilon"``, as published), or the clean mask latent
+        (``"sample"``) with the equivalent loss. Without pretrained weights the latter learns faster: at the
+        last timestep an error of the noise is multiplied by 39 in the latent.
     steps, eta
-        Of a sample: 1 as published; more are DDIM (`eta` 0) or DDPM (1).
+        Sampling steps, 1 as published; with more, `eta` 0 is DDIM and 1 is DDPM.
     conditioner
-        ``"copy"``: the trained copy of the codec's encoder, as published. ``"pyramid"``: the frozen encoder's
-        latent, to which a trained pyramid over an ImageNet network is added: the paper's copy begins from
-        Stable Diffusion's encoder, which has seen many pictures, and a small codec's has not.
+        ``"copy"``: a trained copy of the codec's encoder, as published. ``"pyramid"``: the frozen encoder's
+        latent plus the output of a trained feature pyramid over an ImageNet network. The paper's copy starts
+        from Stable Diffusion's encoder, pretrained on many photographs; that of a small codec has learnt
+        less.
     conditioner_dropout
-        In the residual blocks of the image encoder, where it has such as can drop (SD-VAE's has).
+        Dropout rate in the residual blocks of the image encoder, if it has dropout layers (SD-VAE's has); 0.2
+        as in the paper's code.
     scaled_condition
-        Multiply the image's latent with the codec's scale, so that it begins with about unit variance.
+        Multiply the image latent by the codec's scale, so that it has about unit variance at first.
     """
 
     denoiser: DenoiserConfig = _PAPER_DENOISER
@@ -79,7 +93,7 @@ class SDSegConfig(FrozenModel):
 
 
 class LatentScale(nn.Module):
-    """The number that brings the latents of masks to unit standard deviation; saved with the weights."""
+    """The factor that brings mask latents to unit standard deviation; a scalar saved with the weights."""
 
     value: Tensor
 
@@ -89,12 +103,12 @@ class LatentScale(nn.Module):
 
 
 class SDSeg(Method):
-    """Frozen codec for masks, trained image encoder, diffusion on the mask's latent.
+    """Frozen codec for masks, trained image encoder, diffusion of the mask latent.
 
     Parameters
     ----------
     codec
-        The paper's is SD-VAE.
+        The frozen autoencoder; SD-VAE in the paper.
     config
         See `SDSegConfig`.
     """
@@ -124,6 +138,7 @@ class SDSeg(Method):
         self.latent_scale = LatentScale()
         self.diffusion = Diffusion(
             DiffusionConfig(
+                # of the latent diffusion models (Rombach et al., CVPR 2022), as in the paper's code
                 beta_schedule="scaled_linear",
                 beta_start=0.0015,
                 beta_end=0.0155,
@@ -135,39 +150,29 @@ class SDSeg(Method):
 
     @property
     def deviations_from_paper(self) -> str:
-        config, paper, codec = self.config, SDSegConfig(), self.codec
-        # the published model begins with a U-Net that had learnt from photographs
-        deviations = ["U-Net that began at random"]
-        if config.denoiser != paper.denoiser:
-            same_widths = config.denoiser.widths == paper.denoiser.widths
-            deviations.append(
-                "another U-Net" if same_widths else f"widths {_join_widths(config.denoiser.widths)}"
-            )
-        if config.latent_weight != paper.latent_weight:
-            deviations.append(f"latent weight {config.latent_weight:g}")
-        if config.pixel_weight:
-            deviations.append("pixel losses")
-        if config.prediction != paper.prediction:
-            deviations.append("predicts the latent, not the noise")
-        if config.steps != paper.steps:
-            deviations.append(f"{config.steps} steps")
-        if config.steps > 1 and config.eta:
-            deviations.append(f"eta {config.eta:g}")
-        if config.conditioner == "pyramid":
-            deviations.append("image encoder over an ImageNet network")
-        elif not self._has_dropout:
-            deviations.append("no dropout in the image encoder")
-        elif config.conditioner_dropout != paper.conditioner_dropout:
-            deviations.append(f"dropout {config.conditioner_dropout:g} in the image encoder")
-        if config.scaled_condition:
-            deviations.append("scaled image latent")
-        if codec.kind != "kl":
-            deviations.append(f"{codec.kind} codec in place of SD-VAE")
-        elif (codec.channels, codec.downsampling_factor) != (4, 8):
-            deviations.append(
-                f"{codec.channels}-channel codec, 1:{codec.downsampling_factor}, in place of SD-VAE"
-            )
-        return ", ".join(deviations)
+        config, paper = self.config, SDSegConfig()
+        widths = config.denoiser.widths
+        has_pyramid = config.conditioner == "pyramid"
+        has_other_dropout = config.conditioner_dropout != paper.conditioner_dropout
+        return join_deviations(
+            # the published model starts from a U-Net pretrained on photographs (LSUN churches)
+            (True, "U-Net trained from scratch"),
+            (widths != paper.denoiser.widths, f"widths {'-'.join(map(str, widths))}"),
+            (widths == paper.denoiser.widths and config.denoiser != paper.denoiser, "another U-Net"),
+            (config.latent_weight != paper.latent_weight, f"latent weight {config.latent_weight:g}"),
+            (config.pixel_weight > 0, "pixel losses"),
+            (config.prediction != paper.prediction, "predicts the latent, not the noise"),
+            (config.steps != paper.steps, f"{config.steps} steps"),
+            (config.steps > 1 and config.eta > 0, f"eta {config.eta:g}"),
+            (has_pyramid, "image encoder over an ImageNet network"),
+            (not has_pyramid and not self._has_dropout, "no dropout in the image encoder"),
+            (
+                not has_pyramid and self._has_dropout and has_other_dropout,
+                f"dropout {config.conditioner_dropout:g} in the image encoder",
+            ),
+            (config.scaled_condition, "scaled image latent"),
+            codec_deviation(self.codec, "kl", "SD-VAE"),
+        )
 
     @property
     def size_multiple(self) -> int:
@@ -197,30 +202,32 @@ class SDSeg(Method):
         return [Stage("", self.trainable_modules, self.loss, on_start=self._measure_latent_scale)]
 
     def _measure_latent_scale(self, batches: Iterable[Batch]) -> None:
-        """One over the standard deviation of the latents of masks, of those that mark anything.
+        """Set the latent scale to one over the standard deviation of the latents of non-empty masks.
 
         Raises
         ------
         BadInput
-            Where no mask does, or the codec makes them all the same.
+            Where all masks are empty, or all latents are the same.
         """
         latents: list[Tensor] = []
         for batch in batches:
             foreground_masks = batch.masks[batch.masks.flatten(1).any(dim=1)]
             if len(foreground_masks):
                 latents += self.codec.encode_mask(foreground_masks).float()
-            if len(latents) >= _SCALE_SAMPLES:
+            if len(latents) >= _MIN_SCALE_MASKS:
                 break
         std = torch.stack(latents).std() if latents else torch.zeros(())
         if not (torch.isfinite(std) and std > 0):
-            raise BadInput("masks", "have latents that do not vary", "mark the target, or use another codec")
+            raise BadInput(
+                "masks", "are empty, or have constant latents", "annotate the target, or use another codec"
+            )
         self.latent_scale.value.copy_(1 / std)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Equation 3: mean absolute error of the noise, and of the latent that it leads to.
+        """Equation 3: mean absolute error of the noise, and of the clean latent that it implies.
 
-        The one is the other times `Diffusion.noise_to_latent_error_ratio`, which spares the difference of two large numbers
-        over a small one.
+        The latent error is computed as the noise error times `Diffusion.latent_to_noise_error_ratio`, which
+        is the same: Equation 2 divides a difference by sqrt(alpha-bar_t), down to 0.026, and loses digits.
         """
         with torch.no_grad():
             z0 = self._mask_latents(batch.masks)
@@ -230,7 +237,7 @@ class SDSeg(Method):
         return self.latent_scale.value * self.codec.encode_mask(masks).float()
 
     def fine_tune_spec(self) -> FineTuneSpec:
-        """The last block of the U-Net learns, from the image's latent."""
+        """The last block of the U-Net is trained, given the image latent."""
         return FineTuneSpec(
             self.denoiser.last_block,
             lambda condition: condition,
@@ -248,7 +255,7 @@ class SDSeg(Method):
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
         z_t = self.diffusion.add_noise(z0, epsilon, t)
         predicted = self._denoise(z_t, t, z_c)
-        error_ratio = self.diffusion.noise_to_latent_error_ratio(t)
+        error_ratio = self.diffusion.latent_to_noise_error_ratio(t)
         if self.config.prediction == "epsilon":
             noise_error = (predicted - epsilon).abs()
             latent_error = error_ratio * noise_error
@@ -269,17 +276,18 @@ class SDSeg(Method):
         return terms
 
     def encode(self, images: Tensor) -> Tensor:
-        """z_c, the image's latent, `(B, C, H/factor, W/factor)`."""
+        """z_c, the image latent, `(B, C, H/f, W/f)`."""
         conditioning: Tensor = self.conditioner(images)
         if self.config.conditioner == "pyramid":
             with torch.no_grad():
                 latent = self.codec.encode(images)
             conditioning = conditioning + latent
-        # it maps what the codec maps, scale included
+        # both kinds of conditioner give latents multiplied by the codec's scale; the paper's code does not
+        # scale them
         return conditioning if self.config.scaled_condition else conditioning / self.codec.scale
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
-        """A mask out of noise: with one step, Equation 2 at the last timestep, decoded."""
+        """A mask `(B, 1, H, W)` in [0, 1] from noise; with one step, Equation 2 at the last timestep."""
         latents = self.diffusion.sample(
             lambda z_t, t: self._denoise(z_t, t, conditioning),
             tuple(conditioning.shape),
@@ -288,14 +296,14 @@ class SDSeg(Method):
         return self.codec.decode_mask(latents / self.latent_scale.value)
 
     def _denoise(self, z_t: Tensor, t: Tensor, z_c: Tensor) -> Tensor:
-        # never in half precision: what the noise is wrong by counts up to 39 times in the latent
+        # never in half precision: an error of the noise is multiplied by up to 39 in the latent (Equation 2)
         with torch.autocast(z_t.device.type, enabled=False):
             predicted: Tensor = self.denoiser(z_t.float(), t, z_c.float())
         return predicted
 
 
 def _set_dropout(encoder: nn.Module, rate: float) -> bool:
-    """Set the dropout of an encoder's residual blocks, and say whether there is any."""
+    """Set the dropout rate in an encoder's residual blocks; whether there is any dropout then."""
     dropouts = [
         module
         for name, module in encoder.named_modules()
@@ -304,7 +312,3 @@ def _set_dropout(encoder: nn.Module, rate: float) -> bool:
     for module in dropouts:
         module.p = rate
     return bool(dropouts and rate)
-
-
-def _join_widths(widths: tuple[int, ...]) -> str:
-    return "-".join(map(str, widths))

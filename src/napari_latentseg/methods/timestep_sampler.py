@@ -1,4 +1,4 @@
-"""Timesteps drawn the more often, the more they add to the loss.
+"""Importance sampling of timesteps: those with a larger loss are drawn more often.
 
 Nichol and Dhariwal, Improved Denoising Diffusion Probabilistic Models, ICML 2021, Section 3.3: the
 second-moment resampler. Guided latent diffusion says only that its timesteps are "weighted according to the
@@ -14,21 +14,31 @@ __all__ = ["SecondMomentResampler"]
 
 
 class SecondMomentResampler(nn.Module):
-    """Draws timesteps by p proportional to sqrt(E[L^2]), and tells the weight that keeps the objective.
+    """Draws timesteps with p proportional to sqrt(E[L^2]), and gives weights that keep the objective.
 
-    Timesteps are gathered in buckets, for with few images a history of every one of them is never complete.
-    While a bucket has fewer than `history` losses, all are equally likely.
+    Neighbouring timesteps share a bucket with one loss history, since with few images a history of each of
+    1000 timesteps would never fill. Until every bucket has `history` losses, timesteps are drawn uniformly.
 
     Parameters
     ----------
     timesteps
         T.
     buckets
-        T' of them, of equal size as nearly as can be; at most T.
+        Number of buckets, of nearly equal size; one per timestep where not given.
     history
-        How many of a bucket's last losses count.
+        Latest losses kept per bucket; 10 as in improved DDPM.
     uniform_fraction
-        Share of the uniform distribution that is mixed in, so that no timestep is forgotten.
+        Fraction of a uniform distribution that is mixed in, so that every timestep is drawn from time to
+        time; 0.001 as in the code of improved DDPM.
+
+    Attributes
+    ----------
+    losses
+        Latest losses, `(buckets, history)`.
+    counts
+        Losses seen so far, `(buckets,)`.
+    edges
+        First timestep of each bucket, and T, `(buckets + 1,)`.
     """
 
     losses: Tensor
@@ -36,21 +46,21 @@ class SecondMomentResampler(nn.Module):
     edges: Tensor
 
     def __init__(
-        self, timesteps: int, buckets: int | None = None, history: int = 10, uniform: float = 1e-3
+        self, timesteps: int, buckets: int | None = None, history: int = 10, uniform_fraction: float = 1e-3
     ) -> None:
         super().__init__()
         count = min(timesteps, buckets or timesteps)
-        self.uniform_fraction = uniform
+        self.uniform_fraction = uniform_fraction
         edges = torch.linspace(0, timesteps, count + 1).round().long()
         self.register_buffer("edges", edges, persistent=False)
-        # a checkpoint that is to go on as if nothing had happened holds these too
+        # saved in a checkpoint, so that a resumed training draws the same timesteps
         self.register_buffer("losses", torch.zeros(count, history))
         self.register_buffer("counts", torch.zeros(count, dtype=torch.long))
 
     def probabilities(self) -> Tensor:
-        """How likely each timestep is, `(T,)`; they add up to one."""
+        """Probability of each timestep, `(T,)`; they add up to 1."""
         width = self.edges.diff()
-        weights = width.double()  # as many as a bucket holds: uniform over the timesteps
+        weights = width.double()  # timesteps per bucket: uniform over the timesteps
         p = weights / weights.sum()
         if bool((self.counts >= self.losses.shape[1]).all()):
             loss_weights = self.losses.double().square().mean(1).sqrt() * weights
@@ -61,15 +71,15 @@ class SecondMomentResampler(nn.Module):
         return (p / weights).repeat_interleave(width)
 
     def sample_timesteps(self, count: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Timesteps `(count,)`, and 1 / (T p) of each, which its loss is to be multiplied by."""
+        """Timesteps `(count,)`, and the weights 1 / (T p) of their losses, `(count,)`."""
         p = self.probabilities()
-        # a generator belongs to one device, and that of a training is the CPU's
+        # the generator of a training is on the CPU, and multinomial needs both on one device
         timesteps = torch.multinomial(p.cpu(), count, replacement=True, generator=generator).to(p.device)
         return timesteps, (1 / (len(p) * p[timesteps])).float()
 
     @torch.no_grad()
     def update(self, timesteps: Tensor, losses: Tensor) -> None:
-        """Take in the unweighted losses `(B,)` of timesteps `(B,)`; the oldest are dropped."""
+        """Record the unweighted losses `(B,)` of timesteps `(B,)`, in place of the oldest."""
         buckets = torch.bucketize(timesteps, self.edges, right=True) - 1
         for bucket, loss in zip(buckets.tolist(), losses.detach().float(), strict=True):
             slot = int(self.counts[bucket]) % self.losses.shape[1]

@@ -1,13 +1,12 @@
-"""The learned variance of a diffusion, and the variational bound that teaches it.
+"""The learned variance of a diffusion, and the variational lower bound (VLB) that trains it.
 
 Nichol and Dhariwal, Improved Denoising Diffusion Probabilistic Models, ICML 2021, Sections 3.1 and 4, for a
-network that predicts the latent itself. With alpha-bar of the step and of the one before it, the posterior's
-mean is
+network that predicts the clean latent z_0. With alpha-bar of the timestep, alpha-bar' of the one before it,
+alpha = alpha-bar / alpha-bar' and beta = 1 - alpha, the posterior q(z_(t-1) | z_t, z_0) has the mean
 
-    mu = sqrt(alpha-bar') beta / (1 - alpha-bar) z_0 + sqrt(alpha) (1 - alpha-bar') / (1 - alpha-bar) z_t,
+    mu = sqrt(alpha-bar') beta / (1 - alpha-bar) z_0 + sqrt(alpha) (1 - alpha-bar') / (1 - alpha-bar) z_t.
 
-which is Equation 9 of guided latent diffusion with its misprint mended: the paper has sqrt(alpha-bar) where
-sqrt(alpha) belongs.
+Equation 9 of guided latent diffusion prints sqrt(alpha-bar) in place of sqrt(alpha): a misprint.
 """
 
 from __future__ import annotations
@@ -22,21 +21,22 @@ from torch import Tensor
 from napari_latentseg.methods.base import Noise
 
 # Not diffusers' DDPMScheduler with `learned_range`: it has no variational loss, and draws its noise from a
-# generator, where ours depends on the position, so that tiles that overlap agree.
+# generator, while ours is a function of the position, so that overlapping tiles agree.
 
 __all__ = ["PosteriorStep", "ancestral_sample", "vlb_loss"]
 
 
 @dataclass(frozen=True)
 class PosteriorStep:
-    """One step back from z_t, as the true posterior has it.
+    """The posterior q(z_(t-1) | z_t, z_0) of one step of the reverse process.
 
     Attributes
     ----------
     z0_coefficient, zt_coefficient
-        What the posterior's mean takes of z_0 and of z_t.
+        Factors of z_0 and of z_t in the posterior mean.
     min_log_variance, max_log_variance
-        Logarithms of the variances that the learned one lies between: the posterior's, and beta.
+        Natural logarithms of the variances that the learned one interpolates between: that of the posterior
+        (beta-tilde) and beta.
     """
 
     z0_coefficient: Tensor
@@ -46,19 +46,19 @@ class PosteriorStep:
 
     @classmethod
     def between(cls, alpha_bar: Tensor, previous_alpha_bar: Tensor) -> PosteriorStep:
-        """From alpha-bar of a timestep and of the one that follows on the way back, 1 at the end.
+        """The step from one timestep to an earlier one.
 
         Parameters
         ----------
         alpha_bar, previous_alpha_bar
-            Of any shape that latents can be multiplied by.
+            alpha-bar of the timestep and of the earlier one (1 for the clean latent), in a shape that
+            broadcasts with latents `(B, C, h, w)`.
         """
         alpha_bar, previous_alpha_bar = alpha_bar.double(), previous_alpha_bar.double()
         alpha = alpha_bar / previous_alpha_bar
         beta = 1 - alpha
         posterior = beta * (1 - previous_alpha_bar) / (1 - alpha_bar)
-        # the very last step's posterior has no variance; diffusers' floor, so that the logarithm exists
-        floor = 1e-20
+        floor = 1e-20  # the posterior variance of the last step is 0; diffusers' floor for its logarithm
         return cls(
             (previous_alpha_bar.sqrt() * beta / (1 - alpha_bar)).float(),
             (alpha.sqrt() * (1 - previous_alpha_bar) / (1 - alpha_bar)).float(),
@@ -67,11 +67,14 @@ class PosteriorStep:
         )
 
     def mean(self, z0: Tensor, z_t: Tensor) -> Tensor:
-        """Of z one step back."""
+        """Posterior mean `(B, C, h, w)` from z_0 and z_t of the same shape."""
         return self.z0_coefficient * z0 + self.zt_coefficient * z_t
 
     def log_variance(self, v: Tensor) -> Tensor:
-        """What the network's `v`, nominally in [-1, 1], says between the smallest and the largest."""
+        """The learned log variance: `v`, nominally in [-1, 1], interpolates between minimum and maximum.
+
+        Equation 15 of the improved DDPM, with (v + 1) / 2 as its fraction.
+        """
         fraction = (v + 1) / 2
         return fraction * self.max_log_variance + (1 - fraction) * self.min_log_variance
 
@@ -79,18 +82,19 @@ class PosteriorStep:
 def vlb_loss(
     z0: Tensor, z_t: Tensor, predicted_z0: Tensor, v: Tensor, alpha_bar: Tensor, t: Tensor
 ) -> Tensor:
-    """One term of the bound for each latent, `(B,)`, in nats for each number of the latent.
+    """The term of the variational bound at one timestep per latent, `(B,)`, in nats per latent value.
 
-    Between the true posterior and the model's, their divergence (Equation 5 of the source); at t = 0 the
-    likelihood of z_0 under a normal distribution, for latents are no 8-bit pixels. The mean is cut off from
-    the gradient: the bound teaches the variance alone.
+    For t > 0 the KL divergence of the model's step from the true posterior (L_(t-1) in Section 2.1 of the
+    source); for t = 0 the negative log likelihood of z_0 under a normal distribution (the source discretises
+    it, for 8-bit pixels, which latents are not). The mean is detached: the bound trains the variance alone
+    (Section 3.1).
 
     Parameters
     ----------
     z0, z_t, predicted_z0
-        The latent, the disturbed latent and the predicted latent, `(B, C, h, w)`.
+        Clean, noisy and predicted clean latents, `(B, C, h, w)`.
     v
-        What the network says of the variance, `(B, C, h, w)`.
+        The network's output for the variance, `(B, C, h, w)`, nominally in [-1, 1].
     alpha_bar
         alpha-bar of all timesteps, `(T,)`.
     t
@@ -99,7 +103,8 @@ def vlb_loss(
     z0, z_t, predicted_z0, v = (x.float() for x in (z0, z_t, predicted_z0, v))
     is_first = t == 0
     step = _posterior_steps(alpha_bar, t)
-    # the first step's posterior has no variance to begin the range with: that of the second stands in
+    # The posterior variance at t = 0 is 0, whose logarithm bounds nothing: that of t = 1 is used, as in the
+    # source.
     min_log_variance = torch.where(
         is_first[:, None, None, None],
         _posterior_steps(alpha_bar, t.clamp_min(1)).min_log_variance,
@@ -111,9 +116,8 @@ def vlb_loss(
     divergence = 0.5 * (
         log_variance - min_log_variance - 1 + (min_log_variance - log_variance).exp() + squared_error
     )
-    likelihood = 0.5 * (
-        math.log(2 * math.pi) + log_variance + squared_error
-    )  # the first step's mean is z_0 itself
+    # at t = 0 the posterior mean is z_0 itself, so the squared error is that of z_0
+    likelihood = 0.5 * (math.log(2 * math.pi) + log_variance + squared_error)
     return torch.where(is_first[:, None, None, None], likelihood, divergence).flatten(1).mean(1)
 
 
@@ -129,23 +133,23 @@ def ancestral_sample(
     noise: Noise,
     steps: int,
 ) -> Tensor:
-    """A latent out of noise, each step with the variance that the network says.
+    """Latents `(B, C, h, w)` sampled from noise with the learned variance.
 
-    Fewer steps than timesteps are a process of their own, whose betas follow from the alpha-bars that are
-    kept (Section 4 of the source); the timesteps are spread from the last on.
+    With fewer steps than timesteps, the betas follow from the alpha-bars of the timesteps that are kept
+    (Section 4 of the improved DDPM); these are spread evenly from the last one down.
 
     Parameters
     ----------
     predict
-        Gives z_0 and `v`, each `(B, C, h, w)`, from z_t and the timesteps `(B,)`.
+        The network: from z_t and timesteps `(B,)` to z_0 and `v`, each `(B, C, h, w)`.
     alpha_bar
         alpha-bar of all timesteps, `(T,)`.
     shape
         Of the latents, `(B, C, h, w)`.
     noise
-        Its step 0 is the start; the others are what the steps add.
+        Step 0 is the initial noise; steps 1, 2, ... are added after each sampling step.
     steps
-        How many.
+        Number of sampling steps, at most T.
     """
     total = len(alpha_bar)
     timesteps = [round(total - i * total / steps) - 1 for i in range(steps)]

@@ -1,8 +1,8 @@
 """Wave-GMS: a lightweight multi-scale generative model (Ahmed, Shaikh, Mohy-ud-Din, 2025).
 
-As GMS, but the image latent comes from a small encoder on wavelets, which learns with the mapper and is drawn
-towards the latents of the frozen codec, a tiny one. What the paper's text leaves open is as in the
-development code of its authors; docs/methods.md says what.
+As GMS, but the image latent comes from a small encoder on Haar wavelets, which is trained together with the
+mapper and aligned with the latents of the frozen codec (TAESD). What the paper leaves open follows its
+authors' development code; docs/methods.md lists it.
 """
 
 from __future__ import annotations
@@ -16,30 +16,40 @@ from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
-from napari_latentseg.methods.base import Batch, FineTuneSpec, Method, Noise, Stage, random_noise
+from napari_latentseg.methods.base import (
+    Batch,
+    FineTuneSpec,
+    Method,
+    Noise,
+    Stage,
+    codec_deviation,
+    join_deviations,
+    random_noise,
+)
 from napari_latentseg.methods.latent_matching import Level, MatchingConfig, matching_losses
 from napari_latentseg.networks.lmm import LatentMappingModel
 from napari_latentseg.networks.wavelet import WaveEncoder
 
 __all__ = ["WaveGMS", "WaveGMSConfig", "alignment_loss"]
 
-_LOG_VARIANCE_RANGE = (-30.0, 20.0)  # its limits, those of diffusers' and the authors' code
+# clamp of the log variance, as in diffusers and the authors' code; only a guard against overflow in exp
+_LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 
 class WaveGMSConfig(MatchingConfig):
-    """What makes a Wave-GMS model; the defaults are the paper's. See also `MatchingConfig`.
+    """Settings of Wave-GMS; the defaults are the paper's. See also `MatchingConfig`.
 
     Attributes
     ----------
     levels
-        The paper has all four; its authors' development code ``("level2", "level1", "out")``.
+        Supervised decoder levels: four in the paper, ``("level2", "level1", "out")`` in the development code.
     align_weight
-        Weight of the alignment to the codec's latents; 0 for none, the paper's ablation.
+        Weight of the alignment with the codec's image latents; 0 for none (an ablation in the paper).
     align
-        The distance in the alignment: ``"l1"`` as in the paper, ``"smooth_l1"`` as in the development code.
+        Distance in the alignment: ``"l1"`` as in the paper, ``"smooth_l1"`` as in the development code.
     sample_in_training
-        Draw the latent from the encoder's normal distribution in training. Without, its variance learns
-        nothing, and there is no posterior to draw samples from.
+        Draw the image latent from the encoder's normal distribution in training, instead of its mean.
+        Otherwise the variance is never trained, and the model has no posterior to sample from.
     """
 
     levels: tuple[Level, ...] = ("level3", "level2", "level1", "out")
@@ -49,12 +59,12 @@ class WaveGMSConfig(MatchingConfig):
 
 
 def alignment_loss(z: Tensor, target: Tensor, distance: Literal["l1", "smooth_l1"] = "l1") -> Tensor:
-    """L_align of the paper's Section 2.4: 0.9 (1 - cos) + 0.1 of the mean absolute difference.
+    """L_align of Section 2.4, a scalar: 0.9 (1 - cosine similarity) + 0.1 mean absolute difference.
 
     Parameters
     ----------
     z, target
-        Latents `(B, C, h, w)`; the cosine is that of the C values at each position.
+        Latents `(B, C, h, w)`; the cosine is taken over the C channels at each position, then averaged.
     distance
         See `WaveGMSConfig.align`.
     """
@@ -63,19 +73,19 @@ def alignment_loss(z: Tensor, target: Tensor, distance: Literal["l1", "smooth_l1
 
 
 class WaveGMS(Method):
-    """Wavelets, trained encoder, latent mapping model, frozen decoder.
+    """Wavelet encoder and latent mapping model, trained together; frozen decoder.
 
     Parameters
     ----------
     codec
-        A codec with one position for 8 x 8 pixels; the paper's is TAESD.
+        The frozen autoencoder, with one latent position for 8 x 8 pixels; TAESD in the paper.
     config
         See `WaveGMSConfig`.
 
     Raises
     ------
     BadInput
-        Where the codec has another factor: three levels of wavelets end at an eighth.
+        Where the codec has another downsampling factor: three wavelet levels end at an eighth of the size.
     """
 
     name: ClassVar[str] = "wave-gms"
@@ -92,8 +102,8 @@ class WaveGMS(Method):
         if codec.downsampling_factor != WaveEncoder.FACTOR:
             raise BadInput(
                 "codec",
-                f"has one position for {codec.downsampling_factor} pixels, and the wavelets for {WaveEncoder.FACTOR}",
-                "use a codec such as TAESD, or the embedded one",
+                f"downsamples by {codec.downsampling_factor}, the wavelet encoder by {WaveEncoder.FACTOR}",
+                "use TAESD or the embedded codec",
             )
         super().__init__(codec.freeze(), config)
         self.encoder = WaveEncoder(codec.channels)
@@ -102,26 +112,24 @@ class WaveGMS(Method):
 
     @property
     def sampling_sources(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The posterior, where its variance has learnt."""
+        """The posterior, where its variance is trained."""
         return ("posterior",) if self.config.sample_in_training else ()
 
     @property
     def deviations_from_paper(self) -> str:
-        config, codec = self.config, self.codec
-        deviations = config.deviations_from_paper()
-        if not config.align_weight:
-            deviations.append("no alignment")
-        elif config.align_weight != WaveGMSConfig().align_weight:
-            deviations.append(f"alignment weight {config.align_weight:g}")
-        if config.align_weight and config.align != WaveGMSConfig().align:
-            deviations.append("smooth distance in the alignment")
-        if not config.sample_in_training:
-            deviations.append("no draws in training")
-        if codec.kind != "tiny":
-            deviations.append(f"{codec.kind} codec in place of TAESD")
-        elif codec.channels != 4:
-            deviations.append(f"{codec.channels}-channel codec in place of TAESD")
-        return ", ".join(deviations)
+        config, paper = self.config, WaveGMSConfig()
+        aligned = config.align_weight > 0
+        return join_deviations(
+            *config.deviations_from_paper(),
+            (not aligned, "no alignment"),
+            (
+                aligned and config.align_weight != paper.align_weight,
+                f"alignment weight {config.align_weight:g}",
+            ),
+            (aligned and config.align != paper.align, "smooth distance in the alignment"),
+            (not config.sample_in_training, "no sampling in training"),
+            codec_deviation(self.codec, "tiny", "TAESD"),
+        )
 
     @property
     def trainable_modules(self) -> nn.ModuleDict:
@@ -131,22 +139,22 @@ class WaveGMS(Method):
         return [Stage("", self.trainable_modules, self.loss, after_epoch=self._report_posterior_width)]
 
     def encode(self, images: Tensor) -> Tensor:
-        """Mean and log variance of the latent, `(B, 2 channels, H/8, W/8)`."""
+        """Mean and log variance of the image latent, stacked in the channels: `(B, 2 C, H/8, W/8)`."""
         moments: Tensor = self.encoder(images)
         return moments
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
-        """The decoded mask: of the latent's mean, or of a draw around it where there is noise."""
-        mean, std = _moments(conditioning)
+        """The decoded mask `(B, 1, H, W)` in [0, 1]: of the mean latent, or of a posterior sample."""
+        mean, std = _mean_and_std(conditioning)
         z = mean if noise is None else mean + std * noise(tuple(mean.shape)).to(mean)
         mask_latents: Tensor = self.mapper(z)["out"]
         return self.codec.decode_mask(mask_latents)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """The paper's objective: that of GMS over the levels, and the alignment of the image latent."""
+        """L_total of Section 2.4: that of GMS over the levels, and the alignment of the image latent."""
         with torch.no_grad():
             target = self.codec.encode_mask(batch.masks)
-        mean, std = _moments(self.encode(batch.images))
+        mean, std = _mean_and_std(self.encode(batch.images))
         z = mean
         if self.training and self.config.sample_in_training:
             z = mean + std * random_noise(generator)(tuple(mean.shape)).to(mean)
@@ -162,11 +170,11 @@ class WaveGMS(Method):
         return terms
 
     def fine_tune_spec(self) -> FineTuneSpec:
-        """The end of the mapper learns, from the mean of the image latent."""
+        """The mapper's last block is trained on the features before it, from the mean of the image latent."""
         mapper, codec = self.mapper, self.codec
 
         def cache_features(conditioning: Tensor) -> Tensor:
-            return mapper.encode_features(_moments(conditioning)[0])
+            return mapper.encode_features(_mean_and_std(conditioning)[0])
 
         def loss(
             features: Tensor,
@@ -185,7 +193,10 @@ class WaveGMS(Method):
         return FineTuneSpec(mapper.last_block, cache_features, codec.encode_mask, loss, sample)
 
     def _report_posterior_width(self) -> dict[str, float]:
-        """How wide the posterior was over the epoch, alone and against its mean; near 0 it has collapsed."""
+        """Mean standard deviation of the posterior over the epoch, and relative to the mean's magnitude.
+
+        A ratio of a few hundredths or less means that the posterior has collapsed (docs/methods.md).
+        """
         if not self._posterior_statistics:
             return {}
         std, mean = torch.stack(self._posterior_statistics).mean(0).tolist()
@@ -193,7 +204,7 @@ class WaveGMS(Method):
         return {"sigma": std, "sigma_to_mean": std / mean}
 
 
-def _moments(conditioning: Tensor) -> tuple[Tensor, Tensor]:
+def _mean_and_std(conditioning: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation in float32, each `(B, C, h, w)`."""
     mean, log_variance = conditioning.float().chunk(2, dim=1)
     return mean, (0.5 * log_variance.clamp(*_LOG_VARIANCE_RANGE)).exp()

@@ -1,4 +1,4 @@
-"""A model as one file: a zip of its card and of the files that the card names, and nothing else."""
+"""A model as one zip file: its card and the files that the card names, nothing else."""
 
 from __future__ import annotations
 
@@ -19,26 +19,33 @@ from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
 __all__ = ["export_model", "install_archive"]
 
-_SUFFIXES = (".safetensors", ".json", ".csv", ".png")
+_SUFFIXES = (
+    ".safetensors",
+    ".json",
+    ".csv",
+    ".png",
+)  # what model folders contain; none of them can hold code
+# Limits against zip bombs, far above any real model: the largest published configuration (SDSeg in float16)
+# has 0.7 GB in about ten files, and a card some kilobytes.
 _MAX_FILES = 256
 _MAX_BYTES = 8 << 30
 _MAX_CARD_BYTES = 4 << 20
-_COPY_BLOCK_BYTES = 1 << 20
+_COPY_BLOCK_BYTES = 1 << 20  # memory used while copying
 _REMEDY = "ask for the file again"
 
 
 def export_model(name: str | Path, path: Path, *, replay: bool = False) -> Path:
-    """Write a model as one file, after every file of it was held against its hash.
+    """Write a model as one zip file, after checking the hash of every file in it.
 
     Parameters
     ----------
     name
-        Of a model, in the version that is in use; or a folder.
+        Name of a model, of which the current version is exported; or a model folder.
     path
-        The zip to be; its folder must be there. A file of that name is replaced.
+        The zip file to write; its folder must exist. An existing file is replaced.
     replay
-        Whether the pieces of its training images go along that keep it from forgetting when it is taught.
-        An image can be made out again from them, so they stay at home unless they are asked for.
+        Whether to include the patches of training images that prevent forgetting in later fine-tuning.
+        Patients' images can be recognised in them, so they are left out by default.
 
     Returns
     -------
@@ -76,31 +83,32 @@ def export_model(name: str | Path, path: Path, *, replay: bool = False) -> Path:
 def install_archive(
     path: Path, name: str | None = None, *, codec: Path | None = None, replace: bool = False
 ) -> Path:
-    """Install a model from one file, after it has been loaded once to see that all of it fits.
+    """Install a model from a zip file of `export_model`, after loading it once as a test.
 
-    No name in the file can lead out of the folder that it is unpacked to, no more is unpacked than the file
-    says and than any model needs, and only the kinds of file that a model is made of are.
+    The file is not trusted: names cannot lead out of the target folder, sizes are limited, and only the file
+    types of a model are unpacked.
 
     Parameters
     ----------
     path
-        From `export_model`.
+        The zip file.
     name
-        In place of the card's.
+        Name to install it under; the card's where not given.
     codec
-        The folder of its codec, where it lies in a place of its own.
+        Folder of its codec, if that is neither installed nor in the cache of the hub.
     replace
         Whether an installed model of that name is replaced.
 
     Returns
     -------
     Path
-        Where it was installed.
+        The folder of the installed model.
 
     Raises
     ------
     BadInput
-        Where the file is no such archive, is damaged, or holds what no model has; nothing is installed then.
+        Where the file is not such an archive, is damaged, or contains anything else; nothing is installed
+        then.
     """
     path = Path(path)
     root = ensure_writable_folder(data_home() / "models")
@@ -110,7 +118,7 @@ def install_archive(
             with zipfile.ZipFile(path) as archive:
                 _unpack(archive, path, folder, name, replace)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise BadInput(path, "is damaged, or no zip file", _REMEDY) from error
+            raise BadInput(path, "is damaged, or not a zip file", _REMEDY) from error
         except OSError as error:
             why = f"cannot be unpacked ({error.strerror or 'damaged'})"
             raise BadInput(path, why, "make room, or ask for the file again") from error
@@ -119,15 +127,15 @@ def install_archive(
 
 
 def _zip_info(card: ModelCard, file: str) -> zipfile.ZipInfo:
-    """Without the day and the rights, so that the same model gives the same file."""
+    """Zip entry without date and permissions, so that the same model gives the same bytes."""
     return zipfile.ZipInfo(f"{card.name}/{file}")
 
 
 def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, name: str | None, replace: bool) -> None:
-    """Write the files of an archive into a folder, the card first, and the others only as it names them."""
+    """Unpack an archive into a folder: the card first, then exactly the files that it names."""
     entries = _checked_entries(archive, path)
     if CARD not in entries:
-        raise BadInput(path, f"holds no {CARD}", "give a model that was exported")
+        raise BadInput(path, f"contains no {CARD}", "give a file made by models export")
     _extract_entry(archive, entries.pop(CARD), folder / CARD, path, _MAX_CARD_BYTES)
     try:
         card = read_card(folder)
@@ -135,9 +143,9 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, name: str | None
         raise BadInput(f"{path}, {CARD}", error.why, _REMEDY) from error
     install_path(name or card.name, replace=replace)
     if unknown_files := sorted(entries.keys() - card.files.keys()):
-        raise BadInput(path, f"holds {unknown_files[0]!r}, of which its card knows nothing", _REMEDY)
+        raise BadInput(path, f"contains {unknown_files[0]!r}, which its card does not list", _REMEDY)
     if missing_files := sorted(card.files.keys() - entries.keys()):
-        raise BadInput(path, f"lacks {missing_files[0]!r}, which its card names", _REMEDY)
+        raise BadInput(path, f"lacks {missing_files[0]!r}, which its card lists", _REMEDY)
     for file, entry in entries.items():
         _extract_entry(archive, entry, folder / file, path, entry.file_size)
     try:
@@ -147,7 +155,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, name: str | None
 
 
 def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The entries by the name of their file, once all of them are such as a model has."""
+    """The entries of an archive by file name, after checking that a model can have each of them."""
     infos = archive.infolist()
     if len(infos) > _MAX_FILES or sum(entry.file_size for entry in infos) > _MAX_BYTES:
         raise BadInput(path, "is larger than any model", "ask where it comes from")
@@ -164,17 +172,17 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.
             or (folder_name and not re.fullmatch(NAME_PATTERN, folder_name))
             or len(folders) > 1
         ):
-            raise BadInput(path, f"holds {entry.filename!r}, which is no file of a model", _REMEDY)
+            raise BadInput(path, f"contains {entry.filename!r}, which is no file of a model", _REMEDY)
         if stat.S_ISLNK(entry.external_attr >> 16):
-            raise BadInput(path, f"holds {file!r}, which is a link", _REMEDY)
+            raise BadInput(path, f"contains {file!r}, which is a link", _REMEDY)
         if entry.flag_bits & 1:
-            raise BadInput(path, "is locked with a password", "ask for one without")
+            raise BadInput(path, "is encrypted", "ask for one without a password")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise BadInput(path, f"holds {file!r}, packed in a way that is not read", _REMEDY)
+            raise BadInput(path, f"contains {file!r} with an unsupported compression", _REMEDY)
         if not file.endswith(_SUFFIXES):
-            raise BadInput(path, f"holds {file!r}; of that kind nothing is read", _REMEDY)
+            raise BadInput(path, f"contains {file!r}, a file type that no model has", _REMEDY)
         if file in entries:
-            raise BadInput(path, f"holds {file!r} twice", _REMEDY)
+            raise BadInput(path, f"contains {file!r} twice", _REMEDY)
         entries[file] = entry
     return entries
 
@@ -182,18 +190,20 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.
 def _extract_entry(
     archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path, path: Path, max_bytes: int
 ) -> None:
-    """Write one file, and no more of it than it was said to have."""
+    """Write one file, of at most `max_bytes`: the size in a zip header can be wrong."""
     remaining_bytes = max_bytes
     with archive.open(entry) as source, target.open("xb") as sink:
         while block := source.read(_COPY_BLOCK_BYTES):
             remaining_bytes -= len(block)
             if remaining_bytes < 0:
-                raise BadInput(path, f"{target.name} is larger than it says", "ask where it comes from")
+                raise BadInput(
+                    path, f"{target.name} is larger than its header says", "ask where it comes from"
+                )
             sink.write(block)
 
 
 def _check_tensors(folder: Path, path: Path) -> None:
-    """Whether everything that is called safetensors is; what else is loaded is looked at when it is."""
+    """Check that every .safetensors file is one; the other files are checked when they are read."""
     from safetensors import SafetensorError, safe_open
 
     for file in folder.glob("*.safetensors"):

@@ -1,4 +1,4 @@
-"""The card of a model: what it is, what it is for, and how good it was where it was measured."""
+"""The model card (`card.json`): what a model is, what it is for, and its measured performance."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 
 CARD = "card.json"
-# As the papers spell them; here, so that a card can be shown without loading torch.
+# The methods as their papers spell them; here, not in methods/, so that a card is shown without loading
+# torch.
 _METHOD_SPELLINGS = {
     "gms": "GMS",
     "wave-gms": "Wave-GMS",
@@ -33,40 +34,50 @@ NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 
 
 class TrainingData(FrozenModel):
-    """One set that a model learned from.
+    """One data set that a model was trained on.
 
-    Where its masks do not hold the model's own numbers, `labels` says which class each of theirs is, for the
-    folder of that name.
+    Attributes
+    ----------
+    name, licence, reference
+        Of the data set, and where to find it.
+    images, validation_images
+        Numbers of training images and of validation images (key ``"kept_apart"`` in JSON).
+    split
+        How validation images were chosen, in words, e.g. "20%".
+    folder
+        Name of the folder that it was read from.
+    labels
+        Class of each label value of its masks, where these are not the model's own label values.
     """
 
     name: str
     licence: str
     reference: str = ""
     images: int = Field(ge=0)
-    kept_apart: int = Field(ge=0)
+    validation_images: int = Field(ge=0, alias="kept_apart")
     split: str = ""
     folder: str = ""
     labels: dict[int, LabelTarget] = Field(default_factory=dict)
 
 
 class MetricRecord(FrozenModel):
-    """Figures with how they were measured.
+    """Segmentation metrics of a model on one set of images, and how they were measured.
 
     Attributes
     ----------
     data
-        Which images, and that none was trained on.
+        The images, in words; none of them was trained on.
     images
-        How many.
+        Number of images.
     samples, source
-        The ensemble that was cut; 1 and ``"none"`` for a single pass.
+        Size and sampling source of the ensemble whose mean probability was thresholded; 1 and ``"none"`` for
+        a single pass without randomness.
     values, spread
-        Mean and standard deviation over images, by metric (``dsc`` and ``iou`` in [0, 1], ``hd95`` in
-        `unit`).
+        Mean and standard deviation over images, by metric: ``dsc`` and ``iou`` in [0, 1], ``hd95`` in `unit`.
     unit
-        Of HD95.
+        Unit of HD95.
     conventions
-        In plain words.
+        How each metric treats special cases such as empty masks, in words.
     """
 
     data: str
@@ -80,7 +91,7 @@ class MetricRecord(FrozenModel):
 
 
 class Ancestor(FrozenModel):
-    """A model that another was taught from, by name, version and the SHA-256 of its weights."""
+    """A model that another was fine-tuned from: name, version and SHA-256 of its weights."""
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
     version: str
@@ -88,47 +99,54 @@ class Ancestor(FrozenModel):
 
 
 class ModelCard(FrozenModel):
-    """What a model is.
+    """The card of a model.
 
     Attributes
     ----------
     name
         The key under which it is chosen.
     title
-        For people.
+        Its name to show.
     version, parent
-        Its version, and the name and version that it was taught from.
+        Its version; name and version of the base model it was fine-tuned from, empty for a new model.
     lineage
-        All that it goes back to, the oldest first; the last is the parent.
-    method, variant
-        The method, and what differs from its paper; a variant is never called by the paper's name alone.
+        All models it goes back to, the oldest first; the last is the base model.
+    method
+        Key of its method, e.g. ``"gms"``.
+    deviations_from_paper
+        What differs from the paper of the method, in words (key ``"variant"`` in JSON); a model with
+        deviations is called a variant. Empty for the published method.
     settings
-        The method's own, validated by it.
+        Settings of the method, validated by its `config_class`.
     codec
-        Which codec its latents belong to; None where the model brings its own.
-    preprocess, augment
-        How a plane is brought to working size, and the ranges it was varied in; test-time augmentation stays
-        inside them.
+        The pretrained codec its latents belong to; None if the model has its own.
+    preprocess
+        How a slice is resized or tiled for the network.
+    augment
+        Ranges of the training augmentation; test-time augmentation uses the same.
     modality, classes
-        What it looks at and what it finds.
+        Of its images, e.g. ``"US"``, and of its label maps.
     sources
-        The sampling sources that it offers; the first is the default.
+        Sampling sources that it can use; the first is the default.
     members
-        How many predictors it has, on one codec; the source ``"members"`` draws each sample from another.
+        Number of ensemble members, which share one codec; the source ``"members"`` draws each sample with
+        another.
     default_samples, threshold
-        Where the widget begins.
+        Default number of samples, and threshold of the mean probability in (0, 1).
     training_data, licence
-        What it learned from, and what the weights may be used for.
+        The data sets it was trained on, and what the weights may be used for.
     metrics
-        How good it was.
+        Its measured performance.
     reliability
-        Whether its mean probabilities are what they say; None where that was not measured.
+        Calibration of its mean probability against observed frequencies; None where not measured.
     volume_interval
-        Makes an interval for an area or volume of those of the samples; None where it was not calibrated.
+        Calibration of the intervals of areas and volumes; None where not calibrated.
     intended_use, limits
-        In plain words.
+        In words.
     files
-        SHA-256 of every other file of the folder.
+        SHA-256 of every other file in its folder, by name.
+    format
+        Version of the card's format.
     """
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
@@ -137,7 +155,7 @@ class ModelCard(FrozenModel):
     parent: str = ""
     lineage: tuple[Ancestor, ...] = ()
     method: str
-    variant: str = ""
+    deviations_from_paper: str = Field("", alias="variant")
     settings: dict[str, Any] = Field(default_factory=dict)
     codec: CodecSpec | None
     preprocess: Preprocess
@@ -167,51 +185,52 @@ class ModelCard(FrozenModel):
         names = {c.name for c in classes}
         for c in classes:
             if not set(c.includes) <= names - {c.name}:
-                raise ValueError(f"{c.name} includes what is no other class")
+                raise ValueError(f"{c.name} includes a class that does not exist")
         return classes
 
     @model_validator(mode="after")
     def _check_interval_classes(self) -> ModelCard:
         interval_factors = self.volume_interval.factors if self.volume_interval else {}
         if unknown := set(interval_factors) - {c.name for c in self.classes}:
-            raise ValueError(f"volume_interval has a factor of {sorted(unknown)[0]}, which is no class")
+            raise ValueError(f"volume_interval has a factor for {sorted(unknown)[0]}, which is no class")
         return self
 
     @model_validator(mode="after")
     def _check_members(self) -> ModelCard:
         if "members" in self.sources and self.members < 2:
-            raise ValueError("members is a source, but there is only one")
+            raise ValueError("members is a sampling source, but the model has only one member")
         return self
 
     @property
     def headline_metrics(self) -> MetricRecord | None:
-        """The figures of the model as it is used unless told otherwise: with samples of its first source."""
+        """The metrics of the model as used by default: of an ensemble from its first sampling source."""
         default_source_metrics = [m for m in self.metrics if m.source == self.sources[0] and m.samples > 1]
         return next(iter([*default_source_metrics, *self.metrics]), None)
 
     @property
     def method_name(self) -> str:
-        """The method as its paper spells it; the key where that is not known."""
+        """The method as its paper spells it; its key for an unknown method."""
         return _METHOD_SPELLINGS.get(self.method, self.method)
 
     @property
     def method_title(self) -> str:
-        """The method as it may be called: by its name, or as a variant of it."""
-        return f"{self.method_name} variant ({self.variant})" if self.variant else self.method_name
+        """Name of the method to show; with deviations from the paper, as a variant."""
+        deviations = self.deviations_from_paper
+        return f"{self.method_name} variant ({deviations})" if deviations else self.method_name
 
     def write(self, path: Path) -> None:
-        """Write as JSON that a person can read."""
+        """Write as indented JSON."""
         text = json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False)
         path.write_text(text + "\n", "utf-8")
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of a model folder; no weights are read.
+    """Read the card of a model folder, without its weights.
 
     Raises
     ------
     BadInput
-        Where there is none, or a field is not valid.
+        Where the folder has no card, or a field of it is not valid.
     """
     path = Path(folder) / CARD
     try:

@@ -1,4 +1,4 @@
-"""A card in plain words."""
+"""A model card in words, for the terminal and the widgets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["card_lines", "card_text"]
 
 
 def card_lines(card: ModelCard) -> list[tuple[str, str]]:
-    """What a card says, as pairs of a heading and a text."""
+    """The card as pairs of heading and text."""
     lines = [
-        ("What", f"{card.title}, version {card.version}"),
-        ("Looks at", card.modality or "not stated"),
-        ("Finds", ", ".join(c.name for c in card.classes)),
-        ("For", card.intended_use),
+        ("Title", f"{card.title}, version {card.version}"),
+        ("Modality", card.modality or "not stated"),
+        ("Classes", ", ".join(c.name for c in card.classes)),
+        ("Intended use", card.intended_use),
     ]
     if card.limits:
         lines.append(("Limits", card.limits))
@@ -25,10 +25,12 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         ("Codec", f"{codec.name}, {codec.channels} latent channels" if codec else "its own, trained with it")
     )
     if card.parent:
-        lines.append(("Taught from", card.parent))
+        lines.append(("Base model", card.parent))
     for data in card.training_data:
         how = f" ({data.split})" if data.split else ""
-        text = f"{data.name}: {data.images} images, {data.kept_apart} kept apart{how}; {data.licence}"
+        text = (
+            f"{data.name}: {data.images} images, {data.validation_images} for validation{how}; {data.licence}"
+        )
         lines.append(("Trained on", text))
     for metric in card.metrics:
         figures = ", ".join(_metric_text(name, value, metric.unit) for name, value in metric.values.items())
@@ -42,7 +44,7 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         for name, text in card.metrics[0].conventions.items():
             lines.append((f"  {name}", text))
     if card.reliability:
-        lines.append(("Probabilities", _reliability_text(card.reliability)))
+        lines.append(("Calibration", _reliability_text(card.reliability)))
     if card.volume_interval:
         lines.append(("Intervals", _interval_text(card.volume_interval)))
     source_descriptions = SAMPLING_SOURCES | {
@@ -56,25 +58,26 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
 
 
 def card_text(card: ModelCard) -> str:
-    """The card for a terminal."""
+    """The card as text for a terminal, one line per entry."""
     return "\n".join(
         f"{heading + ':':<15}{text}" for heading, text in [("Model", card.name), *card_lines(card)]
     )
 
 
 def _reliability_text(reliability: Reliability) -> str:
-    """How far the mean probability is from how often it was right."""
+    """Expected calibration error of the mean probability, in words."""
     uncertain_text = (
         ""
         if reliability.ece_unsure is None
-        else f", by {reliability.ece_unsure:.3f} where it lies in [0.05, 0.95]"
+        else f", {reliability.ece_unsure:.3f} for probabilities in [0.05, 0.95]"
     )
     ensemble = f"mean of {reliability.samples} samples from {reliability.source}"
-    return f"off by {reliability.ece:.4f} on average{uncertain_text} ({ensemble}), on {reliability.data}"
+    error = f"expected calibration error {reliability.ece:.4f}{uncertain_text}"
+    return f"{error} ({ensemble}), on {reliability.data}"
 
 
 def _interval_text(interval: VolumeInterval) -> str:
-    """For which classes there are calibrated intervals, and how they did on other images."""
+    """Level and classes of the calibrated intervals, and their coverage on other images, in words."""
     ensemble = f"{interval.samples} samples from {interval.source}"
     names = ", ".join(interval.factors)
     text = f"{interval.level:.0%} for areas and volumes of {names} ({ensemble}), by {interval.data}"

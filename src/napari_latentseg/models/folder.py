@@ -1,4 +1,4 @@
-"""A model on disk: `card.json`, `weights.safetensors`, and what tells how it was trained."""
+"""Loading and saving a model folder: `card.json`, `weights.safetensors`, and the record of the training."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _REMEDY = "install the model again"
 
 @dataclass(frozen=True)
 class Model:
-    """A method with weights and its card.
+    """A loaded model.
 
     Attributes
     ----------
     method
-        In evaluation mode; on the CPU until `to` moves it.
+        With its weights, in evaluation mode; on the CPU until `to` moves it.
     card
-        What it is.
+        The model card.
     folder
-        Where it lies.
+        The model folder.
     other_members
-        Further predictors on the same codec, for the sampling source ``"members"``.
+        Further ensemble members on the same codec, for the sampling source ``"members"``.
     """
 
     method: Method
@@ -47,24 +47,32 @@ class Model:
 
     @property
     def members(self) -> tuple[Method, ...]:
-        """All predictors; the first is the one that gives all answers but those of ``"members"``."""
+        """All ensemble members; every sampling source but ``"members"`` uses the first alone."""
         return (self.method, *self.other_members)
 
     def to(self, compute: Compute) -> None:
-        """Bring every predictor to a device: the codec is shared, and another model may have moved it."""
+        """Move every member to the device of `compute`.
+
+        Before every use: the codec is shared between models, and another model may have moved it.
+        """
         for method in self.members:
             method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> Model:
-    """Load a model, every file of it checked against its card.
+    """Load a model, after every file was checked against the hash in its card.
 
     Parameters
     ----------
     folder
         Holds `card.json` and the files that it names.
     codec_for
-        Gives the codec that the card asks for.
+        Returns the codec for the codec entry of a card.
+
+    Returns
+    -------
+    Model
+        On the CPU, in evaluation mode.
 
     Raises
     ------
@@ -84,20 +92,21 @@ def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> 
     if card.preprocess.size % method.size_multiple:
         raise BadInput(
             f"{folder / CARD}, preprocess.size",
-            f"is {card.preprocess.size}, which is no multiple of the method's {method.size_multiple}",
+            f"is {card.preprocess.size}, but must be a multiple of {method.size_multiple}",
             _REMEDY,
         )
-    # The words may change from version to version; that a variant goes by the paper's name must not be.
-    if bool(method.deviations_from_paper) != bool(card.variant):
+    # The wording may differ between versions of the package, but a variant must not pass as the published
+    # method.
+    if bool(method.deviations_from_paper) != bool(card.deviations_from_paper):
         raise BadInput(
             f"{folder / CARD}, variant",
-            f"is {card.variant!r}, but its settings make it {method.deviations_from_paper!r}",
+            f"is {card.deviations_from_paper!r}, but its settings make it {method.deviations_from_paper!r}",
             _REMEDY,
         )
     if len(card.classes) != method.class_count:
         raise BadInput(
             f"{folder / CARD}, classes",
-            f"names {len(card.classes)}, but the model finds {method.class_count}",
+            f"has {len(card.classes)}, but the model segments {method.class_count}",
             _REMEDY,
         )
     load_weights(method.trainable_modules, folder / WEIGHTS_FILE)
@@ -115,8 +124,8 @@ def _check_codec(folder: Path, card: ModelCard, codec: Codec) -> None:
         if card_value != codec_value:
             raise BadInput(
                 f"{folder / CARD}, codec.{name}",
-                f"is {card_value}, but that of the codec at hand is {codec_value}",
-                "give the codec that the model was trained on",
+                f"is {card_value}, but the codec given has {codec_value}",
+                "give the codec that the model was trained with",
             )
 
 
@@ -129,22 +138,22 @@ def save_model_folder(
     other_members: Sequence[Method] = (),
     replace: bool = False,
 ) -> ModelCard:
-    """Write a model: all of it, or nothing.
+    """Write a model folder, completely or not at all.
 
     Parameters
     ----------
     folder
-        Must not be there yet, or be empty, unless it may be replaced.
+        Must not exist or be empty, unless `replace` is set.
     method
-        Its `trained` parts are written, as float16.
+        Its `trainable_modules` are written, as float16, to halve the file.
     card
-        Its `files` are filled in, its `variant` is the method's own, and `members` as many as there are.
+        Its `files`, `deviations_from_paper` and `members` are filled in.
     extras
-        Further files by name: configuration, log, curve, split.
+        Contents of further files by name: training configuration, log, plot, split.
     other_members
-        Further members, whose `trained` parts are written too.
+        Further ensemble members, whose `trainable_modules` are written too.
     replace
-        Whether what is there is replaced.
+        Whether an existing folder is replaced.
 
     Returns
     -------
@@ -154,7 +163,7 @@ def save_model_folder(
     Raises
     ------
     BadInput
-        Where the folder is there already or cannot be written, or a weight is no number.
+        Where the folder exists or cannot be written, or a weight is not finite.
     """
     members = [method, *other_members]
     with atomic_folder(Path(folder), replace=replace) as temporary:
@@ -163,6 +172,8 @@ def save_model_folder(
         for name, content in (extras or {}).items():
             (temporary / name).write_bytes(content)
         files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
-        saved_card = card.replace(files=files, variant=method.deviations_from_paper, members=len(members))
+        saved_card = card.replace(
+            files=files, deviations_from_paper=method.deviations_from_paper, members=len(members)
+        )
         saved_card.write(temporary / CARD)
     return saved_card

@@ -1,7 +1,7 @@
-"""The weights that the authors of GMS published, as weights of this project.
+"""Conversion of the weights that the authors of GMS published, to the names of `LatentMappingModel`.
 
 Their repository (King-HAW/GMS, `networks/latent_mapping_model.py`, class `ResAttnUNet_DS`) saves
-``{"model": state_dict}``. The networks are the same layer by layer; only the names differ, as `KEY_MAP` says.
+``{"model": state_dict}``. The network is the same layer by layer; `KEY_MAP` translates the names.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["KEY_MAP", "STATE_DICT_KEYS", "read_gms_checkpoint"]
 
 STATE_DICT_KEYS = ("model", "state_dict")
-"""Names under which a state dict may lie in a published file."""
+"""Keys under which the state dict may be stored in a checkpoint file."""
 
 _BLOCKS = {
     "conv1_0": "down.0",
@@ -63,22 +63,22 @@ def _key_map() -> dict[str, str]:
 
 
 KEY_MAP: dict[str, str] = _key_map()
-"""The name of each weight in the published files, and its name in `LatentMappingModel`."""
+"""From the name of each weight in the published files to its name in `LatentMappingModel`."""
 
 
 def read_gms_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a published checkpoint, under the names of `LatentMappingModel`.
+    """Read a published checkpoint as a state dict of `LatentMappingModel`.
 
     Parameters
     ----------
     path
-        A .pth file. No code in it is run. The state dict may lie under one of `STATE_DICT_KEYS`, and its names may
-        begin with ``"module."``, which training on several GPUs puts there.
+        A .pth file; no code in it is run. The state dict may be stored under one of `STATE_DICT_KEYS`, and
+        its names may start with ``"module."``, from training on several GPUs.
 
     Raises
     ------
     BadInput
-        Where it is not such a file, or a name is missing or not known.
+        Where it is not such a file, or a weight is missing or unknown.
     """
     state = read_torch_state(path, STATE_DICT_KEYS)
     if state and all(name.startswith("module.") for name in state):
@@ -96,12 +96,12 @@ def read_gms_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def _drop_duplicate_names(state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Without the names of activations inside of their layers, under which the same weights are saved twice.
+    """Drop the second names of activations (`conv1.1` for `act1`), under which weights are saved twice.
 
     Raises
     ------
     BadInput
-        Where the two are not the same.
+        Where the two values differ.
     """
     deduplicated = dict(state)
     for block in _BLOCKS:

@@ -1,4 +1,4 @@
-"""Codecs from the Hugging Face hub: only when asked, checked, and offline first."""
+"""Codecs from the Hugging Face hub: downloaded only on request, and checked by their hashes."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def cached_snapshot(repository: str, revision: str | None = None) -> Path | None:
-    """The folder of a repository that the hub's cache holds already; None where it does not.
+    """The folder of a repository in the local cache of the hub; None if it is not there. Never downloads.
 
     Parameters
     ----------
     repository
-        ``"owner/name"``; anything else is not in the cache.
+        ``"owner/name"``; any other string gives None.
     revision
         A commit, tag or branch; the main branch where not given.
     """
@@ -43,9 +43,9 @@ def cached_snapshot(repository: str, revision: str | None = None) -> Path | None
 
 
 def download_codec(repository: str, revision: str | None = None) -> Path:
-    """Fetch an autoencoder's configuration and safetensors weights, nothing else.
+    """Download an autoencoder's configuration and safetensors weights, and no other file.
 
-    The weights are checked against the hub's own SHA-256, and nothing is fetched that is there already.
+    The weights are checked against the hub's SHA-256. Files in the cache are not downloaded again.
 
     Parameters
     ----------
@@ -62,28 +62,28 @@ def download_codec(repository: str, revision: str | None = None) -> Path:
     Raises
     ------
     BadInput
-        Where the hub cannot be reached, holds no such repository, or gave other bytes than it has.
+        Where the hub cannot be reached, has no such repository, or a download is damaged.
     """
     from huggingface_hub import snapshot_download
 
     try:
         snapshot = Path(snapshot_download(repository, revision=revision, allow_patterns=_ALLOW_PATTERNS))
-    except Exception as error:  # the client raises its own and the network's kinds
+    except Exception as error:  # of huggingface_hub, and of the network libraries below it
         raise BadInput(repository, *_explain_hub_error(error, revision)) from error
     if not _is_complete(snapshot):
-        raise BadInput(repository, "holds no autoencoder as safetensors", "choose another repository")
+        raise BadInput(repository, "has no autoencoder as safetensors", "choose another repository")
     for name in _ALLOW_PATTERNS:
         path = snapshot / name
-        expected_sha256 = path.resolve().name  # the cache calls a large file by its hash
+        expected_sha256 = path.resolve().name  # in the cache, a large file is named by its hash
         if path.is_file() and _SHA256.fullmatch(expected_sha256) and file_sha256(path) != expected_sha256:
             raise BadInput(
-                path, "is not the file that the hub has (its SHA-256 differs)", "delete it and download again"
+                path, "is not the file on the hub (its SHA-256 differs)", "delete it and download again"
             )
     return snapshot
 
 
 def commit_of(snapshot: Path) -> str:
-    """The commit that a folder in the hub's cache is a copy of; empty where it is no such folder."""
+    """The commit of a snapshot folder in the hub's cache; empty for any other folder."""
     is_snapshot = snapshot.parent.name == "snapshots" and _COMMIT.fullmatch(snapshot.name)
     return snapshot.name if is_snapshot else ""
 
@@ -96,21 +96,21 @@ def _is_complete(folder: Path) -> bool:
 
 
 def _explain_hub_error(error: Exception, revision: str | None) -> tuple[str, str]:
-    """What went wrong, and what to do."""
+    """Reason and remedy for `BadInput`."""
     from huggingface_hub import constants, errors
 
     local_remedy = "or give a local folder with --codec"
     match error:
         case errors.HFValidationError():
-            return "is no repository's name", f"write it as owner/name, {local_remedy}"
+            return "is not the name of a repository", f"write it as owner/name, {local_remedy}"
         case errors.GatedRepoError():
-            return "is open only to those who agreed to its terms", f"agree on the hub's site, {local_remedy}"
+            return "requires agreement to its terms", f"agree on the hub's website, {local_remedy}"
         case errors.RevisionNotFoundError():
-            return f"has no revision {revision!r} on the hub", "give a commit, tag or branch that it has"
+            return f"has no revision {revision!r} on the hub", "give one of its commits, tags or branches"
         case errors.RepositoryNotFoundError():
             return "is not on the hub, or is private", f"check the name, {local_remedy}"
         case errors.LocalEntryNotFoundError() if constants.HF_HUB_OFFLINE:
-            return "the hub may not be asked (HF_HUB_OFFLINE is set)", f"unset it, {local_remedy}"
+            return "the hub is switched off (HF_HUB_OFFLINE is set)", f"unset it, {local_remedy}"
         case errors.LocalEntryNotFoundError():
             return "the hub cannot be reached", f"check the connection, {local_remedy}"
-    return f"could not be fetched from the hub ({type(error).__name__})", f"try again, {local_remedy}"
+    return f"could not be downloaded ({type(error).__name__})", f"try again, {local_remedy}"

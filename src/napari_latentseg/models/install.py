@@ -1,4 +1,4 @@
-"""Bringing models into the user's store, and taking them out."""
+"""Installing models in the user's data folder, and removing them."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ __all__ = [
 
 
 def install_path(name: str, *, replace: bool = False) -> Path:
-    """Where a model of this name is to be installed.
+    """The folder for a model of this name.
 
     Raises
     ------
     BadInput
-        Where no card can have the name, or a model has it already and is not to be replaced.
+        Where the name is not valid, or taken and `replace` is not set.
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
     if name in model_folders() and not replace:
         raise BadInput(
-            "name", f"there is a model {name!r} already", "give another with --name, or add --replace"
+            "name", f"a model {name!r} exists already", "give another with --name, or add --replace"
         )
     return data_home() / "models" / name
 
@@ -53,7 +53,7 @@ def install_path(name: str, *, replace: bool = False) -> Path:
 def install_folder(
     source: Path, name: str | None = None, *, codec: Path | None = None, replace: bool = False
 ) -> Path:
-    """Copy a model folder into the store, after it has been loaded once to see that all of it fits.
+    """Install a model folder by copying it, after loading it once as a test.
 
     Only the card and the files that it names are copied.
 
@@ -62,16 +62,16 @@ def install_folder(
     source
         A model folder.
     name
-        In place of the card's.
+        Name to install it under; the card's where not given.
     codec
-        The folder of its codec, where it lies in a place of its own.
+        Folder of its codec, if that is neither installed nor in the cache of the hub.
     replace
         Whether an installed model of that name is replaced.
 
     Returns
     -------
     Path
-        Where it was installed.
+        The folder of the installed model.
 
     Raises
     ------
@@ -90,28 +90,28 @@ def install_folder(
 
 
 def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, replace: bool = False) -> Path:
-    """Convert a checkpoint that the authors of GMS published into a model of the store.
+    """Convert a checkpoint that the authors of GMS published, and install it as a model.
 
     Parameters
     ----------
     source
         Their .pth file; see `read_gms_checkpoint`.
     card
-        What the model is to be, its settings and its codec among it.
+        The card of the model, with its settings and its codec.
     codec
-        The SD-VAE, which the checkpoints were trained on.
+        The SD-VAE that the checkpoints were trained with.
     replace
         Whether an installed model of that name is replaced.
 
     Returns
     -------
     Path
-        Where it was installed.
+        The folder of the installed model.
 
     Raises
     ------
     BadInput
-        Where names or shapes do not fit, or the codec is no SD-VAE.
+        Where weights are missing or have other shapes, or the codec is not an SD-VAE.
     """
     from napari_latentseg.methods.registry import build_method
     from napari_latentseg.models.folder import save_model_folder
@@ -120,13 +120,11 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
 
     target = install_path(card.name, replace=replace)
     if card.method != "gms":
-        raise BadInput("config", f"is one of {card.method}, but the checkpoints are GMS's", "use gms-busi")
+        raise BadInput("config", f"is for {card.method}, but the checkpoints are of GMS", "use gms-busi")
     _check_sd_vae(card.codec)
     method = build_method(card.method, codec, card.settings)
     if list(method.trainable_modules) != ["mapper"]:
-        raise BadInput(
-            "config", "has more parts than the checkpoints, which are as published", "use gms-busi"
-        )
+        raise BadInput("config", "has a trained conditioner, which the checkpoints have not", "use gms-busi")
     load_state(method.trainable_modules["mapper"], read_gms_checkpoint(source), source)
     save_model_folder(target, method, card, replace=replace)
     reset_current_version(target.name)
@@ -134,7 +132,7 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
 
 
 def reset_current_version(name: str) -> None:
-    """Have a name load what came with the package or was installed, and no version that was taught from it.
+    """Make a name load the embedded or installed model again, not a version fine-tuned from it.
 
     Raises
     ------
@@ -153,25 +151,25 @@ def _check_sd_vae(spec: CodecSpec | None) -> None:
     if spec_values != ("kl", 4, 0.18215):
         raise BadInput(
             "codec",
-            "is no SD-VAE, which the checkpoints were trained on",
+            "is not an SD-VAE, which the checkpoints were trained with",
             "give the folder of one with --codec",
         )
 
 
 def remove_model(name: str) -> Path:
-    """Take an installed model out of the store, with all versions that were taught from it.
+    """Remove an installed model with all versions that were fine-tuned from it.
 
-    Of a model that came with the package the versions alone are removed.
+    Of an embedded model only the versions are removed.
 
     Returns
     -------
     Path
-        Where it lay.
+        The folder that was removed.
 
     Raises
     ------
     BadInput
-        Where there is no such model, or it came with the package and has no versions.
+        Where there is no such model, or it is embedded and has no versions.
     """
     folders = model_folders()
     root, versions = data_home() / "models", data_home() / "versions"
@@ -181,7 +179,7 @@ def remove_model(name: str) -> Path:
         why = "came with the package, and stays" if name in folders else "is not installed"
         remedy = f"use one of {', '.join(installed)}" if installed else "none is installed"
         raise BadInput(name, why, remedy)
-    reset_current_version(name)  # first, so that the name never points to a version that is on its way out
+    reset_current_version(name)  # first, so that the name never points to a half-removed version
     for folder in (versions / name, root / name):
         if folder.exists():
             remove_folder(folder)
@@ -189,7 +187,13 @@ def remove_model(name: str) -> Path:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder: out of sight in one step, then file by file."""
+    """Remove a folder, hidden by one rename first, so that no half-removed model is ever listed.
+
+    Raises
+    ------
+    BadInput
+        Where it cannot be renamed.
+    """
     hidden = folder.with_name(f".part-{secrets.token_hex(8)}")
     try:
         folder.rename(hidden)

@@ -1,4 +1,4 @@
-"""The files of a model folder, without loading what is in them."""
+"""The names and hashes of the files in a model folder."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from napari_latentseg.utils.weights import file_sha256
 __all__ = ["COMPARISON_FILE", "REPLAY_FILE", "SPLIT_FILE", "WEIGHTS_FILE", "check_files", "member_files"]
 
 WEIGHTS_FILE = "weights.safetensors"
-SPLIT_FILE = "split.json"
-REPLAY_FILE = "replay.safetensors"
-COMPARISON_FILE = "comparison.json"
+SPLIT_FILE = "split.json"  # hashes of training and validation images
+REPLAY_FILE = "replay.safetensors"  # patches of training images, replayed in fine-tuning against forgetting
+COMPARISON_FILE = "comparison.json"  # a fine-tuned model compared with its base model
 
 _REMEDY = "install the model again"
 
 
 def member_files(members: int) -> tuple[str, ...]:
-    """The weights of every member after the first, whose weights are the model's own."""
+    """Weight files of the second and further ensemble members; the first has `WEIGHTS_FILE`."""
     return tuple(f"member-{number}.safetensors" for number in range(2, members + 1))
 
 
 def check_files(folder: Path, card: ModelCard) -> None:
-    """Hold every file of a model against the card's hashes.
+    """Check every file of a model against the SHA-256 in its card.
 
     Raises
     ------
     BadInput
-        Where one is missing or is another, or lies outside the folder.
+        Where a file is missing, has another hash, or is not directly in the folder.
     """
     for name in (WEIGHTS_FILE, *member_files(card.members)):
         if name not in card.files:
-            raise BadInput(f"{folder / CARD}, files", f"says nothing of {name}", _REMEDY)
+            raise BadInput(f"{folder / CARD}, files", f"does not list {name}", _REMEDY)
     for name, expected_sha256 in card.files.items():
-        if PureWindowsPath(name).name != name:  # knows the separators of both worlds
-            raise BadInput(f"{folder / CARD}, files", f"{name!r} is not a name in this folder", _REMEDY)
+        if PureWindowsPath(name).name != name:  # splits at / and at backslashes
+            raise BadInput(f"{folder / CARD}, files", f"{name!r} is not a plain file name", _REMEDY)
         path = folder / name
         if not path.is_file():
             raise BadInput(path, "is missing", _REMEDY)
         if file_sha256(path) != expected_sha256:
-            raise BadInput(path, "is not the file that the card describes (its SHA-256 differs)", _REMEDY)
+            raise BadInput(path, "is not the file listed in the card (its SHA-256 differs)", _REMEDY)

@@ -1,4 +1,4 @@
-"""Which images a model has learned from, and which it kept apart: `split.json` of a model folder."""
+"""Training and validation images of a model, by their hashes: `split.json` of a model folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from napari_latentseg.models.layout import SPLIT_FILE
 __all__ = ["Identified", "Split", "read_split"]
 
 _FORMAT = 2
-_AGAIN = "install the model again"
+_REMEDY = "install the model again"
 
 Part = Literal["train", "validation", ""]
 
 
 class Identified(Protocol):
-    """An image that can be looked up in a split: a `Pair`, or an annotated scan of any folder."""
+    """An image that can be looked up in a split, by the hash of its content or of its file."""
 
     @property
     def content_sha256(self) -> str:
@@ -33,15 +33,15 @@ class Identified(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """The images that a model has seen, by their hashes; names may be patients'.
+    """Training and validation images, by their hashes, since file names may contain patients' names.
 
     Attributes
     ----------
     train, validation
-        `Scan.content_sha256` of the images learned from, and of those kept apart to judge and choose by.
+        `Scan.content_sha256` of the training images, and of the validation images used for selecting weights.
     earlier_train, earlier_validation
-        From splits of format 1, which knew an image of a folder by the SHA-256 of its *file* and one of an
-        annotation store by its content, and did not say which was which.
+        Hashes from splits of format 1: SHA-256 of the *file* for images from a folder, and of the content for
+        cases of an annotation store, without saying which.
     """
 
     train: frozenset[str] = frozenset()
@@ -51,23 +51,24 @@ class Split:
 
     @property
     def is_known(self) -> bool:
-        """Whether the model says what it learned from."""
+        """Whether the training images are known."""
         return bool(self.train or self.earlier_train)
 
     def __len__(self) -> int:
-        """How many images there are in both parts."""
+        """Number of training and validation images."""
         return sum(map(len, (self.train, self.validation, self.earlier_train, self.earlier_validation)))
 
     def part_of(self, image: Identified) -> Part:
-        """The part that an image belongs to; empty where the model has not seen it.
+        """``"train"`` or ``"validation"``; empty for an image that the model has not seen.
 
-        An image that an older split kept apart under the hash of its file, and that was learned from since
-        under another name, counts as learned from. Its file is hashed only where there is an older split.
+        An image in both parts (a validation image by the file hash of an older split, later trained on under
+        another name) counts as a training image.
 
         Parameters
         ----------
         image
-            Is decoded for its key where that is not known yet, unless nothing could be found by it.
+            Its hashes are only asked for where they are needed: the content hash may require decoding the
+            image, the file hash reading the file.
         """
         parts: tuple[tuple[Part, frozenset[str], frozenset[str]], ...] = (
             ("train", self.train, self.earlier_train),
@@ -81,26 +82,26 @@ class Split:
         return ""
 
     def extended(self, train: Iterable[Identified], validation: Iterable[Identified]) -> Split:
-        """That of a model that was taught further; what it ever learned from is never kept apart.
+        """The split after fine-tuning; an image once trained on is never one for validation.
 
         Parameters
         ----------
         train, validation
-            What was learned from, and what was kept apart, this time.
+            Training and validation images of the fine-tuning.
         """
-        learned = list(train)
-        keys = {image.content_sha256 for image in learned}
-        files = {image.file_sha256 for image in learned} if self.earlier_validation else set()
-        apart = {image.content_sha256 for image in validation if self.part_of(image) != "train"}
+        new_images = list(train)
+        new_train = {image.content_sha256 for image in new_images}
+        new_files = {image.file_sha256 for image in new_images} if self.earlier_validation else set()
+        new_validation = {image.content_sha256 for image in validation if self.part_of(image) != "train"}
         return Split(
-            self.train | keys,
-            (self.validation | apart) - keys,
+            self.train | new_train,
+            (self.validation | new_validation) - new_train,
             self.earlier_train,
-            self.earlier_validation - keys - files,
+            self.earlier_validation - new_train - new_files,
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As `split.json` holds it."""
+        """The content of `split.json`."""
         content: dict[str, Any] = {
             "format": _FORMAT,
             "train": sorted(self.train),
@@ -115,17 +116,17 @@ class Split:
 
 
 def read_split(folder: Path) -> Split:
-    """The split of a model folder; empty where it does not say.
+    """The split of a model folder; empty if the folder has no `split.json`.
 
     Parameters
     ----------
     folder
-        Of a model, whose `split.json` may be of format 1 (no number in it) or 2.
+        A model folder; its `split.json` may have format 1 (without a "format" key) or 2.
 
     Raises
     ------
     BadInput
-        Where there is such a file, but not a readable one, or one of a newer version.
+        Where the file is damaged, or of a newer format.
     """
     path = Path(folder) / SPLIT_FILE
     if not path.is_file():
@@ -136,7 +137,7 @@ def read_split(folder: Path) -> Split:
         train, validation = _parts(content)
         earlier = _parts(content.get("earlier", {}))
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise BadInput(path, "is no list of images for training and validation", _AGAIN) from error
+        raise BadInput(path, "is not a list of training and validation images", _REMEDY) from error
     if version > _FORMAT:
         raise BadInput(path, f"has format {version}, which is newer than this version", "update the plugin")
     if version == 1:
@@ -145,6 +146,6 @@ def read_split(folder: Path) -> Split:
 
 
 def _parts(content: dict[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-    """The keys of training and validation."""
+    """The hashes of training and of validation images."""
     train, validation = (frozenset(map(str, content.get(part, []))) for part in ("train", "validation"))
     return train, validation

@@ -1,4 +1,7 @@
-"""The models at hand: those that came with the package, those that were installed, those that were taught."""
+"""Finding models and codecs on this machine: embedded in the package, installed, or fine-tuned here.
+
+Nothing here needs torch until a model is loaded.
+"""
 
 from __future__ import annotations
 
@@ -47,14 +50,14 @@ def embedded_codec() -> Path:
 
 
 def version_folder(name: str, version: str) -> Path:
-    """Where a version of a model lies that was taught here."""
+    """The folder of a fine-tuned version of a model."""
     return data_home() / "versions" / name / version
 
 
 def model_folders() -> dict[str, Path]:
-    """The folders of all models at hand, by name, each in the version that is in use.
+    """The folders of all models on this machine, by name, each in its current version.
 
-    What was taught and adopted goes before what was installed, and that before the package's own.
+    An adopted fine-tuned version has precedence over an installed model, and that over an embedded one.
     """
     folders = unversioned_model_folders()
     root = data_home() / "versions"
@@ -66,7 +69,7 @@ def model_folders() -> dict[str, Path]:
 
 
 def _current_version(folder: Path) -> Path | None:
-    """The version that a model's `current.json` points to; None where there is none, or it is not there."""
+    """The folder that the `current.json` of a model points to; None without one, or if it is missing."""
     if not re.fullmatch(NAME_PATTERN, folder.name):
         return None
     try:
@@ -78,29 +81,29 @@ def _current_version(folder: Path) -> Path | None:
 
 
 def unversioned_model_folders() -> dict[str, Path]:
-    """As `model_folders`, of what was installed or came with the package alone."""
+    """As `model_folders`, but only installed and embedded models, without fine-tuned versions."""
     folders: dict[str, Path] = {}
     for root in (data_home() / "models", _embedded_root()):
         if root.is_dir():
             for folder in sorted(root.iterdir()):
-                is_complete = not folder.name.startswith(".")  # and not on its way in or out
+                is_complete = not folder.name.startswith(".")  # being installed or removed
                 if is_complete and (folder / CARD).is_file() and folder.name not in folders:
                     folders[folder.name] = folder
     return folders
 
 
 def find_model(name: str | Path) -> Path:
-    """The folder of a model, by its name or by the folder itself.
+    """The folder of a model.
 
     Parameters
     ----------
     name
-        A string is a name first, then a folder; a `Path` is a folder first.
+        Name or folder of a model. A string is tried as a name first, a `Path` as a folder first.
 
     Raises
     ------
     BadInput
-        Where there is none.
+        Where there is no such model.
     """
     folders = model_folders()
     is_folder = bool(str(name)) and (Path(name) / CARD).is_file()
@@ -120,7 +123,7 @@ def find_model(name: str | Path) -> Path:
 
 
 def list_cards() -> dict[str, ModelCard]:
-    """The cards of all models at hand, by name; a folder with a broken card is left out."""
+    """The cards of all models on this machine, by name, without those whose card cannot be read."""
     cards = {}
     for name, folder in model_folders().items():
         try:
@@ -136,14 +139,14 @@ def load_model(name: str | Path, codec: str | Path | None = None) -> Model:
     Parameters
     ----------
     name
-        Of an embedded or installed model, or a folder.
+        Name of a model, or its folder.
     codec
-        The folder of its codec, where it lies in a place of its own.
+        Folder of its codec, if that is neither installed nor in the cache of the hub.
 
     Raises
     ------
     BadInput
-        Where the model or its codec is not at hand, or damaged.
+        Where the model or its codec is not on this machine, or damaged.
     """
     from napari_latentseg.models.folder import load_model_folder
 
@@ -153,13 +156,21 @@ def load_model(name: str | Path, codec: str | Path | None = None) -> Model:
 
 
 def codec_for(spec: CodecSpec, folder: Path | None = None) -> Codec:
-    """The codec that a card asks for, and no other.
+    """Load the codec of a model card, with exactly the weights in the card.
+
+    Latents of another codec have the same shape but give wrong masks, so the hash of the weights must agree.
+
+    Parameters
+    ----------
+    spec
+        From the card.
+    folder
+        Folder of the codec; found by the name in the card where not given.
 
     Raises
     ------
     BadInput
-        Where it is not at hand, or its weights are others: latents of another codec fit in shape, and give
-        masks that are wrong without a sign.
+        Where the codec is not on this machine, or has other weights.
     """
     from napari_latentseg.codecs.loading import weights_hash
 
@@ -169,12 +180,13 @@ def codec_for(spec: CodecSpec, folder: Path | None = None) -> Codec:
     if sha256 != spec.sha256:
         raise BadInput(
             folder,
-            f"holds other weights than {spec.name}, which the model was trained on (their SHA-256 differs)",
+            f"has other weights than {spec.name}, which the model was trained with (their SHA-256 differs)",
             "give the folder of that codec with --codec",
         )
     return _load_cached(folder, sha256)
 
 
+# The embedded codec and one other, so that models that share a codec share its memory.
 @lru_cache(maxsize=2)
 def _load_cached(folder: Path, sha256: str) -> Codec:
     from napari_latentseg.codecs.loading import load_codec
@@ -183,19 +195,19 @@ def _load_cached(folder: Path, sha256: str) -> Codec:
 
 
 def codec_folder(name: str, revision: str | None = None) -> Path:
-    """Where a codec lies: with the package, installed, or in the hub's cache; nothing is downloaded.
+    """The folder of a codec: embedded, installed, or in the cache of the hub. Never downloads.
 
     Parameters
     ----------
     name
         ``"embedded"``, an installed name, a folder, or a repository on the hub.
     revision
-        Of the repository.
+        Commit, tag or branch of the repository.
 
     Raises
     ------
     BadInput
-        Where it is not at hand.
+        Where it is not on this machine.
     """
     from napari_latentseg.models.hub import cached_snapshot
 
@@ -213,26 +225,26 @@ def codec_folder(name: str, revision: str | None = None) -> Path:
     raise BadInput(
         "codec",
         f"{name}{pinned} is not on this machine",
-        "give its folder with --codec, or let it be downloaded with --download",
+        "give its folder with --codec, or download it with --download",
     )
 
 
 def open_codec(name: str, *, revision: str | None = None, download: bool = False) -> tuple[Codec, CodecSpec]:
-    """A codec by name or folder, with what a card must say of it.
+    """Load a codec by name or folder, with its entry for a model card.
 
     Parameters
     ----------
     name
         ``"embedded"``, an installed name, a folder, or a repository on the hub.
     revision
-        Pins a repository.
+        Commit, tag or branch of a repository.
     download
-        Whether the hub may be asked for what is not on this machine; without it nothing leaves the machine.
+        Whether a codec that is not on this machine may be downloaded; otherwise there is no network access.
 
     Raises
     ------
     BadInput
-        Where it is neither at hand nor to be had, or is damaged.
+        Where it is not on this machine and cannot be downloaded, or is damaged.
     """
     from napari_latentseg.models.hub import commit_of, download_codec
 
@@ -257,7 +269,7 @@ def open_codec(name: str, *, revision: str | None = None, download: bool = False
 
 
 def _codec_display_name(name: str, folder: Path) -> str:
-    """What a card calls a codec; of a folder the last part alone, for a path may tell a person's name."""
+    """Name of a codec in a card; of a folder its last part only, as a path may contain a user's name."""
     if folder == embedded_codec():
         return EMBEDDED_CODEC
     return (folder.resolve().name or "codec") if folder == Path(name) else name

@@ -1,4 +1,4 @@
-"""What is found out about a model after its training, written into its card."""
+"""Changing a card after training: calibration and measured performance are added later."""
 
 from __future__ import annotations
 
@@ -15,46 +15,50 @@ __all__ = ["check_can_update_card", "update_card"]
 
 
 def check_can_update_card(folder: Path, out: Path | None) -> None:
-    """See whether `update_card` may write, before there is anything to write.
+    """Check that `update_card` can write, before the figures are computed, which takes long.
+
+    Parameters
+    ----------
+    folder, out
+        As for `update_card`.
 
     Raises
     ------
     BadInput
-        Where the model came with the package and no other place is given, or the place is taken.
+        Where the model is embedded in the package and `out` is not given, or `out` is not empty.
     """
     if out is not None:
         check_unused_folder(out)
     elif folder.resolve().parent == embedded_codec().resolve().parent:
         raise BadInput(
-            folder.name, "came with the package, and stays as it is", "give --out FOLDER to have a copy of it"
+            folder.name, "is embedded in the package and read-only", "give --out FOLDER for a copy of it"
         )
 
 
 def update_card(folder: Path, changes: dict[str, Any], out: Path | None = None) -> ModelCard:
-    """Change fields of a model's card; the weights and the other files stay what they are.
+    """Change fields of a model's card; its weights and other files stay the same.
 
     Parameters
     ----------
     folder
         A model folder.
     changes
-        Fields of the card.
+        New values by field name of `ModelCard`.
     out
-        In place of writing there: a folder for a copy of the model with the changed card.
+        New folder for a copy of the model with the changed card; the model itself is changed where not given.
 
     Returns
     -------
     ModelCard
-        As written.
+        The new card.
 
     Raises
     ------
     BadInput
-        As `check_can_update_card`, or where nothing can be written.
+        As `check_can_update_card`, or where the card cannot be written.
     """
     check_can_update_card(folder, out)
-    card = read_card(folder)
-    card = ModelCard.model_validate({name: getattr(card, name) for name in type(card).model_fields} | changes)
+    card = read_card(folder).replace(**changes)
     if out is None:
         with atomic_path(folder / CARD) as temporary:
             card.write(temporary)

@@ -1,15 +1,15 @@
-"""The versions of a model: what was taught from it, which one is in use, and the way back.
+"""The versions of a model: candidates from fine-tuning, adopted versions, and going back to an earlier one.
 
-A model that was taught lies as a candidate in a folder of its own until a person has decided. Adopted, it
-becomes the next version under its base's name:
+A fine-tuned model is a candidate until the user adopts or discards it. An adopted candidate becomes the next
+version of its base model, under the same name. In the data folder:
 
-    candidates/NAME/            waits for adopt or discard
-    versions/NAME/2/            a version, whole
-    versions/NAME/current.json  which one is in use
+    candidates/NAME/            a candidate
+    versions/NAME/2/            a version (a complete model folder)
+    versions/NAME/current.json  number of the current version, which the name loads
 
-What came with the package or was installed is the first version; it stays where it is, and is in use where
-there is no `current.json`. That file is written under another name and moved to its own, so that at any
-moment, a kill's among them, a name loads either the old version or the new one.
+The embedded or installed model is the first version; it is never changed, and is the current one if there is
+no `current.json`. That file is replaced atomically, so that even after a crash the name loads the old or the
+new version.
 """
 
 from __future__ import annotations
@@ -57,43 +57,43 @@ class Version:
     Attributes
     ----------
     name, version, parent
-        As its card says.
+        From its card.
     folder
-        Where it lies.
-    current
-        Whether the name loads it now.
+        Its model folder.
+    is_current
+        Whether this version is loaded by the name.
     origin
-        ``"package"``, ``"installed"``, or ``"taught"`` on this machine.
+        ``"package"`` (embedded), ``"installed"``, or ``"taught"``: fine-tuned on this machine.
     dsc
-        Of its card's typical figures; None where it has none.
-    line
-        What its comparison with its base said; empty where there was none.
+        DSC of the card's headline metrics, in [0, 1]; None without metrics.
+    comparison
+        Comparison with its base model, in one line; empty without one.
     """
 
     name: str
     version: str
     parent: str
     folder: Path
-    current: bool
+    is_current: bool
     origin: str
     dsc: float | None
-    line: str
+    comparison: str
 
 
 def candidate_folder(name: str) -> Path:
-    """Where a model that is being taught waits for a decision."""
+    """The folder of a candidate."""
     return data_home() / "candidates" / name
 
 
 def list_candidates() -> dict[str, Path]:
-    """The models that wait for a decision, by name."""
+    """The folders of all candidates, by name."""
     root = data_home() / "candidates"
     folders = sorted(root.iterdir()) if root.is_dir() else []
     return {p.name: p for p in folders if not p.name.startswith(".") and (p / CARD).is_file()}
 
 
 def free_name(base: str) -> str:
-    """A name for a model that is taught from another, which no model and no candidate has."""
+    """A free name for a candidate: that of its base model with "-tuned", and a number if needed."""
     used_names = {*model_folders(), *list_candidates()}
     base_stem = re.sub(r"-tuned(-\d+)?$", "", base)
     number = 1
@@ -131,17 +131,17 @@ def list_versions(name: str) -> list[Version]:
                 version=card.version,
                 parent=card.parent,
                 folder=folder,
-                current=folder == current,
+                is_current=folder == current,
                 origin=_origin(folder),
                 dsc=card.headline_metrics.values.get("dsc") if card.headline_metrics else None,
-                line=comparison_line(folder),
+                comparison=comparison_line(folder),
             )
         )
     return versions
 
 
 def next_version(name: str) -> str:
-    """The number that the next version of a model will have."""
+    """The number of the next version of a model, one above the highest."""
     numbers = [number for number, _ in _fine_tuned_versions(name)]
     for folder in _original_folders(name):
         try:
@@ -153,31 +153,31 @@ def next_version(name: str) -> str:
 
 
 def adopt(candidate: str | Path, *, keep_both: bool = False) -> Path:
-    """Put a taught model into use.
+    """Adopt a candidate: use it from now on.
 
     Parameters
     ----------
     candidate
-        Its folder, or the name of one that waits.
+        Its name, or its folder.
     keep_both
-        Install it as a model of its own, beside its base; otherwise it is the next version of its base, and
-        the base's name loads it from now on. Either way no file of the base is touched.
+        Whether to install it as a separate model under its own name. Otherwise it becomes the current version
+        of its base model. No file of the base model is changed in either case.
 
     Returns
     -------
     Path
-        Where it lies now.
+        Its new folder.
 
     Raises
     ------
     BadInput
-        Where there is no such candidate, it is damaged, its name is taken, or its base is another model than
-        the one of that name at hand.
+        Where there is no such candidate, it is damaged, its name is taken, or the model with the name of its
+        base has other weights than the base.
     """
     source = _find_candidate(candidate)
     card = read_card(source)
     if keep_both:
-        # install_folder loads it first, to see that all of it fits
+        # install_folder loads the model once, as a test
         target = install_folder(source)
     else:
         base = _checked_base_name(card)
@@ -190,24 +190,24 @@ def adopt(candidate: str | Path, *, keep_both: bool = False) -> Path:
 
 
 def revert(name: str, version: str | None = None) -> Path:
-    """Go back to another version of a model; none is removed.
+    """Make another version of a model the current one; no version is removed.
 
     Parameters
     ----------
     name
-        Of the model.
+        Name of the model.
     version
-        Which; the one that the current version was taught from where not given.
+        Its number, as text; the version that the current one was fine-tuned from where not given.
 
     Returns
     -------
     Path
-        Where the version lies that is in use now.
+        Folder of the version that is current now.
 
     Raises
     ------
     BadInput
-        Where there is no such version, or nothing to go back to.
+        Where there is no such version, or no earlier one.
     """
     versions = list_versions(name)
     if version is None:
@@ -224,12 +224,17 @@ def revert(name: str, version: str | None = None) -> Path:
 
 
 def discard(candidate: str | Path) -> None:
-    """Remove a taught model that nobody wants.
+    """Remove a candidate.
+
+    Parameters
+    ----------
+    candidate
+        Its name, or its folder.
 
     Raises
     ------
     BadInput
-        Where it is no candidate: what is installed is removed by `remove_model` alone.
+        Where it is not a candidate; installed models are removed by `remove_model`.
     """
     source = _find_candidate(candidate)
     _remove_candidate(source)
@@ -237,34 +242,36 @@ def discard(candidate: str | Path) -> None:
 
 def _find_candidate(candidate: str | Path) -> Path:
     """The folder of a candidate."""
-    waiting = list_candidates()
-    folder = waiting.get(str(candidate), Path(candidate))
+    candidates = list_candidates()
+    folder = candidates.get(str(candidate), Path(candidate))
     if not (folder / CARD).is_file():
-        remedy = f"use one of {', '.join(waiting)}" if waiting else "none waits for a decision"
+        remedy = f"use one of {', '.join(candidates)}" if candidates else "there are no candidates"
         raise BadInput("candidate", f"no candidate {str(candidate)!r}", remedy)
     if COMPARISON_FILE not in read_card(folder).files:
-        raise BadInput(folder, "was not taught from another model", "use models install, or models remove")
+        raise BadInput(
+            folder, "was not fine-tuned from another model", "use models install, or models remove"
+        )
     stores = (data_home() / "versions", data_home() / "models")
     if any(store.resolve() in folder.resolve().parents for store in stores):
-        raise BadInput(folder, "is in the store already", "use models revert, or models remove")
+        raise BadInput(folder, "is installed already", "use models revert, or models remove")
     return folder
 
 
 def _checked_base_name(card: ModelCard) -> str:
-    """The name of the model that a candidate was taught from, once it is known to be that very model."""
+    """Name of a candidate's base model, after checking that it has the weights the candidate started from."""
     if not card.lineage:
-        raise BadInput(card.name, "does not say what it was taught from", "keep both")
+        raise BadInput(card.name, "does not name its base model", "keep both")
     base = card.lineage[-1]
     if base.name not in model_folders():
-        raise BadInput(base.name, "is not among the models here", "keep both")
+        raise BadInput(base.name, "is not installed here", "keep both")
     for version_info in list_versions(base.name):
         if read_card(version_info.folder).files.get(WEIGHTS_FILE) == base.sha256:
             return base.name
-    raise BadInput(base.name, "is another model than the one that was taught", "keep both")
+    raise BadInput(base.name, "has other weights than the base model of the candidate", "keep both")
 
 
 def _copy_as_version(source: Path, card: ModelCard, base: str) -> Path:
-    """Copy a candidate to where the versions of its base lie; the same one twice is one version."""
+    """Copy a candidate to the versions of its base model; one that is there already is not copied again."""
     for _, folder in _fine_tuned_versions(base):
         if read_card(folder).files == card.files:
             return folder
@@ -281,14 +288,14 @@ def _copy_as_version(source: Path, card: ModelCard, base: str) -> Path:
         except BadInput:
             if not target.exists():
                 raise
-            continue  # another window took the number in between
+            continue  # another process took the number in the meantime
         except OSError as error:
             raise BadInput(target, f"cannot be written ({error.strerror})", "make room") from error
         return target
 
 
 def _set_current_version(name: str, number: int) -> None:
-    """Have a name load one of its versions, in a single step."""
+    """Make a name load one of its versions, atomically."""
     folder = data_home() / "versions" / name
     with atomic_path(folder / CURRENT_FILE) as temporary:
         try:
@@ -301,27 +308,27 @@ def _set_current_version(name: str, number: int) -> None:
 
 
 def _sync_files(folder: Path) -> None:
-    """Bring every file of a folder to the disk before a name points to it."""
+    """Flush every file of a folder to disk, before `current.json` points to it."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
 
 
 def _previous_version(name: str, versions: list[Version]) -> str:
-    """The version that the current one was taught from, or the one before it."""
-    current_index = next((i for i, version_info in enumerate(versions) if version_info.current), 0)
+    """The version that the current one was fine-tuned from, or the one before it."""
+    current_index = next((i for i, version_info in enumerate(versions) if version_info.is_current), 0)
     lineage = read_card(versions[current_index].folder).lineage if versions else ()
     if lineage and lineage[-1].name == name:
-        for one in versions:
-            if one.version == lineage[-1].version and not one.current:
-                return one.version
+        for version_info in versions:
+            if version_info.version == lineage[-1].version and not version_info.is_current:
+                return version_info.version
     if current_index == 0:
-        raise BadInput(name, "is at its first version", "there is nothing to go back to")
+        raise BadInput(name, "is at its first version", "there is no earlier one")
     return versions[current_index - 1].version
 
 
 def _fine_tuned_versions(name: str) -> list[tuple[int, Path]]:
-    """The versions that were taught here, by number."""
+    """Numbers and folders of the versions that were fine-tuned here, in order."""
     if not re.fullmatch(NAME_PATTERN, name):
         return []
     root = data_home() / "versions" / name
@@ -330,7 +337,7 @@ def _fine_tuned_versions(name: str) -> list[tuple[int, Path]]:
 
 
 def _original_folders(name: str) -> list[Path]:
-    """What came with the package or was installed under a name."""
+    """The folder of the embedded or installed model of a name; empty without one."""
     folder = unversioned_model_folders().get(name)
     return [] if folder is None else [folder]
 
@@ -342,7 +349,7 @@ def _origin(folder: Path) -> str:
 
 
 def comparison_line(folder: Path) -> str:
-    """What a model's comparison with its base said first; empty where there was none."""
+    """The first line of a model's comparison with its base model; empty without one."""
     try:
         return str(json.loads((folder / COMPARISON_FILE).read_text("utf-8"))["line"])
     except (OSError, ValueError, LookupError, TypeError):
@@ -350,6 +357,6 @@ def comparison_line(folder: Path) -> str:
 
 
 def _remove_candidate(folder: Path) -> None:
-    """Take a candidate away, with the checkpoint beside it."""
+    """Remove a candidate and the training checkpoint beside it."""
     remove_folder(folder)
     shutil.rmtree(folder.with_name(f"{folder.name}.checkpoint"), ignore_errors=True)

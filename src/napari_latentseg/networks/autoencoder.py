@@ -1,7 +1,7 @@
-"""Small autoencoders that guided latent diffusion trains for itself: one for masks, one for grey images.
+"""The small autoencoders that guided latent diffusion trains: one for masks, one for grey images.
 
-The layout is that of the latent diffusion models (Rombach et al., CVPR 2022), as diffusers' `AutoencoderKL`
-has it.
+The architecture is that of the latent diffusion models (Rombach et al., CVPR 2022), built by diffusers'
+`AutoencoderKL`.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from napari_latentseg.core.frozen import FrozenModel
 
 __all__ = ["Autoencoder", "AutoencoderConfig", "ChannelMoments"]
 
-# a channel that is the same everywhere carries nothing, and must not be blown up to unit scale
+# lower bound of the standard deviation: a nearly constant channel must not be amplified to unit scale
 _MIN_STD = 1e-3
 
 
 class AutoencoderConfig(FrozenModel):
-    """The size of an autoencoder.
+    """Size of an autoencoder; the paper gives none.
 
     Attributes
     ----------
     widths
-        One for each resolution, each half the one before: four of them make latents of an eighth of the side.
+        Channels at each resolution, from full resolution down by halves: four widths downsample by 8.
     layers
         Residual blocks at each resolution.
     channels
-        Of a latent.
+        Latent channels.
     norm_groups
         Groups of every group normalisation; must divide every width.
     fold
-        Squares of so many pixels a side become channels before the first convolution, and are laid out again
-        after the last: no layer then works at full resolution, which is quicker. 1 for none.
+        Pixel-unshuffle factor before the first convolution (and pixel shuffle after the last): blocks of fold
+        x fold pixels become channels, so that no layer works at full resolution, which is faster. 1 for none.
     """
 
     widths: tuple[int, ...] = Field((32, 64, 128, 128), min_length=1)
@@ -53,12 +53,12 @@ class AutoencoderConfig(FrozenModel):
 
     @property
     def downsampling_factor(self) -> int:
-        """Pixels for one position of the latent, along each side."""
+        """Pixels per latent position along each side."""
         return int(self.fold * 2 ** (len(self.widths) - 1))
 
 
 class Autoencoder(nn.Module):
-    """Encoder and decoder for one channel.
+    """KL autoencoder for one-channel images, with standardised latents.
 
     Parameters
     ----------
@@ -68,8 +68,8 @@ class Autoencoder(nn.Module):
     Attributes
     ----------
     mean, spread
-        Of each channel of the latents, `(1, C, 1, 1)`; 0 and 1 until `standardise` was called. They are
-        stored with the weights.
+        Mean and standard deviation of each latent channel over the training images, `(1, C, 1, 1)`; 0 and 1
+        until `standardise` is called. Saved with the weights, under these names.
     """
 
     mean: Tensor
@@ -95,32 +95,35 @@ class Autoencoder(nn.Module):
         self.register_buffer("spread", torch.ones(1, config.channels, 1, 1))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and logarithm of the variance of the latents of `(B, 1, H, W)` in [0, 1], as they are."""
+        """Mean and log variance of the latents of `(B, 1, H, W)` in [0, 1], before standardisation.
+
+        Each is `(B, C, H/f, W/f)`, float32; the logarithm is natural.
+        """
         distribution = self.network.encode(F.pixel_unshuffle(2 * x - 1, self.config.fold)).latent_dist
         return distribution.mean.float(), distribution.logvar.float()
 
     def decode_unscaled(self, latents: Tensor) -> Tensor:
-        """What latents as they are stand for: `(B, 1, H, W)`, not bounded."""
+        """Decode latents `(B, C, h, w)` that were not standardised, to unbounded values `(B, 1, H, W)`."""
         folded_image: Tensor = self.network.decode(latents).sample
         return F.pixel_shuffle(folded_image.float(), self.config.fold)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Standardised latents `(B, C, H/factor, W/factor)` of `(B, 1, H, W)` in [0, 1]."""
+        """Standardised mean latents `(B, C, H/f, W/f)` of `(B, 1, H, W)` in [0, 1]."""
         return (self.posterior(x)[0] - self.mean) / self.spread
 
     def decode(self, latents: Tensor) -> Tensor:
-        """What standardised latents stand for: `(B, 1, H, W)`, not bounded."""
+        """Decode standardised latents `(B, C, h, w)` to values (logits for masks) `(B, 1, H, W)`."""
         return self.decode_unscaled(latents * self.spread + self.mean)
 
     def standardise(self, moments: ChannelMoments) -> None:
-        """Bring latents with these moments to mean 0 and spread 1 from now on."""
+        """From now on bring latents with these moments to mean 0 and standard deviation 1."""
         mean, std = moments.mean_and_std()
         self.mean.copy_(mean.reshape_as(self.mean))
         self.spread.copy_(std.clamp_min(_MIN_STD).reshape_as(self.spread))
 
 
 class ChannelMoments:
-    """Mean and spread of each channel of latents, batch after batch."""
+    """Running mean and standard deviation of each latent channel over batches."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -128,19 +131,19 @@ class ChannelMoments:
         self.square_sum: Tensor | float = 0.0
 
     def update(self, latents: Tensor) -> None:
-        """Take in `(B, C, h, w)`."""
+        """Add a batch of latents `(B, C, h, w)`."""
         rows = latents.movedim(1, -1).flatten(0, -2).double().cpu()
         self.count += len(rows)
         self.value_sum = self.value_sum + rows.sum(0)
         self.square_sum = self.square_sum + rows.square().sum(0)
 
     def mean_and_std(self) -> tuple[Tensor, Tensor]:
-        """Mean and spread, each `(C,)`.
+        """Mean and (population) standard deviation, each `(C,)`, float64 on the CPU.
 
         Raises
         ------
         ValueError
-            Where nothing was taken in.
+            Where no batch was added.
         """
         if not isinstance(self.value_sum, Tensor) or not isinstance(self.square_sum, Tensor):
             raise ValueError("there are no latents to measure")

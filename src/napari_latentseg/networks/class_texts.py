@@ -1,4 +1,7 @@
-"""Vectors of the names of classes, computed once by a text encoder elsewhere (CLIP's, in the paper)."""
+"""Text embeddings of class names, precomputed by a text encoder (CLIP in guided latent diffusion).
+
+No text encoder comes with the package: the vectors are read from a file.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +16,17 @@ __all__ = ["ClassTextEmbeddings"]
 
 
 class ClassTextEmbeddings(nn.Module):
-    """A frozen table, one row a class; it is stored with the weights.
+    """A frozen table of embeddings, one row per class; saved with the weights.
 
-    Prompts that differ in one word have nearly the same vectors, and would make a poor code of the class: so
-    what they have in common is taken away, and each is brought to length one.
+    Embeddings of prompts that differ in one word are nearly the same and would hardly tell classes apart. So
+    their mean is subtracted and each is scaled to unit length.
 
     Parameters
     ----------
     classes
-        K.
+        Number of classes K.
     width
-        Length of a vector; 512 for CLIP ViT-B/32.
+        Length of an embedding; 512 for CLIP ViT-B/32.
     """
 
     vectors: Tensor
@@ -33,7 +36,7 @@ class ClassTextEmbeddings(nn.Module):
         self.register_buffer("vectors", torch.randn(classes, width))
 
     def load(self, path: Path) -> None:
-        """Take the vectors from a safetensors file that holds nothing but ``"vectors"``, `(K, width)`.
+        """Read the embeddings from a safetensors file with the one tensor ``"vectors"``, `(K, width)`.
 
         Raises
         ------
@@ -43,6 +46,6 @@ class ClassTextEmbeddings(nn.Module):
         load_weights(self, path)
 
     def forward(self, classes: Tensor) -> Tensor:
-        """The vectors of classes `(B,)`, `(B, width)`."""
+        """Centred unit vectors `(B, width)` of class indices `(B,)`."""
         centred = self.vectors - self.vectors.mean(0)
         return nn.functional.normalize(centred, dim=1)[classes]

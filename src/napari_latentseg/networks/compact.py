@@ -1,8 +1,8 @@
-"""A small convolutional autoencoder that works at a quarter resolution and below.
+"""The networks of the embedded codec: a small convolutional autoencoder for use on a CPU.
 
-Full-resolution convolutions are what makes the usual tiny autoencoders slow on a CPU. Here the
-pixels are folded into channels first (pixel unshuffle), so that the most expensive layer works on
-a sixteenth of the positions.
+Convolutions at full resolution make tiny autoencoders such as TAESD slow on a CPU. Here blocks of 4 x 4
+pixels are folded into channels first (pixel unshuffle), so that the most expensive layers work on a sixteenth
+of the positions. The default sizes are choices of this project; bench/train_codec.py trains it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ __all__ = ["CompactDecoder", "CompactEncoder"]
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with a skip, no normalisation (as in TAESD)."""
+    """Two 3 x 3 convolutions with a skip connection and no normalisation, as in TAESD."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -28,7 +28,15 @@ class ResidualBlock(nn.Module):
 
 
 class CompactEncoder(nn.Module):
-    """Images `(B, 3, H, W)` to latents `(B, channels, H/8, W/8)`; H and W divide by 8."""
+    """Images `(B, 3, H, W)` in [0, 1] to latents `(B, channels, H/8, W/8)`; H and W are multiples of 8.
+
+    Parameters
+    ----------
+    channels
+        Latent channels.
+    widths, blocks
+        Channels and residual blocks at a quarter, and at an eighth of the resolution.
+    """
 
     def __init__(
         self,
@@ -51,10 +59,15 @@ class CompactEncoder(nn.Module):
 
 
 class CompactDecoder(nn.Module):
-    """Latents `(B, channels, h, w)` to images `(B, 3, 8h, 8w)`, the encoder mirrored.
+    """Latents `(B, channels, h, w)` to images `(B, 3, 8h, 8w)`, nominally in [0, 1] but not clamped.
 
-    The input goes through `3 tanh(z / 3)` first (as in TAESD), so that a mapper's wild prediction
-    cannot leave the range that the decoder has seen.
+    Latents pass `3 tanh(z / 3)` first, as in TAESD, so that outliers of a predicted latent stay in the range
+    (-3, 3) that the decoder was trained on.
+
+    Parameters
+    ----------
+    channels, widths, blocks
+        As for `CompactEncoder`, whose mirror image it is.
     """
 
     def __init__(

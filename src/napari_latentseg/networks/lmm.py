@@ -1,7 +1,8 @@
-"""The latent mapping model (LMM) of GMS: from an image's latent to its mask's, at full latent resolution.
+"""The latent mapping model (LMM) of GMS: from the image latent to the mask latent, without downsampling.
 
-Huo et al., Generative Medical Segmentation, AAAI 2025, Figure 1 and Equations 1-2. Where the paper's text
-and its code disagree on the order inside a block, the code is followed: normalise, activate, convolve.
+Huo et al., Generative Medical Segmentation, AAAI 2025, Figure 1 and Equations 1 and 2. The order inside a
+block is that of the paper's code (GroupNorm, PReLU, convolution), not of its text (convolution, PReLU,
+GroupNorm).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 __all__ = ["LatentMappingModel"]
 
-_GROUPS = 16
+_GROUPS = 16  # groups and eps of every group normalisation, as in the paper's code
 
 
 def _norm(width: int) -> nn.GroupNorm:
@@ -20,7 +21,7 @@ def _norm(width: int) -> nn.GroupNorm:
 
 
 class ResidualUnit(nn.Module):
-    """Two pre-activated 3x3 convolutions with a skip."""
+    """Two 3 x 3 convolutions, each after GroupNorm and PReLU, with a skip connection; keeps `(h, w)`."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class ResidualUnit(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Single-head self-attention over the positions of the latent (Equations 1 and 2)."""
+    """Single-head self-attention over the positions of a feature map (Equations 1 and 2)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -57,7 +58,7 @@ class SpatialAttention(nn.Module):
 
 
 class MappingBlock(nn.Sequential):
-    """A residual unit, then attention."""
+    """A residual unit followed by self-attention ("ResAttn block" in Wave-GMS, Section 2.3)."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__(ResidualUnit(n_in, n_out), SpatialAttention(n_out))
@@ -68,22 +69,23 @@ def _head(width: int, channels: int) -> nn.Sequential:
 
 
 class LatentMappingModel(nn.Module):
-    """Map an image latent to a mask latent, without any change of resolution.
+    """An encoder-decoder from image latent to mask latent at constant resolution.
 
     Parameters
     ----------
     channels
-        Channels of the mask latent (4 for SD-VAE and TAESD).
+        Channels of the mask latent; 4 for SD-VAE and TAESD.
     in_channels
         Channels of the image latent; as many as `channels` where not given.
     width
-        Width of the first block, a multiple of 16. The paper's is 32, which gives exactly
-        1,564,976 parameters at 4 channels.
+        Channels of the first block, a multiple of 16; the others have up to four times as many. The paper's
+        32 give 1,564,976 parameters at 4 latent channels.
 
-    Notes
-    -----
-    There are four heads, on the four decoder blocks; the last, `out`, is the prediction, the others
-    serve deep supervision alone. `level3` has no loss in the paper's code.
+    Attributes
+    ----------
+    LEVEL_NAMES
+        The four decoder blocks, each with a head that predicts a mask latent. ``"out"`` is the prediction;
+        the others are for deep supervision (``"level3"`` has no loss in the code of GMS).
     """
 
     LEVEL_NAMES = ("level3", "level2", "level1", "out")
@@ -93,7 +95,7 @@ class LatentMappingModel(nn.Module):
         w1, w2, w4 = width, 2 * width, 4 * width
         self.stem = nn.Conv2d(in_channels or channels, w1, 3, padding=1)
         self.down = nn.ModuleList(MappingBlock(a, b) for a, b in ((w1, w1), (w1, w2), (w2, w4), (w4, w4)))
-        # each takes what came before, and the encoder's feature of the same depth
+        # input: the previous block's output and the encoder feature of the same depth, concatenated
         self.up = nn.ModuleList(
             MappingBlock(a + b, c) for a, b, c in ((w4, w4, w4), (w4, w2, w2), (w2, w1, w1), (w1, w1, w1))
         )
@@ -104,11 +106,11 @@ class LatentMappingModel(nn.Module):
 
     @property
     def last_block(self) -> nn.ModuleDict:
-        """The part of the network that `decode_features` runs; the rest is run by `encode_features`."""
+        """The layers that `decode_features` runs, which are trained in fine-tuning."""
         return nn.ModuleDict({"up": self.up[-1], "head": self.heads["out"]})
 
     def encode_features(self, z: Tensor) -> Tensor:
-        """What `decode_features` needs of image latents `(B, in_channels, h, w)`: `(B, 2 width, h, w)`."""
+        """Features `(B, 2 width, h, w)` before the last block, from image latents `(B, C, h, w)`."""
         x = self.stem(z)
         skips = [x]
         for block in self.down:
@@ -119,28 +121,28 @@ class LatentMappingModel(nn.Module):
         return torch.cat([*skips, x], dim=1)
 
     def decode_features(self, features: Tensor) -> Tensor:
-        """The mask latent `(B, channels, h, w)` from what `encode_features` gave; together they are `forward`."""
+        """Mask latents `(B, channels, h, w)` from the features of `encode_features`."""
         if torch.is_grad_enabled() and not features.requires_grad:
-            # torch (2.13) crashes in the backward pass of a GroupNorm in channels_last on the CPU whose
-            # input asks for no gradient
+            # Works around a crash of torch 2.13: on the CPU, the backward pass of a channels_last GroupNorm
+            # fails if its input requires no gradient.
             features = features.detach().requires_grad_()
         mask_latents: Tensor = self.heads["out"](self.up[-1](features))
         return mask_latents
 
     def forward(self, z: Tensor, levels: tuple[str, ...] = ("out",)) -> dict[str, Tensor]:
-        """The mask latent at each asked level.
+        """The mask latent predicted at each of some levels.
 
         Parameters
         ----------
         z
             Image latents, `(B, in_channels, h, w)`.
         levels
-            Which of `LEVEL_NAMES` to compute.
+            Levels to compute, of `LEVEL_NAMES`.
 
         Returns
         -------
         dict
-            Level to latent, each `(B, channels, h, w)`, in the order of `LEVEL_NAMES`.
+            Mask latents `(B, channels, h, w)` by level, in the order of `LEVEL_NAMES`.
 
         Raises
         ------
@@ -163,6 +165,7 @@ class LatentMappingModel(nn.Module):
 
 
 def _initialise(module: nn.Module) -> None:
+    """Kaiming initialisation of convolutions, as in the paper's code."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="leaky_relu")
         if module.bias is not None:

@@ -1,4 +1,4 @@
-"""Loss terms that several papers share."""
+"""Pixel losses on decoded masks, shared by several methods."""
 
 from __future__ import annotations
 
@@ -9,29 +9,34 @@ __all__ = ["dice_loss", "pixel_cross_entropy"]
 
 
 def dice_loss(probability: Tensor, mask: Tensor, smooth: float = 1e-5) -> Tensor:
-    """Soft Dice loss of each class in each image, then the mean (GMS, Equation 4, with MONAI's smoothing).
+    """Soft Dice loss (GMS, Equation 4), the mean over classes and images: a scalar in [0, 1].
 
     Parameters
     ----------
     probability, mask
         `(B, K, H, W)` in [0, 1].
+    smooth
+        Added to numerator and denominator, so that two empty masks have loss 0; MONAI's default, which the
+        code of GMS uses.
     """
     p, m = probability.flatten(2), mask.flatten(2)
     return (1 - (2 * (p * m).sum(2) + smooth) / (p.sum(2) + m.sum(2) + smooth)).mean()
 
 
 def pixel_cross_entropy(pixels: Tensor, mask: Tensor, steepness: float = 8.0) -> Tensor:
-    """Cross-entropy on a decoder's unclamped pixels, read as logits around one half.
+    """Cross-entropy of unclamped decoder output, with the logit steepness (pixel - 0.5); a scalar.
 
-    A clamp has no gradient outside [0, 1]; this keeps one there. Not in the GMS paper.
+    The Dice loss is computed on values clamped to [0, 1], where the clamp has no gradient outside; this loss
+    still has one there. It is this project's addition, in none of the papers.
 
     Parameters
     ----------
     pixels
-        Channel mean of the decoder's output, nominally in [0, 1].
+        Channel mean of the decoder's output, `(B, 1, H, W)`, nominally in [0, 1].
     mask
-        In {0, 1}, of the same shape.
+        `(B, 1, H, W)` in {0, 1}.
     steepness
-        Logit for a step of one in pixel value.
+        Logits per unit of pixel value. At 8, the pixel values 0 and 1 mean the probabilities 0.018 and 0.982,
+        so that a correct pixel has nearly no loss; chosen by hand.
     """
     return F.binary_cross_entropy_with_logits(steepness * (pixels - 0.5), mask)

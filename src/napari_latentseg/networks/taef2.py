@@ -1,8 +1,9 @@
-"""The tiny autoencoder distilled from the FLUX.2 VAE ("taef2", MIT): 8x down, 32 channels.
+"""The tiny autoencoder distilled from the FLUX.2 VAE ("taef2", madebyollin/taesd, MIT licence).
 
-It differs from the TAESD that diffusers' ``AutoencoderTiny`` builds by one thing: the three blocks at
-the lowest resolution each begin with `x + pool(x)`, a normalised bottleneck. The modules are laid out
-so that the published `nn.Sequential` state dicts load as they are.
+It downsamples by 8 and has 32 latent channels. The one difference from TAESD, which diffusers'
+`AutoencoderTiny` builds: the three blocks at the lowest resolution start with `x + pool(x)`, a 1 x 1
+bottleneck with normalisation. The order of the modules is that of the published state dicts, which load
+without renaming.
 """
 
 from __future__ import annotations
@@ -21,11 +22,15 @@ def _conv(n_in: int, n_out: int, *, stride: int = 1, bias: bool = True) -> nn.Co
 
 
 class _Clamp(nn.Module):
+    """Soft clamp of latents to (-3, 3), as in TAESD."""
+
     def forward(self, x: Tensor) -> Tensor:
         return torch.tanh(x / 3) * 3
 
 
 class _Block(nn.Module):
+    """Three 3 x 3 convolutions with a skip connection; `pooled` adds the bottleneck."""
+
     def __init__(self, width: int, pooled: bool) -> None:
         super().__init__()
         self.conv = nn.Sequential(

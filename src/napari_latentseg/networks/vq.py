@@ -1,8 +1,7 @@
-"""The VQ-VAE that MedSegLatDiff compresses images and masks with (van den Oord et al., NeurIPS 2017).
+"""The VQ-VAE of MedSegLatDiff, for images and for masks (van den Oord et al., NeurIPS 2017).
 
-A wrapper over diffusers' `VQModel` (the network of Rombach et al., CVPR 2022) that adds what it leaves out:
-codes that begin where the encoder's outputs lie, new places for codes that nothing uses, and latents of unit
-scale for a diffusion.
+A wrapper over diffusers' `VQModel` (the network of Rombach et al., CVPR 2022). It adds the initialisation of
+the codebook from encoder outputs, the restart of unused codes, and latents standardised for a diffusion.
 """
 
 from __future__ import annotations
@@ -17,24 +16,23 @@ from napari_latentseg.core.frozen import FrozenModel
 
 __all__ = ["VQAutoencoder", "VQConfig"]
 
-# a channel that is the same everywhere carries nothing, and must not be blown up to unit scale
+# lower bound of the standard deviation: a nearly constant channel must not be amplified to unit scale
 _MIN_STD = 1e-3
 
 
 class VQConfig(FrozenModel):
-    """The size of an autoencoder; the defaults are MedSegLatDiff's where it names them (widths).
+    """Size of a VQ-VAE; the widths are MedSegLatDiff's, which gives no other sizes.
 
     Attributes
     ----------
     widths
-        One for each resolution, each half the one before: three of them make latents of a quarter of the
-        side.
+        Channels at each resolution, from full resolution down by halves: three widths downsample by 4.
     layers_per_block
         Residual blocks at each resolution; the decoder has one more.
     channels
-        Of a latent.
+        Latent channels.
     codes
-        Entries of the codebook, K.
+        Entries K of the codebook; 512 as in van den Oord et al.
     norm_groups
         Groups of every group normalisation; must divide every width.
     """
@@ -53,7 +51,7 @@ class VQConfig(FrozenModel):
 
     @property
     def downsampling_factor(self) -> int:
-        """Pixels for one position of the latent, along each side."""
+        """Pixels per latent position along each side."""
         return int(2 ** (len(self.widths) - 1))
 
 
@@ -65,15 +63,15 @@ class VQAutoencoder(nn.Module):
     config
         See `VQConfig`.
     in_channels, out_channels
-        Of what is encoded, and of what is decoded.
+        Channels of the input and of the decoded output.
 
     Attributes
     ----------
     mean, spread
-        Of each channel of the quantised latents, `(1, C, 1, 1)`; 0 and 1 until `standardise` was called. They are
-        stored with the weights.
+        Mean and standard deviation of each channel of the quantised latents over the training images,
+        `(1, C, 1, 1)`; 0 and 1 until `standardise` is called. Saved with the weights, under these names.
     usage
-        How often each code was taken in training since the last `after_epoch`.
+        How often each code was used in training since the last `after_epoch`, `(K,)`.
     """
 
     network: Any
@@ -98,7 +96,7 @@ class VQAutoencoder(nn.Module):
             num_vq_embeddings=config.codes,
             norm_num_groups=config.norm_groups,
         )
-        # Otherwise its factor of 1/4 is on the wrong one of the two terms: on that which moves the codes.
+        # otherwise diffusers puts its beta of 1/4 on the codebook term, not on the commitment (Equation 9)
         self.network.quantize.legacy = False
         self.register_buffer("mean", torch.zeros(1, config.channels, 1, 1))
         self.register_buffer("spread", torch.ones(1, config.channels, 1, 1))
@@ -107,28 +105,28 @@ class VQAutoencoder(nn.Module):
 
     @property
     def codebook(self) -> nn.Parameter:
-        """The codes, `(K, C)`."""
+        """The code vectors, `(K, C)`."""
         weights: nn.Parameter = self.network.quantize.embedding.weight
         return weights
 
     def encode(self, x: Tensor) -> Tensor:
-        """Standardised quantised latents `(B, C, H/factor, W/factor)` of `(B, in_channels, H, W)`."""
+        """Standardised quantised latents `(B, C, H/f, W/f)` of `(B, in_channels, H, W)`."""
         quantised = self._quantise(self._encode_continuous(x))
         return (quantised - self.mean) / self.spread
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Standardised latents, each made its nearest code first, to `(B, out_channels, H, W)`."""
+        """Decode standardised latents `(B, C, h, w)`, after quantisation, to `(B, out_channels, H, W)`."""
         return self._decode_quantised(self._quantise(latents.float() * self.spread + self.mean))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The way there and back, with the term that ties encoder and codebook to each other.
+        """Reconstruct `(B, in_channels, H, W)`, with the codebook loss.
 
         Returns
         -------
         tuple of Tensor
-            The reconstruction `(B, out_channels, H, W)`, through which the gradient passes straight from the
-            code to the encoder, and the sum of MedSegLatDiff's Equations 8 and 9 (means over elements; the
-            commitment's weight is 1/4).
+            The reconstruction `(B, out_channels, H, W)`, with a straight-through gradient from the codes to
+            the encoder; and the sum of MedSegLatDiff's Equations 8 and 9, a scalar (means over all values,
+            with the commitment weight beta = 1/4 of van den Oord et al.).
         """
         z = self._encode_continuous(x)
         quantised, commitment_loss, (_, _, code_indices) = self.network.quantize(z)
@@ -151,24 +149,27 @@ class VQAutoencoder(nn.Module):
 
     @torch.no_grad()
     def sample_encoder_outputs(self, x: Tensor) -> Tensor:
-        """What the encoder makes of `(B, in_channels, H, W)`, `(N, C)`; some K of its positions at random."""
+        """Encoder outputs of `(B, in_channels, H, W)` at up to K random positions, `(N, C)`."""
         rows = _flatten_positions(self._encode_continuous(x))
         return rows[torch.randperm(len(rows))[: self.config.codes].to(rows.device)]
 
     @torch.no_grad()
     def initialise_codebook(self, outputs: Tensor) -> None:
-        """Put the codes where the encoder's outputs `(N, C)` lie; by diffusers they lie in one small heap."""
+        """Initialise the codes with random encoder outputs, of `(N, C)`.
+
+        diffusers draws them from +-1/K, where few are ever the nearest to an encoder output.
+        """
         self._set_codes(torch.arange(self.config.codes), outputs)
 
     @torch.no_grad()
     def code_counts(self, x: Tensor) -> Tensor:
-        """How often each code is taken for `(B, in_channels, H, W)`; `(K,)`."""
+        """How often each code is used for `(B, in_channels, H, W)`: `(K,)`, integers."""
         code_indices = self.network.quantize(self._encode_continuous(x))[2][2]
         return torch.bincount(code_indices, minlength=self.config.codes)
 
     @torch.no_grad()
     def standardise(self, counts: Tensor) -> None:
-        """Take mean and spread of the latents from how often each code was taken, `(K,)`."""
+        """Set mean and standard deviation of the latents from how often each code is used, `(K,)`."""
         frequency = (counts / counts.sum()).to(self.codebook)[:, None]
         mean = (frequency * self.codebook).sum(0)
         variance = (frequency * (self.codebook - mean).square()).sum(0)
@@ -177,14 +178,17 @@ class VQAutoencoder(nn.Module):
 
     @torch.no_grad()
     def after_epoch(self) -> dict[str, float]:
-        """Move the codes that no latent of the epoch was given to where latents are coded badly.
+        """Restart the codes that were not used in the epoch, where the quantisation error is large.
+
+        Without restarts most codes are never used. New values are drawn from the last batch, with probability
+        proportional to the squared distance to the nearest code (as in k-means++).
 
         Returns
         -------
         dict
-            ``"perplexity"``, the exponential of the entropy of how often each code was taken: the number of
-            codes in use, were they used alike. ``"restarted"``, how many codes were moved. Empty where
-            nothing was encoded in training.
+            ``"perplexity"``: the exponential of the entropy of code use, an effective number of codes in [1,
+            K]. ``"restarted"``: the number of codes that were restarted. Empty where nothing was encoded in
+            training.
         """
         if not bool(self.usage.any()):
             return {}
@@ -192,9 +196,8 @@ class VQAutoencoder(nn.Module):
         perplexity = torch.special.entr(frequency).sum().exp()
         unused_codes = (self.usage < 1).nonzero().flatten().cpu()
         restarted_count = 0
-        if self._last_outputs is not None and len(
-            unused_codes
-        ):  # it is lost where a training was taken up again
+        # the last batch is not in a checkpoint: a resumed training may have none yet
+        if self._last_outputs is not None and len(unused_codes):
             nearest_distance = torch.cdist(self._last_outputs, self.codebook).amin(1)
             if bool(nearest_distance.any()):
                 self._set_codes(unused_codes, self._last_outputs, nearest_distance.square())
@@ -204,14 +207,14 @@ class VQAutoencoder(nn.Module):
         return {"perplexity": float(perplexity), "restarted": float(restarted_count)}
 
     def _set_codes(self, codes: Tensor, rows: Tensor, weights: Tensor | None = None) -> None:
-        """Give these codes the values of rows `(N, C)`, drawn alike or by weight."""
+        """Set codes (indices) to values drawn from `rows` `(N, C)`, with `weights` `(N,)` or uniformly."""
         weights = torch.ones(len(rows)) if weights is None else weights.cpu()
-        # drawn on the CPU, so that a seed means the same on every device
+        # drawn on the CPU, so that a seed gives the same codes on every device
         with_replacement = int(weights.count_nonzero()) < len(codes)
         row_indices = torch.multinomial(weights, len(codes), replacement=with_replacement)
         self.codebook[codes.to(rows.device)] = rows[row_indices.to(rows.device)]
 
 
 def _flatten_positions(z: Tensor) -> Tensor:
-    """Latents `(B, C, h, w)` one below the other, `(B h w, C)`."""
+    """Latents `(B, C, h, w)` as rows, `(B h w, C)`."""
     return z.movedim(1, -1).flatten(0, -2)

@@ -1,7 +1,7 @@
-"""The multi-resolution encoder of Wave-GMS: Haar wavelets, and U-Nets that never change the resolution.
+"""The multi-resolution encoder of Wave-GMS: Haar wavelets, and U-Nets without down- and upsampling.
 
 Ahmed, Shaikh, Mohy-ud-Din, Wave-GMS, 2025, Section 2.2; the U-Nets are those of LiteVAE-S (Sadat et al.,
-LiteVAE, NeurIPS 2024). What the paper leaves open is as its authors' development code has it.
+LiteVAE, NeurIPS 2024). What the paper leaves open follows its authors' development code.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ from torch import Tensor, nn
 
 __all__ = ["FlatUNet", "WaveEncoder", "haar", "haar_pyramid"]
 
-_LEVELS = 3
-
-_GROUPS = 8
-_BANDS = 12  # three colours by four bands
+_LEVELS = 3  # Section 2.2: three halvings end at the codec's eighth of the size
+_GROUPS = 8  # of every group normalisation, as in the development code
+_BANDS = 12  # 3 colours x 4 subbands
 
 
 def haar(x: Tensor) -> Tensor:
-    """One level of the orthonormal two-dimensional Haar transform; the sum of squares stays as it is.
+    """One level of the orthonormal 2-D Haar transform, which keeps the sum of squares.
 
     Parameters
     ----------
@@ -29,7 +28,7 @@ def haar(x: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        `(B, 4, C, H/2, W/2)`: sums (LL), then differences along columns, along rows, and along both.
+        `(B, 4, C, H/2, W/2)`: the subbands LL (sums), then differences along x, along y, and along both.
     """
     a, b = x[..., 0::2, 0::2], x[..., 0::2, 1::2]
     c, d = x[..., 1::2, 0::2], x[..., 1::2, 1::2]
@@ -37,19 +36,20 @@ def haar(x: Tensor) -> Tensor:
 
 
 def haar_pyramid(images: Tensor) -> list[Tensor]:
-    """Three levels of the transform, each made of the LL before it, and divided by 2 to its level.
+    """Three levels of the Haar transform, each of the LL subband before it; level l is divided by 2^l.
 
-    So LL is the local mean, in [0, 1] as the image is, and the differences lie in [-1/2, 1/2].
+    So LL is the local mean, in [0, 1] as the image, and the details lie in [-1/2, 1/2].
 
     Parameters
     ----------
     images
-        `(B, 3, H, W)` in [0, 1]; H and W divide by 8.
+        `(B, 3, H, W)` in [0, 1]; H and W are multiples of 8.
 
     Returns
     -------
     list of Tensor
-        `(B, 12, H/2, W/2)`, then a quarter, then an eighth of the size: LL of the colours, then the rest.
+        `(B, 12, H/2, W/2)`, `(B, 12, H/4, W/4)` and `(B, 12, H/8, W/8)`: LL of the three colours, then the
+        details.
     """
     levels, low_pass = [], images
     for _ in range(_LEVELS):
@@ -60,7 +60,7 @@ def haar_pyramid(images: Tensor) -> list[Tensor]:
 
 
 class WaveBlock(nn.Module):
-    """Two pre-activated 3x3 convolutions with a skip."""
+    """Two 3 x 3 convolutions, each after GroupNorm and SiLU, with a skip connection; keeps `(h, w)`."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
@@ -83,9 +83,10 @@ class FlatUNet(nn.Module):
     Parameters
     ----------
     n_in, n_out
-        Channels.
+        Input and output channels.
     width, multiples, blocks
-        Of the stages: those of LiteVAE-S, which give 258,204 parameters at 12 channels in and out.
+        Channels of a stage are `width` times its multiple; each stage has `blocks` blocks. The defaults are
+        those of LiteVAE-S: 258,204 parameters with 12 input and output channels.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class FlatUNet(nn.Module):
         self.down = nn.ModuleList(WaveBlock(a, b) for a, b in zip([width, *widths], widths, strict=False))
         self.middle = nn.Sequential(*(WaveBlock(widths[-1], widths[-1]) for _ in range(blocks)))
         back = widths[::-1]
-        # each takes what came before, and the feature of the block that it mirrors
+        # input: the previous block's output and the feature of the mirrored block, concatenated
         self.up = nn.ModuleList(WaveBlock(a + b, b) for a, b in zip([back[0], *back], back, strict=False))
         self.head = nn.Conv2d(width, n_out, 3, padding=1)
 
@@ -125,7 +126,12 @@ class WaveEncoder(nn.Module):
     Parameters
     ----------
     channels
-        Of the latent. The paper's 4 give exactly 1,035,692 parameters.
+        Latent channels. The paper's 4 give 1,035,692 parameters ("~1.03 M").
+
+    Attributes
+    ----------
+    FACTOR
+        Pixels per latent position along each side, 8.
     """
 
     FACTOR = 2**_LEVELS

@@ -188,7 +188,7 @@ class TrainingJob:
             name=self.name,
             title=card_config.title or self.name,
             method=config.method,
-            variant=members.trained_methods[0].deviations_from_paper,
+            deviations_from_paper=members.trained_methods[0].deviations_from_paper,
             settings=config.settings,
             codec=self.spec,
             preprocess=config.preprocess,

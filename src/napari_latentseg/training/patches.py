@@ -180,7 +180,7 @@ def patches_from_conditioning(
 
     def encode_target(batch: Tensor) -> Tensor:
         with torch.no_grad(), compute.autocast():
-            return spec.target(batch.to(device)).half().cpu()
+            return spec.encode_masks(batch.to(device)).half().cpu()
 
     return EncodedPatches(
         cache_features(spec, conditioning, compute),

@@ -41,7 +41,7 @@ def training_data_records(
                 licence=dataset.config.licence,
                 reference=dataset.config.reference,
                 images=len({e.key for e in data.train if e.dataset == dataset.name}),
-                kept_apart=len({e.key for e in data.validation if e.dataset == dataset.name}),
+                validation_images=len({e.key for e in data.validation if e.dataset == dataset.name}),
                 split=f"{split.fraction:.0%} by {_split_unit(pattern, split.block)}"
                 + (", near duplicates together" if split.likeness_bits is not None else "")
                 + f", seed {split.seed}",

@@ -134,7 +134,8 @@ class Corrections(QObject):
             if annotated is not None:
                 planes = annotated.mask.reshape(-1, *annotated.mask.shape[-2:])
                 self._lock_planes(
-                    correction, {n: planes[n] for n in annotated.approved_planes if n not in correction.approved}
+                    correction,
+                    {n: planes[n] for n in annotated.approved_planes if n not in correction.approved},
                 )
             self.changed.emit()
 

@@ -30,7 +30,7 @@ class ModelEntry:
     def current(self) -> tuple[Version, ModelCard]:
         """The version that the name loads."""
         return next(
-            (version_and_card for version_and_card in self.versions if version_and_card[0].current),
+            (version_and_card for version_and_card in self.versions if version_and_card[0].is_current),
             self.versions[-1],
         )
 
@@ -107,12 +107,12 @@ class ModelTree(QTreeWidget):
             self.addTopLevelItem(item)
             if len(entry.versions) > 1:
                 for shown_version, its_card in reversed(entry.versions):
-                    in_use_text = "in use" if shown_version.current else ""
+                    in_use_text = "in use" if shown_version.is_current else ""
                     version_item = self._item(
                         [_dsc_text(shown_version, its_card), _version_text(shown_version), in_use_text]
                     )
                     version_item.setData(0, Qt.ItemDataRole.UserRole, (entry.name, shown_version.folder))
-                    version_item.setToolTip(0, shown_version.line)
+                    version_item.setToolTip(0, shown_version.comparison)
                     item.addChild(version_item)
                 item.setExpanded(True)
             if entry.name == name:

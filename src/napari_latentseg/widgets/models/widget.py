@@ -141,8 +141,8 @@ class ModelsWidget(QWidget):
         lines = [*card_lines(card), ("Called", card.name)]
         if card.lineage:
             lines.append(("Goes back to", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
-        if version.line:
-            lines.append(("Judged", version.line))
+        if version.comparison:
+            lines.append(("Judged", version.comparison))
         rows = "".join(
             f"<p style='margin: 2px 0'><b>{escape(heading.strip())}</b>&nbsp; {escape(text)}</p>"
             for heading, text in lines
@@ -181,10 +181,10 @@ class ModelsWidget(QWidget):
         entry, selected = self.tree.current_entry, self.tree.current_version
         if entry is None or selected is None or len(entry.versions) < 2:
             return ""
-        if not selected[0].current:
+        if not selected[0].is_current:
             return selected[0].version
         current_index = next(
-            (i for i, version_and_card in enumerate(entry.versions) if version_and_card[0].current), 0
+            (i for i, version_and_card in enumerate(entry.versions) if version_and_card[0].is_current), 0
         )
         lineage = selected[1].lineage
         earlier_versions = {version.version for version, _ in entry.versions[:current_index]}
@@ -197,7 +197,7 @@ class ModelsWidget(QWidget):
         entry, selected = self.tree.current_entry, self.tree.current_version
         if entry is None or selected is None:
             return
-        if selected[0].current:
+        if selected[0].is_current:
             self._select_model(entry.name)
         else:
             self._revert(entry.name, selected[0].version)

@@ -17,15 +17,22 @@ __all__ = ["KLCodec", "TinyCodec"]
 
 
 class _DiffusersCodec(Codec):
-    """What the two have in common.
+    """Value range and latent scale of diffusers' autoencoders.
 
-    diffusers takes and gives [-1, 1], and never applies `scaling_factor` and `shift_factor` itself; both are
-    done here, once.
+    They work on images in [-1, 1], and do not apply their `scaling_factor` and `shift_factor`; both are done
+    here.
+
+    Parameters
+    ----------
+    autoencoder
+        The diffusers model.
+    widths
+        Name of the setting with the channels of each resolution.
 
     Raises
     ------
     BadInput
-        Where the autoencoder is not one for colour images, or its scale is none.
+        Where the autoencoder is not for three-channel images, or its scale is not a positive number.
     """
 
     def __init__(self, autoencoder: Any, widths: str) -> None:
@@ -33,7 +40,9 @@ class _DiffusersCodec(Codec):
         config = autoencoder.config
         for side in ("in_channels", "out_channels"):
             if config[side] != 3:
-                raise BadInput(side, f"is {config[side]}, not 3", "use an autoencoder for colour images")
+                raise BadInput(
+                    side, f"is {config[side]}, not 3", "use an autoencoder for images with three channels"
+                )
         self.autoencoder = autoencoder
         self.channels = int(config["latent_channels"])
         self.downsampling_factor = 2 ** (len(config[widths]) - 1)
@@ -49,7 +58,7 @@ class _DiffusersCodec(Codec):
         return self.scale * (latents - self.shift)
 
     def _fold_scaling(self, layer: Any) -> None:
-        """Put shift and scale into the last layer of an encoder."""
+        """Fold shift and scale into the last convolution of an encoder."""
         with torch.no_grad():
             layer.bias.sub_(self.shift).mul_(self.scale)
             layer.weight.mul_(self.scale)
@@ -60,7 +69,7 @@ class _DiffusersCodec(Codec):
 
 
 class KLCodec(_DiffusersCodec):
-    """A KL-regularised autoencoder such as SD-VAE: 8x down, 4 channels, scale 0.18215.
+    """A KL autoencoder such as SD-VAE, which downsamples by 8, with 4 latent channels and scale 0.18215.
 
     Parameters
     ----------
@@ -82,9 +91,10 @@ class KLCodec(_DiffusersCodec):
         return self._scale_latents(distribution.mean), self.scale * distribution.std
 
     def trainable_encoder(self) -> nn.Module:
-        """The encoder, and a 1x1 convolution in place of that of the moments, for the mean alone.
+        """The encoder, with a 1 x 1 convolution that gives the posterior mean alone.
 
-        SDSeg's vision encoder, where the convolution begins at random; of SD-VAE, 34,163,592 + 36 parameters.
+        SDSeg's image encoder (34,163,592 + 36 parameters for SD-VAE). In its code the convolution is
+        initialised randomly, here with the codec's weights for the mean.
         """
         encoder = deepcopy(self.autoencoder.encoder)
         head: Any = nn.Conv2d(encoder.conv_out.out_channels, self.channels, 1)
@@ -101,9 +111,10 @@ class KLCodec(_DiffusersCodec):
 
 
 class TinyCodec(_DiffusersCodec):
-    """A distilled tiny autoencoder such as TAESD: latents come scaled, there is no posterior.
+    """A distilled autoencoder such as TAESD, whose latents are already scaled; it has no posterior.
 
-    Gradient checkpointing must stay off: diffusers' encoder then skips the step from [-1, 1] to [0, 1].
+    Gradient checkpointing must stay off: with it diffusers' encoder skips the conversion from [-1, 1] to [0,
+    1].
 
     Parameters
     ----------
@@ -120,14 +131,14 @@ class TinyCodec(_DiffusersCodec):
         return self._scale_latents(self.autoencoder.encode(self._to_signed_range(images)).latents)
 
     def trainable_encoder(self) -> nn.Module:
-        # its layers take [0, 1]
+        # these layers take images in [0, 1]; the conversion is in the forward of the encoder around them
         layers: nn.Sequential = deepcopy(self.autoencoder.encoder.layers)
         self._fold_scaling(layers[-1])
         return layers.requires_grad_(True)
 
 
 class _SignedInput(nn.Module):
-    """A network that was made for [-1, 1], for images in [0, 1]."""
+    """Adapts a network for images in [-1, 1] to images in [0, 1]."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
