@@ -60,7 +60,7 @@ def test_too_few_images_have_a_curve_but_no_interval(cli, model: Path, data: Pat
     ended = cli("calibrate", model, "--data", data, "-n", 3)
     assert ended.code == 0
     first = ended.out.splitlines()[0]
-    assert first.startswith("no interval: cases: are 6, half of them to fit by; an interval of 90% takes 9")
+    assert first.startswith("no interval: cases: are 6, half of them to fit on; an interval of 90% needs 9")
     card = read_card(model)
     assert card.reliability.images == 6
     assert card.volume_interval is None

@@ -134,7 +134,7 @@ MOVED = Geometry.from_matrix(
     ("mask", "reference", "other", "why"),
     [
         (FOUND, TRUTH[1:], None, "has shape"),
-        (FOUND, TRUTH, MOVED, "does not lie where the mask does"),
+        (FOUND, TRUTH, MOVED, "has another position or spacing"),
         (FOUND, TRUTH, Geometry.from_spacing("yx"), "has 2 axes"),
         (FOUND * 0.3, TRUTH, None, "no labels"),
         (FOUND[0], TRUTH[0], None, "has 3 axes"),

@@ -436,8 +436,8 @@ OK = np.ones((3, 4), dtype=bool)
         (OK, OK.T, "shape"),
         (OK, OK[:1], "shape"),  # would broadcast
         (OK, OK[None], "shape"),
-        (OK[:0], OK[:0], "no elements"),
-        (np.array(True), np.array(True), "no elements"),
+        (OK[:0], OK[:0], "is empty"),
+        (np.array(True), np.array(True), "is empty"),
         (OK * 0.7, OK, "float64"),
         (OK, OK.astype(np.uint8), "uint8"),
     ],
@@ -455,7 +455,7 @@ def test_wrong_spacing(masks: Pair, spacing: tuple[float, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "who"), [(OK, ~OK, "truth"), (~OK, OK, "prediction"), (~OK, ~OK, "masks")]
+    ("a", "b", "who"), [(OK, ~OK, "reference"), (~OK, OK, "prediction"), (~OK, ~OK, "masks")]
 )
 def test_no_boundary_to_measure(a: Mask, b: Mask, who: str) -> None:
     with pytest.raises(BadInput, match=who):

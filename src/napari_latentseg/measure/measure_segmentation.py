@@ -87,17 +87,17 @@ def measure(
         progress(min(1.0, steps_done / step_count))
 
     rows: list[Measurement] = []
-    for moment in timepoints_to_measure:
-        regions = Regions.from_objects(moment) if objects else Regions.from_classes(moment)
+    for timepoint in timepoints_to_measure:
+        regions = Regions.from_objects(timepoint) if objects else Regions.from_classes(timepoint)
         region_sums = sum_regions(regions, segmentation.classes, advance)
-        needs_assignment = objects or moment.time is not None or not len(segmentation.volumes)
+        needs_assignment = objects or timepoint.time is not None or not len(segmentation.volumes)
         assignment = (
             assign_samples(regions, segmentation.classes, physical_space, advance)
             if needs_assignment
             else None
         )
         rows += _MeasurementRows(
-            segmentation, moment, regions, region_sums, assignment, physical_space, usable_interval
+            segmentation, timepoint, regions, region_sums, assignment, physical_space, usable_interval
         ).iter_measurements()
     progress(1.0)
     return tuple(rows)
@@ -154,7 +154,7 @@ class _MeasurementRows:
         region_ends = (
             [self._run_ends[r] for r in regions]
             if self._regions.are_objects
-            else self._sums.line_ends.get(label, [])
+            else self._sums.run_ends_by_label.get(label, [])
         )
         return self._measurement(
             name, label, 0, regions, region_ends, self._class_samples(self._class_index(label))
@@ -209,8 +209,8 @@ class _MeasurementRows:
             object_diameters = diameters(np.concatenate(region_ends), space.linear)
             fields |= {
                 "centroid": tuple(float(v) for v in space.to_world(centre, time)),
-                "longest": object_diameters.long_axis,
-                "across": object_diameters.short_axis,
+                "long_axis": object_diameters.long_axis,
+                "short_axis": object_diameters.short_axis,
                 "box": self._bounding_box(region_ids),
                 "intensity": sums.intensity(region_ids),
             }
@@ -219,7 +219,7 @@ class _MeasurementRows:
         return Measurement(
             name=name,
             label=label,
-            object=number,
+            object_number=number,
             time=time,
             value=voxel_count * space.voxel_volume,
             unit=space.volume_unit,
@@ -241,7 +241,7 @@ class _MeasurementRows:
         else:
             half_width = _student_quantile(n) * std * math.sqrt(1 + 1 / n)
             low, high, origin = max(0.0, mean - half_width), mean + half_width, FROM_SAMPLES
-        return {"samples": n, "mean": mean, "std": std, "low": low, "high": high, "interval_is": origin}
+        return {"samples": n, "mean": mean, "std": std, "low": low, "high": high, "interval_source": origin}
 
     def _bounding_box(self, regions: Sequence[int]) -> tuple[tuple[int, int], ...]:
         boxes = [self._regions.bounding_boxes[r - 1] for r in regions]

@@ -32,8 +32,8 @@ class Intensity:
 
     mean: float
     std: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Measurement:
     ----------
     name, label
         Of the class.
-    object
+    object_number
         1 for the largest object of its class, 2 for the next; 0 for the class as a whole.
     time
         Which point in time, from 0; None where the scan has no such axis.
@@ -59,7 +59,7 @@ class Measurement:
         it than to any other.
     low, high
         The interval of 90 %, in `unit`; None where there are fewer than three samples.
-    interval_is
+    interval_source
         ``"calibrated"``: it held the volume of the reference as often as it says, on images that were kept
         apart for that. ``"samples"``: nine of ten further samples would lie in it (Student's prediction
         interval); how far all of them may be from the truth, it cannot tell. Empty without an interval.
@@ -68,7 +68,7 @@ class Measurement:
     centroid
         Mean position of the elements in the world, in the order of the array's axes without time: of the
         patient, in mm, where the frame is LPS.
-    longest, across
+    long_axis, short_axis
         The longest diameter and the longest at a right angle to it, in `length_unit`, of the convex hull; see
         `napari_latentseg.measure.diameters`.
     length_unit
@@ -81,7 +81,7 @@ class Measurement:
 
     name: str
     label: int
-    object: int
+    object_number: int
     time: int | None
     value: float
     unit: str
@@ -91,23 +91,23 @@ class Measurement:
     std: float | None = None
     low: float | None = None
     high: float | None = None
-    interval_is: str = ""
+    interval_source: str = ""
     probability: float | None = None
     centroid: tuple[float, ...] | None = None
-    longest: float | None = None
-    across: float | None = None
+    long_axis: float | None = None
+    short_axis: float | None = None
     box: tuple[tuple[int, int], ...] | None = None
     intensity: Intensity | None = None
 
     @property
     def index(self) -> int:
         """A number of its own: the label for a class as a whole, and none that a mask holds for an object."""
-        return self.label * _MAX_OBJECTS_PER_CLASS + self.object if self.object else self.label
+        return self.label * _MAX_OBJECTS_PER_CLASS + self.object_number if self.object_number else self.label
 
     @property
     def title(self) -> str:
         """What to call it: ``"lesion"``, ``"lesion 2"``, ``"lesion 2, time 4"`` (which counts from 1)."""
-        name = f"{self.name} {self.object}" if self.object else self.name
+        name = f"{self.name} {self.object_number}" if self.object_number else self.name
         return name if self.time is None else f"{name}, time {self.time + 1}"
 
     @property
@@ -122,9 +122,9 @@ class Measurement:
         line = f"{self.title}: {self.size_text}"
         if interval := self.interval_text:
             line += f" ({interval})"
-        if self.object and self.longest is not None and self.across is not None:
+        if self.object_number and self.long_axis is not None and self.short_axis is not None:
             unit = display_unit(self.length_unit)
-            line += f", {format_value(self.longest)} × {format_value(self.across)} {unit}"
+            line += f", {format_value(self.long_axis)} × {format_value(self.short_axis)} {unit}"
         return line
 
     @property
@@ -139,7 +139,7 @@ class Measurement:
         if self.low is None or self.high is None:
             return ""
         factor, _ = self._display_scale
-        origin = CALIBRATED if self.interval_is == CALIBRATED else f"of {self.samples} samples"
+        origin = CALIBRATED if self.interval_source == CALIBRATED else f"of {self.samples} samples"
         low, high = (format_value(bound * factor) for bound in (self.low, self.high))
         return f"{INTERVAL_LEVEL:.0%}: {low} to {high}, {origin}".replace("%", " %")
 

@@ -30,7 +30,7 @@ class RegionSums:
     voxel_counts, probability_sums, index_sums
         Elements, the sum of their mean probabilities, and of their indices: `(R + 1,)`, the last with an axis
         of the dimensions.
-    line_ends
+    run_ends_by_label
         For regions that are classes: the ends of their lines, see `run_ends`.
     """
 
@@ -39,7 +39,7 @@ class RegionSums:
         self.voxel_counts = np.zeros(size, dtype=np.int64)
         self.probability_sums = np.zeros(size)
         self.index_sums = np.zeros((size, ndim))
-        self.line_ends: dict[int, list[NDArray[np.int64]]] = {}
+        self.run_ends_by_label: dict[int, list[NDArray[np.int64]]] = {}
         self._finite_counts = np.zeros(size, dtype=np.int64)
         self._deviation_sums = np.zeros((2, size))
         self._minimum = np.full(size, np.inf)
@@ -72,8 +72,8 @@ class RegionSums:
         return Intensity(
             mean=self._offset + mean_deviation,
             std=float(np.sqrt(max(0.0, mean_square - mean_deviation * mean_deviation))),
-            least=float(self._minimum[region_ids].min()),
-            most=float(self._maximum[region_ids].max()),
+            minimum=float(self._minimum[region_ids].min()),
+            maximum=float(self._maximum[region_ids].max()),
         )
 
 
@@ -123,7 +123,7 @@ def sum_regions(regions: Regions, classes: Sequence[ClassInfo], advance: Callabl
                 end_voxels = np.column_stack(
                     [leading, end_indices[:, 0] + block.rows.start, end_indices[:, 1]]
                 )
-                sums.line_ends.setdefault(label, []).append(end_voxels)
+                sums.run_ends_by_label.setdefault(label, []).append(end_voxels)
         if timepoint.image is not None:
             sums.add_intensities(region_ids, timepoint.intensities(block)[rows, columns])
     return sums

@@ -85,8 +85,8 @@ def assign_samples(
             )
             for k in np.unique(voxel_classes[~is_inside]):
                 unassigned[k].append((i, voxels[~is_inside & (voxel_classes == k)]))
-        for k, class_strays in enumerate(unassigned):
-            nearest[k].add(region_counts, index, plane_regions.shape[1], class_strays)
+        for k, class_unassigned in enumerate(unassigned):
+            nearest[k].add(region_counts, index, plane_regions.shape[1], class_unassigned)
         advance()
     return SampleAssignment(region_counts, class_counts)
 

@@ -23,7 +23,7 @@ def explanation(
     lines = [result.record.meaning]
     if result.variance is None:
         lines.append(f"There is no variance here: {uncertainty_basis(result)}.")
-    kinds = {m.interval_is for m in measurements}
+    kinds = {m.interval_source for m in measurements}
     if "calibrated" in kinds and card is not None and card.volume_interval is not None:
         fit = card.volume_interval
         line = f"A calibrated interval is made to hold the reference in {percent(fit.level)} of images like "

@@ -27,9 +27,9 @@ __all__ = ["render_page"]
 # so that the page fits on one sheet of A4; the CSV has all rows
 _MAX_OBJECT_ROWS = 6
 _MAX_TIMEPOINTS = 6
-_DOUBTS = {
+_REASON_TEXTS = {
     "boundary": "where it ends is not sure",
-    "in or out": "whether it is there is not sure",
+    "presence": "whether it is there is not sure",
     "volume": "how large it is is not sure",
 }
 
@@ -92,7 +92,7 @@ def render_page(
 def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, str]]:
     record = result.record
     input_record = record.input
-    steps = " × ".join(format_value(s) for s in input_record.spacing)
+    spacing = " × ".join(format_value(s) for s in input_record.spacing)
     units = {u for u in input_record.units if u != "s"}
     unit = display_unit(units.pop()) if len(units) == 1 else ", ".join(input_record.units)
     edited = "; the mask was edited by a person" if record.mask_edited else ""
@@ -109,7 +109,7 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
             "Image",
             f"{input_record.modality or 'image'}, {' × '.join(map(str, input_record.shape))} ({input_record.axes}){slices}",
         ),
-        ("Spacing", "not known" if unit == "pixels" else f"{steps} {unit}"),
+        ("Spacing", "not known" if unit == "pixels" else f"{spacing} {unit}"),
         ("Made", record.time.replace("T", " ").replace("+00:00", " UTC")),
         ("Seed", f"{record.seed}; plugin {record.plugin_version}"),
     ]
@@ -125,20 +125,20 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
 
 def _rows_to_show(measurements: Sequence[Measurement], classes: int) -> tuple[list[Measurement], int]:
     """The rows that a page has room for, and how many that leaves out; a single object is its class."""
-    class_rows = [m for m in measurements if m.object == 0]
-    objects = [m for m in measurements if m.object > 0]
-    multi_object_labels = {m.label for m in objects if m.object > 1}
+    class_rows = [m for m in measurements if m.object_number == 0]
+    objects = [m for m in measurements if m.object_number > 0]
+    multi_object_labels = {m.label for m in objects if m.object_number > 1}
     object_rows = sorted((m for m in objects if m.label in multi_object_labels), key=lambda m: -m.value)
     rows = class_rows[: _MAX_TIMEPOINTS * classes] + object_rows[:_MAX_OBJECT_ROWS]
     return rows, len(class_rows) + len(object_rows) - len(rows)
 
 
 def _row(row: Measurement, color: str) -> dict[str, str]:
-    source = {"calibrated": "calibrated", "samples": f"of {row.samples} samples"}.get(row.interval_is, "")
+    source = {"calibrated": "calibrated", "samples": f"of {row.samples} samples"}.get(row.interval_source, "")
     diameters = ""
-    if row.longest is not None and row.across is not None:
+    if row.long_axis is not None and row.short_axis is not None:
         diameters = (
-            f"{format_value(row.longest)} × {format_value(row.across)} {display_unit(row.length_unit)}"
+            f"{format_value(row.long_axis)} × {format_value(row.short_axis)} {display_unit(row.length_unit)}"
         )
     return {
         "title": row.title,
@@ -154,7 +154,7 @@ def _row(row: Measurement, color: str) -> dict[str, str]:
 def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[str, Any]:
     measure = MEASURES[finding.measure]
     lines = [
-        f"{finding.name}: {_DOUBTS[finding.why]}",
+        f"{finding.name}: {_REASON_TEXTS[finding.reason]}",
         f"{measure.title} {format_value(finding.uncertainty)} {measure.unit}".strip(),
         f"yellow is a {strip.quantity} of {strip.max_value:.2g}",
     ]

@@ -19,7 +19,7 @@ from napari_latentseg.utils.progress import Progress, no_progress
 __all__ = ["Finding", "available_measures", "rank", "uncertainty_basis", "uncertainty_profile"]
 
 RegionKind = Literal["slice", "object"]
-UncertaintyReason = Literal["boundary", "in or out", "volume"]
+UncertaintyReason = Literal["boundary", "presence", "volume"]
 
 _BINARY_TOLERANCE = 0.02  # what is nearer to 0 or 1 is as good as a yes or no
 
@@ -39,11 +39,11 @@ class Finding:
         What to show: first element and one past the last along every axis of the array.
     name, label
         The class that is least sure there.
-    number
+    object_number
         Of an object, as `napari_latentseg.measure.measure` numbers them; 0 for a slice, and for a place that
         the mask leaves out though the mean is at least half of the threshold there.
-    why
-        ``"boundary"``: it is there, but where it ends is not sure. ``"in or out"``: whether it, or a part of
+    reason
+        ``"boundary"``: it is there, but where it ends is not sure. ``"presence"``: whether it, or a part of
         it, is there at all: the mask leaves it out, or the mean probability is nowhere above 0.8, or most of
         the doubt is farther than two elements from the mask's boundary. ``"volume"``: how large it is, where
         that is what it was ranked by.
@@ -56,8 +56,8 @@ class Finding:
     box: tuple[tuple[int, int], ...]
     name: str
     label: int
-    number: int
-    why: UncertaintyReason
+    object_number: int
+    reason: UncertaintyReason
     uncertainty: float
     measure: str
 
@@ -177,7 +177,10 @@ def _resolve_measure(segmentation: Segmentation, measure: str) -> str:
         raise BadInput("measure", f"{key!r} is not known", f"use one of {', '.join(MEASURES)}")
     if key not in available_keys:
         if segmentation.variance is None:
-            why = f"{key} needs {MIN_SAMPLES_FOR_VARIANCE} samples, and there is {uncertainty_basis(segmentation)}"
+            why = (
+                f"{key} needs {MIN_SAMPLES_FOR_VARIANCE} samples or more, and the result has"
+                f" {uncertainty_basis(segmentation)}"
+            )
         else:
             why = f"{key} needs the samples themselves, and they were not kept with this result"
         raise BadInput("measure", why, f"use {available_keys[0]}")
@@ -206,10 +209,10 @@ def _finding(segmentation: Segmentation, region: ScoredRegion, kind: RegionKind,
     info = segmentation.classes[region.class_index]
     reason: UncertaintyReason = "boundary"
     if region.is_presence_uncertain:
-        reason = "in or out"
+        reason = "presence"
     elif key == "size-spread":
         reason = "volume"
     return Finding(
-        kind=kind, index=region.index, box=region.box, name=info.name, label=info.label, number=region.object_number,
-        why=reason, uncertainty=region.uncertainty, measure=key,
+        kind=kind, index=region.index, box=region.box, name=info.name, label=info.label,
+        object_number=region.object_number, reason=reason, uncertainty=region.uncertainty, measure=key,
     )  # fmt: skip

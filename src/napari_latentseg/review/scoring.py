@@ -222,7 +222,7 @@ class _ObjectScore:
     object_number: int
     box: tuple[slice, ...]
     region: int
-    score: _RegionScore
+    region_score: _RegionScore
 
 
 def score_objects(
@@ -255,17 +255,18 @@ def score_objects(
             if block_objects:
                 reader.read(block)
                 region_map = regions.region_map(block)
-                for one in block_objects:
-                    _add_block(one, reader, regions, region_map, block, segmentation.classes)
+                for scored_object in block_objects:
+                    _add_block(scored_object, reader, regions, region_map, block, segmentation.classes)
             progress((time_number + blocks_done / len(blocks)) / len(timepoints_to_score))
-        for one in objects:
-            index = one.score.most_uncertain_plane[1]
-            box = [(s.start, s.stop) for s in one.box]
+        for scored_object in objects:
+            index = scored_object.region_score.most_uncertain_plane[1]
+            box = [(s.start, s.stop) for s in scored_object.box]
             if timepoint.time is not None:
                 box.insert(segmentation.axes.index("t"), (timepoint.time, timepoint.time + 1))
             yield ScoredRegion(
-                _scan_index(segmentation, timepoint, index), tuple(box), one.class_index, one.object_number, one.score.value,
-                one.score.is_presence_uncertain,
+                _scan_index(segmentation, timepoint, index), tuple(box), scored_object.class_index,
+                scored_object.object_number, scored_object.region_score.value,
+                scored_object.region_score.is_presence_uncertain,
             )  # fmt: skip
 
 
@@ -346,7 +347,7 @@ def _add_block(
     is_class = regions.label_of_region[region_crop] == classes[scored_object.class_index].label
     mask = is_class & (region_crop == scored_object.region)
     view = reader.masked_view(scored_object.class_index, (rows, columns), mask, ~is_class | mask)
-    scored_object.score.add_view(view, block.index, rows.start + top, columns.start)
+    scored_object.region_score.add_view(view, block.index, rows.start + top, columns.start)
 
 
 def _scan_index(segmentation: Segmentation, timepoint: TimePoint, index: tuple[int, ...]) -> tuple[int, ...]:
