@@ -70,7 +70,7 @@ def test_where_all_is_sure_nothing_is_unsure() -> None:
 
 
 def test_reliability_of_nothing_is_refused() -> None:
-    with pytest.raises(BadInput, match="no place"):
+    with pytest.raises(BadInput, match="no voxel"):
         ReliabilityAccumulator().reliability(**WORDS)
     with pytest.raises(BadInput, match="shape"):
         ReliabilityAccumulator().add(np.zeros((2, 3), np.float32), np.zeros((3, 2), bool))

@@ -304,9 +304,9 @@ def test_memory_does_not_grow_with_the_samples(tiny_model: Model) -> None:
     ("part", "error", "source"),
     [
         ("encode", torch.OutOfMemoryError, "augment"),
-        ("draw", torch.OutOfMemoryError, "augment"),
+        ("sample", torch.OutOfMemoryError, "augment"),
         ("encode", MemoryError, "none"),
-        ("draw", RuntimeError, "none"),
+        ("sample", RuntimeError, "none"),
     ],
 )
 def test_where_memory_runs_out_half_the_tiles_go_on(

@@ -14,7 +14,7 @@ __all__ = ["Empty", "Mask", "check_images", "check_mask", "check_pair", "check_s
 
 Mask = NDArray[np.bool_]
 Empty = Literal["", "prediction", "truth", "both"]
-"""Which of two masks is empty; ``""`` for neither. ``"truth"``, the word in result files, is the reference."""
+"""Which of two masks is empty; ``""`` for neither. ``"truth"``, as in result files, is the reference."""
 
 
 def empty_masks(prediction: Mask, reference: Mask) -> Empty:

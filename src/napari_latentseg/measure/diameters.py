@@ -116,7 +116,7 @@ def _hull(voxels: NDArray[np.int64], linear: NDArray[np.float64]) -> tuple[_Poin
 
 
 def _squared_distances(points: _Points) -> Iterator[tuple[int, _Points]]:
-    """Squared distances of all pairs of points, a chunk of rows at a time, with the index of the first row."""
+    """Squared distances of all pairs of points, in chunks of rows, with the index of the first row."""
     step = max(1, _MAX_PAIRS_AT_ONCE // len(points))
     for start in range(0, len(points), step):
         chunk = points[start : start + step]
