@@ -156,7 +156,7 @@ def test_too_few_samples_are_refused(pairs: list[Pair], request_: InferenceSetti
 def test_images_that_were_trained_on_are_refused(pairs: list[Pair]) -> None:
     with pytest.raises(BadInput, match="1 of the 24 images were used to train"):
         Calibration(Sure(pairs), REQUEST, pairs, Split(frozenset([pairs[3].content_sha256, "another"])))
-    with pytest.raises(BadInput, match="no image"):
+    with pytest.raises(BadInput, match="no annotated image"):
         Calibration(Sure(pairs), REQUEST, [])
 
 

@@ -213,9 +213,9 @@ def test_one_answer_is_ranked_by_its_own_probabilities():
 
 def test_one_answer_that_is_all_yes_or_no_is_refused():
     found = made(samples(1), GEOMETRY, source="none")
-    with pytest.raises(BadInput, match="all yes or no"):
+    with pytest.raises(BadInput, match="single prediction with probabilities of 0 and 1"):
         rank(found)
-    with pytest.raises(BadInput, match="all yes or no"):
+    with pytest.raises(BadInput, match="single prediction with probabilities of 0 and 1"):
         uncertainty_profile(found)
 
 

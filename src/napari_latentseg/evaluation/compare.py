@@ -122,7 +122,7 @@ def compare(
     if reference_geometry is not None:
         _check_same_geometry(geometry, reference_geometry, mask_labels.shape)
     if not classes:
-        raise BadInput("classes", "are none", "give masks with at least one label")
+        raise BadInput("classes", "there are none", "give masks with at least one label")
     time_axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
     physical_distance = _physical_distance(geometry, time_axis)
     times: Sequence[int | None] = [None] if time_axis is None else range(mask_labels.shape[time_axis])

@@ -169,8 +169,8 @@ def surface_distances(
     prediction, reference = check_pair(prediction, reference)
     steps = check_spacing(spacing, prediction.ndim)
     if empty := empty_masks(prediction, reference):
-        name = {"both": "masks", "truth": "reference"}.get(empty, empty)
-        raise BadInput(name, "without a voxel, so there is no boundary", "leave out this image")
+        name, verb = ("masks", "are") if empty == "both" else (empty.replace("truth", "reference"), "is")
+        raise BadInput(name, f"{verb} empty, so there is no boundary", "leave out this image")
     # exact: nothing outside the bounding box of both masks belongs to a boundary or changes it
     box = ndimage.find_objects((prediction | reference).view(np.uint8))[0]
     boundaries = boundary(prediction[box]), boundary(reference[box])

@@ -206,12 +206,16 @@ class Run:
         while self._needs_samples(plane):
             sample = int(state.ensemble.samples_per_plane[plane])
             transform = state.tta_transforms[sample]
-            view = working_plane.augment(transform)
-            tiling = make_tiling(view, state.card.preprocess)
+            augmented_plane = working_plane.augment(transform)
+            tiling = make_tiling(augmented_plane, state.card.preprocess)
             tile_count = len(tiling.corners())
             blender = working_plane.new_blender(tiling)
             for done_tiles in self._sampler.sample_tiles(
-                view, tiling, blender, sample, conditioning_cache if working_plane.can_cache else []
+                augmented_plane,
+                tiling,
+                blender,
+                sample,
+                conditioning_cache if working_plane.can_cache else [],
             ):
                 if done_tiles < tile_count:
                     yield RunProgress(self._fraction_done(done_tiles / tile_count), plane, sample, False)

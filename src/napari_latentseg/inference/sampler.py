@@ -57,7 +57,7 @@ class Sampler:
 
     def sample_tiles(
         self,
-        view: Tensor | LazyView,
+        augmented_plane: Tensor | LazyView,
         tiling: Tiling,
         blender: TileBlender | StripBlender,
         sample: int,
@@ -71,14 +71,14 @@ class Sampler:
 
         Parameters
         ----------
-        view
+        augmented_plane
             The augmented plane, `(3, H, W)` in [0, 1].
         tiling, blender
             How it is cut into tiles, and what their probabilities are added to.
         sample
             Index of the sample, from 0.
         conditioning_cache
-            Conditioning of an earlier sample of the same view; filled if empty.
+            Conditioning of an earlier sample of the same augmented plane; filled if empty.
 
         Yields
         ------
@@ -107,7 +107,7 @@ class Sampler:
                 pending[:1] = [(corners[:count], condition), (corners[count:], rest)]
                 corners = corners[:count]
             if condition is None:
-                condition = encode_tiles(method, view, tiling, corners, compute)
+                condition = encode_tiles(method, augmented_plane, tiling, corners, compute)
                 pending[0] = (corners, condition)
             noise = tile_noise(method, corners, self._settings.seed, sample) if uses_noise else None
             return sample_tiles(method, condition, compute, noise, self._class_indices)

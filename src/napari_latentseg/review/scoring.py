@@ -132,9 +132,8 @@ class _BlockReader:
     def full_view(self, class_index: int) -> RegionView:
         """The view of a class in the whole block."""
         band = None
-        if (
-            self._padded_labels is not None
-        ):  # a part of a plane: the boundary at its first and last row needs one more
+        # in a part of a plane, the boundary at the first and the last row depends on the row beyond
+        if self._padded_labels is not None:
             band = boundary_band(self._padded_labels == self._classes[class_index].label)[self._inner_rows]
         return RegionView(
             self._mean[class_index],
@@ -211,9 +210,9 @@ def _score_slice(
     segmentation: Segmentation, timepoint: TimePoint, index: tuple[int, ...], class_scores: list[_RegionScore]
 ) -> ScoredRegion:
     measure = class_scores[0].measure
-    values = [tally.value for tally in class_scores]
+    values = [class_score.value for class_score in class_scores]
     counted_classes = (
-        [k for k, tally in enumerate(class_scores) if tally.has_mask]
+        [k for k, class_score in enumerate(class_scores) if class_score.has_mask]
         if measure.only_predicted_classes
         else []
     )
