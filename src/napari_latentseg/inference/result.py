@@ -18,6 +18,7 @@ from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.core.reorient import restore_orientation
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation, volumes_by_name
 from napari_latentseg.inference.run_state import RunState
+from napari_latentseg.inference.settings import InferenceSettings
 
 __all__ = ["build_segmentation"]
 
@@ -41,6 +42,8 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         return None
     sample_count = int(samples_per_plane[has_result].min())
     spatial, leading = state.scan.spatial_shape, state.scan.spatial_shape[:-2]
+    # augmentations repeat once all flips and turns are used, and equal samples would make the variance too
+    # small
     distinct_count = (
         len(set(state.tta_transforms[:sample_count])) if settings.source == "augment" else sample_count
     )
@@ -50,8 +53,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
     volumes = (voxel_counts * voxel_volume).astype(np.float64)
 
     full_mean_bytes = math.prod((len(state.classes), *spatial)) * np.dtype(np.float32).itemsize
-    # if the mean of the whole scan does not fit, the mask is built lazily too: readers of both need the
-    # memory
+    # if the mean of the whole scan exceeds its memory limit, the mask is built lazily as well
     eager_limit = 0 if full_mean_bytes > state.max_bytes // 2 else None
 
     def embed_in_scan(crop: Any) -> Any:
@@ -60,16 +62,8 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         )
 
     mean = _stack_classes(ensemble.mean_array(), leading, has_result)
-    mask = labels_from_probabilities(mean, settings.threshold, state.classes)
-    roi_planes = _roi_planes(state)
-    if settings.cleanup.is_active:  # `RunState` refuses it for a mean on disk
-        labels = [c.label for c in state.classes]
-        cleaned_planes = settings.cleanup.apply(
-            mask[roi_planes], labels, state.scan.spatial_axes, voxel_volume
-        )
-        mask = embed(cleaned_planes, mask.shape, (*roi_planes, slice(None), slice(None)))
     result = Segmentation(
-        mask=embed_in_scan(mask),
+        mask=embed_in_scan(_postprocessed_mask(state, mean, voxel_volume)),
         mean=embed_in_scan(mean),
         variance=embed_in_scan(_stack_classes(ensemble.variance(), leading, has_result))
         if has_variance
@@ -94,14 +88,31 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         else ensemble.sample_maps.freeze(has_result, settings.threshold, voxel_counts),
         roi=_roi(state),
     )
-    if settings.cleanup.is_active and result.sample_maps is not None and result.sample_maps.is_complete:
-        volumes, volumes_cleaned = result.sample_volumes(settings.threshold, settings.cleanup)
-        record_changes = {
-            "volumes": volumes_by_name(state.classes, volumes),
-            "volumes_cleaned": volumes_cleaned,
-        }
-        result = replace(result, volumes=volumes, record=result.record.replace(**record_changes))
+    result = _with_postprocessed_volumes(result, settings)
     return restore_orientation(result, state.original, state.axis_order)
+
+
+def _postprocessed_mask(state: RunState, mean: Any, voxel_volume: float) -> Any:
+    """The label map of a mean `(K, *leading, H, W)`, post-processed if the settings ask for it."""
+    settings = state.settings
+    mask = labels_from_probabilities(mean, settings.threshold, state.classes)
+    if not settings.cleanup.is_active:  # always so for a mean on disk, see `RunState.create`
+        return mask
+    planes = _roi_planes(state)
+    labels = [c.label for c in state.classes]
+    processed = settings.cleanup.apply(mask[planes], labels, state.scan.spatial_axes, voxel_volume)
+    return embed(processed, mask.shape, (*planes, slice(None), slice(None)))
+
+
+def _with_postprocessed_volumes(result: Segmentation, settings: InferenceSettings) -> Segmentation:
+    """The result with the volumes of its post-processed samples, if requested and the samples were kept."""
+    if not settings.cleanup.is_active or result.sample_maps is None or not result.sample_maps.is_complete:
+        return result
+    volumes, volumes_cleaned = result.sample_volumes(settings.threshold, settings.cleanup)
+    record = result.record.replace(
+        volumes=volumes_by_name(result.classes, volumes), volumes_cleaned=volumes_cleaned
+    )
+    return replace(result, volumes=volumes, record=record)
 
 
 def _required_samples(state: RunState) -> int:
