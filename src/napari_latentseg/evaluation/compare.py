@@ -225,7 +225,7 @@ class _PhysicalDistance:
         directions = self.linear / self.steps
         if np.abs(directions.T @ directions - np.eye(len(directions))).max() <= _ORTHOGONALITY_TOLERANCE:
             return np.concatenate(surface_distances(a, b, [float(s) for s in self.steps]))
-        from scipy.spatial import cKDTree
+        from scipy.spatial import cKDTree  # the distance transform needs orthogonal axes
 
         first, second = (np.argwhere(boundary(mask)) @ self.linear.T for mask in (a, b))
         return np.concatenate([cKDTree(second).query(first)[0], cKDTree(first).query(second)[0]])

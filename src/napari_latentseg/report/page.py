@@ -157,7 +157,7 @@ def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[
     lines = [
         f"{finding.name}: {_REASON_TEXTS[finding.reason]}",
         f"{measure.title} {format_value(finding.uncertainty)} {measure.unit}".strip(),
-        f"yellow is a {strip.quantity} of {strip.max_value:.2g}",
+        f"yellow: {strip.quantity} of {strip.max_value:.2g}",
     ]
     if strip.is_cropped:
         lines.append(f"a part of the {'slice' if finding.index else 'image'}")
