@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import itertools
 import json
 import math
@@ -493,3 +495,13 @@ def test_a_large_image_is_quick() -> None:
     start = time.process_time()
     hd95(a, b, (0.5, 0.5))
     assert time.process_time() - start < 1.0
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["evaluation.metrics", "evaluation.scores", "evaluation.calibration", "measure.diameters"],
+)
+def test_the_examples_in_the_docstrings_run(module: str) -> None:
+    results = doctest.testmod(importlib.import_module(f"napari_latentseg.{module}"))
+    assert results.failed == 0
+    assert results.attempted > 0

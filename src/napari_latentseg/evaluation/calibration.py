@@ -409,7 +409,13 @@ def interval_coverage(
 
 
 def min_cases(level: float) -> int:
-    """How many cases an interval of this level needs; with fewer it would be infinite."""
+    """How many cases an interval of this level needs; with fewer it would be infinite.
+
+    Examples
+    --------
+    >>> min_cases(0.9), min_cases(0.95)
+    (9, 19)
+    """
     # smallest n with ceil((n + 1) level) <= n; 1e-9 against rounding, as in `_residual_bounds`
     return math.ceil(level / (1 - level) - 1e-9)
 

@@ -76,6 +76,13 @@ def score(prediction: Mask, reference: Mask, spacing: Sequence[float] | None = N
     BadInput
         If the shapes differ, a mask has no voxels or is not boolean, or the spacing is not one positive
         number for each axis.
+
+    Examples
+    --------
+    >>> reference, prediction = np.zeros((2, 9, 9), dtype=bool)
+    >>> reference[2:6, 2:6] = prediction[2:6, 3:7] = True
+    >>> score(prediction, reference, spacing=(1.0, 0.5)).model_dump()
+    {'dsc': 0.75, 'iou': 0.6, 'hd95': 0.5, 'empty': ''}
     """
     return ImageScores(
         dsc=dice(prediction, reference),

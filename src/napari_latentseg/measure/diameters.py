@@ -80,6 +80,14 @@ def diameters(voxels: NDArray[np.int64], linear: NDArray[np.float64]) -> Diamete
     ----------
     .. [1] Eisenhauer et al., "New response evaluation criteria in solid tumours: revised RECIST guideline
        (version 1.1)", European Journal of Cancer 45, 2009.
+
+    Examples
+    --------
+    A line of 6 pixels of 0.5 mm:
+
+    >>> line = diameters(np.argwhere(np.ones((1, 6), dtype=bool)), np.diag([0.5, 0.5]))
+    >>> round(line.long_axis, 6), round(line.short_axis, 6)
+    (3.0, 0.5)
     """
     vertices, edges = _hull(voxels, linear)
     max_squared_length, end_vertices = 0.0, (0, 0)
