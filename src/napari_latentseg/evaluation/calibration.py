@@ -344,20 +344,7 @@ class VolumeInterval(FrozenModel):
         return max(0.0, interval_centre - half_width), max(0.0, interval_centre + half_width)
 
     def intervals(self, names: Sequence[str], volumes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The intervals of many cases.
-
-        Parameters
-        ----------
-        names
-            Names of the K classes.
-        volumes
-            Area or volume in each sample, `(cases, n, K)`.
-
-        Returns
-        -------
-        ndarray
-            Lower and upper bounds, `(cases, K, 2)`; NaN for a class without a factor.
-        """
+        """Bounds of many cases, `(cases, K, 2)`, of volumes `(cases, n, K)`; NaN without a factor."""
         lower_upper = np.full((len(volumes), len(names), 2), np.nan)
         for k, name in enumerate(names):
             if name in self.factors:

@@ -124,6 +124,7 @@ class Calibration:
     def _accumulate(
         self, number: int, segmentation: Segmentation, reference: NDArray[np.uint8], label_map: LabelMap
     ) -> None:
+        """Add an image: voxel counts of samples and reference, and its mean probabilities plane by plane."""
         voxel_volume, _ = segmentation.geometry.voxel_volume
         self.sample_voxel_counts[number] = np.round(segmentation.volumes / voxel_volume)
         annotated = np.array(label_map.annotated)

@@ -80,10 +80,12 @@ class _RegionScore:
 
     @property
     def value(self) -> float:
+        """The uncertainty by the measure; 0 if nothing is uncertain."""
         return 0.0 if self.sums is None else max(0.0, self.measure.evaluate(self.sums))
 
     @property
     def is_presence_uncertain(self) -> bool:
+        """Whether the presence is in question rather than the boundary; see `Finding.reason`."""
         return (
             not self.has_mask
             or self.max_probability <= _CONFIDENT_PROBABILITY
