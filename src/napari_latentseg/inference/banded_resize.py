@@ -17,9 +17,8 @@ from napari_latentseg.data.preprocess import resize
 
 __all__ = ["resize_in_bands", "row_bands"]
 
-_MAX_BAND_VALUES = (
-    16 * 2**20
-)  # float32 values of a band, 64 MiB: small beside the model, large enough for few passes
+# float32 values of a band, 64 MiB: small beside the model, large enough for few passes
+_MAX_BAND_VALUES = 16 * 2**20
 
 
 def row_bands(height: int, values_per_row: float) -> list[slice]:
