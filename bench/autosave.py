@@ -1,4 +1,4 @@
-"""What keeping annotations costs: a 512x512x300 volume with a mask of several classes.
+"""Time and disk space of saving annotations: a volume of 512 x 512 x 300 with a mask of several classes.
 
 .venv/bin/python bench/autosave.py [--folder DIR]
 """
@@ -33,7 +33,7 @@ def main() -> None:
     given = parser.parse_args()
     rng = np.random.default_rng(0)
     shape = (300, 512, 512)
-    # a body of smooth tissue with the noise of a scanner: values compress about as those of a CT do
+    # smooth tissue with the noise of a scanner, so that values compress about as well as those of a CT scan
     coarse = rng.normal(0, 1, (38, 64, 64)).astype(np.float32)
     tissue = ndimage.zoom(coarse, (300 / 38, 8, 8), order=1, grid_mode=True, mode="nearest")
     values = (300 * tissue + rng.normal(0, 12, shape).astype(np.float32)).astype(np.int16)
@@ -57,7 +57,7 @@ def main() -> None:
         mask[mask == 3] = 2
         timed("autosave, much changed", lambda: store.save_draft(scan, mask, classes=classes))
         draft = next((store.folder / "drafts").glob("*/*.draft"))
-        print(f"the draft on the disk: {draft.stat().st_size / 1e6:.2f} MB")
+        print(f"the draft on disk: {draft.stat().st_size / 1e6:.2f} MB")
         for plane in (150, 151, 152):
             timed("approve one slice", lambda n=plane: store.approve(scan, mask, classes=classes, planes=[n]))
         timed("approve all slices", lambda: store.approve(scan, mask, classes=classes))

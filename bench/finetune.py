@@ -1,12 +1,12 @@
-"""Figures of fine-tuning from a few corrected images: docs/benchmarks.md.
+"""What fine-tuning on a few corrected images gains: the figures of docs/benchmarks.md.
 
-    python bench/finetune.py --data DIR                  # the gain, with 10 images and with 1
-    python bench/finetune.py --data DIR --speed          # an epoch on what was encoded once
+    python bench/finetune.py --data DIR                  # Dice gained with 10 images, and with 1
+    python bench/finetune.py --data DIR --speed          # an epoch on cached latents against one without
     python bench/finetune.py --data DIR --vessels        # retina-vessels and 4 images of drive
 
-DIR holds `busi`, `ph2`, `chase_db1` and `drive`. The model is `breast-ultrasound`, which has only seen
-ultrasound; the other distribution is dermoscopy (`ph2`), where a lesion is a lesion all the same. The images
-to learn from are drawn with seed 0; those that it is measured on are never learnt from, nor chosen by.
+DIR holds `busi`, `ph2`, `chase_db1` and `drive`. The model is `breast-ultrasound`, trained on ultrasound
+only; the new data are dermoscopy (`ph2`), whose lesions are outlined in the same way. The training images
+are drawn with seed 0. The test images are used neither for training nor for selecting weights.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from napari_latentseg.utils.device import resolve_compute
 
 
 def part(source: Path, names: list[str], out: Path) -> Path:
-    """A folder of some of the pairs of another."""
+    """A folder with some of the pairs of another."""
     for kind in ("images", "masks"):
         (out / kind).mkdir(parents=True)
         for path in sorted((source / kind).iterdir()):
@@ -48,7 +48,7 @@ def names_of(source: Path) -> list[str]:
 
 
 def figures(model: str | Path, new: Path, own: Path) -> dict[str, float]:
-    """Mean DSC of single passes on images of the new kind, and on the model's own validation images."""
+    """Mean DSC, one sample each, on images of the new data and on the model's own validation images."""
     on_new = evaluate(model, new, source="none", samples=1)
     on_own = evaluate(model, own, source="none", samples=1, subset="validation")
     return {"new": on_new["mean"]["dsc"], "own": on_own["mean"]["dsc"],
@@ -63,7 +63,7 @@ def cpu_seconds() -> float:
 def gain(
     base: str, new: Path, own: Path, learn: list[str], minutes: float, seed: int, work: Path, most: int
 ) -> dict[str, object]:
-    """Fine-tune on some images, and measure on all others."""
+    """Fine-tune on some images, and score all others."""
     folder = part(new, learn, work / "learn")
     others = [n for n in names_of(new) if n not in learn]
     rest = part(new, sorted(random.Random(1).sample(others, min(most, len(others)))), work / "rest")
@@ -95,10 +95,10 @@ def gain(
 
 
 def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, float]:
-    """Seconds of the processor for an epoch: on pieces encoded once, and encoding and decoding every time.
+    """CPU seconds of an epoch: on cached patches, and with encoding and decoding every time.
 
-    Both teach the same weights. The slow one varies, encodes and decodes every image in every epoch, as the
-    first training does; the quick one takes what was encoded, and decodes a part of each batch.
+    Both train the same weights. The slow one augments, encodes and decodes every image in every epoch, as
+    the first training does; the fast one uses cached latents, and decodes a part of each batch.
     """
     model = load_model(base)
     compute = resolve_compute("auto", "auto")
@@ -139,7 +139,7 @@ def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, 
 
     quick()
     slow()
-    # in turn, so that what else the machine does falls on both
+    # alternating, so that other load on the machine affects both
     times = [(quick(), slow()) for _ in range(3)]
     fast, dear = (float(np.median([t[i] for t in times])) for i in (0, 1))
     return {"pieces": count, "cached": round(fast, 3), "encoding and decoding": round(dear, 3),
@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--vessels", action="store_true")
     parser.add_argument("--images", type=int, nargs="*", default=[10, 1])
-    parser.add_argument("--rest", type=int, default=1000, help="Images to measure on, at most.")
+    parser.add_argument("--rest", type=int, default=1000, help="Largest number of test images.")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()

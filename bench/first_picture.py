@@ -1,13 +1,14 @@
-"""How long napari takes to show the first picture of a scan, and how long its window is held meanwhile.
+"""Time until napari shows the first slice of a scan, and how long its window does not respond meanwhile.
 
-tools/display.sh run python bench/first_picture.py [--slices 300] [--size 512] [--runs 3] [--json FILE]
+    tools/display.sh run python bench/first_picture.py [--slices 300] [--size 512] [--runs 3] [--json FILE]
 
-Made scans of 12-bit values lie in a folder of their own, which is removed again: a DICOM series of 300 files
-as a folder and as a zip, the same volume as .nii.gz, and as OME-Zarr. Each is opened in a new napari as drag
-and drop does it, with nothing of ours imported before; the first picture is there when the canvas has been
-painted with the layer in it. The longest hold is that of a timer of 2 ms. "napari alone" is a plain layer of
-the same values in memory, added in a new napari too. Scrolling goes through 60 slices, one a turn of the
-event loop, at once after the first picture and again 8 s later, when the volume is in memory. Medians.
+Synthetic 12-bit scans are written to a temporary folder: a DICOM series of 300 files as a folder and as a
+zip file, the same volume as .nii.gz, and as OME-Zarr. Each is opened in a new napari as drag and drop does
+it, with nothing of this plugin imported before. The first slice is shown when the canvas has painted the
+layer. The longest time without response is measured with a timer of 2 ms. "napari alone" adds the same
+values from memory as a plain layer, in a new napari too. Scrolling steps through 60 slices, one in each turn
+of the event loop, directly after the first slice and again 8 s later, when the volume is in memory. All
+figures are medians.
 """
 
 from __future__ import annotations

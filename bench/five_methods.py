@@ -1,8 +1,8 @@
-"""The same image segmented by all five methods: docs/images/five-methods.png and its figures.
+"""One image segmented by all five methods: docs/images/five-methods.png and its figures.
 
-Every method learns from the same generated ultrasound phantoms, from nothing but the embedded codec, in the
-shape of its `small` configuration, and segments the same new ones. That shows how each of them works, on data
-that anybody can make again; it ranks nothing: the phantoms are easy, and the trainings short.
+Every method is trained on the same synthetic ultrasound phantoms, starting from the embedded codec only,
+with its `small` configuration, and segments the same new phantoms. This shows how each method works, on data
+that anybody can generate. It is no ranking: the phantoms are easy, and the trainings short.
 
     python bench/five_methods.py --out docs/images/five-methods.png --json FILE
 """
@@ -31,7 +31,7 @@ AUGMENT = {
     "horizontal_flip": 0.5, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0.5, "saturation": 0, "hue": 0,
     "affine": 0.9, "shift": 0.15, "scale": 0.3, "rotate": 20,
 }  # fmt: skip
-# What is not as in the small configuration: lengths that fit the data.
+# Changes to the small configuration: training lengths that fit these data.
 CHANGES: dict[str, dict[str, Any]] = {
     "gms": {"epochs": 40, "cache_latents": False, "augment_variants": 0},
     "wave-gms": {"epochs": 40},
@@ -42,7 +42,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 
 def write_phantoms(folder: Path, seeds: range) -> None:
-    """`images/` and `masks/` of phantoms."""
+    """Write `images/` and `masks/` of phantoms."""
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
     for seed in seeds:
@@ -53,7 +53,7 @@ def write_phantoms(folder: Path, seeds: range) -> None:
 
 
 def settings_for(method: str) -> dict[str, Any]:
-    """A method's small configuration, on the phantoms."""
+    """The small configuration of a method, for the phantoms."""
     config = load_config(f"{method}-small").model_dump(mode="json")
     changes = dict(CHANGES[method])
     config["preprocess"] = {"mode": "whole", "size": SIZE}
@@ -67,7 +67,7 @@ def settings_for(method: str) -> dict[str, Any]:
 
 
 def outlined(image: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Image.Image:
-    """The image with the reference's edge in orange."""
+    """The image with the boundary of the reference in orange."""
     inside = truth > 0
     core = inside.copy()
     for axis in (0, 1):
@@ -79,12 +79,12 @@ def outlined(image: NDArray[np.uint8], truth: NDArray[np.uint8]) -> Image.Image:
 
 
 def grey(values: NDArray[np.float32], most: float) -> Image.Image:
-    """Black for 0, white for `most`."""
+    """Grey levels: black for 0, white for `most`."""
     return Image.fromarray((255 * np.clip(values / most, 0, 1)).astype(np.uint8)).convert("RGB")
 
 
 def draw(sample: SampleImage, rows: list[tuple[str, Segmentation, float]], out: Path) -> None:
-    """A row for each method: reference, mask, mean, variance."""
+    """One row for each method: reference, mask, mean, variance."""
     assert sample.reference is not None
     scale, pad, head = 2, 8, 26
     height, width = (scale * n for n in SHAPE)
@@ -109,13 +109,13 @@ def draw(sample: SampleImage, rows: list[tuple[str, Segmentation, float]], out: 
 
 
 def main() -> None:
-    """See the module."""
+    """Train, segment and draw; see the module."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--json", type=Path, required=True)
-    parser.add_argument("--models", type=Path, help="Keeps the models here, and takes those that are there.")
+    parser.add_argument("--models", type=Path, help="Folder for the models; those in it are used again.")
     given = parser.parse_args()
     shown = ultrasound_phantom(1000, SHAPE)
     rows, figures = [], {}

@@ -1,4 +1,4 @@
-"""The tables in docs/formats.md of what becomes of every file that pydicom and nibabel ship.
+"""The tables in docs/formats.md of what happens to every file that pydicom and nibabel ship.
 
 python bench/formats_table.py [--write docs/formats.md]
 """
@@ -67,7 +67,7 @@ def nibabel_rows() -> Iterator[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", type=Path, help="the document whose table is to be renewed")
+    parser.add_argument("--write", type=Path, help="the document whose table is updated")
     options = parser.parse_args()
     lines = ["| file | stored as | read as |", "|---|---|---|"]
     lines += [f"| {what} | {syntax} | {told} |" for what, syntax, told in rows()]

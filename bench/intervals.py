@@ -1,12 +1,12 @@
-"""How often the 90 % intervals of areas and volumes hold, before and after calibration.
+"""How often the 90 % intervals of areas and volumes contain the reference, before and after calibration.
 
-python bench/intervals.py --data DATA/msd_hippocampus [--model hippocampus-mr] [--json FILE]
+    python bench/intervals.py --data DATA/msd_hippocampus [--model hippocampus-mr] [--json FILE]
 
-On the images that the model's own split kept apart. One half of them (by the hash of their files, as
-`napari-latentseg calibrate` draws them) gives the factors, the other judges them. Since one draw of halves
-is luck, the same is done for 500 random ones. Beside it what the samples' own spread gives without
-calibration: a normal prediction interval (mean, standard deviation, Student's t), and the range from the
-least to the greatest sample.
+On the validation images of the model. The interval is fitted on one half of them (split by the hash of the
+files, as `napari-latentseg calibrate` does) and tested on the other. Since a single split is a matter of
+chance, 500 random splits are tried too. For comparison, the spread of the samples without calibration: a
+normal prediction interval (mean, standard deviation, Student's t), and the range from the smallest to the
+largest sample.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Values = NDArray[np.float64]
 
 
 def spread_bounds(volumes: Values) -> Values:
-    """The normal prediction interval of the samples alone, `(cases, K, 2)`."""
+    """The normal prediction interval of the samples, `(cases, K, 2)`."""
     n = volumes.shape[1]
     reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) * volumes.std(axis=1, ddof=1) * np.sqrt(1 + 1 / n)
     mean = volumes.mean(axis=1)
@@ -41,7 +41,7 @@ def spread_bounds(volumes: Values) -> Values:
 
 
 def range_bounds(volumes: Values) -> Values:
-    """From the least to the greatest sample."""
+    """From the smallest to the largest sample, `(cases, K, 2)`."""
     return np.stack([volumes.min(axis=1), volumes.max(axis=1)], axis=-1)
 
 
@@ -70,7 +70,9 @@ def main() -> None:
         again = VolumeInterval.fit(
             names, judged.sample_voxel_counts[one], judged.reference_voxel_counts[one],
             level=LEVEL, samples=request.samples, source=request.source, threshold=request.threshold, data="",
-        ).with_coverage(names, judged.sample_voxel_counts[other], judged.reference_voxel_counts[other])  # fmt: skip
+        ).with_coverage(
+            names, judged.sample_voxel_counts[other], judged.reference_voxel_counts[other]
+        )  # fmt: skip
         for name, share in again.coverage.items():
             draws[name].append(share)
 
@@ -79,7 +81,7 @@ def main() -> None:
         return interval_coverage(names, bounds[test], *there).fraction
 
     def width(bounds: Values) -> Values:
-        """Half of the interval over the reference, the median over the cases that have the class."""
+        """Half width of the interval relative to the reference, median over the cases that have the class."""
         half = (bounds[test, :, 1] - bounds[test, :, 0]) / 2
         return np.nanmedian(
             half
@@ -92,9 +94,9 @@ def main() -> None:
         "the samples' spread (Student's t)": spread_bounds(judged.sample_voxel_counts),
         "least to greatest sample": range_bounds(judged.sample_voxel_counts),
     }
-    print(f"{len(pairs)} images: {len(fit)} to fit by, {len(test)} to judge by; {request.samples} samples")
+    print(f"{len(pairs)} images: {len(fit)} to fit on, {len(test)} to test on; {request.samples} samples")
     print(f"factors {made.factors}, shifts {made.shifts}\n")
-    print("| interval | class | held | median half width |")
+    print("| interval | class | coverage | median half width |")
     print("|---|---|---|---|")
     told = []
     for kind, bounds in kinds.items():
@@ -110,7 +112,7 @@ def main() -> None:
         if shares:
             low, high = np.quantile(shares, (0.05, 0.95))
             most = f"from {low:.0%} to {high:.0%} in nine of ten"
-            print(f"{name}: {np.mean(shares):.1%} over {DRAWS} draws of halves, {most}")
+            print(f"{name}: {np.mean(shares):.1%} over {DRAWS} random halves, {most}")
             told.append({"interval": "random halves", "class": name, "held": float(np.mean(shares))})
     if args.json:
         args.json.write_text(json.dumps({"images": len(pairs), "rows": told}, indent=1) + "\n")

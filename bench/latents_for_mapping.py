@@ -1,10 +1,10 @@
-"""What a codec's latents are worth to a mapper: the same GMS, data, steps and seeds on different codecs.
+"""How well GMS learns on the latents of different codecs: same data, steps and seeds.
 
-python bench/latents_for_mapping.py --data DATA/busi --codec embedded --codec DATA/weights [--epochs 12]
+    python bench/latents_for_mapping.py --data DATA/busi --codec embedded --codec DATA/weights [--epochs 12]
 
-GMS with its frozen conditioner (as published but for the codec), cached latents of four variations of each
-image, 128x128, the latent loss alone (the paper's ablation "L_lm": a decoder's speed then does not count).
-DSC on the images kept apart (one pass, at working size), every third epoch.
+GMS with its frozen conditioner (as published except for the codec), cached latents of four augmentations of
+each image, 128 x 128, the latent loss only (the paper's ablation "L_lm", so that the decoder's speed does not
+count). DSC on the validation images (one sample, at working size), every third epoch.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="holds images/ and masks/ (busi)")
     parser.add_argument(
-        "--codec", action="append", required=True, help="embedded, or a folder; twice or more"
+        "--codec", action="append", required=True, help="embedded, or a folder; give it for each codec"
     )
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--json", type=Path)

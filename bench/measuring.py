@@ -1,10 +1,10 @@
-"""How long measuring and ranking a large volume take, and how much memory.
+"""Time and memory of measuring and ranking a large volume.
 
-python bench/measuring.py [--shape 300 512 512] [--objects 400] [--json FILE]
+    python bench/measuring.py [--shape 300 512 512] [--objects 400] [--json FILE]
 
-A made volume of one large object and many small ones, with five samples kept as a run keeps them; no data are
-needed. Seconds are those of the clock, and those that the processor worked for this alone.
-Peak memory is the resident memory above what the volume itself takes.
+A synthetic volume of one large object and many small ones, with five samples kept as a run keeps them; no
+data are needed. Seconds are wall clock and CPU time of this process. Peak memory is the resident memory in
+addition to the volume itself.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ SAMPLES = 5
 
 
 def resident() -> float:
-    """Megabytes that are resident now."""
+    """Resident memory now, in megabytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / 2**20
 
 
 class Peak:
-    """The highest resident memory while a block runs, above what it was before."""
+    """The highest resident memory during a block, in addition to that before it."""
 
     def __enter__(self) -> Peak:
         self.before, self.most, self._on = resident(), resident(), True
@@ -91,7 +91,8 @@ def made(shape: tuple[int, int, int], objects: int) -> tuple[Segmentation, Scan]
         model=ModelRecord(name="made", version="1", method="gms", variant="", codec="", sha256={}),
     )  # fmt: skip
     found = Segmentation(
-        mask=labels_from_probabilities(mean, 0.5, classes), mean=mean, variance=(mean * (1 - mean) / 4).astype(np.float32),
+        mask=labels_from_probabilities(mean, 0.5, classes), mean=mean,
+        variance=(mean * (1 - mean) / 4).astype(np.float32),
         volumes=np.zeros((0, 1)), axes="zyx", geometry=geometry, format="", properties={}, classes=classes,
         record=record, sample_maps=maps,
     )  # fmt: skip

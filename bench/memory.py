@@ -1,14 +1,14 @@
-"""Peak resident memory of a run, above what the imports take: of a volume, and of a large slide.
+"""Peak resident memory of a run, in addition to that of the imports: of a volume, and of a large slide.
 
     python bench/memory.py volume            512 x 512 x 300 of int16, five samples
-    python bench/memory.py slide             20,000 x 20,000 RGB, as OME-Zarr in, as OME-Zarr out
+    python bench/memory.py slide             20,000 x 20,000 RGB, from OME-Zarr to OME-Zarr
     python bench/memory.py slide --native    the same at its own scale, tile by tile
-    python bench/memory.py slide --native --box 8000,8000,12096,12096    a box of it
+    python bench/memory.py slide --native --box 8000,8000,12096,12096    a crop box of it
 
-With --stand-in the tiles are answered with their brightness: what the run itself takes, without the hours
-that a network would need for 20,000 x 20,000 at its own scale.
+With --stand-in the brightness of each tile replaces the network, which shows the memory of the run itself
+without the hours that a network needs for 20,000 x 20,000 at its own scale.
 
-Each is to be a process of its own: the peak of a process never goes down.
+Run each in a process of its own: the peak of a process never decreases.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from napari_latentseg.models.store import load_model
 
 
 def peak() -> float:
-    """In GB, of this process."""
+    """Peak resident memory of this process, in GB."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most / 2**20 if sys.platform != "darwin" else most / 2**30
 
@@ -46,13 +46,13 @@ def peak() -> float:
 def volume(shape: tuple[int, int, int]) -> Scan:
     rng = np.random.default_rng(0)
     values = np.empty(shape, dtype=np.int16)
-    for plane in values:  # one after another, so that making it is not what is measured
+    for plane in values:  # one plane at a time, so that creating the volume does not set the peak
         plane[:] = rng.integers(-1000, 2000, shape[1:], dtype=np.int16)
     return Scan(values, "zyx", Geometry.from_spacing("zyx", (1.0, 0.7, 0.7), "mm"), format="nifti")
 
 
 def slide(folder: Path, side: int) -> Scan:
-    """Written chunk by chunk, and opened again."""
+    """A slide that is written chunk by chunk, and opened again."""
     chunks = (1024, 1024, 3)
 
     def block(block_info: dict[int, dict[str, tuple[int, ...]]]) -> np.ndarray:
@@ -72,7 +72,7 @@ def slide(folder: Path, side: int) -> Scan:
 
 
 class StandIn(GMS):
-    """Takes no time; a real model's tiles take what --box shows."""
+    """A method without a network; --box shows the memory of a real one."""
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
         return images
@@ -87,12 +87,12 @@ def main() -> None:
     )
     parser.add_argument("what", choices=["volume", "slide"])
     parser.add_argument("--samples", type=int)
-    parser.add_argument("--side", type=int, default=20_000, help="of the slide")
-    parser.add_argument("--planes", type=int, default=300, help="of the volume")
+    parser.add_argument("--side", type=int, default=20_000, help="side of the slide in pixels")
+    parser.add_argument("--planes", type=int, default=300, help="slices of the volume")
     parser.add_argument("--model")
     parser.add_argument("--native", action="store_true", help="work at the slide's own scale")
     parser.add_argument("--box", help="top,left,bottom,right")
-    parser.add_argument("--stand-in", action="store_true", help="no network: its tiles take no time")
+    parser.add_argument("--stand-in", action="store_true", help="no network, so that tiles take no time")
     given = parser.parse_args()
     is_volume = given.what == "volume"
     model = load_model(given.model or ("breast-ultrasound" if is_volume else "retina-vessels"))

@@ -1,13 +1,13 @@
-"""What a ranking of slices is worth: how much error goes when the first of them are corrected.
+"""What a ranking of slices is worth: how much error is removed by correcting the first slices.
 
-python bench/ranking.py --data DATA/msd_hippocampus [--model hippocampus-mr] [--json FILE]
+    python bench/ranking.py --data DATA/msd_hippocampus [--model hippocampus-mr] [--json FILE]
 
-On the volumes that the model's own split kept apart. The error of a slice is 1 - DSC, the mean over the
-classes that its mask or the reference shows; a slice in which neither shows any has none. The slices ranked
-first are corrected, which takes their error away. `within`: a fifth of the slices of every volume; `pooled`:
-a fifth of all slices of all volumes. The ratio is to what a random order takes away, a fifth on average.
-`one half` and `the other` are the volumes in the order of their files' hashes, ranked within each: a measure
-may be chosen by the one and judged by the other.
+On the validation volumes of the model. The error of a slice is 1 - DSC, averaged over the classes in its
+mask or its reference; 0 if neither has any. The slices ranked first are corrected, which removes their
+error. `within`: a fifth of the slices of every volume; `pooled`: a fifth of all slices of all volumes. The
+ratio compares with a random order, which removes a fifth on average. `one half` and `the other` split the
+volumes by the hashes of their files, ranked within each volume: a measure can be chosen on one and tested on
+the other.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Case:
-    """A volume: the error of each slice, and how unsure each measure calls it."""
+    """A volume: the error of each slice, and its uncertainty by each measure."""
 
     key: str
     errors: Values
@@ -45,7 +45,7 @@ class Case:
 
 
 def errors_of(found: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int) -> Values:
-    """1 - DSC of each plane; both hold numbers of classes from 1, `(N, H, W)`."""
+    """1 - DSC of each plane, of label maps with class numbers from 1, `(N, H, W)`."""
     errors = np.zeros(len(found))
     for number, (a, b) in enumerate(zip(found, truth, strict=True)):
         shown = [k for k in range(1, classes + 1) if (a == k).any() or (b == k).any()]
@@ -73,20 +73,20 @@ def cases_of(folder: Path, data: Path, samples: int | None, source: str | None) 
 
 
 def removed(errors: Values, scores: Values) -> tuple[float, float]:
-    """The error that goes with the slices ranked first, and what goes with as many at random."""
+    """Error removed by the slices ranked first, and by as many random ones."""
     count = max(1, round(SHARE * len(errors)))
     first = np.argsort(-scores, kind="stable")[:count]
     return float(errors[first].sum()), float(errors.sum() * count / len(errors))
 
 
 def within(cases: Sequence[Case], name: str) -> tuple[float, float]:
-    """Share of all error, and the ratio to a random order; as many slices of each volume."""
+    """Fraction of all error, and ratio to a random order, with as many slices from each volume."""
     gone, random = np.sum([removed(case.errors, case.scores[name]) for case in cases], axis=0)
     return gone / sum(case.errors.sum() for case in cases), gone / random
 
 
 def pooled(cases: Sequence[Case], name: str) -> tuple[float, float]:
-    """The same, out of all slices together."""
+    """The same, with all slices ranked together."""
     errors = np.concatenate([case.errors for case in cases])
     gone, random = removed(errors, np.concatenate([case.scores[name] for case in cases]))
     return gone / errors.sum(), gone / random

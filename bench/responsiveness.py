@@ -1,10 +1,10 @@
-"""How long the window is held: each thing that a person does, beside what napari takes for the same layers.
+"""How long the window does not respond to each action, compared with napari for the same layers.
 
     tools/display.sh run python bench/responsiveness.py
 
-A timer that would fire every 2 ms tells how long the main thread was held. What else runs on the machine
-holds both alike, so the ratio counts and not the milliseconds. That nothing of ours reads, computes or waits
-in that thread is checked by tests/gui/test_gui_thread.py.
+A timer of 2 ms measures how long the main thread was blocked. Other load on the machine affects both alike,
+so the ratio counts, not the milliseconds. tests/gui/test_gui_thread.py checks that this plugin does not read,
+compute or wait in that thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ PATIENCE = 120  # s
 
 
 class Holds:
-    """How long the main thread was held at most, in seconds, while this was entered."""
+    """The longest time that the main thread was blocked inside this context, in seconds."""
 
     def __init__(self) -> None:
         self.worst = 0.0
@@ -69,7 +69,7 @@ def wait_for(condition: Callable[[], Any]) -> None:
 
 
 def napari_alone(viewer: Any, volume: Any) -> float:
-    """What napari takes for an image and a Labels layer of this size, new data, and other slices."""
+    """What napari needs for an image and a Labels layer of this size, new data, and other slices."""
     with Holds() as holds:
         layers = [viewer.add_image(volume, contrast_limits=(0, 3000))]
         QTest.qWait(300)

@@ -1,12 +1,12 @@
-"""Whether two checkouts train the same weights, bit for bit: run it in each, and compare what it prints.
+"""Whether two checkouts train the same weights, bit for bit: run it in each, and compare the output.
 
-PYTHONPATH=src python bench/same_weights.py > after.txt
-PYTHONPATH=../before/src python bench/same_weights.py > before.txt
-diff before.txt after.txt
+    PYTHONPATH=src python bench/same_weights.py > after.txt
+    PYTHONPATH=../before/src python bench/same_weights.py > before.txt
+    diff before.txt after.txt
 
-Every kind of training is run on tiny networks and made images, for some steps: each method with its stages,
-accumulated gradients, clipping, both averages of the weights, both schedules and ways to select; fine-tuning
-with replay; the codec. What differs from run to run (seconds) is left out.
+Every kind of training runs for some steps on tiny networks and synthetic images: each method with its stages,
+gradient accumulation, clipping, both averages of the weights, both schedules and ways of selection;
+fine-tuning with replay; the codec. Values that differ between runs (seconds) are left out.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
 
 
 def ellipses(folder: Path, count: int, seed: int, *, bright: bool = True) -> Path:
-    """A folder of images/ and masks/: an ellipse each on a noisy ground."""
+    """A folder of images/ and masks/, with one ellipse each on a noisy background."""
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:48, :64]
     for part in ("images", "masks"):
@@ -76,7 +76,7 @@ def ellipses(folder: Path, count: int, seed: int, *, bright: bool = True) -> Pat
 
 
 def install_codec(home: Path) -> str:
-    """A codec with random weights, whose decoded masks are half in and half out."""
+    """A codec with random weights, whose decoded masks have both classes."""
     from napari_latentseg.codecs.compact import CompactCodec
     from napari_latentseg.utils.weights import save_weights
 
@@ -97,13 +97,13 @@ def digest(content: bytes) -> str:
 
 
 def digest_of(folder: Path) -> str:
-    """Of every file of weights of a model folder, and of what travels with them."""
+    """Hash of the weights of a model folder, and of the files beside them."""
     files = sorted(folder.glob("*.safetensors"))
     return " ".join(f"{p.name}={digest(p.read_bytes())}" for p in files)
 
 
 def steady(event: Any) -> dict[str, Any]:
-    """An event without what differs from run to run."""
+    """An event without the values that differ between runs."""
     known = event if isinstance(event, dict) else event.as_dict()
     known = json.loads(json.dumps(known))
     return {k: v for k, v in known.items() if k not in ("seconds", "left", "folder")}
@@ -113,7 +113,7 @@ def main() -> None:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    torch.set_num_threads(1)  # the order of a sum over threads is not the subject
+    torch.set_num_threads(1)  # one thread: the order of a parallel sum is not what is compared
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         os.environ["NAPARI_LATENTSEG_HOME"] = str(work / "home")
@@ -140,7 +140,7 @@ def everything(work: Path, codec: str) -> None:
 
 
 def tell_finetuned(kind: str, base: Path, data: Path, out: Path, seed: int) -> None:
-    """A number of steps that is given, since as many as the time allows are never the same."""
+    """Fine-tune for a fixed number of steps; how many fit into a time limit differs between runs."""
     try:
         from napari_latentseg.finetuning.job import FineTuneJob
     except ImportError:

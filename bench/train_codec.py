@@ -1,9 +1,10 @@
-"""Train the embedded codec, and keep its configuration, log and figures beside the weights.
+"""Train the embedded codec, and write its configuration, log and figures next to the weights.
 
-python bench/train_codec.py --data DATA --teacher DATA/weights --config codec-compact-1 --out ONE
-python bench/train_codec.py --data DATA --teacher DATA/weights --config codec-compact-2 --start ONE --out TWO
+    python bench/train_codec.py --data DATA --teacher DATA/weights --config codec-compact-1 --out ONE
+    python bench/train_codec.py --data DATA --teacher DATA/weights --config codec-compact-2 --start ONE --out
+    TWO
 
-The first run gives the latents their shape (aligned to the teacher's), the second sharpens the images.
+The first run aligns the latents with those of the teacher, the second sharpens the images.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ CONFIGS = Path(__file__).parents[1] / "src/napari_latentseg/training/configs"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="holds the folders of the sources")
+    parser.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     parser.add_argument("--teacher", type=Path, help="holds taef2_encoder.pth")
     parser.add_argument("--config", default="codec-compact-1")
-    parser.add_argument("--start", type=Path, help="folder of an earlier run, to go on from")
+    parser.add_argument("--start", type=Path, help="folder of an earlier run to start from")
     parser.add_argument("--steps", type=int, help="instead of the configuration's")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()

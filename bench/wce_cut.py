@@ -1,10 +1,11 @@
-"""Where to cut MedSegLatDiff's mean: what the weight w of its cross-entropy does to the Dice.
+"""Which threshold fits the mean of MedSegLatDiff: how its cross-entropy weight w changes the Dice.
 
-python bench/wce_cut.py --model FOLDER --config medseglatdiff-small --data DATA/lidc_nodules [--repeats 4]
+    python bench/wce_cut.py --model FOLDER --config medseglatdiff-small --data DATA/lidc_nodules [--repeats 4]
 
-The mask autoencoder answers p' = w p / (w p + 1 - p). The paper cuts the mean of p' at one half. For a single
-sample that is p cut at 1 / (1 + w); for the mean of several it is not. Dice on the images kept apart, at
-working size, for the masks that the mask autoencoder gives back, one sample, and the mean of several.
+With a weighted cross-entropy the mask autoencoder gives p' = w p / (w p + 1 - p) instead of p. The paper
+thresholds the mean of p' at one half. For a single sample that equals p at 1 / (1 + w); for the mean of
+several it does not. Dice on the validation images, at working size, for masks reconstructed by the
+autoencoder, one sample, and the mean of several.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from napari_latentseg.utils.device import resolve_compute
 
 
 def cuts(p: Tensor, w: float) -> dict[str, Tensor]:
-    """Masks of the mean of samples of probabilities `(n, K, H, W)`, cut in three ways."""
+    """Masks of the mean of samples of probabilities `(n, K, H, W)`, by three thresholds."""
     shifted = w * p / (w * p + 1 - p)
     return {
         "mean of p' at 1/2 (paper)": shifted.mean(0) > 0.5,
@@ -39,10 +40,10 @@ def cuts(p: Tensor, w: float) -> dict[str, Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", required=True, help="a trained model, by folder or name")
-    parser.add_argument("--config", required=True, help="that it was trained with; its split is used")
+    parser.add_argument("--config", required=True, help="its training configuration, for the split")
     parser.add_argument("--data", type=Path, required=True, help="holds images/ and masks/")
     parser.add_argument("--samples", type=int, default=5)
-    parser.add_argument("--repeats", type=int, default=4, help="ensembles of each image")
+    parser.add_argument("--repeats", type=int, default=4, help="ensembles per image")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     config = load_config(args.config)
@@ -58,7 +59,7 @@ def main() -> None:
         image, mask = example.to_float()
         with torch.inference_mode():
             back = autoencoders.validate(image[None], mask[None])
-        # other noise for every image: one that is shared would count for all of them at once
+        # different noise for every image: shared noise would affect all of them alike
         first = number * args.repeats * args.samples
         drawn = torch.stack(
             [

@@ -60,7 +60,7 @@ def test_too_few_images_have_a_curve_but_no_interval(cli, model: Path, data: Pat
     ended = cli("calibrate", model, "--data", data, "-n", 3)
     assert ended.code == 0
     first = ended.out.splitlines()[0]
-    assert first.startswith("no interval: cases: are 6, half of them to fit by; an interval of 90% takes 9")
+    assert first.startswith("no interval: cases: are 6, half of them to fit on; an interval of 90% needs 9")
     card = read_card(model)
     assert card.reliability.images == 6
     assert card.volume_interval is None
@@ -68,8 +68,8 @@ def test_too_few_images_have_a_curve_but_no_interval(cli, model: Path, data: Pat
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "trained on": (["--subset", "all"], "data: 2 of the 22 images were used to train the model"),
-    "one pass": (["--source", "none"], "samples: 1 from 'none' cannot tell"),
-    "two samples": (["-n", "2"], "samples: 2 from 'augment' cannot tell"),
+    "one pass": (["--source", "none"], "samples: 1 from 'none' are too few"),
+    "two samples": (["-n", "2"], "samples: 2 from 'augment' are too few"),
     "a level": (["--level", "1.5"], "level: is 1.5; give one between 0 and 1"),
     "a subset": (["--subset", "some"], "subset: 'some' is not known"),
     "a source": (["--source", "noise"], "source: tiny-whole has no samples from 'noise'"),

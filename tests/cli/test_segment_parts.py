@@ -72,9 +72,9 @@ def test_some_classes(segment) -> None:
     [
         (("--box", "1,2,3"), "box: '1,2,3' is no box; write TOP,LEFT,BOTTOM,RIGHT in whole pixels"),
         (("--box", "-5,0,40,40"), "box: '-5,0,40,40' is no box"),
-        (("--box", "0,0,10,40"), "box: must have 16 pixels or more along each side"),
+        (("--box", "0,0,10,40"), "box: must be 16 pixels or more along each side"),
         (("--box", "0,0,61,40"), "box: rows 0-61, columns 0-40 are not inside a slice of 60 x 80"),
-        (("--classes", "target,liver"), "classes: tiny-whole has no 'liver'; choose from target"),
+        (("--classes", "target,liver"), "classes: tiny-whole has no class 'liver'; choose from target"),
         (("--tolerance", "2"), "tolerance: must be less than 1"),
         (("--smallest", "-1"), "smallest: -1 is no size; give 0 or more"),
     ],

@@ -33,7 +33,7 @@ def test_probabilities_that_hold_have_no_error() -> None:
     assert found.ece < 0.005
     assert found.ece_unsure < 0.005
     assert sum(found.counts) == p.size
-    centres = (np.array(found.edges[1:]) + found.edges[:-1]) / 2
+    centres = (np.array(found.bin_edges[1:]) + found.bin_edges[:-1]) / 2
     np.testing.assert_allclose(found.predicted, centres, atol=0.005)
     np.testing.assert_allclose(found.observed, centres, atol=0.02)
 
@@ -49,7 +49,7 @@ def test_the_error_is_weighted_by_counts() -> None:
     assert found.observed == (0.0, 1.0, None, 0.5)
     assert found.ece == pytest.approx((2 * 0.7 + 2 * 0.4) / 10)
     assert found.ece_unsure == pytest.approx(0.7)
-    assert found.edges == (0, 0.25, 0.5, 0.75, 1)
+    assert found.bin_edges == (0, 0.25, 0.5, 0.75, 1)
 
 
 def test_planes_add_up() -> None:
@@ -70,7 +70,7 @@ def test_where_all_is_sure_nothing_is_unsure() -> None:
 
 
 def test_reliability_of_nothing_is_refused() -> None:
-    with pytest.raises(BadInput, match="no place"):
+    with pytest.raises(BadInput, match="no voxel"):
         ReliabilityAccumulator().reliability(**WORDS)
     with pytest.raises(BadInput, match="shape"):
         ReliabilityAccumulator().add(np.zeros((2, 3), np.float32), np.zeros((3, 2), bool))
@@ -81,7 +81,7 @@ def test_a_reliability_survives_json() -> None:
     counts.add(np.array([0.1, 0.9], np.float32), np.array([False, True]))
     found = counts.reliability(**WORDS)
     assert Reliability.model_validate_json(found.model_dump_json()) == found
-    with pytest.raises(ValidationError, match="one entry a bin"):
+    with pytest.raises(ValidationError, match="one entry for each bin"):
         Reliability.model_validate(found.model_dump() | {"counts": [1, 2, 3]})
 
 
@@ -173,7 +173,7 @@ def test_what_is_often_missed_outright_has_no_factor() -> None:
     made = VolumeInterval.fit("ab", volumes, reference, **ABOUT)
     assert set(made.factors) == {"b"}
     volumes[:5] = 0
-    with pytest.raises(BadInput, match="misses too many"):
+    with pytest.raises(BadInput, match="miss entirely"):
         VolumeInterval.fit("ab", volumes, reference, **ABOUT)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import itertools
 import json
 import math
@@ -436,8 +438,8 @@ OK = np.ones((3, 4), dtype=bool)
         (OK, OK.T, "shape"),
         (OK, OK[:1], "shape"),  # would broadcast
         (OK, OK[None], "shape"),
-        (OK[:0], OK[:0], "no elements"),
-        (np.array(True), np.array(True), "no elements"),
+        (OK[:0], OK[:0], "is empty"),
+        (np.array(True), np.array(True), "is empty"),
         (OK * 0.7, OK, "float64"),
         (OK, OK.astype(np.uint8), "uint8"),
     ],
@@ -455,7 +457,7 @@ def test_wrong_spacing(masks: Pair, spacing: tuple[float, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("a", "b", "who"), [(OK, ~OK, "truth"), (~OK, OK, "prediction"), (~OK, ~OK, "masks")]
+    ("a", "b", "who"), [(OK, ~OK, "reference"), (~OK, OK, "prediction"), (~OK, ~OK, "masks")]
 )
 def test_no_boundary_to_measure(a: Mask, b: Mask, who: str) -> None:
     with pytest.raises(BadInput, match=who):
@@ -493,3 +495,13 @@ def test_a_large_image_is_quick() -> None:
     start = time.process_time()
     hd95(a, b, (0.5, 0.5))
     assert time.process_time() - start < 1.0
+
+
+@pytest.mark.parametrize(
+    "module",
+    ["evaluation.metrics", "evaluation.scores", "evaluation.calibration", "measure.diameters"],
+)
+def test_the_examples_in_the_docstrings_run(module: str) -> None:
+    results = doctest.testmod(importlib.import_module(f"napari_latentseg.{module}"))
+    assert results.failed == 0
+    assert results.attempted > 0

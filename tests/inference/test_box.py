@@ -166,7 +166,7 @@ def test_the_preview_is_that_part(tiny_model: Model) -> None:
     ("box", "message"),
     [
         ((0, 0, 200, 100), "box: rows 0-200, columns 0-100 are not inside a slice of 100 x 120"),
-        ((0, 0, 15, 100), "box: must have 16 pixels or more along each side"),
+        ((0, 0, 15, 100), "box: must be 16 pixels or more along each side"),
         ((0, 0, 0, 100), "box: must be top, left, bottom and right"),
         ((-1, 0, 50, 100), "box: must be top, left, bottom and right"),
         ((50, 0, 20, 100), "box: must be top, left, bottom and right"),

@@ -115,7 +115,7 @@ def test_the_interval_is_tested_on_the_other_half(pairs: list[Pair]) -> None:
     assert (made.cases, made.tested_on) == (12, 12)
     assert (made.samples, made.source, made.threshold) == (4, "augment", 0.5)
     assert made.coverage["whole"] >= 0.75
-    assert made.data == "12 images kept apart from the training on drawn"
+    assert made.data == "12 validation images of drawn"
     low, high = made.interval("whole", found.sample_voxel_counts[0, :, 0])
     assert low <= found.sample_voxel_counts[0, :, 0].mean() <= high
 
@@ -145,7 +145,7 @@ def test_no_place_counts_for_two_classes(pairs: list[Pair], monkeypatch: pytest.
     ("request_", "why"),
     [
         (InferenceSettings(samples=2, source="augment"), "2 from 'augment'"),
-        (InferenceSettings(samples=1, source="none"), "cannot tell how much samples differ"),
+        (InferenceSettings(samples=1, source="none"), "are too few to measure their spread"),
     ],
 )
 def test_too_few_samples_are_refused(pairs: list[Pair], request_: InferenceSettings, why: str) -> None:
@@ -156,14 +156,14 @@ def test_too_few_samples_are_refused(pairs: list[Pair], request_: InferenceSetti
 def test_images_that_were_trained_on_are_refused(pairs: list[Pair]) -> None:
     with pytest.raises(BadInput, match="1 of the 24 images were used to train"):
         Calibration(Sure(pairs), REQUEST, pairs, Split(frozenset([pairs[3].content_sha256, "another"])))
-    with pytest.raises(BadInput, match="no image"):
+    with pytest.raises(BadInput, match="no annotated image"):
         Calibration(Sure(pairs), REQUEST, [])
 
 
 def test_few_images_make_no_interval(pairs: list[Pair]) -> None:
     found = Calibration(Sure(pairs), REQUEST, pairs[:16])
     list(found.run())
-    with pytest.raises(BadInput, match="are 16, half of them to fit by"):
+    with pytest.raises(BadInput, match="are 16, half of them to fit on"):
         found.volume_interval()
     assert found.volume_interval(0.8).factors
 
@@ -174,7 +174,7 @@ def test_a_mask_of_another_size_is_refused(pairs: list[Pair], monkeypatch: pytes
         "napari_latentseg.data.label_map.LabelMap.load_class_mask",
         lambda self, pair: np.zeros((1, 5, 5), np.uint8),
     )
-    with pytest.raises(BadInput, match="make them equal"):
+    with pytest.raises(BadInput, match="give a mask of the same shape"):
         list(found.run())
 
 

@@ -151,7 +151,7 @@ def test_one_slice_of_a_volume_is_cleaned_as_a_plane(tiny_model: Model) -> None:
 
 
 def test_what_is_too_large_for_it_is_refused_before_the_run(tiny_tiles_model: Model) -> None:
-    with pytest.raises(BadInput, match="cleanup: the mask would be too large"):
+    with pytest.raises(BadInput, match="cleanup: the mask is too large"):
         started(tiny_tiles_model, scan_of(picture(90, 120)), samples=1, cleanup=MENDED, memory_limit=0)
 
 

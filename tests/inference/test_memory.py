@@ -58,7 +58,7 @@ def test_a_canvas_in_strips_is_the_canvas(tiling):
     strips.flush()
     assert np.allclose(store, whole.blend((tiling.height, tiling.width)).numpy(), atol=1e-5)
     if tiling.height > tiling.size:
-        with pytest.raises(ValueError, match="complete"):
+        with pytest.raises(ValueError, match="finished"):
             strips.add_tiles(torch.rand(1, 2, 16, 16), [(0, 0)])
 
 

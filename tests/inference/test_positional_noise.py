@@ -37,5 +37,5 @@ def test_a_window_wider_than_the_period_holds_no_repetition() -> None:
 
 
 def test_every_window_must_have_a_place() -> None:
-    with pytest.raises(ValueError, match="2 windows"):
+    with pytest.raises(ValueError, match="2 tiles"):
         PositionalNoise(0, 0, [(0, 0)])((2, 1, 4, 4))

@@ -188,7 +188,7 @@ def test_more_samples_are_a_longer_run_bit_for_bit(model: Model, n: int, k: int)
 
 @pytest.mark.parametrize("samples", [0, -1, 1000])
 def test_more_of_what_cannot_be_had_is_refused(tiny_model: Model, samples: int) -> None:
-    with pytest.raises(BadInput, match="must be 1 or more, and 1000 or less in all"):
+    with pytest.raises(BadInput, match="must be 1 or more, and 1000 at most in total"):
         started(tiny_model, scan_of(picture(8, 8)), samples=4).extend(samples)
 
 
@@ -304,9 +304,9 @@ def test_memory_does_not_grow_with_the_samples(tiny_model: Model) -> None:
     ("part", "error", "source"),
     [
         ("encode", torch.OutOfMemoryError, "augment"),
-        ("draw", torch.OutOfMemoryError, "augment"),
+        ("sample", torch.OutOfMemoryError, "augment"),
         ("encode", MemoryError, "none"),
-        ("draw", RuntimeError, "none"),
+        ("sample", RuntimeError, "none"),
     ],
 )
 def test_where_memory_runs_out_half_the_tiles_go_on(
@@ -340,8 +340,8 @@ def test_where_memory_runs_out_half_the_tiles_go_on(
     assert sizes[:3] == [8, 4, 2]
     assert max(sizes[2:]) == 2  # once is enough
     assert found.record.input.notes == (
-        "memory ran out; went on with 4 tiles at once",
-        "memory ran out; went on with 2 tiles at once",
+        "memory ran out; continued with 4 tiles at once",
+        "memory ran out; continued with 2 tiles at once",
     )
 
 

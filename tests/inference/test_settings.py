@@ -68,7 +68,7 @@ def test_samples_that_would_all_be_equal_are_refused(card: ModelCard) -> None:
 
 def test_a_request_is_checked_without_torch() -> None:
     code = (
-        "import sys\nfrom napari_latentseg.inference.settings import Request\n"
+        "import sys\nfrom napari_latentseg.inference.settings import InferenceSettings\n"
         "from napari_latentseg.models.store import find_model\nprint('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

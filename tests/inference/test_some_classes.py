@@ -62,8 +62,8 @@ def test_the_preview_is_of_those_too(model: Model) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        (["liver"], "classes: tiny-three has no 'liver'; choose from organ, tumour, core"),
-        ([], "classes: none is asked for; choose from organ, tumour, core"),
+        (["liver"], "classes: tiny-three has no class 'liver'; choose from organ, tumour, core"),
+        ([], "classes: none is given; choose from organ, tumour, core"),
     ],
 )
 def test_what_the_model_does_not_know_is_refused(model: Model, asked, message: str) -> None:

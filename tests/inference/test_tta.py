@@ -96,7 +96,7 @@ def test_nothing_goes_farther_than_in_training() -> None:
     assert max(max(v.shift) for v in found) == 5  # a twentieth of 100 pixels
     assert all(v.pad in (0, 8) for v in found)
     assert max(max(v.shift) for v in first(300, ranges, latent_step=8)) == 7  # below a step of the latent
-    assert all(v.pad == 0 for v in first(20, ranges, size=10))  # half a pixel is no shift
+    assert all(v.pad == 0 for v in first(20, ranges, tile_size=10))  # half a pixel is no shift
 
 
 def test_turns_beside_a_single_flip_make_all_eight_views() -> None:

@@ -52,12 +52,12 @@ def test_sizes_places_and_intensities():
     assert whole.value == class_extents(found)[0].value
     assert near.centroid == pytest.approx(np.add(NEAR, (-7, 3, 11)), abs=0.2)
     assert far.centroid == pytest.approx(np.add(FAR, (-7, 3, 11)), abs=0.2)
-    assert near.longest == pytest.approx(10, abs=2)
-    assert whole.longest > near.longest
+    assert near.long_axis == pytest.approx(10, abs=2)
+    assert whole.long_axis > near.long_axis
     inside = image.array[mask]
     assert whole.intensity.mean == pytest.approx(inside.mean())
     assert whole.intensity.std == pytest.approx(inside.std())
-    assert (whole.intensity.least, whole.intensity.most) == (inside.min(), inside.max())
+    assert (whole.intensity.minimum, whole.intensity.maximum) == (inside.min(), inside.max())
     assert whole.probability == pytest.approx(found.mean[0][mask].mean())
     box = tuple(slice(*b) for b in far.box)
     assert mask[box].sum() >= far.value
@@ -77,7 +77,7 @@ def test_every_sample_is_shared_among_the_objects():
         assert row.samples == 5
         assert row.mean == pytest.approx(volumes.mean())
         assert row.std == pytest.approx(volumes.std(ddof=1))
-        assert (row.interval_is, row.low < volumes.mean() < row.high) == ("samples", True)
+        assert (row.interval_source, row.low < volumes.mean() < row.high) == ("samples", True)
     assert near.mean + far.mean == pytest.approx(whole.mean)
     assert whole.std == pytest.approx(found.volumes[:, 0].std(ddof=1))
 
@@ -97,7 +97,7 @@ def test_the_interval_of_samples_holds_nine_of_ten_further_ones():
 @pytest.mark.parametrize(("n", "source"), [(2, "augment"), (1, "none")])
 def test_too_few_samples_have_no_spread(n, source):
     for row in measure(made(two_balls(n), GEOMETRY, source=source)):
-        assert (row.samples, row.mean, row.std, row.low, row.high, row.interval_is) == (
+        assert (row.samples, row.mean, row.std, row.low, row.high, row.interval_source) == (
             0,
             None,
             None,
@@ -119,7 +119,7 @@ def test_a_calibrated_interval_is_for_classes_alone():
     given = interval()
     whole, near, _ = measure(found, interval=given)
     assert (whole.low, whole.high) == given.interval("lesion", found.volumes[:, 0])
-    assert (whole.interval_is, near.interval_is) == ("calibrated", "samples")
+    assert (whole.interval_source, near.interval_source) == ("calibrated", "samples")
     assert "calibrated" in whole.describe()
 
 
@@ -128,7 +128,7 @@ def test_a_calibrated_interval_is_for_classes_alone():
 )
 def test_an_interval_of_other_samples_is_not_used(changes):
     whole, *_ = measure(made(two_balls(), GEOMETRY), interval=interval(**changes))
-    assert whole.interval_is == "samples"
+    assert whole.interval_source == "samples"
 
 
 def test_an_edited_mask_keeps_the_spread_of_the_samples():
@@ -154,7 +154,7 @@ def test_classes_apart_and_one_that_is_not_there():
     assert rows["a"].value == first.sum()
     assert rows["b"].value == second.sum()
     empty = rows["c"]
-    assert (empty.value, empty.centroid, empty.longest, empty.box, empty.mean) == (0, None, None, None, 0)
+    assert (empty.value, empty.centroid, empty.long_axis, empty.box, empty.mean) == (0, None, None, None, 0)
 
 
 def test_objects_touch_at_corners_and_across_slices():
@@ -162,7 +162,7 @@ def test_objects_touch_at_corners_and_across_slices():
     mask[0, 0, 0, 0] = mask[0, 1, 1, 1] = 1  # at a corner, in the next slice
     mask[0, 3, 5, 5] = 1
     found = made(np.stack([mask] * 3), Geometry.from_spacing("zyx"))
-    assert [(m.object, m.value) for m in measure(found)] == [(0, 3), (1, 2), (2, 1)]
+    assert [(m.object_number, m.value) for m in measure(found)] == [(0, 3), (1, 2), (2, 1)]
 
 
 def test_points_in_time_are_measured_apart():
@@ -172,7 +172,12 @@ def test_points_in_time_are_measured_apart():
     samples[0, :, 1, :, 2:5, 2:4] = 0
     geometry = Geometry.from_spacing("tzyx", (30.0, 2.0, 1.0, 1.0), "mm")
     rows = measure(made(samples, geometry, "tzyx"))
-    assert [(m.time, m.object, m.value) for m in rows] == [(0, 0, 24), (0, 1, 24), (1, 0, 36), (1, 1, 36)]
+    assert [(m.time, m.object_number, m.value) for m in rows] == [
+        (0, 0, 24),
+        (0, 1, 24),
+        (1, 0, 36),
+        (1, 1, 36),
+    ]
     assert [m.mean for m in rows] == [24, 24, 24, 24]
     assert rows[0].std == 0
     assert rows[2].std == pytest.approx(np.std([0, 36, 36], ddof=1))
@@ -202,8 +207,8 @@ def test_a_result_on_disk_gives_the_same(monkeypatch):
     assert measure(lazy) == measure(found)
     assert measure(lazy, objects=False) == whole
     for one, other in zip(whole, measure(found), strict=False):
-        assert (one.value, one.centroid, one.longest) == (
-            other.value, pytest.approx(other.centroid), pytest.approx(other.longest),
+        assert (one.value, one.centroid, one.long_axis) == (
+            other.value, pytest.approx(other.centroid), pytest.approx(other.long_axis),
         )  # fmt: skip
 
 

@@ -161,7 +161,7 @@ def test_all_yes_or_no_has_no_pictures(tmp_path: Path):
     result = found(samples=1, source="none")
     hard = replace(result, mean=(result.mean > 0.5).astype(np.float32))
     page = page_of(make_report(hard, image(), None, tmp_path / "a.html"))
-    assert "No place was found" in page.words
+    assert "No uncertain slice was found" in page.words
     assert not pictures(page)
 
 
@@ -186,7 +186,9 @@ def test_what_was_done_to_the_mask_is_told(tmp_path: Path):
     assert "objects below 3 mm³ dropped, largest object kept" in words
     assert "samples behind the intervals were not" in words
     assert "rows 3 to 40, columns 4 to 50" in words
-    assert "mended" not in page_of(make_report(result, None, None, tmp_path / "b.html")).words.lower()
+    without = page_of(make_report(result, None, None, tmp_path / "b.html")).words.lower()
+    assert "post-process" in words.lower()
+    assert "post-process" not in without
 
 
 def test_many_rows_are_cut_and_said_so(tmp_path: Path):
@@ -200,7 +202,7 @@ def test_many_rows_are_cut_and_said_so(tmp_path: Path):
 
 def test_what_is_refused(tmp_path: Path):
     result = found()
-    with pytest.raises(BadInput, match=r"let it end in \.html"):
+    with pytest.raises(BadInput, match=r"use the extension \.html"):
         make_report(result, None, None, tmp_path / "a.pdf")
     (tmp_path / "b.html").mkdir()
     with pytest.raises(BadInput, match="is a folder"):

@@ -60,7 +60,7 @@ def test_what_the_mask_leaves_out_is_worth_half() -> None:
     assert values[:2] == pytest.approx([0.2, 0.1], rel=1e-4)
     assert (values[2:] == 0).all()
     (first, _) = rank(found, "doubt")
-    assert (first.index, first.why) == ((0,), "in or out")
+    assert (first.index, first.reason) == ((0,), "presence")
     assert uncertainty_profile(found, "spread")[0] == pytest.approx(0.05, rel=1e-4)
 
 

@@ -97,9 +97,9 @@ def test_the_boundary_alone(found):
 
 
 def test_why(found):
-    why = {one.index[0]: one.why for one in rank(found, "expected-error")}
-    assert why == {2: "boundary", 3: "in or out"}
-    assert {one.why for one in rank(found, "size-spread")} == {"volume", "in or out"}
+    why = {one.index[0]: one.reason for one in rank(found, "expected-error")}
+    assert why == {2: "boundary", 3: "presence"}
+    assert {one.reason for one in rank(found, "size-spread")} == {"volume", "presence"}
 
 
 def test_the_box_shows_the_doubt(found):
@@ -126,12 +126,15 @@ def test_objects_and_what_the_mask_leaves_out():
 
     found = made(np.stack([one(i) for i in range(5)]), GEOMETRY)
     ranked = rank(found, "expected-error", "objects")
-    assert {(o.number, o.index, o.why) for o in ranked} == {(2, (4,), "boundary"), (0, (1,), "in or out")}
+    assert {(o.object_number, o.index, o.reason) for o in ranked} == {
+        (2, (4,), "boundary"),
+        (0, (1,), "presence"),
+    }
     assert all(o.kind == "object" for o in ranked)
-    numbers = {m.object: m.box for m in measure(found)}
-    assert {o.number: o.box for o in ranked}[2] == numbers[2]
-    assert {o.number: o.box for o in ranked}[0] == ((1, 2), (24, 28), (4, 8))
-    assert {o.number: o.uncertainty for o in ranked}[0] == pytest.approx(16 * 102 / 255)
+    numbers = {m.object_number: m.box for m in measure(found)}
+    assert {o.object_number: o.box for o in ranked}[2] == numbers[2]
+    assert {o.object_number: o.box for o in ranked}[0] == ((1, 2), (24, 28), (4, 8))
+    assert {o.object_number: o.uncertainty for o in ranked}[0] == pytest.approx(16 * 102 / 255)
     assert len({o.identity for o in ranked}) == 2
 
 
@@ -204,15 +207,15 @@ def test_one_answer_is_ranked_by_its_own_probabilities():
     assert {MEASURES[key].required for key in available_measures(found)} == {"mean"}
     assert {one.measure for one in rank(found)} == {available_measures(found)[0]}
     assert "no samples" in uncertainty_basis(found)
-    with pytest.raises(BadInput, match="needs 3 samples, and there is one answer"):
+    with pytest.raises(BadInput, match="needs 3 samples or more, and the result has one prediction"):
         rank(found, "variance")
 
 
 def test_one_answer_that_is_all_yes_or_no_is_refused():
     found = made(samples(1), GEOMETRY, source="none")
-    with pytest.raises(BadInput, match="all yes or no"):
+    with pytest.raises(BadInput, match="single prediction with probabilities of 0 and 1"):
         rank(found)
-    with pytest.raises(BadInput, match="all yes or no"):
+    with pytest.raises(BadInput, match="single prediction with probabilities of 0 and 1"):
         uncertainty_profile(found)
 
 

@@ -118,8 +118,8 @@ def rank_result(
     rows = [("", "SLICE", "CLASS", "WHY", "UNCERTAINTY")]
     for position, one in enumerate(findings[:top], start=1):
         plane = ", ".join(str(i + 1) for i in one.index) or "1"
-        name = f"{one.name} {one.number}" if one.number else one.name
-        rows.append((str(position), plane, name, one.why, f"{one.uncertainty:.4g}"))
+        name = f"{one.name} {one.object_number}" if one.object_number else one.name
+        rows.append((str(position), plane, name, one.reason, f"{one.uncertainty:.4g}"))
     print_table(rows, quiet=quiet)
 
 

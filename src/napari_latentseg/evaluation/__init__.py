@@ -1,1 +1,10 @@
-"""How good a segmentation is, and whether its doubt is what it says."""
+"""How good a mask is, and how far its probabilities and intervals can be trusted.
+
+Only arrays and geometry; running a model on a data set is `napari_latentseg.inference.evaluate`.
+
+- `arrays`: checks of masks, images and spacing that the metrics take.
+- `metrics`: Dice, IoU, HD95, ASSD, PSNR. `CONVENTIONS` states what each does with empty masks.
+- `scores`: `ImageScores` of one image, and their summary over images.
+- `compare`: a label map against a reference, class by class, with distances in mm.
+- `calibration`: reliability of probabilities, and conformal intervals for areas and volumes.
+"""

@@ -1,4 +1,4 @@
-"""Whether probabilities are what they say, and intervals for volumes that hold as often as they say."""
+"""Calibration: reliability of probabilities, and conformal intervals for areas and volumes."""
 
 from __future__ import annotations
 
@@ -24,29 +24,39 @@ __all__ = [
 ]
 
 BIN_COUNT = 20
+"""Bins of a reliability curve; 0.05 wide, which an A4 page shows well and small data sets still fill."""
+
 MIN_SAMPLES = 3
+"""Samples that a spread needs, as for the variance of a result."""
 
 
 class Reliability(FrozenModel):
-    """How often what was given a probability was so, in bins of equal width over [0, 1].
+    """Reliability of probabilities: how often voxels with some mean probability belong to the class.
+
+    The mean probabilities are sorted into bins of equal width over [0, 1].
 
     Attributes
     ----------
     predicted
-        Mean of the mean probabilities in each bin; None where the bin is empty.
+        Mean probability in each bin; None if the bin is empty.
     observed
-        Share of these places that the reference gives to the class; None where the bin is empty.
+        Fraction of the voxels of each bin that belong to the class in the reference; None if the bin is
+        empty.
     counts
-        Places in each bin, every class of every image counted.
+        Number of voxels in each bin, over all classes of all images.
     ece
-        Expected calibration error: the mean over all places of the distance between the two, in [0, 1]. Most
-        places are surely background, which makes it small.
+        Expected calibration error [1]_ in [0, 1]: ``|predicted - observed|``, averaged over all voxels. It is
+        small in most images, since most voxels are clearly background.
     ece_unsure
-        The same over the places outside the first and the last bin alone; None where there are none.
+        The same without the first and the last bin; None if the others are empty.
     images, samples, source
-        How many images, and the ensemble of each.
+        Number of images, and number and source of the samples of each.
     data
-        Which images, in plain words.
+        Description of the images.
+
+    References
+    ----------
+    .. [1] Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
     """
 
     predicted: tuple[float | None, ...]
@@ -62,23 +72,25 @@ class Reliability(FrozenModel):
     @model_validator(mode="after")
     def _check_bin_lengths(self) -> Reliability:
         if not len(self.counts) == len(self.predicted) == len(self.observed) > 2:
-            raise ValueError("predicted, observed and counts must have one entry a bin, of three or more")
+            raise ValueError(
+                "predicted, observed and counts must have one entry for each bin, and three bins or more"
+            )
         return self
 
     @property
-    def edges(self) -> tuple[float, ...]:
-        """Of the bins, one more than there are."""
+    def bin_edges(self) -> tuple[float, ...]:
+        """Edges of the bins, from 0 to 1; one more than there are bins."""
         bins = len(self.counts)
         return tuple(i / bins for i in range(bins + 1))
 
 
 class ReliabilityAccumulator:
-    """The sums behind a `Reliability`, plane after plane; memory does not grow with their number.
+    """Sums for a `Reliability`, added plane by plane; memory does not grow with the number of planes.
 
     Parameters
     ----------
     bins
-        How many.
+        Number of bins.
     """
 
     def __init__(self, bins: int = BIN_COUNT) -> None:
@@ -87,16 +99,25 @@ class ReliabilityAccumulator:
         self._probability_sums = np.zeros(bins)
 
     def add(self, probability: NDArray[np.float32], reference: NDArray[np.bool_]) -> None:
-        """Take in places: mean probabilities in [0, 1], and whether the reference has the class there.
+        """Add the voxels of a plane or volume.
+
+        Parameters
+        ----------
+        probability
+            Mean probabilities of a class, in [0, 1].
+        reference
+            Whether each voxel belongs to the class, in the same shape.
 
         Raises
         ------
         BadInput
-            Where the shapes differ.
+            If the shapes differ.
         """
         if probability.shape != reference.shape:
             raise BadInput(
-                "reference", f"has shape {reference.shape}, the mean {probability.shape}", "bring both to one"
+                "reference",
+                f"has shape {reference.shape}, the mean {probability.shape}",
+                "give both the same shape",
             )
         probabilities = np.asarray(probability, dtype=np.float64).ravel()
         bins = len(self._counts)
@@ -106,18 +127,22 @@ class ReliabilityAccumulator:
         self._probability_sums += np.bincount(bin_index, weights=probabilities, minlength=bins)
 
     def reliability(self, *, images: int, samples: int, source: str, data: str) -> Reliability:
-        """What was counted, as a card holds it.
+        """The reliability of all voxels so far, for a model card.
+
+        Parameters
+        ----------
+        images, samples, source, data
+            See `Reliability`.
 
         Raises
         ------
         BadInput
-            Where nothing was.
+            If no voxel was added.
         """
         if not self._counts.any():
-            raise BadInput("reliability", "no place was looked at", "give annotated images")
-        weighted_gaps = np.abs(
-            self._probability_sums - self._positives
-        )  # counts times the distance of the two means
+            raise BadInput("reliability", "there is no voxel", "give annotated images")
+        # |predicted - observed| of each bin, times its count
+        weighted_gaps = np.abs(self._probability_sums - self._positives)
         inner_bins = slice(1, -1)
         inner_count = int(self._counts[inner_bins].sum())
         return Reliability(
@@ -140,14 +165,14 @@ def _bin_means(sums: NDArray[Any], counts: NDArray[np.int64]) -> tuple[float | N
 
 
 class Coverage(FrozenModel):
-    """How often an interval held the reference.
+    """How often intervals contain the reference.
 
     Attributes
     ----------
     fraction
-        By class, in [0, 1].
+        For each class, in [0, 1].
     cases
-        By class, how many were looked at: those that have the class in the reference or in any sample.
+        For each class the number of cases: those with the class in the reference or in any sample.
     """
 
     fraction: dict[str, float]
@@ -155,41 +180,44 @@ class Coverage(FrozenModel):
 
     @property
     def overall(self) -> float | None:
-        """Over all classes and cases; None where there are none."""
+        """Fraction over all classes and cases together; None without cases."""
         total = sum(self.cases.values())
         return sum(self.fraction[name] * n for name, n in self.cases.items()) / total if total else None
 
 
 class VolumeInterval(FrozenModel):
-    """An interval for areas or volumes, by split conformal prediction.
+    """Prediction interval for areas or volumes, by split conformal prediction [1]_.
 
-    In units of ``std + floor * mean`` of its samples, the reference of a case lies between ``shift - factor``
-    and ``shift + factor`` from their mean in a share `level` of the cases that these come from; where a new
-    case is like these, its interval holds its reference as often. Areas and volumes may be in any unit.
+    With the mean m and the standard deviation s of the samples of a case, the interval of a class is
+    ``m + (shift ± factor) (s + floor m)``. It contains the reference in a fraction `level` of the cases that
+    it was fitted on, and as often for a new case of the same kind. The unit of area or volume does not
+    matter.
 
     Attributes
     ----------
     level
-        How often an interval is to hold, in (0, 1).
+        How often the interval should contain the reference, in (0, 1).
     floor
-        Share of the mean that counts as doubt beside the samples' own, which may all err alike.
+        Fraction of the mean added to the standard deviation, since all samples may share the same error. The
+        default, 5 %, keeps the interval from vanishing where the samples agree.
     factors
-        Half of the width, by class. A class that is not there had too few cases, or could not be bounded.
+        Half width of the interval for each class, in units of ``s + floor m``. A class is missing if it had
+        too few cases, or could not be bounded.
     shifts
-        How far the middle lies from the samples' mean, by class: a model may find too much, or too little, as
-        a rule. 0 where it is not there.
+        Shift of the centre for each class, in the same unit: positive if the model usually finds too little.
+        0 for a missing class.
     cases
-        Images that the factors come from.
+        Number of images that the factors were fitted on.
     samples, source
-        The ensemble of each: another number or source of samples spreads otherwise.
+        Number and source of the samples of each image; with others the spread is different.
     threshold
-        At which the samples were cut.
+        Probability threshold of the samples.
     data
-        Which images, in plain words.
+        Description of the images.
     coverage
-        By class, how often the intervals held on other images.
+        For each class, how often the interval contained the reference on other images.
     tested_on
-        How many these were.
+        Number of these images.
 
     References
     ----------
@@ -224,31 +252,33 @@ class VolumeInterval(FrozenModel):
         reference: NDArray[np.float64],
         **fields: Any,
     ) -> VolumeInterval:
-        """Factors from annotated cases.
+        """Fit factors and shifts to annotated cases.
 
         Parameters
         ----------
         names
-            Of the K classes.
+            Names of the K classes.
         sample_volumes
-            Of the samples, `(cases, n, K)`, in any unit.
+            Area or volume of each class in each sample, `(cases, n, K)`, in any unit.
         reference
-            In the same unit, `(cases, K)`; NaN where a class was not looked for.
-        about
-            The other fields, all but `factors`, `shifts` and `cases`.
+            The same of the reference, in the same unit, `(cases, K)`; NaN where a class is not annotated.
+        **fields
+            The other attributes, except `factors`, `shifts` and `cases`.
 
         Raises
         ------
         BadInput
-            Where the samples are too few, or no class has cases enough.
+            If there are fewer than `MIN_SAMPLES` samples, or too few cases for every class.
 
         Notes
         -----
-        Cases in which a class is neither in the reference nor in a sample tell nothing, and are left out. Of
-        n signed distances the greatest allowed is the one in place ``ceil((n + 1) (1 + level) / 2)`` of their
-        order, and the least in the same place from the other end; a further case lies beyond either in at
-        most ``(1 - level) / 2`` of draws. Where there are too few for that, the middle is the samples' mean,
-        and the factor the distance in place ``ceil((n + 1) level)`` without its sign.
+        Cases with a class neither in the reference nor in a sample are left out for this class.
+
+        The residual of a case is ``(reference - m) / (s + floor m)``. Of n sorted residuals, the upper bound
+        is the one of rank ``ceil((n + 1) (1 + level) / 2)`` and the lower bound the one of the same rank from
+        the other end; a new residual is beyond each with probability ``(1 - level) / 2`` at most. With too
+        few cases for that, the bounds are symmetric around 0: the absolute residual of rank ``ceil((n + 1)
+        level)``.
         """
         fitted = cls(factors={}, cases=max(1, len(sample_volumes)), **fields)
         centre, width = _centre_and_width(sample_volumes, fitted.floor)
@@ -264,12 +294,16 @@ class VolumeInterval(FrozenModel):
             low, high = _residual_bounds(residuals, fitted.level)
             if math.isfinite(high - low):
                 shift = round((low + high) / 2, 4)
-                # up, never below the distances themselves
+                # rounded up, so that rounding never excludes a case
                 factors[name] = math.ceil(max(high - shift, shift - low) * 1e4) / 1e4
                 shifts[name] = shift
         if not factors:
             required = min_cases(fitted.level)
-            why = f"has {max_informative}" if max_informative < required else "misses too many outright"
+            why = (
+                f"are {max_informative} with a class"
+                if max_informative < required
+                else "have a class that too many of the samples miss entirely"
+            )
             raise BadInput(
                 "cases",
                 f"{why}; an interval of {fitted.level:.0%} needs {required}",
@@ -278,19 +312,24 @@ class VolumeInterval(FrozenModel):
         return fitted.replace(factors=factors, shifts=shifts)
 
     def interval(self, class_name: str, volumes: NDArray[np.float64]) -> tuple[float, float]:
-        """The lowest and the highest area or volume of a class; not below 0.
+        """Lower and upper bound of the area or volume of a class, 0 or more.
 
         Parameters
         ----------
         class_name
             One of `factors`.
         volumes
-            Of the samples, `(n,)`.
+            Area or volume in each sample, `(n,)`.
+
+        Returns
+        -------
+        low, high : float
+            In the unit of `volumes`.
 
         Raises
         ------
         BadInput
-            Where the class has no factor, or the samples are fewer than three.
+            If the class has no factor, or there are fewer than `MIN_SAMPLES` samples.
         """
         if class_name not in self.factors:
             calibrated_classes = ", ".join(self.factors)
@@ -305,7 +344,7 @@ class VolumeInterval(FrozenModel):
         return max(0.0, interval_centre - half_width), max(0.0, interval_centre + half_width)
 
     def intervals(self, names: Sequence[str], volumes: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The intervals of many cases, `(cases, K, 2)`, of volumes `(cases, n, K)`; NaN without a factor."""
+        """Bounds of many cases, `(cases, K, 2)`, of volumes `(cases, n, K)`; NaN without a factor."""
         lower_upper = np.full((len(volumes), len(names), 2), np.nan)
         for k, name in enumerate(names):
             if name in self.factors:
@@ -315,7 +354,7 @@ class VolumeInterval(FrozenModel):
     def with_coverage(
         self, names: Sequence[str], volumes: NDArray[np.float64], reference: NDArray[np.float64]
     ) -> VolumeInterval:
-        """The same, with how often it holds on other cases; the arrays as in `fit`."""
+        """A copy with its coverage on other cases; the arrays are as for `fit`."""
         coverage = interval_coverage(names, self.intervals(names, volumes), volumes, reference)
         rounded_coverage = {name: round(value, 4) for name, value in coverage.fraction.items()}
         return self.replace(coverage=rounded_coverage, tested_on=len(volumes))
@@ -327,16 +366,16 @@ def interval_coverage(
     volumes: NDArray[np.float64],
     reference: NDArray[np.float64],
 ) -> Coverage:
-    """How often intervals hold the reference.
+    """How often intervals contain the reference.
 
     Parameters
     ----------
     names
-        Of the K classes.
+        Names of the K classes.
     bounds
-        `(cases, K, 2)`, lowest and highest; NaN where there is no interval.
+        Lower and upper bounds, `(cases, K, 2)`; NaN without an interval.
     volumes, reference
-        As in `VolumeInterval.fit`.
+        As for `VolumeInterval.fit`.
     """
     fraction: dict[str, float] = {}
     cases: dict[str, int] = {}
@@ -346,7 +385,7 @@ def interval_coverage(
         )
         if informative.any():
             low, high = bounds[informative, k].T
-            # a reference on the bound is inside, whatever the last bit says
+            # a reference equal to the bound counts as inside, whatever rounding does
             slack = 1e-9 * np.maximum(high, 1)
             reference_volumes = reference[informative, k]
             cases[name] = int(informative.sum())
@@ -357,12 +396,19 @@ def interval_coverage(
 
 
 def min_cases(level: float) -> int:
-    """How many cases an interval of this level needs: with fewer it would be infinite."""
+    """How many cases an interval of this level needs; with fewer it would be infinite.
+
+    Examples
+    --------
+    >>> min_cases(0.9), min_cases(0.95)
+    (9, 19)
+    """
+    # smallest n with ceil((n + 1) level) <= n; 1e-9 against rounding, as in `_residual_bounds`
     return math.ceil(level / (1 - level) - 1e-9)
 
 
 def _informative_cases(volumes: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """The cases that tell something of a class: of volumes `(cases, n)` and reference `(cases,)`."""
+    """The cases that have a class at all: of volumes `(cases, n)` and reference `(cases,)`."""
     informative: NDArray[np.bool_] = ~np.isnan(reference) & ((reference > 0) | (volumes > 0).any(axis=1))
     return informative
 
@@ -370,9 +416,11 @@ def _informative_cases(volumes: NDArray[np.float64], reference: NDArray[np.float
 def _centre_and_width(
     volumes: NDArray[np.float64], floor: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean, and the unit that distances are measured in, `(cases, K)` each."""
+    """Mean of the samples, and the unit of residuals ``std + floor * mean``, `(cases, K)` each."""
     if volumes.shape[1] < MIN_SAMPLES:
-        raise BadInput("samples", f"are {volumes.shape[1]}, too few to differ", f"draw {MIN_SAMPLES} or more")
+        raise BadInput(
+            "samples", f"are {volumes.shape[1]}, too few for a spread", f"draw {MIN_SAMPLES} or more"
+        )
     centre = volumes.mean(axis=1)
     return centre, volumes.std(axis=1, ddof=1) + floor * centre
 
@@ -382,7 +430,7 @@ def _standardized(residuals: NDArray[np.float64], width: NDArray[np.float64]) ->
 
 
 def _residual_bounds(residuals: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """The least and the greatest signed distance that an interval must hold; infinite with too few."""
+    """Lower and upper bound of the residuals, see `VolumeInterval.fit`; infinite with too few cases."""
     ordered, n = np.sort(residuals), len(residuals)
     rank = math.ceil((n + 1) * (1 + level) / 2 - 1e-9)
     if 1 <= rank <= n:

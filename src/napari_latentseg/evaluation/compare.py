@@ -1,4 +1,4 @@
-"""A mask against a reference: overlap, and distances between their boundaries in the world."""
+"""A label map against a reference, class by class: overlap, and boundary distances in mm."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from napari_latentseg.evaluation.metrics import boundary, boundary_scores, dice,
 
 __all__ = ["Comparison", "compare"]
 
-_ORTHOGONALITY_TOLERANCE = 1e-3  # cosine of the angle between two axes
+# Cosine of the angle between two axes (0.06 degrees): below it a sheared grid is measured as an orthogonal
+# one, which changes a distance by 0.1 % at most.
+_ORTHOGONALITY_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One class of a mask against its reference.
+    """Scores of one class against the reference, by `napari_latentseg.evaluation.metrics.CONVENTIONS`.
 
     Attributes
     ----------
     name, label
-        Of the class.
+        Name of the class, and its value in the label maps.
     time
-        Which point in time, from 0; None where there is no such axis.
+        Index of the time point, from 0; None without a time axis.
     dsc, iou
-        In [0, 1]; 1 where both are empty, 0 where one of them is.
+        In [0, 1].
     hd95
-        95th percentile of the distances between the two boundaries, both directions pooled, in `unit`; 0
-        where both are empty, and where one of them is the diagonal of the image, the worst that could be.
+        95th percentile of the boundary distances, in `unit`.
     assd
-        Average symmetric surface distance, alike; None where it was not asked for.
+        Average symmetric surface distance, in `unit`; None unless requested.
     unit
         ``"mm"``, another unit of length, or ``"pixel"``.
     empty
-        Which of the two has nothing of the class: ``"prediction"``, ``"truth"``, ``"both"``; else empty.
+        Which of the two lacks the class: ``"prediction"``, ``"truth"`` (the reference), ``"both"``, or
+        ``""``.
     """
 
     name: str
@@ -55,13 +57,13 @@ class Comparison:
     empty: Empty
 
     def describe(self) -> str:
-        """In one line, for people."""
+        """One line for the user."""
         name = self.name if self.time is None else f"{self.name}, time {self.time + 1}"
         if self.empty:
             empty_text = {
-                "prediction": "the mask has none",
-                "truth": "the reference has none",
-                "both": "neither has any",
+                "prediction": "not in the mask",
+                "truth": "not in the reference",
+                "both": "in neither",
             }
             return f"{name}: DSC {self.dsc:.3f} ({empty_text[self.empty]})"
         unit = "pixels" if self.unit == "pixel" else self.unit
@@ -78,44 +80,51 @@ def compare(
     reference_geometry: Geometry | None = None,
     assd: bool = False,
 ) -> tuple[Comparison, ...]:
-    """Each class of a mask against a reference.
+    """Compare a label map with a reference, class by class and time point by time point.
 
     Parameters
     ----------
     mask, reference
-        Labels: whole numbers or booleans, `spatial`. Where there is one class, everything but 0 is it.
+        Label maps of one shape: integers or booleans, without a channel axis. With a single class, every
+        nonzero value is the class.
     geometry
-        Of the mask. Distances are those in the world, exact for unequal, turned and sheared axes; where
-        there is an axis ``t``, each point in time is compared by itself.
+        Geometry of the mask. Distances are exact for anisotropic, oblique and sheared grids.
     classes
-        Which labels are what.
+        The classes, and their values in the label maps.
     reference_geometry
-        Of the reference, to see that it lies where the mask does; taken to be so where not given.
+        Geometry of the reference, to check that it agrees with `geometry`; not checked if None.
     assd
-        Whether to give the average symmetric surface distance too.
+        Whether to compute the average symmetric surface distance too.
+
+    Returns
+    -------
+    tuple of Comparison
+        For each time point, one for each class.
 
     Raises
     ------
     BadInput
-        Where the two do not have one shape or do not lie in one place, or hold no labels.
+        If shapes or geometries differ, or an array is no label map.
     """
     mask_labels, reference_labels = _check_labels("mask", mask), _check_labels("reference", reference)
     if mask_labels.shape != reference_labels.shape:
         raise BadInput(
             "reference",
             f"has shape {reference_labels.shape}, the mask {mask_labels.shape}",
-            "give one of the same image",
+            "give a reference of the same image",
         )
     if mask_labels.ndim != geometry.ndim:
         raise BadInput(
-            "geometry", f"has {geometry.ndim} axes, the mask {mask_labels.ndim}", "give the mask's own"
+            "geometry",
+            f"has {geometry.ndim} axes, the mask {mask_labels.ndim}",
+            "give the geometry of the mask",
         )
     if reference_geometry is not None:
         _check_same_geometry(geometry, reference_geometry, mask_labels.shape)
     if not classes:
-        raise BadInput("classes", "there are none", "give masks that hold something")
+        raise BadInput("classes", "there are none", "give masks with at least one label")
     time_axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
-    ruler = _ruler_of(geometry, time_axis)
+    physical_distance = _physical_distance(geometry, time_axis)
     times: Sequence[int | None] = [None] if time_axis is None else range(mask_labels.shape[time_axis])
     comparisons: list[Comparison] = []
     for time in times:
@@ -123,7 +132,9 @@ def compare(
             labels if time is None else labels.take(time, time_axis)
             for labels in (mask_labels, reference_labels)
         )
-        comparisons += _compare_timepoint(mask_at_time, reference_at_time, classes, time, ruler, assd)
+        comparisons += _compare_timepoint(
+            mask_at_time, reference_at_time, classes, time, physical_distance, assd
+        )
     return tuple(comparisons)
 
 
@@ -132,15 +143,17 @@ def _compare_timepoint(
     reference: NDArray[Any],
     classes: Sequence[ClassInfo],
     time: int | None,
-    ruler: _Ruler,
+    physical_distance: _PhysicalDistance,
     assd: bool,
 ) -> Iterator[Comparison]:
-    diagonal = ruler.diagonal(mask.shape)
+    diagonal = physical_distance.diagonal(mask.shape)
     for info in classes:
         class_mask, class_reference = (
             labels != 0 if len(classes) == 1 else labels == info.label for labels in (mask, reference)
         )
-        hd95, mean_distance = boundary_scores(class_mask, class_reference, ruler.distances, diagonal)
+        hd95, mean_distance = boundary_scores(
+            class_mask, class_reference, physical_distance.distances, diagonal
+        )
         yield Comparison(
             name=info.name,
             label=info.label,
@@ -149,7 +162,7 @@ def _compare_timepoint(
             iou=iou(class_mask, class_reference),
             hd95=hd95,
             assd=mean_distance if assd else None,
-            unit=ruler.unit,
+            unit=physical_distance.unit,
             empty=empty_masks(class_mask, class_reference),
         )
 
@@ -157,37 +170,41 @@ def _compare_timepoint(
 def _check_labels(name: str, array: Any) -> NDArray[Any]:
     values = np.asarray(array)
     if values.ndim < 2 or values.size == 0:
-        raise BadInput(name, f"has shape {values.shape}", "give an image of labels")
+        raise BadInput(name, f"has shape {values.shape}", "give a label map of two or more axes")
     if values.dtype.kind == "f" and np.array_equal(values, np.rint(values)):
         values = values.astype(np.int64)
     if values.dtype.kind not in "bui":
-        raise BadInput(name, "holds values that are no labels", "give a mask, not probabilities")
+        raise BadInput(name, "has values that are no labels", "give a label map, not probabilities")
     return values
 
 
 def _check_same_geometry(geometry: Geometry, other: Geometry, shape: tuple[int, ...]) -> None:
     if other.ndim != geometry.ndim:
         raise BadInput(
-            "reference", f"has {other.ndim} axes, the mask {geometry.ndim}", "give one like the mask"
+            "reference",
+            f"has {other.ndim} axes, the mask {geometry.ndim}",
+            "give a reference of the same image",
         )
     if "pixel" in (*geometry.units, *other.units):
-        return  # one of the two, a photo for one, does not say where it lies: there is nothing to hold it to
-    if not (geometry.frame and other.frame):  # a TIFF says where, but not that this is the patient
+        return  # without a unit of length (a photograph) there is no position to check
+    if not (geometry.frame and other.frame):  # a TIFF has a position, but no frame such as LPS
         other = replace(other, frame=geometry.frame)
     if not geometry.agrees_with(other, shape):
-        raise BadInput("reference", "does not lie where the mask does", "give one of the same image")
+        raise BadInput(
+            "reference", "has another position or spacing than the mask", "give a reference of the same image"
+        )
 
 
 @dataclass(frozen=True)
-class _Ruler:
-    """What measures distances between elements, exactly for unequal, turned and sheared axes.
+class _PhysicalDistance:
+    """Distances between voxels in physical units, exact for anisotropic, oblique and sheared grids.
 
     Attributes
     ----------
     linear
-        From steps along the axes to `unit`, `(d, d)`.
+        Matrix from voxel steps along the axes to lengths in `unit`, `(d, d)`.
     unit
-        See `Comparison`.
+        See `Comparison.unit`.
     """
 
     linear: NDArray[np.float64]
@@ -195,27 +212,27 @@ class _Ruler:
 
     @property
     def steps(self) -> NDArray[np.float64]:
-        """The distance between neighbours along each axis, `(d,)`."""
+        """Distance of neighbouring voxels along each axis, `(d,)`."""
         return np.asarray(np.linalg.norm(self.linear, axis=0), dtype=np.float64)
 
     def diagonal(self, shape: tuple[int, ...]) -> float:
-        """The longest diagonal of an image of this shape."""
+        """Longest diagonal of an image of this shape, in `unit`."""
         signs = np.array(np.meshgrid(*[(-1, 1)] * len(shape))).reshape(len(shape), -1)
         return float(np.linalg.norm(self.linear @ (signs * np.array(shape)[:, None]), axis=0).max())
 
     def distances(self, a: Mask, b: Mask) -> NDArray[np.float64]:
-        """The distances of two boundaries, neither of them empty, both directions pooled."""
+        """Distances between the boundaries of two masks that are not empty, both directions pooled."""
         directions = self.linear / self.steps
         if np.abs(directions.T @ directions - np.eye(len(directions))).max() <= _ORTHOGONALITY_TOLERANCE:
             return np.concatenate(surface_distances(a, b, [float(s) for s in self.steps]))
-        from scipy.spatial import cKDTree
+        from scipy.spatial import cKDTree  # the distance transform needs orthogonal axes
 
         first, second = (np.argwhere(boundary(mask)) @ self.linear.T for mask in (a, b))
         return np.concatenate([cKDTree(second).query(first)[0], cKDTree(first).query(second)[0]])
 
 
-def _ruler_of(geometry: Geometry, time: int | None) -> _Ruler:
-    """What measures in a geometry, of which one axis may be time."""
+def _physical_distance(geometry: Geometry, time: int | None) -> _PhysicalDistance:
+    """The distances of a geometry without its time axis; in pixels if the units cannot be converted."""
     space = [i for i in range(geometry.ndim) if i != time]
     units = [geometry.units[i] for i in space]
     linear = geometry.matrix[np.ix_(space, space)]
@@ -225,4 +242,4 @@ def _ruler_of(geometry: Geometry, time: int | None) -> _Ruler:
         linear, unit = np.eye(len(space)), "pixel"
     else:
         linear = linear * np.array(factors, dtype=np.float64)[:, None]
-    return _Ruler(linear, unit)
+    return _PhysicalDistance(linear, unit)

@@ -1,7 +1,7 @@
-"""Overlap and boundary distance of two masks, and the error of an image that a codec gave back.
+"""Overlap and boundary distance of two masks, and the error of an image that a codec reconstructed.
 
-Published codes differ in what they do with empty masks, with the percentile of a distance and with its
-unit, and the differences are as large as those between methods. `CONVENTIONS` says what is done here.
+Published codes differ in the value for empty masks, in the percentile of the distances and in the unit, and
+these differences are as large as those between methods. `CONVENTIONS` states what is done here.
 """
 
 from __future__ import annotations
@@ -20,57 +20,58 @@ from napari_latentseg.evaluation.arrays import (
     check_images,
     check_mask,
     check_pair,
+    check_spacing,
     empty_masks,
-    steps_of,
 )
 
-# Not MONAI's metrics: their HD95 is the larger of two directed percentiles, not the one of both
-# together, and NaN for empty masks; and loading them takes seconds and torch.
+# Not MONAI's metrics: their HD95 is the larger of two directed percentiles, not the percentile of both
+# directions together, and NaN for empty masks; and importing them takes seconds and torch.
 __all__ = ["CONVENTIONS", "boundary", "boundary_scores", "dice", "hd95", "iou", "psnr", "surface_distances"]
 
 CONVENTIONS: dict[str, str] = {
     "dsc": (
-        "Dice coefficient of binary masks, one value an image; 1 where both masks are empty, "
-        "0 where one of them is (the GMS code counts 0 for both)"
+        "Dice coefficient of binary masks, one value per image; 1 if both masks are empty, "
+        "0 if one of them is (the GMS code gives 0 for both)"
     ),
     "iou": (
-        "intersection over union of binary masks, one value an image; 1 where both masks are empty, "
-        "0 where one of them is (the GMS code counts 0 for both)"
+        "intersection over union of binary masks, one value per image; 1 if both masks are empty, "
+        "0 if one of them is (the GMS code gives 0 for both)"
     ),
     "hd95": (
         "95th percentile of the distances from each boundary to the other, both directions pooled, in the "
-        "unit of the spacing, or in pixels where none is given; 0 where both masks are empty, the diagonal "
-        "of the image where one of them is (the Wave-GMS code counts 0 there, which is the best value)"
+        "unit of the spacing, or in pixels without one; 0 if both masks are empty, the diagonal of the "
+        "image if one of them is (the Wave-GMS code gives 0 there, which is the best value)"
     ),
     "psnr": (
-        "peak signal-to-noise ratio in dB of images in [0, 1], one value an image; infinite where the image "
-        "is equal to its reference"
+        "peak signal-to-noise ratio in dB of images in [0, 1], one value per image; infinite if the image "
+        "equals its reference"
     ),
     "summary": (
-        "mean over images and standard deviation with n - 1; images with an empty mask are kept, and counted"
+        "mean over images and standard deviation with n - 1; images with an empty mask are included, "
+        "and counted"
     ),
 }
-"""What is used for each metric, in plain words, for reports."""
+"""The definition of each metric, for reports, model cards and JSON."""
 
 
 def dice(prediction: Mask, reference: Mask) -> float:
-    """Dice coefficient (DSC), twice the overlap over the sum of the sizes.
+    """Dice coefficient (DSC): twice the overlap over the sum of the sizes.
 
     Parameters
     ----------
     prediction, reference
-        Boolean, of one shape, with any number of dimensions.
+        Boolean masks of one shape, with any number of axes.
 
     Returns
     -------
     float
-        In [0, 1]. Where both masks are empty it is 1 (nothing to find, nothing found), where one is, 0. The
-        code of GMS [1]_ gives 0 for both, so its figures compare only on images that all hold something.
+        In [0, 1]; for empty masks see `CONVENTIONS`. The code of GMS [1]_ gives 0 if both are empty, so its
+        figures are comparable only on images that all have foreground.
 
     Raises
     ------
     BadInput
-        If the shapes differ, if an array has no elements or is not boolean.
+        If the shapes differ, or a mask has no voxels or is not boolean.
 
     References
     ----------
@@ -88,23 +89,29 @@ def dice(prediction: Mask, reference: Mask) -> float:
 
 
 def iou(prediction: Mask, reference: Mask) -> float:
-    """Intersection over union (the Jaccard index).
+    """Intersection over union (IoU, the Jaccard index).
 
     Parameters
     ----------
     prediction, reference
-        Boolean, of one shape, with any number of dimensions.
+        Boolean masks of one shape, with any number of axes.
 
     Returns
     -------
     float
-        In [0, 1], and equal to D / (2 - D), where D is the Dice coefficient of the same two masks.
-        Where both masks are empty it is 1, where one is, 0; the code of GMS gives 0 for both.
+        In [0, 1]; equal to D / (2 - D), where D is the Dice coefficient of the same masks. For empty masks
+        see `CONVENTIONS`.
 
     Raises
     ------
     BadInput
-        If the shapes differ, if an array has no elements or is not boolean.
+        If the shapes differ, or a mask has no voxels or is not boolean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> iou(np.array([True, True, False, False]), np.array([False, True, True, True]))
+    0.25
     """
     prediction, reference = check_pair(prediction, reference)
     overlap, total = _overlap_and_total(prediction, reference)
@@ -112,23 +119,23 @@ def iou(prediction: Mask, reference: Mask) -> float:
 
 
 def boundary(mask: Mask) -> Mask:
-    """Elements of a mask with a neighbour across a face that is not in it.
+    """Voxels of a mask that share a face with a voxel outside it.
 
     Parameters
     ----------
     mask
-        Boolean, with any number of dimensions.
+        Boolean, with any number of axes.
 
     Returns
     -------
     ndarray of bool
-        Of the same shape: the mask minus its erosion with the face-connected neighbourhood (4 neighbours
-        in a plane, 6 in a volume). What lies beyond the edge of the image counts as outside the mask.
+        In the shape of the mask: the mask minus its erosion by face neighbours (4 in a plane, 6 in a volume).
+        Outside the image counts as outside the mask.
 
     Raises
     ------
     BadInput
-        If the array has no elements or is not boolean.
+        If the mask has no voxels or is not boolean.
     """
     mask = check_mask("mask", mask)
     face_neighbours = ndimage.generate_binary_structure(mask.ndim, 1)
@@ -139,33 +146,32 @@ def boundary(mask: Mask) -> Mask:
 def surface_distances(
     prediction: Mask, reference: Mask, spacing: Sequence[float] | None = None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Distance of each element of one boundary to the nearest of the other, in both directions.
+    """Distance of each boundary voxel of one mask to the nearest of the other, in both directions.
 
     Parameters
     ----------
     prediction, reference
-        Boolean, of one shape, with any number of dimensions; neither may be empty.
+        Boolean masks of one shape, with any number of axes; neither may be empty.
     spacing
-        Distance between neighbours along each axis, in the order of the axes; 1 each if not given.
+        Distance of neighbouring voxels along each axis, in array order; 1 for each by default.
 
     Returns
     -------
-    to_truth, to_prediction : ndarray of float
-        From the boundary of the prediction to that of the truth, and back; in the unit of the spacing.
+    to_reference, to_prediction : ndarray of float64
+        From the boundary of the prediction to that of the reference, and back, in the unit of the spacing.
 
     Raises
     ------
     BadInput
-        If a mask is empty, the shapes differ, an array has no elements or is not boolean, or the spacing
-        does not have one positive number an axis.
+        If a mask is empty or not boolean, the shapes differ, or the spacing is not one positive number for
+        each axis.
     """
     prediction, reference = check_pair(prediction, reference)
-    steps = steps_of(spacing, prediction.ndim)
+    steps = check_spacing(spacing, prediction.ndim)
     if empty := empty_masks(prediction, reference):
-        raise BadInput(
-            "masks" if empty == "both" else empty, "is empty, and has no boundary", "leave out this image"
-        )
-    # Nothing outside the box of the union belongs to either boundary or alters it, so this is exact.
+        name, verb = ("masks", "are") if empty == "both" else (empty.replace("truth", "reference"), "is")
+        raise BadInput(name, f"{verb} empty, so there is no boundary", "leave out this image")
+    # exact: nothing outside the bounding box of both masks belongs to a boundary or changes it
     box = ndimage.find_objects((prediction | reference).view(np.uint8))[0]
     boundaries = boundary(prediction[box]), boundary(reference[box])
     return _boundary_distances(boundaries[0], boundaries[1], steps), _boundary_distances(
@@ -174,34 +180,33 @@ def surface_distances(
 
 
 def hd95(prediction: Mask, reference: Mask, spacing: Sequence[float] | None = None) -> float:
-    """95th percentile of the Hausdorff distance between two boundaries.
+    """95th percentile of the Hausdorff distance [1]_ between the boundaries of two masks.
 
     Parameters
     ----------
     prediction, reference
-        Boolean, of one shape, with any number of dimensions.
+        Boolean masks of one shape, with any number of axes.
     spacing
-        Distance between neighbours along each axis, in the order of the axes; 1 each if not given.
+        Distance of neighbouring voxels along each axis, in array order; 1 for each by default.
 
     Returns
     -------
     float
-        In the unit of the spacing, or in elements of the array without one. Where both masks are empty
-        it is 0. Where one is, there is no distance, and it is the diagonal of the image (316.8 for
-        224 x 224), the worst that could be; count such images (`ImageScores.empty`).
+        In the unit of the spacing, or in voxels without one. For empty masks see `CONVENTIONS`: if one is
+        empty, it is the diagonal of the image (316.8 pixels for 224 x 224); count such images
+        (`ImageScores.empty`).
 
     Raises
     ------
     BadInput
-        If the shapes differ, if an array has no elements or is not boolean, or if the spacing does not
-        have one positive number an axis.
+        If the shapes differ, a mask has no voxels or is not boolean, or the spacing is not one positive
+        number for each axis.
 
     Notes
     -----
     The distances of both directions are pooled before the percentile is taken (with linear interpolation),
-    as medpy does, which the code of Wave-GMS [2]_ calls (and which counts 0 where a mask is empty, the best
-    value there is). MONAI takes the percentile of each direction and then the greater one, so its values
-    differ. See [1]_ for the distance, [3]_ for its pitfalls.
+    as in medpy, which the code of Wave-GMS [2]_ uses. MONAI takes the percentile of each direction and then
+    the larger one, so its values differ. See [3]_ for pitfalls.
 
     A value in pixels of a resized image cannot be compared with one in mm, or at another size.
 
@@ -215,13 +220,13 @@ def hd95(prediction: Mask, reference: Mask, spacing: Sequence[float] | None = No
     Examples
     --------
     >>> import numpy as np
-    >>> truth, prediction = np.zeros((2, 9, 9), dtype=bool)
-    >>> truth[4, 2] = prediction[4, 5] = True
-    >>> hd95(prediction, truth, spacing=(1.0, 0.5))
+    >>> reference, prediction = np.zeros((2, 9, 9), dtype=bool)
+    >>> reference[4, 2] = prediction[4, 5] = True
+    >>> hd95(prediction, reference, spacing=(1.0, 0.5))
     1.5
     """
     prediction, reference = check_pair(prediction, reference)
-    diagonal = math.hypot(*(steps_of(spacing, prediction.ndim) * prediction.shape))
+    diagonal = math.hypot(*(check_spacing(spacing, prediction.ndim) * prediction.shape))
 
     def distances(a: Mask, b: Mask) -> NDArray[np.float64]:
         return np.concatenate(surface_distances(a, b, spacing))
@@ -231,58 +236,62 @@ def hd95(prediction: Mask, reference: Mask, spacing: Sequence[float] | None = No
 
 def boundary_scores(
     prediction: Mask,
-    truth: Mask,
+    reference: Mask,
     distances: Callable[[Mask, Mask], NDArray[np.float64]],
     diagonal: float,
 ) -> tuple[float, float]:
-    """HD95 and average symmetric surface distance (ASSD), by the one convention for empty masks.
-
-    Both are 0 where both masks are empty, and the diagonal of the image, the worst that could be, where one
-    of them is.
+    """HD95 and average symmetric surface distance (ASSD), with the one convention for empty masks.
 
     Parameters
     ----------
-    prediction, truth
-        Boolean, of one shape.
+    prediction, reference
+        Boolean masks of one shape.
     distances
-        Gives the distances of two boundaries, neither of them empty, both directions pooled.
+        Gives the distances between two boundaries, both directions pooled, of masks that are not empty.
     diagonal
-        Of the image, in the unit of the distances.
+        Diagonal of the image, in the unit of the distances.
 
     Returns
     -------
     hd95, assd : float
-        In that unit.
+        In the unit of the distances. Both are 0 if both masks are empty, and the diagonal of the image, the
+        largest distance possible, if one is.
     """
-    if empty := empty_masks(prediction, truth):
+    if empty := empty_masks(prediction, reference):
         value = 0.0 if empty == "both" else diagonal
         return value, value
-    pooled = distances(prediction, truth)
+    pooled = distances(prediction, reference)
     return float(np.percentile(pooled, 95)), float(pooled.mean())
 
 
 def psnr(image: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]]) -> float:
-    """Peak signal-to-noise ratio of an image that a codec gave back.
+    """Peak signal-to-noise ratio of an image that a codec reconstructed.
 
     Parameters
     ----------
     image, reference
-        Floating point in [0, 1], of one shape, with any number of dimensions; channels count alike.
+        Floating point in [0, 1], of one shape, with any number of axes.
 
     Returns
     -------
     float
-        In dB: -10 log10 of the mean squared difference. Infinite where the two are equal.
+        In dB: -10 log10 of the mean squared difference; infinite if the two are equal.
 
     Raises
     ------
     BadInput
-        If the shapes differ, or if an array has no elements, is not of floating point or leaves [0, 1].
+        If the shapes differ, or an image has no pixels, is not floating point or has values outside [0, 1].
 
     References
     ----------
     .. [1] Huynh-Thu and Ghanbari, "Scope of validity of PSNR in image/video quality assessment",
        Electronics Letters 44, 2008; used by MedSegLatDiff for its autoencoders.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(psnr(np.full((8, 8), 0.5), np.full((8, 8), 0.4)), 6)
+    20.0
     """
     error = float(np.mean(np.square(np.subtract(*check_images(image, reference)))))
     return -10.0 * math.log10(error) if error else math.inf
@@ -291,8 +300,8 @@ def psnr(image: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]])
 def _boundary_distances(
     from_boundary: Mask, to_boundary: Mask, steps: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    # Only the indices of the nearest goal are asked for: distances of the whole box would be thrown away
-    # but for the boundary, and cost more time and memory than the transform.
+    # Asking for indices instead of distances: distances would be computed for all voxels of the box and used
+    # only at the boundary, which takes more time and memory than the transform itself.
     nearest: NDArray[np.int32] = ndimage.distance_transform_edt(
         ~to_boundary, sampling=steps, return_distances=False, return_indices=True
     )

@@ -1,4 +1,4 @@
-"""The scores of images, one image at a time, and their summary over images."""
+"""The scores of single images, and their summary over images."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from napari_latentseg.evaluation.metrics import dice, hd95, iou
 
 __all__ = ["ImageScores", "MeanStd", "Summary", "check_mean_dice_iou", "score", "summarise"]
 
-# A score is a ratio of two integers, so what is left is the rounding of a few operations.
+# scores are ratios of integers, so only the rounding of a few operations is left
 _ROUNDING_TOLERANCE = 1e-9
 
 
 class ImageScores(FrozenModel):
-    """The scores of one image; frozen.
+    """The scores of one image.
 
     Attributes
     ----------
     dsc, iou
         In [0, 1].
     hd95
-        In the unit of the spacing that was given, or in elements of the array.
+        In the unit of the spacing, or in voxels without one.
     empty
-        Which mask had nothing in it; the empty string where neither.
+        Which mask is empty: ``"prediction"``, ``"truth"`` (the reference), ``"both"``, or ``""``.
     """
 
     dsc: float = Field(ge=0, le=1)
@@ -39,14 +39,14 @@ class ImageScores(FrozenModel):
 
 
 class MeanStd(TypedDict):
-    """Mean over images, and standard deviation with n - 1 (none for one image)."""
+    """Mean over images, and standard deviation with n - 1 (None for a single image)."""
 
     mean: float
     std: float | None
 
 
 class Summary(TypedDict):
-    """What `summarise` gives: the number of images, a spread for each metric, and the empty cases."""
+    """Return value of `summarise`: number of images, mean and spread of each metric, empty masks."""
 
     images: int
     dsc: MeanStd
@@ -56,26 +56,33 @@ class Summary(TypedDict):
 
 
 def score(prediction: Mask, reference: Mask, spacing: Sequence[float] | None = None) -> ImageScores:
-    """All scores of one image.
+    """All scores of one image, by `napari_latentseg.evaluation.metrics.CONVENTIONS`.
 
     Parameters
     ----------
     prediction, reference
-        Boolean, of one shape, with any number of dimensions. A stack of slices given whole is scored as a
-        volume, which is another figure than the mean over its slices.
+        Boolean masks of one shape, with any number of axes. A volume is scored as a whole, which differs from
+        the mean over its slices.
     spacing
-        Distance between neighbours along each axis, in the order of the axes; 1 each if not given.
+        Distance of neighbouring voxels along each axis, in array order; 1 for each by default.
 
     Returns
     -------
     ImageScores
-        By the conventions in `napari_latentseg.evaluation.metrics.CONVENTIONS`.
+        Dice, IoU and HD95, not rounded.
 
     Raises
     ------
     BadInput
-        If the shapes differ, if an array has no elements or is not boolean, or if the spacing does not
-        have one positive number an axis.
+        If the shapes differ, a mask has no voxels or is not boolean, or the spacing is not one positive
+        number for each axis.
+
+    Examples
+    --------
+    >>> reference, prediction = np.zeros((2, 9, 9), dtype=bool)
+    >>> reference[2:6, 2:6] = prediction[2:6, 3:7] = True
+    >>> score(prediction, reference, spacing=(1.0, 0.5)).model_dump()
+    {'dsc': 0.75, 'iou': 0.6, 'hd95': 0.5, 'empty': ''}
     """
     return ImageScores(
         dsc=dice(prediction, reference),
@@ -91,30 +98,32 @@ def summarise(scores: Sequence[ImageScores]) -> Summary:
     Parameters
     ----------
     scores
-        One an image, as `score` gave them (not rounded); at least one.
+        From `score`, not rounded, one for each image; at least one.
 
     Returns
     -------
     Summary
-        A dictionary that JSON can hold: ``images`` (their number), ``dsc``, ``iou`` and ``hd95`` (each
-        with ``mean`` and ``std``), ``empty`` (the number of images by which mask was empty:
-        ``prediction``, ``truth``, ``both``). Images with an empty mask are part of the means.
+        A dictionary for JSON: ``images`` (their number); ``dsc``, ``iou`` and ``hd95`` (each with ``mean``
+        and ``std``); ``empty`` (the number of images by which mask is empty: ``prediction``, ``truth``,
+        ``both``). Images with an empty mask are included in the means.
 
     Raises
     ------
     BadInput
         If there is no image.
     RuntimeError
-        If Dice and IoU do not belong to the same masks, which is a fault of this program: for each image
-        IoU = D / (2 - D), and their means obey `check_mean_dice_iou`.
+        If Dice and IoU are not from the same masks, which is a bug: for each image IoU = D / (2 - D), and the
+        means fulfil `check_mean_dice_iou`.
     """
     if not scores:
         raise BadInput("scores", "there is no image to summarise", "score at least one")
     for i, image in enumerate(scores):
         if abs(image.iou - image.dsc / (2 - image.dsc)) > _ROUNDING_TOLERANCE:
-            raise RuntimeError(f"image {i}: Dice {image.dsc:.6f} and IoU {image.iou:.6f} of different masks")
+            raise RuntimeError(
+                f"image {i}: Dice {image.dsc:.6f} and IoU {image.iou:.6f} are of different masks"
+            )
     dsc_summary, iou_summary, hd95_summary = (
-        _spread([getattr(image, name) for image in scores]) for name in ("dsc", "iou", "hd95")
+        _mean_std([getattr(image, name) for image in scores]) for name in ("dsc", "iou", "hd95")
     )
     check_mean_dice_iou(dsc_summary["mean"], iou_summary["mean"])
     empty_masks = [image.empty for image in scores]
@@ -128,14 +137,14 @@ def summarise(scores: Sequence[ImageScores]) -> Summary:
 
 
 def check_mean_dice_iou(dsc: float, iou: float, tolerance: float = _ROUNDING_TOLERANCE) -> None:
-    """Check that two means over the same images can be a Dice coefficient and an IoU.
+    """Check that a mean Dice coefficient and a mean IoU can be from the same images.
 
     Parameters
     ----------
     dsc, iou
-        Means of one value an image, in [0, 1].
+        Means over images, in [0, 1].
     tolerance
-        What rounding may have cost; half a unit of the last digit for printed figures.
+        Allowed rounding error; half a unit of the last digit for printed figures.
 
     Raises
     ------
@@ -144,9 +153,9 @@ def check_mean_dice_iou(dsc: float, iou: float, tolerance: float = _ROUNDING_TOL
 
     Notes
     -----
-    IoU = D / (2 - D) for one image, and that is convex in D, so by Jensen's inequality the mean of the IoU
-    is at least D / (2 - D) of the mean Dice. They are equal only where all images have one score, or
-    where the pixels of all images were pooled, which is not a mean over images.
+    IoU = D / (2 - D) for one image, and that is convex in D, so by Jensen's inequality the mean IoU is at
+    least D / (2 - D) of the mean Dice. The two are equal only if all images have one score, or if the pixels
+    of all images were pooled, which is not a mean over images.
     """
     if not dsc / (2 - dsc) - tolerance <= iou <= dsc + tolerance:
         raise RuntimeError(
@@ -155,7 +164,7 @@ def check_mean_dice_iou(dsc: float, iou: float, tolerance: float = _ROUNDING_TOL
         )
 
 
-def _spread(values: list[float]) -> MeanStd:
-    # One image has no standard deviation; NaN would be the other way to say so, but JSON has none.
+def _mean_std(values: list[float]) -> MeanStd:
+    # undefined for one image; None, since JSON has no NaN
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
     return MeanStd(mean=float(np.mean(values)), std=std)

@@ -1,1 +1,29 @@
-"""From a scan and a model to a segmentation."""
+"""From a scan and a model to a segmentation, and how well a model does on annotated images.
+
+The path of one segmentation: `Predictor.start` makes a `Run`, whose `RunState` holds everything that the run
+has computed so far. Iterating over the run draws sample after sample of plane after plane and yields a
+`RunProgress` after each batch of tiles; stopping the iteration cancels. `Run.result` builds the
+`Segmentation` from the state.
+
+Modules, in the order in which a run uses them:
+
+- `settings`: `InferenceSettings`, what the user asks for, checked against the model card.
+- `predictor`: `Predictor`, a model on its device; starts runs.
+- `run`: `Run`, the loop over planes and samples, and `RunProgress`.
+- `run_state`: `RunState`, the data of a run: scan, planes, settings, ensemble, notes.
+- `working_plane`: one plane resized to the size at which the model works, in memory or read piecewise from
+  disk.
+- `tta`: test-time augmentation of a plane, and its exact inverse.
+- `tiles`: overlapping tiles of a plane, and the weighted blending of their probabilities.
+- `sampler`: `Sampler`, one sample of all tiles in batches, halved where memory runs out.
+- `tile_inference`: encode a batch of tiles and sample the probabilities of it; `sample_plane` does a whole
+  plane.
+- `positional_noise`: `PositionalNoise`, noise that depends on the position, so that tiles and slices agree.
+- `banded_resize`: resizing in bands of rows, back to the size of the scan.
+- `ensemble`: `Ensemble`, running mean and variance over the samples of each plane.
+- `early_stopping`: `SampleStopper`, when further samples no longer change the mask.
+- `result`: mask, mean, variance, volumes and record from a `RunState`.
+- `out_of_core`, `scratch_arrays`: planes and sums too large for memory, in temporary files.
+- `evaluate`, `calibrate`: scores, and calibration of probabilities and volumes, on images with reference
+  masks.
+"""

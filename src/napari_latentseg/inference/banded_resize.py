@@ -1,7 +1,8 @@
 """Resizing a plane in bands of rows, so that it is never in memory as a whole.
 
-`resize` is separable and linear: across rows it is a product with weights that fall off as a triangle, as
-wide as the step where it shrinks. So any rows of the result can be had from a few rows of the plane.
+`resize` (bilinear with antialiasing) is separable and linear. Along the rows it is a product with triangular
+weights, whose half-width is the step in source pixels when shrinking and 1 otherwise. So any rows of the
+result can be computed from a few rows of the source.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from napari_latentseg.data.preprocess import resize
 
 __all__ = ["resize_in_bands", "row_bands"]
 
-_MAX_BAND_VALUES = 16 * 2**20  # in a band, about
+# float32 values of a band, 64 MiB: small beside the model, large enough for few passes
+_MAX_BAND_VALUES = 16 * 2**20
 
 
 def row_bands(height: int, values_per_row: float) -> list[slice]:
-    """The rows of a plane in bands; one where it is small.
+    """Split the rows of a plane into bands; a small plane is one band.
 
     Parameters
     ----------
     height
-        How many rows.
+        Number of rows.
     values_per_row
-        How many numbers have to be held for each.
+        How many numbers each row needs in memory.
     """
     band_height = (
         height
@@ -43,7 +45,7 @@ def resize_in_bands(
     target_shape: tuple[int, int],
     channels: int,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """What `resize` makes of a plane, band by band from the top.
+    """Resize a plane as `resize` does, band by band from the top.
 
     Parameters
     ----------
@@ -52,18 +54,19 @@ def resize_in_bands(
     plane_shape, target_shape
         Height and width of the plane, and of the result.
     channels
-        How many.
+        Number of channels or classes.
 
     Yields
     ------
     slice, Tensor
-        Rows of the result, and what they hold: `(channels, rows, size[1])`.
+        Rows of the result, and their values: `(channels, rows, target_shape[1])`.
     """
     height, width = plane_shape
     scale = height / target_shape[0]
     kernel_radius = max(scale, 1.0)
     values_per_row = channels * max(width * scale, target_shape[1])
-    # no more rows than their weights, a number for each row of the plane, leave room for
+    # The matrix of weights has an entry for each row of the band times each source row that it needs; this
+    # bound keeps it below the size of a band too.
     values_per_row = (
         max(values_per_row, math.sqrt(_MAX_BAND_VALUES * scale))
         if target_shape[0] * values_per_row > _MAX_BAND_VALUES

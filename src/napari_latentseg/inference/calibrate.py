@@ -1,4 +1,4 @@
-"""Whether an ensemble's probabilities and volumes hold on annotated images, and what makes them hold."""
+"""Calibration of a model on annotated images: of its mean probabilities, and of its volumes."""
 
 from __future__ import annotations
 
@@ -31,34 +31,33 @@ __all__ = ["Calibration"]
 
 @dataclass
 class Calibration:
-    """A model's ensemble held against annotated images that it has not learned from.
+    """Calibration of a model on annotated images that it was not trained on.
 
     Parameters
     ----------
     predictor
         The model.
     settings
-        Samples, source, threshold; three samples at least.
+        Samples (three or more), sampling source, threshold.
     pairs
-        Images with their masks, as in `Evaluation`.
+        Images with their reference masks, as for `Evaluation`.
     split
-        Of the model; it may have learned from none of `pairs`. Whether it kept them apart says of which
-        data set they are.
+        Training and validation images of the model. None of `pairs` may be a training image.
 
     Attributes
     ----------
     image_hashes
         `Scan.content_sha256` of each image, in the order of `pairs`.
     sample_voxel_counts
-        Elements of each class in each sample, `(cases, n, K)`.
+        Voxels of each class in each sample, `(cases, n, K)`.
     reference_voxel_counts
-        Elements of each class in each mask, `(cases, K)`; NaN where a class was not looked for. As in a
-        sample, no place counts for two classes.
+        Voxels of each class in each reference mask, `(cases, K)`; NaN where a class is not annotated. As in a
+        sample, no voxel counts for two classes.
 
     Raises
     ------
     BadInput
-        At once, where the samples could not tell anything, or an image was trained on.
+        If there are fewer than three samples or no images, or if an image was trained on.
     """
 
     predictor: Predictor
@@ -73,27 +72,39 @@ class Calibration:
         if self.settings.source == "none" or self.settings.samples < MIN_SAMPLES:
             raise BadInput(
                 "samples",
-                f"{self.settings.samples} from {self.settings.source!r} cannot tell how much samples differ",
-                f"draw {MIN_SAMPLES} or more from a source",
+                f"{self.settings.samples} from {self.settings.source!r} are too few to measure their spread",
+                f"draw {MIN_SAMPLES} or more from a sampling source",
             )
         if not self.pairs:
-            raise BadInput("data", "holds no image to judge by", "give annotated images")
+            raise BadInput("data", "holds no annotated image", "give images with reference masks")
         self.image_hashes = [pair.content_sha256 for pair in self.pairs]
         self._parts = [self.split.part_of(pair) for pair in self.pairs]
         trained_count = self._parts.count("train")
         if trained_count:
             raise BadInput(
                 "data",
-                f"{trained_count} of the {len(self.image_hashes)} images were used to train the model, which flatters it",
-                "leave them out (--subset validation takes those that it kept apart)",
+                f"{trained_count} of the {len(self.image_hashes)} images were used to train the model, so the"
+                " result would look too good",
+                "leave them out (--subset validation takes its validation images)",
             )
         classes = len(self.predictor.model.card.classes)
         self.sample_voxel_counts = np.zeros((len(self.pairs), self.settings.samples, classes))
         self.reference_voxel_counts = np.full((len(self.pairs), classes), np.nan)
-        self._counts = ReliabilityAccumulator()
+        self._reliability_accumulator = ReliabilityAccumulator()
 
     def run(self) -> Iterator[float]:
-        """Judge image after image; yields the fraction done."""
+        """Segment image after image, and collect probabilities and volumes.
+
+        Yields
+        ------
+        float
+            Fraction of the images that are done, in (0, 1].
+
+        Raises
+        ------
+        BadInput
+            If an image cannot be read, or has another shape than its mask.
+        """
         card = self.predictor.model.card
         for number, pair in enumerate(self.pairs):
             scan = pair.read()
@@ -103,7 +114,9 @@ class Calibration:
             shape = (len(Planes.from_scan(scan)), *segmentation.mask.shape[-2:])
             if reference.shape != shape:
                 raise BadInput(
-                    pair.mask, f"has shape {reference.shape}, its image {shape}", "make them equal"
+                    pair.mask,
+                    f"has shape {reference.shape}, its image {shape}",
+                    "give a mask of the same shape",
                 )
             self._accumulate(number, segmentation, reference, label_map)
             yield (number + 1) / len(self.pairs)
@@ -111,6 +124,7 @@ class Calibration:
     def _accumulate(
         self, number: int, segmentation: Segmentation, reference: NDArray[np.uint8], label_map: LabelMap
     ) -> None:
+        """Add an image: voxel counts of samples and reference, and its mean probabilities plane by plane."""
         voxel_volume, _ = segmentation.geometry.voxel_volume
         self.sample_voxel_counts[number] = np.round(segmentation.volumes / voxel_volume)
         annotated = np.array(label_map.annotated)
@@ -120,11 +134,11 @@ class Calibration:
         for plane, class_numbers in enumerate(reference):
             for k, class_mask in enumerate(label_map.iter_class_masks(class_numbers)):
                 if annotated[k]:
-                    self._counts.add(np.asarray(means[k, plane]), class_mask)
+                    self._reliability_accumulator.add(np.asarray(means[k, plane]), class_mask)
 
     def reliability(self) -> Reliability:
-        """Of the mean probabilities, over all images: nothing is fitted to them."""
-        return self._counts.reliability(
+        """Reliability of the mean probabilities over all images; nothing is fitted."""
+        return self._reliability_accumulator.reliability(
             images=len(self.pairs),
             samples=self.settings.samples,
             source=self.settings.source,
@@ -132,10 +146,11 @@ class Calibration:
         )
 
     def fit_and_test_indices(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """The positions of the images to fit by, and of those to test on; drawn by their hashes alone.
+        """Split the images into halves: indices to fit on, and indices to test on.
 
-        Images of equal content are on one side. The draw is by the hashes of their files, the least one where
-        several hold one image, so that a card's interval can be made again from the files it was made from.
+        The split depends on nothing but the hashes of the image files, so that the interval on a card can be
+        reproduced from the same files. Images with equal content are on the same side: their group is drawn
+        by its smallest file hash.
         """
         files: dict[str, str] = {}
         for key, pair in zip(self.image_hashes, self.pairs, strict=True):
@@ -147,12 +162,17 @@ class Calibration:
         return np.flatnonzero(is_fit), np.flatnonzero(~is_fit)
 
     def volume_interval(self, level: float = 0.9) -> VolumeInterval:
-        """Fitted to one half of the images, and tested on the other.
+        """An interval for volumes, fitted on one half of the images and tested on the other.
+
+        Parameters
+        ----------
+        level
+            How often the interval should contain the reference, in (0, 1).
 
         Raises
         ------
         BadInput
-            Where a half is too small.
+            If a half has too few images for this level.
         """
         names = [c.name for c in self.predictor.model.card.classes]
         fit, test = self.fit_and_test_indices()
@@ -160,7 +180,7 @@ class Calibration:
         if len(fit) < required:
             raise BadInput(
                 "cases",
-                f"are {len(self.pairs)}, half of them to fit by; an interval of {level:.0%} takes {required}",
+                f"are {len(self.pairs)}, half of them to fit on; an interval of {level:.0%} needs {required}",
                 "give more annotated images",
             )
         fitted = VolumeInterval.fit(
@@ -178,7 +198,7 @@ class Calibration:
     def _data_description(self, count: int) -> str:
         sets = self.predictor.model.card.training_data
         if len(sets) == 1 and set(self._parts) == {"validation"}:
-            return f"{count} images kept apart from the training on {sets[0].name}"
+            return f"{count} validation images of {sets[0].name}"
         provenance = (
             "never trained on" if self.split.is_known else "the model does not say what it was trained on"
         )

@@ -1,33 +1,33 @@
-"""When further samples no longer change the mask."""
+"""Early stopping: when further samples no longer change the mask."""
 
 from __future__ import annotations
 
 __all__ = ["FIRST_COMPARED_SAMPLE", "SampleStopper"]
 
 FIRST_COMPARED_SAMPLE = 3
-"""The first sample whose change is looked at."""
+"""The first sample whose change counts: the mean of two samples says little about the spread."""
 
-_REQUIRED_STABLE_SAMPLES = 2
+_REQUIRED_STABLE_SAMPLES = 2  # in a row, since one small change can be chance
 
 
 class SampleStopper:
-    """Settles how many samples a run draws, from how little the last ones changed.
+    """Decides how many samples a run draws, from how little the last samples changed the mask.
 
-    A plane has enough when two samples in a row, the third at the earliest, changed its mask by no more than
-    the tolerance. The first plane where anything is found settles the number for all. A plane where nothing
-    is found has enough in the same way, but settles nothing.
+    A plane is complete when two samples in a row, the third at the earliest, changed its mask by at most the
+    tolerance. The first plane with foreground fixes the number of samples for all planes. An empty plane is
+    complete by the same rule, but fixes nothing.
 
     Parameters
     ----------
     tolerance
-        The largest change that counts as none: 1 - DSC between the masks before and after a sample.
+        Largest change that counts as none, in (0, 1): 1 - DSC between the masks before and after a sample.
     max_samples
-        How many samples are drawn at most.
+        Most samples of a plane.
 
     Attributes
     ----------
     final_sample_count
-        How many samples each plane is to have; None while that is not settled.
+        The number of samples of every plane; None until it is fixed.
     """
 
     def __init__(self, tolerance: float, max_samples: int) -> None:
@@ -37,16 +37,16 @@ class SampleStopper:
         self._stable_samples: dict[int, int] = {}
 
     def update(self, plane: int, sample_count: int, change: float | None) -> bool:
-        """Whether a plane has enough with its latest sample.
+        """Add the latest sample of a plane, and say whether the plane is complete.
 
         Parameters
         ----------
         plane
-            Which.
+            Index of the plane.
         sample_count
-            How many it has.
+            How many samples it has.
         change
-            By the latest of them; None where neither mask shows anything.
+            Change of its mask by the latest sample (1 - DSC); None if both masks are empty.
         """
         if self.final_sample_count is not None:
             return sample_count >= self.final_sample_count
@@ -60,6 +60,6 @@ class SampleStopper:
         return is_complete
 
     def finish(self, sample_count: int) -> None:
-        """Settle the number where nothing was found in any plane: as many as the planes have."""
+        """Fix the number of samples if all planes are empty."""
         if self.final_sample_count is None:
             self.final_sample_count = sample_count

@@ -1,4 +1,4 @@
-"""Mean and variance over samples, as they come; their memory does not grow with the number of samples."""
+"""Running mean and variance over samples; their memory does not grow with the number of samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Ensemble"]
 
 
 class Ensemble:
-    """Running moments of each plane of a scan, by Welford's update.
+    """Running mean and variance of the probabilities of each plane of a scan, by Welford's update [1]_.
 
     Parameters
     ----------
@@ -29,21 +29,27 @@ class Ensemble:
     plane_count
         N, the number of planes.
     plane_shape
-        Height and width of a plane.
+        Height and width of a plane in pixels.
     descendants
-        For each class, the classes that are parts of it; none of any where not given.
+        For each class, the indices of the classes that are parts of it; none by default.
     max_bytes
-        Bytes that the sums may take in memory; larger ones lie on disk, and `mean` is zarr's.
+        Memory limit in bytes; larger arrays go to a temporary file, and `mean` is a zarr array.
     sample_maps
-        Takes in each sample as well, where given. A sample that comes in several bands is of a plane too
-        large for that, and then none is kept.
+        Stores every sample as well, if given. A sample that comes in several bands belongs to a plane too
+        large for that; then no sample is stored.
 
     Attributes
     ----------
     mean
         float32 `(N, K, H, W)` in [0, 1].
     samples_per_plane
-        How many samples each plane has, `(N,)`.
+        How many samples each plane has, int64 `(N,)`.
+
+    References
+    ----------
+    .. [1] Welford, "Note on a method for calculating corrected sums of squares and products", Technometrics
+    4,
+       1962.
     """
 
     def __init__(
@@ -64,9 +70,16 @@ class Ensemble:
         self._voxel_counts: list[NDArray[np.int64]] = []
 
     def add_sample(self, plane: int, sample: NDArray[np.float32], threshold: float) -> None:
-        """Take in one sample of one plane: probabilities `(K, H, W)`.
+        """Add one sample of one plane, and count its voxels of each class.
 
-        How many of its elements lie above `threshold` is counted too, class by class.
+        Parameters
+        ----------
+        plane
+            Index of the plane.
+        sample
+            Probabilities, float32 `(K, H, W)` in [0, 1].
+        threshold
+            Probability above which a voxel belongs to a class.
         """
         self.add_sample_bands(plane, [(slice(None), sample)], threshold)
 
@@ -78,13 +91,22 @@ class Ensemble:
         *,
         compare_mask: bool = False,
     ) -> float | None:
-        """As `add_sample`, for a sample that comes in bands of rows: which rows, and `(K, rows, W)`.
+        """Add one sample that comes in bands of rows; see `add_sample`.
+
+        Parameters
+        ----------
+        plane, threshold
+            As for `add_sample`.
+        bands
+            The rows of each band, and its probabilities `(K, rows, W)`.
+        compare_mask
+            Whether to return how much the sample changed the mask.
 
         Returns
         -------
         float or None
-            Where `compare_mask`, how much the sample changed the mask that the mean gives: 1 - DSC, on average
-            over the classes that the mask before or after shows; None where it shows none.
+            If `compare_mask`, 1 - DSC between the masks of the mean before and after this sample, averaged
+            over the classes in either mask; None if both are empty, or without `compare_mask`.
         """
         sample_index = int(self.samples_per_plane[plane])
         if sample_index == len(self._voxel_counts):
@@ -119,15 +141,15 @@ class Ensemble:
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the sums are too large for memory."""
+        """Whether mean and variance are in a temporary file, because they exceed the memory limit."""
         return not isinstance(self.mean, np.ndarray)
 
     def mean_array(self) -> Any:
-        """The mean, `(N, K, H, W)`; dask where it is on disk, and then it goes on with the run."""
+        """The mean, float32 `(N, K, H, W)`; if on disk, a dask array that changes as the run continues."""
         return _as_dask(self.mean) if self.is_on_disk else self.mean
 
     def variance(self) -> Any:
-        """Population variance, float32 `(N, K, H, W)` in [0, 0.25]; dask where it is on disk."""
+        """Population variance, float32 `(N, K, H, W)` in [0, 0.25]; a dask array if it is on disk."""
         counts = np.maximum(self.samples_per_plane, 1).astype(np.float32)[:, None, None, None]
         squared_deviations = (
             _as_dask(self._squared_deviations) if self.is_on_disk else self._squared_deviations
@@ -135,12 +157,12 @@ class Ensemble:
         return (squared_deviations / counts).clip(0, 0.25)
 
     def voxel_counts(self, plane_mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
-        """Elements above the threshold in each sample, over the planes that have it: `(n, K)`.
+        """Number of voxels of each class in each sample, int64 `(n, K)`, with n the largest count of samples.
 
         Parameters
         ----------
         plane_mask
-            Which planes count, `(N,)`; all where not given.
+            Which planes to count, bool `(N,)`; all by default.
         """
         selected = np.ones(len(self.samples_per_plane), dtype=bool) if plane_mask is None else plane_mask
         n = int(self.samples_per_plane[selected].max(initial=0))
@@ -152,7 +174,7 @@ class Ensemble:
 def _class_overlap_counts(
     before: NDArray[np.intp], after: NDArray[np.intp], class_count: int
 ) -> NDArray[np.int64]:
-    """Places of each class before, after, and both, `(3, K)`."""
+    """Voxels of each class before, after, and in both, `(3, K)`."""
     unchanged = after[before == after]
     return np.stack(
         [

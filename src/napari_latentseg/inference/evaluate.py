@@ -1,4 +1,4 @@
-"""How good a model is on annotated images."""
+"""Scores of a model on annotated images."""
 
 from __future__ import annotations
 
@@ -23,27 +23,29 @@ __all__ = ["Evaluation", "label_map_for"]
 
 @dataclass
 class Evaluation:
-    """Scores of a model on pairs of images and masks, at the size of the files.
+    """Scores of a model on images with reference masks, at the size of the files.
 
     Parameters
     ----------
     predictor
         The model.
     settings
-        Samples, source, threshold.
+        Samples, sampling source, threshold.
     pairs
-        Images with their masks; any class of a mask counts where the model has one class. Where the model
-        has several, a mask holds their numbers, or those of a data set that the card has the labels of.
+        Images with their reference masks. For a model with one class, every nonzero value of a mask is the
+        class. For several classes, a mask has the labels of the model, or those of a training data set whose
+        labels the card lists.
     split
-        Of the model, to say how many of these images it has seen.
+        Training and validation images of the model, to report how many of these images it has seen.
 
     Attributes
     ----------
     scores
-        One an image, in the order of `pairs`; several classes are averaged over those that were looked for
-        and are there, in the mask or in the answer.
-    training_hashes, kept_apart
-        How many of the images so far the model learned from, and by how many it was judged in training.
+        One for each image, in the order of `pairs`. Several classes are averaged, over those that the
+        reference annotates and that are in the reference or in the prediction.
+    training_image_count, validation_image_count
+        How many of the images scored so far the model was trained on, and how many were its validation
+        images.
     """
 
     predictor: Predictor
@@ -51,11 +53,22 @@ class Evaluation:
     pairs: Sequence[Pair]
     split: Split = field(default_factory=Split)
     scores: list[ImageScores] = field(init=False, default_factory=list)
-    training_hashes: int = field(init=False, default=0)
-    kept_apart: int = field(init=False, default=0)
+    training_image_count: int = field(init=False, default=0)
+    validation_image_count: int = field(init=False, default=0)
 
     def run(self) -> Iterator[float]:
-        """Score image after image; yields the fraction done."""
+        """Score image after image.
+
+        Yields
+        ------
+        float
+            Fraction of the images that are done, in (0, 1].
+
+        Raises
+        ------
+        BadInput
+            If an image cannot be read, or has another shape than its mask.
+        """
         for number, pair in enumerate(self.pairs):
             segmentation = self.predictor.segment(pair.read(), self.settings)
             label_map = label_map_for(self.predictor.model.card, pair)
@@ -65,14 +78,14 @@ class Evaluation:
                 raise BadInput(
                     pair.mask,
                     f"has shape {reference.shape}, its image {predicted_planes.shape}",
-                    "make them equal",
+                    "give a mask of the same shape",
                 )
             self.scores.append(
                 self._score(segmentation.mask, reference.reshape(segmentation.mask.shape), label_map)
             )
             part = self.split.part_of(pair)
-            self.training_hashes += part == "train"
-            self.kept_apart += part == "validation"
+            self.training_image_count += part == "train"
+            self.validation_image_count += part == "validation"
             yield (number + 1) / len(self.pairs)
 
     def _score(
@@ -98,15 +111,15 @@ class Evaluation:
         )
 
     def report(self) -> dict[str, Any]:
-        """Everything, as JSON holds it: means, spread, each image, conventions."""
+        """The scores as JSON: means, standard deviations, each image, settings, conventions."""
         summary = self._summary()
         card = self.predictor.model.card
         return {
             "model": {"name": card.name, "version": card.version, "method": card.method_title},
             **summary,
             "count": len(self.scores),
-            "trained_on": self.training_hashes,
-            "kept_apart": self.kept_apart,
+            "trained_on": self.training_image_count,
+            "kept_apart": self.validation_image_count,
             "samples": self.settings.samples,
             "source": self.settings.source,
             "seed": self.settings.seed,
@@ -136,7 +149,7 @@ class Evaluation:
             }
         if not self.scores:
             raise BadInput("scores", "there is no image to summarise", "score at least one")
-        # a mean over classes obeys no identity between Dice and IoU, which `summarise` would hold it to
+        # the mean over classes breaks IoU = D / (2 - D), which `summarise` checks for each image
         rows = np.array([[s.dsc, s.iou, s.hd95] for s in self.scores])
         spread = rows.std(axis=0, ddof=1).tolist() if len(rows) > 1 else [None] * 3
         names = ("dsc", "iou", "hd95")
@@ -146,7 +159,13 @@ class Evaluation:
         }
 
     def record(self, data: str) -> MetricRecord:
-        """The means, as a card holds them."""
+        """The mean scores for a model card.
+
+        Parameters
+        ----------
+        data
+            Name of the data set.
+        """
         report = self.report()
         return MetricRecord(
             data=data,
@@ -160,7 +179,10 @@ class Evaluation:
 
 
 def label_map_for(card: ModelCard, pair: Pair) -> LabelMap:
-    """What a mask's numbers mean: those of a data set that the card has the labels of, or the model's own."""
+    """The meaning of the values in a reference mask: the labels of the model, or of a training data set.
+
+    The latter if the mask lies in the folder of a data set whose labels the card lists.
+    """
     folder = pair.mask.absolute().parent.parent.name
     for data in card.training_data:
         if data.labels and data.folder == folder:

@@ -1,4 +1,4 @@
-"""Planes that are too large to hold at working size: seen, drawn and laid a row of tiles at a time."""
+"""Planes too large for memory at working size: augmented, cropped and blended one row of tiles at a time."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from napari_latentseg.inference.tta import TTATransform, mirror_index
 
 __all__ = ["IndexTransform", "LazyView", "StripBlender"]
 
+# gives rows and columns of a plane, `(C, h, w)`
 CropReader = Callable[[slice, slice], Tensor]
 
 
 @dataclass(frozen=True)
 class IndexTransform:
-    """How the elements of one plane lie in another: flips, quarter turns, shifts, all as indices.
+    """An augmentation as a mapping of pixel indices: flips, quarter turns and shifts.
 
-    Element `(i, j)` is element ``(rows[i], columns[j])`` of the other, or ``(rows[j], columns[i])`` where
-    it is `is_transposed`.
+    Pixel `(i, j)` of the transformed plane is pixel ``(rows[i], columns[j])`` of the source plane, or
+    ``(rows[j], columns[i])`` if `is_transposed`.
+
+    Attributes
+    ----------
+    rows, columns
+        Indices into the source plane, int64 `(n,)`.
+    is_transposed
+        Whether rows and columns are exchanged.
     """
 
     rows: Tensor
@@ -31,25 +39,25 @@ class IndexTransform:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width of the transformed plane."""
         source_shape = (len(self.rows), len(self.columns))
         return source_shape[::-1] if self.is_transposed else source_shape
 
     def rot90(self) -> IndexTransform:
-        """Turned once more, as `torch.rot90` does."""
+        """The transform followed by a quarter turn, as `torch.rot90`."""
         if self.is_transposed:
             return IndexTransform(self.rows.flip(0), self.columns, False)
         return IndexTransform(self.rows, self.columns.flip(0), True)
 
     def select(self, row_index: Tensor, column_index: Tensor) -> IndexTransform:
-        """Its own rows `row_index` and columns `column_index`."""
+        """The transform cropped to, or reindexed by, these rows and columns of the transformed plane."""
         source_rows, source_columns = (
             (column_index, row_index) if self.is_transposed else (row_index, column_index)
         )
         return IndexTransform(self.rows[source_rows], self.columns[source_columns], self.is_transposed)
 
     def gather(self, read_crop: CropReader) -> Tensor:
-        """The whole of it, `(C, H, W)`, from what `read_crop` gives of the other plane."""
+        """The transformed plane, `(C, H, W)`, from a crop of the source plane."""
         low_row, low_column = int(self.rows.min()), int(self.columns.min())
         crop = read_crop(
             slice(low_row, int(self.rows.max()) + 1), slice(low_column, int(self.columns.max()) + 1)
@@ -59,7 +67,7 @@ class IndexTransform:
 
     @classmethod
     def forward(cls, transform: TTATransform, height: int, width: int) -> IndexTransform:
-        """What `Variation.apply` does to the places of a plane."""
+        """The index mapping of `TTATransform.apply` on a plane of this size."""
         index_transform = cls(torch.arange(height), torch.arange(width))
         for _ in range(transform.quarter_turns % 4):
             index_transform = index_transform.rot90()
@@ -77,7 +85,7 @@ class IndexTransform:
 
     @classmethod
     def inverse(cls, transform: TTATransform, height: int, width: int) -> IndexTransform:
-        """What `Variation.invert` does to the places of what was found in a view of this height and width."""
+        """The index mapping of `TTATransform.invert` on an augmented plane of this height and width."""
         top, left = transform.shift if transform.pad else (0, 0)
         index_transform = cls(
             torch.arange(top, top + height - transform.pad), torch.arange(left, left + width - transform.pad)
@@ -94,18 +102,18 @@ class IndexTransform:
 
 
 class LazyView:
-    """A varied plane of which only parts are ever made; takes the place of a tensor in `Tiling.crop_tile`.
+    """An augmented plane that is computed crop by crop; stands for a tensor in `Tiling.crop_tile`.
 
     Parameters
     ----------
     read_crop
         Gives rows and columns of the plane, `(3, h, w)` in [0, 1].
     shape
-        Its height and width.
+        Height and width of the plane.
     transform
-        What is done to it.
+        The augmentation.
     mean
-        The mean of the plane, which contrast is taken about.
+        Mean value of the plane, which the change of contrast leaves as it is.
     """
 
     def __init__(
@@ -133,16 +141,16 @@ class LazyView:
 
 
 class StripBlender:
-    """As `TileBlender`, with only the rows in memory that tiles still come to; the others are in `scratch`.
+    """A `TileBlender` that holds only the rows that later tiles still overlap; finished rows go to `scratch`.
 
     Parameters
     ----------
     tiling
-        Whose tiles come row by row, from the top.
+        Positions of the tiles, which must arrive row by row from the top.
     class_count
         K.
     scratch
-        `(K, height, width)`, where rows go when they are complete.
+        Array `(K, height, width)` for the finished rows.
     """
 
     def __init__(self, tiling: Tiling, class_count: int, scratch: Any) -> None:
@@ -158,22 +166,22 @@ class StripBlender:
         return TileBlender(Tiling(height, tiling.width, tiling.size, tiling.overlap), self._class_count)
 
     def add_tiles(self, tiles: Tensor, corners: Sequence[tuple[int, int]]) -> None:
-        """Lay tiles `(B, K, size, size)` at their corners.
+        """Add the probabilities of several tiles, `(B, K, size, size)`, each at its corner.
 
         Raises
         ------
         ValueError
-            Where a corner lies above rows that are complete.
+            If a corner lies above the row of an earlier tile.
         """
         for tile, (top, left) in zip(tiles, corners, strict=True):
             if top < self._top:
-                raise ValueError(f"row {top} is complete")
+                raise ValueError(f"row {top} is already finished")
             if top > self._top:
                 self._advance_to(top)
             self._strip.add_tile(tile, (0, left))
 
     def _advance_to(self, top: int) -> None:
-        """Put the rows above `top` away, and make room for those below."""
+        """Write the rows above `top` to `scratch`, and make room for those below."""
         finished_rows = top - self._top
         previous, height = self._strip, self._strip.tiling.height
         self._flush_rows(min(finished_rows, height))
@@ -189,5 +197,5 @@ class StripBlender:
         self.scratch[:, self._top : self._top + rows] = blended[:, :rows].numpy()
 
     def flush(self) -> None:
-        """Put away what is left."""
+        """Write the remaining rows to `scratch`."""
         self._flush_rows(self._strip.tiling.height)

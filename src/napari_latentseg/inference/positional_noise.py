@@ -1,4 +1,4 @@
-"""The noise of one sample, as a field that every tile and slice cuts its part from."""
+"""The noise of one sample, as a field over the latent grid that tiles and slices share."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from torch import Tensor
 
 __all__ = ["PositionalNoise"]
 
-_PERIOD = 256
+_PERIOD = 256  # latent positions: 2048 pixels at a factor of 8, larger than most planes; 0.25 MB a channel
 
 
 class PositionalNoise:
-    """Gaussian noise that depends on the place, not on how a plane is cut into tiles or batches.
+    """Gaussian noise that depends on the position in the plane, not on how the plane is cut into tiles.
 
-    Windows that overlap see the same noise where they do, and so do the slices of a volume; otherwise they
-    would flicker, and the average over their overlap would make the variance too small. The field repeats
-    itself after 256 positions of the latent.
+    Overlapping tiles get the same noise where they overlap, and so do the slices of a volume. With
+    independent noise neighbouring slices would flicker, and averaging over the overlap would make the
+    variance too small. The field repeats after 256 positions of the latent grid.
 
     Parameters
     ----------
-    seed, sample
-        Of the run, and which of its samples.
+    seed
+        Seed of the run.
+    sample
+        Index of the sample.
     corners
-        Top left of every window of the batch, in positions of the latent.
+        Row and column of the top left position of every tile of the batch, in the latent grid.
     """
 
     def __init__(self, seed: int, sample: int, corners: Sequence[tuple[int, int]]) -> None:
@@ -34,16 +36,28 @@ class PositionalNoise:
         self.corners = list(corners)
 
     def __call__(self, shape: tuple[int, ...], step: int = 0) -> Tensor:
-        """Noise for the windows, `(B, C, h, w)`.
+        """Noise for the tiles.
+
+        Parameters
+        ----------
+        shape
+            `(B, C, h, w)`, with one entry of the batch for each corner.
+        step
+            Index of the denoising step; each step has a field of its own.
+
+        Returns
+        -------
+        Tensor
+            Standard normal, float32 `(B, C, h, w)`.
 
         Raises
         ------
         ValueError
-            Where B is not the number of windows.
+            If B is not the number of corners.
         """
         count, channels, height, width = shape
         if count != len(self.corners):
-            raise ValueError(f"{count} windows were asked for, but {len(self.corners)} have a place")
+            raise ValueError(f"noise for {count} tiles, but {len(self.corners)} corners")
         period = _PERIOD * -(-max(height, width) // _PERIOD)
         generator = torch.Generator().manual_seed(_derive_seed(self.seed, self.sample, step))
         field = torch.randn((channels, period, period), generator=generator)
@@ -54,6 +68,6 @@ class PositionalNoise:
 
 
 def _derive_seed(*numbers: int) -> int:
-    """A seed of its own for every combination."""
+    """A different seed for every combination of numbers."""
     digest = hashlib.sha256(":".join(map(str, numbers)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

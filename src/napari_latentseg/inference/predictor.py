@@ -1,4 +1,4 @@
-"""From a scan to a segmentation: a model on its device, and the runs of it."""
+"""A model on its device, ready to segment scans."""
 
 from __future__ import annotations
 
@@ -18,9 +18,16 @@ class Predictor:
     Parameters
     ----------
     model
-        What to run.
-    device, precision
-        See `resolve_compute`.
+        The model; its weights are moved to the device.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``, see `resolve_compute`.
+    precision
+        Floating point type of the network's arithmetic, see `resolve_compute`.
+
+    Raises
+    ------
+    BadInput
+        If the device or the precision is not available on this machine.
     """
 
     def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
@@ -29,23 +36,52 @@ class Predictor:
         model.to(self.compute)
 
     def start(self, scan: Scan, settings: InferenceSettings, plane: str = "acquired") -> Run:
-        """A run that has not begun; iterate over it to do the work.
+        """Start a run: nothing is computed before you iterate over it.
 
         Parameters
         ----------
-        scan, settings
-            On what, and how.
+        scan
+            The image to segment: a single plane, a volume, or either over time.
+        settings
+            Samples, threshold, slices, crop box.
         plane
-            Which planes of a volume are worked on: see `napari_latentseg.core.reorient.reorient`. The result lies
-            as the scan does.
+            Which planes of a volume the model sees: ``"acquired"``, ``"axial"``, ``"coronal"`` or
+            ``"sagittal"``; see `napari_latentseg.core.reorient.reorient`. The result has the orientation of
+            the scan in any case.
+
+        Returns
+        -------
+        Run
+            Iterate over it to compute; `Run.result` gives the segmentation.
+
+        Raises
+        ------
+        BadInput
+            If the scan has no such plane, slices or crop box, or is too small or too large for the settings.
         """
         return Run(self.model, self.compute, scan, settings, plane)
 
     def segment(self, scan: Scan, settings: InferenceSettings) -> Segmentation:
-        """Do a whole run at once."""
+        """Segment a scan from start to end.
+
+        Parameters
+        ----------
+        scan, settings
+            As for `start`.
+
+        Returns
+        -------
+        Segmentation
+            With all samples that `settings` asks for.
+
+        Raises
+        ------
+        BadInput
+            As for `start`.
+        """
         run = self.start(scan, settings)
         for _ in run:
             pass
         result = run.result()
-        assert result is not None  # a run that was not stopped has every sample
+        assert result is not None  # the run was iterated to its end, so every plane has its samples
         return result

@@ -1,4 +1,4 @@
-"""What a run gives, put together from its state: the segmentation and its record."""
+"""Building the segmentation and its record from the state of a run."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.core.reorient import restore_orientation
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation, volumes_by_name
 from napari_latentseg.inference.run_state import RunState
+from napari_latentseg.inference.settings import InferenceSettings
 
 __all__ = ["build_segmentation"]
 
 
 def build_segmentation(state: RunState) -> Segmentation | None:
-    """The result of a run so far: see `Run.result`.
+    """The segmentation from the samples so far; see `Run.result`.
 
     Parameters
     ----------
     state
-        Of the run.
+        State of the run.
 
     Returns
     -------
     Segmentation or None
-        In the axes and the geometry of the scan as it was given; None where no sample is complete.
+        In the axes and the geometry of the scan as it was given; None before the first complete sample.
     """
     ensemble, samples_per_plane, settings = state.ensemble, state.ensemble.samples_per_plane, state.settings
     has_result = samples_per_plane >= max(1, _required_samples(state))
@@ -41,6 +42,8 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         return None
     sample_count = int(samples_per_plane[has_result].min())
     spatial, leading = state.scan.spatial_shape, state.scan.spatial_shape[:-2]
+    # augmentations repeat once all flips and turns are used, and equal samples would make the variance too
+    # small
     distinct_count = (
         len(set(state.tta_transforms[:sample_count])) if settings.source == "augment" else sample_count
     )
@@ -50,7 +53,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
     volumes = (voxel_counts * voxel_volume).astype(np.float64)
 
     full_mean_bytes = math.prod((len(state.classes), *spatial)) * np.dtype(np.float32).itemsize
-    # where the whole would not fit, neither does a mask beside it that somebody reads on from
+    # if the mean of the whole scan exceeds its memory limit, the mask is built lazily as well
     eager_limit = 0 if full_mean_bytes > state.max_bytes // 2 else None
 
     def embed_in_scan(crop: Any) -> Any:
@@ -59,16 +62,8 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         )
 
     mean = _stack_classes(ensemble.mean_array(), leading, has_result)
-    mask = labels_from_probabilities(mean, settings.threshold, state.classes)
-    roi_planes = _roi_planes(state)
-    if settings.cleanup.is_active:  # refused beforehand where the part lies on disk
-        labels = [c.label for c in state.classes]
-        cleaned_planes = settings.cleanup.apply(
-            mask[roi_planes], labels, state.scan.spatial_axes, voxel_volume
-        )
-        mask = embed(cleaned_planes, mask.shape, (*roi_planes, slice(None), slice(None)))
     result = Segmentation(
-        mask=embed_in_scan(mask),
+        mask=embed_in_scan(_postprocessed_mask(state, mean, voxel_volume)),
         mean=embed_in_scan(mean),
         variance=embed_in_scan(_stack_classes(ensemble.variance(), leading, has_result))
         if has_variance
@@ -79,7 +74,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         format=state.scan.format,
         properties=dict(state.scan.properties),
         classes=state.classes,
-        record=_record_of(
+        record=_run_record(
             state,
             sample_count,
             int(has_result.sum()),
@@ -93,49 +88,68 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         else ensemble.sample_maps.freeze(has_result, settings.threshold, voxel_counts),
         roi=_roi(state),
     )
-    if settings.cleanup.is_active and result.sample_maps is not None and result.sample_maps.is_complete:
-        volumes, volumes_cleaned = result.sample_volumes(settings.threshold, settings.cleanup)
-        record_changes = {
-            "volumes": volumes_by_name(state.classes, volumes),
-            "volumes_cleaned": volumes_cleaned,
-        }
-        result = replace(result, volumes=volumes, record=result.record.replace(**record_changes))
-    return restore_orientation(result, state.original, state.plane_order)
+    result = _with_postprocessed_volumes(result, settings)
+    return restore_orientation(result, state.original, state.axis_order)
+
+
+def _postprocessed_mask(state: RunState, mean: Any, voxel_volume: float) -> Any:
+    """The label map of a mean `(K, *leading, H, W)`, post-processed if the settings ask for it."""
+    settings = state.settings
+    mask = labels_from_probabilities(mean, settings.threshold, state.classes)
+    if not settings.cleanup.is_active:  # always so for a mean on disk, see `RunState.create`
+        return mask
+    planes = _roi_planes(state)
+    labels = [c.label for c in state.classes]
+    processed = settings.cleanup.apply(mask[planes], labels, state.scan.spatial_axes, voxel_volume)
+    return embed(processed, mask.shape, (*planes, slice(None), slice(None)))
+
+
+def _with_postprocessed_volumes(result: Segmentation, settings: InferenceSettings) -> Segmentation:
+    """The result with the volumes of its post-processed samples, if requested and the samples were kept."""
+    if not settings.cleanup.is_active or result.sample_maps is None or not result.sample_maps.is_complete:
+        return result
+    volumes, volumes_cleaned = result.sample_volumes(settings.threshold, settings.cleanup)
+    record = result.record.replace(
+        volumes=volumes_by_name(result.classes, volumes), volumes_cleaned=volumes_cleaned
+    )
+    return replace(result, volumes=volumes, record=record)
 
 
 def _required_samples(state: RunState) -> int:
-    """How many samples a plane must have to be shown: those of the planes that were not cut short."""
-    completed = state.completed[state.completed > 0]
+    """How many samples a plane needs to be shown: those of the planes that were completed."""
+    completed = state.completed_samples[state.completed_samples > 0]
     if len(state.planes) == 1 or not completed.size:
         return int(state.ensemble.samples_per_plane.max())
     return int(completed.min())
 
 
 def _notes(state: RunState, sample_count: int, distinct_count: int) -> list[str]:
-    """What a person should know of the run, in plain words."""
+    """Messages for the user about the samples of this result."""
     notes = list(state.notes)
     if distinct_count < sample_count:
         notes.append(
-            f"only {distinct_count} of the {sample_count} samples differ: the model was trained with no more variations"
+            f"only {distinct_count} of the {sample_count} samples differ: the augmentation of this model"
+            " has no more variants"
         )
     max_samples = state.ensemble.samples_per_plane.max()
     if max_samples > sample_count:
         notes.append(
-            f"{np.count_nonzero(state.ensemble.samples_per_plane > sample_count)} planes have up to {max_samples} samples"
+            f"{np.count_nonzero(state.ensemble.samples_per_plane > sample_count)} planes have up to"
+            f" {max_samples} samples"
         )
     if (
         state.stopper is not None
         and (state.early_stop_samples or state.requested_samples) < state.requested_samples
     ):
         notes.append(
-            f"stopped at {state.early_stop_samples} of {state.requested_samples} samples: two in a row changed the"
-            f" mask by no more than {state.stopper.tolerance:g} (1 - DSC)"
+            f"stopped at {state.early_stop_samples} of {state.requested_samples} samples: two in a row"
+            f" changed the mask by at most {state.stopper.tolerance:g} (1 - DSC)"
         )
     return notes
 
 
 def _roi_planes(state: RunState) -> tuple[slice, ...]:
-    """The planes that are worked on, a slice for each leading axis; all where these are several."""
+    """The segmented planes, a slice for each leading axis; all planes of a scan with several leading axes."""
     leading = len(state.scan.spatial_shape) - 2
     return (
         (slice(state.plane_indices.start, state.plane_indices.stop),)
@@ -145,7 +159,7 @@ def _roi_planes(state: RunState) -> tuple[slice, ...]:
 
 
 def _roi(state: RunState) -> tuple[slice, ...] | None:
-    """The part of the scan that is worked on; None where that is all of it."""
+    """The part of the scan that is segmented, a slice for each axis; None for the whole scan."""
     roi = (*_roi_planes(state), *state.planes.crop_slices)
     bounds = (s.indices(n) for s, n in zip(roi, state.scan.spatial_shape, strict=True))
     is_whole_scan = all(
@@ -155,7 +169,7 @@ def _roi(state: RunState) -> tuple[slice, ...] | None:
 
 
 def _stack_classes(plane_means: Any, leading: tuple[int, ...], has_result: NDArray[np.bool_]) -> Any:
-    """`(N, K, H, W)` to `(K, *leading, H, W)`, a copy, or dask; planes that are not shown are 0."""
+    """Reshape `(N, K, H, W)` to `(K, *leading, H, W)`, as a copy or dask; planes without a result are 0."""
     shape = (plane_means.shape[1], *leading, *plane_means.shape[2:])
     if not isinstance(plane_means, np.ndarray):
         import dask.array as da
@@ -171,26 +185,35 @@ def _stack_classes(plane_means: Any, leading: tuple[int, ...], has_result: NDArr
     return stacked.reshape(shape)
 
 
-def _record_of(
-    state: RunState, n: int, planes_done: int, volumes: NDArray[np.float64], unit: str, notes: list[str]
+def _run_record(
+    state: RunState,
+    sample_count: int,
+    planes_done: int,
+    volumes: NDArray[np.float64],
+    unit: str,
+    notes: list[str],
 ) -> RunRecord:
-    """What a run was made from, and how.
+    """The record of a run: input, model, settings, software.
 
     Parameters
     ----------
     state
-        Of the run so far.
-    n, planes_done
-        How many samples its result has, and how many planes show something.
-    volumes, unit
-        Of the samples, `(n, K)`.
+        State of the run.
+    sample_count
+        How many samples the result has.
+    planes_done
+        How many planes have a result.
+    volumes
+        Area or volume of each class in each sample, `(sample_count, K)`, in `unit`.
+    unit
+        ``"mm2"``, ``"mm3"`` or ``"pixel"``.
     notes
-        For people.
+        Messages for the user.
     """
-    card, request, scan = state.card, state.settings, state.scan
+    card, settings, scan = state.card, state.settings, state.scan
     pre = card.preprocess
     return RunRecord(
-        plugin_version=_version("napari-latentseg"),
+        plugin_version=_package_version("napari-latentseg"),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         input=InputRecord(
             sha256=state.input_sha256,
@@ -213,29 +236,29 @@ def _record_of(
         ),
         classes=state.classes,
         samples_asked=state.requested_samples,
-        samples=n,
+        samples=sample_count,
         planes_done=planes_done,
         planes=len(state.planes),
-        source=request.source,
-        source_settings=_source_settings(card.augment.model_dump(), request.source),
-        seed=request.seed,
-        threshold=request.threshold,
+        source=settings.source,
+        source_settings=_source_settings(card.augment.model_dump(), settings.source),
+        seed=settings.seed,
+        threshold=settings.threshold,
         device=state.compute.device,
         precision=state.compute.precision,
         tile=(pre.size, pre.size) if pre.mode == "tiles" else None,
         overlap=pre.overlap,
         working_size=state.working_size,
         seconds=round(state.seconds, 3),
-        complete=n == state.target_samples and planes_done == len(state.plane_indices),
-        slices=request.slices,
-        box=request.box,
+        complete=sample_count == state.target_samples and planes_done == len(state.plane_indices),
+        slices=settings.slices,
+        box=settings.box,
         plane=state.plane,
         tolerance=None if state.stopper is None else state.stopper.tolerance,
-        cleanup=request.cleanup if request.cleanup.is_active else None,
+        cleanup=settings.cleanup if settings.cleanup.is_active else None,
         volumes=volumes_by_name(state.classes, volumes),
         volume_unit=unit,
         versions={"python": platform.python_version()}
-        | {name: _version(name) for name in ("torch", "numpy", "diffusers")},
+        | {name: _package_version(name) for name in ("torch", "numpy", "diffusers")},
     )
 
 
@@ -255,7 +278,7 @@ def _source_settings(ranges: dict[str, float], source: str) -> dict[str, float]:
     return {name: ranges[name] for name in names}
 
 
-def _version(name: str) -> str:
+def _package_version(name: str) -> str:
     try:
         return version(name)
     except PackageNotFoundError:

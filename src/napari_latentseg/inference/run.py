@@ -1,4 +1,4 @@
-"""One run of a model on a scan: which plane, which sample, and when it is enough."""
+"""The loop of a run: sample after sample of each plane, until all planes have enough samples."""
 
 from __future__ import annotations
 
@@ -30,16 +30,18 @@ __all__ = ["Run", "RunProgress"]
 
 @dataclass(frozen=True)
 class RunProgress:
-    """Where a run stands, given after every batch of tiles.
+    """How far a run has come; yielded after every batch of tiles.
 
     Attributes
     ----------
     fraction
-        Fraction of the whole, in [0, 1]; where samples end early, it leaps.
-    plane, sample
-        Which plane is worked on, and which of its samples, both from 0.
+        Fraction of the work that is done, in [0, 1]. It jumps where early stopping ends the sampling.
+    plane
+        Index of the plane that is being segmented, from 0.
+    sample
+        Index of the sample that is being drawn of this plane, from 0.
     is_sample_complete
-        Whether that sample is complete with this step.
+        Whether this batch completed the sample.
     """
 
     fraction: float
@@ -49,46 +51,42 @@ class RunProgress:
 
 
 class Run:
-    """One run of a model on a scan.
+    """One run of a model on a scan; made by `Predictor.start`.
 
-    Iterating does the work and yields a `Step` after every batch of tiles; whoever stops iterating cancels.
-    `result` may be asked for at any time. `Predictor.start` makes it.
+    Iterating over it computes, and yields a `RunProgress` after every batch of tiles. Stop iterating to
+    cancel; iterate again to continue. `result` can be called at any time.
 
     Parameters
     ----------
     model, compute
-        What runs, and where.
-    scan, settings
-        On what, and how.
-    plane
-        Which planes of a volume are worked on: see `napari_latentseg.core.reorient.reorient`. The result lies as
-        the scan does.
+        The model, and the device and precision it runs with.
+    scan, settings, plane
+        As for `Predictor.start`.
 
     Attributes
     ----------
     state
-        What the run knows so far.
+        Everything that has been computed so far.
 
     Raises
     ------
     BadInput
-        Where the scan has no such planes, slices or box, or what is asked for cannot be done on a scan of its
-        size.
+        If the scan has no such plane, slices or crop box, or is too small or too large for the settings.
     """
 
     def __init__(
         self, model: Model, compute: Compute, scan: Scan, settings: InferenceSettings, plane: str = "acquired"
     ) -> None:
         card = model.card
-        self.state = RunState.of(card, compute, scan, settings, plane)
+        self.state = RunState.create(card, compute, scan, settings, plane)
         self._model = model
         names = {c.name for c in self.state.classes}
         class_indices = [i for i, c in enumerate(card.classes) if c.name in names]
-        self._drawing = Sampler(
+        self._sampler = Sampler(
             model, compute, settings, None if settings.classes is None else class_indices, self.state.notes
         )
         self._completed_planes: set[int] = set()
-        self._drawn_count = 0
+        self._samples_drawn = 0
         self._transform_stream = (
             tta_transforms(
                 card.augment,
@@ -101,14 +99,21 @@ class Run:
         )
 
     def extend(self, additional: int) -> None:
-        """Ask for further samples; iterate again to draw them. The result is that of a longer run.
+        """Ask for more samples; iterate again to draw them.
 
-        A run whose samples ended early goes on from there, and these are drawn whatever they change.
+        The result equals that of one run with the larger number of samples. Early stopping no longer applies:
+        all of these samples are drawn.
+
+        Parameters
+        ----------
+        additional
+            How many samples to add, 1 or more.
 
         Raises
         ------
         BadInput
-            Where that makes no sense: none, too many in all, or of a source that gives equal samples.
+            If `additional` is less than 1, if the total exceeds `MAX_SAMPLES` or the number of members, or if
+            without a sampling source all samples would be equal.
         """
         state = self.state
         if state.settings.source == "none":
@@ -121,12 +126,14 @@ class Run:
         if state.settings.source == "members" and total > state.card.members:
             raise BadInput("samples", members_limit_message(state.card), "choose another source for more")
         if additional < 1 or total > MAX_SAMPLES:
-            raise BadInput("samples", f"must be 1 or more, and {MAX_SAMPLES} or less in all", "correct it")
+            raise BadInput(
+                "samples", f"must be 1 or more, and {MAX_SAMPLES} at most in total", "ask for another number"
+            )
         state.requested_samples = total
         state.stopper = None
 
     def plane_order(self) -> list[int]:
-        """The planes in the order they are worked on: outwards from the one asked for."""
+        """Indices of the planes in the order of segmentation: from `first_plane` outwards."""
         state = self.state
         first = min(max(state.settings.first_plane, state.plane_indices[0]), state.plane_indices[-1])
         return sorted(state.plane_indices, key=lambda i: (abs(i - first), i))
@@ -139,10 +146,11 @@ class Run:
             self._transform_stream, max(0, state.requested_samples - len(state.tta_transforms))
         )
         self._model.to(state.compute)
-        self._drawn_count = 0
+        self._samples_drawn = 0
         try:
             yield from self._hash_input()
-            # again, for planes without a find that ended before the number was settled
+            # With early stopping, an empty plane can stop before the first plane with foreground has fixed
+            # the number of samples for all; a second pass then brings it to that number.
             while incomplete_planes := [plane for plane in self.plane_order() if self._needs_samples(plane)]:
                 for plane in incomplete_planes:
                     for progress in self._sample_plane(plane):
@@ -152,10 +160,10 @@ class Run:
             state.seconds = seconds_before + time.perf_counter() - start_time
 
     def _hash_input(self) -> Iterator[RunProgress]:
-        """Hash the values part by part, so that a dask array is not loaded whole and a stop is heard.
+        """Hash the voxel values block by block: a dask array is never loaded whole, and cancelling works.
 
-        The hash is the image's identity, `Scan.content_sha256`. Of a box it is that of the values in the
-        box, its place and the shape of the image, so that what lies outside it is never read.
+        The hash is the identity of the image, `Scan.content_sha256`. With a crop box it covers the values in
+        the box, the box and the shape of the image, so that nothing outside the box is read.
         """
         state = self.state
         if state.input_sha256:
@@ -167,7 +175,7 @@ class Run:
                 yield RunProgress(0.0, first, int(state.ensemble.samples_per_plane[first]), False)
 
     def _needs_samples(self, plane: int) -> bool:
-        """Whether a plane lacks samples, as far as is known."""
+        """Whether a plane still needs samples, as far as is known."""
         state = self.state
         is_waiting = (
             state.stopper is not None
@@ -177,15 +185,20 @@ class Run:
         return bool(state.ensemble.samples_per_plane[plane] < state.target_samples) and not is_waiting
 
     def _fraction_done(self, partial: float = 0.0) -> float:
-        """How much of the work is done, with a part of the sample that is being drawn."""
+        """Fraction of the work that is done; `partial` is that of the sample being drawn. Both in [0, 1]."""
         state = self.state
         remaining = sum(
             max(0, state.target_samples - int(state.ensemble.samples_per_plane[i]))
             for i in state.plane_indices
         )
-        return (self._drawn_count + partial) / max(1, self._drawn_count + remaining)
+        return (self._samples_drawn + partial) / max(1, self._samples_drawn + remaining)
 
     def _sample_plane(self, plane: int) -> Iterator[RunProgress]:
+        """Draw samples of one plane until it has enough, and add each to the ensemble.
+
+        For each sample: augment the plane, cut it into tiles, sample and blend the tiles, undo the
+        augmentation, and resize the probabilities to the size of the scan.
+        """
         state = self.state
         class_count = len(state.classes)
         working_plane = open_plane(state.planes, plane, state.working_size, class_count, state.max_bytes)
@@ -193,12 +206,16 @@ class Run:
         while self._needs_samples(plane):
             sample = int(state.ensemble.samples_per_plane[plane])
             transform = state.tta_transforms[sample]
-            view = working_plane.augment(transform)
-            tiling = make_tiling(view, state.card.preprocess)
+            augmented_plane = working_plane.augment(transform)
+            tiling = make_tiling(augmented_plane, state.card.preprocess)
             tile_count = len(tiling.corners())
             blender = working_plane.new_blender(tiling)
-            for done_tiles in self._drawing.sample_tiles(
-                view, tiling, blender, sample, conditioning_cache if working_plane.can_cache else []
+            for done_tiles in self._sampler.sample_tiles(
+                augmented_plane,
+                tiling,
+                blender,
+                sample,
+                conditioning_cache if working_plane.can_cache else [],
             ):
                 if done_tiles < tile_count:
                     yield RunProgress(self._fraction_done(done_tiles / tile_count), plane, sample, False)
@@ -208,27 +225,36 @@ class Run:
             change = state.ensemble.add_sample_bands(
                 plane, native_bands, state.settings.threshold, compare_mask=state.stopper is not None
             )
-            self._drawn_count += 1
+            self._samples_drawn += 1
             self._note_completed(plane, sample + 1, change)
             yield RunProgress(self._fraction_done(), plane, sample, True)
 
     def _note_completed(self, plane: int, sample_count: int, change: float | None) -> None:
-        """Take note where a plane has what it is to have."""
+        """Record that a plane is complete, and ask the stopper whether all planes are."""
         state = self.state
         if state.stopper is None:
             is_complete = sample_count >= state.requested_samples
         else:
             is_complete = state.stopper.update(plane, sample_count, change)
         if is_complete:
-            state.completed[plane] = sample_count
+            state.completed_samples[plane] = sample_count
             self._completed_planes.add(plane)
         if state.stopper is not None and self._completed_planes.issuperset(state.plane_indices):
             state.stopper.finish(int(state.ensemble.samples_per_plane.max()))
 
     def preview(self, plane: int) -> NDArray[np.uint8]:
-        """The mask of one plane from the samples so far, `(H, W)`, not cleaned; of a box, that part alone.
+        """The label map of one plane from the samples so far.
 
-        Its place in the plane is `state.planes.place`.
+        Parameters
+        ----------
+        plane
+            Index of the plane.
+
+        Returns
+        -------
+        ndarray
+            uint8 `(H, W)`, without post-processing. With a crop box it is the box alone, whose rows and
+            columns in the plane are `state.planes.crop_slices`.
         """
         state = self.state
         height, width = state.planes.plane_shape
@@ -239,14 +265,22 @@ class Run:
         return mask
 
     def result(self) -> Segmentation | None:
-        """What there is so far, with its true number of samples; None where no sample is complete.
+        """The segmentation from the samples so far.
 
-        Of a stack, the planes that were left with only a part of their samples show nothing, so that all
-        that show something have as many as the record says. Where a run was stopped while it drew further
-        samples, the record has the number that all planes have, and a note tells of planes with more.
-        The arrays are the caller's own: a run that goes on does not change them. Beyond the limit of memory
-        they are dask arrays of what lies on disk, and a run that goes on does change them. Of a box they are
-        zero around it. Its axes and geometry are those of the scan, whichever plane was asked for.
+        Returns
+        -------
+        Segmentation or None
+            In the axes and the geometry of the scan as it was given; None before the first complete sample.
+            Outside the crop box, arrays are 0.
+
+        Notes
+        -----
+        All planes that show a result have the number of samples in the record: planes that a cancelled run
+        left with fewer stay empty, and if some planes have more, a note in the record says so.
+
+        The arrays are copies, and a run that continues does not change them. The exception are results beyond
+        the memory limit: these are dask arrays of the temporary files, which a run that continues does
+        change.
         """
         return build_segmentation(self.state)
 

@@ -1,4 +1,4 @@
-"""What a run knows: its settings, the planes it works on, and what its samples gave so far."""
+"""The data of a run: settings, planes, and what its samples gave so far."""
 
 from __future__ import annotations
 
@@ -27,50 +27,50 @@ __all__ = ["RunState"]
 
 @dataclass
 class RunState:
-    """The state of a run; plain data that the run changes, and that its result is made from.
+    """Everything that a run has computed so far; `Run` changes it, and `build_segmentation` reads it.
 
     Attributes
     ----------
     card
-        Of the model that runs.
+        Card of the model.
     compute
-        The device and the arithmetic.
+        Device and precision.
     settings
-        The settings.
+        What the user asked for.
     original
         The scan as it was given; the result has its axes and its geometry.
     scan
-        The same with its planes across the axis that was asked for.
+        The same scan, its axes reordered so that the requested planes are the last two axes.
     plane
-        Which axis that is: see `napari_latentseg.core.reorient.WORLD_AXIS_OF_PLANE`.
-    plane_order
-        Axis i of `scan` is axis ``order[i]`` of `original`.
+        Which planes were requested, a key of `napari_latentseg.core.reorient.WORLD_AXIS_OF_PLANE`.
+    axis_order
+        Axis i of `scan` is axis ``axis_order[i]`` of `original`.
     planes
-        Of `scan`, or a box of them.
+        The planes of `scan`, N of them, cropped to the crop box.
     classes
-        Those that are looked for, K of them.
+        The requested classes, K of them.
     plane_indices
-        The planes that are worked on.
+        Indices of the planes to segment.
     working_size
-        Height and width in pixels that these are resized to.
+        Height and width in pixels to which a plane is resized for the model.
     max_bytes
-        Bytes of memory: see `InferenceSettings`.
+        Memory limit in bytes, see `InferenceSettings.memory_limit`.
     ensemble
-        What the samples gave so far, of the box alone where there is one.
-    completed
-        For each plane, with how many samples it last had all that it was to have, `(N,)`; 0 for never.
+        Mean and variance over the samples so far, within the crop box.
+    completed_samples
+        For each plane the number of samples at which it was last complete, int64 `(N,)`; 0 if it never was.
     requested_samples
-        How many samples were asked for.
+        How many samples each plane gets, unless `stopper` ends the sampling earlier.
     stopper
-        What ends the samples early; None where nothing does.
+        Early stopping; None without it.
     tta_transforms
-        How each sample varies the image, as far as they are asked for.
+        Augmentation of each requested sample; the identity unless the sampling source is ``"augment"``.
     notes
-        What a person should know of the run, in plain words.
+        Messages for the user, for the record of the run.
     input_sha256
-        The hash of the values, see `Scan.iter_sha256`; empty before the run has begun.
+        Hash of the voxel values, see `Run._hash_input`; empty before the run has begun.
     seconds
-        That the run has taken.
+        Computing time so far, wall clock.
     """
 
     card: ModelCard
@@ -79,14 +79,14 @@ class RunState:
     original: Scan
     scan: Scan
     plane: str
-    plane_order: tuple[int, ...]
+    axis_order: tuple[int, ...]
     planes: Planes
     classes: tuple[ClassInfo, ...]
     plane_indices: range
     working_size: tuple[int, int]
     max_bytes: int
     ensemble: Ensemble
-    completed: NDArray[np.int64]
+    completed_samples: NDArray[np.int64]
     requested_samples: int
     stopper: SampleStopper | None
     tta_transforms: list[TTATransform] = field(default_factory=list)
@@ -95,96 +95,100 @@ class RunState:
     seconds: float = 0.0
 
     @classmethod
-    def of(
+    def create(
         cls,
         card: ModelCard,
         compute: Compute,
         scan: Scan,
-        request: InferenceSettings,
+        settings: InferenceSettings,
         plane: str = "acquired",
     ) -> RunState:
         """The state of a run that has not begun.
 
         Parameters
         ----------
-        card, compute, request
-            As the attributes.
+        card, compute, settings
+            See the attributes.
         scan
-            As it was given.
+            The scan as it was given.
         plane
-            One of `napari_latentseg.core.reorient.WORLD_AXIS_OF_PLANE`.
+            A key of `napari_latentseg.core.reorient.WORLD_AXIS_OF_PLANE`.
 
         Raises
         ------
         BadInput
-            Where the scan has no such planes, slices or box, or what is asked for cannot be done on a scan
-            of its size.
+            If the scan has no such plane, slices or crop box, or is too large for the settings.
         """
-        turned, order = reorient(scan, plane)
-        planes = Planes.from_scan(turned)
-        if request.box is not None:
-            planes = planes.crop(request.box)
-        classes = _select_classes(card.classes, request.classes)
-        limit = memory_limit(request.memory_limit)
-        plane_indices = _plane_indices(request, len(planes))
+        reoriented, axis_order = reorient(scan, plane)
+        planes = Planes.from_scan(reoriented)
+        if settings.box is not None:
+            planes = planes.crop(settings.box)
+        classes = _select_classes(card.classes, settings.classes)
+        limit = memory_limit(settings.memory_limit)
+        plane_indices = _plane_indices(settings, len(planes))
         return cls(
             card=card,
             compute=compute,
-            settings=request,
+            settings=settings,
             original=scan,
-            scan=turned,
+            scan=reoriented,
             plane=plane,
-            plane_order=order,
+            axis_order=axis_order,
             planes=planes,
             classes=classes,
             plane_indices=plane_indices,
             working_size=_working_size(card.preprocess, planes),
             max_bytes=limit,
-            ensemble=_empty_ensemble(planes, classes, request, limit),
-            completed=np.zeros(len(planes), dtype=np.int64),
-            requested_samples=request.samples,
-            stopper=None if request.tolerance is None else SampleStopper(request.tolerance, request.samples),
-            notes=[*turned.notes, *planes.notes],
+            ensemble=_empty_ensemble(planes, classes, settings, limit),
+            completed_samples=np.zeros(len(planes), dtype=np.int64),
+            requested_samples=settings.samples,
+            stopper=None
+            if settings.tolerance is None
+            else SampleStopper(settings.tolerance, settings.samples),
+            notes=[*reoriented.notes, *planes.notes],
         )
 
     @property
     def early_stop_samples(self) -> int | None:
-        """With how many samples a run that may end early does; None before that is known, and without it."""
+        """The number of samples that early stopping has fixed; None while it has not, and without it."""
         return None if self.stopper is None else self.stopper.final_sample_count
 
     @property
     def target_samples(self) -> int:
-        """How many samples each plane is to have, as far as that is known."""
+        """How many samples each plane gets, as far as is known."""
         return self.early_stop_samples or self.requested_samples
 
 
 def _empty_ensemble(
-    planes: Planes, classes: tuple[ClassInfo, ...], request: InferenceSettings, limit: int
+    planes: Planes, classes: tuple[ClassInfo, ...], settings: InferenceSettings, limit: int
 ) -> Ensemble:
-    """The ensemble of a run that has no sample yet.
+    """An ensemble without samples.
 
     Raises
     ------
     BadInput
-        Where the mask is to be cleaned, and will be too large for that.
+        If post-processing is requested and the mask is too large for it.
     """
-    maps = SampleMaps(
+    # beside the running sums, which may take all of the limit, the samples may take a quarter of it
+    sample_maps = SampleMaps(
         len(classes), len(planes), planes.full_plane_shape, limit // 4,
-        leading=planes.scan.spatial_shape[:-2], box=request.box,
+        leading=planes.scan.spatial_shape[:-2], box=settings.box,
     )  # fmt: skip
     ensemble = Ensemble(
         len(classes), len(planes), planes.plane_shape, class_descendants(classes), limit,
-        maps if request.keep_samples else None,
+        sample_maps if settings.keep_samples else None,
     )  # fmt: skip
-    if request.cleanup.is_active and ensemble.is_on_disk:
+    if settings.cleanup.is_active and ensemble.is_on_disk:
         raise BadInput(
-            "cleanup", "the mask would be too large to be cleaned in memory", "work on a box, or leave it out"
+            "cleanup",
+            "the mask is too large for post-processing in memory",
+            "segment a crop box, or leave it out",
         )
     return ensemble
 
 
 def _working_size(preprocess: Preprocess, planes: Planes) -> tuple[int, int]:
-    """Height and width that what is worked on is resized to: of a box in tiles, at the plane's scale."""
+    """Height and width in pixels at which the model works; a tiled crop box keeps the plane's scale."""
     height, width = planes.full_plane_shape
     whole = preprocess.working_size(height, width, planes.spacing)
     if preprocess.mode == "whole" or planes.plane_shape == (height, width):
@@ -194,21 +198,21 @@ def _working_size(preprocess: Preprocess, planes: Planes) -> tuple[int, int]:
 
 
 def _plane_indices(settings: InferenceSettings, count: int) -> range:
-    """The planes to work on.
+    """Indices of the planes to segment.
 
     Raises
     ------
     BadInput
-        Where the scan has no such planes.
+        If the scan has fewer planes.
     """
     first, last = settings.slices or (0, count - 1)
     if last >= count:
-        raise BadInput("slices", f"end at {last + 1}, but the scan has {count}", f"use 1 to {count}")
+        raise BadInput("slices", f"end at {last + 1}, but the scan has {count}", f"choose from 1 to {count}")
     return range(first, last + 1)
 
 
 def _select_classes(classes: tuple[ClassInfo, ...], names: tuple[str, ...] | None) -> tuple[ClassInfo, ...]:
-    """The classes with these names; what they include is what is left of it."""
+    """The classes with these names; the parts that a class includes are reduced to these as well."""
     if names is None:
         return classes
     chosen = []

@@ -1,4 +1,4 @@
-"""Drawing all tiles of a view, in smaller batches where memory runs out."""
+"""Sampling all tiles of a plane in batches, with smaller batches where memory runs out."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ __all__ = ["Sampler"]
 
 
 class Sampler:
-    """Draws samples tile by tile.
+    """Draws samples of a plane tile by tile.
 
     Parameters
     ----------
     model
-        Whose members draw.
+        The model; with the source ``"members"``, sample i comes from member i.
     compute
-        Where.
+        Device and precision.
     settings
-        Its source, seed and `tiles_at_once`.
+        Sampling source, seed and batch size (`tiles_at_once`).
     class_indices
-        The positions of the classes that are drawn; None for all.
+        Indices of the requested classes; None for all.
     notes
-        Takes in what had to give way, in plain words.
+        A message is added here each time the batch size is reduced.
     """
 
     def __init__(
@@ -52,36 +52,43 @@ class Sampler:
         self._compute = compute
         self._settings = settings
         self._class_indices = class_indices
-        problem = "is too small for a single tile of this model"
+        problem = "is too small for a single tile of this model"  # follows "memory: "
         self._batch = BatchSize(settings.tiles_at_once, problem, self._note)
 
     def sample_tiles(
         self,
-        view: Tensor | LazyView,
+        augmented_plane: Tensor | LazyView,
         tiling: Tiling,
         blender: TileBlender | StripBlender,
         sample: int,
         conditioning_cache: ConditioningCache,
     ) -> Iterator[int]:
-        """Draw every tile of a view and lay it, a batch at a time; gives how many lie there so far.
+        """Draw one sample of every tile, batch by batch, and add the tiles to a blender.
 
-        Where memory runs out, in encoding or in drawing, the batch goes on in halves: a batch is laid only
-        when all of it is drawn. What is encoded is kept for the next sample where all samples see the same,
-        by the same predictor.
+        Where memory runs out, in encoding or in sampling, the batch is halved and tried again. A batch is
+        blended only when all of its tiles are drawn. Conditioning is cached for the next sample if all
+        samples see the same image through the same member.
 
         Parameters
         ----------
-        view, tiling, blender
-            What is seen, cut how, and where it is laid.
+        augmented_plane
+            The augmented plane, `(3, H, W)` in [0, 1].
+        tiling, blender
+            How it is cut into tiles, and what their probabilities are added to.
         sample
-            Which one.
+            Index of the sample, from 0.
         conditioning_cache
-            What was encoded for an earlier sample of the same view; filled where it is empty.
+            Conditioning of an earlier sample of the same augmented plane; filled if empty.
+
+        Yields
+        ------
+        int
+            How many tiles are blended so far.
 
         Raises
         ------
         BadInput
-            Where there is not enough memory for a single tile.
+            If the memory is too small for a single tile.
         """
         source, compute = self._settings.source, self._compute
         method = self._model.members[sample if source == "members" else 0]
@@ -91,8 +98,8 @@ class Sampler:
         is_cached = bool(conditioning_cache)
         uses_noise = source in method.sampling_sources or not method.is_deterministic
 
-        def draw_next(count: int) -> Tensor:
-            """Draw the first of the waiting tiles, `count` at most; what is encoded is put beside them."""
+        def sample_next(count: int) -> Tensor:
+            """Sample the first `count` pending tiles at most; the rest stays pending."""
             corners, condition = pending[0]
             if len(corners) > count:
                 rest = None if condition is None else condition[count:]
@@ -100,14 +107,14 @@ class Sampler:
                 pending[:1] = [(corners[:count], condition), (corners[count:], rest)]
                 corners = corners[:count]
             if condition is None:
-                condition = encode_tiles(method, view, tiling, corners, compute)
+                condition = encode_tiles(method, augmented_plane, tiling, corners, compute)
                 pending[0] = (corners, condition)
             noise = tile_noise(method, corners, self._settings.seed, sample) if uses_noise else None
             return sample_tiles(method, condition, compute, noise, self._class_indices)
 
         done_count = 0
         while pending:
-            tiles = self._batch.attempt(draw_next)
+            tiles = self._batch.attempt(sample_next)
             corners, conditioning = pending.pop(0)
             blender.add_tiles(tiles, corners)
             if source not in ("augment", "members") and not is_cached and conditioning is not None:
@@ -116,4 +123,4 @@ class Sampler:
             yield done_count
 
     def _note(self, count: int) -> None:
-        self._notes.append(f"memory ran out; went on with {count} tiles at once")
+        self._notes.append(f"memory ran out; continued with {count} tiles at once")

@@ -1,4 +1,4 @@
-"""Where the arrays of a run lie: in memory, or on disk where they are larger than what may be used of it."""
+"""Arrays of a run: in memory, or in a temporary file where they exceed the memory limit."""
 
 from __future__ import annotations
 
@@ -17,22 +17,28 @@ from napari_latentseg.errors import BadInput
 __all__ = ["DEFAULT_MEMORY_LIMIT", "MEMORY_ENV_VAR", "allocate", "memory_limit"]
 
 MEMORY_ENV_VAR = "NAPARI_LATENTSEG_MEMORY"
-"""The environment variable that sets the limit: a number of bytes, or ``"800MB"``, ``"4GB"``."""
+"""Environment variable with the memory limit: a number of bytes, or ``"800MB"``, ``"4GB"``."""
 
 DEFAULT_MEMORY_LIMIT = 2 * 2**30
-"""Bytes of running sums that are held in memory, where nothing else is said."""
+"""Default memory limit in bytes. 2 GiB leaves room for model and napari on a computer with 8 GB."""
 
 _BYTES_PER_UNIT = {"": 1, "KB": 2**10, "MB": 2**20, "GB": 2**30}
-_CHUNK_SIDE = 1024
+_CHUNK_SIDE = 1024  # pixels; a float32 chunk is 4 MiB
 
 
 def memory_limit(requested: int | None = None) -> int:
-    """How many bytes of a run's arrays may lie in memory: as asked, as the environment says, or the default.
+    """The memory limit for the arrays of a run, in bytes.
+
+    Parameters
+    ----------
+    requested
+        Returned as it is, if given. Otherwise the environment variable `MEMORY_ENV_VAR` is used, then
+        `DEFAULT_MEMORY_LIMIT`.
 
     Raises
     ------
     BadInput
-        Where the environment variable is no size.
+        If the environment variable is not a size.
     """
     if requested is not None:
         return requested
@@ -41,22 +47,22 @@ def memory_limit(requested: int | None = None) -> int:
         return DEFAULT_MEMORY_LIMIT
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]B|)", text)
     if match is None:
-        raise BadInput(MEMORY_ENV_VAR, "is not a size", "give bytes, or a number with MB or GB")
+        raise BadInput(MEMORY_ENV_VAR, "is not a size", "give a number of bytes, or a number with MB or GB")
     return int(float(match[1]) * _BYTES_PER_UNIT[match[2]])
 
 
 def allocate(shape: tuple[int, ...], max_bytes: int) -> Any:
-    """A float32 array of zeros: NumPy's, or one in a temporary folder where it is larger than `max_bytes`.
+    """A float32 array of zeros: NumPy, or zarr in a temporary folder if it is larger than `max_bytes`.
 
-    The latter is zarr's, read and written part by part with the same indexing; its folder goes when the array
-    does. It lies where the system keeps temporary files (`TMPDIR` moves that).
+    The zarr array is read and written piecewise with the same indexing. Its folder is in the system's
+    temporary folder (environment variable `TMPDIR`), and is deleted together with the array.
 
     Parameters
     ----------
     shape
         `(..., H, W)`.
     max_bytes
-        In bytes.
+        Largest size in memory, in bytes.
     """
     if math.prod(shape) * np.dtype(np.float32).itemsize <= max_bytes:
         return np.zeros(shape, dtype=np.float32)

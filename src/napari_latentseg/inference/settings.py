@@ -1,4 +1,4 @@
-"""What is asked of a run, checked before anything is loaded or computed."""
+"""The settings of a run, checked against the model card before anything is loaded or computed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from napari_latentseg.utils.device import check_device_and_precision
 __all__ = ["MAX_SAMPLES", "InferenceSettings", "members_limit_message"]
 
 MAX_SAMPLES = 1000
+"""Most samples of a run; far more than mean and variance need, it catches typing errors."""
 
+# pixels: two positions of a latent grid at the usual factor of 8; less holds hardly any context
 _MIN_BOX_SIDE = 16
 
 
@@ -28,38 +30,39 @@ class InferenceSettings(FrozenModel):
     Attributes
     ----------
     samples
-        How many samples are drawn.
+        How many samples to draw, 1 to `MAX_SAMPLES`.
     source
-        Where their differences come from.
+        Where the differences between samples come from, one of the sources that the model card lists; see
+        `napari_latentseg.core.record.SAMPLING_SOURCES`.
     seed
-        Makes the run repeatable on the same machine.
+        Seed of noise and augmentation, which makes a run repeatable on the same machine.
     threshold
-        Probability above which a place belongs to a class.
+        Mean probability above which a voxel belongs to a class, in (0, 1).
     device, precision
         See `resolve_compute`.
     tiles_at_once
-        Tiles in one batch; halved by itself where memory runs out.
+        Tiles in one batch; halved where memory runs out.
     slices
-        First and last of the planes to work on, counted from 0; None for all.
+        First and last plane to segment, both included, counted from 0; None for all.
     box
-        Rows and columns of the planes to work on, half-open: top, left, bottom, right; None for all. No more
-        is read. A model that sees the whole is shown the box at its full size, so that it looks closer; one
-        that works in tiles sees the box at the scale of the whole plane.
+        Crop box in pixels, half-open: top, left, bottom, right; None for the whole plane. Nothing outside it
+        is read. A model that sees the whole plane gets the box at its full working size, at a larger scale;
+        one that works in tiles sees the box at the scale of the whole plane.
     first_plane
-        The plane to begin with, the one on screen.
+        The plane to segment first, such as the one on screen.
     classes
-        The names of the classes that are wanted; None for all. The result holds no other.
+        Names of the requested classes; None for all. The result has no others.
     cleanup
-        What is mended of the mask.
+        Post-processing of the mask, such as filling holes.
     tolerance
-        Samples end early where two in a row, the third at the earliest, change the mask by no more than
-        this (1 - DSC), see `napari_latentseg.inference.early_stopping.SampleStopper`; None for all that are asked for.
+        Stop early when two samples in a row, the third at the earliest, change the mask by at most this (1 -
+        DSC), see `napari_latentseg.inference.early_stopping.SampleStopper`; None to draw all samples.
     keep_samples
-        Whether the probabilities of each sample are kept, to 1/255 and as far as a quarter of the memory
-        limit goes, so that their volumes can be measured at any threshold.
+        Whether to keep the probabilities of each sample, rounded to 1/255, so that volumes can be measured at
+        another threshold. At most a quarter of the memory limit is used for it; beyond that, none is kept.
     memory_limit
-        Bytes of running sums and pictures that may lie in memory, beyond which they lie on disk; where it is
-        not given, as `napari_latentseg.inference.scratch_arrays.memory_limit` has it.
+        Limit in bytes for the running sums and planes in memory; larger ones go to temporary files. None for
+        the limit of `napari_latentseg.inference.scratch_arrays.memory_limit`.
     """
 
     samples: int = Field(ge=1, le=MAX_SAMPLES)
@@ -82,7 +85,7 @@ class InferenceSettings(FrozenModel):
     @classmethod
     def _check_slices(cls, slices: tuple[int, int] | None) -> tuple[int, int] | None:
         if slices is not None and not 0 <= slices[0] <= slices[1]:
-            raise ValueError("must be a first and a last slice, in this order")
+            raise ValueError("must be a first and a last slice, in ascending order")
         return slices
 
     @field_validator("box")
@@ -91,19 +94,26 @@ class InferenceSettings(FrozenModel):
         if box is not None:
             top, left, bottom, right = box
             if top < 0 or left < 0 or bottom <= top or right <= left:
-                raise ValueError("must be top, left, bottom and right, in rows and columns from 0")
+                raise ValueError("must be top, left, bottom and right in pixels, from 0")
             if min(bottom - top, right - left) < _MIN_BOX_SIDE:
-                raise ValueError(f"must have {_MIN_BOX_SIDE} pixels or more along each side")
+                raise ValueError(f"must be {_MIN_BOX_SIDE} pixels or more along each side")
         return box
 
     @classmethod
     def for_model(cls, card: ModelCard, **values: Any) -> InferenceSettings:
-        """Fill in what is not given from the card, and check the rest against it.
+        """Settings for a model: values that are not given come from its card.
+
+        Parameters
+        ----------
+        card
+            Card of the model.
+        **values
+            Attributes of this class; None counts as not given.
 
         Raises
         ------
         BadInput
-            Naming the field, where a value makes no sense for this model.
+            Naming the field, if a value is out of range or the model does not support it.
         """
         explicit = {k: v for k, v in values.items() if v is not None}
         source = explicit.setdefault("source", card.sources[0])
@@ -118,7 +128,7 @@ class InferenceSettings(FrozenModel):
         if source == "augment" and card.augment.distinct_tta_count == 1:
             raise BadInput(
                 "source",
-                f"{card.name} was trained without varying its images, so all samples would be equal",
+                f"{card.name} was trained without augmentation, so all samples would be equal",
                 "use none",
             )
         max_samples = card.members if source == "members" else MAX_SAMPLES
@@ -147,15 +157,15 @@ class InferenceSettings(FrozenModel):
 
 
 def _ordered_class_names(card: ModelCard, requested: Sequence[str]) -> tuple[str, ...]:
-    """The names of the classes that are wanted, each once, in the order of the card."""
+    """The names of the requested classes without duplicates, in the order of the card."""
     names = [c.name for c in card.classes]
     unknown = [str(name) for name in requested if name not in names]
     if unknown or not requested:
-        why = f"{card.name} has no {unknown[0]!r}" if unknown else "none is asked for"
+        why = f"{card.name} has no class {unknown[0]!r}" if unknown else "none is given"
         raise BadInput("classes", why, f"choose from {', '.join(names)}")
     return tuple(name for name in names if name in requested)
 
 
 def members_limit_message(card: ModelCard) -> str:
-    """Why there are no more samples from members."""
+    """Why a model gives no more samples from members."""
     return f"{card.name} has {card.members} members, and each of them gives one sample"

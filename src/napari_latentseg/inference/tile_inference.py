@@ -1,4 +1,4 @@
-"""One sample of one plane at working size, tile by tile."""
+"""Encoding and sampling of tiles of one plane, at the size at which the model works."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from napari_latentseg.utils.device import Compute
 __all__ = ["ConditioningCache", "encode_tiles", "make_tiling", "sample_plane", "sample_tiles", "tile_noise"]
 
 TileCorners = list[tuple[int, int]]
+"""Row and column of the top left pixel of each tile."""
 ConditioningCache = list[tuple[TileCorners, Tensor]]
 
 
 def make_tiling(plane: Tensor | LazyView, preprocess: Preprocess) -> Tiling:
-    """The tiles of a plane `(3, H, W)` at working size; a single one for models that see the whole."""
+    """The tiling of a plane `(3, H, W)`; a single tile for models that see the whole plane."""
     height, width = plane.shape[-2:]
     if preprocess.mode == "whole":
         return Tiling(height, width, max(height, width), 0)
@@ -31,7 +32,10 @@ def make_tiling(plane: Tensor | LazyView, preprocess: Preprocess) -> Tiling:
 def encode_tiles(
     method: Method, plane: Tensor | LazyView, tiling: Tiling, corners: TileCorners, compute: Compute
 ) -> Tensor:
-    """What the method computes once of these tiles."""
+    """The conditioning of some tiles of a plane `(3, H, W)` in [0, 1], one entry of the batch for each tile.
+
+    It does not depend on the sample, so it can be computed once and reused.
+    """
     tiles = torch.stack([tiling.crop_tile(plane, corner) for corner in corners])
     tiles = tiles.to(compute.torch_device()).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), compute.autocast():
@@ -45,9 +49,20 @@ def sample_tiles(
     noise: Noise | None = None,
     class_indices: Sequence[int] | None = None,
 ) -> Tensor:
-    """One sample of the tiles that `conditions_of` looked at: `(B, K, size, size)`, on the CPU.
+    """One sample of some tiles: probabilities in [0, 1], float32 `(B, K, size, size)`, on the CPU.
 
-    Of all classes, or of those whose positions are given.
+    Parameters
+    ----------
+    method
+        The segmentation method.
+    conditioning
+        From `encode_tiles`.
+    compute
+        Device and precision.
+    noise
+        From `tile_noise`; None for a method that needs none.
+    class_indices
+        Indices of the requested classes; None for all.
     """
     with torch.inference_mode(), compute.autocast():
         if class_indices is None:
@@ -58,13 +73,13 @@ def sample_tiles(
 def sample_plane(
     method: Method, plane: Tensor, preprocess: Preprocess, compute: Compute, *, seed: int = 0
 ) -> Tensor:
-    """One sample of a plane `(3, H, W)` at working size: probabilities `(K, H, W)`.
+    """One sample of a plane `(3, H, W)` in [0, 1] at working size: probabilities `(K, H, W)`.
 
-    The noise of a method that is not deterministic comes from the seed.
+    For validation in training and fine-tuning: no augmentation, no cache, no cancelling.
     """
     tiling = make_tiling(plane, preprocess)
     blender = TileBlender(tiling, method.class_count)
-    for corners in tiling.batches(4):
+    for corners in tiling.batches(4):  # as `InferenceSettings.tiles_at_once` by default
         conditioning = encode_tiles(method, plane, tiling, corners, compute)
         noise = None if method.is_deterministic else tile_noise(method, corners, seed, 0)
         blender.add_tiles(sample_tiles(method, conditioning, compute, noise), corners)
@@ -72,6 +87,6 @@ def sample_plane(
 
 
 def tile_noise(method: Method, corners: TileCorners, seed: int, sample: int) -> Noise:
-    """The noise of one sample for tiles at these corners, given in pixels."""
+    """The noise of one sample for tiles at these corners, which are in pixels."""
     latent_factor = method.downsampling_factor
     return PositionalNoise(seed, sample, [(y // latent_factor, x // latent_factor) for y, x in corners])

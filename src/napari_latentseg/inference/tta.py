@@ -1,8 +1,9 @@
-"""Test-time augmentation: the image varied as in training, the answer turned back exactly.
+"""Test-time augmentation (TTA): samples from flips, quarter turns, shifts and intensity changes.
 
-Wang et al., Aleatoric uncertainty estimation with test-time augmentation, Neurocomputing 2019, as a source of
-samples for methods that have none of their own. The geometry is only such as can be undone to the pixel:
-flips, quarter turns, and shifts by less than one step of the latent.
+Wang et al., "Aleatoric uncertainty estimation with test-time augmentation for medical image segmentation with
+convolutional neural networks", Neurocomputing 338, 2019. It gives samples for methods that have no other
+source. Only geometry that can be undone exactly, to the pixel, is used: shifts are below one step of the
+latent grid.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ __all__ = ["TTATransform", "tta_transforms"]
 
 @dataclass(frozen=True)
 class TTATransform:
-    """One way to vary an image.
+    """One augmentation of a plane.
 
     Attributes
     ----------
     quarter_turns
-        Quarter turns.
+        Number of quarter turns, as `torch.rot90`.
     flip_horizontal, flip_vertical
         Flips, after the turns.
     shift
-        Pixels added at the top and the left, by mirroring; the rest of `pad` is added at the other side.
+        Pixels added by mirroring at the top and the left; the rest of `pad` is added at the opposite side.
     pad
-        Pixels added in all, along each axis.
+        Pixels added along each axis in total.
     brightness, contrast
-        Factors.
+        Factors; 1 changes nothing.
     """
 
     quarter_turns: int = 0
@@ -47,7 +48,7 @@ class TTATransform:
     contrast: float = 1.0
 
     def apply(self, plane: Tensor) -> Tensor:
-        """`(3, H, W)` in [0, 1] to the same, varied; larger by `pad`, and turned where it is turned."""
+        """Augment a plane `(3, H, W)` in [0, 1]; the result is larger by `pad`, and turned."""
         x = plane
         if self.brightness != 1 or self.contrast != 1:
             mean = x.mean()
@@ -63,7 +64,7 @@ class TTATransform:
         return x
 
     def invert(self, probability: Tensor) -> Tensor:
-        """What was found in the varied image, `(K, H', W')`, back in the place of the image, `(K, H, W)`."""
+        """Undo the geometry for probabilities `(K, H', W')` of the augmented plane: `(K, H, W)`."""
         x = probability
         if self.pad:
             top, left = self.shift
@@ -74,7 +75,7 @@ class TTATransform:
 
 
 def mirror_index(length: int, pad_before: int, pad: int) -> Tensor:
-    """Indices that mirror an axis out by `pad_before` at its beginning and by the rest of `pad` at its end."""
+    """Indices that pad an axis by mirroring: `pad_before` at its start, the rest of `pad` at its end."""
     index = torch.arange(-pad_before, length + pad - pad_before) % (2 * length)
     return torch.where(index < length, index, 2 * length - 1 - index)
 
@@ -82,26 +83,28 @@ def mirror_index(length: int, pad_before: int, pad: int) -> Tensor:
 def tta_transforms(
     ranges: AugmentationConfig, seed: int, *, latent_step: int = 8, tile_size: int | None = None
 ) -> Iterator[TTATransform]:
-    """Variation after variation, without end; the first is the image as it is.
+    """An endless series of augmentations; the first is the identity.
 
-    Flips and turns are gone through in a random order without repetition, then again. Only what training
-    did happens, and not farther: no turns where the model was trained without them.
+    Each combination of flips and turns is used once, in random order, before any is repeated. Only
+    augmentation that training used is applied, and within its ranges: no quarter turns for a model trained
+    without them.
 
     Parameters
     ----------
     ranges
-        Of the model's training.
+        Augmentation of the training.
     seed
-        Settles everything; the first n are the same whatever comes after.
+        Seed of the series. The first n augmentations do not depend on how many follow.
     latent_step
-        Pixels of one step of the latent; shifts stay below it.
+        Pixels per position of the latent grid; shifts stay below it.
     tile_size
-        Side of what the model is given, so that shifts stay inside their range as well.
+        Side of the model's input in pixels, which turns the relative range of shifts into pixels; None for no
+        such bound.
     """
     rng = np.random.default_rng(seed)
     horizontal_choices = (False, True) if ranges.horizontal_flip else (False,)
     vertical_choices = (False, True) if ranges.vertical_flip else (False,)
-    # where both flips happen, they make the other two turns
+    # both flips together are a half turn, so two turns give all combinations
     turn_choices = (
         range(1)
         if not ranges.quarter_turn
@@ -113,7 +116,7 @@ def tta_transforms(
     is_first_round = True
     while True:
         shuffled = [flips_and_turns[i] for i in rng.permutation(len(flips_and_turns))]
-        if is_first_round:  # the identity has been given, but its jittered form belongs to a later round
+        if is_first_round:  # the identity came first; its form with jitter belongs to a later round
             shuffled = [flip_and_turn for flip_and_turn in shuffled if flip_and_turn != (0, False, False)]
             is_first_round = False
         for turns, horizontal, vertical in shuffled:

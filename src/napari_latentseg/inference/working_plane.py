@@ -1,4 +1,4 @@
-"""A plane at the size a model works at: in memory where it fits, else part by part."""
+"""A plane at the size at which the model works: in memory if it fits, otherwise read piece by piece."""
 
 from __future__ import annotations
 
@@ -17,53 +17,64 @@ from napari_latentseg.inference.tta import TTATransform
 
 __all__ = ["WorkingPlane", "open_plane"]
 
+# gives some rows of a plane, `(K, rows, W)`
 RowReader = Callable[[slice], Tensor]
 
 
 class WorkingPlane(Protocol):
-    """What a run needs of a plane.
+    """One plane during sampling; implemented in memory and out of core.
 
     Attributes
     ----------
     can_cache
-        Whether what was computed of its tiles may be kept for the next sample.
+        Whether the conditioning of its tiles may be cached for the next sample.
     """
 
     can_cache: bool
 
     def augment(self, transform: TTATransform) -> Tensor | LazyView:
-        """The plane, varied: `(3, H, W)` in [0, 1]."""
+        """The augmented plane, `(3, H, W)` in [0, 1]."""
         ...
 
     def new_blender(self, tiling: Tiling) -> TileBlender | StripBlender:
-        """An empty canvas for the tiles of a view."""
+        """A blender for the tiles of an augmented plane."""
         ...
 
     def deaugment(self, blender: TileBlender | StripBlender, transform: TTATransform) -> RowReader:
-        """Gives rows of what lies on a canvas, back in the place of the plane: `(K, rows, W)`."""
+        """Undo the augmentation: gives rows of the blended probabilities, `(K, rows, W)`, of the plane."""
         ...
 
 
 def open_plane(
     planes: Planes, number: int, working_size: tuple[int, int], class_count: int, max_bytes: int
 ) -> WorkingPlane:
-    """Plane `number` at working size.
+    """A plane of a scan, resized to the working size.
 
     Parameters
     ----------
     planes
-        Of the scan.
+        All planes of the scan.
+    number
+        Index of the plane.
     working_size
-        Height and width that the model works at.
+        Height and width in pixels at which the model works.
     class_count
         K.
     max_bytes
-        Bytes of memory that a plane, a view of it and a canvas may take.
+        Memory limit in bytes for the plane, its augmented copy and the blender.
+
+    Returns
+    -------
+    WorkingPlane
+        In memory if it fits; otherwise its pixels are read from the scan, or, if it has to be resized, from a
+        temporary file.
     """
 
     def read_rows(band: slice) -> Tensor:
         return torch.from_numpy(planes.read_rgb(number, band, slice(None)).copy()).permute(2, 0, 1)
 
+    # float32: the plane and its augmented copy, 3 channels each; sums of K classes, and the sum of the
+    # weights
     if 4 * (2 * 3 + class_count + 1) * working_size[0] * working_size[1] <= max_bytes:
         bands = resize_in_bands(read_rows, planes.plane_shape, working_size, 3)
         return InMemoryPlane(torch.cat([band for _, band in bands], dim=1).clamp(0, 1), class_count)
@@ -82,6 +93,8 @@ def open_plane(
 
 
 class InMemoryPlane:
+    """A plane held as a tensor `(3, H, W)`; see `WorkingPlane`."""
+
     can_cache = True
 
     def __init__(self, plane: Tensor, class_count: int) -> None:
@@ -103,7 +116,9 @@ class InMemoryPlane:
 
 
 class OutOfCorePlane:
-    can_cache = False  # there may be more of it than of the plane itself
+    """A plane that is read crop by crop and blended into a temporary file; see `WorkingPlane`."""
+
+    can_cache = False  # the conditioning can be larger than the plane, which is already too large
 
     def __init__(
         self, read_crop: Callable[[slice, slice], Tensor], size: tuple[int, int], class_count: int

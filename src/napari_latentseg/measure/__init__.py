@@ -1,4 +1,16 @@
-"""Areas, volumes, diameters and intensities in physical units, with their spread over the samples."""
+"""Areas, volumes, diameters and intensities in physical units, with their spread over the samples.
+
+- `measurement`: `Measurement`, one row of the table, and how its numbers are shown.
+- `measure_segmentation`: `measure`, from a segmentation to its rows.
+- `table`: rows as a pandas table and as CSV.
+- `extent`: the short summary of each class that the Segment widget shows.
+- `timepoint`: `TimePoint`, the arrays of one point in time, read block by block.
+- `regions`: `Regions`, the classes or the connected objects of a mask, numbered.
+- `region_sums`: voxels, positions, probabilities and intensities of each region, in one pass.
+- `sample_assignment`: how many voxels of each sample belong to each object.
+- `diameters`: longest diameter and short axis, from the convex hull.
+- `physical_space`: from array indices to positions and lengths in one unit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring a segmentation: its classes as a whole, and each of their objects."""
+"""Measuring the classes of a segmentation, and each of their connected objects."""
 
 from __future__ import annotations
 
@@ -37,43 +37,41 @@ def measure(
     interval: VolumeInterval | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Measurement, ...]:
-    """Measure every class of a segmentation, and every object of each.
+    """Measure every class of a segmentation, and every connected object of each.
 
-    Objects are what touches at a side, an edge or a corner, in a volume across its slices too, never from one
-    point in time to another. A class is what the mask shows as it: without those of its parts that are
-    classes of their own.
+    Voxels that share a face, an edge or a corner belong to one object, also across slices, but not across
+    time points. A class is measured as the mask shows it, without the classes that are its parts.
 
     Parameters
     ----------
     segmentation
-        The segmentation. The spread over its samples is that of `found.volumes` for the classes as a whole;
-        of objects, and of points in time, it comes from the samples themselves, where they were kept
-        (`found.maps`), as they were drawn: not cleaned, at the threshold of the record.
+        The segmentation. The spread of a class comes from `segmentation.volumes`. That of objects, and of
+        time points, needs the samples themselves (`segmentation.sample_maps`); they are used without
+        post-processing, at the threshold of the record.
     image
-        The image that was segmented, for the values inside.
+        The segmented image, for intensities.
     mask
-        An edited mask in place of `found.mask`: sizes are then those of the person's mask, and the spread is
-        still that of the model's samples. Labels that are no class of the model's are measured without one.
+        Edited label map instead of `segmentation.mask`. Sizes are those of the edited mask, the spread is
+        that of the model's samples. A label that is no class of the model has no spread.
     objects
-        Whether objects are told apart.
+        Whether to measure objects too.
     interval
-        The card's calibrated interval. It is used for the classes as a whole where the samples come from the
-        source, at the threshold and in at least the number that it was calibrated with, and were not
-        cleaned; never for objects.
+        Calibrated interval of the model card. It is used for classes, not for objects, if the samples have
+        the source and the threshold it was calibrated with, are at least as many, and had no post-processing.
     progress
-        Called with the fraction done.
+        Called with the fraction that is done, in [0, 1].
 
     Returns
     -------
     tuple of Measurement
-        At every point in time: each class of the model as a whole, whether the mask has it or not, then the
-        objects of each, the largest first.
+        For every time point: each class of the model, even if the mask lacks it, then the objects of each
+        class, the largest first.
 
     Raises
     ------
     BadInput
-        Where mask or image do not have the shape of the result, or the mask is too large for its objects to
-        be told apart.
+        If mask or image have another shape than the segmentation, or the mask is too large to label its
+        objects.
     """
     physical_space = PhysicalSpace.from_geometry(segmentation.geometry, segmentation.axes)
     usable_interval = interval if interval is not None and _interval_applies(interval, segmentation) else None
@@ -87,17 +85,17 @@ def measure(
         progress(min(1.0, steps_done / step_count))
 
     rows: list[Measurement] = []
-    for moment in timepoints_to_measure:
-        regions = Regions.from_objects(moment) if objects else Regions.from_classes(moment)
+    for timepoint in timepoints_to_measure:
+        regions = Regions.from_objects(timepoint) if objects else Regions.from_classes(timepoint)
         region_sums = sum_regions(regions, segmentation.classes, advance)
-        needs_assignment = objects or moment.time is not None or not len(segmentation.volumes)
+        needs_assignment = objects or timepoint.time is not None or not len(segmentation.volumes)
         assignment = (
             assign_samples(regions, segmentation.classes, physical_space, advance)
             if needs_assignment
             else None
         )
         rows += _MeasurementRows(
-            segmentation, moment, regions, region_sums, assignment, physical_space, usable_interval
+            segmentation, timepoint, regions, region_sums, assignment, physical_space, usable_interval
         ).iter_measurements()
     progress(1.0)
     return tuple(rows)
@@ -109,7 +107,7 @@ def _count_steps(timepoint: TimePoint) -> int:
 
 
 def _interval_applies(interval: VolumeInterval, segmentation: Segmentation) -> bool:
-    """Whether the samples are such as the interval was calibrated with."""
+    """Whether the samples were drawn as those that the interval was calibrated with."""
     record = segmentation.record
     if record.volumes_cleaned:
         return False
@@ -118,7 +116,7 @@ def _interval_applies(interval: VolumeInterval, segmentation: Segmentation) -> b
 
 
 class _MeasurementRows:
-    """The rows of one point in time."""
+    """Makes the rows of one time point from its sums."""
 
     def __init__(
         self,
@@ -138,7 +136,7 @@ class _MeasurementRows:
                 self._run_ends[region] = run_ends(regions.region_mask(region)) + [s.start for s in box]
 
     def iter_measurements(self) -> Iterator[Measurement]:
-        """Classes as a whole, then objects."""
+        """All classes, then all objects."""
         class_labels = {info.label for info in self._segmentation.classes}
         other_labels = sorted({int(label) for label in self._regions.label_of_region[1:]} - class_labels)
         names = [(info.name, info.label) for info in self._segmentation.classes]
@@ -154,19 +152,19 @@ class _MeasurementRows:
         region_ends = (
             [self._run_ends[r] for r in regions]
             if self._regions.are_objects
-            else self._sums.line_ends.get(label, [])
+            else self._sums.run_ends_by_label.get(label, [])
         )
         return self._measurement(
             name, label, 0, regions, region_ends, self._class_samples(self._class_index(label))
         )
 
     def _class_index(self, label: int) -> int | None:
-        """The place of a class among the model's; None for a label that is none of them."""
+        """Index of a class in the model; None for a label that is no class of it."""
         labels = [info.label for info in self._segmentation.classes]
         return labels.index(label) if label in labels else None
 
     def _class_samples(self, class_index: int | None) -> NDArray[np.float64]:
-        """Of a class in each sample, `(n,)`."""
+        """Area or volume of a class in each sample, `(n,)`."""
         if class_index is None:
             return _NO_SAMPLES
         if self._timepoint.time is None and len(self._segmentation.volumes):
@@ -183,7 +181,7 @@ class _MeasurementRows:
         is_class = self._class_index(label) is not None
         for number, region in enumerate(largest_first, start=1):
             samples = np.zeros(0)
-            if len(largest_first) == 1:  # all of every sample is nearest to it
+            if len(largest_first) == 1:  # a single object gets all voxels of its class
                 samples = self._class_samples(self._class_index(label))
             elif self._assignment is not None and is_class:
                 samples = np.asarray(
@@ -209,8 +207,8 @@ class _MeasurementRows:
             object_diameters = diameters(np.concatenate(region_ends), space.linear)
             fields |= {
                 "centroid": tuple(float(v) for v in space.to_world(centre, time)),
-                "longest": object_diameters.long_axis,
-                "across": object_diameters.short_axis,
+                "long_axis": object_diameters.long_axis,
+                "short_axis": object_diameters.short_axis,
                 "box": self._bounding_box(region_ids),
                 "intensity": sums.intensity(region_ids),
             }
@@ -219,7 +217,7 @@ class _MeasurementRows:
         return Measurement(
             name=name,
             label=label,
-            object=number,
+            object_number=number,
             time=time,
             value=voxel_count * space.voxel_volume,
             unit=space.volume_unit,
@@ -230,7 +228,7 @@ class _MeasurementRows:
     def _sample_statistics(
         self, name: str, object_number: int, samples: NDArray[np.float64]
     ) -> dict[str, Any]:
-        """Mean, standard deviation and interval of a row's samples."""
+        """Mean, standard deviation and interval of the samples of one row; empty with too few samples."""
         n = len(samples)
         if n < MIN_SAMPLES_FOR_VARIANCE or self._segmentation.record.source == "none":
             return {}
@@ -239,9 +237,11 @@ class _MeasurementRows:
             low, high = self._interval.interval(name, samples)
             origin = CALIBRATED
         else:
+            # prediction interval for one further sample of a normal distribution with unknown mean and
+            # variance
             half_width = _student_quantile(n) * std * math.sqrt(1 + 1 / n)
             low, high, origin = max(0.0, mean - half_width), mean + half_width, FROM_SAMPLES
-        return {"samples": n, "mean": mean, "std": std, "low": low, "high": high, "interval_is": origin}
+        return {"samples": n, "mean": mean, "std": std, "low": low, "high": high, "interval_source": origin}
 
     def _bounding_box(self, regions: Sequence[int]) -> tuple[tuple[int, int], ...]:
         boxes = [self._regions.bounding_boxes[r - 1] for r in regions]
@@ -256,7 +256,7 @@ class _MeasurementRows:
 
 
 def _student_quantile(n: int) -> float:
-    """How many standard deviations Student's t of n - 1 degrees of freedom reaches at `INTERVAL_LEVEL`, both sides."""
+    """Two-sided quantile of Student's t with n - 1 degrees of freedom at `INTERVAL_LEVEL`."""
     from scipy.special import stdtrit
 
     return float(stdtrit(n - 1, (1 + INTERVAL_LEVEL) / 2))

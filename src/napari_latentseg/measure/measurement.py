@@ -1,4 +1,4 @@
-"""One row of a table: a class as a whole, or one of its objects."""
+"""One row of the table of measurements: a class, or one of its objects."""
 
 from __future__ import annotations
 
@@ -17,71 +17,70 @@ __all__ = [
 ]
 
 INTERVAL_LEVEL = 0.9
-"""How much of what is possible an interval is to hold."""
+"""Level of the intervals of sizes: 90 %."""
 
 CALIBRATED, FROM_SAMPLES = "calibrated", "samples"
 
 _MM3_PER_ML = 1000.0  # mm3
 _MIN_DISPLAY_ML = 0.1  # below this, mm3 are easier to read
-_MAX_OBJECTS_PER_CLASS = 100_000
+_MAX_OBJECTS_PER_CLASS = 100_000  # so that `Measurement.index` is unique
 
 
 @dataclass(frozen=True)
 class Intensity:
-    """The image's values inside: mean, standard deviation, least and most, as the image has them."""
+    """Mean, standard deviation, minimum and maximum of the image in a region, in the units of the image."""
 
     mean: float
     std: float
-    least: float
-    most: float
+    minimum: float
+    maximum: float
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """How large a class or an object is, how sure that is, and where and how bright it is.
+    """Size, position and intensity of a class or an object, and the uncertainty of its size.
 
     Attributes
     ----------
     name, label
-        Of the class.
-    object
+        Name of the class, and its value in the label map.
+    object_number
         1 for the largest object of its class, 2 for the next; 0 for the class as a whole.
     time
-        Which point in time, from 0; None where the scan has no such axis.
+        Index of the time point, from 0; None without a time axis.
     value, unit
-        Area or volume of the mask, in ``"mm2"``, ``"mm3"`` (or another unit of length), or in elements
+        Area or volume of the mask, in ``"mm2"``, ``"mm3"`` (or another unit of length), or in voxels
         (``"pixel"``).
     samples
-        How many the next five come from; 0 where there are none to tell.
+        Number of samples behind the next five; 0 with fewer than three samples.
     mean, std
-        Of the samples' areas or volumes, `std` with n - 1; None where there are fewer than three samples.
-        The share of a sample that belongs to an object is what of its class lies in the object, or nearer to
-        it than to any other.
+        Mean and standard deviation (n - 1) of the area or volume over the samples; None without samples. Of a
+        sample, an object gets the voxels of its class inside it, or nearer to it than to any other object.
     low, high
-        The interval of 90 %, in `unit`; None where there are fewer than three samples.
-    interval_is
-        ``"calibrated"``: it held the volume of the reference as often as it says, on images that were kept
-        apart for that. ``"samples"``: nine of ten further samples would lie in it (Student's prediction
-        interval); how far all of them may be from the truth, it cannot tell. Empty without an interval.
+        Interval of 90 %, in `unit`; None without samples.
+    interval_source
+        ``"calibrated"``: on validation images, such an interval contained the volume of the reference in 90 %
+        of the cases. ``"samples"``: Student's prediction interval, which contains nine of ten further
+        samples; how far all samples are from the truth, it cannot tell. ``""`` without an interval.
     probability
-        Mean of the mean probability inside, in [0, 1]; None where the mask holds nothing.
+        Mean of the mean probability inside, in [0, 1]; None if the mask is empty.
     centroid
-        Mean position of the elements in the world, in the order of the array's axes without time: of the
-        patient, in mm, where the frame is LPS.
-    longest, across
-        The longest diameter and the longest at a right angle to it, in `length_unit`, of the convex hull; see
-        `napari_latentseg.measure.diameters`.
+        Mean position of the voxels in world coordinates, in array order without time; in the patient (mm,
+        LPS) if the scan has that frame. None if the mask is empty.
+    long_axis, short_axis
+        Longest diameter, and longest diameter perpendicular to it, of the convex hull, in `length_unit`; see
+        `napari_latentseg.measure.diameters`. None if the mask is empty.
     length_unit
         ``"mm"``, another unit of length, or ``"pixel"``.
     box
-        First element and one past the last along every axis of the array.
+        Bounding box: first index and one past the last, along every axis of the array.
     intensity
-        Where an image was given.
+        Intensities inside; None without an image.
     """
 
     name: str
     label: int
-    object: int
+    object_number: int
     time: int | None
     value: float
     unit: str
@@ -91,61 +90,61 @@ class Measurement:
     std: float | None = None
     low: float | None = None
     high: float | None = None
-    interval_is: str = ""
+    interval_source: str = ""
     probability: float | None = None
     centroid: tuple[float, ...] | None = None
-    longest: float | None = None
-    across: float | None = None
+    long_axis: float | None = None
+    short_axis: float | None = None
     box: tuple[tuple[int, int], ...] | None = None
     intensity: Intensity | None = None
 
     @property
     def index(self) -> int:
-        """A number of its own: the label for a class as a whole, and none that a mask holds for an object."""
-        return self.label * _MAX_OBJECTS_PER_CLASS + self.object if self.object else self.label
+        """A unique number: the label of a class; for an object a number larger than any label."""
+        return self.label * _MAX_OBJECTS_PER_CLASS + self.object_number if self.object_number else self.label
 
     @property
     def title(self) -> str:
-        """What to call it: ``"lesion"``, ``"lesion 2"``, ``"lesion 2, time 4"`` (which counts from 1)."""
-        name = f"{self.name} {self.object}" if self.object else self.name
+        """Name to show: ``"lesion"``, ``"lesion 2"``, ``"lesion 2, time 4"`` (counted from 1)."""
+        name = f"{self.name} {self.object_number}" if self.object_number else self.name
         return name if self.time is None else f"{name}, time {self.time + 1}"
 
     @property
     def ml(self) -> float | None:
-        """The volume in millilitres; None for areas, and where there is no unit of length."""
+        """Volume in millilitres; None for areas, and without a unit of length."""
         if not self.unit.endswith("3") or self.unit[:-1] not in MM_PER_UNIT:
             return None
         return self.value * MM_PER_UNIT[self.unit[:-1]] ** 3 / _MM3_PER_ML
 
     def describe(self) -> str:
-        """In one line, for people: ``anterior: 1.52 ml (90 %: 1.44 to 1.61, calibrated)``."""
+        """One line for the user: ``anterior: 1.52 ml (90 %: 1.44 to 1.61, calibrated)``."""
         line = f"{self.title}: {self.size_text}"
         if interval := self.interval_text:
             line += f" ({interval})"
-        if self.object and self.longest is not None and self.across is not None:
+        if self.object_number and self.long_axis is not None and self.short_axis is not None:
             unit = display_unit(self.length_unit)
-            line += f", {format_value(self.longest)} × {format_value(self.across)} {unit}"
+            line += f", {format_value(self.long_axis)} × {format_value(self.short_axis)} {unit}"
         return line
 
     @property
     def size_text(self) -> str:
-        """The area or volume with its unit, in three digits."""
+        """Area or volume with its unit, with three digits."""
         factor, unit = self._display_scale
         return f"{format_value(self.value * factor)} {unit}"
 
     @property
     def interval_text(self) -> str:
-        """``90 %: 1.44 to 1.61, calibrated`` in the unit of `size_text`; empty where there is none."""
+        """``90 %: 1.44 to 1.61, calibrated`` in the unit of `size_text`; empty without an interval."""
         if self.low is None or self.high is None:
             return ""
         factor, _ = self._display_scale
-        origin = CALIBRATED if self.interval_is == CALIBRATED else f"of {self.samples} samples"
+        origin = CALIBRATED if self.interval_source == CALIBRATED else f"of {self.samples} samples"
         low, high = (format_value(bound * factor) for bound in (self.low, self.high))
         return f"{INTERVAL_LEVEL:.0%}: {low} to {high}, {origin}".replace("%", " %")
 
     @property
     def _display_scale(self) -> tuple[float, str]:
-        """What `value` is multiplied by to be shown, and the unit that it then has."""
+        """Factor and unit in which `value` is shown: ml for volumes that are not tiny."""
         ml = self.ml
         if ml is not None and max(ml, (self.high or 0.0) * self._ml_per_unit) >= _MIN_DISPLAY_ML:
             return self._ml_per_unit, "ml"
@@ -157,10 +156,11 @@ class Measurement:
 
 
 def format_value(value: float) -> str:
-    """Three digits, but never fewer than there are before the point: ``1.52``, ``23.1``, ``1520``, ``0``."""
+    """A number with three digits, and all of those before the point: ``1.52``, ``23.1``, ``1520``, ``0``."""
     magnitude = abs(value)
     if magnitude < 5e-5:
         return "0"
+    # the limits are powers of ten less the rounding: 9.996 is shown as 10.0
     digits = next(
         (d for d, lower_limit in enumerate((99.95, 9.995, 0.9995, 0.09995)) if magnitude >= lower_limit), 4
     )
@@ -168,7 +168,7 @@ def format_value(value: float) -> str:
 
 
 def display_unit(unit: str) -> str:
-    """A unit as people write it: ``mm²``, ``µm``, ``pixels``."""
+    """A unit as it is shown: ``mm²``, ``µm``, ``pixels``."""
     if unit == "pixel":
         return "pixels"
     return unit.replace("um", "µm").replace("2", "²").replace("3", "³")

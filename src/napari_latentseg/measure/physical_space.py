@@ -1,4 +1,4 @@
-"""Where the elements of an array lie, in one unit of length, time left out."""
+"""From array indices to positions and lengths, in one unit of length and without the time axis."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["PhysicalSpace"]
 
 @dataclass(frozen=True)
 class PhysicalSpace:
-    """The geometry of an array's axes other than time, with all lengths in one unit.
+    """Geometry of the spatial axes of a scan, with all lengths in one unit.
 
     Attributes
     ----------
     linear
-        `(d, d)`, from steps along the axes to lengths in the world.
+        Matrix from voxel steps along the axes to lengths in world coordinates, `(d, d)`.
     origin
-        `(d,)`, where the first element lies.
+        World position of the first voxel, `(d,)`.
     time_displacement
-        `(d,)`, how far the world moves from one point in time to the next; nothing in most files.
+        Shift of the world position from one time point to the next, `(d,)`; 0 in most files.
     unit
-        Of length; ``"pixel"`` where not all axes have one, and then lengths are counted in elements.
+        Unit of length; ``"pixel"`` if not all axes have one, and then lengths are in voxels.
     voxel_volume, volume_unit
-        Area or volume of one element, see `Geometry.voxel_volume`.
+        Area or volume of one voxel, see `Geometry.voxel_volume`.
     """
 
     linear: NDArray[np.float64]
@@ -40,14 +40,14 @@ class PhysicalSpace:
 
     @classmethod
     def from_geometry(cls, geometry: Geometry, axes: str) -> PhysicalSpace:
-        """The space of a scan.
+        """The physical space of a scan.
 
         Parameters
         ----------
         geometry
-            Of the scan.
+            Geometry of the scan.
         axes
-            A letter for each of its axes.
+            A letter for each axis, such as ``"tzyx"``.
         """
         spatial_axes = [i for i, axis in enumerate(axes) if axis != "t"]
         voxel_volume, volume_unit = geometry.voxel_volume
@@ -64,6 +64,6 @@ class PhysicalSpace:
     def to_world(
         self, index: NDArray[np.floating | np.integer], time: int | None = None
     ) -> NDArray[np.float64]:
-        """World positions of array indices `(M, d)` at a point in time."""
+        """World positions `(M, d)` of array indices `(M, d)` at a time point."""
         world = index @ self.linear.T + self.origin
         return np.asarray(world if time is None else world + time * self.time_displacement, dtype=np.float64)

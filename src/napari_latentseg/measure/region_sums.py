@@ -1,4 +1,4 @@
-"""What is summed over the elements of every region, in one pass through a mask."""
+"""Sums over the voxels of every region, in one pass through the mask."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ __all__ = ["RegionSums", "sum_regions"]
 
 
 class RegionSums:
-    """Running sums of each region; 0 counts what is in none, and is not looked at.
+    """Running sums over the voxels of each region; entry 0 is the background, and is not used.
 
     Parameters
     ----------
     region_count
-        How many, R.
+        R, the number of regions.
     ndim
-        Of the array.
+        Number of axes of the array.
 
     Attributes
     ----------
-    voxel_counts, probability_sums, index_sums
-        Elements, the sum of their mean probabilities, and of their indices: `(R + 1,)`, the last with an axis
-        of the dimensions.
-    line_ends
-        For regions that are classes: the ends of their lines, see `run_ends`.
+    voxel_counts
+        Number of voxels, int64 `(R + 1,)`.
+    probability_sums
+        Sum of the mean probabilities, `(R + 1,)`.
+    index_sums
+        Sum of the array indices, `(R + 1, ndim)`.
+    run_ends_by_label
+        For regions that are classes: the ends of their voxel lines, see `run_ends`.
     """
 
     def __init__(self, region_count: int, ndim: int) -> None:
@@ -39,7 +42,7 @@ class RegionSums:
         self.voxel_counts = np.zeros(size, dtype=np.int64)
         self.probability_sums = np.zeros(size)
         self.index_sums = np.zeros((size, ndim))
-        self.line_ends: dict[int, list[NDArray[np.int64]]] = {}
+        self.run_ends_by_label: dict[int, list[NDArray[np.int64]]] = {}
         self._finite_counts = np.zeros(size, dtype=np.int64)
         self._deviation_sums = np.zeros((2, size))
         self._minimum = np.full(size, np.inf)
@@ -47,12 +50,12 @@ class RegionSums:
         self._offset: float | None = None
 
     def add_intensities(self, region_ids: NDArray[np.int32], values: NDArray[np.float64]) -> None:
-        """Take in the image's values at elements of these regions; what is not finite is left out."""
+        """Add intensities of voxels of these regions, both `(M,)`; infinite values and NaN are ignored."""
         finite = np.isfinite(values)
         region_ids, values = region_ids[finite], values[finite]
         if not values.size:
             return
-        if self._offset is None:  # so that squares of large values do not drown their differences
+        if self._offset is None:  # subtracted, so that squares of large values keep their precision
             self._offset = float(values.mean())
         deviations = values - self._offset
         size = len(self.voxel_counts)
@@ -63,7 +66,7 @@ class RegionSums:
         np.maximum.at(self._maximum, region_ids, values)
 
     def intensity(self, regions: Sequence[int]) -> Intensity | None:
-        """The image's values in some regions together; None where there are none."""
+        """Intensities of some regions together; None without finite values."""
         region_ids = list(regions)
         n = int(self._finite_counts[region_ids].sum())
         if n == 0 or self._offset is None:
@@ -72,22 +75,22 @@ class RegionSums:
         return Intensity(
             mean=self._offset + mean_deviation,
             std=float(np.sqrt(max(0.0, mean_square - mean_deviation * mean_deviation))),
-            least=float(self._minimum[region_ids].min()),
-            most=float(self._maximum[region_ids].max()),
+            minimum=float(self._minimum[region_ids].min()),
+            maximum=float(self._maximum[region_ids].max()),
         )
 
 
 def sum_regions(regions: Regions, classes: Sequence[ClassInfo], advance: Callable[[], None]) -> RegionSums:
-    """Go through a mask once.
+    """Sum over the voxels of every region, in one pass through the mask.
 
     Parameters
     ----------
     regions
-        Of the mask.
+        Regions of the mask.
     classes
-        Of the segmentation, in the order of its means.
+        Classes of the segmentation, in the order of its mean.
     advance
-        Called after every part.
+        Called after every block.
     """
     timepoint = regions.timepoint
     sums = RegionSums(len(regions), len(timepoint.shape))
@@ -123,7 +126,7 @@ def sum_regions(regions: Regions, classes: Sequence[ClassInfo], advance: Callabl
                 end_voxels = np.column_stack(
                     [leading, end_indices[:, 0] + block.rows.start, end_indices[:, 1]]
                 )
-                sums.line_ends.setdefault(label, []).append(end_voxels)
+                sums.run_ends_by_label.setdefault(label, []).append(end_voxels)
         if timepoint.image is not None:
             sums.add_intensities(region_ids, timepoint.intensities(block)[rows, columns])
     return sums

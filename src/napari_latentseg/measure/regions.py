@@ -1,4 +1,4 @@
-"""The regions of a mask that are measured: its classes, or each of their objects."""
+"""The regions of a mask that are measured: its classes, or their connected objects."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from napari_latentseg.measure.timepoint import Block, TimePoint
 __all__ = ["MAX_LABELLED_VOXELS", "Regions", "bounding_boxes_of"]
 
 MAX_LABELLED_VOXELS = 2**28
-"""How large the box of all classes may be for objects to be told apart: eight bytes an element."""
+"""Largest bounding box of all classes for labelling objects, in voxels: 8 bytes each, 2 GiB."""
 
 BoundingBox = tuple[slice, ...]
 
 
 def bounding_boxes_of(timepoint: TimePoint) -> dict[int, BoundingBox]:
-    """The box of each label in a mask."""
+    """Bounding box of each label of a mask, as slices."""
     from scipy import ndimage
 
     bounding_boxes: dict[int, BoundingBox] = {}
@@ -47,18 +47,18 @@ def _relative_box(box: BoundingBox, outer: BoundingBox) -> BoundingBox:
 
 @dataclass
 class Regions:
-    """Numbered regions of a mask at one point in time; 0 is none.
+    """Numbered regions of a mask at one time point; 0 is the background.
 
     Attributes
     ----------
     timepoint
-        Whose mask it is.
+        The time point with the mask.
     label_of_region
-        For each region the label of its class, 0 for none: `(R + 1,)`.
+        Label of the class of each region, 0 for the background: int64 `(R + 1,)`.
     are_objects
-        Whether the regions are objects rather than classes.
+        Whether the regions are connected objects; otherwise they are whole classes.
     bounding_boxes
-        Of each region, from 1.
+        Bounding box of each region as slices, from region 1.
     """
 
     timepoint: TimePoint
@@ -71,7 +71,7 @@ class Regions:
 
     @classmethod
     def from_classes(cls, timepoint: TimePoint) -> Regions:
-        """Each class is one region."""
+        """One region for each class."""
         boxes = bounding_boxes_of(timepoint)
         regions = cls(timepoint, np.array([0, *boxes], dtype=np.int64), False, list(boxes.values()))
         for region, label in enumerate(boxes, start=1):
@@ -80,12 +80,12 @@ class Regions:
 
     @classmethod
     def from_objects(cls, timepoint: TimePoint) -> Regions:
-        """Each object is one: what touches at a side, an edge or a corner.
+        """One region for each connected object: voxels that share a face, an edge or a corner.
 
         Raises
         ------
         BadInput
-            Where there is too much of the mask to tell them apart in memory.
+            If the bounding box of the mask has more than `MAX_LABELLED_VOXELS`.
         """
         from scipy import ndimage
 
@@ -99,7 +99,7 @@ class Regions:
         if voxel_count > MAX_LABELLED_VOXELS:
             raise BadInput(
                 "objects",
-                f"are too many elements ({voxel_count:.2g}) to be told apart in memory",
+                f"cannot be labelled in memory: the mask spans {voxel_count:.2g} voxels",
                 "measure the classes as a whole (--no-objects)",
             )
         region_map = np.zeros([s.stop - s.start for s in union], dtype=np.int32)
@@ -120,7 +120,7 @@ class Regions:
         return len(self.bounding_boxes)
 
     def region_map(self, block: Block) -> NDArray[np.int32]:
-        """The regions of a part, `(rows, W)`."""
+        """Region of each voxel of a block, int32 `(rows, W)`."""
         if self._region_map is None:
             return self._region_of_label[self.timepoint.labels(block)]
         block_regions = np.zeros(
@@ -136,27 +136,27 @@ class Regions:
         return block_regions
 
     def region_mask(self, region: int) -> NDArray[np.bool_]:
-        """The elements of an object within its box.
+        """The voxels of an object within its bounding box, boolean.
 
         Raises
         ------
         ValueError
-            Where the regions are classes, of which no such array is made.
+            If the regions are classes, which are only read block by block.
         """
         if self._region_map is None:
-            raise ValueError("classes are looked at part by part")
+            raise ValueError("the regions are classes, which have no mask of their own")
         box = self.bounding_boxes[region - 1]
         mask: NDArray[np.bool_] = self._region_map[_relative_box(box, self._union)] == region
         return mask
 
     def regions_with_label(self, label: int) -> Sequence[int]:
-        """The regions of a class."""
+        """The regions of the class with a label."""
         return [int(r) for r in np.flatnonzero(self.label_of_region == label)]
 
     def boundary_voxels(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """The elements of a class that touch what is not of it: their indices `(M, d)` and regions `(M,)`.
+        """Boundary voxels of a class: their array indices `(M, d)` and regions `(M,)`.
 
-        What lies nearest to a place outside is one of them.
+        The voxel of the class nearest to any voxel outside it is one of them.
         """
         from scipy import ndimage
 

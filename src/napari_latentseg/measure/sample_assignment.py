@@ -1,4 +1,4 @@
-"""How much of each sample belongs to each region of a mask."""
+"""How many voxels of each sample belong to each region of a mask."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["SampleAssignment", "assign_samples"]
 
 @dataclass(frozen=True)
 class SampleAssignment:
-    """Elements of the samples.
+    """Voxel counts of the samples, by region and by class.
 
     Attributes
     ----------
     region_counts
-        Of each region, `(n, R + 1)`; nothing of region 0.
+        For each of n samples and each region, int64 `(n, R + 1)`; 0 for region 0.
     class_counts
-        Of each class as a whole, `(n, K)`; where the mask has none of a class, all of it is here alone.
+        For each sample and each class, int64 `(n, K)`; including the voxels of a class that the mask lacks.
     """
 
     region_counts: NDArray[np.int64]
@@ -35,31 +35,31 @@ class SampleAssignment:
 def assign_samples(
     regions: Regions, classes: Sequence[ClassInfo], physical_space: PhysicalSpace, advance: Callable[[], None]
 ) -> SampleAssignment | None:
-    """What of each sample lies in a region or nearer to it than to any other of its class, in the world.
+    """Assign each voxel of each sample to the region of its class that contains it, or else to the nearest.
 
-    So the shares of the objects of a class add up to the class in that sample.
+    So the counts of the objects of a class add up to the count of the class in that sample.
 
     Parameters
     ----------
     regions
-        Of the mask.
+        Regions of the mask.
     classes
-        Of the segmentation.
+        Classes of the segmentation.
     physical_space
-        Says what is near.
+        For distances in physical units.
     advance
         Called after every plane.
 
     Returns
     -------
-    Shares or None
-        None where no samples were kept.
+    SampleAssignment or None
+        None if no samples were kept.
     """
     timepoint = regions.timepoint
     sample_count = timepoint.sample_count
     if sample_count == 0:
         return None
-    class_of_label = np.full(256, -1)
+    class_of_label = np.full(256, -1)  # a mask is uint8
     class_of_label[[c.label for c in classes]] = np.arange(len(classes))
     class_of_region = class_of_label[regions.label_of_region]
     class_of_region[0] = -1
@@ -85,14 +85,14 @@ def assign_samples(
             )
             for k in np.unique(voxel_classes[~is_inside]):
                 unassigned[k].append((i, voxels[~is_inside & (voxel_classes == k)]))
-        for k, class_strays in enumerate(unassigned):
-            nearest[k].add(region_counts, index, plane_regions.shape[1], class_strays)
+        for k, class_unassigned in enumerate(unassigned):
+            nearest[k].add(region_counts, index, plane_regions.shape[1], class_unassigned)
         advance()
     return SampleAssignment(region_counts, class_counts)
 
 
 class _NearestRegion:
-    """Gives the places outside a class to the nearest of its regions."""
+    """Assigns voxels outside a class to the nearest of its regions."""
 
     def __init__(self, regions: Regions, label: int, space: PhysicalSpace) -> None:
         self._regions, self._label, self._space = regions, label, space
@@ -106,7 +106,7 @@ class _NearestRegion:
         width: int,
         unassigned: list[tuple[int, NDArray[np.intp]]],
     ) -> None:
-        """Count the strays of a plane, each sample's by their place in the flat plane, into `region_counts`."""
+        """Add the unassigned voxels of a plane, for each sample their flat indices, to `region_counts`."""
         if not unassigned or not self._region_ids:
             return
         if len(self._region_ids) == 1:

@@ -1,4 +1,4 @@
-"""Measurements as a table, and as a CSV file."""
+"""Measurements as a pandas table, and as a CSV file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 __all__ = ["measurement_table", "write_csv"]
 
-# what a spreadsheet would take for a formula, were a class called so
+# a spreadsheet would run text with such a start as a formula (OWASP, "CSV injection")
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def _centroid(axis: int) -> Callable[[Measurement], float | None]:
-    """The coordinate along an axis, counted from the last one: -1 is x."""
+    """The coordinate along an axis, counted from the last: -1 is x."""
 
     def value(row: Measurement) -> float | None:
         return row.centroid[axis] if row.centroid is not None and len(row.centroid) >= -axis else None
@@ -33,19 +33,19 @@ def _intensity(statistic: str) -> Callable[[Measurement], float | None]:
 
 
 class _Column(NamedTuple):
-    """One column: its heading, the value of a row, and whether it is left out where no row has a value."""
+    """A column: heading, value of a row, and whether to leave it out if no row has a value."""
 
     heading: str
     value: Callable[[Measurement], Any]
     is_optional: bool = False
 
 
-# The order of the columns in the file. Headings are filled in with the units of the first row.
+# In the order of the file. The units in the headings are those of the first row.
 _COLUMNS = (
     _Column("index", attrgetter("index")),
     _Column("class", attrgetter("name")),
     _Column("label", attrgetter("label")),
-    _Column("object", attrgetter("object")),
+    _Column("object", attrgetter("object_number")),
     _Column("time", attrgetter("time"), is_optional=True),
     _Column("{size} ({unit})", attrgetter("value")),
     _Column("{size} (ml)", attrgetter("ml"), is_optional=True),
@@ -53,38 +53,37 @@ _COLUMNS = (
     _Column("std of samples ({unit})", attrgetter("std")),
     _Column("low {level} ({unit})", attrgetter("low")),
     _Column("high {level} ({unit})", attrgetter("high")),
-    _Column("interval", attrgetter("interval_is")),
+    _Column("interval", attrgetter("interval_source")),
     _Column("samples", attrgetter("samples")),
     _Column("mean probability", attrgetter("probability")),
     _Column("centroid z ({length})", _centroid(-3), is_optional=True),
     _Column("centroid y ({length})", _centroid(-2), is_optional=True),
     _Column("centroid x ({length})", _centroid(-1), is_optional=True),
-    _Column("longest diameter ({length})", attrgetter("longest")),
-    _Column("across it ({length})", attrgetter("across")),
+    _Column("longest diameter ({length})", attrgetter("long_axis")),
+    _Column("short axis ({length})", attrgetter("short_axis")),
     _Column("intensity mean", _intensity("mean"), is_optional=True),
     _Column("intensity std", _intensity("std"), is_optional=True),
-    _Column("intensity least", _intensity("least"), is_optional=True),
-    _Column("intensity most", _intensity("most"), is_optional=True),
+    _Column("intensity min", _intensity("minimum"), is_optional=True),
+    _Column("intensity max", _intensity("maximum"), is_optional=True),
 )
 
 
 def measurement_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
-    """Measurements as a table, a row for each, with their units in the headings.
+    """Measurements as a table, with the units in the headings.
 
     Parameters
     ----------
     measurements
-        Of one segmentation, so that all have the same units.
+        Rows of one segmentation, so that all have the same units.
 
     Returns
     -------
     pandas.DataFrame
-        Numbers and text by heading, as the features of a Labels layer take them: ``index`` comes first, and
-        is the label for a class as a whole (see `Measurement.index`). What is not known is NaN, or an empty
-        text. Columns of time, of millilitres, of the centroid and of the image's values are there where they
-        say something. Without measurements it is empty.
+        One row for each measurement. The column ``index`` is `Measurement.index`, which napari needs in the
+        features of a Labels layer. Missing numbers are NaN, missing text is empty. Columns for time,
+        millilitres, centroid and intensity are left out if no row has them. Empty without measurements.
     """
-    import pandas as pd  # here, since it takes a third of a second, and a run without a table needs none
+    import pandas as pd  # imported here: it takes 0.3 s, and not every run makes a table
 
     if not measurements:
         return pd.DataFrame()
@@ -105,20 +104,20 @@ def measurement_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
 
 
 def write_csv(path: Path, measurements: Sequence[Measurement]) -> None:
-    """Write `measurement_table` as CSV: a line a row, empty where something is not known.
+    """Write measurements as CSV (RFC 4180, UTF-8), with empty fields for missing values.
 
     Parameters
     ----------
     path
-        The file to be.
+        The file; an existing one is replaced.
     measurements
-        Of one segmentation.
+        Rows of one segmentation.
     """
     writer = measurement_table(measurements).drop(columns="index", errors="ignore")
     for heading in ("class", "interval"):  # the columns of text
         if heading in writer:
             writer[heading] = [_no_formula(text) for text in writer[heading]]
-    # Opened here, for pandas would compress by the name's ending. Lines end as RFC 4180 has it.
+    # opened here, since pandas would compress by the file extension; RFC 4180 ends lines with CR LF
     with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer.to_csv(file, index=False, lineterminator="\r\n")
 

@@ -1,4 +1,4 @@
-"""One point in time of a segmentation, part by part, so that nothing large is held twice."""
+"""The arrays of a segmentation at one time point, read block by block to bound the memory."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from napari_latentseg.errors import BadInput
 
 __all__ = ["Block", "TimePoint", "timepoints"]
 
-_MAX_BLOCK_VOXELS = 2**24  # elements of a part
+_MAX_BLOCK_VOXELS = 2**24  # 4096 x 4096, so that a usual plane is one block; 128 MB as float64
 
 _Index = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Some rows of one plane.
+    """A band of rows of one plane; a whole plane unless it is large.
 
     Attributes
     ----------
     index
-        Of the plane, along the leading axes without time.
+        Index of the plane along the leading axes, without time.
     rows
-        Which of its rows.
+        Rows of the plane.
     """
 
     index: tuple[int, ...]
@@ -39,23 +39,23 @@ class Block:
 
     @property
     def array_index(self) -> tuple[int | slice, ...]:
-        """Where it lies in an array of the moment."""
+        """Index of the block into an array of the time point."""
         return (*self.index, self.rows)
 
 
 class TimePoint:
-    """What a segmentation holds at one point in time.
+    """The arrays of a segmentation at one time point.
 
     Parameters
     ----------
     segmentation
         The segmentation.
     mask
-        Its mask, or the one in its place, `spatial`.
+        Its label map, or an edited one of the same shape.
     image
-        The image, or None.
+        The segmented image, or None.
     time
-        Which point; None where there is no such axis.
+        Index of the time point; None without a time axis.
     """
 
     def __init__(self, segmentation: Segmentation, mask: Any, image: Scan | None, time: int | None) -> None:
@@ -79,11 +79,11 @@ class TimePoint:
 
     @property
     def sample_count(self) -> int:
-        """How many samples were kept."""
+        """Number of samples that were kept; 0 unless they are complete."""
         return self._sample_maps.sample_count if self._sample_maps is not None else 0
 
     def blocks(self) -> Iterator[Block]:
-        """All of it, plane by plane; planes that are large by bands of rows."""
+        """All blocks, plane by plane."""
         height, width = self.shape[-2:]
         rows = max(1, min(height, _MAX_BLOCK_VOXELS // width))
         for index in np.ndindex(*self.shape[:-2]):
@@ -91,29 +91,29 @@ class TimePoint:
                 yield Block(tuple(int(i) for i in index), slice(start, min(start + rows, height)))
 
     def labels(self, block: Block) -> NDArray[np.uint8]:
-        """The mask there.
+        """Labels of a block, uint8 `(rows, W)`.
 
         Raises
         ------
         BadInput
-            Where it holds values that are no labels.
+            If the mask has values that are no labels.
         """
         values = np.asarray(self.mask[block.array_index])
         if values.dtype == np.uint8:
             return values
         if values.dtype.kind not in "bui" or values.min() < 0 or values.max() > 255:
-            raise BadInput("mask", "holds values that are no labels", "use whole numbers from 0 to 255")
+            raise BadInput("mask", "has values that are no labels", "use integers from 0 to 255")
         return values.astype(np.uint8)
 
     def intensities(self, block: Block) -> NDArray[np.float64]:
-        """The image there; of colours the mean over the channels, without alpha."""
+        """Intensities of a block, `(rows, W)`; for RGB the mean of the channels, without alpha."""
         values = np.asarray(self.image[block.array_index])  # type: ignore[index]
         if self._has_channels:
             values = values[..., :3].astype(np.float64).mean(axis=-1)
         return values.astype(np.float64, copy=False)
 
     def sample_class_maps(self, index: tuple[int, ...]) -> Iterator[NDArray[np.intp]]:
-        """Of each sample which class each place of a plane belongs to, `(H, W)`; -1 where to none."""
+        """Class index of each voxel of a plane in each sample, `(H, W)`; -1 for background."""
         assert self._sample_maps is not None
         for probabilities in self._sample_maps.plane_samples(int(self._plane_numbers[index])):
             if len(probabilities) == 1:
@@ -123,7 +123,7 @@ class TimePoint:
 
 
 def timepoints(segmentation: Segmentation, mask: Any, image: Scan | None) -> Sequence[TimePoint]:
-    """The points in time of a segmentation; one where it has no such axis.
+    """The time points of a segmentation; a single one without a time axis.
 
     Parameters
     ----------
@@ -133,16 +133,18 @@ def timepoints(segmentation: Segmentation, mask: Any, image: Scan | None) -> Seq
     Raises
     ------
     BadInput
-        Where the mask or the image has another shape than the segmentation.
+        If mask or image have another shape than the segmentation.
     """
     shape = tuple(segmentation.mask.shape)
     if tuple(mask.shape) != shape:
         raise BadInput(
-            "mask", f"has shape {tuple(mask.shape)}, the result {shape}", "give the one of this image"
+            "mask", f"has shape {tuple(mask.shape)}, the result {shape}", "give a mask of the same image"
         )
     if image is not None and image.spatial_shape != shape:
         raise BadInput(
-            "image", f"has shape {image.spatial_shape}, the result {shape}", "give the one that was segmented"
+            "image",
+            f"has shape {image.spatial_shape}, the result {shape}",
+            "give the image that was segmented",
         )
     time_axis = segmentation.axes.find("t")
     times: Sequence[int | None] = range(shape[time_axis]) if time_axis >= 0 else [None]

@@ -1,4 +1,4 @@
-"""What a report says about how to read it."""
+"""The paragraphs of a report on how to read it."""
 
 from __future__ import annotations
 
@@ -19,48 +19,67 @@ __all__ = ["curve_points", "curve_text", "explanation", "percent"]
 def explanation(
     result: Segmentation, measurements: Sequence[Measurement], card: ModelCard | None
 ) -> list[str]:
-    """What mask, variance and the intervals of these rows mean, a paragraph each."""
+    """Explain the mask, the variance and the intervals of a report.
+
+    Parameters
+    ----------
+    result
+        The segmentation.
+    measurements
+        The rows in the report.
+    card
+        Card of the model, or None.
+
+    Returns
+    -------
+    list of str
+        One paragraph each.
+    """
     lines = [result.record.meaning]
     if result.variance is None:
-        lines.append(f"There is no variance here: {uncertainty_basis(result)}.")
-    kinds = {m.interval_is for m in measurements}
+        lines.append(f"There is no variance here, only {uncertainty_basis(result)}.")
+    kinds = {m.interval_source for m in measurements}
     if "calibrated" in kinds and card is not None and card.volume_interval is not None:
         fit = card.volume_interval
-        line = f"A calibrated interval is made to hold the reference in {percent(fit.level)} of images like "
-        line += f"the {fit.cases} that it comes from ({fit.data})"
+        line = (
+            "A calibrated interval contains the reference size in about"
+            f" {percent(fit.level)} of images like the {fit.cases} that it was fitted on ({fit.data})"
+        )
         if fit.coverage and fit.tested_on:
-            held = ", ".join(f"{name} {percent(share)}" for name, share in fit.coverage.items())
-            line += f"; on {fit.tested_on} others it did in: {held}"
+            coverage = ", ".join(f"{name} {percent(fraction)}" for name, fraction in fit.coverage.items())
+            line += f". On {fit.tested_on} other images it did so in: {coverage}"
         lines.append(f"{line}.")
     if "samples" in kinds:
         lines.append(
-            "An interval of the samples is where nine of ten further samples of this model would lie. How "
-            "far all of them are from the truth, it cannot tell."
+            "An interval of the samples contains nine of ten further samples of this model. It says nothing"
+            " about an error that all samples share, and so may miss the true size."
         )
     if result.record.cleanup is not None and kinds & {"calibrated", "samples"}:
         which = "of single objects " if result.record.volumes_cleaned else ""
-        lines.append(f"The mask was mended; the samples behind the intervals {which}were not.")
+        lines.append(f"The mask was post-processed; the samples behind the intervals {which}were not.")
     return lines
 
 
 def curve_text(reliability: Reliability) -> str:
-    """What the reliability curve shows."""
+    """Explain the reliability curve."""
     text = (
-        f"The curve: how often places of a mean probability were right, on {reliability.images} images with "
-        f"{reliability.samples} samples ({reliability.data}). On the dashed line, probabilities are what "
-        f"they say. Expected calibration error {reliability.ece:.3f}"
+        "The curve shows how often voxels with a given mean probability belong to the class, on"
+        f" {reliability.images} images with {reliability.samples} samples ({reliability.data}). On the"
+        " dashed line, a probability of 70 % is right in 70 % of the voxels. Expected calibration error"
+        f" {reliability.ece:.3f}"
     )
     if reliability.ece_unsure is not None:
-        text += f", {reliability.ece_unsure:.3f} where it is neither nearly 0 nor nearly 1"
+        first_edge = reliability.bin_edges[1]
+        text += f", {reliability.ece_unsure:.3f} for probabilities from {first_edge:g} to {1 - first_edge:g}"
     return f"{text}."
 
 
 def curve_points(reliability: Reliability) -> list[tuple[float, float]]:
-    """Mean probability and observed share of each bin that held something."""
+    """Mean probability and observed frequency of each bin that is not empty, in [0, 1]."""
     pairs = zip(reliability.predicted, reliability.observed, strict=True)
     return [(p, o) for p, o in pairs if p is not None and o is not None]
 
 
 def percent(fraction: float) -> str:
-    """A fraction of 1 in per cent: ``90 %``."""
+    """A fraction in [0, 1] as a percentage: ``90 %``."""
     return f"{100 * fraction:.0f} %"

@@ -1,4 +1,4 @@
-"""What the page of a report says; how it looks is in `page.html.j2`."""
+"""The values on the page of a report; the layout is in `page.html.j2`."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["render_page"]
 
-# so that the page fits on one sheet of A4; the CSV has all rows
+# so that the page fits on one sheet of A4; the CSV file has all rows
 _MAX_OBJECT_ROWS = 6
 _MAX_TIMEPOINTS = 6
-_DOUBTS = {
-    "boundary": "where it ends is not sure",
-    "in or out": "whether it is there is not sure",
-    "volume": "how large it is is not sure",
+_REASON_TEXTS = {
+    "boundary": "the boundary is uncertain",
+    "presence": "whether it is present is uncertain",
+    "volume": "the size is uncertain",
 }
 
 
@@ -57,16 +57,16 @@ def render_page(
     has_image: bool,
     note: str,
 ) -> str:
-    """The whole page; the template escapes every value.
+    """The page as HTML; the template escapes every value.
 
     Parameters
     ----------
     result, measurements, card, note
         See `write_report`.
     strips
-        Of the places to show, those least sure first.
+        The slices to show with their pictures, the most uncertain first.
     has_image
-        Whether the pictures show the image, or the mean in its place.
+        Whether the pictures show the image, or the mean probability instead.
     """
     rows, left_out = _rows_to_show(measurements, len(result.classes))
     colors = {info.label: info.color for info in result.classes}
@@ -92,7 +92,7 @@ def render_page(
 def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, str]]:
     record = result.record
     input_record = record.input
-    steps = " × ".join(format_value(s) for s in input_record.spacing)
+    spacing = " × ".join(format_value(s) for s in input_record.spacing)
     units = {u for u in input_record.units if u != "s"}
     unit = display_unit(units.pop()) if len(units) == 1 else ", ".join(input_record.units)
     edited = "; the mask was edited by a person" if record.mask_edited else ""
@@ -100,45 +100,46 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
         card.method_title if card is not None else f"{record.model.method} {record.model.variant}".strip()
     )
     slices = f", {record.planes_done} of {record.planes} slices" if record.planes > 1 else ""
+    image_shape = " × ".join(map(str, input_record.shape))
     facts = [
         ("Model", f"{record.model.name}, version {record.model.version}"),
         ("Method", method),
         ("Samples", uncertainty_basis(result)),
-        ("Cut", f"{record.threshold:g}{edited}"),
+        ("Threshold", f"{record.threshold:g}{edited}"),
         (
             "Image",
-            f"{input_record.modality or 'image'}, {' × '.join(map(str, input_record.shape))} ({input_record.axes}){slices}",
+            f"{input_record.modality or 'image'}, {image_shape} ({input_record.axes}){slices}",
         ),
-        ("Spacing", "not known" if unit == "pixels" else f"{steps} {unit}"),
-        ("Made", record.time.replace("T", " ").replace("+00:00", " UTC")),
+        ("Spacing", "not known" if unit == "pixels" else f"{spacing} {unit}"),
+        ("Date", record.time.replace("T", " ").replace("+00:00", " UTC")),
         ("Seed", f"{record.seed}; plugin {record.plugin_version}"),
     ]
     if record.box is not None:
         top, left, bottom, right = record.box
-        facts.append(("Worked on", f"rows {top + 1} to {bottom}, columns {left + 1} to {right}"))
+        facts.append(("Crop box", f"rows {top + 1} to {bottom}, columns {left + 1} to {right}"))
     if record.cleanup is not None:
-        facts.append(("Mended", record.cleanup.describe(display_unit(record.volume_unit))))
+        facts.append(("Post-processing", record.cleanup.describe(display_unit(record.volume_unit))))
     if not record.complete:
         facts.append(("Stopped", f"{record.samples} of {record.samples_asked} samples"))
     return facts
 
 
 def _rows_to_show(measurements: Sequence[Measurement], classes: int) -> tuple[list[Measurement], int]:
-    """The rows that a page has room for, and how many that leaves out; a single object is its class."""
-    class_rows = [m for m in measurements if m.object == 0]
-    objects = [m for m in measurements if m.object > 0]
-    multi_object_labels = {m.label for m in objects if m.object > 1}
+    """The rows to show, and how many are left out; an object that is alone in its class is not repeated."""
+    class_rows = [m for m in measurements if m.object_number == 0]
+    objects = [m for m in measurements if m.object_number > 0]
+    multi_object_labels = {m.label for m in objects if m.object_number > 1}
     object_rows = sorted((m for m in objects if m.label in multi_object_labels), key=lambda m: -m.value)
     rows = class_rows[: _MAX_TIMEPOINTS * classes] + object_rows[:_MAX_OBJECT_ROWS]
     return rows, len(class_rows) + len(object_rows) - len(rows)
 
 
 def _row(row: Measurement, color: str) -> dict[str, str]:
-    source = {"calibrated": "calibrated", "samples": f"of {row.samples} samples"}.get(row.interval_is, "")
+    source = {"calibrated": "calibrated", "samples": f"of {row.samples} samples"}.get(row.interval_source, "")
     diameters = ""
-    if row.longest is not None and row.across is not None:
+    if row.long_axis is not None and row.short_axis is not None:
         diameters = (
-            f"{format_value(row.longest)} × {format_value(row.across)} {display_unit(row.length_unit)}"
+            f"{format_value(row.long_axis)} × {format_value(row.short_axis)} {display_unit(row.length_unit)}"
         )
     return {
         "title": row.title,
@@ -154,9 +155,9 @@ def _row(row: Measurement, color: str) -> dict[str, str]:
 def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[str, Any]:
     measure = MEASURES[finding.measure]
     lines = [
-        f"{finding.name}: {_DOUBTS[finding.why]}",
+        f"{finding.name}: {_REASON_TEXTS[finding.reason]}",
         f"{measure.title} {format_value(finding.uncertainty)} {measure.unit}".strip(),
-        f"yellow is a {strip.quantity} of {strip.max_value:.2g}",
+        f"yellow: {strip.quantity} of {strip.max_value:.2g}",
     ]
     if strip.is_cropped:
         lines.append(f"a part of the {'slice' if finding.index else 'image'}")
@@ -172,7 +173,7 @@ def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[
 
 
 def _location(result: Segmentation, finding: Finding) -> str:
-    """Which plane, counted from 1, and where in the world the doubt is."""
+    """The plane, counted from 1, and the world position of the uncertain region."""
     names = {"t": "time", "z": "slice"}
     shape = result.mask.shape
     planes = [

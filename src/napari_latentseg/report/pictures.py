@@ -1,4 +1,4 @@
-"""Pictures of a place in a result: the image, the mask's outline, and how unsure the result is."""
+"""Pictures of a slice of a result: the image, the outline of the mask, and the uncertainty."""
 
 from __future__ import annotations
 
@@ -21,12 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageStrip", "render_strip"]
 
-_MAX_PANEL_HEIGHT, _MAX_PANEL_WIDTH = 340, 460  # of a panel, at most
+# Sizes in pixels, chosen by hand so that three rows of pictures fit on one sheet of A4 and a lesion of a few
+# voxels can still be seen.
+_MAX_PANEL_HEIGHT, _MAX_PANEL_WIDTH = 340, 460  # of each of the three panels
 _GAP = 8
-_MAX_CROP_FRACTION = 0.7  # a part of the plane is shown where it takes less than this of it
-_MIN_CROP_SIDE = 48  # elements of a part, across
-_FULL_VIEW_SIDE = 160  # a plane no larger is always shown whole
-_MAX_READ_SIDE = 1024  # elements read across; of more, every other is left out
+_MAX_CROP_FRACTION = 0.7  # of the area of the plane; a larger crop is replaced by the whole plane
+_MIN_CROP_SIDE = 48  # voxels, so that the surroundings of a small region are visible
+_FULL_VIEW_SIDE = 160  # voxels; a plane up to this size is always shown whole
+_MAX_READ_SIDE = 1024  # voxels; a larger crop is subsampled
+# colours of matplotlib's "inferno", from black through red to yellow
 _HEATMAP_COLORS = np.array(
     [[0, 0, 0], [120, 28, 109], [229, 92, 48], [251, 180, 26], [252, 255, 164]], dtype=float
 )
@@ -35,20 +38,20 @@ _Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class ImageStrip:
-    """Three pictures side by side.
+    """Three pictures side by side: image, outline, uncertainty.
 
     Attributes
     ----------
     png
-        The picture.
+        The pictures, as PNG.
     size
-        Width and height.
+        Width and height in pixels.
     max_value
-        What the brightest colour of the third stands for.
+        Value of the brightest colour of the uncertainty.
     quantity
-        What it shows: ``"variance"``, or ``"min(p, 1 - p)"`` of a result without one.
+        Which uncertainty: ``"variance"``, or ``"min(p, 1 - p)"`` for a result without a variance.
     is_cropped
-        Whether only a part of the plane is shown.
+        Whether a part of the plane is shown.
     """
 
     png: bytes
@@ -61,18 +64,18 @@ class ImageStrip:
 def render_strip(
     segmentation: Segmentation, image: Scan | None, finding: Finding, mask: Any = None
 ) -> ImageStrip:
-    """The image, the same with the outline of the mask, and with the uncertainty over it.
+    """Draw the image, the image with the outline of the mask, and the image with the uncertainty over it.
 
     Parameters
     ----------
     segmentation
-        The result.
+        The segmentation.
     image
-        What was segmented; without it the mean probability takes its place.
+        The segmented image; the mean probability is shown if it is None.
     finding
-        Where to look. Its class is the one whose uncertainty is shown.
+        Which region to show; the uncertainty is that of its class.
     mask
-        An edited mask in place of `found.mask`.
+        Edited label map instead of `segmentation.mask`.
     """
     shape = segmentation.mask.shape[-2:]
     rows, columns = _crop_ranges(finding.box[-2:], (shape[0], shape[1]))
@@ -110,7 +113,7 @@ def render_strip(
 
 
 def _crop_ranges(box: Sequence[_Range], shape: tuple[int, int]) -> tuple[_Range, _Range]:
-    """Rows and columns about a box; the whole plane where they are most of it."""
+    """Rows and columns around a box; the whole plane if they are most of it."""
     ranges = []
     for (start, stop), length in zip(box, shape, strict=True):
         margin = max((stop - start) // 2, (_MIN_CROP_SIDE - (stop - start) + 1) // 2, 0)
@@ -122,7 +125,7 @@ def _crop_ranges(box: Sequence[_Range], shape: tuple[int, int]) -> tuple[_Range,
 
 
 def _background(image: Scan | None, plane_crop: tuple[Any, ...], mean: NDArray[np.float64]) -> Picture:
-    """The image from its 1st to its 99th percentile, in grey or its colours."""
+    """The image in grey or RGB; grey levels are stretched from the 1st to the 99th percentile."""
     if image is None:
         return Image.fromarray(np.clip(255 * mean, 0, 255).astype(np.uint8)).convert("RGB")
     values = np.asarray(image.array[plane_crop]).astype(np.float64)
@@ -130,7 +133,7 @@ def _background(image: Scan | None, plane_crop: tuple[Any, ...], mean: NDArray[n
         values = values[..., :3] if values.shape[-1] in (3, 4) else values[..., 0]
     finite = values[np.isfinite(values)]
     low, high = np.percentile(finite, (1, 99)) if finite.size else (0.0, 1.0)
-    if image.array.dtype == np.uint8 and values.ndim == 3:  # colours as they are
+    if image.array.dtype == np.uint8 and values.ndim == 3:  # photographs keep their colours
         low, high = 0.0, 255.0
     scaled = (np.nan_to_num(values, nan=low, posinf=high, neginf=low) - low) / ((high - low) or 1.0)
     return Image.fromarray(np.clip(255 * scaled, 0, 255).astype(np.uint8)).convert("RGB")
@@ -150,7 +153,7 @@ def _with_outlines(background: Picture, labels: NDArray[Any], colours: list[tupl
 
 
 def _with_heatmap(background: Picture, relative: NDArray[np.float64]) -> Picture:
-    """The image in grey with a share, in [0, 1], over it from nothing through red to yellow."""
+    """The image in grey with a heatmap over it; `relative` is in [0, 1], and 0 is transparent."""
     color_position = np.clip(relative, 0, 1) * (len(_HEATMAP_COLORS) - 1)
     below = np.minimum(color_position.astype(int), len(_HEATMAP_COLORS) - 2)
     blend_weight = (color_position - below)[..., None]

@@ -1,4 +1,4 @@
-"""Writing a report."""
+"""Writing the report of a segmentation."""
 
 from __future__ import annotations
 
@@ -20,20 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["check_report", "make_report", "write_report"]
 
-_MAX_PICTURES = 3
+_MAX_PICTURES = 3  # slices; more do not fit on one sheet of A4
 _SUFFIXES = (".html", ".htm")
 
 
 def check_report(path: Path) -> None:
-    """Refuse a name that is no report's, before anything is computed.
+    """Check the file name of a report, before anything is computed.
+
+    Parameters
+    ----------
+    path
+        File name of the report.
 
     Raises
     ------
     BadInput
-        Where it does not end in `.html`, or is a folder.
+        If it does not end in `.html` or `.htm`, or is a folder.
     """
     if path.suffix.lower() not in _SUFFIXES:
-        raise BadInput(path, "is not a name for a report", "let it end in .html")
+        raise BadInput(path, "is no file name for a report", "use the extension .html")
     if path.is_dir():
         raise BadInput(path, "is a folder", "give the name of a file")
 
@@ -47,28 +52,29 @@ def write_report(
     card: ModelCard | None,
     note: str = "",
 ) -> Path:
-    """Write a result as one HTML file with its pictures in it, for a browser and for one sheet of A4.
+    """Write a segmentation as one HTML file, pictures included, for a browser or one sheet of A4.
 
-    It says which model made it, how, with how many samples from where, how large the classes are with their
-    intervals, where the result is least sure, and what all that means; the record of the run is at its end,
-    on screen alone. Neither names of files nor anything of a scan's header is in it.
+    It states the model, its settings and the source of the samples, the size of each class with its
+    interval, where the result is most uncertain, and how to read all this. The record of the run is at the
+    end, on screen only. The file contains no file names, and nothing from the header of the scan but its
+    geometry and modality.
 
     Parameters
     ----------
     path
-        Ends in `.html`; a file of that name is replaced.
+        File name ending in `.html`; an existing file is replaced.
     segmentation
-        The result.
+        The segmentation.
     image
-        What was segmented, for the pictures; None shows the mean in its place.
+        The segmented image, for the pictures; None shows the mean probability instead.
     measurements
         From `napari_latentseg.measure.measure`.
     findings
-        From `napari_latentseg.review.rank`; the first three slices are shown, of a single plane the first.
+        From `napari_latentseg.review.rank`; the first three slices are shown.
     card
-        Of the model, with its reliability curve; None where it is not at hand.
+        Card of the model, with its reliability curve; None if it is not available.
     note
-        A text of the person's own, such as a name for the case. It is shown as it is given.
+        Text of the user, such as a case number; shown as it is.
 
     Returns
     -------
@@ -78,13 +84,13 @@ def write_report(
     Raises
     ------
     BadInput
-        Where it cannot be written, or the image is not that of the result.
+        If the file cannot be written, or the image has another shape than the segmentation.
     """
     path = Path(path)
     check_report(path)
     if image is not None and image.spatial_shape != tuple(segmentation.mask.shape):
         why = f"has shape {image.spatial_shape}, the result {tuple(segmentation.mask.shape)}"
-        raise BadInput("image", why, "give the one that was segmented")
+        raise BadInput("image", why, "give the image that was segmented")
     top_slices = [finding for finding in findings if finding.kind == "slice"][:_MAX_PICTURES]
     strips = [(finding, render_strip(segmentation, image, finding)) for finding in top_slices]
     text = render_page(segmentation, measurements, strips, card, has_image=image is not None, note=note)
@@ -103,19 +109,24 @@ def make_report(
     note: str = "",
     measurements: Sequence[Measurement] | None = None,
 ) -> Path:
-    """Measure and rank a result, and write its report.
+    """Measure and rank a segmentation, and write its report.
 
     Parameters
     ----------
     segmentation, image, card, path, note
         As for `write_report`.
     measurements
-        Where they were made before.
+        From `napari_latentseg.measure.measure`, if already computed.
+
+    Returns
+    -------
+    Path
+        The file.
 
     Raises
     ------
     BadInput
-        As `write_report` and `measure` do.
+        As for `write_report` and `measure`.
     """
     check_report(Path(path))
     interval = card.volume_interval if card is not None else None
@@ -124,7 +135,7 @@ def make_report(
 
 
 def _ranked_findings(segmentation: Segmentation) -> tuple[Finding, ...]:
-    """The ranking; nothing where one answer, all yes or no, gives none."""
+    """The ranked slices; none for a single prediction with probabilities of 0 and 1 only."""
     try:
         return rank(segmentation)
     except BadInput as error:

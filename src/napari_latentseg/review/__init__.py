@@ -1,4 +1,9 @@
-"""Where to look first: slices and objects ranked by how unsure a segmentation is of them."""
+"""Where to look first: slices or objects of a segmentation ranked by their uncertainty.
+
+- `uncertainty`: `MEASURES`, the measures of uncertainty, each as sums over voxels with its source.
+- `scoring`: the sums over each slice or object, read block by block.
+- `ranking`: `rank`, from the scores to a list of `Finding`, the most uncertain first.
+"""
 
 from __future__ import annotations
 

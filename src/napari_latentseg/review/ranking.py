@@ -1,4 +1,4 @@
-"""Ranking the slices or the objects of a segmentation."""
+"""Ranking the slices or the objects of a segmentation by their uncertainty."""
 
 from __future__ import annotations
 
@@ -19,36 +19,39 @@ from napari_latentseg.utils.progress import Progress, no_progress
 __all__ = ["Finding", "available_measures", "rank", "uncertainty_basis", "uncertainty_profile"]
 
 RegionKind = Literal["slice", "object"]
-UncertaintyReason = Literal["boundary", "in or out", "volume"]
+UncertaintyReason = Literal["boundary", "presence", "volume"]
 
-_BINARY_TOLERANCE = 0.02  # what is nearer to 0 or 1 is as good as a yes or no
+_BINARY_TOLERANCE = 0.02  # a probability this close to 0 or 1 counts as a plain no or yes
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A place to look at.
+    """A slice or an object that should be reviewed.
 
     Attributes
     ----------
     kind
         ``"slice"`` or ``"object"``.
     index
-        The plane along the array's leading axes, () of a single plane; of an object the one where it is least
-        sure.
+        Index of the plane along the leading axes of the array, () for a single plane; for an object, its most
+        uncertain plane.
     box
-        What to show: first element and one past the last along every axis of the array.
+        Region to show: first index and one past the last, along every axis of the array.
     name, label
-        The class that is least sure there.
-    number
-        Of an object, as `napari_latentseg.measure.measure` numbers them; 0 for a slice, and for a place that
-        the mask leaves out though the mean is at least half of the threshold there.
-    why
-        ``"boundary"``: it is there, but where it ends is not sure. ``"in or out"``: whether it, or a part of
-        it, is there at all: the mask leaves it out, or the mean probability is nowhere above 0.8, or most of
-        the doubt is farther than two elements from the mask's boundary. ``"volume"``: how large it is, where
-        that is what it was ranked by.
-    uncertainty, measure
-        How unsure, by which of `MEASURES`, in its unit.
+        The most uncertain class in the slice, or the class of the object: its name, and its value in the
+        mask.
+    object_number
+        Number of the object, as `napari_latentseg.measure.measure` counts them. 0 for a slice, and for a
+        region that the mask may have missed: its mean probability exceeds half the threshold somewhere.
+    reason
+        ``"boundary"``: the structure is there, but its boundary is uncertain. ``"presence"``: it is uncertain
+        whether the structure, or a part of it, is there at all: the mask has nothing there, or the mean
+        probability is 0.8 or less everywhere, or most of the uncertainty is more than two voxels away from
+        the boundary of the mask. ``"volume"``: the size is uncertain (ranked by ``"size-spread"`` only).
+    uncertainty
+        Value of the measure, in its unit; larger is more uncertain.
+    measure
+        Key of the measure in `MEASURES`.
     """
 
     kind: RegionKind
@@ -56,19 +59,19 @@ class Finding:
     box: tuple[tuple[int, int], ...]
     name: str
     label: int
-    number: int
-    why: UncertaintyReason
+    object_number: int
+    reason: UncertaintyReason
     uncertainty: float
     measure: str
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """What stays the same when the same result is ranked again, by another measure too."""
+        """A key that is the same if the result is ranked again, also by another measure."""
         return (self.kind, self.index) if self.kind == "slice" else (self.kind, self.label, self.box)
 
 
 def available_measures(segmentation: Segmentation) -> tuple[str, ...]:
-    """The measures that a result can be ranked by; the first is taken unless another is asked for."""
+    """Keys of the measures that the data of a result allow; the first is the default."""
     available_data = {"mean"}
     if segmentation.variance is not None:
         available_data.add("variance")
@@ -83,13 +86,13 @@ def available_measures(segmentation: Segmentation) -> tuple[str, ...]:
 
 
 def uncertainty_basis(segmentation: Segmentation) -> str:
-    """What the uncertainty of a result comes from, in words for people."""
+    """Where the uncertainty of a result comes from, as text for the user."""
     record = segmentation.record
     if segmentation.variance is not None:
         return f"{record.samples} samples from {SAMPLING_SOURCES[record.source]}"
     if record.source == "none" or record.samples == 1:
-        return "one answer: its own probabilities, with no samples to compare them with"
-    return f"{record.samples} samples, too few to differ: their mean probabilities alone"
+        return "one prediction: its own probabilities, with no samples to compare them with"
+    return f"{record.samples} samples, too few for a variance: their mean probabilities alone"
 
 
 def rank(
@@ -100,32 +103,33 @@ def rank(
     mask: Any = None,
     progress: Progress = no_progress,
 ) -> tuple[Finding, ...]:
-    """The slices or objects of a result, those that it is least sure of first.
+    """Rank the slices or the objects of a segmentation, the most uncertain first.
 
     Parameters
     ----------
     segmentation
-        The result. It is gone through plane by plane, so that a mean on disk is never held whole.
+        The segmentation. It is read block by block, so a mean on disk is never loaded whole.
     measure
-        One of `MEASURES`; the first of `available` where not given.
+        Key in `MEASURES`; by default the first of `available_measures`.
     by
-        ``"slices"`` or ``"objects"``. Objects are those of the mask, and what the mask leaves out though the
-        mean is above half of the threshold there; each with what lies within two elements of it.
+        ``"slices"`` or ``"objects"``. Objects are the connected objects of the mask, and regions outside it
+        where the mean probability exceeds half the threshold. Voxels within two voxels of an object count
+        too.
     mask
-        An edited mask in place of `found.mask`.
+        Edited label map instead of `segmentation.mask`.
     progress
-        Called with the fraction done.
+        Called with the fraction that is done, in [0, 1].
 
     Returns
     -------
     tuple of Finding
-        Places without any uncertainty are left out.
+        Without slices and objects of uncertainty 0.
 
     Raises
     ------
     BadInput
-        Where the measure is not known, or needs samples that there are not; where there is one answer and it
-        is all yes or no; where the mask has another shape.
+        If the measure is unknown or needs samples that the result does not have, if a single prediction has
+        only probabilities of 0 and 1, or if the mask has another shape.
     """
     key = _resolve_measure(segmentation, measure)
     if by not in ("slices", "objects"):
@@ -136,7 +140,7 @@ def rank(
     )
     kind: RegionKind = "slice" if by == "slices" else "object"
     ranked = [_finding(segmentation, region, kind, key) for region in regions if region.uncertainty > 0]
-    ranked.sort(key=lambda one: (-one.uncertainty, one.index, one.box))
+    ranked.sort(key=lambda finding: (-finding.uncertainty, finding.index, finding.box))
     return tuple(ranked)
 
 
@@ -153,13 +157,13 @@ def uncertainty_profile(
     Returns
     -------
     ndarray
-        In the shape of the leading axes, ``found.mask.shape[:-2]``; 0 where nothing is unsure, and where
-        there is no result.
+        float64 in the shape of the leading axes, ``segmentation.mask.shape[:-2]``; 0 for planes without a
+        result.
 
     Raises
     ------
     BadInput
-        As `rank` does.
+        As for `rank`.
     """
     key = _resolve_measure(segmentation, measure)
     labels = segmentation.mask if mask is None else mask
@@ -170,26 +174,31 @@ def uncertainty_profile(
 
 
 def _resolve_measure(segmentation: Segmentation, measure: str) -> str:
-    """The measure, once it is sure that the result has what it takes."""
+    """The key of the measure, checked against the data of the result."""
     available_keys = available_measures(segmentation)
     key = measure or available_keys[0]
     if key not in MEASURES:
         raise BadInput("measure", f"{key!r} is not known", f"use one of {', '.join(MEASURES)}")
     if key not in available_keys:
         if segmentation.variance is None:
-            why = f"{key} needs {MIN_SAMPLES_FOR_VARIANCE} samples, and there is {uncertainty_basis(segmentation)}"
+            why = (
+                f"{key} needs {MIN_SAMPLES_FOR_VARIANCE} samples or more, and the result has"
+                f" {uncertainty_basis(segmentation)}"
+            )
         else:
-            why = f"{key} needs the samples themselves, and they were not kept with this result"
+            why = f"{key} needs the samples themselves, which were not kept with this result"
         raise BadInput("measure", why, f"use {available_keys[0]}")
     if segmentation.variance is None and not _has_graded_probabilities(segmentation):
         raise BadInput(
-            "result", "is one answer that is all yes or no, and tells nothing of doubt", "draw three samples"
+            "result",
+            "is a single prediction with probabilities of 0 and 1 only, which has no uncertainty",
+            "draw three samples or more",
         )
     return key
 
 
 def _has_graded_probabilities(segmentation: Segmentation) -> bool:
-    """Whether any mean probability lies between yes and no."""
+    """Whether any mean probability is clearly between 0 and 1."""
     return any(
         ((plane > _BINARY_TOLERANCE) & (plane < 1 - _BINARY_TOLERANCE)).any()
         for plane in _plane_chunks(segmentation.mean)
@@ -198,7 +207,7 @@ def _has_graded_probabilities(segmentation: Segmentation) -> bool:
 
 def _plane_chunks(mean: Any) -> Iterator[NDArray[np.float32]]:
     for index in np.ndindex(*mean.shape[:-2]):
-        for start in range(0, mean.shape[-2], 1024):
+        for start in range(0, mean.shape[-2], 1024):  # rows at a time, as the chunks of a mean on disk
             yield np.asarray(mean[(*index, slice(start, start + 1024))])
 
 
@@ -206,10 +215,10 @@ def _finding(segmentation: Segmentation, region: ScoredRegion, kind: RegionKind,
     info = segmentation.classes[region.class_index]
     reason: UncertaintyReason = "boundary"
     if region.is_presence_uncertain:
-        reason = "in or out"
+        reason = "presence"
     elif key == "size-spread":
         reason = "volume"
     return Finding(
-        kind=kind, index=region.index, box=region.box, name=info.name, label=info.label, number=region.object_number,
-        why=reason, uncertainty=region.uncertainty, measure=key,
+        kind=kind, index=region.index, box=region.box, name=info.name, label=info.label,
+        object_number=region.object_number, reason=reason, uncertainty=region.uncertainty, measure=key,
     )  # fmt: skip

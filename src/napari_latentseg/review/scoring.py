@@ -1,4 +1,4 @@
-"""The slices and the objects of a segmentation, each with how unsure it is."""
+"""Uncertainty scores of every slice or every object of a segmentation."""
 
 from __future__ import annotations
 
@@ -19,17 +19,20 @@ from napari_latentseg.utils.progress import Progress
 
 __all__ = ["ScoredRegion", "score_objects", "score_slices"]
 
-_NEIGHBOURHOOD_RADIUS = 2  # elements about an object that belong to it, and about a boundary that are near it
-_CONFIDENT_PROBABILITY = 0.8
-_MIN_VOXEL_ERROR = 0.1  # min(p, 1 - p) above which an element is worth showing
-_MISSED_FRACTION = 0.5  # share of the threshold above which something may have been left out
+# Chosen by hand. Only the radius affects the order of objects; the others decide which rows and columns are
+# shown, and the reason that is given. The order of slices depends on none of them.
+_NEIGHBOURHOOD_RADIUS = 2  # voxels around an object that count for it, and around a boundary that are near it
+_CONFIDENT_PROBABILITY = 0.8  # a structure above it somewhere is present
+_MIN_VOXEL_ERROR = 0.1  # min(p, 1 - p) above which a voxel is worth showing
+_MISSED_FRACTION = 0.5  # of the threshold; a mean probability above it may be a missed structure
 
+# first index and one past the last
 _Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class ScoredRegion:
-    """A slice or object; the fields are those of a `IntegrityFinding`, `class_index` is the place of the class."""
+    """A slice or an object with its score; the fields are those of `Finding`, with the index of the class."""
 
     index: tuple[int, ...]
     box: tuple[_Range, ...]
@@ -41,7 +44,7 @@ class ScoredRegion:
 
 @dataclass
 class _RegionScore:
-    """What is summed over the views of one class in one region."""
+    """Sums over the blocks of one class in one slice or object."""
 
     measure: UncertaintyMeasure
     sums: NDArray[np.float64] | None = None
@@ -54,13 +57,13 @@ class _RegionScore:
     most_uncertain_plane: tuple[float, tuple[int, ...]] = (-1.0, ())
 
     def add_view(self, view: RegionView, index: tuple[int, ...] = (), top: int = 0, left: int = 0) -> None:
-        """Take in a view of a plane, whose first row and column are these."""
+        """Add a block of plane `index` whose first row is `top` and first column `left`."""
         view_sums = self.measure.accumulate(view)
         self.sums = view_sums if self.sums is None else self.sums + view_sums
         error = np.minimum(view.mean, 1 - view.mean)
         view_error = float(error.sum(dtype=np.float64))
         is_uncertain = error > _MIN_VOXEL_ERROR
-        error = error * is_uncertain  # a little doubt everywhere says nothing of where it is
+        error = error * is_uncertain  # little uncertainty everywhere says nothing about its location
         self.max_probability = max(self.max_probability, float(view.mean[view.mask].max(initial=0.0)))
         self.has_mask |= bool(view.mask.any())
         self.error_sum += float(error.sum(dtype=np.float64))
@@ -77,10 +80,12 @@ class _RegionScore:
 
     @property
     def value(self) -> float:
+        """The uncertainty by the measure; 0 if nothing is uncertain."""
         return 0.0 if self.sums is None else max(0.0, self.measure.evaluate(self.sums))
 
     @property
     def is_presence_uncertain(self) -> bool:
+        """Whether the presence is in question rather than the boundary; see `Finding.reason`."""
         return (
             not self.has_mask
             or self.max_probability <= _CONFIDENT_PROBABILITY
@@ -88,7 +93,7 @@ class _RegionScore:
         )
 
     def display_box(self, shape: tuple[int, ...]) -> tuple[_Range, _Range]:
-        """Rows and columns that are worth showing; the whole plane where none stand out."""
+        """Rows and columns with uncertain voxels; the whole plane if there are none."""
         ranges_to_show = [
             (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else (0, length)
             for ranges, length in zip((self.row_ranges, self.column_ranges), shape[-2:], strict=True)
@@ -97,7 +102,7 @@ class _RegionScore:
 
 
 class _BlockReader:
-    """Reads one plane after another of a moment, and gives views of it."""
+    """Reads the blocks of a time point, and gives the `RegionView` of each class and object in them."""
 
     def __init__(
         self, segmentation: Segmentation, timepoint: TimePoint, variance: Any, measure: UncertaintyMeasure
@@ -106,7 +111,7 @@ class _BlockReader:
         self._timepoint, self._variance, self._required = timepoint, variance, measure.required
 
     def read(self, block: Block) -> None:
-        """Bring a part to memory."""
+        """Load a block."""
         class_block = (slice(None), *block.array_index)
         self.labels = self._timepoint.labels(block)
         start, stop = block.rows.start, block.rows.stop
@@ -127,9 +132,10 @@ class _BlockReader:
             self._samples = np.stack(class_maps)
 
     def full_view(self, class_index: int) -> RegionView:
-        """All of the part."""
+        """The view of a class in the whole block."""
         band = None
-        if self._padded_labels is not None:  # a band of rows, whose boundaries may lie at its ends
+        # in a part of a plane, the boundary at the first and the last row depends on the row beyond
+        if self._padded_labels is not None:
             band = boundary_band(self._padded_labels == self._classes[class_index].label)[self._inner_rows]
         return RegionView(
             self._mean[class_index],
@@ -143,7 +149,7 @@ class _BlockReader:
     def masked_view(
         self, class_index: int, crop: tuple[slice, slice], mask: NDArray[np.bool_], counts: NDArray[np.bool_]
     ) -> RegionView:
-        """What counts of a piece of it."""
+        """The view of an object: a crop of the block, in which only the voxels in `counts` count."""
         block_variance, samples = self._block_variance, self._samples
         return RegionView(
             np.where(counts, self._mean[class_index][crop], np.float32(0)),
@@ -159,21 +165,28 @@ class _BlockReader:
 def score_slices(
     segmentation: Segmentation, mask: Any, measure: UncertaintyMeasure, progress: Progress
 ) -> Iterator[ScoredRegion]:
-    """Every plane.
+    """Score every slice.
 
     Parameters
     ----------
-    segmentation, mask
-        The result, and the mask in place of its own.
+    segmentation
+        The segmentation.
+    mask
+        Its label map, or an edited one.
     measure
-        How unsure.
+        Measure of uncertainty.
     progress
-        Called with the fraction done.
+        Called with the fraction that is done, in [0, 1].
+
+    Yields
+    ------
+    ScoredRegion
+        In array order.
 
     Raises
     ------
     BadInput
-        Where the mask has another shape.
+        If the mask has another shape.
     """
     timepoints_to_score = timepoints(segmentation, mask, None)
     for number, timepoint in enumerate(timepoints_to_score):
@@ -199,9 +212,9 @@ def _score_slice(
     segmentation: Segmentation, timepoint: TimePoint, index: tuple[int, ...], class_scores: list[_RegionScore]
 ) -> ScoredRegion:
     measure = class_scores[0].measure
-    values = [tally.value for tally in class_scores]
+    values = [class_score.value for class_score in class_scores]
     counted_classes = (
-        [k for k, tally in enumerate(class_scores) if tally.has_mask]
+        [k for k, class_score in enumerate(class_scores) if class_score.has_mask]
         if measure.only_predicted_classes
         else []
     )
@@ -216,29 +229,40 @@ def _score_slice(
 
 @dataclass
 class _ObjectScore:
-    """An object of the mask, or a component of what may have been left out, which is of no region."""
+    """An object of the mask, or a missed structure, whose `object_number` and `region` are 0."""
 
     class_index: int
     object_number: int
     box: tuple[slice, ...]
     region: int
-    score: _RegionScore
+    region_score: _RegionScore
 
 
 def score_objects(
     segmentation: Segmentation, mask: Any, measure: UncertaintyMeasure, progress: Progress
 ) -> Iterator[ScoredRegion]:
-    """Every object of the mask, and what it may have left out; the parameters are those of `score_slices`.
+    """Score every object of the mask, and every structure that it may have missed.
+
+    Parameters
+    ----------
+    segmentation, mask, measure, progress
+        As for `score_slices`.
+
+    Yields
+    ------
+    ScoredRegion
+        In no particular order.
 
     Raises
     ------
     BadInput
-        Where the mask has another shape, or is too large for its objects to be told apart.
+        If the mask has another shape, or is too large to label its objects.
     """
     timepoints_to_score = timepoints(segmentation, mask, None)
     for time_number, timepoint in enumerate(timepoints_to_score):
+        # twice the limit of the mask: the candidates for missed structures are one byte a voxel
         if np.prod(timepoint.shape, dtype=float) > 2 * MAX_LABELLED_VOXELS:
-            raise BadInput("objects", "the image is too large to tell them apart", "rank its slices")
+            raise BadInput("objects", "cannot be labelled: the image is too large", "rank its slices")
         regions = Regions.from_objects(timepoint)
         objects = [
             *_mask_objects(segmentation, regions, measure),
@@ -255,17 +279,18 @@ def score_objects(
             if block_objects:
                 reader.read(block)
                 region_map = regions.region_map(block)
-                for one in block_objects:
-                    _add_block(one, reader, regions, region_map, block, segmentation.classes)
+                for scored_object in block_objects:
+                    _add_block(scored_object, reader, regions, region_map, block, segmentation.classes)
             progress((time_number + blocks_done / len(blocks)) / len(timepoints_to_score))
-        for one in objects:
-            index = one.score.most_uncertain_plane[1]
-            box = [(s.start, s.stop) for s in one.box]
+        for scored_object in objects:
+            index = scored_object.region_score.most_uncertain_plane[1]
+            box = [(s.start, s.stop) for s in scored_object.box]
             if timepoint.time is not None:
                 box.insert(segmentation.axes.index("t"), (timepoint.time, timepoint.time + 1))
             yield ScoredRegion(
-                _scan_index(segmentation, timepoint, index), tuple(box), one.class_index, one.object_number, one.score.value,
-                one.score.is_presence_uncertain,
+                _scan_index(segmentation, timepoint, index), tuple(box), scored_object.class_index,
+                scored_object.object_number, scored_object.region_score.value,
+                scored_object.region_score.is_presence_uncertain,
             )  # fmt: skip
 
 
@@ -284,7 +309,7 @@ def _mask_objects(
 def _missed_components(
     segmentation: Segmentation, timepoint: TimePoint, measure: UncertaintyMeasure
 ) -> Iterator[_ObjectScore]:
-    """The components of what is probable enough to be looked at, and touches nothing in the mask."""
+    """Connected regions above half the threshold that touch no voxel of the mask."""
     from scipy import ndimage
 
     candidate_threshold = segmentation.record.threshold * _MISSED_FRACTION
@@ -329,7 +354,7 @@ def _add_block(
     block: Block,
     classes: tuple[ClassInfo, ...],
 ) -> None:
-    """Take a plane of an object into its tally."""
+    """Add a block of an object to its score."""
     height, width = region_map.shape
     top = block.rows.start
     rows = slice(
@@ -346,11 +371,11 @@ def _add_block(
     is_class = regions.label_of_region[region_crop] == classes[scored_object.class_index].label
     mask = is_class & (region_crop == scored_object.region)
     view = reader.masked_view(scored_object.class_index, (rows, columns), mask, ~is_class | mask)
-    scored_object.score.add_view(view, block.index, rows.start + top, columns.start)
+    scored_object.region_score.add_view(view, block.index, rows.start + top, columns.start)
 
 
 def _scan_index(segmentation: Segmentation, timepoint: TimePoint, index: tuple[int, ...]) -> tuple[int, ...]:
-    """The index of a plane along all leading axes of the scan."""
+    """Index of a plane along all leading axes of the scan, with time."""
     if timepoint.time is None:
         return index
     time_axis = segmentation.axes.index("t")
@@ -358,7 +383,7 @@ def _scan_index(segmentation: Segmentation, timepoint: TimePoint, index: tuple[i
 
 
 def _at_timepoint(array: Any, segmentation: Segmentation, timepoint: TimePoint) -> Any:
-    """An array `(K, *spatial)` at a point in time."""
+    """An array `(K, *spatial)` at a time point."""
     if array is None or timepoint.time is None:
         return array
     return array[(slice(None), *(slice(None),) * segmentation.axes.index("t"), timepoint.time)]

@@ -1,4 +1,8 @@
-"""Measures of uncertainty of a slice or an object: a few sums over its elements, and what they come to."""
+"""Measures of uncertainty of a slice or an object.
+
+Each measure is a few sums over voxels (`accumulate`), which can be added over blocks, and a value computed
+from the sums (`evaluate`). p is the mean probability of a voxel over the samples.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +20,30 @@ RequiredData = Literal["mean", "variance", "samples"]
 _Sums = NDArray[np.float64]
 
 DEFAULT_MEASURE = "doubt"
-"""By which slices and objects are ranked unless something else is chosen; see docs/benchmarks.md."""
+"""The default measure; the best of these by the validation in docs/benchmarks.md."""
 
 _PSEUDO_COUNT = 10.0
-"""Elements of agreement that every region is given, so that next to nothing is no great disagreement."""
+"""Voxels of agreement added to every region, so that the DSC of a few voxels is not extreme."""
 
 
 @dataclass(frozen=True)
 class RegionView:
-    """One class in a part of one plane; what does not count is zero in all of it.
+    """One class in a block of one plane; arrays are 0 at voxels that do not count.
 
     Attributes
     ----------
     mean
-        Mean probability, float `(h, w)`.
+        Mean probability, float32 `(h, w)` in [0, 1].
     mask
-        Whether the mask has the class there.
+        Whether the mask has the class, bool `(h, w)`.
     voxel_count
-        How many elements count.
+        Number of voxels that count.
     variance
-        Over the samples, float `(h, w)`; None where there is none.
+        Variance over the samples, float32 `(h, w)` in [0, 0.25]; None if not available.
     samples
-        Whether each sample has the class there, `(n, h, w)`; None where they were not kept.
+        Whether each sample has the class, bool `(n, h, w)`; None if not kept.
     precomputed_band
-        The boundary band, where rows beyond the view had to be known for it.
+        Boundary band, bool `(h, w)`, where it depends on rows outside the block.
     """
 
     mean: NDArray[np.float32]
@@ -51,7 +55,7 @@ class RegionView:
 
     @cached_property
     def band(self) -> NDArray[np.bool_]:
-        """The boundary of the mask: one element on either side."""
+        """Boundary band of the mask: one voxel on either side."""
         return boundary_band(self.mask) if self.precomputed_band is None else self.precomputed_band
 
 
@@ -62,18 +66,18 @@ class UncertaintyMeasure:
     Attributes
     ----------
     title, unit, description, source
-        For people: what it is, what it is counted in, how it is found, and who used it.
+        Texts for the user: name, unit, definition, and publication.
     required
-        ``"mean"``: any result has it. ``"variance"``: three samples. ``"samples"``: the samples themselves,
-        kept since the run.
+        Data that it needs. ``"mean"``: any result. ``"variance"``: three samples or more. ``"samples"``: the
+        samples themselves, kept since the run.
     accumulate
-        Of a view; those of several views of one region are added up.
+        Sums over the voxels of a block; those of the blocks of a region are added.
     evaluate
-        What the sums come to: 0 where nothing is unsure.
+        Value of the sums of a region, 0 if nothing is uncertain.
     averages_classes
-        Whether a slice has the mean over its classes rather than their sum.
+        Whether a slice gets the mean over its classes; otherwise the sum.
     only_predicted_classes
-        Whether only the classes count that the mask shows in a slice, where it shows any.
+        Whether, in a slice with a mask, only the classes of the mask count.
     """
 
     title: str
@@ -88,7 +92,7 @@ class UncertaintyMeasure:
 
 
 def boundary_band(mask: NDArray[np.bool_], radius: int = 1) -> NDArray[np.bool_]:
-    """The elements of a plane within some steps of the boundary of a mask, on either side."""
+    """Voxels of a plane within `radius` steps of the boundary of a mask `(h, w)`, on either side."""
     from scipy import ndimage
 
     band = np.zeros_like(mask)
@@ -147,7 +151,7 @@ def _boundary_variance(view: RegionView) -> _Sums:
 
 
 def _flat_samples(view: RegionView) -> NDArray[np.float32]:
-    """The samples where any has the class, `(n, places)`."""
+    """The samples `(n, voxels)`, at voxels where any of them has the class."""
     assert view.samples is not None
     samples = view.samples.reshape(len(view.samples), -1)
     return samples[:, samples.any(axis=0)].astype(np.float32)
@@ -184,7 +188,8 @@ def _mean_near_mask(sums: _Sums) -> float:
     inside_sum, size, weighted_sum, total = sums
     if size:
         return float(inside_sum / size)
-    # what the mask leaves out altogether; by half, for what is there is wrong more often
+    # The mask has no voxel of the class: the mean of p weighted by p. Halved, since structures in the mask
+    # are wrong more often than missed ones (docs/benchmarks.md).
     return float(weighted_sum / total / 2) if total else 0.0
 
 
@@ -194,7 +199,7 @@ def _expected_dice_error(sums: _Sums) -> float:
 
 
 def _mean_pairwise_dice_error(overlap: _Sums) -> float:
-    """The mean of 1 - DSC over pairs of samples, from the elements that each two of them share."""
+    """Mean of 1 - DSC over pairs of samples, from the number of voxels that each pair shares, `(n, n)`."""
     sizes = np.diag(overlap)
     total = sizes[:, None] + sizes
     dice = np.divide(2 * overlap, total, out=np.ones_like(overlap), where=total > 0)
@@ -218,13 +223,14 @@ _ROY = "Roy et al., Bayesian QuickNAT, NeuroImage 195, 2019"
 
 MEASURES: dict[str, UncertaintyMeasure] = {
     "doubt": UncertaintyMeasure(
-        title="Doubt about the mask",
+        title="Uncertainty at the mask",
         unit="",
         description=(
-            "min(p, 1 - p) of the mean probability p, mean over the mask of a class and one element around, "
-            "mean over the classes that the slice shows; where it shows none, half of p, weighted by itself"
+            "min(p, 1 - p) of the mean probability p, averaged over the mask of a class and one voxel around"
+            " it, and over the classes in the slice; in a slice without a mask, half the average of p"
+            " weighted by p"
         ),
-        source="Expected share of wrong elements, if the mean is right; chosen in docs/benchmarks.md",
+        source="Expected fraction of wrong voxels if p is calibrated; chosen in docs/benchmarks.md",
         required="mean",
         accumulate=_error_near_mask,
         evaluate=_mean_near_mask,
@@ -232,13 +238,13 @@ MEASURES: dict[str, UncertaintyMeasure] = {
         only_predicted_classes=True,
     ),
     "spread": UncertaintyMeasure(
-        title="Spread of the samples about the mask",
+        title="Spread of the samples at the mask",
         unit="",
         description=(
-            "Standard deviation of the probability over the samples, mean over the mask of a class and one "
-            "element around it, mean over the classes that the slice shows"
+            "Standard deviation of the probability over the samples, averaged over the mask of a class and"
+            " one voxel around it, and over the classes in the slice"
         ),
-        source=f"{_NAIR}, about the mask alone",
+        source=f"{_NAIR}, at the mask only",
         required="variance",
         accumulate=_std_near_mask,
         evaluate=_mean_near_mask,
@@ -249,10 +255,10 @@ MEASURES: dict[str, UncertaintyMeasure] = {
         title="Expected 1 - DSC",
         unit="",
         description=(
-            "1 - DSC of the mask, as far as the mean probabilities can tell: twice their sum inside the mask "
-            "over their sum and the mask's size, each with ten elements added"
+            "1 - DSC of the mask expected from the mean probabilities: twice their sum inside the mask over "
+            "their total plus the size of the mask, each with ten voxels added"
         ),
-        source="Ratio of expectations; Lipton et al., ECML PKDD 2014, on the expected F1 of a cut",
+        source="Ratio of expectations; Lipton et al., ECML PKDD 2014, on the expected F1 of a threshold",
         required="mean",
         accumulate=_expected_overlap,
         evaluate=_expected_dice_error,
@@ -260,8 +266,8 @@ MEASURES: dict[str, UncertaintyMeasure] = {
     ),
     "entropy": UncertaintyMeasure(
         title="Mean predictive entropy",
-        unit="bits per element",
-        description="Entropy of the mean probability, mean over all elements; classes added up",
+        unit="bits per voxel",
+        description="Entropy of the mean probability, averaged over all voxels, summed over classes",
         source="Gal et al., Deep Bayesian active learning with image data, ICML 2017",
         required="mean",
         accumulate=_entropy,
@@ -270,16 +276,16 @@ MEASURES: dict[str, UncertaintyMeasure] = {
     "entropy-sum": UncertaintyMeasure(
         title="Summed predictive entropy",
         unit="bits",
-        description="Entropy of the mean probability, summed over all elements and classes",
+        description="Entropy of the mean probability, summed over all voxels and classes",
         source="Gal et al., Deep Bayesian active learning with image data, ICML 2017",
         required="mean",
         accumulate=_entropy,
         evaluate=_first_sum,
     ),
     "expected-error": UncertaintyMeasure(
-        title="Expected wrong elements",
-        unit="elements",
-        description="Sum of min(p, 1 - p): how many elements are wrong at a cut of 0.5, if the mean is right",
+        title="Expected number of wrong voxels",
+        unit="voxels",
+        description="Sum of min(p, 1 - p): wrong voxels at a threshold of 0.5, if p is right",
         source="Bayes error of the mean probability; Lewis and Gale, SIGIR 1994 (least confidence)",
         required="mean",
         accumulate=_expected_errors,
@@ -288,8 +294,8 @@ MEASURES: dict[str, UncertaintyMeasure] = {
     "boundary-variance": UncertaintyMeasure(
         title="Variance along the boundary",
         unit="summed variance",
-        description="Variance over the samples, summed over the mask's boundary and one element on either side",
-        source=f"{_NAIR}, along the boundary alone",
+        description="Variance over the samples, summed over the boundary and one voxel on either side",
+        source=f"{_NAIR}, along the boundary only",
         required="variance",
         accumulate=_boundary_variance,
         evaluate=_first_sum,
@@ -297,7 +303,7 @@ MEASURES: dict[str, UncertaintyMeasure] = {
     "variance": UncertaintyMeasure(
         title="Summed variance",
         unit="summed variance",
-        description="Variance over the samples, summed over all elements and classes",
+        description="Variance over the samples, summed over all voxels and classes",
         source=_NAIR,
         required="variance",
         accumulate=_variance,
@@ -306,7 +312,7 @@ MEASURES: dict[str, UncertaintyMeasure] = {
     "disagreement": UncertaintyMeasure(
         title="Disagreement of the samples",
         unit="",
-        description="Mean of 1 - DSC over all pairs of samples; 0 for a pair that both hold nothing",
+        description="Mean of 1 - DSC over all pairs of samples; 0 for a pair of empty samples",
         source=f"{_ROY} (agreement of the Monte Carlo samples by Dice)",
         required="samples",
         accumulate=_pairwise_overlap,
@@ -316,7 +322,7 @@ MEASURES: dict[str, UncertaintyMeasure] = {
     "mask-disagreement": UncertaintyMeasure(
         title="Disagreement with the mask",
         unit="",
-        description="Mean of 1 - DSC between the mask and each sample; 0 where both hold nothing",
+        description="Mean of 1 - DSC between the mask and each sample; 0 if both are empty",
         source=f"after {_ROY}; the expected loss of the mask if one of the samples is the truth",
         required="samples",
         accumulate=_overlap_with_mask,
@@ -324,13 +330,13 @@ MEASURES: dict[str, UncertaintyMeasure] = {
         averages_classes=True,
     ),
     "size-spread": UncertaintyMeasure(
-        title="Spread of areas or volumes",
-        unit="elements",
-        description="Standard deviation (n - 1) of the samples' areas, of an object volumes; classes added up",
+        title="Spread of area or volume",
+        unit="voxels",
+        description="Standard deviation (n - 1) of the size over the samples, summed over classes",
         source=f"{_ROY} (there as the coefficient of variation)",
         required="samples",
         accumulate=_sample_sizes,
         evaluate=_size_std,
     ),
 }
-"""The measures that can be ranked by, by key."""
+"""All measures by their key, which is also the value of the option ``--measure`` of ``rank``."""

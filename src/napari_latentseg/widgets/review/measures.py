@@ -174,7 +174,7 @@ def _edited_mask(result: RunResult) -> Any:
 
 
 def _interval_note(measurements: Iterable[Measurement]) -> str:
-    interval_sources = {measurement.interval_is for measurement in measurements}
+    interval_sources = {measurement.interval_source for measurement in measurements}
     if "calibrated" in interval_sources:
         return "90 % intervals, calibrated on images kept apart (see the model's card)."
     if "samples" in interval_sources:

@@ -38,7 +38,7 @@ def label_objects(
 
     objects = np.zeros(mask.shape, dtype=np.int32)
     object_measurements = [
-        measurement for measurement in measurements if measurement.object and measurement.box
+        measurement for measurement in measurements if measurement.object_number and measurement.box
     ]
     connectivity = np.ones((3,) * mask.ndim)
     for number, one in enumerate(object_measurements, 1):

@@ -44,13 +44,15 @@ class _QueueModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             mark = REVIEW_MARKS[self.marks.get(finding.identity, "")]
             slices = ", ".join(map(str, finding.index)) or "-"
-            name = f"{finding.name} {finding.number}" if finding.number else finding.name or "all"
-            cells = (index.row() + 1, slices, name, finding.why, f"{finding.uncertainty:.3g}", mark)
+            name = (
+                f"{finding.name} {finding.object_number}" if finding.object_number else finding.name or "all"
+            )
+            cells = (index.row() + 1, slices, name, finding.reason, f"{finding.uncertainty:.3g}", mark)
             return str(cells[index.column()])
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() in (0, 1, 4):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{finding.why}; {MEASURES[finding.measure].title}"
+            return f"{finding.reason}; {MEASURES[finding.measure].title}"
         return None
 
     def fill(self, findings: Sequence[Finding], marks: dict[Any, str]) -> None:
