@@ -148,7 +148,7 @@ def teach(viewer: Any) -> Shots:
         layer = viewer.layers.selection.active
         if seed == 0:
             settle(1)
-            annotating.raise_()
+            annotating.open_widget("Annotate")
             yield "window-annotate", None
         wrong = np.nonzero(layer.data != sample.reference)
         layer.data_setitem(wrong, sample.reference[wrong])

@@ -283,7 +283,7 @@ def test_a_new_run_on_the_same_image_keeps_its_approved_slices(viewer, widget, s
     assert corrections_of(viewer).correction_of(again).approved.keys() == {0}
 
 
-def test_edits_are_saved_and_resumed_in_another_window(make_napari_viewer, viewer, widget, segment, qtbot):
+def test_edits_are_saved_and_resumed_in_another_window(viewer, widget, segment, qtbot, make_napari_viewer):
     segment(volume(), name="scan")
     widget.edit_button.click()
     corrections = corrections_of(viewer)

@@ -240,9 +240,7 @@ def test_napari_asks_and_ends_the_training(viewer, widget, qtbot, images):
     assert not any("being trained" in line for line in manager.get_status())
 
 
-def test_a_candidate_of_an_earlier_session_is_shown(
-    viewer, widget, qtbot, images, make_napari_viewer
-):
+def test_a_candidate_of_an_earlier_session_is_shown(viewer, widget, qtbot, images, make_napari_viewer):
     from_folder(widget, images, 0.05)
     widget.train_button.click()
     finish(widget, qtbot)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -121,7 +122,7 @@ class TrainWidget(DockWidget):
         self.advanced = collapsible("Advanced", advanced)
         fields = form_layout()
         fields.addRow("Base model", self.model)
-        fields.addRow("Training data", self.data_source)
+        fields.addRow("Data", self.data_source)
         fields.addRow("Time", self.minutes)
         form = QVBoxLayout(self.form)
         form.setContentsMargins(0, 0, 0, 0)
@@ -172,6 +173,9 @@ class TrainWidget(DockWidget):
         self.model.clear()
         for name, card in self.cards.items():
             self.model.addItem(f"{card.title} v{card.version}", name)
+            self.model.setItemData(
+                self.model.count() - 1, f"{card.title} v{card.version}", Qt.ItemDataRole.ToolTipRole
+            )
         self.model.setCurrentIndex(max(0, self.model.findData(previous)))
         self._on_model()
 
@@ -215,9 +219,10 @@ class TrainWidget(DockWidget):
         self.hint.setVisible(bool(problem) and not awaits_decision)
 
     def _refresh_validation_note(self, is_training: bool, awaits_decision: bool) -> None:
-        text = ""
-        if self.training.data is not None and (is_training or awaits_decision):
-            text = validation_text(self.training.data)
+        text, data = "", self.training.data
+        if data is not None and (is_training or awaits_decision):
+            # the comparison shows the note, too
+            text = validation_text(data.replace(note="") if awaits_decision else data)
         elif not awaits_decision and (is_training or not self._missing_input()):
             text = planned_validation_text(self._case_count())
         self.validation_note.setText(text)
