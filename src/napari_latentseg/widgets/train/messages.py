@@ -73,7 +73,7 @@ def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[floa
             return 0.0, "starting"
         case "stopping":
             return 1.0, "stopping; validating the best weights so far"
-        case "judging":
+        case "validating":
             return training.stage_fraction, "validating both models on the same cases"
         case "running" if training.epochs:
             return _epoch_progress(training.epochs[-1])

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FineTuneRequest", "TrainingProcess", "TrainingState", "training_of"]
 
-TrainingState = Literal["idle", "preparing", "running", "stopping", "judging", "done", "failed"]
+TrainingState = Literal["idle", "preparing", "running", "stopping", "validating", "done", "failed"]
 
 _MAX_DETAILS_CHARS = 20_000  # of the error output; a traceback of torch fits
 _END_TIMEOUT_MS = 2000  # for the process to end by itself when napari is closed
@@ -140,7 +140,7 @@ class TrainingProcess(QObject):
     @property
     def busy(self) -> bool:
         """Whether a training is in progress."""
-        return self.state in ("preparing", "running", "stopping", "judging")
+        return self.state in ("preparing", "running", "stopping", "validating")
 
     @property
     def can_resume(self) -> bool:
@@ -200,7 +200,7 @@ class TrainingProcess(QObject):
         """Ask the process to stop: it keeps and validates the best weights so far."""
         if self._process is not None and self.busy:
             self._process.write(b"stop\n")
-            if self.state != "judging":
+            if self.state != "validating":
                 self.state = "stopping"
             self.changed.emit()
 
@@ -274,7 +274,7 @@ class TrainingProcess(QObject):
                 if self.state == "preparing":
                     self.state = "running"
             case Judging():
-                self.state = "judging"
+                self.state = "validating"
                 self.stage_fraction = event.done
             case Caching():
                 self.stage_fraction = event.done
