@@ -94,7 +94,7 @@ class ClassList(QWidget):
         self.buttons = {}
         button_specs = [(c.label, c.name, c.color) for c in self._classes]
         for position, (label, name, color) in enumerate([*button_specs, (0, "Eraser", "")]):
-            button = QPushButton(_swatch(color), name)
+            button = QPushButton(_swatch(color), f" {name}" if color else name)
             button.setCheckable(True)
             button.setMinimumHeight(26)
             # pixels; with an icon Qt makes the row too low for the text
