@@ -148,12 +148,12 @@ def teach(viewer: Any) -> Shots:
         layer = viewer.layers.selection.active
         if seed == 0:
             settle(1)
-            annotating.raise_()
+            annotating.open_widget("Annotate")
             yield "window-annotate", None
         wrong = np.nonzero(layer.data != sample.reference)
         layer.data_setitem(wrong, sample.reference[wrong])
         annotating.approve_button.click()
-        wait_until(lambda: annotating.corrections.writes_in_progress == 0)
+        wait_until(lambda: annotating.corrections.approvals.writes_in_progress == 0)
     yield "annotate-approved", annotating
     training.model.setCurrentIndex(training.model.findData("breast-ultrasound"))
     training._on_model()

@@ -9,17 +9,18 @@ from napari.utils.notifications import notification_manager
 from napari_latentseg.annotations import AnnotationStore, list_stores
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
+from napari_latentseg.widgets._shared.text import format_numbers
 from napari_latentseg.widgets.annotate.corrections import corrections_of
-from napari_latentseg.widgets.annotate.widget import AnnotateWidget, format_numbers
+from napari_latentseg.widgets.annotate.widget import AnnotateWidget
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 MODEL = "tiny-taught"
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, own_home):
-    """A viewer of the test's own: napari 0.9 can crash when layers with a brush and a frame are taken out."""
-    return make_napari_viewer(show=True)
+def viewer(own_home, viewer):
+    """The viewer, with a home of the test's own."""
+    return viewer
 
 
 @pytest.fixture
@@ -41,9 +42,9 @@ def segment(viewer, qtbot):
 
 @pytest.fixture
 def widget(viewer, segment):
-    made = AnnotateWidget(viewer)
-    viewer.window.add_dock_widget(made, name="Annotate", area="right")
-    return made
+    annotate = AnnotateWidget(viewer)
+    viewer.window.add_dock_widget(annotate, name="Annotate", area="right")
+    return annotate
 
 
 def volume(planes=5, shape=(48, 56)):
@@ -53,7 +54,7 @@ def volume(planes=5, shape=(48, 56)):
 
 def settle(qtbot, viewer):
     corrections = corrections_of(viewer)
-    qtbot.waitUntil(lambda: corrections.writes_in_progress == 0, timeout=20_000)
+    qtbot.waitUntil(lambda: corrections.approvals.writes_in_progress == 0, timeout=20_000)
 
 
 def entries():
@@ -64,16 +65,16 @@ def messages():
     return [str(n.message) for n in notification_manager.records]
 
 
-def test_nothing_to_work_on_says_what_to_do(widget):
-    assert widget.empty.isVisible()
-    assert "segment" in widget.empty.text()
-    assert not widget.content.isVisible()
+def test_empty_state_says_what_to_do(widget):
+    assert widget.is_empty
+    assert "segment" in widget.empty_label.text()
+    assert not widget.editor.isVisible()
     widget.approve_shown()
     widget.edit()
     assert not corrections_of(widget.viewer).corrections
 
 
-def test_a_copy_to_paint_in(viewer, widget, segment, qtbot):
+def test_edit_makes_a_copy(viewer, widget, segment, qtbot):
     image = segment(
         volume(), name="scan", scale=(2, 0.5, 0.6), translate=(1, 2, 3), affine=np.diag([1, 1.1, 1, 1])
     ).layers.image
@@ -84,20 +85,20 @@ def test_a_copy_to_paint_in(viewer, widget, segment, qtbot):
     assert copy.name == "scan corrected"
     assert viewer.layers.selection.active is copy
     assert viewer.layers[-1] is copy
-    assert result.layers.mask.contour == 1  # under the copy as an outline
+    assert result.layers.mask.contour == 1  # a contour below the copy
     np.testing.assert_allclose(layer_matrix(copy), layer_matrix(image), atol=1e-12)
     assert copy.units == image.units
     assert str(copy.mode) == "paint"
     assert copy.selected_label == 1
     assert list(copy.features["class"]) == ["", "target"]
     np.testing.assert_allclose(copy.colormap.map(1), [1, 176 / 255, 0, 1], atol=0.01)
-    about = copy.metadata[METADATA_KEY]
-    assert about["image"] == str(image.unique_id)
-    assert about["model"][:2] == [MODEL, "1"]
+    metadata = copy.metadata[METADATA_KEY]
+    assert metadata["image"] == str(image.unique_id)
+    assert metadata["model"][:2] == [MODEL, "1"]
     np.testing.assert_array_equal(copy.data, before)
     copy.paint((2, 5, 5), 1)
     copy.paint((2, 30, 30), 0)
-    np.testing.assert_array_equal(result.layers.mask.data, before)  # the prediction stays what it was
+    np.testing.assert_array_equal(result.layers.mask.data, before)  # the prediction is unchanged
     np.testing.assert_array_equal(result.segmentation.mask, before)
     copy.undo()
     copy.undo()
@@ -105,7 +106,7 @@ def test_a_copy_to_paint_in(viewer, widget, segment, qtbot):
     copy.redo()
     assert copy.data[2, 5, 5] == 1
     assert corrections_of(viewer).edit(result) is copy  # a second time, the same
-    assert widget.edit_button.text() == "Go on editing"
+    assert widget.edit_button.text() == "Resume editing"
 
 
 def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
@@ -130,18 +131,18 @@ def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     assert entries()[-1].planes == (0, 1)
     assert not entries()[-1].edited
-    assert widget.approved_summary.text() == "Approved here: 0, 1, 3."
+    assert widget.approved_summary.text() == "Approved slices: 0, 1, 3."
     widget.approve_all_button.click()
     settle(qtbot, viewer)
     assert entries()[-1].planes == (2, 4)
-    found = AnnotationStore.for_model(MODEL).annotation_of(result.job.scan)
-    np.testing.assert_array_equal(found.mask, kept)
-    qtbot.waitUntil(lambda: "5 slices, 1 scan" in widget.totals.text(), timeout=10_000)
+    annotated = AnnotationStore.for_model(MODEL).annotation_of(result.job.scan)
+    np.testing.assert_array_equal(annotated.mask, kept)
+    qtbot.waitUntil(lambda: "5 slices, 1 case" in widget.totals.text(), timeout=10_000)
     assert not widget.approve_all_button.isEnabled()
     assert "already" in widget.approve_all_button.toolTip()
 
 
-def test_what_is_right_as_it_is_needs_no_copy(viewer, widget, segment, qtbot):
+def test_approving_the_prediction_needs_no_copy(viewer, widget, segment, qtbot):
     result = segment(volume(), name="scan")
     corrections = corrections_of(viewer)
     assert corrections.approve(result, (2,)) is not None
@@ -174,7 +175,7 @@ def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
     widget.approve_button.click()
     settle(qtbot, viewer)
     kept = copy.data[1].copy()
-    assert str(copy.mode) == "pan_zoom"  # the brush is laid down
+    assert str(copy.mode) == "pan_zoom"  # no brush
     assert copy.bounding_box.visible
     notification_manager.records.clear()
     copy.mode = "paint"
@@ -183,7 +184,7 @@ def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
     copy.data_setitem((np.array([1]), np.array([20]), np.array([20])), 1 - kept[20, 20])
     qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=2000)
     viewer.dims.set_point(0, 2)
-    assert str(copy.mode) == "paint"  # and taken up again where it may be used
+    assert str(copy.mode) == "paint"  # the brush is back on an unlocked slice
     assert not copy.bounding_box.visible
     copy.n_edit_dimensions = 3
     copy.brush_size = 12
@@ -201,7 +202,7 @@ def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
     qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=3000)
 
 
-def test_unlock_takes_back_one_slice_of_many(viewer, widget, segment, qtbot):
+def test_unlock_revokes_one_slice_of_many(viewer, widget, segment, qtbot):
     result = segment(volume(), name="scan")
     corrections_of(viewer).approve(result, "all")
     settle(qtbot, viewer)
@@ -217,7 +218,7 @@ def test_unlock_takes_back_one_slice_of_many(viewer, widget, segment, qtbot):
     copy = viewer.layers.selection.active
     copy.paint((2, 5, 5), 1 - int(copy.data[2, 5, 5]))
     qtbot.wait(600)
-    assert copy.data[2, 5, 5] != result.segmentation.mask[2, 5, 5]  # it can be painted in again
+    assert copy.data[2, 5, 5] != result.segmentation.mask[2, 5, 5]  # editable again
 
 
 def test_a_class_can_be_added(viewer, widget, segment, qtbot):
@@ -245,11 +246,27 @@ def test_a_class_can_be_added(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     assert [c.name for c in AnnotationStore.for_model(MODEL).classes] == ["target", "lymph node"]
     again = segment(volume(), name="another day")
-    work = corrections_of(viewer).correction_of(again)
-    qtbot.waitUntil(lambda: len(work.classes) == 2, timeout=10_000)  # the store knows it by now
+    correction = corrections_of(viewer).correction_of(again)
+    qtbot.waitUntil(lambda: len(correction.classes) == 2, timeout=10_000)  # read from the store
 
 
-def test_a_segment_of_the_same_image_shows_what_is_approved(viewer, widget, segment, qtbot):
+def test_painting_after_all_layers_were_removed(viewer, widget, segment, qtbot):
+    """napari 0.9 draws a box behind the brush circle, and the process ends when it is drawn a second time."""
+    overlay = viewer.canvas.overlays._brush_circle
+    viewer.mouse_over_canvas = True
+    for _ in range(3):
+        segment(volume(), name="scan")
+        widget.edit_button.click()
+        copy = viewer.layers.selection.active
+        copy.paint((0, 5, 5), 1)
+        qtbot.wait(50)
+        assert overlay.visible
+        assert not overlay.box
+        viewer.layers.clear()
+        qtbot.wait(50)
+
+
+def test_a_new_run_on_the_same_image_keeps_its_approved_slices(viewer, widget, segment, qtbot):
     result = segment(volume(), name="scan")
     widget.edit_button.click()
     copy = viewer.layers.selection.active
@@ -266,7 +283,7 @@ def test_a_segment_of_the_same_image_shows_what_is_approved(viewer, widget, segm
     assert corrections_of(viewer).correction_of(again).approved.keys() == {0}
 
 
-def test_what_is_painted_is_kept_and_gone_on_with(make_napari_viewer, viewer, widget, segment, qtbot):
+def test_edits_are_saved_and_resumed_in_another_window(viewer, widget, segment, qtbot, make_napari_viewer):
     segment(volume(), name="scan")
     widget.edit_button.click()
     corrections = corrections_of(viewer)
@@ -276,7 +293,7 @@ def test_what_is_painted_is_kept_and_gone_on_with(make_napari_viewer, viewer, wi
     painted = copy.data.copy()
     corrections.autosaver.save_all()
     qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=10_000)
-    corrections.open_stores.close()  # as a program does that ends, or is ended
+    corrections.open_stores.close()  # as when the program ends
     other = make_napari_viewer(show=True)
     theirs = AnnotateWidget(other)
     other.window.add_dock_widget(theirs, name="Annotate", area="right")
@@ -294,13 +311,13 @@ def test_what_is_painted_is_kept_and_gone_on_with(make_napari_viewer, viewer, wi
     np.testing.assert_array_equal(
         AnnotationStore.for_model(MODEL).annotation_of(corrections.corrections[0].scan).mask[0], painted[0]
     )
-    work = corrections_of(other).corrections[0]
-    work_left = theirs.corrections.autosaver
-    qtbot.waitUntil(lambda: not work_left._saving, timeout=5000)
-    assert work.draft is not None  # the other planes are not approved yet
+    correction = corrections_of(other).corrections[0]
+    autosaver = theirs.corrections.autosaver
+    qtbot.waitUntil(lambda: not autosaver._saving, timeout=5000)
+    assert correction.draft is not None  # the other planes are not approved yet
 
 
-def test_a_draft_goes_when_all_of_it_is_approved(viewer, widget, segment, qtbot):
+def test_a_draft_is_deleted_when_all_of_it_is_approved(viewer, widget, segment, qtbot):
     segment(volume(), name="scan")
     widget.edit_button.click()
     corrections = corrections_of(viewer)
@@ -315,7 +332,7 @@ def test_a_draft_goes_when_all_of_it_is_approved(viewer, widget, segment, qtbot)
     qtbot.waitUntil(lambda: not AnnotationStore.for_model(MODEL).drafts(), timeout=10_000)
 
 
-def test_a_copy_that_is_removed_can_be_gone_on_with(viewer, widget, segment, qtbot):
+def test_a_removed_copy_can_be_resumed(viewer, widget, segment, qtbot):
     segment(volume(), name="scan")
     widget.edit_button.click()
     copy = viewer.layers.selection.active
@@ -341,26 +358,25 @@ def test_a_copy_that_was_moved_is_refused(viewer, widget, segment, qtbot):
     viewer.layers.selection.active.translate = (0, 4, 0)
     notification_manager.records.clear()
     widget.approve_button.click()
-    assert any("moved away" in text for text in messages())
+    assert any("another geometry" in text for text in messages())
     assert MODEL not in list_stores()
 
 
 def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segment, widget, qtbot):
     data = volume()
     layer = viewer.add_image(data, name="scan")
-    made = [w for w in viewer.window.dock_widgets.values() if isinstance(w, SegmentWidget)]
-    form = made[0]
-    form.form.image.value = layer
-    form.form.model.value = MODEL
-    form.form.roi_fields.slices.value = "shown"
-    form.run_button.click()
-    qtbot.waitUntil(lambda: not form.busy, timeout=60_000)
-    work = corrections_of(viewer).correction_of(form.session.current)
+    (segmenting,) = [w for w in viewer.window.dock_widgets.values() if isinstance(w, SegmentWidget)]
+    segmenting.form.image.value = layer
+    segmenting.form.model.value = MODEL
+    segmenting.form.roi_fields.slices.value = "shown"
+    segmenting.run_button.click()
+    qtbot.waitUntil(lambda: not segmenting.busy, timeout=60_000)
+    correction = corrections_of(viewer).correction_of(segmenting.session.current)
     with pytest.raises(BadInput, match="only 1 of 5"):
-        corrections_of(viewer).approve_planes(work, None)
+        corrections_of(viewer).approvals.approve(correction, None)
 
 
-def test_in_words():
+def test_format_numbers():
     assert format_numbers([7, 3, 8, 9, 12]) == "3, 7 to 9, 12"
     assert format_numbers([0, 1]) == "0, 1"
     assert format_numbers([]) == ""

@@ -136,11 +136,12 @@ def test_approving_keeping_and_unlocking(make_napari_viewer, own_home, qtbot, gu
         corrections.autosaver.save_all()
         qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=20_000)
         annotate.approve_button.click()
-        qtbot.waitUntil(lambda: corrections.writes_in_progress == 0, timeout=60_000)
+        qtbot.waitUntil(lambda: corrections.approvals.writes_in_progress == 0, timeout=60_000)
         annotate.approve_all_button.click()
-        qtbot.waitUntil(lambda: corrections.writes_in_progress == 0, timeout=60_000)
-        corrections.unlock(corrections.corrections[0], range(3))
+        qtbot.waitUntil(lambda: corrections.approvals.writes_in_progress == 0, timeout=60_000)
+        corrections.approvals.unlock(corrections.corrections[0], range(3))
         qtbot.waitUntil(
-            lambda: corrections.writes_in_progress == 0 and not corrections.autosaver._saving, timeout=60_000
+            lambda: corrections.approvals.writes_in_progress == 0 and not corrections.autosaver._saving,
+            timeout=60_000,
         )
     guard.check()

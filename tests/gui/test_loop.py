@@ -51,7 +51,7 @@ class Window:
         layer.refresh()
         np.testing.assert_array_equal(layer.data, truth)
         self.annotate.approve_button.click()
-        self.wait(lambda: self.annotate.corrections.writes_in_progress == 0)
+        self.wait(lambda: self.annotate.corrections.approvals.writes_in_progress == 0)
 
     def teach(self):
         self.train.model.setCurrentIndex(self.train.model.findData(MODEL))
@@ -102,7 +102,7 @@ def test_the_whole_loop_twice(make_napari_viewer, own_home, qtbot):
             window.correct_and_approve(result, truth)
         assert AnnotationStore.for_model(MODEL).count_approved() == (2 * turn + 2, 2 * turn + 2)
         window.teach()
-        comparison = window.train.training.judged["comparison"]
+        comparison = window.train.training.judged.comparison
         assert comparison["held_out"]["cases"] >= 1
         assert window.train.comparison.verdict.text() == comparison["line"]
         version = str(turn + 2)

@@ -43,10 +43,10 @@ def second_version(own_home):
 
 @pytest.fixture
 def widget(viewer, qtbot):
-    made = ModelsWidget(viewer)
-    viewer.window.add_dock_widget(made, name="Models", area="right")
-    qtbot.waitUntil(lambda: made.tree.topLevelItemCount() > 0, timeout=20_000)
-    return made
+    models = ModelsWidget(viewer)
+    viewer.window.add_dock_widget(models, name="Models", area="right")
+    qtbot.waitUntil(lambda: models.tree.topLevelItemCount() > 0, timeout=20_000)
+    return models
 
 
 def choose(widget, name):
@@ -70,7 +70,7 @@ def current():
     return next(v.version for v in list_versions(MODEL) if v.is_current)
 
 
-def test_what_is_at_hand_and_what_it_is(widget):
+def test_list_and_card(widget):
     listed = {widget.tree.topLevelItem(r).toolTip(0) for r in range(widget.tree.topLevelItemCount())}
     assert listed == set(list_cards())
     item = choose(widget, "retina-vessels")
@@ -80,11 +80,11 @@ def test_what_is_at_hand_and_what_it_is(widget):
         assert part in text
     assert (widget.reliability is not None) == (list_cards()["retina-vessels"].reliability is not None)
     assert not widget.remove_button.isEnabled()
-    assert "came with the package" in widget.remove_button.toolTip()
+    assert "Embedded models" in widget.remove_button.toolTip()
     assert not widget.revert_button.isEnabled()
 
 
-def test_find(widget):
+def test_search(widget):
     choose(widget, MODEL)
     widget.search.setText("vessel")
     shown = [
@@ -98,7 +98,7 @@ def test_find(widget):
     assert not any(widget.tree.topLevelItem(r).isHidden() for r in range(widget.tree.topLevelItemCount()))
 
 
-def test_use_chooses_it_in_segment(viewer, widget):
+def test_use_selects_the_model_in_segment(viewer, widget):
     segment = SegmentWidget(viewer)
     viewer.window.add_dock_widget(segment, name="Segment", area="right")
     segment.form.model.value = "breast-ultrasound"
@@ -108,12 +108,12 @@ def test_use_chooses_it_in_segment(viewer, widget):
     assert widget.session.choices["model"] == MODEL
 
 
-def test_versions_back_and_forth(viewer, second_version, widget, qtbot):
+def test_revert_and_use_a_version(viewer, second_version, widget, qtbot):
     item = choose(widget, MODEL)
     assert item.childCount() == 2
-    assert "v2 (yours)" in item.text(1)
-    assert [item.child(i).text(2) for i in range(2)] == ["in use", ""]
-    assert widget.revert_button.text() == "Go back to v1"
+    assert "v2 (fine-tuned)" in item.text(1)
+    assert [item.child(i).text(2) for i in range(2)] == ["current", ""]
+    assert widget.revert_button.text() == "Revert to v1"
     widget.revert_button.click()
     settle(widget, qtbot)
     assert current() == "1"
@@ -134,7 +134,7 @@ def test_export_remove_and_install_again(viewer, second_version, widget, qtbot, 
     settle(widget, qtbot)
     assert path.is_file()
     widget.confirm_remove()
-    assert "1 taught version will be gone" in widget.remove_dialog.text()
+    assert "1 fine-tuned version will be deleted" in widget.remove_dialog.text()
     buttons = {b.text(): b for b in widget.remove_dialog.buttons()}
     buttons[widget.remove_dialog.button(QMessageBox.StandardButton.Cancel).text()].click()
     qtbot.wait(100)
@@ -149,7 +149,7 @@ def test_export_remove_and_install_again(viewer, second_version, widget, qtbot, 
     qtbot.waitUntil(lambda: bool(choose(widget, MODEL)), timeout=10_000)
 
 
-def test_what_is_no_model_is_refused_in_a_line(viewer, widget, qtbot, tmp_path):
+def test_a_file_that_is_no_model_is_refused_in_one_line(viewer, widget, qtbot, tmp_path):
     bad = tmp_path / "bad.zip"
     bad.write_bytes(np.random.default_rng(0).bytes(500))
     before = set(list_cards())
@@ -157,14 +157,14 @@ def test_what_is_no_model_is_refused_in_a_line(viewer, widget, qtbot, tmp_path):
         notification_manager.records.clear()
         widget.install(source)
         settle(widget, qtbot)
-        (told,) = messages()
-        assert "\n" not in told
-        assert "Traceback" not in told
+        (message,) = messages()
+        assert "\n" not in message
+        assert "Traceback" not in message
     assert set(list_cards()) == before
     assert widget.install_button.isEnabled()
 
 
-def test_a_change_elsewhere_is_shown(viewer, second_version, widget, qtbot):
+def test_a_change_in_another_widget_is_shown(viewer, second_version, widget, qtbot):
     revert(MODEL, "1")
     widget.session.models_changed.emit()
     qtbot.waitUntil(lambda: "v1" in choose(widget, MODEL).text(1), timeout=10_000)

@@ -1,4 +1,4 @@
-"""Teaching in a real viewer; the training is a real process on a tiny model."""
+"""Fine-tuning in a real viewer; the training is a real process on a tiny model."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.versions import list_candidates, list_versions
+from napari_latentseg.training.events import FineTuneData, PreviewCase
 from napari_latentseg.widgets.train.comparison import ComparisonPanel, metric_rows
 from napari_latentseg.widgets.train.messages import planned_validation_text, validation_text
 from napari_latentseg.widgets.train.process import FineTuneRequest, training_of
@@ -49,12 +50,12 @@ def viewer(own_home, viewer):
 
 @pytest.fixture
 def widget(viewer):
-    made = TrainWidget(viewer)
-    viewer.window.add_dock_widget(made, name="Train", area="right")
-    made.model.setCurrentIndex(made.model.findData(MODEL))
-    made._on_model()
-    made.device.setCurrentIndex(made.device.findData("cpu"))
-    return made
+    train = TrainWidget(viewer)
+    viewer.window.add_dock_widget(train, name="Train", area="right")
+    train.model.setCurrentIndex(train.model.findData(MODEL))
+    train._on_model()
+    train.device.setCurrentIndex(train.device.findData("cpu"))
+    return train
 
 
 @pytest.fixture
@@ -76,17 +77,17 @@ def messages():
     return [str(n.message) for n in notification_manager.records]
 
 
-def test_it_says_why_it_cannot(viewer, widget, tmp_path):
+def test_the_hint_says_what_is_missing(viewer, widget, tmp_path):
     assert not widget.train_button.isEnabled()
-    assert "Nothing is approved" in widget.hint.text()
+    assert "No approved slices" in widget.hint.text()
     widget.data_source.select_source("layers")
-    assert "No mask lies on an image" in widget.hint.text()
+    assert "No Labels layer matches" in widget.hint.text()
     viewer.add_image(np.zeros((20, 30)), name="image", scale=(2, 2))
     viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="elsewhere")
-    assert "No mask lies on an image" in widget.hint.text()
+    assert "No Labels layer matches" in widget.hint.text()
     viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="mask", scale=(2, 2))
     assert widget.data_source.pair_list.count() == 1
-    assert "Choose the masks" in widget.hint.text()
+    assert "Check the masks" in widget.hint.text()
     widget.data_source.select_source("folder")
     assert "Choose a folder" in widget.hint.text()
     widget.data_source.folder_path.setText(str(tmp_path))
@@ -96,22 +97,22 @@ def test_it_says_why_it_cannot(viewer, widget, tmp_path):
 
 def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     from_folder(widget, images)
-    told = []
-    widget.training.event_received.connect(told.append)
+    events = []
+    widget.training.event_received.connect(events.append)
     widget.train_button.click()
     assert widget.training.busy
     assert not widget.train_button.isEnabled()
     assert widget.progress_bar.isVisible()
-    with pytest.raises(BadInput, match="under way"):
+    with pytest.raises(BadInput, match="in progress"):
         widget.training.start(FineTuneRequest(MODEL, (images,), 1, "other"))
     qtbot.waitUntil(lambda: widget.training.state == "running", timeout=120_000)
     assert "left" in widget.status.text()
     finish(widget, qtbot)
     assert widget.training.state == "done", widget.training.error + widget.training.details
-    assert {e["event"] for e in told} >= {"data", "epoch", "judging", "judged", "saved"}
+    assert {e.event for e in events} >= {"data", "epoch", "judging", "judged", "saved"}
     assert widget.comparison.isVisible()
-    assert widget.comparison.verdict.text() == widget.training.judged["line"]
-    assert "kept apart" in widget.validation_note.text().lower()
+    assert widget.comparison.verdict.text() == widget.training.judged.line
+    assert widget.validation_note.text().startswith("Validation: ")
     assert widget.curves._plots
     assert not widget.train_button.isEnabled()  # first a decision
     assert list(list_candidates()) == [f"{MODEL}-tuned"]
@@ -122,7 +123,7 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     assert [v.version for v in list_versions(MODEL)] == ["1"]
 
 
-def test_closed_and_opened_again_it_goes_on(viewer, widget, qtbot, images):
+def test_the_training_continues_when_the_widget_is_closed(viewer, widget, qtbot, images):
     from_folder(widget, images, 0.5)
     widget.train_button.click()
     qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
@@ -138,7 +139,7 @@ def test_closed_and_opened_again_it_goes_on(viewer, widget, qtbot, images):
     again.stop_button.click()  # keeps the best
     finish(again, qtbot)
     assert training.state == "done", training.error + training.details
-    assert training.saved["stopped"]
+    assert training.saved.stopped
     assert again.comparison.isVisibleTo(again)
     assert again.resume_button.isVisibleTo(again)
     before = len(training.epochs)
@@ -147,7 +148,7 @@ def test_closed_and_opened_again_it_goes_on(viewer, widget, qtbot, images):
     finish(again, qtbot)
     assert training.state == "done", training.error + training.details
     assert len(training.epochs) >= before
-    assert not training.saved["stopped"]
+    assert not training.saved.stopped
     again.comparison.keep_both_button.click()
     qtbot.waitUntil(lambda: training.state == "idle", timeout=30_000)
     assert again.model.findData(f"{MODEL}-tuned") >= 0
@@ -175,7 +176,7 @@ def test_from_layers(viewer, widget, qtbot):
     assert folder.is_dir()
     finish(widget, qtbot)
     assert widget.training.state == "done", widget.training.error + widget.training.details
-    assert widget.training.data["cases"] == 3
+    assert widget.training.data.cases == 3
     widget.comparison.discard_button.click()
     qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=20_000)
     assert not folder.exists()
@@ -207,7 +208,7 @@ def test_bad_input_is_one_line(viewer, widget, qtbot, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
-def test_a_killed_training_is_told(viewer, widget, qtbot, images):
+def test_a_killed_training_is_reported(viewer, widget, qtbot, images):
     from_folder(widget, images, 0.5)
     widget.train_button.click()
     qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
@@ -231,15 +232,15 @@ def test_napari_asks_and_ends_the_training(viewer, widget, qtbot, images):
     process = widget.training._process
     number = process.processId()
     manager = viewer.window._task_status_manager
-    assert any("being taught" in line for line in manager.get_status())
+    assert any("being trained" in line for line in manager.get_status())
     manager.cancel_all()  # what napari does when its window is closed all the same
     assert not widget.training.busy
     with pytest.raises(ProcessLookupError):
         os.kill(number, 0)
-    assert not any("being taught" in line for line in manager.get_status())
+    assert not any("being trained" in line for line in manager.get_status())
 
 
-def test_a_model_of_an_earlier_day_waits(viewer, widget, qtbot, images, make_napari_viewer):
+def test_a_candidate_of_an_earlier_session_is_shown(viewer, widget, qtbot, images, make_napari_viewer):
     from_folder(widget, images, 0.05)
     widget.train_button.click()
     finish(widget, qtbot)
@@ -254,19 +255,19 @@ def test_a_model_of_an_earlier_day_waits(viewer, widget, qtbot, images, make_nap
     assert [v.version for v in list_versions(MODEL) if v.is_current] == ["2"]
 
 
-def test_worse_is_said_first(qtbot):
+def test_a_worse_model_is_shown_as_worse(qtbot):
     panel = ComparisonPanel()
     qtbot.addWidget(panel)
-    cases = [{"case": n, "before": PICTURE, "now": PICTURE, "yours": PICTURE} for n in (1, 2)]
+    cases = [PreviewCase(case=n, before=PICTURE, now=PICTURE, yours=PICTURE) for n in (1, 2)]
     panel.show_comparison(COMPARISON, cases)
     panel.show()
     assert panel.verdict.text().startswith("Worse:")
     assert metric_rows(COMPARISON) == [
-        ("Dice, yours, kept apart", "0.710", "0.650"),
-        ("HD95 (mm), yours, kept apart", "4.2", "5.0"),
-        ("ECE, yours, kept apart", "0.010", "0.020"),
-        ("Dice, what it knew", "0.800", "0.790"),
-        ("ECE, what it knew", "0.030", "0.030"),
+        ("Dice, validation", "0.710", "0.650"),
+        ("HD95 (mm), validation", "4.2", "5.0"),
+        ("ECE, validation", "0.010", "0.020"),
+        ("Dice, replay", "0.800", "0.790"),
+        ("ECE, replay", "0.030", "0.030"),
     ]
     assert panel.use_button.text() == "Use v2"
     assert [c.text() for c in panel.pictures.captions] == [
@@ -274,22 +275,20 @@ def test_worse_is_said_first(qtbot):
     ]  # fmt: skip
     assert len(panel.pictures.pictures) == 6
     assert not panel.pictures.pictures[0].pixmap().isNull()
-    assert "1 became better and 1 worse" in panel.notes.text()
+    assert "1 improved and 1 became worse" in panel.notes.text()
     panel.show_comparison(COMPARISON | {"held_out": None, "own": None, "cases": []}, [])
     assert not panel.table.isVisible()
     assert not panel.pictures.isVisible()
 
 
-def test_words_about_what_is_kept_apart():
-    assert "one case only" in planned_validation_text(1)
-    assert "fifth of the 5 scans" in planned_validation_text(5)
-    assert "fifth of the cases" in planned_validation_text(None)
-    assert validation_text({"apart": 1, "train": 3, "note": "few"}) == (
-        "Kept apart: 1 scan, to judge by; 3 to learn from. Few."
-    )
-    assert (
-        validation_text({"apart": 0, "train": 1, "note": "nothing is kept apart"}) == "Nothing is kept apart."
-    )
+def test_validation_texts():
+    assert "only one case" in planned_validation_text(1)
+    assert "20 % of the 5 cases" in planned_validation_text(5)
+    assert "20 % of the cases" in planned_validation_text(None)
+    data = FineTuneData(cases=4, planes=9, train=3, apart=1, replay=0, note="few")
+    assert validation_text(data) == "Validation: 1 case; training: 3 cases. Few."
+    assert validation_text(data.replace(apart=0, note="no case for validation")) == "No case for validation."
+    assert validation_text(data.replace(apart=0, note="")) == "Validation: none."
 
 
 def test_fits_a_laptop(viewer, widget):

@@ -12,6 +12,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import ClassExtent, class_extents
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
@@ -303,4 +304,5 @@ class ViewerSession(QObject):
 def session_of(viewer: ViewerModel) -> ViewerSession:
     """The session of a viewer; it lives as long as that does."""
     use_data_folder()
+    remove_brush_background(viewer)
     return ViewerSession(viewer)

@@ -1,4 +1,4 @@
-"""What is being painted is kept every few seconds, and can be gone on with after a crash."""
+"""Save corrections as drafts every few seconds, and resume drafts, also after a crash."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ __all__ = ["Autosaver"]
 
 
 class Autosaver(QObject):
-    """Keeps the copies that are painted in as drafts of the annotation stores.
+    """Saves the editable copies of a viewer as drafts in the annotation stores.
 
     Parameters
     ----------
     viewer
-        Whose copies they are.
+        The viewer with the copies.
     open_stores
-        Its stores.
+        The annotation stores of the viewer.
     corrections
-        What is worked on; others add to it and take from it.
+        All corrections of the viewer; the list is shared with its owner, which adds and removes entries.
     parent
-        With it the keeping ends.
+        Qt parent.
 
     Signals
     -------
     drafts_changed
-        What is left to go on with is known anew, in `drafts`.
+        `drafts` was read again.
     resumed
-        A `Correction` that is gone on with, with its layer; not yet in the viewer.
+        A `Correction` from a resumed draft, with its layer, which is not in the viewer yet.
 
     Attributes
     ----------
     drafts
-        Drafts that nobody works on, by family, the newest first.
+        Drafts that are not open, each with its model family, newest first.
     """
 
     drafts_changed = Signal()
@@ -77,29 +77,29 @@ class Autosaver(QObject):
             application.aboutToQuit.connect(self._save_before_quit)
 
     def save_all(self) -> None:
-        """Keep every copy that may have changed since the last time."""
-        self._timer.setInterval(1000 * preferences().autosave_s)  # it may have been changed since
+        """Save every copy that may have changed since it was last saved."""
+        self._timer.setInterval(1000 * preferences().autosave_s)  # the preference may have changed
         for correction in list(self._corrections):
             self.save(correction)
 
     def save(self, correction: Correction, *, is_last: bool = False) -> None:
-        """Keep a copy where it may have changed; in a worker.
+        """Save a copy, in a worker, if it may have changed.
 
         Parameters
         ----------
         correction
-            Whose copy it is.
+            The correction that the copy belongs to.
         is_last
-            It was taken out of the viewer, so others may go on with it.
+            Whether the copy was removed from the viewer: after this save its draft can be resumed.
         """
         if is_last and id(correction) in self._saving:
-            self._save_again.add(id(correction))  # once more when that is through
+            self._save_again.add(id(correction))  # strokes since that save began are not in it
         if correction.layer is None or id(correction) in self._saving or not (correction.is_dirty or is_last):
             return
         try:
             mask = correction.current_mask()
         except BadInput:
-            return  # approving says what is wrong with it
+            return  # approving reports it
         correction.is_dirty = False
         self._saving.add(id(correction))
 
@@ -121,7 +121,7 @@ class Autosaver(QObject):
         run_in_thread(lambda: self._write(correction, mask), on_saved, fail)
 
     def _write(self, correction: Correction, mask: NDArray[np.uint8]) -> Draft | None:
-        """Keep a copy; where all that was changed of it is approved, keep it no longer."""
+        """Save a copy as a draft; delete the draft where no unapproved edit is left."""
         store = self._open_stores.store(correction.family)
         mask_copy = np.array(correction.as_planes(mask), order="C")
         unapproved = [n for n in range(correction.plane_count) if n not in correction.approved]
@@ -139,7 +139,7 @@ class Autosaver(QObject):
             self._own_draft_ids.add(draft.id)
 
     def refresh_drafts(self) -> None:
-        """Ask the stores for work that was left; `drafts_changed` brings it."""
+        """Read the drafts that are not open; emits `drafts_changed`."""
         open_draft_ids = frozenset(
             w.draft.id for w in self._corrections if w.draft is not None and w.layer is not None
         )
@@ -152,12 +152,12 @@ class Autosaver(QObject):
         run_in_thread(lambda: self._open_stores.unfinished_drafts(open_draft_ids, own_draft_ids), show)
 
     def resume_draft(self, family: str, draft: Draft) -> Any:
-        """Take up work that was left: its image, where it is not open, and its mask.
+        """Resume a draft: add its mask, and its image where that is not open.
 
         Returns
         -------
         worker
-            Of the reading.
+            Reads the draft.
         """
         viewer = self._viewer()
         assert viewer is not None
@@ -167,17 +167,17 @@ class Autosaver(QObject):
             if isinstance(layer, Image) and role_of(layer) in ("", "scan") and 2 <= layer.ndim <= 4
         ]
 
-        def read() -> Any:
+        def read() -> tuple[tuple[Image, Scan] | None, Scan, NDArray[np.uint8]]:
             scan, mask = self._open_stores.store(family).resume_draft(draft)
             open_image = next(
                 ((image, open_scan) for image, open_scan in images if _is_same_scan(open_scan, scan)), None
             )
             if open_image is None:
-                scan = scan.replace(array=np.asarray(scan.array))  # scrolling need not wait for the disk
+                scan = scan.replace(array=np.asarray(scan.array))  # scrolling must not read files
             return open_image, scan, np.array(mask)
 
-        def show(answer: Any) -> None:
-            open_image, scan, mask = answer
+        def show(draft_data: tuple[tuple[Image, Scan] | None, Scan, NDArray[np.uint8]]) -> None:
+            open_image, scan, mask = draft_data
             if open_image is None:
                 image = _show_draft_image(viewer, scan, f"image of {draft.time[:10]}")
             else:
@@ -199,12 +199,12 @@ class Autosaver(QObject):
         return run_in_thread(read, show, fail)
 
     def discard_draft(self, family: str, draft: Draft) -> Any:
-        """Remove work that was left.
+        """Delete a draft.
 
         Returns
         -------
         worker
-            Of the removing.
+            Deletes it.
         """
         store = self._open_stores.store
 
@@ -219,7 +219,7 @@ class Autosaver(QObject):
         self.drafts_changed.emit()
 
     def _save_before_quit(self) -> None:
-        """The program ends: keep what is not kept yet, here and now."""
+        """Save unsaved copies when the program ends; here, for workers may not run any more."""
         for correction in self._corrections:
             if correction.layer is not None and correction.is_dirty:
                 with suppress(BadInput, OSError):
@@ -228,7 +228,7 @@ class Autosaver(QObject):
 
 
 def _show_draft_image(viewer: ViewerModel, scan: Scan, name: str) -> Image:
-    """Show the image of a draft that is not open."""
+    """Add the image of a draft to the viewer."""
     from napari_latentseg.widgets.segment.samples import scan_arguments
 
     image = Image(scan.array, name=name, **scan_arguments(scan))
@@ -237,7 +237,7 @@ def _show_draft_image(viewer: ViewerModel, scan: Scan, name: str) -> Image:
 
 
 def _is_same_scan(first: Scan, second: Scan) -> bool:
-    """Whether two scans hold the same values in the same place; reads them."""
+    """Whether two scans have the same geometry and values; reads both."""
     if (first.axes, first.spatial_shape) != (second.axes, second.spatial_shape):
         return False
     if not first.geometry.agrees_with(second.geometry, first.spatial_shape):

@@ -1,4 +1,4 @@
-"""The classes that can be painted, each with its colour; a click chooses one."""
+"""Buttons to choose the class to paint, each with its colour, and fields to add a class."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class ClassList(QWidget):
     Signals
     -------
     class_chosen
-        The label of the class that was clicked; 0 for the rubber.
+        The label of the clicked class; 0 for the eraser.
     class_added
-        Name and colour of a class that is wanted.
+        Name and colour (``#rrggbb``) of the new class.
     """
 
     class_chosen = Signal(int)
@@ -48,13 +48,13 @@ class ClassList(QWidget):
         self._grid.setSpacing(4)
         self.add_button = QPushButton("Add class…")
         self.add_button.setToolTip(
-            "Paint something that the model does not find yet. It is kept with what you approve;"
-            " a model learns it when it is trained anew"
+            "Add a class that the model does not segment yet. It is saved with the approved masks; a model"
+            " learns it in a new training"
         )
         self.name_field = QLineEdit()
-        self.name_field.setPlaceholderText("name of the class")
+        self.name_field.setPlaceholderText("Class name")
         self.color_button = QToolButton()
-        self.color_button.setToolTip("Its colour")
+        self.color_button.setToolTip("Colour of the new class")
         self.confirm_button = QPushButton("Add")
         self.add_row = QWidget()
         row = QHBoxLayout(self.add_row)
@@ -75,14 +75,14 @@ class ClassList(QWidget):
         self.color_button.clicked.connect(self._ask_color)
 
     def show_classes(self, classes: Sequence[ClassInfo], selected_label: int) -> None:
-        """Show these classes, one of them chosen."""
+        """Show a button for each class; that of `selected_label` is checked."""
         if tuple(classes) != self._classes:
             self._classes = tuple(classes)
             self._rebuild_buttons()
         self.select(selected_label)
 
     def select(self, label: int) -> None:
-        """Show which class is chosen."""
+        """Check the button of a label; unknown labels are ignored."""
         if label in self.buttons:
             self.buttons[label].setChecked(True)
 
@@ -93,14 +93,13 @@ class ClassList(QWidget):
             button.deleteLater()
         self.buttons = {}
         button_specs = [(c.label, c.name, c.color) for c in self._classes]
-        for position, (label, name, color) in enumerate([*button_specs, (0, "rub out", "")]):
-            button = QPushButton(_swatch(color), name)
+        for position, (label, name, color) in enumerate([*button_specs, (0, "Eraser", "")]):
+            button = QPushButton(_swatch(color), f" {name}" if color else name)
             button.setCheckable(True)
             button.setMinimumHeight(26)
-            self._grid.setRowMinimumHeight(
-                position // 2, 28
-            )  # with a picture they are else too low for their text
-            button.setToolTip(f"Paint {name} (label {label})" if label else "Paint nothing: rub out")
+            # pixels; with an icon Qt makes the row too low for the text
+            self._grid.setRowMinimumHeight(position // 2, 28)
+            button.setToolTip(f"Paint {name} (label {label})" if label else "Erase (label 0)")
             button.clicked.connect(lambda _=False, label=label: self.class_chosen.emit(label))
             self._group.addButton(button)
             self._grid.addWidget(button, position // 2, position % 2)

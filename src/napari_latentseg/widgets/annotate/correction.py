@@ -1,4 +1,4 @@
-"""A mask that a person corrects or approves: of which image, by which model, on which planes."""
+"""One mask under correction: its image, its model, its editable copy and its approved planes."""
 
 from __future__ import annotations
 
@@ -37,43 +37,43 @@ ROLE = "corrected"
 
 
 def model_family(card: ModelCard) -> str:
-    """The name under which approvals are kept: that of the model that all of a family were taught from."""
+    """The name under which approvals are stored: the first model from which a family was fine-tuned."""
     return card.lineage[0].name if card.lineage else card.name
 
 
 class Correction:
-    """One image and its mask, as it is to be approved.
+    """One image and its mask, to be edited and approved.
 
     Parameters
     ----------
     image
-        The layer that the mask belongs to.
+        The image layer.
     scan
-        What is in it, with its planes as the model saw them. One object for as long as the work goes on, for
-        its values are hashed once.
-    axis_order
-        Axis i of the scan was axis ``order[i]`` of the layers.
+        The image, reoriented so that its planes are those that were segmented. Always the same object: its
+        hash is computed once and cached.
+    order
+        Axis i of the scan is axis ``order[i]`` of the layers.
     classes
-        That can be painted.
+        Classes that can be painted.
     family
-        See `family`.
+        Model family, see `model_family`.
     model
-        Name, version and SHA-256 of the model that the mask came from; None where that is not known.
+        Name, version and SHA-256 of the model that produced the mask; None where unknown.
     result
-        Whose mask it is; None where work from an earlier day goes on.
+        The run that produced the mask; None for a resumed draft.
 
     Attributes
     ----------
     layer
-        The copy that a person paints in; None while there is none.
+        The editable copy of the mask; None while there is none.
     plane_lock
-        Of that layer.
+        Locks approved planes of that layer.
     approved
-        Planes that are approved, with what they hold.
+        Labels of the approved planes, `(rows, columns)`, by plane number.
     is_dirty
-        Whether the copy may have changed since it was last kept.
+        Whether the copy may have changed since it was last saved.
     draft
-        What is kept of the copy; None where nothing is.
+        The saved draft of the copy; None where there is none.
     """
 
     def __init__(
@@ -99,16 +99,16 @@ class Correction:
         self.is_dirty = False
         self.draft: Any = None
         self._original_mask: NDArray[np.uint8] | None = None
-        self._place = geometry_on_screen(image)
+        self._geometry = geometry_on_screen(image)
 
     @property
     def result(self) -> RunResult | None:
-        """Whose mask it is, while that is there."""
+        """The run that produced the mask, while it exists."""
         return self._result() if self._result is not None else None
 
     @property
     def title(self) -> str:
-        """Which one it is, for a list."""
+        """A name for lists."""
         result = self.result
         if self.layer is not None:
             return self.layer.name
@@ -116,62 +116,63 @@ class Correction:
 
     @property
     def leading_shape(self) -> tuple[int, ...]:
-        """The leading axes of the planes; empty for a single plane."""
+        """Shape of the axes in front of rows and columns; empty for a 2-D image."""
         return tuple(self.scan.spatial_shape[:-2])
 
     @property
     def plane_count(self) -> int:
-        """How many planes there are."""
+        """Number of planes."""
         return math.prod(self.leading_shape)
 
     @property
     def is_reoriented(self) -> bool:
-        """Whether the planes are others than those that the image was taken in."""
+        """Whether the segmented planes are not those in which the image was acquired."""
         return self.axis_order != tuple(range(len(self.axis_order)))
 
     def layer_shape(self) -> tuple[int, ...]:
-        """The shape of the mask as a layer."""
+        """Shape of the mask in the axis order of the layers."""
         shape = [0] * len(self.axis_order)
         for axis, size in zip(self.axis_order, self.scan.spatial_shape, strict=True):
             shape[axis] = size
         return tuple(shape)
 
     def plane_number(self, index: tuple[int, ...]) -> int:
-        """The number of a plane by its place along the leading axes of the layers.
+        """The number of a plane from its index along the leading axes of the layers.
 
         Raises
         ------
         BadInput
-            Where the model saw planes along another axis, so that this one is part of all of them.
+            Where the image was segmented along another axis, so that this plane crosses all segmented ones.
         """
         if self.is_reoriented:
             raise BadInput(
                 self.image.name,
-                "the model looked at slices along another axis than this one",
-                "approve the whole volume, or a slice along that axis in the Annotate widget",
+                "the slices were segmented along another axis",
+                "approve all slices, or a slice along that axis in Annotate",
             )
         return int(np.ravel_multi_index(index, self.leading_shape)) if self.leading_shape else 0
 
     def is_same_target(self, other: Correction) -> bool:
-        """Whether both are on the same planes of the same image, for the same family of models."""
+        """Whether both are of the same image, planes and model family."""
         return (self.image, self.family, self.axis_order) == (other.image, other.family, other.axis_order)
 
     def unapproved_planes(self, numbers: Iterable[int] | None) -> list[int]:
-        """Those of some planes that are not approved yet.
+        """Which of some planes are not approved yet.
 
         Parameters
         ----------
         numbers
-            From 0; None for all.
+            Plane numbers, from 0; None for all planes.
 
         Raises
         ------
         BadInput
-            Where there is none, or all are asked for and not all were segmented: they would count as empty.
+            Where none is left or a number is out of range; also for all planes of a volume that was segmented
+            in part, for the rest would be approved as empty.
         """
         plane_numbers = sorted(set(range(self.plane_count) if numbers is None else numbers))
         if not plane_numbers or plane_numbers[0] < 0 or plane_numbers[-1] >= self.plane_count:
-            raise BadInput("slices", "are not of this image", f"choose between 0 and {self.plane_count - 1}")
+            raise BadInput("slices", "are outside this image", f"choose between 0 and {self.plane_count - 1}")
         record = (
             self.result.segmentation.record
             if self.result is not None and self.result.segmentation is not None
@@ -182,15 +183,15 @@ class Correction:
             raise BadInput("slices", why, "approve those, or segment the others first")
         unapproved = [n for n in plane_numbers if n not in self.approved]
         if not unapproved:
-            raise BadInput("slices", "are approved already", "unlock them to change them")
+            raise BadInput("slices", "are already approved", "unlock them to edit them")
         return unapproved
 
     def as_planes(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """A mask as a layer has it, with its planes as the model saw them; a view."""
+        """A mask in layer axis order, reoriented to the segmented planes; a view."""
         return mask.transpose(self.axis_order)
 
     def plane_of(self, mask: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-        """One plane of such a mask; a view."""
+        """One plane of a mask in layer axis order, `(rows, columns)`; a view."""
         reoriented_mask = self.as_planes(mask)
         plane_mask: NDArray[np.uint8] = (
             reoriented_mask[np.unravel_index(number, self.leading_shape)]
@@ -200,12 +201,12 @@ class Correction:
         return plane_mask
 
     def current_mask(self) -> NDArray[np.uint8]:
-        """What is to be approved: the copy, or the result's own mask where there is none.
+        """The labels to approve, in layer axis order: of the copy, or of the result where there is none.
 
         Raises
         ------
         BadInput
-            Where it is gone, or no longer fits the image.
+            Where the mask is gone, or its shape or geometry no longer match the image.
         """
         mask_data: Any = None
         if self.layer is not None:
@@ -219,24 +220,28 @@ class Correction:
             elif result.segmentation is not None:
                 mask_data = result.segmentation.mask
         if mask_data is None:
-            raise BadInput("mask", "is no longer there", "segment the image again")
+            raise BadInput("mask", "was removed", "segment the image again")
         return np.asarray(mask_data)
 
     def _check_layer(self, layer: Labels) -> None:
         if tuple(layer.data.shape) != self.layer_shape():
             raise BadInput(
-                layer.name, f"has shape {tuple(layer.data.shape)}, not the image's", "edit the mask again"
+                layer.name,
+                f"has shape {tuple(layer.data.shape)}, not that of the image",
+                "edit the mask again",
             )
-        if not lie_together(layer, self._place):
-            raise BadInput(layer.name, "was moved away from its image", "put it back, or edit the mask again")
+        if not lie_together(layer, self._geometry):
+            raise BadInput(
+                layer.name, "has another geometry than its image", "undo the move, or edit the mask again"
+            )
 
     def create_layer(self, mask: NDArray[np.uint8]) -> Labels:
-        """The copy that a person paints in; not yet in the viewer.
+        """Create the editable copy; the caller adds it to the viewer.
 
         Parameters
         ----------
         mask
-            Its own from now on.
+            Labels in layer axis order, uint8; the layer takes the array over.
         """
         result = self.result
         self._original_mask = (
@@ -259,12 +264,24 @@ class Correction:
             **spatial_arguments(self.image),
         )
         layer.selected_label = self.classes[0].label
+        # pixels: 2.5 % of the shorter side, within what is easy to handle
         layer.brush_size = max(2, min(40, round(min(self.scan.spatial_shape[-2:]) / 40)))
         self.layer = layer
         return layer
 
+    def extend_classes(self, classes: Iterable[ClassInfo]) -> None:
+        """Add classes, also to the colours and names of the copy."""
+        added = tuple(classes)
+        if not added:
+            return
+        self.classes = (*self.classes, *added)
+        if self.layer is not None:
+            style = label_style(self.classes)
+            self.layer.colormap = style["colormap"]
+            self.layer.features = style["features"]
+
     def has_changes(self, mask: NDArray[np.uint8], numbers: list[int]) -> bool:
-        """Whether a person has changed any of some planes; may be called in a worker."""
+        """Whether any of some planes differs from the model's mask; safe to call in a worker."""
         original = self._original_mask
         if self.layer is None:
             result = self.result
@@ -278,15 +295,15 @@ class Correction:
 
 
 def correction_of_result(result: RunResult) -> Correction:
-    """What a result gives to correct and to approve.
+    """A new correction for the mask of a run.
 
     Raises
     ------
     BadInput
-        Where the run has not given anything yet.
+        Where the run has no mask yet.
     """
     if result.segmentation is None:
-        raise BadInput("mask", "the run has not given one yet", "wait for it to end")
+        raise BadInput("mask", "the run has not finished", "wait for it")
     scan, order = reorient(result.job.scan, result.job.view.orientation)
     card = result.card
     model = (card.name, card.version, card.files.get(WEIGHTS_FILE, ""))

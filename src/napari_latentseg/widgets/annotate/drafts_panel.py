@@ -1,10 +1,10 @@
-"""Work that was left when a program ended, to go on with."""
+"""Unfinished corrections of earlier sessions, to resume or discard."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 __all__ = ["DraftsPanel"]
 
-_MAX_DRAFTS = 3
+_MAX_DRAFTS = 3  # rows; more would push the rest of the widget off a screen of 1366 x 768
 
 
 class DraftsPanel(QWidget):
-    """The newest drafts that nobody works on, each with a button to go on and one to discard it.
+    """The newest drafts that are not open, each with a button to resume and one to discard it.
 
     Signals
     -------
@@ -46,7 +46,7 @@ class DraftsPanel(QWidget):
         self.hide()
 
     def show_drafts(self, drafts: Sequence[tuple[str, Draft]]) -> None:
-        """List drafts, the newest first."""
+        """Show the first drafts of a list, with their model family, newest first."""
         while (item := self._grid.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
@@ -56,9 +56,9 @@ class DraftsPanel(QWidget):
         for row, (family, draft) in enumerate(drafts[:_MAX_DRAFTS]):
             description = QLabel(_draft_text(family, draft))
             description.setWordWrap(True)
-            resume, discard = QPushButton("Go on"), QPushButton("Discard")
-            resume.setToolTip("Open the image and the mask as they were")
-            discard.setToolTip("Remove what was painted; approved slices stay")
+            resume, discard = QPushButton("Resume"), QPushButton("Discard")
+            resume.setToolTip("Open the image and the unfinished mask")
+            discard.setToolTip("Delete the unsaved edits; approved slices are kept")
             resume.clicked.connect(
                 lambda _=False, f=family, d=draft: self._request(self.resume_requested, f, d)
             )
@@ -71,16 +71,14 @@ class DraftsPanel(QWidget):
             self.discard_buttons.append(discard)
         hidden_count = len(drafts) - _MAX_DRAFTS
         self.header.setText(
-            "Work that was left before it was approved"
-            + (f" ({hidden_count} more)" if hidden_count > 0 else "")
-            + ":"
+            "Unfinished corrections" + (f" ({hidden_count} more)" if hidden_count > 0 else "") + ":"
         )
         self.setVisible(bool(drafts))
 
-    def _request(self, signal: object, family: str, draft: Draft) -> None:
+    def _request(self, signal: Any, family: str, draft: Draft) -> None:
         for button in (*self.resume_buttons, *self.discard_buttons):
-            button.setEnabled(False)  # once is enough; the list comes anew
-        signal.emit(family, draft)  # type: ignore[attr-defined]
+            button.setEnabled(False)  # the list is rebuilt when the request is done
+        signal.emit(family, draft)
 
 
 def _draft_text(family: str, draft: Draft) -> str:

@@ -1,4 +1,4 @@
-"""The annotation stores that a viewer has open; calls may wait for the disk, so they belong in a worker."""
+"""The annotation stores that a viewer has open; calls read and write files, so use a worker."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["OpenStores"]
 
 
 class OpenStores:
-    """One `AnnotationStore` a family of models, opened when it is first asked for."""
+    """One `AnnotationStore` per model family, opened when it is first asked for."""
 
     def __init__(self) -> None:
         self._stores: dict[str, AnnotationStore] = {}
         self._lock = threading.Lock()
 
     def store(self, family: str) -> AnnotationStore:
-        """The store of a family; nothing is made on the disk before the first write.
+        """The store of a model family; nothing is created on disk before the first write.
 
         Raises
         ------
         BadInput
-            Where it cannot be read.
+            Where the store cannot be read.
         """
         from napari_latentseg.annotations import AnnotationStore
 
@@ -36,7 +36,7 @@ class OpenStores:
             return self._stores[family]
 
     def count_approved(self, family: str) -> tuple[int, int]:
-        """How many planes are approved, of how many scans."""
+        """Number of approved slices, and of the cases that have some."""
         from napari_latentseg.annotations import list_stores
 
         return self.store(family).count_approved() if family in list_stores() else (0, 0)
@@ -44,14 +44,15 @@ class OpenStores:
     def unfinished_drafts(
         self, open_draft_ids: frozenset[str], own_draft_ids: frozenset[str]
     ) -> list[tuple[str, Draft]]:
-        """Work that nobody is at, by family, the newest first.
+        """Drafts that no window edits, each with its model family, newest first.
 
         Parameters
         ----------
         open_draft_ids
-            Drafts that a layer of this viewer is kept in.
+            Drafts of the layers of this viewer; they are left out.
         own_draft_ids
-            All that this viewer has kept, also of layers that are gone.
+            All drafts that this viewer has saved, also of removed layers: they count as in use, but can be
+            resumed here.
         """
         from napari_latentseg.annotations import list_stores
 
@@ -59,7 +60,7 @@ class OpenStores:
         for family in list_stores():
             try:
                 drafts = self.store(family).drafts()
-            except BadInput:  # one store that cannot be read does not hide the others
+            except BadInput:  # an unreadable store must not hide the drafts of the others
                 continue
             unfinished += [
                 (family, d)
@@ -69,7 +70,7 @@ class OpenStores:
         return sorted(unfinished, key=lambda entry: entry[1].time, reverse=True)
 
     def close(self) -> None:
-        """Let go of all of them, so that others may go on with what is left."""
+        """Close all stores, so that other processes may resume their drafts."""
         with self._lock:
             for store in self._stores.values():
                 store.close()

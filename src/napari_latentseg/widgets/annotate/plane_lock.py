@@ -1,8 +1,8 @@
-"""Planes of a Labels layer that are not to be changed any more: shown as such, and kept as they are.
+"""Lock the approved planes of a Labels layer against edits.
 
-napari can make a layer read-only as a whole, and forgets its undo history when it does. So this works by what
-can be seen from outside: while a locked plane is on screen the layer has a frame and no brush; what reaches a
-locked plane all the same (a brush of three dimensions, a redo, a script) is put back.
+napari can only make a whole layer read-only, and it clears the undo history when it does. So the lock works
+from outside: while a locked plane is on screen the layer has a frame and no brush, and edits that reach a
+locked plane all the same (a 3-D brush, a redo, a script) are reverted.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ __all__ = ["PlaneLock", "plane_on_screen"]
 
 _VIEW_MODES = ("pan_zoom", "transform", "pick")
 _FRAME_COLOR = "#35c46a"
-_CHECK_DELAY_MS = 250  # milliseconds without a change, after which all locked planes are looked at
+_CHECK_DELAY_MS = 250  # after the last edit; comparing all planes during a stroke would slow the brush
 
 
 def plane_on_screen(viewer: ViewerModel, layer: Image | Labels, order: tuple[int, ...]) -> int | None:
-    """The number of the plane of a layer that is on screen; None where another cut of it is.
+    """The number of the plane on screen; None in 3-D, or where the layer is sliced along another axis.
 
     Parameters
     ----------
     viewer
-        Where the layer is shown.
+        The viewer that shows the layer.
     layer
-        That is cut.
+        The layer.
     order
         Axis i of the planes was axis ``order[i]`` of the layer; the last two are rows and columns.
     """
@@ -62,23 +62,23 @@ class PlaneLock(QObject):
     Parameters
     ----------
     viewer
-        Where the layer is shown.
+        The viewer that shows the layer.
     layer
-        Whose planes are locked.
+        The layer whose planes are locked.
     order
         Axis i of the planes was axis ``order[i]`` of the layer; the last two are rows and columns.
     parent
-        With it the lock ends.
+        Qt parent, which owns the lock.
 
     Signals
     -------
     edit_refused
-        The number of a plane that someone tried to change.
+        The number of a locked plane that was edited; the edit is reverted.
 
     Attributes
     ----------
     locked_planes
-        What each locked plane holds, `(rows, columns)`, by number.
+        Approved labels of each locked plane, `(rows, columns)`, by plane number.
     """
 
     edit_refused = Signal(int)
@@ -92,8 +92,8 @@ class PlaneLock(QObject):
         self._order = order
         self._leading_shape = tuple(int(layer.data.shape[axis]) for axis in order[:-2])
         self.locked_planes: dict[int, NDArray[np.uint8]] = {}
-        self._newly_locked: set[int] = set()  # that nobody can have tried to change yet
-        self._mode_before_lock: str | None = None  # that the layer goes back to
+        self._newly_locked: set[int] = set()  # not compared since they were locked: a difference is no edit
+        self._mode_before_lock: str | None = None  # restored on the next unlocked plane
         self._is_restoring = False
         self._checker: Any = None
         self._timer = QTimer(self)
@@ -108,7 +108,7 @@ class PlaneLock(QObject):
         layer.events.set_data.connect(self._on_data)
 
     def disconnect_all(self) -> None:
-        """Lock nothing any more, and listen to nothing."""
+        """Unlock all planes and disconnect from layer and viewer."""
         self._timer.stop()
         self.locked_planes = {}
         events = self.layer.events
@@ -123,12 +123,12 @@ class PlaneLock(QObject):
 
     @property
     def plane_shown(self) -> int | None:
-        """The number of the plane on screen; None where another cut of the layer is."""
+        """The number of the plane on screen, see `plane_on_screen`."""
         viewer = self._viewer()
         return None if viewer is None else plane_on_screen(viewer, self.layer, self._order)
 
     def plane_data(self, plane: int) -> NDArray[np.uint8]:
-        """One plane of the layer, as a view of it."""
+        """The labels of one plane of the layer, `(rows, columns)`; a view."""
         data = np.asarray(self.layer.data).transpose(self._order)
         plane_view: NDArray[np.uint8] = (
             data[np.unravel_index(plane, self._leading_shape)] if self._leading_shape else data
@@ -136,23 +136,23 @@ class PlaneLock(QObject):
         return plane_view
 
     def lock(self, planes: Mapping[int, NDArray[np.uint8]]) -> None:
-        """Lock planes, and bring them to what they are to hold."""
+        """Lock planes, and set them to their approved labels."""
         self.locked_planes.update(planes)
         self._newly_locked.update(planes)
         plane = self.plane_shown
         if plane is not None and plane in planes:
             self._restore_planes([plane])
-        self._on_data()  # the others follow, looked at in a worker
+        self._on_data()  # the others are compared in a worker
         self._follow()
 
     def unlock(self, planes: Iterable[int]) -> None:
-        """Let planes be changed again."""
+        """Allow edits of planes again."""
         for plane in planes:
             self.locked_planes.pop(plane, None)
         self._follow()
 
     def _follow(self, event: Any = None) -> None:
-        """Show whether the plane on screen is locked."""
+        """Show the frame and disable the brush while the plane on screen is locked."""
         plane = self.plane_shown
         box = self.layer.bounding_box
         if plane is not None and plane in self.locked_planes:
@@ -172,10 +172,10 @@ class PlaneLock(QObject):
             self.layer.mode = "pan_zoom"
 
     def _on_mode(self, event: Any = None) -> None:
-        """Take a brush away again that was chosen on a locked plane."""
+        """Disable a brush that was chosen on a locked plane."""
         if self._mode_before_lock is not None and str(self.layer.mode) not in _VIEW_MODES:
-            self._mode_before_lock = str(self.layer.mode)  # for the next plane that is not locked
-            QTimer.singleShot(0, self._disable_painting)  # napari's buttons are told of the mode first
+            self._mode_before_lock = str(self.layer.mode)  # for the next unlocked plane
+            QTimer.singleShot(0, self._disable_painting)  # after napari's buttons got the mode event
             plane = self.plane_shown
             if plane is not None:
                 self.edit_refused.emit(plane)
@@ -183,7 +183,7 @@ class PlaneLock(QObject):
     def _on_paint(self, event: Any = None) -> None:
         plane = self.plane_shown
         if plane is not None and plane in self.locked_planes:
-            # napari tells of some strokes before they are in the data
+            # napari emits some paint events before the data is changed
             QTimer.singleShot(0, lambda: self._restore_planes([plane]))
         self._on_data()
 
@@ -192,7 +192,7 @@ class PlaneLock(QObject):
             self._timer.start()
 
     def _restore_planes(self, planes: Iterable[int]) -> None:
-        """Bring locked planes to what they hold."""
+        """Reset locked planes to their approved labels."""
         changed = []
         for plane in planes:
             locked_values, current_values = self.locked_planes.get(plane), self.plane_data(plane)
@@ -215,7 +215,7 @@ class PlaneLock(QObject):
             self.edit_refused.emit(user_changed[0])
 
     def _check_all_planes(self) -> None:
-        """Look at all locked planes, off the GUI thread."""
+        """Compare the locked planes with their approved labels in a worker; reset those that differ."""
         viewer = self._viewer()
         if viewer is None or self.layer not in viewer.layers:
             return
@@ -237,7 +237,7 @@ class PlaneLock(QObject):
             self._newly_locked -= planes.keys()
 
         def fail(error: BaseException) -> None:
-            self._checker = None  # the layer was given other data; approving says what is wrong with it
+            self._checker = None  # the layer has data of another shape; approving reports that
 
         with suppress(RuntimeError):
             self._checker = run_in_thread(find_changed, show, fail)

@@ -1,26 +1,18 @@
-"""The Annotate widget: correct a mask, approve it, go on with what was left."""
+"""The Annotate widget: correct a mask, approve its slices, resume unfinished corrections."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QComboBox,
-    QFrame,
-    QHBoxLayout,
-    QLabel,
-    QPushButton,
-    QSizePolicy,
-    QSpinBox,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.controls import elastic_combo, separator
+from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
-from napari_latentseg.widgets._shared.session import RunResult, session_of
+from napari_latentseg.widgets._shared.session import RunResult
+from napari_latentseg.widgets._shared.text import count_text, format_numbers
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.annotate.class_list import ClassList
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -32,52 +24,45 @@ if TYPE_CHECKING:
 
     from napari_latentseg.widgets.annotate.correction import Correction
 
-__all__ = ["AnnotateWidget", "format_numbers"]
+__all__ = ["AnnotateWidget"]
 
-_PLUGIN = "napari-latentseg"
+_SAVING = "An approval is being saved"
 
 
-class AnnotateWidget(QWidget):
+class AnnotateWidget(DockWidget):
     """Correct a copy of a mask with napari's brush, and approve it slice by slice or as a whole.
 
     Parameters
     ----------
     napari_viewer
-        The viewer it belongs to.
+        The viewer in which the widget is docked.
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
-        self.session = session_of(napari_viewer)
-        self.corrections = corrections_of(napari_viewer)
-        self.empty = QLabel("Nothing to correct yet: open an image and segment it first.")
-        self.empty.setWordWrap(True)
-        self.open_segment = QPushButton("Open Segment")
-        self.open_segment.setToolTip("The widget that makes a mask of an image")
-        self.correction_list = QComboBox()
-        self.correction_list.setToolTip("The mask that is corrected and approved")
-        self.correction_list.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        super().__init__(napari_viewer)
+        self.set_empty_state(
+            "No mask to correct yet: open an image and segment it first.",
+            "Open Segment",
+            lambda: self.open_widget("Segment"),
+            "Open the Segment widget",
         )
-        self.correction_list.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.corrections = corrections_of(napari_viewer)
+        self.correction_list = elastic_combo("The mask to correct and approve")
         self.edit_button = QPushButton("Edit this mask")
         self.classes = ClassList()
         self.slice_status = QLabel()
-        self.slice_status.setWordWrap(True)
-        self.approve_button = QPushButton("This slice")
-        self.approve_all_button = QPushButton("Whole volume")
+        self.approve_button = QPushButton("Current slice")
+        self.approve_all_button = QPushButton("All slices")
         self.first_slice, self.last_slice = QSpinBox(), QSpinBox()
-        self.approve_range_button = QPushButton("These")
+        self.approve_range_button = QPushButton("Approve range")
         self.unlock_button = QPushButton("Unlock")
         self.approved_summary = QLabel()
-        self.approved_summary.setWordWrap(True)
         self.totals = QLabel()
-        self.totals.setWordWrap(True)
-        self.train_button = QPushButton("Teach the model…")
-        self.train_button.setToolTip("Open the Train widget, where the model learns from what is approved")
+        self.train_button = QPushButton("Fine-tune the model…")
         self.drafts_panel = DraftsPanel()
-        self.content = QWidget()
+        self.editor = QWidget()
+        for label in (self.slice_status, self.approved_summary, self.totals):
+            label.setWordWrap(True)
         self._lay_out()
         self._connect()
         self._bind_keys()
@@ -85,11 +70,16 @@ class AnnotateWidget(QWidget):
         self._refresh()
 
     def _lay_out(self) -> None:
-        self.first_slice.setToolTip("The first slice, counted from 0 as napari's slider does")
-        self.last_slice.setToolTip("The last slice, which is approved too")
+        self.first_slice.setToolTip("The first slice, counted from 0 as in napari's slider")
+        self.last_slice.setToolTip("The last slice (inclusive)")
+        self.first_slice.setPrefix("from ")
+        self.last_slice.setPrefix("to ")
         header = QHBoxLayout()
         header.addWidget(QLabel("Mask"))
         header.addWidget(self.correction_list, 1)
+        status_row = QHBoxLayout()
+        status_row.addWidget(self.slice_status, 1)
+        status_row.addWidget(self.unlock_button)
         approve_row = QHBoxLayout()
         approve_row.addWidget(QLabel("Approve"))
         approve_row.addWidget(self.approve_button, 1)
@@ -97,45 +87,31 @@ class AnnotateWidget(QWidget):
         self.range_row = QWidget()
         range_layout = QHBoxLayout(self.range_row)
         range_layout.setContentsMargins(0, 0, 0, 0)
-        range_layout.addWidget(self.first_slice, 1)
-        range_layout.addWidget(self.last_slice, 1)
-        range_layout.addWidget(self.approve_range_button)
         for box in (self.first_slice, self.last_slice):
-            box.setMinimumWidth(96)
-        self.first_slice.setPrefix("from ")
-        self.last_slice.setPrefix("to ")
-        status_row = QHBoxLayout()
-        status_row.addWidget(self.slice_status, 1)
-        status_row.addWidget(self.unlock_button)
-        content_layout = QVBoxLayout(self.content)
-        content_layout.setContentsMargins(0, 0, 0, 0)
-        content_layout.addLayout(header)
-        content_layout.addWidget(self.edit_button)
-        content_layout.addWidget(self.classes)
-        content_layout.addWidget(_separator())
-        content_layout.addLayout(status_row)
-        content_layout.addLayout(approve_row)
-        content_layout.addWidget(self.range_row)
-        content_layout.addWidget(self.approved_summary)
-        content_layout.addWidget(_separator())
-        content_layout.addWidget(self.totals)
-        content_layout.addWidget(self.train_button)
-        notice = QLabel("<i>For research. Not a medical device.</i>")
-        layout = QVBoxLayout(self)
-        layout.setAlignment(Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(self.empty)
-        layout.addWidget(self.open_segment)
-        layout.addWidget(self.content)
-        layout.addWidget(self.drafts_panel)
-        layout.addStretch(1)
-        layout.addWidget(notice)
-        self.setMinimumWidth(310)
-        self.setMaximumWidth(380)
+            box.setMinimumWidth(96)  # pixels: prefix, three digits and the arrows
+            range_layout.addWidget(box, 1)
+        range_layout.addWidget(self.approve_range_button)
+        editor_layout = QVBoxLayout(self.editor)
+        editor_layout.setContentsMargins(0, 0, 0, 0)
+        editor_layout.addLayout(header)
+        editor_layout.addWidget(self.edit_button)
+        editor_layout.addWidget(self.classes)
+        editor_layout.addWidget(separator())
+        editor_layout.addLayout(status_row)
+        editor_layout.addLayout(approve_row)
+        editor_layout.addWidget(self.range_row)
+        editor_layout.addWidget(self.approved_summary)
+        editor_layout.addWidget(separator())
+        editor_layout.addWidget(self.totals)
+        editor_layout.addWidget(self.train_button)
+        self.body.addWidget(self.editor)
+        self.body.addWidget(self.drafts_panel)
+        self.body.addStretch(1)
 
     def _connect(self) -> None:
         corrections = self.corrections
         corrections.changed.connect(self._refresh)
-        corrections.count_changed.connect(self._update_totals)
+        corrections.approvals.count_changed.connect(self._update_totals)
         corrections.autosaver.drafts_changed.connect(self._update_drafts)
         self.session.results_changed.connect(self._refresh)
         self.session.finished.connect(self._refresh)
@@ -149,25 +125,24 @@ class AnnotateWidget(QWidget):
         self.classes.class_added.connect(self._add_class)
         self.drafts_panel.resume_requested.connect(corrections.autosaver.resume_draft)
         self.drafts_panel.discard_requested.connect(corrections.autosaver.discard_draft)
-        self.open_segment.clicked.connect(lambda: self._open("Segment"))
-        self.train_button.clicked.connect(lambda: self._open("Train"))
+        self.train_button.clicked.connect(lambda: self.open_widget("Train"))
         dims = self.viewer.dims.events
         for event in (dims.current_step, dims.order, dims.ndisplay):
-            event.connect(self._update_slice_status)
+            self.connect_event(event, self._update_slice_status)
 
     def _bind_keys(self) -> None:
         actions = {"edit": self.edit, "approve": self.approve_shown}
-        # where Review is open the keys are its own: there they go on to the next place
+        # while Review is open the keys are its own: there, approving also goes to the next region
         unbound_actions = {
             name: action for name, action in actions.items() if name not in self.session.handlers
         }
         bind_keys(self.viewer, self, unbound_actions)
-        self.edit_button.setToolTip("Correct a copy of the mask with napari's brush; the mask itself stays")
+        self.edit_button.setToolTip("Correct a copy of the mask with napari's brush; the prediction is kept")
         add_key_to_tooltip("edit", self.edit_button)
 
     @property
     def correction(self) -> Correction | None:
-        """The mask that is corrected and approved here."""
+        """The mask that is corrected and approved in this widget."""
         return self.corrections.active
 
     def _correction_choices(self) -> list[Any]:
@@ -176,9 +151,8 @@ class AnnotateWidget(QWidget):
 
     def _refresh(self, *_: Any) -> None:
         correction, choices = self.correction, self._correction_choices()
-        self.empty.setVisible(correction is None)
-        self.open_segment.setVisible(correction is None)
-        self.content.setVisible(correction is not None)
+        self.show_empty_state(correction is None, keep_content=True)  # drafts can be resumed without a mask
+        self.editor.setVisible(correction is not None)
         self.correction_list.clear()
         for choice in choices:
             self.correction_list.addItem(choice.title, choice)
@@ -187,16 +161,16 @@ class AnnotateWidget(QWidget):
         current = correction.result if correction.result in choices else correction
         self.correction_list.setCurrentIndex(choices.index(current) if current in choices else -1)
         layer = correction.layer
-        self.edit_button.setText("Edit this mask" if layer is None else "Go on editing")
+        self.edit_button.setText("Edit this mask" if layer is None else "Resume editing")
         self.classes.setVisible(layer is not None)
         if layer is not None:
             self.classes.show_classes(correction.classes, int(layer.selected_label))
             if layer.events.selected_label.callbacks.count(self._follow_label) == 0:
-                layer.events.selected_label.connect(self._follow_label)
+                self.connect_event(layer.events.selected_label, self._follow_label)
         has_many_planes = correction.plane_count > 1
         self.approve_all_button.setVisible(has_many_planes)
         self.range_row.setVisible(has_many_planes)
-        self.approve_button.setText("This slice" if has_many_planes else "This mask")
+        self.approve_button.setText("Current slice" if has_many_planes else "This mask")
         for box in (self.first_slice, self.last_slice):
             is_new_maximum = box.maximum() != correction.plane_count - 1
             box.setMaximum(correction.plane_count - 1)
@@ -204,13 +178,13 @@ class AnnotateWidget(QWidget):
                 box.setValue(correction.plane_count - 1)
         self.approved_summary.setVisible(has_many_planes)
         self.approved_summary.setText(
-            f"Approved here: {format_numbers(correction.approved) or 'no slice yet'}."
+            f"Approved slices: {format_numbers(correction.approved) or 'none yet'}."
         )
         self._update_slice_status()
         self._update_totals()
 
     def _plane_on_screen(self) -> int | None:
-        """The number of the plane on screen; None where another cut of the volume is."""
+        """The number of the plane on screen; None in 3-D, or where the view has another orientation."""
         correction = self.correction
         if correction is None:
             return None
@@ -218,48 +192,61 @@ class AnnotateWidget(QWidget):
         return plane_on_screen(self.viewer, layer, correction.axis_order)
 
     def _update_slice_status(self, event: Any = None) -> None:
-        """Say of the slice on screen whether it is approved, and what can be done with it."""
+        """Show whether the slice on screen is approved, and which of the buttons apply to it."""
         correction = self.correction
         if correction is None:
             return
-        plane, busy = self._plane_on_screen(), self.corrections.writes_in_progress > 0
+        plane, busy = self._plane_on_screen(), self.corrections.approvals.writes_in_progress > 0
         name = f"Slice {plane}" if correction.leading_shape else "This image"
         is_approved = plane is not None and plane in correction.approved
         if plane is None:
-            self.slice_status.setText("Another cut of the volume is on screen.")
+            self.slice_status.setText("The view shows another orientation of the volume.")
         elif busy:
-            self.slice_status.setText(f"{name}: being written to the disk.")
+            self.slice_status.setText(f"{name}: saving.")
         else:
             self.slice_status.setText(
                 f"{name}: approved, locked." if is_approved else f"{name}: not approved yet."
             )
         self.unlock_button.setVisible(is_approved)
         self.unlock_button.setEnabled(not busy)
-        self.unlock_button.setToolTip("Take the approval back, so that the slice can be changed again")
+        self.unlock_button.setToolTip("Revoke the approval so that the slice can be edited again")
         self.approve_button.setEnabled(plane is not None and not is_approved and not busy)
-        self.approve_button.setToolTip(
-            "The mask is right here as it is: keep it, and lock it"
-            if self.approve_button.isEnabled()
-            else "It is approved already" if is_approved else "Show a slice that the model looked at"
-        )  # fmt: skip
-        if self.approve_button.isEnabled():
+        if busy:
+            self.approve_button.setToolTip(_SAVING)
+        elif is_approved:
+            self.approve_button.setToolTip("This slice is already approved")
+        elif plane is None:
+            self.approve_button.setToolTip("Show a slice that was segmented")
+        else:
+            self.approve_button.setToolTip("Approve the mask on this slice and lock it")
             add_key_to_tooltip("approve", self.approve_button)
         is_whole = len(correction.approved) == correction.plane_count
         for button in (self.approve_all_button, self.approve_range_button):
             button.setEnabled(not busy and not is_whole)
-            button.setToolTip("All slices are approved already" if is_whole else "Keep them, and lock them")
+            button.setToolTip(
+                _SAVING
+                if busy
+                else "All slices are already approved"
+                if is_whole
+                else "Approve and lock these slices"
+            )
 
     def _update_totals(self) -> None:
         correction = self.correction
         if correction is None:
             return
-        planes, scans = self.corrections.approved_counts.get(correction.family, (0, 0))
+        slices, cases = self.corrections.approvals.counts.get(correction.family, (0, 0))
         self.totals.setText(
-            f"Approved in all for this model: {count_text(planes, 'slice')}, {count_text(scans, 'scan')}."
-            if planes
-            else "Nothing is approved for this model yet."
+            f"Approved for this model: {count_text(slices, 'slice')}, {count_text(cases, 'case')}."
+            if slices
+            else "No slice is approved for this model yet."
         )
-        self.train_button.setEnabled(planes > 0)
+        self.train_button.setEnabled(slices > 0)
+        self.train_button.setToolTip(
+            "Open the Train widget to fine-tune the model on the approved slices"
+            if slices
+            else "Approve a slice first"
+        )
 
     def _update_drafts(self) -> None:
         self.drafts_panel.show_drafts(self.corrections.autosaver.drafts)
@@ -278,7 +265,7 @@ class AnnotateWidget(QWidget):
         self._refresh()
 
     def edit(self) -> None:
-        """Make a copy of the mask to paint in, or go to the one that is there."""
+        """Create an editable copy of the mask, or select the one that exists."""
         correction = self.correction
         if correction is None:
             return
@@ -314,7 +301,7 @@ class AnnotateWidget(QWidget):
             self._approve([plane])
 
     def approve_range(self) -> None:
-        """Approve the slices from the one number to the other."""
+        """Approve the slices between the two numbers, inclusive."""
         first, last = sorted((self.first_slice.value(), self.last_slice.value()))
         self._approve(range(first, last + 1))
 
@@ -325,51 +312,16 @@ class AnnotateWidget(QWidget):
     def _approve(self, numbers: Iterable[int] | None) -> None:
         correction = self.correction
         if correction is not None:
-            self._run_or_explain(lambda: self.corrections.approve_planes(correction, numbers))
+            self._run_or_explain(lambda: self.corrections.approvals.approve(correction, numbers))
 
     def unlock_shown(self) -> None:
-        """Take back the approval of the slice on screen."""
+        """Revoke the approval of the slice on screen."""
         correction, plane = self.correction, self._plane_on_screen()
         if correction is not None and plane is not None:
-            self.corrections.unlock(correction, [plane])
+            self.corrections.approvals.unlock(correction, [plane])
 
     def _run_or_explain(self, action: Any) -> None:
         try:
             action()
         except BadInput as error:
             show_exception(error)
-
-    def _open(self, name: str) -> None:
-        """Open another of our widgets beside this one."""
-        self.viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
-
-
-def _separator() -> QFrame:
-    line = QFrame()
-    line.setFrameShape(QFrame.Shape.HLine)
-    line.setFrameShadow(QFrame.Shadow.Sunken)
-    return line
-
-
-def format_numbers(numbers: Iterable[int]) -> str:
-    """Whole numbers as a person would list them.
-
-    Examples
-    --------
-    >>> in_words([7, 3, 8, 9, 12])
-    '3, 7 to 9, 12'
-    """
-    spans: list[list[int]] = []
-    for n in sorted(set(numbers)):
-        if spans and spans[-1][-1] == n - 1:
-            spans[-1].append(n)
-        else:
-            spans.append([n])
-    return ", ".join(
-        f"{span[0]} to {span[-1]}" if len(span) > 2 else ", ".join(map(str, span)) for span in spans
-    )
-
-
-def count_text(number: int, noun: str) -> str:
-    """A number of things, in words."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

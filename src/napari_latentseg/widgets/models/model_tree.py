@@ -1,4 +1,4 @@
-"""The models at hand as a tree: each with its versions, the one in use marked."""
+"""The installed models as a tree: each with its versions, the current one marked."""
 
 from __future__ import annotations
 
@@ -16,32 +16,30 @@ from napari_latentseg.models.versions import Version, list_versions
 
 __all__ = ["ModelEntry", "ModelTree", "list_model_entries"]
 
-_ORIGINS = {"package": "embedded", "installed": "installed", "taught": "yours"}
+_CURRENT = "current"
+_ORIGINS = {"package": "embedded", "installed": "installed", "taught": "fine-tuned"}
 
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model with its versions, oldest first, and the card of each."""
+    """A model with its versions, oldest first, and the card of each version."""
 
     name: str
     versions: tuple[tuple[Version, ModelCard], ...]
 
     @property
     def current(self) -> tuple[Version, ModelCard]:
-        """The version that the name loads."""
-        return next(
-            (version_and_card for version_and_card in self.versions if version_and_card[0].is_current),
-            self.versions[-1],
-        )
+        """The version that is loaded when the model is used by name."""
+        return next((item for item in self.versions if item[0].is_current), self.versions[-1])
 
     @property
     def can_be_removed(self) -> bool:
-        """Whether any of it is not the package's own."""
+        """Whether any version did not come with the package."""
         return any(version.origin != "package" for version, _ in self.versions)
 
 
 def list_model_entries() -> list[ModelEntry]:
-    """All models at hand; reads their cards. A version whose card cannot be read is left out."""
+    """All installed models; reads their cards. A model with an unreadable card is left out."""
     model_entries = []
     for name in list_cards():
         versions = []
@@ -56,12 +54,12 @@ def list_model_entries() -> list[ModelEntry]:
 
 
 class ModelTree(QTreeWidget):
-    """A line for each model, and below it one for each version where there are several.
+    """A row for each model, and below it one for each version where there are several.
 
     Signals
     -------
     selection_changed
-        Another line was chosen.
+        Another row was selected.
     """
 
     selection_changed = Signal()
@@ -88,9 +86,9 @@ class ModelTree(QTreeWidget):
         Parameters
         ----------
         model_entries
-            The models.
+            The models, in the order of the rows.
         name
-            Of the one that is to be chosen; the one that was where empty.
+            The model to select; where empty, the one that was selected before.
         """
         previous = self.current_entry
         name = name or (previous.name if previous is not None else "")
@@ -100,20 +98,23 @@ class ModelTree(QTreeWidget):
         for entry in model_entries:
             version, card = entry.current
             item = self._item(
-                [card.title, _version_text(version), "in use" if len(entry.versions) > 1 else ""]
+                [card.title, _version_text(version), _CURRENT if len(entry.versions) > 1 else ""]
             )
             item.setData(0, Qt.ItemDataRole.UserRole, (entry.name, version.folder))
             item.setToolTip(0, entry.name)
             self.addTopLevelItem(item)
             if len(entry.versions) > 1:
-                for shown_version, its_card in reversed(entry.versions):
-                    in_use_text = "in use" if shown_version.is_current else ""
-                    version_item = self._item(
-                        [_dsc_text(shown_version, its_card), _version_text(shown_version), in_use_text]
+                for child_version, _ in reversed(entry.versions):
+                    child = self._item(
+                        [
+                            _dsc_text(child_version),
+                            _version_text(child_version),
+                            _CURRENT if child_version.is_current else "",
+                        ]
                     )
-                    version_item.setData(0, Qt.ItemDataRole.UserRole, (entry.name, shown_version.folder))
-                    version_item.setToolTip(0, shown_version.comparison)
-                    item.addChild(version_item)
+                    child.setData(0, Qt.ItemDataRole.UserRole, (entry.name, child_version.folder))
+                    child.setToolTip(0, child_version.comparison)
+                    item.addChild(child)
                 item.setExpanded(True)
             if entry.name == name:
                 self.setCurrentItem(item)
@@ -129,7 +130,7 @@ class ModelTree(QTreeWidget):
 
     @property
     def current_entry(self) -> ModelEntry | None:
-        """The model of the chosen line."""
+        """The model of the selected row."""
         selected = self._current_data()
         return next(
             (entry for entry in self._entries if selected is not None and entry.name == selected[0]), None
@@ -137,25 +138,18 @@ class ModelTree(QTreeWidget):
 
     @property
     def current_version(self) -> tuple[Version, ModelCard] | None:
-        """The version of the chosen line; of a model's own line the one in use."""
+        """The version of the selected row; for the row of a model, its current version."""
         entry, selected = self.current_entry, self._current_data()
         if entry is None or selected is None:
             return None
-        return next(
-            (
-                version_and_card
-                for version_and_card in entry.versions
-                if version_and_card[0].folder == selected[1]
-            ),
-            entry.current,
-        )
+        return next((item for item in entry.versions if item[0].folder == selected[1]), entry.current)
 
     def _current_data(self) -> tuple[str, Path] | None:
         item = self.currentItem()
         return None if item is None else item.data(0, Qt.ItemDataRole.UserRole)
 
     def filter_by_text(self, text: str) -> None:
-        """Show only the models in whose card a text occurs."""
+        """Show only the models whose name, title, modality, method or classes contain a text."""
         query = text.strip().lower()
         for row in range(self.topLevelItemCount()):
             item = self.topLevelItem(row)
@@ -176,7 +170,7 @@ def _version_text(version: Version) -> str:
     return f"v{version.version} ({_ORIGINS.get(version.origin, version.origin)})"
 
 
-def _dsc_text(version: Version, card: ModelCard) -> str:
+def _dsc_text(version: Version) -> str:
     return f"Dice {version.dsc:.2f}" if version.dsc is not None else "not measured"
 
 

@@ -1,4 +1,4 @@
-"""The Models widget: what is at hand, what it is, which version is in use; bring in, take out, go back."""
+"""The Models widget: installed models, their cards and versions; install, export, revert, remove."""
 
 from __future__ import annotations
 
@@ -8,50 +8,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
-from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
-    QLabel,
     QLineEdit,
     QMenu,
     QMessageBox,
     QPushButton,
     QTextBrowser,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_latentseg.models.card_text import card_lines
-from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.dock_widget import DockWidget
+from napari_latentseg.widgets._shared.text import count_text
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
-from napari_latentseg.widgets.models.model_tree import ModelTree, list_model_entries
+from napari_latentseg.widgets.models.model_tree import ModelEntry, ModelTree, list_model_entries
 from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.models.versions import Version
 
 __all__ = ["ModelsWidget"]
 
 
-class ModelsWidget(QWidget):
-    """The models at hand with their versions and cards.
+class ModelsWidget(DockWidget):
+    """The installed models with their versions and cards.
 
     Parameters
     ----------
     napari_viewer
-        The viewer it belongs to.
+        The viewer in which the widget is docked.
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
-        self.session = session_of(napari_viewer)
+        super().__init__(napari_viewer)
         self.search = QLineEdit()
-        self.search.setPlaceholderText("find…")
+        self.search.setPlaceholderText("Search…")
         self.search.setClearButtonEnabled(True)
         self.tree = ModelTree()
         self.card = QTextBrowser()
@@ -61,7 +58,7 @@ class ModelsWidget(QWidget):
         self.use_button = QPushButton("Use")
         self.install_button = QPushButton("Install from…")
         self.export_button = QPushButton("Export…")
-        self.revert_button = QPushButton("Go back")
+        self.revert_button = QPushButton("Revert")
         self.remove_button = QPushButton("Remove")
         self.remove_dialog: QMessageBox | None = None
         self._running_jobs = 0
@@ -70,13 +67,10 @@ class ModelsWidget(QWidget):
         self.reload()
 
     def _lay_out(self) -> None:
-        self.use_button.setToolTip("Choose it in the Segment widget")
-        self.export_button.setToolTip("Write it as one file, which others can install")
         menu = QMenu(self.install_button)
         self.install_file_action = menu.addAction("a file (.zip, .pth)…")
         self.install_folder_action = menu.addAction("a folder…")
         self.install_button.setMenu(menu)
-        self.install_button.setToolTip("Bring in a model: a zip, a folder, or a checkpoint of GMS")
         buttons = QGridLayout()
         buttons.setSpacing(4)
         buttons.addWidget(self.use_button, 0, 0)
@@ -84,16 +78,11 @@ class ModelsWidget(QWidget):
         buttons.addWidget(self.export_button, 0, 2)
         buttons.addWidget(self.revert_button, 1, 0, 1, 2)
         buttons.addWidget(self.remove_button, 1, 2)
-        notice = QLabel("<i>For research. Not a medical device.</i>")
-        layout = QVBoxLayout(self)
-        layout.addWidget(self.search)
-        layout.addWidget(self.tree, 2)
-        layout.addWidget(self.card, 3)
-        layout.addLayout(self.curve_layout)
-        layout.addLayout(buttons)
-        layout.addWidget(notice)
-        self.setMinimumWidth(310)
-        self.setMaximumWidth(380)
+        self.body.addWidget(self.search)
+        self.body.addWidget(self.tree, 2)
+        self.body.addWidget(self.card, 3)
+        self.body.addLayout(self.curve_layout)
+        self.body.addLayout(buttons)
 
     def _connect(self) -> None:
         self.search.textChanged.connect(self.tree.filter_by_text)
@@ -109,40 +98,39 @@ class ModelsWidget(QWidget):
         self.remove_button.clicked.connect(self.confirm_remove)
 
     def reload(self) -> Any:
-        """Look at the models at hand again.
+        """List the installed models again.
 
         Returns
         -------
         worker
-            Of the reading.
+            Reads the cards.
         """
         name = str(self.session.choices.get("model") or "") if self.tree.current_entry is None else ""
 
-        def show(model_entries: Any) -> None:
-            if not isalive(self.tree):  # closed meanwhile
-                return
+        def show(model_entries: list[ModelEntry]) -> None:
             self.tree.show_entries(model_entries, name)
             self.tree.filter_by_text(self.search.text())
 
-        return run_in_thread(list_model_entries, show)
+        return run_in_thread(list_model_entries, show, owner=self)
 
     def _update_details(self) -> None:
-        """The card of the chosen version, and what can be done with it."""
+        """Show the card of the selected version, and enable the buttons that apply to it."""
         entry, selected = self.tree.current_entry, self.tree.current_version
         self._show_curve(selected[1] if selected is not None else None)
-        is_idle = not self._running_jobs
-        for button in (self.use_button, self.export_button, self.revert_button, self.remove_button):
-            button.setEnabled(is_idle and selected is not None)
-        self.install_button.setEnabled(is_idle)
         if entry is None or selected is None:
-            self.card.setPlainText("No model is at hand. Install one." if not self.search.text() else "")
-            return
-        version, card = selected
-        lines = [*card_lines(card), ("Called", card.name)]
+            self.card.setPlainText(
+                "No model is installed." if not self.search.text() else "No model matches."
+            )
+        else:
+            self._show_card(*selected)
+        self._update_buttons(entry)
+
+    def _show_card(self, version: Version, card: ModelCard) -> None:
+        lines = [*card_lines(card), ("Name", card.name)]
         if card.lineage:
-            lines.append(("Goes back to", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
+            lines.append(("Derived from", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
         if version.comparison:
-            lines.append(("Judged", version.comparison))
+            lines.append(("Comparison", version.comparison))
         rows = "".join(
             f"<p style='margin: 2px 0'><b>{escape(heading.strip())}</b>&nbsp; {escape(text)}</p>"
             for heading, text in lines
@@ -150,20 +138,28 @@ class ModelsWidget(QWidget):
         self.card.setHtml(
             f"<h4 style='margin: 2px 0'>{escape(card.title)} v{escape(card.version)}</h4>{rows}"
         )
+
+    def _update_buttons(self, entry: ModelEntry | None) -> None:
+        """Enable the buttons that apply; the tooltip of a disabled one says why."""
         revert_target = self._revert_target()
-        self.revert_button.setText(f"Go back to v{revert_target}" if revert_target else "Go back")
-        self.revert_button.setEnabled(is_idle and bool(revert_target))
-        self.revert_button.setToolTip(
-            "The name loads that version from then on; none is removed"
-            if revert_target
-            else "There is no other version to go back to"
-        )
-        self.remove_button.setEnabled(is_idle and entry.can_be_removed)
-        self.remove_button.setToolTip(
-            "Remove what was installed and taught under this name"
-            if entry.can_be_removed
-            else "It came with the package, and stays"
-        )
+        self.revert_button.setText(f"Revert to v{revert_target}" if revert_target else "Revert")
+        busy = "Another change is in progress" if self._running_jobs else ""
+        no_model = "" if entry is not None else "Select a model first"
+        no_version = "" if revert_target else "There is no earlier version"
+        embedded = "" if entry is None or entry.can_be_removed else "Embedded models cannot be removed"
+        for button, reason, tooltip in (
+            (self.use_button, no_model, "Select it in the Segment widget"),
+            (self.install_button, "", "Install a model from a zip, a folder or a GMS checkpoint"),
+            (self.export_button, no_model, "Export as one zip file for installation elsewhere"),
+            (self.revert_button, no_model or no_version, "Make that version current; no version is deleted"),
+            (
+                self.remove_button,
+                no_model or embedded,
+                "Delete the installed model and its fine-tuned versions",
+            ),
+        ):
+            button.setEnabled(not (busy or reason))
+            button.setToolTip(busy or reason or tooltip)
 
     def _show_curve(self, card: ModelCard | None) -> None:
         if self.reliability is not None:
@@ -177,7 +173,7 @@ class ModelsWidget(QWidget):
             self.curve_layout.addWidget(self.reliability, 0, Qt.AlignmentFlag.AlignHCenter)
 
     def _revert_target(self) -> str:
-        """The version that can be gone back to: the chosen one, or what the current one was taught from."""
+        """The version that Revert makes current: the selected one, else the parent of the current one."""
         entry, selected = self.tree.current_entry, self.tree.current_version
         if entry is None or selected is None or len(entry.versions) < 2:
             return ""
@@ -193,7 +189,7 @@ class ModelsWidget(QWidget):
         return entry.versions[current_index - 1][0].version if current_index else ""
 
     def use_model(self) -> None:
-        """Choose the model in the Segment widget; a version that is not in use is put into use first."""
+        """Select the model in the Segment widget; an earlier version is made current first."""
         entry, selected = self.tree.current_entry, self.tree.current_version
         if entry is None or selected is None:
             return
@@ -207,12 +203,12 @@ class ModelsWidget(QWidget):
         self.session.models_changed.emit()
 
     def revert_version(self) -> Any:
-        """Put an earlier version into use; see the button.
+        """Make an earlier version current.
 
         Returns
         -------
         worker
-            Of the change; None where there is nothing to go back to.
+            Makes the change; None where there is no earlier version.
         """
         entry, target = self.tree.current_entry, self._revert_target()
         return self._revert(entry.name, target) if entry is not None and target else None
@@ -237,22 +233,22 @@ class ModelsWidget(QWidget):
             self.install(Path(path))
 
     def _ask_folder(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "The folder of a model")
+        folder = QFileDialog.getExistingDirectory(self, "Model folder")
         if folder:
             self.install(Path(folder))
 
     def install(self, source: Path) -> Any:
-        """Bring in a model.
+        """Install a model.
 
         Parameters
         ----------
         source
-            A zip, a model folder, or a checkpoint of GMS (.pth).
+            A zip, a model folder, or a GMS checkpoint (.pth).
 
         Returns
         -------
         worker
-            Of the installing.
+            Installs it.
         """
 
         def load() -> str:
@@ -275,17 +271,17 @@ class ModelsWidget(QWidget):
             self.export(Path(path).with_suffix(".zip"))
 
     def export(self, path: Path) -> Any:
-        """Write the chosen version as one file.
+        """Export the selected version as one file.
 
         Parameters
         ----------
         path
-            The zip to be.
+            The zip file to write.
 
         Returns
         -------
         worker
-            Of the writing; None where none is chosen.
+            Writes the file; None where no version is selected.
         """
         selected = self.tree.current_version
         if selected is None:
@@ -300,14 +296,14 @@ class ModelsWidget(QWidget):
         return self._run_job(write, lambda written: show_info(f"Written to {written.name}."))
 
     def confirm_remove(self) -> None:
-        """Ask whether the chosen model is to be removed, and remove it where that is confirmed."""
+        """Remove the selected model after a question."""
         entry = self.tree.current_entry
         if entry is None:
             return
         fine_tuned_count = sum(version.origin == "taught" for version, _ in entry.versions)
         model_text = f"{entry.current[1].title} ({entry.name})"
         versions_text = (
-            f" {fine_tuned_count} taught version{'s' if fine_tuned_count > 1 else ''} will be gone."
+            f" {count_text(fine_tuned_count, 'fine-tuned version')} will be deleted."
             if fine_tuned_count
             else ""
         )
@@ -317,9 +313,9 @@ class ModelsWidget(QWidget):
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Remove a model")
         box.setText(f"Remove {model_text}?{versions_text}")
-        embedded_text = "The embedded version stays. " if has_embedded else ""
+        embedded_text = "The embedded version is kept. " if has_embedded else ""
         box.setInformativeText(
-            f"{embedded_text}What was approved stays. An exported model can be installed again."
+            f"{embedded_text}Approved masks are kept. An exported model can be installed again."
         )
         remove = box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole)
         box.addButton(QMessageBox.StandardButton.Cancel)
@@ -331,12 +327,12 @@ class ModelsWidget(QWidget):
         box.open()
 
     def remove(self, name: str) -> Any:
-        """Remove what was installed and taught under a name.
+        """Delete the installed model and its fine-tuned versions.
 
         Returns
         -------
         worker
-            Of the removing.
+            Deletes them.
         """
 
         def delete() -> None:
@@ -346,23 +342,23 @@ class ModelsWidget(QWidget):
 
         def done(_: Any) -> None:
             self.session.models_changed.emit()
-            show_info(f"{name} is removed.")
+            show_info(f"{name} was removed.")
 
         return self._run_job(delete, done)
 
     def _run_job(self, job: Callable[[], Any], on_done: Callable[[Any], None]) -> Any:
-        """Work on the files in a worker; meanwhile nothing else can be asked for."""
+        """Change files in a worker; the buttons are disabled until it has finished."""
         self._running_jobs += 1
         self._update_details()
 
         def finish(value: Any) -> None:
-            if isalive(self):
+            if self.is_open:
                 self._running_jobs -= 1
                 self._update_details()
             on_done(value)
 
         def fail(error: BaseException) -> None:
-            if isalive(self):
+            if self.is_open:
                 self._running_jobs -= 1
                 self._update_details()
             show_exception(error)

@@ -1,22 +1,29 @@
-"""The old model beside the new one in a line, in figures, in pictures; and what becomes of the new one."""
+"""The base model and the new model compared: verdict, metrics, thumbnails, and the three decisions."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 from qtpy.QtCore import QByteArray, Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_latentseg.training.events import PreviewCase
+
 __all__ = ["CaseThumbnails", "ComparisonPanel", "metric_rows"]
 
-_THUMBNAIL_SIZE = 92
-_COLUMNS = ("before", "now", "yours")
+_THUMBNAIL_SIZE = 92  # pixels; three of them fit into the width of the widget
+_MIN_DSC_CHANGE = 0.005  # a smaller change counts as the same; the verdict of a fine-tuning uses it too
+_COLUMNS = {"before": "base model", "now": "new model", "yours": "reference"}
+
+Scores = dict[int, tuple[float, float]]
+"""Dice of the base model and of the new one, by case number."""
 
 
 class CaseThumbnails(QWidget):
-    """Two cases: as the model saw them before, as it sees them now, and as they were approved."""
+    """Thumbnails of some validation cases: mask of the base model, of the new model, and the reference."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -26,15 +33,15 @@ class CaseThumbnails(QWidget):
         self.pictures: list[QLabel] = []
         self.captions: list[QLabel] = []
 
-    def show_cases(self, cases: list[dict[str, Any]], scores: dict[int, tuple[float, float]]) -> None:
-        """Show cases, those that became worse first.
+    def show_cases(self, cases: Sequence[PreviewCase], scores: Scores) -> None:
+        """Show cases, those whose Dice fell most first.
 
         Parameters
         ----------
         cases
-            Each with its number, and a picture (PNG in base64) for before, now and yours.
+            The thumbnails.
         scores
-            The Dice before and after of the cases that were judged.
+            Dice of the cases that were validated; others are shown without figures.
         """
         while (item := self._grid.takeAt(0)) is not None:
             widget = item.widget()
@@ -43,12 +50,12 @@ class CaseThumbnails(QWidget):
                 widget.deleteLater()
         self.pictures, self.captions = [], []
         self.setVisible(bool(cases))
-        for column, title in enumerate(_COLUMNS):
+        for column, title in enumerate(_COLUMNS.values()):
             self._grid.addWidget(QLabel(title), 0, column, Qt.AlignmentFlag.AlignHCenter)
         for row, case in enumerate(sorted(cases, key=lambda case: _dsc_change(case, scores))):
             for column, name in enumerate(_COLUMNS):
                 picture = QLabel()
-                picture.setPixmap(_pixmap(str(case.get(name, ""))))
+                picture.setPixmap(_pixmap(getattr(case, name)))
                 picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
                 self._grid.addWidget(picture, 2 * row + 1, column)
                 self.pictures.append(picture)
@@ -59,14 +66,14 @@ class CaseThumbnails(QWidget):
 
 
 class ComparisonPanel(QWidget):
-    """What was found when both models were judged on the same cases, and the three ways to go on.
+    """Both models on the same cases, and the buttons to use the new one, keep both or discard it.
 
     Signals
     -------
     adopted
-        The new model is wanted: True to keep both, False to use it in place of the old one.
+        True to install the new model next to the base model, False to make it the current version of it.
     discarded
-        It is not wanted.
+        The new model is to be deleted.
     """
 
     adopted = Signal(bool)
@@ -105,15 +112,15 @@ class ComparisonPanel(QWidget):
         self.keep_both_button.clicked.connect(lambda: self.adopted.emit(True))
         self.discard_button.clicked.connect(self.discarded)
 
-    def show_comparison(self, comparison: dict[str, Any], preview: list[dict[str, Any]]) -> None:
+    def show_comparison(self, comparison: dict[str, Any], preview: Sequence[PreviewCase]) -> None:
         """Show a comparison.
 
         Parameters
         ----------
         comparison
-            As `comparison.json` has it.
+            The content of `comparison.json`.
         preview
-            Pictures of some of the cases; see `CaseThumbnails`.
+            Thumbnails of some of the cases.
         """
         self.verdict.setText(str(comparison.get("line", "")))
         base, new = comparison.get("base", {}), comparison.get("new", {})
@@ -144,22 +151,24 @@ class ComparisonPanel(QWidget):
         self.notes.setVisible(bool(notes))
         self.use_button.setText(f"Use v{new.get('version', '')}")
         self.use_button.setToolTip(
-            f"From now on {base.get('name', 'the model')} is the new version;"
-            f" v{base.get('version', '')} stays, and Models brings it back"
+            f"Segment will use the new version of {base.get('name', 'the model')};"
+            f" v{base.get('version', '')} is kept: revert to it in Models"
         )
-        self.keep_both_button.setToolTip(f"Install it beside its base, as {new.get('name', 'a new model')}")
-        self.discard_button.setToolTip("Remove the new model; what was approved stays")
+        self.keep_both_button.setToolTip(
+            f"Install it next to the base model, as {new.get('name', 'a new model')}"
+        )
+        self.discard_button.setToolTip("Delete the new model; approved masks are kept")
 
     def set_busy(self, busy: bool) -> None:
-        """While a decision is carried out there is no other to take."""
+        """Disable the buttons while a decision is carried out."""
         for button in (self.use_button, self.keep_both_button, self.discard_button):
             button.setEnabled(not busy)
 
 
 def metric_rows(comparison: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The figures of a comparison as rows: what, before, after."""
+    """The metrics of a comparison as table rows: metric, base model, new model."""
     rows = []
-    for subset, title in (("held_out", "yours, kept apart"), ("own", "what it knew")):
+    for subset, title in (("held_out", "validation"), ("own", "replay")):
         scores = comparison.get(subset)
         if not scores:
             continue
@@ -175,31 +184,36 @@ def metric_rows(comparison: dict[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _change_summary(scores: dict[int, tuple[float, float]]) -> list[str]:
-    """How many cases became better and how many worse."""
+def _change_summary(scores: Scores) -> list[str]:
+    """How many cases improved and how many became worse."""
     if len(scores) < 2:
         return []
     changes = [after - before for before, after in scores.values()]
-    better, worse = sum(c > 0.005 for c in changes), sum(c < -0.005 for c in changes)
-    return [f"Of {len(changes)} cases kept apart {better} became better and {worse} worse."]
+    improved = sum(change > _MIN_DSC_CHANGE for change in changes)
+    worse = sum(change < -_MIN_DSC_CHANGE for change in changes)
+    return [f"Of {len(changes)} validation cases, {improved} improved and {worse} became worse."]
 
 
-def _dsc_change(case: dict[str, Any], scores: dict[int, tuple[float, float]]) -> float:
-    before, after = scores.get(int(case["case"]), (0.0, 0.0))
+def _dsc_change(case: PreviewCase, scores: Scores) -> float:
+    before, after = scores.get(case.case, (0.0, 0.0))
     return after - before
 
 
-def _caption(case: dict[str, Any], scores: dict[int, tuple[float, float]]) -> str:
-    number = int(case["case"])
-    if number not in scores:
-        return f"case {number}"
-    before, after = scores[number]
-    change_word = "better" if after - before > 0.005 else "worse" if after - before < -0.005 else "the same"
-    return f"case {number}, {change_word}: Dice {before:.2f} to {after:.2f}"
+def _caption(case: PreviewCase, scores: Scores) -> str:
+    if case.case not in scores:
+        return f"case {case.case}"
+    before, after = scores[case.case]
+    return f"case {case.case}, {_change_word(after - before)}: Dice {before:.2f} to {after:.2f}"
+
+
+def _change_word(dsc_change: float) -> str:
+    if abs(dsc_change) <= _MIN_DSC_CHANGE:
+        return "the same"
+    return "better" if dsc_change > 0 else "worse"
 
 
 def _pixmap(png_base64: str) -> QPixmap:
-    """A picture from PNG in base64; empty where it is none."""
+    """A thumbnail from a PNG in base64; null where it cannot be decoded."""
     pixmap = QPixmap()
     pixmap.loadFromData(QByteArray(base64.b64decode(png_base64, validate=False)))
     if pixmap.isNull():

@@ -1,4 +1,4 @@
-"""What napari is told of work that goes on outside of its own worker threads."""
+"""Tell napari about work outside of its own worker threads, so that it asks before it closes."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ def confirm_before_closing(
 ) -> Callable[[], None]:
     """Have napari ask before its window is closed, as it does for its own workers.
 
-    napari has no public call for that yet. Where it cannot be told, it closes without a question.
+    napari 0.9 has no public call for that; where the private one is missing, it closes without a question.
 
     Parameters
     ----------
     viewer
-        Whose window it is.
+        The viewer whose window is meant.
     description
-        Is under way, for the question.
+        The work in progress, shown in the question.
     on_close
         Called when the window is closed all the same.
 
     Returns
     -------
     callable
-        To be called when the work is done.
+        Call it when the work has ended.
     """
     window = getattr(viewer, "window", None)
     register = getattr(window, "_register_task_status", None)

@@ -1,4 +1,4 @@
-"""Live curves of a training: the Dice of the cases kept apart, and the losses."""
+"""Live curves of a training: Dice of the validation cases and the losses."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from typing import TYPE_CHECKING, Any
 from napari.utils.theme import get_theme
 from qtpy.QtWidgets import QVBoxLayout, QWidget
 
+from napari_latentseg.training.events import FineTuneEpoch
+
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 __all__ = ["TrainingCurves"]
 
-_HEIGHT = 112
-# seen on a dark and on a light ground, and told apart by those who see red and green alike
+_HEIGHT = 112  # pixels; two plots fit below the comparison on a screen of 1366 x 768
+# Okabe-Ito colours: visible on a dark and on a light theme, and distinct with red-green colour blindness
 _COLOURS = {"dsc": "#e69f00", "replay_dsc": "#56b4e9"}
-_CURVE_LABELS = {"dsc": "kept apart", "replay_dsc": "what it knew"}
+_CURVE_LABELS = {"dsc": "validation", "replay_dsc": "replay"}
 _LOSS_COLOURS = ("#009e73", "#cc79a7", "#d55e00", "#0072b2")
 
 
 class TrainingCurves(QWidget):
-    """Two small plots over the seconds of a training; made when there is something to show.
+    """Two small plots over the seconds of a training, created when the first epoch arrives.
 
     Parameters
     ----------
     viewer
-        Whose theme they follow.
+        The plots have the colours of its theme; call `follow_theme` when it changes.
     """
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
@@ -39,15 +41,14 @@ class TrainingCurves(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
         self._layout = layout
-        viewer.events.theme.connect(self._follow_theme)
 
-    def show_epochs(self, epochs: Sequence[dict[str, Any]]) -> None:
-        """Show what the epochs told so far.
+    def show_epochs(self, epochs: Sequence[FineTuneEpoch]) -> None:
+        """Show the epochs so far; nothing is shown where there are none.
 
         Parameters
         ----------
         epochs
-            Events of fine-tuning; those of a training that went on follow one another.
+            In the order in which they came; those of a resumed training follow those before it was stopped.
         """
         if not epochs:
             self.hide()
@@ -57,9 +58,9 @@ class TrainingCurves(QWidget):
         x = _seconds(epochs)
         has_dice = False
         for name in _COLOURS:
-            points = [(t, e[name]) for t, e in zip(x, epochs, strict=True) if e.get(name) is not None]
+            points = [(t, y) for t, e in zip(x, epochs, strict=True) if (y := getattr(e, name)) is not None]
             self._curves[name].setData([t for t, _ in points], [y for _, y in points])
-            base = next((e[f"base_{name}"] for e in epochs if e.get(f"base_{name}") is not None), None)
+            base = next((y for e in epochs if (y := getattr(e, f"base_{name}")) is not None), None)
             self._baselines[name].setVisible(base is not None)
             if base is not None:
                 self._baselines[name].setValue(base)
@@ -68,21 +69,21 @@ class TrainingCurves(QWidget):
         self._show_losses(x, epochs)
         self.show()
 
-    def _show_losses(self, x: Sequence[float], epochs: Sequence[dict[str, Any]]) -> None:
+    def _show_losses(self, x: Sequence[float], epochs: Sequence[FineTuneEpoch]) -> None:
         import pyqtgraph
 
-        names = sorted({name for e in epochs for name in e.get("losses") or {}})
+        names = sorted({name for e in epochs for name in e.losses})
         self._plots["losses"].setVisible(bool(names))
         for number, name in enumerate(names):
             key = f"loss {name}"
             if key not in self._curves:
                 pen = pyqtgraph.mkPen(_LOSS_COLOURS[number % len(_LOSS_COLOURS)], width=2)
                 self._curves[key] = self._plots["losses"].plot(pen=pen, name=name)
-            points = [(t, e["losses"][name]) for t, e in zip(x, epochs, strict=True) if name in e["losses"]]
+            points = [(t, e.losses[name]) for t, e in zip(x, epochs, strict=True) if name in e.losses]
             self._curves[key].setData([t for t, _ in points], [y for _, y in points])
 
     def _build_plots(self) -> None:
-        import pyqtgraph  # takes a moment, so not before there is a curve
+        import pyqtgraph  # slow to import, so only when there is a curve to show
 
         for name, title in (("dice", "Dice"), ("losses", "loss")):
             plot = pyqtgraph.PlotWidget()
@@ -95,8 +96,9 @@ class TrainingCurves(QWidget):
             plot.getAxis("left").setWidth(52)
             plot.getAxis("left").enableAutoSIPrefix(False)
             plot.getAxis("bottom").enableAutoSIPrefix(False)
-            below = name == "dice"  # where the curve is not: one rises, the other falls
-            plot.addLegend(offset=(-4, -4 if below else 4), labelTextSize="8pt", verSpacing=-6)
+            # away from the end of the curve: Dice rises, the losses fall
+            legend_y = -4 if name == "dice" else 4
+            plot.addLegend(offset=(-4, legend_y), labelTextSize="8pt", verSpacing=-6)
             self._layout.addWidget(plot)
             self._plots[name] = plot
         self._plots["losses"].setLabel("bottom", "seconds")
@@ -113,38 +115,40 @@ class TrainingCurves(QWidget):
             dashed = pyqtgraph.mkPen(colour, width=1, style=pyqtgraph.QtCore.Qt.PenStyle.DashLine)
             self._baselines[name] = pyqtgraph.InfiniteLine(angle=0, pen=dashed)
             self._plots["dice"].addItem(self._baselines[name], ignoreBounds=False)
-        self._plots["dice"].setToolTip("Dashed: the model that it began from")
-        self._follow_theme()
+        self._plots["dice"].setToolTip(
+            "Dice on patches of the validation cases, and on replay patches of the base model's own training"
+            " images. Dashed: base model."
+        )
+        self.follow_theme()
 
-    def _follow_theme(self, event: Any = None) -> None:
+    def follow_theme(self, event: Any = None) -> None:
         """Take the colours of napari's theme."""
         if not self._plots:
             return
         import pyqtgraph
 
         theme = get_theme(self._viewer.theme)
-        ink = theme.text.as_hex()
+        text_color = theme.text.as_hex()
         for plot in self._plots.values():
             plot.setBackground(theme.background.as_hex())
             for side in ("left", "bottom"):
                 axis = plot.getAxis(side)
                 axis.setPen(pyqtgraph.mkPen(theme.secondary.as_hex()))
-                axis.setTextPen(pyqtgraph.mkPen(ink))
-                axis.label.setDefaultTextColor(pyqtgraph.mkColor(ink))
+                axis.setTextPen(pyqtgraph.mkPen(text_color))
+                axis.label.setDefaultTextColor(pyqtgraph.mkColor(text_color))
             legend = plot.getPlotItem().legend
-            legend.setLabelTextColor(ink)
+            legend.setLabelTextColor(text_color)
             for _, label in legend.items:
-                label.setText(label.text)  # takes the colour only when it is set anew
+                label.setText(label.text)  # pyqtgraph applies the colour only when the text is set
 
 
-def _seconds(epochs: Sequence[dict[str, Any]]) -> list[float]:
-    """When each epoch was, in seconds; where a training went on, its clock began anew."""
+def _seconds(epochs: Sequence[FineTuneEpoch]) -> list[float]:
+    """The time of each epoch in seconds; the clock of a resumed training starts at 0 again."""
     times: list[float] = []
     offset = last_seconds = 0.0
     for epoch in epochs:
-        seconds = float(epoch.get("seconds", 0))
-        if seconds < last_seconds:
+        if epoch.seconds < last_seconds:
             offset += last_seconds
-        last_seconds = seconds
-        times.append(offset + seconds)
+        last_seconds = epoch.seconds
+        times.append(offset + epoch.seconds)
     return times

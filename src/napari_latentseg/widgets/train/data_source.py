@@ -1,4 +1,4 @@
-"""What a model is to learn from: what is approved, layers of the viewer, or a folder."""
+"""The training data of a fine-tuning: approved slices, layers of the viewer, or a folder."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from napari_latentseg.widgets._shared.layers import (
     role_of,
     scan_from_layer,
 )
+from napari_latentseg.widgets._shared.text import count_text
 from napari_latentseg.widgets.segment.region import image_shape
 
 if TYPE_CHECKING:
@@ -46,12 +47,12 @@ DataSource = Literal["approved", "layers", "folder"]
 
 
 class DataSourceFields(QWidget):
-    """Three ways to say what is learnt from; one of them is chosen.
+    """Radio buttons for the three sources of training data, and the fields of the chosen one.
 
     Signals
     -------
     changed
-        Another one was chosen, or what it says was changed.
+        Another source was chosen, or its fields were edited.
     """
 
     changed = Signal()
@@ -59,13 +60,12 @@ class DataSourceFields(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.approved_option = QRadioButton("what is approved")
-        self.layers_option = QRadioButton("layers of this window")
-        self.folder_option = QRadioButton("a folder")
-        self.layers_option.setToolTip(
-            "Masks that lie on an image here; empty slices of a volume are left out"
-        )
-        self.folder_option.setToolTip("Holds images/ and masks/, or is an nnU-Net raw data set")
+        self.approved_option = QRadioButton("Approved slices")
+        self.layers_option = QRadioButton("Layers in this viewer")
+        self.folder_option = QRadioButton("Folder")
+        self.approved_option.setToolTip("Slices approved for this model in Annotate or Review")
+        self.layers_option.setToolTip("Labels layers that match an image layer; empty slices are skipped")
+        self.folder_option.setToolTip("A folder with images/ and masks/, or an nnU-Net raw data set")
         self.group = QButtonGroup(self)
         for button in (self.approved_option, self.layers_option, self.folder_option):
             self.group.addButton(button)
@@ -74,7 +74,7 @@ class DataSourceFields(QWidget):
         self.pair_list.setMaximumHeight(84)
         self.pair_list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.pair_list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
-        self.pair_list.setToolTip("Each mask with the image that it lies on")
+        self.pair_list.setToolTip("Each mask with its image")
         self.folder_path = QLineEdit()
         self.folder_path.setPlaceholderText("choose a folder")
         self.browse_button = QPushButton("Browse…")
@@ -99,31 +99,30 @@ class DataSourceFields(QWidget):
         self.pair_list.itemChanged.connect(lambda _: self.changed.emit())
         self.folder_path.textChanged.connect(lambda _: self.changed.emit())
         self.browse_button.clicked.connect(self._browse)
-        events = viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
-            event.connect(self.list_layers)
         self.list_layers()
         self._on_choice()
 
     @property
     def source(self) -> DataSource:
-        """Which of the three."""
+        """The chosen source."""
         if self.layers_option.isChecked():
             return "layers"
         return "folder" if self.folder_option.isChecked() else "approved"
 
     def select_source(self, source: DataSource) -> None:
-        """Choose one of the three."""
-        {"approved": self.approved_option, "layers": self.layers_option, "folder": self.folder_option}[
-            source
-        ].setChecked(True)
+        """Choose a source."""
+        options = {
+            "approved": self.approved_option,
+            "layers": self.layers_option,
+            "folder": self.folder_option,
+        }
+        options[source].setChecked(True)
         self._on_choice()
 
-    def show_approved_count(self, planes: int, scans: int) -> None:
-        """Say how much is approved."""
-        slices = "1 slice" if planes == 1 else f"{planes} slices"
-        text = f"approved: {slices}, {scans} scan{'' if scans == 1 else 's'}"
-        self.approved_option.setText(text if planes else "what is approved: nothing yet")
+    def show_approved_count(self, planes: int, cases: int) -> None:
+        """Show how many slices of how many cases are approved for the base model."""
+        text = f"{count_text(planes, 'slice')}, {count_text(cases, 'case')}" if planes else "none yet"
+        self.approved_option.setText(f"Approved: {text}")
 
     def _on_choice(self, *_: Any) -> None:
         self.pair_list.setVisible(self.source == "layers")
@@ -131,12 +130,12 @@ class DataSourceFields(QWidget):
         self.changed.emit()
 
     def _browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder to learn from")
+        folder = QFileDialog.getExistingDirectory(self, "Training data folder")
         if folder:
             self.folder_path.setText(folder)
 
     def list_layers(self, event: Any = None) -> None:
-        """Look at the viewer's layers again; what was chosen stays chosen."""
+        """List the pairs of layers again; checked pairs stay checked."""
         checked_masks = {id(pair[1]) for pair in self.chosen_pairs()}
         self.pair_list.blockSignals(True)
         self.pair_list.clear()
@@ -154,7 +153,7 @@ class DataSourceFields(QWidget):
             self.changed.emit()
 
     def chosen_pairs(self) -> list[tuple[Image, Labels]]:
-        """The image and mask layers that are chosen."""
+        """The checked pairs of image and mask layers."""
         items = [self.pair_list.item(row) for row in range(self.pair_list.count())]
         return [
             item.data(Qt.ItemDataRole.UserRole)
@@ -163,26 +162,26 @@ class DataSourceFields(QWidget):
         ]
 
     def problem(self, planes: int) -> str:
-        """What is missing, in words; empty where nothing is.
+        """Why there is no training data; empty where there is.
 
         Parameters
         ----------
         planes
-            How many are approved.
+            Number of slices that are approved for the base model.
         """
         if self.source == "approved" and not planes:
-            return "Nothing is approved for this model yet: correct and approve a mask in Annotate first."
+            return "No approved slices for this model yet: approve a mask in Annotate first."
         if self.source == "layers" and not self.pair_list.count():
-            return "No mask lies on an image here: open both, of one size and in one place."
+            return "No Labels layer matches an image: open both with the same shape and geometry."
         if self.source == "layers" and not self.chosen_pairs():
-            return "Choose the masks to learn from."
+            return "Check the masks to train on."
         if self.source == "folder" and not self.folder_path.text().strip():
             return "Choose a folder with images/ and masks/, or an nnU-Net data set."
         return ""
 
 
 def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
-    """Each Labels layer with the image of its shape and in its place, the topmost where there are several."""
+    """Each Labels layer with the image of the same shape and geometry; of several images the topmost."""
     pairs = []
     images = [
         layer
@@ -204,45 +203,45 @@ def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
 
 
 def scan_pairs(pairs: Sequence[tuple[Image, Labels]]) -> list[tuple[Scan, Any, str]]:
-    """Scan, mask and name of each pair, for `write_layer_pairs`; nothing is copied."""
+    """Scan, mask and layer name of each pair, for `write_layer_pairs`; no array is copied."""
     return [(scan_from_layer(image), mask.data, mask.name) for image, mask in pairs]
 
 
 def write_layer_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -> Path:
-    """Write scans and masks to a folder that can be learnt from; in a worker.
+    """Write scans and masks to an annotation store in a temporary folder; call it in a worker.
 
     Parameters
     ----------
     pairs
-        See `scan_pairs`.
+        See `scan_pairs`; masks hold labels in [0, 255].
     card
-        Whose classes the labels are.
+        Card of the base model, whose classes the labels are.
 
     Returns
     -------
     Path
-        A temporary folder, which the caller removes.
+        The folder; the caller deletes it.
 
     Raises
     ------
     BadInput
-        Where a mask is empty, or holds a label that the model does not know.
+        Where a mask is empty, or holds a label that is not a class of the model.
     """
     from napari_latentseg.annotations import AnnotationStore
 
-    folder = Path(tempfile.mkdtemp(prefix="latentseg-lesson-"))
+    folder = Path(tempfile.mkdtemp(prefix="latentseg-training-data-"))
     try:
         with AnnotationStore(folder) as store:
             for scan, data, name in pairs:
                 mask = np.asarray(data)
                 if mask.dtype != np.uint8:
                     if mask.min() < 0 or mask.max() > 255:
-                        raise BadInput(name, "holds labels above 255", "use those of the model")
+                        raise BadInput(name, "holds labels outside 0 to 255", "use those of the model")
                     mask = mask.astype(np.uint8)
                 has_foreground = mask.reshape(-1, *mask.shape[-2:]).any(axis=(1, 2))
                 planes = [int(n) for n in np.flatnonzero(has_foreground)]
                 if not planes:
-                    raise BadInput(name, "is empty", "mark something, or leave it out")
+                    raise BadInput(name, "is empty", "paint something, or uncheck it")
                 store.approve(scan, mask, classes=card.classes, planes=planes, edited=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a training tells, in words; and models of an earlier day that wait for a decision."""
+"""The text that the Train widget shows for the state and the events of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from napari_latentseg.errors import BadInput
+from napari_latentseg.training.events import FineTuneData, FineTuneEpoch, FineTuneSaved, Judged
+from napari_latentseg.widgets._shared.text import count_text
 
 if TYPE_CHECKING:
     from napari_latentseg.widgets.train.process import TrainingProcess
@@ -15,63 +19,77 @@ __all__ = ["newest_candidate", "planned_validation_text", "training_progress", "
 
 
 def planned_validation_text(cases: int | None) -> str:
-    """What will be kept apart to judge by, before the training has said it.
+    """Which part of the data will be used for validation, before the training has split it.
 
     Parameters
     ----------
     cases
-        How many there are; None where that is not known yet.
+        Number of cases; None where the files have not been read yet.
     """
     if cases is None:
-        return "Kept apart: about a fifth of the cases, to judge by."
+        return "Validation: about 20 % of the cases, at least one."
     if cases < 2:
         return (
-            "Kept apart: nothing, for there is one case only. Whether the new model is better cannot be known"
-            " then; approve a second scan to judge by."
+            "Validation: none, there is only one case. Approve a second one: without validation nobody can"
+            " tell whether the new model is better."
         )
-    return f"Kept apart: about a fifth of the {cases} scans, and one at least, to judge by."
+    return f"Validation: about 20 % of the {cases} cases, at least one."
 
 
-def validation_text(data: dict[str, Any]) -> str:
-    """What is kept apart, as the training said it."""
-    validation_count, train_count = int(data.get("apart", 0)), int(data.get("train", 0))
-    note = str(data.get("note") or "")
-    note_text = note[:1].upper() + note[1:] + "." if note else ""
-    if not validation_count:
-        return note_text or "Kept apart: nothing."
-    scans_text = "1 scan" if validation_count == 1 else f"{validation_count} scans"
-    return f"Kept apart: {scans_text}, to judge by; {train_count} to learn from. {note_text}".strip()
+def validation_text(data: FineTuneData) -> str:
+    """Number of validation and training cases of a running fine-tuning, and its note."""
+    note = _sentence(data.note)
+    if not data.apart:
+        return note or "Validation: none."
+    validation, training = count_text(data.apart, "case"), count_text(data.train, "case")
+    return f"Validation: {validation}; training: {training}. {note}".strip()
 
 
 def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[float, str]:
-    """How far a training is, from 0 to 1, and the line that says so."""
-    state = training.state
+    """Progress of a training, and the line of text that describes it.
+
+    Parameters
+    ----------
+    training
+        The training of the viewer.
+    is_writing
+        Whether the layers to train on are still being written to files.
+
+    Returns
+    -------
+    fraction
+        In [0, 1].
+    text
+        Empty where there is nothing to say.
+    """
     if is_writing:
-        return 0.0, "writing the layers"
-    if state == "failed":
-        return 0.0, training.error
-    if state == "preparing":
-        return (
-            0.0,
-            f"looking at the images, {training.stage_fraction:.0%}"
-            if training.stage_fraction
-            else "starting",
-        )
-    if state == "stopping":
-        return 1.0, "stopping; the best so far is kept and judged"
-    if state == "judging":
-        return training.stage_fraction, "judging both models on the same cases"
-    if state == "running" and training.epochs:
-        last_epoch = training.epochs[-1]
-        seconds, seconds_left = float(last_epoch.get("seconds", 0)), float(last_epoch.get("left", 0))
-        parts = [f"about {_duration(seconds_left)} left"]
-        if last_epoch.get("dsc") is not None:
-            dice = f"Dice {last_epoch['dsc']:.3f}"
-            if last_epoch.get("base_dsc") is not None:
-                dice += f" (it began at {last_epoch['base_dsc']:.3f})"
-            parts.insert(0, dice)
-        return seconds / max(seconds + seconds_left, 1e-9), ", ".join(parts)
+        return 0.0, "writing the layers to files"
+    match training.state:
+        case "failed":
+            return 0.0, training.error
+        case "preparing" if training.stage_fraction:
+            return 0.0, f"encoding the images, {training.stage_fraction:.0%}"
+        case "preparing":
+            return 0.0, "starting"
+        case "stopping":
+            return 1.0, "stopping; validating the best weights so far"
+        case "validating":
+            return training.stage_fraction, "validating both models on the same cases"
+        case "running" if training.epochs:
+            return _epoch_progress(training.epochs[-1])
     return 0.0, ""
+
+
+def _epoch_progress(epoch: FineTuneEpoch) -> tuple[float, str]:
+    parts = [f"about {_duration(epoch.left)} left"]
+    if epoch.dsc is not None:
+        base = f" (base model {epoch.base_dsc:.3f})" if epoch.base_dsc is not None else ""
+        parts.insert(0, f"Dice {epoch.dsc:.3f}{base}")
+    return epoch.seconds / max(epoch.seconds + epoch.left, 1e-9), ", ".join(parts)
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}." if note else ""
 
 
 def _duration(seconds: float) -> str:
@@ -81,27 +99,41 @@ def _duration(seconds: float) -> str:
     return f"{minutes}:{remaining_seconds:02d} min" if minutes else f"{remaining_seconds} s"
 
 
-def newest_candidate() -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The newest model that was taught and waits for a decision; reads files.
+def newest_candidate() -> tuple[Judged, FineTuneSaved] | None:
+    """The newest fine-tuned model that was neither adopted nor discarded; reads files.
 
     Returns
     -------
     judged, saved
-        As the training tells them; None where there is none.
+        The events with which its training ended; None where no model waits for a decision.
     """
     from napari_latentseg.models.layout import COMPARISON_FILE
     from napari_latentseg.models.versions import list_candidates
 
-    waiting_candidates: list[tuple[float, Path, dict[str, Any]]] = []
+    candidates: list[tuple[float, Path, dict[str, Any]]] = []
     try:
         for folder in list_candidates().values():
             path = folder / COMPARISON_FILE
-            comparison = json.loads(path.read_text("utf-8"))
-            waiting_candidates.append((path.stat().st_mtime, folder, comparison))
-    except (OSError, ValueError, BadInput):
-        return None
-    if not waiting_candidates:
-        return None
-    _, folder, comparison = max(waiting_candidates, key=lambda candidate: candidate[0])
-    comparison_event = {"line": comparison.get("line", ""), "comparison": comparison}
-    return comparison_event, {"folder": str(folder), "name": folder.name, "stopped": False}
+            candidates.append((path.stat().st_mtime, folder, json.loads(path.read_text("utf-8"))))
+        if not candidates:
+            return None
+        _, folder, comparison = max(candidates, key=lambda candidate: candidate[0])
+        return _final_events(folder, comparison)
+    except (OSError, ValueError, KeyError, TypeError, BadInput, ValidationError):
+        return None  # a folder that is no complete candidate; Models lists what can be read
+
+
+def _final_events(folder: Path, comparison: dict[str, Any]) -> tuple[Judged, FineTuneSaved]:
+    """The events of a training that has ended, from its `comparison.json`."""
+    judged = Judged(verdict=comparison["verdict"], line=comparison["line"], comparison=comparison)
+    scores = comparison["held_out"]
+    saved = FineTuneSaved(
+        folder=str(folder),
+        name=folder.name,
+        base=comparison["base"]["name"],
+        version=comparison["new"]["version"],
+        stopped=False,
+        dsc=None if scores is None else scores["after"]["dsc"],
+        seconds=0.0,  # not recorded in the comparison, and not shown
+    )
+    return judged, saved

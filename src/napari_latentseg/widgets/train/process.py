@@ -1,4 +1,4 @@
-"""A fine-tuning in a process of its own, so that napari stays quick and all of its memory comes back."""
+"""A fine-tuning in a child process: napari stays responsive, and all of its memory is freed at the end."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.events import parse_finetune_event
+from napari_latentseg.training.events import (
+    Caching,
+    FineTuneData,
+    FineTuneEpoch,
+    FineTuneEvent,
+    FineTuneSaved,
+    Judged,
+    Judging,
+    Preview,
+    PreviewCase,
+    parse_finetune_event,
+)
+from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.train.confirm_close import confirm_before_closing
 
@@ -22,34 +34,34 @@ if TYPE_CHECKING:
 
 __all__ = ["FineTuneRequest", "TrainingProcess", "TrainingState", "training_of"]
 
-TrainingState = Literal["idle", "preparing", "running", "stopping", "judging", "done", "failed"]
+TrainingState = Literal["idle", "preparing", "running", "stopping", "validating", "done", "failed"]
 
-_MAX_DETAILS_CHARS = 20_000  # characters
-_END_TIMEOUT_MS = 2000  # milliseconds that a process has to end when napari does
-_EXIT_INTERRUPTED = 130
+_MAX_DETAILS_CHARS = 20_000  # of the error output; a traceback of torch fits
+_END_TIMEOUT_MS = 2000  # for the process to end by itself when napari is closed
+_EXIT_INTERRUPTED = 130  # exit codes of our command line
 _EXIT_BAD_INPUT = 2
 
 
 @dataclass(frozen=True)
 class FineTuneRequest:
-    """What is to be taught.
+    """The arguments of a fine-tuning.
 
     Attributes
     ----------
     base
-        The name of the model to begin from.
+        Name of the base model.
     data
-        Folders to learn from, as the command line takes them.
+        Folders with the training data, as the command line takes them.
     minutes
-        Of time.
+        Training time.
     name
-        Of the new model, should both be kept.
+        Name of the new model if both are kept.
     device, seed
         As the command line takes them.
     resume
-        Whether a training of that name that was stopped goes on.
+        Whether to resume a stopped training of that name.
     temporary_data
-        A folder among `data` that is removed when it is not needed any more; None where there is none.
+        The folder among `data` that is deleted after the decision about the new model, or None.
     """
 
     base: str
@@ -62,7 +74,7 @@ class FineTuneRequest:
     temporary_data: Path | None = None
 
     def command_line(self) -> list[str]:
-        """Of Python, to start it."""
+        """The arguments of the Python interpreter that start the training."""
         command = ["-m", "napari_latentseg", "finetune", self.base]
         for folder in self.data:
             command += ["--data", str(folder)]
@@ -72,27 +84,31 @@ class FineTuneRequest:
 
 
 class TrainingProcess(QObject):
-    """The training of a viewer: one at a time, kept when the widget that shows it is closed.
+    """The training of a viewer: one at a time; it continues when the Train widget is closed.
 
     Signals
     -------
     changed
-        Another state, or another figure; see the attributes.
+        Any of the attributes has changed.
     event_received
-        An event of the process, as it came.
+        A `FineTuneEvent` of the process.
 
     Attributes
     ----------
     state
-        Where it stands.
+        Stage of the training.
     request
-        What was asked for last.
-    data, epochs, preview, judged, saved
-        The events of these kinds that came; empty while none has.
+        Arguments of the last training; None before the first.
+    data, judged, saved
+        The events of these kinds; None until they arrive.
+    epochs
+        The epochs so far, including those before a training was stopped and resumed.
+    preview
+        The latest thumbnails of some validation cases.
     stage_fraction
-        The fraction of the present step, from 0 to 1.
+        Progress of encoding or validation, in [0, 1].
     error, details
-        What went wrong, in one line, and what else was said.
+        The error in one line, and the rest of the error output; empty where there is none.
     """
 
     changed = Signal()
@@ -111,11 +127,11 @@ class TrainingProcess(QObject):
 
     def _reset(self, state: TrainingState) -> None:
         self.state: TrainingState = state
-        self.data: dict[str, Any] = {}
-        self.epochs: list[dict[str, Any]] = []
-        self.preview: dict[str, Any] = {}
-        self.judged: dict[str, Any] = {}
-        self.saved: dict[str, Any] = {}
+        self.data: FineTuneData | None = None
+        self.epochs: list[FineTuneEpoch] = []
+        self.preview: tuple[PreviewCase, ...] = ()
+        self.judged: Judged | None = None
+        self.saved: FineTuneSaved | None = None
         self.stage_fraction = 0.0
         self.error = self.details = ""
         self._partial_line = b""
@@ -123,25 +139,26 @@ class TrainingProcess(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a training is under way."""
-        return self.state in ("preparing", "running", "stopping", "judging")
+        """Whether a training is in progress."""
+        return self.state in ("preparing", "running", "stopping", "validating")
 
     @property
     def can_resume(self) -> bool:
-        """Whether the last training was stopped, and can go on."""
-        is_own_candidate = self.request is not None and self.saved.get("name") == self.request.name
-        return is_own_candidate and self.state == "done" and bool(self.saved.get("stopped"))
+        """Whether the last training was stopped and can be resumed."""
+        if self.request is None or self.saved is None or self.state != "done":
+            return False
+        return self.saved.stopped and self.saved.name == self.request.name
 
     def start(self, request: FineTuneRequest) -> None:
-        """Begin.
+        """Start the process.
 
         Raises
         ------
         BadInput
-            While another one is under way.
+            While another training is in progress.
         """
         if self.busy:
-            raise BadInput("train", "another training is under way", "wait for it, or stop it")
+            raise BadInput("train", "another training is in progress", "wait for it, or stop it")
         if self.request is not None and self.request.temporary_data != request.temporary_data:
             self._remove_temporary_data()
         epochs = self.epochs if request.resume else []
@@ -158,42 +175,42 @@ class TrainingProcess(QObject):
         self._process = process
         viewer = self._viewer()
         if viewer is not None:
-            self._release_napari = confirm_before_closing(viewer, "a model is being taught", self.end)
+            self._release_napari = confirm_before_closing(viewer, "a model is being trained", self.end)
         process.start()
         self.changed.emit()
 
     def resume(self, minutes: float) -> None:
-        """Go on with a training that was stopped.
+        """Resume the training that was stopped.
 
         Parameters
         ----------
         minutes
-            Of time, for all of it together.
+            Total training time, with the time before it was stopped.
 
         Raises
         ------
         BadInput
-            Where there is none, or another one is under way.
+            Where there is none, or another training is in progress.
         """
         if not self.can_resume or self.request is None:
-            raise BadInput("train", "there is no training to go on with", "begin one")
+            raise BadInput("train", "there is no stopped training to resume", "start one")
         self.start(replace(self.request, resume=True, minutes=minutes))
 
     def stop(self) -> None:
-        """Ask it to stop: it keeps the best that it has, and judges that."""
+        """Ask the process to stop: it keeps and validates the best weights so far."""
         if self._process is not None and self.busy:
             self._process.write(b"stop\n")
-            if self.state != "judging":
+            if self.state != "validating":
                 self.state = "stopping"
             self.changed.emit()
 
     def end(self, *_: Any) -> bool:
-        """End it at once, because napari ends: first with a word, then by force.
+        """End the process at once because napari closes: ask it to stop, terminate it, then kill it.
 
         Returns
         -------
         bool
-            True; what napari asks of such a function.
+            True, as napari requires of a function that cancels a task.
         """
         process = self._process
         if process is not None and process.state() != QProcess.ProcessState.NotRunning:
@@ -204,17 +221,17 @@ class TrainingProcess(QObject):
             if not process.waitForFinished(_END_TIMEOUT_MS):
                 process.kill()
                 process.waitForFinished(_END_TIMEOUT_MS)
-            self._set_ended("failed", "The training was ended, because napari was closed.")
+            self._set_ended("failed", "Training ended because napari was closed.")
         self._remove_temporary_data()
         return True
 
-    def show_candidate(self, judged: dict[str, Any], saved: dict[str, Any]) -> None:
-        """Show a model of an earlier day that waits for a decision.
+    def show_candidate(self, judged: Judged, saved: FineTuneSaved) -> None:
+        """Show a model from an earlier session that was neither adopted nor discarded.
 
         Parameters
         ----------
         judged, saved
-            As the training that made it told them.
+            The last events of the training that produced it.
         """
         if not self.busy:
             self._reset("done")
@@ -222,7 +239,7 @@ class TrainingProcess(QObject):
             self.changed.emit()
 
     def finish_decision(self) -> None:
-        """A person has decided about the new model; there is nothing more to show."""
+        """Return to the idle state after the new model was adopted or discarded."""
         self._remove_temporary_data()
         self._reset("idle")
         self.changed.emit()
@@ -243,30 +260,39 @@ class TrainingProcess(QObject):
 
     def _handle_line(self, line: bytes) -> None:
         try:
-            event = parse_finetune_event(line).as_dict()
-        except ValueError:
-            self._stderr_text = (self._stderr_text + line.decode("utf-8", "replace") + "\n")[
-                -_MAX_DETAILS_CHARS:
-            ]
+            event = parse_finetune_event(line)
+        except ValueError:  # a warning of a library, for the details of an error
+            self._add_error_text(line.decode("utf-8", "replace") + "\n")
             return
-        kind = event["event"]
-        if kind == "epoch":
-            self.epochs.append(event)
-            if self.state == "preparing":
-                self.state = "running"
-        elif kind == "judging":
-            self.state = "judging"
-            self.stage_fraction = float(event["done"])
-        elif kind == "caching":
-            self.stage_fraction = float(event["done"])
-        elif kind in ("data", "preview", "judged", "saved"):
-            setattr(self, kind, event)
+        self._apply(event)
         self.event_received.emit(event)
+
+    def _apply(self, event: FineTuneEvent) -> None:
+        match event:
+            case FineTuneEpoch():
+                self.epochs.append(event)
+                if self.state == "preparing":
+                    self.state = "running"
+            case Judging():
+                self.state = "validating"
+                self.stage_fraction = event.done
+            case Caching():
+                self.stage_fraction = event.done
+            case FineTuneData():
+                self.data = event
+            case Preview():
+                self.preview = event.cases
+            case Judged():
+                self.judged = event
+            case FineTuneSaved():
+                self.saved = event
+
+    def _add_error_text(self, text: str) -> None:
+        self._stderr_text = (self._stderr_text + text)[-_MAX_DETAILS_CHARS:]
 
     def _read_errors(self) -> None:
         if self._process is not None:
-            text = self._process.readAllStandardError().data().decode("utf-8", "replace")
-            self._stderr_text = (self._stderr_text + text)[-_MAX_DETAILS_CHARS:]
+            self._add_error_text(self._process.readAllStandardError().data().decode("utf-8", "replace"))
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
         if error == QProcess.ProcessError.FailedToStart:
@@ -277,21 +303,16 @@ class TrainingProcess(QObject):
         self._read_errors()
         if self._partial_line:
             self._handle_line(self._partial_line)
-        is_whole = status == QProcess.ExitStatus.NormalExit
-        if is_whole and code == 0 and self.saved and self.judged:
+        if status != QProcess.ExitStatus.NormalExit:
+            self._set_ended("failed", _unexpected_end("it was killed, or crashed"))
+        elif code == 0 and self.saved is not None and self.judged is not None:
             self._set_ended("done", "")
-        elif is_whole and code == _EXIT_INTERRUPTED:
-            self._set_ended("failed", "Stopped before anything was learnt. Nothing was changed.")
-        elif is_whole and code == _EXIT_BAD_INPUT:
-            lines = [line for line in self._stderr_text.splitlines() if line.strip()]
-            error_line = next(
-                (line for line in reversed(lines) if line.startswith("error: ")), "".join(lines[-1:])
-            )
-            self._set_ended("failed", error_line.removeprefix("error: ") or "The training was refused.")
+        elif code == _EXIT_INTERRUPTED:
+            self._set_ended("failed", "Stopped before the first training step. Nothing was changed.")
+        elif code == _EXIT_BAD_INPUT:
+            self._set_ended("failed", _error_line(self._stderr_text))
         else:
-            reason = f"code {code}" if is_whole else "it was killed, or crashed"
-            text = f"The training ended unexpectedly ({reason}). The model that it began from is unchanged."
-            self._set_ended("failed", text)
+            self._set_ended("failed", _unexpected_end(f"code {code}"))
 
     def _set_ended(self, state: TrainingState, error: str) -> None:
         self.state, self.error = state, error
@@ -300,19 +321,22 @@ class TrainingProcess(QObject):
         self._release_napari = lambda: None
         process, self._process = self._process, None
         if process is not None:
-            QTimer.singleShot(0, process.deleteLater)  # it may be telling us this itself
+            QTimer.singleShot(0, process.deleteLater)  # not now: this may be called by one of its signals
         self.changed.emit()
 
 
-def training_of(viewer: ViewerModel) -> TrainingProcess:
-    """The training of a viewer; it lives as long as that does.
+def _error_line(stderr_text: str) -> str:
+    """The last error of our command line in its error output."""
+    lines = [line for line in stderr_text.splitlines() if line.strip()]
+    error_line = next((line for line in reversed(lines) if line.startswith("error: ")), "".join(lines[-1:]))
+    return error_line.removeprefix("error: ") or "The training was refused."
 
-    Parameters
-    ----------
-    viewer
-        napari's own, or the proxy that it gives to plugins.
-    """
-    unwrapped_viewer = getattr(viewer, "__wrapped__", viewer)
-    session = session_of(unwrapped_viewer)
-    existing = session.findChild(TrainingProcess)
-    return existing if existing is not None else TrainingProcess(unwrapped_viewer, session)
+
+def _unexpected_end(reason: str) -> str:
+    return f"The training ended unexpectedly ({reason}). The base model is unchanged."
+
+
+@per_viewer
+def training_of(viewer: ViewerModel) -> TrainingProcess:
+    """The training of a viewer; it lives as long as the viewer."""
+    return TrainingProcess(viewer, session_of(viewer))

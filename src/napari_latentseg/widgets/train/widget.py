@@ -1,4 +1,4 @@
-"""The Train widget: teach a model from what was approved, see whether it is better, and only then use it."""
+"""The Train widget: fine-tune a model on approved slices, validate it, then use or discard the result."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
-from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QApplication,
     QComboBox,
     QDoubleSpinBox,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
-    QScrollArea,
-    QSizePolicy,
     QSpinBox,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.store import list_cards
-from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.controls import (
+    CopyDetailsButton,
+    collapsible,
+    elastic_combo,
+    form_layout,
+)
+from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.correction import model_family
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -37,6 +37,7 @@ from napari_latentseg.widgets.train.comparison import CaseThumbnails, Comparison
 from napari_latentseg.widgets.train.curves import TrainingCurves
 from napari_latentseg.widgets.train.data_source import DataSourceFields, scan_pairs, write_layer_pairs
 from napari_latentseg.widgets.train.messages import (
+    newest_candidate,
     planned_validation_text,
     training_progress,
     validation_text,
@@ -47,32 +48,28 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.training.events import FineTuneSaved, Judged
 
 __all__ = ["TrainWidget"]
 
-_DEVICES = {"best there is": "auto", "CPU": "cpu", "NVIDIA GPU": "cuda", "Apple GPU": "mps"}
+_DEVICES = {"automatic": "auto", "CPU": "cpu", "NVIDIA GPU": "cuda", "Apple GPU": "mps"}
 
 
-class TrainWidget(QWidget):
-    """Choose a model and what it is to learn from; watch; judge; use the new version, or not.
+class TrainWidget(DockWidget):
+    """Fine-tune a model: choose base model and training data, follow the curves, decide on the result.
 
     Parameters
     ----------
     napari_viewer
-        The viewer it belongs to.
+        The viewer in which the widget is docked.
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
-        super().__init__()
-        self.viewer = napari_viewer
-        self.session = session_of(napari_viewer)
+        super().__init__(napari_viewer)
         self.corrections = corrections_of(napari_viewer)
         self.training = training_of(napari_viewer)
         self.cards: dict[str, ModelCard] = {}
-        self.model = QComboBox()
-        self.model.setToolTip("The model to begin from; it is not changed")
-        self.model.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.model.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        self.model = elastic_combo("Base model; it is not changed")
         self.data_source = DataSourceFields(napari_viewer)
         self.minutes = QDoubleSpinBox()
         self.name = QLineEdit()
@@ -83,53 +80,49 @@ class TrainWidget(QWidget):
         self.hint = QLabel()
         self.status = QLabel()
         self.progress_bar = QProgressBar()
-        self.stop_button = QPushButton("Stop, keep best")
-        self.resume_button = QPushButton("Go on")
-        self.details_button = QPushButton("Copy details")
+        self.stop_button = QPushButton("Stop and keep best")
+        self.resume_button = QPushButton("Resume")
+        self.details_button = CopyDetailsButton()
         self.curves = TrainingCurves(napari_viewer)
         self.pictures = CaseThumbnails()
         self.comparison = ComparisonPanel()
         self.form = QWidget()
         self._is_writing_layers = False
+        self._set_up_fields()
         self._lay_out()
         self._connect()
         self.reload_models()
         self._load_waiting_candidate()
 
-    def _lay_out(self) -> None:
+    def _set_up_fields(self) -> None:
         self.minutes.setRange(0.05, 600)
         self.minutes.setDecimals(1)
         self.minutes.setValue(2)
         self.minutes.setSuffix(" min")
-        self.minutes.setToolTip("How long it may learn; judging comes after it")
-        self.name.setToolTip("What the new model is called, should both be kept")
-        self.name.setPlaceholderText("given by itself")
+        self.minutes.setToolTip("Training time; validation comes on top")
+        self.name.setToolTip("Name of the new model if both are kept")
+        self.name.setPlaceholderText("automatic")
         for title, name in _DEVICES.items():
             self.device.addItem(title, name)
-        self.device.setToolTip("Where to compute")
+        self.device.setToolTip("Compute device")
         self.seed.setRange(0, 2**31 - 1)
-        self.seed.setToolTip("The same seed keeps the same cases apart")
-        self.stop_button.setToolTip("Stop learning; the best so far is kept, and judged")
-        self.resume_button.setToolTip("Go on learning from where it was stopped, for the time chosen above")
+        self.seed.setToolTip("The same seed gives the same validation split")
+        self.resume_button.setToolTip("Continue from where the training was stopped")
         self.progress_bar.setRange(0, 1000)
         self.progress_bar.setTextVisible(False)
         for label in (self.validation_note, self.hint, self.status):
             label.setWordWrap(True)
+
+    def _lay_out(self) -> None:
         advanced = QWidget()
-        advanced_form = QFormLayout(advanced)
-        advanced_form.setContentsMargins(0, 0, 0, 0)
+        advanced_form = form_layout(advanced)
         advanced_form.addRow("Name", self.name)
         advanced_form.addRow("Device", self.device)
         advanced_form.addRow("Seed", self.seed)
-        self.advanced = QCollapsible("Advanced")
-        if (margins := self.advanced.layout()) is not None:
-            margins.setContentsMargins(0, 0, 0, 0)
-        self.advanced.addWidget(advanced)
-        fields = QFormLayout()
-        fields.setContentsMargins(0, 0, 0, 0)
-        fields.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
-        fields.addRow("Start from", self.model)
-        fields.addRow("Learn from", self.data_source)
+        self.advanced = collapsible("Advanced", advanced)
+        fields = form_layout()
+        fields.addRow("Base model", self.model)
+        fields.addRow("Data", self.data_source)
         fields.addRow("Time", self.minutes)
         form = QVBoxLayout(self.form)
         form.setContentsMargins(0, 0, 0, 0)
@@ -138,126 +131,146 @@ class TrainWidget(QWidget):
         progress_row = QHBoxLayout()
         progress_row.addWidget(self.progress_bar, 1)
         progress_row.addWidget(self.stop_button)
-        notice = QLabel("<i>For research. Not a medical device.</i>")
-        content = QWidget()
-        content_layout = QVBoxLayout(content)
-        content_layout.setAlignment(Qt.AlignmentFlag.AlignTop)
-        content_layout.addWidget(self.form)
-        content_layout.addWidget(self.validation_note)
-        content_layout.addWidget(self.train_button)
-        content_layout.addWidget(self.hint)
-        content_layout.addLayout(progress_row)
-        content_layout.addWidget(self.status)
-        content_layout.addWidget(self.resume_button)
-        content_layout.addWidget(self.details_button)
-        content_layout.addWidget(self.comparison)
-        content_layout.addWidget(self.curves)
-        content_layout.addWidget(self.pictures)
-        content_layout.addStretch(1)
-        content_layout.addWidget(notice)
-        scroll = QScrollArea()  # a small laptop's window is lower than all of it
-        scroll.setWidgetResizable(True)
-        scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(content)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(scroll)
-        self.setMinimumWidth(340)
-        self.setMaximumWidth(380)
+        self.body.addWidget(self.form)
+        self.body.addWidget(self.validation_note)
+        self.body.addWidget(self.train_button)
+        self.body.addWidget(self.hint)
+        self.body.addLayout(progress_row)
+        self.body.addWidget(self.status)
+        self.body.addWidget(self.resume_button)
+        self.body.addWidget(self.details_button)
+        self.body.addWidget(self.comparison)
+        self.body.addWidget(self.curves)
+        self.body.addWidget(self.pictures)
+        self.body.addStretch(1)
+        self.setMinimumWidth(340)  # pixels: three thumbnails side by side
 
     def _connect(self) -> None:
         self.training.changed.connect(self._refresh)
-        self.corrections.count_changed.connect(self._refresh)
+        self.corrections.approvals.count_changed.connect(self._refresh)
         self.session.models_changed.connect(self.reload_models)
         self.model.activated.connect(self._on_model)
         self.data_source.changed.connect(self._refresh)
         self.train_button.clicked.connect(self.train)
         self.stop_button.clicked.connect(self.training.stop)
         self.resume_button.clicked.connect(self.resume)
-        self.details_button.clicked.connect(self._copy_details)
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            self.connect_event(event, self.data_source.list_layers)
+        self.connect_event(self.viewer.events.theme, self.curves.follow_theme)
         self.comparison.adopted.connect(self.adopt)
         self.comparison.discarded.connect(self.discard)
 
     @property
     def card(self) -> ModelCard | None:
-        """The card of the model to begin from."""
+        """The card of the base model; None where no model is installed."""
         return self.cards.get(str(self.model.currentData()))
 
     def reload_models(self) -> None:
-        """Look at the models at hand again; the chosen one stays chosen while it is there."""
+        """List the installed models again; the chosen one stays chosen while it exists."""
         previous = self.model.currentData() or self.session.choices.get("model")
         self.cards = list_cards()
         self.model.clear()
         for name, card in self.cards.items():
             self.model.addItem(f"{card.title} v{card.version}", name)
+            self.model.setItemData(
+                self.model.count() - 1, f"{card.title} v{card.version}", Qt.ItemDataRole.ToolTipRole
+            )
         self.model.setCurrentIndex(max(0, self.model.findData(previous)))
         self._on_model()
 
     def _on_model(self, *_: Any) -> None:
         if self.card is not None:
-            self.corrections.count(model_family(self.card))
+            self.corrections.approvals.count(model_family(self.card))
         self._refresh()
 
-    def _counts(self) -> tuple[int, int]:
+    def _approved_counts(self) -> tuple[int, int]:
+        """Numbers of approved slices and cases of the base model's family."""
         card = self.card
-        return (0, 0) if card is None else self.corrections.approved_counts.get(model_family(card), (0, 0))
+        return (0, 0) if card is None else self.corrections.approvals.counts.get(model_family(card), (0, 0))
 
     def _missing_input(self) -> str:
         if self.card is None:
             return "No model is installed."
-        return self.data_source.problem(self._counts()[0])
+        return self.data_source.problem(self._approved_counts()[0])
 
     def _refresh(self, *_: Any) -> None:
-        training, (planes, scans) = self.training, self._counts()
-        busy = training.busy or self._is_writing_layers
-        awaits_decision = training.state == "done" and bool(training.judged)
-        self.data_source.show_approved_count(planes, scans)
-        problem = "" if busy else self._missing_input()
-        self.form.setVisible(not busy and not awaits_decision)  # the room is wanted for what comes out
-        self.train_button.setVisible(not busy and not awaits_decision)
-        self.train_button.setEnabled(not busy and not problem and not awaits_decision)
-        self.train_button.setToolTip(
-            "A training is under way"
-            if busy
-            else "Decide about the new model first"
-            if awaits_decision
-            else problem
-        )
+        is_training = self.training.busy or self._is_writing_layers
+        awaits_decision = self.training.state == "done" and self.training.judged is not None
+        self._refresh_form(is_training, awaits_decision)
+        self._refresh_validation_note(is_training, awaits_decision)
+        self._refresh_progress(is_training)
+        self._refresh_results(is_training, awaits_decision)
+
+    def _refresh_form(self, is_training: bool, awaits_decision: bool) -> None:
+        self.data_source.show_approved_count(*self._approved_counts())
+        problem = "" if is_training else self._missing_input()
+        # hidden in the meantime: on a small screen its room is needed for the curves and the comparison
+        self.form.setVisible(not is_training and not awaits_decision)
+        self.train_button.setVisible(not is_training and not awaits_decision)
+        self.train_button.setEnabled(not is_training and not problem and not awaits_decision)
+        if is_training:
+            self.train_button.setToolTip("A training is in progress")
+        elif awaits_decision:
+            self.train_button.setToolTip("Use, keep both or discard the new model first")
+        else:
+            self.train_button.setToolTip(problem or "Fine-tune a copy of the base model on the training data")
         self.hint.setText(problem)
         self.hint.setVisible(bool(problem) and not awaits_decision)
-        validation_line = (
-            validation_text(training.data) if training.data and (busy or awaits_decision) else ""
-        )
-        if not validation_line and not awaits_decision:
-            source = self.data_source.source
-            cases = {"approved": scans, "layers": len(self.data_source.chosen_pairs())}.get(source)
-            validation_line = "" if problem else planned_validation_text(cases)
-        self.validation_note.setText(validation_line)
-        self.validation_note.setVisible(bool(validation_line))
+
+    def _refresh_validation_note(self, is_training: bool, awaits_decision: bool) -> None:
+        text, data = "", self.training.data
+        if data is not None and (is_training or awaits_decision):
+            # the comparison shows the note, too
+            text = validation_text(data.replace(note="") if awaits_decision else data)
+        elif not awaits_decision and (is_training or not self._missing_input()):
+            text = planned_validation_text(self._case_count())
+        self.validation_note.setText(text)
+        self.validation_note.setVisible(bool(text))
+
+    def _case_count(self) -> int | None:
+        """Number of cases of the chosen source; None for a folder, which is read by the training."""
+        match self.data_source.source:
+            case "approved":
+                return self._approved_counts()[1]
+            case "layers":
+                return len(self.data_source.chosen_pairs())
+            case "folder":
+                return None
+
+    def _refresh_progress(self, is_training: bool) -> None:
+        training = self.training
         fraction, text = training_progress(training, self._is_writing_layers)
-        self.progress_bar.setVisible(busy)
+        self.progress_bar.setVisible(is_training)
         self.progress_bar.setValue(round(1000 * fraction))
         self.stop_button.setVisible(training.busy)
         self.stop_button.setEnabled(training.state in ("preparing", "running"))
+        self.stop_button.setToolTip(
+            "Stop training; the best weights so far are kept and validated"
+            if self.stop_button.isEnabled()
+            else "Training has ended; the new model is being validated"
+        )
         self.status.setText(text)
         self.status.setVisible(bool(text))
         self.resume_button.setVisible(training.can_resume)
-        self.details_button.setVisible(bool(training.details))
-        self.curves.show_epochs(training.epochs if busy or awaits_decision else [])
-        cases = training.preview.get("cases", [])
-        self.pictures.show_cases(cases if busy else [], {})
+        self.resume_button.setText(f"Resume for {self.minutes.text()}")
+        self.details_button.set_details(f"{training.error}\n\n{training.details}" if training.details else "")
+
+    def _refresh_results(self, is_training: bool, awaits_decision: bool) -> None:
+        training = self.training
+        self.curves.show_epochs(training.epochs if is_training or awaits_decision else [])
+        self.pictures.show_cases(training.preview if is_training else (), {})
         self.comparison.setVisible(awaits_decision)
-        if awaits_decision:
-            self.comparison.show_comparison(training.judged.get("comparison", {}), cases)
+        if awaits_decision and training.judged is not None:
+            self.comparison.show_comparison(training.judged.comparison, training.preview)
 
     def train(self) -> Any:
-        """Begin; what is wrong is said, and nothing starts.
+        """Start the training; where something is missing, say so and start nothing.
 
         Returns
         -------
         worker
-            Of the writing of layers; None where there are none to write.
+            Writes the chosen layers to files; None where the training data are files already.
         """
         card = self.card
         problem = self._missing_input()
@@ -307,27 +320,27 @@ class TrainWidget(QWidget):
             show_exception(error)
 
     def resume(self) -> None:
-        """Go on with the training that was stopped."""
-        minutes_trained = (
-            float(self.training.epochs[-1].get("seconds", 0)) / 60 if self.training.epochs else 0.0
-        )
+        """Resume the training that was stopped."""
+        minutes_trained = self.training.epochs[-1].seconds / 60 if self.training.epochs else 0.0
         try:
             self.training.resume(minutes_trained + self.minutes.value())
         except BadInput as error:
             show_exception(error)
 
     def adopt(self, keep_both: bool) -> Any:
-        """Use the new model in place of its base, or beside it.
+        """Install the new model as the next version of its base, or next to it as a model of its own.
 
         Returns
         -------
         worker
-            Of the installing.
+            Installs it; None where there is no new model.
         """
-        folder = Path(str(self.training.saved.get("folder", "")))
-        comparison = self.training.judged.get("comparison", {})
-        name = comparison.get("new" if keep_both else "base", {}).get("name", "")
-        version = comparison.get("new", {}).get("version", "")
+        judged, saved = self.training.judged, self.training.saved
+        if judged is None or saved is None:
+            return None
+        folder = Path(saved.folder)
+        name = judged.comparison["new" if keep_both else "base"]["name"]
+        version = judged.comparison["new"]["version"]
         self.comparison.set_busy(True)
 
         def install() -> Path:
@@ -339,27 +352,29 @@ class TrainWidget(QWidget):
             self.training.finish_decision()
             self.session.choices["model"] = name
             self.session.models_changed.emit()
-            if isalive(self):  # not closed meanwhile
+            if self.is_open:
                 self.comparison.set_busy(False)
                 self.model.setCurrentIndex(max(0, self.model.findData(name)))
                 self._on_model()
             show_info(
-                f"{name} is installed, beside its base."
+                f"{name} is installed next to its base model."
                 if keep_both
-                else f"{name} is version {version} now. Models brings the earlier one back."
+                else f"{name} is version {version} now. Revert to the earlier one in Models."
             )
 
         return run_in_thread(install, done, self._on_decision_failed)
 
     def discard(self) -> Any:
-        """Remove the new model.
+        """Delete the new model.
 
         Returns
         -------
         worker
-            Of the removing.
+            Deletes it; None where there is no new model.
         """
-        folder = Path(str(self.training.saved.get("folder", "")))
+        if self.training.saved is None:
+            return None
+        folder = Path(self.training.saved.folder)
         self.comparison.set_busy(True)
 
         def remove() -> None:
@@ -368,34 +383,24 @@ class TrainWidget(QWidget):
             discard(folder)
 
         def done(_: Any) -> None:
-            if isalive(self):
+            if self.is_open:
                 self.comparison.set_busy(False)
             self.training.finish_decision()
 
         return run_in_thread(remove, done, self._on_decision_failed)
 
     def _on_decision_failed(self, error: BaseException) -> None:
-        if isalive(self):
+        if self.is_open:
             self.comparison.set_busy(False)
         show_exception(error)
 
     def _load_waiting_candidate(self) -> None:
-        """Show a model of an earlier day that waits for a decision, where there is nothing else to show."""
+        """Show a new model from an earlier session that was neither adopted nor discarded."""
         if self.training.state != "idle":
             return
 
-        def load() -> Any:
-            from napari_latentseg.widgets.train.messages import newest_candidate
-
-            return newest_candidate()
-
-        def show(candidate: Any) -> None:
+        def show(candidate: tuple[Judged, FineTuneSaved] | None) -> None:
             if candidate is not None and self.training.state == "idle":
                 self.training.show_candidate(*candidate)
 
-        run_in_thread(load, show)
-
-    def _copy_details(self) -> None:
-        clipboard = QApplication.clipboard()
-        if clipboard is not None:
-            clipboard.setText(f"{self.training.error}\n\n{self.training.details}")
+        run_in_thread(newest_candidate, show, owner=self)
