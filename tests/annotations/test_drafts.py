@@ -40,7 +40,7 @@ def test_work_goes_on_where_it_ended(store: AnnotationStore, kind: str) -> None:
     assert np.array_equal(np.asarray(found.array), np.asarray(scan.array))
     assert (found.axes, found.geometry) == (scan.axes, scan.geometry)
     assert again.approvals() == []
-    assert list(again.annotated_scans()) == []
+    assert again.annotated_cases() == []
     assert not (again.folder / "imagesTr").exists()
     (mine,) = again.drafts()
     assert mine.in_use

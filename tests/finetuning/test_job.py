@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_latentseg.data.pairs import find_pairs
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.models.card import read_card
@@ -96,7 +96,7 @@ def test_the_whole_of_it(own_home: Path, taught_base: Path, data: Path, tmp_path
     assert not checkpoint_folder(out).exists()
     assert (out / REPLAY_FILE).read_bytes() == (taught_base / REPLAY_FILE).read_bytes()
     split = json.loads((out / "split.json").read_text())
-    assert {p.content_sha256 for p in find_pairs(data)} <= set(split["train"]) | set(split["validation"])
+    assert {p.content_sha256 for p in find_cases(data)} <= set(split["train"]) | set(split["validation"])
 
 
 def test_it_learns_and_only_the_end_of_the_predictor_changes(

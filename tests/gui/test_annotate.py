@@ -134,8 +134,8 @@ def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     widget.approve_all_button.click()
     settle(qtbot, viewer)
     assert entries()[-1].planes == (2, 4)
-    found = AnnotationStore.for_model(MODEL).annotation_of(result.job.scan)
-    np.testing.assert_array_equal(found.mask, kept)
+    found = AnnotationStore.for_model(MODEL).annotated_case(result.job.scan)
+    np.testing.assert_array_equal(found.read_mask(), kept)
     qtbot.waitUntil(lambda: "5 slices, 1 scan" in widget.totals.text(), timeout=10_000)
     assert not widget.approve_all_button.isEnabled()
     assert "already" in widget.approve_all_button.toolTip()
@@ -211,7 +211,7 @@ def test_unlock_takes_back_one_slice_of_many(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     store = AnnotationStore.for_model(MODEL)
     assert store.approved_planes(result.job.scan) == (0, 1, 3, 4)
-    np.testing.assert_array_equal(store.annotation_of(result.job.scan).mask[3], result.segmentation.mask[3])
+    np.testing.assert_array_equal(store.annotated_case(result.job.scan).read_mask()[3], result.segmentation.mask[3])
     assert "not approved" in widget.slice_status.text()
     widget.edit_button.click()
     copy = viewer.layers.selection.active
@@ -292,7 +292,8 @@ def test_what_is_painted_is_kept_and_gone_on_with(make_napari_viewer, viewer, wi
     theirs.approve_button.click()
     settle(qtbot, other)
     np.testing.assert_array_equal(
-        AnnotationStore.for_model(MODEL).annotation_of(corrections.corrections[0].scan).mask[0], painted[0]
+        AnnotationStore.for_model(MODEL).annotated_case(corrections.corrections[0].scan).read_mask()[0],
+        painted[0],
     )
     work = corrections_of(other).corrections[0]
     work_left = theirs.corrections.autosaver

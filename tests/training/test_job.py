@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from napari_latentseg.api import evaluate
-from napari_latentseg.data.pairs import find_pairs
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import Model
@@ -106,7 +106,7 @@ def test_the_card_says_how_good_it_is_and_on_what(
         assert "never trained on" in metric.data
         assert "were selected on them" in metric.data
     assert events[-1]["dsc"] == card.metrics[0].values["dsc"]
-    keys = {p.content_sha256 for p in find_pairs(data)}
+    keys = {p.content_sha256 for p in find_cases(data)}
     split = json.loads((out / "split.json").read_text())
     assert set(split["train"]) | set(split["validation"]) == keys
     assert (len(split["train"]), len(split["validation"])) == (4, 2)

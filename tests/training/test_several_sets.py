@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from napari_latentseg.api import evaluate
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import load_model
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import (
-    AnnotatedSlice,
     Dataset,
     read_dataset,
     sample_planes,
@@ -117,7 +117,7 @@ def test_of_every_set_whole_patients_are_kept_apart(data: Dataset) -> None:
         assert any(e.dataset == name for e in data.train)
     kept = [e for e in data.validation if e.dataset == "second"]
     assert len(kept) % 2 == 0  # both images of a patient
-    assert not {e.key for e in data.train} & {e.key for e in data.validation}
+    assert not {e.content_sha256 for e in data.train} & {e.content_sha256 for e in data.validation}
 
 
 def test_every_so_manieth_plane_of_a_set_is_read(folders: list[Path], tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ def test_every_so_manieth_plane_of_a_set_is_read(folders: list[Path], tmp_path: 
 def test_sets_and_cases_are_drawn_alike_and_active_planes_oftener() -> None:
     blank, seen = torch.zeros(1, 2, 2, dtype=torch.uint8), torch.ones(1, 2, 2, dtype=torch.uint8)
     image = torch.zeros(3, 2, 2, dtype=torch.uint8)
-    examples = [AnnotatedSlice(image, blank, "long", dataset="a") for _ in range(90)]
-    examples += [AnnotatedSlice(image, seen, "long", dataset="a") for _ in range(10)]
+    examples = [Slice(image, blank, "long", dataset="a") for _ in range(90)]
+    examples += [Slice(image, seen, "long", dataset="a") for _ in range(10)]
     examples += [
-        AnnotatedSlice(image, seen, "short", dataset="a"),
-        AnnotatedSlice(image, blank, "only", dataset="b"),
+        Slice(image, seen, "short", dataset="a"),
+        Slice(image, blank, "only", dataset="b"),
     ]
     order = sample_planes(
         examples, SliceSamplingConfig(planes=4000, active_share=0.8), np.random.default_rng(0)

@@ -8,17 +8,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_latentseg.annotations.case_files import NIFTI_SUFFIX, new_case_record, read_scan, write_case
 from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, DraftHeader, read_header
 from napari_latentseg.annotations.durable_io import commit, os_errors_as_bad_input, store_lock
 from napari_latentseg.annotations.journal import Journal
-from napari_latentseg.annotations.mask_files import MergedMask, merge_approvals
+from napari_latentseg.annotations.mask_files import MergedMask, merge_approvals, merge_timepoints
 from napari_latentseg.annotations.nnunet_dataset import IMAGES_FOLDER, NnunetCase, nnunet_cases
 from napari_latentseg.annotations.nnunet_sync import sync
-from napari_latentseg.annotations.records import Approval, CaseRecord, ClassesRecord, Revocation
+from napari_latentseg.annotations.records import ApprovalRecord, CaseRecord, ClassesRecord, Revocation
 from napari_latentseg.annotations.session_lock import SessionLock, remove_dead_sessions
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.weights import file_sha256
 
@@ -76,27 +81,52 @@ class StoreDirectory:
         if text not in self.notes:
             self.notes = (*self.notes, text)
 
-    def records(self) -> tuple[dict[str, CaseRecord], list[tuple[int, Approval]], set[int]]:
-        """Cases by name, all approvals with their numbers, and the numbers that were revoked."""
+    def records(self) -> tuple[dict[str, CaseRecord], list[Approval]]:
+        """The records of the cases by name, and all approvals, oldest first, also those that were revoked."""
         self.refresh()
         cases: dict[str, CaseRecord] = {}
-        approvals: list[tuple[int, Approval]] = []
+        approvals: list[tuple[int, ApprovalRecord]] = []
         revoked: set[int] = set()
         for line in list(self.journal):
             match line.record:
                 case CaseRecord() as case:
                     cases[case.name] = case
-                case Approval() as approval:
+                case ApprovalRecord() as approval:
                     approvals.append((line.number, approval))
                 case Revocation() as revocation:
                     revoked.add(revocation.approval)
-        known_approvals = [(n, a) for n, a in approvals if a.case in cases]  # its image's line may be damaged
-        return cases, known_approvals, revoked
+        # the line of a case may be damaged: its approvals cannot be read without it
+        return cases, [Approval(n, a, n in revoked) for n, a in approvals if a.case in cases]
 
-    def active(self) -> tuple[dict[str, CaseRecord], list[tuple[int, Approval]]]:
-        """Cases by name, and the approvals that were not revoked, oldest first."""
-        cases, approvals, revoked = self.records()
-        return cases, [(n, a) for n, a in approvals if n not in revoked]
+    def active(self) -> tuple[dict[str, CaseRecord], list[Approval]]:
+        """The records of the cases by name, and the approvals that were not revoked, oldest first."""
+        cases, approvals = self.records()
+        return cases, [a for a in approvals if not a.revoked]
+
+    def case(self, record: CaseRecord, approvals: Iterable[Approval], scan: Scan | None = None) -> Case:
+        """The case of a record, with the newest of what was approved of it.
+
+        Parameters
+        ----------
+        record
+            Of the image.
+        approvals
+            Those that were not revoked, oldest first; of any cases.
+        scan
+            The image, where it is in memory already.
+        """
+        case_approvals = [a for a in approvals if a.case == record.name]
+
+        def read_mask() -> NDArray[np.uint8]:
+            return merge_timepoints(record, case_approvals, self.object_path)
+
+        return Case(
+            record.name,
+            (lambda: self.read_case(record)) if scan is None else (lambda: scan),
+            read_mask,
+            annotated_slices=tuple(sorted({n for a in case_approvals for n in a.planes})),
+            known_hashes={"content": record.pixels},
+        )
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:

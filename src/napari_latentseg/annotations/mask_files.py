@@ -11,13 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.annotations.case_files import PlaneLayout, write_volume
-from napari_latentseg.annotations.records import Approval, CaseRecord, MaskBlock
+from napari_latentseg.annotations.records import CaseRecord, MaskBlock
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import nifti
 
-__all__ = ["MergedMask", "check_labels", "checked_mask", "merge_approvals", "write_mask_blocks"]
+__all__ = [
+    "MergedMask",
+    "check_labels",
+    "checked_mask",
+    "merge_approvals",
+    "merge_timepoints",
+    "write_mask_blocks",
+]
 
 
 def checked_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
@@ -127,7 +135,7 @@ class MergedMask:
 def merge_approvals(
     record: CaseRecord,
     time: int | None,
-    approvals: Sequence[tuple[int, Approval]],
+    approvals: Sequence[Approval],
     find_object: Callable[[str], Path],
     previous: MergedMask | None = None,
 ) -> MergedMask:
@@ -140,7 +148,7 @@ def merge_approvals(
     time
         Which volume.
     approvals
-        With their numbers, oldest first.
+        Those of the case that were not revoked, oldest first.
     find_object
         Where the object of a hash lies.
     previous
@@ -152,15 +160,15 @@ def merge_approvals(
         Where an object is missing or damaged.
     """
     layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
-    approval_ids = tuple(number for number, _ in approvals)
+    approval_ids = tuple(approval.id for approval in approvals)
     shape = tuple(n for a, n in zip(layout.axes, layout.shape, strict=True) if a != "t")
     if previous is not None and previous.approval_ids == approval_ids[: len(previous.approval_ids)]:
         merged = previous
     else:
         depth = shape[0] if len(shape) == 3 else 1
         merged = MergedMask((), np.zeros(shape, np.uint8), np.zeros(depth, dtype=bool))
-    for _, approval in approvals[len(merged.approval_ids) :]:
-        for block in approval.parts:
+    for approval in approvals[len(merged.approval_ids) :]:
+        for block in approval.blocks:
             if block.time != time:
                 continue
             path = find_object(block.object)
@@ -169,10 +177,33 @@ def merge_approvals(
                 raise BadInput(path, "is not the mask that was approved", "see annotations verify")
             block_mask = block_mask.reshape(block.count, *shape[-2:])
             volume = merged.mask.reshape(-1, *shape[-2:])
-            for number in approval.plane_numbers:
+            for number in approval.planes:
                 timepoint, plane_index = layout.locate(number)
                 if timepoint == time:
                     volume[plane_index] = block_mask[plane_index - block.first]
                     merged.approved[plane_index] = True
     merged.approval_ids = approval_ids
     return merged
+
+
+def merge_timepoints(
+    record: CaseRecord, approvals: Sequence[Approval], find_object: Callable[[str], Path]
+) -> NDArray[np.uint8]:
+    """The newest approved mask of all times of a case, uint8 `(N, H, W)`; 0 in slices that are not approved.
+
+    Parameters
+    ----------
+    record, approvals, find_object
+        As for `merge_approvals`.
+
+    Raises
+    ------
+    BadInput
+        Where an object is missing or damaged.
+    """
+    layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
+    mask = np.zeros(record.spatial_shape, np.uint8)
+    for time in layout.timepoints:
+        merged = merge_approvals(record, time, approvals, find_object)
+        layout.timepoint_volume(mask, time)[...] = merged.mask
+    return mask.reshape(-1, *mask.shape[-2:])

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_latentseg.annotations.case_files import NIFTI_SUFFIX, PlaneLayout
-from napari_latentseg.annotations.records import Approval, CaseRecord
+from napari_latentseg.annotations.records import CaseRecord
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 
@@ -61,7 +62,10 @@ def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> 
 
 @dataclass(frozen=True)
 class NnunetCase:
-    """One image with its mask, as nnU-Net is to find it: a volume or plane of one time.
+    """The volume or slice of one time with its mask, as files that nnU-Net reads.
+
+    It stands beside `Case`, which is the whole image: nnU-Net has no time axis, so a series of T times is T
+    of these, each with an image file for every channel and a label file of its own.
 
     Attributes
     ----------
@@ -70,7 +74,7 @@ class NnunetCase:
     case, time
         What it is of.
     approvals
-        Those that touch it, with their numbers.
+        Those that touch it, oldest first.
     is_fully_approved
         Whether every plane is approved.
     """
@@ -78,7 +82,7 @@ class NnunetCase:
     name: str
     case: CaseRecord
     time: int | None
-    approvals: tuple[tuple[int, Approval], ...]
+    approvals: tuple[Approval, ...]
     is_fully_approved: bool
 
     @property
@@ -93,12 +97,12 @@ class NnunetCase:
 
     def label_state(self, ignore_label_value: int) -> str:
         """What its mask is made from; a mask that was made from the same is the same."""
-        approval_ids = "+".join(str(number) for number, _ in self.approvals)
+        approval_ids = "+".join(str(approval.id) for approval in self.approvals)
         return approval_ids if self.is_fully_approved else f"{approval_ids} ignore {ignore_label_value}"
 
 
 def nnunet_cases(
-    cases: Iterable[CaseRecord], approvals: Sequence[tuple[int, Approval]]
+    cases: Iterable[CaseRecord], approvals: Sequence[Approval]
 ) -> tuple[list[NnunetCase], list[NnunetCase]]:
     """What nnU-Net is to find, and what it is not to: that of which nothing is approved.
 
@@ -107,25 +111,25 @@ def nnunet_cases(
     cases
         All.
     approvals
-        Those that count, oldest first, with their numbers.
+        Those that were not revoked, oldest first.
     """
-    by_case: dict[str, list[tuple[int, Approval]]] = {}
-    for number, approval in approvals:
-        by_case.setdefault(approval.case, []).append((number, approval))
+    by_case: dict[str, list[Approval]] = {}
+    for approval in approvals:
+        by_case.setdefault(approval.case, []).append(approval)
     with_approvals: list[NnunetCase] = []
     without_approvals: list[NnunetCase] = []
     for case in cases:
         layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
         case_approvals = by_case.get(case.name, [])
         planes: dict[int | None, set[int]] = {}
-        for _, approval in case_approvals:
-            for number in approval.plane_numbers:
+        for approval in case_approvals:
+            for number in approval.planes:
                 time, plane_index = layout.locate(number)
                 planes.setdefault(time, set()).add(plane_index)
         depth = layout.plane_count // len(layout.timepoints)
         for time in layout.timepoints:
             timepoint_approvals = tuple(
-                (n, a) for n, a in case_approvals if any(block.time == time for block in a.parts)
+                a for a in case_approvals if any(block.time == time for block in a.blocks)
             )
             is_fully_approved = len(planes.get(time, ())) == depth
             nnunet_case = NnunetCase(

@@ -15,7 +15,7 @@ from napari_latentseg.core.scan import CHANNEL
 
 __all__ = [
     "RECORD_ADAPTER",
-    "Approval",
+    "ApprovalRecord",
     "CaseRecord",
     "ClassesRecord",
     "GeometryRecord",
@@ -128,7 +128,7 @@ class MaskBlock(FrozenModel):
     object: SHA256
 
 
-class Approval(FrozenModel):
+class ApprovalRecord(FrozenModel):
     """Planes of a case that a person has approved.
 
     Attributes
@@ -159,7 +159,7 @@ class Revocation(FrozenModel):
     time: str
 
 
-Record = CaseRecord | ClassesRecord | Approval | Revocation
+Record = CaseRecord | ClassesRecord | ApprovalRecord | Revocation
 RECORD_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
@@ -168,7 +168,7 @@ def as_ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
 
     Examples
     --------
-    >>> ranges([4, 1, 2, 3, 9])
+    >>> as_ranges([4, 1, 2, 3, 9])
     ((1, 4), (9, 9))
     """
     spans: list[tuple[int, int]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from napari_latentseg.annotations.mask_files import (
 )
 from napari_latentseg.annotations.nnunet_dataset import new_classes, nnunet_cases
 from napari_latentseg.annotations.records import (
-    Approval,
+    ApprovalRecord,
     CaseRecord,
     ClassesRecord,
     ModelVersion,
@@ -34,11 +34,12 @@ from napari_latentseg.annotations.records import (
     as_ranges,
     utc_now,
 )
-from napari_latentseg.annotations.types import AnnotatedScan, ApprovalEntry, Case
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.annotations.verify import IntegrityFinding, find_problems
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
+from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.paths import data_home
 from napari_latentseg.utils.weights import file_sha256
@@ -144,7 +145,7 @@ class AnnotationStore:
         """Those of the store, in the order in which they came."""
         return self._directory.classes
 
-    def approvals(self, *, revoked: bool = False) -> list[ApprovalEntry]:
+    def approvals(self, *, revoked: bool = False) -> list[Approval]:
         """The approvals, oldest first.
 
         Parameters
@@ -152,73 +153,54 @@ class AnnotationStore:
         revoked
             With those that were taken back.
         """
-        _, approvals, revoked_ids = self._directory.records()
-        entries = [ApprovalEntry.from_record(n, a, revoked=n in revoked_ids) for n, a in approvals]
-        return [entry for entry in entries if revoked or not entry.revoked]
+        _, approvals = self._directory.records()
+        return [approval for approval in approvals if revoked or not approval.revoked]
 
     def cases(self) -> list[Case]:
-        """The images of the store, oldest first; also those of which nothing is approved any more."""
+        """The images of the store, oldest first; also those of which nothing is approved any more.
+
+        `Case.annotated_slices` are the approved ones. Image and mask are read when they are asked for: the
+        mask as it was approved when this was called, 0 in the other slices.
+        """
         records, approvals = self._directory.active()
-        planes: dict[str, set[int]] = {name: set() for name in records}
-        for _, approval in approvals:
-            planes[approval.case].update(approval.plane_numbers)
-        return [
-            Case(
-                r.name, r.pixels, r.axes, r.shape, r.modality, r.place.geometry, tuple(sorted(planes[r.name]))
-            )
-            for r in records.values()
-        ]
+        by_case: dict[str, list[Approval]] = {name: [] for name in records}
+        for approval in approvals:
+            by_case[approval.case].append(approval)
+        return [self._directory.case(record, by_case[record.name]) for record in records.values()]
+
+    def annotated_cases(self) -> list[Case]:
+        """The images of which something is approved, oldest first."""
+        return [case for case in self.cases() if case.annotated_slices]
+
+    def case_records(self) -> list[CaseRecord]:
+        """What the journal says of the images, oldest first; no image is read for it."""
+        records, _ = self._directory.active()
+        return list(records.values())
 
     def count_approved(self) -> tuple[int, int]:
-        """How many planes are approved, and of how many images."""
-        planes = [len(case.approved_planes) for case in self.cases() if case.approved_planes]
-        return sum(planes), len(planes)
+        """How many slices are approved, and of how many images."""
+        counts = [len(case.annotated_slices or ()) for case in self.annotated_cases()]
+        return sum(counts), len(counts)
 
     def approved_planes(self, scan: Scan) -> tuple[int, ...]:
-        """The approved planes of a scan; none for one that is not known."""
-        records, approvals = self._directory.active()
-        record = self._directory.find_case(scan, records.values())
-        return () if record is None else _approved_planes_of(record, approvals)
+        """The approved slices of a scan; none for one that is not known."""
+        case = self.annotated_case(scan)
+        return () if case is None else case.annotated_slices or ()
 
-    def annotation_of(self, scan: Scan) -> AnnotatedScan | None:
-        """The newest of what was approved of a scan, or None.
+    def annotated_case(self, scan: Scan) -> Case | None:
+        """The case of a scan, with the newest of what was approved of it; None where nothing is.
 
-        Raises
-        ------
-        BadInput
-            Where a file is missing or damaged.
+        Parameters
+        ----------
+        scan
+            Is not read again.
         """
         records, approvals = self._directory.active()
         record = self._directory.find_case(scan, records.values())
-        if record is None or not _approved_planes_of(record, approvals):
+        if record is None:
             return None
-        return self._annotated(record, approvals, scan)
-
-    def annotated_scans(self) -> Iterator[AnnotatedScan]:
-        """Every image of which something is approved, read one after another.
-
-        Raises
-        ------
-        BadInput
-            Where a file is missing or damaged.
-        """
-        records, approvals = self._directory.active()
-        for record in records.values():
-            if _approved_planes_of(record, approvals):
-                yield self._annotated(record, approvals, self._directory.read_case(record))
-
-    def _annotated(
-        self, record: CaseRecord, approvals: Sequence[tuple[int, Approval]], scan: Scan
-    ) -> AnnotatedScan:
-        layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
-        case_approvals = [(n, a) for n, a in approvals if a.case == record.name]
-        mask = np.zeros(record.spatial_shape, np.uint8)
-        for time in layout.timepoints:
-            layout.timepoint_volume(mask, time)[...] = merge_approvals(
-                record, time, case_approvals, self._directory.object_path
-            ).mask
-        planes = _approved_planes_of(record, approvals)
-        return AnnotatedScan(record.name, record.pixels, scan, mask, planes, self.classes)
+        case = self._directory.case(record, approvals, scan)
+        return case if case.annotated_slices else None
 
     def approve(
         self,
@@ -230,7 +212,7 @@ class AnnotationStore:
         model: ModelVersion | tuple[str, str, str] | None = None,
         edited: bool = False,
         geometry: Geometry | None = None,
-    ) -> ApprovalEntry:
+    ) -> Approval:
         """Keep planes of a mask as right; when this returns they are on the disk.
 
         Parameters
@@ -276,7 +258,7 @@ class AnnotationStore:
                             not object_path.exists() or file_sha256(object_path) != block.object
                         ):  # equal ones are kept once
                             commit(path, object_path)
-                    approval = Approval(
+                    approval = ApprovalRecord(
                         case=case.name,
                         planes=as_ranges(plane_numbers),
                         parts=tuple(block for block, _ in blocks),
@@ -287,9 +269,9 @@ class AnnotationStore:
                     lines: list[Record] = [ClassesRecord(classes=added_classes)] if added_classes else []
                     number = directory.journal.append([*lines, *([case] if is_new else []), approval])
                     directory.sync_nnunet_after(case.name)
-        return ApprovalEntry.from_record(number, approval)
+        return Approval(number, approval)
 
-    def revoke(self, entry: ApprovalEntry | int) -> None:
+    def revoke(self, entry: Approval | int) -> None:
         """Take an approval back: the planes are again what they were before it. Nothing is removed.
 
         Raises
@@ -299,12 +281,13 @@ class AnnotationStore:
         """
         number = entry if isinstance(entry, int) else entry.id
         with self._directory.write_lock():
-            _, approvals, revoked = self._directory.records()
-            if number not in {n for n, _ in approvals}:
+            _, approvals = self._directory.records()
+            revoked_by_id = {approval.id: approval.revoked for approval in approvals}
+            if number not in revoked_by_id:
                 raise BadInput(
                     "approval", f"there is none with the number {number}", "annotations list shows them"
                 )
-            if number in revoked:
+            if revoked_by_id[number]:
                 raise BadInput("approval", f"number {number} was taken back before", "approve it again")
             self._directory.journal.append([Revocation(approval=number, time=utc_now())])
             self._directory.sync_nnunet_after()
@@ -393,8 +376,8 @@ class AnnotationStore:
         BadInput
             Where the journal cannot be read.
         """
-        cases, approvals, revoked = self._directory.records()
-        visible_cases, _ = nnunet_cases(cases.values(), [(n, a) for n, a in approvals if n not in revoked])
+        cases, approvals = self._directory.records()
+        visible_cases, _ = nnunet_cases(cases.values(), [a for a in approvals if not a.revoked])
         contents = (cases.values(), approvals, visible_cases, self.classes, self._directory.image_path)
         return list(find_problems(self.folder, self._directory.journal, *contents))
 
@@ -419,10 +402,6 @@ class AnnotationStore:
             Path(folder), visible_cases, self.classes, self._directory.image_path,
             lambda t: merge_approvals(t.case, t.time, t.approvals, self._directory.object_path),
         )  # fmt: skip
-
-
-def _approved_planes_of(record: CaseRecord, approvals: Iterable[tuple[int, Approval]]) -> tuple[int, ...]:
-    return tuple(sorted({n for _, a in approvals if a.case == record.name for n in a.plane_numbers}))
 
 
 def _checked_plane_numbers(planes: Iterable[int] | None, count: int) -> list[int]:

@@ -17,7 +17,8 @@ from napari_latentseg.annotations.nnunet_dataset import (
     ignore_label,
     read_label_states,
 )
-from napari_latentseg.annotations.records import Approval, CaseRecord
+from napari_latentseg.annotations.records import CaseRecord
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.weights import file_sha256
@@ -49,7 +50,7 @@ def find_problems(
     folder: Path,
     journal: Journal,
     cases: Iterable[CaseRecord],
-    approvals: Sequence[tuple[int, Approval]],
+    approvals: Sequence[Approval],
     cases_in_view: Sequence[NnunetCase],
     classes: Sequence[ClassInfo],
     image_path: Callable[[str], Path],
@@ -74,11 +75,11 @@ def find_problems(
             journal.path.name,
             f"line {number} is damaged: what was approved with it does not count (its files are still there)",
         )
-    for number, approval in approvals:
-        for block in approval.parts:
+    for approval in approvals:
+        for block in approval.blocks:
             path = folder / "objects" / f"{block.object}{NIFTI_SUFFIX}"
             if why := _hash_problem(path, block.object):
-                yield IntegrityFinding(f"objects/{path.name}", f"the mask of approval {number} {why}")
+                yield IntegrityFinding(f"objects/{path.name}", f"the mask of approval {approval.id} {why}")
     for case in cases:
         for name, sha256 in case.files.items():
             path = image_path(name)
@@ -113,14 +114,10 @@ def _check_nnunet_view(
 
 
 def _find_orphans(
-    folder: Path, approvals: Sequence[tuple[int, Approval]], cases: Sequence[NnunetCase]
+    folder: Path, approvals: Sequence[Approval], cases: Sequence[NnunetCase]
 ) -> Iterator[IntegrityFinding]:
     known_files = {
-        "objects": {
-            f"{folder_name.object}{NIFTI_SUFFIX}"
-            for _, approval in approvals
-            for folder_name in approval.parts
-        },
+        "objects": {f"{block.object}{NIFTI_SUFFIX}" for approval in approvals for block in approval.blocks},
         IMAGES_FOLDER: {name for case in cases for name in case.image_files},
         LABELS_FOLDER: {case.label_file for case in cases},
     }

@@ -18,9 +18,7 @@ from pydantic import Field
 from napari_latentseg.core.classes import ClassInfo, class_descendants
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.data.pairs import Pair, load_mask
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io import read_scan
 
 __all__ = ["LabelMap", "LabelTarget", "LateralizedLabel"]
 
@@ -97,20 +95,10 @@ class LabelMap:
         annotated_names = {name for target in self.labels.values() for name in _class_names(target)}
         return tuple(c.name in annotated_names for c in self.classes)
 
-    def load_class_mask(self, pair: Pair) -> NDArray[np.uint8]:
-        """The mask of a pair as `to_class_numbers` gives it, `(N, H, W)`.
-
-        Raises
-        ------
-        BadInput
-            Where it cannot be read, or be split into sides.
-        """
-        labels = load_mask(pair)
-        if not any(isinstance(target, LateralizedLabel) for target in (self.labels or {}).values()):
-            return self.to_class_numbers(labels)
-        scan = read_scan(pair.mask)
-        class_numbers = self.to_class_numbers(labels.reshape(scan.spatial_shape), scan.geometry)
-        return class_numbers.reshape(labels.shape)
+    @property
+    def has_lateralized(self) -> bool:
+        """Whether a label is to be split into the patient's right and left, which takes a geometry."""
+        return any(isinstance(target, LateralizedLabel) for target in (self.labels or {}).values())
 
     def to_class_numbers(
         self, labels: NDArray[np.uint8], geometry: Geometry | None = None

@@ -87,7 +87,8 @@ class Preprocess(FrozenModel):
             ):
                 raise BadInput(
                     "spacing",
-                    f"at the model's {self.spacing:g} mm a pixel the plane would have {scaled_height} by {scaled_width}",
+                    f"at the model's {self.spacing:g} mm a pixel the slice would have"
+                    f" {scaled_height} by {scaled_width}",
                     "look at the image's spacing, which may be wrong",
                 )
             return scaled_height, scaled_width

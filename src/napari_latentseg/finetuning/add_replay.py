@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
+from napari_latentseg.data.slices import Slice
+from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.layout import REPLAY_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.training.replay import DEFAULT_PATCHES, make_replay
 from napari_latentseg.utils.atomic import atomic_path
 from napari_latentseg.utils.device import resolve_compute
@@ -52,17 +52,12 @@ def add_replay(
     compute = resolve_compute()
     model.method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = read_split(folder)
-    examples_by_subset: dict[str, list[AnnotatedSlice]] = {"train": [], "validation": []}
-    for case in find_cases(data, model.card):
+    slices: dict[str, list[Slice]] = {"train": [], "validation": []}
+    for case in collect_cases(data, model.card):
         if subset := split.part_of(case):
-            examples_by_subset[subset] += annotated_slices_of(case.load(), case.content_sha256, model.card)
+            slices[subset] += read_slices(case, model.card)
     content = make_replay(
-        model.method,
-        model.card,
-        examples_by_subset["train"],
-        examples_by_subset["validation"],
-        compute,
-        count=count,
+        model.method, model.card, slices["train"], slices["validation"], compute, count=count
     )
     # the card never names what is not there, or not yet: a model of which that is so does not load
     _set_card_hash(folder, None)

@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 
+from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, Parts
-from napari_latentseg.finetuning.cases import AnnotatedCase
+from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, CaseSplit
 from napari_latentseg.finetuning.comparison import SCORING_SAMPLES
 from napari_latentseg.finetuning.config import Plan
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
+from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import COMPARISON_FILE, REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
 from napari_latentseg.models.split import read_split
@@ -43,8 +44,8 @@ class Candidate:
         Of the candidate; the version is the one that it has once it is adopted.
     out
         The folder to be.
-    lessons
-        All cases, in the order of their numbers from 1.
+    cases
+        All, in the order of their numbers from 1.
     plan, seed, minutes
         How it is taught.
     compute
@@ -59,7 +60,7 @@ class Candidate:
     name: str
     version: str
     out: Path
-    lessons: tuple[AnnotatedCase, ...]
+    cases: tuple[Case, ...]
     plan: Plan
     seed: int
     minutes: float
@@ -71,8 +72,8 @@ class Candidate:
 def write_candidate(
     candidate: Candidate,
     tuner: Tuner,
-    parts: Parts,
-    comparison: dict[str, Any],
+    split: CaseSplit,
+    comparison: Comparison,
     events: Sequence[FineTuneEpoch],
     seconds: float,
 ) -> ModelCard:
@@ -84,7 +85,7 @@ def write_candidate(
         See there.
     tuner
         After `settle`.
-    parts
+    split
         Which cases were learnt from, and which were kept apart.
     comparison
         With the base, as `comparison.json` has it.
@@ -99,13 +100,13 @@ def write_candidate(
         Where it cannot be written.
     """
     base, folder = candidate.model.card, candidate.model.folder
-    learned = len({case for case, _ in parts.train})
+    train_count = len({s.case for s in split.train})
     own = TrainingData(
         name="your annotated images",
         licence="not stated",
-        images=learned,
-        validation_images=len(parts.apart),
-        split=f"{VALIDATION_FRACTION:.0%} by case, seed {candidate.seed}" if parts.apart else "",
+        images=train_count,
+        validation_images=len(split.validation_cases),
+        split=f"{VALIDATION_FRACTION:.0%} by case, seed {candidate.seed}" if split.validation_cases else "",
     )
     card = base.replace(
         name=candidate.name,
@@ -122,10 +123,10 @@ def write_candidate(
         reliability=None,
         volume_interval=None,
     )
-    numbered = list(enumerate(candidate.lessons, start=1))
-    split = read_split(folder).extended(
-        train=[lesson for number, lesson in numbered if number not in parts.apart],
-        validation=[lesson for number, lesson in numbered if number in parts.apart],
+    numbered = list(enumerate(candidate.cases, start=1))
+    model_split = read_split(folder).extended(
+        train=[case for number, case in numbered if number not in split.validation_cases],
+        validation=[case for number, case in numbered if number in split.validation_cases],
     )
     told = [
         {"stage": "", "epoch": i, "losses": e.losses, "measured": {}, "dsc": e.dsc,
@@ -151,10 +152,10 @@ def write_candidate(
     }
     extras = {
         TRAINING_FILE: _json(about | {"minutes": candidate.minutes, "run": run}),
-        COMPARISON_FILE: _json(comparison),
+        COMPARISON_FILE: _json(comparison.model_dump(mode="json")),
         "training_log.csv": training_log(told),
         "training_curve.png": training_curve(told),
-        SPLIT_FILE: _json(split.to_json()),
+        SPLIT_FILE: _json(model_split.to_json()),
     }
     if REPLAY_FILE in base.files:  # what encodes an image has not changed, so its pieces still hold
         extras[REPLAY_FILE] = (folder / REPLAY_FILE).read_bytes()
@@ -170,22 +171,22 @@ def write_candidate(
     return written
 
 
-def _metrics(candidate: Candidate, comparison: dict[str, Any]) -> tuple[MetricRecord, ...]:
-    held = comparison["held_out"]
-    if held is None:
+def _metrics(candidate: Candidate, comparison: Comparison) -> tuple[MetricRecord, ...]:
+    validation = comparison.held_out
+    if validation is None:
         return ()
-    after = held["after"]
+    after = validation.after
     is_one = candidate.model.method.is_deterministic
-    values = {"dsc": after["dsc"]} | ({"hd95": after["hd95"]} if after["hd95"] is not None else {})
+    values = {"dsc": after.dsc} | ({"hd95": after.hd95} if after.hd95 is not None else {})
     return (
         MetricRecord(
-            data=f"your annotated images: the {held['cases']} cases kept apart, never trained on; the"
+            data=f"your annotated images: the {validation.cases} cases kept apart, never trained on; the"
             " weights were chosen on them, which flatters the figure",
-            images=held["cases"],
+            images=validation.cases,
             samples=1 if is_one else SCORING_SAMPLES,
             source="none" if is_one else candidate.model.card.sources[0],
             values=values,
-            unit=held["unit"],
+            unit=validation.unit,
         ),
     )
 

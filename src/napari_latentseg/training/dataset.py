@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.augment import augment
 from napari_latentseg.data.augmentation_config import AugmentationConfig
-from napari_latentseg.data.pairs import Pair, load_image, plane_spacing
-from napari_latentseg.data.preprocess import resize, resize_labels
+from napari_latentseg.data.cases import Case, rgb_slices
+from napari_latentseg.data.slices import Slice, make_slice
 from napari_latentseg.data.split import groups_by_dhash, groups_by_hash, hold_out
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
@@ -24,42 +25,12 @@ from napari_latentseg.training.dataset_config import SliceSamplingConfig
 from napari_latentseg.training.datasets import AnnotatedDataset, find_datasets
 
 __all__ = [
-    "AnnotatedSlice",
     "Dataset",
     "read_dataset",
     "steps_per_epoch",
     "training_batches",
     "unaugmented_batches",
 ]
-
-
-@dataclass(frozen=True)
-class AnnotatedSlice:
-    """One annotated plane.
-
-    Attributes
-    ----------
-    image
-        uint8 `(3, h, w)`.
-    mask
-        uint8 `(K, h, w)`, 0 or 1.
-    key
-        `Scan.content_sha256` of the image that it is a plane of.
-    annotated
-        For each class, whether it was looked for in this image.
-    dataset
-        The name of the set that it belongs to.
-    """
-
-    image: Tensor
-    mask: Tensor
-    key: str
-    annotated: tuple[bool, ...] = (True,)
-    dataset: str = ""
-
-    def to_float(self) -> tuple[Tensor, Tensor]:
-        """Image in [0, 1] and mask in {0, 1}, float32."""
-        return self.image.float() / 255, self.mask.float()
 
 
 @dataclass(frozen=True)
@@ -75,15 +46,15 @@ class Dataset:
         other classes of the same image marked, and are on one side of the split.
     """
 
-    train: list[AnnotatedSlice]
-    validation: list[AnnotatedSlice]
+    train: list[Slice]
+    validation: list[Slice]
     copies: int = 0
 
     def content_hashes(self) -> dict[str, list[str]]:
         """The hash of every image's content, by part."""
         return {
-            "train": sorted({e.key for e in self.train}),
-            "validation": sorted({e.key for e in self.validation}),
+            "train": sorted({s.content_sha256 for s in self.train}),
+            "validation": sorted({s.content_sha256 for s in self.validation}),
         }
 
     def split(self) -> Split:
@@ -118,65 +89,65 @@ def read_dataset(
         Where `progress` said so.
     """
     datasets = find_datasets([folders] if isinstance(folders, Path) else folders, config)
-    total, done = sum(len(dataset.pairs) for dataset in datasets), 0
-    examples: list[AnnotatedSlice] = []
+    total, done = sum(len(dataset.cases) for dataset in datasets), 0
+    slices: list[Slice] = []
     groups: list[str] = []
-    original_planes: list[NDArray[np.uint8]] = []
-    for one in datasets:
-        first_index = len(examples)
-        for pair, group in zip(one.pairs, one.groups, strict=True):
-            for plane, example in _annotated_slices(pair, one, config):
-                examples.append(example)
+    native_images: list[NDArray[np.uint8]] = []
+    for dataset in datasets:
+        first_index = len(slices)
+        for case, group in zip(dataset.cases, dataset.groups, strict=True):
+            for rgb, annotated_slice in _slices_of(case, dataset, config):
+                slices.append(annotated_slice)
                 groups.append(group)
                 if config.split.likeness_bits is not None:
-                    original_planes.append(plane)
+                    native_images.append(rgb)
             done += 1
             if not progress(done, total):
                 raise Cancelled
-        if not any(bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples[first_index:]):
-            raise BadInput(
-                one.pairs[0].mask.parent, "every mask is empty", "mark the target in at least one image"
-            )
-    groups = groups_by_hash(groups, [e.key for e in examples])
-    copies = total - len({e.key for e in examples})
+        if not any(s.has_annotated_foreground for s in slices[first_index:]):
+            masks = dataset.cases[0].mask_file
+            subject = dataset.name if masks is None else masks.parent
+            raise BadInput(subject, "every mask is empty", "mark the target in at least one image")
+    groups = groups_by_hash(groups, [s.content_sha256 for s in slices])
+    copies = total - len({s.content_sha256 for s in slices})
     if config.split.likeness_bits is not None:
-        groups = groups_by_dhash(original_planes, groups, max_hamming_distance=config.split.likeness_bits)
-    validation_groups = _validation_groups(examples, groups, config)
+        groups = groups_by_dhash(native_images, groups, max_hamming_distance=config.split.likeness_bits)
+    validation_groups = _validation_groups(slices, groups, config)
     return Dataset(
-        [e for e, group in zip(examples, groups, strict=True) if group not in validation_groups],
-        [e for e, group in zip(examples, groups, strict=True) if group in validation_groups],
+        [s for s, group in zip(slices, groups, strict=True) if group not in validation_groups],
+        [s for s, group in zip(slices, groups, strict=True) if group in validation_groups],
         copies,
     )
 
 
-def _annotated_slices(
-    pair: Pair, dataset: AnnotatedDataset, config: TrainingConfig
-) -> Iterator[tuple[NDArray[np.uint8], AnnotatedSlice]]:
-    """The planes of a pair as they are, with what becomes of them."""
-    scan = pair.read()
-    image, label_map = load_image(pair, scan), dataset.label_map.load_class_mask(pair)
-    if image.shape[:3] != label_map.shape:
+def _slices_of(
+    case: Case, dataset: AnnotatedDataset, config: TrainingConfig
+) -> Iterator[tuple[NDArray[np.uint8], Slice]]:
+    """The slices of a case at the size of the file `(H, W, 3)`, and at working size."""
+    scan = case.read_scan()
+    images, class_numbers = rgb_slices(scan), case.read_class_numbers(dataset.label_map)
+    if images.shape[:3] != class_numbers.shape:
         raise BadInput(
-            pair.mask,
-            f"has shape {label_map.shape}, its image {image.shape[:3]}",
+            case.mask_source,
+            f"has shape {class_numbers.shape}, its image {images.shape[:3]}",
             "an image and its mask must have the same size",
         )
-    key, annotated = pair.content_sha256, dataset.label_map.annotated
-    spacing = None if config.preprocess.spacing is None else plane_spacing(scan)
-    for plane, target in list(zip(image, label_map, strict=True))[:: dataset.config.every]:
-        height, width = target.shape
-        size = config.preprocess.working_size(height, width, spacing)
-        x = torch.from_numpy(plane).permute(2, 0, 1)[None].float()
-        x = resize(x, size)[0].round().clamp(0, 255).to(torch.uint8)
-        m = torch.from_numpy(dataset.label_map.class_masks(resize_labels(target, size)))
-        yield plane, AnnotatedSlice(x, m, key, annotated, dataset.name)
+    spacing = Planes(scan, 0.0, 1.0).spacing
+    for rgb, target in list(zip(images, class_numbers, strict=True))[:: dataset.config.every]:
+        yield (
+            rgb,
+            make_slice(
+                rgb, target, dataset.label_map, config.preprocess, spacing,
+                content_sha256=case.content_sha256, dataset=dataset.name,
+            ),
+        )  # fmt: skip
 
 
-def _validation_groups(examples: list[AnnotatedSlice], groups: list[str], config: TrainingConfig) -> set[str]:
+def _validation_groups(slices: list[Slice], groups: list[str], config: TrainingConfig) -> set[str]:
     """The groups kept apart: the fraction of each data set, and what goes with them in the others."""
     validation_groups: set[str] = set()
-    for name in dict.fromkeys(e.dataset for e in examples):
-        dataset_groups = [group for e, group in zip(examples, groups, strict=True) if e.dataset == name]
+    for name in dict.fromkeys(s.dataset for s in slices):
+        dataset_groups = [group for s, group in zip(slices, groups, strict=True) if s.dataset == name]
         is_held_out = hold_out(dataset_groups, config.split.fraction, config.split.seed)
         validation_groups |= {
             group for group, is_validation in zip(dataset_groups, is_held_out, strict=True) if is_validation
@@ -185,21 +156,21 @@ def _validation_groups(examples: list[AnnotatedSlice], groups: list[str], config
 
 
 def training_batches(
-    examples: list[AnnotatedSlice], config: TrainingConfig, rng: np.random.Generator
+    slices: list[Slice], config: TrainingConfig, rng: np.random.Generator
 ) -> Iterator[Batch]:
     """One epoch: every example `crops_per_image` times in a random order, without the smaller rest.
 
     Or as many planes as `config.draw` says, drawn as it says.
     """
     if config.draw is None:
-        order = np.concatenate([rng.permutation(len(examples)) for _ in range(config.crops_per_image)])
+        order = np.concatenate([rng.permutation(len(slices)) for _ in range(config.crops_per_image)])
     else:
-        order = sample_planes(examples, config.draw, rng)
+        order = sample_planes(slices, config.draw, rng)
     size = min(config.batch_size, len(order))
     for start in range(0, len(order) - size + 1, size):
         samples, annotated = [], []
         for i in order[start : start + size]:
-            image, mask = examples[i].to_float()
+            image, mask = slices[i].to_float()
             augmentation_rng = rng
             if config.augment_variants:  # one of few, the same whenever it comes back
                 variant = rng.integers(config.augment_variants)
@@ -207,12 +178,12 @@ def training_batches(
             samples.append(
                 augment(image, mask, config.augment, augmentation_rng, size=config.preprocess.size)
             )
-            annotated.append(examples[i].annotated)
+            annotated.append(slices[i].annotated)
         yield _batch(samples, annotated)
 
 
 def sample_planes(
-    examples: list[AnnotatedSlice], sampling: SliceSamplingConfig, rng: np.random.Generator
+    slices: list[Slice], sampling: SliceSamplingConfig, rng: np.random.Generator
 ) -> NDArray[np.intp]:
     """The positions of the planes of an epoch; no data set and no long volume has more than its share.
 
@@ -220,10 +191,10 @@ def sample_planes(
     in which something is seen.
     """
     indices_by_case: dict[str, dict[str, list[int]]] = {}
-    for i, e in enumerate(examples):
-        indices_by_case.setdefault(e.dataset, {}).setdefault(e.key, []).append(i)
+    for i, s in enumerate(slices):
+        indices_by_case.setdefault(s.dataset, {}).setdefault(s.content_sha256, []).append(i)
     cases_by_dataset = [list(case_indices.values()) for case_indices in indices_by_case.values()]
-    has_foreground = np.array([bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples])
+    has_foreground = np.array([s.has_annotated_foreground for s in slices])
     order = np.empty(sampling.planes, dtype=np.intp)
     for number in range(sampling.planes):
         dataset_cases = cases_by_dataset[rng.integers(len(cases_by_dataset))]
@@ -235,18 +206,18 @@ def sample_planes(
     return order
 
 
-def unaugmented_batches(examples: list[AnnotatedSlice], config: TrainingConfig) -> Iterator[Batch]:
+def unaugmented_batches(slices: list[Slice], config: TrainingConfig) -> Iterator[Batch]:
     """Every example once, in order and not varied; of tiles, one window of each."""
     rng = np.random.default_rng(config.seed)
     no_augmentation = AugmentationConfig(
         horizontal_flip=0, vertical_flip=0, quarter_turn=0, jitter=0, affine=0
     )
-    for start in range(0, len(examples), config.batch_size):
-        batch_examples = examples[start : start + config.batch_size]
+    for start in range(0, len(slices), config.batch_size):
+        batch_slices = slices[start : start + config.batch_size]
         samples = [
-            augment(*e.to_float(), no_augmentation, rng, size=config.preprocess.size) for e in batch_examples
+            augment(*s.to_float(), no_augmentation, rng, size=config.preprocess.size) for s in batch_slices
         ]
-        yield _batch(samples, [e.annotated for e in batch_examples])
+        yield _batch(samples, [s.annotated for s in batch_slices])
 
 
 def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...]]) -> Batch:
@@ -255,7 +226,7 @@ def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...
     return Batch(images, masks, torch.tensor(annotated))
 
 
-def steps_per_epoch(examples: list[AnnotatedSlice], config: TrainingConfig) -> int:
+def steps_per_epoch(slices: list[Slice], config: TrainingConfig) -> int:
     """Batches that `training_batches` gives."""
-    total = len(examples) * config.crops_per_image if config.draw is None else config.draw.planes
+    total = len(slices) * config.crops_per_image if config.draw is None else config.draw.planes
     return total // min(config.batch_size, total)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.data.cases import Case, find_cases
 from napari_latentseg.data.label_map import LabelMap
-from napari_latentseg.data.pairs import Pair, find_pairs
 from napari_latentseg.data.split import groups_by_block, groups_by_name
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import TrainingConfig
@@ -25,18 +25,18 @@ class AnnotatedDataset:
     ----------
     name
         Of the folder.
-    pairs
-        Images with their masks.
+    cases
+        Its images with their masks.
     label_map
         What the labels mean.
     config
         What the configuration says of it.
     groups
-        The patient of each pair, as the names tell.
+        The patient of each case, as the file names tell.
     """
 
     name: str
-    pairs: list[Pair]
+    cases: list[Case]
     label_map: LabelMap
     config: DatasetConfig
     groups: list[str]
@@ -67,7 +67,7 @@ def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
 
 
 def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[AnnotatedDataset]:
-    """Find the pairs of each folder, and what their labels mean.
+    """The cases of each folder, and what their labels mean.
 
     Parameters
     ----------
@@ -84,13 +84,13 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
     classes = class_infos(config)
     datasets: list[AnnotatedDataset] = []
     for folder in folders:
-        pairs = find_pairs(folder)
+        cases = find_cases(folder)
         name = folder.absolute().name
         if name in {d.name for d in datasets}:
             raise BadInput(folder, f"is a second data set {name!r}", "rename the folder")
         label_map, dataset_config = _label_map_for(name, classes, config), config.datasets.get(name)
         pattern = (dataset_config and dataset_config.group_pattern) or config.split.group_pattern
-        names, block = [p.name for p in pairs], config.split.block
+        names, block = [case.name for case in cases], config.split.block
         if block is not None and not pattern:
             groups = groups_by_block(names, block)
         else:
@@ -99,7 +99,7 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
             groups = [f"{name}/{group}" for group in groups]
         datasets.append(
             AnnotatedDataset(
-                name, pairs, label_map, dataset_config or _default_dataset_config(config), groups
+                name, cases, label_map, dataset_config or _default_dataset_config(config), groups
             )
         )
     return datasets

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.models.comparison import Comparison, Verdict
 
 __all__ = [
     "Caching",
@@ -134,9 +135,9 @@ class Judged(_Event):
     """The comparison of both models: better, same, worse or unknown; in one line; and `comparison.json`."""
 
     event: Literal["judged"] = "judged"
-    verdict: Literal["better", "same", "worse", "unknown"]
+    verdict: Verdict
     line: str
-    comparison: dict[str, Any]
+    comparison: Comparison
 
 
 class FineTuneSaved(_Event):

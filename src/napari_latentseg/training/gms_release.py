@@ -44,7 +44,8 @@ def published_card(source: Path, name: str, config: TrainingConfig, codec: Codec
         licence="that of the published weights",
         intended_use=card_config.intended_use,
         limits=(
-            f"Converted from the authors' checkpoint with the SHA-256 {file_sha256(source)}; not measured here."
+            f"Converted from the authors' checkpoint with the SHA-256 {file_sha256(source)};"
+            " not measured here."
             " Whether the codec is the one it was trained on cannot be seen from the file."
         ),
     )

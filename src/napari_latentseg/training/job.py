@@ -28,6 +28,7 @@ from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.training.datasets import AnnotatedDataset, class_infos, find_datasets
+from napari_latentseg.training.duplicates import copies_kept_together
 from napari_latentseg.training.history import training_curve, training_log
 from napari_latentseg.training.members import MemberTraining, check_same_training
 from napari_latentseg.training.output_dir import (
@@ -131,7 +132,7 @@ class TrainingJob:
             "images": image_count["value"],
             "train": len(data.train),
             "apart": len(data.validation),
-            "note": _copies_in_words(data.copies),
+            "note": copies_kept_together(data.copies),
         }
         members = MemberTraining(
             self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity
@@ -235,22 +236,23 @@ class TrainingJob:
         samples: int,
     ) -> MetricRecord:
         validation_set = set(validation_hashes)
-        pairs = [p for p in data.pairs if p.content_sha256 in validation_set]
+        cases = [case for case in data.cases if case.content_sha256 in validation_set]
         first_member, *other_members = members.trained_methods
         predictor = Predictor(Model(first_member, card, self.out, tuple(other_members)), self.compute.device)
         evaluation = Evaluation(
-            predictor, InferenceSettings.for_model(card, source=source, samples=samples), pairs
+            predictor, InferenceSettings.for_model(card, source=source, samples=samples), cases
         )
         for _ in evaluation.run():
             pass
+        epochs = ", ".join(map(str, members.best_epochs))
         selection_note = (
             "the weights are those of the last epoch, not selected on them"
             if self.config.select == "last"
-            else f"the weights of epoch {_join_numbers(members.best_epochs)} were selected on them, which flatters"
-            " the figure"
+            else f"the weights of epoch {epochs} were selected on them, which flatters the figure"
         )
+        name = data.config.name or data.name
         return evaluation.record(
-            f"{data.config.name or data.name}: the {len(pairs)} images kept apart, never trained on; {selection_note}"
+            f"{name}: the {len(cases)} images kept apart, never trained on; {selection_note}"
         )
 
     def _run_record(self, members: MemberTraining) -> Event:
@@ -274,14 +276,6 @@ def model_name_of(folder: Path) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
 
 
-def _copies_in_words(count: int) -> str:
-    """What a person is told of files that hold the same image."""
-    if not count:
-        return ""
-    files = "1 file holds" if count == 1 else f"{count} files hold"
-    return f"{files} an image that another file holds too; all of them are on one side of the split"
-
-
 def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=1) + "\n").encode()
 
@@ -295,7 +289,3 @@ def total_seconds(events: Sequence[Event]) -> float:
     """Of the whole training: the clock of an epoch begins anew with every stage and member."""
     last_seconds = {(e.get("member"), e["stage"]): float(e["seconds"]) for e in events}
     return sum(last_seconds.values())
-
-
-def _join_numbers(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

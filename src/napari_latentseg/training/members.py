@@ -149,10 +149,10 @@ def dataset_sha256(data: Dataset) -> str:
     digest = hashlib.sha256()
     for subset in (data.train, data.validation):
         digest.update(f"{len(subset)}".encode())
-        for example in subset:
-            attributes = (example.key, tuple(example.mask.shape), example.annotated, example.dataset)
+        for s in subset:
+            attributes = (s.content_sha256, tuple(s.mask.shape), s.annotated, s.dataset)
             digest.update(repr(attributes).encode())
-            for values in (example.image, example.mask):
+            for values in (s.image, s.mask):
                 digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
@@ -181,10 +181,10 @@ def check_same_training(current: dict[str, Any], saved: dict[str, Any], folder: 
     saved_settings, current_settings = _flatten(saved | {"config": config}), _flatten(current)
     for name in sorted(saved_settings.keys() | current_settings.keys()):
         if name != "data" and saved_settings.get(name) != current_settings.get(name):
-            field_name = name.removeprefix("config.")
+            current_value, saved_value = current_settings.get(name), saved_settings.get(name)
             raise BadInput(
-                field_name,
-                f"is {current_settings.get(name)!r}, but was {saved_settings.get(name)!r} in the training that was stopped",
+                name.removeprefix("config."),
+                f"is {current_value!r}, but was {saved_value!r} in the training that was stopped",
                 "give the same to go on with it",
             )
 

@@ -40,8 +40,8 @@ def training_data_records(
                 name=dataset.config.name or dataset.name,
                 licence=dataset.config.licence,
                 reference=dataset.config.reference,
-                images=len({e.key for e in data.train if e.dataset == dataset.name}),
-                validation_images=len({e.key for e in data.validation if e.dataset == dataset.name}),
+                images=len({s.content_sha256 for s in data.train if s.dataset == dataset.name}),
+                validation_images=len({s.content_sha256 for s in data.validation if s.dataset == dataset.name}),
                 split=f"{split.fraction:.0%} by {_split_unit(pattern, split.block)}"
                 + (", near duplicates together" if split.likeness_bits is not None else "")
                 + f", seed {split.seed}",

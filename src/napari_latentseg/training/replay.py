@@ -9,17 +9,17 @@ out again from them, so the file has the licence of the images, and is as privat
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.layout import REPLAY_FILE
-from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.training.patches import (
     EncodedPatches,
     Patch,
@@ -62,8 +62,8 @@ class Replay:
 def make_replay(
     method: Method,
     card: ModelCard,
-    train: Sequence[AnnotatedSlice],
-    validation: Sequence[AnnotatedSlice],
+    train: Sequence[Slice],
+    validation: Sequence[Slice],
     compute: Compute,
     *,
     count: int = DEFAULT_PATCHES,
@@ -99,7 +99,7 @@ def make_replay(
     bytes_per_patch = conditioning_size.numel() + len(card.classes) * size * -(-size // 8)
     count = min(count, max(_MIN_PATCHES, _MAX_FILE_BYTES // bytes_per_patch))
     test_count = round(count * _TEST_FRACTION) if validation else 0
-    test_patches = grid_patches(_number_cases(validation), card, test_count)
+    test_patches = grid_patches(_with_case_numbers(validation), card, test_count)
     patches = [*_sample_patches(train, count - len(test_patches), card, rng), *test_patches]
     conditioning = encode_images(method, torch.stack([p.image for p in patches]), compute)
     if not bool(conditioning.isfinite().all()):
@@ -170,18 +170,18 @@ def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Comp
     )
 
 
-def _number_cases(examples: Sequence[AnnotatedSlice]) -> list[tuple[int, AnnotatedSlice]]:
-    """Those in which something is marked, or all where there are none, each with the number of its case."""
-    case_numbers = {key: number for number, key in enumerate(dict.fromkeys(e.key for e in examples))}
-    foreground_examples = [e for e in examples if bool(e.mask.any())] or examples
-    return [(case_numbers[e.key], e) for e in foreground_examples]
+def _with_case_numbers(slices: Sequence[Slice]) -> list[Slice]:
+    """The slices with foreground, or all where there are none, each with the number of its case from 0."""
+    numbers = {sha256: i for i, sha256 in enumerate(dict.fromkeys(s.content_sha256 for s in slices))}
+    with_foreground = [s for s in slices if s.has_foreground] or slices
+    return [replace(s, case=numbers[s.content_sha256]) for s in with_foreground]
 
 
 def _sample_patches(
-    examples: Sequence[AnnotatedSlice], count: int, card: ModelCard, rng: np.random.Generator
+    slices: Sequence[Slice], count: int, card: ModelCard, rng: np.random.Generator
 ) -> list[Patch]:
-    """Varied windows, of every case one before any has a second."""
-    numbered = _number_cases(examples)
+    """Augmented patches, of every slice one before any has a second."""
+    numbered = _with_case_numbers(slices)
     patches: list[Patch] = []
     while len(patches) < count:
         order = rng.permutation(len(numbered))[: count - len(patches)]

@@ -19,7 +19,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.data.pairs import find_pairs, load_image, load_mask
+from napari_latentseg.data.cases import find_cases, rgb_slices
 from napari_latentseg.data.split import groups_by_dhash, groups_by_name, hold_out
 from napari_latentseg.networks.compact import CompactDecoder, CompactEncoder
 from napari_latentseg.training.loop import TrainingStep
@@ -79,12 +79,12 @@ def read_codec_datasets(config: CodecConfig, root: Path) -> list[CodecDataset]:
         images: list[NDArray[np.uint8]] = []
         masks: list[NDArray[np.uint8]] = []
         groups: list[str] = []
-        pairs = find_pairs(root / source.name)
-        names = groups_by_name([p.name for p in pairs], source.group_pattern)
-        for pair, group in zip(pairs, names, strict=True):
-            planes, labels = load_image(pair), load_mask(pair)
-            kept_slices = [i for i in range(len(planes)) if len(planes) == 1 or labels[i].any()]
-            images += [planes[i] for i in kept_slices]
+        cases = find_cases(root / source.name)
+        names = groups_by_name([case.name for case in cases], source.group_pattern)
+        for case, group in zip(cases, names, strict=True):
+            rgb, labels = rgb_slices(case.read_scan()), case.read_mask()
+            kept_slices = [i for i in range(len(rgb)) if len(rgb) == 1 or labels[i].any()]
+            images += [rgb[i] for i in kept_slices]
             masks += [labels[i] for i in kept_slices]
             groups += [group] * len(kept_slices)
         if source.likeness_bits is not None:

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from napari_latentseg.codecs.base import Codec
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.tile_inference import sample_plane
 from napari_latentseg.methods.base import Batch, Method, Stage
@@ -20,7 +21,6 @@ from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import (
-    AnnotatedSlice,
     Dataset,
     steps_per_epoch,
     training_batches,
@@ -369,7 +369,7 @@ class Trainer:
         ]
         return float(np.mean(scores)) if scores else 0.0
 
-    def _slice_dsc(self, stage: Stage, example: AnnotatedSlice) -> float | None:
+    def _slice_dsc(self, stage: Stage, example: Slice) -> float | None:
         """The mean over the classes that were looked for in the plane; None where there are none."""
         image, mask = example.to_float()
         if stage.validate is None:

@@ -123,19 +123,21 @@ class Corrections(QObject):
             from napari_latentseg.annotations import list_stores
 
             if correction.family not in list_stores():
-                return None, ()
+                return {}, ()
             store = self.open_stores.store(correction.family)
-            return store.annotation_of(correction.scan), store.classes
+            case = store.annotated_case(correction.scan)
+            if case is None:
+                return {}, store.classes
+            mask = case.read_mask()
+            return {n: mask[n] for n in case.annotated_slices or ()}, store.classes
 
         def show(answer: Any) -> None:
-            annotated, classes = answer
+            approved, classes = answer
             labels = {c.label for c in correction.classes}
             self._extend_classes(correction, [c for c in classes if c.label not in labels])
-            if annotated is not None:
-                planes = annotated.mask.reshape(-1, *annotated.mask.shape[-2:])
+            if approved:
                 self._lock_planes(
-                    correction,
-                    {n: planes[n] for n in annotated.approved_planes if n not in correction.approved},
+                    correction, {n: mask for n, mask in approved.items() if n not in correction.approved}
                 )
             self.changed.emit()
 
@@ -332,16 +334,17 @@ class Corrections(QObject):
 
         def write() -> None:
             store = self.open_stores.store(correction.family)
-            annotated = store.annotation_of(correction.scan)
-            if annotated is None:
+            case = store.annotated_case(correction.scan)
+            if case is None:
                 return
             old_entries = [
-                e for e in store.approvals() if e.case == annotated.case and plane_numbers & set(e.planes)
+                e for e in store.approvals() if e.case == case.name and plane_numbers & set(e.planes)
             ]
             still_approved = sorted({n for e in old_entries for n in e.planes} - plane_numbers)
             if still_approved:  # first, so that at no moment less is approved than is to be
                 store.approve(
-                    correction.scan, annotated.mask, classes=store.classes, planes=still_approved,
+                    correction.scan, case.read_mask().reshape(correction.scan.spatial_shape),
+                    classes=store.classes, planes=still_approved,
                     model=old_entries[-1].model, edited=any(e.edited for e in old_entries),
                 )  # fmt: skip
             for entry in old_entries:
