@@ -211,7 +211,9 @@ def test_unlock_takes_back_one_slice_of_many(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     store = AnnotationStore.for_model(MODEL)
     assert store.approved_planes(result.job.scan) == (0, 1, 3, 4)
-    np.testing.assert_array_equal(store.annotated_case(result.job.scan).read_mask()[3], result.segmentation.mask[3])
+    np.testing.assert_array_equal(
+        store.annotated_case(result.job.scan).read_mask()[3], result.segmentation.mask[3]
+    )
     assert "not approved" in widget.slice_status.text()
     widget.edit_button.click()
     copy = viewer.layers.selection.active
