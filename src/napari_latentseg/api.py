@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.versions import Version
-    from napari_latentseg.training.events import FineTuneEvent
+    from napari_latentseg.training.events import FineTuneEvent, TrainEvent
 
 __all__ = [
     "adopt_model",
@@ -299,7 +299,7 @@ def train(
     download: bool = False,
     resume: bool = False,
     changes: dict[str, Any] | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: Callable[[TrainEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
     """Train a model on folders of images and masks, and write it as a model folder.
@@ -327,7 +327,7 @@ def train(
     changes
         Fields of the configuration to change, such as ``{"epochs": 10}`` or ``{"members": 5}``.
     on_event
-        Called with every event of the training.
+        Called with every event, see `napari_latentseg.training.events`.
     should_stop
         Asked after every batch; True ends the training with what was best, and keeps a checkpoint.
 

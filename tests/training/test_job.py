@@ -55,7 +55,7 @@ def done(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """One training that others look at."""
     out = tmp_path_factory.mktemp("trained") / "My Ellipses 1"
-    return out, list(make(out))
+    return out, [event.as_dict() for event in make(out)]
 
 
 def test_the_events_tell_the_story(done: tuple[Path, list[dict[str, Any]]]) -> None:
@@ -167,9 +167,9 @@ def test_a_stop_keeps_what_was_learnt(make: Callable[..., TrainingJob], tmp_path
         tmp_path / "m", changes={"epochs": 500, "validate_every": 100}, should_stop=lambda: stop["now"]
     ):
         events.append(event)
-        stop["now"] |= event["event"] == "epoch"
-    assert [e["event"] for e in events][-1] == "saved"
-    assert sum(e["event"] == "epoch" for e in events) == 2
+        stop["now"] |= event.event == "epoch"
+    assert events[-1].event == "saved"
+    assert sum(e.event == "epoch" for e in events) == 2
     assert json.loads((tmp_path / "m" / "training.json").read_text())["run"]["epochs"] == 2
 
 
@@ -194,7 +194,7 @@ def test_too_short_to_learn_anything_is_said(make: Callable[..., TrainingJob], t
 
 def test_abandoned_midway_nothing_is_left(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
     for event in make(tmp_path / "m"):
-        if event["event"] == "epoch":
+        if event.event == "epoch":
             break
     assert left(tmp_path) == []
 

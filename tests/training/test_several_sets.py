@@ -25,6 +25,7 @@ from napari_latentseg.training.dataset import (
 )
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
 from napari_latentseg.training.datasets import find_datasets
+from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.job import TrainingJob, total_seconds
 from napari_latentseg.training.provenance import combined_licence, training_data_records
 
@@ -185,7 +186,7 @@ def test_classes_and_settings_must_agree() -> None:
 def done(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelCard]:
     out = tmp_path_factory.mktemp("trained") / "universal"
     events = list(TrainingJob(folders, out, config(), None, None, device="cpu"))
-    assert [e.get("stage") for e in events if e["event"] == "epoch"] == ["autoencoders", "diffusion"]
+    assert [e.stage for e in events if e.event == "epoch"] == ["autoencoders", "diffusion"]
     return out, read_card(out)
 
 
@@ -222,8 +223,15 @@ def test_the_card_says_how_the_data_were_split(folders: list[Path]) -> None:
 def test_the_time_is_that_of_all_stages_and_members() -> None:
     """Each of them has a clock of its own."""
     told = [(1, "a", 2.0), (1, "a", 3.0), (1, "b", 10.0), (2, "a", 4.0), (2, "b", 20.0)]
-    assert total_seconds([{"member": m, "stage": s, "seconds": t} for m, s, t in told]) == 37
-    assert total_seconds([{"stage": "", "seconds": t} for t in (1.0, 2.5)]) == 2.5
+    assert total_seconds([epoch(m, s, t) for m, s, t in told]) == 37
+    assert total_seconds([epoch(None, "", t) for t in (1.0, 2.5)]) == 2.5
+
+
+def epoch(member: int | None, stage: str, seconds: float) -> TrainEpoch:
+    return TrainEpoch(
+        member=member, stage=stage, epoch=1, epochs=1, losses={}, learning_rate=1e-3, dsc=None, best=None,
+        seconds=seconds,
+    )  # fmt: skip
 
 
 def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], folders: list[Path]) -> None:

@@ -23,7 +23,7 @@ from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import COMPARISON_FILE, REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.events import FineTuneEpoch
+from napari_latentseg.training.events import FineTuneEpoch, TrainEpoch
 from napari_latentseg.training.history import training_curve, training_log
 from napari_latentseg.training.output_dir import TRAINING_FILE, is_model_of_stopped_training
 from napari_latentseg.training.provenance import combined_licence
@@ -128,11 +128,20 @@ def write_candidate(
         train=[case for number, case in numbered if number not in split.validation_cases],
         validation=[case for number, case in numbered if number in split.validation_cases],
     )
-    told = [
-        {"stage": "", "epoch": i, "losses": e.losses, "measured": {}, "dsc": e.dsc,
-         "learning_rate": candidate.plan.learning_rate, "seconds": e.seconds}
-        for i, e in enumerate(events, start=1)
-    ]  # fmt: skip
+    # one row for each time that the weights were validated, where the log of a training has one an epoch
+    rows = [
+        TrainEpoch(
+            stage="",
+            epoch=i,
+            epochs=len(events),
+            losses=event.losses,
+            learning_rate=candidate.plan.learning_rate,
+            dsc=event.dsc,
+            best=event.best,
+            seconds=event.seconds,
+        )
+        for i, event in enumerate(events, start=1)
+    ]
     stopped = {"stopped": True, "training": candidate.checkpoint.training_id} if tuner.stopped else {}
     run = stopped | {
         "steps": tuner.step,
@@ -153,8 +162,8 @@ def write_candidate(
     extras = {
         TRAINING_FILE: _json(about | {"minutes": candidate.minutes, "run": run}),
         COMPARISON_FILE: _json(comparison.model_dump(mode="json")),
-        "training_log.csv": training_log(told),
-        "training_curve.png": training_curve(told),
+        "training_log.csv": training_log(rows),
+        "training_curve.png": training_curve(rows),
         SPLIT_FILE: _json(model_split.to_json()),
     }
     if REPLAY_FILE in base.files:  # what encodes an image has not changed, so its pieces still hold

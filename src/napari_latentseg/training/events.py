@@ -1,7 +1,7 @@
-"""What a fine-tuning tells while it works: records that are JSON lines between processes.
+"""The events of a training and of a fine-tuning: typed records, and JSON lines between processes.
 
-An event is known by its ``event``. `as_dict` gives what is written on a line, and `parse_finetune_event`
-reads one. No torch is needed for either, so that a window can read them.
+The field ``event`` says which kind it is. `as_dict` gives what is written on a line; `parse_train_event` and
+`parse_finetune_event` read one. None of them loads torch, so that a window can read events at once.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ __all__ = [
     "Judging",
     "Preview",
     "PreviewCase",
+    "TrainData",
+    "TrainEpoch",
+    "TrainEvent",
+    "TrainJudging",
+    "TrainSaved",
     "parse_finetune_event",
+    "parse_train_event",
 ]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -38,8 +44,101 @@ class _Event(FrozenModel):
         return self.model_dump(mode="json")
 
 
+class TrainData(_Event):
+    """What a training learns from.
+
+    Attributes
+    ----------
+    images
+        How many files there are.
+    train, apart
+        Slices to learn from, and slices kept for validation.
+    note
+        What a person should know of the files; may be empty.
+    """
+
+    event: Literal["data"] = "data"
+    images: int
+    train: int
+    apart: int
+    note: str
+
+
+class TrainEpoch(_Event):
+    """An epoch of a training.
+
+    Attributes
+    ----------
+    member
+        Which member of several, from 1; None, and no key on the line, where there is one.
+    stage
+        Of a method that is trained in several; empty where there is one.
+    epoch, epochs
+        Which one of how many in the stage, from 1.
+    losses
+        Mean of each term over the epoch.
+    learning_rate
+        At the epoch's end.
+    dsc
+        Mean Dice on the validation slices, at working size and the card's threshold, in [0, 1]; None where it
+        was not measured.
+    best
+        That of the weights that would be kept now.
+    seconds
+        Since the start of the stage.
+    measured
+        What else the method measures.
+    """
+
+    event: Literal["epoch"] = "epoch"
+    member: int | None = None
+    stage: str
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+    learning_rate: float
+    dsc: float | None
+    best: float | None
+    seconds: float
+    measured: dict[str, float] = Field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is written on a line, with the keys in their order."""
+        return self.model_dump(mode="json", exclude={"member"} if self.member is None else None)
+
+
+class TrainJudging(_Event):
+    """The validation images are segmented: with so many samples from this source."""
+
+    event: Literal["judging"] = "judging"
+    source: str
+    samples: int
+
+
+class TrainSaved(_Event):
+    """The model was written.
+
+    Attributes
+    ----------
+    folder
+        Of the model.
+    dsc
+        Mean Dice of the validation images with the first source, in [0, 1].
+    epochs
+        How many there were, of all stages and members.
+    stopped
+        Whether it was stopped before the end.
+    """
+
+    event: Literal["saved"] = "saved"
+    folder: str
+    dsc: float
+    epochs: int
+    stopped: bool
+
+
 class FineTuneData(_Event):
-    """What is learnt from.
+    """What a fine-tuning learns from.
 
     Attributes
     ----------
@@ -165,9 +264,22 @@ class FineTuneSaved(_Event):
     seconds: float
 
 
+TrainEvent = TrainData | TrainEpoch | TrainJudging | TrainSaved
 FineTuneEvent = FineTuneData | Caching | FineTuneEpoch | Preview | Chosen | Judging | Judged | FineTuneSaved
 
+_TRAIN: TypeAdapter[TrainEvent] = TypeAdapter(Annotated[TrainEvent, Field(discriminator="event")])
 _FINETUNE: TypeAdapter[FineTuneEvent] = TypeAdapter(Annotated[FineTuneEvent, Field(discriminator="event")])
+
+
+def parse_train_event(line: str | bytes) -> TrainEvent:
+    """An event of a training from its line.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        Where the line is none.
+    """
+    return _TRAIN.validate_json(line)
 
 
 def parse_finetune_event(line: str | bytes) -> FineTuneEvent:

@@ -29,6 +29,7 @@ from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.training.datasets import AnnotatedDataset, class_infos, find_datasets
 from napari_latentseg.training.duplicates import copies_kept_together
+from napari_latentseg.training.events import TrainData, TrainEpoch, TrainEvent, TrainJudging, TrainSaved
 from napari_latentseg.training.history import training_curve, training_log
 from napari_latentseg.training.members import MemberTraining, check_same_training
 from napari_latentseg.training.output_dir import (
@@ -44,11 +45,9 @@ from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["TrainingJob"]
 
-Event = dict[str, Any]
-
 
 class TrainingJob:
-    """Read, train, judge, write. Iterating does the work and yields events, plain dictionaries.
+    """Read, train, judge, write. Iterating does the work and yields `TrainEvent`s.
 
     Parameters
     ----------
@@ -119,21 +118,21 @@ class TrainingJob:
             check_same_training(self._identity, state.get("identity", {}), self.checkpoint.folder)
             self.checkpoint.training_id = state["training"]
 
-    def __iter__(self) -> Iterator[Event]:
-        image_count = {"value": 0}
+    def __iter__(self) -> Iterator[TrainEvent]:
+        image_count = 0
 
-        def progress(done: int, count: int) -> bool:
-            image_count["value"] = count
+        def progress(done: int, total: int) -> bool:
+            nonlocal image_count
+            image_count = total
             return not self.should_stop()
 
         data = read_dataset(self.folders, self.config, progress)
-        yield {
-            "event": "data",
-            "images": image_count["value"],
-            "train": len(data.train),
-            "apart": len(data.validation),
-            "note": copies_kept_together(data.copies),
-        }
+        yield TrainData(
+            images=image_count,
+            train=len(data.train),
+            apart=len(data.validation),
+            note=copies_kept_together(data.copies),
+        )
         members = MemberTraining(
             self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity
         )
@@ -145,7 +144,7 @@ class TrainingJob:
         card = self._build_card(members, training_data_records(datasets, data, self.config))
         metrics = []
         for source, samples in self._evaluation_settings(members.trained_methods):
-            yield {"event": "judging", "source": source, "samples": samples}
+            yield TrainJudging(source=source, samples=samples)
             metrics += [
                 self._evaluate(members, card, dataset, keys["validation"], source, samples)
                 for dataset in datasets
@@ -173,15 +172,10 @@ class TrainingJob:
         save_model_folder(self.out, first_member, card, extras, other_members=other_members, replace=replace)
         if not members.stopped:
             self.checkpoint.remove()
-        yield {
-            "event": "saved",
-            "folder": str(self.out),
-            "dsc": round(
-                _weighted_mean([m.values["dsc"] for m in first_metrics], [m.images for m in first_metrics]), 4
-            ),
-            "epochs": len(members.events),
-            "stopped": members.stopped,
-        }
+        dsc = _weighted_mean([m.values["dsc"] for m in first_metrics], [m.images for m in first_metrics])
+        yield TrainSaved(
+            folder=str(self.out), dsc=round(dsc, 4), epochs=len(members.events), stopped=members.stopped
+        )
 
     def _build_card(self, members: MemberTraining, training_records: tuple[TrainingData, ...]) -> ModelCard:
         config, card_config = self.config, self.config.card
@@ -255,7 +249,7 @@ class TrainingJob:
             f"{name}: the {len(cases)} images kept apart, never trained on; {selection_note}"
         )
 
-    def _run_record(self, members: MemberTraining) -> Event:
+    def _run_record(self, members: MemberTraining) -> dict[str, Any]:
         stopped = {"stopped": True, "training": self.checkpoint.training_id} if members.stopped else {}
         return stopped | {
             "epochs": len(members.events),
@@ -285,7 +279,7 @@ def _weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
     return sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
 
 
-def total_seconds(events: Sequence[Event]) -> float:
+def total_seconds(events: Sequence[TrainEpoch]) -> float:
     """Of the whole training: the clock of an epoch begins anew with every stage and member."""
-    last_seconds = {(e.get("member"), e["stage"]): float(e["seconds"]) for e in events}
+    last_seconds = {(event.member, event.stage): event.seconds for event in events}
     return sum(last_seconds.values())

@@ -19,14 +19,13 @@ from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset
+from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.weights import load_state
 
 __all__ = ["MemberTraining", "check_same_training", "round_to_stored_precision"]
-
-Event = dict[str, Any]
 
 
 @dataclass
@@ -64,10 +63,10 @@ class MemberTraining:
     identity: dict[str, Any]
     trained_methods: list[Method] = field(init=False, default_factory=list)
     best_epochs: list[int] = field(init=False, default_factory=list)
-    events: list[Event] = field(init=False, default_factory=list)
+    events: list[TrainEpoch] = field(init=False, default_factory=list)
     stopped: bool = field(init=False, default=False)
 
-    def run(self, *, resume: bool = False) -> Iterator[Event]:
+    def run(self, *, resume: bool = False) -> Iterator[TrainEpoch]:
         """Train, one event an epoch.
 
         Parameters
@@ -90,11 +89,11 @@ class MemberTraining:
             snapshot = None
             self.checkpoint.common = self._common_state(identity)
             for epoch in trainer.run():
-                event = epoch.to_dict()
-                if self.config.members > 1:
-                    event = {"member": member + 1} | event
+                event = epoch.replace(member=member + 1) if self.config.members > 1 else epoch
                 self.events.append(event)
-                yield {"event": "epoch"} | event
+                # the trainer writes its checkpoint after this event was taken, and the event belongs in it
+                self.checkpoint.common.metadata["events"].append(_stored_event(event))
+                yield event
             self.stopped = trainer.stopped
             if trainer.has_learnt:
                 round_to_stored_precision(trainer.method.trainable_modules)
@@ -111,7 +110,11 @@ class MemberTraining:
         tensors: dict[str, Tensor] = {}
         for number, method in enumerate(self.trained_methods):
             tensors |= add_prefix(f"member.{number}", method.trainable_modules.state_dict())
-        metadata = {"identity": identity, "events": self.events, "best_epochs": list(self.best_epochs)}
+        metadata = {
+            "identity": identity,
+            "events": [_stored_event(event) for event in self.events],
+            "best_epochs": list(self.best_epochs),
+        }
         return Snapshot(tensors, metadata)
 
     def _restore_members(self, identity: dict[str, Any]) -> Snapshot:
@@ -123,7 +126,7 @@ class MemberTraining:
             )
         self.best_epochs, self.events = (
             list(snapshot.metadata["best_epochs"]),
-            list(snapshot.metadata["events"]),
+            [TrainEpoch.model_validate(event) for event in snapshot.metadata["events"]],
         )
         for number in range(len(self.best_epochs)):
             method = build_method(self.config.method, self.codec, self.config.settings)
@@ -134,6 +137,10 @@ class MemberTraining:
             )
             self.trained_methods.append(method.eval())
         return Snapshot(snapshot.tensors, snapshot.metadata["at"])
+
+
+def _stored_event(event: TrainEpoch) -> dict[str, Any]:
+    return {key: value for key, value in event.as_dict().items() if key != "event"}
 
 
 def round_to_stored_precision(module: nn.Module) -> None:

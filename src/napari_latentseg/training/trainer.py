@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -26,6 +26,7 @@ from napari_latentseg.training.dataset import (
     training_batches,
     unaugmented_batches,
 )
+from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.latent_cache import cached_latents
 from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
 from napari_latentseg.training.pretrained import load_pretrained_weights
@@ -34,50 +35,10 @@ from napari_latentseg.training.scoring import CaseScorer
 from napari_latentseg.training.snapshot import Snapshot, StageState, restore, take_snapshot
 from napari_latentseg.utils.device import Compute, is_out_of_memory
 
-__all__ = ["EpochEvent", "Trainer"]
+__all__ = ["Trainer"]
 
 # Not Lightning or accelerate: neither goes on from the middle of an epoch to the same bit with safetensors
 # alone (both pickle), nor knows stages that learn one after the other.
-
-
-@dataclass(frozen=True)
-class EpochEvent:
-    """What one epoch gave.
-
-    Attributes
-    ----------
-    stage
-        Of a method that is trained in several; empty where there is one.
-    epoch, epochs
-        Which one of how many in the stage, from 1.
-    losses
-        Mean of each term over the epoch.
-    learning_rate
-        At the epoch's end.
-    dsc
-        Mean DSC over the images kept apart, at working size, of the masks that the stage gives, cut at the
-        card's threshold; None where it was not looked at.
-    best
-        That of the weights that would be kept now.
-    seconds
-        Since the start of the stage.
-    measured
-        What else the method tells of the epoch.
-    """
-
-    stage: str
-    epoch: int
-    epochs: int
-    losses: dict[str, float]
-    learning_rate: float
-    dsc: float | None
-    best: float | None
-    seconds: float
-    measured: dict[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, object]:
-        """For a log."""
-        return asdict(self)
 
 
 @dataclass
@@ -148,7 +109,7 @@ class Trainer:
         load_pretrained_weights(self.method, self.config.published_weights)
         self.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(self) -> Generator[EpochEvent, None, None]:
+    def run(self) -> Generator[TrainEpoch, None, None]:
         """Train, one event an epoch. Closing the iterator stops, and keeps what was selected so far."""
         rng = np.random.default_rng(self.config.seed)
         generator = torch.Generator().manual_seed(self.config.seed)
@@ -168,7 +129,7 @@ class Trainer:
 
     def _run_stage(
         self, stage_index: int, stage: Stage, rng: np.random.Generator, generator: torch.Generator
-    ) -> Generator[EpochEvent, None, None]:
+    ) -> Generator[TrainEpoch, None, None]:
         config = self.config.for_stage(stage.name)
         self.method.eval()
         if self.snapshot is None:
@@ -240,16 +201,16 @@ class Trainer:
                 state = self._checkpoint_state(stage_state, generator) if checkpoint_due else None
                 if self.stopped and dsc is None:
                     dsc = self._validate_and_keep(stage, stage_state, config, epoch)
-                yield EpochEvent(
-                    stage.name,
-                    epoch + 1,
-                    epochs,
-                    losses,
-                    optimizer.param_groups[0]["lr"],
-                    dsc,
-                    self.best_dsc,
-                    stage_state.seconds,
-                    measured,
+                yield TrainEpoch(
+                    stage=stage.name,
+                    epoch=epoch + 1,
+                    epochs=epochs,
+                    losses=losses,
+                    learning_rate=optimizer.param_groups[0]["lr"],
+                    dsc=dsc,
+                    best=self.best_dsc,
+                    seconds=stage_state.seconds,
+                    measured=measured,
                 )
                 self._write_checkpoint(state)
                 if self.stopped:
