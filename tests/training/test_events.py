@@ -20,31 +20,14 @@ EPOCH = TrainEpoch(
     stage="", epoch=2, epochs=3, losses={"dice": 0.5}, learning_rate=1e-3, dsc=None, best=0.25, seconds=1.5
 )
 # The keys of version 7c12afb, in their order: programs that read `train --events` know them.
+OF_EPOCH = ["stage", "epoch", "epochs", "losses", "learning_rate", "dsc", "best", "seconds", "measured"]
 KEYS = {
     "data": (
         TrainData(images=6, train=4, apart=2, note=""),
         ["event", "images", "train", "apart", "note"],
     ),
-    "epoch": (
-        EPOCH,
-        [
-            "event",
-            "stage",
-            "epoch",
-            "epochs",
-            "losses",
-            "learning_rate",
-            "dsc",
-            "best",
-            "seconds",
-            "measured",
-        ],
-    ),
-    "epoch of a member": (
-        EPOCH.replace(member=2),
-        ["event", "member", "stage", "epoch", "epochs", "losses", "learning_rate", "dsc", "best", "seconds"]
-        + ["measured"],
-    ),
+    "epoch": (EPOCH, ["event", *OF_EPOCH]),
+    "epoch of a member": (EPOCH.replace(member=2), ["event", "member", *OF_EPOCH]),
     "judging": (TrainJudging(source="none", samples=1), ["event", "source", "samples"]),
     "saved": (
         TrainSaved(folder="m", dsc=0.5, epochs=3, stopped=False),

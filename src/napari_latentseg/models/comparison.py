@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.errors import BadInput
-from napari_latentseg.models.layout import COMPARISON_FILE
 
 __all__ = [
     "CaseComparison",
@@ -18,8 +14,8 @@ __all__ = [
     "ComparisonScores",
     "ReplayComparison",
     "ValidationComparison",
+    "Verdict",
     "VersionName",
-    "read_comparison",
 ]
 
 Verdict = Literal["better", "same", "worse", "unknown"]
@@ -122,18 +118,3 @@ class Comparison(FrozenModel):
     own: ReplayComparison | None
     cases: tuple[CaseComparison, ...]
     notes: tuple[str, ...]
-
-
-def read_comparison(folder: Path) -> Comparison:
-    """The comparison in a candidate's folder.
-
-    Raises
-    ------
-    BadInput
-        Where it is missing or damaged.
-    """
-    path = Path(folder) / COMPARISON_FILE
-    try:
-        return Comparison.model_validate(json.loads(path.read_text("utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        raise BadInput(path, "is missing or damaged", "teach the model again") from error

@@ -37,11 +37,8 @@ def training_log(events: Sequence[TrainEpoch]) -> bytes:
 
 def training_curve(events: Sequence[TrainEpoch]) -> bytes:
     """The curve as PNG; members follow one another as stages do."""
-    return draw_curve(
-        [
-            event
-            if event.member is None
-            else event.replace(stage=f"member {event.member} {event.stage}".strip())
-            for event in events
-        ]
-    )
+    titled = [
+        event if event.member is None else event.replace(stage=f"member {event.member} {event.stage}".strip())
+        for event in events
+    ]
+    return draw_curve(titled)

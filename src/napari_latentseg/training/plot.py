@@ -13,9 +13,10 @@ _SIZE, _MARGIN = (640, 360), 48  # pixels
 
 
 def draw_curve(events: Sequence[TrainEpoch]) -> bytes:
-    """PNG of the Dice of the validation images (blue, 0 to 1) and the sum of the losses (grey, 0 to its maximum).
+    """PNG of the Dice of the validation images (blue, 0 to 1) and of the sum of the losses (grey).
 
-    Epochs are counted through the stages of a training; a vertical line marks where one begins.
+    The losses reach from 0 to their maximum. Epochs are counted through the stages of a training; a
+    vertical line marks where one begins.
 
     Parameters
     ----------
