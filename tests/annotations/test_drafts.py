@@ -119,7 +119,7 @@ def test_a_damaged_draft_is_said_to_be_so(store: AnnotationStore, scan: Scan, cu
     with pytest.raises(BadInput, match="damaged"):
         again.resume_draft(draft)
     if cut != -1:
-        assert any("is damaged, and is passed over" in note for note in again.notes)
+        assert any("is damaged, and is ignored" in note for note in again.notes)
         assert [(f.description, f.is_serious) for f in again.verify()] == [
             ("the draft is damaged; remove it", False)
         ]

@@ -1,4 +1,4 @@
-"""What a person has approved, safely on the disk, in the layout that nnU-Net reads."""
+"""Masks that a person has approved, kept safely on disk in the layout of an nnU-Net raw data set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masks: the approved planes as files that never change, and what they come to together."""
+"""Approved masks as files that never change, and the newest mask that they add up to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def checked_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
-    """A mask as uint8, once it is sure that it fits its image.
+    """A mask as uint8, checked against the shape of its image.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def checked_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uin
 
 
 def check_labels(planes: Iterable[NDArray[np.uint8]], classes: Sequence[ClassInfo]) -> None:
-    """Refuse labels that are no class's.
+    """Refuse labels that are no class.
 
     Raises
     ------
@@ -73,9 +73,9 @@ def write_mask_blocks(
     geometry: Geometry,
     temporary: Callable[[str], Path],
 ) -> list[tuple[MaskBlock, Path]]:
-    """Write planes of a mask, those of each time as one piece that lies where they lie.
+    """Write approved slices of a mask: of each time point one NIfTI file, with the geometry of these slices.
 
-    A piece goes from the first approved plane to the last; what is not approved between them is 0.
+    A file holds the slices from the first approved one to the last; those between that are not approved are 0.
 
     Raises
     ------
@@ -107,16 +107,19 @@ def write_mask_blocks(
 
 @dataclass
 class MergedMask:
-    """The newest approved planes of the volume of one time.
+    """The newest approved mask of the volume of one time point.
+
+    It stands beside `Case`, whose mask is that of all time points: it remembers which approvals are in it, so
+    that the next approval is added to it without reading the files of the earlier ones.
 
     Attributes
     ----------
     approval_ids
-        Of the approvals that it was made from, in their order.
+        Of the approvals in it, in their order.
     mask
         uint8 `zyx` or `yx`; 0 where nothing is approved.
     approved
-        For each plane.
+        bool `(N,)`: for each slice, whether it is approved.
     """
 
     approval_ids: tuple[int, ...]
@@ -124,7 +127,7 @@ class MergedMask:
     approved: NDArray[np.bool_]
 
     def with_ignore_label(self, ignore_value: int) -> NDArray[Any]:
-        """As nnU-Net wants it: planes that are not approved hold the number that it passes over."""
+        """As nnU-Net wants it: slices that are not approved hold the ignore label."""
         if self.approved.all():
             return self.mask
         labels = self.mask.astype(np.uint8 if ignore_value <= 255 else np.uint16)
@@ -139,20 +142,20 @@ def merge_approvals(
     find_object: Callable[[str], Path],
     previous: MergedMask | None = None,
 ) -> MergedMask:
-    """What approvals come to, a later one going before an earlier one.
+    """The mask that approvals add up to; of a slice that was approved twice, the later one counts.
 
     Parameters
     ----------
     record
         Of their case.
     time
-        Which volume.
+        The time point; None for an image without a time axis.
     approvals
         Those of the case that were not revoked, oldest first.
     find_object
-        Where the object of a hash lies.
+        Gives the path of a mask file by its hash.
     previous
-        What the first of them came to, where that is known; it is gone on with.
+        The mask of the first of them, where it is known; it is changed in place.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The folder as nnU-Net reads it: `imagesTr`, `labelsTr` and `dataset.json`, made from the journal."""
+"""The store as an nnU-Net raw data set: `imagesTr`, `labelsTr` and `dataset.json`, made from the journal."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _COLOR_CHANNELS = ("R", "G", "B", "alpha")
 
 
 def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
-    """Those of the new classes that are not known yet, once it is sure that none is at odds with the rest.
+    """The classes that the store does not have yet, checked against those it has.
 
     Raises
     ------
     BadInput
-        Where a number or a name is another class's.
+        Where another class of the store has the same label or the same name.
     """
     classes = list(known)
     for candidate in candidates:
@@ -70,13 +70,13 @@ class NnunetCase:
     Attributes
     ----------
     name
-        Of the files.
+        How the names of the files begin.
     case, time
-        What it is of.
+        The image, and its time point.
     approvals
-        Those that touch it, oldest first.
+        Those with slices of this time point, oldest first.
     is_fully_approved
-        Whether every plane is approved.
+        Whether every slice is approved.
     """
 
     name: str
@@ -87,16 +87,16 @@ class NnunetCase:
 
     @property
     def image_files(self) -> list[str]:
-        """The names of its image files, one a channel."""
+        """The names of its image files, one for each channel."""
         return [f"{self.name}_{channel:04d}{NIFTI_SUFFIX}" for channel in range(self.case.channels)]
 
     @property
     def label_file(self) -> str:
-        """The name of its mask."""
+        """The name of its label file."""
         return f"{self.name}{NIFTI_SUFFIX}"
 
     def label_state(self, ignore_label_value: int) -> str:
-        """What its mask is made from; a mask that was made from the same is the same."""
+        """Identifies the content of its label file: the approvals in it, and the ignore label."""
         approval_ids = "+".join(str(approval.id) for approval in self.approvals)
         return approval_ids if self.is_fully_approved else f"{approval_ids} ignore {ignore_label_value}"
 
@@ -104,12 +104,12 @@ class NnunetCase:
 def nnunet_cases(
     cases: Iterable[CaseRecord], approvals: Sequence[Approval]
 ) -> tuple[list[NnunetCase], list[NnunetCase]]:
-    """What nnU-Net is to find, and what it is not to: that of which nothing is approved.
+    """The volumes of the store, as nnU-Net reads them.
 
     Parameters
     ----------
     cases
-        All.
+        All images.
     approvals
         Those that were not revoked, oldest first.
     """
@@ -140,7 +140,7 @@ def nnunet_cases(
 
 
 def ignore_label(classes: Sequence[ClassInfo]) -> int:
-    """The number for what is not approved: nnU-Net wants it above all others."""
+    """The label of slices that are not approved: nnU-Net wants it above all others."""
     return max((c.label for c in classes), default=0) + 1
 
 
@@ -152,11 +152,11 @@ def dataset_json(
     Parameters
     ----------
     cases
-        What is there.
+        The volumes in `imagesTr`.
     classes
-        Of the store. nnU-Net wants numbers without gaps, so a number that is no class's is called unused.
+        Of the store. nnU-Net wants labels without gaps, so a label that is no class is named "unused".
     state
-        What each mask was made from; None for a plain data set.
+        What each label file was made from, see `NnunetCase.label_state`; None for a plain data set.
     """
     ignore_value = ignore_label(classes)
     names = {c.label: c.name for c in classes}
@@ -184,7 +184,7 @@ def dataset_json(
 
 
 def read_label_states(path: Path) -> dict[str, dict[str, str]]:
-    """What each mask was made from, and its SHA-256, by the file that `dataset_json` made; {} without one."""
+    """What each label file was made from, and its SHA-256, read from `dataset.json`; {} without one."""
     try:
         states = json.loads(path.read_text("utf-8"))[STATE_KEY]["labels"]
         return {str(k): {"of": str(v["of"]), "sha256": str(v["sha256"])} for k, v in states.items()}

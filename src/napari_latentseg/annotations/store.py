@@ -1,4 +1,4 @@
-"""AnnotationStore: what a person has approved, on the disk before they are told so."""
+"""AnnotationStore: approved masks with their images, on the disk before an approval is reported as done."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 
 
 def store_folder(name: str) -> Path:
-    """Where the annotations for a model lie: one store a name, since the classes differ.
+    """The folder of the annotations for a model; each model has its own, since classes differ.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def store_folder(name: str) -> Path:
 
 
 def list_stores() -> dict[str, Path]:
-    """The folders of all stores in which something was approved or is being worked on, by name.
+    """The folders of all stores with approvals or drafts, by the name of the model.
 
     Raises
     ------
@@ -85,18 +85,17 @@ def list_stores() -> dict[str, Path]:
 class AnnotationStore:
     """Approved masks with their images, in a folder that nnU-Net reads.
 
-    The truth is in `journal.jsonl`, to which lines are added and in which none is changed, with the files
-    that it names by their hashes; `labelsTr` and `dataset.json` are made from it. An approval returns when
-    its line is on the disk, which is the last thing that is written: a process that is killed before has
-    approved nothing, one that is killed after has approved all of it.
+    `journal.jsonl`, to which lines are only appended, and the files that it names by their hashes are the
+    annotations; `labelsTr` and `dataset.json` are made from them. `approve` returns when its line is on the
+    disk, which is written last: a process that is killed before has approved nothing, and one that is killed
+    after has approved everything.
 
-    Several processes may use one folder. Each write holds a lock of the system's for its moment; readers
-    need none.
+    Several processes may use one folder. A write holds a lock of the operating system; readers need none.
 
     Parameters
     ----------
     folder
-        Made at the first write. One that may not be written can be read.
+        Made at the first write. A folder without write access can be read.
 
     Raises
     ------
@@ -115,12 +114,12 @@ class AnnotationStore:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder of the store."""
         return self._directory.folder
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was mended or passed over, in plain words."""
+        """What was repaired or ignored, in words."""
         return self._directory.notes
 
     def __enter__(self) -> AnnotationStore:
@@ -135,14 +134,14 @@ class AnnotationStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of this process's drafts, so that another may take them over."""
+        """Release the drafts of this process, so that another process may resume them."""
         with self._directory.thread_lock, suppress(OSError):
             self._directory.session.release()
             self._draft_manager.close()
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
-        """Those of the store, in the order in which they came."""
+        """The classes of the store, in the order in which they were added."""
         return self._directory.classes
 
     def approvals(self, *, revoked: bool = False) -> list[Approval]:
@@ -151,7 +150,7 @@ class AnnotationStore:
         Parameters
         ----------
         revoked
-            With those that were taken back.
+            Include approvals that were taken back.
         """
         _, approvals = self._directory.records()
         return [approval for approval in approvals if revoked or not approval.revoked]
@@ -213,36 +212,36 @@ class AnnotationStore:
         edited: bool = False,
         geometry: Geometry | None = None,
     ) -> Approval:
-        """Keep planes of a mask as right; when this returns they are on the disk.
+        """Approve slices of a mask; when this returns they are on the disk.
 
         Parameters
         ----------
         scan
             The image; it is stored once.
         mask
-            Class numbers, in the scan's spatial shape.
+            Labels, in the scan's spatial shape.
         classes
-            What the numbers mean. New ones are added to the store's.
+            What the labels mean. New classes are added to the store.
         planes
-            Which planes are approved, as `Planes` numbers them; None for all.
+            The numbers of the approved slices, from 0 as `Planes` numbers them; None for all.
         model
-            Name, version and SHA-256 of what the mask began from.
+            Name, version and SHA-256 of the model that the mask was made with; None where there is none.
         edited
             Whether a person changed it.
         geometry
-            Of the mask, where it has one of its own; held against the scan's.
+            Of the mask, where it has one of its own; must agree with that of the scan.
 
         Raises
         ------
         BadInput
-            Where no plane is chosen, the mask is not this image's, a label is no class, a class is at odds
-            with the store's, or the disk refuses; nothing is approved then, and what was is there.
+            Where no slice is given, the mask is not this image's, a label is no class, a class contradicts
+            one of the store, or the disk refuses. Then nothing is approved, and earlier approvals remain.
         """
         values = self._checked_mask(scan, mask, geometry)
         layout = PlaneLayout(scan.spatial_axes, scan.spatial_shape)
         plane_numbers = _checked_plane_numbers(planes, layout.plane_count)
         check_labels((values.reshape(-1, *values.shape[-2:])[n] for n in plane_numbers), classes)
-        _ = scan.content_sha256  # reckoned before the lock, for it takes its time
+        _ = scan.content_sha256  # computed before the lock is taken: of a large scan it takes a second
         directory = self._directory
         with directory.thread_lock, os_errors_as_bad_input(directory.folder):
             self._check_store_accepts(scan, classes)
@@ -272,7 +271,7 @@ class AnnotationStore:
         return Approval(number, approval)
 
     def revoke(self, entry: Approval | int) -> None:
-        """Take an approval back: the planes are again what they were before it. Nothing is removed.
+        """Take an approval back: its slices are again as they were approved before it, if they were.
 
         Raises
         ------
@@ -301,7 +300,7 @@ class AnnotationStore:
         return values
 
     def _check_store_accepts(self, scan: Scan, classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
-        """The classes that are new, once it is sure that scan and classes belong in this store."""
+        """The classes that are new to the store; refuses a scan or classes that do not belong in it."""
         if not classes:
             raise BadInput("classes", "there are none", "name at least one")
         added_classes = new_classes(self.classes, classes)
@@ -325,19 +324,19 @@ class AnnotationStore:
         model: ModelVersion | tuple[str, str, str] | None = None,
         geometry: Geometry | None = None,
     ) -> Draft:
-        """Keep a mask that is being worked on, should the program end; one for each image and model.
+        """Save a mask that is being worked on, so that it survives the program; one for each image and model.
 
-        What has not changed since the last time is neither packed nor written again.
+        Only changed parts of the mask are compressed again; a mask that has not changed is not written.
 
         Parameters
         ----------
         scan, mask, classes, model, geometry
-            As for `approve`; labels that are no class's are kept too.
+            As for `approve`; labels that are no class are saved too.
 
         Raises
         ------
         BadInput
-            Where the mask is not this image's, or the disk refuses; the last draft is there then.
+            Where the mask is not this image's, or the disk refuses; then the last draft remains.
         """
         values = self._checked_mask(scan, mask, geometry)
         return self._draft_manager.save(
@@ -349,12 +348,12 @@ class AnnotationStore:
         return self._draft_manager.drafts()
 
     def resume_draft(self, draft: Draft) -> tuple[Scan, NDArray[np.uint8]]:
-        """Take over a draft that was left: its image, and its mask as it was.
+        """Resume a draft whose program has ended: its image and its mask.
 
         Raises
         ------
         BadInput
-            Where it is in use, is gone or damaged, or this window has one of the same image and model.
+            Where it is in use, missing or damaged, or this process has one of the same image and model.
         """
         return self._draft_manager.resume(draft)
 
@@ -369,7 +368,7 @@ class AnnotationStore:
         self._draft_manager.discard(draft)
 
     def verify(self) -> list[IntegrityFinding]:
-        """Hold every file against its hash; what is not as it should be, file by file.
+        """Check every file against its hash; returns the problems.
 
         Raises
         ------
@@ -382,19 +381,19 @@ class AnnotationStore:
         return list(find_problems(self.folder, self._directory.journal, *contents))
 
     def export_nnunet(self, folder: Path | str) -> Path:
-        """A plain copy as a raw data set of nnU-Net: images and masks of which something is approved.
+        """Write a plain nnU-Net raw data set: the images with approved slices, and their masks.
 
-        Planes that are not approved hold the label `ignore`, which nnU-Net passes over.
+        Slices that are not approved hold the label `ignore`, which nnU-Net leaves out of the loss.
 
         Parameters
         ----------
         folder
-            To be; must not hold anything. nnU-Net wants it to be called like `Dataset001_Vessels`.
+            Must be empty or missing. nnU-Net wants a name such as `Dataset001_Vessels`.
 
         Raises
         ------
         BadInput
-            Where nothing is approved, the folder is taken or cannot be written, or a file here is damaged.
+            Where nothing is approved, the folder is not empty or cannot be written, or a file is damaged.
         """
         records, approvals = self._directory.active()
         visible_cases, _ = nnunet_cases(records.values(), approvals)

@@ -1,4 +1,4 @@
-"""Holding every file of a store against its hash."""
+"""Checking every file of a store against its hash."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ __all__ = ["IntegrityFinding", "find_problems"]
 
 @dataclass(frozen=True)
 class IntegrityFinding:
-    """One file that is not as it should be.
+    """One problem with one file.
 
     Attributes
     ----------
     file
         Its name in the store.
     description
-        What is wrong, in plain words.
+        What is wrong, in words.
     is_serious
-        Whether something that was approved is missing or damaged, or a mask that nnU-Net would read is not
-        what was approved; False for what is left over.
+        Whether something that was approved is missing or damaged, or a label file differs from what was
+        approved; False for files that nothing needs.
     """
 
     file: str
@@ -55,20 +55,20 @@ def find_problems(
     classes: Sequence[ClassInfo],
     image_path: Callable[[str], Path],
 ) -> Iterator[IntegrityFinding]:
-    """Everything that is not as it should be.
+    """Every problem of a store.
 
     Parameters
     ----------
     folder, journal
         Of the store.
     cases, approvals
-        All, also those that were revoked.
+        All of them, also revoked approvals.
     cases_in_view
-        What nnU-Net is to find.
+        The volumes that nnU-Net is to see.
     classes
         Of the store.
     image_path
-        Where an image file lies.
+        Gives the path of an image file by its name.
     """
     for number in journal.damaged_lines:
         yield IntegrityFinding(
