@@ -75,7 +75,7 @@ def write_mask_blocks(
 ) -> list[tuple[MaskBlock, Path]]:
     """Write approved slices of a mask: of each time point one NIfTI file, with the geometry of these slices.
 
-    A file holds the slices from the first approved one to the last; those between that are not approved are 0.
+    A file holds the slices from the first approved one to the last; those that are not approved are 0.
 
     Raises
     ------

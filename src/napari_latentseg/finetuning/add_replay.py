@@ -1,4 +1,4 @@
-"""Giving a model that has none pieces of its own training, and naming them in its card."""
+"""Adding replay, patches of its own training, to a model that has none."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = ["add_replay"]
 def add_replay(
     folder: Path, data: Sequence[Path], *, count: int = DEFAULT_PATCHES, codec: Path | None = None
 ) -> int:
-    """Give a model folder its replay file, and name it in its card.
+    """Write the replay file of a model folder, and add it to its card.
 
     Parameters
     ----------
     folder
-        Of the model; must say which images it learned from.
+        Of the model; must have a `split.json`.
     data
-        Folders that hold them.
+        Folders of the images that it was trained on, see `collect_cases`.
     count
-        How many pieces.
+        How many patches.
     codec
-        The folder of its codec, where it lies apart.
+        The folder of its codec, where it is not in the store.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def add_replay(
     Raises
     ------
     BadInput
-        Where none of the images is one that the model learned from, or nothing can be written.
+        Where the model was trained on none of the images, or nothing can be written.
     """
     folder = Path(folder)
     model = load_model(folder, codec)
@@ -59,7 +59,7 @@ def add_replay(
     content = make_replay(
         model.method, model.card, slices["train"], slices["validation"], compute, count=count
     )
-    # the card never names what is not there, or not yet: a model of which that is so does not load
+    # the card must never name a missing or outdated file, or the model could not be loaded after a crash
     _set_card_hash(folder, None)
     with atomic_path(folder / REPLAY_FILE) as temporary:
         temporary.write_bytes(content)

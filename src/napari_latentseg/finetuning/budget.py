@@ -1,4 +1,4 @@
-"""What is learnt from and what is kept apart, and how much is encoded in the time that there is."""
+"""How the cases are split, and how many patches are encoded in the given time."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _ENCODING_SHARE = 0.2  # of the time at most: the rest goes into steps, without 
 
 @dataclass(frozen=True)
 class CaseSplit:
-    """What is learned from, and what the weights are chosen by.
+    """Training and validation slices of a fine-tuning.
 
     Attributes
     ----------
     train, validation
-        Slices, each with the number of its case. Of a single case both may be parts of it.
+        Slices, each with the number of its case. With a single case both may be parts of it.
     validation_cases
-        The numbers of the cases that are kept for validation; none where there is one case only.
+        The numbers of the validation cases; empty for a single case.
     note
         What a person should know of it.
     """
@@ -49,7 +49,7 @@ class CaseSplit:
 
 @dataclass
 class Encoding:
-    """Encodes the pieces, round after round of variations, for a fifth of the time at most.
+    """Encodes patches, in rounds of new augmentation, for a fifth of the time at most.
 
     Parameters
     ----------
@@ -58,16 +58,16 @@ class Encoding:
     split
         From `split_cases`.
     seed
-        Draws the variations.
+        Draws the augmentation.
     begun
         When the fine-tuning began, by `time.perf_counter`.
     minutes
-        For all of it.
+        For the whole fine-tuning.
     is_timed
-        Whether the time says how many rounds there are; if not, the same number every time, so that a
-        length that was given gives the same twice, however busy the machine.
+        Whether the time sets the number of rounds. If not, it is fixed, so that a given number of steps
+        gives the same model however busy the machine is.
     stop
-        Asked after every round.
+        Called after every round; True makes it the last.
     """
 
     method: Method
@@ -89,12 +89,12 @@ class Encoding:
         Parameters
         ----------
         rounds
-            How many there were before the fine-tuning was stopped; None where it begins.
+            How many there were before a stop, where the fine-tuning is resumed; None for a new one.
 
         Returns
         -------
         tuple
-            The pieces to learn, those to choose by, and how many rounds there were.
+            Training patches, validation patches (None without any), and the number of rounds.
         """
         validation = None
         if self.split.validation:
@@ -145,19 +145,20 @@ def split_cases(keys: Sequence[str], slices: Sequence[Slice], seed: int, preproc
         is_held_out = hold_out([keys[n - 1] for n in numbers], VALIDATION_FRACTION, seed)
         validation_cases = tuple(n for n, out in zip(numbers, is_held_out, strict=True) if out)
         count = len(validation_cases)
-        note = "" if count > 2 else f"only {count} of {len(numbers)} cases to judge by"
+        plural = "case" if count == 1 else "cases"
+        note = "" if count > 2 else f"only {count} validation {plural}, of {len(numbers)}"
         return CaseSplit(
             [s for s in slices if s.case not in validation_cases],
             [s for s in slices if s.case in validation_cases],
             validation_cases,
             note,
         )
-    note = "there is one case only: it is learnt from, and nothing is kept apart to judge by"
+    note = "there is one case only, so there is no validation case"
     count = len(slices)
     if count > 3:  # neighbouring slices are alike, so they stay together
         first_validation = count - max(1, count // _SINGLE_CASE_DIVISOR)
         train, validation = list(slices[:first_validation]), list(slices[first_validation:])
-        return CaseSplit(train, validation, (), f"{note}; its last slices choose the weights")
+        return CaseSplit(train, validation, (), f"{note}; the weights are selected on its last slices")
     if preprocess.mode == "tiles" and count == 1:
         (only,) = slices
         width = only.image.shape[-1]
@@ -165,7 +166,7 @@ def split_cases(keys: Sequence[str], slices: Sequence[Slice], seed: int, preproc
         if width - column >= preprocess.size // 2:
             left, right = only.columns(0, column), only.columns(column, width)
             if left.has_foreground and right.has_foreground:
-                text = f"{note}; a quarter of the image chooses the weights"
+                text = f"{note}; the weights are selected on a quarter of the image"
                 return CaseSplit([left], [right], (), text)
     return CaseSplit(list(slices), [], (), f"{note}; half of the change is kept")
 

@@ -1,4 +1,4 @@
-"""A taught model beside the one that it was taught from: on the same cases, in figures and in words."""
+"""A fine-tuned model beside its base: scores on the same cases, and a verdict in words."""
 
 from __future__ import annotations
 
@@ -53,16 +53,16 @@ _MAX_REPLAY_LOSS = 0.01
 
 @dataclass(frozen=True)
 class CaseScores:
-    """How a model did on one case.
+    """The scores of a model on one case.
 
     Attributes
     ----------
     dsc, hd95
-        Means over its planes and the classes that were looked for; HD95 in `unit`.
+        Means over its slices and the annotated classes; Dice in [0, 1], HD95 in `unit`.
     ece
-        Expected calibration error over all of its pixels.
+        Expected calibration error over all of its pixels, in [0, 1].
     unit
-        ``"mm"`` where the image says how large its pixels are.
+        ``"mm"`` where the spacing of the image is known, else ``"pixel"``.
     """
 
     dsc: float
@@ -130,17 +130,17 @@ def score_case(case: Case, card: ModelCard, method: Method, compute: Compute) ->
 def mean_patch_scores(
     patches: EncodedPatches, spec: FineTuneSpec, card: ModelCard, method: Method, compute: Compute
 ) -> MeanScores:
-    """Score a model on pieces of its own training: the figures of each image, and their means."""
+    """Score a model on patches of its own training (replay): means over the cases."""
     dsc, cases = score_patches(patches, spec, method, compute, card.threshold, with_calibration=True)
     return MeanScores(
         dsc=dsc,
-        hd95=None,  # of a window it says nothing
+        hd95=None,  # within a patch, the distance to the boundary outside is not known
         ece=float(np.mean([scorer.ece for scorer in cases.values() if scorer.has_calibration])),
     )
 
 
 def mean_scores(scores: Sequence[CaseScores]) -> MeanScores:
-    """Means over cases."""
+    """Means over cases; no HD95 where some are in mm and others in pixels."""
     units = {s.unit for s in scores}
     return MeanScores(
         dsc=float(np.mean([s.dsc for s in scores])),
@@ -194,9 +194,9 @@ def compare_models(
     if replay is not None:
         patches = replay.test if len(replay.test) else replay.validation
         description = (
-            f"{len(patches)} pieces of its own images that were kept apart in its first training"
+            f"{len(patches)} patches of validation images of its first training"
             if len(replay.test)
-            else f"{len(patches)} pieces of its own training, which flatters the base"
+            else f"{len(patches)} patches of its own training images, which flatters the base"
         )
         tuner.load_base_weights()
         before = mean_patch_scores(patches, tuner.spec, card, method, compute)
@@ -216,9 +216,9 @@ def compare_models(
             after=validation_scores[1].rounded(),
             unit=scores[True][0].unit,
         )
-        notes = [*notes, "the weights were chosen on the cases kept apart, which flatters the new model"]
+        notes = [*notes, "the weights were selected on the validation cases, which flatters the new model"]
     if not method.is_deterministic:
-        notes = [*notes, f"judged by the mean of {SCORING_SAMPLES} samples"]
+        notes = [*notes, f"scored by the mean of {SCORING_SAMPLES} samples"]
     word, line = verdict(validation_scores, replay_scores, case_count)
     return Comparison(
         line=line,
@@ -244,37 +244,37 @@ def compare_models(
 def verdict(
     validation: tuple[MeanScores, MeanScores] | None, replay: tuple[MeanScores, MeanScores] | None, cases: int
 ) -> tuple[Verdict, str]:
-    """Better, the same, worse or unknown; and the first line that a person reads.
+    """The verdict, and the first line that a person reads.
 
     Parameters
     ----------
     validation
-        Base and new on the cases kept apart; None where there were none.
+        Base and new model on the validation cases; None where there are none.
     replay
-        The same on the model's own images; None where it has none.
+        The same on the model's own images; None where it has no replay.
     cases
-        How many were kept apart.
+        How many validation cases there are.
     """
     validation_gain = None if validation is None else validation[1].dsc - validation[0].dsc
     replay_loss = 0.0 if replay is None else replay[0].dsc - replay[1].dsc
-    replay_text = "" if replay is None else f"; on the images it knew, {_dice_change(replay)}"
+    replay_text = "" if replay is None else f"; on its own images, {_dice_change(replay)}"
     if validation is None or validation_gain is None:
         if replay_loss > _MAX_REPLAY_LOSS and replay is not None:
             return (
                 "worse",
-                f"Worse: on the images it knew, {_dice_change(replay)}; nothing was kept apart of yours",
+                f"Worse: on its own images, {_dice_change(replay)}; there was no validation case",
             )
         return (
             "unknown",
-            f"Not known whether it is better: nothing was kept apart to judge by{replay_text}",
+            f"Not known whether it is better: there was no validation case{replay_text}",
         )
     validation_text = (
-        f"{_dice_change(validation)} on {cases} {'case' if cases == 1 else 'cases'} kept apart{replay_text}"
+        f"{_dice_change(validation)} on {cases} validation {'case' if cases == 1 else 'cases'}{replay_text}"
     )
     if validation_gain < -_MIN_DSC_CHANGE:
         return "worse", f"Worse: {validation_text}"
     if replay_loss > _MAX_REPLAY_LOSS:
-        return "worse", f"Worse on what it knew: {validation_text}"
+        return "worse", f"Worse on its own images: {validation_text}"
     if validation_gain < _MIN_DSC_CHANGE:
         return "same", f"No clear change: {validation_text}"
     return "better", f"Better: {validation_text}"
@@ -291,7 +291,7 @@ def _probability(
     method: Method,
     compute: Compute,
 ) -> NDArray[np.float32]:
-    """Probabilities `(K, H, W)` of a plane `(H, W, 3)`, at its own size; its spacing is in millimetres."""
+    """Probabilities `(K, H, W)` of a slice `(H, W, 3)` at its own size; its spacing is in millimetres."""
     height, width = plane.shape[:2]
     x: Tensor = torch.from_numpy(np.ascontiguousarray(plane)).permute(2, 0, 1)
     x = resize(x[None].float(), card.preprocess.working_size(height, width, spacing))[0]

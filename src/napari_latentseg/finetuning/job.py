@@ -1,4 +1,4 @@
-"""Fine-tuning: from a model and a few corrected images to a candidate that is judged before it is used."""
+"""Fine-tuning: from a model and a few corrected images to a candidate that is compared before it is used."""
 
 from __future__ import annotations
 
@@ -48,42 +48,42 @@ __all__ = ["FineTuneJob"]
 
 
 class FineTuneJob:
-    """Read, encode, learn, choose, judge, write. Iterating does the work and yields `FineTuneEvent`s.
+    """Reads, encodes, trains, selects, compares, writes. Iterating does the work and yields `FineTuneEvent`s.
 
     Parameters
     ----------
     base
-        The model to begin from, by name or folder; no file of it is touched.
+        The model to fine-tune, by name or folder; its files are not changed.
     data
         Folders of annotated images, see `collect_cases`.
     out
-        The candidate's folder; that of its name among the candidates where not given.
+        The candidate's folder; None for the one of its name among the candidates.
     minutes
-        For everything but the judging.
+        For everything but the comparison.
     name
-        What the model is called where it is kept beside its base; a free one where not given.
+        Of the new model, should it be kept beside its base; None for a free one.
     device
         See `resolve_compute`.
     seed
-        Draws the split, the variations and the batches.
+        Draws the split, the augmentation and the batches.
     should_stop
-        Asked after every step; True ends the learning. The best so far is judged and written, and a
-        checkpoint beside it.
+        Called after every step; True ends the training. The best weights are compared and written, with a
+        checkpoint beside them.
     resume
-        Go on from the checkpoint; everything else must be as it was.
+        Resume from the checkpoint; all other arguments must be as before.
     codec
-        The folder of the model's codec, where it lies apart.
+        The folder of the model's codec, where it is not in the store.
     steps
-        In place of as many as the time allows.
+        How many; None for as many as the time allows.
     config
-        How it learns.
+        The settings of the training; None for the default.
     checkpoint_every
-        Seconds.
+        Seconds between checkpoints.
 
     Raises
     ------
     BadInput
-        At once, for whatever can be known before the work.
+        At once, for what can be known before the work.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class FineTuneJob:
 
     @property
     def method(self) -> Method:
-        """What learns."""
+        """The method that is fine-tuned."""
         return self.model.method
 
     def __iter__(self) -> Iterator[FineTuneEvent]:
@@ -151,7 +151,7 @@ class FineTuneJob:
         if copies := sum(case.copies for case in self.cases):
             notes.append(copies_left_out(copies))
         if replay is None:
-            notes.append("the model has no pieces of its own training with it, so it may forget")
+            notes.append("the model has no replay of its own training, so it may forget")
         yield FineTuneData(
             cases=len(self.cases),
             planes=len(slices),
@@ -233,7 +233,7 @@ class FineTuneJob:
     def _checkpoint_metadata(
         self, identity: dict[str, Any], rounds: int, events: list[FineTuneEpoch]
     ) -> dict[str, Any]:
-        """What is kept in a checkpoint beside the state of the loop."""
+        """What a checkpoint holds beside the state of the loop."""
         epochs = [event.model_dump(exclude={"event"}) for event in events]
         return {"identity": identity, "rounds": rounds, "events": epochs}
 
@@ -251,7 +251,7 @@ class FineTuneJob:
         return slices
 
     def _identity(self, slices: list[Slice]) -> dict[str, Any]:
-        """What must be the same when the fine-tuning goes on after a stop."""
+        """What must be the same when the fine-tuning is resumed."""
         digest = hashlib.sha256()
         for s in slices:
             key = self.cases[s.case - 1].split_key
@@ -297,7 +297,7 @@ class FineTuneJob:
 
     @property
     def new_version(self) -> str:
-        """The number that it has once it is adopted."""
+        """The version number that the candidate gets when it is adopted."""
         name = self.model.card.name
         return next_version(name) if name in model_folders() else "1"
 

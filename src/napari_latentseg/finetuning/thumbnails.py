@@ -1,4 +1,4 @@
-"""Small pictures of what a model that is being taught now sees."""
+"""Small pictures of the masks of a model while it is fine-tuned."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _largest_foreground_patch(annotated_slice: Slice, card: ModelCard) -> Patch:
 
 
 def _predicted(tuner: Tuner, patch: EncodedPatches) -> Tensor:
-    """The mask `(K, S, S)` of a single patch, with the weights that are in place."""
+    """The mask `(K, S, S)` of a single patch, with the present weights."""
     device = tuner.compute.torch_device()
     noise = None if tuner.method.is_deterministic else _fixed_noise
     with torch.inference_mode(), tuner.compute.autocast():
@@ -87,14 +87,14 @@ def _fixed_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
 
 
 def thumbnail_with_contour(image: Tensor, mask: Tensor) -> str:
-    """A picture of at most 80 pixels with a mask's edge drawn in, as PNG in base64, of some kilobytes.
+    """A picture of at most 80 pixels with the contour of a mask, as PNG in base64, of some kilobytes.
 
     Parameters
     ----------
     image
         `(3, H, W)` in [0, 1].
     mask
-        `(K, H, W)`; where it is above 0, any of the classes is.
+        `(K, H, W)`; above 0 is foreground. The contour is that of all classes together.
     """
     rgb = (image.permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
     foreground = (mask > 0).any(0).numpy()
@@ -104,13 +104,13 @@ def thumbnail_with_contour(image: Tensor, mask: Tensor) -> str:
     small_mask = np.array(Image.fromarray(foreground).resize(size, Image.Resampling.NEAREST))
     thumbnail[_edge(small_mask)] = _CONTOUR_COLOR
     out = io.BytesIO()
-    # so many colours are enough to see by, and make a fraction of the bytes
+    # 24 colours are enough for a thumbnail, at a fraction of the bytes
     Image.fromarray(thumbnail).quantize(24, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
     return base64.b64encode(out.getvalue()).decode("ascii")
 
 
 def _edge(foreground: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of a mask that have a neighbour outside."""
+    """The pixels of a mask with a neighbour outside of it."""
     padded = np.pad(foreground, 1, mode="edge")
     interior = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     boundary: NDArray[np.bool_] = foreground & ~interior

@@ -34,26 +34,26 @@ __all__ = ["Candidate", "write_candidate"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is known of a candidate before it is taught.
+    """The candidate: the fine-tuned model before it is adopted.
 
     Attributes
     ----------
     model
-        The base; its method carries the weights that are written.
+        The base; after the fine-tuning its method has the weights to write.
     name, version
-        Of the candidate; the version is the one that it has once it is adopted.
+        Of the candidate; the version is the one that it gets when it is adopted.
     out
-        The folder to be.
+        The candidate's folder.
     cases
         All, in the order of their numbers from 1.
     plan, seed, minutes
-        How it is taught.
+        The settings of the fine-tuning.
     compute
         Device and arithmetic.
     checkpoint
-        From which a stopped one goes on; removed where it was not stopped.
+        Of the fine-tuning; removed unless it was stopped.
     resume
-        Whether it goes on, and may replace what the stopped one wrote.
+        Whether it was resumed, and may replace what was written on the stop.
     """
 
     model: Model
@@ -77,22 +77,27 @@ def write_candidate(
     events: Sequence[FineTuneEpoch],
     seconds: float,
 ) -> ModelCard:
-    """Write the model that was taught into the candidate's folder; gives its card.
+    """Write the fine-tuned model into the candidate's folder.
 
     Parameters
     ----------
     candidate
-        See there.
+        What is written.
     tuner
-        After `settle`.
+        After `select_interpolation`.
     split
-        Which cases were learnt from, and which were kept apart.
+        Training and validation cases.
     comparison
-        With the base, as `comparison.json` has it.
+        With the base.
     events
         Of the epochs.
     seconds
-        That the teaching took.
+        That the training took.
+
+    Returns
+    -------
+    ModelCard
+        As written.
 
     Raises
     ------
@@ -119,7 +124,7 @@ def write_candidate(
         training_data=(*base.training_data, own),
         licence=combined_licence(base.licence, [one.licence for one in base.training_data]),
         metrics=_metrics(candidate, comparison),
-        # measured on the base's weights
+        # they were measured with the base's weights
         reliability=None,
         volume_interval=None,
     )
@@ -166,7 +171,7 @@ def write_candidate(
         "training_curve.png": training_curve(rows),
         SPLIT_FILE: _json(model_split.to_json()),
     }
-    if REPLAY_FILE in base.files:  # what encodes an image has not changed, so its pieces still hold
+    if REPLAY_FILE in base.files:  # the encoding part of the model has not changed, so replay is still valid
         extras[REPLAY_FILE] = (folder / REPLAY_FILE).read_bytes()
     replace = candidate.resume and is_model_of_stopped_training(
         candidate.out, candidate.checkpoint.training_id
@@ -189,8 +194,8 @@ def _metrics(candidate: Candidate, comparison: Comparison) -> tuple[MetricRecord
     values = {"dsc": after.dsc} | ({"hd95": after.hd95} if after.hd95 is not None else {})
     return (
         MetricRecord(
-            data=f"your annotated images: the {validation.cases} cases kept apart, never trained on; the"
-            " weights were chosen on them, which flatters the figure",
+            data=f"your annotated images: the {validation.cases} validation cases, never trained on; the"
+            " weights were selected on them, which flatters the score",
             images=validation.cases,
             samples=1 if is_one else SCORING_SAMPLES,
             source="none" if is_one else candidate.model.card.sources[0],

@@ -1,4 +1,4 @@
-"""Annotated images in memory, at the size that the model works at."""
+"""The slices of a training in memory, and its batches."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Dataset:
-    """The part to learn from, and the part kept apart.
+    """Training and validation slices.
 
     Attributes
     ----------
     train, validation
-        Planes; those of one image are never in both.
+        Slices; those of one image are never in both.
     copies
-        How many files hold an image that another file holds too. They stay, for a second data set may have
-        other classes of the same image marked, and are on one side of the split.
+        How many files hold an image that another file holds too. They are not left out, since another data
+        set may have annotated other classes of the same image; all copies are on one side of the split.
     """
 
     train: list[Slice]
@@ -51,14 +51,14 @@ class Dataset:
     copies: int = 0
 
     def content_hashes(self) -> dict[str, list[str]]:
-        """The hash of every image's content, by part."""
+        """`Case.content_sha256` of every image, for training and validation."""
         return {
             "train": sorted({s.content_sha256 for s in self.train}),
             "validation": sorted({s.content_sha256 for s in self.validation}),
         }
 
     def split(self) -> Split:
-        """As a model folder records it."""
+        """The split, as a model folder records it."""
         keys = self.content_hashes()
         return Split(frozenset(keys["train"]), frozenset(keys["validation"]))
 
@@ -68,9 +68,9 @@ def read_dataset(
     config: TrainingConfig,
     progress: Callable[[int, int], bool] = lambda done, total: True,
 ) -> Dataset:
-    """Read `images/` and `masks/` of each folder, split them, and bring them to working size.
+    """Read `images/` and `masks/` of each folder, bring them to working size, and split them.
 
-    Of every folder a part is kept apart.
+    Of every folder a part is for validation.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def read_dataset(
     Raises
     ------
     BadInput
-        Where a folder is not in order, an image and its mask differ in size, or every mask is empty.
+        Where a folder is incomplete, an image and its mask differ in size, or every mask is empty.
     Cancelled
         Where `progress` said so.
     """
@@ -144,7 +144,7 @@ def _slices_of(
 
 
 def _validation_groups(slices: list[Slice], groups: list[str], config: TrainingConfig) -> set[str]:
-    """The groups kept apart: the fraction of each data set, and what goes with them in the others."""
+    """The groups for validation: of each data set the fraction, and their images in the other data sets."""
     validation_groups: set[str] = set()
     for name in dict.fromkeys(s.dataset for s in slices):
         dataset_groups = [group for s, group in zip(slices, groups, strict=True) if s.dataset == name]
@@ -158,9 +158,18 @@ def _validation_groups(slices: list[Slice], groups: list[str], config: TrainingC
 def training_batches(
     slices: list[Slice], config: TrainingConfig, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """One epoch: every example `crops_per_image` times in a random order, without the smaller rest.
+    """The batches of an epoch; an incomplete last batch is left out.
 
-    Or as many planes as `config.draw` says, drawn as it says.
+    The slices are shuffled, `crops_per_image` times all of them, or sampled by `config.draw`.
+
+    Parameters
+    ----------
+    slices
+        Of the training.
+    config
+        Its `augment`, `batch_size`, `preprocess` and what samples the slices are used.
+    rng
+        Draws order and augmentation.
     """
     if config.draw is None:
         order = np.concatenate([rng.permutation(len(slices)) for _ in range(config.crops_per_image)])
@@ -172,7 +181,7 @@ def training_batches(
         for i in order[start : start + size]:
             image, mask = slices[i].to_float()
             augmentation_rng = rng
-            if config.augment_variants:  # one of few, the same whenever it comes back
+            if config.augment_variants:  # one of a few, which is the same each time
                 variant = rng.integers(config.augment_variants)
                 augmentation_rng = np.random.default_rng([config.seed, int(i), int(variant)])
             samples.append(
@@ -185,10 +194,14 @@ def training_batches(
 def sample_planes(
     slices: list[Slice], sampling: SliceSamplingConfig, rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """The positions of the planes of an epoch; no data set and no long volume has more than its share.
+    """Sample the slices of an epoch: a data set, then a case of it, then a slice, more often with foreground.
 
-    Guided latent diffusion, Section 3.1: a data set, a case of it, and a plane of the case, the oftener one
-    in which something is seen.
+    So no large data set and no long volume dominates (guided latent diffusion, Section 3.1).
+
+    Returns
+    -------
+    ndarray
+        Indices into `slices`, as many as `sampling.planes`.
     """
     indices_by_case: dict[str, dict[str, list[int]]] = {}
     for i, s in enumerate(slices):
@@ -207,7 +220,7 @@ def sample_planes(
 
 
 def unaugmented_batches(slices: list[Slice], config: TrainingConfig) -> Iterator[Batch]:
-    """Every example once, in order and not varied; of tiles, one window of each."""
+    """Every slice once, in order and not augmented; for tiles, one crop of each."""
     rng = np.random.default_rng(config.seed)
     no_augmentation = AugmentationConfig(
         horizontal_flip=0, vertical_flip=0, quarter_turn=0, jitter=0, affine=0
@@ -227,6 +240,6 @@ def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...
 
 
 def steps_per_epoch(slices: list[Slice], config: TrainingConfig) -> int:
-    """Batches that `training_batches` gives."""
+    """How many batches `training_batches` gives."""
     total = len(slices) * config.crops_per_image if config.draw is None else config.draw.planes
     return total // min(config.batch_size, total)

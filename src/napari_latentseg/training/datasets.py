@@ -1,4 +1,4 @@
-"""The data sets of a training: which folders, and what their labels mean."""
+"""The data sets of a training: folders of annotated images, and what their labels mean."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class AnnotatedDataset:
     cases
         Its images with their masks.
     label_map
-        What the labels mean.
+        From its labels to the classes of the model.
     config
         What the configuration says of it.
     groups
@@ -43,12 +43,12 @@ class AnnotatedDataset:
 
 
 def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
-    """The classes that a training teaches, labelled from 1 in their order.
+    """The classes of the model, labelled from 1 in their order.
 
     Raises
     ------
     BadInput
-        Where two have one name, or one includes what is no other class.
+        Where two have the same name, or one includes something that is no other class.
     """
     if not config.classes:
         return (ClassInfo(label=1, name=config.card.class_name, color=config.card.color),)
@@ -62,7 +62,7 @@ def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
                     f"classes, {c.name}", f"includes {included_name!r}, which is no other class", "correct it"
                 )
     if len(names) > 254:
-        raise BadInput("classes", f"{len(names)} are too many for a mask", "teach 254 or fewer")
+        raise BadInput("classes", f"{len(names)} are too many for a mask", "train 254 or fewer")
     return tuple(ClassInfo(label=k, **c.model_dump()) for k, c in enumerate(config.classes, start=1))
 
 
@@ -79,7 +79,7 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
     Raises
     ------
     BadInput
-        Where a folder is not in order, two have one name, or a label or a whole folder has no meaning.
+        Where a folder is incomplete, two have the same name, or the classes of a label are not known.
     """
     classes = class_infos(config)
     datasets: list[AnnotatedDataset] = []

@@ -1,4 +1,4 @@
-"""What a person is told of images that were given more than once."""
+"""Notes on images that were given more than once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["copies_kept_together", "copies_left_out"]
 
 
 def copies_kept_together(count: int) -> str:
-    """Of a training, which learns from every file; empty for no copies.
+    """The note of a training, which uses every file; empty for no copies.
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def copies_kept_together(count: int) -> str:
 
 
 def copies_left_out(count: int) -> str:
-    """Of a fine-tuning, which takes each image once.
+    """The note of a fine-tuning, which uses each image once.
 
     Parameters
     ----------

@@ -45,14 +45,14 @@ class _Event(FrozenModel):
 
 
 class TrainData(_Event):
-    """What a training learns from.
+    """The data of a training.
 
     Attributes
     ----------
     images
         How many files there are.
     train, apart
-        Slices to learn from, and slices kept for validation.
+        Training slices and validation slices.
     note
         What a person should know of the files; may be empty.
     """
@@ -138,14 +138,14 @@ class TrainSaved(_Event):
 
 
 class FineTuneData(_Event):
-    """What a fine-tuning learns from.
+    """The data of a fine-tuning.
 
     Attributes
     ----------
     cases, planes
-        How many there are.
+        How many cases and annotated slices there are.
     train, apart
-        Cases to learn from, and to judge by.
+        Training cases and validation cases.
     replay
         Patches of the model's own training.
     note
@@ -169,20 +169,22 @@ class Caching(_Event):
 
 
 class FineTuneEpoch(_Event):
-    """How the weights do after some steps; step 0 is the base.
+    """A validation of the weights after some steps; step 0 is the base.
 
     Attributes
     ----------
-    epoch, step, steps
-        How often all was seen; after which step, of how many, None where the time has not told yet.
+    epoch
+        How often all patches were seen, rounded up.
+    step, steps
+        The step, and how many there will be; None where the first steps have not been timed yet.
     losses
-        Mean of each term since the last of these events.
+        Mean of each term since the last validation.
     dsc, base_dsc, best
-        On the patches to choose by, in [0, 1]: now, of the base, and the best; None without such patches.
+        Dice on the validation patches, in [0, 1]: now, of the base, and the best; None without such patches.
     replay_dsc, base_replay_dsc
-        The same on patches of the model's own training.
+        The same on validation patches of the model's own training (replay).
     seconds, left
-        Since the beginning, and of the time that was given.
+        Seconds since the beginning, and left of the time that was given.
     """
 
     event: Literal["epoch"] = "epoch"
@@ -200,7 +202,7 @@ class FineTuneEpoch(_Event):
 
 
 class PreviewCase(FrozenModel):
-    """One case in three pictures, PNG in base64: as the base sees it, as it is seen now, as it should be."""
+    """One case in three pictures, PNG in base64: with the mask of the base, of the model now, and yours."""
 
     case: int
     before: str
@@ -209,7 +211,7 @@ class PreviewCase(FrozenModel):
 
 
 class Preview(_Event):
-    """Pictures of some cases."""
+    """Pictures of some cases, at the weights of this step."""
 
     event: Literal["preview"] = "preview"
     step: int
@@ -217,7 +219,7 @@ class Preview(_Event):
 
 
 class Chosen(_Event):
-    """How much of the way from the base to the new weights is kept, in [0, 1]."""
+    """The interpolation of the weights: the fraction of the way from base to new weights that is kept."""
 
     event: Literal["chosen"] = "chosen"
     share: Fraction
@@ -231,7 +233,7 @@ class Judging(_Event):
 
 
 class Judged(_Event):
-    """The comparison of both models: better, same, worse or unknown; in one line; and `comparison.json`."""
+    """The comparison of both models: the verdict, its first line, and all of `comparison.json`."""
 
     event: Literal["judged"] = "judged"
     verdict: Verdict
@@ -249,9 +251,9 @@ class FineTuneSaved(_Event):
     stopped
         Whether it was stopped before the end.
     dsc
-        On the cases kept apart, in [0, 1]; None where there are none.
+        Mean Dice on the validation cases, in [0, 1]; None where there are none.
     seconds
-        That the teaching took, without the judging.
+        Of the training, without the comparison.
     """
 
     event: Literal["saved"] = "saved"

@@ -1,4 +1,4 @@
-"""What a model folder keeps of how its training went."""
+"""The log and the curve of a training, for the model folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A whole training: from a folder of annotated images to a model folder with its card."""
+"""A whole training: from folders of annotated images to a model folder with its card."""
 
 from __future__ import annotations
 
@@ -47,36 +47,36 @@ __all__ = ["TrainingJob"]
 
 
 class TrainingJob:
-    """Read, train, judge, write. Iterating does the work and yields `TrainEvent`s.
+    """Reads, trains, evaluates and writes. Iterating does the work and yields `TrainEvent`s.
 
     Parameters
     ----------
     data
-        Holds `images/` and `masks/`; or several that do.
+        A folder that holds `images/` and `masks/`, or several.
     out
-        The model folder to be; must not be there yet, or be empty.
+        The model folder; must be missing or empty.
     config
-        What is trained.
+        What is trained, and how.
     codec, spec
-        The frozen codec, and what the card says of it; None for a method that trains its own.
+        The frozen codec, and its record for the card; None for a method that trains its own.
     name
-        The model's name; made of that of the folder where not given.
+        Of the model; made from the name of the folder where not given.
     device
         See `resolve_compute`.
     should_stop
-        Asked after each batch and each image; True ends the training. What was best is written as a model,
-        and a checkpoint beside it, from which the training can go on.
+        Called after each batch and each image; True ends the training. The best weights are written as a
+        model, and beside it a checkpoint from which the training can be resumed.
     resume
-        Go on from the checkpoint, exactly as if the training had not been stopped: on the same machine and
-        device, where that gives the same result twice. Everything else must be given as it was.
+        Resume from the checkpoint. On the same machine and device the result is that of a training that was
+        not stopped, bit for bit, where the device is deterministic. All other arguments must be as before.
     checkpoint_every
-        Seconds from one checkpoint to the next, which are written at the end of an epoch.
+        Seconds between checkpoints, which are written at the end of an epoch.
 
     Raises
     ------
     BadInput
-        At once, for whatever could be known before the work: a name that no card can have, a folder that is
-        there already, settings that the method does not know, nothing to go on from, or something else.
+        At once, for what can be known before the work: an invalid name, a folder that exists already,
+        settings that the method does not have, a missing checkpoint, or one of another training.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class TrainingJob:
             ]
         card = card.replace(metrics=tuple(metrics))
         extras = {
-            # the codec by its name: where it lay on this machine is nobody's business
+            # the codec by its name: its path on this machine does not belong into a model that is shared
             TRAINING_FILE: _json(
                 self.config.model_dump(mode="json")
                 | {"codec": self.spec.name if self.spec else None}
@@ -205,11 +205,14 @@ class TrainingJob:
 
     @property
     def _has_augmentation(self) -> bool:
-        """Whether test-time augmentation has anything to vary inside the training's ranges."""
+        """Whether test-time augmentation has any view to add inside the training's ranges."""
         return self.config.augment.distinct_tta_count != 1
 
     def _evaluation_settings(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
-        """The ensembles that are judged: a single pass, eight samples or as many as differ, all members."""
+        """Sampling sources and numbers of samples that are evaluated: one sample, an ensemble, all members.
+
+        Eight augmented views: of flips and quarter turns there are no more.
+        """
         settings: list[tuple[SamplingSource, int]]
         if not methods[0].is_deterministic:
             (source, *_) = self._sources(methods)
@@ -246,7 +249,7 @@ class TrainingJob:
         )
         name = data.config.name or data.name
         return evaluation.record(
-            f"{name}: the {len(cases)} images kept apart, never trained on; {selection_note}"
+            f"{name}: the {len(cases)} validation images, never trained on; {selection_note}"
         )
 
     def _run_record(self, members: MemberTraining) -> dict[str, Any]:
@@ -266,7 +269,7 @@ class TrainingJob:
 
 
 def model_name_of(folder: Path) -> str:
-    """A name that a card can have, made of a folder's."""
+    """A valid model name, made from that of a folder."""
     return re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
 
 
@@ -275,11 +278,11 @@ def _json(value: Any) -> bytes:
 
 
 def _weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
-    """The mean over all images, from the means over the images of each set."""
+    """The mean over all images, from the mean of each data set and its number of images."""
     return sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
 
 
 def total_seconds(events: Sequence[TrainEpoch]) -> float:
-    """Of the whole training: the clock of an epoch begins anew with every stage and member."""
+    """Seconds of the whole training; `TrainEpoch.seconds` starts at zero in every stage and member."""
     last_seconds = {(event.member, event.stage): event.seconds for event in events}
     return sum(last_seconds.values())

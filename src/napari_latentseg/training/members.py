@@ -1,4 +1,4 @@
-"""The training of every member of a model, one after the other, which can be stopped and go on."""
+"""The training of every member of a model, one after the other, which can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["MemberTraining", "check_same_training", "round_to_stored_precision"]
 
 @dataclass
 class MemberTraining:
-    """Trains as many predictors as the configuration says.
+    """Trains the members of a model; most models have one.
 
     Parameters
     ----------
@@ -39,17 +39,17 @@ class MemberTraining:
     checkpoint
         Where the state is written.
     identity
-        What must be the same when the training goes on, for the checkpoint.
+        What must be the same when the training is resumed; stored in the checkpoint.
 
     Attributes
     ----------
     trained_methods
-        Those that have learnt something, each with the weights that were selected, as a model folder keeps
-        them.
+        The members with at least one optimizer step, each with the selected weights in the precision that a
+        model folder stores.
     best_epochs
-        Of each, the epoch of these weights.
+        Of each, the epoch of the selected weights.
     events
-        Of all epochs so far.
+        Of all epochs so far, also those before a stop.
     stopped
         Whether `should_stop` ended it.
     """
@@ -72,12 +72,12 @@ class MemberTraining:
         Parameters
         ----------
         resume
-            Go on from the checkpoint.
+            Resume from the checkpoint.
 
         Raises
         ------
         BadInput
-            Where the checkpoint is of other data or is damaged, or a training ended without having learnt.
+            Where the checkpoint is of other data or damaged, or the training ended without an optimizer step.
         """
         identity = self.identity | {"data": dataset_sha256(self.data)}
         snapshot = self._restore_members(identity) if resume else None
@@ -118,7 +118,7 @@ class MemberTraining:
         return Snapshot(tensors, metadata)
 
     def _restore_members(self, identity: dict[str, Any]) -> Snapshot:
-        """What the member under way goes on from; those before it are made again."""
+        """Rebuild the members that are complete; returns the snapshot of the one that was stopped."""
         snapshot = self.checkpoint.read()
         if snapshot.metadata["identity"]["data"] != identity["data"]:
             raise BadInput(
@@ -144,7 +144,7 @@ def _stored_event(event: TrainEpoch) -> dict[str, Any]:
 
 
 def round_to_stored_precision(module: nn.Module) -> None:
-    """Round the weights to what a model folder keeps, so that what is judged is what is loaded later."""
+    """Round the weights to the 16 bits that a model folder stores: the model that is saved is evaluated."""
     with torch.no_grad():
         for weight in module.state_dict().values():
             if weight.is_floating_point():
@@ -152,7 +152,7 @@ def round_to_stored_precision(module: nn.Module) -> None:
 
 
 def dataset_sha256(data: Dataset) -> str:
-    """SHA-256 of every image and mask at working size, in their order, and of how they were split."""
+    """SHA-256 of every slice and mask at working size, in their order, and of the split."""
     digest = hashlib.sha256()
     for subset in (data.train, data.validation):
         digest.update(f"{len(subset)}".encode())
@@ -165,12 +165,12 @@ def dataset_sha256(data: Dataset) -> str:
 
 
 def check_same_training(current: dict[str, Any], saved: dict[str, Any], folder: Path) -> None:
-    """Refuse to go on with another training than the one that was stopped.
+    """Refuse to resume another training than the one that was stopped.
 
     Parameters
     ----------
     current, saved
-        With ``"config"``, ``"name"`` and ``"codec"``; what is in both is compared.
+        With ``"config"``, ``"name"`` and ``"codec"``; all but ``"data"`` is compared.
     folder
         Of the checkpoint, for messages.
 

@@ -27,7 +27,7 @@ __all__ = [
     "grid_patches",
 ]
 
-_BATCH_SIZE = 8  # patches encoded at once: more are no faster on two cores, and take more memory
+_BATCH_SIZE = 8  # patches encoded at once; chosen by hand, and halved where memory runs out
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Patch:
     image, mask
         float32, `(3, S, S)` in [0, 1] and `(K, S, S)` in {0, 1}.
     annotated
-        For each class, whether it was looked for.
+        For each class, whether it was annotated.
     case
         The number of its case.
     """
@@ -138,20 +138,18 @@ def grid_patches(slices: Sequence[Slice], card: ModelCard, max_patches: int) -> 
 
 
 def encode_images(method: Method, images: Tensor, compute: Compute) -> Tensor:
-    """What the method computes once of images `(B, 3, S, S)`, float32 on the CPU.
-
-    Where memory runs out, of fewer at a time.
+    """`Method.encode` of images `(B, 3, S, S)`, float32 on the CPU; of fewer at a time where memory runs out.
 
     Raises
     ------
     BadInput
-        Where it is too small even for one.
+        Where memory is too small even for one.
     """
     return run_in_batches(lambda batch: _encode(method, batch, compute), images, _BATCH_SIZE)
 
 
 def cache_features(spec: FineTuneSpec, conditioning: Tensor, compute: Compute) -> Tensor:
-    """What the parts that learn begin from, float16 on the CPU."""
+    """`FineTuneSpec.cache_features` of what `encode_images` gave, float16 on the CPU."""
     device = compute.torch_device()
 
     def run(batch: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
-"""Pieces of a model's own training that travel with it, against forgetting what it knew.
+"""Replay: encoded patches of a model's own training, saved with it against forgetting in fine-tuning.
 
-A file of a few dozen encoded windows with their masks. Some come from the images that the model learned
-from: they are mixed in when it is taught something new. The others come from images that were kept apart:
-by them it is judged whether it still knows what it knew. Latents are stored in 8 bits; an image can be made
-out again from them, so the file has the licence of the images, and is as private.
+A file of a few dozen encoded patches with their masks. Most come from training images: fine-tuning mixes them
+into its batches. The others come from validation images: they show whether the model still segments what it
+was first trained on. Latents are stored in 8 bits; the images can be reconstructed from them, so the file has
+the licence of the images, and is as private.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ from napari_latentseg.utils.device import Compute
 __all__ = ["Replay", "make_replay", "read_replay"]
 
 DEFAULT_PATCHES = 64
-_MAX_FILE_BYTES = 3_000_000
-_MIN_PATCHES = 8
-_TEST_FRACTION = 0.25  # of all, from images that were kept apart
-_VALIDATION_FRACTION = 0.25  # of the rest: not learnt from, to see in time whether something is forgotten
+_MAX_FILE_BYTES = 3_000_000  # less than the weights of the embedded models, which have 4 to 11 MB
+_MIN_PATCHES = 8  # also of a model with large latents
+_TEST_FRACTION = 0.25  # of all patches; from validation images, for the comparison after fine-tuning
+_VALIDATION_FRACTION = 0.25  # of the others; not trained on, to see during fine-tuning what is forgotten
 _REMEDY = "install the model again"
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The pieces of a model, by what they are for.
+    """The replay patches of a model, by what they are for.
 
     Attributes
     ----------
     train
-        To learn from again.
+        Are mixed into the batches of fine-tuning.
     validation
-        Of images that the model learned from, but not learnt from again: the weights are chosen by them.
+        Of training images, but not trained on again: the weights are selected with them.
     test
-        Of images that the model never learned from; none where it was not told which.
+        Of validation images of the first training; empty where these are not known.
     """
 
     train: EncodedPatches
@@ -74,25 +74,28 @@ def make_replay(
     Parameters
     ----------
     method, card
-        The model, with the weights that it is to have.
+        The trained model.
     train, validation
-        What it learned from, and what it did not.
+        The slices that it was trained on, and those of its validation images.
     compute
         Device and arithmetic.
     count
-        How many pieces, a quarter of them to judge by; fewer, but eight at least, where they are large.
+        How many patches, a quarter of them from validation images; fewer, but at least 8, where they are
+        large.
     seed
-        Draws them.
+        Draws slices and augmentation.
 
     Raises
     ------
     BadInput
-        Where there is nothing to draw from.
+        Where there is no training slice, or the model gives NaN or infinity.
     """
     from safetensors.torch import save
 
     if not train:
-        raise BadInput("data", "holds no image that the model learned from", "give the data of its training")
+        raise BadInput(
+            "data", "holds no image that the model was trained on", "give the data of its training"
+        )
     rng = np.random.default_rng(seed)
     size = card.preprocess.size
     conditioning_size = encode_images(method, torch.zeros(1, 3, size, size), compute)
@@ -129,7 +132,7 @@ def make_replay(
 
 
 def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Compute) -> Replay | None:
-    """The pieces of a model folder, ready to learn from; None where it has none.
+    """Read the replay of a model folder; None where it has none.
 
     Raises
     ------
@@ -157,9 +160,11 @@ def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Comp
     except (SafetensorError, OSError, LookupError, TypeError, RuntimeError) as error:
         raise BadInput(path, "is damaged, or that of another model", _REMEDY) from error
     train_rows, test_rows = is_training.nonzero()[:, 0], (~is_training).nonzero()[:, 0]
-    # evenly among the cases, which lie one after another in the order they were drawn
+    # evenly among the patches, which are in the order in which their cases were drawn
     is_validation = torch.arange(len(train_rows)) % round(1 / _VALIDATION_FRACTION) == 0
-    if len(train_rows) < 2 / _VALIDATION_FRACTION:  # too few to spare any: they are looked at again
+    if (
+        len(train_rows) < 2 / _VALIDATION_FRACTION
+    ):  # too few to spare any: the same are trained on and validated
         return Replay(
             all_patches.select(train_rows), all_patches.select(train_rows), all_patches.select(test_rows)
         )
