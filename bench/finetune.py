@@ -25,7 +25,7 @@ import torch
 
 from napari_latentseg.api import evaluate, finetune
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
-from napari_latentseg.finetuning.config import Plan
+from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.models.store import load_model
 from napari_latentseg.training.events import FineTuneEvent
@@ -109,7 +109,7 @@ def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, 
     examples = [s for i, case in enumerate(cases) for s in read_slices(case, card, i)]
     pieces = list(augmented_patches(examples, card, rng))[:count]
     known = encode_patches(method, tuning, pieces, compute)
-    plan = Plan(batch=batch)
+    plan = FineTuneConfig(batch=batch)
     steps = count // batch
     tuner = Tuner(method, tuning, known, None, None, None, compute, plan, 0, card.threshold, steps, 1e9)
 

@@ -13,6 +13,7 @@ from napari_latentseg.data.slices import Slice
 from napari_latentseg.data.split import hold_out
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.training.events import Caching
 from napari_latentseg.training.patches import EncodedPatches, augmented_patches, encode_patches, grid_patches
 from napari_latentseg.utils.device import Compute
 
@@ -83,8 +84,8 @@ class Encoding:
 
     def run(
         self, rounds: int | None
-    ) -> Generator[float, None, tuple[EncodedPatches, EncodedPatches | None, int]]:
-        """Encode; yields the fraction done.
+    ) -> Generator[Caching, None, tuple[EncodedPatches, EncodedPatches | None, int]]:
+        """Encode; yields the progress.
 
         Parameters
         ----------
@@ -111,7 +112,7 @@ class Encoding:
                 is_last, done = self._progress(train, made)
             else:
                 is_last, done = made >= rounds, made / rounds
-            yield round(done, 3)
+            yield Caching(done=round(done, 3))
             if is_last:
                 return EncodedPatches.concatenate(train), validation, made
 

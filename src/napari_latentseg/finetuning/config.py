@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Look", "Plan"]
+__all__ = ["FineTuneConfig", "ValidationResult"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class FineTuneConfig:
     """The settings of a fine-tuning.
 
     The defaults come from the trials in docs/benchmarks.md, such as a model of breast ultrasound that is
@@ -47,7 +47,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Look:
+class ValidationResult:
     """The result of a validation.
 
     Attributes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.budget import CaseSplit, Encoding, split_cases
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.finetuning.comparison import compare_models
-from napari_latentseg.finetuning.config import Look, Plan
+from napari_latentseg.finetuning.config import FineTuneConfig, ValidationResult
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
@@ -29,7 +29,6 @@ from napari_latentseg.models.versions import candidate_folder, free_name, next_v
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.duplicates import copies_left_out
 from napari_latentseg.training.events import (
-    Caching,
     Chosen,
     FineTuneData,
     FineTuneEpoch,
@@ -39,7 +38,6 @@ from napari_latentseg.training.events import (
     Preview,
 )
 from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
-from napari_latentseg.training.patches import EncodedPatches
 from napari_latentseg.training.replay import read_replay
 from napari_latentseg.training.snapshot import Snapshot
 from napari_latentseg.utils.device import resolve_compute
@@ -100,7 +98,7 @@ class FineTuneJob:
         resume: bool = False,
         codec: str | Path | None = None,
         steps: int | None = None,
-        config: Plan | None = None,
+        config: FineTuneConfig | None = None,
         checkpoint_every: float = 20.0,
     ) -> None:
         self._start_time = time.perf_counter()
@@ -127,7 +125,7 @@ class FineTuneJob:
         self.out = candidate_folder(self.name) if out is None else Path(out)
         check_output_dir(self.out, resume=resume)
         self.minutes, self.seed, self.steps = minutes, seed, steps
-        self.config = config or Plan()
+        self.config = config or FineTuneConfig()
         self.compute = resolve_compute(device, "auto")
         self.should_stop, self.resume = should_stop, resume
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
@@ -163,9 +161,8 @@ class FineTuneJob:
         identity = self._identity(slices)
         snapshot = self._restore(identity) if self.resume else None
         completed_rounds = None if snapshot is None else int(snapshot.metadata["rounds"])
-        train_patches, validation_patches, rounds = yield from self._encode_patches(
-            spec, split, start_time, completed_rounds
-        )
+        encoding = self._encoding(spec, split, start_time)
+        train_patches, validation_patches, rounds = yield from encoding.run(completed_rounds)
         loop = Tuner(
             method,
             spec,
@@ -279,21 +276,11 @@ class FineTuneJob:
         self.checkpoint.training_id = snapshot.metadata["training"]
         return Snapshot(snapshot.tensors, snapshot.metadata)
 
-    def _encode_patches(
-        self, spec: FineTuneSpec, split: CaseSplit, start_time: float, rounds: int | None
-    ) -> Generator[FineTuneEvent, None, tuple[EncodedPatches, EncodedPatches | None, int]]:
-        encoding = Encoding(
+    def _encoding(self, spec: FineTuneSpec, split: CaseSplit, start_time: float) -> Encoding:
+        return Encoding(
             self.method, spec, self.model.card, self.compute, split, self.seed, start_time, self.minutes,
             self.steps is None, self.should_stop,
         )  # fmt: skip
-        steps = encoding.run(rounds)
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                encoded_patches: tuple[EncodedPatches, EncodedPatches | None, int] = end.value
-                return encoded_patches
-            yield Caching(done=progress)
 
     @property
     def new_version(self) -> str:
@@ -303,7 +290,7 @@ class FineTuneJob:
 
 
 def _epoch_event(
-    validation: Look, loop: Tuner, patch_count: int, start_time: float, minutes: float
+    validation: ValidationResult, loop: Tuner, patch_count: int, start_time: float, minutes: float
 ) -> FineTuneEpoch:
     base, best = loop.base_validation, loop.best_validation
     per_epoch = max(1, patch_count // max(1, round(loop.config.batch * (1 - loop.config.replay_share))))

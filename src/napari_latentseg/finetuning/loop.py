@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.config import Look, Plan
+from napari_latentseg.finetuning.config import FineTuneConfig, ValidationResult
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.training.loop import BestWeights, TrainingStep, averaged, copied, with_weights
 from napari_latentseg.training.patches import EncodedPatches
@@ -26,8 +26,8 @@ from napari_latentseg.utils.oom import BatchSize
 __all__ = ["Tuner"]
 
 _VALIDATIONS_PER_RUN = 16  # at most: enough points for a curve and for selecting weights
-# Validations after the last step, in time that must be left for them: one for each of the four interpolations of
-# `Plan.shares`, and half of one in reserve.
+# Validations after the last step, for which time must be left: one for each of the four interpolations of
+# `FineTuneConfig.shares`, and half of one in reserve.
 _CLOSING_VALIDATIONS = 4.5
 _MAX_STEPS = 4000  # of batches of 16: each of 1,024 encoded patches comes some forty times, beside replay
 
@@ -80,7 +80,7 @@ class Tuner:
     replay_train: EncodedPatches | None
     replay_validation: EncodedPatches | None
     compute: Compute
-    config: Plan
+    config: FineTuneConfig
     seed: int
     threshold: float
     steps: int | None
@@ -88,8 +88,8 @@ class Tuner:
     should_stop: Callable[[], bool] = lambda: False
     best_weights: dict[str, Tensor] | None = field(init=False, default=None)
     base_weights: dict[str, Tensor] = field(init=False)
-    base_validation: Look | None = field(init=False, default=None)
-    best_validation: Look | None = field(init=False, default=None)
+    base_validation: ValidationResult | None = field(init=False, default=None)
+    best_validation: ValidationResult | None = field(init=False, default=None)
     alpha: float = field(init=False, default=0.0)
     step: int = field(init=False, default=0)
     spent_seconds: float = field(init=False, default=0.0)
@@ -126,7 +126,7 @@ class Tuner:
         """Whether there was any step."""
         return self.step > 0
 
-    def run(self) -> Generator[Look, None, None]:
+    def run(self) -> Generator[ValidationResult, None, None]:
         """Train; yields a validation of the base first, then one after another until the time is over."""
         start_time = time.perf_counter() - self.spent_seconds
         if self.base_validation is None:
@@ -169,7 +169,7 @@ class Tuner:
                 break
 
     def select_interpolation(self) -> float:
-        """Interpolate between the base and the best weights, and load the best of `Plan.shares`.
+        """Interpolate between the base and the best weights, and load the best of `FineTuneConfig.shares`.
 
         Without validation patches it is at most half of the way; less where too much Dice on replay would be
         lost.
@@ -282,7 +282,7 @@ class Tuner:
             -(-self.steps // _VALIDATIONS_PER_RUN), math.ceil(4 * self._validation_seconds / seconds_per_step)
         )
 
-    def _validate_average(self) -> Look:
+    def _validate_average(self) -> ValidationResult:
         losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
         self._losses = {}
         weights = self._ema_weights()
@@ -294,7 +294,7 @@ class Tuner:
             self.best_weights, self.best_validation = best.weights, validation
         return validation
 
-    def _selection_score(self, validation: Look | None) -> float:
+    def _selection_score(self, validation: ValidationResult | None) -> float:
         base_validation = self.base_validation
         if validation is None or validation.dsc is None:
             return 0.0
@@ -307,8 +307,8 @@ class Tuner:
             replay_loss = max(0.0, base_validation.replay - validation.replay - self.config.tolerated)
         return validation.dsc - replay_loss
 
-    def _validate(self, losses: dict[str, float]) -> Look:
-        return Look(self.step, *self._validation_scores(), losses, self.spent_seconds)
+    def _validate(self, losses: dict[str, float]) -> ValidationResult:
+        return ValidationResult(self.step, *self._validation_scores(), losses, self.spent_seconds)
 
     def _validation_scores(self) -> tuple[float | None, float | None]:
         dsc_values = [
@@ -403,13 +403,13 @@ class Tuner:
             ) from error
 
 
-def _validation_to_dict(validation: Look | None) -> dict[str, Any] | None:
+def _validation_to_dict(validation: ValidationResult | None) -> dict[str, Any] | None:
     return (
         None
         if validation is None
-        else {name: getattr(validation, name) for name in Look.__dataclass_fields__}
+        else {name: getattr(validation, name) for name in ValidationResult.__dataclass_fields__}
     )
 
 
-def _validation_from_dict(values: dict[str, Any] | None) -> Look | None:
-    return None if values is None else Look(**values)
+def _validation_from_dict(values: dict[str, Any] | None) -> ValidationResult | None:
+    return None if values is None else ValidationResult(**values)

@@ -15,7 +15,7 @@ from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, CaseSplit
 from napari_latentseg.finetuning.comparison import SCORING_SAMPLES
-from napari_latentseg.finetuning.config import Plan
+from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.comparison import Comparison
@@ -46,7 +46,7 @@ class Candidate:
         The candidate's folder.
     cases
         All, in the order of their numbers from 1.
-    plan, seed, minutes
+    config, seed, minutes
         The settings of the fine-tuning.
     compute
         Device and arithmetic.
@@ -61,7 +61,7 @@ class Candidate:
     version: str
     out: Path
     cases: tuple[Case, ...]
-    plan: Plan
+    config: FineTuneConfig
     seed: int
     minutes: float
     compute: Compute
@@ -140,7 +140,7 @@ def write_candidate(
             epoch=i,
             epochs=len(events),
             losses=event.losses,
-            learning_rate=candidate.plan.learning_rate,
+            learning_rate=candidate.config.learning_rate,
             dsc=event.dsc,
             best=event.best,
             seconds=event.seconds,
@@ -160,7 +160,7 @@ def write_candidate(
     }
     about = {
         "base": card.parent,
-        "plan": asdict(candidate.plan),
+        "plan": asdict(candidate.config),
         "share": tuner.alpha,
         "seed": candidate.seed,
     }
