@@ -100,7 +100,8 @@ def _check_nnunet_view(
         recorded = state.get(case.name, {"of": "", "sha256": ""})
         if recorded["of"] != case.label_state(ignore_value):
             yield IntegrityFinding(
-                f"{LABELS_FOLDER}/{case.label_file}", "is behind the journal; the next opening mends it"
+                f"{LABELS_FOLDER}/{case.label_file}",
+                "is older than the journal; the next opening makes it again",
             )
         elif why := _hash_problem(folder / LABELS_FOLDER / case.label_file, recorded["sha256"]):
             yield IntegrityFinding(
@@ -109,7 +110,7 @@ def _check_nnunet_view(
         for name in case.image_files:
             if not (folder / IMAGES_FOLDER / name).exists():
                 yield IntegrityFinding(
-                    f"{IMAGES_FOLDER}/{name}", "is not in its place; the next opening mends it"
+                    f"{IMAGES_FOLDER}/{name}", "is missing in this folder; the next opening repairs that"
                 )
 
 

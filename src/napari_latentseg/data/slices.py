@@ -19,7 +19,7 @@ __all__ = ["Slice", "make_slice"]
 class Slice:
     """One annotated slice of a case, at working size.
 
-    Images and masks stay uint8 in memory: a data set of some thousand slices is held whole, and float32 would
+    Images and masks stay uint8: all slices of a data set are in memory during training, and float32 would
     take four times as much.
 
     Attributes
@@ -31,7 +31,7 @@ class Slice:
     content_sha256
         Of its case.
     annotated
-        For each class, whether it was looked for in this image; one that was not is unknown, not background.
+        For each class, whether it was annotated in this image; one that was not is unknown, not background.
     dataset
         The name of the data set that it belongs to.
     case
@@ -56,7 +56,7 @@ class Slice:
 
     @property
     def has_annotated_foreground(self) -> bool:
-        """Whether any class that was looked for is marked in it."""
+        """Whether any annotated class is marked in it."""
         return bool(self.mask[torch.tensor(self.annotated)].any())
 
     def columns(self, start: int, stop: int) -> Slice:
@@ -92,7 +92,7 @@ def make_slice(
     class_numbers
         `(H, W)`, see `LabelMap.to_class_numbers`.
     label_map
-        Which classes there are, and which were looked for.
+        Which classes there are, and which are annotated.
     preprocess
         Says the working size.
     spacing

@@ -22,7 +22,7 @@ class FineTuneConfig:
         The fraction of a batch that is decoded and compared with the masks pixel by pixel, which is slow; the
         others are compared in latent space only.
     learning_rate, warmup
-        AdamW without weight decay; linear warm-up over so many steps, then a cosine to zero.
+        AdamW without weight decay; linear warm-up over `warmup` steps, then a cosine to zero.
     towards_base
         Weight of the squared distance of the weights to those of the base (L2-SP), against forgetting.
     average

@@ -46,7 +46,7 @@ class SplitConfig(FrozenModel):
         Images whose 256-bit difference hashes differ in no more bits are near duplicates and stay together;
         None to ignore likeness.
     block
-        For frames of videos: so many files that follow each other by name stay together, 9 before 10.
+        For frames of videos: blocks of this many consecutive files stay together, 9 before 10 in their names.
         The last frames of a block may still be like the first of the next.
     """
 

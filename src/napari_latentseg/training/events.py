@@ -108,7 +108,7 @@ class TrainEpoch(_Event):
 
 
 class TrainJudging(_Event):
-    """The validation images are segmented: with so many samples from this source."""
+    """The validation images are segmented, with this sampling source and number of samples."""
 
     event: Literal["judging"] = "judging"
     source: str

@@ -10,14 +10,14 @@ __all__ = ["epoch_count", "learning_rate_factor", "warmup_epoch_count", "warmup_
 
 
 def epoch_count(config: TrainingConfig, batches: int) -> int:
-    """How many epochs a stage has, with so many batches each."""
+    """How many epochs a stage has, where `batches` is the number of batches of an epoch."""
     if config.steps is None:
         return config.epochs
     return -(-config.steps * config.accumulate // batches)
 
 
 def warmup_epoch_count(config: TrainingConfig, batches: int) -> float:
-    """How many epochs the warm-up has, with so many batches each."""
+    """How many epochs the warm-up has, where `batches` is the number of batches of an epoch."""
     if config.warmup_steps is None:
         return config.warmup_epochs
     return config.warmup_steps * config.accumulate / batches
