@@ -41,7 +41,9 @@ def training_data_records(
                 licence=dataset.config.licence,
                 reference=dataset.config.reference,
                 images=len({s.content_sha256 for s in data.train if s.dataset == dataset.name}),
-                validation_images=len({s.content_sha256 for s in data.validation if s.dataset == dataset.name}),
+                validation_images=len(
+                    {s.content_sha256 for s in data.validation if s.dataset == dataset.name}
+                ),
                 split=f"{split.fraction:.0%} by {_split_unit(pattern, split.block)}"
                 + (", near duplicates together" if split.likeness_bits is not None else "")
                 + f", seed {split.seed}",
