@@ -22,7 +22,7 @@ from diffusers import AutoencoderTiny
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import load_codec
-from napari_latentseg.data.pairs import find_pairs, load_image, load_mask
+from napari_latentseg.data.cases import find_cases, rgb_slices
 from napari_latentseg.data.preprocess import resize, resize_labels
 from napari_latentseg.evaluation.metrics import dice, psnr
 from napari_latentseg.models.store import embedded_codec
@@ -39,7 +39,7 @@ def planes_of(name: str, data: Path, config: CodecConfig) -> list[tuple[np.ndarr
         only = config.replace(sources=(known[name],))
         (source,) = read_codec_datasets(only, data)
         return [(source.images[i], source.masks[i]) for i in np.flatnonzero(source.is_validation)]
-    return [(load_image(p)[0], load_mask(p)[0]) for p in find_pairs(data / name)]
+    return [(rgb_slices(p.read_scan())[0], p.read_mask()[0]) for p in find_cases(data / name)]
 
 
 @torch.inference_mode()

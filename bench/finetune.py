@@ -24,8 +24,8 @@ import numpy as np
 import torch
 
 from napari_latentseg.api import evaluate, finetune
-from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
-from napari_latentseg.finetuning.config import Plan
+from napari_latentseg.finetuning.cases import collect_cases, read_slices
+from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.models.store import load_model
 from napari_latentseg.training.events import FineTuneEvent
@@ -105,15 +105,11 @@ def speed(base: str, data: Path, count: int = 32, batch: int = 16) -> dict[str, 
     method, card = model.method, model.card
     method.to(compute.torch_device(), memory_format=torch.channels_last)
     tuning, rng = method.fine_tune_spec(), np.random.default_rng(0)
-    lessons = find_cases([data], card)[:count]
-    examples = [
-        (i, e)
-        for i, lesson in enumerate(lessons)
-        for e in annotated_slices_of(lesson.load(), lesson.content_sha256, card)
-    ]
+    cases = collect_cases([data], card)[:count]
+    examples = [s for i, case in enumerate(cases) for s in read_slices(case, card, i)]
     pieces = list(augmented_patches(examples, card, rng))[:count]
     known = encode_patches(method, tuning, pieces, compute)
-    plan = Plan(batch=batch)
+    plan = FineTuneConfig(batch=batch)
     steps = count // batch
     tuner = Tuner(method, tuning, known, None, None, None, compute, plan, 0, card.threshold, steps, 1e9)
 

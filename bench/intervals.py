@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from napari_latentseg.data.pairs import find_pairs
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.evaluation.calibration import VolumeInterval, interval_coverage
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
@@ -54,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     model = load_model(args.model)
     split = read_split(model.folder)
-    pairs = [pair for pair in find_pairs(args.data) if split.part_of(pair) == "validation"]
+    pairs = [pair for pair in find_cases(args.data) if split.part_of(pair) == "validation"]
     request = InferenceSettings.for_model(model.card, samples=args.samples)
     judged = Calibration(Predictor(model), request, pairs, split)
     for _ in judged.run():

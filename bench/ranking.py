@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.data.pairs import find_pairs
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor
@@ -59,12 +59,12 @@ def cases_of(folder: Path, data: Path, samples: int | None, source: str | None) 
     request = InferenceSettings.for_model(model.card, samples=samples, source=source)
     split = read_split(model.folder)
     cases = []
-    for pair in find_pairs(data):
+    for pair in find_cases(data):
         if split.part_of(pair) != "validation":
             continue
-        found = predictor.segment(pair.read(), request)
+        found = predictor.segment(pair.read_scan(), request)
         labels = label_map_for(model.card, pair)
-        truth = labels.load_class_mask(pair)
+        truth = pair.read_class_numbers(labels)
         shown = labels.for_model(model.card.classes).to_class_numbers(found.mask).reshape(truth.shape)
         errors = errors_of(shown, truth, len(model.card.classes))
         scores = {name: uncertainty_profile(found, name).ravel() for name in available_measures(found)}

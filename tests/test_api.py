@@ -15,6 +15,7 @@ from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.store import list_cards
 from napari_latentseg.sample_data import ultrasound_phantom
+from napari_latentseg.training.events import TrainEvent
 
 
 def test_the_package_gives_the_functions_out() -> None:
@@ -96,7 +97,7 @@ def test_training_and_scoring(
     write_ellipses: Callable[..., Path], tiny_codec_folder: Path, tmp_path: Path
 ) -> None:
     data = write_ellipses(tmp_path / "data")
-    events: list[dict[str, object]] = []
+    events: list[TrainEvent] = []
     changes = {
         "epochs": 1,
         "batch_size": 4,
@@ -110,7 +111,7 @@ def test_training_and_scoring(
         on_event=events.append,
     )  # fmt: skip
     assert card.name == "m"
-    assert events[-1]["event"] == "saved"
+    assert events[-1].event == "saved"
     seen: list[float] = []
     report = api.evaluate(tmp_path / "m", data, source="none", device="cpu", progress=seen.append)
     assert report["count"] == 6

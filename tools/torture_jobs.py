@@ -128,7 +128,7 @@ class Approving:
             for entry in store.approvals():
                 for plane in entry.planes:
                     newest[entry.case, plane] = entry.id
-            found = {annotated.case: annotated for annotated in store.annotated_scans()}
+            found = {case.name: (case.read_scan(), case.read_mask()) for case in store.annotated_cases()}
             for line in reported:
                 if "approved" not in line:
                     continue
@@ -141,10 +141,10 @@ class Approving:
                 wanted = drawn(scan, seed, line["number"]).reshape(-1, *scan.spatial_shape[-2:])
                 mine = [plane for plane in entry.planes if newest.get((entry.case, plane)) == entry.id]
                 for plane in mine:
-                    has = found[entry.case].mask.reshape(wanted.shape)[plane]
+                    has = found[entry.case][1][plane]
                     assert (has == wanted[plane]).all(), f"plane {plane} of approval {entry.id} is another"
                 if mine:
-                    stored = found[entry.case].scan
+                    stored, _ = found[entry.case]
                     assert np.array_equal(np.asarray(stored.array), np.asarray(scan.array)), (
                         "the image is another"
                     )
@@ -206,7 +206,7 @@ def check_store(store: Any) -> None:
     import nibabel
     import numpy as np
 
-    wrong = [finding for finding in store.verify() if finding.serious]
+    wrong = [finding for finding in store.verify() if finding.is_serious]
     assert not wrong, wrong
     assert not [note for note in store.notes if "damaged" in note], store.notes
     if not store.approvals():
@@ -216,13 +216,15 @@ def check_store(store: Any) -> None:
     images = {path.name.removesuffix("_0000.nii.gz") for path in (store.folder / "imagesTr").iterdir()}
     assert labels == images, (labels, images)
     assert len(labels) == about["numTraining"]
-    for annotated in store.annotated_scans():
-        times = annotated.scan.array.shape[0] if "t" in annotated.scan.axes else 0
+    for case in store.annotated_cases():
+        scan = case.read_scan()
+        times = scan.array.shape[0] if "t" in scan.axes else 0
+        whole_mask = case.read_mask().reshape(scan.spatial_shape)
         for time_ in range(times) if times else [None]:
-            name = annotated.case if time_ is None else f"{annotated.case}-t{time_:03d}"
-            mask = annotated.mask if time_ is None else annotated.mask[time_]
+            name = case.name if time_ is None else f"{case.name}-t{time_:03d}"
+            mask = whole_mask if time_ is None else whole_mask[time_]
             depth = mask.shape[0]
-            approved = [z for z in range(depth) if z + (time_ or 0) * depth in annotated.approved_planes]
+            approved = [z for z in range(depth) if z + (time_ or 0) * depth in case.annotated_slices]
             if not approved:
                 assert name not in labels
                 continue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.versions import Version
-    from napari_latentseg.training.events import FineTuneEvent
+    from napari_latentseg.training.events import FineTuneEvent, TrainEvent
 
 __all__ = [
     "adopt_model",
@@ -299,7 +299,7 @@ def train(
     download: bool = False,
     resume: bool = False,
     changes: dict[str, Any] | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_event: Callable[[TrainEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
     """Train a model on folders of images and masks, and write it as a model folder.
@@ -327,7 +327,7 @@ def train(
     changes
         Fields of the configuration to change, such as ``{"epochs": 10}`` or ``{"members": 5}``.
     on_event
-        Called with every event of the training.
+        Called with every event, see `napari_latentseg.training.events`.
     should_stop
         Asked after every batch; True ends the training with what was best, and keeps a checkpoint.
 
@@ -498,7 +498,7 @@ def evaluate(
         its weights may have been chosen by them) and `conventions`.
     """
     # what can be refused cheaply is refused before torch is loaded
-    from napari_latentseg.data.pairs import find_pairs
+    from napari_latentseg.data.cases import find_cases
     from napari_latentseg.errors import BadInput
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.split import read_split
@@ -510,11 +510,11 @@ def evaluate(
     )
     if subset not in ("all", "validation"):
         raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
-    pairs = find_pairs(Path(data))
+    cases = find_cases(Path(data))
     split = read_split(find_model(model) if isinstance(model, str | Path) else model.folder)
     if subset == "validation":
-        pairs = [p for p in pairs if split.part_of(p) == "validation"]
-        if not pairs:
+        cases = [c for c in cases if split.part_of(c) == "validation"]
+        if not cases:
             raise BadInput(
                 data,
                 f"holds none of the images that {card.name} kept apart",
@@ -525,7 +525,7 @@ def evaluate(
     from napari_latentseg.inference.predictor import Predictor
 
     loaded_model = load_model(model) if isinstance(model, str | Path) else model
-    evaluation = Evaluation(Predictor(loaded_model, device), settings, pairs, split)
+    evaluation = Evaluation(Predictor(loaded_model, device), settings, cases, split)
     for fraction in evaluation.run():
         progress(fraction)
     return evaluation.report()
@@ -576,7 +576,7 @@ def calibrate(
         As written, with `reliability` and, where the images are enough, `volume_interval`.
     """
     # what can be refused cheaply is refused before torch is loaded
-    from napari_latentseg.data.pairs import find_pairs
+    from napari_latentseg.data.cases import find_cases
     from napari_latentseg.errors import BadInput
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.split import read_split
@@ -592,10 +592,10 @@ def calibrate(
     if subset not in ("all", "validation"):
         raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
     check_can_update_card(folder, output_folder)
-    pairs, split = find_pairs(Path(data)), read_split(folder)
+    cases, split = find_cases(Path(data)), read_split(folder)
     if subset == "validation":
-        pairs = [p for p in pairs if split.part_of(p) == "validation"]
-        if not pairs:
+        cases = [c for c in cases if split.part_of(c) == "validation"]
+        if not cases:
             raise BadInput(
                 data,
                 "holds none of the images that the model kept apart",
@@ -605,7 +605,7 @@ def calibrate(
     from napari_latentseg.inference.calibrate import Calibration
     from napari_latentseg.inference.predictor import Predictor
 
-    calibration = Calibration(Predictor(load_model(model), device), settings, pairs, split)
+    calibration = Calibration(Predictor(load_model(model), device), settings, cases, split)
     for fraction in calibration.run():
         progress(fraction)
     card_updates: dict[str, Any] = {"reliability": calibration.reliability(), "volume_interval": None}

@@ -40,7 +40,7 @@ def test_work_goes_on_where_it_ended(store: AnnotationStore, kind: str) -> None:
     assert np.array_equal(np.asarray(found.array), np.asarray(scan.array))
     assert (found.axes, found.geometry) == (scan.axes, scan.geometry)
     assert again.approvals() == []
-    assert list(again.annotated_scans()) == []
+    assert again.annotated_cases() == []
     assert not (again.folder / "imagesTr").exists()
     (mine,) = again.drafts()
     assert mine.in_use
@@ -119,7 +119,7 @@ def test_a_damaged_draft_is_said_to_be_so(store: AnnotationStore, scan: Scan, cu
     with pytest.raises(BadInput, match="damaged"):
         again.resume_draft(draft)
     if cut != -1:
-        assert any("is damaged, and is passed over" in note for note in again.notes)
+        assert any("is damaged, and is ignored" in note for note in again.notes)
         assert [(f.description, f.is_serious) for f in again.verify()] == [
             ("the draft is damaged; remove it", False)
         ]
@@ -158,7 +158,7 @@ from tests.helpers.annotated import CLASSES, make_mask, make_scan
 from napari_latentseg.annotations import AnnotationStore
 scan = make_scan("volume")
 store = AnnotationStore(Path(sys.argv[1]))
-draft = store.autosave(scan, make_mask(scan), classes=CLASSES)
+draft = store.save_draft(scan, make_mask(scan), classes=CLASSES)
 print(draft.id, flush=True)
 time.sleep(120)
 """

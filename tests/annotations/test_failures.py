@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+from numpy.typing import NDArray
 from tests.helpers.annotated import CLASSES, contents, make_mask, make_scan
 
 from napari_latentseg.annotations import AnnotationStore, durable_io
@@ -100,24 +101,31 @@ def begin(folder: Path) -> AnnotationStore:
     return store
 
 
+def mask_of(store: AnnotationStore, scan: Scan) -> NDArray[np.uint8]:
+    """What is approved of a scan, in its shape."""
+    case = store.annotated_case(scan)
+    assert case is not None
+    return case.read_mask().reshape(scan.spatial_shape)
+
+
 def check(store: AnnotationStore, write: Callable[[AnnotationStore], None], *, done: bool | None) -> None:
     """What was there is there; what was to come is there wholly, or not at all."""
     scan, new = make_scan("grey"), make_scan("grey", 1)
     entries = store.approvals(revoked=True)
     assert len(entries) in ((2,) if done else (1, 2) if done is None else (1,)) or write not in WRITES[:2]
     assert entries[0].planes == (0,)
-    shown = {one.content_hash: one for one in store.annotated_scans()}
-    for one in shown.values():
-        is_old = one.case == entries[0].case
-        assert np.array_equal(np.asarray(one.scan.array), (scan if is_old else new).array)
+    shown = {case.content_sha256: case for case in store.annotated_cases()}
+    for case in shown.values():
+        is_old = case.name == entries[0].case
+        assert np.array_equal(np.asarray(case.read_scan().array), (scan if is_old else new).array)
     changed = write is again_of_a_known_image and len(entries) == 2
     if not entries[0].revoked:
-        assert np.array_equal(store.annotation_of(scan).mask, make_mask(scan, 5 if changed else 0))
+        assert np.array_equal(mask_of(store, scan), make_mask(scan, 5 if changed else 0))
     else:
         assert write is taking_back
         assert done is not False
     if write is first_of_a_new_image and len(entries) == 2:
-        assert np.array_equal(store.annotation_of(new).mask, make_mask(new, 5))
+        assert np.array_equal(mask_of(store, new), make_mask(new, 5))
 
 
 def check_drafts(
@@ -291,10 +299,10 @@ def test_a_real_disk_that_fills_up(small_disk: Path, healthy: Healthy) -> None:
     again = healthy(store.folder)
     assert [e for e, _ in done] == again.approvals()
     for entry, number in done:
-        found = again.annotation_of(make_scan("volume", number))
+        found = again.annotated_case(make_scan("volume", number))
         assert found is not None
-        assert found.case == entry.case
-        assert np.array_equal(found.mask, make_mask(found.scan, number))
+        assert found.name == entry.case
+        assert np.array_equal(mask_of(again, found.read_scan()), make_mask(found.read_scan(), number))
 
 
 def test_a_disk_that_may_only_be_read(small_disk: Path, scan: Scan) -> None:
@@ -305,7 +313,7 @@ def test_a_disk_that_may_only_be_read(small_disk: Path, scan: Scan) -> None:
     before = contents(folder)
     store = AnnotationStore(folder)
     assert store.count_approved() == (6, 1)
-    assert next(store.annotated_scans()).approved_planes == tuple(range(6))
+    assert store.annotated_cases()[0].annotated_slices == tuple(range(6))
     assert store.verify() == []
     assert store.drafts() == []
     for write in (store.approve, store.save_draft):
@@ -352,7 +360,7 @@ store = AnnotationStore(Path(sys.argv[1]))
 for number in range(6):
     scan = make_scan("volume", number)
     store.approve(scan, make_mask(scan, number), classes=CLASSES, planes=[int(sys.argv[2])])
-    store.autosave(scan, make_mask(scan, number), classes=CLASSES)
+    store.save_draft(scan, make_mask(scan, number), classes=CLASSES)
 """
 
 
@@ -368,7 +376,7 @@ def test_two_processes_on_one_store(tmp_path: Path, healthy: Healthy) -> None:
         assert child.returncode == 0, errors
     store = healthy(folder)
     assert store.count_approved() == (12, 6)
-    for one in store.annotated_scans():
-        assert one.approved_planes == (0, 1)
+    for case in store.annotated_cases():
+        assert case.annotated_slices == (0, 1)
     assert len(store.drafts()) == 12
     assert not any(draft.in_use for draft in store.drafts())

@@ -10,7 +10,7 @@ from tests.helpers.annotated import DISC, VESSEL
 
 from napari_latentseg.annotations.journal import Journal, with_checksum, without_checksum
 from napari_latentseg.annotations.records import (
-    Approval,
+    ApprovalRecord,
     ClassesRecord,
     MaskBlock,
     Record,
@@ -21,7 +21,7 @@ from napari_latentseg.errors import BadInput
 
 RECORDS: list[Record] = [
     ClassesRecord(classes=(VESSEL, DISC)),
-    Approval(
+    ApprovalRecord(
         case="scan-01234567",
         planes=((0, 2), (5, 5)),
         parts=(MaskBlock(first=0, count=6, object="a" * 64),),

@@ -33,17 +33,18 @@ def test_what_was_approved_comes_back(store: AnnotationStore, kind: str) -> None
     mask = make_mask(scan)
     entry = store.approve(scan, mask, classes=CLASSES, model=MODEL, edited=True)
     again = AnnotationStore(store.folder)
-    (one,) = again.annotated_scans()
-    assert one.case == entry.case
-    assert one.content_hash == one.scan.content_sha256 == scan.content_sha256
-    assert one.scan.axes == scan.axes
-    assert one.scan.array.dtype == scan.array.dtype
-    assert np.array_equal(np.asarray(one.scan.array), np.asarray(scan.array))
-    assert one.scan.geometry == scan.geometry  # to the last digit
-    assert one.scan.modality == scan.modality
-    assert np.array_equal(one.mask, mask)
-    assert one.approved_planes == entry.planes == tuple(range(mask.size // 480))
-    assert one.classes == CLASSES
+    (case,) = again.annotated_cases()
+    assert case.name == entry.case
+    stored = case.read_scan()
+    assert case.content_sha256 == stored.content_sha256 == scan.content_sha256
+    assert stored.axes == scan.axes
+    assert stored.array.dtype == scan.array.dtype
+    assert np.array_equal(np.asarray(stored.array), np.asarray(scan.array))
+    assert stored.geometry == scan.geometry  # to the last digit
+    assert stored.modality == scan.modality
+    assert np.array_equal(case.read_mask().reshape(mask.shape), mask)
+    assert case.annotated_slices == entry.planes == tuple(range(mask.size // 480))
+    assert again.classes == CLASSES
     assert again.approvals() == [entry]
     assert entry.model == ModelVersion(*MODEL)
     assert entry.edited
@@ -83,11 +84,11 @@ def test_planes_that_are_not_approved_are_passed_over(store: AnnotationStore, ki
     mask = make_mask(scan)
     entry = store.approve(scan, mask, classes=CLASSES, planes=[1, 3])
     about = json.loads((store.folder / "dataset.json").read_text())
-    (one,) = store.annotated_scans()
-    assert one.approved_planes == (1, 3)
+    (case,) = store.annotated_cases()
+    assert case.annotated_slices == (1, 3)
     seen = mask.reshape(-1, 20, 24).copy()
     seen[[n for n in range(len(seen)) if n not in (1, 3)]] = 0
-    assert np.array_equal(one.mask.reshape(-1, 20, 24), seen)
+    assert np.array_equal(case.read_mask(), seen)
     if kind == "planes in time":  # a time is a case of nnU-Net's, and those with nothing approved are none
         assert about["labels"] == {"background": 0, "vessel": 1, "disc": 2}
         assert about["numTraining"] == 2
@@ -122,7 +123,7 @@ def test_the_hash_of_an_image_is_that_of_a_run(tiny_model, store: AnnotationStor
         scan, InferenceSettings.for_model(tiny_model.card, samples=1, source="none")
     )
     store.approve(scan, make_mask(scan), classes=CLASSES)
-    assert store.cases()[0].content_hash == found.record.input.sha256
+    assert store.cases()[0].content_sha256 == found.record.input.sha256
 
 
 # --- again and again
@@ -141,14 +142,14 @@ def test_a_later_approval_goes_before_an_earlier_and_replaces_nothing(
             assert now[name] == content
     wanted = first.copy()
     wanted[2] = second[2]
-    annotated = filled.annotation_of(scan)
+    annotated = filled.annotated_case(scan)
     assert annotated is not None
-    assert np.array_equal(annotated.mask, wanted)
+    assert np.array_equal(annotated.read_mask().reshape(wanted.shape), wanted)
     assert np.array_equal(label_of(filled, entry.case), wanted)
     filled.revoke(entry)
-    again = AnnotationStore(filled.folder).annotation_of(scan)
+    again = AnnotationStore(filled.folder).annotated_case(scan)
     assert again is not None
-    assert np.array_equal(again.mask, first)
+    assert np.array_equal(again.read_mask().reshape(first.shape), first)
     assert np.array_equal(label_of(filled, entry.case), first)
     assert [e.id for e in filled.approvals()] == [entry.id - 1]
     assert [e.revoked for e in filled.approvals(revoked=True)] == [False, True]
@@ -159,9 +160,9 @@ def test_with_nothing_approved_nnunet_finds_nothing_and_nothing_is_gone(
 ) -> None:
     (entry,) = filled.approvals()
     filled.revoke(entry)
-    assert list(filled.annotated_scans()) == []
+    assert filled.annotated_cases() == []
     assert filled.approved_planes(scan) == ()
-    assert filled.annotation_of(scan) is None
+    assert filled.annotated_case(scan) is None
     assert not list((filled.folder / "imagesTr").iterdir())
     assert not list((filled.folder / "labelsTr").iterdir())
     assert json.loads((filled.folder / "dataset.json").read_text())["numTraining"] == 0
@@ -336,7 +337,7 @@ def test_opening_and_reading_makes_nothing(store: AnnotationStore, scan: Scan) -
     assert store.classes == ()
     assert store.approved_planes(scan) == ()
     assert store.verify() == []
-    assert list(store.annotated_scans()) == []
+    assert store.annotated_cases() == []
     store.close()
     assert not store.folder.exists()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_latentseg.data.pairs import find_pairs
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.layout import SPLIT_FILE
 from napari_latentseg.models.store import load_model
@@ -24,7 +24,7 @@ def data(write_ellipses: Callable[..., Path], tmp_path_factory: pytest.TempPathF
 def model(tiny_model_folder: Path, data: Path, tmp_path: Path) -> Path:
     """A tiny model that learned from the first two of the images."""
     folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "tiny-whole"))
-    keys = [p.content_sha256 for p in find_pairs(data)]
+    keys = [p.content_sha256 for p in find_cases(data)]
     (folder / SPLIT_FILE).write_text(json.dumps({"train": keys[:2], "validation": keys[2:]}))
     return folder
 
@@ -55,7 +55,7 @@ def test_it_is_the_same_twice_and_as_json(cli, model: Path, data: Path, tmp_path
 
 
 def test_too_few_images_have_a_curve_but_no_interval(cli, model: Path, data: Path) -> None:
-    keys = [p.content_sha256 for p in find_pairs(data)]
+    keys = [p.content_sha256 for p in find_cases(data)]
     (model / SPLIT_FILE).write_text(json.dumps({"train": keys[6:], "validation": keys[:6]}))
     ended = cli("calibrate", model, "--data", data, "-n", 3)
     assert ended.code == 0

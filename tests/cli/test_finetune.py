@@ -117,4 +117,4 @@ def test_replay_is_made_from_what_the_model_learned(
     assert (folder / REPLAY_FILE).read_bytes() != before
     other = write_ellipses(tmp_path / "other", 3, seed=77)
     assert main(["replay", str(folder), "--data", str(other)]) == 2
-    assert "holds no image that the model learned from" in capsys.readouterr().err
+    assert "holds no image that the model was trained on" in capsys.readouterr().err

@@ -22,7 +22,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.compare import compare
-from napari_latentseg.finetuning.cases import find_cases
+from napari_latentseg.finetuning.cases import collect_cases
 from napari_latentseg.io import convert as converting
 from napari_latentseg.io.convert import write_scan
 from napari_latentseg.io.dicom import source
@@ -71,8 +71,8 @@ def by_fine_tuning(mask: Geometry, folder: Path, card: ModelCard) -> None:
     for part, values, geometry in (("images", IMAGE, placed()), ("masks", MASK, mask)):
         (folder / part).mkdir()
         write_scan(Scan(values, "zyx", geometry), folder / part / "case.nii.gz")
-    (lesson,) = find_cases([folder], card)
-    lesson.load()
+    (case,) = collect_cases([folder], card)
+    case.read_annotation(case.read_scan())
 
 
 def by_compare(mask: Geometry, folder: Path, card: ModelCard) -> None:

@@ -17,9 +17,9 @@ from napari_latentseg import api
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import ClassInfo
-from napari_latentseg.data.pairs import find_pairs, load_mask
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.cases import find_cases
+from napari_latentseg.finetuning.cases import collect_cases
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.io import read_scan
 from napari_latentseg.models.card import read_card
@@ -34,8 +34,8 @@ TARGET = (ClassInfo(label=1, name="target", color="#ffb000"),)
 def approved(folder: Path, store: Path) -> Path:
     """A store in which every image of a folder was approved."""
     with AnnotationStore(store) as opened:
-        for pair in find_pairs(folder):
-            opened.approve(pair.read(), (load_mask(pair)[0] > 0).astype(np.uint8), classes=TARGET)
+        for pair in find_cases(folder):
+            opened.approve(pair.read_scan(), (pair.read_mask()[0] > 0).astype(np.uint8), classes=TARGET)
     return store
 
 
@@ -79,11 +79,9 @@ def test_what_was_learned_from_a_store_is_known_in_a_folder(base: Path, four: Pa
 
 def test_one_picture_in_three_places_is_one_case(base: Path, four: Path, tmp_path: Path) -> None:
     folders = [four, saved_again(four, tmp_path / "again"), approved(four, tmp_path / "store")]
-    lessons = find_cases(folders, read_card(base))
-    assert [lesson.copies for lesson in lessons] == [2] * 4
-    assert {lesson.content_sha256 for lesson in lessons} == {
-        pair.content_sha256 for pair in find_pairs(folders[1])
-    }
+    cases = collect_cases(folders, read_card(base))
+    assert [case.copies for case in cases] == [2] * 4
+    assert {case.content_sha256 for case in cases} == {pair.content_sha256 for pair in find_cases(folders[1])}
     out = tmp_path / "candidate"
     first = finetuned(base, folders, out)[0]
     assert (first["cases"], first["planes"], first["train"], first["apart"]) == (4, 4, 3, 1)
@@ -111,17 +109,19 @@ def test_an_image_is_decoded_once_to_be_learned_from(
         read.append(path.parent.name)
         return read_scan(path)
 
-    monkeypatch.setattr("napari_latentseg.data.pairs.read_scan", counted)
-    lessons = find_cases([four], read_card(tiny_model_folder))
-    assert [lesson.load().annotated_planes for lesson in lessons] == [(0,)] * 4
+    monkeypatch.setattr("napari_latentseg.data.cases.read_scan", counted)
+    cases = collect_cases([four], read_card(tiny_model_folder))
+    assert [case.read_annotation(case.read_scan())[1] for case in cases] == [(0,)] * 4
     assert read.count("images") == 4
-    assert [lesson.load().annotated_planes for lesson in lessons] == [(0,)] * 4  # as often as it is needed
+    assert [case.read_annotation(case.read_scan())[1] for case in cases] == [
+        (0,)
+    ] * 4  # as often as it is needed
     assert read.count("images") == 8
 
 
 def test_a_split_with_hashes_of_files_is_understood(base: Path, four: Path, tmp_path: Path) -> None:
     """As models of the versions before have it; a store's cases stood in it by their content then too."""
-    first, second, third, fourth = find_pairs(four)
+    first, second, third, fourth = find_cases(four)
     (base / SPLIT_FILE).write_text(
         json.dumps({"train": [first.file_sha256, second.content_sha256], "validation": [third.file_sha256]})
     )
@@ -132,7 +132,7 @@ def test_a_split_with_hashes_of_files_is_understood(base: Path, four: Path, tmp_
         api.calibrate(base, four, samples=3, device="cpu", subset="all")
     # a model that is taught further says the same of what its base saw
     only, out = tmp_path / "only", tmp_path / "candidate"
-    for path in (third.image, third.mask):
+    for path in (third.image_file, third.mask_file):
         (only / path.parent.name).mkdir(parents=True)
         shutil.copy(path, only / path.parent.name)
     finetuned(base, only, out)
@@ -144,7 +144,7 @@ def test_the_seed_keeps_apart_what_it_always_did(base: Path, four: Path, tmp_pat
     """Drawn by the hashes of files, as the versions before did, so that a fine-tuning can be made again."""
     out = tmp_path / "candidate"
     finetuned(base, four, out)
-    pairs, split = find_pairs(four), read_split(out)
+    pairs, split = find_cases(four), read_split(out)
     first = min(pairs, key=lambda p: hashlib.sha256(f"0:{p.file_sha256}".encode()).hexdigest())
     assert [p for p in pairs if split.part_of(p) == "validation"] == [first]
 
@@ -165,5 +165,8 @@ def test_a_picture_is_the_same_image_in_a_store(values: np.ndarray, tmp_path: Pa
     scan, again = (read_scan(tmp_path / name) for name in ("a.png", "b.png"))
     with AnnotationStore(tmp_path / "store") as store:
         store.approve(scan, np.ones(scan.spatial_shape, np.uint8), classes=TARGET)
-        (case,), (example,) = store.cases(), list(store.annotated_scans())
-    assert scan.content_sha256 == again.content_sha256 == case.content_hash == example.scan.content_sha256
+        (case,), (record,) = store.annotated_cases(), store.case_records()
+    assert case.content_sha256 == record.pixels
+    assert (
+        scan.content_sha256 == again.content_sha256 == case.content_sha256 == case.read_scan().content_sha256
+    )

@@ -15,8 +15,9 @@ from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
+from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.io import read_scan
 from napari_latentseg.models.card import ModelCard, read_card
 
@@ -58,13 +59,19 @@ def marked(value: int = 1) -> NDArray[np.uint8]:
     return mask
 
 
-def test_pairs_are_cases(write_ellipses: Callable[..., Path], card: ModelCard, tmp_path: Path) -> None:
-    lessons = find_cases([write_ellipses(tmp_path / "d", 3)], card)
-    assert len(lessons) == 3
-    loaded = lessons[0].load()
-    assert loaded.annotated_planes == (0,)
-    assert loaded.spacing == ((1.0, 1.0), "pixel")
-    (example,) = annotated_slices_of(loaded, lessons[0].content_sha256, card)
+def annotation(case: Case) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
+    return case.read_annotation(case.read_scan())
+
+
+def test_images_with_masks_are_cases(
+    write_ellipses: Callable[..., Path], card: ModelCard, tmp_path: Path
+) -> None:
+    cases = collect_cases([write_ellipses(tmp_path / "d", 3)], card)
+    assert len(cases) == 3
+    _, annotated_slices = annotation(cases[0])
+    assert annotated_slices == (0,)
+    (example,) = read_slices(cases[0], card, 7)
+    assert (example.case, example.content_sha256) == (7, cases[0].content_sha256)
     assert example.image.shape == (3, 64, 64)
     assert example.mask.any()
 
@@ -73,26 +80,25 @@ def test_a_copy_under_another_name_is_the_same_case(
     write_ellipses: Callable[..., Path], card: ModelCard, tmp_path: Path
 ) -> None:
     folders = [write_ellipses(tmp_path / name, 3) for name in "ab"]
-    assert len(find_cases(folders, card)) == 3
+    assert len(collect_cases(folders, card)) == 3
 
 
 def test_labels_of_nnunet_go_by_their_names(two: ModelCard, tmp_path: Path) -> None:
     """Their numbers may be others than the model's."""
     folder = nnunet(tmp_path / "d", {"posterior": 1, "anterior": 2}, marked(1))
-    (lesson,) = find_cases([folder], two)
-    loaded = lesson.load()
-    assert set(np.unique(loaded.label_maps)) == {0, 2}
-    assert loaded.spacing == ((1.0, 1.0), "mm")
-    assert len(loaded.annotated_planes) == 5
+    (case,) = collect_cases([folder], two)
+    class_numbers, annotated_slices = annotation(case)
+    assert set(np.unique(class_numbers)) == {0, 2}
+    assert len(annotated_slices) == 5
 
 
 def test_planes_with_the_ignore_label_do_not_count(two: ModelCard, tmp_path: Path) -> None:
     mask = marked(1)
     mask[..., 2:] = 3
     folder = nnunet(tmp_path / "d", {"anterior": 1, "posterior": 2, "ignore": 3}, mask)
-    loaded = find_cases([folder], two)[0].load()
-    assert loaded.annotated_planes == (0, 1)
-    assert 3 not in np.unique(loaded.label_maps)
+    class_numbers, annotated_slices = annotation(collect_cases([folder], two)[0])
+    assert annotated_slices == (0, 1)
+    assert 3 not in np.unique(class_numbers)
 
 
 MOVED = np.array([[1.0, 0, 0, 7], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
@@ -113,7 +119,7 @@ def test_what_does_not_fit_the_model_is_said(
 ) -> None:
     folder = nnunet(tmp_path / "d", labels, mask, affine)
     with pytest.raises(BadInput, match=why):
-        _ = [lesson.load() for lesson in find_cases([folder], two)]
+        _ = [annotation(case) for case in collect_cases([folder], two)]
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"labels": {"anterior": [1, 2]}}'])
@@ -122,12 +128,12 @@ def test_a_broken_dataset_json_is_said(two: ModelCard, tmp_path: Path, text: str
     path = folder / "dataset.json"
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(BadInput, match=r"dataset.json: "):
-        find_cases([folder], two)
+        collect_cases([folder], two)
 
 
 def test_a_folder_of_something_else_is_said(card: ModelCard, tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="holds no annotated images; give a folder with images/ and masks/"):
-        find_cases([tmp_path], card)
+        collect_cases([tmp_path], card)
 
 
 def scan_of(seed: int) -> Scan:
@@ -141,13 +147,14 @@ def test_of_a_store_only_the_approved_slices_count(two: ModelCard, tmp_path: Pat
     scan = scan_of(1)
     store.approve(scan, mask, classes=TWO, planes=[3, 5])
     store.approve(scan_of(2), mask, classes=TWO)
-    first, second = find_cases([tmp_path / "store"], two)
-    loaded = first.load()
-    assert loaded.annotated_planes == (3, 5)
-    assert set(np.unique(loaded.label_maps[3])) == {0, 2}
-    assert loaded.spacing == ((1.0, 0.5), "mm")
-    assert len(annotated_slices_of(loaded, first.content_sha256, two)) == 2
-    assert second.load().annotated_planes == tuple(range(9))
+    first, second = collect_cases([tmp_path / "store"], two)
+    class_numbers, annotated_slices = annotation(first)
+    assert annotated_slices == first.annotated_slices == (3, 5)
+    assert set(np.unique(class_numbers[3])) == {0, 2}
+    assert len(read_slices(first, two)) == 2
+    assert annotation(second)[1] == tuple(range(9))
+    assert first.file_sha256 is None
+    assert first.split_key == first.content_sha256 == scan.content_sha256
 
 
 def test_a_store_without_approvals_or_with_other_classes_is_said(two: ModelCard, tmp_path: Path) -> None:
@@ -157,14 +164,14 @@ def test_a_store_without_approvals_or_with_other_classes_is_said(two: ModelCard,
     other = (ClassInfo(label=1, name="tumour", color="#ff0000"),)
     entry = store.approve(scan_of(1), mask, classes=other)
     with pytest.raises(BadInput, match="holds the class 'tumour'; the model knows anterior, posterior alone"):
-        find_cases([tmp_path / "store"], two)[0].load()
+        collect_cases([tmp_path / "store"], two)
     store.revoke(entry)
     with pytest.raises(BadInput, match="no slice is approved"):
-        find_cases([tmp_path / "store"], two)
+        collect_cases([tmp_path / "store"], two)
 
 
 def test_the_planes_are_those_of_the_image(two: ModelCard, tmp_path: Path) -> None:
     folder = nnunet(tmp_path / "d", {"anterior": 1}, marked())
-    loaded = find_cases([folder], two)[0].load()
+    (case,) = collect_cases([folder], two)
     image = np.asarray(read_scan(folder / "imagesTr" / "case_0000.nii.gz").array)
-    assert len(loaded.planes) == image.shape[0] == 5
+    assert len(read_slices(case, two)) == image.shape[0] == 5

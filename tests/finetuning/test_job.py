@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_latentseg.data.pairs import find_pairs
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.models.card import read_card
@@ -70,7 +70,7 @@ def test_the_whole_of_it(own_home: Path, taught_base: Path, data: Path, tmp_path
     json.dumps(events)
     assert events[0] == {
         "event": "data", "cases": 6, "planes": 6, "train": 4, "apart": 2, "replay": events[0]["replay"],
-        "note": "only 2 of 6 cases to judge by",
+        "note": "only 2 validation cases, of 6",
     }  # fmt: skip
     assert events[0]["replay"] > 0
     order = list(dict.fromkeys(e["event"] for e in events))
@@ -96,7 +96,7 @@ def test_the_whole_of_it(own_home: Path, taught_base: Path, data: Path, tmp_path
     assert not checkpoint_folder(out).exists()
     assert (out / REPLAY_FILE).read_bytes() == (taught_base / REPLAY_FILE).read_bytes()
     split = json.loads((out / "split.json").read_text())
-    assert {p.content_sha256 for p in find_pairs(data)} <= set(split["train"]) | set(split["validation"])
+    assert {p.content_sha256 for p in find_cases(data)} <= set(split["train"]) | set(split["validation"])
 
 
 def test_it_learns_and_only_the_end_of_the_predictor_changes(
@@ -188,7 +188,7 @@ def test_one_case_says_that_nothing_is_kept_apart(
     data = inverted(write_ellipses(tmp_path / "one", 1, seed=3))
     _, events = tuned(taught_base, data, tmp_path / "c")
     assert events[0]["apart"] == 0
-    assert "nothing is kept apart" in events[0]["note"]
+    assert "there is no validation case" in events[0]["note"]
     judged = named(events, "judged")[0]
     assert judged["verdict"] in ("unknown", "worse")
     assert judged["comparison"]["held_out"] is None

@@ -135,8 +135,8 @@ def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     widget.approve_all_button.click()
     settle(qtbot, viewer)
     assert entries()[-1].planes == (2, 4)
-    annotated = AnnotationStore.for_model(MODEL).annotation_of(result.job.scan)
-    np.testing.assert_array_equal(annotated.mask, kept)
+    case = AnnotationStore.for_model(MODEL).annotated_case(result.job.scan)
+    np.testing.assert_array_equal(case.read_mask(), kept)
     qtbot.waitUntil(lambda: "5 slices, 1 case" in widget.totals.text(), timeout=10_000)
     assert not widget.approve_all_button.isEnabled()
     assert "already" in widget.approve_all_button.toolTip()
@@ -212,7 +212,9 @@ def test_unlock_revokes_one_slice_of_many(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     store = AnnotationStore.for_model(MODEL)
     assert store.approved_planes(result.job.scan) == (0, 1, 3, 4)
-    np.testing.assert_array_equal(store.annotation_of(result.job.scan).mask[3], result.segmentation.mask[3])
+    np.testing.assert_array_equal(
+        store.annotated_case(result.job.scan).read_mask()[3], result.segmentation.mask[3]
+    )
     assert "not approved" in widget.slice_status.text()
     widget.edit_button.click()
     copy = viewer.layers.selection.active
@@ -309,7 +311,8 @@ def test_edits_are_saved_and_resumed_in_another_window(viewer, widget, segment, 
     theirs.approve_button.click()
     settle(qtbot, other)
     np.testing.assert_array_equal(
-        AnnotationStore.for_model(MODEL).annotation_of(corrections.corrections[0].scan).mask[0], painted[0]
+        AnnotationStore.for_model(MODEL).annotated_case(corrections.corrections[0].scan).read_mask()[0],
+        painted[0],
     )
     correction = corrections_of(other).corrections[0]
     autosaver = theirs.corrections.autosaver

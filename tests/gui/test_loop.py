@@ -103,8 +103,8 @@ def test_the_whole_loop_twice(make_napari_viewer, own_home, qtbot):
         assert AnnotationStore.for_model(MODEL).count_approved() == (2 * turn + 2, 2 * turn + 2)
         window.teach()
         comparison = window.train.training.judged.comparison
-        assert comparison["held_out"]["cases"] >= 1
-        assert window.train.comparison.verdict.text() == comparison["line"]
+        assert comparison.held_out.cases >= 1
+        assert window.train.comparison.verdict.text() == comparison.line
         version = str(turn + 2)
         assert window.train.comparison.use_button.text() == f"Use v{version}"
         window.adopt()

@@ -12,6 +12,7 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QApplication
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.models.versions import list_candidates, list_versions
 from napari_latentseg.training.events import FineTuneData, PreviewCase
 from napari_latentseg.widgets.train.comparison import ComparisonPanel, metric_rows
@@ -21,9 +22,10 @@ from napari_latentseg.widgets.train.widget import TrainWidget
 
 MODEL = "tiny-taught"
 PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
-COMPARISON = {
-    "line": "Worse: Dice 0.710 to 0.650 on 2 cases kept apart",
+COMPARISON = Comparison.model_validate({
+    "line": "Worse: Dice 0.710 to 0.650 on 2 validation cases",
     "verdict": "worse",
+    "share": 1.0,
     "base": {"name": MODEL, "version": "1"},
     "new": {"name": f"{MODEL}-tuned", "version": "2"},
     "held_out": {
@@ -31,15 +33,21 @@ COMPARISON = {
         "before": {"dsc": 0.71, "hd95": 4.25, "ece": 0.01}, "after": {"dsc": 0.65, "hd95": 5.0, "ece": 0.02},
     },
     "own": {
-        "what": "12 pieces", "items": 12,
+        "what": "12 patches", "items": 12,
         "before": {"dsc": 0.8, "hd95": None, "ece": 0.03}, "after": {"dsc": 0.79, "hd95": None, "ece": 0.03},
     },
     "cases": [
-        {"case": 1, "before": {"dsc": 0.6, "hd95": 1.0}, "after": {"dsc": 0.7, "hd95": 1.0}, "change": 0.1},
-        {"case": 2, "before": {"dsc": 0.8, "hd95": 1.0}, "after": {"dsc": 0.6, "hd95": 1.0}, "change": -0.2},
+        {
+            "case": 1, "change": 0.1,
+            "before": {"dsc": 0.6, "hd95": 1.0, "ece": 0.0}, "after": {"dsc": 0.7, "hd95": 1.0, "ece": 0.0},
+        },
+        {
+            "case": 2, "change": -0.2,
+            "before": {"dsc": 0.8, "hd95": 1.0, "ece": 0.0}, "after": {"dsc": 0.6, "hd95": 1.0, "ece": 0.0},
+        },
     ],
-    "notes": ["the weights were chosen on the cases kept apart"],
-}  # fmt: skip
+    "notes": ["the weights were selected on the validation cases"],
+})  # fmt: skip
 
 
 @pytest.fixture
@@ -276,7 +284,7 @@ def test_a_worse_model_is_shown_as_worse(qtbot):
     assert len(panel.pictures.pictures) == 6
     assert not panel.pictures.pictures[0].pixmap().isNull()
     assert "1 improved and 1 became worse" in panel.notes.text()
-    panel.show_comparison(COMPARISON | {"held_out": None, "own": None, "cases": []}, [])
+    panel.show_comparison(COMPARISON.replace(held_out=None, own=None, cases=()), [])
     assert not panel.table.isVisible()
     assert not panel.pictures.isVisible()
 

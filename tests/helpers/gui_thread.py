@@ -47,7 +47,7 @@ def computing() -> dict[CodeType, str]:
     from napari_latentseg.review.scoring import score_objects, score_slices
     from napari_latentseg.widgets.opening.layer_data import layers_of_scan, survey_path
 
-    store = (AnnotationStore.annotation_of, AnnotationStore.approve, AnnotationStore.save_draft,
+    store = (AnnotationStore.annotated_case, AnnotationStore.approve, AnnotationStore.save_draft,
              AnnotationStore.revoke, AnnotationStore.resume_draft, AnnotationStore.verify)  # fmt: skip
     kinds: dict[str, tuple[Any, ...]] = {
         "read": (read_scan, read_scan_lazy, survey_path, layers_of_scan, load_model, open_codec, *store),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.data.pairs import Pair, find_pairs, load_mask
+from napari_latentseg.data.cases import Case, find_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
@@ -30,18 +30,18 @@ REQUEST = InferenceSettings(samples=4, source="augment")
 
 
 @pytest.fixture
-def pairs(write_ellipses: Callable[..., Path], tmp_path: Path) -> list[Pair]:
-    return find_pairs(write_ellipses(tmp_path / "data", count=24))
+def pairs(write_ellipses: Callable[..., Path], tmp_path: Path) -> list[Case]:
+    return find_cases(write_ellipses(tmp_path / "data", count=24))
 
 
 class Sure:
     """Answers with the masks themselves as probabilities of 0.8, and with volumes more or less wrong."""
 
-    def __init__(self, pairs: list[Pair], classes: tuple[ClassInfo, ...] = ONE) -> None:
+    def __init__(self, pairs: list[Case], classes: tuple[ClassInfo, ...] = ONE) -> None:
         data = TrainingData(name="drawn", licence="CC0", images=1, validation_images=len(pairs))
         card = SimpleNamespace(classes=classes, training_data=(data,))
         self.model = SimpleNamespace(card=card)
-        self.masks = [load_mask(p)[0] > 0 for p in pairs]
+        self.masks = [p.read_mask()[0] > 0 for p in pairs]
         self.wrong = np.random.default_rng(0).lognormal(0, 0.2, len(pairs))
         self.asked = 0
 
@@ -63,7 +63,7 @@ class Sure:
         )
 
 
-def test_means_and_volumes_are_held_against_the_masks(pairs: list[Pair]) -> None:
+def test_means_and_volumes_are_held_against_the_masks(pairs: list[Case]) -> None:
     predictor = Sure(pairs)
     found = Calibration(predictor, REQUEST, pairs)
     assert list(found.run())[-1] == 1
@@ -83,7 +83,7 @@ def test_means_and_volumes_are_held_against_the_masks(pairs: list[Pair]) -> None
     )
 
 
-def test_the_halves_are_drawn_by_content(pairs: list[Pair]) -> None:
+def test_the_halves_are_drawn_by_content(pairs: list[Case]) -> None:
     found = Calibration(Sure(pairs), REQUEST, pairs)
     fit, test = found.fit_and_test_indices()
     assert sorted([*fit, *test]) == list(range(24))
@@ -94,19 +94,19 @@ def test_the_halves_are_drawn_by_content(pairs: list[Pair]) -> None:
     assert {turned.image_hashes[i] for i in turned.fit_and_test_indices()[0]} == names
 
 
-def test_one_image_in_two_files_is_in_one_half(pairs: list[Pair], tmp_path: Path) -> None:
+def test_one_image_in_two_files_is_in_one_half(pairs: list[Case], tmp_path: Path) -> None:
     copies = []
     for pair in pairs:
         copy = tmp_path / f"again-{pair.name}.png"
-        Image.open(pair.image).save(copy, compress_level=1)
-        copies.append(Pair(f"again-{pair.name}", copy, pair.mask))
+        Image.open(pair.image_file).save(copy, compress_level=1)
+        copies.append(Case.from_files(f"again-{pair.name}", copy, pair.mask_file))
     found = Calibration(Sure(pairs), REQUEST, [*pairs, *copies])
     fit, test = found.fit_and_test_indices()
     assert len(fit) == len(test) == 24
     assert {found.image_hashes[i] for i in fit}.isdisjoint(found.image_hashes[i] for i in test)
 
 
-def test_the_interval_is_tested_on_the_other_half(pairs: list[Pair]) -> None:
+def test_the_interval_is_tested_on_the_other_half(pairs: list[Case]) -> None:
     found = Calibration(
         Sure(pairs), REQUEST, pairs, Split(validation=frozenset(p.content_sha256 for p in pairs))
     )
@@ -120,12 +120,12 @@ def test_the_interval_is_tested_on_the_other_half(pairs: list[Pair]) -> None:
     assert low <= found.sample_voxel_counts[0, :, 0].mean() <= high
 
 
-def test_no_place_counts_for_two_classes(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_place_counts_for_two_classes(pairs: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample's volume of a class leaves out what is a part of it, and so must the reference."""
     found = Calibration(Sure(pairs, NESTED), REQUEST, pairs[:1])
     truth = np.zeros((1, 48, 64), np.uint8)
     truth[0, :4, :5], truth[0, :2, :2] = 1, 2
-    monkeypatch.setattr("napari_latentseg.data.label_map.LabelMap.load_class_mask", lambda self, pair: truth)
+    monkeypatch.setattr(Case, "read_class_numbers", lambda self, label_map: truth)
     monkeypatch.setattr(
         found.predictor,
         "segment",
@@ -148,19 +148,19 @@ def test_no_place_counts_for_two_classes(pairs: list[Pair], monkeypatch: pytest.
         (InferenceSettings(samples=1, source="none"), "are too few to measure their spread"),
     ],
 )
-def test_too_few_samples_are_refused(pairs: list[Pair], request_: InferenceSettings, why: str) -> None:
+def test_too_few_samples_are_refused(pairs: list[Case], request_: InferenceSettings, why: str) -> None:
     with pytest.raises(BadInput, match=why):
         Calibration(Sure(pairs), request_, pairs)
 
 
-def test_images_that_were_trained_on_are_refused(pairs: list[Pair]) -> None:
+def test_images_that_were_trained_on_are_refused(pairs: list[Case]) -> None:
     with pytest.raises(BadInput, match="1 of the 24 images were used to train"):
         Calibration(Sure(pairs), REQUEST, pairs, Split(frozenset([pairs[3].content_sha256, "another"])))
     with pytest.raises(BadInput, match="no annotated image"):
         Calibration(Sure(pairs), REQUEST, [])
 
 
-def test_few_images_make_no_interval(pairs: list[Pair]) -> None:
+def test_few_images_make_no_interval(pairs: list[Case]) -> None:
     found = Calibration(Sure(pairs), REQUEST, pairs[:16])
     list(found.run())
     with pytest.raises(BadInput, match="are 16, half of them to fit on"):
@@ -168,24 +168,25 @@ def test_few_images_make_no_interval(pairs: list[Pair]) -> None:
     assert found.volume_interval(0.8).factors
 
 
-def test_a_mask_of_another_size_is_refused(pairs: list[Pair], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mask_of_another_size_is_refused(pairs: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     found = Calibration(Sure(pairs), REQUEST, pairs)
     monkeypatch.setattr(
-        "napari_latentseg.data.label_map.LabelMap.load_class_mask",
-        lambda self, pair: np.zeros((1, 5, 5), np.uint8),
+        Case,
+        "read_class_numbers",
+        lambda self, label_map: np.zeros((1, 5, 5), np.uint8),
     )
     with pytest.raises(BadInput, match="give a mask of the same shape"):
         list(found.run())
 
 
-def test_a_real_model(tiny_model: Model, pairs: list[Pair]) -> None:
+def test_a_real_model(tiny_model: Model, pairs: list[Case]) -> None:
     """Its samples' volumes are those of a run, in elements."""
     predictor = Predictor(tiny_model, "cpu", "float32")
     found = Calibration(predictor, REQUEST, pairs[:2])
     list(found.run())
     from napari_latentseg.io import read_scan
 
-    run = predictor.segment(read_scan(pairs[1].image), REQUEST)
+    run = predictor.segment(read_scan(pairs[1].image_file), REQUEST)
     size, _ = run.geometry.voxel_volume
     np.testing.assert_allclose(found.sample_voxel_counts[1], run.volumes / size)
     assert sum(found.reliability().counts) == 2 * 48 * 64

@@ -13,7 +13,7 @@ from PIL import Image
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.data.pairs import Pair, find_pairs
+from napari_latentseg.data.cases import Case, find_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.scores import score
 from napari_latentseg.inference.evaluate import Evaluation
@@ -46,13 +46,13 @@ def disc(y: float, x: float, r: float = 6, shape: tuple[int, int] = (24, 30)) ->
     return (np.hypot(rows - y, columns - x) < r).astype(np.uint8)
 
 
-def folder_of(folder: Path, *masks: np.ndarray) -> list[Pair]:
+def folder_of(folder: Path, *masks: np.ndarray) -> list[Case]:
     for part in ("images", "masks"):
         (folder / part).mkdir()
     for i, mask in enumerate(masks):
         Image.fromarray((mask * 50 + 10 * i).astype(np.uint8)).save(folder / "images" / f"{i}.png")
         Image.fromarray(mask).save(folder / "masks" / f"{i}.png")
-    return find_pairs(folder)
+    return find_cases(folder)
 
 
 def run(evaluation: Evaluation) -> dict:
@@ -114,7 +114,7 @@ def test_a_stack_is_scored_as_a_volume(tmp_path: Path, shape: tuple[int, ...]) -
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
         format_for("nifti").write(tmp_path / part / "v.nii.gz", truth, axes, geometry, {})
-    report = run(Evaluation(Told(found), REQUEST, find_pairs(tmp_path)))
+    report = run(Evaluation(Told(found), REQUEST, find_cases(tmp_path)))
     assert report["mean"]["dsc"] == pytest.approx(score(found > 0, truth > 0).dsc)
 
 

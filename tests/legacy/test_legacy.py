@@ -146,10 +146,14 @@ def test_the_store_says_what_it_said(made: Path, told: dict[str, Any]) -> None:
         assert [
             [e.id, e.case, sorted(e.planes), e.edited, e.revoked] for e in store.approvals(revoked=True)
         ] == told["store"]["entries"]
-        assert [[c.name, list(c.shape), list(c.approved_planes)] for c in store.cases()] == [
-            [name, shape, planes] for name, _, _, shape, planes in told["store"]["cases"]
+        assert [[r.name, r.pixels, r.axes, list(r.shape)] for r in store.case_records()] == [
+            [name, key, axes, shape] for name, key, axes, shape, _ in told["store"]["cases"]
         ]
-        assert [[e.case, sha256_of_array(e.mask)] for e in store.annotated_scans()] == told["store"]["masks"]
+        assert [[c.name, list(c.annotated_slices or ())] for c in store.cases()] == [
+            [name, planes] for name, *_, planes in told["store"]["cases"]
+        ]
+        masks = [[c.name, sha256_of_array(c.read_mask())] for c in store.annotated_cases()]
+        assert masks == told["store"]["masks"]
 
 
 def test_an_image_of_the_store_is_known_again(made: Path) -> None:

@@ -452,7 +452,7 @@ def test_a_training_ends_in_a_model(tmp_path: Path, write_ellipses: Callable[...
     )  # fmt: skip
     data = write_ellipses(tmp_path / "data")
     events = list(TrainingJob(data, tmp_path / "model", config, None, None, device="cpu"))
-    epochs = [(e["stage"], e["epoch"]) for e in events if e["event"] == "epoch"]
+    epochs = [(e.stage, e.epoch) for e in events if e.event == "epoch"]
     assert epochs == [("autoencoders", 1), ("autoencoders", 2), ("diffusion", 1), ("diffusion", 2)]
     model = load_model_folder(tmp_path / "model", lambda spec: pytest.fail("it has no codec"))
     assert model.card.threshold == 0.25

@@ -44,7 +44,7 @@ def test_its_card_says_what_its_doubt_is_worth(folder: Path) -> None:
 
 def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None:
     """Over three of them, one pass; the card's figure is that of all."""
-    from napari_latentseg.data.pairs import find_pairs, load_mask
+    from napari_latentseg.data.cases import find_cases
     from napari_latentseg.evaluation.metrics import dice
     from napari_latentseg.inference.predictor import Predictor
     from napari_latentseg.inference.settings import InferenceSettings
@@ -54,14 +54,14 @@ def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None
         pytest.skip("the embedded model hippocampus-mr is not in this checkout")
     model = load_model("hippocampus-mr")
     split = read_split(model.folder)
-    pairs = [p for p in find_pairs(data_dir / "msd_hippocampus") if split.part_of(p) == "validation"][:3]
+    pairs = [p for p in find_cases(data_dir / "msd_hippocampus") if split.part_of(p) == "validation"][:3]
     assert len(pairs) == 3
     predictor = Predictor(model, "cpu")
     scores = []
     for pair in pairs:
         found = predictor.segment(
-            read_scan(pair.image), InferenceSettings.for_model(model.card, source="none")
+            read_scan(pair.image_file), InferenceSettings.for_model(model.card, source="none")
         )
-        truth = load_mask(pair)
+        truth = pair.read_mask()
         scores.append([dice(found.mask == c.label, truth == c.label) for c in model.card.classes])
     assert (np.mean(scores, axis=0) > 0.75).all()

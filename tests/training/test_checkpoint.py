@@ -22,6 +22,7 @@ from napari_latentseg.models.store import open_codec
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset
+from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.job import TrainingJob
 from napari_latentseg.training.members import MemberTraining
 from napari_latentseg.training.output_dir import checkpoint_folder
@@ -171,11 +172,11 @@ def equal(one: list[dict[str, Tensor]], other: list[dict[str, Tensor]]) -> bool:
     )
 
 
-def timeless(events: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{k: v for k, v in e.items() if k not in ("seconds", "event")} for e in events]
+def timeless(events: Iterable[TrainEpoch]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in e.as_dict().items() if k not in ("seconds", "event")} for e in events]
 
 
-def killed_after(events: Iterator[dict[str, Any]], count: int) -> None:
+def killed_after(events: Iterator[TrainEpoch], count: int) -> None:
     """Take so many events and no more; the checkpoint of the last of them is not written any more."""
     for _ in range(count):
         next(events)
@@ -338,11 +339,11 @@ def test_a_stopped_model_is_there_and_is_replaced_when_the_training_goes_on(
     list(make(tmp_path / "whole", name="m"))
     assert not checkpoint_folder(tmp_path / "whole").exists()
     *_, saved = make(tmp_path / "m", should_stop=stopping(6))
-    assert saved["stopped"]
+    assert saved.stopped
     assert json.loads((tmp_path / "m" / "training.json").read_text())["run"]["stopped"] is True
     half = read_card(tmp_path / "m").files["weights.safetensors"]
     *_, saved = make(tmp_path / "m", resume=True)
-    assert not saved["stopped"]
+    assert not saved.stopped
     assert "stopped" not in json.loads((tmp_path / "m" / "training.json").read_text())["run"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "whole"]
     whole, resumed = read_card(tmp_path / "whole"), read_card(tmp_path / "m")

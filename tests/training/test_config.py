@@ -124,9 +124,9 @@ BROKEN = {
     "card": ({"color": "red"}, "card.color: must look like"),
     "split": (
         {"group_pattern": "Image_"},
-        "split.group_pattern: needs parentheses around what tells the patient",
+        "split.group_pattern: needs parentheses around the part of the name that is the patient",
     ),
-    "cache_latents": (True, "configuration: cache_latents needs images that come back"),
+    "cache_latents": (True, "configuration: cache_latents needs images that repeat"),
 }
 
 

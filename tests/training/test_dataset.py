@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_latentseg.data.pairs import find_pairs
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset, steps_per_epoch, training_batches
@@ -52,7 +52,7 @@ def test_every_file_is_on_one_side_by_its_hash(folder: Path) -> None:
     keys = data.content_hashes()
     assert len(keys["train"]) == 4
     assert not set(keys["train"]) & set(keys["validation"])
-    assert set(keys["train"]) | set(keys["validation"]) == {p.content_sha256 for p in find_pairs(folder)}
+    assert set(keys["train"]) | set(keys["validation"]) == {p.content_sha256 for p in find_cases(folder)}
     assert keys == read_dataset(folder, config()).content_hashes()
 
 

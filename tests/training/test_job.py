@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from napari_latentseg.api import evaluate
-from napari_latentseg.data.pairs import find_pairs
+from napari_latentseg.data.cases import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import Model
@@ -55,7 +55,7 @@ def done(
 ) -> tuple[Path, list[dict[str, Any]]]:
     """One training that others look at."""
     out = tmp_path_factory.mktemp("trained") / "My Ellipses 1"
-    return out, list(make(out))
+    return out, [event.as_dict() for event in make(out)]
 
 
 def test_the_events_tell_the_story(done: tuple[Path, list[dict[str, Any]]]) -> None:
@@ -94,7 +94,8 @@ def test_the_card_says_how_good_it_is_and_on_what(
     assert card.name == "my-ellipses-1"
     assert card.title == "Ellipses"
     assert (
-        card.deviations_from_paper == "trained conditioner, width 16, supervised at out, compact codec in place of SD-VAE"
+        card.deviations_from_paper
+        == "trained conditioner, width 16, supervised at out, compact codec in place of SD-VAE"
     )
     assert card.sources == ("augment", "none")
     assert card.classes[0].name == "ellipse"
@@ -106,7 +107,7 @@ def test_the_card_says_how_good_it_is_and_on_what(
         assert "never trained on" in metric.data
         assert "were selected on them" in metric.data
     assert events[-1]["dsc"] == card.metrics[0].values["dsc"]
-    keys = {p.content_sha256 for p in find_pairs(data)}
+    keys = {p.content_sha256 for p in find_cases(data)}
     split = json.loads((out / "split.json").read_text())
     assert set(split["train"]) | set(split["validation"]) == keys
     assert (len(split["train"]), len(split["validation"])) == (4, 2)
@@ -167,9 +168,9 @@ def test_a_stop_keeps_what_was_learnt(make: Callable[..., TrainingJob], tmp_path
         tmp_path / "m", changes={"epochs": 500, "validate_every": 100}, should_stop=lambda: stop["now"]
     ):
         events.append(event)
-        stop["now"] |= event["event"] == "epoch"
-    assert [e["event"] for e in events][-1] == "saved"
-    assert sum(e["event"] == "epoch" for e in events) == 2
+        stop["now"] |= event.event == "epoch"
+    assert events[-1].event == "saved"
+    assert sum(e.event == "epoch" for e in events) == 2
     assert json.loads((tmp_path / "m" / "training.json").read_text())["run"]["epochs"] == 2
 
 
@@ -194,7 +195,7 @@ def test_too_short_to_learn_anything_is_said(make: Callable[..., TrainingJob], t
 
 def test_abandoned_midway_nothing_is_left(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
     for event in make(tmp_path / "m"):
-        if event["event"] == "epoch":
+        if event.event == "epoch":
             break
     assert left(tmp_path) == []
 

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.plot import draw_curve
 
 
-def events(count: int, every: int = 1) -> list[dict[str, Any]]:
+def events(count: int, every: int = 1) -> list[TrainEpoch]:
     return [
-        {
-            "stage": "",
-            "epoch": e,
-            "losses": {"a": 1 / e, "b": 1.0},
-            "dsc": 1 - 1 / (e + 1) if e % every == 0 else None,
-        }
+        TrainEpoch(
+            stage="",
+            epoch=e,
+            epochs=count,
+            losses={"a": 1 / e, "b": 1.0},
+            learning_rate=1e-3,
+            dsc=1 - 1 / (e + 1) if e % every == 0 else None,
+            best=None,
+            seconds=e,
+        )
         for e in range(1, count + 1)
     ]
 

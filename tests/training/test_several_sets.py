@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from napari_latentseg.api import evaluate
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import load_model
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import (
-    AnnotatedSlice,
     Dataset,
     read_dataset,
     sample_planes,
@@ -25,6 +25,7 @@ from napari_latentseg.training.dataset import (
 )
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
 from napari_latentseg.training.datasets import find_datasets
+from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.job import TrainingJob, total_seconds
 from napari_latentseg.training.provenance import combined_licence, training_data_records
 
@@ -117,7 +118,7 @@ def test_of_every_set_whole_patients_are_kept_apart(data: Dataset) -> None:
         assert any(e.dataset == name for e in data.train)
     kept = [e for e in data.validation if e.dataset == "second"]
     assert len(kept) % 2 == 0  # both images of a patient
-    assert not {e.key for e in data.train} & {e.key for e in data.validation}
+    assert not {e.content_sha256 for e in data.train} & {e.content_sha256 for e in data.validation}
 
 
 def test_every_so_manieth_plane_of_a_set_is_read(folders: list[Path], tmp_path: Path) -> None:
@@ -138,11 +139,11 @@ def test_every_so_manieth_plane_of_a_set_is_read(folders: list[Path], tmp_path: 
 def test_sets_and_cases_are_drawn_alike_and_active_planes_oftener() -> None:
     blank, seen = torch.zeros(1, 2, 2, dtype=torch.uint8), torch.ones(1, 2, 2, dtype=torch.uint8)
     image = torch.zeros(3, 2, 2, dtype=torch.uint8)
-    examples = [AnnotatedSlice(image, blank, "long", dataset="a") for _ in range(90)]
-    examples += [AnnotatedSlice(image, seen, "long", dataset="a") for _ in range(10)]
+    examples = [Slice(image, blank, "long", dataset="a") for _ in range(90)]
+    examples += [Slice(image, seen, "long", dataset="a") for _ in range(10)]
     examples += [
-        AnnotatedSlice(image, seen, "short", dataset="a"),
-        AnnotatedSlice(image, blank, "only", dataset="b"),
+        Slice(image, seen, "short", dataset="a"),
+        Slice(image, blank, "only", dataset="b"),
     ]
     order = sample_planes(
         examples, SliceSamplingConfig(planes=4000, active_share=0.8), np.random.default_rng(0)
@@ -185,7 +186,7 @@ def test_classes_and_settings_must_agree() -> None:
 def done(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelCard]:
     out = tmp_path_factory.mktemp("trained") / "universal"
     events = list(TrainingJob(folders, out, config(), None, None, device="cpu"))
-    assert [e.get("stage") for e in events if e["event"] == "epoch"] == ["autoencoders", "diffusion"]
+    assert [e.stage for e in events if e.event == "epoch"] == ["autoencoders", "diffusion"]
     return out, read_card(out)
 
 
@@ -222,8 +223,15 @@ def test_the_card_says_how_the_data_were_split(folders: list[Path]) -> None:
 def test_the_time_is_that_of_all_stages_and_members() -> None:
     """Each of them has a clock of its own."""
     told = [(1, "a", 2.0), (1, "a", 3.0), (1, "b", 10.0), (2, "a", 4.0), (2, "b", 20.0)]
-    assert total_seconds([{"member": m, "stage": s, "seconds": t} for m, s, t in told]) == 37
-    assert total_seconds([{"stage": "", "seconds": t} for t in (1.0, 2.5)]) == 2.5
+    assert total_seconds([epoch(m, s, t) for m, s, t in told]) == 37
+    assert total_seconds([epoch(None, "", t) for t in (1.0, 2.5)]) == 2.5
+
+
+def epoch(member: int | None, stage: str, seconds: float) -> TrainEpoch:
+    return TrainEpoch(
+        member=member, stage=stage, epoch=1, epochs=1, losses={}, learning_rate=1e-3, dsc=None, best=None,
+        seconds=seconds,
+    )  # fmt: skip
 
 
 def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], folders: list[Path]) -> None:

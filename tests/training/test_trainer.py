@@ -15,7 +15,8 @@ from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset
-from napari_latentseg.training.trainer import EpochEvent, Trainer
+from napari_latentseg.training.events import TrainEpoch
+from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute
 
 NONE = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
@@ -58,7 +59,7 @@ def equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(v, other[k]) for k, v in one.items())
 
 
-def total(event: EpochEvent) -> float:
+def total(event: TrainEpoch) -> float:
     return sum(event.losses.values())
 
 

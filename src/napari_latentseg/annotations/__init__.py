@@ -1,18 +1,17 @@
-"""What a person has approved, safely on the disk, in the layout that nnU-Net reads."""
+"""Masks that a person has approved, kept safely on disk in the layout of an nnU-Net raw data set."""
 
 from __future__ import annotations
 
 from napari_latentseg.annotations.drafts import Draft
-from napari_latentseg.annotations.records import ModelVersion
+from napari_latentseg.annotations.records import CaseRecord, ModelVersion
 from napari_latentseg.annotations.store import AnnotationStore, list_stores, store_folder
-from napari_latentseg.annotations.types import AnnotatedScan, ApprovalEntry, Case
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.annotations.verify import IntegrityFinding
 
 __all__ = [
-    "AnnotatedScan",
     "AnnotationStore",
-    "ApprovalEntry",
-    "Case",
+    "Approval",
+    "CaseRecord",
     "Draft",
     "IntegrityFinding",
     "ModelVersion",

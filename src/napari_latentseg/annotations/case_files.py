@@ -1,4 +1,4 @@
-"""Scans as files of nnU-Net's raw layout, and back: each time and channel a NIfTI file of its own."""
+"""Scans as files of an nnU-Net raw data set, and back: a NIfTI file for each time point and channel."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ NIFTI_SUFFIX = ".nii.gz"
 
 @dataclass(frozen=True)
 class PlaneLayout:
-    """How the planes of an image lie: in volumes (or single planes), one a time.
+    """How the slices of an image are grouped into volumes (or single slices), one for each time point.
 
     Parameters
     ----------
     axes
-        Without channels.
+        Of the image, without channels, such as ``"tzyx"``.
     shape
         Of these axes.
     """
@@ -43,34 +43,34 @@ class PlaneLayout:
 
     @property
     def time_axis(self) -> int | None:
-        """Where the times are; None where there is one."""
+        """The index of the time axis; None for an image without one."""
         return self.axes.index("t") if "t" in self.axes else None
 
     @property
     def timepoints(self) -> list[int | None]:
-        """Every time, or the one None."""
+        """The number of every time point; `[None]` for an image without a time axis."""
         axis = self.time_axis
         return [None] if axis is None else list(range(self.shape[axis]))
 
     @property
     def plane_count(self) -> int:
-        """How many there are."""
+        """How many slices there are, of all time points."""
         return math.prod(self.shape[:-2])
 
     @property
     def volume_axes(self) -> str:
-        """The axes of the volume of one time: `zyx` or `yx`."""
+        """The axes of the volume of one time point: `zyx` or `yx`."""
         return self.axes.replace("t", "")
 
     def locate(self, plane_number: int) -> tuple[int | None, int]:
-        """The time of a plane, and its place in the volume of that time."""
+        """The time point of a slice, and its number in the volume of that time point."""
         index = dict(
             zip(self.axes[:-2], np.unravel_index(plane_number, self.shape[:-2] or (1,)), strict=False)
         )
         return (int(index["t"]) if "t" in index else None), int(index.get("z", 0))
 
     def timepoint_volume(self, array: Any, time: int | None) -> Any:
-        """The part of an array that belongs to one time; a view."""
+        """The part of an array that belongs to one time point; a view."""
         if time is None:
             return array
         index: list[Any] = [slice(None)] * array.ndim
@@ -78,14 +78,14 @@ class PlaneLayout:
         return array[tuple(index)]
 
     def timepoint_name(self, case: str, time: int | None) -> str:
-        """What the files of one time begin with."""
+        """How the names of the files of one time point begin."""
         return case if time is None else f"{case}-t{time:03d}"
 
     def timepoint_geometry(self, geometry: Geometry, time: int | None, first_plane: int = 0) -> Geometry:
-        """Where the volume of one time lies, from plane `first_plane` on, in units that NIfTI has.
+        """The geometry of the volume of one time point, from slice `first_plane` on, in units that NIfTI has.
 
-        An image without a physical size is stored as though a pixel were a millimetre, as nnU-Net takes it;
-        what it truly has stands in the journal.
+        An image without a physical size is stored as though a pixel were a millimetre, as nnU-Net reads it;
+        its true geometry is in the journal.
         """
         matrix = geometry.matrix
         kept_axes = [i for i, a in enumerate(self.axes) if a != "t"]
@@ -102,14 +102,14 @@ class PlaneLayout:
 
 
 def new_case_record(scan: Scan, is_name_used: Callable[[str], bool]) -> CaseRecord:
-    """The record of a scan that is new, without its files.
+    """The record of a new case, without its files.
 
     Parameters
     ----------
     scan
-        What is to be stored.
+        The image to store.
     is_name_used
-        Whether a name is another case's.
+        Whether another case has a name.
     """
     geometry_record = GeometryRecord.from_geometry(scan.geometry)
     pixels = scan.content_sha256
@@ -130,19 +130,19 @@ def new_case_record(scan: Scan, is_name_used: Callable[[str], bool]) -> CaseReco
 
 
 def write_case(scan: Scan, record: CaseRecord, temporary: Callable[[str], Path]) -> dict[str, Path]:
-    """Write a scan, a file for each time and channel.
+    """Write a scan: a file for each time point and channel.
 
     Parameters
     ----------
     scan, record
-        What to write, and what it is called.
+        The image, and its record with the name.
     temporary
-        Gives a name for a file with the ending it is given.
+        Gives a path for a file with a suffix.
 
     Returns
     -------
     dict
-        What each file is to be called, and where it is now.
+        The path of each file by the name that it is to have.
 
     Raises
     ------
@@ -175,7 +175,7 @@ def write_volume(
     Raises
     ------
     BadInput
-        Where NIfTI cannot hold values or place exactly, naming `name`; where the disk refuses.
+        Where NIfTI cannot hold the values or the geometry exactly, naming `name`; where the disk refuses.
     """
     try:
         nifti.write(path, array, "".join(geometry.axis_labels), geometry, properties)
@@ -187,14 +187,14 @@ def write_volume(
 
 
 def read_scan(record: CaseRecord, find_file: Callable[[str], Path]) -> Scan:
-    """A scan as it was when it was stored: its values, its type and its place.
+    """A scan as it was when it was stored: its values, dtype and geometry.
 
     Parameters
     ----------
     record
         Of the case.
     find_file
-        Where a file of that name lies.
+        Gives the path of a file by its name.
 
     Raises
     ------

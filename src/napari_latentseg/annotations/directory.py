@@ -1,4 +1,4 @@
-"""The folder of a store: its files, the lock, the journal, and the images that are in it."""
+"""The folder of a store: its files, its lock, its journal and its images."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import RLock
 
+import numpy as np
+from numpy.typing import NDArray
+
 from napari_latentseg.annotations.case_files import NIFTI_SUFFIX, new_case_record, read_scan, write_case
 from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, DraftHeader, read_header
 from napari_latentseg.annotations.durable_io import commit, os_errors_as_bad_input, store_lock
 from napari_latentseg.annotations.journal import Journal
-from napari_latentseg.annotations.mask_files import MergedMask, merge_approvals
+from napari_latentseg.annotations.mask_files import MergedMask, merge_approvals, merge_timepoints
 from napari_latentseg.annotations.nnunet_dataset import IMAGES_FOLDER, NnunetCase, nnunet_cases
 from napari_latentseg.annotations.nnunet_sync import sync
-from napari_latentseg.annotations.records import Approval, CaseRecord, ClassesRecord, Revocation
+from napari_latentseg.annotations.records import ApprovalRecord, CaseRecord, ClassesRecord, Revocation
 from napari_latentseg.annotations.session_lock import SessionLock, remove_dead_sessions
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.weights import file_sha256
 
@@ -34,12 +39,12 @@ JOURNAL_FILE, OBJECTS_FOLDER, PENDING_FOLDER, DRAFTS_FOLDER, LOCK_FILE = (
 
 
 class StoreDirectory:
-    """What approvals and drafts share: who may write, what is there, where it lies.
+    """What approvals and drafts share: the lock, the records and the paths of the files.
 
     Parameters
     ----------
     folder
-        Made at the first write.
+        Of the store; made at the first write.
 
     Raises
     ------
@@ -61,53 +66,78 @@ class StoreDirectory:
             with (
                 suppress(BadInput),
                 self.write_lock(timeout_s=0.2),
-            ):  # where it may only be read, that is enough
+            ):  # a store that may only be read is not cleaned up
                 self._clean_up()
 
     def refresh(self) -> None:
-        """Read what has come to the journal; waits for no write that goes on in this process."""
+        """Read new lines of the journal; does not wait for a write of this process."""
         self.journal.refresh()
         if self.journal.damaged_lines:
             lines = ", ".join(map(str, self.journal.damaged_lines))
             self.add_note(f"the journal is damaged in line {lines}: annotations verify says what that means")
 
     def add_note(self, text: str) -> None:
-        """Say something once."""
+        """Add a note, once."""
         if text not in self.notes:
             self.notes = (*self.notes, text)
 
-    def records(self) -> tuple[dict[str, CaseRecord], list[tuple[int, Approval]], set[int]]:
-        """Cases by name, all approvals with their numbers, and the numbers that were revoked."""
+    def records(self) -> tuple[dict[str, CaseRecord], list[Approval]]:
+        """The records of the cases by name, and all approvals, oldest first, also those that were revoked."""
         self.refresh()
         cases: dict[str, CaseRecord] = {}
-        approvals: list[tuple[int, Approval]] = []
+        approvals: list[tuple[int, ApprovalRecord]] = []
         revoked: set[int] = set()
         for line in list(self.journal):
             match line.record:
                 case CaseRecord() as case:
                     cases[case.name] = case
-                case Approval() as approval:
+                case ApprovalRecord() as approval:
                     approvals.append((line.number, approval))
                 case Revocation() as revocation:
                     revoked.add(revocation.approval)
-        known_approvals = [(n, a) for n, a in approvals if a.case in cases]  # its image's line may be damaged
-        return cases, known_approvals, revoked
+        # the line of a case may be damaged: its approvals cannot be read without it
+        return cases, [Approval(n, a, n in revoked) for n, a in approvals if a.case in cases]
 
-    def active(self) -> tuple[dict[str, CaseRecord], list[tuple[int, Approval]]]:
-        """Cases by name, and the approvals that were not revoked, oldest first."""
-        cases, approvals, revoked = self.records()
-        return cases, [(n, a) for n, a in approvals if n not in revoked]
+    def active(self) -> tuple[dict[str, CaseRecord], list[Approval]]:
+        """The records of the cases by name, and the approvals that were not revoked, oldest first."""
+        cases, approvals = self.records()
+        return cases, [a for a in approvals if not a.revoked]
+
+    def case(self, record: CaseRecord, approvals: Iterable[Approval], scan: Scan | None = None) -> Case:
+        """The case of a record, with the newest of what was approved of it.
+
+        Parameters
+        ----------
+        record
+            Of the image.
+        approvals
+            Those that were not revoked, oldest first; of any cases.
+        scan
+            The image, where it is in memory already.
+        """
+        case_approvals = [a for a in approvals if a.case == record.name]
+
+        def read_mask() -> NDArray[np.uint8]:
+            return merge_timepoints(record, case_approvals, self.object_path)
+
+        return Case(
+            record.name,
+            (lambda: self.read_case(record)) if scan is None else (lambda: scan),
+            read_mask,
+            annotated_slices=tuple(sorted({n for a in case_approvals for n in a.planes})),
+            known_hashes={"content": record.pixels},
+        )
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
-        """Those of the store, in the order in which they came."""
+        """The classes of the store, in the order in which they were added."""
         self.refresh()
         return tuple(
             c for line in self.journal if isinstance(line.record, ClassesRecord) for c in line.record.classes
         )
 
     def find_case(self, scan: Scan, records: Iterable[CaseRecord]) -> CaseRecord | None:
-        """The case that a scan is, by values and place."""
+        """The record of a scan, found by its values and geometry; None where there is none."""
         candidates = [
             r for r in records
             if (r.axes, r.shape, r.dtype) == (scan.axes, tuple(scan.array.shape), scan.array.dtype.str)
@@ -116,30 +146,30 @@ class StoreDirectory:
         return next((r for r in candidates if r.pixels == scan.content_sha256), None)
 
     def image_path(self, name: str) -> Path:
-        """Where an image file lies: it waits until something of it is approved, and is moved then."""
+        """The path of an image file; it is moved to `imagesTr` when the first slice of it is approved."""
         visible, pending = self.folder / IMAGES_FOLDER / name, self.folder / PENDING_FOLDER / name
         return next((path for path in (visible, pending) if path.exists()), visible)
 
     def object_path(self, sha256: str) -> Path:
-        """Where an approved mask lies."""
+        """The path of an approved mask."""
         return self.folder / OBJECTS_FOLDER / f"{sha256}{NIFTI_SUFFIX}"
 
     @contextmanager
     def write_lock(self, timeout_s: float | None = None) -> Iterator[None]:
-        """The store's lock, over a journal in order."""
+        """Hold the store's lock; the end of the journal is repaired first."""
         with self.thread_lock, os_errors_as_bad_input(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             with store_lock(self.folder / LOCK_FILE, self.folder, timeout_s):
                 if self.journal.repair_tail():
                     self.add_note(
-                        "the last line of the journal was cut short, and was taken off: what it was to say "
+                        "the last line of the journal was cut short, and was removed: what it was to record "
                         "had not been reported as done"
                     )
                 yield
 
     @contextmanager
     def temporary_files(self) -> Iterator[Callable[[str], Path]]:
-        """Gives names, with the ending that is asked for, for files that are gone when the block ends."""
+        """Give paths, by suffix, for temporary files that are removed when the block ends."""
         if not self.session.is_claimed:
             with self.write_lock():
                 self.session.claim()
@@ -157,17 +187,17 @@ class StoreDirectory:
                     path.unlink(missing_ok=True)
 
     def _clean_up(self) -> None:
-        """Clear away what a process that was killed left behind; only under the lock."""
+        """Remove what a killed process left behind; only under the lock."""
         if removed := remove_dead_sessions(self.folder / DRAFTS_FOLDER, self.session.token):
             self.add_note(f"{removed} unfinished files of a window that ended were removed")
-        if self.journal.damaged_lines:  # what its lines said is not known, so nothing is taken for left over
+        if self.journal.damaged_lines:  # a damaged line may have named any file, so none is removed as unused
             return
         self.remove_unused_pending()
         if self._sync_nnunet():
             self.add_note("labelsTr was brought up to date")
 
     def _sync_nnunet(self) -> bool:
-        """Bring what nnU-Net reads up to date; says whether anything was to be done; only under the lock."""
+        """Bring the files that nnU-Net reads up to date; returns whether any changed; only under the lock."""
         records, approvals = self.active()
         if not records:
             return False
@@ -183,12 +213,14 @@ class StoreDirectory:
         )
 
     def sync_nnunet_after(self, case: str = "") -> None:
-        """As `_sync_nnunet`, once something is kept: what nnU-Net reads can be made again at any time.
+        """As `_sync_nnunet`, after the journal was written; a failure is only noted.
+
+        The files that nnU-Net reads can be made again from the journal at any time.
 
         Parameters
         ----------
         case
-            One that the journal tells of now, and that need not be told of beside its image any more.
+            A case that the journal has a line for now, so that the record beside its image is not needed.
         """
         try:
             (self.folder / PENDING_FOLDER / f"{case}.json").unlink(missing_ok=True)
@@ -197,14 +229,14 @@ class StoreDirectory:
             self.add_note("labelsTr could not be brought up to date, and will be at the next opening")
 
     def _merge_of(self, case: NnunetCase) -> MergedMask:
-        # while it is being made it is nobody's: a failure in the middle must not leave a half
+        # not in the cache while it is changed: a failure must not leave a half-merged mask there
         previous = self._merge_cache.pop(case.name, None)
         merged = merge_approvals(case.case, case.time, case.approvals, self.object_path, previous)
         self._merge_cache = {case.name: merged}
         return merged
 
     def _pending_records(self) -> dict[str, CaseRecord]:
-        """Images that drafts need, and of which nothing has been approved."""
+        """The records of images that only drafts need: nothing of them is approved."""
         records = {}
         folder = self.folder / PENDING_FOLDER
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
@@ -214,20 +246,20 @@ class StoreDirectory:
         return records
 
     def draft_headers(self) -> dict[Path, DraftHeader]:
-        """The drafts of all processes, with where they lie."""
+        """The headers of the drafts of all processes, by path."""
         root = self.folder / DRAFTS_FOLDER
         headers_by_path = {}
         for path in sorted(root.glob(f"*/*{DRAFT_SUFFIX}")) if root.is_dir() else []:
             header = read_header(path)
             if header is None:
                 if path.exists():
-                    self.add_note(f"a draft ({path.name}) is damaged, and is passed over")
+                    self.add_note(f"a draft ({path.name}) is damaged, and is ignored")
                 continue
             headers_by_path[path] = header
         return headers_by_path
 
     def stage_case(self, scan: Scan, temporary: Callable[[str], Path]) -> tuple[CaseRecord, dict[str, Path]]:
-        """The record of a scan, and its files in the making where it is not in the store yet."""
+        """The record of a scan, and its temporary files where it is not in the store yet."""
         records, _ = self.active()
         pending = self._pending_records()
         existing = self.find_case(scan, [*records.values(), *pending.values()])
@@ -244,7 +276,15 @@ class StoreDirectory:
         files: dict[str, Path],
         temporary: Callable[[str], Path],
     ) -> tuple[CaseRecord, bool]:
-        """Under the lock: the case of a scan, its files in the store; and whether the journal lacks it."""
+        """Under the lock: move the files of a scan into the store.
+
+        Returns
+        -------
+        record
+            Of the scan.
+        is_new
+            Whether the journal has no line for it yet.
+        """
         records, _ = self.active()
         existing = self.find_case(scan, records.values())
         if existing is not None:
@@ -252,9 +292,9 @@ class StoreDirectory:
         pending = self.find_case(scan, self._pending_records().values())
         if pending is not None and all(self.image_path(name).exists() for name in pending.files):
             return pending, True
-        if not files:  # it was there a moment ago, and a draft of it was discarded since
+        if not files:  # it was in the store when it was staged, and its last draft was discarded since
             files = write_case(scan, record, temporary)
-        if record.name in records:  # another image came by this name a moment ago
+        if record.name in records:  # another process has just given this name to another image
             raise BadInput(scan.name, "could not be given a name", "try again")
         complete = record.replace(files={n: file_sha256(p) for n, p in files.items()})
         for name, path in files.items():
@@ -280,7 +320,7 @@ class StoreDirectory:
             return read_scan(record, self.image_path)  # another process has just moved it
 
     def remove_unused_pending(self) -> None:
-        """Remove waiting images that neither the journal nor a draft needs; only under the lock."""
+        """Remove pending images that neither the journal nor a draft needs; only under the lock."""
         folder = self.folder / PENDING_FOLDER
         if not folder.is_dir():
             return

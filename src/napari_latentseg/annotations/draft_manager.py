@@ -1,4 +1,4 @@
-"""Work in progress: one draft for each image and model, safe from one moment to the next."""
+"""Masks that are being worked on: one draft for each image and model, saved continually."""
 
 from __future__ import annotations
 
@@ -42,12 +42,10 @@ class DraftManager:
     def __init__(self, directory: StoreDirectory) -> None:
         self._directory = directory
         self._chunked_masks: dict[str, tuple[ChunkedMask, DraftHeader]] = {}
-        self._taken_over_paths: dict[
-            str, Path
-        ] = {}  # where a draft is that was taken over, by what it was called
+        self._taken_over_paths: dict[str, Path] = {}  # of drafts of other sessions, by their ids there
 
     def close(self) -> None:
-        """Forget what was packed."""
+        """Forget the compressed masks."""
         self._chunked_masks.clear()
 
     def save(
@@ -59,7 +57,7 @@ class DraftManager:
     ) -> Draft:
         """See `AnnotationStore.save_draft`."""
         directory = self._directory
-        _ = scan.content_sha256  # reckoned before the lock, for it takes its time
+        _ = scan.content_sha256  # computed before the lock is taken: of a large scan it takes a second
         with (
             directory.thread_lock,
             os_errors_as_bad_input(directory.folder),
@@ -69,7 +67,7 @@ class DraftManager:
             draft_path = directory.session.folder / draft_file_name(record.name, model)
             if draft_path.exists():
                 header = self._save(draft_path, record, mask, classes, model, temporary)
-            else:  # image and draft under one lock, so that nobody takes the image for left over
+            else:  # image and draft under one lock, or another process might remove the image as unused
                 self._chunked_masks.pop(draft_path.name, None)
                 with directory.write_lock():
                     record, _ = directory.commit_case(scan, record, files, temporary)
@@ -94,7 +92,7 @@ class DraftManager:
         )
         if previous_header is not None and is_unchanged_header and not changed and draft_path.exists():
             return previous_header
-        self._chunked_masks.pop(draft_path.name, None)  # should the disk refuse, all of it is written again
+        self._chunked_masks.pop(draft_path.name, None)  # after a failed write, the whole mask is written
         path = temporary(DRAFT_SUFFIX)
         chunked.write(path, header.model_dump(mode="json"))
         commit(path, draft_path)

@@ -1,4 +1,4 @@
-"""Work in progress: a mask in one small file, of which only what has changed is packed again."""
+"""Drafts: a mask in one small file, of which only changed chunks are compressed again."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ __all__ = [
 ]
 
 DRAFT_SUFFIX = ".draft"
-_CHUNK_BYTES = 1 << 18  # bytes of a mask that are packed together
+# Of a mask, compressed together: a slice of 512 by 512, so that a brush stroke changes one or two chunks.
+_CHUNK_BYTES = 1 << 18
 
 
 class DraftHeader(FrozenModel):
@@ -40,7 +41,7 @@ class DraftHeader(FrozenModel):
     case
         Of the image, without its files.
     pieces
-        Length and hash of each packed piece, in their order.
+        Length in bytes and hash of each compressed chunk, in their order.
     """
 
     format: int = 1
@@ -87,20 +88,19 @@ def draft_file_name(case: str, model: ModelVersion | None) -> str:
 
 
 class ChunkedMask:
-    """A mask, packed piece by piece; packing it again packs the pieces that have changed."""
+    """A mask, compressed in chunks; an update compresses the chunks that have changed."""
 
     def __init__(self) -> None:
         self._chunks: list[tuple[str, bytes]] = []
 
     def update(self, mask: NDArray[np.uint8]) -> bool:
-        """Take the mask as it is now; says whether it differs from before."""
+        """Take the mask as it is now; returns whether it has changed."""
         rows = mask.reshape(-1, mask.shape[-1])
         rows_per_chunk = max(1, _CHUNK_BYTES // rows.shape[1])
         previous_chunks, self._chunks = self._chunks, []
         for number, start in enumerate(range(0, len(rows), rows_per_chunk)):
-            values = rows[
-                start : start + rows_per_chunk
-            ].tobytes()  # one copy for both, whoever is painting meanwhile
+            # one copy for hash and compression: the person may be painting in the array meanwhile
+            values = rows[start : start + rows_per_chunk].tobytes()
             digest = hashlib.sha256(values).hexdigest()[:32]
             if number < len(previous_chunks) and previous_chunks[number][0] == digest:
                 self._chunks.append(previous_chunks[number])
@@ -109,7 +109,7 @@ class ChunkedMask:
         return [digest for digest, _ in previous_chunks] != [digest for digest, _ in self._chunks]
 
     def write(self, path: Path, header: dict[str, Any]) -> None:
-        """Write it with the first line that is given.
+        """Write the chunks after a first line with the header.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class ChunkedMask:
 
 
 def read_header(path: Path) -> DraftHeader | None:
-    """The first line of a draft; None where it is not whole, or no longer there."""
+    """The header of a draft; None where it is incomplete, or no longer there."""
     try:
         with path.open("rb") as file:
             body = without_checksum(file.readline().rstrip(b"\n"))

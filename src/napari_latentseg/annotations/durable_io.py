@@ -1,4 +1,4 @@
-"""Writing so that what is there stays there, also after a power cut."""
+"""Writing files that survive a killed process and a power cut."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_latentseg.errors import BadInput
 __all__ = ["commit", "os_errors_as_bad_input", "store_lock", "sync_file", "sync_folder"]
 
 LOCK_TIMEOUT_S = 10.0
-"""Seconds that a write waits for that of another process."""
+"""Seconds that a write waits for another process, which holds the lock for a fraction of one as a rule."""
 
 
 def sync_file(path: Path) -> None:
@@ -28,7 +28,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where the system can say so."""
+    """Wait until the names in a folder are on the disk, where the operating system can tell."""
     if sys.platform == "win32":  # a folder cannot be opened there, and renames are written through
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -39,14 +39,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def commit(source: Path, target: Path) -> None:
-    """Move a complete file to its place; after this it is there, or the former one is, and never a half.
+    """Move a complete file to its final path, atomically and durably.
 
     Parameters
     ----------
     source
         On the same disk as `target`.
     target
-        Is replaced where it is there. Its folder is made.
+        Is replaced where it exists. Its folder is made.
     """
     sync_file(source)
     if not target.parent.is_dir():
@@ -58,9 +58,9 @@ def commit(source: Path, target: Path) -> None:
 
 @contextmanager
 def store_lock(path: Path, subject: Path, timeout_s: float | None = None) -> Iterator[None]:
-    """Keep other processes from writing for as long as the block lasts.
+    """Keep other processes from writing while the block runs.
 
-    The lock is the system's own, so it ends with the process that holds it, however that ends.
+    It is a lock of the operating system, so it ends with the process, however that ends.
 
     Parameters
     ----------
@@ -91,12 +91,12 @@ def store_lock(path: Path, subject: Path, timeout_s: float | None = None) -> Ite
 
 @contextmanager
 def os_errors_as_bad_input(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one line.
+    """Turn OSError into one line for people.
 
     Raises
     ------
     BadInput
-        For any OSError, also one that a format's writer has put into words of its own.
+        For any OSError, also one that the writer of a format has turned into a BadInput already.
     """
     try:
         yield

@@ -37,13 +37,13 @@ def export_dataset(
     folder
         To be; must not hold anything.
     cases
-        Images with their masks.
+        The volumes with approved slices.
     classes
         Of the store.
     image_path
-        Where an image file lies.
+        Gives the path of an image file by its name.
     merge_case
-        The mask of a target.
+        Gives the mask of a volume.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def export_dataset(
 def _copy(image_path: Callable[[str], Path], name: str, target: Path) -> None:
     try:
         shutil.copyfile(image_path(name), target)
-    except FileNotFoundError:  # another process has just moved it
+    except FileNotFoundError:  # another process has just moved it to imagesTr: find it again
         try:
             shutil.copyfile(image_path(name), target)
         except FileNotFoundError as error:

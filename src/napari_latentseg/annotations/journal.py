@@ -1,4 +1,4 @@
-"""The journal: one JSON object a line, each with its own checksum; lines are added, and never changed."""
+"""The journal: one JSON object a line, each with a checksum; lines are appended and never changed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _CHECKSUM_LENGTH = len(_CHECKSUM_MARK) + 64 + len('"}')
 
 
 def with_checksum(body: dict[str, Any]) -> str:
-    """One line of JSON that ends in the checksum of what stands before it."""
+    """One line of JSON that ends in the checksum of what is before it."""
     text = json.dumps(body, separators=(",", ":"))[:-1]
     return f'{text}{_CHECKSUM_MARK}{hashlib.sha256(text.encode()).hexdigest()}"}}'
 
 
 def without_checksum(line: bytes) -> dict[str, Any] | None:
-    """What `sealed` was given; None where the line is not whole."""
+    """What `with_checksum` was given; None where the line is incomplete or damaged."""
     head, tail = line[:-_CHECKSUM_LENGTH], line[-_CHECKSUM_LENGTH:]
     mark = _CHECKSUM_MARK.encode()
     if not head or tail != mark + hashlib.sha256(head).hexdigest().encode() + b'"}':
@@ -44,17 +44,17 @@ def without_checksum(line: bytes) -> dict[str, Any] | None:
 
 @dataclass(frozen=True)
 class JournalLine:
-    """A line that is whole: its number, from 1, and what it records."""
+    """A complete line: its number, from 1, and its record."""
 
     number: int
     record: Record
 
 
 class Journal:
-    """Reads what has come since it last read, and adds lines.
+    """Reads the lines that are new since it last read, and appends lines.
 
-    Whoever reads needs no lock: a line counts once its end and its checksum are there. A line that is cut
-    short is one whose writing was broken off, and that nobody was told was done.
+    Reading needs no lock: a line counts once its end and its checksum are there. A line that is cut short was
+    being written when its process ended, so it was never reported as done.
 
     Parameters
     ----------
@@ -69,14 +69,14 @@ class Journal:
 
     def _reset(self) -> None:
         self.lines: list[JournalLine] = []
-        self.damaged_lines: list[int] = []  # numbers of lines that have an end, and are not what was written
+        self.damaged_lines: list[int] = []  # numbers of complete lines whose checksum is wrong
         self._line_count = 0
         self._end_offset = 0
         self._last_line = b""
         self._file_identity: tuple[int, int] | None = None
 
     def refresh(self) -> bool:
-        """Read the lines that are new; says whether there were any.
+        """Read new lines; returns whether there were any.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Journal:
                 ):
                     self._reset()
                     self._file_identity = (file_status.st_dev, file_status.st_ino)
-                elif self._last_line:  # the same file under the same name, and yet another: a copy put back
+                elif self._last_line:  # the same file may have been overwritten in place, with a backup
                     file.seek(self._end_offset - len(self._last_line))
                     if file.read(len(self._last_line)) != self._last_line:
                         self._reset()
@@ -117,7 +117,7 @@ class Journal:
         return bool(complete_lines)
 
     def _parse_line(self, line: bytes) -> None:
-        """Take in what the next line says."""
+        """Add the record of the next line."""
         self._line_count += 1
         self._end_offset += len(line) + 1
         self._last_line = line + b"\n"
@@ -135,7 +135,7 @@ class Journal:
             ) from error
 
     def append(self, records: Sequence[Record]) -> int:
-        """Add lines, all of them on the disk when this returns; only under the store's lock.
+        """Append lines; all of them are on the disk when this returns. Only under the store's lock.
 
         Returns
         -------
@@ -155,7 +155,7 @@ class Journal:
         is_new = not self.path.exists()
         handle = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         try:
-            if is_new:  # before the lines, for when they are there nothing may fail any more
+            if is_new:  # before the lines are written: after that nothing may fail any more
                 sync_folder(self.path.parent)
                 file_status = os.fstat(handle)
                 self._file_identity = (file_status.st_dev, file_status.st_ino)
@@ -183,7 +183,7 @@ class Journal:
         os.fsync(handle)
 
     def repair_tail(self) -> bool:
-        """Take a line that was cut short off the end; only under the store's lock; says if one was.
+        """Remove an incomplete last line; returns whether there was one. Only under the store's lock.
 
         Raises
         ------
@@ -206,7 +206,7 @@ class Journal:
         tail = b"".join(iter(lambda: os.read(handle, 1 << 16), b""))
         if not tail:
             return
-        if without_checksum(tail) is not None:  # all but the line's end was written
+        if without_checksum(tail) is not None:  # only the newline is missing
             self._write(handle, tail + b"\n")
             self._parse_line(tail)
             return

@@ -1,4 +1,4 @@
-"""Masks: the approved planes as files that never change, and what they come to together."""
+"""Approved masks as files that never change, and the newest mask that they add up to."""
 
 from __future__ import annotations
 
@@ -11,17 +11,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.annotations.case_files import PlaneLayout, write_volume
-from napari_latentseg.annotations.records import Approval, CaseRecord, MaskBlock
+from napari_latentseg.annotations.records import CaseRecord, MaskBlock
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import nifti
 
-__all__ = ["MergedMask", "check_labels", "checked_mask", "merge_approvals", "write_mask_blocks"]
+__all__ = [
+    "MergedMask",
+    "check_labels",
+    "checked_mask",
+    "merge_approvals",
+    "merge_timepoints",
+    "write_mask_blocks",
+]
 
 
 def checked_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uint8]:
-    """A mask as uint8, once it is sure that it fits its image.
+    """A mask as uint8, checked against the shape of its image.
 
     Raises
     ------
@@ -39,7 +47,7 @@ def checked_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uin
 
 
 def check_labels(planes: Iterable[NDArray[np.uint8]], classes: Sequence[ClassInfo]) -> None:
-    """Refuse labels that are no class's.
+    """Refuse labels that are no class.
 
     Raises
     ------
@@ -65,9 +73,9 @@ def write_mask_blocks(
     geometry: Geometry,
     temporary: Callable[[str], Path],
 ) -> list[tuple[MaskBlock, Path]]:
-    """Write planes of a mask, those of each time as one piece that lies where they lie.
+    """Write approved slices of a mask: of each time point one NIfTI file, with the geometry of these slices.
 
-    A piece goes from the first approved plane to the last; what is not approved between them is 0.
+    A file holds the slices from the first approved one to the last; those that are not approved are 0.
 
     Raises
     ------
@@ -99,16 +107,19 @@ def write_mask_blocks(
 
 @dataclass
 class MergedMask:
-    """The newest approved planes of the volume of one time.
+    """The newest approved mask of the volume of one time point.
+
+    It stands beside `Case`, whose mask is that of all time points: it remembers which approvals are in it, so
+    that the next approval is added to it without reading the files of the earlier ones.
 
     Attributes
     ----------
     approval_ids
-        Of the approvals that it was made from, in their order.
+        Of the approvals in it, in their order.
     mask
         uint8 `zyx` or `yx`; 0 where nothing is approved.
     approved
-        For each plane.
+        bool `(N,)`: for each slice, whether it is approved.
     """
 
     approval_ids: tuple[int, ...]
@@ -116,7 +127,7 @@ class MergedMask:
     approved: NDArray[np.bool_]
 
     def with_ignore_label(self, ignore_value: int) -> NDArray[Any]:
-        """As nnU-Net wants it: planes that are not approved hold the number that it passes over."""
+        """As nnU-Net wants it: slices that are not approved hold the ignore label."""
         if self.approved.all():
             return self.mask
         labels = self.mask.astype(np.uint8 if ignore_value <= 255 else np.uint16)
@@ -127,24 +138,24 @@ class MergedMask:
 def merge_approvals(
     record: CaseRecord,
     time: int | None,
-    approvals: Sequence[tuple[int, Approval]],
+    approvals: Sequence[Approval],
     find_object: Callable[[str], Path],
     previous: MergedMask | None = None,
 ) -> MergedMask:
-    """What approvals come to, a later one going before an earlier one.
+    """The mask that approvals add up to; of a slice that was approved twice, the later one counts.
 
     Parameters
     ----------
     record
         Of their case.
     time
-        Which volume.
+        The time point; None for an image without a time axis.
     approvals
-        With their numbers, oldest first.
+        Those of the case that were not revoked, oldest first.
     find_object
-        Where the object of a hash lies.
+        Gives the path of a mask file by its hash.
     previous
-        What the first of them came to, where that is known; it is gone on with.
+        The mask of the first of them, where it is known; it is changed in place.
 
     Raises
     ------
@@ -152,15 +163,15 @@ def merge_approvals(
         Where an object is missing or damaged.
     """
     layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
-    approval_ids = tuple(number for number, _ in approvals)
+    approval_ids = tuple(approval.id for approval in approvals)
     shape = tuple(n for a, n in zip(layout.axes, layout.shape, strict=True) if a != "t")
     if previous is not None and previous.approval_ids == approval_ids[: len(previous.approval_ids)]:
         merged = previous
     else:
         depth = shape[0] if len(shape) == 3 else 1
         merged = MergedMask((), np.zeros(shape, np.uint8), np.zeros(depth, dtype=bool))
-    for _, approval in approvals[len(merged.approval_ids) :]:
-        for block in approval.parts:
+    for approval in approvals[len(merged.approval_ids) :]:
+        for block in approval.blocks:
             if block.time != time:
                 continue
             path = find_object(block.object)
@@ -169,10 +180,33 @@ def merge_approvals(
                 raise BadInput(path, "is not the mask that was approved", "see annotations verify")
             block_mask = block_mask.reshape(block.count, *shape[-2:])
             volume = merged.mask.reshape(-1, *shape[-2:])
-            for number in approval.plane_numbers:
+            for number in approval.planes:
                 timepoint, plane_index = layout.locate(number)
                 if timepoint == time:
                     volume[plane_index] = block_mask[plane_index - block.first]
                     merged.approved[plane_index] = True
     merged.approval_ids = approval_ids
     return merged
+
+
+def merge_timepoints(
+    record: CaseRecord, approvals: Sequence[Approval], find_object: Callable[[str], Path]
+) -> NDArray[np.uint8]:
+    """The newest approved mask of all times of a case, uint8 `(N, H, W)`; 0 in slices that are not approved.
+
+    Parameters
+    ----------
+    record, approvals, find_object
+        As for `merge_approvals`.
+
+    Raises
+    ------
+    BadInput
+        Where an object is missing or damaged.
+    """
+    layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
+    mask = np.zeros(record.spatial_shape, np.uint8)
+    for time in layout.timepoints:
+        merged = merge_approvals(record, time, approvals, find_object)
+        layout.timepoint_volume(mask, time)[...] = merged.mask
+    return mask.reshape(-1, *mask.shape[-2:])

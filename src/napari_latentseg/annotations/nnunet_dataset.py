@@ -1,4 +1,4 @@
-"""The folder as nnU-Net reads it: `imagesTr`, `labelsTr` and `dataset.json`, made from the journal."""
+"""The store as an nnU-Net raw data set: `imagesTr`, `labelsTr` and `dataset.json`, made from the journal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_latentseg.annotations.case_files import NIFTI_SUFFIX, PlaneLayout
-from napari_latentseg.annotations.records import Approval, CaseRecord
+from napari_latentseg.annotations.records import CaseRecord
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 
@@ -32,12 +33,12 @@ _COLOR_CHANNELS = ("R", "G", "B", "alpha")
 
 
 def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
-    """Those of the new classes that are not known yet, once it is sure that none is at odds with the rest.
+    """The classes that the store does not have yet, checked against those it has.
 
     Raises
     ------
     BadInput
-        Where a number or a name is another class's.
+        Where another class of the store has the same label or the same name.
     """
     classes = list(known)
     for candidate in candidates:
@@ -61,71 +62,74 @@ def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> 
 
 @dataclass(frozen=True)
 class NnunetCase:
-    """One image with its mask, as nnU-Net is to find it: a volume or plane of one time.
+    """The volume or slice of one time with its mask, as files that nnU-Net reads.
+
+    It stands beside `Case`, which is the whole image: nnU-Net has no time axis, so a series of T times is T
+    of these, each with an image file for every channel and a label file of its own.
 
     Attributes
     ----------
     name
-        Of the files.
+        How the names of the files begin.
     case, time
-        What it is of.
+        The image, and its time point.
     approvals
-        Those that touch it, with their numbers.
+        Those with slices of this time point, oldest first.
     is_fully_approved
-        Whether every plane is approved.
+        Whether every slice is approved.
     """
 
     name: str
     case: CaseRecord
     time: int | None
-    approvals: tuple[tuple[int, Approval], ...]
+    approvals: tuple[Approval, ...]
     is_fully_approved: bool
 
     @property
     def image_files(self) -> list[str]:
-        """The names of its image files, one a channel."""
+        """The names of its image files, one for each channel."""
         return [f"{self.name}_{channel:04d}{NIFTI_SUFFIX}" for channel in range(self.case.channels)]
 
     @property
     def label_file(self) -> str:
-        """The name of its mask."""
+        """The name of its label file."""
         return f"{self.name}{NIFTI_SUFFIX}"
 
     def label_state(self, ignore_label_value: int) -> str:
-        """What its mask is made from; a mask that was made from the same is the same."""
-        approval_ids = "+".join(str(number) for number, _ in self.approvals)
+        """Identifies the content of its label file: the approvals in it, and the ignore label."""
+        approval_ids = "+".join(str(approval.id) for approval in self.approvals)
         return approval_ids if self.is_fully_approved else f"{approval_ids} ignore {ignore_label_value}"
 
 
 def nnunet_cases(
-    cases: Iterable[CaseRecord], approvals: Sequence[tuple[int, Approval]]
+    cases: Iterable[CaseRecord], approvals: Sequence[Approval]
 ) -> tuple[list[NnunetCase], list[NnunetCase]]:
-    """What nnU-Net is to find, and what it is not to: that of which nothing is approved.
+    """The volumes of the store, as nnU-Net reads them.
 
     Parameters
     ----------
     cases
-        All.
+        All images.
     approvals
-        Those that count, oldest first, with their numbers.
+        Those that were not revoked, oldest first.
     """
-    by_case: dict[str, list[tuple[int, Approval]]] = {}
-    for number, approval in approvals:
-        by_case.setdefault(approval.case, []).append((number, approval))
+    by_case: dict[str, list[Approval]] = {}
+    for approval in approvals:
+        by_case.setdefault(approval.case, []).append(approval)
     with_approvals: list[NnunetCase] = []
     without_approvals: list[NnunetCase] = []
     for case in cases:
         layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
         case_approvals = by_case.get(case.name, [])
         planes: dict[int | None, set[int]] = {}
-        for _, approval in case_approvals:
-            for number in approval.plane_numbers:
+        for approval in case_approvals:
+            for number in approval.planes:
                 time, plane_index = layout.locate(number)
                 planes.setdefault(time, set()).add(plane_index)
         depth = layout.plane_count // len(layout.timepoints)
         for time in layout.timepoints:
             timepoint_approvals = tuple(
-                (n, a) for n, a in case_approvals if any(block.time == time for block in a.parts)
+                a for a in case_approvals if any(block.time == time for block in a.blocks)
             )
             is_fully_approved = len(planes.get(time, ())) == depth
             nnunet_case = NnunetCase(
@@ -136,7 +140,7 @@ def nnunet_cases(
 
 
 def ignore_label(classes: Sequence[ClassInfo]) -> int:
-    """The number for what is not approved: nnU-Net wants it above all others."""
+    """The label of slices that are not approved: nnU-Net wants it above all others."""
     return max((c.label for c in classes), default=0) + 1
 
 
@@ -148,11 +152,11 @@ def dataset_json(
     Parameters
     ----------
     cases
-        What is there.
+        The volumes in `imagesTr`.
     classes
-        Of the store. nnU-Net wants numbers without gaps, so a number that is no class's is called unused.
+        Of the store. nnU-Net wants labels without gaps, so a label that is no class is named "unused".
     state
-        What each mask was made from; None for a plain data set.
+        What each label file was made from, see `NnunetCase.label_state`; None for a plain data set.
     """
     ignore_value = ignore_label(classes)
     names = {c.label: c.name for c in classes}
@@ -180,7 +184,7 @@ def dataset_json(
 
 
 def read_label_states(path: Path) -> dict[str, dict[str, str]]:
-    """What each mask was made from, and its SHA-256, by the file that `dataset_json` made; {} without one."""
+    """What each label file was made from, and its SHA-256, read from `dataset.json`; {} without one."""
     try:
         states = json.loads(path.read_text("utf-8"))[STATE_KEY]["labels"]
         return {str(k): {"of": str(v["of"]), "sha256": str(v["sha256"])} for k, v in states.items()}

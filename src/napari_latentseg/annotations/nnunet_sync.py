@@ -1,4 +1,4 @@
-"""Bringing what nnU-Net reads up to date with the journal."""
+"""Bringing the files that nnU-Net reads up to date with the journal."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def sync(
     temporary: Callable[[str], Path],
     merge_case: Callable[[NnunetCase], MergedMask],
 ) -> list[str]:
-    """Make `imagesTr`, `labelsTr` and `dataset.json` what they should be; only under the store's lock.
+    """Bring `imagesTr`, `labelsTr` and `dataset.json` up to date; only under the store's lock.
 
-    Each file is replaced as a whole, and `dataset.json`, which says what each mask was made from, comes
-    last: whatever is broken off is done again the next time.
+    Each file is replaced as a whole, and `dataset.json`, which records what each label file was made from, is
+    written last: what a killed process has not finished is done again the next time.
 
     Parameters
     ----------
     folder
         Of the store.
     visible_cases, hidden_cases
-        What nnU-Net is to find, and what it is not to.
+        Volumes with approved slices, and those without, which nnU-Net must not see.
     classes
         Of the store.
     pending
-        Where the images lie that nnU-Net is not to find.
+        The folder of the images without approved slices.
     temporary
-        Gives a name for a file with the ending it is given.
+        Gives a path for a file with a suffix.
     merge_case
-        The mask of a target.
+        Gives the mask of a volume.
 
     Returns
     -------
@@ -80,7 +80,9 @@ def sync(
         if current_state is None or current_state["of"] != sources or case.label_file not in label_names:
             try:
                 merged = merge_case(case)
-            except BadInput:  # an approved mask is missing or damaged: verify says which; the rest goes on
+            except (
+                BadInput
+            ):  # an approved mask is missing or damaged, which `verify` reports: skip this volume
                 if current_state is not None:
                     states[case.name] = current_state
                 continue
@@ -105,7 +107,7 @@ def sync(
 
 
 def write_label_file(path: Path, nnunet_case: NnunetCase, merged: MergedMask, ignore_value: int) -> str:
-    """Write the mask of a target; gives the SHA-256 of the file.
+    """Write the label file of a volume; returns its SHA-256.
 
     Raises
     ------

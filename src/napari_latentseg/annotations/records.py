@@ -1,4 +1,4 @@
-"""What is written down: cases, classes, approvals and revocations, each a line of the journal."""
+"""The records on disk: cases, classes, approvals and revocations, each a line of the journal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_latentseg.core.scan import CHANNEL
 
 __all__ = [
     "RECORD_ADAPTER",
-    "Approval",
+    "ApprovalRecord",
     "CaseRecord",
     "ClassesRecord",
     "GeometryRecord",
@@ -31,7 +31,7 @@ SHA256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ModelVersion(NamedTuple):
-    """Which model a mask began from."""
+    """The version of a model that a mask was made with."""
 
     name: str
     version: str
@@ -39,7 +39,7 @@ class ModelVersion(NamedTuple):
 
 
 class GeometryRecord(FrozenModel):
-    """A geometry, number for number."""
+    """A geometry as it is written to disk, without rounding."""
 
     affine: tuple[tuple[float, ...], ...]
     units: tuple[str, ...]
@@ -48,7 +48,7 @@ class GeometryRecord(FrozenModel):
 
     @classmethod
     def from_geometry(cls, geometry: Geometry) -> GeometryRecord:
-        """What is to be written of a geometry."""
+        """The record of a geometry."""
         return cls(
             affine=geometry.affine,
             units=geometry.units,
@@ -58,19 +58,23 @@ class GeometryRecord(FrozenModel):
 
     @property
     def geometry(self) -> Geometry:
-        """The geometry again."""
+        """The geometry that was recorded."""
         return Geometry(self.affine, self.units, self.axis_labels, self.frame)
 
 
 class CaseRecord(FrozenModel):
-    """An image of the store.
+    """An image of the store, as it is written to disk. `AnnotationStore.cases` makes a `Case` of it.
 
     Attributes
     ----------
     name
-        Made from the hash of its values and place.
+        Made from the hash of its values and geometry.
     pixels
-        SHA-256 of its values, as a run record has it.
+        `Scan.content_sha256`.
+    shape, dtype
+        Of the array.
+    place
+        Its geometry.
     files
         SHA-256 of each of its files, by name.
     """
@@ -103,23 +107,23 @@ class CaseRecord(FrozenModel):
 
 
 class ClassesRecord(FrozenModel):
-    """Classes that came to the store."""
+    """Classes that were added to the store."""
 
     kind: Literal["classes"] = "classes"
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
 
 
 class MaskBlock(FrozenModel):
-    """The piece of a volume that holds the approved planes of one time: planes `first` and the ones after.
+    """The file that holds the approved slices of one time point.
 
     Attributes
     ----------
     time
-        None where the image is no time series.
+        None for an image without a time axis.
     first, count
-        Where it lies in the volume, along its first axis.
+        Number of its first slice in the volume of that time point, and how many slices it has.
     object
-        SHA-256 of the file that holds it, which is its name too.
+        SHA-256 of the file, which is also its name.
     """
 
     time: int | None = None
@@ -128,13 +132,23 @@ class MaskBlock(FrozenModel):
     object: SHA256
 
 
-class Approval(FrozenModel):
-    """Planes of a case that a person has approved.
+class ApprovalRecord(FrozenModel):
+    """Slices of a case that a person has approved, as they are written to disk; see `Approval`.
 
     Attributes
     ----------
+    case
+        The name of the case.
     planes
-        First and last of each range, numbered through the whole image.
+        First and last slice of each range, numbered from 0 through all time points.
+    parts
+        The files of the mask.
+    model
+        What the mask was made with; None where a person drew all of it.
+    edited
+        Whether a person changed it.
+    time
+        UTC.
     """
 
     kind: Literal["approval"] = "approval"
@@ -147,19 +161,19 @@ class Approval(FrozenModel):
 
     @property
     def plane_numbers(self) -> tuple[int, ...]:
-        """Every approved plane."""
+        """The number of every approved slice."""
         return tuple(n for first, last in self.planes for n in range(first, last + 1))
 
 
 class Revocation(FrozenModel):
-    """An approval that counts no more."""
+    """Takes an approval back, by the number of its line."""
 
     kind: Literal["revocation"] = "revocation"
     approval: int
     time: str
 
 
-Record = CaseRecord | ClassesRecord | Approval | Revocation
+Record = CaseRecord | ClassesRecord | ApprovalRecord | Revocation
 RECORD_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 
@@ -168,7 +182,7 @@ def as_ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
 
     Examples
     --------
-    >>> ranges([4, 1, 2, 3, 9])
+    >>> as_ranges([4, 1, 2, 3, 9])
     ((1, 4), (9, 9))
     """
     spans: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""Each process that writes has a folder of its own in the store, and a lock that ends with it."""
+"""Each writing process has a folder of its own in the store, with a lock that ends with the process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOCK_FILE = "alive"
 
 
 class SessionLock:
-    """A folder for files in the making and for drafts, claimed for as long as the process lives.
+    """The folder of a process for temporary files and drafts, locked for as long as the process lives.
 
     Parameters
     ----------
@@ -30,11 +30,11 @@ class SessionLock:
 
     @property
     def is_claimed(self) -> bool:
-        """Whether the folder is there and claimed."""
+        """Whether the folder exists and is locked."""
         return self._lock is not None
 
     def claim(self) -> Path:
-        """The folder, made and claimed where it was not; only under the store's lock.
+        """Make and lock the folder unless that is done; only under the store's lock.
 
         Raises
         ------
@@ -49,11 +49,11 @@ class SessionLock:
         return self.folder
 
     def temporary_path(self, suffix: str) -> Path:
-        """A name for a file in the making."""
+        """A path for a temporary file."""
         return self.folder / f".part-{secrets.token_hex(8)}{suffix}"
 
     def release(self) -> None:
-        """Let go; what is in the making goes, drafts stay."""
+        """Release the lock; temporary files are removed, drafts stay."""
         if self._lock is not None:
             _remove_temporaries(self.folder)
             self._lock.release()
@@ -62,7 +62,7 @@ class SessionLock:
 
 
 def is_alive(folder: Path, timeout_s: float = 0.1) -> bool:
-    """Whether the process of a session still lives, or cannot be asked."""
+    """Whether the process of a session is still running, or that cannot be found out."""
     lock = FileLock(folder / _LOCK_FILE, timeout=timeout_s, thread_local=False)
     try:
         lock.acquire(poll_interval=0.01)
@@ -73,7 +73,7 @@ def is_alive(folder: Path, timeout_s: float = 0.1) -> bool:
 
 
 def remove_dead_sessions(root: Path, own_token: str) -> int:
-    """Remove what processes that ended left in the making; only under the store's lock.
+    """Remove temporary files of processes that have ended; only under the store's lock.
 
     Returns
     -------

@@ -1,9 +1,9 @@
-"""AnnotationStore: what a person has approved, on the disk before they are told so."""
+"""AnnotationStore: approved masks with their images, on the disk before an approval is reported as done."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -25,7 +25,7 @@ from napari_latentseg.annotations.mask_files import (
 )
 from napari_latentseg.annotations.nnunet_dataset import new_classes, nnunet_cases
 from napari_latentseg.annotations.records import (
-    Approval,
+    ApprovalRecord,
     CaseRecord,
     ClassesRecord,
     ModelVersion,
@@ -34,11 +34,12 @@ from napari_latentseg.annotations.records import (
     as_ranges,
     utc_now,
 )
-from napari_latentseg.annotations.types import AnnotatedScan, ApprovalEntry, Case
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.annotations.verify import IntegrityFinding, find_problems
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
+from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.paths import data_home
 from napari_latentseg.utils.weights import file_sha256
@@ -49,7 +50,7 @@ _NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
 
 
 def store_folder(name: str) -> Path:
-    """Where the annotations for a model lie: one store a name, since the classes differ.
+    """The folder of the annotations for a model; each model has its own, since classes differ.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def store_folder(name: str) -> Path:
 
 
 def list_stores() -> dict[str, Path]:
-    """The folders of all stores in which something was approved or is being worked on, by name.
+    """The folders of all stores with approvals or drafts, by the name of the model.
 
     Raises
     ------
@@ -84,18 +85,17 @@ def list_stores() -> dict[str, Path]:
 class AnnotationStore:
     """Approved masks with their images, in a folder that nnU-Net reads.
 
-    The truth is in `journal.jsonl`, to which lines are added and in which none is changed, with the files
-    that it names by their hashes; `labelsTr` and `dataset.json` are made from it. An approval returns when
-    its line is on the disk, which is the last thing that is written: a process that is killed before has
-    approved nothing, one that is killed after has approved all of it.
+    `journal.jsonl`, to which lines are only appended, and the files that it names by their hashes are the
+    annotations; `labelsTr` and `dataset.json` are made from them. `approve` returns when its line is on the
+    disk, which is written last: a process that is killed before has approved nothing, and one that is killed
+    after has approved everything.
 
-    Several processes may use one folder. Each write holds a lock of the system's for its moment; readers
-    need none.
+    Several processes may use one folder. A write holds a lock of the operating system; readers need none.
 
     Parameters
     ----------
     folder
-        Made at the first write. One that may not be written can be read.
+        Made at the first write. A folder without write access can be read.
 
     Raises
     ------
@@ -114,12 +114,12 @@ class AnnotationStore:
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """The folder of the store."""
         return self._directory.folder
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was mended or passed over, in plain words."""
+        """What was repaired or ignored, in words."""
         return self._directory.notes
 
     def __enter__(self) -> AnnotationStore:
@@ -134,91 +134,72 @@ class AnnotationStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of this process's drafts, so that another may take them over."""
+        """Release the drafts of this process, so that another process may resume them."""
         with self._directory.thread_lock, suppress(OSError):
             self._directory.session.release()
             self._draft_manager.close()
 
     @property
     def classes(self) -> tuple[ClassInfo, ...]:
-        """Those of the store, in the order in which they came."""
+        """The classes of the store, in the order in which they were added."""
         return self._directory.classes
 
-    def approvals(self, *, revoked: bool = False) -> list[ApprovalEntry]:
+    def approvals(self, *, revoked: bool = False) -> list[Approval]:
         """The approvals, oldest first.
 
         Parameters
         ----------
         revoked
-            With those that were taken back.
+            Include approvals that were taken back.
         """
-        _, approvals, revoked_ids = self._directory.records()
-        entries = [ApprovalEntry.from_record(n, a, revoked=n in revoked_ids) for n, a in approvals]
-        return [entry for entry in entries if revoked or not entry.revoked]
+        _, approvals = self._directory.records()
+        return [approval for approval in approvals if revoked or not approval.revoked]
 
     def cases(self) -> list[Case]:
-        """The images of the store, oldest first; also those of which nothing is approved any more."""
+        """The images of the store, oldest first; also those of which nothing is approved any more.
+
+        `Case.annotated_slices` are the approved ones. Image and mask are read when they are asked for: the
+        mask as it was approved when this was called, 0 in the other slices.
+        """
         records, approvals = self._directory.active()
-        planes: dict[str, set[int]] = {name: set() for name in records}
-        for _, approval in approvals:
-            planes[approval.case].update(approval.plane_numbers)
-        return [
-            Case(
-                r.name, r.pixels, r.axes, r.shape, r.modality, r.place.geometry, tuple(sorted(planes[r.name]))
-            )
-            for r in records.values()
-        ]
+        by_case: dict[str, list[Approval]] = {name: [] for name in records}
+        for approval in approvals:
+            by_case[approval.case].append(approval)
+        return [self._directory.case(record, by_case[record.name]) for record in records.values()]
+
+    def annotated_cases(self) -> list[Case]:
+        """The images of which something is approved, oldest first."""
+        return [case for case in self.cases() if case.annotated_slices]
+
+    def case_records(self) -> list[CaseRecord]:
+        """What the journal says of the images, oldest first; no image is read for it."""
+        records, _ = self._directory.active()
+        return list(records.values())
 
     def count_approved(self) -> tuple[int, int]:
-        """How many planes are approved, and of how many images."""
-        planes = [len(case.approved_planes) for case in self.cases() if case.approved_planes]
-        return sum(planes), len(planes)
+        """How many slices are approved, and of how many images."""
+        counts = [len(case.annotated_slices or ()) for case in self.annotated_cases()]
+        return sum(counts), len(counts)
 
     def approved_planes(self, scan: Scan) -> tuple[int, ...]:
-        """The approved planes of a scan; none for one that is not known."""
-        records, approvals = self._directory.active()
-        record = self._directory.find_case(scan, records.values())
-        return () if record is None else _approved_planes_of(record, approvals)
+        """The approved slices of a scan; none for one that is not known."""
+        case = self.annotated_case(scan)
+        return () if case is None else case.annotated_slices or ()
 
-    def annotation_of(self, scan: Scan) -> AnnotatedScan | None:
-        """The newest of what was approved of a scan, or None.
+    def annotated_case(self, scan: Scan) -> Case | None:
+        """The case of a scan, with the newest of what was approved of it; None where nothing is.
 
-        Raises
-        ------
-        BadInput
-            Where a file is missing or damaged.
+        Parameters
+        ----------
+        scan
+            Is not read again.
         """
         records, approvals = self._directory.active()
         record = self._directory.find_case(scan, records.values())
-        if record is None or not _approved_planes_of(record, approvals):
+        if record is None:
             return None
-        return self._annotated(record, approvals, scan)
-
-    def annotated_scans(self) -> Iterator[AnnotatedScan]:
-        """Every image of which something is approved, read one after another.
-
-        Raises
-        ------
-        BadInput
-            Where a file is missing or damaged.
-        """
-        records, approvals = self._directory.active()
-        for record in records.values():
-            if _approved_planes_of(record, approvals):
-                yield self._annotated(record, approvals, self._directory.read_case(record))
-
-    def _annotated(
-        self, record: CaseRecord, approvals: Sequence[tuple[int, Approval]], scan: Scan
-    ) -> AnnotatedScan:
-        layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
-        case_approvals = [(n, a) for n, a in approvals if a.case == record.name]
-        mask = np.zeros(record.spatial_shape, np.uint8)
-        for time in layout.timepoints:
-            layout.timepoint_volume(mask, time)[...] = merge_approvals(
-                record, time, case_approvals, self._directory.object_path
-            ).mask
-        planes = _approved_planes_of(record, approvals)
-        return AnnotatedScan(record.name, record.pixels, scan, mask, planes, self.classes)
+        case = self._directory.case(record, approvals, scan)
+        return case if case.annotated_slices else None
 
     def approve(
         self,
@@ -230,37 +211,37 @@ class AnnotationStore:
         model: ModelVersion | tuple[str, str, str] | None = None,
         edited: bool = False,
         geometry: Geometry | None = None,
-    ) -> ApprovalEntry:
-        """Keep planes of a mask as right; when this returns they are on the disk.
+    ) -> Approval:
+        """Approve slices of a mask; when this returns they are on the disk.
 
         Parameters
         ----------
         scan
             The image; it is stored once.
         mask
-            Class numbers, in the scan's spatial shape.
+            Labels, in the scan's spatial shape.
         classes
-            What the numbers mean. New ones are added to the store's.
+            What the labels mean. New classes are added to the store.
         planes
-            Which planes are approved, as `Planes` numbers them; None for all.
+            The numbers of the approved slices, from 0 as `Planes` numbers them; None for all.
         model
-            Name, version and SHA-256 of what the mask began from.
+            Name, version and SHA-256 of the model that the mask was made with; None where there is none.
         edited
             Whether a person changed it.
         geometry
-            Of the mask, where it has one of its own; held against the scan's.
+            Of the mask, where it has one of its own; must agree with that of the scan.
 
         Raises
         ------
         BadInput
-            Where no plane is chosen, the mask is not this image's, a label is no class, a class is at odds
-            with the store's, or the disk refuses; nothing is approved then, and what was is there.
+            Where no slice is given, the mask is not this image's, a label is no class, a class contradicts
+            one of the store, or the disk refuses. Then nothing is approved, and earlier approvals remain.
         """
         values = self._checked_mask(scan, mask, geometry)
         layout = PlaneLayout(scan.spatial_axes, scan.spatial_shape)
         plane_numbers = _checked_plane_numbers(planes, layout.plane_count)
         check_labels((values.reshape(-1, *values.shape[-2:])[n] for n in plane_numbers), classes)
-        _ = scan.content_sha256  # reckoned before the lock, for it takes its time
+        _ = scan.content_sha256  # computed before the lock is taken: of a large scan it takes a second
         directory = self._directory
         with directory.thread_lock, os_errors_as_bad_input(directory.folder):
             self._check_store_accepts(scan, classes)
@@ -276,7 +257,7 @@ class AnnotationStore:
                             not object_path.exists() or file_sha256(object_path) != block.object
                         ):  # equal ones are kept once
                             commit(path, object_path)
-                    approval = Approval(
+                    approval = ApprovalRecord(
                         case=case.name,
                         planes=as_ranges(plane_numbers),
                         parts=tuple(block for block, _ in blocks),
@@ -287,10 +268,10 @@ class AnnotationStore:
                     lines: list[Record] = [ClassesRecord(classes=added_classes)] if added_classes else []
                     number = directory.journal.append([*lines, *([case] if is_new else []), approval])
                     directory.sync_nnunet_after(case.name)
-        return ApprovalEntry.from_record(number, approval)
+        return Approval(number, approval)
 
-    def revoke(self, entry: ApprovalEntry | int) -> None:
-        """Take an approval back: the planes are again what they were before it. Nothing is removed.
+    def revoke(self, entry: Approval | int) -> None:
+        """Take an approval back: its slices are again as they were approved before it, if they were.
 
         Raises
         ------
@@ -299,12 +280,13 @@ class AnnotationStore:
         """
         number = entry if isinstance(entry, int) else entry.id
         with self._directory.write_lock():
-            _, approvals, revoked = self._directory.records()
-            if number not in {n for n, _ in approvals}:
+            _, approvals = self._directory.records()
+            revoked_by_id = {approval.id: approval.revoked for approval in approvals}
+            if number not in revoked_by_id:
                 raise BadInput(
                     "approval", f"there is none with the number {number}", "annotations list shows them"
                 )
-            if number in revoked:
+            if revoked_by_id[number]:
                 raise BadInput("approval", f"number {number} was taken back before", "approve it again")
             self._directory.journal.append([Revocation(approval=number, time=utc_now())])
             self._directory.sync_nnunet_after()
@@ -318,7 +300,7 @@ class AnnotationStore:
         return values
 
     def _check_store_accepts(self, scan: Scan, classes: Sequence[ClassInfo]) -> tuple[ClassInfo, ...]:
-        """The classes that are new, once it is sure that scan and classes belong in this store."""
+        """The classes that are new to the store; refuses a scan or classes that do not belong in it."""
         if not classes:
             raise BadInput("classes", "there are none", "name at least one")
         added_classes = new_classes(self.classes, classes)
@@ -342,19 +324,19 @@ class AnnotationStore:
         model: ModelVersion | tuple[str, str, str] | None = None,
         geometry: Geometry | None = None,
     ) -> Draft:
-        """Keep a mask that is being worked on, should the program end; one for each image and model.
+        """Save a mask that is being worked on, so that it survives the program; one for each image and model.
 
-        What has not changed since the last time is neither packed nor written again.
+        Only changed parts of the mask are compressed again; a mask that has not changed is not written.
 
         Parameters
         ----------
         scan, mask, classes, model, geometry
-            As for `approve`; labels that are no class's are kept too.
+            As for `approve`; labels that are no class are saved too.
 
         Raises
         ------
         BadInput
-            Where the mask is not this image's, or the disk refuses; the last draft is there then.
+            Where the mask is not this image's, or the disk refuses; then the last draft remains.
         """
         values = self._checked_mask(scan, mask, geometry)
         return self._draft_manager.save(
@@ -366,12 +348,12 @@ class AnnotationStore:
         return self._draft_manager.drafts()
 
     def resume_draft(self, draft: Draft) -> tuple[Scan, NDArray[np.uint8]]:
-        """Take over a draft that was left: its image, and its mask as it was.
+        """Resume a draft whose program has ended: its image and its mask.
 
         Raises
         ------
         BadInput
-            Where it is in use, is gone or damaged, or this window has one of the same image and model.
+            Where it is in use, missing or damaged, or this process has one of the same image and model.
         """
         return self._draft_manager.resume(draft)
 
@@ -386,32 +368,32 @@ class AnnotationStore:
         self._draft_manager.discard(draft)
 
     def verify(self) -> list[IntegrityFinding]:
-        """Hold every file against its hash; what is not as it should be, file by file.
+        """Check every file against its hash; returns the problems.
 
         Raises
         ------
         BadInput
             Where the journal cannot be read.
         """
-        cases, approvals, revoked = self._directory.records()
-        visible_cases, _ = nnunet_cases(cases.values(), [(n, a) for n, a in approvals if n not in revoked])
+        cases, approvals = self._directory.records()
+        visible_cases, _ = nnunet_cases(cases.values(), [a for a in approvals if not a.revoked])
         contents = (cases.values(), approvals, visible_cases, self.classes, self._directory.image_path)
         return list(find_problems(self.folder, self._directory.journal, *contents))
 
     def export_nnunet(self, folder: Path | str) -> Path:
-        """A plain copy as a raw data set of nnU-Net: images and masks of which something is approved.
+        """Write a plain nnU-Net raw data set: the images with approved slices, and their masks.
 
-        Planes that are not approved hold the label `ignore`, which nnU-Net passes over.
+        Slices that are not approved hold the label `ignore`, which nnU-Net leaves out of the loss.
 
         Parameters
         ----------
         folder
-            To be; must not hold anything. nnU-Net wants it to be called like `Dataset001_Vessels`.
+            Must be empty or missing. nnU-Net wants a name such as `Dataset001_Vessels`.
 
         Raises
         ------
         BadInput
-            Where nothing is approved, the folder is taken or cannot be written, or a file here is damaged.
+            Where nothing is approved, the folder is not empty or cannot be written, or a file is damaged.
         """
         records, approvals = self._directory.active()
         visible_cases, _ = nnunet_cases(records.values(), approvals)
@@ -419,10 +401,6 @@ class AnnotationStore:
             Path(folder), visible_cases, self.classes, self._directory.image_path,
             lambda t: merge_approvals(t.case, t.time, t.approvals, self._directory.object_path),
         )  # fmt: skip
-
-
-def _approved_planes_of(record: CaseRecord, approvals: Iterable[tuple[int, Approval]]) -> tuple[int, ...]:
-    return tuple(sorted({n for _, a in approvals if a.case == record.name for n in a.plane_numbers}))
 
 
 def _checked_plane_numbers(planes: Iterable[int] | None, count: int) -> list[int]:

@@ -1,103 +1,62 @@
-"""What a store tells of itself: plain data."""
+"""An approval as the package uses it, made of its line in the journal."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
+from napari_latentseg.annotations.records import ApprovalRecord, MaskBlock, ModelVersion
 
-from napari_latentseg.annotations.records import Approval, ModelVersion
-from napari_latentseg.core.classes import ClassInfo
-from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.core.scan import Scan
-
-__all__ = ["AnnotatedScan", "ApprovalEntry", "Case"]
+__all__ = ["Approval"]
 
 
 @dataclass(frozen=True)
-class ApprovalEntry:
-    """One approval.
+class Approval:
+    """Slices of a case that a person has approved.
+
+    It stands beside `ApprovalRecord`, which is the line on the disk: a line does not hold its own number, nor
+    whether a later line revoked it.
 
     Attributes
     ----------
     id
-        Its line in the journal.
-    case
-        The image's name in the store.
-    planes
-        The approved ones, numbered as `Planes` does.
-    model
-        What the mask began from; None where a person drew all of it.
-    edited
-        Whether a person changed it.
-    time
-        UTC.
+        The number of its line in the journal.
+    record
+        That line.
     revoked
         Whether it was taken back.
     """
 
     id: int
-    case: str
-    planes: tuple[int, ...]
-    model: ModelVersion | None
-    edited: bool
-    time: str
+    record: ApprovalRecord
     revoked: bool = False
 
-    @classmethod
-    def from_record(cls, number: int, approval: Approval, *, revoked: bool = False) -> ApprovalEntry:
-        """Of a line of the journal."""
-        record = approval
-        return cls(
-            number, record.case, record.plane_numbers, record.model, record.edited, record.time, revoked
-        )
+    @property
+    def case(self) -> str:
+        """The image's name in the store."""
+        return self.record.case
 
+    @cached_property
+    def planes(self) -> tuple[int, ...]:
+        """Every approved slice, numbered from 0 through the whole image as `Planes` does."""
+        return self.record.plane_numbers
 
-@dataclass(frozen=True)
-class Case:
-    """An image of the store.
+    @property
+    def blocks(self) -> tuple[MaskBlock, ...]:
+        """The files that hold the mask."""
+        return self.record.parts
 
-    Attributes
-    ----------
-    name
-        In the store; made from a hash.
-    content_hash
-        `Scan.content_sha256` of the image.
-    approved_planes
-        The approved ones.
-    """
+    @property
+    def model(self) -> ModelVersion | None:
+        """What the mask began from; None where a person drew all of it."""
+        return self.record.model
 
-    name: str
-    content_hash: str
-    axes: str
-    shape: tuple[int, ...]
-    modality: str
-    geometry: Geometry
-    approved_planes: tuple[int, ...]
+    @property
+    def edited(self) -> bool:
+        """Whether a person changed the mask of the model."""
+        return self.record.edited
 
-
-@dataclass(frozen=True)
-class AnnotatedScan:
-    """An image with the newest of what was approved of it.
-
-    Attributes
-    ----------
-    case, content_hash
-        As in `Case`.
-    scan
-        In memory.
-    mask
-        uint8, in the scan's spatial shape; 0 in planes that are not approved, which say nothing.
-    approved_planes
-        The approved ones.
-    classes
-        Of the store.
-    """
-
-    case: str
-    content_hash: str
-    scan: Scan
-    mask: NDArray[np.uint8]
-    approved_planes: tuple[int, ...]
-    classes: tuple[ClassInfo, ...]
+    @property
+    def time(self) -> str:
+        """When it was approved, UTC, to the second."""
+        return self.record.time

@@ -1,4 +1,4 @@
-"""Holding every file of a store against its hash."""
+"""Checking every file of a store against its hash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from napari_latentseg.annotations.nnunet_dataset import (
     ignore_label,
     read_label_states,
 )
-from napari_latentseg.annotations.records import Approval, CaseRecord
+from napari_latentseg.annotations.records import CaseRecord
+from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.weights import file_sha256
@@ -27,17 +28,17 @@ __all__ = ["IntegrityFinding", "find_problems"]
 
 @dataclass(frozen=True)
 class IntegrityFinding:
-    """One file that is not as it should be.
+    """One problem with one file.
 
     Attributes
     ----------
     file
         Its name in the store.
     description
-        What is wrong, in plain words.
+        What is wrong, in words.
     is_serious
-        Whether something that was approved is missing or damaged, or a mask that nnU-Net would read is not
-        what was approved; False for what is left over.
+        Whether something that was approved is missing or damaged, or a label file differs from what was
+        approved; False for files that nothing needs.
     """
 
     file: str
@@ -49,36 +50,36 @@ def find_problems(
     folder: Path,
     journal: Journal,
     cases: Iterable[CaseRecord],
-    approvals: Sequence[tuple[int, Approval]],
+    approvals: Sequence[Approval],
     cases_in_view: Sequence[NnunetCase],
     classes: Sequence[ClassInfo],
     image_path: Callable[[str], Path],
 ) -> Iterator[IntegrityFinding]:
-    """Everything that is not as it should be.
+    """Every problem of a store.
 
     Parameters
     ----------
     folder, journal
         Of the store.
     cases, approvals
-        All, also those that were revoked.
+        All of them, also revoked approvals.
     cases_in_view
-        What nnU-Net is to find.
+        The volumes that nnU-Net is to see.
     classes
         Of the store.
     image_path
-        Where an image file lies.
+        Gives the path of an image file by its name.
     """
     for number in journal.damaged_lines:
         yield IntegrityFinding(
             journal.path.name,
             f"line {number} is damaged: what was approved with it does not count (its files are still there)",
         )
-    for number, approval in approvals:
-        for block in approval.parts:
+    for approval in approvals:
+        for block in approval.blocks:
             path = folder / "objects" / f"{block.object}{NIFTI_SUFFIX}"
             if why := _hash_problem(path, block.object):
-                yield IntegrityFinding(f"objects/{path.name}", f"the mask of approval {number} {why}")
+                yield IntegrityFinding(f"objects/{path.name}", f"the mask of approval {approval.id} {why}")
     for case in cases:
         for name, sha256 in case.files.items():
             path = image_path(name)
@@ -99,7 +100,8 @@ def _check_nnunet_view(
         recorded = state.get(case.name, {"of": "", "sha256": ""})
         if recorded["of"] != case.label_state(ignore_value):
             yield IntegrityFinding(
-                f"{LABELS_FOLDER}/{case.label_file}", "is behind the journal; the next opening mends it"
+                f"{LABELS_FOLDER}/{case.label_file}",
+                "is older than the journal; the next opening makes it again",
             )
         elif why := _hash_problem(folder / LABELS_FOLDER / case.label_file, recorded["sha256"]):
             yield IntegrityFinding(
@@ -108,19 +110,15 @@ def _check_nnunet_view(
         for name in case.image_files:
             if not (folder / IMAGES_FOLDER / name).exists():
                 yield IntegrityFinding(
-                    f"{IMAGES_FOLDER}/{name}", "is not in its place; the next opening mends it"
+                    f"{IMAGES_FOLDER}/{name}", "is missing in this folder; the next opening repairs that"
                 )
 
 
 def _find_orphans(
-    folder: Path, approvals: Sequence[tuple[int, Approval]], cases: Sequence[NnunetCase]
+    folder: Path, approvals: Sequence[Approval], cases: Sequence[NnunetCase]
 ) -> Iterator[IntegrityFinding]:
     known_files = {
-        "objects": {
-            f"{folder_name.object}{NIFTI_SUFFIX}"
-            for _, approval in approvals
-            for folder_name in approval.parts
-        },
+        "objects": {f"{block.object}{NIFTI_SUFFIX}" for approval in approvals for block in approval.blocks},
         IMAGES_FOLDER: {name for case in cases for name in case.image_files},
         LABELS_FOLDER: {case.label_file for case in cases},
     }

@@ -63,16 +63,17 @@ def list_annotations(store: Store = None, as_json: Json = False) -> None:
 
 def _store_json(name: str, store: AnnotationStore) -> dict[str, Any]:
     planes, scans = store.count_approved()
+    approved = {case.name: case.annotated_slices or () for case in store.cases()}
     return {
         "name": name,
         "slices": planes,
         "images": scans,
         "classes": [c.model_dump(mode="json") for c in store.classes],
         "cases": [
-            {"name": c.name, "sha256": c.content_hash, "axes": c.axes, "shape": list(c.shape),
-             "modality": c.modality, "spacing": list(c.geometry.spacing), "units": list(c.geometry.units),
-             "planes": list(c.approved_planes)}
-            for c in store.cases()
+            {"name": r.name, "sha256": r.pixels, "axes": r.axes, "shape": list(r.shape),
+             "modality": r.modality, "spacing": list(r.place.geometry.spacing),
+             "units": list(r.place.geometry.units), "planes": list(approved.get(r.name, ()))}
+            for r in store.case_records()
         ],
         "approvals": [
             {"number": e.id, "case": e.case, "planes": list(e.planes),

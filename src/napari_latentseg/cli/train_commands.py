@@ -6,11 +6,14 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from napari_latentseg.cli.console import print_line, progress_bar
+
+if TYPE_CHECKING:
+    from napari_latentseg.training.events import TrainEvent
 
 __all__ = ["register"]
 
@@ -65,22 +68,22 @@ def train(
     try:
         with progress_bar("training", quiet=quiet or events) as progress:
 
-            def report(event: dict[str, Any]) -> None:
+            def report(event: TrainEvent) -> None:
                 if events:
-                    sys.stdout.write(json.dumps(event) + "\n")
+                    sys.stdout.write(json.dumps(event.as_dict()) + "\n")
                     sys.stdout.flush()
-                elif event["event"] == "data" and event["note"]:
-                    print_line(event["note"], quiet=quiet)
-                elif event["event"] == "epoch":
-                    progress(event["epoch"] / event["epochs"])
-                    if event["dsc"] is not None:
-                        member = f"member {event['member']}, " if "member" in event else ""
-                        # the figure of an autoencoder's stage is that of its own round trip, no model's
-                        stage = f"{event['stage']}, " if event["stage"] else ""
-                        line = f"{member}{stage}epoch {event['epoch']}: DSC {event['dsc']:.4f}"
+                elif event.event == "data" and event.note:
+                    print_line(event.note, quiet=quiet)
+                elif event.event == "epoch":
+                    progress(event.epoch / event.epochs)
+                    if event.dsc is not None:
+                        member = "" if event.member is None else f"member {event.member}, "
+                        # the Dice of an autoencoder's stage is that of its own round trip, not of a model
+                        stage = f"{event.stage}, " if event.stage else ""
+                        line = f"{member}{stage}epoch {event.epoch}: DSC {event.dsc:.4f}"
                         print_line(f"{line} on the images kept apart", quiet=quiet)
-                if event["event"] == "saved":
-                    outcome["early"] = event["stopped"]
+                if event.event == "saved":
+                    outcome["early"] = event.stopped
 
             card = api.train(
                 data, out, config=config or _default_config(method), method=method, codec=codec, name=name,

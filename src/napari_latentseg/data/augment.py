@@ -1,4 +1,4 @@
-"""Random variations of an image together with its mask."""
+"""Random augmentation of an image together with its mask."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from napari_latentseg.data.augmentation_config import AugmentationConfig
 __all__ = ["augment"]
 
 # Not torchvision, kornia or MONAI: each is one more dependency, and draws its random numbers in another
-# order, so that a training of today could not be repeated.
+# order, so that models trained with this code could not be trained again to the same weights.
 
 
 def augment(
@@ -25,7 +25,7 @@ def augment(
     *,
     size: int,
 ) -> tuple[Tensor, Tensor]:
-    """Vary an image and its mask with one and the same geometry.
+    """Augment an image and its mask with the same random transform.
 
     Parameters
     ----------
@@ -34,17 +34,17 @@ def augment(
     mask
         `(1, H, W)` in {0, 1}.
     ranges
-        What may happen.
+        Probabilities and ranges of the transforms.
     rng
-        Draws it.
+        Draws which transforms are applied, and how far.
     size
-        Side of the result. Where the image is larger, the result is a window of it at a random place.
+        Side of the result in pixels. Of a larger image, the result is a crop at a random position.
 
     Returns
     -------
     image, mask
-        `(3, size, size)` and `(1, size, size)`; the mask is sampled at the nearest pixel. Outside of the
-        image both are mirrored.
+        `(3, size, size)` and `(1, size, size)`; the mask by nearest neighbour. Beyond the edge of the image
+        both are mirrored.
     """
     image, mask = _random_affine_crop(image, mask, ranges, rng, size)
     if rng.random() < ranges.quarter_turn:
@@ -63,7 +63,7 @@ def _random_affine_crop(
     image: Tensor, mask: Tensor, ranges: AugmentationConfig, rng: np.random.Generator, size: int
 ) -> tuple[Tensor, Tensor]:
     height, width = image.shape[-2:]
-    # whole pixels, so that a window without turn or shift is the image's own values
+    # whole pixels, so that a crop without rotation or shift is not interpolated
     top, left = (int((n - size + 1) * rng.random()) if n > size else (n - size) // 2 for n in (height, width))
     if rng.random() >= ranges.affine:
         if height >= size and width >= size:
@@ -77,7 +77,7 @@ def _random_affine_crop(
             rng.uniform(-ranges.shift, ranges.shift) * size,
             rng.uniform(-ranges.shift, ranges.shift) * size,
         )
-    # positions in the image, in pixels, for each pixel of the result
+    # for each pixel of the result its position in the image, in pixels
     coordinates = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
     y, x = torch.meshgrid(coordinates, coordinates, indexing="ij")
     cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
@@ -92,7 +92,7 @@ def _random_affine_crop(
 
 
 def jitter_colours(image: Tensor, ranges: AugmentationConfig, rng: np.random.Generator) -> Tensor:
-    """Brightness, contrast, saturation, hue and gamma, each drawn from its range; stays in [0, 1]."""
+    """Change brightness, contrast, saturation, hue and gamma, each drawn from its range; stays in [0, 1]."""
 
     def around_one(width: float) -> float:
         return 1 + float(rng.uniform(-width, width))

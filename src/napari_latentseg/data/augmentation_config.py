@@ -1,4 +1,4 @@
-"""The ranges that images are varied in; for training, and for the samples of test-time augmentation."""
+"""Probabilities and ranges of augmentation, in training and at test time."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ __all__ = ["AugmentationConfig"]
 
 
 class AugmentationConfig(FrozenModel):
-    """What happens to an image in training, how often and how far.
+    """How images are augmented in training: which transforms, how often and how far.
 
-    The defaults are those of GMS (and Wave-GMS): flips and quarter turns with probability 0.5 each, colour
-    jitter with 0.2, shift, scale and rotation with 0.4.
+    The defaults are those of the code of GMS (and Wave-GMS): flips and 90-degree rotations with probability
+    0.5 each, colour jitter with 0.2, shift, scale and rotation with 0.4.
 
     Attributes
     ----------
     horizontal_flip, vertical_flip, quarter_turn, jitter, affine
-        Probabilities.
+        Probabilities that the transform is applied, in [0, 1].
     brightness, contrast, saturation, hue
-        Half-widths of the jitter, as fractions (hue: of the circle).
+        Half-widths of the jitter, as fractions; of hue, as a fraction of the colour circle.
     gamma
-        Half-width of the exponent's logarithm; not in the paper.
+        Half-width of the logarithm of the exponent; 0, as in the paper, for no change.
     shift, scale
-        Half-widths, as fractions of the side and of one.
+        Half-widths, as a fraction of the side and of the size.
     rotate
         Half-width in degrees.
     """
@@ -45,9 +45,9 @@ class AugmentationConfig(FrozenModel):
 
     @property
     def distinct_tta_count(self) -> int | None:
-        """How many views of an image can be made inside these ranges and undone; None for any number.
+        """How many different views of an image test-time augmentation has; None for any number.
 
-        Flips, quarter turns, shifts, brightness and contrast count, as in test-time augmentation.
+        Flips, 90-degree rotations, shifts, brightness and contrast count: they can be undone.
         """
         if (self.jitter and (self.brightness or self.contrast)) or (self.affine and self.shift):
             return None

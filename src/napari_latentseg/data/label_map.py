@@ -1,8 +1,8 @@
-"""Labels of several data sets, brought to the classes of one model.
+"""The labels of several data sets, mapped to the classes of one model.
 
-Guided latent diffusion (Section 3.1) says that such a table exists. Its rules here: an organ includes what
-lies in it (its tumours), as a union of sets; a label of both sides is split by orientation; what a data set
-did not look for is unknown there, and not background.
+Guided latent diffusion (Section 3.1) has such a table, without its rules. The rules here: an organ includes
+the structures in it, such as its tumours; a label of a paired organ is split into the patient's right and
+left; a class that a data set did not annotate is unknown there, and not background.
 """
 
 from __future__ import annotations
@@ -18,17 +18,15 @@ from pydantic import Field
 from napari_latentseg.core.classes import ClassInfo, class_descendants
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.data.pairs import Pair, load_mask
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io import read_scan
 
 __all__ = ["LabelMap", "LabelTarget", "LateralizedLabel"]
 
-_LABEL_LIMIT = 255
+_LABEL_LIMIT = 255  # masks are uint8, and nnU-Net's ignore label takes one more number than the classes
 
 
 class LateralizedLabel(FrozenModel):
-    """A label that covers both of a pair: the classes on the patient's right and left."""
+    """A label of a paired organ, such as the kidneys: the classes on the patient's right and left."""
 
     split: tuple[str, str] = Field(description="right, left")
 
@@ -45,8 +43,8 @@ class LabelMap:
     classes
         Of the model, in the order of its channels.
     labels
-        For each label of the data set the class that it is; a label that is left out is background.
-        None where any label is the model's one class.
+        The class of each label of the data set; a label that is left out is background. None for a model of
+        one class, which is any label.
     name
         Of the data set, for messages.
 
@@ -85,51 +83,41 @@ class LabelMap:
 
     @classmethod
     def for_model(cls, classes: Sequence[ClassInfo]) -> LabelMap:
-        """For masks that hold a model's own numbers; any label counts where it has one class."""
+        """The map of masks with the model's own labels; for a model of one class, any label is that class."""
         is_multiclass = len(classes) > 1
         return cls(tuple(classes), {c.label: c.name for c in classes} if is_multiclass else None)
 
     @property
     def annotated(self) -> tuple[bool, ...]:
-        """For each class, whether the data set looked for it: K_i of the paper."""
+        """For each class, whether the data set annotated it: K_i of the paper."""
         if self.labels is None:
             return (True,) * len(self.classes)
         annotated_names = {name for target in self.labels.values() for name in _class_names(target)}
         return tuple(c.name in annotated_names for c in self.classes)
 
-    def load_class_mask(self, pair: Pair) -> NDArray[np.uint8]:
-        """The mask of a pair as `to_class_numbers` gives it, `(N, H, W)`.
-
-        Raises
-        ------
-        BadInput
-            Where it cannot be read, or be split into sides.
-        """
-        labels = load_mask(pair)
-        if not any(isinstance(target, LateralizedLabel) for target in (self.labels or {}).values()):
-            return self.to_class_numbers(labels)
-        scan = read_scan(pair.mask)
-        class_numbers = self.to_class_numbers(labels.reshape(scan.spatial_shape), scan.geometry)
-        return class_numbers.reshape(labels.shape)
+    @property
+    def has_lateralized(self) -> bool:
+        """Whether a label is to be split into the patient's right and left, which takes a geometry."""
+        return any(isinstance(target, LateralizedLabel) for target in (self.labels or {}).values())
 
     def to_class_numbers(
         self, labels: NDArray[np.uint8], geometry: Geometry | None = None
     ) -> NDArray[np.uint8]:
-        """Labels of a whole scan as numbers of classes, from 1 in the order of `classes`; 0 is none.
+        """The labels of a whole scan as class numbers, from 1 in the order of `classes`; 0 is none.
 
-        What one class includes is still told from the rest of it: see `class_masks`.
+        A structure that lies in another keeps its own number: see `class_masks`.
 
         Parameters
         ----------
         labels
             In the spatial shape of the scan.
         geometry
-            Says where right and left are; needed only where a label is to be split.
+            Says where the patient's right and left are; needed only to split a label.
 
         Raises
         ------
         BadInput
-            Where a label is to be split into sides, and the scan does not say which is which.
+            Where a label is to be split into sides, and the scan has no orientation in the patient.
         """
         if self.labels is None:
             return (labels > 0).astype(np.uint8)
@@ -147,17 +135,17 @@ class LabelMap:
         return class_numbers
 
     def class_masks(self, class_numbers: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Each class with all that it includes: 0 or 1, `(K, *shape)`; classes may overlap.
+        """A mask of each class with the classes that it includes: 0 or 1, `(K, *shape)`; they may overlap.
 
         Parameters
         ----------
         class_numbers
-            From `to_class_numbers`, or a part of it.
+            From `to_class_numbers`, or some slices of it.
         """
         return np.stack([class_mask.astype(np.uint8) for class_mask in self.iter_class_masks(class_numbers)])
 
     def iter_class_masks(self, class_numbers: NDArray[np.uint8]) -> Iterator[NDArray[np.bool_]]:
-        """The same class by class, so that a large scan is not held K times."""
+        """The same, class by class, so that a large scan is not in memory K times."""
         for k, included in enumerate(class_descendants(self.classes)):
             yield np.isin(class_numbers, [k + 1, *(j + 1 for j in included)])
 
@@ -169,9 +157,10 @@ def _class_names(target: LabelTarget) -> tuple[str, ...]:
 def _split_right_left(
     label_mask: NDArray[np.bool_], geometry: Geometry | None, name: str
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """The right and the left of a pair: its two largest components, and each crumb to the nearer of them.
+    """Masks of the right and the left of a paired organ.
 
-    A single component is on the side of the scan's middle where its centre lies.
+    They are its two largest components; a smaller component belongs to the nearer of the two. A single
+    component is on the side of the scan's middle where its centre of mass lies.
     """
     from scipy import ndimage
 
@@ -197,7 +186,7 @@ def _split_right_left(
 
 
 def _left_coordinate(positions: NDArray[Any], geometry: Geometry) -> NDArray[np.float64]:
-    """How far to the patient's left array positions `(n, ndim)` lie, in world units: x of LPS."""
+    """The x coordinate in LPS, which grows to the patient's left, of array positions `(n, ndim)`."""
     x = geometry.axis_labels.index("x")
     row = geometry.matrix[x]
     return np.asarray(positions @ row[:-1] + row[-1], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""How a plane is brought to the size that a model works at; the same for training and for use."""
+"""How a slice is brought to the size that a model works at, in training and in use."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Preprocess", "resize"]
 
-_MAX_SIDE = 65536
-_MAX_UPSCALING = 16  # no more pixels come of one, along a side
+_MAX_SIDE = 65536  # pixels; a square of it has 4 GB as uint8, more than a slice of any scanner
+_MAX_UPSCALING = 16  # along a side; a factor beyond that comes of a wrong spacing, not of a coarse image
 
 
 class Preprocess(FrozenModel):
@@ -26,17 +26,17 @@ class Preprocess(FrozenModel):
     Attributes
     ----------
     mode
-        ``"whole"``: the plane is resized to `size` by `size`, as the GMS paper does. ``"tiles"``: the plane
-        is scaled so that its longer side has `long_side` pixels, and seen through tiles of `size` by `size`.
+        ``"whole"``: the slice is resized to `size` by `size`, as in the GMS paper. ``"tiles"``: the slice is
+        scaled so that its longer side has `long_side` pixels, and cut into tiles of `size` by `size`.
     size
-        Side of what the network is given, in pixels; a multiple of 8.
+        Side of the network's input, in pixels; a multiple of 8.
     long_side
-        For ``"tiles"``.
+        For ``"tiles"``: pixels of the longer side of the scaled slice.
     overlap
-        For ``"tiles"``: how many pixels neighbours share at least.
+        For ``"tiles"``: how many pixels neighbouring tiles share at least.
     spacing
-        For ``"tiles"``: millimetres that a pixel is to be, along each side; a plane whose size in the world
-        is known is scaled to that, and one that is not has its longer side brought to `long_side`.
+        For ``"tiles"``: the pixel spacing in millimetres that a slice is scaled to. A slice without a known
+        spacing is scaled by `long_side`.
     """
 
     mode: Literal["whole", "tiles"] = "whole"
@@ -58,19 +58,19 @@ class Preprocess(FrozenModel):
     def working_size(
         self, height: int, width: int, spacing: tuple[float, float] | None = None
     ) -> tuple[int, int]:
-        """Height and width that a plane of this size is resized to.
+        """Height and width that a slice is resized to.
 
         Parameters
         ----------
         height, width
-            Of the plane.
+            Of the slice, in pixels.
         spacing
             Millimetres between its rows and between its columns; None where that is not known.
 
         Raises
         ------
         BadInput
-            Where the plane would become so much larger that its spacing cannot be right.
+            Where the slice would become so large that its spacing cannot be right.
         """
         if self.mode == "whole":
             return self.size, self.size
@@ -87,7 +87,8 @@ class Preprocess(FrozenModel):
             ):
                 raise BadInput(
                     "spacing",
-                    f"at the model's {self.spacing:g} mm a pixel the plane would have {scaled_height} by {scaled_width}",
+                    f"at the model's {self.spacing:g} mm a pixel the slice would have"
+                    f" {scaled_height} by {scaled_width}",
                     "look at the image's spacing, which may be wrong",
                 )
             return scaled_height, scaled_width
@@ -96,12 +97,13 @@ class Preprocess(FrozenModel):
 
 
 def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, with antialiasing where it shrinks; `(B, C, H, W)` to `(B, C, *size)`."""
+    """Resize `(B, C, H, W)` to `(B, C, *size)`: bilinear, with antialiasing where it shrinks."""
     import torch.nn.functional as F
 
     if tuple(x.shape[-2:]) == size:
         return x
-    if x.shape[-1] == 1 or size[1] == 1:  # of a single column torch (2.13) repeats one row: make it two
+    # antialiasing in torch 2.13 is wrong for a single column (all rows are the same), so it is resized as two
+    if x.shape[-1] == 1 or size[1] == 1:
         x = x if x.shape[-1] > 1 else x.expand(*x.shape[:-1], 2)
         doubled = F.interpolate(x, size=(size[0], 2 * size[1]), mode="bilinear", antialias=True)
         return (doubled[..., ::2] + doubled[..., 1::2]) / 2
@@ -109,7 +111,7 @@ def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Nearest neighbour, taken at the centres; `(H, W)` to `size`."""
+    """Resize labels `(H, W)` to `size` by nearest neighbour, sampled at pixel centres."""
     import torch
     import torch.nn.functional as F
 

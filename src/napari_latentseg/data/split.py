@@ -1,4 +1,4 @@
-"""Which images are kept apart, by patient or by likeness, repeatably."""
+"""Splitting images into training and validation, by patient and without near duplicates across the split."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["groups_by_block", "groups_by_dhash", "groups_by_hash", "groups_by_na
 
 
 def groups_by_name(names: Sequence[str], pattern: str | None) -> list[str]:
-    """The group of each name: what the pattern's first parentheses catch, or the name itself.
+    """The group of each file: the first group of the pattern in its name, or the name itself.
 
     Parameters
     ----------
     names
         File stems.
     pattern
-        A regular expression whose first group is the patient, such as ``"^(Image_..)[LR]"``.
+        A regular expression whose first group is the patient, such as ``"^(Image_..)[LR]"``; None for none.
     """
     if pattern is None:
         return list(names)
@@ -31,14 +31,14 @@ def groups_by_name(names: Sequence[str], pattern: str | None) -> list[str]:
 
 
 def groups_by_block(names: Sequence[str], block: int) -> list[str]:
-    """So many names in a row are a group; in their natural order, in which 9 comes before 10.
+    """Blocks of consecutive files are groups, in natural order: 9 before 10.
 
     Parameters
     ----------
     names
         File stems, in any order.
     block
-        How many make a group; the last may have fewer.
+        Files of a group; the last may have fewer.
     """
     order = sorted(range(len(names)), key=lambda i: _natural_sort_key(names[i]))
     groups = [""] * len(names)
@@ -48,7 +48,7 @@ def groups_by_block(names: Sequence[str], block: int) -> list[str]:
 
 
 def _natural_sort_key(name: str) -> list[tuple[bool, int, str]]:
-    """A key to sort by, with numbers as numbers."""
+    """A sort key that compares numbers as numbers."""
     parts = re.findall(r"\d+|\D+", name)
     return [(not p.isdecimal(), int(p) if p.isdecimal() else 0, p) for p in parts]
 
@@ -79,9 +79,9 @@ def _merge_groups(names: list[str], old: str, new: str) -> list[str]:
 def groups_by_dhash(
     images: Sequence[NDArray[np.uint8]], groups: Sequence[str], *, max_hamming_distance: int = 12
 ) -> list[str]:
-    """Join the groups of images that look the same, so that a near duplicate cannot cross the split.
+    """Join the groups of images that look alike, so that a near duplicate cannot cross the split.
 
-    The likeness is the Hamming distance of 256-bit difference hashes.
+    Images are compared by the Hamming distance of their 256-bit difference hashes (dHash).
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def groups_by_dhash(
     groups
         The group of each image so far.
     max_hamming_distance
-        Up to this distance, two images count as one.
+        In bits; up to this distance, two images are near duplicates.
     """
     hashes = np.stack([_difference_hash(image) for image in images])
     names = list(groups)
@@ -112,10 +112,24 @@ def _difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def hold_out(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bool_]:
-    """True for the images kept apart: whole groups, in an order drawn from the seed.
+    """Draw the validation images: True for each of them; whole groups, in an order drawn from the seed.
 
-    Groups are taken until at least the fraction of the images is reached, and at least one is left
-    on each side.
+    Groups are drawn until they hold at least the fraction of the images. At least one group is left for
+    training.
+
+    Parameters
+    ----------
+    groups
+        Of each image.
+    fraction
+        Of the images that are to be validation images, in (0, 1).
+    seed
+        Draws the order of the groups.
+
+    Returns
+    -------
+    ndarray
+        bool `(N,)`.
 
     Raises
     ------
@@ -124,7 +138,9 @@ def hold_out(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bo
     """
     unique = sorted(set(groups))
     if len(unique) < 2:
-        raise BadInput("data", "fewer than two patients or images", "add more, to judge by one of them")
+        raise BadInput(
+            "data", "fewer than two patients or images", "add more, so that one is left for validation"
+        )
     unique.sort(key=lambda g: hashlib.sha256(f"{seed}:{g}".encode()).hexdigest())
     wanted_count = fraction * len(groups)
     held_out_groups: set[str] = set()

@@ -1,1 +1,1 @@
-"""Teaching a trained model a little more, from a few corrected images."""
+"""Fine-tuning a trained model on a few corrected images."""

@@ -1,4 +1,4 @@
-"""Giving a model that has none pieces of its own training, and naming them in its card."""
+"""Adding replay, patches of its own training, to a model that has none."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import torch
 
-from napari_latentseg.finetuning.cases import annotated_slices_of, find_cases
+from napari_latentseg.data.slices import Slice
+from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.layout import REPLAY_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.training.replay import DEFAULT_PATCHES, make_replay
 from napari_latentseg.utils.atomic import atomic_path
 from napari_latentseg.utils.device import resolve_compute
@@ -24,18 +24,18 @@ __all__ = ["add_replay"]
 def add_replay(
     folder: Path, data: Sequence[Path], *, count: int = DEFAULT_PATCHES, codec: Path | None = None
 ) -> int:
-    """Give a model folder its replay file, and name it in its card.
+    """Write the replay file of a model folder, and add it to its card.
 
     Parameters
     ----------
     folder
-        Of the model; must say which images it learned from.
+        Of the model; must have a `split.json`.
     data
-        Folders that hold them.
+        Folders of the images that it was trained on, see `collect_cases`.
     count
-        How many pieces.
+        How many patches.
     codec
-        The folder of its codec, where it lies apart.
+        The folder of its codec, where it is not in the store.
 
     Returns
     -------
@@ -45,26 +45,21 @@ def add_replay(
     Raises
     ------
     BadInput
-        Where none of the images is one that the model learned from, or nothing can be written.
+        Where the model was trained on none of the images, or nothing can be written.
     """
     folder = Path(folder)
     model = load_model(folder, codec)
     compute = resolve_compute()
     model.method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
     split = read_split(folder)
-    examples_by_subset: dict[str, list[AnnotatedSlice]] = {"train": [], "validation": []}
-    for case in find_cases(data, model.card):
+    slices: dict[str, list[Slice]] = {"train": [], "validation": []}
+    for case in collect_cases(data, model.card):
         if subset := split.part_of(case):
-            examples_by_subset[subset] += annotated_slices_of(case.load(), case.content_sha256, model.card)
+            slices[subset] += read_slices(case, model.card)
     content = make_replay(
-        model.method,
-        model.card,
-        examples_by_subset["train"],
-        examples_by_subset["validation"],
-        compute,
-        count=count,
+        model.method, model.card, slices["train"], slices["validation"], compute, count=count
     )
-    # the card never names what is not there, or not yet: a model of which that is so does not load
+    # the card must never name a missing or outdated file, or the model could not be loaded after a crash
     _set_card_hash(folder, None)
     with atomic_path(folder / REPLAY_FILE) as temporary:
         temporary.write_bytes(content)

@@ -1,8 +1,8 @@
-"""A taught model beside the one that it was taught from: on the same cases, in figures and in words."""
+"""A fine-tuned model beside its base: scores on the same cases, and a verdict in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,41 +10,69 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_latentseg.core.units import MM_PER_UNIT
+from napari_latentseg.core.slices import Planes
+from napari_latentseg.data.cases import Case
 from napari_latentseg.data.preprocess import resize
-from napari_latentseg.finetuning.cases import AnnotatedCase, LoadedCase
+from napari_latentseg.finetuning.budget import CaseSplit
+from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.inference.tile_inference import sample_plane
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.comparison import (
+    CaseComparison,
+    Comparison,
+    ComparisonScores,
+    ReplayComparison,
+    ValidationComparison,
+    Verdict,
+    VersionName,
+)
+from napari_latentseg.training.events import FineTuneEvent, Judging
 from napari_latentseg.training.patches import EncodedPatches
+from napari_latentseg.training.replay import Replay
 from napari_latentseg.training.scoring import CaseScorer, score_patches
 from napari_latentseg.utils.device import Compute
 
-__all__ = ["CaseScores", "MeanScores", "mean_patch_scores", "mean_scores", "score_case", "verdict"]
+__all__ = [
+    "SCORING_SAMPLES",
+    "CaseScores",
+    "MeanScores",
+    "compare_models",
+    "mean_patch_scores",
+    "mean_scores",
+    "score_case",
+    "verdict",
+]
 
-SCORING_SAMPLES = 3  # of a method that draws
+SCORING_SAMPLES = 3  # of a method that samples: fewer are noise, and each costs a run of the model
+# Half of a hundredth of Dice is less than two people who draw the same outline differ by.
 _MIN_DSC_CHANGE = 0.005
-_LOST = 0.01
+# Replay is some dozen patches, so its mean is rougher than that of whole cases: twice as much is let pass.
+_MAX_REPLAY_LOSS = 0.01
 
 
 @dataclass(frozen=True)
 class CaseScores:
-    """How a model did on one case.
+    """The scores of a model on one case.
 
     Attributes
     ----------
     dsc, hd95
-        Means over its planes and the classes that were looked for; HD95 in `unit`.
+        Means over its slices and the annotated classes; Dice in [0, 1], HD95 in `unit`.
     ece
-        Expected calibration error over all of its pixels.
+        Expected calibration error over all of its pixels, in [0, 1].
     unit
-        ``"mm"`` where the image says how large its pixels are.
+        ``"mm"`` where the spacing of the image is known, else ``"pixel"``.
     """
 
     dsc: float
     hd95: float
     ece: float
     unit: str
+
+    def rounded(self) -> ComparisonScores:
+        """As `comparison.json` has them."""
+        return ComparisonScores(dsc=round(self.dsc, 4), hd95=round(self.hd95, 3), ece=round(self.ece, 5))
 
 
 @dataclass(frozen=True)
@@ -55,36 +83,42 @@ class MeanScores:
     hd95: float | None
     ece: float
 
-    def as_dict(self) -> dict[str, float | None]:
-        """For JSON."""
+    def rounded(self) -> ComparisonScores:
+        """As `comparison.json` has them."""
         hd95 = None if self.hd95 is None else round(self.hd95, 3)
-        return {"dsc": round(self.dsc, 4), "hd95": hd95, "ece": round(self.ece, 5)}
+        return ComparisonScores(dsc=round(self.dsc, 4), hd95=hd95, ece=round(self.ece, 5))
 
 
-def score_case(
-    case: AnnotatedCase, card: ModelCard, method: Method, compute: Compute
-) -> Iterator[CaseScores | float]:
+def score_case(case: Case, card: ModelCard, method: Method, compute: Compute) -> Iterator[CaseScores | float]:
     """Score a model on one case, at the size of its file; yields the fraction done, then the scores.
 
     Parameters
     ----------
     case
-        The case.
+        Its `label_map` leads to the classes of the model.
     card
-        Says how a plane is brought to working size, and where probabilities are cut.
+        Says how a slice is brought to working size, and the threshold of probabilities.
     method, compute
-        The model. Of one that draws, the mean of three samples is cut.
+        The model. Of one that samples, the mean of three samples is scored.
+
+    Raises
+    ------
+    BadInput
+        Where image or mask cannot be read any more.
     """
-    loaded_case = case.load()
-    spacing, unit = _spacing_in_mm(loaded_case)
-    scorer = CaseScorer(card.threshold, only_present=True, spacing=spacing, with_calibration=True)
-    for index, plane_index in enumerate(loaded_case.annotated_planes):
-        reference = loaded_case.label_mapping.class_masks(loaded_case.label_maps[plane_index]) > 0
-        probability = _probability(
-            loaded_case.planes[plane_index], loaded_case.planes.spacing, card, method, compute
-        )
-        scorer.add(probability, reference, loaded_case.label_mapping.annotated)
-        yield (index + 1) / len(loaded_case.annotated_planes)
+    scan = case.read_scan()
+    class_numbers, annotated_slices = case.read_annotation(scan)
+    assert case.label_map is not None
+    planes = Planes.from_scan(scan)
+    unit = "pixel" if planes.spacing is None else "mm"
+    scorer = CaseScorer(
+        card.threshold, only_present=True, spacing=planes.spacing or (1.0, 1.0), with_calibration=True
+    )
+    for position, i in enumerate(annotated_slices, start=1):
+        reference = case.label_map.class_masks(class_numbers[i]) > 0
+        probability = _probability(planes[i], planes.spacing, card, method, compute)
+        scorer.add(probability, reference, case.label_map.annotated)
+        yield position / len(annotated_slices)
     yield CaseScores(
         dsc=float(np.mean(scorer.dsc)) if scorer.dsc else 1.0,
         hd95=float(np.mean(scorer.hd95)) if scorer.hd95 else 0.0,
@@ -96,17 +130,17 @@ def score_case(
 def mean_patch_scores(
     patches: EncodedPatches, spec: FineTuneSpec, card: ModelCard, method: Method, compute: Compute
 ) -> MeanScores:
-    """Score a model on pieces of its own training: the figures of each image, and their means."""
+    """Score a model on patches of its own training (replay): means over the cases."""
     dsc, cases = score_patches(patches, spec, method, compute, card.threshold, with_calibration=True)
     return MeanScores(
         dsc=dsc,
-        hd95=None,  # of a window it says nothing
+        hd95=None,  # within a patch, the distance to the boundary outside is not known
         ece=float(np.mean([scorer.ece for scorer in cases.values() if scorer.has_calibration])),
     )
 
 
 def mean_scores(scores: Sequence[CaseScores]) -> MeanScores:
-    """Means over cases."""
+    """Means over cases; no HD95 where some are in mm and others in pixels."""
     units = {s.unit for s in scores}
     return MeanScores(
         dsc=float(np.mean([s.dsc for s in scores])),
@@ -115,40 +149,132 @@ def mean_scores(scores: Sequence[CaseScores]) -> MeanScores:
     )
 
 
+def compare_models(
+    tuner: Tuner,
+    cases: Sequence[Case],
+    split: CaseSplit,
+    replay: Replay | None,
+    *,
+    card: ModelCard,
+    new: VersionName,
+    notes: Sequence[str],
+) -> Generator[FineTuneEvent, None, Comparison]:
+    """Score the base and the new model on the same validation cases and replay; yields the progress.
+
+    Parameters
+    ----------
+    tuner
+        After `select_interpolation`; carries the new weights afterwards.
+    cases
+        All, in the order of their numbers from 1.
+    split
+        Says which are the validation cases.
+    replay
+        Of the base; None where it has none.
+    card
+        Of the base.
+    new
+        What the new model is called.
+    notes
+        What is to be said beside what is found here.
+    """
+    method, compute = tuner.method, tuner.compute
+    scores: dict[bool, list[CaseScores]] = {False: [], True: []}
+    case_count = len(split.validation_cases)
+    for is_new in (False, True):
+        tuner.load_best_weights() if is_new else tuner.load_base_weights()
+        for position, number in enumerate(split.validation_cases):
+            for score_or_progress in score_case(cases[number - 1], card, method, compute):
+                if isinstance(score_or_progress, CaseScores):
+                    scores[is_new].append(score_or_progress)
+                else:
+                    done = (case_count * is_new + position + score_or_progress) / (2 * case_count)
+                    yield Judging(done=round(done, 3))
+    replay_scores, own = None, None
+    if replay is not None:
+        patches = replay.test if len(replay.test) else replay.validation
+        description = (
+            f"{len(patches)} patches of validation images of its first training"
+            if len(replay.test)
+            else f"{len(patches)} patches of its own training images, which flatters the base"
+        )
+        tuner.load_base_weights()
+        before = mean_patch_scores(patches, tuner.spec, card, method, compute)
+        tuner.load_best_weights()
+        after = mean_patch_scores(patches, tuner.spec, card, method, compute)
+        replay_scores = (before, after)
+        own = ReplayComparison(
+            what=description, items=len(patches), before=before.rounded(), after=after.rounded()
+        )
+    tuner.load_best_weights()
+    validation_scores, held_out = None, None
+    if split.validation_cases:
+        validation_scores = (mean_scores(scores[False]), mean_scores(scores[True]))
+        held_out = ValidationComparison(
+            cases=case_count,
+            before=validation_scores[0].rounded(),
+            after=validation_scores[1].rounded(),
+            unit=scores[True][0].unit,
+        )
+        notes = [*notes, "the weights were selected on the validation cases, which flatters the new model"]
+    if not method.is_deterministic:
+        notes = [*notes, f"scored by the mean of {SCORING_SAMPLES} samples"]
+    word, line = verdict(validation_scores, replay_scores, case_count)
+    return Comparison(
+        line=line,
+        verdict=word,
+        base=VersionName(name=card.name, version=card.version),
+        new=new,
+        share=tuner.alpha,
+        held_out=held_out,
+        own=own,
+        cases=tuple(
+            CaseComparison(
+                case=number,
+                before=before.rounded(),
+                after=after.rounded(),
+                change=round(after.dsc - before.dsc, 4),
+            )
+            for number, before, after in zip(split.validation_cases, scores[False], scores[True], strict=True)
+        ),
+        notes=tuple(notes),
+    )
+
+
 def verdict(
     validation: tuple[MeanScores, MeanScores] | None, replay: tuple[MeanScores, MeanScores] | None, cases: int
-) -> tuple[str, str]:
-    """Better, the same, worse or unknown; and the first line that a person reads.
+) -> tuple[Verdict, str]:
+    """The verdict, and the first line that a person reads.
 
     Parameters
     ----------
     validation
-        Base and new on the cases kept apart; None where there were none.
+        Base and new model on the validation cases; None where there are none.
     replay
-        The same on the model's own images; None where it has none.
+        The same on the model's own images; None where it has no replay.
     cases
-        How many were kept apart.
+        How many validation cases there are.
     """
     validation_gain = None if validation is None else validation[1].dsc - validation[0].dsc
     replay_loss = 0.0 if replay is None else replay[0].dsc - replay[1].dsc
-    replay_text = "" if replay is None else f"; on the images it knew, {_dice_change(replay)}"
+    replay_text = "" if replay is None else f"; on its own images, {_dice_change(replay)}"
     if validation is None or validation_gain is None:
-        if replay_loss > _LOST and replay is not None:
+        if replay_loss > _MAX_REPLAY_LOSS and replay is not None:
             return (
                 "worse",
-                f"Worse: on the images it knew, {_dice_change(replay)}; nothing was kept apart of yours",
+                f"Worse: on its own images, {_dice_change(replay)}; there was no validation case",
             )
         return (
             "unknown",
-            f"Not known whether it is better: nothing was kept apart to judge by{replay_text}",
+            f"Not known whether it is better: there was no validation case{replay_text}",
         )
     validation_text = (
-        f"{_dice_change(validation)} on {cases} {'case' if cases == 1 else 'cases'} kept apart{replay_text}"
+        f"{_dice_change(validation)} on {cases} validation {'case' if cases == 1 else 'cases'}{replay_text}"
     )
     if validation_gain < -_MIN_DSC_CHANGE:
         return "worse", f"Worse: {validation_text}"
-    if replay_loss > _LOST:
-        return "worse", f"Worse on what it knew: {validation_text}"
+    if replay_loss > _MAX_REPLAY_LOSS:
+        return "worse", f"Worse on its own images: {validation_text}"
     if validation_gain < _MIN_DSC_CHANGE:
         return "same", f"No clear change: {validation_text}"
     return "better", f"Better: {validation_text}"
@@ -165,7 +291,7 @@ def _probability(
     method: Method,
     compute: Compute,
 ) -> NDArray[np.float32]:
-    """Probabilities `(K, H, W)` of a plane `(H, W, 3)`, at its own size; its spacing is in millimetres."""
+    """Probabilities `(K, H, W)` of a slice `(H, W, 3)` at its own size; its spacing is in millimetres."""
     height, width = plane.shape[:2]
     x: Tensor = torch.from_numpy(np.ascontiguousarray(plane)).permute(2, 0, 1)
     x = resize(x[None].float(), card.preprocess.working_size(height, width, spacing))[0]
@@ -174,10 +300,3 @@ def _probability(
     mean = torch.stack(samples).mean(0)
     probability: NDArray[np.float32] = resize(mean[None], (height, width))[0].clamp(0, 1).numpy()
     return probability
-
-
-def _spacing_in_mm(loaded_case: LoadedCase) -> tuple[tuple[float, float], str]:
-    (row_spacing, column_spacing), unit = loaded_case.spacing
-    if unit not in MM_PER_UNIT:
-        return (1.0, 1.0), "pixel"
-    return (row_spacing * MM_PER_UNIT[unit], column_spacing * MM_PER_UNIT[unit]), "mm"

@@ -1,33 +1,38 @@
-"""How a model is taught a little more, and what is found when its weights are looked at."""
+"""The settings of a fine-tuning, and the result of a validation in it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Look", "Plan"]
+__all__ = ["FineTuneConfig", "ValidationResult"]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a model is taught a little more.
+class FineTuneConfig:
+    """The settings of a fine-tuning.
+
+    The defaults come from the trials in docs/benchmarks.md, such as a model of breast ultrasound that is
+    fine-tuned on dermoscopy in two minutes.
 
     Attributes
     ----------
     batch, replay_share
-        Pieces a step, and how many of them are of the model's own training.
+        Patches of a step, and the fraction of them from the model's own training (replay).
     decoded_share
-        How many of a batch are held against their masks in the pixels, which is dear; the others in the
-        latents alone.
+        The fraction of a batch that is decoded and compared with the masks pixel by pixel, which is slow; the
+        others are compared in latent space only.
     learning_rate, warmup
-        AdamW without weight decay; so many steps of warm-up, then half a cosine to zero.
+        AdamW without weight decay; linear warm-up over `warmup` steps, then a cosine to zero.
     towards_base
-        Weight of the squared distance of the weights to where they began (L2-SP), against forgetting.
+        Weight of the squared distance of the weights to those of the base (L2-SP), against forgetting.
     average
-        Decay of the average of the weights, which is what is kept.
+        Decay of the exponential moving average of the weights, which is what is validated and saved.
     tolerated
-        How much DSC on the model's own training images may be lost where that is weighed.
+        Loss of Dice on replay that is not penalised when weights are selected: on a few dozen patches it may
+        be chance.
     shares
-        How much of the way from the base to the new weights may be kept; the best is.
+        Candidates for the interpolation of the weights: the fraction of the way from the base to the new
+        weights. The best on the validation patches is kept.
     """
 
     batch: int = 16
@@ -42,19 +47,19 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What was found when the weights were looked at.
+class ValidationResult:
+    """The result of a validation.
 
     Attributes
     ----------
     step
-        After which; 0 is the base.
+        After which step; 0 is the base.
     dsc
-        On the pieces to choose by, of what is to be learnt; None where there are none.
+        Mean Dice on the validation patches, in [0, 1]; None where there are none.
     replay
-        The same of the model's own training; None where it has no replay.
+        The same on replay that is not trained on; None where the model has no replay.
     losses
-        Means since the last look.
+        Mean of each term since the last validation.
     seconds
         Spent on steps so far.
     """

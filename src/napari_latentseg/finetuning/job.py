@@ -1,53 +1,44 @@
-"""Fine-tuning: from a model and a few corrected images to a candidate that is judged before it is used."""
+"""Fine-tuning: from a model and a few corrected images to a candidate that is compared before it is used."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput, Cancelled
-from napari_latentseg.finetuning.budget import Encoding, Parts, split_cases
-from napari_latentseg.finetuning.cases import AnnotatedCase, annotated_slices_of, find_cases
-from napari_latentseg.finetuning.comparison import (
-    SCORING_SAMPLES,
-    CaseScores,
-    mean_patch_scores,
-    mean_scores,
-    score_case,
-    verdict,
-)
-from napari_latentseg.finetuning.config import Look, Plan
+from napari_latentseg.finetuning.budget import CaseSplit, Encoding, split_cases
+from napari_latentseg.finetuning.cases import collect_cases, read_slices
+from napari_latentseg.finetuning.comparison import compare_models
+from napari_latentseg.finetuning.config import FineTuneConfig, ValidationResult
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.thumbnails import thumbnails
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import NAME_PATTERN
+from napari_latentseg.models.comparison import VersionName
 from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.store import find_model, load_model, model_folders
 from napari_latentseg.models.versions import candidate_folder, free_name, next_version
 from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.dataset import AnnotatedSlice
+from napari_latentseg.training.duplicates import copies_left_out
 from napari_latentseg.training.events import (
-    Caching,
     Chosen,
     FineTuneData,
     FineTuneEpoch,
     FineTuneEvent,
     FineTuneSaved,
     Judged,
-    Judging,
     Preview,
-    PreviewCase,
 )
 from napari_latentseg.training.output_dir import check_output_dir, checkpoint_folder, read_state
-from napari_latentseg.training.patches import EncodedPatches
-from napari_latentseg.training.replay import Replay, read_replay
+from napari_latentseg.training.replay import read_replay
 from napari_latentseg.training.snapshot import Snapshot
 from napari_latentseg.utils.device import resolve_compute
 
@@ -55,42 +46,42 @@ __all__ = ["FineTuneJob"]
 
 
 class FineTuneJob:
-    """Read, encode, learn, choose, judge, write. Iterating does the work and yields `FineTuneEvent`s.
+    """Reads, encodes, trains, selects, compares, writes. Iterating does the work and yields `FineTuneEvent`s.
 
     Parameters
     ----------
     base
-        The model to begin from, by name or folder; no file of it is touched.
+        The model to fine-tune, by name or folder; its files are not changed.
     data
-        Folders of annotated images, see `find_cases`.
+        Folders of annotated images, see `collect_cases`.
     out
-        The candidate's folder; that of its name among the candidates where not given.
+        The candidate's folder; None for the one of its name among the candidates.
     minutes
-        For everything but the judging.
+        For everything but the comparison.
     name
-        What the model is called where it is kept beside its base; a free one where not given.
+        Of the new model, should it be kept beside its base; None for a free one.
     device
         See `resolve_compute`.
     seed
-        Draws the split, the variations and the batches.
+        Draws the split, the augmentation and the batches.
     should_stop
-        Asked after every step; True ends the learning. The best so far is judged and written, and a
-        checkpoint beside it.
+        Called after every step; True ends the training. The best weights are compared and written, with a
+        checkpoint beside them.
     resume
-        Go on from the checkpoint; everything else must be as it was.
+        Resume from the checkpoint; all other arguments must be as before.
     codec
-        The folder of the model's codec, where it lies apart.
+        The folder of the model's codec, where it is not in the store.
     steps
-        In place of as many as the time allows.
+        How many; None for as many as the time allows.
     config
-        How it learns.
+        The settings of the training; None for the default.
     checkpoint_every
-        Seconds.
+        Seconds between checkpoints.
 
     Raises
     ------
     BadInput
-        At once, for whatever can be known before the work.
+        At once, for what can be known before the work.
     """
 
     def __init__(
@@ -107,7 +98,7 @@ class FineTuneJob:
         resume: bool = False,
         codec: str | Path | None = None,
         steps: int | None = None,
-        config: Plan | None = None,
+        config: FineTuneConfig | None = None,
         checkpoint_every: float = 20.0,
     ) -> None:
         self._start_time = time.perf_counter()
@@ -134,15 +125,15 @@ class FineTuneJob:
         self.out = candidate_folder(self.name) if out is None else Path(out)
         check_output_dir(self.out, resume=resume)
         self.minutes, self.seed, self.steps = minutes, seed, steps
-        self.config = config or Plan()
+        self.config = config or FineTuneConfig()
         self.compute = resolve_compute(device, "auto")
         self.should_stop, self.resume = should_stop, resume
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
-        self.cases = find_cases(self.folders, self.model.card)
+        self.cases = collect_cases(self.folders, self.model.card)
 
     @property
     def method(self) -> Method:
-        """What learns."""
+        """The method that is fine-tuned."""
         return self.model.method
 
     def __iter__(self) -> Iterator[FineTuneEvent]:
@@ -151,28 +142,27 @@ class FineTuneJob:
         torch.manual_seed(self.seed)
         method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         spec = method.fine_tune_spec()
-        examples = self._load_examples()
-        split = split_cases([lesson.draw_key for lesson in self.cases], examples, self.seed, card)
+        slices = self._read_slices()
+        split = split_cases([case.split_key for case in self.cases], slices, self.seed, card.preprocess)
         replay = read_replay(self.model.folder, card, spec, self.compute)
         notes = [split.note] if split.note else []
-        if copies := sum(lesson.copies for lesson in self.cases):
-            notes.append(_copies_in_words(copies))
+        if copies := sum(case.copies for case in self.cases):
+            notes.append(copies_left_out(copies))
         if replay is None:
-            notes.append("the model has no pieces of its own training with it, so it may forget")
+            notes.append("the model has no replay of its own training, so it may forget")
         yield FineTuneData(
             cases=len(self.cases),
-            planes=len(examples),
-            train=len({case for case, _ in split.train}),
-            apart=len(split.apart),
+            planes=len(slices),
+            train=len({s.case for s in split.train}),
+            apart=len(split.validation_cases),
             replay=0 if replay is None else len(replay.train),
             note="; ".join(notes),
         )
-        identity = self._identity(examples)
+        identity = self._identity(slices)
         snapshot = self._restore(identity) if self.resume else None
         completed_rounds = None if snapshot is None else int(snapshot.metadata["rounds"])
-        train_patches, validation_patches, rounds = yield from self._encode_patches(
-            spec, split, start_time, completed_rounds
-        )
+        encoding = self._encoding(spec, split, start_time)
+        train_patches, validation_patches, rounds = yield from encoding.run(completed_rounds)
         loop = Tuner(
             method,
             spec,
@@ -197,27 +187,28 @@ class FineTuneJob:
             if validation.step:
                 events.append(event)
             yield event
-            cases = thumbnails(loop, split.choose or split.train, card)
-            yield Preview(step=loop.step, cases=tuple(PreviewCase.model_validate(case) for case in cases))
+            yield Preview(step=loop.step, cases=thumbnails(loop, split.validation or split.train, card))
             if validation.step and (loop.stopped or self.checkpoint.is_due()):
-                self.checkpoint.common = Snapshot({}, self._told(identity, rounds, events))
+                self.checkpoint.common = Snapshot({}, self._checkpoint_metadata(identity, rounds, events))
                 self.checkpoint.write(loop.snapshot())
         if not loop.has_learnt:
             raise Cancelled
         alpha = loop.select_interpolation()
         yield Chosen(share=alpha)
         training_seconds = round(time.perf_counter() - start_time, 1)
-        comparison = yield from self._compare(loop, spec, split, replay, notes)
-        yield Judged(verdict=comparison["verdict"], line=comparison["line"], comparison=comparison)
+        new = VersionName(name=self.name, version=self.new_version)
+        comparison = yield from compare_models(
+            loop, self.cases, split, replay, card=card, new=new, notes=notes
+        )
+        yield Judged(verdict=comparison.verdict, line=comparison.line, comparison=comparison)
         saved_card = write_candidate(self._candidate(), loop, split, comparison, events, training_seconds)
-        validation_scores = comparison["held_out"]
         yield FineTuneSaved(
             folder=str(self.out),
             name=self.name,
             base=card.name,
             version=saved_card.version,
             stopped=loop.stopped,
-            dsc=validation_scores["after"]["dsc"] if validation_scores else None,
+            dsc=comparison.held_out.after.dsc if comparison.held_out else None,
             seconds=training_seconds,
         )
 
@@ -236,33 +227,33 @@ class FineTuneJob:
             self.resume,
         )
 
-    def _told(self, identity: dict[str, Any], rounds: int, events: list[FineTuneEpoch]) -> dict[str, Any]:
-        """What is kept in a checkpoint beside the state of the loop."""
+    def _checkpoint_metadata(
+        self, identity: dict[str, Any], rounds: int, events: list[FineTuneEpoch]
+    ) -> dict[str, Any]:
+        """What a checkpoint holds beside the state of the loop."""
         epochs = [event.model_dump(exclude={"event"}) for event in events]
         return {"identity": identity, "rounds": rounds, "events": epochs}
 
-    def _load_examples(self) -> list[tuple[int, AnnotatedSlice]]:
-        """Every plane that counts, with the number of its case from 1."""
-        examples: list[tuple[int, AnnotatedSlice]] = []
-        for case_number, case in enumerate(self.cases, start=1):
+    def _read_slices(self) -> list[Slice]:
+        """The annotated slices of all cases, with the numbers of their cases from 1."""
+        slices: list[Slice] = []
+        for number, case in enumerate(self.cases, start=1):
             if self.should_stop():
                 raise Cancelled
-            examples += [
-                (case_number, e)
-                for e in annotated_slices_of(case.load(), case.content_sha256, self.model.card)
-            ]
-        if not examples:
+            slices += read_slices(case, self.model.card, number)
+        if not slices:
             raise BadInput("data", "no slice is approved", "approve at least one")
-        if not any(bool(e.mask.any()) for _, e in examples):
+        if not any(s.has_foreground for s in slices):
             raise BadInput("data", "every mask is empty", "mark the target in at least one image")
-        return examples
+        return slices
 
-    def _identity(self, examples: list[tuple[int, AnnotatedSlice]]) -> dict[str, Any]:
+    def _identity(self, slices: list[Slice]) -> dict[str, Any]:
+        """What must be the same when the fine-tuning is resumed."""
         digest = hashlib.sha256()
-        for number, e in examples:
-            drawn_by = self.cases[number - 1].draw_key
-            digest.update(repr((number, drawn_by, tuple(e.mask.shape), e.annotated)).encode())
-            digest.update(e.image.numpy().tobytes() + e.mask.numpy().tobytes())
+        for s in slices:
+            key = self.cases[s.case - 1].split_key
+            digest.update(repr((s.case, key, tuple(s.mask.shape), s.annotated)).encode())
+            digest.update(s.image.numpy().tobytes() + s.mask.numpy().tobytes())
         return {
             "base": self.model.card.files[WEIGHTS_FILE],
             "name": self.name,
@@ -285,109 +276,21 @@ class FineTuneJob:
         self.checkpoint.training_id = snapshot.metadata["training"]
         return Snapshot(snapshot.tensors, snapshot.metadata)
 
-    def _encode_patches(
-        self, spec: FineTuneSpec, split: Parts, start_time: float, rounds: int | None
-    ) -> Generator[FineTuneEvent, None, tuple[EncodedPatches, EncodedPatches | None, int]]:
-        encoding = Encoding(
+    def _encoding(self, spec: FineTuneSpec, split: CaseSplit, start_time: float) -> Encoding:
+        return Encoding(
             self.method, spec, self.model.card, self.compute, split, self.seed, start_time, self.minutes,
             self.steps is None, self.should_stop,
         )  # fmt: skip
-        steps = encoding.run(rounds)
-        while True:
-            try:
-                progress = next(steps)
-            except StopIteration as end:
-                encoded_pieces: tuple[EncodedPatches, EncodedPatches | None, int] = end.value
-                return encoded_pieces
-            yield Caching(done=progress)
-
-    def _compare(
-        self, loop: Tuner, spec: FineTuneSpec, split: Parts, replay: Replay | None, notes: list[str]
-    ) -> Generator[FineTuneEvent, None, dict[str, Any]]:
-        """Both models on the same cases; gives the comparison."""
-        card = self.model.card
-        scores: dict[bool, list[CaseScores]] = {False: [], True: []}
-        total = 2 * len(split.apart)
-        for is_new in (False, True):
-            loop.load_best_weights() if is_new else loop.load_base_weights()
-            for position, case_number in enumerate(split.apart):
-                case: AnnotatedCase = self.cases[case_number - 1]
-                for score_or_progress in score_case(case, card, self.method, self.compute):
-                    if isinstance(score_or_progress, CaseScores):
-                        scores[is_new].append(score_or_progress)
-                    else:
-                        done = (len(split.apart) * is_new + position + score_or_progress) / total
-                        yield Judging(done=round(done, 3))
-        replay_scores, replay_description = None, ""
-        if replay is not None:
-            replay_patches = replay.test if len(replay.test) else replay.validation
-            replay_description = (
-                f"{len(replay_patches)} pieces of its own images that were kept apart in its first training"
-                if len(replay.test)
-                else f"{len(replay_patches)} pieces of its own training, which flatters the base"
-            )
-            loop.load_base_weights()
-            before = mean_patch_scores(replay_patches, spec, card, self.method, self.compute)
-            loop.load_best_weights()
-            replay_scores = (before, mean_patch_scores(replay_patches, spec, card, self.method, self.compute))
-        loop.load_best_weights()
-        validation_scores = (mean_scores(scores[False]), mean_scores(scores[True])) if split.apart else None
-        verdict_word, line = verdict(validation_scores, replay_scores, len(split.apart))
-        if validation_scores is not None:
-            notes = [*notes, "the weights were chosen on the cases kept apart, which flatters the new model"]
-        if not self.method.is_deterministic:
-            notes = [*notes, f"judged by the mean of {SCORING_SAMPLES} samples"]
-        base_version = {"name": card.name, "version": card.version}
-        return {
-            "format": 1,
-            "line": line,
-            "verdict": verdict_word,
-            "base": base_version,
-            "new": {"name": self.name, "version": self.new_version},
-            "share": loop.alpha,
-            "held_out": None
-            if validation_scores is None
-            else {
-                "cases": len(split.apart),
-                "before": validation_scores[0].as_dict(),
-                "after": validation_scores[1].as_dict(),
-                "unit": scores[True][0].unit,
-            },
-            "own": None
-            if replay_scores is None
-            else {
-                "what": replay_description,
-                "items": len(replay_patches),
-                "before": replay_scores[0].as_dict(),
-                "after": replay_scores[1].as_dict(),
-            },
-            "cases": [
-                {
-                    "case": case_number,
-                    "before": _rounded(before),
-                    "after": _rounded(after),
-                    "change": round(after.dsc - before.dsc, 4),
-                }
-                for case_number, before, after in zip(split.apart, scores[False], scores[True], strict=True)
-            ],
-            "notes": notes,
-        }
 
     @property
     def new_version(self) -> str:
-        """The number that it has once it is adopted."""
+        """The version number that the candidate gets when it is adopted."""
         name = self.model.card.name
         return next_version(name) if name in model_folders() else "1"
 
 
-def _copies_in_words(count: int) -> str:
-    """What a person is told of images that were given more than once."""
-    times = "image was" if count == 1 else "images were"
-    return f"{count} {times} given more than once under other names, and left out"
-
-
 def _epoch_event(
-    validation: Look, loop: Tuner, patch_count: int, start_time: float, minutes: float
+    validation: ValidationResult, loop: Tuner, patch_count: int, start_time: float, minutes: float
 ) -> FineTuneEpoch:
     base, best = loop.base_validation, loop.best_validation
     per_epoch = max(1, patch_count // max(1, round(loop.config.batch * (1 - loop.config.replay_share))))
@@ -404,7 +307,3 @@ def _epoch_event(
         seconds=round(time.perf_counter() - start_time, 1),
         left=round(max(0.0, 60 * minutes - (time.perf_counter() - start_time)), 1),
     )
-
-
-def _rounded(scores: CaseScores) -> dict[str, Any]:
-    return {"dsc": round(scores.dsc, 4), "hd95": round(scores.hd95, 3), "ece": round(scores.ece, 5)}

@@ -1,4 +1,4 @@
-"""The steps of a fine-tuning, on pieces that were encoded once."""
+"""The steps of a fine-tuning, on encoded patches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.config import Look, Plan
+from napari_latentseg.finetuning.config import FineTuneConfig, ValidationResult
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.training.loop import BestWeights, TrainingStep, averaged, copied, with_weights
 from napari_latentseg.training.patches import EncodedPatches
@@ -25,50 +25,52 @@ from napari_latentseg.utils.oom import BatchSize
 
 __all__ = ["Tuner"]
 
-_VALIDATIONS_PER_RUN = 16  # at the most
-_CLOSING_VALIDATIONS = 4.5  # looks that settling takes: one a share, and some room
-_MAX_STEPS = 4000
+_VALIDATIONS_PER_RUN = 16  # at most: enough points for a curve and for selecting weights
+# Validations after the last step, for which time must be left: one for each of the four interpolations of
+# `FineTuneConfig.shares`, and half of one in reserve.
+_CLOSING_VALIDATIONS = 4.5
+_MAX_STEPS = 4000  # of batches of 16: each of 1,024 encoded patches comes some forty times, beside replay
 
 
 @dataclass
 class Tuner:
-    """Teaches the last part of a method, and keeps the best.
+    """Trains the last part of a method, and keeps the best weights.
 
     Parameters
     ----------
     method, spec
-        What learns, in place.
+        The model, which is changed in place, and its part that is trained.
     train_patches, validation_patches
-        Pieces to learn, and to choose by.
+        Training patches, and validation patches, on which the weights are selected; None for none of these.
     replay_train, replay_validation
-        The same of the model's own training; None where it has none.
+        The same of the model's own training; None where it has no replay.
     compute
         Device and arithmetic.
     config
-        See there.
+        The settings.
     seed
-        Draws the batches and the losses' noise.
+        Draws the batches and the noise of the losses.
     threshold
-        Where probabilities are cut.
+        Probabilities above it are in the mask.
     steps
-        How many in all; settled from `budget_seconds` after the first few where not given.
+        How many in all; None to compute it from `budget_seconds` after the first eight steps.
     budget_seconds
-        For steps and looks.
+        For steps and validations.
     should_stop
-        Asked after every step.
+        Called after every step; True makes it the last.
 
     Attributes
     ----------
     best_weights
         The best weights so far.
     best_validation
-        Their look; that of the base until something was better.
+        Their validation; that of the base until something was better.
     alpha
-        How much of the way from the base is in the weights after `select_interpolation`.
+        The interpolation that `select_interpolation` has chosen, in [0, 1].
     validate_every
-        Steps between two looks.
+        Steps between two validations.
     has_learnt
-        Whether any step was made.
+        Whether there was any step.
     """
 
     method: Method
@@ -78,7 +80,7 @@ class Tuner:
     replay_train: EncodedPatches | None
     replay_validation: EncodedPatches | None
     compute: Compute
-    config: Plan
+    config: FineTuneConfig
     seed: int
     threshold: float
     steps: int | None
@@ -86,8 +88,8 @@ class Tuner:
     should_stop: Callable[[], bool] = lambda: False
     best_weights: dict[str, Tensor] | None = field(init=False, default=None)
     base_weights: dict[str, Tensor] = field(init=False)
-    base_validation: Look | None = field(init=False, default=None)
-    best_validation: Look | None = field(init=False, default=None)
+    base_validation: ValidationResult | None = field(init=False, default=None)
+    best_validation: ValidationResult | None = field(init=False, default=None)
     alpha: float = field(init=False, default=0.0)
     step: int = field(init=False, default=0)
     spent_seconds: float = field(init=False, default=0.0)
@@ -121,11 +123,11 @@ class Tuner:
 
     @property
     def has_learnt(self) -> bool:
-        """Whether any step was made."""
+        """Whether there was any step."""
         return self.step > 0
 
-    def run(self) -> Generator[Look, None, None]:
-        """Learn; yields a look at the base first, then one after another until the time is over."""
+    def run(self) -> Generator[ValidationResult, None, None]:
+        """Train; yields a validation of the base first, then one after another until the time is over."""
         start_time = time.perf_counter() - self.spent_seconds
         if self.base_validation is None:
             self.base_validation = self.best_validation = self._validate({})
@@ -143,7 +145,8 @@ class Tuner:
             self.spent_seconds = step_end - start_time
             if self.steps is None and len(step_seconds) == 8:
                 self._plan_steps(float(np.median(step_seconds)))
-            # on a machine that has become slower since the length was settled the closing looks fit in, too
+            # also on a machine that became slower after the steps were planned, time is left for the last
+            # validations
             is_out_of_time = (
                 self._has_time_budget
                 and self.spent_seconds > self.budget_seconds - _CLOSING_VALIDATIONS * self._validation_seconds
@@ -166,14 +169,15 @@ class Tuner:
                 break
 
     def select_interpolation(self) -> float:
-        """Put the best weights in place: as much of the way from the base to them as serves.
+        """Interpolate between the base and the best weights, and load the best of `FineTuneConfig.shares`.
 
-        Where nothing can be chosen by, half of the way; less where too much of the old would be lost.
+        Without validation patches it is at most half of the way; less where too much Dice on replay would be
+        lost.
 
         Returns
         -------
         float
-            The share.
+            `alpha`, in [0, 1].
         """
         candidate_weights = self.best_weights or self._ema_weights()
         base_validation = self.base_validation
@@ -188,7 +192,7 @@ class Tuner:
                 replay_loss = max(0.0, base_validation.replay - replay - self.config.tolerated)
             score = (alpha if dsc is None else dsc) - 4 * replay_loss
             scored_alphas.append((score, alpha))
-        # of shares that are as good, the smallest: it changes least
+        # of interpolations that are as good, the smallest, which changes least
         best_score = max(score for score, _ in scored_alphas)
         self.alpha = min(alpha for score, alpha in scored_alphas if score >= best_score - 1e-4)
         self._load_interpolated(candidate_weights, self.alpha)
@@ -196,18 +200,18 @@ class Tuner:
         return self.alpha
 
     def load_base_weights(self) -> None:
-        """Put the base's weights in place, until `restore_working_weights` or `load_best_weights`."""
+        """Load the weights of the base, until `restore_working_weights` or `load_best_weights`."""
         self._store_working_weights()
         self.spec.trainable.load_state_dict(self.base_weights)
 
     def load_best_weights(self) -> None:
-        """Put in place what would be kept now; after `select_interpolation`, what is."""
+        """Load the weights that would be kept now; after `select_interpolation`, those that are."""
         self._store_working_weights()
         weights = self.selected_weights or self.best_weights or self._ema_weights()
         self.spec.trainable.load_state_dict(weights)
 
     def restore_working_weights(self) -> None:
-        """Go on with the weights that learn."""
+        """Load the weights that are being trained again."""
         if self._working_weights is not None:
             self.spec.trainable.load_state_dict(self._working_weights)
             self._working_weights = None
@@ -237,7 +241,7 @@ class Tuner:
         return warmup_then_cosine(config.learning_rate, self.step, config.warmup, total_steps)
 
     def _sample_batch(self, count: int) -> EncodedPatches:
-        """A batch; new pieces and the model's own in turn, so that both are among those that are decoded."""
+        """A batch of new patches and replay, shuffled, so that both are among those that are decoded."""
         replay_count = 0 if self.replay_train is None else round(count * self.config.replay_share)
         row_indices = torch.from_numpy(self._rng.integers(len(self.train_patches), size=count - replay_count))
         batch = self.train_patches.select(row_indices)
@@ -267,7 +271,7 @@ class Tuner:
         return self._training.add_gradient(terms, penalty)
 
     def _plan_steps(self, seconds_per_step: float) -> None:
-        """How many steps the time allows, where a fifth of it goes into looks, and after how many to look."""
+        """Set the number of steps from the time that is left, of which a fifth is for validations."""
         remaining_seconds = max(
             0.0,
             0.8
@@ -278,19 +282,19 @@ class Tuner:
             -(-self.steps // _VALIDATIONS_PER_RUN), math.ceil(4 * self._validation_seconds / seconds_per_step)
         )
 
-    def _validate_average(self) -> Look:
+    def _validate_average(self) -> ValidationResult:
         losses = {name: float(np.mean(values)) for name, values in self._losses.items()}
         self._losses = {}
         weights = self._ema_weights()
         with with_weights(self.spec.trainable, weights):
             validation = self._validate(losses)
         best = BestWeights(self.best_weights, self._selection_score(self.best_validation))
-        # with nothing to choose by, the last are kept: they are average, and go half of the way
+        # without validation patches the last weights are kept; they are averaged, and used by half
         if best.offer(weights, self._selection_score(validation), latest=self.validation_patches is None):
             self.best_weights, self.best_validation = best.weights, validation
         return validation
 
-    def _selection_score(self, validation: Look | None) -> float:
+    def _selection_score(self, validation: ValidationResult | None) -> float:
         base_validation = self.base_validation
         if validation is None or validation.dsc is None:
             return 0.0
@@ -303,8 +307,8 @@ class Tuner:
             replay_loss = max(0.0, base_validation.replay - validation.replay - self.config.tolerated)
         return validation.dsc - replay_loss
 
-    def _validate(self, losses: dict[str, float]) -> Look:
-        return Look(self.step, *self._validation_scores(), losses, self.spent_seconds)
+    def _validate(self, losses: dict[str, float]) -> ValidationResult:
+        return ValidationResult(self.step, *self._validation_scores(), losses, self.spent_seconds)
 
     def _validation_scores(self) -> tuple[float | None, float | None]:
         dsc_values = [
@@ -316,7 +320,7 @@ class Tuner:
         return dsc_values[0], dsc_values[1]
 
     def _ema_weights(self) -> dict[str, Tensor]:
-        """The weights, each in place of its average."""
+        """A copy of the exponential moving average of the weights."""
         return copied(self._ema_parameters.module.state_dict())
 
     def _load_interpolated(self, weights: Mapping[str, Tensor], alpha: float) -> None:
@@ -324,13 +328,13 @@ class Tuner:
             name: (base + alpha * (weights[name] - base)) if base.is_floating_point() else weights[name]
             for name, base in self.base_weights.items()
         }
-        # as a model folder keeps them, so that what is judged is what is loaded later
+        # rounded as a model folder stores them, so that the model that is saved is scored
         self.spec.trainable.load_state_dict(
             {name: v.half().float() if v.is_floating_point() else v for name, v in interpolated.items()}
         )
 
     def snapshot(self) -> Snapshot:
-        """Everything that the rest of it depends on."""
+        """The state, from which the fine-tuning is resumed."""
         tensors = add_prefix("now", self.spec.trainable.state_dict())
         tensors |= add_prefix(
             "average", {str(i): a for i, a in enumerate(self._ema_parameters.module.parameters())}
@@ -349,19 +353,19 @@ class Tuner:
             "batch": self._batch_size.rows,
             "order": self._rng.bit_generator.state,
             "kept": self.best_weights is not None,
-            "base_look": _told(self.base_validation),
-            "best": _told(self.best_validation),
+            "base_look": _validation_to_dict(self.base_validation),
+            "best": _validation_to_dict(self.best_validation),
             "losses": self._losses,
         }
         return Snapshot(tensors, metadata)
 
     def restore(self, checkpoint: Snapshot) -> None:
-        """Take up where `checkpoint` was asked for.
+        """Load the state that `snapshot` gave.
 
         Raises
         ------
         BadInput
-            Where it is of another model or of another version of the program.
+            Where it is of another model or version of the program.
         """
         tensors, metadata = checkpoint.tensors, checkpoint.metadata
         try:
@@ -399,13 +403,13 @@ class Tuner:
             ) from error
 
 
-def _told(validation: Look | None) -> dict[str, Any] | None:
+def _validation_to_dict(validation: ValidationResult | None) -> dict[str, Any] | None:
     return (
         None
         if validation is None
-        else {name: getattr(validation, name) for name in Look.__dataclass_fields__}
+        else {name: getattr(validation, name) for name in ValidationResult.__dataclass_fields__}
     )
 
 
-def _validation_from_dict(values: dict[str, Any] | None) -> Look | None:
-    return None if values is None else Look(**values)
+def _validation_from_dict(values: dict[str, Any] | None) -> ValidationResult | None:
+    return None if values is None else ValidationResult(**values)

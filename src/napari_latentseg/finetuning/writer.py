@@ -11,18 +11,19 @@ from typing import Any
 
 import torch
 
+from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
-from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, Parts
-from napari_latentseg.finetuning.cases import AnnotatedCase
+from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, CaseSplit
 from napari_latentseg.finetuning.comparison import SCORING_SAMPLES
-from napari_latentseg.finetuning.config import Plan
+from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
+from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import COMPARISON_FILE, REPLAY_FILE, SPLIT_FILE, WEIGHTS_FILE
 from napari_latentseg.models.split import read_split
 from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.events import FineTuneEpoch
+from napari_latentseg.training.events import FineTuneEpoch, TrainEpoch
 from napari_latentseg.training.history import training_curve, training_log
 from napari_latentseg.training.output_dir import TRAINING_FILE, is_model_of_stopped_training
 from napari_latentseg.training.provenance import combined_licence
@@ -33,34 +34,34 @@ __all__ = ["Candidate", "write_candidate"]
 
 @dataclass(frozen=True)
 class Candidate:
-    """What is known of a candidate before it is taught.
+    """The candidate: the fine-tuned model before it is adopted.
 
     Attributes
     ----------
     model
-        The base; its method carries the weights that are written.
+        The base; after the fine-tuning its method has the weights to write.
     name, version
-        Of the candidate; the version is the one that it has once it is adopted.
+        Of the candidate; the version is the one that it gets when it is adopted.
     out
-        The folder to be.
-    lessons
-        All cases, in the order of their numbers from 1.
-    plan, seed, minutes
-        How it is taught.
+        The candidate's folder.
+    cases
+        All, in the order of their numbers from 1.
+    config, seed, minutes
+        The settings of the fine-tuning.
     compute
         Device and arithmetic.
     checkpoint
-        From which a stopped one goes on; removed where it was not stopped.
+        Of the fine-tuning; removed unless it was stopped.
     resume
-        Whether it goes on, and may replace what the stopped one wrote.
+        Whether it was resumed, and may replace what was written on the stop.
     """
 
     model: Model
     name: str
     version: str
     out: Path
-    lessons: tuple[AnnotatedCase, ...]
-    plan: Plan
+    cases: tuple[Case, ...]
+    config: FineTuneConfig
     seed: int
     minutes: float
     compute: Compute
@@ -71,27 +72,32 @@ class Candidate:
 def write_candidate(
     candidate: Candidate,
     tuner: Tuner,
-    parts: Parts,
-    comparison: dict[str, Any],
+    split: CaseSplit,
+    comparison: Comparison,
     events: Sequence[FineTuneEpoch],
     seconds: float,
 ) -> ModelCard:
-    """Write the model that was taught into the candidate's folder; gives its card.
+    """Write the fine-tuned model into the candidate's folder.
 
     Parameters
     ----------
     candidate
-        See there.
+        What is written.
     tuner
-        After `settle`.
-    parts
-        Which cases were learnt from, and which were kept apart.
+        After `select_interpolation`.
+    split
+        Training and validation cases.
     comparison
-        With the base, as `comparison.json` has it.
+        With the base.
     events
         Of the epochs.
     seconds
-        That the teaching took.
+        That the training took.
+
+    Returns
+    -------
+    ModelCard
+        As written.
 
     Raises
     ------
@@ -99,13 +105,13 @@ def write_candidate(
         Where it cannot be written.
     """
     base, folder = candidate.model.card, candidate.model.folder
-    learned = len({case for case, _ in parts.train})
+    train_count = len({s.case for s in split.train})
     own = TrainingData(
         name="your annotated images",
         licence="not stated",
-        images=learned,
-        validation_images=len(parts.apart),
-        split=f"{VALIDATION_FRACTION:.0%} by case, seed {candidate.seed}" if parts.apart else "",
+        images=train_count,
+        validation_images=len(split.validation_cases),
+        split=f"{VALIDATION_FRACTION:.0%} by case, seed {candidate.seed}" if split.validation_cases else "",
     )
     card = base.replace(
         name=candidate.name,
@@ -118,20 +124,29 @@ def write_candidate(
         training_data=(*base.training_data, own),
         licence=combined_licence(base.licence, [one.licence for one in base.training_data]),
         metrics=_metrics(candidate, comparison),
-        # measured on the base's weights
+        # they were measured with the base's weights
         reliability=None,
         volume_interval=None,
     )
-    numbered = list(enumerate(candidate.lessons, start=1))
-    split = read_split(folder).extended(
-        train=[lesson for number, lesson in numbered if number not in parts.apart],
-        validation=[lesson for number, lesson in numbered if number in parts.apart],
+    numbered = list(enumerate(candidate.cases, start=1))
+    model_split = read_split(folder).extended(
+        train=[case for number, case in numbered if number not in split.validation_cases],
+        validation=[case for number, case in numbered if number in split.validation_cases],
     )
-    told = [
-        {"stage": "", "epoch": i, "losses": e.losses, "measured": {}, "dsc": e.dsc,
-         "learning_rate": candidate.plan.learning_rate, "seconds": e.seconds}
-        for i, e in enumerate(events, start=1)
-    ]  # fmt: skip
+    # one row for each time that the weights were validated, where the log of a training has one an epoch
+    rows = [
+        TrainEpoch(
+            stage="",
+            epoch=i,
+            epochs=len(events),
+            losses=event.losses,
+            learning_rate=candidate.config.learning_rate,
+            dsc=event.dsc,
+            best=event.best,
+            seconds=event.seconds,
+        )
+        for i, event in enumerate(events, start=1)
+    ]
     stopped = {"stopped": True, "training": candidate.checkpoint.training_id} if tuner.stopped else {}
     run = stopped | {
         "steps": tuner.step,
@@ -145,18 +160,18 @@ def write_candidate(
     }
     about = {
         "base": card.parent,
-        "plan": asdict(candidate.plan),
+        "plan": asdict(candidate.config),
         "share": tuner.alpha,
         "seed": candidate.seed,
     }
     extras = {
         TRAINING_FILE: _json(about | {"minutes": candidate.minutes, "run": run}),
-        COMPARISON_FILE: _json(comparison),
-        "training_log.csv": training_log(told),
-        "training_curve.png": training_curve(told),
-        SPLIT_FILE: _json(split.to_json()),
+        COMPARISON_FILE: _json(comparison.model_dump(mode="json")),
+        "training_log.csv": training_log(rows),
+        "training_curve.png": training_curve(rows),
+        SPLIT_FILE: _json(model_split.to_json()),
     }
-    if REPLAY_FILE in base.files:  # what encodes an image has not changed, so its pieces still hold
+    if REPLAY_FILE in base.files:  # the encoding part of the model has not changed, so replay is still valid
         extras[REPLAY_FILE] = (folder / REPLAY_FILE).read_bytes()
     replace = candidate.resume and is_model_of_stopped_training(
         candidate.out, candidate.checkpoint.training_id
@@ -170,22 +185,22 @@ def write_candidate(
     return written
 
 
-def _metrics(candidate: Candidate, comparison: dict[str, Any]) -> tuple[MetricRecord, ...]:
-    held = comparison["held_out"]
-    if held is None:
+def _metrics(candidate: Candidate, comparison: Comparison) -> tuple[MetricRecord, ...]:
+    validation = comparison.held_out
+    if validation is None:
         return ()
-    after = held["after"]
+    after = validation.after
     is_one = candidate.model.method.is_deterministic
-    values = {"dsc": after["dsc"]} | ({"hd95": after["hd95"]} if after["hd95"] is not None else {})
+    values = {"dsc": after.dsc} | ({"hd95": after.hd95} if after.hd95 is not None else {})
     return (
         MetricRecord(
-            data=f"your annotated images: the {held['cases']} cases kept apart, never trained on; the"
-            " weights were chosen on them, which flatters the figure",
-            images=held["cases"],
+            data=f"your annotated images: the {validation.cases} validation cases, never trained on; the"
+            " weights were selected on them, which flatters the score",
+            images=validation.cases,
             samples=1 if is_one else SCORING_SAMPLES,
             source="none" if is_one else candidate.model.card.sources[0],
             values=values,
-            unit=held["unit"],
+            unit=validation.unit,
         ),
     )
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.core.slices import Planes
+from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_map import LabelMap
-from napari_latentseg.data.pairs import Pair
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import (
     MIN_SAMPLES,
@@ -39,15 +39,15 @@ class Calibration:
         The model.
     settings
         Samples (three or more), sampling source, threshold.
-    pairs
+    cases
         Images with their reference masks, as for `Evaluation`.
     split
-        Training and validation images of the model. None of `pairs` may be a training image.
+        Training and validation images of the model. None of `cases` may be a training image.
 
     Attributes
     ----------
     image_hashes
-        `Scan.content_sha256` of each image, in the order of `pairs`.
+        `Scan.content_sha256` of each image, in the order of `cases`.
     sample_voxel_counts
         Voxels of each class in each sample, `(cases, n, K)`.
     reference_voxel_counts
@@ -62,7 +62,7 @@ class Calibration:
 
     predictor: Predictor
     settings: InferenceSettings
-    pairs: Sequence[Pair]
+    cases: Sequence[Case]
     split: Split = field(default_factory=Split)
     image_hashes: list[str] = field(init=False, default_factory=list)
     sample_voxel_counts: NDArray[np.float64] = field(init=False)
@@ -75,10 +75,10 @@ class Calibration:
                 f"{self.settings.samples} from {self.settings.source!r} are too few to measure their spread",
                 f"draw {MIN_SAMPLES} or more from a sampling source",
             )
-        if not self.pairs:
+        if not self.cases:
             raise BadInput("data", "holds no annotated image", "give images with reference masks")
-        self.image_hashes = [pair.content_sha256 for pair in self.pairs]
-        self._parts = [self.split.part_of(pair) for pair in self.pairs]
+        self.image_hashes = [case.content_sha256 for case in self.cases]
+        self._parts = [self.split.part_of(case) for case in self.cases]
         trained_count = self._parts.count("train")
         if trained_count:
             raise BadInput(
@@ -88,8 +88,8 @@ class Calibration:
                 "leave them out (--subset validation takes its validation images)",
             )
         classes = len(self.predictor.model.card.classes)
-        self.sample_voxel_counts = np.zeros((len(self.pairs), self.settings.samples, classes))
-        self.reference_voxel_counts = np.full((len(self.pairs), classes), np.nan)
+        self.sample_voxel_counts = np.zeros((len(self.cases), self.settings.samples, classes))
+        self.reference_voxel_counts = np.full((len(self.cases), classes), np.nan)
         self._reliability_accumulator = ReliabilityAccumulator()
 
     def run(self) -> Iterator[float]:
@@ -106,20 +106,20 @@ class Calibration:
             If an image cannot be read, or has another shape than its mask.
         """
         card = self.predictor.model.card
-        for number, pair in enumerate(self.pairs):
-            scan = pair.read()
+        for number, case in enumerate(self.cases):
+            scan = case.read_scan()
             segmentation = self.predictor.segment(scan, self.settings)
-            label_map = label_map_for(card, pair)
-            reference = label_map.load_class_mask(pair)
+            label_map = label_map_for(card, case)
+            reference = case.read_class_numbers(label_map)
             shape = (len(Planes.from_scan(scan)), *segmentation.mask.shape[-2:])
             if reference.shape != shape:
                 raise BadInput(
-                    pair.mask,
+                    case.mask_source,
                     f"has shape {reference.shape}, its image {shape}",
                     "give a mask of the same shape",
                 )
             self._accumulate(number, segmentation, reference, label_map)
-            yield (number + 1) / len(self.pairs)
+            yield (number + 1) / len(self.cases)
 
     def _accumulate(
         self, number: int, segmentation: Segmentation, reference: NDArray[np.uint8], label_map: LabelMap
@@ -139,10 +139,10 @@ class Calibration:
     def reliability(self) -> Reliability:
         """Reliability of the mean probabilities over all images; nothing is fitted."""
         return self._reliability_accumulator.reliability(
-            images=len(self.pairs),
+            images=len(self.cases),
             samples=self.settings.samples,
             source=self.settings.source,
-            data=self._data_description(len(self.pairs)),
+            data=self._data_description(len(self.cases)),
         )
 
     def fit_and_test_indices(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -153,8 +153,8 @@ class Calibration:
         by its smallest file hash.
         """
         files: dict[str, str] = {}
-        for key, pair in zip(self.image_hashes, self.pairs, strict=True):
-            files[key] = min(pair.file_sha256, files.get(key, pair.file_sha256))
+        for key, case in zip(self.image_hashes, self.cases, strict=True):
+            files[key] = min(case.split_key, files.get(key, case.split_key))
         digests = [hashlib.sha256(f"halves:{files[key]}".encode()).hexdigest() for key in self.image_hashes]
         order = sorted(set(digests))
         fit_digests = set(order[: (len(order) + 1) // 2])
@@ -180,7 +180,7 @@ class Calibration:
         if len(fit) < required:
             raise BadInput(
                 "cases",
-                f"are {len(self.pairs)}, half of them to fit on; an interval of {level:.0%} needs {required}",
+                f"are {len(self.cases)}, half of them to fit on; an interval of {level:.0%} needs {required}",
                 "give more annotated images",
             )
         fitted = VolumeInterval.fit(

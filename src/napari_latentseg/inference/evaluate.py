@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_map import LabelMap
-from napari_latentseg.data.pairs import Pair
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import CONVENTIONS
 from napari_latentseg.evaluation.scores import ImageScores, score, summarise
@@ -31,7 +31,7 @@ class Evaluation:
         The model.
     settings
         Samples, sampling source, threshold.
-    pairs
+    cases
         Images with their reference masks. For a model with one class, every nonzero value of a mask is the
         class. For several classes, a mask has the labels of the model, or those of a training data set whose
         labels the card lists.
@@ -41,7 +41,7 @@ class Evaluation:
     Attributes
     ----------
     scores
-        One for each image, in the order of `pairs`. Several classes are averaged, over those that the
+        One for each image, in the order of `cases`. Several classes are averaged, over those that the
         reference annotates and that are in the reference or in the prediction.
     training_image_count, validation_image_count
         How many of the images scored so far the model was trained on, and how many were its validation
@@ -50,7 +50,7 @@ class Evaluation:
 
     predictor: Predictor
     settings: InferenceSettings
-    pairs: Sequence[Pair]
+    cases: Sequence[Case]
     split: Split = field(default_factory=Split)
     scores: list[ImageScores] = field(init=False, default_factory=list)
     training_image_count: int = field(init=False, default=0)
@@ -69,24 +69,24 @@ class Evaluation:
         BadInput
             If an image cannot be read, or has another shape than its mask.
         """
-        for number, pair in enumerate(self.pairs):
-            segmentation = self.predictor.segment(pair.read(), self.settings)
-            label_map = label_map_for(self.predictor.model.card, pair)
-            reference = label_map.load_class_mask(pair)
+        for number, case in enumerate(self.cases):
+            segmentation = self.predictor.segment(case.read_scan(), self.settings)
+            label_map = label_map_for(self.predictor.model.card, case)
+            reference = case.read_class_numbers(label_map)
             predicted_planes = segmentation.mask.reshape(-1, *segmentation.mask.shape[-2:])
             if reference.shape != predicted_planes.shape:
                 raise BadInput(
-                    pair.mask,
+                    case.mask_source,
                     f"has shape {reference.shape}, its image {predicted_planes.shape}",
                     "give a mask of the same shape",
                 )
             self.scores.append(
                 self._score(segmentation.mask, reference.reshape(segmentation.mask.shape), label_map)
             )
-            part = self.split.part_of(pair)
+            part = self.split.part_of(case)
             self.training_image_count += part == "train"
             self.validation_image_count += part == "validation"
-            yield (number + 1) / len(self.pairs)
+            yield (number + 1) / len(self.cases)
 
     def _score(
         self, prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], label_map: LabelMap
@@ -127,7 +127,7 @@ class Evaluation:
             "conventions": dict(CONVENTIONS)
             | {"size": "at the size of the image files", "hd95_unit": "pixel"},
             "images": [
-                {"name": pair.name, **s.model_dump()} for pair, s in zip(self.pairs, self.scores, strict=True)
+                {"name": case.name, **s.model_dump()} for case, s in zip(self.cases, self.scores, strict=True)
             ],
         }
 
@@ -178,12 +178,12 @@ class Evaluation:
         )
 
 
-def label_map_for(card: ModelCard, pair: Pair) -> LabelMap:
+def label_map_for(card: ModelCard, case: Case) -> LabelMap:
     """The meaning of the values in a reference mask: the labels of the model, or of a training data set.
 
     The latter if the mask lies in the folder of a data set whose labels the card lists.
     """
-    folder = pair.mask.absolute().parent.parent.name
+    folder = case.dataset_name
     for data in card.training_data:
         if data.labels and data.folder == folder:
             return LabelMap(card.classes, data.labels, folder)

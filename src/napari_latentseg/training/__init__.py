@@ -1,1 +1,1 @@
-"""Teaching codecs and methods from folders of images and masks."""
+"""Training codecs and methods on folders of images and masks."""

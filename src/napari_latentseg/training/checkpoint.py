@@ -1,8 +1,8 @@
-"""What a training goes on from after it was stopped, whole at any moment.
+"""The checkpoint from which a stopped training is resumed; it is complete at any moment.
 
-A checkpoint is a folder with the tensors (safetensors) and the rest (JSON). The tensors are written first,
-under a new name; then the JSON that names them takes the place of the former one in a single step. A program
-that is killed in between leaves the former pair.
+A checkpoint is a folder with the tensors (safetensors) and the rest of the state (JSON). The tensors are
+written first, under a new name; then the JSON that names them replaces the former one atomically. A program
+that is killed in between leaves the former checkpoint.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Checkpoint:
     Parameters
     ----------
     folder
-        Where it lies, or is to lie.
+        Of the checkpoint; need not exist yet.
     training_id
-        A mark by which the model of a stopped training is known as its own.
+        An identifier, by which a resumed training recognises the model that it wrote when it was stopped.
     interval_s
-        Seconds from one to the next; 0 writes one after every epoch.
+        Seconds from one write to the next; 0 writes after every epoch.
 
     Attributes
     ----------
     common
-        What is written with every snapshot: what the whole training has beside the stage under way.
+        The state of the training beside its current stage; written with every snapshot.
     """
 
     folder: Path
@@ -51,21 +51,21 @@ class Checkpoint:
     _last_written: float = field(init=False, default_factory=time.monotonic)
 
     def is_due(self) -> bool:
-        """Whether the time for the next one has come."""
+        """Whether `interval_s` has passed since the last write."""
         return time.monotonic() - self._last_written >= self.interval_s
 
     @property
     def exists(self) -> bool:
-        """Whether there is one."""
+        """Whether there is a checkpoint."""
         return (self.folder / STATE_FILE).is_file()
 
     def write(self, snapshot: Snapshot) -> None:
-        """Put a snapshot in the place of the former one.
+        """Replace the former snapshot.
 
         Raises
         ------
         BadInput
-            Where it cannot be written; the former one is left whole.
+            Where it cannot be written; the former one remains.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -93,7 +93,7 @@ class Checkpoint:
         self._last_written = time.monotonic()
 
     def read(self) -> Snapshot:
-        """What was written last: the snapshot under ``"at"``, and what was around it.
+        """What was written last: the tensors, and the metadata with the snapshot's under ``"at"``.
 
         Raises
         ------
@@ -113,5 +113,5 @@ class Checkpoint:
             raise BadInput(path, "is damaged", _REMEDY) from error
 
     def remove(self) -> None:
-        """Remove it, once the model that it led to has been written."""
+        """Remove the checkpoint, after the model was written."""
         shutil.rmtree(self.folder, ignore_errors=True)

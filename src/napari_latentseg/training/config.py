@@ -1,4 +1,4 @@
-"""What a training is made of: one validated file."""
+"""The configuration of a training: one validated JSON file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 class SplitConfig(FrozenModel):
-    """Which images are kept apart, to judge by.
+    """Which images are for validation.
 
     Attributes
     ----------
@@ -40,12 +40,14 @@ class SplitConfig(FrozenModel):
     seed
         Draws them.
     group_pattern
-        A regular expression on the file name whose first group is the patient; whole patients are kept apart.
+        A regular expression on the file name whose first group is the patient; the images of a patient are
+        never split.
     likeness_bits
-        Images whose 256-bit difference hashes are this close count as one; None for no such joining.
+        Images whose 256-bit difference hashes differ in no more bits are near duplicates and stay together;
+        None to ignore likeness.
     block
-        For frames of videos: so many files that follow each other by name stay together, 9 before 10.
-        Frames on the two sides of a block's end may still be alike.
+        For frames of videos: blocks of this many consecutive files stay together, 9 before 10 in their names.
+        The last frames of a block may still be like the first of the next.
     """
 
     fraction: float = Field(0.1, gt=0, lt=1)
@@ -64,7 +66,7 @@ class SplitConfig(FrozenModel):
 
 
 class CardConfig(FrozenModel):
-    """What a card says that no training can know."""
+    """What the model card says and training cannot find out."""
 
     title: str = ""
     modality: str = ""
@@ -81,7 +83,7 @@ class CardConfig(FrozenModel):
 
 
 class StageConfig(FrozenModel):
-    """What is different in one stage of a training; what is not given is as in the rest of the file."""
+    """What is different in one stage of a training; the rest is as in `TrainingConfig`."""
 
     epochs: int | None = Field(None, ge=1)
     steps: int | None = Field(None, ge=1)
@@ -97,7 +99,7 @@ class StageConfig(FrozenModel):
 
 
 class TrainingConfig(FrozenModel):
-    """A method's training. The defaults are those of GMS as published (its code where the paper is silent).
+    """The training of a method. The defaults are those of GMS as published, or of its code.
 
     Attributes
     ----------
@@ -109,62 +111,61 @@ class TrainingConfig(FrozenModel):
     preprocess, augment, split
         See there.
     epochs, batch_size, learning_rate, weight_decay, warmup_epochs
-        AdamW, linear warm-up from zero, then cosine to zero, set once an epoch (``"epoch"``) or a step. Set
-        by epochs, the first of them stands at zero and does nothing, and the last of the warm-up is at the
-        full rate already, as in the paper's code.
+        AdamW, with a linear warm-up from zero and then a cosine to zero. `schedule_by` sets the learning rate
+        once an ``"epoch"`` or once a ``"step"``. By epochs, the first epoch has a learning rate of zero and
+        learns nothing, and the last one of the warm-up has the full rate, as in the paper's code.
     steps
-        Where given, the length of the training in steps of the optimizer, in place of `epochs`: as many
-        epochs as that takes.
+        The length of the training in optimizer steps, rounded up to whole epochs; replaces `epochs`.
     warmup_steps
-        Where given, the length of the warm-up in steps of the optimizer, in place of `warmup_epochs`; the
-        rate is then set by steps.
+        The length of the warm-up in optimizer steps; replaces `warmup_epochs`, and needs `schedule_by`
+        ``"step"``.
     schedule
         After the warm-up: ``"cosine"`` to zero, or ``"constant"``.
     accumulate
-        Batches whose gradients are added up for one step.
+        Batches whose gradients are accumulated for one optimizer step.
     stages
-        What is different in the stages of a method that has several, by their names.
+        What is different in a stage of a method with several, by the name of the stage.
     crops_per_image
-        For tiles: windows taken of each image in an epoch.
+        For tiles: random crops of each slice in an epoch.
     ema_decay
-        Of an average of the weights that is what is kept; 0 for none.
+        Decay of the exponential moving average of the weights, which is then what is saved; 0 for none.
     ema_warmup
-        Whether the decay begins small: the lesser of `ema_decay` and (1 + n) / (10 + n) after n steps.
+        Whether the decay starts low: the lesser of `ema_decay` and (1 + n) / (10 + n) after n steps.
     clip_gradient
-        Greatest norm of the gradient; 0 for no limit.
+        Maximum norm of the gradient; 0 for no clipping.
     select
-        ``"best"``: the weights with the best DSC on the images kept apart. ``"last"``: those at the end, so
-        that the figures on the images kept apart are untouched by selection.
+        ``"best"``: the weights with the best Dice on the validation images. ``"last"``: those of the last
+        epoch, so that the validation scores are not biased by selection.
     validate_every
-        Epochs between two looks at the images kept apart.
+        Epochs between two validations.
     validate_planes
-        At how many planes of them; None for all.
+        How many of the validation slices are used for that; None for all.
     classes
-        Of a model with several; where there are none, any label is the one class that `card` names.
+        Of a model with several; empty for one class, which `card` names and any label is.
     datasets
-        What each data set's labels mean, by the name of its folder.
+        What the labels of each data set mean, by the name of its folder.
     draw
-        Which planes an epoch is made of; None for every one, `crops_per_image` times.
+        How the slices of an epoch are sampled; None for every slice, `crops_per_image` times.
     cache_latents
-        Encode each varied image once, and know it again. Pays where images come back: without augmentation,
-        or with few `augment_variants`.
+        Encode each augmented image once and keep its latents. Useful where images repeat: without
+        augmentation, or with few `augment_variants`.
     augment_variants
-        How many variations of each image there are in all; 0 draws a fresh one every time, as the paper does.
+        How many augmented versions of each image there are; 0 draws a new one every time, as the paper does.
     published_weights
-        Where the parts of a method that begin from weights that others published take them: ``""`` from the
-        Python package that brings them, ``"none"`` for random ones, or a file.
+        The pretrained weights of the parts of a method that have some: ``""`` takes them from the Python
+        package that contains them, ``"none"`` leaves random ones, or a file.
     published_rate
-        Fraction of the learning rate that such parts learn at.
+        Learning rate of these parts, as a fraction of `learning_rate`.
     precision
         ``"float32"`` (the paper's), ``"bfloat16"``, or ``"auto"``: bfloat16 where the machine is faster
         with it.
     seed
-        For weights, order and augmentation.
+        For initial weights, order and augmentation.
     members
-        How many predictors are trained, on one codec and one split, each with a seed of its own: `seed`,
+        How many members of a deep ensemble are trained, on one codec and one split, with the seeds `seed`,
         `seed` + 1 and so on. A model with several offers the sampling source ``"members"``.
     card
-        What the model's card says beside the figures.
+        What the model card says beside the scores.
     """
 
     name: str = ""
@@ -209,9 +210,7 @@ class TrainingConfig(FrozenModel):
         """The settings of one stage."""
         overrides = self.stages.get(name, StageConfig()).model_dump(exclude_none=True)
         if "epochs" in overrides:
-            overrides.setdefault(
-                "steps", None
-            )  # a stage that counts its epochs does not count the other's steps
+            overrides.setdefault("steps", None)  # the stage's epochs replace the steps of the whole file
         if "warmup_epochs" in overrides:
             overrides.setdefault("warmup_steps", None)
         return self.replace(**overrides)
@@ -225,7 +224,7 @@ class TrainingConfig(FrozenModel):
 
     @model_validator(mode="after")
     def _check_class_count(self) -> TrainingConfig:
-        """A method of several classes says in its settings how many."""
+        """The settings of a method with several classes must agree with `classes`."""
         class_count = self.settings.get("classes", 1)
         if isinstance(class_count, int) and class_count != (len(self.classes) or 1):
             raise ValueError(
@@ -246,7 +245,7 @@ class TrainingConfig(FrozenModel):
         images_repeat = self.augment_variants or not (any(probabilities) or self.preprocess.mode != "whole")
         if self.cache_latents and not images_repeat:
             raise ValueError(
-                "cache_latents needs images that come back: no augmentation, or few augment_variants"
+                "cache_latents needs images that repeat: no augmentation, or few augment_variants"
             )
         return self
 

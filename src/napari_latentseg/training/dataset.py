@@ -1,4 +1,4 @@
-"""Annotated images in memory, at the size that the model works at."""
+"""The slices of a training in memory, and its batches."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.augment import augment
 from napari_latentseg.data.augmentation_config import AugmentationConfig
-from napari_latentseg.data.pairs import Pair, load_image, plane_spacing
-from napari_latentseg.data.preprocess import resize, resize_labels
+from napari_latentseg.data.cases import Case, rgb_slices
+from napari_latentseg.data.slices import Slice, make_slice
 from napari_latentseg.data.split import groups_by_dhash, groups_by_hash, hold_out
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
@@ -24,7 +25,6 @@ from napari_latentseg.training.dataset_config import SliceSamplingConfig
 from napari_latentseg.training.datasets import AnnotatedDataset, find_datasets
 
 __all__ = [
-    "AnnotatedSlice",
     "Dataset",
     "read_dataset",
     "steps_per_epoch",
@@ -34,60 +34,31 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class AnnotatedSlice:
-    """One annotated plane.
-
-    Attributes
-    ----------
-    image
-        uint8 `(3, h, w)`.
-    mask
-        uint8 `(K, h, w)`, 0 or 1.
-    key
-        `Scan.content_sha256` of the image that it is a plane of.
-    annotated
-        For each class, whether it was looked for in this image.
-    dataset
-        The name of the set that it belongs to.
-    """
-
-    image: Tensor
-    mask: Tensor
-    key: str
-    annotated: tuple[bool, ...] = (True,)
-    dataset: str = ""
-
-    def to_float(self) -> tuple[Tensor, Tensor]:
-        """Image in [0, 1] and mask in {0, 1}, float32."""
-        return self.image.float() / 255, self.mask.float()
-
-
-@dataclass(frozen=True)
 class Dataset:
-    """The part to learn from, and the part kept apart.
+    """Training and validation slices.
 
     Attributes
     ----------
     train, validation
-        Planes; those of one image are never in both.
+        Slices; those of one image are never in both.
     copies
-        How many files hold an image that another file holds too. They stay, for a second data set may have
-        other classes of the same image marked, and are on one side of the split.
+        How many files hold an image that another file holds too. They are not left out, since another data
+        set may have annotated other classes of the same image; all copies are on one side of the split.
     """
 
-    train: list[AnnotatedSlice]
-    validation: list[AnnotatedSlice]
+    train: list[Slice]
+    validation: list[Slice]
     copies: int = 0
 
     def content_hashes(self) -> dict[str, list[str]]:
-        """The hash of every image's content, by part."""
+        """`Case.content_sha256` of every image, for training and validation."""
         return {
-            "train": sorted({e.key for e in self.train}),
-            "validation": sorted({e.key for e in self.validation}),
+            "train": sorted({s.content_sha256 for s in self.train}),
+            "validation": sorted({s.content_sha256 for s in self.validation}),
         }
 
     def split(self) -> Split:
-        """As a model folder records it."""
+        """The split, as a model folder records it."""
         keys = self.content_hashes()
         return Split(frozenset(keys["train"]), frozenset(keys["validation"]))
 
@@ -97,9 +68,9 @@ def read_dataset(
     config: TrainingConfig,
     progress: Callable[[int, int], bool] = lambda done, total: True,
 ) -> Dataset:
-    """Read `images/` and `masks/` of each folder, split them, and bring them to working size.
+    """Read `images/` and `masks/` of each folder, bring them to working size, and split them.
 
-    Of every folder a part is kept apart.
+    Of every folder a part is for validation.
 
     Parameters
     ----------
@@ -113,70 +84,70 @@ def read_dataset(
     Raises
     ------
     BadInput
-        Where a folder is not in order, an image and its mask differ in size, or every mask is empty.
+        Where a folder is incomplete, an image and its mask differ in size, or every mask is empty.
     Cancelled
         Where `progress` said so.
     """
     datasets = find_datasets([folders] if isinstance(folders, Path) else folders, config)
-    total, done = sum(len(dataset.pairs) for dataset in datasets), 0
-    examples: list[AnnotatedSlice] = []
+    total, done = sum(len(dataset.cases) for dataset in datasets), 0
+    slices: list[Slice] = []
     groups: list[str] = []
-    original_planes: list[NDArray[np.uint8]] = []
-    for one in datasets:
-        first_index = len(examples)
-        for pair, group in zip(one.pairs, one.groups, strict=True):
-            for plane, example in _annotated_slices(pair, one, config):
-                examples.append(example)
+    native_images: list[NDArray[np.uint8]] = []
+    for dataset in datasets:
+        first_index = len(slices)
+        for case, group in zip(dataset.cases, dataset.groups, strict=True):
+            for rgb, annotated_slice in _slices_of(case, dataset, config):
+                slices.append(annotated_slice)
                 groups.append(group)
                 if config.split.likeness_bits is not None:
-                    original_planes.append(plane)
+                    native_images.append(rgb)
             done += 1
             if not progress(done, total):
                 raise Cancelled
-        if not any(bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples[first_index:]):
-            raise BadInput(
-                one.pairs[0].mask.parent, "every mask is empty", "mark the target in at least one image"
-            )
-    groups = groups_by_hash(groups, [e.key for e in examples])
-    copies = total - len({e.key for e in examples})
+        if not any(s.has_annotated_foreground for s in slices[first_index:]):
+            masks = dataset.cases[0].mask_file
+            subject = dataset.name if masks is None else masks.parent
+            raise BadInput(subject, "every mask is empty", "mark the target in at least one image")
+    groups = groups_by_hash(groups, [s.content_sha256 for s in slices])
+    copies = total - len({s.content_sha256 for s in slices})
     if config.split.likeness_bits is not None:
-        groups = groups_by_dhash(original_planes, groups, max_hamming_distance=config.split.likeness_bits)
-    validation_groups = _validation_groups(examples, groups, config)
+        groups = groups_by_dhash(native_images, groups, max_hamming_distance=config.split.likeness_bits)
+    validation_groups = _validation_groups(slices, groups, config)
     return Dataset(
-        [e for e, group in zip(examples, groups, strict=True) if group not in validation_groups],
-        [e for e, group in zip(examples, groups, strict=True) if group in validation_groups],
+        [s for s, group in zip(slices, groups, strict=True) if group not in validation_groups],
+        [s for s, group in zip(slices, groups, strict=True) if group in validation_groups],
         copies,
     )
 
 
-def _annotated_slices(
-    pair: Pair, dataset: AnnotatedDataset, config: TrainingConfig
-) -> Iterator[tuple[NDArray[np.uint8], AnnotatedSlice]]:
-    """The planes of a pair as they are, with what becomes of them."""
-    scan = pair.read()
-    image, label_map = load_image(pair, scan), dataset.label_map.load_class_mask(pair)
-    if image.shape[:3] != label_map.shape:
+def _slices_of(
+    case: Case, dataset: AnnotatedDataset, config: TrainingConfig
+) -> Iterator[tuple[NDArray[np.uint8], Slice]]:
+    """The slices of a case at the size of the file `(H, W, 3)`, and at working size."""
+    scan = case.read_scan()
+    images, class_numbers = rgb_slices(scan), case.read_class_numbers(dataset.label_map)
+    if images.shape[:3] != class_numbers.shape:
         raise BadInput(
-            pair.mask,
-            f"has shape {label_map.shape}, its image {image.shape[:3]}",
+            case.mask_source,
+            f"has shape {class_numbers.shape}, its image {images.shape[:3]}",
             "an image and its mask must have the same size",
         )
-    key, annotated = pair.content_sha256, dataset.label_map.annotated
-    spacing = None if config.preprocess.spacing is None else plane_spacing(scan)
-    for plane, target in list(zip(image, label_map, strict=True))[:: dataset.config.every]:
-        height, width = target.shape
-        size = config.preprocess.working_size(height, width, spacing)
-        x = torch.from_numpy(plane).permute(2, 0, 1)[None].float()
-        x = resize(x, size)[0].round().clamp(0, 255).to(torch.uint8)
-        m = torch.from_numpy(dataset.label_map.class_masks(resize_labels(target, size)))
-        yield plane, AnnotatedSlice(x, m, key, annotated, dataset.name)
+    spacing = Planes(scan, 0.0, 1.0).spacing
+    for rgb, target in list(zip(images, class_numbers, strict=True))[:: dataset.config.every]:
+        yield (
+            rgb,
+            make_slice(
+                rgb, target, dataset.label_map, config.preprocess, spacing,
+                content_sha256=case.content_sha256, dataset=dataset.name,
+            ),
+        )  # fmt: skip
 
 
-def _validation_groups(examples: list[AnnotatedSlice], groups: list[str], config: TrainingConfig) -> set[str]:
-    """The groups kept apart: the fraction of each data set, and what goes with them in the others."""
+def _validation_groups(slices: list[Slice], groups: list[str], config: TrainingConfig) -> set[str]:
+    """The groups for validation: of each data set the fraction, and their images in the other data sets."""
     validation_groups: set[str] = set()
-    for name in dict.fromkeys(e.dataset for e in examples):
-        dataset_groups = [group for e, group in zip(examples, groups, strict=True) if e.dataset == name]
+    for name in dict.fromkeys(s.dataset for s in slices):
+        dataset_groups = [group for s, group in zip(slices, groups, strict=True) if s.dataset == name]
         is_held_out = hold_out(dataset_groups, config.split.fraction, config.split.seed)
         validation_groups |= {
             group for group, is_validation in zip(dataset_groups, is_held_out, strict=True) if is_validation
@@ -185,45 +156,58 @@ def _validation_groups(examples: list[AnnotatedSlice], groups: list[str], config
 
 
 def training_batches(
-    examples: list[AnnotatedSlice], config: TrainingConfig, rng: np.random.Generator
+    slices: list[Slice], config: TrainingConfig, rng: np.random.Generator
 ) -> Iterator[Batch]:
-    """One epoch: every example `crops_per_image` times in a random order, without the smaller rest.
+    """The batches of an epoch; an incomplete last batch is left out.
 
-    Or as many planes as `config.draw` says, drawn as it says.
+    The slices are shuffled, `crops_per_image` times all of them, or sampled by `config.draw`.
+
+    Parameters
+    ----------
+    slices
+        Of the training.
+    config
+        Its `augment`, `batch_size`, `preprocess` and what samples the slices are used.
+    rng
+        Draws order and augmentation.
     """
     if config.draw is None:
-        order = np.concatenate([rng.permutation(len(examples)) for _ in range(config.crops_per_image)])
+        order = np.concatenate([rng.permutation(len(slices)) for _ in range(config.crops_per_image)])
     else:
-        order = sample_planes(examples, config.draw, rng)
+        order = sample_planes(slices, config.draw, rng)
     size = min(config.batch_size, len(order))
     for start in range(0, len(order) - size + 1, size):
         samples, annotated = [], []
         for i in order[start : start + size]:
-            image, mask = examples[i].to_float()
+            image, mask = slices[i].to_float()
             augmentation_rng = rng
-            if config.augment_variants:  # one of few, the same whenever it comes back
+            if config.augment_variants:  # one of a few, which is the same each time
                 variant = rng.integers(config.augment_variants)
                 augmentation_rng = np.random.default_rng([config.seed, int(i), int(variant)])
             samples.append(
                 augment(image, mask, config.augment, augmentation_rng, size=config.preprocess.size)
             )
-            annotated.append(examples[i].annotated)
+            annotated.append(slices[i].annotated)
         yield _batch(samples, annotated)
 
 
 def sample_planes(
-    examples: list[AnnotatedSlice], sampling: SliceSamplingConfig, rng: np.random.Generator
+    slices: list[Slice], sampling: SliceSamplingConfig, rng: np.random.Generator
 ) -> NDArray[np.intp]:
-    """The positions of the planes of an epoch; no data set and no long volume has more than its share.
+    """Sample the slices of an epoch: a data set, then a case of it, then a slice, more often with foreground.
 
-    Guided latent diffusion, Section 3.1: a data set, a case of it, and a plane of the case, the oftener one
-    in which something is seen.
+    So no large data set and no long volume dominates (guided latent diffusion, Section 3.1).
+
+    Returns
+    -------
+    ndarray
+        Indices into `slices`, as many as `sampling.planes`.
     """
     indices_by_case: dict[str, dict[str, list[int]]] = {}
-    for i, e in enumerate(examples):
-        indices_by_case.setdefault(e.dataset, {}).setdefault(e.key, []).append(i)
+    for i, s in enumerate(slices):
+        indices_by_case.setdefault(s.dataset, {}).setdefault(s.content_sha256, []).append(i)
     cases_by_dataset = [list(case_indices.values()) for case_indices in indices_by_case.values()]
-    has_foreground = np.array([bool(e.mask[torch.tensor(e.annotated)].any()) for e in examples])
+    has_foreground = np.array([s.has_annotated_foreground for s in slices])
     order = np.empty(sampling.planes, dtype=np.intp)
     for number in range(sampling.planes):
         dataset_cases = cases_by_dataset[rng.integers(len(cases_by_dataset))]
@@ -235,18 +219,18 @@ def sample_planes(
     return order
 
 
-def unaugmented_batches(examples: list[AnnotatedSlice], config: TrainingConfig) -> Iterator[Batch]:
-    """Every example once, in order and not varied; of tiles, one window of each."""
+def unaugmented_batches(slices: list[Slice], config: TrainingConfig) -> Iterator[Batch]:
+    """Every slice once, in order and not augmented; for tiles, one crop of each."""
     rng = np.random.default_rng(config.seed)
     no_augmentation = AugmentationConfig(
         horizontal_flip=0, vertical_flip=0, quarter_turn=0, jitter=0, affine=0
     )
-    for start in range(0, len(examples), config.batch_size):
-        batch_examples = examples[start : start + config.batch_size]
+    for start in range(0, len(slices), config.batch_size):
+        batch_slices = slices[start : start + config.batch_size]
         samples = [
-            augment(*e.to_float(), no_augmentation, rng, size=config.preprocess.size) for e in batch_examples
+            augment(*s.to_float(), no_augmentation, rng, size=config.preprocess.size) for s in batch_slices
         ]
-        yield _batch(samples, [e.annotated for e in batch_examples])
+        yield _batch(samples, [s.annotated for s in batch_slices])
 
 
 def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...]]) -> Batch:
@@ -255,7 +239,7 @@ def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...
     return Batch(images, masks, torch.tensor(annotated))
 
 
-def steps_per_epoch(examples: list[AnnotatedSlice], config: TrainingConfig) -> int:
-    """Batches that `training_batches` gives."""
-    total = len(examples) * config.crops_per_image if config.draw is None else config.draw.planes
+def steps_per_epoch(slices: list[Slice], config: TrainingConfig) -> int:
+    """How many batches `training_batches` gives."""
+    total = len(slices) * config.crops_per_image if config.draw is None else config.draw.planes
     return total // min(config.batch_size, total)

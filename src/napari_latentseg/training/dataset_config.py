@@ -1,4 +1,4 @@
-"""What a training is told of its classes and data sets."""
+"""The classes and data sets of a training configuration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ClassConfig", "DatasetConfig", "SliceSamplingConfig", "check_patient
 
 
 def check_patient_pattern(pattern: str | None) -> str | None:
-    """The same regular expression, once it is known to be one with a group.
+    """Check that a pattern is a regular expression with a group; returns it.
 
     Raises
     ------
@@ -25,17 +25,17 @@ def check_patient_pattern(pattern: str | None) -> str | None:
     except re.error as error:
         raise ValueError(f"is no regular expression ({error})") from error
     if groups < 1:
-        raise ValueError("needs parentheses around what tells the patient")
+        raise ValueError("needs parentheses around the part of the name that is the patient")
     return pattern
 
 
 class ClassConfig(FrozenModel):
-    """One class of a model with several; its label in a mask is its place in the list, from 1.
+    """One class of a model with several; its label in a mask is its position in the list, from 1.
 
     Attributes
     ----------
     name, color
-        For people.
+        The name, and the colour as ``#rrggbb``.
     includes
         Classes that are parts of it, as a tumour is of its organ.
     """
@@ -51,14 +51,14 @@ class DatasetConfig(FrozenModel):
     Attributes
     ----------
     labels
-        For each of its labels the class that it is, or ``{"split": [right, left]}`` where it covers a pair.
-        Classes that no label names were not looked for. Empty where the labels are the model's own.
+        The class of each label, or ``{"split": [right, left]}`` for a label of a paired organ. Classes that
+        no label names are not annotated in this data set. Empty where the labels are the model's own.
     group_pattern
-        In place of that of the split.
+        Replaces `SplitConfig.group_pattern`.
     every
-        Of volumes, only each so-manieth plane is read.
+        Only every n-th slice of a volume is read.
     name, licence, reference
-        What the card says of it.
+        For the model card.
     """
 
     labels: dict[int, LabelTarget] = Field(default_factory=dict)
@@ -72,15 +72,15 @@ class DatasetConfig(FrozenModel):
 
 
 class SliceSamplingConfig(FrozenModel):
-    """Which planes an epoch is made of, where it is not every one of them once.
+    """How the slices of an epoch are sampled, so that no large data set or long volume dominates.
 
     Attributes
     ----------
     planes
-        How many an epoch has. Each is drawn anew: first the data set, all alike, then the case, then the
-        plane.
+        Slices of an epoch. For each of them a data set is drawn (all with the same probability), then a case
+        of it, then a slice.
     active_share
-        How often the plane is one in which any class is seen, where the case has any.
+        Probability that the slice has foreground, in a case that has such slices.
     """
 
     planes: int = Field(ge=1)

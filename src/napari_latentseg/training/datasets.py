@@ -1,4 +1,4 @@
-"""The data sets of a training: which folders, and what their labels mean."""
+"""The data sets of a training: folders of annotated images, and what their labels mean."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.data.cases import Case, find_cases
 from napari_latentseg.data.label_map import LabelMap
-from napari_latentseg.data.pairs import Pair, find_pairs
 from napari_latentseg.data.split import groups_by_block, groups_by_name
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import TrainingConfig
@@ -25,30 +25,30 @@ class AnnotatedDataset:
     ----------
     name
         Of the folder.
-    pairs
-        Images with their masks.
+    cases
+        Its images with their masks.
     label_map
-        What the labels mean.
+        From its labels to the classes of the model.
     config
         What the configuration says of it.
     groups
-        The patient of each pair, as the names tell.
+        The patient of each case, as the file names tell.
     """
 
     name: str
-    pairs: list[Pair]
+    cases: list[Case]
     label_map: LabelMap
     config: DatasetConfig
     groups: list[str]
 
 
 def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
-    """The classes that a training teaches, labelled from 1 in their order.
+    """The classes of the model, labelled from 1 in their order.
 
     Raises
     ------
     BadInput
-        Where two have one name, or one includes what is no other class.
+        Where two have the same name, or one includes something that is no other class.
     """
     if not config.classes:
         return (ClassInfo(label=1, name=config.card.class_name, color=config.card.color),)
@@ -62,12 +62,12 @@ def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
                     f"classes, {c.name}", f"includes {included_name!r}, which is no other class", "correct it"
                 )
     if len(names) > 254:
-        raise BadInput("classes", f"{len(names)} are too many for a mask", "teach 254 or fewer")
+        raise BadInput("classes", f"{len(names)} are too many for a mask", "train 254 or fewer")
     return tuple(ClassInfo(label=k, **c.model_dump()) for k, c in enumerate(config.classes, start=1))
 
 
 def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[AnnotatedDataset]:
-    """Find the pairs of each folder, and what their labels mean.
+    """The cases of each folder, and what their labels mean.
 
     Parameters
     ----------
@@ -79,18 +79,18 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
     Raises
     ------
     BadInput
-        Where a folder is not in order, two have one name, or a label or a whole folder has no meaning.
+        Where a folder is incomplete, two have the same name, or the classes of a label are not known.
     """
     classes = class_infos(config)
     datasets: list[AnnotatedDataset] = []
     for folder in folders:
-        pairs = find_pairs(folder)
+        cases = find_cases(folder)
         name = folder.absolute().name
         if name in {d.name for d in datasets}:
             raise BadInput(folder, f"is a second data set {name!r}", "rename the folder")
         label_map, dataset_config = _label_map_for(name, classes, config), config.datasets.get(name)
         pattern = (dataset_config and dataset_config.group_pattern) or config.split.group_pattern
-        names, block = [p.name for p in pairs], config.split.block
+        names, block = [case.name for case in cases], config.split.block
         if block is not None and not pattern:
             groups = groups_by_block(names, block)
         else:
@@ -99,7 +99,7 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
             groups = [f"{name}/{group}" for group in groups]
         datasets.append(
             AnnotatedDataset(
-                name, pairs, label_map, dataset_config or _default_dataset_config(config), groups
+                name, cases, label_map, dataset_config or _default_dataset_config(config), groups
             )
         )
     return datasets

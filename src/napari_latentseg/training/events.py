@@ -1,7 +1,7 @@
-"""What a fine-tuning tells while it works: records that are JSON lines between processes.
+"""The events of a training and of a fine-tuning: typed records, and JSON lines between processes.
 
-An event is known by its ``event``. `as_dict` gives what is written on a line, and `parse_finetune_event`
-reads one. No torch is needed for either, so that a window can read them.
+The field ``event`` says which kind it is. `as_dict` gives what is written on a line; `parse_train_event` and
+`parse_finetune_event` read one. None of them loads torch, so that a window can read events at once.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.models.comparison import Comparison, Verdict
 
 __all__ = [
     "Caching",
@@ -23,7 +24,13 @@ __all__ = [
     "Judging",
     "Preview",
     "PreviewCase",
+    "TrainData",
+    "TrainEpoch",
+    "TrainEvent",
+    "TrainJudging",
+    "TrainSaved",
     "parse_finetune_event",
+    "parse_train_event",
 ]
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -37,15 +44,108 @@ class _Event(FrozenModel):
         return self.model_dump(mode="json")
 
 
+class TrainData(_Event):
+    """The data of a training.
+
+    Attributes
+    ----------
+    images
+        How many files there are.
+    train, apart
+        Training slices and validation slices.
+    note
+        What a person should know of the files; may be empty.
+    """
+
+    event: Literal["data"] = "data"
+    images: int
+    train: int
+    apart: int
+    note: str
+
+
+class TrainEpoch(_Event):
+    """An epoch of a training.
+
+    Attributes
+    ----------
+    member
+        Which member of several, from 1; None, and no key on the line, where there is one.
+    stage
+        Of a method that is trained in several; empty where there is one.
+    epoch, epochs
+        Which one of how many in the stage, from 1.
+    losses
+        Mean of each term over the epoch.
+    learning_rate
+        At the epoch's end.
+    dsc
+        Mean Dice on the validation slices, at working size and the card's threshold, in [0, 1]; None where it
+        was not measured.
+    best
+        That of the weights that would be kept now.
+    seconds
+        Since the start of the stage.
+    measured
+        What else the method measures.
+    """
+
+    event: Literal["epoch"] = "epoch"
+    member: int | None = None
+    stage: str
+    epoch: int
+    epochs: int
+    losses: dict[str, float]
+    learning_rate: float
+    dsc: float | None
+    best: float | None
+    seconds: float
+    measured: dict[str, float] = Field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What is written on a line, with the keys in their order."""
+        return self.model_dump(mode="json", exclude={"member"} if self.member is None else None)
+
+
+class TrainJudging(_Event):
+    """The validation images are segmented, with this sampling source and number of samples."""
+
+    event: Literal["judging"] = "judging"
+    source: str
+    samples: int
+
+
+class TrainSaved(_Event):
+    """The model was written.
+
+    Attributes
+    ----------
+    folder
+        Of the model.
+    dsc
+        Mean Dice of the validation images with the first source, in [0, 1].
+    epochs
+        How many there were, of all stages and members.
+    stopped
+        Whether it was stopped before the end.
+    """
+
+    event: Literal["saved"] = "saved"
+    folder: str
+    dsc: float
+    epochs: int
+    stopped: bool
+
+
 class FineTuneData(_Event):
-    """What is learnt from.
+    """The data of a fine-tuning.
 
     Attributes
     ----------
     cases, planes
-        How many there are.
+        How many cases and annotated slices there are.
     train, apart
-        Cases to learn from, and to judge by.
+        Training cases and validation cases.
     replay
         Patches of the model's own training.
     note
@@ -69,20 +169,22 @@ class Caching(_Event):
 
 
 class FineTuneEpoch(_Event):
-    """How the weights do after some steps; step 0 is the base.
+    """A validation of the weights after some steps; step 0 is the base.
 
     Attributes
     ----------
-    epoch, step, steps
-        How often all was seen; after which step, of how many, None where the time has not told yet.
+    epoch
+        How often all patches were seen, rounded up.
+    step, steps
+        The step, and how many there will be; None where the first steps have not been timed yet.
     losses
-        Mean of each term since the last of these events.
+        Mean of each term since the last validation.
     dsc, base_dsc, best
-        On the patches to choose by, in [0, 1]: now, of the base, and the best; None without such patches.
+        Dice on the validation patches, in [0, 1]: now, of the base, and the best; None without such patches.
     replay_dsc, base_replay_dsc
-        The same on patches of the model's own training.
+        The same on validation patches of the model's own training (replay).
     seconds, left
-        Since the beginning, and of the time that was given.
+        Seconds since the beginning, and left of the time that was given.
     """
 
     event: Literal["epoch"] = "epoch"
@@ -100,7 +202,7 @@ class FineTuneEpoch(_Event):
 
 
 class PreviewCase(FrozenModel):
-    """One case in three pictures, PNG in base64: as the base sees it, as it is seen now, as it should be."""
+    """One case in three pictures, PNG in base64: with the mask of the base, of the model now, and yours."""
 
     case: int
     before: str
@@ -109,7 +211,7 @@ class PreviewCase(FrozenModel):
 
 
 class Preview(_Event):
-    """Pictures of some cases."""
+    """Pictures of some cases, at the weights of this step."""
 
     event: Literal["preview"] = "preview"
     step: int
@@ -117,7 +219,7 @@ class Preview(_Event):
 
 
 class Chosen(_Event):
-    """How much of the way from the base to the new weights is kept, in [0, 1]."""
+    """The interpolation of the weights: the fraction of the way from base to new weights that is kept."""
 
     event: Literal["chosen"] = "chosen"
     share: Fraction
@@ -131,12 +233,12 @@ class Judging(_Event):
 
 
 class Judged(_Event):
-    """The comparison of both models: better, same, worse or unknown; in one line; and `comparison.json`."""
+    """The comparison of both models: the verdict, its first line, and all of `comparison.json`."""
 
     event: Literal["judged"] = "judged"
-    verdict: Literal["better", "same", "worse", "unknown"]
+    verdict: Verdict
     line: str
-    comparison: dict[str, Any]
+    comparison: Comparison
 
 
 class FineTuneSaved(_Event):
@@ -149,9 +251,9 @@ class FineTuneSaved(_Event):
     stopped
         Whether it was stopped before the end.
     dsc
-        On the cases kept apart, in [0, 1]; None where there are none.
+        Mean Dice on the validation cases, in [0, 1]; None where there are none.
     seconds
-        That the teaching took, without the judging.
+        Of the training, without the comparison.
     """
 
     event: Literal["saved"] = "saved"
@@ -164,9 +266,22 @@ class FineTuneSaved(_Event):
     seconds: float
 
 
+TrainEvent = TrainData | TrainEpoch | TrainJudging | TrainSaved
 FineTuneEvent = FineTuneData | Caching | FineTuneEpoch | Preview | Chosen | Judging | Judged | FineTuneSaved
 
+_TRAIN: TypeAdapter[TrainEvent] = TypeAdapter(Annotated[TrainEvent, Field(discriminator="event")])
 _FINETUNE: TypeAdapter[FineTuneEvent] = TypeAdapter(Annotated[FineTuneEvent, Field(discriminator="event")])
+
+
+def parse_train_event(line: str | bytes) -> TrainEvent:
+    """An event of a training from its line.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        Where the line is none.
+    """
+    return _TRAIN.validate_json(line)
 
 
 def parse_finetune_event(line: str | bytes) -> FineTuneEvent:

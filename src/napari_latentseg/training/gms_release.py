@@ -1,4 +1,4 @@
-"""The card of a model that others trained, by the configuration that it came from."""
+"""The card of a model that was made from a published checkpoint."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["published_card"]
 
 
 def published_card(source: Path, name: str, config: TrainingConfig, codec: CodecSpec) -> ModelCard:
-    """What can be said of a published checkpoint; nothing is measured.
+    """The card of a published checkpoint; nothing is measured.
 
     Parameters
     ----------
     source
-        The file.
+        The checkpoint file.
     name
-        Of the model to be.
+        Of the model.
     config
-        The configuration of its method that it came from.
+        The configuration that it was trained with.
     codec
-        What it is to be used with.
+        The codec that it is used with.
     """
     card_config = config.card
     return ModelCard(
@@ -44,7 +44,8 @@ def published_card(source: Path, name: str, config: TrainingConfig, codec: Codec
         licence="that of the published weights",
         intended_use=card_config.intended_use,
         limits=(
-            f"Converted from the authors' checkpoint with the SHA-256 {file_sha256(source)}; not measured here."
+            f"Converted from the authors' checkpoint with the SHA-256 {file_sha256(source)};"
+            " not measured here."
             " Whether the codec is the one it was trained on cannot be seen from the file."
         ),
     )

@@ -1,4 +1,4 @@
-"""A whole training: from a folder of annotated images to a model folder with its card."""
+"""A whole training: from folders of annotated images to a model folder with its card."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import read_dataset
 from napari_latentseg.training.datasets import AnnotatedDataset, class_infos, find_datasets
+from napari_latentseg.training.duplicates import copies_kept_together
+from napari_latentseg.training.events import TrainData, TrainEpoch, TrainEvent, TrainJudging, TrainSaved
 from napari_latentseg.training.history import training_curve, training_log
 from napari_latentseg.training.members import MemberTraining, check_same_training
 from napari_latentseg.training.output_dir import (
@@ -43,40 +45,38 @@ from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["TrainingJob"]
 
-Event = dict[str, Any]
-
 
 class TrainingJob:
-    """Read, train, judge, write. Iterating does the work and yields events, plain dictionaries.
+    """Reads, trains, evaluates and writes. Iterating does the work and yields `TrainEvent`s.
 
     Parameters
     ----------
     data
-        Holds `images/` and `masks/`; or several that do.
+        A folder that holds `images/` and `masks/`, or several.
     out
-        The model folder to be; must not be there yet, or be empty.
+        The model folder; must be missing or empty.
     config
-        What is trained.
+        What is trained, and how.
     codec, spec
-        The frozen codec, and what the card says of it; None for a method that trains its own.
+        The frozen codec, and its record for the card; None for a method that trains its own.
     name
-        The model's name; made of that of the folder where not given.
+        Of the model; made from the name of the folder where not given.
     device
         See `resolve_compute`.
     should_stop
-        Asked after each batch and each image; True ends the training. What was best is written as a model,
-        and a checkpoint beside it, from which the training can go on.
+        Called after each batch and each image; True ends the training. The best weights are written as a
+        model, and beside it a checkpoint from which the training can be resumed.
     resume
-        Go on from the checkpoint, exactly as if the training had not been stopped: on the same machine and
-        device, where that gives the same result twice. Everything else must be given as it was.
+        Resume from the checkpoint. On the same machine and device the result is that of a training that was
+        not stopped, bit for bit, where the device is deterministic. All other arguments must be as before.
     checkpoint_every
-        Seconds from one checkpoint to the next, which are written at the end of an epoch.
+        Seconds between checkpoints, which are written at the end of an epoch.
 
     Raises
     ------
     BadInput
-        At once, for whatever could be known before the work: a name that no card can have, a folder that is
-        there already, settings that the method does not know, nothing to go on from, or something else.
+        At once, for what can be known before the work: an invalid name, a folder that exists already,
+        settings that the method does not have, a missing checkpoint, or one of another training.
     """
 
     def __init__(
@@ -118,21 +118,21 @@ class TrainingJob:
             check_same_training(self._identity, state.get("identity", {}), self.checkpoint.folder)
             self.checkpoint.training_id = state["training"]
 
-    def __iter__(self) -> Iterator[Event]:
-        image_count = {"value": 0}
+    def __iter__(self) -> Iterator[TrainEvent]:
+        image_count = 0
 
-        def progress(done: int, count: int) -> bool:
-            image_count["value"] = count
+        def progress(done: int, total: int) -> bool:
+            nonlocal image_count
+            image_count = total
             return not self.should_stop()
 
         data = read_dataset(self.folders, self.config, progress)
-        yield {
-            "event": "data",
-            "images": image_count["value"],
-            "train": len(data.train),
-            "apart": len(data.validation),
-            "note": _copies_in_words(data.copies),
-        }
+        yield TrainData(
+            images=image_count,
+            train=len(data.train),
+            apart=len(data.validation),
+            note=copies_kept_together(data.copies),
+        )
         members = MemberTraining(
             self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity
         )
@@ -144,14 +144,14 @@ class TrainingJob:
         card = self._build_card(members, training_data_records(datasets, data, self.config))
         metrics = []
         for source, samples in self._evaluation_settings(members.trained_methods):
-            yield {"event": "judging", "source": source, "samples": samples}
+            yield TrainJudging(source=source, samples=samples)
             metrics += [
                 self._evaluate(members, card, dataset, keys["validation"], source, samples)
                 for dataset in datasets
             ]
         card = card.replace(metrics=tuple(metrics))
         extras = {
-            # the codec by its name: where it lay on this machine is nobody's business
+            # the codec by its name: its path on this machine does not belong into a model that is shared
             TRAINING_FILE: _json(
                 self.config.model_dump(mode="json")
                 | {"codec": self.spec.name if self.spec else None}
@@ -172,15 +172,10 @@ class TrainingJob:
         save_model_folder(self.out, first_member, card, extras, other_members=other_members, replace=replace)
         if not members.stopped:
             self.checkpoint.remove()
-        yield {
-            "event": "saved",
-            "folder": str(self.out),
-            "dsc": round(
-                _weighted_mean([m.values["dsc"] for m in first_metrics], [m.images for m in first_metrics]), 4
-            ),
-            "epochs": len(members.events),
-            "stopped": members.stopped,
-        }
+        dsc = _weighted_mean([m.values["dsc"] for m in first_metrics], [m.images for m in first_metrics])
+        yield TrainSaved(
+            folder=str(self.out), dsc=round(dsc, 4), epochs=len(members.events), stopped=members.stopped
+        )
 
     def _build_card(self, members: MemberTraining, training_records: tuple[TrainingData, ...]) -> ModelCard:
         config, card_config = self.config, self.config.card
@@ -210,11 +205,14 @@ class TrainingJob:
 
     @property
     def _has_augmentation(self) -> bool:
-        """Whether test-time augmentation has anything to vary inside the training's ranges."""
+        """Whether test-time augmentation has any view to add inside the training's ranges."""
         return self.config.augment.distinct_tta_count != 1
 
     def _evaluation_settings(self, methods: Sequence[Method]) -> list[tuple[SamplingSource, int]]:
-        """The ensembles that are judged: a single pass, eight samples or as many as differ, all members."""
+        """Sampling sources and numbers of samples that are evaluated: one sample, an ensemble, all members.
+
+        Eight augmented views: of flips and quarter turns there are no more.
+        """
         settings: list[tuple[SamplingSource, int]]
         if not methods[0].is_deterministic:
             (source, *_) = self._sources(methods)
@@ -235,25 +233,26 @@ class TrainingJob:
         samples: int,
     ) -> MetricRecord:
         validation_set = set(validation_hashes)
-        pairs = [p for p in data.pairs if p.content_sha256 in validation_set]
+        cases = [case for case in data.cases if case.content_sha256 in validation_set]
         first_member, *other_members = members.trained_methods
         predictor = Predictor(Model(first_member, card, self.out, tuple(other_members)), self.compute.device)
         evaluation = Evaluation(
-            predictor, InferenceSettings.for_model(card, source=source, samples=samples), pairs
+            predictor, InferenceSettings.for_model(card, source=source, samples=samples), cases
         )
         for _ in evaluation.run():
             pass
+        epochs = ", ".join(map(str, members.best_epochs))
         selection_note = (
             "the weights are those of the last epoch, not selected on them"
             if self.config.select == "last"
-            else f"the weights of epoch {_join_numbers(members.best_epochs)} were selected on them, which flatters"
-            " the figure"
+            else f"the weights of epoch {epochs} were selected on them, which flatters the figure"
         )
+        name = data.config.name or data.name
         return evaluation.record(
-            f"{data.config.name or data.name}: the {len(pairs)} images kept apart, never trained on; {selection_note}"
+            f"{name}: the {len(cases)} validation images, never trained on; {selection_note}"
         )
 
-    def _run_record(self, members: MemberTraining) -> Event:
+    def _run_record(self, members: MemberTraining) -> dict[str, Any]:
         stopped = {"stopped": True, "training": self.checkpoint.training_id} if members.stopped else {}
         return stopped | {
             "epochs": len(members.events),
@@ -270,16 +269,8 @@ class TrainingJob:
 
 
 def model_name_of(folder: Path) -> str:
-    """A name that a card can have, made of a folder's."""
+    """A valid model name, made from that of a folder."""
     return re.sub(r"[^a-z0-9._-]+", "-", folder.absolute().name.lower()).strip("-._")
-
-
-def _copies_in_words(count: int) -> str:
-    """What a person is told of files that hold the same image."""
-    if not count:
-        return ""
-    files = "1 file holds" if count == 1 else f"{count} files hold"
-    return f"{files} an image that another file holds too; all of them are on one side of the split"
 
 
 def _json(value: Any) -> bytes:
@@ -287,15 +278,11 @@ def _json(value: Any) -> bytes:
 
 
 def _weighted_mean(values: Sequence[float], counts: Sequence[int]) -> float:
-    """The mean over all images, from the means over the images of each set."""
+    """The mean over all images, from the mean of each data set and its number of images."""
     return sum(v * n for v, n in zip(values, counts, strict=True)) / sum(counts)
 
 
-def total_seconds(events: Sequence[Event]) -> float:
-    """Of the whole training: the clock of an epoch begins anew with every stage and member."""
-    last_seconds = {(e.get("member"), e["stage"]): float(e["seconds"]) for e in events}
+def total_seconds(events: Sequence[TrainEpoch]) -> float:
+    """Seconds of the whole training; `TrainEpoch.seconds` starts at zero in every stage and member."""
+    last_seconds = {(event.member, event.stage): event.seconds for event in events}
     return sum(last_seconds.values())
-
-
-def _join_numbers(numbers: Sequence[int]) -> str:
-    return ", ".join(map(str, numbers))

@@ -1,4 +1,4 @@
-"""Latents that are computed once, for trainings in which nothing varies the images."""
+"""A codec that computes the latents of an image once, for trainings in which images repeat."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["CachingCodec", "cached_latents"]
 
 
 class CachingCodec(Codec):
-    """A frozen codec that encodes each image once, and knows it again by its content.
+    """A frozen codec that encodes each image once; images are recognised by their content.
 
     Parameters
     ----------
     codec
-        What does the work.
+        The codec that encodes.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -60,8 +60,8 @@ class CachingCodec(Codec):
     ) -> list[Tensor | None]:
         """The result for each row of a batch.
 
-        Each is computed by itself: in a batch its last bits would depend on its company, and a training that
-        is resumed, where another company is new, would go another way.
+        Each row is computed by itself: in a batch its last bits depend on the other rows. A resumed training
+        has other rows to compute, so it would not repeat the training that was not stopped bit for bit.
         """
         keys = [(kind, _digest(row)) for row in x]
         for i, key in enumerate(keys):
@@ -78,7 +78,7 @@ def _digest(image: Tensor) -> bytes:
 
 @contextmanager
 def cached_latents(method: Method, enabled: bool) -> Iterator[None]:
-    """Let a method's codec remember its latents while the block runs, where that is wanted."""
+    """Use a `CachingCodec` for a method while the block runs, where `enabled`."""
     codec = method.codec
     if enabled and codec is not None:
         method.codec = CachingCodec(codec)

@@ -1,7 +1,7 @@
 """One step of a training, the same for methods, for codecs and for fine-tuning.
 
-The losses are added up, their gradients are gathered and clipped, the optimizer changes the weights, and an
-average follows them. Which batches, which learning rate and how many steps is each training's own affair.
+The terms of the loss are summed, gradients are accumulated and clipped, the optimizer changes the weights,
+and a moving average follows them. Batches, learning rate and number of steps are set by each training.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ from napari_latentseg.errors import BadInput
 
 __all__ = ["BestWeights", "TrainingStep", "averaged", "copied", "with_weights"]
 
-# the two rules for the decay of the average after n steps, see `averaged`
-_WARMUP = 10
+_WARMUP = 10  # as in TensorFlow's ExponentialMovingAverage(num_updates) and in diffusers
 
 
 @dataclass
 class TrainingStep:
-    """From the terms of a loss to new weights.
+    """An optimizer step, from the terms of a loss to new weights.
 
     Parameters
     ----------
     optimizer
-        Of the weights. A group of it with a ``"fraction"`` learns at that part of the learning rate.
+        Of the weights. A parameter group with a ``"fraction"`` has that fraction of the learning rate.
     parts
-        What learns.
+        The modules that are trained.
     clip_gradient
-        Greatest norm of the gradient of all weights together; 0 for no limit.
+        Maximum norm of the gradient of all weights together; 0 for no clipping.
     accumulate
-        Batches whose gradients are added up for one step.
+        Batches whose gradients are accumulated for one step.
     average
-        Follows the weights, see `averaged`; None for none.
+        The moving average, see `averaged`; None for none.
     name, remedy
-        What is said where the loss is no longer a number.
+        For the message where the loss is infinite or not a number.
     """
 
     optimizer: torch.optim.Optimizer
@@ -55,24 +54,24 @@ class TrainingStep:
         self.weights = list(self.parts.parameters())
 
     def set_learning_rate(self, rate: float) -> None:
-        """Let the next step go by another learning rate."""
+        """Set the learning rate of the next step."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("fraction", 1.0)
 
     def add_gradient(self, terms: Mapping[str, Tensor], penalty: Tensor | None = None) -> dict[str, float]:
-        """Add a batch's gradient to what is there.
+        """Accumulate the gradient of a batch.
 
         Parameters
         ----------
         terms
             The weighted terms of the loss, by name, each a scalar; their sum is minimised.
         penalty
-            What is minimised too, but is no part of what is told.
+            Is minimised too, but is not among the terms that are returned.
 
         Returns
         -------
         dict
-            The terms as numbers.
+            The terms as floats.
 
         Raises
         ------
@@ -88,7 +87,7 @@ class TrainingStep:
         return {name: float(term.detach()) for name, term in terms.items()}
 
     def update(self) -> None:
-        """Change the weights by the gradient that was gathered, and let the average follow."""
+        """Update the weights with the accumulated gradient, then the moving average."""
         if self.clip_gradient:
             nn.utils.clip_grad_norm_(self.weights, self.clip_gradient)
         self.optimizer.step()
@@ -97,36 +96,36 @@ class TrainingStep:
             self.average.update_parameters(self.parts)
 
     def forget_gradient(self) -> None:
-        """Begin to gather anew."""
+        """Discard the accumulated gradient."""
         self.optimizer.zero_grad(set_to_none=True)
 
 
 @dataclass
 class BestWeights:
-    """The weights that did best so far.
+    """The best weights so far.
 
     Attributes
     ----------
     weights
-        A state dict; None before any were offered.
+        A state dict; None at the beginning.
     score
-        Theirs; the higher the better.
+        Of these weights; higher is better.
     """
 
     weights: dict[str, Tensor] | None = None
     score: float | None = None
 
     def offer(self, weights: Mapping[str, Tensor], score: float, *, latest: bool = False) -> bool:
-        """Keep a copy of these weights where they are better than those before; gives whether they are.
+        """Keep a copy of these weights where they are the best so far; returns whether it was kept.
 
         Parameters
         ----------
         weights
             A state dict.
         score
-            Theirs.
+            Of these weights.
         latest
-            Whether they are kept in any case, since the last weights are wanted and not the best.
+            Keep them in any case: the last weights are selected, not the best.
         """
         is_best = self.weights is None or self.score is None or score > self.score
         if not (latest or is_best):
@@ -144,14 +143,14 @@ def averaged(
     Parameters
     ----------
     parts
-        What learns.
+        The modules that are trained.
     decay
-        How much of the average stays at each step, below 1.
+        Of the average in each step, in [0, 1).
     warmup
-        Whether it begins small: the lesser of `decay` and (1 + n) / (10 + n) after n steps.
+        Whether the decay starts low: the lesser of `decay` and (1 + n) / (10 + n) after n steps.
     from_start
-        Whether the weights as they are now count, with the lesser of `decay` and n / (10 + n) at step n;
-        otherwise the average is that of the weights after the first step on.
+        Whether the present weights are in the average, with the lesser of `decay` and n / (10 + n) as the
+        decay of step n; otherwise the average begins with the weights after the first step.
     """
 
     def update(average: Any, current: Any, count: Tensor) -> None:
@@ -169,7 +168,7 @@ def averaged(
 
 @contextmanager
 def with_weights(parts: nn.Module, weights: Mapping[str, Tensor] | None) -> Iterator[None]:
-    """Other weights in place for as long as this lasts; None for those that are there."""
+    """Load other weights while the block runs; None for no change."""
     if weights is None:
         yield
         return
@@ -182,5 +181,5 @@ def with_weights(parts: nn.Module, weights: Mapping[str, Tensor] | None) -> Iter
 
 
 def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A copy of a state dict, which learning does not change."""
+    """A copy of a state dict, which further training does not change."""
     return {name: value.detach().clone() for name, value in state.items()}

@@ -1,4 +1,4 @@
-"""The training of every member of a model, one after the other, which can be stopped and go on."""
+"""The training of every member of a model, one after the other, which can be stopped and resumed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset
+from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute
@@ -26,12 +27,10 @@ from napari_latentseg.utils.weights import load_state
 
 __all__ = ["MemberTraining", "check_same_training", "round_to_stored_precision"]
 
-Event = dict[str, Any]
-
 
 @dataclass
 class MemberTraining:
-    """Trains as many predictors as the configuration says.
+    """Trains the members of a model; most models have one.
 
     Parameters
     ----------
@@ -40,17 +39,17 @@ class MemberTraining:
     checkpoint
         Where the state is written.
     identity
-        What must be the same when the training goes on, for the checkpoint.
+        What must be the same when the training is resumed; stored in the checkpoint.
 
     Attributes
     ----------
     trained_methods
-        Those that have learnt something, each with the weights that were selected, as a model folder keeps
-        them.
+        The members with at least one optimizer step, each with the selected weights in the precision that a
+        model folder stores.
     best_epochs
-        Of each, the epoch of these weights.
+        Of each, the epoch of the selected weights.
     events
-        Of all epochs so far.
+        Of all epochs so far, also those before a stop.
     stopped
         Whether `should_stop` ended it.
     """
@@ -64,21 +63,21 @@ class MemberTraining:
     identity: dict[str, Any]
     trained_methods: list[Method] = field(init=False, default_factory=list)
     best_epochs: list[int] = field(init=False, default_factory=list)
-    events: list[Event] = field(init=False, default_factory=list)
+    events: list[TrainEpoch] = field(init=False, default_factory=list)
     stopped: bool = field(init=False, default=False)
 
-    def run(self, *, resume: bool = False) -> Iterator[Event]:
+    def run(self, *, resume: bool = False) -> Iterator[TrainEpoch]:
         """Train, one event an epoch.
 
         Parameters
         ----------
         resume
-            Go on from the checkpoint.
+            Resume from the checkpoint.
 
         Raises
         ------
         BadInput
-            Where the checkpoint is of other data or is damaged, or a training ended without having learnt.
+            Where the checkpoint is of other data or damaged, or the training ended without an optimizer step.
         """
         identity = self.identity | {"data": dataset_sha256(self.data)}
         snapshot = self._restore_members(identity) if resume else None
@@ -90,11 +89,11 @@ class MemberTraining:
             snapshot = None
             self.checkpoint.common = self._common_state(identity)
             for epoch in trainer.run():
-                event = epoch.to_dict()
-                if self.config.members > 1:
-                    event = {"member": member + 1} | event
+                event = epoch.replace(member=member + 1) if self.config.members > 1 else epoch
                 self.events.append(event)
-                yield {"event": "epoch"} | event
+                # the trainer writes its checkpoint after this event was taken, and the event belongs in it
+                self.checkpoint.common.metadata["events"].append(_stored_event(event))
+                yield event
             self.stopped = trainer.stopped
             if trainer.has_learnt:
                 round_to_stored_precision(trainer.method.trainable_modules)
@@ -111,11 +110,15 @@ class MemberTraining:
         tensors: dict[str, Tensor] = {}
         for number, method in enumerate(self.trained_methods):
             tensors |= add_prefix(f"member.{number}", method.trainable_modules.state_dict())
-        metadata = {"identity": identity, "events": self.events, "best_epochs": list(self.best_epochs)}
+        metadata = {
+            "identity": identity,
+            "events": [_stored_event(event) for event in self.events],
+            "best_epochs": list(self.best_epochs),
+        }
         return Snapshot(tensors, metadata)
 
     def _restore_members(self, identity: dict[str, Any]) -> Snapshot:
-        """What the member under way goes on from; those before it are made again."""
+        """Rebuild the members that are complete; returns the snapshot of the one that was stopped."""
         snapshot = self.checkpoint.read()
         if snapshot.metadata["identity"]["data"] != identity["data"]:
             raise BadInput(
@@ -123,7 +126,7 @@ class MemberTraining:
             )
         self.best_epochs, self.events = (
             list(snapshot.metadata["best_epochs"]),
-            list(snapshot.metadata["events"]),
+            [TrainEpoch.model_validate(event) for event in snapshot.metadata["events"]],
         )
         for number in range(len(self.best_epochs)):
             method = build_method(self.config.method, self.codec, self.config.settings)
@@ -136,8 +139,12 @@ class MemberTraining:
         return Snapshot(snapshot.tensors, snapshot.metadata["at"])
 
 
+def _stored_event(event: TrainEpoch) -> dict[str, Any]:
+    return {key: value for key, value in event.as_dict().items() if key != "event"}
+
+
 def round_to_stored_precision(module: nn.Module) -> None:
-    """Round the weights to what a model folder keeps, so that what is judged is what is loaded later."""
+    """Round the weights to the 16 bits that a model folder stores: the model that is saved is evaluated."""
     with torch.no_grad():
         for weight in module.state_dict().values():
             if weight.is_floating_point():
@@ -145,25 +152,25 @@ def round_to_stored_precision(module: nn.Module) -> None:
 
 
 def dataset_sha256(data: Dataset) -> str:
-    """SHA-256 of every image and mask at working size, in their order, and of how they were split."""
+    """SHA-256 of every slice and mask at working size, in their order, and of the split."""
     digest = hashlib.sha256()
     for subset in (data.train, data.validation):
         digest.update(f"{len(subset)}".encode())
-        for example in subset:
-            attributes = (example.key, tuple(example.mask.shape), example.annotated, example.dataset)
+        for s in subset:
+            attributes = (s.content_sha256, tuple(s.mask.shape), s.annotated, s.dataset)
             digest.update(repr(attributes).encode())
-            for values in (example.image, example.mask):
+            for values in (s.image, s.mask):
                 digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 
 
 def check_same_training(current: dict[str, Any], saved: dict[str, Any], folder: Path) -> None:
-    """Refuse to go on with another training than the one that was stopped.
+    """Refuse to resume another training than the one that was stopped.
 
     Parameters
     ----------
     current, saved
-        With ``"config"``, ``"name"`` and ``"codec"``; what is in both is compared.
+        With ``"config"``, ``"name"`` and ``"codec"``; all but ``"data"`` is compared.
     folder
         Of the checkpoint, for messages.
 
@@ -181,10 +188,10 @@ def check_same_training(current: dict[str, Any], saved: dict[str, Any], folder: 
     saved_settings, current_settings = _flatten(saved | {"config": config}), _flatten(current)
     for name in sorted(saved_settings.keys() | current_settings.keys()):
         if name != "data" and saved_settings.get(name) != current_settings.get(name):
-            field_name = name.removeprefix("config.")
+            current_value, saved_value = current_settings.get(name), saved_settings.get(name)
             raise BadInput(
-                field_name,
-                f"is {current_settings.get(name)!r}, but was {saved_settings.get(name)!r} in the training that was stopped",
+                name.removeprefix("config."),
+                f"is {current_value!r}, but was {saved_value!r} in the training that was stopped",
                 "give the same to go on with it",
             )
 

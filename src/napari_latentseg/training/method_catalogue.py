@@ -1,4 +1,4 @@
-"""The methods, with what is trained in each and how large it is."""
+"""A list of the methods, with their configurations and numbers of parameters."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SMALL_SUFFIX = "-small"
 def describe_methods() -> list[dict[str, Any]]:
     """Every method: its paper, its configurations, the parameters of its parts, its sampling sources.
 
-    The parameters are counted at the paper's configuration, on a device without memory. That is the first
-    whose name begins with the method's, is not ``"-small"``, and departs from the paper in nothing; where all
-    do, the first of them.
+    The parameters are counted on torch's meta device, for the paper's configuration: the first whose name
+    begins with the method's, does not end in ``"-small"``, and does not deviate from the paper; where all
+    deviate, the first of them.
 
     Returns
     -------
@@ -42,7 +42,7 @@ def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> dict[s
     full_size_configs = [
         c for c in configs if c.name.startswith(f"{cls.name}-") and not c.name.endswith(_SMALL_SUFFIX)
     ]
-    if not full_size_configs:  # its settings' own defaults, which are the paper's
+    if not full_size_configs:  # the defaults of its settings are the paper's
         full_size_configs = [
             TrainingConfig(method=cls.name, codec=next(iter(KNOWN_CODECS)) if cls.needs_codec else None)
         ]

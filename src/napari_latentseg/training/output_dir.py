@@ -1,4 +1,4 @@
-"""Where a training writes: the model folder to be, and beside it what a stopped training goes on from."""
+"""The folders that a training writes: the model, and beside it the checkpoint of a stopped training."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ _REMEDY = "delete that folder, and train from the beginning"
 
 
 def checkpoint_folder(out: Path) -> Path:
-    """Where the checkpoint of a training lies."""
+    """The folder of the checkpoint of a training, beside its output folder."""
     out = Path(out)
     return out.with_name(f"{out.name}.checkpoint")
 
 
 def check_output_dir(out: Path, *, resume: bool) -> None:
-    """Refuse a place where a training cannot write; nothing is made yet.
+    """Refuse an output folder that a training must not write to; nothing is created yet.
 
     Parameters
     ----------
     out
-        The model folder to be.
+        The model folder.
     resume
-        Whether a stopped training is to go on. It may then replace the model that it left when it was
-        stopped, and no other folder.
+        Whether a stopped training is resumed. It may replace the model that it wrote when it was stopped, and
+        no other folder.
 
     Raises
     ------
     BadInput
-        Where there is nothing to go on from, or a stopped training would be forgotten, or the folder holds
-        something else.
+        Where there is no checkpoint to resume, the checkpoint of a stopped training would be lost, or the
+        folder holds something else.
     """
     checkpoint = checkpoint_folder(out)
     if not resume:
@@ -64,7 +64,7 @@ def check_output_dir(out: Path, *, resume: bool) -> None:
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """What a checkpoint tells beside its tensors.
+    """The metadata of a checkpoint.
 
     Raises
     ------
@@ -82,14 +82,14 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def is_model_of_stopped_training(folder: Path, training_id: str) -> bool:
-    """Whether a folder is the model that this very training left when it was stopped, and nothing was added.
+    """Whether a folder is the model that this training wrote when it was stopped, unchanged.
 
     Parameters
     ----------
     folder
-        Where the model may lie.
+        The output folder.
     training_id
-        The mark of the training.
+        Of the training, see `Checkpoint`.
     """
     try:
         run = json.loads((folder / TRAINING_FILE).read_text("utf-8"))["run"]

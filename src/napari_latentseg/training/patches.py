@@ -1,4 +1,4 @@
-"""What fine-tuning learns from: pieces of images, encoded once and kept."""
+"""What fine-tuning learns from: patches of slices, encoded once and kept."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.data.augment import augment
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.inference.tile_inference import make_tiling
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.oom import run_in_batches
 
@@ -27,19 +27,19 @@ __all__ = [
     "grid_patches",
 ]
 
-_BATCH_SIZE = 8
+_BATCH_SIZE = 8  # patches encoded at once; chosen by hand, and halved where memory runs out
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A window of an image at the size that the network is given, with its mask.
+    """A part of a slice, of the size that the network is given, with its mask.
 
     Attributes
     ----------
     image, mask
         float32, `(3, S, S)` in [0, 1] and `(K, S, S)` in {0, 1}.
     annotated
-        For each class, whether it was looked for.
+        For each class, whether it was annotated.
     case
         The number of its case.
     """
@@ -52,14 +52,18 @@ class Patch:
 
 @dataclass(frozen=True)
 class EncodedPatches:
-    """Encoded pieces, on the CPU.
+    """Many patches after the frozen part of the network, as one tensor for each thing that is known of them.
+
+    It stands beside `Patch` since the images are not kept: their latents take a fraction of the memory, and a
+    batch is drawn by indexing the tensors, in every step. It stands beside `methods.base.Batch`, which has
+    images, since fine-tuning never goes back to them.
 
     Attributes
     ----------
     features
-        float16, what `Tuning.cache_features` gave.
+        float16, on the CPU; from `FineTuneSpec.cache_features`.
     target
-        float16, what `Tuning.target` gave.
+        float16, from `FineTuneSpec.target`.
     masks
         uint8, `(N, K, S, S)`.
     annotated
@@ -78,7 +82,7 @@ class EncodedPatches:
         return len(self.cases)
 
     def select(self, indices: Tensor) -> EncodedPatches:
-        """Some of them."""
+        """Those at the indices."""
         return EncodedPatches(*(getattr(self, name)[indices] for name in self.__dataclass_fields__))
 
     @classmethod
@@ -88,60 +92,64 @@ class EncodedPatches:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def augmented_patches(
-    examples: Sequence[tuple[int, AnnotatedSlice]], card: ModelCard, rng: np.random.Generator
-) -> Iterator[Patch]:
-    """One round: of every example as many varied windows as cover it, in the ranges of the model's training.
+def augmented_patches(slices: Sequence[Slice], card: ModelCard, rng: np.random.Generator) -> Iterator[Patch]:
+    """One round of augmented patches: of every slice as many as cover it.
 
     Parameters
     ----------
-    examples
+    slices
         With the numbers of their cases.
     card
-        Of the model.
+        Of the model: the patch size, and the ranges of augmentation that it was trained with.
     rng
-        Draws the variations.
+        Draws the augmentation.
     """
     size = card.preprocess.size
-    for case, example in examples:
-        image, mask = example.to_float()
+    for annotated_slice in slices:
+        image, mask = annotated_slice.to_float()
         for _ in range(max(1, round(image[0].numel() / size**2))):
             patch_image, patch_mask = augment(image, mask, card.augment, rng, size=size)
-            yield Patch(patch_image, patch_mask, example.annotated, case)
+            yield Patch(patch_image, patch_mask, annotated_slice.annotated, annotated_slice.case)
 
 
-def grid_patches(
-    examples: Sequence[tuple[int, AnnotatedSlice]], card: ModelCard, max_patches: int
-) -> list[Patch]:
-    """Windows of the examples as they are, evenly taken where there are more than `max_patches`."""
+def grid_patches(slices: Sequence[Slice], card: ModelCard, max_patches: int) -> list[Patch]:
+    """Patches on the grid that the model's tiles lie on, not augmented; evenly taken where they are too many.
+
+    Parameters
+    ----------
+    slices
+        With the numbers of their cases.
+    card
+        Of the model: size and overlap of the tiles.
+    max_patches
+        How many are taken at most.
+    """
     grid_positions = []
-    for case, example in examples:
-        tiling = make_tiling(example.image, card.preprocess)
-        grid_positions += [(case, example, tiling, patch_corner) for patch_corner in tiling.corners()]
+    for annotated_slice in slices:
+        tiling = make_tiling(annotated_slice.image, card.preprocess)
+        grid_positions += [(annotated_slice, tiling, corner) for corner in tiling.corners()]
     count = min(max_patches, len(grid_positions))
     patches = []
     for i in range(count):
-        case, example, tiling, corner = grid_positions[i * len(grid_positions) // count]
-        image, mask = (tiling.crop_tile(tensor, corner) for tensor in example.to_float())
-        patches.append(Patch(image, mask, example.annotated, case))
+        annotated_slice, tiling, corner = grid_positions[i * len(grid_positions) // count]
+        image, mask = (tiling.crop_tile(tensor, corner) for tensor in annotated_slice.to_float())
+        patches.append(Patch(image, mask, annotated_slice.annotated, annotated_slice.case))
     return patches
 
 
 def encode_images(method: Method, images: Tensor, compute: Compute) -> Tensor:
-    """What the method computes once of images `(B, 3, S, S)`, float32 on the CPU.
-
-    Where memory runs out, of fewer at a time.
+    """`Method.encode` of images `(B, 3, S, S)`, float32 on the CPU; of fewer at a time where memory runs out.
 
     Raises
     ------
     BadInput
-        Where it is too small even for one.
+        Where memory is too small even for one.
     """
     return run_in_batches(lambda batch: _encode(method, batch, compute), images, _BATCH_SIZE)
 
 
 def cache_features(spec: FineTuneSpec, conditioning: Tensor, compute: Compute) -> Tensor:
-    """What the parts that learn begin from, float16 on the CPU."""
+    """`FineTuneSpec.cache_features` of what `encode_images` gave, float16 on the CPU."""
     device = compute.torch_device()
 
     def run(batch: Tensor) -> Tensor:
@@ -154,7 +162,7 @@ def cache_features(spec: FineTuneSpec, conditioning: Tensor, compute: Compute) -
 def encode_patches(
     method: Method, spec: FineTuneSpec, patches: Sequence[Patch], compute: Compute
 ) -> EncodedPatches:
-    """Encode pieces once."""
+    """Encode patches once."""
     images = torch.stack([patch.image for patch in patches])
     masks = torch.stack([patch.mask for patch in patches])
     return patches_from_conditioning(
@@ -175,7 +183,7 @@ def patches_from_conditioning(
     cases: Tensor,
     compute: Compute,
 ) -> EncodedPatches:
-    """Pieces of which the conditions are known already."""
+    """Encoded patches, where what the method encodes of their images is known already."""
     device = compute.torch_device()
 
     def encode_target(batch: Tensor) -> Tensor:

@@ -1,25 +1,27 @@
-"""A training's curve as a small picture, without a plotting library."""
+"""The curve of a training as a small picture, without a plotting library."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+
+from napari_latentseg.training.events import TrainEpoch
 
 __all__ = ["draw_curve"]
 
-_SIZE, _MARGIN = (640, 360), 48
+_SIZE, _MARGIN = (640, 360), 48  # pixels
 
 
-def draw_curve(events: Sequence[dict[str, Any]]) -> bytes:
-    """PNG of the DSC on the images kept apart (blue, 0 to 1) and the sum of the losses (grey, 0 to its most).
+def draw_curve(events: Sequence[TrainEpoch]) -> bytes:
+    """PNG of the Dice of the validation images (blue, 0 to 1) and of the sum of the losses (grey).
 
-    Epochs are counted through the stages of a training; an upright line marks where one begins.
+    The losses reach from 0 to their maximum. Epochs are counted through the stages of a training; a
+    vertical line marks where one begins.
 
     Parameters
     ----------
     events
-        Of `Trainer.run`, as dictionaries.
+        Of all epochs, in their order.
     """
     from PIL import Image, ImageDraw
 
@@ -35,21 +37,21 @@ def draw_curve(events: Sequence[dict[str, Any]]) -> bytes:
         y = to_pixels(1, tenth / 10)[1]
         draw.line([(left, y), (right, y)], fill="#dddddd")
         draw.text((16, y - 6), f"{tenth / 10:.1f}", fill="black")
-    totals = [sum(e["losses"].values()) for e in events]
+    totals = [sum(event.losses.values()) for event in events]
     max_loss = max([*totals, 1e-9])
     losses = [to_pixels(i + 1, t / max_loss) for i, t in enumerate(totals)]
-    scores = [to_pixels(i + 1, e["dsc"]) for i, e in enumerate(events) if e["dsc"] is not None]
+    scores = [to_pixels(i + 1, event.dsc) for i, event in enumerate(events) if event.dsc is not None]
     for i in range(1, len(events)):
-        if events[i]["stage"] != events[i - 1]["stage"]:
+        if events[i].stage != events[i - 1].stage:
             draw.line([to_pixels(i + 0.5, 0), to_pixels(i + 0.5, 1)], fill="#c06000")
-            draw.text((to_pixels(i + 0.5, 0)[0] + 4, top), events[i]["stage"], fill="#c06000")
+            draw.text((to_pixels(i + 0.5, 0)[0] + 4, top), events[i].stage, fill="#c06000")
     for points, colour in ((losses, "#999999"), (scores, "#0060c0")):
         if len(points) > 1:
             draw.line(points, fill=colour, width=2)
         for x, y in points if colour == "#0060c0" else []:
             draw.ellipse([(x - 3, y - 3), (x + 3, y + 3)], fill=colour)
     draw.text(
-        (left, 6), f"DSC on the images kept apart (blue); loss, most {max_loss:.3g} (grey)", fill="black"
+        (left, 6), f"DSC of the validation images (blue); loss, at most {max_loss:.3g} (grey)", fill="black"
     )
     draw.text((left, bottom + 10), f"epoch 1 to {len(events)}", fill="black")
     out = io.BytesIO()

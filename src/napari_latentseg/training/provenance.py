@@ -1,4 +1,4 @@
-"""What the card of a trained model says of its classes and its data."""
+"""What the card of a trained model says of its data and licence."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def training_data_records(
     Parameters
     ----------
     datasets
-        What was given.
+        The folders.
     data
-        What became of it.
+        The slices that were read from them, and their split.
     config
         Its `split` and `datasets` are used.
     """
@@ -40,8 +40,10 @@ def training_data_records(
                 name=dataset.config.name or dataset.name,
                 licence=dataset.config.licence,
                 reference=dataset.config.reference,
-                images=len({e.key for e in data.train if e.dataset == dataset.name}),
-                validation_images=len({e.key for e in data.validation if e.dataset == dataset.name}),
+                images=len({s.content_sha256 for s in data.train if s.dataset == dataset.name}),
+                validation_images=len(
+                    {s.content_sha256 for s in data.validation if s.dataset == dataset.name}
+                ),
                 split=f"{split.fraction:.0%} by {_split_unit(pattern, split.block)}"
                 + (", near duplicates together" if split.likeness_bits is not None else "")
                 + f", seed {split.seed}",
@@ -53,14 +55,14 @@ def training_data_records(
 
 
 def _split_unit(pattern: str | None, block: int | None) -> str:
-    """What stays together, in words."""
+    """The unit of the split, in words."""
     if pattern:
         return "patient"
     return f"blocks of {block} files" if block else "image"
 
 
 def combined_licence(stated_licence: str, licences: Iterable[str]) -> str:
-    """What the weights may be used for: what was said, but research alone where a data set allows no more."""
+    """The licence of the weights: as stated, but research use only where a data set allows no more."""
     if any(_RESEARCH_ONLY_PATTERN.search(licence) for licence in licences):
         return stated_licence if _RESEARCH_ONLY_PATTERN.search(stated_licence) else "research use only"
     return stated_licence

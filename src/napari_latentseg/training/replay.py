@@ -1,25 +1,25 @@
-"""Pieces of a model's own training that travel with it, against forgetting what it knew.
+"""Replay: encoded patches of a model's own training, saved with it against forgetting in fine-tuning.
 
-A file of a few dozen encoded windows with their masks. Some come from the images that the model learned
-from: they are mixed in when it is taught something new. The others come from images that were kept apart:
-by them it is judged whether it still knows what it knew. Latents are stored in 8 bits; an image can be made
-out again from them, so the file has the licence of the images, and is as private.
+A file of a few dozen encoded patches with their masks. Most come from training images: fine-tuning mixes them
+into its batches. The others come from validation images: they show whether the model still segments what it
+was first trained on. Latents are stored in 8 bits; the images can be reconstructed from them, so the file has
+the licence of the images, and is as private.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.layout import REPLAY_FILE
-from napari_latentseg.training.dataset import AnnotatedSlice
 from napari_latentseg.training.patches import (
     EncodedPatches,
     Patch,
@@ -33,25 +33,25 @@ from napari_latentseg.utils.device import Compute
 __all__ = ["Replay", "make_replay", "read_replay"]
 
 DEFAULT_PATCHES = 64
-_MAX_FILE_BYTES = 3_000_000
-_MIN_PATCHES = 8
-_TEST_FRACTION = 0.25  # of all, from images that were kept apart
-_VALIDATION_FRACTION = 0.25  # of the rest: not learnt from, to see in time whether something is forgotten
+_MAX_FILE_BYTES = 3_000_000  # less than the weights of the embedded models, which have 4 to 11 MB
+_MIN_PATCHES = 8  # also of a model with large latents
+_TEST_FRACTION = 0.25  # of all patches; from validation images, for the comparison after fine-tuning
+_VALIDATION_FRACTION = 0.25  # of the others; not trained on, to see during fine-tuning what is forgotten
 _REMEDY = "install the model again"
 
 
 @dataclass(frozen=True)
 class Replay:
-    """The pieces of a model, by what they are for.
+    """The replay patches of a model, by what they are for.
 
     Attributes
     ----------
     train
-        To learn from again.
+        Are mixed into the batches of fine-tuning.
     validation
-        Of images that the model learned from, but not learnt from again: the weights are chosen by them.
+        Of training images, but not trained on again: the weights are selected with them.
     test
-        Of images that the model never learned from; none where it was not told which.
+        Of validation images of the first training; empty where these are not known.
     """
 
     train: EncodedPatches
@@ -62,8 +62,8 @@ class Replay:
 def make_replay(
     method: Method,
     card: ModelCard,
-    train: Sequence[AnnotatedSlice],
-    validation: Sequence[AnnotatedSlice],
+    train: Sequence[Slice],
+    validation: Sequence[Slice],
     compute: Compute,
     *,
     count: int = DEFAULT_PATCHES,
@@ -74,32 +74,35 @@ def make_replay(
     Parameters
     ----------
     method, card
-        The model, with the weights that it is to have.
+        The trained model.
     train, validation
-        What it learned from, and what it did not.
+        The slices that it was trained on, and those of its validation images.
     compute
         Device and arithmetic.
     count
-        How many pieces, a quarter of them to judge by; fewer, but eight at least, where they are large.
+        How many patches, a quarter of them from validation images; fewer, but at least 8, where they are
+        large.
     seed
-        Draws them.
+        Draws slices and augmentation.
 
     Raises
     ------
     BadInput
-        Where there is nothing to draw from.
+        Where there is no training slice, or the model gives NaN or infinity.
     """
     from safetensors.torch import save
 
     if not train:
-        raise BadInput("data", "holds no image that the model learned from", "give the data of its training")
+        raise BadInput(
+            "data", "holds no image that the model was trained on", "give the data of its training"
+        )
     rng = np.random.default_rng(seed)
     size = card.preprocess.size
     conditioning_size = encode_images(method, torch.zeros(1, 3, size, size), compute)
     bytes_per_patch = conditioning_size.numel() + len(card.classes) * size * -(-size // 8)
     count = min(count, max(_MIN_PATCHES, _MAX_FILE_BYTES // bytes_per_patch))
     test_count = round(count * _TEST_FRACTION) if validation else 0
-    test_patches = grid_patches(_number_cases(validation), card, test_count)
+    test_patches = grid_patches(_with_case_numbers(validation), card, test_count)
     patches = [*_sample_patches(train, count - len(test_patches), card, rng), *test_patches]
     conditioning = encode_images(method, torch.stack([p.image for p in patches]), compute)
     if not bool(conditioning.isfinite().all()):
@@ -129,7 +132,7 @@ def make_replay(
 
 
 def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Compute) -> Replay | None:
-    """The pieces of a model folder, ready to learn from; None where it has none.
+    """Read the replay of a model folder; None where it has none.
 
     Raises
     ------
@@ -157,9 +160,11 @@ def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Comp
     except (SafetensorError, OSError, LookupError, TypeError, RuntimeError) as error:
         raise BadInput(path, "is damaged, or that of another model", _REMEDY) from error
     train_rows, test_rows = is_training.nonzero()[:, 0], (~is_training).nonzero()[:, 0]
-    # evenly among the cases, which lie one after another in the order they were drawn
+    # evenly among the patches, which are in the order in which their cases were drawn
     is_validation = torch.arange(len(train_rows)) % round(1 / _VALIDATION_FRACTION) == 0
-    if len(train_rows) < 2 / _VALIDATION_FRACTION:  # too few to spare any: they are looked at again
+    if (
+        len(train_rows) < 2 / _VALIDATION_FRACTION
+    ):  # too few to spare any: the same are trained on and validated
         return Replay(
             all_patches.select(train_rows), all_patches.select(train_rows), all_patches.select(test_rows)
         )
@@ -170,18 +175,18 @@ def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Comp
     )
 
 
-def _number_cases(examples: Sequence[AnnotatedSlice]) -> list[tuple[int, AnnotatedSlice]]:
-    """Those in which something is marked, or all where there are none, each with the number of its case."""
-    case_numbers = {key: number for number, key in enumerate(dict.fromkeys(e.key for e in examples))}
-    foreground_examples = [e for e in examples if bool(e.mask.any())] or examples
-    return [(case_numbers[e.key], e) for e in foreground_examples]
+def _with_case_numbers(slices: Sequence[Slice]) -> list[Slice]:
+    """The slices with foreground, or all where there are none, each with the number of its case from 0."""
+    numbers = {sha256: i for i, sha256 in enumerate(dict.fromkeys(s.content_sha256 for s in slices))}
+    with_foreground = [s for s in slices if s.has_foreground] or slices
+    return [replace(s, case=numbers[s.content_sha256]) for s in with_foreground]
 
 
 def _sample_patches(
-    examples: Sequence[AnnotatedSlice], count: int, card: ModelCard, rng: np.random.Generator
+    slices: Sequence[Slice], count: int, card: ModelCard, rng: np.random.Generator
 ) -> list[Patch]:
-    """Varied windows, of every case one before any has a second."""
-    numbered = _number_cases(examples)
+    """Augmented patches, of every slice one before any has a second."""
+    numbered = _with_case_numbers(slices)
     patches: list[Patch] = []
     while len(patches) < count:
         order = rng.permutation(len(numbered))[: count - len(patches)]

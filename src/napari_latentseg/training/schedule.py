@@ -1,4 +1,4 @@
-"""How long a stage takes, and the learning rate on the way."""
+"""The length of a stage, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["epoch_count", "learning_rate_factor", "warmup_epoch_count", "warmup_
 
 
 def epoch_count(config: TrainingConfig, batches: int) -> int:
-    """How many epochs a stage has, where an epoch has so many batches."""
+    """How many epochs a stage has, where `batches` is the number of batches of an epoch."""
     if config.steps is None:
         return config.epochs
     return -(-config.steps * config.accumulate // batches)
 
 
 def warmup_epoch_count(config: TrainingConfig, batches: int) -> float:
-    """How many epochs the warm-up takes, where an epoch has so many batches."""
+    """How many epochs the warm-up has, where `batches` is the number of batches of an epoch."""
     if config.warmup_steps is None:
         return config.warmup_epochs
     return config.warmup_steps * config.accumulate / batches
@@ -26,17 +26,17 @@ def warmup_epoch_count(config: TrainingConfig, batches: int) -> float:
 def learning_rate_factor(
     config: TrainingConfig, epoch: float, epochs: int | None = None, warmup: float | None = None
 ) -> float:
-    """Linear from zero over the warm-up, then half a cosine to zero, or as it is; GMS sets it once an epoch.
+    """The factor of the learning rate: linear warm-up from zero, then a cosine to zero or constant.
 
     Parameters
     ----------
     config
         Its `epochs`, `warmup_epochs`, `schedule` and `schedule_by` are used.
     epoch
-        From 0; whole numbers where the schedule goes by epochs, and then the last epoch of the warm-up is at
-        the full rate and the last of all at zero.
+        From 0. Where `schedule_by` is ``"epoch"``, as in GMS, it is a whole number; the last epoch of the
+        warm-up has the full rate, and the last of all a rate of zero.
     epochs, warmup
-        In place of the configuration's `epochs` and `warmup_epochs`.
+        Replace `epochs` and `warmup_epochs` of the configuration.
     """
     warmup = config.warmup_epochs if warmup is None else warmup
     epoch_offset = 1 if config.schedule_by == "epoch" else 0
@@ -52,7 +52,7 @@ def learning_rate_factor(
 def warmup_then_cosine(peak: float, step: int, warmup: int, steps: int) -> float:
     """The learning rate of fine-tuning: linear over the warm-up and never zero, then half a cosine to zero.
 
-    It differs from `learning_rate_factor` by the first step, which learns: of a few steps none is to be lost.
+    In contrast to `learning_rate_factor` the first step has a rate above zero: of a few steps none is wasted.
 
     Parameters
     ----------

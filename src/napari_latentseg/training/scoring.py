@@ -1,4 +1,4 @@
-"""How a model does on a case while it is trained: one way to predict, one to count, for all that ask."""
+"""Scores of a model on cases during training and fine-tuning."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from napari_latentseg.utils.device import Compute
 
 __all__ = ["CaseScorer", "predicted_patches", "score_patches"]
 
-_AT_ONCE = 8
-_APART = 37  # positions between the noise of two patches, so that no two have the same
+_BATCH_SIZE = 8  # patches predicted at once; chosen by hand, as in `patches`
+_NOISE_DISTANCE = 37  # latent positions between the noise of two patches, so that no two have the same noise
 
 
 @dataclass
@@ -30,19 +30,19 @@ class CaseScorer:
     Parameters
     ----------
     threshold
-        Probabilities above it are in the mask.
+        Probabilities above it are in the predicted mask.
     only_present
-        Whether, of several classes of a slice, those count alone that are in the mask or in the prediction;
-        the first of them where none is.
+        Whether only those classes of a slice count that are in the reference or in the prediction; the first
+        annotated class where none is.
     spacing
-        Distance between rows and columns, for HD95; None for no HD95.
+        Distance between rows and between columns, for HD95; None for no HD95.
     with_calibration
-        Whether the calibration is counted.
+        Whether the calibration error is computed too.
 
     Attributes
     ----------
     dsc, hd95
-        Of every slice so far, means over its classes.
+        For every slice so far, the mean over its classes.
     counts
         For the calibration error.
     overlap
@@ -62,14 +62,14 @@ class CaseScorer:
     def add(
         self, probability: NDArray[np.float32], truth: NDArray[np.bool_], annotated: Sequence[bool]
     ) -> None:
-        """Count a slice or patch.
+        """Add a slice or patch.
 
         Parameters
         ----------
         probability, truth
-            `(K, H, W)`, probabilities in [0, 1] and what is right.
+            `(K, H, W)`, probabilities in [0, 1] and the reference masks.
         annotated
-            For each class, whether it was looked for; what was not is not background, and is not counted.
+            For each class, whether it was annotated; one that was not is unknown, and is not scored.
         """
         mask = probability > self.threshold
         both, total = 2 * (mask & truth).sum((1, 2)), mask.sum((1, 2)) + truth.sum((1, 2))
@@ -91,14 +91,14 @@ class CaseScorer:
 
     @property
     def pooled_dsc(self) -> list[float]:
-        """The DSC over all slices together, of each class that is in a mask or in a prediction."""
+        """The Dice over all slices together, of each class that is in a reference or in a prediction."""
         return (
             [] if self.overlap is None else [both / total for both, total in self.overlap.tolist() if total]
         )
 
     @property
     def has_calibration(self) -> bool:
-        """Whether any class was looked for, so that there is a calibration error."""
+        """Whether any class was annotated, so that there is a calibration error."""
         return self.with_calibration and self._calibrated > 0
 
     @property
@@ -108,26 +108,26 @@ class CaseScorer:
 
 
 def predicted_patches(
-    pieces: EncodedPatches, tuning: FineTuneSpec, method: Method, compute: Compute
+    patches: EncodedPatches, spec: FineTuneSpec, method: Method, compute: Compute
 ) -> Iterator[tuple[EncodedPatches, NDArray[np.float32]]]:
-    """Probabilities `(B, K, S, S)` of encoded patches, some at a time.
+    """Probabilities `(B, K, S, S)` of encoded patches, in batches, each with its patches.
 
-    Of a method that draws, one sample, of the same noise every time.
+    Of a method that samples, one sample, with the same noise every time.
     """
     device = compute.torch_device()
-    for rows in torch.arange(len(pieces)).split(_AT_ONCE):
-        some = pieces.select(rows)
+    for rows in torch.arange(len(patches)).split(_BATCH_SIZE):
+        batch = patches.select(rows)
         noise = None
         if not method.is_deterministic:
-            noise = PositionalNoise(0, 0, [(_APART * int(i), 0) for i in rows])
+            noise = PositionalNoise(0, 0, [(_NOISE_DISTANCE * int(i), 0) for i in rows])
         with torch.inference_mode(), compute.autocast():
-            drawn: Tensor = tuning.sample(some.features.to(device, torch.float32), noise).float().cpu()
-        yield some, drawn.numpy()
+            drawn: Tensor = spec.sample(batch.features.to(device, torch.float32), noise).float().cpu()
+        yield batch, drawn.numpy()
 
 
 def score_patches(
-    pieces: EncodedPatches,
-    tuning: FineTuneSpec,
+    patches: EncodedPatches,
+    spec: FineTuneSpec,
     method: Method,
     compute: Compute,
     threshold: float,
@@ -138,9 +138,9 @@ def score_patches(
 
     Parameters
     ----------
-    pieces
+    patches
         Of one or several cases.
-    tuning, method, compute
+    spec, method, compute
         The model.
     threshold
         Probabilities above it are in the mask.
@@ -150,15 +150,15 @@ def score_patches(
     Returns
     -------
     dsc
-        Mean over the cases and classes of the DSC over all patches of a case; 1 where there is nothing to
-        find and nothing was found.
+        Mean over cases and classes of the Dice over all patches of a case; 1 where reference and prediction
+        are empty everywhere.
     cases
-        The scores of each, by its number, in the order of the numbers.
+        The scores of each case, by its number, in ascending order.
     """
     cases: dict[int, CaseScorer] = {}
-    for some, probability in predicted_patches(pieces, tuning, method, compute):
-        truth, annotated = some.masks.numpy() > 0, some.annotated.numpy()
-        for i, case in enumerate(some.cases.tolist()):
+    for batch, probability in predicted_patches(patches, spec, method, compute):
+        truth, annotated = batch.masks.numpy() > 0, batch.annotated.numpy()
+        for i, case in enumerate(batch.cases.tolist()):
             scorer = cases.setdefault(case, CaseScorer(threshold, with_calibration=with_calibration))
             scorer.add(probability[i], truth[i], annotated[i])
     cases = dict(sorted(cases.items()))

@@ -1,4 +1,4 @@
-"""The state of a training: taken out of it, and put back so that it goes on as if nothing had happened."""
+"""The state of a training, from which it is resumed bit for bit."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["Snapshot", "StageState", "add_prefix", "restore", "strip_prefix", "t
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a checkpoint holds.
+    """The content of a checkpoint.
 
     Attributes
     ----------
     tensors
         By name, on the CPU.
     metadata
-        The rest, as JSON has it.
+        The rest, as JSON holds it.
     """
 
     tensors: dict[str, Tensor]
@@ -35,20 +35,20 @@ class Snapshot:
 
 @dataclass
 class StageState:
-    """A stage of a training on its way.
+    """The progress of a stage of a training.
 
     Attributes
     ----------
     stage_index
         Which of the method's stages, from 0.
     optimizer, ema_model
-        With what they remember; None where no average is kept.
+        With their states; the average is None where there is none.
     best
-        The weights that were the best so far.
+        The best weights so far.
     epoch
         How many epochs are complete.
     batch_index, losses
-        How many batches of the next one are done, and their summed losses.
+        How many batches of the next epoch are done, and the sums of their losses.
     rng_state
         The state of the generator that draws order and augmentation, at the beginning of that epoch.
     seconds
@@ -67,12 +67,12 @@ class StageState:
 
 
 def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors under names that begin with another."""
+    """The tensors, with a prefix before their names."""
     return {f"{prefix}.{key}": value for key, value in tensors.items()}
 
 
 def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors that `under` put there, under their own names."""
+    """The tensors that `add_prefix` named, with their own names."""
     full_prefix = f"{prefix}."
     return {
         key.removeprefix(full_prefix): value for key, value in tensors.items() if key.startswith(full_prefix)
@@ -80,16 +80,16 @@ def strip_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def take_snapshot(method: Method, stage_state: StageState, generator: torch.Generator) -> Snapshot:
-    """Everything that the rest of a stage, and of the stages after it, depends on.
+    """Everything that the rest of the training depends on.
 
     Parameters
     ----------
     method
-        Its weights and buffers are taken, not those of its codec, which comes from elsewhere.
+        Its weights and buffers are saved, but not those of its frozen codec.
     stage_state
         The stage.
     generator
-        Of the losses; torch's own generators are taken too, for dropout.
+        Of the losses; the states of torch's own generators are saved too, for dropout.
     """
     state = stage_state.optimizer.state_dict()["state"]
     tensors = add_prefix(
@@ -128,16 +128,16 @@ def restore(
     rng: np.random.Generator,
     generator: torch.Generator,
 ) -> None:
-    """Bring a stage, fresh at its beginning, to where `snapshot` found it.
+    """Bring a new stage to the state of a snapshot.
 
     Parameters
     ----------
     snapshot_data
-        From `snapshot`.
+        From `take_snapshot`.
     method, trainable
-        The method, and what the stage teaches.
+        The method, and the modules that the stage trains.
     stage_state
-        Is filled in.
+        Is changed.
     rng, generator
         Their states are set, and those of torch's own.
     """
@@ -175,7 +175,7 @@ def _restore_optimizer(
     for name, value in tensors.items():
         number, _, key = name.partition(".")
         weight = weights[int(number)]
-        # in the layout of the weight: in another, the last bit of a step may come out otherwise
+        # in the memory layout of the weight: in another, the last bit of a step may differ
         restored = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
         state.setdefault(int(number), {})[key] = restored
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

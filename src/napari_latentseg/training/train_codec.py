@@ -1,7 +1,8 @@
 """Training the embedded codec: one small autoencoder for images and masks.
 
-The source of the recipe is this project's own trials; the alignment term is that of Wave-GMS
-(its L_align, with a pretrained tiny autoencoder as the teacher), which makes latents worth mapping from.
+The recipe, with its weights and ranges, comes from trials of this project. The alignment term is that of
+Wave-GMS (L_align, with a pretrained tiny autoencoder as the teacher): masks are predicted better from aligned
+latents.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.data.pairs import find_pairs, load_image, load_mask
+from napari_latentseg.data.cases import find_cases, rgb_slices
 from napari_latentseg.data.split import groups_by_dhash, groups_by_name, hold_out
 from napari_latentseg.networks.compact import CompactDecoder, CompactEncoder
 from napari_latentseg.training.loop import TrainingStep
@@ -28,19 +29,19 @@ __all__ = ["CodecConfig", "SourceConfig", "read_codec_datasets", "train_codec"]
 
 
 class SourceConfig(FrozenModel):
-    """One folder of pairs, and how much of a batch it supplies."""
+    """One folder of annotated images, and its share of a batch."""
 
     name: str
     images: float = Field(1.0, ge=0, description="weight among the images of a batch")
     masks: float = Field(1.0, ge=0, description="weight among the masks of a batch")
-    scale: tuple[float, float] = Field((0.75, 1.5), description="pixels of the file for one of a crop")
+    scale: tuple[float, float] = Field((0.75, 1.5), description="pixels of the file for one pixel of a crop")
     group_pattern: str | None = None
     likeness_bits: int | None = None
     kept_apart: float = Field(0.15, ge=0, lt=1)
 
 
 class CodecConfig(FrozenModel):
-    """What makes a codec; every value is recorded with the weights."""
+    """The architecture and training of a codec; every value is recorded with the weights."""
 
     sources: tuple[SourceConfig, ...]
     channels: int = 32
@@ -64,7 +65,7 @@ class CodecConfig(FrozenModel):
 
 @dataclass(frozen=True)
 class CodecDataset:
-    """The pairs of one folder in memory, with the part that is kept apart."""
+    """The images and masks of one folder in memory, with their split."""
 
     config: SourceConfig
     images: list[NDArray[np.uint8]]
@@ -79,12 +80,12 @@ def read_codec_datasets(config: CodecConfig, root: Path) -> list[CodecDataset]:
         images: list[NDArray[np.uint8]] = []
         masks: list[NDArray[np.uint8]] = []
         groups: list[str] = []
-        pairs = find_pairs(root / source.name)
-        names = groups_by_name([p.name for p in pairs], source.group_pattern)
-        for pair, group in zip(pairs, names, strict=True):
-            planes, labels = load_image(pair), load_mask(pair)
-            kept_slices = [i for i in range(len(planes)) if len(planes) == 1 or labels[i].any()]
-            images += [planes[i] for i in kept_slices]
+        cases = find_cases(root / source.name)
+        names = groups_by_name([case.name for case in cases], source.group_pattern)
+        for case, group in zip(cases, names, strict=True):
+            rgb, labels = rgb_slices(case.read_scan()), case.read_mask()
+            kept_slices = [i for i in range(len(rgb)) if len(rgb) == 1 or labels[i].any()]
+            images += [rgb[i] for i in kept_slices]
             masks += [labels[i] for i in kept_slices]
             groups += [group] * len(kept_slices)
         if source.likeness_bits is not None:
@@ -95,7 +96,7 @@ def read_codec_datasets(config: CodecConfig, root: Path) -> list[CodecDataset]:
 
 
 class _CropSampler:
-    """Random crops in [0, 1], images with their colours shaken, masks as three equal channels."""
+    """Random crops in [0, 1]: images with colour augmentation, masks as three equal channels."""
 
     def __init__(self, sources: list[CodecDataset], config: CodecConfig) -> None:
         self.sources = sources
@@ -127,7 +128,7 @@ class _CropSampler:
         x = _resize(x, self.config.crop)[0]
         gamma = math.exp(self.rng.uniform(-0.4, 0.4))
         x = x.clamp(0, 1) ** gamma
-        if self.rng.random() < 0.5:  # a tint: most of the sets are grey, most cameras are not
+        if self.rng.random() < 0.5:  # a tint: most data sets are grey, but cameras are not
             low = self.rng.uniform(0, 0.3, (3, 1, 1))
             high = self.rng.uniform(0.5, 1, (3, 1, 1))
             x = torch.from_numpy(low).float() + x * torch.from_numpy(high - low).float()
@@ -202,13 +203,13 @@ def train_codec(
     config
         Sizes, weights of the terms, schedule, seeds.
     sources
-        From `read_codec_datasets`; the parts kept apart are not touched.
+        From `read_codec_datasets`; the validation images are not used.
     teacher
-        An encoder to whose latents the first channels of the image latents are aligned; None leaves the term
-        out.
+        An encoder, to whose latents the first channels of the image latents are aligned; None for no
+        alignment.
     initial_weights
-        State dict to begin from, `encoder.` and `decoder.` before its keys; None for fresh weights. It may
-        have fewer latent channels: the further ones begin without a say in the decoder.
+        Initial state dict, with keys that begin with `encoder.` and `decoder.`; None for random weights. It
+        may have fewer latent channels: the decoder's weights of the others start at zero.
     on_progress
         Called every 50 steps with the mean of each term.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from napari_latentseg.codecs.base import Codec
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.tile_inference import sample_plane
 from napari_latentseg.methods.base import Batch, Method, Stage
@@ -20,12 +21,12 @@ from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import (
-    AnnotatedSlice,
     Dataset,
     steps_per_epoch,
     training_batches,
     unaugmented_batches,
 )
+from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.latent_cache import cached_latents
 from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
 from napari_latentseg.training.pretrained import load_pretrained_weights
@@ -34,50 +35,10 @@ from napari_latentseg.training.scoring import CaseScorer
 from napari_latentseg.training.snapshot import Snapshot, StageState, restore, take_snapshot
 from napari_latentseg.utils.device import Compute, is_out_of_memory
 
-__all__ = ["EpochEvent", "Trainer"]
+__all__ = ["Trainer"]
 
-# Not Lightning or accelerate: neither goes on from the middle of an epoch to the same bit with safetensors
-# alone (both pickle), nor knows stages that learn one after the other.
-
-
-@dataclass(frozen=True)
-class EpochEvent:
-    """What one epoch gave.
-
-    Attributes
-    ----------
-    stage
-        Of a method that is trained in several; empty where there is one.
-    epoch, epochs
-        Which one of how many in the stage, from 1.
-    losses
-        Mean of each term over the epoch.
-    learning_rate
-        At the epoch's end.
-    dsc
-        Mean DSC over the images kept apart, at working size, of the masks that the stage gives, cut at the
-        card's threshold; None where it was not looked at.
-    best
-        That of the weights that would be kept now.
-    seconds
-        Since the start of the stage.
-    measured
-        What else the method tells of the epoch.
-    """
-
-    stage: str
-    epoch: int
-    epochs: int
-    losses: dict[str, float]
-    learning_rate: float
-    dsc: float | None
-    best: float | None
-    seconds: float
-    measured: dict[str, float] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, object]:
-        """For a log."""
-        return asdict(self)
+# Not Lightning or accelerate: neither resumes in the middle of an epoch bit for bit with safetensors alone
+# (both pickle), nor has stages that are trained one after the other.
 
 
 @dataclass
@@ -87,7 +48,7 @@ class Trainer:
     Parameters
     ----------
     config
-        Everything that is settled beforehand.
+        Of the training.
     data
         From `read_dataset`.
     codec
@@ -95,21 +56,21 @@ class Trainer:
     compute
         Device and arithmetic.
     should_stop
-        Asked after every batch; True makes it the last one, or the last of those whose gradients are added up
-        for one step.
+        Called after every batch; True makes it the last one, or the last of those whose gradients are
+        accumulated for one step.
     checkpoint
-        Where the state is written after an epoch when its time has come, and on a stop.
+        Where the state is written: after an epoch when `Checkpoint.is_due`, and on a stop.
     snapshot
-        From a checkpoint, to go on from; the rest must be as it was.
+        From a checkpoint, to resume; all other arguments must be as before.
 
     Attributes
     ----------
     method
-        What is trained; after the run it carries the weights that were selected.
+        What is trained; after the run it has the selected weights.
     best_dsc
-        On the images kept apart.
+        Of the selected weights, on the validation slices.
     has_learnt
-        Whether any step of the last stage has changed the weights; while it runs, of the stage under way.
+        Whether any step of the last stage has changed the weights; during the run, of the current stage.
     stopped
         Whether `should_stop` ended it.
     """
@@ -129,7 +90,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         if not self.data.train:
-            raise BadInput("data", "no image is left to learn from", "add images")
+            raise BadInput("data", "no image is left to train on", "add images")
         torch.manual_seed(self.config.seed)
         self.method = build_method(self.config.method, self.codec, self.config.settings)
         named_classes, expected_classes = len(self.data.train[0].annotated), self.method.class_count
@@ -148,8 +109,8 @@ class Trainer:
         load_pretrained_weights(self.method, self.config.published_weights)
         self.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def run(self) -> Generator[EpochEvent, None, None]:
-        """Train, one event an epoch. Closing the iterator stops, and keeps what was selected so far."""
+    def run(self) -> Generator[TrainEpoch, None, None]:
+        """Train; yields an event for each epoch. Closing the iterator stops, with the best weights so far."""
         rng = np.random.default_rng(self.config.seed)
         generator = torch.Generator().manual_seed(self.config.seed)
         with cached_latents(self.method, self.config.cache_latents):
@@ -168,7 +129,7 @@ class Trainer:
 
     def _run_stage(
         self, stage_index: int, stage: Stage, rng: np.random.Generator, generator: torch.Generator
-    ) -> Generator[EpochEvent, None, None]:
+    ) -> Generator[TrainEpoch, None, None]:
         config = self.config.for_stage(stage.name)
         self.method.eval()
         if self.snapshot is None:
@@ -196,7 +157,7 @@ class Trainer:
                 self._set_training_mode(stage)
                 stage_state.rng_state = rng.bit_generator.state
                 step.forget_gradient()
-                # of an epoch that was stopped, the first batches are drawn again but not learnt from again
+                # of an epoch that was stopped, the first batches are drawn again but not trained on again
                 remaining_batches = islice(
                     training_batches(self.data.train, config, rng), stage_state.batch_index, None
                 )
@@ -221,7 +182,7 @@ class Trainer:
                     if self.stopped and is_step_complete:
                         break
                 stage_state.seconds = time.perf_counter() - start
-                # a stop has the state written as it is without all that is done on a stop alone
+                # on a stop within an epoch: before the validation below, which a straight run does not have
                 is_interrupted = self.stopped and stage_state.batch_index < batches
                 if is_interrupted:
                     self._write_checkpoint(self._checkpoint_state(stage_state, generator))
@@ -240,16 +201,16 @@ class Trainer:
                 state = self._checkpoint_state(stage_state, generator) if checkpoint_due else None
                 if self.stopped and dsc is None:
                     dsc = self._validate_and_keep(stage, stage_state, config, epoch)
-                yield EpochEvent(
-                    stage.name,
-                    epoch + 1,
-                    epochs,
-                    losses,
-                    optimizer.param_groups[0]["lr"],
-                    dsc,
-                    self.best_dsc,
-                    stage_state.seconds,
-                    measured,
+                yield TrainEpoch(
+                    stage=stage.name,
+                    epoch=epoch + 1,
+                    epochs=epochs,
+                    losses=losses,
+                    learning_rate=optimizer.param_groups[0]["lr"],
+                    dsc=dsc,
+                    best=self.best_dsc,
+                    seconds=stage_state.seconds,
+                    measured=measured,
                 )
                 self._write_checkpoint(state)
                 if self.stopped:
@@ -262,7 +223,7 @@ class Trainer:
     def _validate_and_keep(
         self, stage: Stage, stage_state: StageState, config: TrainingConfig, epoch: int
     ) -> float:
-        """Judge the weights that would be kept now, and keep them where they are the best so far."""
+        """Validate the weights that would be kept now, and keep them where they are the best so far."""
         weights = None if stage_state.ema_model is None else stage_state.ema_model.module.state_dict()
         with with_weights(stage.trainable, weights):
             dsc = self.validate(stage)
@@ -274,7 +235,7 @@ class Trainer:
         return self.checkpoint is not None and (self.stopped or self.checkpoint.is_due())
 
     def _checkpoint_state(self, stage_state: StageState, generator: torch.Generator) -> Snapshot | None:
-        """The state for the checkpoint; None where there is nothing to keep."""
+        """The state for the checkpoint; None where nothing was learned yet."""
         if self.checkpoint is None or not (
             self.has_learnt or stage_state.stage_index or self.checkpoint.common.tensors
         ):
@@ -313,7 +274,7 @@ class Trainer:
             ) from error
 
     def _parameter_groups(self, weights: list[nn.Parameter]) -> list[dict[str, Any]]:
-        """The weights, those that begin from published ones in a group of their own."""
+        """The weights, with pretrained ones in a parameter group of their own."""
         pretrained_parameters = {
             p for module in self.method.pretrained_modules.values() for p in module.parameters()
         }
@@ -327,7 +288,7 @@ class Trainer:
         return [group for group in groups if group["params"]]
 
     def _set_training_mode(self, stage: Stage) -> None:
-        """What this stage does not teach stays as it is in use."""
+        """Training mode for what the stage trains; evaluation mode for the rest."""
         self.method.train()
         trainable_submodules = set(stage.trainable.modules())
         for module in self.method.trainable_modules.children():
@@ -350,28 +311,26 @@ class Trainer:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            # half a batch would be another training: its norms and its overlap are those of a whole batch
+            # half a batch would be another training: batch norms and Dice terms are those of a whole batch
             raise BadInput(
                 "memory", f"is too small for batches of {len(batch.images)}", "lower the batch size"
             ) from error
 
     def validate(self, stage: Stage) -> float:
-        """Mean DSC over the planes kept apart, one sample each without test-time augmentation."""
+        """Mean Dice over the validation slices, of one sample each without test-time augmentation."""
         self.method.eval()
         validation_slices = self.data.validation
-        # evenly from all of them, which lie set by set and case by case
+        # evenly from all of them, which are in the order of data sets and cases
         slice_count = min(len(validation_slices), self.config.validate_planes or len(validation_slices))
         selected_slices = [
             validation_slices[i * len(validation_slices) // slice_count] for i in range(slice_count)
         ]
-        scores = [
-            score for example in selected_slices if (score := self._slice_dsc(stage, example)) is not None
-        ]
+        scores = [score for s in selected_slices if (score := self._slice_dsc(stage, s)) is not None]
         return float(np.mean(scores)) if scores else 0.0
 
-    def _slice_dsc(self, stage: Stage, example: AnnotatedSlice) -> float | None:
-        """The mean over the classes that were looked for in the plane; None where there are none."""
-        image, mask = example.to_float()
+    def _slice_dsc(self, stage: Stage, validation_slice: Slice) -> float | None:
+        """The mean over the annotated classes of a slice; None where there are none."""
+        image, mask = validation_slice.to_float()
         if stage.validate is None:
             probability = sample_plane(self.method, image, self.config.preprocess, self.compute)
         else:
@@ -379,5 +338,5 @@ class Trainer:
             with torch.inference_mode(), self.compute.autocast():
                 probability = stage.validate(image[None].to(device), mask[None].to(device))[0].float().cpu()
         scorer = CaseScorer(self.config.card.threshold)
-        scorer.add(probability.numpy(), mask.numpy() > 0.5, example.annotated)
+        scorer.add(probability.numpy(), mask.numpy() > 0.5, validation_slice.annotated)
         return scorer.dsc[0] if scorer.dsc else None

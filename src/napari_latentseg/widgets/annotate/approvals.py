@@ -16,7 +16,6 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 
 if TYPE_CHECKING:
-    from napari_latentseg.annotations import AnnotatedScan
     from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.widgets.annotate.autosave import Autosaver
     from napari_latentseg.widgets.annotate.correction import Correction
@@ -70,21 +69,24 @@ class Approvals(QObject):
     def load(self, correction: Correction) -> None:
         """Read which planes of an image are approved already, and which classes the store has."""
 
-        def read() -> tuple[AnnotatedScan | None, tuple[ClassInfo, ...]]:
+        def read() -> tuple[dict[int, NDArray[np.uint8]], tuple[ClassInfo, ...]]:
             from napari_latentseg.annotations import list_stores
 
             if correction.family not in list_stores():
-                return None, ()
+                return {}, ()
             store = self._open_stores.store(correction.family)
-            return store.annotation_of(correction.scan), store.classes
+            case = store.annotated_case(correction.scan)
+            if case is None:
+                return {}, store.classes
+            mask = case.read_mask()
+            return {n: mask[n] for n in case.annotated_slices or ()}, store.classes
 
-        def show(stored: tuple[AnnotatedScan | None, tuple[ClassInfo, ...]]) -> None:
-            annotated, classes = stored
+        def show(stored: tuple[dict[int, NDArray[np.uint8]], tuple[ClassInfo, ...]]) -> None:
+            approved, classes = stored
             labels = {c.label for c in correction.classes}
             correction.extend_classes([c for c in classes if c.label not in labels])
-            if annotated is not None:
-                planes = annotated.mask.reshape(-1, *annotated.mask.shape[-2:])
-                new_planes = {n: planes[n] for n in annotated.approved_planes if n not in correction.approved}
+            if approved:
+                new_planes = {n: plane for n, plane in approved.items() if n not in correction.approved}
                 self._lock_planes(correction, new_planes)
             self.changed.emit()
 
@@ -177,19 +179,19 @@ class Approvals(QObject):
     def _revoke(self, correction: Correction, plane_numbers: set[int]) -> None:
         """Revoke all approvals that contain some of the planes, and approve their other planes again."""
         store = self._open_stores.store(correction.family)
-        annotated = store.annotation_of(correction.scan)
-        if annotated is None:
+        case = store.annotated_case(correction.scan)
+        if case is None:
             return
         old_entries = [
             entry
             for entry in store.approvals()
-            if entry.case == annotated.case and plane_numbers & set(entry.planes)
+            if entry.case == case.name and plane_numbers & set(entry.planes)
         ]
         still_approved = sorted({n for entry in old_entries for n in entry.planes} - plane_numbers)
         if still_approved:  # before revoking: a crash in between must not lose an approval
             store.approve(
                 correction.scan,
-                annotated.mask,
+                case.read_mask().reshape(correction.scan.spatial_shape),
                 classes=store.classes,
                 planes=still_approved,
                 model=old_entries[-1].model,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
 
 from qtpy.QtCore import QByteArray, Qt, Signal
 from qtpy.QtGui import QPixmap
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.training.events import PreviewCase
 
 __all__ = ["CaseThumbnails", "ComparisonPanel", "metric_rows"]
@@ -112,7 +112,7 @@ class ComparisonPanel(QWidget):
         self.keep_both_button.clicked.connect(lambda: self.adopted.emit(True))
         self.discard_button.clicked.connect(self.discarded)
 
-    def show_comparison(self, comparison: dict[str, Any], preview: Sequence[PreviewCase]) -> None:
+    def show_comparison(self, comparison: Comparison, preview: Sequence[PreviewCase]) -> None:
         """Show a comparison.
 
         Parameters
@@ -122,8 +122,8 @@ class ComparisonPanel(QWidget):
         preview
             Thumbnails of some of the cases.
         """
-        self.verdict.setText(str(comparison.get("line", "")))
-        base, new = comparison.get("base", {}), comparison.get("new", {})
+        self.verdict.setText(comparison.line)
+        base, new = comparison.base, comparison.new
         while (item := self._grid.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
@@ -131,32 +131,27 @@ class ComparisonPanel(QWidget):
                 widget.deleteLater()
         rows = metric_rows(comparison)
         self.table.setVisible(bool(rows))
-        headings = ("", f"v{base.get('version', '')}", "new")
+        headings = ("", f"v{base.version}", "new")
         for row, cells in enumerate([headings, *rows] if rows else []):
             for column, text in enumerate(cells):
                 label = QLabel(text)
                 if column:
                     label.setAlignment(Qt.AlignmentFlag.AlignRight)
                 self._grid.addWidget(label, row, column)
-        scores = {
-            int(case["case"]): (float(case["before"]["dsc"]), float(case["after"]["dsc"]))
-            for case in comparison.get("cases", [])
-        }
+        scores = {case.case: (case.before.dsc, case.after.dsc) for case in comparison.cases}
         self.pictures.show_cases(preview, scores)
         notes = [
             *_change_summary(scores),
-            *(f"{note[:1].upper()}{note[1:]}." for note in comparison.get("notes", [])),
+            *(f"{note[:1].upper()}{note[1:]}." for note in comparison.notes),
         ]
         self.notes.setText("\n".join(notes))
         self.notes.setVisible(bool(notes))
-        self.use_button.setText(f"Use v{new.get('version', '')}")
+        self.use_button.setText(f"Use v{new.version}")
         self.use_button.setToolTip(
-            f"Segment will use the new version of {base.get('name', 'the model')};"
-            f" v{base.get('version', '')} is kept: revert to it in Models"
+            f"Segment will use the new version of {base.name};"
+            f" v{base.version} is kept: revert to it in Models"
         )
-        self.keep_both_button.setToolTip(
-            f"Install it next to the base model, as {new.get('name', 'a new model')}"
-        )
+        self.keep_both_button.setToolTip(f"Install it next to the base model, as {new.name}")
         self.discard_button.setToolTip("Delete the new model; approved masks are kept")
 
     def set_busy(self, busy: bool) -> None:
@@ -165,22 +160,21 @@ class ComparisonPanel(QWidget):
             button.setEnabled(not busy)
 
 
-def metric_rows(comparison: dict[str, Any]) -> list[tuple[str, str, str]]:
+def metric_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     """The metrics of a comparison as table rows: metric, base model, new model."""
     rows = []
-    for subset, title in (("held_out", "validation"), ("own", "replay")):
-        scores = comparison.get(subset)
-        if not scores:
+    validation, replay = comparison.held_out, comparison.own
+    unit = validation.unit if validation is not None else ""
+    for scores, subset in ((validation, "validation"), (replay, "replay")):
+        if scores is None:
             continue
-        for key, name in (
-            ("dsc", "Dice"),
-            ("hd95", f"HD95 ({scores.get('unit', 'pixel')})"),
-            ("ece", "ECE"),
+        for metric, before, after, digits in (
+            ("Dice", scores.before.dsc, scores.after.dsc, 3),
+            (f"HD95 ({unit})", scores.before.hd95, scores.after.hd95, 1),
+            ("ECE", scores.before.ece, scores.after.ece, 3),
         ):
-            before, after = scores["before"].get(key), scores["after"].get(key)
             if before is not None and after is not None:
-                digits = 1 if key == "hd95" else 3
-                rows.append((f"{name}, {title}", f"{before:.{digits}f}", f"{after:.{digits}f}"))
+                rows.append((f"{metric}, {subset}", f"{before:.{digits}f}", f"{after:.{digits}f}"))
     return rows
 
 

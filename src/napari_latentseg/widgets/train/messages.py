@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.training.events import FineTuneData, FineTuneEpoch, FineTuneSaved, Judged
 from napari_latentseg.widgets._shared.text import count_text
 
@@ -110,30 +108,31 @@ def newest_candidate() -> tuple[Judged, FineTuneSaved] | None:
     from napari_latentseg.models.layout import COMPARISON_FILE
     from napari_latentseg.models.versions import list_candidates
 
-    candidates: list[tuple[float, Path, dict[str, Any]]] = []
+    candidates: list[tuple[float, Path, Comparison]] = []
     try:
         for folder in list_candidates().values():
             path = folder / COMPARISON_FILE
-            candidates.append((path.stat().st_mtime, folder, json.loads(path.read_text("utf-8"))))
+            comparison = Comparison.model_validate_json(path.read_bytes())
+            candidates.append((path.stat().st_mtime, folder, comparison))
         if not candidates:
             return None
         _, folder, comparison = max(candidates, key=lambda candidate: candidate[0])
         return _final_events(folder, comparison)
-    except (OSError, ValueError, KeyError, TypeError, BadInput, ValidationError):
+    except (OSError, ValueError, BadInput):
         return None  # a folder that is no complete candidate; Models lists what can be read
 
 
-def _final_events(folder: Path, comparison: dict[str, Any]) -> tuple[Judged, FineTuneSaved]:
+def _final_events(folder: Path, comparison: Comparison) -> tuple[Judged, FineTuneSaved]:
     """The events of a training that has ended, from its `comparison.json`."""
-    judged = Judged(verdict=comparison["verdict"], line=comparison["line"], comparison=comparison)
-    scores = comparison["held_out"]
+    judged = Judged(verdict=comparison.verdict, line=comparison.line, comparison=comparison)
+    scores = comparison.held_out
     saved = FineTuneSaved(
         folder=str(folder),
         name=folder.name,
-        base=comparison["base"]["name"],
-        version=comparison["new"]["version"],
+        base=comparison.base.name,
+        version=comparison.new.version,
         stopped=False,
-        dsc=None if scores is None else scores["after"]["dsc"],
+        dsc=None if scores is None else scores.after.dsc,
         seconds=0.0,  # not recorded in the comparison, and not shown
     )
     return judged, saved

@@ -339,8 +339,9 @@ class TrainWidget(DockWidget):
         if judged is None or saved is None:
             return None
         folder = Path(saved.folder)
-        name = judged.comparison["new" if keep_both else "base"]["name"]
-        version = judged.comparison["new"]["version"]
+        comparison = judged.comparison
+        name = comparison.new.name if keep_both else comparison.base.name
+        version = comparison.new.version
         self.comparison.set_busy(True)
 
         def install() -> Path:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.data.pairs import Pair, find_pairs, load_image, load_mask
+from napari_latentseg.data.cases import Case, find_cases, rgb_slices
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import format_for
 
@@ -42,17 +42,17 @@ def test_images_find_their_masks_in_the_order_of_their_names(folder: Path) -> No
     save(folder / "masks" / "z.png", GREY)  # a mask without an image does no harm
     (folder / "images" / ".hidden").write_text("")
     (folder / "images" / "more").mkdir()
-    pairs = find_pairs(folder)
+    pairs = find_cases(folder)
     assert [p.name for p in pairs] == ["a", "b", "c.2", "d"]
-    assert [p.mask.name for p in pairs] == ["a.png", "b.png", "c.2.png", "d.nii.gz"]
+    assert [p.mask_file.name for p in pairs] == ["a.png", "b.png", "c.2.png", "d.nii.gz"]
     assert pairs[0].content_sha256 == hashlib.sha256(b"|u1(6, 8)" + GREY.tobytes()).hexdigest()
-    assert pairs[0].content_sha256 == pairs[0].read().content_sha256
-    assert pairs[0].file_sha256 == hashlib.sha256(pairs[0].image.read_bytes()).hexdigest()
+    assert pairs[0].content_sha256 == pairs[0].read_scan().content_sha256
+    assert pairs[0].file_sha256 == hashlib.sha256(pairs[0].image_file.read_bytes()).hexdigest()
 
 
 def test_finding_pairs_reads_no_image(folder: Path) -> None:
     (folder / "images" / "a.png").write_bytes(b"no picture")
-    first, *_ = find_pairs(folder)
+    first, *_ = find_cases(folder)
     with pytest.raises(BadInput, match=r"a\.png"):
         _ = first.content_sha256
 
@@ -60,7 +60,7 @@ def test_finding_pairs_reads_no_image(folder: Path) -> None:
 def test_other_masks_may_be_named(folder: Path) -> None:
     for name in ("a", "b", "c.2"):
         save(folder / "second" / f"{name}.png", GREY)
-    assert {p.mask.parent.name for p in find_pairs(folder, masks="second")} == {"second"}
+    assert {p.mask_file.parent.name for p in find_cases(folder, masks="second")} == {"second"}
 
 
 @pytest.mark.parametrize(
@@ -77,32 +77,34 @@ def test_other_masks_may_be_named(folder: Path) -> None:
 def test_a_folder_that_is_not_in_order_is_refused_by_name(folder: Path, spoil, message: str) -> None:
     spoil(folder)
     with pytest.raises(BadInput, match=message):
-        find_pairs(folder)
+        find_cases(folder)
 
 
 @pytest.mark.parametrize("name", ["nowhere", "images/a.png"])
 def test_no_folder_is_no_folder(folder: Path, name: str) -> None:
     with pytest.raises(BadInput, match="no such folder"):
-        find_pairs(folder / name)
+        find_cases(folder / name)
 
 
-def pair(tmp_path: Path, mask: np.ndarray, name: str = "m.png", image: np.ndarray = GREY) -> Pair:
-    return Pair("m", save(tmp_path / "images" / "m.png", image), save(tmp_path / "masks" / name, mask))
+def pair(tmp_path: Path, mask: np.ndarray, name: str = "m.png", image: np.ndarray = GREY) -> Case:
+    return Case.from_files(
+        "m", save(tmp_path / "images" / "m.png", image), save(tmp_path / "masks" / name, mask)
+    )
 
 
 def test_an_image_is_three_channels_of_bytes(tmp_path: Path) -> None:
-    found = load_image(pair(tmp_path, GREY))
+    found = rgb_slices(pair(tmp_path, GREY).read_scan())
     assert (found.shape, found.dtype) == ((1, 6, 8, 3), np.uint8)
     assert np.array_equal(found[0], np.repeat(GREY[..., None], 3, axis=2))
 
 
 def test_a_volume_is_its_planes(tmp_path: Path) -> None:
     volume = np.random.default_rng(0).integers(0, 3, (4, 6, 8), dtype=np.uint8)
-    both = Pair(
+    both = Case.from_files(
         "v", save(tmp_path / "images" / "v.nii.gz", volume), save(tmp_path / "masks" / "v.nii.gz", volume)
     )
-    assert load_image(both).shape == (4, 6, 8, 3)
-    assert np.array_equal(load_mask(both), volume)
+    assert rgb_slices(both.read_scan()).shape == (4, 6, 8, 3)
+    assert np.array_equal(both.read_mask(), volume)
 
 
 RNG = np.random.default_rng(0)
@@ -126,17 +128,17 @@ MASKS = {
 @pytest.mark.parametrize("kind", MASKS)
 def test_masks_of_every_kind_are_class_numbers(tmp_path: Path, kind: str) -> None:
     name, stored, expected = MASKS[kind]
-    found = load_mask(pair(tmp_path, stored, name))
+    found = pair(tmp_path, stored, name).read_mask()
     assert found.dtype == np.uint8
     assert np.array_equal(found, expected[None])
 
 
 def test_a_jpeg_mask_is_cut_in_the_middle(tmp_path: Path) -> None:
-    found = load_mask(pair(tmp_path, 255 * DISC, "m.jpg"))
+    found = pair(tmp_path, 255 * DISC, "m.jpg").read_mask()
     assert set(np.unique(found)) == {0, 1}
     assert np.mean(found[0] != DISC) < 0.01
 
 
 def test_negative_numbers_are_no_classes(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"m\.nii\.gz: holds negative numbers"):
-        load_mask(pair(tmp_path, DISC.astype(np.int16) - 1, "m.nii.gz"))
+        pair(tmp_path, DISC.astype(np.int16) - 1, "m.nii.gz").read_mask()

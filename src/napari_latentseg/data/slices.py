@@ -1,0 +1,108 @@
+"""Slices of annotated images, at the size that a model works at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_latentseg.data.label_map import LabelMap
+from napari_latentseg.data.preprocess import Preprocess, resize, resize_labels
+
+__all__ = ["Slice", "make_slice"]
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One annotated slice of a case, at working size.
+
+    Images and masks stay uint8: all slices of a data set are in memory during training, and float32 would
+    take four times as much.
+
+    Attributes
+    ----------
+    image
+        uint8 `(3, h, w)`.
+    mask
+        uint8 `(K, h, w)`, 0 or 1; classes may overlap.
+    content_sha256
+        Of its case.
+    annotated
+        For each class, whether it was annotated in this image; one that was not is unknown, not background.
+    dataset
+        The name of the data set that it belongs to.
+    case
+        The number of its case, where the cases are numbered.
+    """
+
+    image: Tensor
+    mask: Tensor
+    content_sha256: str
+    annotated: tuple[bool, ...] = (True,)
+    dataset: str = ""
+    case: int = 0
+
+    def to_float(self) -> tuple[Tensor, Tensor]:
+        """Image in [0, 1] and mask in {0, 1}, float32."""
+        return self.image.float() / 255, self.mask.float()
+
+    @property
+    def has_foreground(self) -> bool:
+        """Whether any class is marked in it."""
+        return bool(self.mask.any())
+
+    @property
+    def has_annotated_foreground(self) -> bool:
+        """Whether any annotated class is marked in it."""
+        return bool(self.mask[torch.tensor(self.annotated)].any())
+
+    def columns(self, start: int, stop: int) -> Slice:
+        """A part of the slice: its columns from `start` to before `stop`."""
+        window = (slice(None), slice(None), slice(start, stop))
+        return Slice(
+            self.image[window],
+            self.mask[window],
+            self.content_sha256,
+            self.annotated,
+            self.dataset,
+            self.case,
+        )
+
+
+def make_slice(
+    rgb: NDArray[np.uint8],
+    class_numbers: NDArray[np.uint8],
+    label_map: LabelMap,
+    preprocess: Preprocess,
+    spacing: tuple[float, float] | None,
+    *,
+    content_sha256: str,
+    dataset: str = "",
+    case: int = 0,
+) -> Slice:
+    """Bring a slice and its mask to working size.
+
+    Parameters
+    ----------
+    rgb
+        `(H, W, 3)`.
+    class_numbers
+        `(H, W)`, see `LabelMap.to_class_numbers`.
+    label_map
+        Which classes there are, and which are annotated.
+    preprocess
+        Says the working size.
+    spacing
+        Millimetres between rows and between columns; None where that is not known.
+    content_sha256, dataset, case
+        See `Slice`.
+    """
+    height, width = class_numbers.shape
+    size = preprocess.working_size(height, width, spacing)
+    image = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
+    image = resize(image, size)[0].round().clamp(0, 255).to(torch.uint8)
+    mask = torch.from_numpy(label_map.class_masks(resize_labels(class_numbers, size)))
+    return Slice(image, mask, content_sha256, label_map.annotated, dataset, case)
