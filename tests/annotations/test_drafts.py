@@ -158,7 +158,7 @@ from tests.helpers.annotated import CLASSES, make_mask, make_scan
 from napari_latentseg.annotations import AnnotationStore
 scan = make_scan("volume")
 store = AnnotationStore(Path(sys.argv[1]))
-draft = store.autosave(scan, make_mask(scan), classes=CLASSES)
+draft = store.save_draft(scan, make_mask(scan), classes=CLASSES)
 print(draft.id, flush=True)
 time.sleep(120)
 """

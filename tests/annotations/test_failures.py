@@ -352,7 +352,7 @@ store = AnnotationStore(Path(sys.argv[1]))
 for number in range(6):
     scan = make_scan("volume", number)
     store.approve(scan, make_mask(scan, number), classes=CLASSES, planes=[int(sys.argv[2])])
-    store.autosave(scan, make_mask(scan, number), classes=CLASSES)
+    store.save_draft(scan, make_mask(scan, number), classes=CLASSES)
 """
 
 

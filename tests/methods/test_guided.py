@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from tests.helpers.guided import AUTOENCODER, TINY, make
 from tests.helpers.learning import falls, short_and_full
-from tests.methods.sizes import parameter_counts
+from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput

@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.helpers.learning import falls, short_and_full
-from tests.methods.sizes import parameter_counts
+from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput

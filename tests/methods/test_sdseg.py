@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from tests.helpers.learning import falls, short_and_full
-from tests.methods.sizes import parameter_counts
+from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
