@@ -57,8 +57,8 @@ def segmentation_of(samples: np.ndarray, geometry: Geometry, card) -> Segmentati
     )  # fmt: skip
     return Segmentation(
         mask=labels_from_probabilities(mean, 0.5, classes), mean=mean, variance=samples.var(axis=0),
-        volumes=volumes, axes="zyx", geometry=geometry, format="nifti", properties={}, classes=classes, record=record,
-        sample_maps=maps,
+        volumes=volumes, axes="zyx", geometry=geometry, format="nifti", properties={}, classes=classes,
+        record=record, sample_maps=maps,
     )  # fmt: skip
 
 
