@@ -7,11 +7,11 @@ export PYTHON
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all screenshots lint format system venv-demo venv-test torture clean
+.PHONY: help demo test test-all screenshots lint checks format system venv-demo venv-test torture clean
 
 help:
 	@echo "make demo    set up, then show the finished result in napari (without a display: write it to demo/)"
-	@echo "make test    set up, then check style, types and architecture, and run the tests but for the slow ones"
+	@echo "make test    set up, then run the tests but for the slow ones, beside the checks of style, types and architecture"
 	@echo "make test-all  the same, with the slow tests: networks that learn to the end, the long kill tests"
 	@echo "make lint    the checks without the tests"
 	@echo "make screenshots  render every widget in its states into docs/images"
@@ -26,22 +26,18 @@ demo: system venv-demo
 		tools/display.sh run $(BIN)/python -m napari_latentseg demo --out demo; \
 	fi
 
-# Tests with and without a window at once, one process a core: worksteal gives each a stretch of neighbouring
-# files, so that a module's viewer is opened once, and moves tests when one runs out. One thread each, for two
-# processes with the threads of two are slower than either.
-WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 tools/display.sh run $(BIN)/python -m pytest -n $(WORKERS) --dist=worksteal
+test: system venv-test
+	MAKE="$(MAKE)" tools/run_tests.sh -m "not slow"
 
-test: system lint
-	$(PYTEST) -m "not slow"
-
-test-all: system lint
-	$(PYTEST)
+test-all: system venv-test
+	MAKE="$(MAKE)" tools/run_tests.sh
 
 screenshots: system venv-demo
 	tools/display.sh run $(BIN)/python tools/screenshots.py --out docs/images
 
-lint: venv-test
+lint: venv-test checks
+
+checks:
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -34,7 +34,7 @@ from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 PLUGIN = "napari-latentseg"
 SHAPE = (200, 256, 256)
-PATIENCE = 120  # s
+PATIENCE = 600  # s; a run of the fundus takes minutes where all else works too
 
 
 class Holds:

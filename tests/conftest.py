@@ -46,8 +46,27 @@ def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
 
+LONG = ("training", "finetuning", "cli", "annotations", "inference")
+"""Folders whose tests take long: they train, run models, or start programs."""
+
+
+def order_of(item: pytest.Item) -> int:
+    """Where a test stands in the run.
+
+    `--dist=worksteal` gives each of two processes a half, and moves the tests at the end of a half to the
+    process that is through first. So each half begins with what is long: the first with the windows, of which
+    the other process then needs no Qt, the second with the networks that learn. Both end in short tests.
+    """
+    folder = item.path.relative_to(ROOT / "tests").parts[0]
+    if item.get_closest_marker("gui"):
+        return 0
+    if item.get_closest_marker("learns"):
+        return 2
+    return 3 if folder in LONG else 4
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a display or the shared data, from the fixtures that they ask for."""
+    """Mark what needs a display or the shared data, as its fixtures tell; order all, see `order_of`."""
     no_display = pytest.mark.skip(reason="no display; make test gives the tests a virtual one")
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
@@ -57,6 +76,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.gui)
         if item.get_closest_marker("gui") and not has_display():
             item.add_marker(no_display)
+    items.sort(key=order_of)
+    # short tests, at the end until here, fill up the first half
+    windows = sum(order_of(item) == 0 for item in items)
+    short = len(items) - sum(order_of(item) == 4 for item in items)
+    filling = max(0, min(len(items) - short, len(items) // 2 - windows))
+    items[windows:] = items[len(items) - filling :] + items[windows : len(items) - filling]
 
 
 @pytest.fixture(scope="session")

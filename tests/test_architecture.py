@@ -1,11 +1,12 @@
-"""The floors of the house, and what an import may cost."""
+"""The layers of the package, the size of its files, and what an import may load."""
 
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
-import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,37 +14,88 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "napari_latentseg"
 MANIFEST = PACKAGE / "napari.yaml"
+MAX_LINES = 450
+"""Of a file: more is read by nobody in one go, and does more than one thing."""
 
 QT = {"PyQt5", "PyQt6", "PySide2", "PySide6", "magicgui", "napari", "pyqtgraph", "qtpy", "superqt", "vispy"}
 HEAVY = {
     "dask", "diffusers", "jinja2", "monai", "nibabel", "numpy", "pandas", "pydantic", "scipy", "skimage",
     "torch", "yaozarrs",
 }  # fmt: skip
+NETWORKS = {"diffusers", "huggingface_hub", "safetensors", "torch"} | QT
+LEARNING = NETWORKS | {"scipy", "skimage"}
+FILES = {"PIL", "dask", "highdicom", "nibabel", "pydicom", "tifffile"}
+
+# In the order in which one interpreter runs them: what it may not load, then the code. Each is charged with
+# what it loads itself, so an earlier step may load no more than a later one.
+STEPS: dict[str, tuple[set[str], str]] = {
+    "the package": (HEAVY | QT, "import napari_latentseg"),
+    "the manifest": (
+        NETWORKS | {"napari_latentseg"},
+        f"import npe2; npe2.PluginManifest.from_file({str(MANIFEST)!r})",
+    ),
+    "the formats": (
+        FILES | NETWORKS,
+        "import napari_latentseg.io as formats; [formats.format_for(name) for name in formats.FORMATS]",
+    ),
+    "a card": (LEARNING, "import napari_latentseg.models.card"),
+    "a codec's settings": (LEARNING, "import napari_latentseg.codecs.spec"),
+    "the layout of a model folder": (
+        LEARNING,
+        "import napari_latentseg.models.layout",
+    ),
+    "the text of a card": (LEARNING, "import napari_latentseg.models.card_text"),
+    "the models at hand": (
+        LEARNING,
+        "from napari_latentseg.models.store import list_cards; list_cards()",
+    ),
+    "the hub": (LEARNING, "import napari_latentseg.models.hub"),
+    "a segmentation": (LEARNING, "import napari_latentseg.core.segmentation"),
+    "the settings of a run": (
+        LEARNING,
+        "from napari_latentseg.inference.settings import InferenceSettings\n"
+        "from napari_latentseg.models.card import read_card\n"
+        "from napari_latentseg.models.store import find_model\n"
+        "InferenceSettings.for_model(read_card(find_model('retina-vessels')))",
+    ),
+}
+
+RUN_STEPS = """
+import json, sys
+for code in json.loads(sys.argv[1]):
+    before = set(sys.modules)
+    exec(code, {})
+    print(json.dumps(sorted(set(sys.modules) - before)))
+"""
 
 
-def run_python(code: str) -> str:
+def run_python(code: str, *args: str) -> str:
     """What a fresh interpreter prints."""
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
-    )
+        [sys.executable, "-c", code, *args],
+        cwd=ROOT, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def loaded_after(code: str) -> set[str]:
-    """The top-level packages that a fresh interpreter holds after the code."""
-    return set(
-        run_python(f"{code}\nimport sys\nprint(*{{m.partition('.')[0] for m in sys.modules}})").split()
-    )
+@pytest.fixture(scope="module")
+def loaded_by_step() -> dict[str, set[str]]:
+    """The top-level packages that each step loads, in one fresh interpreter."""
+    printed = run_python(RUN_STEPS, json.dumps([code for _, code in STEPS.values()]))
+    return {
+        step: {module.partition(".")[0] for module in json.loads(line)}
+        for step, line in zip(STEPS, printed.splitlines(), strict=True)
+    }
 
 
-def packages_named_in(source: str) -> set[str]:
-    """The top-level packages that a module imports anywhere, lazily and for type checking too."""
+def modules_named_in(source: str) -> set[str]:
+    """The modules that a source imports anywhere, lazily and for type checking too."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source)):
         match node:
-            case ast.Import(names=found):
-                names |= {alias.name for alias in found}
+            case ast.Import(names=aliases):
+                names |= {alias.name for alias in aliases}
             case ast.ImportFrom(module=str(module), level=0):
                 names.add(module)
             case ast.Call(
@@ -51,12 +103,26 @@ def packages_named_in(source: str) -> set[str]:
                 args=[ast.Constant(value=str(module)), *_],
             ):
                 names.add(module)
-    return {name.partition(".")[0] for name in names}
+    return names
 
 
-def test_no_import_runs_upward() -> None:
+def packages_named_in(source: str) -> set[str]:
+    """The top-level packages of `modules_named_in`."""
+    return {name.partition(".")[0] for name in modules_named_in(source)}
+
+
+def test_no_import_runs_upward_or_in_a_circle() -> None:
     pytest.importorskip("importlinter", reason="import-linter comes with the extra dev")
     run_python("import sys\nfrom importlinter.cli import lint_imports\nsys.exit(lint_imports(no_cache=True))")
+
+
+def test_the_contracts_are_there() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
+    contracts = {contract["type"]: contract for contract in settings["contracts"]}
+    assert set(contracts) == {"layers", "acyclic_siblings", "forbidden"}
+    packages = {p.stem for p in PACKAGE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
+    layered = {name.strip(" ()") for layer in contracts["layers"]["layers"] for name in layer.split("|")}
+    assert packages - {"__init__"} <= layered
 
 
 @pytest.mark.parametrize(
@@ -75,34 +141,51 @@ def test_the_scan_sees_every_way_to_import(source: str) -> None:
 def test_only_the_widgets_know_napari_and_qt() -> None:
     modules = [p for p in PACKAGE.rglob("*.py") if PACKAGE / "widgets" not in p.parents]
     assert modules
-    knowing = {
-        path.relative_to(PACKAGE).as_posix(): found
+    offenders = {
+        path.relative_to(PACKAGE).as_posix(): packages
         for path in modules
-        if (found := packages_named_in(path.read_text(encoding="utf-8")) & QT)
+        if (packages := packages_named_in(path.read_text(encoding="utf-8")) & QT)
     }
-    assert not knowing
+    assert not offenders
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
-    assert not loaded_after("import napari_latentseg") & (HEAVY | QT)
+def test_no_file_is_too_long_to_be_read() -> None:
+    lengths = {
+        path.relative_to(PACKAGE).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
+        for path in PACKAGE.rglob("*.py")
+    }
+    assert lengths
+    assert {name: lines for name, lines in lengths.items() if lines > MAX_LINES} == {}
 
 
-def test_reading_the_manifest_loads_neither_torch_nor_qt() -> None:
-    loaded = loaded_after(f"import npe2\nnpe2.PluginManifest.from_file({str(MANIFEST)!r})")
-    assert not loaded & ({"diffusers", "napari", "napari_latentseg", "torch"} | QT)
+def test_no_test_imports_from_another() -> None:
+    """What two of them need is a fixture or a helper."""
+    modules = list((ROOT / "tests").rglob("test_*.py"))
+    assert modules
+    importing = {
+        path.relative_to(ROOT).as_posix(): names
+        for path in modules
+        if (
+            names := {
+                name
+                for name in modules_named_in(path.read_text(encoding="utf-8"))
+                if name.startswith("tests.") and not name.startswith("tests.helpers")
+            }
+        )
+    }
+    assert importing == {}
 
 
-@pytest.mark.slow  # measures time; what an import may load is checked beside it
-def test_importing_the_package_is_quick() -> None:
-    def seconds(code: str) -> float:
-        start = time.perf_counter()
-        run_python(code)
-        return time.perf_counter() - start
+@pytest.mark.parametrize("step", STEPS)
+def test_an_import_loads_no_more_than_it_needs(loaded_by_step: dict[str, set[str]], step: str) -> None:
+    forbidden, _ = STEPS[step]
+    assert loaded_by_step[step] & forbidden == set()
 
-    # In turns, so that other work on the machine falls on both; the least is what the code itself takes.
-    pairs = [(seconds("pass"), seconds("import napari_latentseg")) for _ in range(7)]
-    bare, ours = (min(times) for times in zip(*pairs, strict=True))
-    assert ours - bare < 0.1
+
+def test_the_steps_load_what_they_name(loaded_by_step: dict[str, set[str]]) -> None:
+    assert "napari_latentseg" in loaded_by_step["the package"]
+    assert "npe2" in loaded_by_step["the manifest"]
+    assert "numpy" in set.union(*loaded_by_step.values())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="git makes no links on Windows by default")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,7 +161,7 @@ scan = make_scan("volume")
 store = AnnotationStore(Path(sys.argv[1]))
 draft = store.save_draft(scan, make_mask(scan), classes=CLASSES)
 print(draft.id, flush=True)
-time.sleep(120)
+time.sleep(600)
 """
 
 
@@ -216,12 +217,28 @@ def test_unfinished_files_of_a_window_that_was_killed_go(
     assert np.array_equal(again.resume_draft(theirs)[1], make_mask(scan))
 
 
-def test_a_draft_costs_little(store: AnnotationStore) -> None:
-    """Of a volume that is only touched, little is packed."""
+def test_a_draft_costs_little(store: AnnotationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a volume that is only touched, little is packed; of one that is not, nothing."""
+    packed: list[int] = []
+    compress = zlib.compress
+
+    def counting(values: bytes, level: int) -> bytes:
+        packed.append(len(values))
+        return compress(values, level)
+
+    monkeypatch.setattr(zlib, "compress", counting)
     scan = Scan(np.zeros((60, 256, 256), np.int16), "zyx", make_scan("volume").geometry)
     mask = np.zeros(scan.spatial_shape, np.uint8)
     mask[20:40, 64:192, 64:192] = 1
     draft = store.save_draft(scan, mask, classes=CLASSES)
+    assert sum(packed) == mask.nbytes
+    packed.clear()
     mask[30, 100:110, 100:110] = 2
     store.save_draft(scan, mask, classes=CLASSES)
+    assert 0 < sum(packed) <= mask.nbytes / 10  # the piece that holds the stroke
+    packed.clear()
+    written = (store.folder / "drafts" / draft.id).stat().st_ino
+    store.save_draft(scan, mask, classes=CLASSES)
+    assert not packed
+    assert (store.folder / "drafts" / draft.id).stat().st_ino == written  # replaced by no other file
     assert (store.folder / "drafts" / draft.id).stat().st_size < mask.nbytes / 50

@@ -54,7 +54,7 @@ def volume(planes=5, shape=(48, 56)):
 
 def settle(qtbot, viewer):
     corrections = corrections_of(viewer)
-    qtbot.waitUntil(lambda: corrections.approvals.writes_in_progress == 0, timeout=20_000)
+    qtbot.waitUntil(lambda: corrections.approvals.writes_in_progress == 0, timeout=60_000)
 
 
 def entries():
@@ -137,7 +137,7 @@ def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     assert entries()[-1].planes == (2, 4)
     case = AnnotationStore.for_model(MODEL).annotated_case(result.job.scan)
     np.testing.assert_array_equal(case.read_mask(), kept)
-    qtbot.waitUntil(lambda: "5 slices, 1 case" in widget.totals.text(), timeout=10_000)
+    qtbot.waitUntil(lambda: "5 slices, 1 case" in widget.totals.text(), timeout=60_000)
     assert not widget.approve_all_button.isEnabled()
     assert "already" in widget.approve_all_button.toolTip()
 
@@ -179,10 +179,10 @@ def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
     assert copy.bounding_box.visible
     notification_manager.records.clear()
     copy.mode = "paint"
-    qtbot.waitUntil(lambda: str(copy.mode) == "pan_zoom", timeout=2000)
+    qtbot.waitUntil(lambda: str(copy.mode) == "pan_zoom", timeout=60_000)
     assert any("Slice 1 is approved" in text for text in messages())
     copy.data_setitem((np.array([1]), np.array([20]), np.array([20])), 1 - kept[20, 20])
-    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=2000)
+    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=60_000)
     viewer.dims.set_point(0, 2)
     assert str(copy.mode) == "paint"  # the brush is back on an unlocked slice
     assert not copy.bounding_box.visible
@@ -190,16 +190,16 @@ def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
     copy.brush_size = 12
     free = copy.data.copy()
     copy.paint((2, 30, 30), 1 - int(free[2, 30, 30]))
-    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=3000)
+    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=60_000)
     assert not np.array_equal(copy.data[2], free[2])  # the rest of that stroke stays
     copy.undo()
     np.testing.assert_array_equal(copy.data[2], free[2])
     copy.redo()
-    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=3000)
+    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=60_000)
     viewer.dims.set_point(0, 1)
     for _ in range(5):
         copy.undo()
-    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=3000)
+    qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=60_000)
 
 
 def test_unlock_revokes_one_slice_of_many(viewer, widget, segment, qtbot):
@@ -249,7 +249,7 @@ def test_a_class_can_be_added(viewer, widget, segment, qtbot):
     assert [c.name for c in AnnotationStore.for_model(MODEL).classes] == ["target", "lymph node"]
     again = segment(volume(), name="another day")
     correction = corrections_of(viewer).correction_of(again)
-    qtbot.waitUntil(lambda: len(correction.classes) == 2, timeout=10_000)  # read from the store
+    qtbot.waitUntil(lambda: len(correction.classes) == 2, timeout=60_000)  # read from the store
 
 
 def test_painting_after_all_layers_were_removed(viewer, widget, segment, qtbot):
@@ -281,8 +281,32 @@ def test_a_new_run_on_the_same_image_keeps_its_approved_slices(viewer, widget, s
     again = segment(volume(), name="the same, opened again")
     assert again is not result
     layer = corrections_of(viewer).edit(again)
-    qtbot.waitUntil(lambda: np.array_equal(layer.data[0], kept), timeout=10_000)
+    qtbot.waitUntil(lambda: np.array_equal(layer.data[0], kept), timeout=60_000)
     assert corrections_of(viewer).correction_of(again).approved.keys() == {0}
+
+
+def test_autosaving_writes_once_for_a_burst_of_strokes(viewer, widget, segment, qtbot, monkeypatch):
+    writes = []
+    save_draft = AnnotationStore.save_draft
+
+    def counting(self, *args, **kwargs):
+        writes.append(1)
+        return save_draft(self, *args, **kwargs)
+
+    monkeypatch.setattr(AnnotationStore, "save_draft", counting)
+    segment(volume(), name="scan")
+    widget.edit_button.click()
+    autosaver = corrections_of(viewer).autosaver
+    copy = viewer.layers.selection.active
+    for burst in (1, 2):
+        for column in range(5, 30, 5):
+            copy.paint((0, 5 * burst, column), 1 - int(copy.data[0, 5 * burst, column]))
+        for _ in range(3):  # the second comes while it is being written
+            autosaver.save_all()
+        qtbot.waitUntil(lambda: not autosaver._saving, timeout=60_000)
+        autosaver.save_all()  # nothing has changed since
+        qtbot.waitUntil(lambda: not autosaver._saving, timeout=60_000)
+        assert len(writes) == burst
 
 
 def test_edits_are_saved_and_resumed_in_another_window(viewer, widget, segment, qtbot, make_napari_viewer):
@@ -294,19 +318,19 @@ def test_edits_are_saved_and_resumed_in_another_window(viewer, widget, segment, 
     copy.paint((0, 9, 9), 1)
     painted = copy.data.copy()
     corrections.autosaver.save_all()
-    qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=60_000)
     corrections.open_stores.close()  # as when the program ends
     other = make_napari_viewer(show=True)
     theirs = AnnotateWidget(other)
     other.window.add_dock_widget(theirs, name="Annotate", area="right")
-    qtbot.waitUntil(lambda: len(theirs.drafts_panel.resume_buttons) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: len(theirs.drafts_panel.resume_buttons) == 1, timeout=60_000)
     assert theirs.drafts_panel.isVisible()
     theirs.drafts_panel.resume_buttons[0].click()
-    qtbot.waitUntil(lambda: len(other.layers) == 2, timeout=10_000)
+    qtbot.waitUntil(lambda: len(other.layers) == 2, timeout=60_000)
     image, mask = other.layers
     np.testing.assert_array_equal(mask.data, painted)
     np.testing.assert_array_equal(np.asarray(image.data), volume())
-    qtbot.waitUntil(lambda: not theirs.drafts_panel.isVisible(), timeout=5000)
+    qtbot.waitUntil(lambda: not theirs.drafts_panel.isVisible(), timeout=60_000)
     other.dims.set_point(0, 0)
     theirs.approve_button.click()
     settle(qtbot, other)
@@ -316,7 +340,7 @@ def test_edits_are_saved_and_resumed_in_another_window(viewer, widget, segment, 
     )
     correction = corrections_of(other).corrections[0]
     autosaver = theirs.corrections.autosaver
-    qtbot.waitUntil(lambda: not autosaver._saving, timeout=5000)
+    qtbot.waitUntil(lambda: not autosaver._saving, timeout=60_000)
     assert correction.draft is not None  # the other planes are not approved yet
 
 
@@ -328,11 +352,11 @@ def test_a_draft_is_deleted_when_all_of_it_is_approved(viewer, widget, segment, 
     viewer.dims.set_point(0, 2)
     copy.paint((2, 5, 5), 1 - int(copy.data[2, 5, 5]))
     corrections.autosaver.save_all()
-    qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=10_000)
+    qtbot.waitUntil(lambda: corrections.corrections[0].draft is not None, timeout=60_000)
     assert len(AnnotationStore.for_model(MODEL).drafts()) == 1
     widget.approve_button.click()  # the only plane that was changed
     settle(qtbot, viewer)
-    qtbot.waitUntil(lambda: not AnnotationStore.for_model(MODEL).drafts(), timeout=10_000)
+    qtbot.waitUntil(lambda: not AnnotationStore.for_model(MODEL).drafts(), timeout=60_000)
 
 
 def test_a_removed_copy_can_be_resumed(viewer, widget, segment, qtbot):
@@ -342,17 +366,17 @@ def test_a_removed_copy_can_be_resumed(viewer, widget, segment, qtbot):
     copy.paint((0, 5, 5), 1 - int(copy.data[0, 5, 5]))
     painted = copy.data.copy()
     viewer.layers.remove(copy)
-    qtbot.waitUntil(lambda: len(widget.drafts_panel.resume_buttons) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: len(widget.drafts_panel.resume_buttons) == 1, timeout=60_000)
     widget.drafts_panel.resume_buttons[0].click()
-    qtbot.waitUntil(lambda: any(role_of(layer) == "corrected" for layer in viewer.layers), timeout=10_000)
+    qtbot.waitUntil(lambda: any(role_of(layer) == "corrected" for layer in viewer.layers), timeout=60_000)
     (again,) = [layer for layer in viewer.layers if role_of(layer) == "corrected"]
     np.testing.assert_array_equal(again.data, painted)
     assert sum(layer.name == "scan" for layer in viewer.layers) == 1  # on the image that is open
     viewer.layers.remove(again)
-    qtbot.waitUntil(lambda: len(widget.drafts_panel.discard_buttons) == 1, timeout=10_000)
+    qtbot.waitUntil(lambda: len(widget.drafts_panel.discard_buttons) == 1, timeout=60_000)
     widget.drafts_panel.discard_buttons[0].click()
-    qtbot.waitUntil(lambda: not AnnotationStore.for_model(MODEL).drafts(), timeout=10_000)
-    qtbot.waitUntil(lambda: not widget.drafts_panel.isVisible(), timeout=5000)
+    qtbot.waitUntil(lambda: not AnnotationStore.for_model(MODEL).drafts(), timeout=60_000)
+    qtbot.waitUntil(lambda: not widget.drafts_panel.isVisible(), timeout=60_000)
 
 
 def test_a_copy_that_was_moved_is_refused(viewer, widget, segment, qtbot):

@@ -17,8 +17,8 @@ HOLDING = {
     ),
     "a scan": ("from napari_latentseg.io import read_scan; read_scan('none.nii')", "read: read_scan"),
     "a hash": (
-        "from napari_latentseg.core.geometry import Geometry\n"
-        "from napari_latentseg.core.scan import Scan; import numpy\n"
+        "from napari_latentseg.core.geometry import Geometry; from napari_latentseg.core.scan import Scan\n"
+        "import numpy\n"
         "list(Scan(numpy.zeros((2, 3), 'u1'), 'yx', Geometry.from_spacing('yx')).iter_sha256())",
         "hash: Scan.iter_sha256",
     ),

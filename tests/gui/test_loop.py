@@ -29,7 +29,7 @@ class Window:
             )
         self.segment.form.samples.value = 2
 
-    def wait(self, condition, seconds=60):
+    def wait(self, condition, seconds=120):
         self.qtbot.waitUntil(condition, timeout=1000 * seconds)
 
     def run(self, image):
@@ -61,7 +61,7 @@ class Window:
         self.wait(self.train.train_button.isEnabled)
         self.train.train_button.click()
         assert self.train.training.busy
-        self.wait(lambda: not self.train.training.busy, 120)
+        self.wait(lambda: not self.train.training.busy, 300)
         assert self.train.training.state == "done", self.train.training.error + self.train.training.details
 
     def adopt(self):
@@ -90,7 +90,7 @@ def version_of(result):
     return result.layers.mask.metadata[METADATA_KEY]["record"]["model"]["version"]
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_the_whole_loop_twice(make_napari_viewer, own_home, qtbot):
     window = Window(make_napari_viewer(show=True), qtbot)
     for turn in range(2):

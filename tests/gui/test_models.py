@@ -45,7 +45,7 @@ def second_version(own_home):
 def widget(viewer, qtbot):
     models = ModelsWidget(viewer)
     viewer.window.add_dock_widget(models, name="Models", area="right")
-    qtbot.waitUntil(lambda: models.tree.topLevelItemCount() > 0, timeout=20_000)
+    qtbot.waitUntil(lambda: models.tree.topLevelItemCount() > 0, timeout=60_000)
     return models
 
 
@@ -59,7 +59,7 @@ def choose(widget, name):
 
 
 def settle(widget, qtbot):
-    qtbot.waitUntil(lambda: widget._running_jobs == 0, timeout=30_000)
+    qtbot.waitUntil(lambda: widget._running_jobs == 0, timeout=60_000)
 
 
 def messages():
@@ -117,7 +117,7 @@ def test_revert_and_use_a_version(viewer, second_version, widget, qtbot):
     widget.revert_button.click()
     settle(widget, qtbot)
     assert current() == "1"
-    qtbot.waitUntil(lambda: "v1" in choose(widget, MODEL).text(1), timeout=10_000)
+    qtbot.waitUntil(lambda: "v1" in choose(widget, MODEL).text(1), timeout=60_000)
     assert not widget.revert_button.isEnabled()  # before the first there is none
     item = choose(widget, MODEL)
     widget.tree.setCurrentItem(item.child(0))  # version 2
@@ -141,12 +141,12 @@ def test_export_remove_and_install_again(viewer, second_version, widget, qtbot, 
     assert MODEL in list_cards()
     widget.confirm_remove()
     next(b for b in widget.remove_dialog.buttons() if b.text() == "Remove").click()
-    qtbot.waitUntil(lambda: MODEL not in list_cards(), timeout=20_000)
+    qtbot.waitUntil(lambda: MODEL not in list_cards(), timeout=60_000)
     settle(widget, qtbot)
     widget.install(path)
     settle(widget, qtbot)
     assert list_cards()[MODEL].version == "2"
-    qtbot.waitUntil(lambda: bool(choose(widget, MODEL)), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(choose(widget, MODEL)), timeout=60_000)
 
 
 def test_a_file_that_is_no_model_is_refused_in_one_line(viewer, widget, qtbot, tmp_path):
@@ -167,7 +167,7 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(viewer, widget, qtbot, t
 def test_a_change_in_another_widget_is_shown(viewer, second_version, widget, qtbot):
     revert(MODEL, "1")
     widget.session.models_changed.emit()
-    qtbot.waitUntil(lambda: "v1" in choose(widget, MODEL).text(1), timeout=10_000)
+    qtbot.waitUntil(lambda: "v1" in choose(widget, MODEL).text(1), timeout=60_000)
 
 
 def test_fits_a_laptop(widget):

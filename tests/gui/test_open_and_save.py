@@ -97,7 +97,7 @@ def test_channels_become_layers(viewer, qtbot, tmp_path):
     array = np.random.default_rng(0).integers(0, 255, (20, 30, 2), np.uint8)
     format_for(path).write(path, array, "yxc", Geometry.from_spacing("yx", (0.5, 0.5), "um"), {})
     viewer.open(str(path), plugin=PLUGIN)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=30_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 2, timeout=60_000)
     assert [layer.name for layer in viewer.layers] == ["cells channel 1", "cells channel 2"]
     assert np.array_equal(np.asarray(viewer.layers[1].data), array[..., 1])
 
@@ -167,7 +167,7 @@ def test_one_of_several_is_asked_for(viewer, qtbot, tmp_path, monkeypatch):
         opening, "choose_series", lambda path, several, window: asked.append(list(several)) or 2
     )
     viewer.open(str(tmp_path / "a.zarr"), plugin=PLUGIN)
-    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=30_000)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
     assert asked == [["0", "1"]]
     assert np.asarray(viewer.layers[0].data).max() == 1
 
@@ -179,7 +179,7 @@ def test_a_broken_folder_is_told_of(viewer, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "show_error", told.append)
     zarr.open_group(tmp_path / "a.zarr", mode="w")
     viewer.open(str(tmp_path / "a.zarr"), plugin=PLUGIN)
-    qtbot.waitUntil(lambda: bool(told), timeout=30_000)
+    qtbot.waitUntil(lambda: bool(told), timeout=60_000)
     assert "without an OME-Zarr image" in told[0]
     assert not viewer.layers
 

@@ -49,7 +49,7 @@ def test_reading_can_be_cancelled(viewer, qtbot, scans, monkeypatch):
     monkeypatch.setattr(opening, "_PROGRESS_DELAY_MS", 0)
     window = viewer.window._qt_window
     dropped(viewer, folder / "ct")
-    qtbot.waitUntil(lambda: bool(window.findChildren(QProgressDialog)), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(window.findChildren(QProgressDialog)), timeout=60_000)
     dialog = window.findChildren(QProgressDialog)[0]
     assert "ct" in dialog.labelText()
     dialog.canceled.emit()
@@ -74,10 +74,10 @@ def test_a_window_that_closes_ends_the_reading(make_napari_viewer, qtbot, scans)
     viewer = make_napari_viewer()
     dropped(viewer, folder / "ct")
     opener = opening.opener_of(viewer.window._qt_window)
-    qtbot.waitUntil(lambda: bool(opener._jobs), timeout=10_000)
+    qtbot.waitUntil(lambda: bool(opener._jobs), timeout=60_000)
     thread = opener._jobs[0].task._thread
     viewer.close()
     qtbot.wait(200)
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert not viewer.layers

@@ -20,7 +20,7 @@ from napari_latentseg.widgets.review.widget import ReviewWidget
 def review(shown_volume, qtbot):
     widget = ReviewWidget(shown_volume.viewer)
     shown_volume.viewer.window.add_dock_widget(widget, name="Review", area="right")
-    qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=30_000)
+    qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=60_000)
     return widget
 
 
@@ -65,14 +65,14 @@ def test_every_measure_ranks(shown_volume, review, qtbot, key):
     review.queue.fill((), {})
     review.measure_box.setCurrentIndex(at)
     review.rank()
-    qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=30_000)
+    qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=60_000)
     assert {one.measure for one in review.queue.findings} == {key}
 
 
 def test_objects_can_be_listed(shown_volume, review, qtbot):
     review.rank_unit.setCurrentIndex(review.rank_unit.findData("objects"))
     review.rank()
-    qtbot.waitUntil(lambda: {one.kind for one in review.queue.findings} == {"object"}, timeout=30_000)
+    qtbot.waitUntil(lambda: {one.kind for one in review.queue.findings} == {"object"}, timeout=60_000)
     review.next()
     assert review.queue.findings[0].name == shown_volume.result.card.classes[0].name
     shown_volume.session.results_changed.emit()  # as when more samples have come
@@ -101,7 +101,7 @@ def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
 
     review.next()
     review.contours_button.click()
-    qtbot.waitUntil(lambda: drawn() == {5}, timeout=30_000)
+    qtbot.waitUntil(lambda: drawn() == {5}, timeout=60_000)
     layer = review.contours.layer
     np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
     colours = {tuple(c) for c in np.round(layer.edge_color, 3)}
@@ -110,13 +110,13 @@ def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
     rows = layer.data[:, 0, 1]
     assert rows.min() == pytest.approx(25 - 20, abs=1)
     shown_volume.viewer.dims.set_point(0, shown_volume.image.data_to_world((7, 0, 0))[0])
-    qtbot.waitUntil(lambda: drawn() == {7}, timeout=30_000)
+    qtbot.waitUntil(lambda: drawn() == {7}, timeout=60_000)
     review.contours_button.click()
     assert not layer.visible
 
 
 def test_sizes_have_an_interval_and_a_unit(shown_volume, review, qtbot):
-    qtbot.waitUntil(lambda: bool(review.measures.size_text.text()), timeout=30_000)
+    qtbot.waitUntil(lambda: bool(review.measures.size_text.text()), timeout=60_000)
     assert "mm³" in review.measures.size_text.text() or "ml" in review.measures.size_text.text()
     assert "interval" in review.measures.interval_note.text()
 
@@ -128,26 +128,26 @@ def test_comparison_with_a_reference(shown_volume, review, qtbot):
         translate=image.translate, units=image.units, axis_labels=image.axis_labels,
     )  # fmt: skip
     review.measures.reference.value = same
-    qtbot.waitUntil(lambda: "1.00" in review.measures.comparison.text(), timeout=30_000)
+    qtbot.waitUntil(lambda: "1.00" in review.measures.comparison.text(), timeout=60_000)
     moved = viewer.add_labels(
         np.array(same.data), name="elsewhere", scale=(3, 0.5, 0.7), units=image.units,
         axis_labels=image.axis_labels,
     )  # fmt: skip
     review.measures.reference.value = moved
-    qtbot.waitUntil(lambda: "DSC" not in review.measures.comparison.text(), timeout=30_000)
+    qtbot.waitUntil(lambda: "DSC" not in review.measures.comparison.text(), timeout=60_000)
     assert review.measures.comparison.text()  # says that it lies elsewhere, rather than a figure
 
 
 def test_the_table_of_objects(shown_volume, review, qtbot):
     review.measures.objects_button.click()
-    qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=30_000)
+    qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=60_000)
     (layer,) = [one for one in shown_volume.viewer.layers if role_of(one) == "objects"]
     assert isinstance(layer, Labels)
     assert list(layer.features["index"]) == [1]
     np.testing.assert_array_equal(layer.data > 0, shown_volume.result.layers.mask.data > 0)
     np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
     review.measures.objects_button.click()  # again: the earlier one is replaced
-    qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=30_000)
+    qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=60_000)
     assert sum(role_of(one) == "objects" for one in shown_volume.viewer.layers) == 1
 
 
@@ -156,12 +156,12 @@ def test_keys_work_from_the_canvas_and_from_the_table(shown_volume, review, qtbo
     window.activateWindow()
     review.queue.setFocus()
     qtbot.keyClick(review.queue, Qt.Key.Key_N)
-    qtbot.waitUntil(lambda: review.queue.row == 0, timeout=5_000)
+    qtbot.waitUntil(lambda: review.queue.row == 0, timeout=60_000)
     canvas = shown_volume.viewer.window._qt_viewer.canvas.native
     qtbot.keyClick(canvas, Qt.Key.Key_N)
-    qtbot.waitUntil(lambda: review.queue.row == 1, timeout=5_000)
+    qtbot.waitUntil(lambda: review.queue.row == 1, timeout=60_000)
     qtbot.keyClick(canvas, Qt.Key.Key_N, Qt.KeyboardModifier.ShiftModifier)
-    qtbot.waitUntil(lambda: review.queue.row == 0, timeout=5_000)
+    qtbot.waitUntil(lambda: review.queue.row == 0, timeout=60_000)
 
 
 def test_marks_outlive_the_widget(shown_volume, review, qtbot):
@@ -172,28 +172,29 @@ def test_marks_outlive_the_widget(shown_volume, review, qtbot):
     qtbot.wait(50)
     again = ReviewWidget(viewer)
     viewer.window.add_dock_widget(again, name="Review", area="right")
-    qtbot.waitUntil(lambda: len(again.queue.findings) > 0, timeout=30_000)
+    qtbot.waitUntil(lambda: len(again.queue.findings) > 0, timeout=60_000)
     assert again.counter.text().startswith("1 of")
 
 
 def test_a_closed_widget_is_freed_while_the_window_is_open(shown_volume, qtbot):
     """napari keeps a list of all workers: what these hold would live as long as the window."""
     viewer = shown_volume.viewer
-    widget = ReviewWidget(viewer)
-    viewer.window.add_dock_widget(widget, name="Review", area="right")
-    qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=30_000)
-    widget.contours_button.click()
-    qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=30_000)
-    qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=30_000)
-    widget.rank()  # closed while this is under way
-    references = {
-        name: weakref.ref(part)
-        for name, part in (("widget", widget), ("contours", widget.contours), ("measures", widget.measures))
-    }
-    viewer.window.remove_dock_widget(widget)
-    widget.deleteLater()
-    del widget
-    qtbot.waitUntil(lambda: not running_work(viewer), timeout=30_000)
+
+    def open_and_close():
+        widget = ReviewWidget(viewer)
+        viewer.window.add_dock_widget(widget, name="Review", area="right")
+        qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=60_000)
+        widget.contours_button.click()
+        qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=60_000)
+        qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=60_000)
+        widget.rank()  # closed while this is under way
+        viewer.window.remove_dock_widget(widget)
+        widget.deleteLater()
+        parts = {"widget": widget, "contours": widget.contours, "measures": widget.measures}
+        return {name: weakref.ref(part) for name, part in parts.items()}
+
+    references = open_and_close()
+    qtbot.waitUntil(lambda: not running_work(viewer), timeout=60_000)
     process_events()
     gc.collect()
     assert [name for name, reference in references.items() if reference() is not None] == []

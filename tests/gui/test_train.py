@@ -125,7 +125,7 @@ def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
     assert not widget.train_button.isEnabled()  # first a decision
     assert list(list_candidates()) == [f"{MODEL}-tuned"]
     widget.comparison.discard_button.click()
-    qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=60_000)
     assert not list_candidates()
     assert widget.train_button.isEnabled()
     assert [v.version for v in list_versions(MODEL)] == ["1"]
@@ -158,7 +158,7 @@ def test_the_training_continues_when_the_widget_is_closed(viewer, widget, qtbot,
     assert len(training.epochs) >= before
     assert not training.saved.stopped
     again.comparison.keep_both_button.click()
-    qtbot.waitUntil(lambda: training.state == "idle", timeout=30_000)
+    qtbot.waitUntil(lambda: training.state == "idle", timeout=60_000)
     assert again.model.findData(f"{MODEL}-tuned") >= 0
     assert again.session.choices["model"] == f"{MODEL}-tuned"
 
@@ -179,14 +179,14 @@ def test_from_layers(viewer, widget, qtbot):
     assert len(widget.data_source.chosen_pairs()) == 3
     widget.minutes.setValue(0.05)
     widget.train_button.click()
-    qtbot.waitUntil(lambda: widget.training.busy, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.training.busy, timeout=60_000)
     folder = widget.training.request.temporary_data
     assert folder.is_dir()
     finish(widget, qtbot)
     assert widget.training.state == "done", widget.training.error + widget.training.details
     assert widget.training.data.cases == 3
     widget.comparison.discard_button.click()
-    qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=60_000)
     assert not folder.exists()
 
 
@@ -198,7 +198,7 @@ def test_an_empty_mask_is_refused(viewer, widget, qtbot):
     item.setCheckState(type(item.checkState()).Checked)
     notification_manager.records.clear()
     widget.train_button.click()
-    qtbot.waitUntil(lambda: any("nothing: is empty" in text for text in messages()), timeout=10_000)
+    qtbot.waitUntil(lambda: any("nothing: is empty" in text for text in messages()), timeout=60_000)
     assert widget.training.state == "idle"
     assert widget.train_button.isEnabled()
 
@@ -255,11 +255,11 @@ def test_a_candidate_of_an_earlier_session_is_shown(viewer, widget, qtbot, image
     other = make_napari_viewer(show=True)
     theirs = TrainWidget(other)
     other.window.add_dock_widget(theirs, name="Train", area="right")
-    qtbot.waitUntil(lambda: theirs.comparison.isVisible(), timeout=10_000)
+    qtbot.waitUntil(lambda: theirs.comparison.isVisible(), timeout=60_000)
     assert theirs.comparison.verdict.text() == widget.comparison.verdict.text()
     assert not theirs.resume_button.isVisible()
     theirs.comparison.use_button.click()
-    qtbot.waitUntil(lambda: theirs.training.state == "idle", timeout=30_000)
+    qtbot.waitUntil(lambda: theirs.training.state == "idle", timeout=60_000)
     assert [v.version for v in list_versions(MODEL) if v.is_current] == ["2"]
 
 

@@ -51,8 +51,8 @@ def computing() -> dict[CodeType, str]:
              AnnotationStore.revoke, AnnotationStore.resume_draft, AnnotationStore.verify)  # fmt: skip
     kinds: dict[str, tuple[Any, ...]] = {
         "read": (read_scan, read_scan_lazy, survey_path, layers_of_scan, load_model, open_codec, *store),
-        "compute": (class_extents, measure, rank, uncertainty_profile, score_slices, score_objects, Segmentation.with_threshold,
-                    Segmentation.sample_volumes),
+        "compute": (class_extents, measure, rank, uncertainty_profile, score_slices, score_objects,
+                    Segmentation.with_threshold, Segmentation.sample_volumes),
         "hash": (Scan.iter_sha256,),
     }  # fmt: skip
     return {_code(function): kind for kind, functions in kinds.items() for function in functions}

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import QApplication, QDialog, QWidget
 
 PACKAGE = "napari_latentseg"
 APPLICATION = "latentseg_shared_viewer"
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds that work may take to end when told to stop: a network's step, on a machine under load."""
 
 

@@ -56,9 +56,9 @@ def segmentation_of(samples: np.ndarray, geometry: Geometry, card) -> Segmentati
         model=ModelRecord(name=card.name, version="1", method="gms", variant="", codec="", sha256={}),
     )  # fmt: skip
     return Segmentation(
-        mask=labels_from_probabilities(mean, 0.5, classes), mean=mean, variance=samples.var(axis=0), volumes=volumes,
-        axes="zyx", geometry=geometry, format="nifti", properties={}, classes=classes, record=record,
-        sample_maps=maps,
+        mask=labels_from_probabilities(mean, 0.5, classes), mean=mean, variance=samples.var(axis=0),
+        volumes=volumes, axes="zyx", geometry=geometry, format="nifti", properties={}, classes=classes,
+        record=record, sample_maps=maps,
     )  # fmt: skip
 
 

@@ -489,13 +489,16 @@ def test_bfloat16_agrees_with_float32_on_the_embedded_models(name: str) -> None:
     from napari_latentseg.evaluation.metrics import dice
     from napari_latentseg.sample_data import retina, ultrasound_phantom
 
-    scan = ultrasound_phantom().scan
+    scan, box = ultrasound_phantom().scan, None
     if name == "retina-vessels":
-        photo = retina().scan
-        scan = photo.replace(array=photo.array[::4, ::4])
+        scan, box = retina().scan, (400, 300, 912, 812)  # bfloat16 is slow on a CPU that has none
     model = load_model(name)
-    full, half = (predicted(model, scan, precision, samples=1) for precision in ("float32", "bfloat16"))
-    assert 0 < np.abs(full.mean - half.mean).mean() < 3e-3
+    full, half = (
+        predicted(model, scan, precision, samples=1, box=box) for precision in ("float32", "bfloat16")
+    )
+    top, left, bottom, right = box or (0, 0, *scan.spatial_shape)
+    away = np.abs(full.mean - half.mean)[..., top:bottom, left:right]
+    assert 0 < away.mean() < 3e-3
     assert dice(full.mask > 0, half.mask > 0) > 0.99
 
 

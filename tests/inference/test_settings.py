@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 from napari_latentseg.errors import BadInput
@@ -64,12 +61,3 @@ def test_samples_that_would_all_be_equal_are_refused(card: ModelCard) -> None:
     with pytest.raises(BadInput, match="all samples would be equal"):
         InferenceSettings.for_model(fixed)
     assert InferenceSettings.for_model(fixed, source="none").samples == 1
-
-
-def test_a_request_is_checked_without_torch() -> None:
-    code = (
-        "import sys\nfrom napari_latentseg.inference.settings import InferenceSettings\n"
-        "from napari_latentseg.models.store import find_model\nprint('torch' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"

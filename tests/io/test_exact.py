@@ -23,6 +23,8 @@ from napari_latentseg.io.convert import convert
 SHAPE = (3, 4, 5)
 VOLUME = (np.arange(60) * 7 % 200 - 50).astype(np.int16).reshape(SHAPE)
 QUICK = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+# every pair of formats for each example, where the formats alone have all the examples above
+PAIRS = settings(QUICK, max_examples=4)
 ANY_PLACE = ("a.nrrd", "a.mha", "a.mhd", "a.nii.gz", "a.nii")
 UPRIGHT = ("a.ome.tif", "a.ome.zarr", "a.nrrd", "a.mha", "a.nii.gz")
 
@@ -70,7 +72,7 @@ def test_sheared(tmp_path, geometry):
         assert np.abs(found - places(geometry, SHAPE)).max() < CLOSE
 
 
-@QUICK
+@PAIRS
 @given(oblique())
 def test_every_pair_by_conversion(tmp_path, geometry):
     for first in ("a.nrrd", "a.mha", "a.nii.gz"):
@@ -82,7 +84,7 @@ def test_every_pair_by_conversion(tmp_path, geometry):
             assert np.abs(places(scan.geometry, SHAPE) - places(geometry, SHAPE)).max() < CLOSE
 
 
-@QUICK
+@PAIRS
 @given(upright())
 def test_every_pair_of_upright_ones_by_conversion(tmp_path, geometry):
     for first in UPRIGHT:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -117,13 +115,3 @@ def test_a_file_that_may_not_be_read(tmp_path, ending):
     path.chmod(0)
     with pytest.raises(BadInput, match="may not be read"):
         read_scan(path)
-
-
-def test_the_libraries_are_loaded_only_when_a_file_is_read():
-    code = (
-        "import sys, napari_latentseg.io as f; [f.format_for(n) for n in f.FORMATS];"
-        "heavy = ('nibabel', 'tifffile', 'PIL', 'pydicom', 'highdicom', 'dask', 'torch');"
-        "print([m for m in heavy if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from tests.helpers.learning import falls, short_and_full
-from tests.methods.sizes import parameter_counts
+from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec

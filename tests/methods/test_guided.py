@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from tests.helpers.guided import AUTOENCODER, TINY, make
-from tests.helpers.learning import falls, short_and_full
-from tests.methods.sizes import parameter_counts
+from tests.helpers.learning import dice_to_nearest, falls, short_and_full
+from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
@@ -278,8 +278,15 @@ def test_where_readers_disagree_samples_fall_on_both_and_vary_between(full: bool
     images[:, :, 15:17, 15:17] = 0.9
     method = make(classes=1)
     both = Batch(images, torch.stack([small, large])[:, None].float())
+
+    def score() -> float:
+        samples = torch.cat([drawn(method, images[:1], seed) for seed in range(8)])[:, 0]
+        return dice_to_nearest(samples, (small, large))
+
+    before = score()
     assert all(map(falls, teach(method, both, (150, 250) if full else (20, 25))))
     if not full:
+        assert score() > before
         return
     samples = torch.cat([drawn(method, images[:1], seed) for seed in range(16)])[:, 0]
     masks = samples > 0.5

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.helpers.learning import falls, short_and_full
-from tests.methods.sizes import parameter_counts
+from tests.helpers.learning import dice_to_nearest, falls, short_and_full
+from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
@@ -446,11 +446,17 @@ def test_samples_fall_on_both_of_two_outlines_and_differ_between_them(full: bool
     radius = ((rows - 15.5) ** 2 + (columns - 15.5) ** 2).sqrt()
     outlines = torch.stack([(radius < 6).float(), (radius < 12).float()])[:, None]
     images = (0.8 - 0.6 * (radius / 16).clamp(max=1)).expand(16, 3, -1, -1).contiguous()
-    method, losses = learn(
-        lambda generator: Batch(images, outlines.repeat(8, 1, 1, 1)), steps=100 if full else 25
-    )
+    batch = Batch(images, outlines.repeat(8, 1, 1, 1))
+
+    def score(method: SDSeg) -> float:
+        with torch.inference_mode():
+            found = method.sample(method.encode(images), random_noise(torch.Generator().manual_seed(5)))
+        return dice_to_nearest(found, outlines)
+
+    method, losses = learn(lambda _: batch, steps=100 if full else 25)
     assert falls(losses)
     if not full:
+        assert score(method) > score(learn(lambda _: batch, steps=0)[0])
         return
 
     with torch.inference_mode():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from tests.helpers.learning import falls, short_and_full
-from tests.methods.sizes import parameter_counts
+from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.codecs.base import Codec
@@ -400,6 +400,13 @@ def test_its_posterior_does_not_hold_what_is_ambiguous(
     if not full:
         assert falls(losses)
         assert sigmas[-1] < sigmas[0]
+
+        def score(method: WaveGMS) -> float:
+            with torch.inference_mode():
+                found = method.sample(method.encode(small.images))
+            return max(mean_dice(found, outline.masks) for outline in (small, large))
+
+        assert score(method) > score(taught(both, steps=0)[0])
         return
     assert sum(sigmas[-10:]) < 0.5 * sum(sigmas[:10])
     with torch.inference_mode():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -191,30 +188,3 @@ def test_an_embedded_model_loads_and_says_what_it_is(
         (found,) = model.method.sample_many(torch.rand(1, 3, side, side), 1)
     assert found.shape == (1, len(card.classes), side, side)
     assert found.isfinite().all()
-
-
-LIGHT = (
-    "codecs.spec",
-    "models.card",
-    "models.hub",
-    "models.layout",
-    "models.store",
-    "models.card_text",
-    "core.segmentation",
-)
-HEAVY = {"torch", "diffusers", "huggingface_hub", "safetensors", "scipy", "skimage"}
-
-
-def test_what_lists_models_does_without_torch() -> None:
-    code = f"""
-import importlib, json, sys
-for name in {LIGHT}:
-    importlib.import_module("napari_latentseg." + name)
-    print(json.dumps([name, sorted({{m.partition(".")[0] for m in sys.modules}})]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
-    loaded = dict(json.loads(line) for line in done.stdout.splitlines())
-    assert list(loaded) == list(LIGHT)
-    assert {name: found for name in LIGHT if (found := HEAVY & set(loaded[name]))} == {}

@@ -139,7 +139,7 @@ def test_a_stop_ends_after_the_epoch_and_keeps_what_was_learnt(
     make: Callable[..., Trainer], select: str
 ) -> None:
     asked = iter([False, True])
-    trainer = make(should_stop=lambda: next(asked), epochs=50, validate_every=10, select=select)
+    trainer = make(stop=lambda: next(asked), epochs=50, validate_every=10, select=select)
     before = weights(trainer)
     events = list(trainer.run())
     assert [e.epoch for e in events] == [1, 2]

@@ -64,7 +64,9 @@ class BackgroundTask(QObject):
         self._results: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
-        self.destroyed.connect(lambda: stop.set())
+        # a bound method, of which PyQt keeps a weak reference: a closure may have been cleared by the garbage
+        # collector when the window goes, and to call it then ends the program
+        self.destroyed.connect(stop.set)
         # not a daemon: Python waits for it at its end, and it has been told to stop by then
         self._thread = threading.Thread(target=self._run, name="latentseg-reading")
 
