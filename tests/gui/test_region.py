@@ -49,7 +49,7 @@ def test_a_range_of_slices(viewer, widget, volume, qtbot):
     assert [z for z in range(6) if found.mean[0, z].any()] == [2, 3]
     widget.form.roi_fields.first.setValue(4)
     assert not widget.run_button.isEnabled()
-    assert "end before they begin" in widget.problem_label.text()
+    assert "the first is after the last" in widget.problem_label.text()
 
 
 def test_a_box_that_was_drawn(viewer, widget, volume, qtbot):
@@ -83,10 +83,10 @@ def test_a_box_beside_the_image_is_refused(viewer, widget, volume):
     shapes = viewer.add_shapes([[[0, 500, 500], [0, 500, 600], [0, 600, 600], [0, 600, 500]]], name="away")
     widget.form.roi_fields.area.value = shapes
     assert not widget.run_button.isEnabled()
-    assert "lies beside volume" in widget.problem_label.text()
+    assert "lies outside volume" in widget.problem_label.text()
     empty = viewer.add_shapes(ndim=3, name="empty")
     widget.form.roi_fields.area.value = empty
-    assert "holds no shape" in widget.problem_label.text()
+    assert "has no shape" in widget.problem_label.text()
 
 
 def test_what_is_in_view(viewer, widget, volume, qtbot):
@@ -97,7 +97,7 @@ def test_what_is_in_view(viewer, widget, volume, qtbot):
     top, left, bottom, right = crop_box_in_view(viewer, volume, (0, 1, 2))
     assert 0 < top < 24 < bottom < 48
     assert 0 < left < 32 < right < 64
-    with pytest.raises(BadInput, match="turn the view"):
+    with pytest.raises(BadInput, match="change the orientation"):
         crop_box_in_view(viewer, volume, (1, 0, 2))
     widget.form.roi_fields.area.value = "view"
     found = run(widget, qtbot)
@@ -126,7 +126,7 @@ def test_other_planes_of_a_volume(viewer, widget, volume, qtbot, plane, axis):
 def test_the_slice_on_screen_of_other_planes(viewer, widget, volume):
     widget.form.roi_fields.plane.value = "coronal"
     widget.form.roi_fields.slices.value = "shown"
-    assert "no slice coronal is on screen" in widget.problem_label.text()
+    assert "does not show the coronal orientation" in widget.problem_label.text()
     viewer.dims.order = (1, 0, 2)
     viewer.dims.set_point(1, 0.5 * 30)
     assert widget.form.settings().slices == (30, 30)

@@ -176,28 +176,30 @@ def test_marks_outlive_the_widget(shown_volume, review, qtbot):
     assert again.counter.text().startswith("1 of")
 
 
-def test_a_closed_widget_is_freed_while_the_window_is_open(shown_volume, qtbot):
-    """napari keeps a list of all workers: what these hold would live as long as the window."""
-    viewer = shown_volume.viewer
+def rank_and_close(viewer, qtbot):
+    """Open a widget, use it, and close it while it ranks; weak references to its parts."""
     widget = ReviewWidget(viewer)
     viewer.window.add_dock_widget(widget, name="Review", area="right")
     qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=30_000)
     widget.contours_button.click()
     qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=30_000)
     qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=30_000)
-    widget.rank()  # closed while this is under way
-    references = {
-        name: weakref.ref(part)
-        for name, part in (("widget", widget), ("contours", widget.contours), ("measures", widget.measures))
-    }
+    widget.rank()
+    parts = {"widget": widget, "contours": widget.contours, "measures": widget.measures}
     viewer.window.remove_dock_widget(widget)
     widget.deleteLater()
-    del widget
+    return {name: weakref.ref(part) for name, part in parts.items()}
+
+
+def test_a_closed_widget_is_freed_while_the_window_is_open(shown_volume, qtbot):
+    """napari lists all workers as long as the window is open; these must not keep the widget alive."""
+    viewer = shown_volume.viewer
+    references = rank_and_close(viewer, qtbot)
     qtbot.waitUntil(lambda: not running_work(viewer), timeout=30_000)
     process_events()
     gc.collect()
     assert [name for name, reference in references.items() if reference() is not None] == []
-    assert viewer.window._task_status_manager._tasks  # the workers are still listed
+    assert viewer.window._task_status_manager._tasks  # of the workers above
 
 
 def test_the_mask_removed_leaves_nothing_to_review(shown_volume, review):

@@ -112,7 +112,7 @@ def test_cancel_before_the_first_sample_leaves_nothing(viewer, widget, qtbot):
     widget.cancel_button.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert not ours(viewer)
-    assert "nothing was kept" in widget.status.text()
+    assert "Cancelled before the first sample" in widget.status.text()
 
 
 @pytest.mark.parametrize(
@@ -292,7 +292,7 @@ def test_second_run_is_refused_while_one_goes_on(viewer, widget, qtbot, phantom)
     widget.form.samples.value = 20
     widget.run_button.click()
     assert not widget.run_button.isEnabled()
-    assert "under way" in widget.run_button.toolTip()
+    assert "in progress" in widget.run_button.toolTip()
     widget.segment()  # what a key binding would do: refused in words
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert sum(role_of(layer) == "mask" for layer in viewer.layers) == 1
