@@ -53,7 +53,7 @@ class _QueueModel(QAbstractTableModel):
             name = (
                 f"{finding.name} {finding.object_number}" if finding.object_number else finding.name or "all"
             )
-            cells = (index.row() + 1, slices, name, finding.reason, f"{finding.uncertainty:.3g}", mark)
+            cells = (index.row() + 1, slices, name, finding.reason, f"{finding.uncertainty:#.3g}", mark)
             return str(cells[index.column()])
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() in (0, 1, 4):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)

@@ -27,6 +27,7 @@ from napari_latentseg.widgets.segment.export import ExportDialog
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.review import Finding
 
 __all__ = ["ReviewWidget"]
@@ -82,7 +83,6 @@ class ReviewWidget(DockWidget):
         self.next_button.setToolTip("Next region not yet seen")
         self.approve_button.setToolTip("Approve the mask on this slice")
         self.edit_button.setToolTip("Edit a copy of the mask with napari's brush")
-        self.variance_button.setToolTip("Show the variance over the image")
         for button in (self.variance_button, self.contours_button):
             button.setCheckable(True)
         navigation_row = QHBoxLayout()
@@ -94,12 +94,12 @@ class ReviewWidget(DockWidget):
         display_row.addWidget(self.contours_button, 1)
         selection_grid = QGridLayout()
         selection_grid.addWidget(QLabel("Result"), 0, 0)
-        selection_grid.addWidget(self.results, 0, 1, 1, 2)
-        selection_grid.addWidget(QLabel("Rank by"), 1, 0)
+        selection_grid.addWidget(self.results, 0, 1)
+        selection_grid.addWidget(QLabel("Rank"), 1, 0)
         selection_grid.addWidget(self.rank_unit, 1, 1)
-        selection_grid.addWidget(self.measure_box, 1, 2)
-        self.rank_unit.setFixedWidth(92)
-        selection_grid.setColumnStretch(2, 1)
+        selection_grid.addWidget(QLabel("by"), 2, 0)
+        selection_grid.addWidget(self.measure_box, 2, 1)
+        selection_grid.setColumnStretch(1, 1)
         self.body.addLayout(selection_grid)
         self.body.addWidget(self.basis_label)
         self.body.addWidget(self.profile)
@@ -149,7 +149,6 @@ class ReviewWidget(DockWidget):
         add_key_to_tooltip("previous", self.previous_button)
         add_key_to_tooltip("approve", self.approve_button)
         add_key_to_tooltip("edit", self.edit_button)
-        add_key_to_tooltip("variance", self.variance_button)
 
     @property
     def result(self) -> RunResult | None:
@@ -159,33 +158,39 @@ class ReviewWidget(DockWidget):
 
     def _refresh(self, *_: Any) -> None:
         """List the results, and show the current one."""
+        result, results = self.result, self.session.results
         self.results.clear()
-        for listed in self.session.results:
+        for listed in results:
             self.results.addItem(listed.title, listed)
-        result = self.result
-        self.results.setCurrentIndex(
-            self.session.results.index(result) if result in self.session.results else -1
-        )
-        has_result = result is not None
-        self.show_empty_state(not has_result)
+        self.results.setCurrentIndex(results.index(result) if result in results else -1)
+        self.show_empty_state(result is None)
         if result is None or result.segmentation is None:
             self.measures.show_result(None)
             return
-        keys = available_measures(result.segmentation)
+        self.basis_label.setText(uncertainty_basis(result.segmentation))
+        self._update_ranking_choices(result.segmentation)
+        self._update_display_buttons(result)
+        self.rank()
+
+    def _update_ranking_choices(self, segmentation: Segmentation) -> None:
+        """Offer the measures of a segmentation, and slices where it has some; the selection is kept."""
         previous_measure = self.measure_box.currentData()
         self.measure_box.clear()
-        for key in keys:
+        for row, key in enumerate(available_measures(segmentation)):
             self.measure_box.addItem(MEASURES[key].title, key)
-            self.measure_box.setItemData(
-                self.measure_box.count() - 1, MEASURES[key].description, Qt.ItemDataRole.ToolTipRole
-            )
+            self.measure_box.setItemData(row, MEASURES[key].description, Qt.ItemDataRole.ToolTipRole)
         self.measure_box.setCurrentIndex(max(0, self.measure_box.findData(previous_measure)))
-        self.basis_label.setText(uncertainty_basis(result.segmentation))
-        self.profile.setVisible(result.segmentation.mask.ndim > 2)
-        has_slices = result.segmentation.mask.ndim > 2
-        if has_slices != self.rank_unit.isEnabled():  # the choice is kept when more samples are added
+        has_slices = segmentation.mask.ndim > 2
+        self.profile.setVisible(has_slices)
+        if has_slices != self.rank_unit.isEnabled():
             self.rank_unit.setCurrentIndex(0 if has_slices else 1)
         self.rank_unit.setEnabled(has_slices)
+        self.rank_unit.setToolTip(
+            "Rank slices or objects" if has_slices else "A 2D image has no slices to rank"
+        )
+
+    def _update_display_buttons(self, result: RunResult) -> None:
+        """Enable what the result can show; a disabled button says why."""
         unavailable = self.contours.unavailable_reason(result)
         self.contours_button.setEnabled(not unavailable)
         self.contours_button.setToolTip(unavailable or "Show the contour of each sample over the image")
@@ -194,7 +199,11 @@ class ReviewWidget(DockWidget):
         variances = result.layers.layers_of("variance")
         self.variance_button.setEnabled(bool(variances))
         self.variance_button.setChecked(any(layer.visible for layer in variances))
-        self.rank()
+        self.variance_button.setToolTip(
+            "Show the variance over the image" if variances else "This run has no variance"
+        )
+        if variances:
+            add_key_to_tooltip("variance", self.variance_button)
 
     def _on_result(self, number: int) -> None:
         self.session.select_result(self.session.results[number])
@@ -210,11 +219,8 @@ class ReviewWidget(DockWidget):
             return
         self._request_id += 1
         request_id = self._request_id
-        segmentation, key, rank_unit = (
-            result.segmentation,
-            str(self.measure_box.currentData() or ""),
-            str(self.rank_unit.currentData()),
-        )
+        segmentation = result.segmentation
+        key, rank_unit = str(self.measure_box.currentData() or ""), str(self.rank_unit.currentData())
 
         def compute() -> Any:
             from napari_latentseg.review import rank, uncertainty_profile
@@ -332,6 +338,7 @@ class ReviewWidget(DockWidget):
         if self.result is not None:
             for layer in self.result.layers.layers_of("variance"):
                 layer.visible = on
+            self.variance_button.setChecked(on)
 
     def show_contours(self, on: bool) -> None:
         """Show the contour of each sample on the current slice, or hide them."""

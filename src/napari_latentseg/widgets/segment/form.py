@@ -111,7 +111,7 @@ class SegmentForm(QWidget):
             self.postprocess_fields.device,
         ):
             let_combo_shrink(combo.native)
-        for spin in (self.samples, self.postprocess_fields.seed):
+        for spin in (self.samples, self.postprocess_fields.min_size, self.postprocess_fields.seed):
             spin.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         advanced_body = QWidget()
         advanced_form = form_layout(advanced_body)
