@@ -49,7 +49,7 @@ def test_next_and_previous_walk_the_queue(shown_volume, review):
     for _ in review.queue.findings:
         review.next()
         seen.append(slice_on_screen(shown_volume))
-    assert seen == [one.index[0] for one in review.queue.findings]
+    assert seen == [finding.index[0] for finding in review.queue.findings]
     assert review.counter.text().startswith(f"{len(seen)} of {len(seen)} seen")
     review.previous()
     assert slice_on_screen(shown_volume) == seen[-2]
@@ -66,13 +66,13 @@ def test_every_measure_ranks(shown_volume, review, qtbot, key):
     review.measure_box.setCurrentIndex(at)
     review.rank()
     qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=30_000)
-    assert {one.measure for one in review.queue.findings} == {key}
+    assert {finding.measure for finding in review.queue.findings} == {key}
 
 
 def test_objects_can_be_listed(shown_volume, review, qtbot):
     review.rank_unit.setCurrentIndex(review.rank_unit.findData("objects"))
     review.rank()
-    qtbot.waitUntil(lambda: {one.kind for one in review.queue.findings} == {"object"}, timeout=30_000)
+    qtbot.waitUntil(lambda: {finding.kind for finding in review.queue.findings} == {"object"}, timeout=30_000)
     review.next()
     assert review.queue.findings[0].name == shown_volume.result.card.classes[0].name
     shown_volume.session.results_changed.emit()  # as when more samples have come
@@ -141,14 +141,14 @@ def test_comparison_with_a_reference(shown_volume, review, qtbot):
 def test_the_table_of_objects(shown_volume, review, qtbot):
     review.measures.objects_button.click()
     qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=30_000)
-    (layer,) = [one for one in shown_volume.viewer.layers if role_of(one) == "objects"]
+    (layer,) = [layer for layer in shown_volume.viewer.layers if role_of(layer) == "objects"]
     assert isinstance(layer, Labels)
     assert list(layer.features["index"]) == [1]
     np.testing.assert_array_equal(layer.data > 0, shown_volume.result.layers.mask.data > 0)
     np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
     review.measures.objects_button.click()  # again: the earlier one is replaced
     qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=30_000)
-    assert sum(role_of(one) == "objects" for one in shown_volume.viewer.layers) == 1
+    assert sum(role_of(layer) == "objects" for layer in shown_volume.viewer.layers) == 1
 
 
 def test_keys_work_from_the_canvas_and_from_the_table(shown_volume, review, qtbot):

@@ -25,7 +25,7 @@ __all__ = [
     "geometry_on_screen",
     "index_on_screen",
     "layer_matrix",
-    "lie_together",
+    "matches_geometry",
     "role_of",
     "scan_from_layer",
     "spatial_arguments",
@@ -96,7 +96,7 @@ def geometry_on_screen(layer: Image | Labels) -> Geometry:
     return Geometry.from_matrix(layer_matrix(layer), _units(layer), tuple(map(str, layer.axis_labels)))
 
 
-def lie_together(mask: Labels, image: Geometry) -> bool:
+def matches_geometry(mask: Labels, image: Geometry) -> bool:
     """Whether a mask is drawn on its image, see `Geometry.agrees_with`.
 
     Parameters

@@ -59,12 +59,13 @@ class BackgroundTask(QObject):
             on_error,
             on_progress,
         )
-        self._stop = stop = threading.Event()
+        self._stop = threading.Event()
         self._progress, self._reported_progress = (0, 0), (0, 0)
         self._results: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
-        self.destroyed.connect(lambda: stop.set())
+        # not its own `destroyed`: a function connected to that is called, and crashes, when it was freed already
+        window.destroyed.connect(self._on_window_destroyed)
         # not a daemon: at exit Python waits for it, and it has been stopped by then
         self._thread = threading.Thread(target=self._run, name="latentseg-reading")
 
@@ -78,6 +79,9 @@ class BackgroundTask(QObject):
         self._stop.set()
         self._timer.stop()
         self.deleteLater()
+
+    def _on_window_destroyed(self) -> None:
+        self._stop.set()
 
     def report_progress(self, done: int, total: int) -> None:
         """Report progress; called in the thread.
