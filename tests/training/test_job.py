@@ -94,7 +94,8 @@ def test_the_card_says_how_good_it_is_and_on_what(
     assert card.name == "my-ellipses-1"
     assert card.title == "Ellipses"
     assert (
-        card.deviations_from_paper == "trained conditioner, width 16, supervised at out, compact codec in place of SD-VAE"
+        card.deviations_from_paper
+        == "trained conditioner, width 16, supervised at out, compact codec in place of SD-VAE"
     )
     assert card.sources == ("augment", "none")
     assert card.classes[0].name == "ellipse"

@@ -64,7 +64,7 @@ class BackgroundTask(QObject):
         self._results: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
-        # not its own `destroyed`: a function connected to that is called, and crashes, when it was freed already
+        # not its own `destroyed`: a function connected to that may be freed before it is called, and crash
         window.destroyed.connect(self._on_window_destroyed)
         # not a daemon: at exit Python waits for it, and it has been stopped by then
         self._thread = threading.Thread(target=self._run, name="latentseg-reading")

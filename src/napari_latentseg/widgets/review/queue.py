@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
@@ -24,6 +24,8 @@ _COLUMN_TOOLTIPS = {
     "slice": "Counted from 0 like napari's slider",
     "unc.": "Uncertainty, in the chosen measure",
 }
+
+_MIN_HEIGHT = 120  # pixels: four rows, so that all controls fit in a 768 pixel high window
 
 
 class _QueueModel(QAbstractTableModel):
@@ -99,8 +101,12 @@ class QueueView(QTableView):
         column_header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         column_header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
         column_header.setMinimumSectionSize(24)
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(_MIN_HEIGHT)
         self.clicked.connect(lambda index: self.row_chosen.emit(index.row()))
+
+    def sizeHint(self) -> QSize:
+        """The minimum height; the layout gives the table what the other controls leave."""
+        return QSize(super().sizeHint().width(), _MIN_HEIGHT)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Arrows move in the table; letters are left to the shortcuts of the window."""

@@ -143,8 +143,8 @@ def export_result(
         Created where it does not exist.
     format
         See `napari_latentseg.io.write_results.write_segmentation`; None for the format of the image.
-    extras
-        ``"geojson"`` for contours, ``"csv"`` for a table of measurements.
+    contours, table
+        Write the contours as GeoJSON, and a table of measurements as CSV.
     deidentify
         Leave out metadata and file names that could identify the patient.
     report
@@ -157,9 +157,8 @@ def export_result(
     """
     segmentation, layers = result.segmentation, result.layers
     assert segmentation is not None
-    stem = (
-        "result" if deidentify else _file_name(layers.image.name)
-    )  # the layer's name may identify the patient
+    # the layer's name may identify the patient
+    stem = "result" if deidentify else _file_name(layers.image.name)
     edited_mask = layers.mask.data.copy() if layers.mask is not None and layers.is_edited else None
 
     def write() -> list[Path]:
