@@ -301,7 +301,7 @@ def test_second_run_is_refused_while_one_goes_on(viewer, widget, qtbot, phantom)
 def test_export_writes_what_is_shown(viewer, widget, qtbot, phantom, tmp_path):
     run(widget, qtbot, samples=3)
     widget.export(tmp_path)
-    qtbot.waitUntil(lambda: len(list(tmp_path.glob("*"))) == 4, timeout=20_000)
+    qtbot.waitUntil(lambda: len([p for p in tmp_path.iterdir() if p.name[0] != "."]) == 4, timeout=20_000)
     record = json.loads(next(tmp_path.glob("*_run.json")).read_text())
     assert record["mask_edited"] is False
     assert record["samples"] == 3
@@ -350,7 +350,7 @@ def test_a_corrected_mask_goes_out_as_corrected(viewer, widget, qtbot, phantom, 
     layer.paint((20, 20), 1)
     painted = layer.data.copy()
     widget.export(tmp_path)
-    qtbot.waitUntil(lambda: len(list(tmp_path.glob("*"))) == 4, timeout=20_000)
+    qtbot.waitUntil(lambda: len([p for p in tmp_path.iterdir() if p.name[0] != "."]) == 4, timeout=20_000)
     np.testing.assert_array_equal(np.asarray(read_scan(next(tmp_path.glob("*_mask*"))).array), painted)
     assert json.loads(next(tmp_path.glob("*_run.json")).read_text())["mask_edited"] is True
 
@@ -432,7 +432,8 @@ def test_export_with_table_and_report(viewer, widget, qtbot, phantom, tmp_path):
     dialog.deidentify.setChecked(True)
     dialog.contours.setChecked(True)
     dialog.save()
-    qtbot.waitUntil(lambda: len(list(tmp_path.glob("*"))) == 7, timeout=60_000)
-    names = {path.name for path in tmp_path.glob("*")}
+    qtbot.waitUntil((tmp_path / "result_report.html").exists, timeout=60_000)  # written last
+    names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".part-")}
+    assert len(names) == 7
     assert {"result_run.json", "result_report.html", "result_measurements.csv"} <= names
     assert "ultrasound phantom" not in (tmp_path / "result_report.html").read_text()
