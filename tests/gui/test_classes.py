@@ -40,7 +40,8 @@ def segmentation(samples: int = 5) -> Segmentation:
     )  # fmt: skip
     return Segmentation(
         mask=labels_from_probabilities(mean, 0.5, CLASSES), mean=mean, variance=mean * 0.1,
-        volumes=np.zeros((samples, 3)), axes="zyx", geometry=Geometry.from_spacing("zyx"), format="", properties={},
+        volumes=np.zeros((samples, 3)), axes="zyx",
+        geometry=Geometry.from_spacing("zyx"), format="", properties={},
         classes=CLASSES, record=record,
     )  # fmt: skip
 
