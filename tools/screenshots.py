@@ -37,7 +37,7 @@ def settle(seconds: float = 0.5) -> None:
         time.sleep(0.01)
 
 
-def wait_until(ready: Callable[[], bool], seconds: float = 300) -> None:
+def wait_until(ready: Callable[[], bool], seconds: float = 900) -> None:
     until = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > until:
@@ -101,7 +101,7 @@ def review(viewer: Any) -> Shots:
     yield "review-empty", widget
     show(viewer, ultrasound_sweep())
     segmenting.form.model.value = "breast-ultrasound"
-    segmenting.form.samples.value = 8
+    segmenting.form.samples.value = 5
     segmenting.segment()
     wait_until(lambda: not segmenting.busy)
     wait_until(lambda: bool(widget.queue.findings) and bool(widget.measures.size_text.text()))

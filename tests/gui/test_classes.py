@@ -40,8 +40,9 @@ def segmentation(samples: int = 5) -> Segmentation:
     )  # fmt: skip
     return Segmentation(
         mask=labels_from_probabilities(mean, 0.5, CLASSES), mean=mean, variance=mean * 0.1,
-        volumes=np.zeros((samples, 3)), axes="zyx", geometry=Geometry.from_spacing("zyx"), format="",
-        properties={}, classes=CLASSES, record=record,
+        volumes=np.zeros((samples, 3)), axes="zyx",
+        geometry=Geometry.from_spacing("zyx"), format="", properties={},
+        classes=CLASSES, record=record,
     )  # fmt: skip
 
 
@@ -76,8 +77,8 @@ def test_each_class_has_a_mean_and_a_variance_by_its_name(shown) -> None:
 def test_the_labels_have_the_colours_and_names_of_the_card(shown) -> None:
     _, layers = shown
     for info in CLASSES:
-        wanted = [int(info.color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-        assert np.allclose(layers.mask.colormap.map(info.label)[:3], wanted, atol=0.01)
+        expected = [int(info.color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        assert np.allclose(layers.mask.colormap.map(info.label)[:3], expected, atol=0.01)
         row = layers.mask.features.set_index("index").loc[info.label]
         assert row["class"] == info.name
     assert layers.mask.data[0, 7, 7] == 2  # the tumour wins over the organ that includes it

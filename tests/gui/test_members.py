@@ -25,13 +25,17 @@ def widget(viewer, qtbot, make_tiny_model, monkeypatch, tmp_path):
     for seed in (7, 8, 9):
         torch.manual_seed(seed)
         methods.append(build_method("gms", codec, card.settings))
-    wanted = card.model_copy(update={"sources": ("members", "augment", "none"), "default_samples": 5})
-    save_model_folder(tmp_path / "models" / "tiny-three", methods[0], wanted, other_members=methods[1:])
+    card_with_members = card.model_copy(
+        update={"sources": ("members", "augment", "none"), "default_samples": 5}
+    )
+    save_model_folder(
+        tmp_path / "models" / "tiny-three", methods[0], card_with_members, other_members=methods[1:]
+    )
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
-    made = SegmentWidget(viewer)
-    viewer.window.add_dock_widget(made, name="Segment", area="right")
+    segment_widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(segment_widget, name="Segment", area="right")
     viewer.add_image(np.random.default_rng(0).random((48, 64)).astype("f4"), name="noise")
-    return made
+    return segment_widget
 
 
 def test_there_are_as_many_samples_as_members(widget, qtbot):

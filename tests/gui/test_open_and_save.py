@@ -107,9 +107,9 @@ def test_channels_keep_their_names_colours_and_place(viewer, tmp_path):
     import zarr
 
     array = np.random.default_rng(0).integers(1, 900, (2, 5, 20, 30), np.uint16)  # c z y x
-    place = Geometry.from_spacing("zyx", (2.0, 0.5, 0.25), "um")
+    geometry = Geometry.from_spacing("zyx", (2.0, 0.5, 0.25), "um")
     at = tmp_path / "cells.zarr"
-    format_for(at).write(at, np.moveaxis(array, 0, -1), "zyxc", place, {})
+    format_for(at).write(at, np.moveaxis(array, 0, -1), "zyxc", geometry, {})
     group = zarr.open_group(at, mode="a")
     named = [{"label": "nuclei", "color": "0000FF"}, {"label": "membrane", "color": "00ff00"}]
     group.attrs["ome"] = {**group.attrs["ome"], "omero": {"channels": named}}
@@ -175,12 +175,12 @@ def test_one_of_several_is_asked_for(viewer, qtbot, tmp_path, monkeypatch):
 def test_a_broken_folder_is_told_of(viewer, qtbot, tmp_path, monkeypatch):
     import zarr
 
-    told = []
-    monkeypatch.setattr(opening, "show_error", told.append)
+    errors = []
+    monkeypatch.setattr(opening, "show_error", errors.append)
     zarr.open_group(tmp_path / "a.zarr", mode="w")
     viewer.open(str(tmp_path / "a.zarr"), plugin=PLUGIN)
-    qtbot.waitUntil(lambda: bool(told), timeout=60_000)
-    assert "without an OME-Zarr image" in told[0]
+    qtbot.waitUntil(lambda: bool(errors), timeout=60_000)
+    assert "without an OME-Zarr image" in errors[0]
     assert not viewer.layers
 
 

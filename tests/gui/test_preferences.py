@@ -16,11 +16,11 @@ PLUGIN = "napari-latentseg"
 
 
 @pytest.fixture
-def told(monkeypatch):
-    found = []
-    monkeypatch.setattr(module, "show_warning", found.append)
+def warnings_shown(monkeypatch):
+    messages = []
+    monkeypatch.setattr(module, "show_warning", messages.append)
     module._warn_once.cache_clear()
-    return found
+    return messages
 
 
 @pytest.fixture
@@ -58,17 +58,17 @@ def test_the_manifest_says_the_same_as_the_model():
     assert list(general.properties["device"].enum) == schema["device"]["enum"]
 
 
-def test_without_a_page_they_lie_in_a_file(monkeypatch, tmp_path, told):
+def test_without_a_page_they_lie_in_a_file(monkeypatch, tmp_path, warnings_shown):
     monkeypatch.setattr(module, "_napari_page", lambda: None)
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path))
     assert preferences() == Preferences()
     (tmp_path / "settings.json").write_text('{"samples": 12, "device": "abacus", "autosave_s": 0}')
     for _ in range(2):
         assert preferences() == Preferences(samples=12)
-    assert [line.split("'")[1] for line in told] == ["autosave_s", "device"]  # each once
+    assert [line.split("'")[1] for line in warnings_shown] == ["autosave_s", "device"]  # each once
     (tmp_path / "settings.json").write_text('{"samples": ')
     assert preferences() == Preferences()
-    assert "cannot be read" in told[-1]
+    assert "cannot be read" in warnings_shown[-1]
 
 
 def test_widgets_are_in_the_menus_and_what_only_napari_calls_is_not_in_the_palette(make_napari_viewer):

@@ -14,9 +14,9 @@ from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 @pytest.fixture
 def widget(viewer):
-    made = SegmentWidget(viewer)
-    viewer.window.add_dock_widget(made, name="Segment", area="right")
-    return made
+    segment_widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(segment_widget, name="Segment", area="right")
+    return segment_widget
 
 
 @pytest.fixture
@@ -45,11 +45,11 @@ def test_a_range_of_slices(viewer, widget, volume, qtbot):
     assert (widget.form.roi_fields.first.value(), widget.form.roi_fields.last.value()) == (0, 5)
     widget.form.roi_fields.first.setValue(2)
     widget.form.roi_fields.last.setValue(3)
-    found = run(widget, qtbot)
-    assert [z for z in range(6) if found.mean[0, z].any()] == [2, 3]
+    segmentation = run(widget, qtbot)
+    assert [z for z in range(6) if segmentation.mean[0, z].any()] == [2, 3]
     widget.form.roi_fields.first.setValue(4)
     assert not widget.run_button.isEnabled()
-    assert "end before they begin" in widget.problem_label.text()
+    assert "the first is after the last" in widget.problem_label.text()
 
 
 def test_a_box_that_was_drawn(viewer, widget, volume, qtbot):
@@ -57,12 +57,12 @@ def test_a_box_that_was_drawn(viewer, widget, volume, qtbot):
     shapes = viewer.add_shapes([world], shape_type="rectangle", name="here")
     assert crop_box_of_shapes(shapes, volume, (0, 1, 2)) == (10, 16, 41, 49)
     widget.form.roi_fields.area.value = shapes
-    found = run(widget, qtbot)
-    assert found.record.box == (10, 16, 41, 49)
-    inside = np.zeros(found.mask.shape, dtype=bool)
+    segmentation = run(widget, qtbot)
+    assert segmentation.record.box == (10, 16, 41, 49)
+    inside = np.zeros(segmentation.mask.shape, dtype=bool)
     inside[:, 10:41, 16:49] = True
-    assert found.mean[0][inside].any()
-    assert not found.mean[0][~inside].any()
+    assert segmentation.mean[0][inside].any()
+    assert not segmentation.mean[0][~inside].any()
     (mask,) = [layer for layer in viewer.layers if role_of(layer) == "mask"]
     assert mask.data.shape == volume.data.shape
     viewer.layers.remove(shapes)
@@ -83,10 +83,10 @@ def test_a_box_beside_the_image_is_refused(viewer, widget, volume):
     shapes = viewer.add_shapes([[[0, 500, 500], [0, 500, 600], [0, 600, 600], [0, 600, 500]]], name="away")
     widget.form.roi_fields.area.value = shapes
     assert not widget.run_button.isEnabled()
-    assert "lies beside volume" in widget.problem_label.text()
+    assert "lies outside volume" in widget.problem_label.text()
     empty = viewer.add_shapes(ndim=3, name="empty")
     widget.form.roi_fields.area.value = empty
-    assert "holds no shape" in widget.problem_label.text()
+    assert "has no shape" in widget.problem_label.text()
 
 
 def test_what_is_in_view(viewer, widget, volume, qtbot):
@@ -97,13 +97,13 @@ def test_what_is_in_view(viewer, widget, volume, qtbot):
     top, left, bottom, right = crop_box_in_view(viewer, volume, (0, 1, 2))
     assert 0 < top < 24 < bottom < 48
     assert 0 < left < 32 < right < 64
-    with pytest.raises(BadInput, match="turn the view"):
+    with pytest.raises(BadInput, match="change the orientation"):
         crop_box_in_view(viewer, volume, (1, 0, 2))
     widget.form.roi_fields.area.value = "view"
-    found = run(widget, qtbot)
-    outside = np.ones(found.mask.shape, dtype=bool)
+    segmentation = run(widget, qtbot)
+    outside = np.ones(segmentation.mask.shape, dtype=bool)
     outside[:, top:bottom, left:right] = False
-    assert not found.mean[0][outside].any()
+    assert not segmentation.mean[0][outside].any()
 
 
 @pytest.mark.parametrize(("plane", "axis"), [("coronal", 1), ("sagittal", 2)])
@@ -113,20 +113,20 @@ def test_other_planes_of_a_volume(viewer, widget, volume, qtbot, plane, axis):
     widget.form.roi_fields.slices.value = "range"
     widget.form.roi_fields.first.setValue(20)
     widget.form.roi_fields.last.setValue(20)
-    found = run(widget, qtbot)
-    assert found.mask.shape == volume.data.shape
-    assert found.geometry.spacing == pytest.approx((4, 0.5, 0.5))
+    segmentation = run(widget, qtbot)
+    assert segmentation.mask.shape == volume.data.shape
+    assert segmentation.geometry.spacing == pytest.approx((4, 0.5, 0.5))
     others = [i for i in range(3) if i != axis]
-    there = np.abs(found.mean[0]).sum(axis=tuple(others))
-    assert np.flatnonzero(there).tolist() == [20]
+    plane_sums = np.abs(segmentation.mean[0]).sum(axis=tuple(others))
+    assert np.flatnonzero(plane_sums).tolist() == [20]
     (mask,) = [layer for layer in viewer.layers if role_of(layer) == "mask"]
-    np.testing.assert_array_equal(mask.data, found.mask)
+    np.testing.assert_array_equal(mask.data, segmentation.mask)
 
 
 def test_the_slice_on_screen_of_other_planes(viewer, widget, volume):
     widget.form.roi_fields.plane.value = "coronal"
     widget.form.roi_fields.slices.value = "shown"
-    assert "no slice coronal is on screen" in widget.problem_label.text()
+    assert "does not show the coronal orientation" in widget.problem_label.text()
     viewer.dims.order = (1, 0, 2)
     viewer.dims.set_point(1, 0.5 * 30)
     assert widget.form.settings().slices == (30, 30)

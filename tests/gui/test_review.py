@@ -49,7 +49,7 @@ def test_next_and_previous_walk_the_queue(shown_volume, review):
     for _ in review.queue.findings:
         review.next()
         seen.append(slice_on_screen(shown_volume))
-    assert seen == [one.index[0] for one in review.queue.findings]
+    assert seen == [finding.index[0] for finding in review.queue.findings]
     assert review.counter.text().startswith(f"{len(seen)} of {len(seen)} seen")
     review.previous()
     assert slice_on_screen(shown_volume) == seen[-2]
@@ -66,13 +66,13 @@ def test_every_measure_ranks(shown_volume, review, qtbot, key):
     review.measure_box.setCurrentIndex(at)
     review.rank()
     qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=60_000)
-    assert {one.measure for one in review.queue.findings} == {key}
+    assert {finding.measure for finding in review.queue.findings} == {key}
 
 
 def test_objects_can_be_listed(shown_volume, review, qtbot):
     review.rank_unit.setCurrentIndex(review.rank_unit.findData("objects"))
     review.rank()
-    qtbot.waitUntil(lambda: {one.kind for one in review.queue.findings} == {"object"}, timeout=60_000)
+    qtbot.waitUntil(lambda: {finding.kind for finding in review.queue.findings} == {"object"}, timeout=60_000)
     review.next()
     assert review.queue.findings[0].name == shown_volume.result.card.classes[0].name
     shown_volume.session.results_changed.emit()  # as when more samples have come
@@ -141,14 +141,14 @@ def test_comparison_with_a_reference(shown_volume, review, qtbot):
 def test_the_table_of_objects(shown_volume, review, qtbot):
     review.measures.objects_button.click()
     qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=60_000)
-    (layer,) = [one for one in shown_volume.viewer.layers if role_of(one) == "objects"]
+    (layer,) = [layer for layer in shown_volume.viewer.layers if role_of(layer) == "objects"]
     assert isinstance(layer, Labels)
     assert list(layer.features["index"]) == [1]
     np.testing.assert_array_equal(layer.data > 0, shown_volume.result.layers.mask.data > 0)
     np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
     review.measures.objects_button.click()  # again: the earlier one is replaced
     qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=60_000)
-    assert sum(role_of(one) == "objects" for one in shown_volume.viewer.layers) == 1
+    assert sum(role_of(layer) == "objects" for layer in shown_volume.viewer.layers) == 1
 
 
 def test_keys_work_from_the_canvas_and_from_the_table(shown_volume, review, qtbot):
@@ -176,29 +176,30 @@ def test_marks_outlive_the_widget(shown_volume, review, qtbot):
     assert again.counter.text().startswith("1 of")
 
 
+def rank_and_close(viewer, qtbot):
+    """Open a widget, use it, and close it while it ranks; weak references to its parts."""
+    widget = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Review", area="right")
+    qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=60_000)
+    widget.contours_button.click()
+    qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=60_000)
+    qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=60_000)
+    widget.rank()
+    parts = {"widget": widget, "contours": widget.contours, "measures": widget.measures}
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    return {name: weakref.ref(part) for name, part in parts.items()}
+
+
 def test_a_closed_widget_is_freed_while_the_window_is_open(shown_volume, qtbot):
-    """napari keeps a list of all workers: what these hold would live as long as the window."""
+    """napari lists all workers as long as the window is open; these must not keep the widget alive."""
     viewer = shown_volume.viewer
-
-    def open_and_close():
-        widget = ReviewWidget(viewer)
-        viewer.window.add_dock_widget(widget, name="Review", area="right")
-        qtbot.waitUntil(lambda: len(widget.queue.findings) > 0, timeout=60_000)
-        widget.contours_button.click()
-        qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=60_000)
-        qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=60_000)
-        widget.rank()  # closed while this is under way
-        viewer.window.remove_dock_widget(widget)
-        widget.deleteLater()
-        parts = {"widget": widget, "contours": widget.contours, "measures": widget.measures}
-        return {name: weakref.ref(part) for name, part in parts.items()}
-
-    references = open_and_close()
+    references = rank_and_close(viewer, qtbot)
     qtbot.waitUntil(lambda: not running_work(viewer), timeout=60_000)
     process_events()
     gc.collect()
     assert [name for name, reference in references.items() if reference() is not None] == []
-    assert viewer.window._task_status_manager._tasks  # the workers are still listed
+    assert viewer.window._task_status_manager._tasks  # of the workers above
 
 
 def test_the_mask_removed_leaves_nothing_to_review(shown_volume, review):

@@ -1,4 +1,4 @@
-"""The demo: napari with the fundus photograph, the widget docked, and the finished result."""
+"""The demo: napari with the fundus photograph, the Segment widget and its result."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ __all__ = ["run_demo"]
 
 
 def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Path]:
-    """Open napari on the sample, segment it, and show the result.
+    """Open the sample image in napari, segment it, and show the result.
 
     Parameters
     ----------
     out
-        Write mask, mean, variance, `run.json` and a screenshot of the window here, and close it again.
+        Write mask, mean, variance, `run.json` and a screenshot to this folder, then close napari.
     samples
-        In place of the model's own number.
+        Number of samples; None for the default of the model.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files that were written.
     """
     if out is not None:
         ensure_writable_folder(out)
@@ -53,8 +53,8 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
     segmentation = widget.finished_result.segmentation if widget.finished_result is not None else None
     if segmentation is None:
         viewer.close()
-        why = widget.status.text() or "the run did not finish"
-        raise BadInput("demo", why, "try napari-latentseg doctor")
+        reason = widget.status.text() or "the run did not finish"
+        raise BadInput("demo", reason, "run napari-latentseg doctor")
     from napari_latentseg.io.write_results import write_segmentation
 
     written = write_segmentation(segmentation, out)
@@ -67,7 +67,7 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
 
 
 def _process_events_for(application: object, seconds: float = 1.0) -> None:
-    """Let the window draw itself."""
+    """Process events, so that the window is drawn."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         application.processEvents()  # type: ignore[attr-defined]

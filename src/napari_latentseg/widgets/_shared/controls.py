@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -48,7 +49,13 @@ def form_layout(parent: QWidget | None = None) -> QFormLayout:
 
 def collapsible(title: str, content: QWidget) -> QCollapsible:
     """Put what few people need under a title that opens it."""
-    box = QCollapsible(title)
+    box = QCollapsible(title, expandedIcon=QIcon(), collapsedIcon=QIcon())  # its icons ignore napari's theme
+
+    def show_arrow(is_expanded: bool) -> None:
+        box.setText(f"{'▾' if is_expanded else '▸'} {title}")
+
+    show_arrow(False)
+    box.toggled.connect(show_arrow)
     if (margins := box.layout()) is not None:
         margins.setContentsMargins(0, 0, 0, 0)
     box.addWidget(content)

@@ -19,13 +19,13 @@ __all__ = ["DockWidget"]
 
 _PLUGIN = "napari-latentseg"
 _NOTICE = "<i>For research. Not a medical device.</i>"
-_MIN_WIDTH, _MAX_WIDTH = 310, 380  # pixels: on a 1366 pixel wide laptop the image keeps two thirds
+_MIN_WIDTH, _MAX_WIDTH = 340, 380  # pixels: on a 1366 pixel wide laptop the image keeps half of the window
 
 
 class DockWidget(QWidget):
     """Base of the dock widgets; a subclass adds its controls to `body`.
 
-    It is at most 380 pixels wide and scrolls vertically, so that it fits beside an image on a 1366x768 laptop.
+    It is at most 380 pixels wide and scrolls vertically, to fit beside an image on a 1366x768 laptop.
 
     Parameters
     ----------
@@ -61,10 +61,10 @@ class DockWidget(QWidget):
         self.empty_button.hide()
         column = QWidget()
         column_layout = QVBoxLayout(column)
-        column_layout.setAlignment(Qt.AlignmentFlag.AlignTop)
         column_layout.addWidget(self.empty_label)
         column_layout.addWidget(self.empty_button)
         column_layout.addWidget(self.content, 1)
+        column_layout.addStretch()  # below the empty state
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)

@@ -1,7 +1,7 @@
-"""Keys of the widgets: listed in Preferences > Shortcuts, to be changed there; quiet while no widget is open.
+"""Keyboard shortcuts of the widgets: changed in Preferences > Shortcuts, active while a widget is open.
 
-napari binds no keys from a manifest (0.9), so they are registered with its action manager, on the viewer:
-where the active layer has the same key, that goes first. These are free in Image and Labels layers.
+napari (0.9) binds no keys from a manifest, so they are registered with its action manager, on the viewer.
+A key of the active layer takes precedence; these are not used by Image and Labels layers.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ class _Action:
 
 
 ACTIONS: dict[str, _Action] = {
-    "segment": _Action("Ctrl+Enter", "segment with what is chosen"),
-    "cut_down": _Action(",", "cut lower by 0.05", is_repeatable=True),
-    "cut_up": _Action(".", "cut higher by 0.05", is_repeatable=True),
-    "next": _Action("N", "next place in the review queue", is_repeatable=True),
-    "previous": _Action("Shift+N", "previous place in the review queue", is_repeatable=True),
-    "approve": _Action("A", "right as it is: approve"),
+    "segment": _Action("Ctrl+Enter", "segment with the current settings"),
+    "threshold_down": _Action(",", "threshold down by 0.05", is_repeatable=True),
+    "threshold_up": _Action(".", "threshold up by 0.05", is_repeatable=True),
+    "next": _Action("N", "next region in the review queue", is_repeatable=True),
+    "previous": _Action("Shift+N", "previous region in the review queue", is_repeatable=True),
+    "approve": _Action("A", "approve the mask as it is"),
     "edit": _Action("Shift+E", "edit a copy of the mask"),
     "variance": _Action("U", "variance on and off"),
-    "outlines": _Action("Shift+C", "outlines of the samples on and off"),
+    "contours": _Action("Shift+C", "sample contours on and off"),
 }
-"""Each action with its key, where the person has chosen no other."""
+"""Each action with its default key."""
 
 _registered: set[str] = set()
 _open_counts: dict[str, int] = {}
 
 
 def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[[], Any]]) -> None:
-    """Bind the keys of some actions while a widget is there.
+    """Bind the keys of some actions while a widget is open.
 
     Parameters
     ----------
     viewer
-        Whose window has the widget.
+        The viewer of the widget.
     widget
-        With it the keys go quiet again.
+        The keys are unbound when it is destroyed.
     actions
-        What each of `ACTIONS` does, for this viewer.
+        Names of `ACTIONS`, and the functions to call in this viewer.
     """
     handlers = session_of(viewer).handlers
     for name, function in actions.items():
@@ -82,12 +82,12 @@ def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[
 
 
 def add_key_to_tooltip(name: str, button: QAbstractButton) -> None:
-    """Tell the key of an action in the tooltip of its button."""
+    """Add the key of an action to the tooltip of its button."""
     button.setToolTip(f"{button.toolTip()} ({key_text(name)})".strip())
 
 
 def key_text(name: str) -> str:
-    """The key of an action, for people."""
+    """The key of an action, as text."""
     return str(_keys_of(name)[0]) if _keys_of(name) else "no key"
 
 
@@ -101,7 +101,7 @@ def _keys_of(name: str) -> list[Any]:
 
 
 def _register(name: str) -> None:
-    """Once a process: the function finds the widget by the viewer that the key was pressed in."""
+    """Register an action once a process; it calls the handler of the viewer in which the key was pressed."""
     if name in _registered:
         return
     _registered.add(name)

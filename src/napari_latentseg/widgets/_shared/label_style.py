@@ -1,4 +1,4 @@
-"""How the classes of a model look in a Labels layer."""
+"""Colours and names of a model's classes in a Labels layer."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from napari_latentseg.core.classes import ClassInfo
 
 __all__ = ["label_style", "unused_color"]
 
-# told apart also by those who see red and green alike (Okabe and Ito)
+# distinguishable with red-green colour blindness (Okabe and Ito 2008)
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 
 
 def label_style(classes: Sequence[ClassInfo]) -> dict[str, Any]:
-    """The colours of classes, and their names, which napari tells under the pointer.
+    """Colours of the classes, and their names, which napari shows at the cursor.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def label_style(classes: Sequence[ClassInfo]) -> dict[str, Any]:
 
 
 def unused_color(classes: Sequence[ClassInfo]) -> str:
-    """A colour that no class has yet, as far as there is one."""
+    """A colour that no class has yet; one that is used where there is none left."""
     used_colors = {c.color.lower() for c in classes}
     return next(
         (candidate for candidate in _COLOURS if candidate not in used_colors),

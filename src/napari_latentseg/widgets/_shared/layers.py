@@ -1,4 +1,4 @@
-"""Between napari's layers and scans: what a layer shows, where it lies, what of it is on screen."""
+"""Between napari's layers and scans: data, geometry and the part of a layer that is on screen."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ __all__ = [
     "geometry_on_screen",
     "index_on_screen",
     "layer_matrix",
-    "lie_together",
+    "matches_geometry",
     "role_of",
     "scan_from_layer",
     "spatial_arguments",
 ]
 
 METADATA_KEY = "napari-latentseg"
-"""Where our layers keep what they are, in their metadata; they are never found by their names."""
+"""Key of our entry in a layer's metadata; layers are never identified by their names."""
 
 _AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
 
 
 def role_of(layer: Layer) -> str:
-    """What a layer of ours is (``"mask"``, ``"mean"``, ``"variance"``, ``"scan"``); empty for any other."""
+    """The role of our layers, ``"mask"``, ``"mean"``, ``"variance"``, ``"scan"`` ...; empty for others."""
     metadata = layer.metadata.get(METADATA_KEY)
     return str(metadata.get("role", "")) if isinstance(metadata, dict) else ""
 
 
 def layer_matrix(layer: Layer) -> NDArray[np.float64]:
-    """The whole way from array index to world, `(n + 1, n + 1)`: the layer's own steps, then its affine."""
+    """The affine from array index to world, `(n + 1, n + 1)`, with the layer's scale, rotation and so on."""
     layer_transform = Affine(
         scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate
     )
@@ -52,7 +52,7 @@ def layer_matrix(layer: Layer) -> NDArray[np.float64]:
 
 
 def scan_from_layer(layer: Image | Labels) -> Scan:
-    """The scan that a layer shows, with its place; arrays are not copied, dask stays lazy.
+    """The scan that a layer shows, with its geometry; arrays are not copied, dask stays lazy.
 
     Raises
     ------
@@ -86,38 +86,38 @@ def _units(layer: Layer) -> tuple[str, ...]:
 
 
 def geometry_on_screen(layer: Image | Labels) -> Geometry:
-    """Where napari draws a layer: in the one world of all layers, whatever frame a file has named.
+    """The geometry in which napari draws a layer, in world coordinates; the frame of a file is ignored.
 
     Raises
     ------
     BadInput
-        Where the layer is flattened to less than its axes.
+        Where the transform is singular.
     """
     return Geometry.from_matrix(layer_matrix(layer), _units(layer), tuple(map(str, layer.axis_labels)))
 
 
-def lie_together(mask: Labels, image: Geometry) -> bool:
+def matches_geometry(mask: Labels, image: Geometry) -> bool:
     """Whether a mask is drawn on its image, see `Geometry.agrees_with`.
 
     Parameters
     ----------
     mask
-        A layer of the shape of the image, which is not looked at.
+        A layer of the same shape as the image; only its geometry is compared.
     image
-        See `geometry_on_screen`. A mask from elsewhere often has no units, and is drawn by its numbers;
-        then these alone must agree.
+        See `geometry_on_screen`. A mask from other software often has no units, and is drawn as if they were
+        the same; then only the numbers must agree.
     """
     try:
-        place = geometry_on_screen(mask)
+        mask_geometry = geometry_on_screen(mask)
     except BadInput:
         return False
-    if "pixel" in (*place.units, *image.units) and place.ndim == image.ndim:
-        place = replace(place, units=image.units)
-    return image.agrees_with(place, tuple(mask.data.shape))
+    if "pixel" in (*mask_geometry.units, *image.units) and mask_geometry.ndim == image.ndim:
+        mask_geometry = replace(mask_geometry, units=image.units)
+    return image.agrees_with(mask_geometry, tuple(mask.data.shape))
 
 
 def spatial_arguments(layer: Layer) -> dict[str, Any]:
-    """Everything that puts a new layer where `layer` is; `add_labels` and `add_image` take over nothing."""
+    """The keywords that give a new layer the geometry of `layer`."""
     return {
         "scale": layer.scale,
         "translate": layer.translate,
@@ -130,9 +130,9 @@ def spatial_arguments(layer: Layer) -> dict[str, Any]:
 
 
 def index_on_screen(viewer: ViewerModel, layer: Layer) -> tuple[int | slice, ...]:
-    """What of a layer's data napari draws now: an index for each axis that is cut, a slice for the others.
+    """The part of a layer's data on screen: an index for each axis of the sliders, a slice for the others.
 
-    Of a volume that lies askew napari shows the slice at the origin of the plane on screen.
+    Of a volume that is oblique to the world axes napari shows the slice at the origin of the plane on screen.
     """
     dims = viewer.dims
     point = [0.0 if axis in dims.displayed else coordinate for axis, coordinate in enumerate(dims.point)]

@@ -22,14 +22,13 @@ _objects: dict[int, dict[str, Any]] = {}
 
 
 def per_viewer(make: Callable[[ViewerModel], _T]) -> Callable[[ViewerModel], _T]:
-    """Turn a function that makes something for a viewer into one that makes it once for each viewer.
+    """Decorate a function that makes an object for a viewer, so that it makes one for each viewer.
 
     Parameters
     ----------
     make
-        Called the first time that the object is asked for, with the viewer itself, not the proxy that napari
-        gives to plugins. What it returns must not hold a strong reference to the viewer: neither would ever be
-        freed.
+        Called once for each viewer, with the viewer itself and not the proxy that napari gives to plugins.
+        What it returns must not hold a strong reference to the viewer, or neither is ever freed.
 
     Returns
     -------
@@ -55,12 +54,12 @@ def per_viewer(make: Callable[[ViewerModel], _T]) -> Callable[[ViewerModel], _T]
 
 
 def objects_of(viewer: ViewerModel) -> list[Any]:
-    """The objects that a viewer has so far, in the order of their making."""
+    """The objects that a viewer has so far, oldest first."""
     return list(_objects.get(id(getattr(viewer, "__wrapped__", viewer)), {}).values())
 
 
 def release(viewer: ViewerModel) -> list[Any]:
-    """Take its objects from a viewer, which gets new ones when they are asked for; they are returned."""
+    """Remove and return the objects of a viewer, which gets new ones on demand."""
     existing = objects_of(viewer)
     _objects.get(id(getattr(viewer, "__wrapped__", viewer)), {}).clear()
     return existing

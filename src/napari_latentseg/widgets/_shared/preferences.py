@@ -1,7 +1,7 @@
-"""What a person set under Preferences > LatentSeg.
+"""The preferences under Preferences > LatentSeg.
 
-napari 0.9 shows the manifest's `configurations` there and keeps them in a file beside its own settings.
-Earlier ones know nothing of them: the same fields can be given in `settings.json` in `home()`.
+napari 0.9 shows the manifest's `configurations` there and stores them beside its own settings. For earlier
+versions the same fields can be set in `settings.json` in `data_home()`.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ _PAGE = "general"  # the key of the manifest's `configurations`
 
 
 class Preferences(FrozenModel):
-    """Where a new widget begins; what is chosen in the widget goes before it.
+    """Default values of the widgets.
 
     Attributes
     ----------
     samples
-        Of a run, up to 100; 0 for as many as the model's card says.
+        Samples of a run, up to 100; 0 for the number in the model card.
     device
-        ``"auto"`` takes the fastest there is.
+        ``"auto"`` uses the fastest available.
     memory_gb
-        What a run may take beside its model, in GB.
+        Memory limit of a run without its model, in GB.
     data_folder
-        Where installed models and approved masks are kept; empty for the user's data folder.
+        Folder of installed models and approved masks; empty for the default folder of the user.
     deidentify
-        Whether exports leave out what names the patient.
+        Whether exports leave out patient-identifying metadata.
     autosave_s
-        Seconds between savings of a mask that is being corrected.
+        Seconds between autosaves of a mask that is being edited.
     """
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -54,14 +54,14 @@ class Preferences(FrozenModel):
 
 
 def use_data_folder() -> None:
-    """Let models and annotations lie where the preferences say, unless the environment says where."""
+    """Use the data folder of the preferences, unless the environment variable sets one."""
     folder = preferences().data_folder.strip()
     if folder and HOME_ENV_VAR not in os.environ:
-        os.environ[HOME_ENV_VAR] = folder  # child processes are to find the same
+        os.environ[HOME_ENV_VAR] = folder  # inherited by child processes
 
 
 def preferences() -> Preferences:
-    """Read them anew. A value that cannot be is left at its default, and told once."""
+    """Read the preferences; an invalid value is replaced by its default, with a warning once a session."""
     return _validated(_read_stored())
 
 
@@ -70,7 +70,7 @@ def _settings_file() -> Path:
 
 
 def _napari_page() -> Any:
-    """Napari's own model of our page; None where napari has none."""
+    """The settings model of our page in napari; None where there is none."""
     try:
         from napari.settings import get_plugin_settings
     except ImportError:  # before 0.9
@@ -90,7 +90,7 @@ def _read_stored() -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        _warn_once("settings.json cannot be read; the usual preferences are used")
+        _warn_once("settings.json cannot be read; the default preferences are used")
         return {}
     return values if isinstance(values, dict) else {}
 
@@ -102,13 +102,11 @@ def _validated(values: dict[str, Any]) -> Preferences:
         invalid_names = {str(problem["loc"][0]) for problem in error.errors()}
         defaults = Preferences()
         for name in sorted(invalid_names):
-            _warn_once(
-                f"preference {name!r} cannot be {values[name]!r}; it is taken as {getattr(defaults, name)!r}"
-            )
+            _warn_once(f"preference {name!r} cannot be {values[name]!r}; using {getattr(defaults, name)!r}")
         return Preferences.model_validate({k: v for k, v in values.items() if k not in invalid_names})
 
 
 @cache
 def _warn_once(text: str) -> None:
-    """Once a session for each thing that is wrong."""
+    """Show each warning once a session."""
     show_warning(text)

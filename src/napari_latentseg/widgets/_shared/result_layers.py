@@ -1,4 +1,4 @@
-"""A Segmentation as layers: mask, means and variances, each added once and then given new data."""
+"""The layers of a segmentation: mask, means and variances, each added once and then updated."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ __all__ = ["DisplayData", "PlaneView", "ResultLayers"]
 
 VoxelIndices = tuple[NDArray[np.intp], ...]
 
-_MAX_UNDO_VOXELS = 400_000  # elements; more would hold the window while napari notes them
-_MAX_PREVIEW_PIXELS = 8_000_000
+_MAX_UNDO_VOXELS = 400_000  # napari's undo history of more would hold the window for a noticeable time
+_MAX_PREVIEW_PIXELS = 8_000_000  # thresholding a larger slice would hold the window for a noticeable time
 
 
 @dataclass(frozen=True)
 class PlaneView:
-    """How the planes of a run lie in its image.
+    """The orientation of the slices of a run in its image.
 
     Attributes
     ----------
     orientation
         One of `napari_latentseg.core.reorient.WORLD_AXIS_OF_PLANE`.
     order
-        Axis i of the planes was axis ``order[i]`` of the image; as it is where empty.
+        Axis i of the slices is axis ``order[i]`` of the image; unchanged where empty.
     crop_slices
-        Rows and columns that are worked on; all where None.
+        Rows and columns that are segmented; all where None.
     """
 
     orientation: str = "acquired"
@@ -49,7 +49,7 @@ class PlaneView:
     crop_slices: tuple[slice, slice] | None = None
 
     def plane_of(self, data: NDArray[np.uint8], index: tuple[int, ...]) -> NDArray[np.uint8]:
-        """The part of a mask that one plane of the run is written to, as a view of it."""
+        """The part of a mask that one slice of the run fills, as a view."""
         reoriented = data.transpose(self.order) if self.order else data
         plane_index: tuple[int | slice, ...] = (*index, *(self.crop_slices or (slice(None), slice(None))))
         plane_mask: NDArray[np.uint8] = reoriented[plane_index]
@@ -58,14 +58,14 @@ class PlaneView:
 
 @dataclass(frozen=True)
 class DisplayData:
-    """What showing a result takes, computed where it holds no window.
+    """Data for the display of a result, computed off the GUI thread.
 
     Attributes
     ----------
     mask
-        A copy, which strokes may change.
+        A copy of the mask, which the user may edit.
     max_variance
-        Of the range in which variances are shown: one for all classes, so that they can be compared.
+        Upper contrast limit of the variances, the same for all classes so that they can be compared.
     """
 
     mask: NDArray[np.uint8]
@@ -73,7 +73,7 @@ class DisplayData:
 
     @classmethod
     def from_segmentation(cls, segmentation: Segmentation) -> DisplayData:
-        """Compute it."""
+        """Compute it from a segmentation."""
         variances: Any = [] if segmentation.variance is None else segmentation.variance
         percentiles = [
             float(np.percentile(np.asarray(class_variance[..., ::4, ::4]), 99.5))
@@ -83,27 +83,29 @@ class DisplayData:
 
 
 class ResultLayers:
-    """The layers of one run: each is added once, then given new data.
+    """The layers of one run: each is added once, then updated.
 
     Parameters
     ----------
     viewer
-        Where they are shown.
+        The viewer of the layers.
     image
-        The layer that is segmented.
+        The layer of the image.
     classes
-        Of the model.
+        The classes of the model.
 
     Attributes
     ----------
     run_number
-        Which run on this image it is, from 1.
+        The number of the run on this image, from 1.
     is_edited
-        Whether a person has painted in the mask.
+        Whether the mask was edited by hand.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, classes: tuple[ClassInfo, ...]) -> None:
-        self._viewer = weakref.ref(getattr(viewer, "__wrapped__", viewer))  # results must not keep it alive
+        self._viewer = weakref.ref(
+            getattr(viewer, "__wrapped__", viewer)
+        )  # a result must not keep the viewer alive
         self.image = image
         self.classes = classes
         self.is_edited = False
@@ -119,13 +121,13 @@ class ResultLayers:
 
     @property
     def viewer(self) -> ViewerModel:
-        """Where they are shown."""
+        """The viewer of the layers."""
         viewer = self._viewer()
         assert viewer is not None  # its layers are gone with it
         return viewer
 
     def layers_of(self, role: str) -> list[Layer]:
-        """Those of ``"mask"``, ``"mean"`` or ``"variance"`` that the viewer still has, class by class."""
+        """The layers with role ``"mask"``, ``"mean"`` or ``"variance"`` in the viewer, class by class."""
         layers_by_role: dict[str, list[Layer]] = {
             "mask": [self.mask] if self.mask is not None else [],
             "mean": list(self.means.values()),
@@ -148,7 +150,7 @@ class ResultLayers:
         return {METADATA_KEY: metadata}
 
     def show_plane(self, index: tuple[int, ...], mask: NDArray[np.uint8], view: PlaneView) -> None:
-        """Show what is known of one plane of the mask, while the run goes on."""
+        """Show one slice of the mask during the run."""
         if self.mask is None or self.mask not in self.viewer.layers:
             image = self.image.data[0] if self.image.multiscale else self.image.data
             data = np.zeros(image.shape[: self.image.ndim], dtype=np.uint8)
@@ -170,9 +172,11 @@ class ResultLayers:
             **spatial_arguments(self.image),
         )
         self.mask.selected_label = self.classes[0].label
-        self.mask.editable = False  # until the run has ended: strokes would be painted over
-        self.mask.events.labels_update.connect(self._on_paint)  # strokes, fills, undo; not whole new data
-        for other in self.viewer.layers:  # earlier results stay, but do not lie under this one
+        self.mask.editable = False  # until the run has ended, which would overwrite edits
+        self.mask.events.labels_update.connect(
+            self._on_paint
+        )  # emitted for strokes, fills and undo, not for new data
+        for other in self.viewer.layers:  # hide earlier results of this image
             if role_of(other) and other.metadata[METADATA_KEY].get("image") == str(self.image.unique_id):
                 other.visible = False
         active = self.viewer.layers.selection.active
@@ -191,7 +195,7 @@ class ResultLayers:
             self._is_updating = False
 
     def preview_threshold(self, segmentation: Segmentation, threshold: float) -> None:
-        """Show what is on screen of the mask at another cut, at once; `replace_mask` brings the rest."""
+        """Threshold the slice on screen at once; `replace_mask` updates the whole mask."""
         mask = self.mask
         if mask is None or mask not in self.viewer.layers or not isinstance(segmentation.mean, np.ndarray):
             return
@@ -207,9 +211,9 @@ class ResultLayers:
         mask.refresh()
 
     def changed_voxels(self, new_mask: NDArray[np.uint8]) -> VoxelIndices | None:
-        """Where the mask differs from another, apart from what was only a preview; None where too much does.
+        """Indices of the voxels that differ in a new mask, previews aside; None where these are too many.
 
-        May be called in a worker.
+        Can be called in a worker thread.
         """
         if self.mask is None:
             return None
@@ -219,14 +223,14 @@ class ResultLayers:
         return tuple(np.nonzero(differs)) if np.count_nonzero(differs) <= _MAX_UNDO_VOXELS else None
 
     def replace_mask(self, new_mask: NDArray[np.uint8], voxels: VoxelIndices | None) -> None:
-        """Bring the mask to another state in one step, which napari's undo takes back where it can.
+        """Update the mask in one step of napari's undo history.
 
         Parameters
         ----------
         new_mask
             The new mask.
         voxels
-            From `changed_voxels`.
+            From `changed_voxels`; where None, the data are replaced, and the step cannot be undone.
         """
         mask, previewed = self.mask, self._previewed_regions
         self._previewed_regions = []
@@ -243,12 +247,12 @@ class ResultLayers:
         mask.refresh()
 
     def store_record(self, segmentation: Segmentation) -> None:
-        """Keep in the mask's metadata how it was made."""
+        """Store the run record in the mask's metadata."""
         if self.mask is not None:
             self.mask.metadata = self._metadata("mask", segmentation.record.model_dump(mode="json"))
 
     def set_mask(self, mask: NDArray[np.uint8]) -> None:
-        """Replace the mask's data, unless someone has painted in it."""
+        """Replace the mask's data, unless it was edited by hand."""
         if self.is_edited:
             return
         if self.mask is None or self.mask not in self.viewer.layers:
@@ -258,16 +262,16 @@ class ResultLayers:
             self.mask.data = mask
 
     def show_all(self, segmentation: Segmentation, display: DisplayData | None = None) -> Iterator[None]:
-        """Show the whole result, one layer at each step, so that the window can draw between them.
+        """Add or update all layers, one at each step, so that the window can draw in between.
 
-        The mean and the variance are hidden at first; there is no variance layer where there is no variance.
+        Means and variances are hidden at first; without a variance there is no variance layer.
 
         Parameters
         ----------
         segmentation
             The result.
         display
-            What is computed for it beforehand; here where it is not given.
+            Computed here where not given.
         """
         display = display or DisplayData.from_segmentation(segmentation)
         record = segmentation.record.model_dump(mode="json")
@@ -313,7 +317,7 @@ class ResultLayers:
         layer = Image(data, name=name, metadata=metadata, rgb=False, **style, **spatial_arguments(self.image))
         layers_by_class[info.name] = layer
         active = self.viewer.layers.selection.active
-        # under the mask, over the image
+        # below the mask, above the image
         layers = self.viewer.layers
         layers.insert(layers.index(self.mask) if self.mask in layers else len(layers), layer)
         self.viewer.layers.selection.active = active

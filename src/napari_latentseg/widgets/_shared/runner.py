@@ -1,4 +1,4 @@
-"""A run in a worker thread: progress, previews, cancelling, and how it ended."""
+"""A run in a worker thread, with progress, previews and cancelling."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["RunJob", "RunOutcome", "Runner", "preload_imports"]
 
-_PREVIEW_EVERY = 0.25
+_PREVIEW_EVERY = 0.25  # seconds; drawing a slice more often slows the run down
 
 
 @dataclass(frozen=True)
 class RunJob:
-    """What is to be done: a new run, or more samples of an earlier one."""
+    """The request for a run: a new one, or more samples of an earlier one."""
 
     scan: Scan
     model: str
@@ -44,7 +44,7 @@ class RunJob:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """Where it stands, in words and as a fraction; now and then a preview of a plane and its place."""
+    """Progress as text and as a fraction in [0, 1]; sometimes with a preview of one slice and its index."""
 
     done: float
     text: str
@@ -54,7 +54,7 @@ class RunProgress:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How it ended: what there is (None where no sample was complete), and whether it was cancelled."""
+    """How a run ended; `segmentation` is None where no sample was complete."""
 
     run: Run
     segmentation: Segmentation | None
@@ -71,7 +71,7 @@ class _Failure:
 
 
 class Runner(QObject):
-    """Does one job at a time off the GUI thread.
+    """Runs one job at a time, off the GUI thread.
 
     Signals
     -------
@@ -80,7 +80,7 @@ class Runner(QObject):
     finished
         `RunOutcome`.
     failed
-        One sentence, and the rest for whoever wants to copy it.
+        One sentence, and the details for a bug report.
     """
 
     progressed = Signal(object)
@@ -95,13 +95,19 @@ class Runner(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a job is under way."""
+        """Whether a job is in progress."""
         return self._worker is not None
 
     def start(self, job: RunJob) -> None:
-        """Begin; refused in words while another job is under way."""
+        """Start a job.
+
+        Raises
+        ------
+        BadInput
+            While another job is in progress.
+        """
         if self.busy:
-            raise BadInput("run", "another one is under way", "wait for it, or cancel it")
+            raise BadInput("run", "another run is in progress", "wait for it, or cancel it")
         self._cancel = threading.Event()
         worker = create_worker(self._run_guarded, job, self._cancel)
         worker.yielded.connect(self.progressed)
@@ -111,7 +117,7 @@ class Runner(QObject):
         worker.start()
 
     def cancel(self) -> None:
-        """Ask the job to stop; it does so within one batch of tiles, and keeps what is complete."""
+        """Stop the job after the current batch of tiles; completed samples are kept."""
         self._cancel.set()
 
     def _predictor(self, job: RunJob) -> Predictor:
@@ -119,7 +125,7 @@ class Runner(QObject):
         from napari_latentseg.models.card import read_card
         from napari_latentseg.models.store import find_model, load_model
 
-        # what the name loads now: another version may be in use since the last run
+        # the name may load another version than in the last run
         weights = str(sorted(read_card(find_model(job.model)).files.items()))
         key = (f"{job.model} {weights}", job.settings.device, job.settings.precision)
         if key not in self._predictors:
@@ -131,14 +137,16 @@ class Runner(QObject):
     def _run_guarded(
         self, job: RunJob, cancel: threading.Event
     ) -> Generator[RunProgress, None, RunOutcome | _Failure]:
-        """Do the job; a failure is returned, not raised, so that Qt never sees it."""
+        """Run the job; an error is returned, not raised, because Qt would end the program."""
         try:
             return (yield from self._run_job(job, cancel))
         except BadInput as error:
             return _Failure(str(error), "")
-        except Exception as error:  # whatever it is, the person is told
+        except Exception as error:  # shown to the user
             details = "".join(traceback.format_exception(error))
-            return _Failure(f"The run failed ({type(error).__name__}). The details say where.", details)
+            return _Failure(
+                f"The run failed ({type(error).__name__}). Copy the details for a bug report.", details
+            )
 
     def _run_job(self, job: RunJob, cancel: threading.Event) -> Generator[RunProgress, None, RunOutcome]:
         job_start = time.perf_counter()
@@ -155,7 +163,8 @@ class Runner(QObject):
             step_time = time.perf_counter()
             position_text = f"sample {step.sample + 1} of {run.state.target_samples}"
             if planes > 1:
-                position_text = f"slice {int((run.state.ensemble.samples_per_plane > 0).sum())} of {planes}, {position_text}"
+                started_count = int((run.state.ensemble.samples_per_plane > 0).sum())
+                position_text = f"slice {started_count} of {planes}, {position_text}"
             text = f"{position_text}{_time_left(step_time - sampling_start, step.fraction)}"
             if step.is_sample_complete and (planes == 1 or step_time - last_preview > _PREVIEW_EVERY):
                 last_preview = step_time
@@ -167,7 +176,7 @@ class Runner(QObject):
             if cancel.is_set() and step.fraction < 1:
                 cancelled = True
                 break
-        yield RunProgress(1, "putting it together")
+        yield RunProgress(1, "computing the result")
         result = run.result()
         elapsed = time.perf_counter() - job_start
         if result is None:
@@ -205,14 +214,14 @@ def _time_left(seconds: float, done: float) -> str:
 
 
 def preload_imports() -> threading.Thread:
-    """Import what a run needs in the background, so that neither window nor first run waits for it.
+    """Import the modules of a run in the background, so that neither the window nor the first run waits.
 
-    A plain thread, which has nothing to tell: napari may be closed before it is through, and Python then
-    waits for it, where a worker of Qt would tell a window that is gone, and take the program down.
+    A plain thread without signals: napari may be closed before it has ended, and a Qt worker would then
+    signal a window that no longer exists, and crash the program.
     """
 
     def load() -> None:
-        with suppress(Exception):  # a run will say what is wrong
+        with suppress(Exception):  # the run will report the error
             import napari_latentseg.inference.predictor
             import napari_latentseg.models.folder  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""What has been run in a viewer: shared by all widgets, and kept when these are closed."""
+"""The runs and results of a viewer: shared by all widgets, and kept when these are closed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "ViewerSession", "session_of"]
 
-_THRESHOLD_DELAY_MS = 60  # milliseconds that a cut must rest before the whole mask follows
+_THRESHOLD_DELAY_MS = 60  # about four frames: the slider has stopped, and the whole mask is updated
 
 
 class RunResult:
@@ -40,21 +40,21 @@ class RunResult:
     layers
         Its mask, means and variances.
     job
-        What was asked.
+        The request: image, model and settings.
     card
-        Of the model.
+        The card of the model.
     run
-        What can draw further samples.
+        Draws more samples, see `ViewerSession.draw_more`.
     segmentation
-        The segmentation, as it is cut and cleaned now; None until the run has ended.
+        The segmentation with the current threshold and postprocessing; None until the run has ended.
     extents
-        How large its classes are.
+        Areas or volumes of the classes.
     was_cancelled
         Whether the run was stopped.
     seconds
-        That it took.
+        Duration of the run.
     review_marks
-        What a person has said of the places in the review queue, by place: ``"seen"``, ``"right"``,
+        Status of the regions in the review queue, by `Finding.identity`: ``"seen"``, ``"approved"``,
         ``"edited"``.
     """
 
@@ -71,14 +71,14 @@ class RunResult:
 
     @property
     def title(self) -> str:
-        """Which one it is, for a list."""
+        """Its name in a list: image, number of the run, number of samples."""
         number = f", run {self.layers.run_number}" if self.layers.run_number > 1 else ""
         samples = f", {self.segmentation.record.samples} samples" if self.segmentation is not None else ""
         return f"{self.layers.image.name}{number}{samples}"
 
     @property
     def is_in_viewer(self) -> bool:
-        """Whether the viewer still has its mask."""
+        """Whether its mask is still in the viewer."""
         return bool(self.layers.layers_of("mask"))
 
 
@@ -88,29 +88,29 @@ class ViewerSession(QObject):
     Signals
     -------
     started
-        A `RunResult` that is being made, or is to have more samples.
+        The `RunResult` of a run that has started, new or with more samples.
     progressed
         `RunProgress`.
     finished
-        The `RunResult`; its `found` is None where nothing was complete.
+        The `RunResult`; its `segmentation` is None where no sample was complete.
     failed
-        One sentence, and the rest for whoever wants to copy it.
+        One sentence, and the details for a bug report.
     thresholded
-        A `RunResult` whose mask was cut or cleaned anew.
+        A `RunResult` with a new threshold or postprocessing.
     results_changed
-        Results have come or gone, or another is the current one.
+        A result was added, removed or selected.
     models_changed
-        Models have come or gone, or another version is in use.
+        A model was installed or removed, or another version became the current one.
 
     Attributes
     ----------
     results, current
-        Those that the viewer still shows, oldest first, and the one that is cut, reviewed and exported; a run
-        under way is not among them.
+        The results in the viewer, oldest first, and the selected one, which is thresholded, reviewed and
+        exported. A run in progress is not among them.
     choices
-        What was chosen in the Segment widget, for when it is opened again.
+        The values in the Segment widget, for when it is opened again.
     handlers
-        What each key does now; see `keys`.
+        The action of each key; see `keys`.
     """
 
     started = Signal(object)
@@ -145,16 +145,30 @@ class ViewerSession(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether a run is under way, or its layers are being shown."""
+        """Whether a run is in progress, or its layers are being added."""
         return self.runner.busy or self._layer_steps is not None
 
     def start(self, job: RunJob, image: Image, card: ModelCard) -> RunResult:
-        """Begin a run.
+        """Start a run.
+
+        Parameters
+        ----------
+        job
+            Image, model and settings.
+        image
+            The layer of the image.
+        card
+            The card of the model.
+
+        Returns
+        -------
+        RunResult
+            Filled in when the run has ended.
 
         Raises
         ------
         BadInput
-            While another is under way.
+            While another run is in progress.
         """
         viewer = self._viewer()
         assert viewer is not None
@@ -165,12 +179,12 @@ class ViewerSession(QObject):
         return self._running_result
 
     def draw_more(self, samples: int) -> None:
-        """Draw further samples of the current result.
+        """Draw more samples for the current result.
 
         Raises
         ------
         BadInput
-            While another run is under way.
+            While another run is in progress.
         """
         result = self.current
         if result is None or result.run is None:
@@ -182,18 +196,18 @@ class ViewerSession(QObject):
         self.started.emit(result)
 
     def cancel(self) -> None:
-        """Stop the run; what is complete stays."""
+        """Stop the run; completed samples are kept."""
         self.runner.cancel()
 
     def select_result(self, result: RunResult) -> None:
-        """Make one of the results the current one: the one that is cut, reviewed and exported."""
+        """Make a result the current one, which is thresholded, reviewed and exported."""
         if result in self.results and result is not self.current and not self.busy:
             self.current = result
             self.results_changed.emit()
 
     def _refuse_while_busy(self) -> None:
         if self.busy:
-            raise BadInput("segment", "another run is under way", "wait for it, or cancel it")
+            raise BadInput("segment", "another run is in progress", "wait for it, or cancel it")
 
     def _on_progress(self, progress: RunProgress) -> None:
         result = self._running_result
@@ -216,7 +230,7 @@ class ViewerSession(QObject):
         self._show_next(result)
 
     def _show_next(self, result: RunResult) -> None:
-        """One layer, then let the window draw, then the next."""
+        """Add one layer, let the window draw, then add the next."""
         if self._layer_steps is None:
             return
         if next(self._layer_steps, "end") is None:
@@ -243,14 +257,14 @@ class ViewerSession(QObject):
         self.results_changed.emit()
 
     def apply_threshold(self, threshold: float, cleanup: PostProcess | None = None) -> None:
-        """Cut the current result's mean elsewhere: the slice on screen at once, the rest shortly after.
+        """Threshold the current result anew: the slice on screen at once, the other slices in a worker.
 
         Parameters
         ----------
         threshold
-            A place belongs to a class where its mean is above this.
+            A voxel belongs to a class where its mean probability exceeds this, in [0, 1].
         cleanup
-            What is mended of the mask; as it was where not given.
+            Postprocessing of the mask; unchanged where None.
         """
         result = self.current
         if result is None or result.segmentation is None or self.busy or result.layers.is_edited:
@@ -260,7 +274,7 @@ class ViewerSession(QObject):
         self._timer.start()
 
     def _apply_latest_threshold(self) -> None:
-        """The latest position wins; a mask that someone has painted in is left as it is."""
+        """Apply the latest threshold; a mask that was edited by hand is left unchanged."""
         result, pending = self.current, self._pending_threshold
         if (
             result is None
@@ -279,7 +293,7 @@ class ViewerSession(QObject):
         def compute() -> Any:
             new_segmentation = segmentation.with_threshold(threshold, cleanup)
             voxels = result.layers.changed_voxels(new_segmentation.mask)
-            # a copy, for strokes must not reach the result itself
+            # a copy, because the user may paint in the layer
             mask = new_segmentation.mask if voxels is not None else np.array(new_segmentation.mask)
             return new_segmentation, voxels, mask, tuple(class_extents(new_segmentation))
 
@@ -302,7 +316,7 @@ class ViewerSession(QObject):
 
 @per_viewer
 def session_of(viewer: ViewerModel) -> ViewerSession:
-    """The session of a viewer; it lives as long as that does."""
+    """The session of a viewer, or of the proxy that napari gives to plugins."""
     use_data_folder()
     remove_brush_background(viewer)
     return ViewerSession(viewer)

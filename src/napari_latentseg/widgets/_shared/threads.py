@@ -1,4 +1,4 @@
-"""Small jobs off the GUI thread; the long one has a file of its own, `runner`."""
+"""Short jobs off the GUI thread; for runs see `runner`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _T = TypeVar("_T")
 
 
 def show_exception(error: BaseException) -> None:
-    """Show what went wrong as a notification."""
+    """Show an error as a notification."""
     show_error(str(error) or type(error).__name__)
 
 
@@ -32,28 +32,28 @@ def run_in_thread(
     Parameters
     ----------
     function
-        Its exception is caught in the worker: left to Qt, it would end a program that has no handler of its own.
+        Its exception is caught in the worker, because Qt would end the program.
     on_done
         Called with what the function returned.
     on_error
         Called with the exception; shows it where not given.
     owner
-        Neither is called once this is gone: a widget may be closed before the worker is through.
+        No callback is called after this was deleted: a widget may be closed before the worker has finished.
 
     Returns
     -------
     worker
         A superqt `FunctionWorker`, started.
     """
-    # napari keeps each worker in its list of tasks as long as the window is open, so the worker must let go of
-    # everything that these hold (a widget, its session, a result) once it is through
+    # napari lists each worker as long as its window is open, so a finished worker must not hold the
+    # callbacks, and with them a widget or a result
     work = [function]
     callbacks = [(on_done, on_error)]
 
     def guarded() -> tuple[_T | None, Exception | None]:
         try:
             return work.pop()(), None
-        except Exception as error:  # whatever it is, the person is told
+        except Exception as error:  # shown to the user
             return None, error
 
     owner_ref = weakref.ref(owner) if owner is not None else None

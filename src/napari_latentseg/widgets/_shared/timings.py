@@ -1,4 +1,4 @@
-"""How long runs took on this machine, so that the next one can be told."""
+"""Durations of earlier runs on this machine, to estimate the next one."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["RunTimings"]
 
 
 class RunTimings:
-    """Seconds that a model took for one sample of one slice, by its size; kept from one start to the next.
+    """Seconds per sample and slice, by model, device and slice size; stored between sessions.
 
-    Only names of models, sizes and seconds are kept, nothing of what was looked at.
+    Only model names, sizes and seconds are stored, nothing about the images.
     """
 
     def __init__(self) -> None:
@@ -40,40 +40,42 @@ class RunTimings:
         return self._seconds
 
     def record_run(self, job: RunJob, record: RunRecord, seconds: float) -> None:
-        """Take in a run that was not cut short."""
+        """Store the duration of a complete run, in seconds."""
         pixels = _pixels(record)
         count = max(1, record.samples * record.planes_done)
         model_timings = self._load().setdefault(f"{job.model} {job.settings.device}", {})
         model_timings[str(pixels)] = seconds / count
-        with suppress(OSError, ValueError):  # a machine that cannot keep it learns it again
+        with suppress(
+            OSError, ValueError
+        ):  # without a writable folder it is measured again in the next session
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(self._path, ".json") as path:
                 path.write_text(json.dumps(self._load()), "utf-8")
 
     def estimate(self, model: str, device: str, pixels: int, plane_samples: int) -> float | None:
-        """Seconds for a run; None where nothing like it has been run.
+        """Estimate the seconds of a run; None where no similar run is known.
 
         Parameters
         ----------
         model, device
-            As they are chosen.
+            Names of the model and the device.
         pixels
-            Of a slice.
+            Number of pixels of a slice.
         plane_samples
-            Slices times samples.
+            Number of slices times samples.
         """
         timings = self._load().get(f"{model} {device}", {})
         if not timings:
             return None
         nearest = min(timings, key=lambda size: abs(int(size) - pixels))
         size_ratio = pixels / int(nearest) if int(nearest) else 1.0
-        if not 0.25 <= size_ratio <= 4:
+        if not 0.25 <= size_ratio <= 4:  # tiling and working size differ too much to compare
             return None
         return timings[nearest] * plane_samples
 
 
 def _pixels(record: RunRecord) -> int:
-    """Of what was worked on of a slice."""
+    """Number of pixels of a slice that were segmented."""
     if record.box is not None:
         top, left, bottom, right = record.box
         return (bottom - top) * (right - left)

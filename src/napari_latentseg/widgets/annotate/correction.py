@@ -18,7 +18,7 @@ from napari_latentseg.widgets._shared.label_style import label_style
 from napari_latentseg.widgets._shared.layers import (
     METADATA_KEY,
     geometry_on_screen,
-    lie_together,
+    matches_geometry,
     spatial_arguments,
 )
 
@@ -230,7 +230,7 @@ class Correction:
                 f"has shape {tuple(layer.data.shape)}, not that of the image",
                 "edit the mask again",
             )
-        if not lie_together(layer, self._geometry):
+        if not matches_geometry(layer, self._geometry):
             raise BadInput(
                 layer.name, "has another geometry than its image", "undo the move, or edit the mask again"
             )

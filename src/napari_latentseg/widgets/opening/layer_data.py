@@ -1,4 +1,4 @@
-"""From a path to what napari shows of it: the scans that are there, and one of them as layers; without Qt."""
+"""From a path to layer data: the scans in a file or folder, and one of them as layers; without Qt."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["LayerData", "ScanSurvey", "contrast_limits_of", "layers_of_scan", "s
 
 LayerData = tuple[Any, ...]
 
-_MAX_EAGER_BYTES = 4 * 2**20  # bytes; what takes more stays in its file where it can be had in parts
-_MAX_VALUES = 10_000_000  # values; of more, a few planes say what the limits are
-_SAMPLE_POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where these planes lie
+_MAX_EAGER_BYTES = 4 * 2**20  # read in a few ms; larger scans stay lazy where the file can be read in parts
+_MAX_VALUES = 10_000_000  # of larger scans, a few slices give the contrast limits
+_SAMPLE_POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)  # relative positions of these slices
 
 
 @dataclass(frozen=True)
 class ScanSurvey:
-    """What a path holds.
+    """The scans in a path.
 
     Attributes
     ----------
     name
-        For layers.
+        Name for the layers.
     series
-        The scans to choose from, for people; where there is one, it or nothing.
+        Descriptions of the series to choose from; at most one where there is no choice.
     read
-        Gives one of them, by its number from 1; values stay in the file where they can be had in parts.
+        Reads a series by its number, from 1; lazily where the file can be read in parts.
     """
 
     name: str
@@ -46,7 +46,7 @@ def survey_path(path: Path) -> ScanSurvey:
     Raises
     ------
     BadInput
-        Where nothing in it can be read.
+        Where it has no readable image.
     """
     from napari_latentseg.io import stem_of
     from napari_latentseg.io.dicom import reader
@@ -77,16 +77,16 @@ def _read(path: Path, series: int | None) -> Scan:
 
 
 def layers_of_scan(scan: Scan, name: str) -> list[LayerData]:
-    """A scan as napari takes it: colours in one layer, other channels in a layer each.
+    """A scan as napari layer data: an RGB image is one layer, other channels are a layer each.
 
     Parameters
     ----------
     scan
-        Its values may still lie in a file; the limits of what is shown are found here, so that napari
-        need not look for them while a person waits.
+        Its values may be lazy; the contrast limits are computed here, so that napari does not compute them on
+        the GUI thread.
     name
-        Of the layer. Channels have their own names where the file gives them, and their colours; without
-        colours the first is shown alone, for grey over grey would hide it.
+        Name of the layer. Channels get the names and colours of the file; without colours only the first is
+        visible, because the layers would cover each other.
     """
     from napari_latentseg.core.reorient import select_channel
 
@@ -115,12 +115,12 @@ def _layer_data(scan: Scan, arguments: dict[str, Any]) -> LayerData:
 
 
 def contrast_limits_of(scan: Scan) -> tuple[float, float] | None:
-    """The least and the greatest value, of some planes where there are very many values.
+    """The minimum and maximum of a scan, or of a few slices of a large one.
 
     Returns
     -------
     tuple or None
-        None where napari knows them without looking: colours, and whole numbers of 8 bits.
+        None where napari needs none: RGB and 8 bit images.
     """
     values = scan.levels[-1] if scan.levels else scan.array
     if scan.axes.endswith(CHANNEL) or values.dtype in (np.uint8, np.bool_):

@@ -1,7 +1,7 @@
-"""Volumes that are shown from their files at first, brought into memory while a person looks at them.
+"""Load volumes into memory in the background, which are first shown from their files.
 
-napari reads a slice on the GUI thread when it is scrolled to. That is quick along the slices of a file, not
-across them, where every slice is needed, nor where they are compressed.
+napari reads a slice on the GUI thread when the user scrolls to it. That is fast along the slices of a file,
+but slow across them, where every slice is read, and for compressed files.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
 
 __all__ = ["load_into_memory"]
 
-_MAX_BYTES = 2**30  # bytes; what takes more stays in its files
+_MAX_BYTES = 2**30  # larger volumes stay in their files
 
 
 def load_into_memory(viewer: ViewerModel, layer: Image, window: QWidget) -> None:
-    """Replace a layer's lazy array by one in memory, when it is read; the values are the same.
+    """Replace a layer's lazy array by the same values in memory, once they are read.
 
     Parameters
     ----------
     viewer
-        Where the layer is shown. What is no longer there by then, or has other data, is left alone.
+        The viewer of the layer. A layer that was removed or has new data by then is not changed.
     layer
-        Nothing is done for one with several levels, with more than a gigabyte, or in memory already.
+        Unchanged where it is multiscale, larger than 1 GiB, or already in memory.
     window
-        When it goes, the reading ends.
+        Reading stops when it is closed.
     """
     data = layer.data
     if layer.multiscale or not hasattr(data, "dask") or data.nbytes > _MAX_BYTES:
@@ -59,6 +59,6 @@ def load_into_memory(viewer: ViewerModel, layer: Image, window: QWidget) -> None
 
     def failed(error: BaseException) -> None:
         if isinstance(error, BadInput):
-            show_error(str(error))  # a slice that is damaged; the others can still be looked at
+            show_error(str(error))  # a damaged slice; the other ones can still be viewed
 
     BackgroundTask(window, read, replace_data, failed).start()

@@ -1,7 +1,7 @@
-"""A scan on its way into the window: read in a thread, with its progress shown and a button to stop it.
+"""Read scans in a thread, with a progress dialog and a cancel button.
 
 napari calls a reader on the GUI thread and waits for it, so nothing is read there. A window reads one scan at
-a time: files that are dropped together come in their order, and do not fight for the disk.
+a time: files that are dropped together open in their order, and do not compete for the disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
 
 __all__ = ["ScanOpener", "choose_series", "opener_of"]
 
-_PROGRESS_DELAY_MS = 500  # what is read sooner shows no progress
+_PROGRESS_DELAY_MS = 500  # no dialog flashes up for small files
 
 
 @dataclass
@@ -40,7 +40,7 @@ class ScanOpener(QObject):
     Parameters
     ----------
     window
-        Over which progress and questions are shown; when it goes, the reading ends.
+        Parent of the dialogs; reading stops when it is closed.
     """
 
     def __init__(self, window: QWidget) -> None:
@@ -49,18 +49,18 @@ class ScanOpener(QObject):
         self._dialog: QProgressDialog | None = None
 
     def _window(self) -> QWidget:
-        return cast(QWidget, self.parent())  # not kept: it would outlive its closing
+        return cast(QWidget, self.parent())  # not stored: a reference would keep it alive
 
     def open(self, path: Path, on_done: Callable[[list[LayerData]], Any]) -> None:
-        """Read a path when those before it are through.
+        """Read a path after those before it.
 
         Parameters
         ----------
         path
-            A file or folder. Of several series a person is asked for one.
+            A file or folder. Of several series the user chooses one.
         on_done
-            Is given the layers as napari takes them, in the GUI thread; an empty list where the reading was
-            cancelled, or failed, which has been told by then. Not called when the window is gone.
+            Called in the GUI thread with the layer data; with an empty list where the user cancelled, or
+            after an error, which was shown. Not called once the window is closed.
         """
         job = _ReadJob(path, on_done)
         self._jobs.append(job)
@@ -68,7 +68,7 @@ class ScanOpener(QObject):
             self._start_job(job)
 
     def cancel(self) -> None:
-        """Give up what is being read, at once; the thread stops at its next file."""
+        """Cancel the current job at once; the thread stops at its next file."""
         if self._jobs:
             self._finish(self._jobs[0], [])
 
@@ -137,32 +137,32 @@ class ScanOpener(QObject):
 
 def _read_layers(survey: ScanSurvey, number: int | None) -> list[LayerData]:
     layers = layers_of_scan(survey.read(number), survey.name)
-    # napari's table of units takes a third of a second when it is first asked, which is with the first layer
+    # the first use of pint's unit registry takes 0.3 s: here, and not on the GUI thread with the first layer
     get_application_registry().parse_units("mm")
     return layers
 
 
 def opener_of(window: QWidget) -> ScanOpener:
-    """The one of a window."""
+    """The opener of a window."""
     existing = window.findChild(ScanOpener)
     return existing if isinstance(existing, ScanOpener) else ScanOpener(window)
 
 
 def _show_read_error(path: Path, error: BaseException) -> None:
-    if not isinstance(error, BadInput):  # a fault of ours, or of a library; its text may quote the header
+    if not isinstance(error, BadInput):  # an internal error; its text may quote patient data from the header
         error = BadInput(
-            path.name, f"could not be read ({type(error).__name__})", "report it, with the kind of file"
+            path.name, f"could not be read ({type(error).__name__})", "report it, with the type of the file"
         )
     show_error(str(error))
 
 
 def choose_series(path: Path, series: tuple[Any, ...], window: QWidget | None = None) -> int | None:
-    """Which of several series a person wants, from 1; None where they want none."""
+    """Ask which of several series to open, from 1; None where the user cancels."""
     lines = [f"{i + 1}: {_series_text(series_info)}" for i, series_info in enumerate(series)]
     line, accepted = QInputDialog.getItem(
         window,
-        "Which series?",
-        f"{path.name} holds {len(lines)} series. Open this one:",
+        "Choose a series",
+        f"{path.name} has {len(lines)} series. Open:",
         lines,
         0,
         editable=False,
@@ -173,7 +173,7 @@ def choose_series(path: Path, series: tuple[Any, ...], window: QWidget | None = 
 def _series_text(series_info: Any) -> str:
     if isinstance(series_info, str):
         return series_info
-    size = " × ".join(map(str, series_info.shape)) or f"{series_info.count} pictures"
+    size = " × ".join(map(str, series_info.shape)) or f"{series_info.count} images"
     return ", ".join(
         part for part in (series_info.modality, series_info.description, size, series_info.problem) if part
     )

@@ -1,7 +1,7 @@
-"""Reading beside the window: in a plain thread, which is asked now and then how far it is.
+"""Reading in a plain thread, whose progress a timer polls.
 
-A worker of Qt tells its window by signals, and takes the program down when the window is gone by then; this
-one is looked at by a timer that goes with the window.
+A Qt worker signals its window, and crashes the program when the window no longer exists; this thread is
+polled by a timer that is deleted with the window.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from napari_latentseg.errors import Cancelled
 
 __all__ = ["BackgroundTask"]
 
-_POLL_MS = 10
-_YIELD_S = 0.001  # s: Python lets one thread run at a time, and the window goes first
-_YIELD_EVERY_FILES = 10  # parts
-_COLLECT_EVERY_FILES = 100  # parts
+_POLL_MS = 10  # below one frame of the screen
+_YIELD_S = 0.001  # releases the interpreter lock, so that the window can draw
+_YIELD_EVERY_FILES = 10
+_COLLECT_EVERY_FILES = 100
 _lock = threading.Lock()
 _active_readers = 0
-_gc_was_enabled = True  # whether Python collected by itself before anything was read
+_gc_was_enabled = True  # whether garbage collection was on before reading started
 
 
 class BackgroundTask(QObject):
-    """One job of a thread, and what becomes of it in the GUI thread.
+    """A job in a thread, with callbacks in the GUI thread.
 
     Parameters
     ----------
     window
-        When it goes, the thread is told to stop, and nothing more is called.
+        When it is closed, the thread stops, and nothing is called.
     function
-        Done in the thread. It is given this errand, to call `report_progress`.
+        Called in the thread with this task, for `report_progress`.
     on_done, on_error
-        One of them is called in the GUI thread, unless it was stopped.
+        One of them is called with the result or the exception, unless the task was stopped.
     on_progress
-        Called in the GUI thread with the parts that are done, and their number, when these have changed.
+        Called with the number of parts that are done, and of all, when these have changed.
     """
 
     def __init__(
@@ -59,35 +59,37 @@ class BackgroundTask(QObject):
             on_error,
             on_progress,
         )
-        self._stop = stop = threading.Event()
+        self._stop = threading.Event()
         self._progress, self._reported_progress = (0, 0), (0, 0)
         self._results: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
-        # a bound method, of which PyQt keeps a weak reference: a closure may have been cleared by the garbage
-        # collector when the window goes, and to call it then ends the program
-        self.destroyed.connect(stop.set)
-        # not a daemon: Python waits for it at its end, and it has been told to stop by then
+        # not its own `destroyed`: a function connected to that may be freed before it is called, and crash
+        window.destroyed.connect(self._on_window_destroyed)
+        # not a daemon: at exit Python waits for it, and it has been stopped by then
         self._thread = threading.Thread(target=self._run, name="latentseg-reading")
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._timer.start(_POLL_MS)
         self._thread.start()
 
     def stop(self) -> None:
-        """Forget it: nothing more is called, and the thread ends at its next step."""
+        """Stop: no callback is called any more, and the thread ends at its next step."""
         self._stop.set()
         self._timer.stop()
         self.deleteLater()
 
+    def _on_window_destroyed(self) -> None:
+        self._stop.set()
+
     def report_progress(self, done: int, total: int) -> None:
-        """Say how far it is; from the thread.
+        """Report progress; called in the thread.
 
         Raises
         ------
         Cancelled
-            Where it was stopped.
+            After `stop`.
         """
         if self._stop.is_set():
             raise Cancelled
@@ -102,7 +104,7 @@ class BackgroundTask(QObject):
         try:
             with _no_full_collection():
                 outcome = (True, function(self))
-        except Exception as error:  # whatever it is, the person is told
+        except Exception as error:  # shown to the user
             outcome = (False, error)
         results.put(outcome)
 
@@ -120,10 +122,10 @@ class BackgroundTask(QObject):
 
 @contextmanager
 def _no_full_collection() -> Iterator[None]:
-    """Keep Python from looking through all objects of the program while it reads, which stops every thread.
+    """Prevent full garbage collections while reading, which stop all threads.
 
-    The headers of many files make and leave many small objects, so it would, and in napari that takes a third
-    of a second. What is young is still collected, by `Errand.report_progress`.
+    Headers of many files create many small objects, which trigger full collections, and each takes 0.3 s in
+    napari. Young objects are still collected, by `BackgroundTask.report_progress`.
     """
     global _active_readers, _gc_was_enabled
     with _lock:
@@ -137,7 +139,7 @@ def _no_full_collection() -> Iterator[None]:
         with _lock:
             _active_readers -= 1
             if not _active_readers and _gc_was_enabled:
-                if not gc.get_freeze_count():  # count anew what was made meanwhile, or it would look at once
+                if not gc.get_freeze_count():  # restart the count, or a full collection would follow at once
                     gc.freeze()
                     gc.unfreeze()
                 gc.enable()

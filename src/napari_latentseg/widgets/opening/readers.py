@@ -1,4 +1,4 @@
-"""The reader behind File > Open, drag and drop, and `viewer.open`; it reads beside the window."""
+"""The reader for File > Open, drag and drop, and `viewer.open`; it reads in a thread."""
 
 from __future__ import annotations
 
@@ -18,19 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["get_reader", "open_in_thread"]
 
-_MAX_FILES_CHECKED = 200  # files of a folder that are looked at before it is left to other plugins,
-_MAX_CHECK_S = 0.05  # or so long, for napari waits
-_NO_LAYERS_YET: list[LayerData] = [(None,)]  # napari's sign that a reader has nothing to show at once
+_MAX_FILES_CHECKED = 200  # files of a folder that are checked before it is left to other plugins
+_MAX_CHECK_S = 0.05  # the same, as a time, because napari waits on the GUI thread
+_NO_LAYERS_YET: list[LayerData] = [(None,)]  # napari's value for "no layers now"
 
 
 def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:
-    """Give napari a reader for our formats; None where something is not one of them.
+    """The reader for a path of a supported format; None where a path is not supported.
 
     Notes
     -----
-    From the window (dropped, or opened by the menu) the layers come by themselves when they are read. A
-    script that calls `viewer.open` before it hands over to the window is given them, as it must be; the
-    window stays alive meanwhile.
+    In a running window (drag and drop, menu) the layers are added when they are read. A script that calls
+    `viewer.open` before `napari.run` gets them at once, as it expects; the window stays responsive meanwhile.
     """
     paths = [Path(p) for p in ([path] if isinstance(path, str | os.PathLike) else path)]
     if not all(map(_is_ours, paths)):
@@ -77,7 +76,7 @@ def _read_blocking(path: Path) -> list[LayerData]:
 
 
 def _window_is_running() -> bool:
-    """Whether this was called by the window, rather than by a script that has not yet handed over to it."""
+    """Whether the event loop runs, and not a script before `napari.run`."""
     from qtpy.QtCore import QThread
 
     thread = QThread.currentThread()
@@ -85,12 +84,12 @@ def _window_is_running() -> bool:
 
 
 def open_in_thread(viewer: Viewer, path: Path) -> None:
-    """Read in a thread, and add the layers when they are there, one a turn of the event loop.
+    """Read in a thread, then add the layers, one in each iteration of the event loop.
 
     Parameters
     ----------
     viewer
-        Where they are shown.
+        The viewer to add them to.
     path
         A file or folder.
     """
@@ -112,7 +111,7 @@ def _add_layers(viewer: Viewer, window: Any, layers: list[LayerData]) -> None:
 
 
 def _read_with_event_loop(viewer: Viewer, path: Path) -> list[LayerData]:
-    """The layers, with the window alive while they are read."""
+    """Read the layers in a thread, and process the window's events until they are read."""
     from qtpy.QtCore import QEventLoop
 
     from napari_latentseg.widgets.opening.opening import opener_of
@@ -128,7 +127,7 @@ def _read_with_event_loop(viewer: Viewer, path: Path) -> list[LayerData]:
     window.destroyed.connect(loop.quit)
     opener_of(window).open(path, done)
     loop.exec()
-    # napari adds them when this has returned
+    # napari adds them after this has returned
     _on_next_turn(
         viewer, window, partial(_load_layers_into_memory, arrays=[data for data, *_ in read_layers])
     )
@@ -136,7 +135,7 @@ def _read_with_event_loop(viewer: Viewer, path: Path) -> list[LayerData]:
 
 
 def _on_next_turn(viewer: Viewer, window: Any, function: Callable[[Viewer, Any], None]) -> None:
-    """At the next turn of the event loop, if viewer and window are there then; neither is held."""
+    """Call in the next iteration of the event loop, if viewer and window still exist."""
     from qtpy.QtCore import QTimer
 
     viewer_ref, window_ref = weakref.ref(viewer), weakref.ref(window)

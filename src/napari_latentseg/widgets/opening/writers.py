@@ -1,4 +1,4 @@
-"""File > Save: Image and Labels layers in the place where they lie."""
+"""File > Save: Image and Labels layers with their geometry."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ __all__ = ["write_image", "write_labels"]
 
 
 def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write an image layer; the name's ending says the format.
+    """Write an image layer; the suffix of the path gives the format.
 
     Raises
     ------
     OSError
-        Where the format cannot say where the layer lies; the words are those of `BadInput`.
+        Where the format cannot store the geometry of the layer; with the message of a `BadInput`.
     """
     return _write(path, data, attributes, "image")
 
 
 def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
-    """Write a labels layer; the name's ending says the format.
+    """Write a labels layer; the suffix of the path gives the format.
 
     Raises
     ------
     OSError
-        As `write_image` does.
+        See `write_image`.
     """
     return _write(path, data, attributes, "labels")
 
@@ -47,13 +47,13 @@ def _write(path: str, data: Any, attributes: dict[str, Any], kind: str) -> list[
             scan = _smallest_integer_type(scan)
         write_scan(scan, Path(path))
     except BadInput as error:
-        # napari takes a ValueError, which BadInput is, for "there is no writer", and tells nothing else
+        # BadInput is a ValueError, which napari takes for "no writer" without showing the message
         raise OSError(str(error)) from error
     return [path]
 
 
 def _smallest_integer_type(scan: Scan) -> Scan:
-    """Labels in the smallest type that holds them, so that every program reads them."""
+    """Labels in the smallest unsigned type that holds them, which all software can read."""
     max_label = int(np.asarray(scan.array.max()))
     min_label = int(np.asarray(scan.array.min()))
     if min_label < 0 or max_label > np.iinfo(np.uint16).max:

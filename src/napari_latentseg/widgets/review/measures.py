@@ -1,4 +1,4 @@
-"""How large the classes are, with intervals, and how far a mask is from another one."""
+"""Areas or volumes of the classes, with intervals, and the comparison with a reference mask."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.widgets._shared.controls import let_combo_shrink
 from napari_latentseg.widgets._shared.layers import layer_matrix, role_of
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.review.objects import show_objects
@@ -27,7 +28,7 @@ __all__ = ["MeasuresPanel"]
 
 
 class MeasuresPanel(QWidget):
-    """Areas or volumes of the current result, its table of objects, and the comparison with a reference.
+    """Areas or volumes of a result, its table of objects, and the comparison with a reference mask.
 
     Signals
     -------
@@ -50,18 +51,14 @@ class MeasuresPanel(QWidget):
         self.reference = ComboBox(
             choices=self._mask_choices,
             nullable=True,
-            tooltip="A mask to compare with: DSC, IoU, and HD95 in mm",
+            tooltip="A reference mask to compare with: DSC, IoU and HD95",
         )
-        self.reference.native.setSizeAdjustPolicy(
-            self.reference.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        let_combo_shrink(self.reference.native)
         self.comparison = QLabel()
         self.comparison.setWordWrap(True)
         self.comparison.hide()
         self.objects_button = QPushButton("Table of objects")
-        self.objects_button.setToolTip(
-            "Number the objects in a layer of their own, with a table that can be sorted"
-        )
+        self.objects_button.setToolTip("Label connected objects in a new layer with a sortable table")
         compared = QHBoxLayout()
         compared.addWidget(QLabel("Compare with"))
         compared.addWidget(self.reference.native, 1)
@@ -74,8 +71,6 @@ class MeasuresPanel(QWidget):
         layout.addWidget(self.objects_button)
         self.reference.changed.connect(self._compare)
         self.objects_button.clicked.connect(self.show_table)
-        for event in (viewer.layers.events.inserted, viewer.layers.events.removed):
-            event.connect(self._reset)
 
     def _mask_choices(self, *_: Any) -> list[tuple[str, Labels]]:
         own_mask = self._result.layers.mask if self._result is not None else None
@@ -84,11 +79,12 @@ class MeasuresPanel(QWidget):
         ]
         return [(layer.name, layer) for layer in label_layers if role_of(layer) != "objects"]
 
-    def _reset(self, event: Any = None) -> None:
+    def reset_references(self, event: Any = None) -> None:
+        """List the Labels layers of the viewer again."""
         self.reference.reset_choices()
 
     def show_result(self, result: RunResult | None) -> None:
-        """Measure a result in the background, and show it; nothing for None."""
+        """Measure a result in a worker, and show the measurements; clear them for None."""
         self._result = result
         self._request_id += 1
         request_id = self._request_id
@@ -155,7 +151,7 @@ class MeasuresPanel(QWidget):
         run_in_thread(compute, show, fail, self)
 
     def show_table(self) -> Any:
-        """Number the objects in a layer of their own, and fill its table; in the background."""
+        """Label the objects in a new layer with a table, in a worker."""
         result = self._result
         if result is None or result.segmentation is None:
             return None
@@ -168,7 +164,7 @@ class MeasuresPanel(QWidget):
 
 
 def _edited_mask(result: RunResult) -> Any:
-    """The mask with what a person has painted in it; None where that is nothing."""
+    """A copy of the mask where it was edited by hand; else None."""
     mask = result.layers.mask
     return np.array(mask.data) if mask is not None and result.layers.is_edited else None
 
@@ -176,7 +172,7 @@ def _edited_mask(result: RunResult) -> Any:
 def _interval_note(measurements: Iterable[Measurement]) -> str:
     interval_sources = {measurement.interval_source for measurement in measurements}
     if "calibrated" in interval_sources:
-        return "90 % intervals, calibrated on images kept apart (see the model's card)."
+        return "90 % intervals, calibrated on validation images (see the model card)."
     if "samples" in interval_sources:
-        return "90 % intervals from the spread of the samples alone; not calibrated for this model."
-    return "No interval: that needs three samples or more."
+        return "90 % intervals from the sample spread only; not calibrated for this model."
+    return "No interval: needs 3 samples or more."

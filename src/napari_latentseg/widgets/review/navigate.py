@@ -1,4 +1,4 @@
-"""Bringing the viewer to a place in a layer."""
+"""Show a region of a layer in the viewer."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["navigate_to"]
 
-_MARGIN = 2.5  # how much more than a box is shown of each side
-_MIN_VIEW_FRACTION = 0.15  # of the image that is shown at least, so that there is something to compare with
+_MARGIN = 2.5  # side of the view, in sides of the box
+_MIN_VIEW_FRACTION = 0.15  # smallest part of the image in view, so that the surroundings stay visible
 
 
 def navigate_to(
@@ -25,18 +25,18 @@ def navigate_to(
     index: tuple[int, ...],
     box: tuple[tuple[int, int], ...] | None = None,
 ) -> None:
-    """Show a plane of a layer, with a box in it in the middle and as large as is fitting.
+    """Show a slice of a layer, centred on a box and zoomed to it.
 
     Parameters
     ----------
     viewer
-        Where the layer is shown.
+        The viewer of the layer.
     layer
-        Whose planes are its last two axes, as napari shows them at first.
+        Its slices are its last two axes.
     index
-        Of the plane, along the leading axes.
+        Index of the slice along the leading axes.
     box
-        Start and stop along each axis of the layer, half open; the whole plane where None.
+        Start and stop along each axis of the layer, in voxels, half open; where None the view is not moved.
     """
     dims = viewer.dims
     offset = dims.ndim - layer.ndim
@@ -46,7 +46,7 @@ def navigate_to(
     inverse = np.linalg.inv(layer_matrix(layer))
     if index:
         leading_axes = len(index)
-        # napari cuts where the displayed axes are 0, which matters where the layer lies askew
+        # napari slices where the displayed axes are 0, which matters for an oblique layer
         world_position = np.linalg.solve(
             inverse[:leading_axes, :leading_axes], np.array(index) - inverse[:leading_axes, -1]
         )

@@ -1,4 +1,4 @@
-"""The objects of a mask, each with a number and a row of its own in napari's table of features."""
+"""The connected objects of a mask as a Labels layer, with a row each in napari's features table."""
 
 from __future__ import annotations
 
@@ -25,14 +25,19 @@ __all__ = ["label_objects", "show_objects"]
 def label_objects(
     mask: NDArray[np.uint8], measurements: tuple[Measurement, ...]
 ) -> tuple[NDArray[np.int32], list[Measurement]]:
-    """Each object's elements with a number of its own, 1, 2, 3 ... in the order of the measurements.
+    """Number the voxels of each object 1, 2, 3 ... in the order of the measurements.
 
     Parameters
     ----------
     mask
-        Class labels that were measured.
+        Class labels, of the mask that was measured.
     measurements
-        From `napari_latentseg.measure.measure`; whole classes are left out.
+        From `napari_latentseg.measure.measure`; those of whole classes are left out.
+
+    Returns
+    -------
+    objects, object_measurements
+        Object numbers in the shape of the mask, and the measurements of the objects.
     """
     from scipy import ndimage
 
@@ -41,10 +46,10 @@ def label_objects(
         measurement for measurement in measurements if measurement.object_number and measurement.box
     ]
     connectivity = np.ones((3,) * mask.ndim)
-    for number, one in enumerate(object_measurements, 1):
-        box_slices = tuple(slice(start, stop) for start, stop in one.box or ())
-        components, count = ndimage.label(mask[box_slices] == one.label, connectivity)
-        if count > 1:  # others reach into the box; the object is the piece that touches all its sides
+    for number, measurement in enumerate(object_measurements, 1):
+        box_slices = tuple(slice(start, stop) for start, stop in measurement.box or ())
+        components, count = ndimage.label(mask[box_slices] == measurement.label, connectivity)
+        if count > 1:  # others reach into the box; the object touches all sides of it
             components = components == _component_filling_box(components, count)
         objects[box_slices][components > 0] = number
     return objects, object_measurements
@@ -68,18 +73,20 @@ def show_objects(
     on_error: Callable[[str], None],
     owner: QObject | None = None,
 ) -> Any:
-    """Measure all objects of a result and show them as a Labels layer with a table; in the background.
+    """Measure all objects of a result in a worker, and show them as a Labels layer with a table.
 
     Parameters
     ----------
     viewer
-        Where the layer is shown.
+        The viewer to add the layer to.
     result
-        What is measured.
+        The result to measure.
     mask
-        A mask that was painted in, in place of the result's.
-    on_done, on_error
-        Called at the end, the latter with one sentence.
+        The edited mask to measure in place of that of the result.
+    on_done
+        Called at the end, also after an error.
+    on_error
+        Called with one sentence.
     owner
         See `run_in_thread`.
     """
@@ -99,16 +106,20 @@ def show_objects(
         return data, table
 
     def show(answer: Any) -> None:
-        if image not in viewer.layers:  # removed since, or the window was closed
+        if image not in viewer.layers:  # removed in the meantime, or the window was closed
             on_done()
             return
         data, table = answer
         layer_metadata = {"role": "objects", "image": str(image.unique_id)}
         layer = Labels(
-            data, name=f"{image.name} objects", features=table, metadata={METADATA_KEY: layer_metadata}, opacity=0.6,
+            data,
+            name=f"{image.name} objects",
+            features=table,
+            metadata={METADATA_KEY: layer_metadata},
+            opacity=0.6,
             **spatial_arguments(image),
-        )  # fmt: skip
-        for old_layer in list(viewer.layers):  # an earlier table of the same image
+        )
+        for old_layer in list(viewer.layers):  # replaces an earlier layer of the same image
             if (
                 role_of(old_layer) == "objects"
                 and old_layer.metadata[METADATA_KEY].get("image") == layer_metadata["image"]

@@ -1,4 +1,4 @@
-"""Uncertainty against slice, as a plot that can be clicked."""
+"""Plot of the uncertainty of each slice."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 __all__ = ["ProfilePlot"]
 
-_BARS = "#4a90d9"  # seen well on a dark and on a light ground
+_BARS = "#4a90d9"  # readable in the dark and the light theme
 
 
 class ProfilePlot(QWidget):
-    """One bar a slice; the slice on screen is marked, and a click goes to another.
+    """One bar for each slice; the current slice is marked, and a click shows another.
 
     Signals
     -------
     plane_chosen
-        The number of the plane that was clicked.
+        The number of the slice that was clicked.
     """
 
     plane_chosen = Signal(int)
@@ -32,10 +32,10 @@ class ProfilePlot(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         self.setFixedHeight(96)
-        self.setToolTip("How unsure the samples are of each slice; click to go there")
+        self.setToolTip("Uncertainty of each slice; click to show the slice")
 
     def _build_plot(self) -> None:
-        """The plot itself, when there is first something to plot: its library is not loaded before."""
+        """Create the plot on first use: importing pyqtgraph takes time."""
         import pyqtgraph as pg
 
         self._plot = pg.PlotWidget(background=None)
@@ -72,7 +72,7 @@ class ProfilePlot(QWidget):
         self._line.setPen(pg.mkPen(foreground, width=1, style=Qt.PenStyle.DashLine))
 
     def show_profile(self, values: NDArray[np.float64]) -> None:
-        """Plot one value a plane; NaN where a plane holds no result."""
+        """Plot one value for each slice, `(n,)`; NaN for slices without a result."""
         if self._plot is None:
             self._build_plot()
         self._values = values
@@ -82,7 +82,7 @@ class ProfilePlot(QWidget):
         self._plot.setYRange(0, float(heights.max(initial=0)) or 1.0, padding=0.02)
 
     def show_plane(self, number: int) -> None:
-        """Mark the plane on screen."""
+        """Mark the current slice."""
         if self._plot is not None:
             self._line.setValue(number)
 

@@ -1,11 +1,11 @@
-"""The review queue as a table: places in the order of their uncertainty, with what a person said of each."""
+"""The review queue as a table: regions in the order of their uncertainty, with their review status."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt, Signal
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["REVIEW_MARKS", "QueueView"]
 
-REVIEW_MARKS = {"": "new", "seen": "seen", "right": "right", "edited": "edited"}
-"""What can be said of a place, and how it is written."""
+REVIEW_MARKS = {"": "new", "seen": "seen", "approved": "approved", "edited": "edited"}
+"""Status of a region -> text in the table."""
 
-_COLUMNS = ("#", "slice", "class", "why", "unsure", "mark")
+_COLUMNS = ("#", "slice", "class", "reason", "unc.", "status")
+_COLUMN_TOOLTIPS = {
+    "slice": "Counted from 0 like napari's slider",
+    "unc.": "Uncertainty, in the chosen measure",
+}
+
+_MIN_HEIGHT = 120  # pixels: four rows, so that all controls fit in a 768 pixel high window
 
 
 class _QueueModel(QAbstractTableModel):
@@ -37,6 +43,8 @@ class _QueueModel(QAbstractTableModel):
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
         if role == Qt.ItemDataRole.DisplayRole and orientation == Qt.Orientation.Horizontal:
             return _COLUMNS[section]
+        if role == Qt.ItemDataRole.ToolTipRole and orientation == Qt.Orientation.Horizontal:
+            return _COLUMN_TOOLTIPS.get(_COLUMNS[section])
         return None
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
@@ -47,7 +55,7 @@ class _QueueModel(QAbstractTableModel):
             name = (
                 f"{finding.name} {finding.object_number}" if finding.object_number else finding.name or "all"
             )
-            cells = (index.row() + 1, slices, name, finding.reason, f"{finding.uncertainty:.3g}", mark)
+            cells = (index.row() + 1, slices, name, finding.reason, f"{finding.uncertainty:#.3g}", mark)
             return str(cells[index.column()])
         if role == Qt.ItemDataRole.TextAlignmentRole and index.column() in (0, 1, 4):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
@@ -66,12 +74,12 @@ class _QueueModel(QAbstractTableModel):
 
 
 class QueueView(QTableView):
-    """The table, and which row a person is at.
+    """The table of the queue, and its current row.
 
     Signals
     -------
     row_chosen
-        The number of the row that was clicked or moved to.
+        The row that was clicked or moved to.
     """
 
     row_chosen = Signal(int)
@@ -93,11 +101,15 @@ class QueueView(QTableView):
         column_header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         column_header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
         column_header.setMinimumSectionSize(24)
-        self.setMinimumHeight(120)
+        self.setMinimumHeight(_MIN_HEIGHT)
         self.clicked.connect(lambda index: self.row_chosen.emit(index.row()))
 
+    def sizeHint(self) -> QSize:
+        """The minimum height; the layout gives the table what the other controls leave."""
+        return QSize(super().sizeHint().width(), _MIN_HEIGHT)
+
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Arrows move in the table; letters are the window's keys, not a search in it."""
+        """Arrows move in the table; letters are left to the shortcuts of the window."""
         if event is None:
             return
         if event.text() and event.modifiers() in (
@@ -113,16 +125,16 @@ class QueueView(QTableView):
 
     @property
     def row(self) -> int:
-        """The row that is chosen; -1 where none is."""
+        """The current row; -1 where none is selected."""
         return self.currentIndex().row()
 
     @property
     def findings(self) -> Sequence[Finding]:
-        """What is listed."""
+        """The regions in the table."""
         return self._model.findings
 
     def fill(self, findings: Sequence[Finding], marks: dict[Any, str]) -> None:
-        """List other findings; the place that was chosen stays chosen where it is still there."""
+        """List other regions; the selected one stays selected where it is among them."""
         previous_region = self.findings[self.row].identity if 0 <= self.row < len(self.findings) else None
         self._model.fill(findings, marks)
         for row, finding in enumerate(findings):
@@ -130,11 +142,11 @@ class QueueView(QTableView):
                 self.select(row)
 
     def select(self, row: int) -> None:
-        """Choose a row, and scroll to it."""
+        """Select a row, and scroll to it."""
         index = self._model.index(row, 0)
         self.setCurrentIndex(index)
         self.scrollTo(index)
 
     def refresh_marks(self) -> None:
-        """Show marks that have changed."""
+        """Show changed status texts."""
         self._model.refresh_marks()

@@ -1,4 +1,4 @@
-"""The outlines of the single samples over the image, on the slice that is on screen."""
+"""The contours of the samples over the image, on the current slice."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
 
 __all__ = ["SampleContours", "contour_segments"]
 
-# told apart by those who see few colours, too (Okabe and Ito 2008)
+# distinguishable with red-green colour blindness (Okabe and Ito 2008)
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff")
 
 
 def contour_segments(
     samples: NDArray[np.float32], threshold: float
 ) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
-    """The outlines of samples as short lines.
+    """The contours of samples as line segments.
 
     Parameters
     ----------
     samples
-        Probabilities of one plane, `(n, K, H, W)` in [0, 1].
+        Probabilities of one slice, `(n, K, H, W)` in [0, 1].
     threshold
-        Where they are cut.
+        Level of the contours, in [0, 1].
 
     Returns
     -------
     segments, sample
-        `(N, 2, 2)`, start and way of each in rows and columns; and which sample each belongs to, `(N,)`.
+        Start and direction of each segment in rows and columns, `(N, 2, 2)`, and its sample number, `(N,)`.
     """
     from skimage.measure import find_contours
 
     starts, directions, numbers = [], [], []
     for number, sample in enumerate(samples):
         for class_probability in sample:
-            padded = np.pad(class_probability, 1)  # an outline closes at the edge of the image
+            padded = np.pad(class_probability, 1)  # so that contours close at the edge of the image
             for line in find_contours(padded, threshold):
                 starts.append(line[:-1] - 1)
                 directions.append(np.diff(line, axis=0))
@@ -57,12 +57,12 @@ def contour_segments(
 
 
 class SampleContours(QObject):
-    """A layer of outlines that follows the slice on screen while it is on.
+    """A layer of sample contours, which follows the current slice while it is visible.
 
     Parameters
     ----------
     viewer
-        Where it is shown.
+        The viewer to add the layer to.
     """
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
@@ -75,26 +75,25 @@ class SampleContours(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(40)
         self._timer.timeout.connect(self._draw)
-        viewer.dims.events.current_step.connect(self._on_step)
 
     @property
     def is_on(self) -> bool:
-        """Whether they are shown."""
+        """Whether the contours are shown."""
         return self.layer is not None and self.layer in self.viewer.layers and self.layer.visible
 
     def unavailable_reason(self, result: RunResult | None) -> str:
-        """Why a result has no outlines of its samples; empty where it has."""
+        """Why the contours of a result are not available; empty where they are."""
         segmentation = result.segmentation if result is not None else None
         if segmentation is None:
             return "There is no result yet"
         if segmentation.record.source == "none":
-            return "This result is one answer; there are no samples to draw"
+            return "This result is a single pass without samples"
         if segmentation.sample_maps is None or not segmentation.sample_maps.is_complete:
-            return "The samples took too much memory to be kept; their mean and variance were"
+            return "Single samples were not kept (memory limit); only mean and variance are available"
         return ""
 
     def show_contours(self, result: RunResult | None, on: bool) -> None:
-        """Turn them on for a result, or off."""
+        """Show the contours of a result, or hide them."""
         self._result = result
         if not on or self.unavailable_reason(result):
             if self.layer is not None and self.layer in self.viewer.layers:
@@ -104,7 +103,8 @@ class SampleContours(QObject):
             self.layer.visible = True
         self._timer.start()
 
-    def _on_step(self, event: Any = None) -> None:
+    def follow_slice(self, event: Any = None) -> None:
+        """Draw the contours of the slice that is on screen now."""
         if self.is_on:
             self._timer.start()
 
@@ -118,7 +118,7 @@ class SampleContours(QObject):
         image = result.layers.image
         screen_index = index_on_screen(self.viewer, image)
         leading_index = [at for at in screen_index[:-2] if not isinstance(at, slice)]
-        if len(leading_index) != image.ndim - 2:  # another cut of the volume is on screen
+        if len(leading_index) != image.ndim - 2:  # the view shows another orientation of the volume
             return
         segmentation, maps = result.segmentation, result.segmentation.sample_maps
         number = (
@@ -130,7 +130,9 @@ class SampleContours(QObject):
 
         def show(answer: Any) -> None:
             self._worker = None
-            if result is self._result and image in self.viewer.layers:  # neither removed nor closed since
+            if (
+                result is self._result and image in self.viewer.layers
+            ):  # neither removed nor closed in the meantime
                 self._show(result, leading_index, *answer)
 
         def fail(error: BaseException) -> None:
@@ -139,18 +141,28 @@ class SampleContours(QObject):
         self._worker = run_in_thread(compute, show, fail, self)
 
     def _show(
-        self, result: RunResult, lead: list[Any], segments: NDArray[np.float32], numbers: NDArray[np.intp]
+        self,
+        result: RunResult,
+        leading_index: list[Any],
+        segments: NDArray[np.float32],
+        numbers: NDArray[np.intp],
     ) -> None:
         image = result.layers.image
         data = np.zeros((len(segments), 2, image.ndim), dtype=np.float32)
-        data[:, 0, : len(lead)] = lead
+        data[:, 0, : len(leading_index)] = leading_index
         data[:, :, -2:] = segments
         colours = np.array([_COLOURS[k % len(_COLOURS)] for k in numbers]) if len(numbers) else "white"
         if self.layer is None or self.layer not in self.viewer.layers:
             self.layer = Vectors(
-                data, ndim=image.ndim, name=f"{image.name} samples", metadata={METADATA_KEY: {"role": "outlines"}},
-                edge_color=colours, edge_width=_width(image), vector_style="line", **spatial_arguments(image),
-            )  # fmt: skip
+                data,
+                ndim=image.ndim,
+                name=f"{image.name} samples",
+                metadata={METADATA_KEY: {"role": "outlines"}},
+                edge_color=colours,
+                edge_width=_width(image),
+                vector_style="line",
+                **spatial_arguments(image),
+            )
             active = self.viewer.layers.selection.active
             self.viewer.add_layer(self.layer)
             self.viewer.layers.selection.active = active
@@ -160,6 +172,6 @@ class SampleContours(QObject):
 
 
 def _width(image: Any) -> float:
-    """About a four-hundredth of the image's side, in its elements."""
+    """Width of the lines, in pixels of the image: 1/400 of its longer side, about 2 pixels on the screen."""
     data = image.data[0] if image.multiscale else image.data
     return max(0.2, max(data.shape[image.ndim - 2 : image.ndim]) / 400)

@@ -1,4 +1,4 @@
-"""The Review widget: where the model was unsure, one place after another."""
+"""The Review widget: the regions where the model is uncertain, one after another."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from napari_latentseg.widgets.segment.export import ExportDialog
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
+    from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.review import Finding
 
 __all__ = ["ReviewWidget"]
@@ -35,7 +36,7 @@ _RANK_UNITS = {"slices": "slices", "objects": "objects"}
 
 
 class ReviewWidget(DockWidget):
-    """A queue of slices or objects, the least sure first; go to each, and say what is right.
+    """A queue of slices or objects, the most uncertain first; go to each, and approve or edit it.
 
     Parameters
     ----------
@@ -63,14 +64,14 @@ class ReviewWidget(DockWidget):
         self.counter = QLabel()
         self.previous_button = QPushButton("< Previous")
         self.next_button = QPushButton("Next >")
-        self.approve_button = QPushButton("Right")
+        self.approve_button = QPushButton("Approve")
         self.edit_button = QPushButton("Edit")
         self.variance_button = QPushButton("Variance")
-        self.contours_button = QPushButton("Sample outlines")
+        self.contours_button = QPushButton("Sample contours")
         self.contours = SampleContours(napari_viewer, self)
         self.measures = MeasuresPanel(napari_viewer)
         self.export_button = QPushButton("Export…")
-        self.export_button.setToolTip("Write masks, table and a report of one page into a folder")
+        self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
         self._request_id = 0
         self._lay_out()
         self._connect()
@@ -78,11 +79,10 @@ class ReviewWidget(DockWidget):
         self._refresh()
 
     def _lay_out(self) -> None:
-        self.previous_button.setToolTip("The place before")
-        self.next_button.setToolTip("The next place that nobody has looked at")
-        self.approve_button.setToolTip("The mask is right here as it is: approve it")
-        self.edit_button.setToolTip("Correct a copy of the mask with napari's brush")
-        self.variance_button.setToolTip("Show over the image how much the samples differ")
+        self.previous_button.setToolTip("Previous region")
+        self.next_button.setToolTip("Next region not yet seen")
+        self.approve_button.setToolTip("Approve the mask on this slice")
+        self.edit_button.setToolTip("Edit a copy of the mask with napari's brush")
         for button in (self.variance_button, self.contours_button):
             button.setCheckable(True)
         navigation_row = QHBoxLayout()
@@ -94,12 +94,12 @@ class ReviewWidget(DockWidget):
         display_row.addWidget(self.contours_button, 1)
         selection_grid = QGridLayout()
         selection_grid.addWidget(QLabel("Result"), 0, 0)
-        selection_grid.addWidget(self.results, 0, 1, 1, 2)
+        selection_grid.addWidget(self.results, 0, 1)
         selection_grid.addWidget(QLabel("Rank"), 1, 0)
         selection_grid.addWidget(self.rank_unit, 1, 1)
-        selection_grid.addWidget(self.measure_box, 1, 2)
-        self.rank_unit.setFixedWidth(92)
-        selection_grid.setColumnStretch(2, 1)
+        selection_grid.addWidget(QLabel("by"), 2, 0)
+        selection_grid.addWidget(self.measure_box, 2, 1)
+        selection_grid.setColumnStretch(1, 1)
         self.body.addLayout(selection_grid)
         self.body.addWidget(self.basis_label)
         self.body.addWidget(self.profile)
@@ -128,6 +128,9 @@ class ReviewWidget(DockWidget):
         self.export_button.clicked.connect(self.ask_export)
         self.measures.failed.connect(show_error)
         self.connect_event(self.viewer.dims.events.current_step, self._on_step)
+        self.connect_event(self.viewer.dims.events.current_step, self.contours.follow_slice)
+        for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
+            self.connect_event(event, self.measures.reset_references)
 
     def _bind_keys(self) -> None:
         bind_keys(
@@ -139,61 +142,68 @@ class ReviewWidget(DockWidget):
                 "approve": self.approve,
                 "edit": self.edit,
                 "variance": self.variance_button.click,
-                "outlines": self.contours_button.click,
+                "contours": self.contours_button.click,
             },
         )
         add_key_to_tooltip("next", self.next_button)
         add_key_to_tooltip("previous", self.previous_button)
         add_key_to_tooltip("approve", self.approve_button)
         add_key_to_tooltip("edit", self.edit_button)
-        add_key_to_tooltip("variance", self.variance_button)
 
     @property
     def result(self) -> RunResult | None:
-        """The result that is reviewed."""
+        """The result to review; None where there is none."""
         current = self.session.current
         return current if current is not None and current.segmentation is not None else None
 
     def _refresh(self, *_: Any) -> None:
-        """Show which results there are, and the current one's places."""
+        """List the results, and show the current one."""
+        result, results = self.result, self.session.results
         self.results.clear()
-        for listed in self.session.results:
+        for listed in results:
             self.results.addItem(listed.title, listed)
-        result = self.result
-        self.results.setCurrentIndex(
-            self.session.results.index(result) if result in self.session.results else -1
-        )
-        has_result = result is not None
-        self.show_empty_state(not has_result)
+        self.results.setCurrentIndex(results.index(result) if result in results else -1)
+        self.show_empty_state(result is None)
         if result is None or result.segmentation is None:
             self.measures.show_result(None)
             return
-        keys = available_measures(result.segmentation)
+        self.basis_label.setText(uncertainty_basis(result.segmentation))
+        self._update_ranking_choices(result.segmentation)
+        self._update_display_buttons(result)
+        self.rank()
+
+    def _update_ranking_choices(self, segmentation: Segmentation) -> None:
+        """Offer the measures of a segmentation, and slices where it has some; the selection is kept."""
         previous_measure = self.measure_box.currentData()
         self.measure_box.clear()
-        for key in keys:
+        for row, key in enumerate(available_measures(segmentation)):
             self.measure_box.addItem(MEASURES[key].title, key)
-            self.measure_box.setItemData(
-                self.measure_box.count() - 1, MEASURES[key].description, Qt.ItemDataRole.ToolTipRole
-            )
+            self.measure_box.setItemData(row, MEASURES[key].description, Qt.ItemDataRole.ToolTipRole)
         self.measure_box.setCurrentIndex(max(0, self.measure_box.findData(previous_measure)))
-        self.basis_label.setText(uncertainty_basis(result.segmentation))
-        self.profile.setVisible(result.segmentation.mask.ndim > 2)
-        has_slices = result.segmentation.mask.ndim > 2
-        if (
-            has_slices != self.rank_unit.isEnabled()
-        ):  # else what was chosen stays, also when more samples have come
+        has_slices = segmentation.mask.ndim > 2
+        self.profile.setVisible(has_slices)
+        if has_slices != self.rank_unit.isEnabled():
             self.rank_unit.setCurrentIndex(0 if has_slices else 1)
         self.rank_unit.setEnabled(has_slices)
+        self.rank_unit.setToolTip(
+            "Rank slices or objects" if has_slices else "A 2D image has no slices to rank"
+        )
+
+    def _update_display_buttons(self, result: RunResult) -> None:
+        """Enable what the result can show; a disabled button says why."""
         unavailable = self.contours.unavailable_reason(result)
         self.contours_button.setEnabled(not unavailable)
-        self.contours_button.setToolTip(unavailable or "Draw the outline of each sample over the image")
+        self.contours_button.setToolTip(unavailable or "Show the contour of each sample over the image")
         if not unavailable:
-            add_key_to_tooltip("outlines", self.contours_button)
+            add_key_to_tooltip("contours", self.contours_button)
         variances = result.layers.layers_of("variance")
         self.variance_button.setEnabled(bool(variances))
         self.variance_button.setChecked(any(layer.visible for layer in variances))
-        self.rank()
+        self.variance_button.setToolTip(
+            "Show the variance over the image" if variances else "This run has no variance"
+        )
+        if variances:
+            add_key_to_tooltip("variance", self.variance_button)
 
     def _on_result(self, number: int) -> None:
         self.session.select_result(self.session.results[number])
@@ -203,17 +213,14 @@ class ReviewWidget(DockWidget):
             self.rank()
 
     def rank(self, *_: Any) -> None:
-        """Put slices or objects in order, and measure; in the background."""
+        """Rank slices or objects by uncertainty, and measure; in a worker."""
         result = self.result
         if result is None or result.segmentation is None:
             return
         self._request_id += 1
         request_id = self._request_id
-        segmentation, key, rank_unit = (
-            result.segmentation,
-            str(self.measure_box.currentData() or ""),
-            str(self.rank_unit.currentData()),
-        )
+        segmentation = result.segmentation
+        key, rank_unit = str(self.measure_box.currentData() or ""), str(self.rank_unit.currentData())
 
         def compute() -> Any:
             from napari_latentseg.review import rank, uncertainty_profile
@@ -241,15 +248,15 @@ class ReviewWidget(DockWidget):
             return
         marks = [result.review_marks.get(region.identity, "") for region in findings]
         text = f"{sum(map(bool, marks))} of {len(marks)} seen"
-        for mark, word in (("right", "approved"), ("edited", "corrected")):
+        for mark, word in (("approved", "approved"), ("edited", "corrected")):
             if count := marks.count(mark):
                 text += f", {count} {word}"
-        self.counter.setText(text if findings else "No place where the samples differ.")
+        self.counter.setText(text if findings else "No uncertain region.")
         for button in (self.previous_button, self.next_button, self.approve_button):
             button.setEnabled(bool(findings))
 
     def go_to_row(self, row: int) -> None:
-        """Go to a place of the queue, which is thereby seen."""
+        """Go to a region of the queue, and mark it as seen."""
         result = self.result
         if result is None or not 0 <= row < len(self.queue.findings):
             return
@@ -259,7 +266,7 @@ class ReviewWidget(DockWidget):
         self._set_mark(finding, "seen")
 
     def next(self) -> None:
-        """Go to the next place that nobody has seen; after the last, to the first."""
+        """Go to the next region that was not seen, or to the next of all; after the last comes the first."""
         result, findings = self.result, self.queue.findings
         if result is None or not findings:
             return
@@ -268,7 +275,7 @@ class ReviewWidget(DockWidget):
         self.go_to_row(unseen_rows[0] if unseen_rows else following_rows[0])
 
     def previous(self) -> None:
-        """Go to the place before."""
+        """Go to the previous region."""
         if self.queue.findings:
             self.go_to_row((self.queue.row - 1) % len(self.queue.findings) if self.queue.row >= 0 else 0)
 
@@ -283,7 +290,7 @@ class ReviewWidget(DockWidget):
             )
 
     def _on_step(self, event: Any = None) -> None:
-        """Mark the slice on screen in the plot."""
+        """Mark the slice on screen in the profile."""
         result = self.result
         if result is None or result.segmentation is None or result.segmentation.mask.ndim < 3:
             return
@@ -306,18 +313,18 @@ class ReviewWidget(DockWidget):
         self._update_counter()
 
     def approve(self) -> None:
-        """Say that the mask is right here, keep it among the approved ones, and go on."""
+        """Approve the mask on this slice, and go to the next region."""
         result, finding = self.result, self._selected_region()
         if result is None or finding is None:
             return
         was_edited = result.review_marks.get(finding.identity) == "edited"
         corrections_of(self.viewer).approve(result, finding.index)
         if not was_edited:
-            self._set_mark(finding, "right")
+            self._set_mark(finding, "approved")
         self.next()
 
     def edit(self) -> None:
-        """Correct a copy of the mask, beginning at the chosen place."""
+        """Edit a copy of the mask, starting at the selected region."""
         result = self.result
         if result is None:
             return
@@ -327,16 +334,17 @@ class ReviewWidget(DockWidget):
             self._set_mark(finding, "edited")
 
     def show_variance(self, on: bool) -> None:
-        """Show how much the samples differ, over the image, or hide it."""
+        """Show the variance over the image, or hide it."""
         if self.result is not None:
             for layer in self.result.layers.layers_of("variance"):
                 layer.visible = on
+            self.variance_button.setChecked(on)
 
     def show_contours(self, on: bool) -> None:
-        """Draw the outline of each sample on the slice on screen, or take them away."""
+        """Show the contour of each sample on the current slice, or hide them."""
         self.contours.show_contours(self.result, on)
 
     def ask_export(self) -> None:
-        """Ask where and how the result is to be written."""
+        """Open the export dialog."""
         if self.result is not None:
             ExportDialog(self.result, self).show()

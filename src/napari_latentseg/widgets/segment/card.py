@@ -1,4 +1,4 @@
-"""A model's card in a window."""
+"""A window with a model's card."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["CardDialog"]
 
 
 class CardDialog(QDialog):
-    """What a model is for, what it learned from, and how good it was; does not block the viewer."""
+    """Intended use, training data and validation results of a model; does not block the viewer."""
 
     def __init__(self, card: ModelCard, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("card")
         self.setWindowTitle(card.title)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.resize(560, 520)
+        self.resize(560, 640)
         self.text = QTextBrowser()
         rows = "".join(
             f"<tr><td style='padding: 3px 12px 3px 0'><b>{escape(heading)}</b></td>"
@@ -33,8 +33,8 @@ class CardDialog(QDialog):
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.close)
         layout = QVBoxLayout(self)
-        layout.addWidget(self.text)
+        layout.addWidget(self.text, 1)
         if card.reliability is not None:
-            layout.addWidget(QLabel("How far its probabilities can be taken at their word:"))
+            layout.addWidget(QLabel("Calibration of the probabilities:"))
             layout.addWidget(ReliabilityPlot(card.reliability))
         layout.addWidget(buttons)

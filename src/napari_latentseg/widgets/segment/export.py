@@ -1,4 +1,4 @@
-"""Writing a result: which folder, which format, what beside it; in one step, off the GUI thread."""
+"""Export of a result to a folder, in a chosen format, off the GUI thread."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["ExportDialog", "export_result"]
 
 _FORMATS = {
-    "as the image was": None,
+    "same as the image": None,
     "NIfTI": "nifti",
     "DICOM-SEG": "dicom-seg",
     "OME-TIFF": "ome-tiff",
@@ -45,7 +45,7 @@ _FORMATS = {
 
 
 class ExportDialog(QDialog):
-    """Asks where and how a result is to be written; does not block the viewer."""
+    """Asks for the folder, the format and the extras of an export; does not block the viewer."""
 
     def __init__(self, result: RunResult, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -65,22 +65,24 @@ class ExportDialog(QDialog):
         for title, name in _FORMATS.items():
             if name != "dicom-seg" or is_dicom:
                 self.format.addItem(title, name)
-        self.format.setToolTip("DICOM-SEG is offered where the image was a DICOM series, to which it refers")
-        self.contours = QCheckBox("outlines (GeoJSON)")
+        self.format.setToolTip(
+            "DICOM-SEG is available for images opened from a DICOM series, which it references"
+        )
+        self.contours = QCheckBox("contours (GeoJSON)")
         self.table = QCheckBox("table of areas and volumes (CSV)")
-        self.report = QCheckBox("report on one page (HTML), with the slices that were least sure")
-        self.deidentify = QCheckBox("leave out what names patient, study or institution")
+        self.report = QCheckBox("one-page report (HTML) with the most uncertain slices")
+        self.deidentify = QCheckBox("de-identify (no patient, study or institution metadata)")
         for box in (self.table, self.report):
             box.setChecked(True)
         self.deidentify.setChecked(preferences().deidentify)
         form = QFormLayout()
         form.addRow("Folder", folder_row)
         form.addRow("Format", self.format)
-        form.addRow("With", self.table)
+        form.addRow("Include", self.table)
         form.addRow("", self.report)
         form.addRow("", self.contours)
         form.addRow("", self.deidentify)
-        always = QLabel("Mask, mean, variance and the record of the run are always written.")
+        always = QLabel("Mask, mean, variance and the run record are always written.")
         always.setWordWrap(True)
         self.buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Save | QDialogButtonBox.StandardButton.Cancel
@@ -107,7 +109,7 @@ class ExportDialog(QDialog):
             save.setToolTip("" if self.folder.text().strip() else "Choose a folder first")
 
     def save(self) -> Any:
-        """Write, and close."""
+        """Write the export, and close the dialog."""
         worker = export_result(
             self._result,
             Path(self.folder.text().strip()),
@@ -131,23 +133,39 @@ def export_result(
     deidentify: bool = False,
     report: bool = False,
 ) -> Any:
-    """Write a result, as it is cut now and with what was painted in it, into a folder; off the GUI thread.
+    """Write a result with its current threshold and manual edits to a folder, off the GUI thread.
+
+    Parameters
+    ----------
+    result
+        A finished result.
+    folder
+        Created where it does not exist.
+    format
+        See `napari_latentseg.io.write_results.write_segmentation`; None for the format of the image.
+    contours, table
+        Write the contours as GeoJSON, and a table of measurements as CSV.
+    deidentify
+        Leave out metadata and file names that could identify the patient.
+    report
+        Write an HTML report too.
 
     Returns
     -------
     worker
-        Of the writing.
+        Returns the paths that were written.
     """
     segmentation, layers = result.segmentation, result.layers
     assert segmentation is not None
-    stem = "result" if deidentify else _file_name(layers.image.name)  # a layer may be named after a patient
+    # the layer's name may identify the patient
+    stem = "result" if deidentify else _file_name(layers.image.name)
     edited_mask = layers.mask.data.copy() if layers.mask is not None and layers.is_edited else None
 
     def write() -> list[Path]:
         from napari_latentseg.io.write_results import write_segmentation
 
         exported = segmentation
-        if edited_mask is not None:  # the person's corrections go out, and the record says whose they are
+        if edited_mask is not None:  # the manual edits are exported, and the record says that there are some
             record = segmentation.record.replace(mask_edited=True)
             exported = replace(segmentation, mask=edited_mask, record=record)
         measurements, write_table = None, None

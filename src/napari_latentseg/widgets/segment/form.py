@@ -1,4 +1,4 @@
-"""The fields of the Segment widget: what is chosen, and what is wrong with it."""
+"""The fields of the Segment widget, and the check of what was entered."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox, FloatSlider, SpinBox
 from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSizePolicy, QToolButton, QVBoxLayout, QWidget
-from superqt import QCollapsible
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE
@@ -19,6 +18,7 @@ from napari_latentseg.inference.scratch_arrays import MEMORY_ENV_VAR
 from napari_latentseg.inference.settings import InferenceSettings, members_limit_message
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.store import list_cards
+from napari_latentseg.widgets._shared.controls import collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets.segment.card import CardDialog
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 __all__ = ["SOURCE_LABELS", "SegmentForm"]
 
 SOURCE_LABELS = {
-    "augment": "flips, turns, shifts",
-    "none": "one answer only",
-    "members": "several models",
-    "noise": "random starts",
-    "posterior": "the encoder's posterior",
+    "augment": "test-time augmentation",
+    "none": "single pass",
+    "members": "ensemble members",
+    "noise": "noise",
+    "posterior": "encoder posterior",
     "dropout": "dropout",
 }
-_MAX_SAMPLES = 200  # samples; the command line draws more
+_MAX_SAMPLES = 200  # more than a person waits for; the command line has no limit
 
 
 class SegmentForm(QWidget):
-    """Image, model, samples, source, cut, region, and what most people leave alone.
+    """Image, model, samples, source, threshold and region; postprocessing, device and seed under Advanced.
 
     Signals
     -------
     changed
         Any field was changed.
     threshold_changed
-        The cut was moved, or what is mended of the mask was changed.
+        The threshold or the postprocessing was changed, which a finished mask can follow.
     """
 
     changed = Signal()
@@ -64,22 +64,22 @@ class SegmentForm(QWidget):
         )
         self.model = ComboBox(
             choices=[(card.title, name) for name, card in self.cards.items()],
-            tooltip="The trained model; the (i) tells what it is for and how good it was",
+            tooltip="The trained model; (i) shows its card",
         )
         self.samples = SpinBox(value=5, min=1, max=_MAX_SAMPLES)
         self.source = ComboBox(choices=[], tooltip="")
         self.threshold = FloatSlider(
             value=0.5, min=0.05, max=0.95, step=0.01,
-            tooltip="A place belongs to the mask where its mean probability is above the cut",
+            tooltip="A voxel belongs to the mask where its mean probability exceeds the threshold",
         )  # fmt: skip
         self.roi_fields = RoiFields(viewer, self)
         self.postprocess_fields = PostProcessFields(self)
         self.model_summary = QLabel()
         self.model_summary.setWordWrap(True)
         self.model_summary.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
-        self.card_button = QToolButton()
-        self.card_button.setText("i")
-        self.card_button.setToolTip("The model's card: what it is for, what it learned from, how good it was")
+        self.card_button = QPushButton("i")
+        self.card_button.setFixedWidth(28)
+        self.card_button.setToolTip("Model card: intended use, training data and validation results")
         self.card_button.clicked.connect(self.show_card)
         self._lay_out()
         self._connect()
@@ -95,36 +95,29 @@ class SegmentForm(QWidget):
                 line.addWidget(widget, 1 if i == stretch else 0)
             return line
 
-        fields = QFormLayout()
-        fields.setContentsMargins(0, 0, 0, 0)
-        fields.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.ExpandingFieldsGrow)
+        fields = form_layout()
         fields.addRow("Image", self.image.native)
         fields.addRow("Model", row(self.model.native, self.card_button))
         fields.addRow("", self.model_summary)
         fields.addRow("Samples", self.samples.native)
-        fields.addRow("from", self.source.native)
-        fields.addRow("Cut", self.threshold.native)
+        fields.addRow("Source", self.source.native)
+        fields.addRow("Threshold", self.threshold.native)
         for combo in (
             self.image,
             self.model,
             self.source,
             self.roi_fields.area,
             self.postprocess_fields.tolerance,
+            self.postprocess_fields.device,
         ):
-            combo.native.setMinimumWidth(80)
-            combo.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-            combo.native.setSizeAdjustPolicy(
-                combo.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-            )
+            let_combo_shrink(combo.native)
+        for spin in (self.samples, self.postprocess_fields.min_size, self.postprocess_fields.seed):
+            spin.native.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         advanced_body = QWidget()
-        advanced_form = QFormLayout(advanced_body)
-        advanced_form.setContentsMargins(0, 0, 0, 0)
+        advanced_form = form_layout(advanced_body)
         self.roi_fields.add_rows(fields, advanced_form)
         self.postprocess_fields.add_rows(advanced_form)
-        self.advanced = QCollapsible("More")
-        if (margins := self.advanced.layout()) is not None:
-            margins.setContentsMargins(0, 0, 0, 0)
-        self.advanced.addWidget(advanced_body)
+        self.advanced = collapsible("Advanced", advanced_body)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(fields)
@@ -132,9 +125,6 @@ class SegmentForm(QWidget):
         self.model_summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _connect(self) -> None:
-        events = self.viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
-            event.connect(self.reset_choices)
         self.model.changed.connect(self._on_model)
         self.source.changed.connect(self._on_source)
         self.threshold.changed.connect(lambda *_: self.threshold_changed.emit())
@@ -154,7 +144,7 @@ class SegmentForm(QWidget):
         return [(layer.name, layer) for layer in reversed(images)]
 
     def reset_choices(self, event: Any = None) -> None:
-        """Look at the viewer's layers again; the chosen one stays chosen while it is there."""
+        """List the viewer's image layers again; the selected one stays selected while it exists."""
         previous = self.image.value
         self.image.reset_choices()
         choices = [value for _, value in self._image_choices()]
@@ -166,7 +156,7 @@ class SegmentForm(QWidget):
         self.changed.emit()
 
     def reload_models(self) -> None:
-        """Look at the models at hand again; the chosen one stays chosen while it is there."""
+        """List the installed models again; the selected one stays selected while it exists."""
         previous = self.model.value
         self.cards = list_cards()
         self.model.choices = [(card.title, name) for name, card in self.cards.items()]
@@ -175,11 +165,11 @@ class SegmentForm(QWidget):
         self._on_model()
 
     def values(self) -> dict[str, Any]:
-        """What is chosen, to be put back by `restore`; layers are left out."""
+        """The values of the fields, for `restore`; layers are left out."""
         return {name: field.value for name, field in self._stored_fields().items()}
 
     def restore(self, values: dict[str, Any]) -> None:
-        """Choose again what was chosen before, as far as it is still there."""
+        """Set the fields to earlier values; what no longer exists is skipped."""
         for name, field in self._stored_fields().items():
             if name in values:
                 with suppress(ValueError):  # a model that has been removed since
@@ -191,7 +181,7 @@ class SegmentForm(QWidget):
             "model": self.model,
             "source": self.source,
             "samples": self.samples,
-            "cut": self.threshold,
+            "threshold": self.threshold,
             "plane": self.roi_fields.plane,
             "tolerance": postprocess.tolerance,
             "smallest": postprocess.min_size,
@@ -203,11 +193,11 @@ class SegmentForm(QWidget):
 
     @property
     def card(self) -> ModelCard | None:
-        """The chosen model's card."""
+        """The card of the selected model."""
         return self.cards.get(str(self.model.value))
 
     def show_card(self) -> None:
-        """Open the card of the chosen model."""
+        """Show the card of the selected model in a window."""
         if self.card is not None:
             CardDialog(self.card, self).show()
 
@@ -220,6 +210,7 @@ class SegmentForm(QWidget):
     def _on_model(self, *_: Any) -> None:
         card = self.card
         if card is not None:
+            self.model.native.setToolTip(f"{card.title}; (i) shows its card")
             self.model_summary.setText(_card_summary(card))
             self.model_summary.setToolTip(card.intended_use)
             self.source.choices = [(SOURCE_LABELS[s], s) for s in card.sources]
@@ -236,22 +227,22 @@ class SegmentForm(QWidget):
         tooltip = f"How many samples to draw; a variance needs {MIN_SAMPLES_FOR_VARIANCE} or more"
         self.samples.max = _MAX_SAMPLES
         if is_deterministic:
-            tooltip = "This model gives the same answer every time, so there is nothing to repeat"
+            tooltip = "This model is deterministic: one sample is enough"
         elif source == "members" and card is not None:
             self.samples.value = min(int(self.samples.value), card.members)
             self.samples.max = card.members
             tooltip = f"{members_limit_message(card)}; {tooltip[0].lower()}{tooltip[1:]}"
         self.samples.tooltip = tooltip
-        self.source.tooltip = f"Where the samples differ: {SAMPLING_SOURCES.get(str(source), '')}"
+        self.source.tooltip = f"What makes the samples differ: {SAMPLING_SOURCES.get(str(source), '')}"
         self.changed.emit()
 
     def problems(self) -> list[str]:
-        """What keeps a run from starting, in words; empty where nothing does."""
+        """What prevents a run, one sentence each; an empty list where it can start."""
         messages = []
         if not self.cards:
             messages.append("No model is installed.")
         if self.image.value is None:
-            messages.append("Open an image first, or one of the samples.")
+            messages.append("Open an image first, or a sample.")
         elif not 2 <= self.image.value.ndim <= 4:
             image = self.image.value
             messages.append(f"“{image.name}” has {image.ndim} dimensions; choose one with 2 to 4.")
@@ -267,11 +258,11 @@ class SegmentForm(QWidget):
         Raises
         ------
         BadInput
-            Where they make no sense for the model.
+            Where they are not valid for the model.
         """
         card = self.card
         if card is None:
-            raise BadInput("model", "none is chosen", "choose one")
+            raise BadInput("model", "none is selected", "select one")
         source, region = self.source.value, self.roi_fields.region()
         return InferenceSettings.for_model(
             card,
@@ -286,7 +277,7 @@ class SegmentForm(QWidget):
         )
 
     def region(self) -> RegionOfInterest:
-        """What of the image is worked on; see `WhereFields.region`."""
+        """The slices and the crop box to segment; see `RoiFields.region`."""
         return self.roi_fields.region()
 
 
@@ -294,5 +285,5 @@ def _card_summary(card: ModelCard) -> str:
     parts = [card.modality]
     if card.headline_metrics:
         parts.append(f"DSC {card.headline_metrics.values['dsc']:.2f}")
-    parts.append(card.licence.split(";")[0])
+    parts.append(card.licence.split(";")[0].split(" (")[0])
     return " | ".join(part for part in parts if part)

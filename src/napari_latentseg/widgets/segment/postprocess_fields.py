@@ -1,4 +1,4 @@
-"""The fields of a run that most people leave alone: when to stop, what to mend of a mask, device, seed."""
+"""The advanced fields of a run: early stopping, postprocessing of the mask, device and seed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["PostProcessFields"]
 
 
 class PostProcessFields(QObject):
-    """Early stop, smallest object, holes, the largest object alone, device and seed.
+    """Early stopping, minimum object size, hole filling, largest object only, device and seed.
 
     Signals
     -------
     changed
-        Any of them was changed.
+        A field that only a new run can follow was changed.
     postprocess_changed
-        One of those that a finished mask can follow was.
+        A field that a finished mask can follow was changed.
     """
 
     changed = Signal()
@@ -38,22 +38,20 @@ class PostProcessFields(QObject):
                 ("when the mask changes by less than 0.5 %", 0.005),
             ],
             value=0.0,
-            tooltip="Stop drawing samples once two more in a row change the mask by less than this (1 - DSC)",
+            tooltip="Stop sampling when two consecutive samples change the mask by less than this (1 - DSC)",
         )
         self.min_size = FloatSpinBox(
             value=0, min=0, max=1e9, step=1,
-            tooltip="Objects smaller than this are left out of the mask, in the unit of the image",
+            tooltip="Remove objects smaller than this, in the unit of the image",
         )  # fmt: skip
-        self.fill_holes = CheckBox(text="", tooltip="Fill what an object encloses wholly")
-        self.keep_largest = CheckBox(text="", tooltip="Keep the largest object of each class, and no other")
+        self.fill_holes = CheckBox(text="", tooltip="Fill holes that an object encloses")
+        self.keep_largest = CheckBox(text="", tooltip="Keep only the largest object of each class")
         self.device = ComboBox(
-            choices=[("best there is", "auto"), ("CPU", "cpu"), ("NVIDIA GPU", "cuda"), ("Apple GPU", "mps")],
+            choices=[("automatic", "auto"), ("CPU", "cpu"), ("NVIDIA GPU", "cuda"), ("Apple GPU", "mps")],
             value=preferences().device,
-            tooltip="Where to compute",
+            tooltip="Compute device",
         )
-        self.seed = SpinBox(
-            value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same samples again"
-        )
+        self.seed = SpinBox(value=0, min=0, max=2**31 - 1, tooltip="The same seed gives the same samples")
         fields: tuple[Any, ...] = (self.tolerance, self.device, self.seed)
         for field in fields:
             field.changed.connect(lambda *_: self.changed.emit())
@@ -62,24 +60,21 @@ class PostProcessFields(QObject):
             field.changed.connect(lambda *_: self.postprocess_changed.emit())
 
     def add_rows(self, form: QFormLayout) -> None:
-        """Put the fields into a form."""
+        """Add the fields to a form."""
         self._form = form
-        form.addRow("Stop early", self.tolerance.native)
-        form.addRow("Smallest", self.min_size.native)
+        form.addRow("Early stopping", self.tolerance.native)
+        form.addRow("Minimum size", self.min_size.native)
         form.addRow("Fill holes", self.fill_holes.native)
-        form.addRow("Largest only", self.keep_largest.native)
+        form.addRow("Keep largest", self.keep_largest.native)
         form.addRow("Device", self.device.native)
         form.addRow("Seed", self.seed.native)
-        self.tolerance.native.setSizeAdjustPolicy(
-            self.tolerance.native.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
 
     def show_unit(self, unit: str) -> None:
-        """The unit in which the smallest object is given."""
+        """Show the unit of the minimum size: ``"mm2"``, ``"mm3"``, ``"pixel"``."""
         self.min_size.native.setSuffix(f" {unit.replace('2', '²').replace('3', '³')}")
 
     def postprocess(self) -> PostProcess:
-        """What is mended of a mask."""
+        """The postprocessing that is selected."""
         return PostProcess(
             smallest=float(self.min_size.value),
             fill_holes=bool(self.fill_holes.value),
@@ -87,7 +82,7 @@ class PostProcessFields(QObject):
         )
 
     def settings(self) -> dict[str, Any]:
-        """The fields, as a `InferenceSettings` takes them."""
+        """The fields as keywords of `InferenceSettings`."""
         return {
             "tolerance": self.tolerance.value or None,
             "cleanup": self.postprocess(),

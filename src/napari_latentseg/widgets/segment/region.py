@@ -1,4 +1,4 @@
-"""Which part of an image is worked on: a box that someone drew, or what is in view."""
+"""The region of interest of an image: a box drawn in a Shapes layer, or the current view."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ CropBox = tuple[int, int, int, int]
 
 
 def image_shape(image: Image) -> tuple[int, ...]:
-    """The size of an image along its axes, without that of colours; of a multiscale one the finest."""
+    """The shape of an image without its colour channels; the finest level of a multiscale one."""
     data = image.data[0] if image.multiscale else image.data
     return tuple(int(n) for n in data.shape[: image.ndim])
 
 
 def crop_box_of_shapes(shapes: Shapes, image: Image, order: tuple[int, ...]) -> CropBox:
-    """The box around the selected shapes of a layer, or around its last one, in rows and columns.
+    """The bounding box of the selected shapes of a layer, or of its last one, in rows and columns.
 
     Parameters
     ----------
     shapes
-        Drawn in the same world; they may lie on any slice.
+        In world coordinates of the viewer, on any slice.
     image
-        What is segmented.
+        The image to segment.
     order
-        Axis i of the planes is axis ``order[i]`` of the image; rows and columns are the last two.
+        Axis i of the slices is axis ``order[i]`` of the image; rows and columns are the last two.
 
     Returns
     -------
     top, left, bottom, right
-        Half open.
+        In voxels, half open.
 
     Raises
     ------
     BadInput
-        Where nothing is drawn, or it lies beside the image.
+        Where the layer has no shape, or the box is outside the image.
     """
     if not len(shapes.data):
-        raise BadInput(shapes.name, "holds no shape", "draw a rectangle around what is to be segmented")
+        raise BadInput(shapes.name, "has no shape", "draw a rectangle around the region of interest")
     chosen = sorted(shapes.selected_data) or [len(shapes.data) - 1]
     corners = np.concatenate([np.asarray(shapes.data[i], dtype=np.float64) for i in chosen])
     world = _apply_affine(layer_matrix(shapes), corners)
@@ -57,25 +57,29 @@ def crop_box_of_shapes(shapes: Shapes, image: Image, order: tuple[int, ...]) -> 
     points[:, -shared_axes:] = world[:, -shared_axes:]
     image_points = _apply_affine(np.linalg.inv(layer_matrix(image)), points)
     low, high = np.floor(image_points.min(axis=0) + 0.5), np.ceil(image_points.max(axis=0) + 0.5)
-    return _clip_to_image(image, order, low, high, f"the box in {shapes.name}")
+    return _clip_to_image(image, order, low, high, f"the ROI in {shapes.name}")
 
 
 def crop_box_in_view(viewer: ViewerModel, image: Image, order: tuple[int, ...]) -> CropBox:
-    """What of the planes is in view, in rows and columns.
+    """The part of the slices that the canvas shows, in rows and columns.
 
     Raises
     ------
     BadInput
-        Where the planes are not what is on screen, or nothing of the image is.
+        Where the canvas shows another orientation, or no part of the image.
     """
     displayed = {axis - (viewer.dims.ndim - image.ndim) for axis in viewer.dims.displayed}
     if displayed != set(order[-2:]):
         raise BadInput(
-            "area", "what is in view are no planes of this run", "turn the view, or segment all of it"
+            "ROI",
+            "the current view shows another orientation of the volume",
+            "change the orientation of the view, or segment the whole image",
         )
     factor = image.downsample_factors[image.data_level] if image.multiscale else np.ones(image.ndim)
     corners = np.asarray(image.corner_pixels, dtype=float) * factor
-    return _clip_to_image(image, order, np.floor(corners[0]), np.ceil(corners[1] + factor), "what is in view")
+    return _clip_to_image(
+        image, order, np.floor(corners[0]), np.ceil(corners[1] + factor), "the current view"
+    )
 
 
 def _apply_affine(matrix: NDArray[Any], points: NDArray[Any]) -> NDArray[np.float64]:
@@ -97,7 +101,7 @@ def _clip_to_image(
     for axis in order[-2:]:
         start, stop = max(0, int(low[axis])), min(shape[axis], int(high[axis]))
         if stop <= start:
-            raise BadInput(description, f"lies beside {image.name}", "choose another part")
+            raise BadInput(description, f"lies outside {image.name}", "choose another ROI")
         extents.append((start, stop))
     (top, bottom), (left, right) = extents
     return top, left, bottom, right

@@ -1,4 +1,4 @@
-"""How far a model's probabilities can be taken at their word, as a picture."""
+"""Plot of a model's reliability curve."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 __all__ = ["ReliabilityPlot"]
 
 _LEFT_MARGIN, _BOTTOM_MARGIN, _EDGE_MARGIN = 44, 40, 10
-_CURVE = "#4a90d9"  # seen well on a dark and on a light ground
+_CURVE = "#4a90d9"  # readable in the dark and the light theme
 
 
 class ReliabilityPlot(QWidget):
-    """The reliability curve of a card: how often a place was the class, against how probable it was called.
+    """The reliability curve of a card: observed frequency of a class against its mean probability.
 
-    On the dashed diagonal both are equal; below it the model is surer than it is right. Bins with few places
-    are drawn with small dots.
+    On the dashed diagonal the model is calibrated; below it, overconfident. Bins with few voxels have small
+    dots.
     """
 
     def __init__(self, reliability: Reliability, parent: QWidget | None = None) -> None:
@@ -31,8 +31,8 @@ class ReliabilityPlot(QWidget):
         self.setMinimumSize(220, 200)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            f"Expected calibration error {reliability.ece:.3f} over all places,"
-            f" {reliability.ece_unsure:.3f} where the mean lies between 0.05 and 0.95;"
+            f"Expected calibration error {reliability.ece:.3f} over all voxels,"
+            f" {reliability.ece_unsure:.3f} where the mean probability is between 0.05 and 0.95;"
             f" {reliability.images} images, {reliability.data}"
         )
 
@@ -69,12 +69,12 @@ class ReliabilityPlot(QWidget):
             right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
             painter.drawText(QRectF(beside.x() - 32, beside.y() - 8, 28, 16), right, f"{tick:g}")
         painter.drawText(
-            QRectF(area.left(), area.bottom() + 18, area.width(), 18), middle, "mean of the samples"
+            QRectF(area.left(), area.bottom() + 18, area.width(), 18), middle, "mean probability"
         )
         painter.save()
         painter.translate(10, area.center().y())
         painter.rotate(-90)
-        painter.drawText(QRectF(-area.height() / 2, -8, area.height(), 16), middle, "how often it was so")
+        painter.drawText(QRectF(-area.height() / 2, -8, area.height(), 16), middle, "observed frequency")
         painter.restore()
         self._draw_curve(painter, to_widget)
         painter.end()

@@ -1,4 +1,4 @@
-"""The part of the Segment widget that shows what came out."""
+"""The part of the Segment widget that shows the result of a run."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from napari_latentseg.widgets.segment.form import SOURCE_LABELS
 __all__ = ["ResultPanel"]
 
 _LEGEND = {
-    "mask": "The places whose mean probability is above the cut.",
-    "mean": "How often, and how surely, the samples called a place the class: 0 never, 1 always.",
-    "variance": "How much the samples differ at a place. A small variance is no proof of being right.",
+    "mask": "Voxels whose mean probability exceeds the threshold.",
+    "mean": "Mean probability over the samples, 0 to 1.",
+    "variance": "Variance over the samples. A small variance does not prove that the mask is correct.",
 }
-# why no further samples can be drawn, by their source
+# why no more samples can be drawn, by source
 _NO_MORE_SAMPLES = {
-    "none": "This source gives the same answer every time",
-    "members": "Each member of the model gives one sample; choose how many above, and segment again",
+    "none": "This source is deterministic",
+    "members": "Each ensemble member gives one sample; set the number above and segment again",
 }
 
 
 class ResultPanel(QWidget):
-    """How large the classes are, which layers show, more samples, export.
+    """Sizes of the classes, visibility of the layers, more samples, review, export.
 
     Signals
     -------
     more_requested
-        Five more samples were asked for.
+        The user wants five more samples.
     review_requested
-        The result is to be reviewed.
+        The user wants to review the result.
     export_requested
-        The result is to be written.
+        The user wants to export the result.
     """
 
     more_requested = Signal()
@@ -61,9 +61,9 @@ class ResultPanel(QWidget):
             toggle_row.addWidget(button, 1)
         self.more_button = QPushButton("+5 samples")
         self.review_button = QPushButton("Review")
-        self.review_button.setToolTip("Go through the places where the samples differ most")
+        self.review_button.setToolTip("Review the regions where the samples differ most")
         self.export_button = QPushButton("Export…")
-        self.export_button.setToolTip("Write mask, mean, variance and the record of the run into a folder")
+        self.export_button.setToolTip("Write mask, mean, variance and the run record to a folder")
         self.more_button.clicked.connect(self.more_requested)
         self.review_button.clicked.connect(self.review_requested)
         self.export_button.clicked.connect(self.export_requested)
@@ -94,12 +94,12 @@ class ResultPanel(QWidget):
         self.run_note.setText(_run_note(segmentation))
         self.more_button.setEnabled(record.source not in _NO_MORE_SAMPLES)
         self.more_button.setToolTip(
-            _NO_MORE_SAMPLES.get(record.source, "Draw five more and take them into the mean and the variance")
+            _NO_MORE_SAMPLES.get(record.source, "Add five samples to the mean and variance")
         )
         self._update_toggles()
 
     def set_busy(self, busy: bool) -> None:
-        """While a run is under way nothing more can be asked."""
+        """Disable the panel during a run."""
         self.setEnabled(not busy)
 
     def _toggle(self, role: str, on: bool) -> None:
@@ -117,14 +117,14 @@ class ResultPanel(QWidget):
 def _run_note(segmentation: Segmentation) -> str:
     record = segmentation.record
     if record.source == "none":
-        return "One answer, no samples: there is no variance to show."
+        return "Single pass: no variance."
     line = f"{record.samples} samples from {SOURCE_LABELS[record.source]}"
     if not record.complete:
-        line += f" (of {record.samples_asked} asked for"
+        line += f" (of {record.samples_asked} requested"
         line += f"; {record.planes_done} of {record.planes} slices)" if record.planes > 1 else ")"
     elif record.slices is not None and record.slices != (0, record.planes - 1):
         first, last = record.slices
         line += f", on {last - first + 1} of {record.planes} slices"
     if record.samples < MIN_SAMPLES_FOR_VARIANCE:
-        line += f". A variance needs {MIN_SAMPLES_FOR_VARIANCE} or more."
+        line += f". A variance needs {MIN_SAMPLES_FOR_VARIANCE} samples or more."
     return line

@@ -1,4 +1,4 @@
-"""The fields that say which slices and which part of an image are worked on."""
+"""The fields for the slices, the region of interest and the orientation to segment."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _PLANE_NAMES = {name: name if name != "acquired" else "as acquired" for name in 
 
 @dataclass(frozen=True)
 class RegionOfInterest:
-    """What is worked on.
+    """The part of an image to segment.
 
     Attributes
     ----------
     plane_view
-        How the planes lie in the image.
+        The orientation of the slices in the image.
     slices, crop_box
-        As `napari_latentseg.inference.settings.InferenceSettings` has them.
+        As in `napari_latentseg.inference.settings.InferenceSettings`.
     first_plane
-        The one on screen.
+        The current slice, which is segmented first.
     """
 
     plane_view: PlaneView
@@ -46,12 +46,12 @@ class RegionOfInterest:
 
 
 class RoiFields(QObject):
-    """Planes, slices and area of an image; each is there only where there is something to choose.
+    """Orientation, slices and ROI of an image; a field without a choice for the image is hidden.
 
     Signals
     -------
     changed
-        Any of them was changed.
+        A field was changed.
     """
 
     changed = Signal()
@@ -62,13 +62,13 @@ class RoiFields(QObject):
         self._image: Image | None = None
         self._order: tuple[int, ...] = ()
         self.slices = ComboBox(
-            choices=[("all", "all"), ("the one on screen", "shown"), ("from … to …", "range")],
+            choices=[("all", "all"), ("current slice", "shown"), ("range", "range")],
             value="all",
-            tooltip="Which slices of a volume to work on; it begins with the one on screen",
+            tooltip="Slices of the volume to segment; starts with the current slice",
         )
         self.first, self.last = QSpinBox(), QSpinBox()
-        self.first.setToolTip("The first slice, counted from 0 as napari's slider does")
-        self.last.setToolTip("The last slice, which is worked on too")
+        self.first.setToolTip("The first slice, counted from 0 like napari's slider")
+        self.last.setToolTip("The last slice (inclusive)")
         self.range_row = QWidget()
         range_layout = QHBoxLayout(self.range_row)
         range_layout.setContentsMargins(0, 0, 0, 0)
@@ -77,13 +77,13 @@ class RoiFields(QObject):
         range_layout.addWidget(self.last, 1)
         self.area = ComboBox(
             choices=self._area_choices,
-            tooltip="Which part of each slice to work on: draw a rectangle in a Shapes layer, or zoom in."
-            " A model that sees the whole slice then sees that part enlarged",
+            tooltip="Region of interest in each slice: draw a rectangle in a Shapes layer, or zoom in."
+            " A model that takes the whole slice then gets the ROI at a higher resolution",
         )
         self.plane = ComboBox(
             choices=[(_PLANE_NAMES[name], name) for name in WORLD_AXIS_OF_PLANE],
             value="acquired",
-            tooltip="How a volume is cut into the planes that the model sees; the result lies as it does",
+            tooltip="Slice orientation given to the model; the result keeps the geometry of the image",
         )
         for field in (self.slices, self.area, self.plane):
             field.changed.connect(self._on_changed)
@@ -91,27 +91,27 @@ class RoiFields(QObject):
             box.valueChanged.connect(self._on_changed)
 
     def add_rows(self, form: QFormLayout, advanced_form: QFormLayout) -> None:
-        """Put the fields into the form and its lower part."""
+        """Add the fields to the form and to its advanced part."""
         self._form, self._advanced_form = form, advanced_form
         form.addRow("Slices", self.slices.native)
         form.addRow("", self.range_row)
-        form.addRow("Area", self.area.native)
-        advanced_form.addRow("Planes", self.plane.native)
+        form.addRow("ROI", self.area.native)
+        advanced_form.addRow("Orientation", self.plane.native)
         self.show_for_image(None)
 
     def _area_choices(self, *_: Any) -> list[tuple[str, Any]]:
         shapes_layers = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
-        box_choices = [(f"the box in “{layer.name}”", layer) for layer in reversed(shapes_layers)]
-        return [("all of it", "all"), ("what is in view", "view"), *box_choices]
+        box_choices = [(f"shape in “{layer.name}”", layer) for layer in reversed(shapes_layers)]
+        return [("whole image", "all"), ("current view", "view"), *box_choices]
 
     def reset_choices(self) -> None:
-        """Look at the viewer's layers again."""
+        """List the viewer's Shapes layers again."""
         previous = self.area.value
         self.area.reset_choices()
         self.area.value = previous if previous in [value for _, value in self._area_choices()] else "all"
 
     def show_for_image(self, image: Image | None) -> None:
-        """Show the fields that this image has something to choose for."""
+        """Show the fields that apply to this image."""
         self._image = image
         is_stack = image is not None and image.ndim > 2
         can_reorient = False
@@ -144,12 +144,12 @@ class RoiFields(QObject):
         return tuple(shape[axis] for axis in self._order[:-2])
 
     def region(self) -> RegionOfInterest:
-        """What is chosen.
+        """The part of the image that is selected.
 
         Raises
         ------
         BadInput
-            Where it is no part of the image.
+            Where it is not inside the image.
         """
         image = self._image
         if image is None:
@@ -159,11 +159,15 @@ class RoiFields(QObject):
         if image.ndim > 2 and self.slices.value == "shown":
             if plane_on_screen is None:
                 orientation = _PLANE_NAMES[str(self.plane.value)]
-                raise BadInput("slices", f"no slice {orientation} is on screen", "turn the view, or take all")
+                raise BadInput(
+                    "slices",
+                    f"the view does not show the {orientation} orientation",
+                    "change the orientation of the view, or segment all slices",
+                )
             slices = (plane_on_screen, plane_on_screen)
         elif image.ndim > 2 and self.slices.value == "range":
             if self.first.value() > self.last.value():
-                raise BadInput("slices", "end before they begin", "exchange the two numbers")
+                raise BadInput("slices", "the first is after the last", "swap the two numbers")
             slices = (self.first.value(), self.last.value())
         crop_box = None
         if self.area.value == "view":
@@ -181,7 +185,7 @@ class RoiFields(QObject):
         )
 
     def _plane_on_screen(self, image: Image) -> int | None:
-        """The number of the plane that is on screen; None where another cut of the volume is."""
+        """The number of the slice on screen; None where the view shows another orientation."""
         if image.ndim < 3:
             return 0
         screen_index = index_on_screen(self.viewer, image)

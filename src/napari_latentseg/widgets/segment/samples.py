@@ -1,4 +1,4 @@
-"""File > Open Sample, and a scan as napari takes it."""
+"""File > Open Sample, and the conversion of a scan to layer data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def scan_arguments(scan: Scan) -> dict[str, Any]:
-    """The keywords with which `add_image` shows a scan where it lies."""
+    """The keywords for `add_image` that give the layer the geometry of the scan."""
     geometry = scan.geometry
     arguments: dict[str, Any] = {
         "axis_labels": geometry.axis_labels,
@@ -28,7 +28,7 @@ def scan_arguments(scan: Scan) -> dict[str, Any]:
                 "format": scan.format,
                 "modality": scan.modality,
                 "properties": dict(scan.properties),
-                "source": scan.source,  # in memory alone: DICOM-SEG refers to what is there
+                "source": scan.source,  # in memory only: DICOM-SEG references the files
             }
         },
     }
@@ -40,26 +40,26 @@ def scan_arguments(scan: Scan) -> dict[str, Any]:
 
 
 def layer_data_of(sample: SampleImage) -> LayerData:
-    """A sample as napari takes it."""
+    """A sample as napari layer data."""
     return sample.scan.array, {"name": sample.name, **scan_arguments(sample.scan)}, "image"
 
 
 def retina_sample() -> list[LayerData]:
-    """The fundus photograph that scikit-image carries."""
+    """The fundus photograph of scikit-image, (1411, 1411, 3)."""
     from napari_latentseg.sample_data import retina
 
     return [layer_data_of(retina())]
 
 
 def ultrasound_sample() -> list[LayerData]:
-    """A made breast ultrasound image with a lesion, and its true outline."""
+    """A synthetic breast ultrasound image with a lesion, and its ground truth."""
     from napari_latentseg.sample_data import ultrasound_phantom
 
     return _with_ground_truth(ultrasound_phantom())
 
 
 def sweep_sample() -> list[LayerData]:
-    """A made volume of ultrasound slices with a lesion, and its true outline."""
+    """A synthetic ultrasound volume with a lesion, and its ground truth."""
     from napari_latentseg.sample_data import ultrasound_sweep
 
     return _with_ground_truth(ultrasound_sweep())

@@ -1,4 +1,4 @@
-"""The Segment widget: choose, run, look."""
+"""The Segment widget: choose an image and a model, run, look at the result."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _EXTRA_SAMPLES = 5
 
 
 class SegmentWidget(DockWidget):
-    """Choose an image and a model, ask for samples, see mask, mean and variance.
+    """Segment an image with a model, and show mask, mean and variance of the samples.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class SegmentWidget(DockWidget):
         self.status = QLabel()
         self.status.setWordWrap(True)
         self.cancel_button = QPushButton("Cancel")
-        self.cancel_button.setToolTip("Stop within a moment, and keep the samples that are complete")
+        self.cancel_button.setToolTip("Stop and keep the completed samples")
         self.details_button = CopyDetailsButton()
         self._lay_out()
         self._connect()
@@ -89,6 +89,9 @@ class SegmentWidget(DockWidget):
         self.status.hide()
 
     def _connect(self) -> None:
+        events = self.viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            self.connect_event(event, self.form.reset_choices)
         self.form.changed.connect(self._refresh)
         self.form.threshold_changed.connect(self._apply_threshold)
         self.run_button.clicked.connect(self.segment)
@@ -98,8 +101,8 @@ class SegmentWidget(DockWidget):
         self.result_panel.export_requested.connect(self.ask_export)
         actions = {
             "segment": self.segment,
-            "cut_down": lambda: self._shift_threshold(-0.05),
-            "cut_up": lambda: self._shift_threshold(0.05),
+            "threshold_down": lambda: self._shift_threshold(-0.05),
+            "threshold_up": lambda: self._shift_threshold(0.05),
         }
         bind_keys(self.viewer, self, actions)
         session = self.session
@@ -112,14 +115,12 @@ class SegmentWidget(DockWidget):
         session.results_changed.connect(self._show_result)
 
     def _on_models(self) -> None:
-        model_name = self.session.choices.get(
-            "model"
-        )  # now, for the form tells what it shows while it reloads
+        model_name = self.session.choices.get("model")  # before the reload, which overwrites it
         self.form.reload_models()
         self.form.restore({"model": model_name})
 
     def reset_choices(self, event: Any = None) -> None:
-        """Look at the viewer's layers again."""
+        """List the viewer's image layers again; napari calls this."""
         self.form.reset_choices()
 
     def _refresh(self) -> None:
@@ -128,18 +129,18 @@ class SegmentWidget(DockWidget):
         busy = self.busy
         self.run_button.setEnabled(not problems and not busy)
         self.run_button.setToolTip(
-            "A run is under way; wait for it, or cancel it"
+            "A run is in progress; wait or cancel"
             if busy
             else problems[0]
             if problems
-            else f"Segment with what is chosen ({key_text('segment')})"
+            else f"Segment with the current settings ({key_text('segment')})"
         )
-        self.problem_label.setText("" if busy else problems[0] if problems else self._estimate())
-        self.problem_label.setVisible(bool(self.problem_label.text()))
         self.show_empty_state(self.form.image.value is None and not busy, keep_content=True)
+        self.problem_label.setText("" if busy else problems[0] if problems else self._estimate())
+        self.problem_label.setVisible(bool(self.problem_label.text()) and not self.is_empty)
 
     def _estimate(self) -> str:
-        """How long it will take, as far as that is known from earlier runs; else nothing."""
+        """How long the run will take, estimated from earlier runs; empty where there were none."""
         try:
             settings, region = self.form.settings(), self.form.region()
         except BadInput:
@@ -167,7 +168,7 @@ class SegmentWidget(DockWidget):
         return f"A run takes about {duration_text}."
 
     def segment(self) -> None:
-        """Start a run with what is chosen; what is wrong is said, and nothing starts."""
+        """Start a run with the current settings, or say why it cannot start."""
         image = self.form.image.value
         try:
             problems = self.form.problems()
@@ -189,13 +190,13 @@ class SegmentWidget(DockWidget):
             show_warning(str(error))
 
     def cancel(self) -> None:
-        """Stop the run; what is complete stays."""
+        """Stop the run; completed samples are kept."""
         self.status.setText("stopping")
         self.cancel_button.setEnabled(False)
         self.session.cancel()
 
     def open_sample(self) -> None:
-        """Open the fundus photograph, read off the GUI thread, with the model that fits."""
+        """Open the fundus photograph, read off the GUI thread, and select the model for it."""
         from napari_latentseg.widgets.segment.samples import layer_data_of
 
         def load() -> Any:
@@ -220,7 +221,7 @@ class SegmentWidget(DockWidget):
 
     def _on_started(self, result: RunResult) -> None:
         if result.segmentation is None:
-            self.result_panel.hide()  # what it shows is of an earlier run
+            self.result_panel.hide()  # it shows an earlier run
         self.details_button.set_details("")
         self.progress_bar.setValue(0)
         self._show_running("loading the model")
@@ -250,14 +251,14 @@ class SegmentWidget(DockWidget):
     def _on_finished(self, result: RunResult) -> None:
         segmentation = result.segmentation
         if segmentation is None:
-            self._show_idle("Cancelled before a sample was complete; nothing was kept.")
+            self._show_idle("Cancelled before the first sample was complete.")
             return
         self._show_result()
         record = segmentation.record
         if result.was_cancelled:
             self._show_idle(f"Cancelled. {record.samples} of {record.samples_asked} samples are kept.")
         else:
-            self._show_idle(f"Done in {max(1, round(result.seconds))} s.")
+            self._show_idle(f"Finished in {max(1, round(result.seconds))} s.")
         for note in record.input.notes:
             show_info(note)
 
@@ -270,12 +271,12 @@ class SegmentWidget(DockWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether a run is under way, or its layers are being shown."""
+        """Whether a run is in progress, or its layers are being added."""
         return self.session.busy
 
     @property
     def finished_result(self) -> RunResult | None:
-        """The current result, once there is something in it."""
+        """The current result; None while it has no segmentation."""
         current = self.session.current
         return current if current is not None and current.segmentation is not None else None
 
@@ -286,12 +287,12 @@ class SegmentWidget(DockWidget):
         show_error(text)
 
     def _apply_threshold(self) -> None:
-        """Cut and mend the mask of the current result anew."""
+        """Apply threshold and postprocessing to the current result."""
         result = self.session.current
         if result is None or result.segmentation is None or self.busy:
             return
         if result.layers.is_edited:
-            self.status.setText("The mask has been painted in, so the cut leaves it as it is.")
+            self.status.setText("The mask was edited by hand, so the threshold does not change it.")
             self.status.show()
             return
         self.session.apply_threshold(
@@ -303,27 +304,27 @@ class SegmentWidget(DockWidget):
         threshold.value = min(max(round(float(threshold.value) + change, 2), threshold.min), threshold.max)
 
     def review(self) -> None:
-        """Open the widget that goes through the result."""
+        """Open the Review widget."""
         self.open_widget("Review")
 
     def ask_export(self) -> None:
-        """Ask where and how the result is to be written."""
+        """Open the export dialog."""
         result = self.finished_result
         if result is not None:
             ExportDialog(result, self).show()
 
     def export(self, folder: Path) -> Any:
-        """Write the current result, as it is cut, into a folder; off the GUI thread.
+        """Write the current result to a folder, off the GUI thread.
 
         Returns
         -------
         worker
-            Of the writing; None where there is nothing to write.
+            See `export_result`; None where there is no result.
         """
         return None if self.finished_result is None else export_result(self.finished_result, folder)
 
     def wait(self, seconds: float = 60) -> None:
-        """Let events pass until no run is under way; for scripts and the demo."""
+        """Process events until the run has ended; for scripts and the demo."""
         deadline = time.monotonic() + seconds
         while self.busy and time.monotonic() < deadline:
             QApplication.processEvents()

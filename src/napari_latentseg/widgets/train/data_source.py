@@ -28,7 +28,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import (
     METADATA_KEY,
     geometry_on_screen,
-    lie_together,
+    matches_geometry,
     role_of,
     scan_from_layer,
 )
@@ -196,7 +196,7 @@ def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
             is_match = image_shape(image) == tuple(mask.data.shape)
             if image_id is not None:
                 is_match = is_match and str(image.unique_id) == image_id
-            if is_match and lie_together(mask, geometry_on_screen(image)):
+            if is_match and matches_geometry(mask, geometry_on_screen(image)):
                 pairs.append((image, mask))
                 break
     return pairs
