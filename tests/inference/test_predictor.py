@@ -523,12 +523,15 @@ def test_a_device_that_is_not_there_is_refused(tiny_model: Model) -> None:
         Predictor(tiny_model, "cuda")
 
 
-def test_a_model_that_shares_its_codec_is_brought_back(tiny_model: Model, tiny_tiles_model: Model) -> None:
+def test_a_model_that_shares_its_codec_is_brought_back(
+    tiny_model_folder: Path, tiny_tiles_folder: Path
+) -> None:
     """Both have one codec, which a predictor of the other may take to another device before the run."""
-    codec = tiny_model.method.codec
-    assert codec is tiny_tiles_model.method.codec
-    predictor = Predictor(tiny_model, "cpu", "float32")
-    run = predictor.start(scan_of(picture(16, 16)), InferenceSettings.for_model(tiny_model.card, samples=1))
+    model, other = load_model(tiny_model_folder), load_model(tiny_tiles_folder)
+    codec = model.method.codec
+    assert codec is other.method.codec
+    predictor = Predictor(model, "cpu", "float32")
+    run = predictor.start(scan_of(picture(16, 16)), InferenceSettings.for_model(model.card, samples=1))
     moved = []
     apply = codec._apply
 

@@ -90,7 +90,7 @@ class Approvals(QObject):
                 self._lock_planes(correction, new_planes)
             self.changed.emit()
 
-        run_in_thread(read, show)
+        run_in_thread(read, show, owner=self)
         self.count(correction.family)
 
     def count(self, family: str) -> None:
@@ -100,7 +100,7 @@ class Approvals(QObject):
             self.counts[family] = count
             self.count_changed.emit()
 
-        run_in_thread(lambda: self._open_stores.count_approved(family), show)
+        run_in_thread(lambda: self._open_stores.count_approved(family), show, owner=self)
 
     def approve(self, correction: Correction, numbers: Iterable[int] | None) -> Any:
         """Approve planes of a mask as they are now; planes that are approved already are skipped.

@@ -149,7 +149,9 @@ class Autosaver(QObject):
             self.drafts = drafts
             self.drafts_changed.emit()
 
-        run_in_thread(lambda: self._open_stores.unfinished_drafts(open_draft_ids, own_draft_ids), show)
+        run_in_thread(
+            lambda: self._open_stores.unfinished_drafts(open_draft_ids, own_draft_ids), show, owner=self
+        )
 
     def resume_draft(self, family: str, draft: Draft) -> Any:
         """Resume a draft: add its mask, and its image where that is not open.
@@ -196,7 +198,7 @@ class Autosaver(QObject):
             show_exception(error)
             self.refresh_drafts()
 
-        return run_in_thread(read, show, fail)
+        return run_in_thread(read, show, fail, self)
 
     def discard_draft(self, family: str, draft: Draft) -> Any:
         """Delete a draft.
