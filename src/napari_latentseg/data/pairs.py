@@ -38,7 +38,7 @@ class Pair:
             Where it cannot be read.
         """
         scan = read_scan(self.image)
-        self.__dict__["key"] = scan.content_sha256  # fills the property below: one decoding for both
+        self.__dict__["content_sha256"] = scan.content_sha256  # fills the property below: one decoding for both
         return scan
 
     @cached_property

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.events import FineTuneData, FineTuneEpoch, FineTuneSaved, Judged
 from napari_latentseg.widgets._shared.text import count_text
@@ -108,11 +109,10 @@ def newest_candidate() -> tuple[Judged, FineTuneSaved] | None:
         The events with which its training ended; None where no model waits for a decision.
     """
     from napari_latentseg.models.layout import COMPARISON_FILE
-    from napari_latentseg.models.versions import list_candidates
 
     candidates: list[tuple[float, Path, dict[str, Any]]] = []
     try:
-        for folder in list_candidates().values():
+        for folder in api.list_candidates().values():
             path = folder / COMPARISON_FILE
             candidates.append((path.stat().st_mtime, folder, json.loads(path.read_text("utf-8"))))
         if not candidates:
