@@ -90,7 +90,7 @@ def example_home(
 
 def run_examples(item: object, name: str) -> doctest.TestResults:
     (test,) = doctest.DocTestFinder(recurse=False).find(item, name)  # with the names of its module
-    return doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
+    return doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS).run(test)
 
 
 @pytest.mark.usefixtures("example_home")

@@ -77,9 +77,11 @@ def test_one_class_is_scored_image_by_image(tmp_path: Path) -> None:
     assert expected[2].dsc == 0
     for name in ("dsc", "iou", "hd95"):
         assert getattr(report.mean, name) == pytest.approx(np.mean([getattr(e, name) for e in expected]))
-        assert getattr(report.std, name) == pytest.approx(np.std([getattr(e, name) for e in expected], ddof=1))
+        std = np.std([getattr(e, name) for e in expected], ddof=1)
+        assert getattr(report.std, name) == pytest.approx(std)
     assert report.empty == {"prediction": 0, "truth": 1, "both": 0}
-    assert (report.image_count, report.training_count, report.validation_count) == (3, 1, 1)
+    counts = (report.image_count, report.training_count, report.validation_count)
+    assert counts == (3, 1, 1)
     json.dumps(report.to_json())
 
 

@@ -311,7 +311,7 @@ def calibrate(
     >>> from napari_latentseg.sample_data import write_annotated_phantoms
     >>> data = write_annotated_phantoms("phantoms", 2)
     >>> card = calibrate("breast-ultrasound", data, samples=3, subset="all", out="calibrated", on_note=print)
-    no interval: cases: are 2, half of them to fit by; an interval of 90% takes 9; give more annotated images
+    no interval: cases: ...
     >>> 0 < card.reliability.ece < 1
     True
     """

@@ -30,8 +30,7 @@ from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_latentseg.models.card import ModelCard
-    from napari_latentseg.models.versions import Version
+    from napari_latentseg import ModelCard, ModelVersion
 
 __all__ = ["ModelsWidget"]
 
@@ -125,7 +124,7 @@ class ModelsWidget(DockWidget):
             self._show_card(*selected)
         self._update_buttons(entry)
 
-    def _show_card(self, version: Version, card: ModelCard) -> None:
+    def _show_card(self, version: ModelVersion, card: ModelCard) -> None:
         lines = [*card_lines(card), ("Name", card.name)]
         if card.lineage:
             lines.append(("Derived from", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
