@@ -51,8 +51,8 @@ def figures(model: str | Path, new: Path, own: Path) -> dict[str, float]:
     """Mean DSC, one sample each, on images of the new data and on the model's own validation images."""
     on_new = evaluate(model, new, source="none", samples=1)
     on_own = evaluate(model, own, source="none", samples=1, subset="validation")
-    return {"new": on_new["mean"]["dsc"], "own": on_own["mean"]["dsc"],
-            "new_images": on_new["count"], "own_images": on_own["count"]}  # fmt: skip
+    return {"new": on_new.mean.dsc, "own": on_own.mean.dsc,
+            "new_images": on_new.image_count, "own_images": on_own.image_count}  # fmt: skip
 
 
 def cpu_seconds() -> float:

@@ -132,13 +132,13 @@ def main() -> None:
             found = segment(shown.scan, model, samples=8)
             report = evaluate(model, work / "new", samples=8)
             figures[method] = {
-                "dsc": report["mean"]["dsc"],
+                "dsc": report.mean.dsc,
                 "source": found.record.source,
                 "training_seconds": run["seconds"],
                 "variant": model.card.deviations_from_paper,
             }
             print(method, figures[method], flush=True)
-            rows.append((model.card.method_title.split(" (")[0], found, report["mean"]["dsc"]))
+            rows.append((model.card.method_title.split(" (")[0], found, report.mean.dsc))
     draw(shown, rows, given.out)
     given.json.write_text(json.dumps(figures, indent=1) + "\n")
 

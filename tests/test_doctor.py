@@ -103,7 +103,10 @@ FAULTS = {
         lambda home: (home / "models" / "lesions" / CARD).write_text("{}", "utf-8"),
         "model lesions: card.json, name is missing",
     ),
-    "another codec": (break_codec, "model lesions: codec latentseg-compact at hand has other weights"),
+    "another codec": (
+        break_codec,
+        "model lesions: codec latentseg-compact has other weights on this machine",
+    ),
     "a lost codec": (lose_codec, "model lesions: codec owner/lost is not on this machine"),
 }
 

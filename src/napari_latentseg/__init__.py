@@ -1,61 +1,14 @@
-"""Segmentation with generative models in latent space, with an honest measure of doubt.
+"""Segmentation with generative models in latent space, with an honest measure of uncertainty.
 
-The names below are loaded when they are first used, so that importing the package costs nothing.
+The public names stand in `__init__.pyi`, for type checkers and editors. Each is imported when it is first
+used, so that importing the package loads neither torch nor Qt.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from napari_latentseg.api import (
-        adopt_model,
-        calibrate,
-        discard_model,
-        evaluate,
-        export_model,
-        finetune,
-        install_model,
-        list_methods,
-        list_models,
-        load_model,
-        model_history,
-        read_scan,
-        remove_model,
-        revert_model,
-        segment,
-        train,
-    )
-
-__all__ = [
-    "__version__",
-    "adopt_model",
-    "calibrate",
-    "discard_model",
-    "evaluate",
-    "export_model",
-    "finetune",
-    "install_model",
-    "list_methods",
-    "list_models",
-    "load_model",
-    "model_history",
-    "read_scan",
-    "remove_model",
-    "revert_model",
-    "segment",
-    "train",
-]
+import lazy_loader
 
 __version__ = "0.1.0"
 
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(import_module("napari_latentseg.api"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["__version__"]

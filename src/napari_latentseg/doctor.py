@@ -1,4 +1,4 @@
-"""What this machine has, what is missing, and how to mend it."""
+"""What is installed on this machine, what is missing, and how to install it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 
 def diagnose() -> dict[str, Any]:
-    """Look at versions, devices, the display and the embedded models.
+    """Check versions, devices, the display, and the files of all models.
 
     Returns
     -------
     dict
-        `facts` (name to value) and `problems` (each with `what` and `mend`, and with `needed` where most of
-        the package does without).
+        `facts` by name, and `problems`: each with `what` is missing or damaged, `mend` (what to do about it),
+        and `needed` where only a part of the package needs it. JSON can hold all of it.
     """
     facts: dict[str, Any] = {
         "python": platform.python_version(),
@@ -98,7 +98,7 @@ def _check_models(facts: dict[str, Any], problems: list[dict[str, str]]) -> None
             if card.codec is not None:
                 _check_codec(card.codec)
         except BadInput as error:
-            # of a path its last part alone: what the doctor says is passed on to others
+            # only the last part of a path, which may contain a name: people send this report to others
             problems.append(
                 {"what": f"model {name}: {Path(error.what).name} {error.why}", "mend": error.remedy}
             )
@@ -109,11 +109,11 @@ def _check_codec(spec: CodecSpec) -> None:
     from napari_latentseg.models.store import codec_folder
 
     if weights_hash(codec_folder(spec.name, spec.revision or None)) != spec.sha256:
-        raise BadInput("codec", f"{spec.name} at hand has other weights", "install the codec again")
+        raise BadInput("codec", f"{spec.name} has other weights on this machine", "install the codec again")
 
 
 def _package_version(name: str) -> str:
-    """Empty where it is not known: some distributions have a module without metadata of its name."""
+    """The version of a distribution; empty where it is not known, as some modules have no metadata."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -121,7 +121,7 @@ def _package_version(name: str) -> str:
 
 
 def _home_relative(path: Path) -> str:
-    """A path that does not tell the user's name."""
+    """A path with the home folder as ``~``, so that it does not contain the user's name."""
     try:
         return f"~/{path.relative_to(Path.home())}"
     except ValueError:

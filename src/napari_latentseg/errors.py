@@ -1,4 +1,4 @@
-"""The one kind of error that a person is shown: what is wrong, where, and what to do."""
+"""The error that a person is shown: what cannot be used, why, and what to do about it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,34 @@ class BadInput(ValueError):
     Parameters
     ----------
     what
-        The thing at fault: a file's name, an option, a field of a card.
+        What cannot be used: the name of a file, an option, a field of a model card.
     why
-        What is wrong with it, in plain words.
+        The reason, in plain words.
     remedy
         What to do about it.
 
+    Attributes
+    ----------
+    what, why, remedy
+        As given, each on one line.
+
     Notes
     -----
-    The message is one line that can be printed anywhere, whatever the file is called, and never carries
+    The message is one line that can be printed anywhere, whatever the name of the file, and never contains
     pixel values or header fields of a scan.
+
+    Examples
+    --------
+    >>> from napari_latentseg import BadInput, load_model
+    >>> try:
+    ...     load_model("no-such-model")
+    ... except BadInput as error:
+    ...     print(f"{error.what}: {error.why}")
+    model: no model 'no-such-model'
     """
 
     def __init__(self, what: object, why: str, remedy: str = "") -> None:
-        # A name may hold a line break, or bytes that are no text at all.
+        # the name of a file may contain line breaks, or bytes that are not text
         name = str(what).encode("utf-8", "replace").decode("utf-8")
         self.what = " ".join(name.splitlines())
         self.why = " ".join(str(why).split())
@@ -42,7 +56,18 @@ class BadInput(ValueError):
 
 
 class Cancelled(Exception):
-    """The person asked for the work to stop; nothing is wrong."""
+    """The work was stopped on request, before there was a result.
+
+    Examples
+    --------
+    >>> from napari_latentseg import Cancelled, train
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> try:
+    ...     train(write_annotated_phantoms("phantoms"), "model", codec="embedded", should_stop=lambda: True)
+    ... except Cancelled:
+    ...     print("stopped")
+    stopped
+    """
 
 
 # pydantic's kinds of error, in plain words; the words in braces are pydantic's own names for the limits
@@ -66,17 +91,17 @@ _TYPE_NAMES = {"int": "a whole number", "float": "a number", "finite": "a number
 
 
 def first_validation_error(error: ValidationError) -> tuple[str, str]:
-    """The first field at fault and what is wrong with it, in plain words.
+    """The first invalid field and the reason, in plain words.
 
     Parameters
     ----------
     error
-        From pydantic, whose own words are for programmers.
+        From pydantic, whose own messages are for programmers.
 
     Returns
     -------
     field, why
-        The field is empty where the whole is at fault.
+        The field, with dots between its parts; empty where the reason is not about a single field.
     """
     detail = error.errors()[0]
     field = ".".join(str(part) for part in detail["loc"])

@@ -1,4 +1,4 @@
-"""Images to try the plugin on, made here or carried by a dependency; nothing is downloaded."""
+"""Sample images: generated, or part of scikit-image; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 
-__all__ = ["SampleImage", "retina", "ultrasound_phantom", "ultrasound_sweep"]
+__all__ = ["SampleImage", "retina", "ultrasound_phantom", "ultrasound_sweep", "write_annotated_phantoms"]
 
 
 @dataclass(frozen=True)
 class SampleImage:
-    """A scan, a name for it, the model that fits, and the truth where it is known.
+    """A scan, its name, the name of a model for it, and the true mask where it is known.
 
     Attributes
     ----------
     reference
-        uint8 in the scan's spatial shape, 1 where the target is; None where nobody knows.
+        The true mask, uint8 in the scan's spatial shape, 1 in the target; None where it is not known.
     """
 
     name: str
@@ -32,12 +32,12 @@ class SampleImage:
 
 
 def retina() -> SampleImage:
-    """The fundus photograph that scikit-image carries: 1411 x 1411 RGB.
+    """The fundus photograph that comes with scikit-image: 1411 x 1411 pixels, RGB.
 
     Raises
     ------
     BadInput
-        Where this installation of scikit-image does not carry it; it is not looked for on the network.
+        Where it is missing from this installation of scikit-image; it is not downloaded.
     """
     import skimage
     from skimage.io import imread
@@ -52,7 +52,7 @@ def retina() -> SampleImage:
 
 
 def ultrasound_phantom(seed: int = 7, shape: tuple[int, int] = (256, 320)) -> SampleImage:
-    """A made breast ultrasound image with one dark lesion whose outline is known.
+    """A synthetic breast ultrasound image with one dark lesion whose outline is known.
 
     Skin line, layers of fat and gland, speckle (Rayleigh), attenuation with depth, a hypoechoic lesion with a
     lobulated outline, and the bright band behind it. Spacing 0.15 mm.
@@ -60,7 +60,7 @@ def ultrasound_phantom(seed: int = 7, shape: tuple[int, int] = (256, 320)) -> Sa
     Parameters
     ----------
     seed
-        Draws everything.
+        Seed of the random generator that draws tissue, lesion and speckle.
     shape
         Rows and columns.
     """
@@ -70,14 +70,14 @@ def ultrasound_phantom(seed: int = 7, shape: tuple[int, int] = (256, 320)) -> Sa
 
 
 def ultrasound_sweep(seed: int = 7, shape: tuple[int, int, int] = (24, 192, 240)) -> SampleImage:
-    """A made sweep over the lesion of `ultrasound_phantom`: a volume, in which it grows and shrinks again.
+    """A synthetic sweep over the lesion of `ultrasound_phantom`: a volume in which it grows and shrinks.
 
     The tissue is the same in all slices, the speckle is not. Spacing 1.2 mm between slices, 0.2 mm in them.
 
     Parameters
     ----------
     seed
-        Draws everything.
+        Seed of the random generator that draws tissue, lesion and speckle.
     shape
         Slices, rows and columns.
     """
@@ -94,13 +94,50 @@ def ultrasound_sweep(seed: int = 7, shape: tuple[int, int, int] = (24, 192, 240)
     return SampleImage("ultrasound sweep", scan, "breast-ultrasound", reference)
 
 
+def write_annotated_phantoms(
+    folder: str | Path, count: int = 4, *, shape: tuple[int, int] = (128, 160)
+) -> Path:
+    """Write a small data set: images of `ultrasound_phantom` with the masks of their lesions.
+
+    Parameters
+    ----------
+    folder
+        `images/phantom_0.png` and so on, and masks of the same names in `masks/`, are written into it.
+    count
+        How many images, with the seeds from 0.
+    shape
+        Rows and columns.
+
+    Returns
+    -------
+    Path
+        The folder, for `train`, `finetune`, `evaluate` and `calibrate`.
+
+    Examples
+    --------
+    >>> folder = write_annotated_phantoms("phantoms", 2)
+    >>> sorted(path.name for path in (folder / "masks").iterdir())
+    ['phantom_0.png', 'phantom_1.png']
+    """
+    from PIL import Image
+
+    folder = Path(folder)
+    for seed in range(count):
+        sample = ultrasound_phantom(seed, shape)
+        for part, pixels in (("images", sample.scan.array), ("masks", sample.reference)):
+            path = folder / part / f"phantom_{seed}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.asarray(pixels)).save(path)
+    return folder
+
+
 def _render_ultrasound(
     rng: np.random.Generator,
     speckle_rng: np.random.Generator | None,
     shape: tuple[int, int],
     relative_radius: float,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """One image and its lesion, whose radius is `relative_radius` of the full one; no lesion where that is 0."""
+    """One image and its lesion mask; `relative_radius` scales the lesion, 0 removes it."""
     from scipy import ndimage
 
     rows, columns = np.mgrid[: shape[0], : shape[1]].astype(float)

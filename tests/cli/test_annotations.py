@@ -42,9 +42,9 @@ def test_approvals_are_listed(cli, approved: AnnotationStore) -> None:
     assert row.split() == ["hippocampus", "3", entry.case, "1-2,5", "hippocampus", "1", "yes", entry.time]
     scan = make_scan("volume", 1)
     approved.save_draft(scan, make_mask(scan), classes=CLASSES)
-    assert "is being worked on, last saved" in cli("annotations", "list").out
+    assert "is open in a window, last saved" in cli("annotations", "list").out
     approved.close()
-    assert "was left when a window ended, last saved" in cli("annotations", "list").out
+    assert "has an unfinished draft, last saved" in cli("annotations", "list").out
 
 
 def test_approvals_are_listed_as_json(cli, approved: AnnotationStore) -> None:
@@ -64,7 +64,7 @@ def test_approvals_are_listed_as_json(cli, approved: AnnotationStore) -> None:
 def test_verify_says_that_all_is_well_or_what_is_not(cli, approved: AnnotationStore) -> None:
     ended = cli("annotations", "verify")
     assert (ended.code, ended.out) == (
-        0, "hippocampus: 3 slices of 1 images are there, and are what was approved\n"
+        0, "hippocampus: 3 slices of 1 images are unchanged since they were approved\n"
     )  # fmt: skip
     (path,) = (approved.folder / "imagesTr").iterdir()
     path.unlink()

@@ -59,7 +59,7 @@ def test_a_wrong_command_line_is_one_line(refused: Callable[..., str], args: lis
         (KeyboardInterrupt(), 130, "error: stopped"),
         (napari_latentseg.errors.Cancelled(), 130, "error: stopped"),
         (napari_latentseg.errors.BadInput("a.png", "is odd", "turn it"), 2, "error: a.png: is odd; turn it"),
-        (MemoryError(), 2, "error: memory: is too small for this; close other programs, or cut the image"),
+        (MemoryError(), 2, "error: memory: is too small for this; close other programs, or crop the image"),
     ],
 )
 def test_every_end_has_its_code(

@@ -68,11 +68,11 @@ def test_too_few_images_have_a_curve_but_no_interval(cli, model: Path, data: Pat
 
 REFUSED: dict[str, tuple[list[str], str]] = {
     "trained on": (["--subset", "all"], "data: 2 of the 22 images were used to train the model"),
-    "one pass": (["--source", "none"], "samples: 1 from 'none' are too few"),
+    "one pass": (["--sampling", "none"], "samples: 1 from 'none' are too few"),
     "two samples": (["-n", "2"], "samples: 2 from 'augment' are too few"),
-    "a level": (["--level", "1.5"], "level: is 1.5; give one between 0 and 1"),
+    "a level": (["--coverage", "1.5"], "coverage: is 1.5; give one between 0 and 1"),
     "a subset": (["--subset", "some"], "subset: 'some' is not known"),
-    "a source": (["--source", "noise"], "source: tiny-whole has no samples from 'noise'"),
+    "a source": (["--sampling", "noise"], "sampling: tiny-whole has no samples from 'noise'"),
 }
 
 
@@ -89,9 +89,7 @@ def test_data_of_another_model_is_refused(
     refused, model: Path, write_ellipses: Callable[..., Path], tmp_path: Path
 ) -> None:
     other = write_ellipses(tmp_path / "other", count=2, seed=9)
-    assert "holds none of the images that the model kept apart" in refused(
-        "calibrate", model, "--data", other, "-n", 3
-    )
+    assert "holds none of the validation images" in refused("calibrate", model, "--data", other, "-n", 3)
 
 
 def test_an_embedded_model_needs_another_place(refused, data: Path) -> None:

@@ -45,7 +45,7 @@ def test_teach_adopt_revert_export(
     assert main(["models", "install", str(base[0])]) == 0
     assert main(["finetune", "tiny-base", "--data", data, "--minutes", "0.05", "--name", "tiny-new"]) == 0
     told = capsys.readouterr().out
-    assert "2 cases to learn from, 1 kept apart to judge by" in told
+    assert "2 training cases, 1 validation cases" in told
     assert "models adopt" in told
     assert main(["models", "candidates"]) == 0
     assert "tiny-new" in capsys.readouterr().out
@@ -55,7 +55,7 @@ def test_teach_adopt_revert_export(
     versions = json.loads(told[told.index("[") :])
     assert [(v["version"], v["current"]) for v in versions] == [("1", False), ("2", True)]
     assert main(["models", "export", "tiny-base", str(tmp_path / "m.zip"), "--with-replay"]) == 0
-    assert "encoded pieces of its training images" in capsys.readouterr().out
+    assert "encoded patches of its training images" in capsys.readouterr().out
     assert main(["models", "install", str(tmp_path / "m.zip"), "--name", "from-zip"]) == 0
     assert main(["models", "revert", "tiny-base"]) == 0
     assert find_model("tiny-base") == data_home() / "models" / "tiny-base"
@@ -112,9 +112,9 @@ def test_replay_is_made_from_what_the_model_learned(
 ) -> None:  # fmt: skip
     folder, data = base
     before = (folder / REPLAY_FILE).read_bytes()
-    assert main(["replay", str(folder), "--data", str(data), "--count", "12"]) == 0
-    assert "12 pieces" in capsys.readouterr().out
+    assert main(["add-replay", str(folder), "--data", str(data), "--count", "12"]) == 0
+    assert "12 patches" in capsys.readouterr().out
     assert (folder / REPLAY_FILE).read_bytes() != before
     other = write_ellipses(tmp_path / "other", 3, seed=77)
-    assert main(["replay", str(folder), "--data", str(other)]) == 2
+    assert main(["add-replay", str(folder), "--data", str(other)]) == 2
     assert "holds no image that the model was trained on" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_ctrl_c_leaves_a_model_and_resume_goes_on_to_the_same_end(
     interrupted(3)  # in the middle of the second epoch
     ended = cli(*args(out, "--name", "m"))
     assert (ended.code, ended.errors) == (0, [])
-    assert ended.out.splitlines()[-1] == "stopped before the end; the same command with --resume goes on"
+    assert ended.out.splitlines()[-1] == "stopped before the end; the same command with --resume continues"
     assert json.loads((out / "training.json").read_text())["run"]["stopped"] is True
     assert hashes(out) != hashes(whole)
     assert "go on with --resume, or delete that folder" in refused(*args(out, "--name", "m"))
@@ -110,7 +110,7 @@ def test_members_are_trained_and_give_samples(
         tmp_path / "r",
         "--device",
         "cpu",
-        "--source",
+        "--sampling",
         "members",
     ]
     assert cli(*told).code == 0

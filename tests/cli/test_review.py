@@ -79,7 +79,7 @@ def test_report(cli, refused, result: Path, volume: Path, tmp_path: Path) -> Non
     text = out.read_text("utf-8")
     assert "Case 7" in text
     assert "Mustermann" not in text
-    assert "is not at hand" in ended.out  # a model that was given by its folder
+    assert "is not on this machine" in ended.out  # a model that was given by its folder
     assert ".html" in refused("report", result, "--out", tmp_path / "a.pdf")
     assert "no such file" in refused("report", tmp_path / "none", "--out", out)
 

@@ -99,7 +99,7 @@ def test_the_physical_size_of_a_tiff_is_kept(cli, folder: Path, tiny_model_folde
 def test_options_reach_the_run(cli, folder: Path, tiny_model_folder: Path) -> None:
     out = folder / "out"
     ended = cli(
-        "segment", folder / "grey.png", "--model", tiny_model_folder, "--out", out, "--source", "none",
+        "segment", folder / "grey.png", "--model", tiny_model_folder, "--out", out, "--sampling", "none",
         "--threshold", 0.3, "--seed", 5, "--device", "cpu", "--precision", "float32",
     )  # fmt: skip
     assert ended.code == 0
@@ -201,9 +201,9 @@ def test_a_scan_that_cannot_be_read_is_named(
         (["--slices", "0-2"], "slices: '0-2' is no range"),
         (["--threshold", 1.5], "threshold: must lie between 0 and 1"),
         (["--threshold", "nan"], "threshold: must lie between 0 and 1"),
-        (["--source", "magic"], "source: 'magic' is not known; use one of augment, none"),
-        (["--source", "noise"], "source: tiny-whole has no samples from 'noise'"),
-        (["--source", "none", "--samples", 3], "samples: tiny-whole gives the same answer every time"),
+        (["--sampling", "magic"], "sampling: 'magic' is not known; use one of augment, none"),
+        (["--sampling", "noise"], "sampling: tiny-whole has no samples from 'noise'"),
+        (["--sampling", "none", "--samples", 3], "samples: tiny-whole gives the same answer every time"),
         (["--device", "tpu"], "device: 'tpu' is not known"),
         (["--precision", "int8"], "precision: 'int8' is not known"),
         (["--codec", "nowhere"], "nowhere"),

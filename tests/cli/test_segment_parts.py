@@ -35,7 +35,7 @@ def segment(cli, image: Path, tiny_model_folder: Path):
 
 
 def test_a_box(segment) -> None:
-    mask, mean, record, _ = segment("-n", 3, "--box", "10, 20,50,76")
+    mask, mean, record, _ = segment("-n", 3, "--roi", "10, 20,50,76")
     assert record["box"] == [10, 20, 50, 76]
     assert mask.shape == (60, 80)
     assert mean[10:50, 20:76].any()
@@ -53,7 +53,7 @@ def test_a_tolerance(segment) -> None:
 def test_what_is_mended(segment) -> None:
     plain, mean, record, _ = segment("-n", 3)
     assert record["cleanup"] is None
-    mended, same, record, _ = segment("-n", 3, "--smallest", 12, "--fill-holes", "--keep-largest")
+    mended, same, record, _ = segment("-n", 3, "--min-size", 12, "--fill-holes", "--keep-largest")
     assert record["cleanup"] == {"smallest": 12.0, "fill_holes": True, "keep_largest": True}
     assert record["volumes_cleaned"]
     assert np.array_equal(mean, same)
@@ -70,13 +70,13 @@ def test_some_classes(segment) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--box", "1,2,3"), "box: '1,2,3' is no box; write TOP,LEFT,BOTTOM,RIGHT in whole pixels"),
-        (("--box", "-5,0,40,40"), "box: '-5,0,40,40' is no box"),
-        (("--box", "0,0,10,40"), "box: must be 16 pixels or more along each side"),
-        (("--box", "0,0,61,40"), "box: rows 0-61, columns 0-40 are not inside a slice of 60 x 80"),
+        (("--roi", "1,2,3"), "roi: '1,2,3' is no box; write TOP,LEFT,BOTTOM,RIGHT in whole pixels"),
+        (("--roi", "-5,0,40,40"), "roi: '-5,0,40,40' is no box"),
+        (("--roi", "0,0,10,40"), "roi: must be 16 pixels or more along each side"),
+        (("--roi", "0,0,61,40"), "roi: rows 0-61, columns 0-40 are not inside a slice of 60 x 80"),
         (("--classes", "target,liver"), "classes: tiny-whole has no class 'liver'; choose from target"),
         (("--tolerance", "2"), "tolerance: must be less than 1"),
-        (("--smallest", "-1"), "smallest: -1 is no size; give 0 or more"),
+        (("--min-size", "-1"), "min-size: -1 is no size; give 0 or more"),
     ],
 )
 def test_what_makes_no_sense_is_refused(

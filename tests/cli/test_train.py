@@ -49,7 +49,7 @@ def test_a_training_tells_how_it_goes(cli, data: Path, config: Path, out: Path) 
     lines = ended.out.splitlines()
     assert [line.split(":")[0] for line in lines[:2]] == ["epoch 1", "epoch 2"]
     assert "GMS variant" in lines[-1]
-    assert "2 images kept apart" in lines[-1]
+    assert "2 validation images" in lines[-1]
     assert read_card(out).name == "ellipses"
     assert json.loads((out / "training.json").read_text())["seed"] == 3
 
@@ -199,16 +199,16 @@ def test_scores_are_printed_and_written(cli, data: Path, tiny_model_folder: Path
     assert (report["samples"], report["source"], report["seed"]) == (3, "augment", 4)
     assert f"DSC {mean:.4f}" in ended.out
     assert "(6 images, 3 samples from augment)" in ended.out
-    quiet = cli("evaluate", "--model", tiny_model_folder, "--data", data, "--source", "none", "--quiet")
+    quiet = cli("evaluate", "--model", tiny_model_folder, "--data", data, "--sampling", "none", "--quiet")
     assert (quiet.code, quiet.out, quiet.errors) == (0, "", [])
 
 
 def test_images_that_were_trained_on_are_not_kept_silent(cli, data: Path, config: Path, out: Path) -> None:
     assert cli("train", "--data", data, "--out", out, "--config", config, "--epochs", 1).code == 0
-    everything = cli("evaluate", "--model", out, "--data", data, "--source", "none")
-    says = "4 of 6 images were used to train the model, and 2 were kept apart to judge it by"
-    assert f"{says}: the figures flatter it" in everything.out
-    apart = cli("evaluate", "--model", out, "--data", data, "--source", "none", "--subset", "validation")
+    everything = cli("evaluate", "--model", out, "--data", data, "--sampling", "none")
+    says = "4 of 6 images were used to train the model, and 2 to validate it"
+    assert f"{says}: the scores are too high" in everything.out
+    apart = cli("evaluate", "--model", out, "--data", data, "--sampling", "none", "--subset", "validation")
     assert "(2 images" in apart.out
     assert "used to train" not in apart.out
 
@@ -217,7 +217,7 @@ def test_images_that_were_trained_on_are_not_kept_silent(cli, data: Path, config
     ("options", "message"),
     [
         (["--subset", "test"], "subset: 'test' is not known; use all or validation"),
-        (["--subset", "validation"], "holds none of the images that tiny-whole kept apart"),
+        (["--subset", "validation"], "holds none of the validation images of tiny-whole"),
         (["--samples", 0], "samples: must be 1 or more"),
         (["--data", "nowhere"], "nowhere: no such folder"),
         (["--json", "."], "is a folder"),

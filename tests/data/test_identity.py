@@ -70,9 +70,9 @@ def test_what_was_learned_from_a_store_is_known_in_a_folder(base: Path, four: Pa
     assert (events[0]["train"], events[0]["apart"]) == (3, 1)
     for folder in (four, saved_again(four, tmp_path / "again")):
         report = api.evaluate(out, folder, source="none", device="cpu")
-        assert (report["count"], report["trained_on"], report["kept_apart"]) == (4, 3, 1)
+        assert (report.image_count, report.training_count, report.validation_count) == (4, 3, 1)
     apart = api.evaluate(out, four, source="none", device="cpu", subset="validation")
-    assert (apart["count"], apart["trained_on"], apart["kept_apart"]) == (1, 0, 1)
+    assert (apart.image_count, apart.training_count, apart.validation_count) == (1, 0, 1)
     with pytest.raises(BadInput, match="3 of the 4 images were used to train the model"):
         api.calibrate(out, four, samples=3, device="cpu", subset="all")
 
@@ -126,8 +126,8 @@ def test_a_split_with_hashes_of_files_is_understood(base: Path, four: Path, tmp_
         json.dumps({"train": [first.file_sha256, second.content_sha256], "validation": [third.file_sha256]})
     )
     report = api.evaluate(base, four, source="none", device="cpu")
-    assert (report["trained_on"], report["kept_apart"]) == (2, 1)
-    assert api.evaluate(base, four, source="none", device="cpu", subset="validation")["count"] == 1
+    assert (report.training_count, report.validation_count) == (2, 1)
+    assert api.evaluate(base, four, source="none", device="cpu", subset="validation").image_count == 1
     with pytest.raises(BadInput, match="2 of the 4 images were used to train"):
         api.calibrate(base, four, samples=3, device="cpu", subset="all")
     # a model that is taught further says the same of what its base saw

@@ -120,8 +120,8 @@ def test_the_figures_are_those_of_the_model_that_is_loaded(
     out = tmp_path / "candidate"
     _, events = tuned(taught_base, data, out)
     report = evaluate(out, data, source="none", samples=1, subset="validation", device="cpu")
-    assert report["count"] == 2
-    assert report["mean"]["dsc"] == pytest.approx(events[-1]["dsc"], abs=2e-3)
+    assert report.image_count == 2
+    assert report.mean.dsc == pytest.approx(events[-1]["dsc"], abs=2e-3)
 
 
 def test_the_same_twice(own_home: Path, taught_base: Path, data: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.cases import Case, find_cases
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.report import EvaluationReport
 from napari_latentseg.evaluation.scores import score
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.settings import InferenceSettings
@@ -55,7 +56,7 @@ def folder_of(folder: Path, *masks: np.ndarray) -> list[Case]:
     return find_cases(folder)
 
 
-def run(evaluation: Evaluation) -> dict:
+def run(evaluation: Evaluation) -> EvaluationReport:
     list(evaluation.run())
     return evaluation.report()
 
@@ -69,24 +70,26 @@ def test_one_class_is_scored_image_by_image(tmp_path: Path) -> None:
     assert list(evaluation.run()) == pytest.approx([1 / 3, 2 / 3, 1])
     report = evaluation.report()
     expected = [score(f > 0, t > 0) for f, t in zip(found, truths, strict=True)]
-    assert [i["dsc"] for i in report["images"]] == [e.dsc for e in expected]
-    assert [i["name"] for i in report["images"]] == ["0", "1", "2"]
+    assert [i.dsc for i in report.images] == [e.dsc for e in expected]
+    assert [i.name for i in report.images] == ["0", "1", "2"]
     assert expected[0].dsc == 1
     assert 0 < expected[1].dsc < 1
     assert expected[2].dsc == 0
     for name in ("dsc", "iou", "hd95"):
-        assert report["mean"][name] == pytest.approx(np.mean([getattr(e, name) for e in expected]))
-        assert report["std"][name] == pytest.approx(np.std([getattr(e, name) for e in expected], ddof=1))
-    assert report["empty"] == {"prediction": 0, "truth": 1, "both": 0}
-    assert (report["count"], report["trained_on"], report["kept_apart"]) == (3, 1, 1)
-    json.dumps(report)
+        assert getattr(report.mean, name) == pytest.approx(np.mean([getattr(e, name) for e in expected]))
+        std = np.std([getattr(e, name) for e in expected], ddof=1)
+        assert getattr(report.std, name) == pytest.approx(std)
+    assert report.empty == {"prediction": 0, "truth": 1, "both": 0}
+    counts = (report.image_count, report.training_count, report.validation_count)
+    assert counts == (3, 1, 1)
+    json.dumps(report.to_json())
 
 
 def test_any_class_of_a_mask_is_the_target_of_a_model_of_one(tmp_path: Path) -> None:
     truth = disc(12, 12) * 3
     report = run(Evaluation(Told(disc(12, 12)), REQUEST, folder_of(tmp_path, truth)))
-    assert report["mean"]["dsc"] == 1
-    assert report["std"]["dsc"] is None
+    assert report.mean.dsc == 1
+    assert report.std.dsc is None
 
 
 def test_several_classes_are_averaged_over_those_that_are_there(tmp_path: Path) -> None:
@@ -95,11 +98,11 @@ def test_several_classes_are_averaged_over_those_that_are_there(tmp_path: Path) 
     found = disc(9, 8, 5) + 2 * disc(16, 22, 5)
     report = run(Evaluation(Told(found, one, classes=TWO), REQUEST, folder_of(tmp_path, both, one)))
     first = score(disc(9, 8, 5) > 0, disc(8, 8, 5) > 0)
-    assert report["images"][0]["dsc"] == pytest.approx((first.dsc + 1) / 2)
-    assert report["images"][0]["iou"] == pytest.approx((first.iou + 1) / 2)
-    assert report["images"][1]["dsc"] == 1
-    assert report["mean"]["dsc"] == pytest.approx(np.mean([(first.dsc + 1) / 2, 1]))
-    json.dumps(report)
+    assert report.images[0].dsc == pytest.approx((first.dsc + 1) / 2)
+    assert report.images[0].iou == pytest.approx((first.iou + 1) / 2)
+    assert report.images[1].dsc == 1
+    assert report.mean.dsc == pytest.approx(np.mean([(first.dsc + 1) / 2, 1]))
+    json.dumps(report.to_json())
 
 
 @pytest.mark.parametrize("shape", [(4, 24, 30), (2, 3, 24, 30)])
@@ -115,7 +118,7 @@ def test_a_stack_is_scored_as_a_volume(tmp_path: Path, shape: tuple[int, ...]) -
         (tmp_path / part).mkdir()
         format_for("nifti").write(tmp_path / part / "v.nii.gz", truth, axes, geometry, {})
     report = run(Evaluation(Told(found), REQUEST, find_cases(tmp_path)))
-    assert report["mean"]["dsc"] == pytest.approx(score(found > 0, truth > 0).dsc)
+    assert report.mean.dsc == pytest.approx(score(found > 0, truth > 0).dsc)
 
 
 @pytest.mark.parametrize("shape", [(24, 29), (12, 60), (48, 30)])
@@ -133,8 +136,8 @@ def test_the_record_is_what_a_card_holds(tmp_path: Path) -> None:
     record = MetricRecord.model_validate_json(evaluation.record("two discs").model_dump_json())
     assert (record.data, record.images, record.samples, record.source) == ("two discs", 2, 1, "none")
     report = evaluation.report()
-    assert record.values == {k: round(v, 4) for k, v in report["mean"].items()}
-    assert record.conventions == report["conventions"]
+    assert record.values == {k: round(v, 4) for k, v in report.mean.model_dump().items()}
+    assert record.conventions == report.conventions
 
 
 @pytest.mark.parametrize("classes", [ONE, TWO])

@@ -72,7 +72,7 @@ def segmented(made: Path, name: str) -> Segmentation:
 def evaluated(model: str | Path, data: Path, **more: Any) -> tuple[list[str], int]:
     """The names of the images that were evaluated, and how many of them the model has learned from."""
     report = api.evaluate(model, data, samples=1, source="none", device="cpu", **more)
-    return [image["name"] for image in report["images"]], report["trained_on"]
+    return [image.name for image in report.images], report.training_count
 
 
 # --- models ----------------------------------------------------------------------------------------

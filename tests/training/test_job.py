@@ -130,9 +130,9 @@ def test_the_figures_are_those_of_the_model_that_is_loaded(
     out, _ = done
     card = read_card(out)
     report = evaluate(str(out), data, source="none", subset="validation", device="cpu")
-    assert report["trained_on"] == 0
-    assert report["count"] == 2
-    assert {k: round(v, 4) for k, v in report["mean"].items()} == card.metrics[0].values
+    assert report.training_count == 0
+    assert report.image_count == 2
+    assert {k: round(v, 4) for k, v in report.mean.model_dump().items()} == card.metrics[0].values
 
 
 def test_the_model_loads_and_is_a_model(done: tuple[Path, list[dict[str, Any]]]) -> None:

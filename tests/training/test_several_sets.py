@@ -243,14 +243,14 @@ def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], fol
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.io import read_scan
 
-    name = report["images"][0]["name"]
+    name = report.images[0].name
     found = Predictor(load_model(out), "cpu").segment(
         read_scan(folders[0] / "images" / f"{name}.png"), InferenceSettings.for_model(card, samples=1)
     )
     truth = np.asarray(Image.open(folders[0] / "masks" / f"{name}.png"))
     organ = dice(np.isin(found.mask, (1, 2)), truth > 0)
     tumour = dice(found.mask == 2, truth == 2)
-    assert report["images"][0]["dsc"] == pytest.approx((organ + tumour) / 2, abs=1e-6)
+    assert report.images[0].dsc == pytest.approx((organ + tumour) / 2, abs=1e-6)
 
 
 def test_a_folder_without_a_map_is_refused_before_the_work(folders: list[Path], tmp_path: Path) -> None:

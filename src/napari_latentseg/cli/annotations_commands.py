@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
+from napari_latentseg.cli.options import JsonOutput
 
 if TYPE_CHECKING:
     from napari_latentseg.annotations import AnnotationStore
 
 __all__ = ["register"]
 
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
 Store = Annotated[
     str | None,
-    typer.Option(help="The name of the model they are for, or a folder; needed where there are several."),
+    typer.Option(help="Name of the model they belong to, or a folder; all of them where not given."),
 ]
 group = typer.Typer(
-    help="What was approved: list it, hold it against its hashes, export it.",
+    help="Approved annotations: list, verify and export them.",
     rich_markup_mode=None,
     no_args_is_help=True,
 )
@@ -32,8 +32,8 @@ def register(app: typer.Typer) -> None:
 
 
 @group.command("list")
-def list_annotations(store: Store = None, as_json: Json = False) -> None:
-    """Every approval that counts, a line each; slices are counted from 1."""
+def list_annotations(store: Store = None, as_json: JsonOutput = False) -> None:
+    """List the approvals that are in force; slices are counted from 1."""
     opened_stores = {store_name: _open_store(folder) for store_name, folder in _select_stores(store).items()}
     if as_json:
         print_json(
@@ -44,8 +44,8 @@ def list_annotations(store: Store = None, as_json: Json = False) -> None:
         )
         return
     rows = [("FOR", "NUMBER", "IMAGE", "SLICES", "FROM", "EDITED", "TIME")]
-    for name, one in opened_stores.items():
-        for entry in one.approvals():
+    for name, annotation_store in opened_stores.items():
+        for entry in annotation_store.approvals():
             version = f"{entry.model.name} {entry.model.version}" if entry.model else "-"
             rows.append(
                 (name, str(entry.id), entry.case, _slice_ranges(entry.planes), version,
@@ -55,9 +55,9 @@ def list_annotations(store: Store = None, as_json: Json = False) -> None:
         print_line("nothing is approved yet")
         return
     print_table(rows)
-    for name, one in opened_stores.items():
-        for draft in one.drafts():
-            state = "is being worked on" if draft.in_use else "was left when a window ended"
+    for name, annotation_store in opened_stores.items():
+        for draft in annotation_store.drafts():
+            state = "is open in a window" if draft.in_use else "has an unfinished draft"
             print_line(f"{name}: {draft.case} {state}, last saved {draft.time}")
 
 
@@ -91,8 +91,8 @@ def _store_json(name: str, store: AnnotationStore) -> dict[str, Any]:
 
 
 @group.command()
-def verify(store: Store = None, as_json: Json = False) -> None:
-    """Hold every file against its hash. The exit code is 1 where something approved is missing or damaged."""
+def verify(store: Store = None, as_json: JsonOutput = False) -> None:
+    """Check every file against its SHA-256. The exit code is 1 where an approved slice is damaged."""
     reports: list[dict[str, Any]] = []
     for name, folder in _select_stores(store).items():
         annotation_store = _open_store(folder)
@@ -108,7 +108,9 @@ def verify(store: Store = None, as_json: Json = False) -> None:
                 print_line(f"{name}: {finding.file}: {finding.description}")
             if not any(finding.is_serious for finding in findings):
                 planes, scans = annotation_store.count_approved()
-                print_line(f"{name}: {planes} slices of {scans} images are there, and are what was approved")
+                print_line(
+                    f"{name}: {planes} slices of {scans} images are unchanged since they were approved"
+                )
     if as_json:
         print_json(reports)
     if any(finding["serious"] for store_report in reports for finding in store_report["findings"]):
@@ -117,10 +119,12 @@ def verify(store: Store = None, as_json: Json = False) -> None:
 
 @group.command()
 def export(
-    folder: Annotated[Path, typer.Argument(help="To be; nnU-Net wants a name like Dataset001_Vessels.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder to write; nnU-Net expects a name like Dataset001_Vessels.")
+    ],
     store: Store = None,
 ) -> None:
-    """Write a plain copy as a raw data set of nnU-Net."""
+    """Write the approved annotations as an nnU-Net raw data set."""
     from napari_latentseg.errors import BadInput
 
     selected_stores = _select_stores(store)
@@ -137,7 +141,7 @@ def export(
 
 
 def _select_stores(store: str | None) -> dict[str, Path]:
-    """The stores that are meant: all, or the one of a name or folder.
+    """All annotation stores by name, or the one of a name or folder.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The commands and how they end."""
+"""The command line application: its commands, its errors and its exit codes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from napari_latentseg.cli import (
     train_commands,
 )
 from napari_latentseg.cli.console import print_error, print_line
+from napari_latentseg.cli.options import with_current_names, with_option_name
 from napari_latentseg.errors import BadInput, Cancelled
 
 __all__ = ["app", "run"]
 
-# what typer raises for a wrong command line; it carries its own click, so the class is found by way of typer
+# What typer raises for a wrong command line. Typer vendors click, so its class is reached through typer.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 app = typer.Typer(
@@ -55,24 +56,24 @@ def _root(
         False, "--version", is_eager=True, callback=_print_version, help="Print the version and leave."
     ),
 ) -> None:
-    """See the help of the app itself; the option is dealt with in its own callback, before any command."""
+    """Has no work of its own: `--version` is handled in its callback, before any command."""
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run a command; every end has one line at most, and its exit code."""
+    """Run a command and return its exit code; an error is one line on the standard error."""
     command = typer.main.get_command(app)
-    arguments = list(sys.argv[1:] if args is None else args)
+    arguments = with_current_names(sys.argv[1:] if args is None else args)
     try:
         code = command.main(args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False)
     except BadInput as error:
-        print_error(str(error))
+        print_error(str(with_option_name(error, arguments)))
         return 2
     except _UsageError as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         print_error(f"{' '.join(message.split())} (--help tells more)")
         return 2
     except MemoryError:
-        print_error("memory: is too small for this; close other programs, or cut the image")
+        print_error("memory: is too small for this; close other programs, or crop the image")
         return 2
     except (KeyboardInterrupt, typer.Abort, Cancelled):
         print_error("stopped")

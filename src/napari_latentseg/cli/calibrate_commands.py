@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, progress_bar
-from napari_latentseg.cli.run_commands import Device, Quiet, Samples, Seed, Source
+from napari_latentseg.cli.options import (
+    AnnotatedFolder,
+    Device,
+    JsonOutput,
+    Quiet,
+    Samples,
+    SamplingSource,
+    Seed,
+)
 
 __all__ = ["register"]
 
@@ -19,30 +27,35 @@ def register(app: typer.Typer) -> None:
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="The name of a model, or its folder.")],
-    data: Annotated[Path, typer.Option(help="Holds images/ and masks/.")],
+    model: Annotated[str, typer.Argument(help="Name or folder of a model.")],
+    data: AnnotatedFolder,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for a copy of the model with what was found; else it goes into its card."),
+        typer.Option(help="Write a copy of the model with the new card here, in place of changing its card."),
     ] = None,
     samples: Samples = None,
-    source: Source = None,
-    level: Annotated[float, typer.Option(help="How often an interval is to hold.")] = 0.9,
+    sampling: SamplingSource = None,
+    coverage: Annotated[
+        float, typer.Option(help="The share of true volumes that the intervals are to contain.")
+    ] = 0.9,
     seed: Seed = 0,
     device: Device = "auto",
     subset: Annotated[
-        str, typer.Option(help="validation: the images that the model's split kept apart; or all.")
+        str, typer.Option(help="validation: the model's own validation images; or all.")
     ] = "validation",
-    as_json: Annotated[bool, typer.Option("--json", help="What was found, as JSON.")] = False,
+    as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a model's doubt on images that it never learned from, and write that into its card."""
+    """Measure how reliable a model's probabilities and volumes are, and write that into its card.
+
+    The images must be new to the model, or its own validation images.
+    """
     from napari_latentseg import api
 
     quiet = quiet or as_json
-    with progress_bar("judging", quiet=quiet) as progress:
+    with progress_bar("calibrating", quiet=quiet) as progress:
         card = api.calibrate(
-            model, data, samples=samples, source=source, seed=seed, level=level, device=device,
+            model, data, samples=samples, source=sampling, seed=seed, level=coverage, device=device,
             subset=subset, out=out, on_note=lambda text: print_line(text, quiet=quiet), progress=progress,
         )  # fmt: skip
     if as_json:
@@ -54,6 +67,6 @@ def calibrate(
         if reliability.ece_unsure is not None:
             print_line(f"  {reliability.ece_unsure:.4f} where the mean lies in [0.05, 0.95]", quiet=quiet)
     if (interval := card.volume_interval) is not None:
-        for name, coverage in interval.coverage.items():
-            line = f"{name}: {interval.level:.0%} intervals held in {coverage:.0%}"
+        for name, measured in interval.coverage.items():
+            line = f"{name}: {interval.level:.0%} intervals held in {measured:.0%}"
             print_line(f"{line} of {interval.tested_on} other images", quiet=quiet)

@@ -1,4 +1,4 @@
-"""What the command line shows: lines, bars, tables, JSON."""
+"""Output of the command line: lines, progress bars, tables, JSON."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ __all__ = ["print_error", "print_json", "print_line", "print_table", "progress_b
 
 
 def print_line(text: str, *, quiet: bool = False) -> None:
-    """One line to the standard output."""
+    """Print one line to the standard output."""
     if not quiet:
-        # a pipe may not know every letter of a file's name
+        # the encoding of a pipe may lack letters of a file name
         known = getattr(sys.stdout, "encoding", None) or "utf-8"
         sys.stdout.write(text.encode(known, "replace").decode(known) + "\n")
         sys.stdout.flush()
 
 
 def print_error(text: str) -> None:
-    """One line to the standard error."""
+    """Print one line to the standard error."""
     sys.stderr.write(f"error: {text}\n")
 
 
 def print_json(value: Any) -> None:
-    """JSON to the standard output, readable."""
+    """Print indented JSON to the standard output."""
     print_line(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_table(rows: Sequence[tuple[str, ...]], quiet: bool = False) -> None:
-    """Columns, as wide as they need to be."""
+    """Print rows in aligned columns."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     for row in rows:
         print_line(
@@ -41,7 +41,10 @@ def print_table(rows: Sequence[tuple[str, ...]], quiet: bool = False) -> None:
 
 @contextmanager
 def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[float], None]]:
-    """A bar on the standard error with the time left; gives a function that takes the fraction done."""
+    """Show a progress bar with the time left on the standard error; gives a function that takes the fraction.
+
+    Nothing is shown where the standard error is not a terminal.
+    """
     if quiet or not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -49,7 +52,7 @@ def progress_bar(title: str, *, quiet: bool = False) -> Iterator[Callable[[float
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("about"), TimeRemainingColumn())
-    # rich would send our lines to the standard error too, and so past a file that they are to go into
+    # rich would redirect our own lines to the standard error, where the standard output may be a file
     to_screen = sys.stdout.isatty()
     with Progress(
         *columns, console=Console(stderr=True), transient=True, redirect_stdout=to_screen

@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
+from napari_latentseg.cli.options import JsonOutput
 
 __all__ = ["register"]
 
-Json = Annotated[bool, typer.Option("--json", help="As JSON.")]
-models = typer.Typer(help="The models at hand.", rich_markup_mode=None)
+models = typer.Typer(help="The models on this machine.", rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
@@ -23,21 +23,21 @@ def register(app: typer.Typer) -> None:
 
 
 @models.callback(invoke_without_command=True)
-def _models(context: typer.Context, as_json: Json = False) -> None:
+def _models(context: typer.Context, as_json: JsonOutput = False) -> None:
     if context.invoked_subcommand is None:
         _list(as_json)
 
 
 @models.command("list")
-def list_models(as_json: Json = False) -> None:
+def list_models(as_json: JsonOutput = False) -> None:
     """All models, a line each."""
     _list(as_json)
 
 
 def _list(as_json: bool) -> None:
-    from napari_latentseg.models.store import list_cards
+    from napari_latentseg import api
 
-    cards = list_cards()
+    cards = api.list_models()
     if as_json:
         print_json([card.model_dump(mode="json") for card in cards.values()])
         return
@@ -51,13 +51,12 @@ def _list(as_json: bool) -> None:
 
 
 @models.command()
-def info(name: str, as_json: Json = False) -> None:
+def info(name: str, as_json: JsonOutput = False) -> None:
     """The card of a model."""
-    from napari_latentseg.models.card import read_card
+    from napari_latentseg import api
     from napari_latentseg.models.card_text import card_text
-    from napari_latentseg.models.store import find_model
 
-    card = read_card(find_model(name))
+    card = api.locate_model(name).card
     if as_json:
         print_json(card.model_dump(mode="json"))
     else:
@@ -67,19 +66,19 @@ def info(name: str, as_json: Json = False) -> None:
 @models.command()
 def install(
     source: Annotated[
-        Path, typer.Argument(help="A model folder, a zip that was exported, or a .pth checkpoint of GMS.")
+        Path, typer.Argument(help="A model folder, an exported zip file, or a .pth checkpoint of GMS.")
     ],
-    name: Annotated[str | None, typer.Option(help="Of the model, in place of its own.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the model, in place of its own.")] = None,
     codec: Annotated[
-        str | None, typer.Option(help="The folder of its codec; of a checkpoint also a hub repository.")
+        str | None, typer.Option(help="Folder of its codec; for a checkpoint also a Hugging Face repository.")
     ] = None,
-    config: Annotated[str, typer.Option(help="The configuration a checkpoint came from.")] = "gms-busi",
+    config: Annotated[str, typer.Option(help="Configuration that a checkpoint belongs to.")] = "gms-busi",
     download: Annotated[
-        bool, typer.Option("--download", help="Let a checkpoint's codec be fetched from the hub.")
+        bool, typer.Option("--download", help="Allow a checkpoint's codec to be downloaded from the hub.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an installed model.")] = False,
 ) -> None:
-    """Install a model, so that it can be called by its name."""
+    """Install a model, so that it can be used by its name."""
     from napari_latentseg import api
 
     card = api.install_model(
@@ -90,7 +89,7 @@ def install(
 
 @models.command()
 def remove(name: str) -> None:
-    """Remove an installed model and all its versions; those that came with the package stay."""
+    """Remove an installed model and all its versions; embedded models stay."""
     from napari_latentseg import api
 
     api.remove_model(name)
@@ -98,7 +97,7 @@ def remove(name: str) -> None:
 
 
 @models.command()
-def history(name: str, as_json: Json = False) -> None:
+def history(name: str, as_json: JsonOutput = False) -> None:
     """The versions of a model, the oldest first."""
     from napari_latentseg import api
 
@@ -116,34 +115,33 @@ def history(name: str, as_json: Json = False) -> None:
     print_table(rows)
 
 
-_ORIGIN = {"package": "came with the package", "installed": "installed", "taught": "taught here"}
+_ORIGIN = {"package": "embedded", "installed": "installed", "taught": "fine-tuned here"}
 
 
 @models.command()
-def candidates(as_json: Json = False) -> None:
-    """The models that were taught and wait for a decision."""
-    from napari_latentseg.models.card import read_card
+def candidates(as_json: JsonOutput = False) -> None:
+    """The fine-tuned models that are neither adopted nor discarded yet."""
+    from napari_latentseg import api
     from napari_latentseg.models.versions import comparison_line
-    from napari_latentseg.models.versions import list_candidates as waiting
 
-    candidate_folders = waiting()
+    candidate_folders = api.list_candidates()
     if as_json:
         print_json({name: str(folder) for name, folder in candidate_folders.items()})
         return
     rows = [("NAME", "FROM", "COMPARED WITH ITS BASE")]
-    print_table(
-        [*rows, *((n, read_card(f).parent, comparison_line(f)) for n, f in candidate_folders.items())]
-    )
+    for name, folder in candidate_folders.items():
+        rows.append((name, api.locate_model(folder).card.parent, comparison_line(folder)))
+    print_table(rows)
 
 
 @models.command()
 def adopt(
-    candidate: Annotated[str, typer.Argument(help="A model that was taught: its name or its folder.")],
+    candidate: Annotated[str, typer.Argument(help="Name or folder of a fine-tuned model.")],
     keep_both: Annotated[
-        bool, typer.Option("--keep-both", help="As a model of its own, beside its base.")
+        bool, typer.Option("--keep-both", help="Install it as a model of its own, beside its base.")
     ] = False,
 ) -> None:
-    """Use a model that was taught, as the next version of its base."""
+    """Use a fine-tuned model, as the next version of its base."""
     from napari_latentseg import api
 
     card = api.adopt_model(candidate, keep_both=keep_both)
@@ -154,10 +152,11 @@ def adopt(
 def revert(
     name: str,
     version: Annotated[
-        str | None, typer.Option(help="Which; the one that the current was taught from where not given.")
+        str | None,
+        typer.Option(help="Version to use; the one that the current was fine-tuned from where not given."),
     ] = None,
 ) -> None:
-    """Go back to another version of a model; none is removed."""
+    """Return to an earlier version of a model; none is removed."""
     from napari_latentseg import api
 
     card = api.revert_model(name, version)
@@ -166,9 +165,9 @@ def revert(
 
 @models.command()
 def discard(
-    candidate: Annotated[str, typer.Argument(help="A model that was taught, and is not wanted.")],
+    candidate: Annotated[str, typer.Argument(help="Name or folder of a fine-tuned model.")],
 ) -> None:
-    """Remove a model that was taught and waits for a decision."""
+    """Remove a fine-tuned model that was not adopted."""
     from napari_latentseg import api
 
     api.discard_model(candidate)
@@ -182,42 +181,39 @@ def export(
     with_replay: Annotated[
         bool,
         typer.Option(
-            "--with-replay", help="Also the encoded pieces of its training images, against forgetting."
+            "--with-replay", help="Include the encoded patches of its training images, if it has any."
         ),
     ] = False,
 ) -> None:
-    """Write a model as one file, for `models install` on another machine."""
+    """Write a model as one zip file, for `models install` on another machine."""
     from napari_latentseg import api
-    from napari_latentseg.models.card import read_card
     from napari_latentseg.models.layout import REPLAY_FILE
-    from napari_latentseg.models.store import find_model
 
-    api.export_model(name, path, replay=with_replay)
+    model = api.locate_model(name)
+    api.export_model(model, path, replay=with_replay)
     print_line(f"{path}: {name}")
-    if with_replay and REPLAY_FILE in read_card(find_model(name)).files:
-        print_line("it holds encoded pieces of its training images, which can be made out again from them")
+    if with_replay and REPLAY_FILE in model.card.files:
+        print_line("it holds encoded patches of its training images, which can be reconstructed from them")
 
 
-def methods(as_json: Json = False) -> None:
-    """Every method: its paper, configurations, parameters, and where its samples come from."""
+def methods(as_json: JsonOutput = False) -> None:
+    """Every method: its paper, configurations, number of parameters, and sampling sources."""
     from napari_latentseg import api
 
     method_list = api.list_methods()
     if as_json:
-        print_json(method_list)
+        print_json([method.model_dump(mode="json") for method in method_list])
         return
     for method in method_list:
-        parameters = method["parameters"]
-        configs = [f"{c['name']} ({c['kind']})" for c in method["configurations"]]
-        rows = [("paper", method["paper"]), ("configurations", ", ".join(configs) or "none")]
-        rows += [
-            (parameter_group, _format_counts(parameters[parameter_group]))
-            for parameter_group in ("trainable", "frozen")
-            if parameters[parameter_group]
-        ]
-        rows += [("counted at", parameters["configuration"] or "the method's own defaults")]
-        rows += [("samples from", ", ".join(method["sources"]))]
-        print_line(f"{method['name']}: {method['title']}")
+        parameters = method.parameters
+        configs = [f"{config.name} ({config.kind})" for config in method.configurations]
+        rows = [("paper", method.paper), ("configurations", ", ".join(configs) or "none")]
+        for group, counts in (("trainable", parameters.trainable), ("frozen", parameters.frozen)):
+            if counts:
+                rows.append((group, _format_counts(counts)))
+        rows.append(("counted at", parameters.configuration or "the method's own defaults"))
+        rows.append(("samples from", ", ".join(method.sources)))
+        print_line(f"{method.name}: {method.title}")
         print_table([(f"  {head}", text) for head, text in rows])
 
 
@@ -226,10 +222,10 @@ def _format_counts(counts: dict[str, int]) -> str:
     return f"{sum(counts.values()):,} ({details})"
 
 
-def doctor(as_json: Json = False) -> None:
-    """Versions, devices, display; what is missing and how to mend it.
+def doctor(as_json: JsonOutput = False) -> None:
+    """Versions, devices and display of this machine; what is missing, and how to install it.
 
-    The exit code is 1 where something is missing that the commands need, not where it is only a display.
+    The exit code is 1 where something is missing that the commands need; a missing display does not count.
     """
     from napari_latentseg.doctor import diagnose
 

@@ -1,4 +1,4 @@
-"""`measure`, `rank`, `compare` and `report`: what is done with a result that was written."""
+"""`measure`, `rank`, `compare` and `report`: work on a result that was written."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table, progress_bar
+from napari_latentseg.cli.options import Channel, JsonOutput, Quiet, Series
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
@@ -17,16 +18,12 @@ if TYPE_CHECKING:
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.models.card import ModelCard
 
-__all__ = ["find_card", "open_image", "register"]
+__all__ = ["register"]
 
 Result = Annotated[
-    Path, typer.Argument(help="The folder of a result, or the ..._run.json of one of several in it.")
+    Path, typer.Argument(help="Folder of a result, or the ..._run.json of one of several results in it.")
 ]
 Image = Annotated[Path | None, typer.Option(help="The image that was segmented.")]
-Series = Annotated[int | None, typer.Option(help="Which of several images in it, from 1.")]
-Channel = Annotated[int | None, typer.Option(help="Which of its channels, from 1.")]
-AsJson = Annotated[bool, typer.Option("--json", help="As JSON.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -42,12 +39,14 @@ def measure_result(
     image: Image = None,
     series: Series = None,
     channel: Channel = None,
-    objects: Annotated[bool, typer.Option(help="Tell the objects of each class apart.")] = True,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="File for the whole table.")] = None,
-    as_json: AsJson = False,
+    objects: Annotated[bool, typer.Option(help="Also measure each connected object of a class.")] = True,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write the whole table to this file.")
+    ] = None,
+    as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
-    """Areas or volumes of classes and objects, with their spread over the samples, diameters, intensities."""
+    """Measure classes and objects: areas or volumes and their spread over samples, diameters, intensities."""
     from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.measure import measure, write_csv
     from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
@@ -57,10 +56,10 @@ def measure_result(
             raise BadInput(csv_file, "is a folder", "give the name of a file")
         check_writable_folder(csv_file.absolute().parent)
     segmentation = read_segmentation(result)
-    card = find_card(segmentation)
+    card = _find_card(segmentation)
     with progress_bar("measuring", quiet=quiet or as_json) as progress:
         rows = measure(
-            segmentation, open_image(image, series, channel), objects=objects,
+            segmentation, _open_image(image, series, channel), objects=objects,
             interval=card.volume_interval if card is not None else None, progress=progress,
         )  # fmt: skip
     if csv_file is not None:
@@ -76,13 +75,13 @@ def measure_result(
 
 def rank_result(
     result: Result,
-    measure: Annotated[str, typer.Option(help="By which measure of uncertainty; 'list' tells them.")] = "",
+    measure: Annotated[str, typer.Option(help="Measure of uncertainty; 'list' prints them.")] = "",
     by: Annotated[str, typer.Option(help="slices or objects.")] = "slices",
     top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
-    as_json: AsJson = False,
+    as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
-    """The slices or objects that a result is least sure of, first."""
+    """List the slices or objects of a result, the most uncertain first."""
     from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.review import MEASURES, available_measures, rank, uncertainty_basis
 
@@ -108,38 +107,36 @@ def rank_result(
         )
         return
     if not findings:
-        print_line("nothing is unsure", quiet=quiet)
+        print_line("nothing is uncertain", quiet=quiet)
         return
     measure_used = MEASURES[findings[0].measure]
-    print_line(
-        f"{measure_used.title}{f', in {measure_used.unit}' if measure_used.unit else ''}; {uncertainty_basis(segmentation)}",
-        quiet=quiet,
-    )
+    unit = f", in {measure_used.unit}" if measure_used.unit else ""
+    print_line(f"{measure_used.title}{unit}; {uncertainty_basis(segmentation)}", quiet=quiet)
     rows = [("", "SLICE", "CLASS", "WHY", "UNCERTAINTY")]
-    for position, one in enumerate(findings[:top], start=1):
-        plane = ", ".join(str(i + 1) for i in one.index) or "1"
-        name = f"{one.name} {one.object_number}" if one.object_number else one.name
-        rows.append((str(position), plane, name, one.reason, f"{one.uncertainty:.4g}"))
+    for position, finding in enumerate(findings[:top], start=1):
+        plane = ", ".join(str(i + 1) for i in finding.index) or "1"
+        name = f"{finding.name} {finding.object_number}" if finding.object_number else finding.name
+        rows.append((str(position), plane, name, finding.reason, f"{finding.uncertainty:.4g}"))
     print_table(rows, quiet=quiet)
 
 
 def compare_masks(
     mask: Annotated[Path, typer.Argument(help="A mask.")],
-    reference: Annotated[Path, typer.Argument(help="The mask that it is held against.")],
-    model: Annotated[str | None, typer.Option(help="The model whose classes the labels are.")] = None,
+    reference: Annotated[Path, typer.Argument(help="The mask that it is compared with.")],
+    model: Annotated[str | None, typer.Option(help="Model whose classes the labels are.")] = None,
     assd: Annotated[
         bool, typer.Option("--assd", help="Also the average symmetric surface distance.")
     ] = False,
-    as_json: AsJson = False,
+    as_json: JsonOutput = False,
 ) -> None:
-    """DSC, IoU and HD95, in mm where the masks say where they lie, of each class."""
+    """Compare two masks: DSC, IoU and HD95 of each class; distances in mm where the masks have a spacing."""
     from napari_latentseg.evaluation.compare import compare
     from napari_latentseg.io import read_scan
 
     scans = [read_scan(path) for path in (mask, reference)]
     for scan in scans:
         if scan.axes != scan.spatial_axes:
-            raise BadInput(scan.name, "has channels, as no mask has", "give a mask")
+            raise BadInput(scan.name, "has channels, but a mask has none", "give a mask")
     rows = compare(
         scans[0].array, scans[1].array, scans[0].geometry, _classes_of_masks(mask, model, scans),
         reference_geometry=scans[1].geometry, assd=assd,
@@ -153,33 +150,34 @@ def compare_masks(
 
 def report_result(
     result: Result,
-    out: Annotated[Path, typer.Option(help="The HTML file to be.")],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
     image: Image = None,
     series: Series = None,
     channel: Channel = None,
-    note: Annotated[str, typer.Option(help="A text of your own; it is shown as it is given.")] = "",
+    note: Annotated[str, typer.Option(help="A text of your own for the page.")] = "",
     quiet: Quiet = False,
 ) -> None:
-    """One page of HTML for a colleague: sizes, intervals, and pictures of where the result is least sure."""
+    """Write a report on one HTML page: sizes, intervals, and pictures of the most uncertain slices."""
     from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.report import check_report, make_report
 
     check_report(out)
     segmentation = read_segmentation(result)
-    card = find_card(segmentation)
+    card = _find_card(segmentation)
     print_line(
-        str(make_report(segmentation, open_image(image, series, channel), card, out, note=note)), quiet=quiet
+        str(make_report(segmentation, _open_image(image, series, channel), card, out, note=note)), quiet=quiet
     )
     if card is None:
+        model = segmentation.record.model
         print_line(
-            f"{segmentation.record.model.name}, version {segmentation.record.model.version}, is not at hand: the report "
-            "has no reliability curve, and no calibrated interval",
+            f"{model.name} {model.version} is not on this machine: the report has no reliability curve"
+            " and no calibrated interval",
             quiet=quiet,
         )
 
 
-def open_image(path: Path | None, series: int | None = None, channel: int | None = None) -> Scan | None:
-    """The image at a path, read in parts where its format allows it; None without a path."""
+def _open_image(path: Path | None, series: int | None = None, channel: int | None = None) -> Scan | None:
+    """The image at a path, read lazily where its format allows it; None without a path."""
     from napari_latentseg.core.reorient import select_channel
     from napari_latentseg.io import read_scan_lazy
 
@@ -189,14 +187,13 @@ def open_image(path: Path | None, series: int | None = None, channel: int | None
     return scan if channel is None else select_channel(scan, channel)
 
 
-def find_card(segmentation: Segmentation) -> ModelCard | None:
-    """The card of the model that made a result, where that very version of it is at hand."""
-    from napari_latentseg.models.card import read_card
-    from napari_latentseg.models.store import find_model
+def _find_card(segmentation: Segmentation) -> ModelCard | None:
+    """The card of the model that made a result, where that very version is on this machine."""
+    from napari_latentseg import api
 
     model_record = segmentation.record.model
     try:
-        card = read_card(find_model(model_record.name))
+        card = api.locate_model(model_record.name).card
     except BadInput:
         return None
     has_same_files = all(model_record.sha256.get(name) == digest for name, digest in card.files.items())
@@ -204,17 +201,16 @@ def find_card(segmentation: Segmentation) -> ModelCard | None:
 
 
 def _classes_of_masks(mask: Path, model: str | None, scans: list[Scan]) -> tuple[ClassInfo, ...]:
-    """The classes of the model, of the record beside the mask, or one for each label there is."""
+    """The classes of the model, or of the record beside the mask, or one for each label in the masks."""
     import numpy as np
 
     from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.io.read_results import sibling_record
 
     if model is not None:
-        from napari_latentseg.models.card import read_card
-        from napari_latentseg.models.store import find_model
+        from napari_latentseg import api
 
-        return read_card(find_model(model)).classes
+        return api.locate_model(model).card.classes
     record = sibling_record(mask)
     if record is not None:
         return record.classes
@@ -227,7 +223,7 @@ def _classes_of_masks(mask: Path, model: str | None, scans: list[Scan]) -> tuple
     if labels.size == 0:
         labels = np.array([1])
     if labels.dtype.kind not in "bui" and not np.array_equal(labels, np.rint(labels)):
-        raise BadInput(mask, "holds values that are no labels", "give masks, not probabilities")
+        raise BadInput(mask, "holds values that are not labels", "give masks, not probabilities")
     if labels.min() < 1 or labels.max() > 255:
         raise BadInput(mask, "has labels beyond 1 to 255", "give masks of classes, not of single objects")
     return tuple(ClassInfo(label=int(n), name=f"label {int(n)}", color="#ffb000") for n in labels)

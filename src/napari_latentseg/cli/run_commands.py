@@ -9,26 +9,33 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from napari_latentseg.cli.console import print_line, progress_bar
+from napari_latentseg.cli.options import (
+    AnnotatedFolder,
+    Channel,
+    CodecFolder,
+    Device,
+    ModelOption,
+    Quiet,
+    Samples,
+    SamplingSource,
+    ScanPath,
+    Seed,
+    Series,
+    Threshold,
+)
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.evaluation.report import EvaluationReport
 
 __all__ = ["register"]
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Samples = Annotated[
-    int | None, typer.Option("--samples", "-n", help="How many samples; the model's own number.")
-]
-Source = Annotated[str | None, typer.Option(help="Where samples come from: one of the model's sources.")]
-Threshold = Annotated[float | None, typer.Option(help="Probability above which a place belongs to a class.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same machine.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -45,9 +52,9 @@ def demo(
     samples: Samples = None,
     quiet: Quiet = False,
 ) -> None:
-    """Open napari with a fundus photograph and its vessels found; with --out, write the result and close.
+    """Open napari with a fundus photograph and segment its vessels; with --out, write the result and close.
 
-    Without a display it is shown on a virtual one, where xvfb-run is installed.
+    Without a display, xvfb-run gives a virtual one where it is installed.
     """
     has_display = sys.platform in ("win32", "darwin") or bool(
         os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
@@ -93,70 +100,68 @@ def _run_under_xvfb(out: Path | None, samples: int | None, quiet: bool) -> None:
 
 
 def segment(
-    scan: Annotated[
-        Path, typer.Argument(help="An image or volume: a file, or a folder of DICOM or OME-Zarr.")
-    ],
-    model: Annotated[str, typer.Option(help="The name of a model, or its folder.")],
+    scan: ScanPath,
+    model: ModelOption,
     out: Annotated[Path, typer.Option(help="Folder for the result.")],
     samples: Samples = None,
-    source: Source = None,
+    sampling: SamplingSource = None,
     threshold: Threshold = None,
     seed: Seed = 0,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    codec: Annotated[
-        Path | None, typer.Option(help="Folder of the model's codec, where it lies apart.")
-    ] = None,
-    series: Annotated[
-        int | None, typer.Option(help="Which of several images, from 1; info lists them.")
-    ] = None,
-    channel: Annotated[
-        int | None, typer.Option(help="Which channel, from 1, where they are no colours.")
-    ] = None,
+    codec: CodecFolder = None,
+    series: Series = None,
+    channel: Channel = None,
     plane: Annotated[
-        str, typer.Option(help="How a volume is cut: acquired, axial, coronal or sagittal.")
+        str, typer.Option(help="Orientation of the slices: acquired, axial, coronal or sagittal.")
     ] = "acquired",
     slices: Annotated[
-        str | None, typer.Option(help="Only these slices, counted from 1: 40-60, or 50.")
+        str | None, typer.Option(help="Segment only these slices, counted from 1: 40-60, or 50.")
     ] = None,
-    box: Annotated[
+    roi: Annotated[
         str | None,
-        typer.Option(help="Only this part of each slice: TOP,LEFT,BOTTOM,RIGHT in pixels, from 0."),
+        typer.Option(help="Segment only this box of each slice: TOP,LEFT,BOTTOM,RIGHT in pixels, from 0."),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Only these of the model's classes, with commas between them.")
+        str | None, typer.Option(help="Segment only these classes of the model, separated by commas.")
     ] = None,
     tolerance: Annotated[
         float | None,
-        typer.Option(help="Stop when samples change the mask by no more than this (1 - DSC): 0.01."),
+        typer.Option(help="Stop early once samples change the mask by no more than this (1 - Dice): 0.01."),
     ] = None,
-    smallest: Annotated[
-        float, typer.Option(help="Drop objects below this area or volume, in the image's unit.")
+    min_size: Annotated[
+        float, typer.Option(help="Remove objects below this area or volume, in the image's unit (mm2, mm3).")
     ] = 0.0,
     fill_holes: Annotated[
-        bool, typer.Option("--fill-holes", help="Fill what a class encloses on all sides.")
+        bool, typer.Option("--fill-holes", help="Fill holes that a class encloses on all sides.")
     ] = False,
     keep_largest: Annotated[
-        bool, typer.Option("--keep-largest", help="Keep the largest object of each class alone.")
+        bool, typer.Option("--keep-largest", help="Keep only the largest object of each class.")
     ] = False,
     format: Annotated[
         str | None,
-        typer.Option(help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; the scan's own."),
+        typer.Option(
+            help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; as the scan where not given."
+        ),
     ] = None,
-    contours: Annotated[bool, typer.Option("--contours", help="Also outlines, as GeoJSON.")] = False,
-    table: Annotated[bool, typer.Option("--table", help="Also areas or volumes, as CSV.")] = False,
+    contours: Annotated[bool, typer.Option("--contours", help="Also write outlines, as GeoJSON.")] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Also write a table of areas or volumes, as CSV.")
+    ] = False,
     report: Annotated[
-        Path | None, typer.Option(help="Also a page for a colleague: the HTML file to be.")
+        Path | None, typer.Option(help="Also write a report on one page: an HTML file.")
     ] = None,
     deidentify: Annotated[
-        bool, typer.Option("--deidentify", help="Nothing that names the patient, in file names or DICOM-SEG.")
+        bool,
+        typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG."),
     ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Segment an image or volume; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json."""
     from napari_latentseg import api
+    from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.io import stem_of
-    from napari_latentseg.io.write_results import check_format, write_segmentation
+    from napari_latentseg.io.write_results import check_format
     from napari_latentseg.utils.atomic import check_writable_folder
 
     check_writable_folder(out)
@@ -165,62 +170,58 @@ def segment(
         from napari_latentseg.report import check_report
 
         check_report(report)
-    cleanup = _make_postprocess(smallest, fill_holes=fill_holes, keep_largest=keep_largest)
-    with progress_bar("segmenting", quiet=quiet) as progress:
-        segmentation = api.segment(
-            scan, model, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
-            precision=precision, codec=codec, series=series, channel=channel, plane=plane,
-            slices=_parse_slice_range(slices), box=_parse_box(box), cleanup=cleanup, tolerance=tolerance,
-            classes=None if classes is None else [name.strip() for name in classes.split(",")],
-            progress=progress,
-        )  # fmt: skip
-    # a file's or folder's name may be the patient's
-    stem = f"scan-{segmentation.record.input.sha256[:8]}" if deidentify else stem_of(scan)
-    rows, write_table = None, None
-    if table or report is not None:
-        from functools import partial
-
-        from napari_latentseg.cli.review_commands import open_image
-        from napari_latentseg.measure import measure, write_csv
-        from napari_latentseg.models.card import read_card
-        from napari_latentseg.models.store import find_model
-
-        card, image = read_card(find_model(model)), open_image(scan, series, channel)
-        rows = measure(segmentation, image, interval=card.volume_interval)
-        write_table = partial(write_csv, measurements=rows) if table else None
-    written = write_segmentation(
-        segmentation, out, stem,
-        format=format, contours=contours, deidentify=deidentify, write_table=write_table,
+    located_model = api.locate_model(model)
+    settings = InferenceSettings.for_model(
+        located_model.card, samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
+        precision=precision, slices=_parse_slice_range(slices), box=_parse_box(roi), tolerance=tolerance,
+        classes=None if classes is None else [name.strip() for name in classes.split(",")],
+        cleanup=_make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
     )  # fmt: skip
-    if report is not None:
-        from napari_latentseg.report import make_report
-
-        written.append(make_report(segmentation, image, card, report, measurements=rows))
+    with progress_bar("segmenting", quiet=quiet) as progress:
+        run = api.start_run(
+            scan, located_model, settings, plane=plane, series=series, channel=channel, codec=codec
+        )
+        segmentation = run.finish(progress)
+    # the name of a file or folder may be the patient's
+    stem = f"scan-{segmentation.record.input.sha256[:8]}" if deidentify else stem_of(scan)
+    written = api.write_result(
+        segmentation, out, stem, scan=run.state.original, card=located_model.card, format=format,
+        contours=contours, table=table, report=report, deidentify=deidentify,
+    )  # fmt: skip
     for path in written:
         print_line(str(path), quiet=quiet)
-    record = segmentation.record
+    for line in _remarks(segmentation):
+        print_line(line, quiet=quiet)
+
+
+def _remarks(segmentation: Segmentation) -> list[str]:
+    """What a person should know of the samples of a result."""
+    record, remarks = segmentation.record, []
     if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
-        print_line(f"{record.samples} of {record.samples_asked} samples were enough", quiet=quiet)
+        remarks.append(f"{record.samples} of {record.samples_asked} samples were enough")
     if segmentation.variance is None:
-        why = "one pass" if segmentation.record.source == "none" else f"{segmentation.record.samples} samples"
-        print_line(f"no variance: {why} cannot tell how much samples differ (3 or more can)", quiet=quiet)
+        reason = "one pass" if record.source == "none" else f"{record.samples} samples"
+        remarks.append(f"no variance: {reason} cannot tell how much samples differ (3 or more can)")
+    return remarks
 
 
 def evaluate(
-    model: Annotated[str, typer.Option(help="The name of a model, or its folder.")],
-    data: Annotated[Path, typer.Option(help="Holds images/ and masks/.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="File for the whole report.")] = None,
+    model: ModelOption,
+    data: AnnotatedFolder,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the whole report to this JSON file.")
+    ] = None,
     samples: Samples = None,
-    source: Source = None,
+    sampling: SamplingSource = None,
     threshold: Threshold = None,
     seed: Seed = 0,
     device: Device = "auto",
     subset: Annotated[
-        str, typer.Option(help="all, or validation: those the model's split kept apart.")
+        str, typer.Option(help="all, or validation: the model's own validation images.")
     ] = "all",
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on annotated images: DSC, IoU and HD95."""
+    """Score a model on annotated images: Dice (DSC), IoU and HD95."""
     from napari_latentseg import api
     from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 
@@ -230,44 +231,44 @@ def evaluate(
         check_writable_folder(json_file.absolute().parent)
     with progress_bar("scoring", quiet=quiet) as progress:
         report = api.evaluate(
-            model, data, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
+            model, data, samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
             subset=subset, progress=progress,
         )  # fmt: skip
     if json_file is not None:
         ensure_writable_folder(json_file.absolute().parent)
         with atomic_path(json_file) as temporary:
-            temporary.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    mean = report["mean"]
+            temporary.write_text(json.dumps(report.to_json(), indent=2) + "\n", "utf-8")
+    mean = report.mean
     print_line(
-        f"DSC {mean['dsc']:.4f}  IoU {mean['iou']:.4f}  HD95 {mean['hd95']:.1f} pixel"
-        f"  ({report['count']} images, {report['samples']} samples from {report['source']})",
+        f"DSC {mean.dsc:.4f}  IoU {mean.iou:.4f}  HD95 {mean.hd95:.1f} pixel"
+        f"  ({report.image_count} images, {report.samples} samples from {report.source})",
         quiet=quiet,
     )
-    if known := _seen_in_training(report, subset):
-        print_line(known, quiet=quiet)
+    if warning := _training_overlap(report, subset):
+        print_line(warning, quiet=quiet)
 
 
-def _seen_in_training(report: dict[str, Any], subset: str) -> str:
-    """What a person must know of images that the model has seen; empty where there is nothing to say."""
-    learned, apart = report["trained_on"], report["kept_apart"]
-    if subset == "validation" or not (learned or apart):
+def _training_overlap(report: EvaluationReport, subset: str) -> str:
+    """A warning where the model has seen some of the images in training; empty where it has not."""
+    training, validation, total = report.training_count, report.validation_count, report.image_count
+    if subset == "validation" or not (training or validation):
         return ""
-    total = report["count"]
-    if not learned:
+    if not training:
         return (
-            f"{apart} of {total} images were kept apart in training; the weights may have been chosen by them"
+            f"{validation} of {total} images were validation images in training: the weights may have been"
+            " chosen by them"
         )
-    also = f", and {apart} were kept apart to judge it by" if apart else ""
-    remedy = " (--subset validation scores those kept apart)" if apart else ""
-    return f"{learned} of {total} images were used to train the model{also}: the figures flatter it{remedy}"
+    also = f", and {validation} to validate it" if validation else ""
+    remedy = " (--subset validation scores those alone)" if validation else ""
+    return f"{training} of {total} images were used to train the model{also}: the scores are too high{remedy}"
 
 
-def _make_postprocess(smallest: float, *, fill_holes: bool, keep_largest: bool) -> PostProcess:
+def _make_postprocess(min_size: float, *, fill_holes: bool, keep_largest: bool) -> PostProcess:
     from napari_latentseg.core.postprocess import PostProcess
 
-    if not 0 <= smallest < math.inf:
-        raise BadInput("smallest", f"{smallest:g} is no size", "give 0 or more")
-    return PostProcess(smallest=smallest, fill_holes=fill_holes, keep_largest=keep_largest)
+    if not 0 <= min_size < math.inf:
+        raise BadInput("min-size", f"{min_size:g} is no size", "give 0 or more")
+    return PostProcess(smallest=min_size, fill_holes=fill_holes, keep_largest=keep_largest)
 
 
 def _parse_box(text: str | None) -> tuple[int, int, int, int] | None:
@@ -276,30 +277,28 @@ def _parse_box(text: str | None) -> tuple[int, int, int, int] | None:
     Raises
     ------
     BadInput
-        Where it is no such four.
+        Where it is not four whole numbers.
     """
     if text is None:
         return None
     numbers = [part.strip() for part in text.split(",")]
     if len(numbers) != 4 or not all(part.isdecimal() for part in numbers):
-        raise BadInput("box", f"{text!r} is no box", "write TOP,LEFT,BOTTOM,RIGHT in whole pixels")
+        raise BadInput("roi", f"{text!r} is no box", "write TOP,LEFT,BOTTOM,RIGHT in whole pixels")
     top, left, bottom, right = (int(part) for part in numbers)
     return top, left, bottom, right
 
 
 def _parse_slice_range(text: str | None) -> tuple[int, int] | None:
-    """First and last of ``"40-60"`` or ``"50"``.
+    """First and last slice, counted from 0, of ``"40-60"`` or ``"50"``, which are counted from 1.
 
     Raises
     ------
     BadInput
         Where it is neither.
     """
-    from napari_latentseg.errors import BadInput
-
     if text is None:
         return None
     first, dash, last = text.partition("-")
     if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) < 1:
         raise BadInput("slices", f"{text!r} is no range", "write 40-60, or 50; the first slice is 1")
-    return int(first), int(last if dash else first)
+    return int(first) - 1, int(last if dash else first) - 1

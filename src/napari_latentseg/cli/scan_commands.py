@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
+from napari_latentseg.cli.options import Channel, JsonOutput, Quiet, ScanPath, Series
 
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
 
 __all__ = ["register"]
-
-Source = Annotated[Path, typer.Argument(help="An image or volume: a file, or a folder of DICOM or OME-Zarr.")]
-Series = Annotated[int | None, typer.Option(help="Which of several images, counted from 1.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,11 +24,11 @@ def register(app: typer.Typer) -> None:
 
 
 def info(
-    scan: Source,
+    scan: ScanPath,
     series: Series = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: JsonOutput = False,
 ) -> None:
-    """Say what an image is and where it lies, without reading its pixels; of several images, list them."""
+    """Print format, size and geometry of an image, without reading its pixels; or list several."""
     from napari_latentseg.io import read_scan_lazy
     from napari_latentseg.io.registry import list_series
 
@@ -83,7 +81,7 @@ def _describe_scan(scan: Scan) -> dict[str, Any]:
 
 
 def _format_cell(value: Any) -> str:
-    """Numbers short enough to read; JSON has them whole."""
+    """A value for a table; numbers are rounded to six digits, which JSON has in full."""
     if isinstance(value, list | tuple):
         long = any(isinstance(v, list | tuple) or " " in str(v) for v in value)
         return ("; " if long else " ").join(_format_cell(v) for v in value)
@@ -91,13 +89,13 @@ def _format_cell(value: Any) -> str:
 
 
 def convert(
-    source: Source,
-    target: Annotated[Path, typer.Argument(help="The file to be; its ending says the format.")],
+    source: ScanPath,
+    target: Annotated[Path, typer.Argument(help="The file to write; its suffix gives the format.")],
     series: Series = None,
-    channel: Annotated[int | None, typer.Option(help="Only this channel, counted from 1.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    channel: Channel = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Write an image in another format, in the same place; what cannot say its place is refused."""
+    """Write an image in another format with the same geometry; a format that cannot hold it is refused."""
     from napari_latentseg.io.convert import convert as write
 
     for note in write(source, target, series=series, channel=channel):

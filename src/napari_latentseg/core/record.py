@@ -69,7 +69,7 @@ class ModelRecord(FrozenModel):
 
 
 class RunRecord(FrozenModel):
-    """Everything that is needed to repeat a run on the same machine.
+    """Everything that is needed to repeat a run on the same machine; `run.json` beside a result.
 
     Attributes
     ----------
@@ -123,23 +123,11 @@ class RunRecord(FrozenModel):
 
     Examples
     --------
-    >>> record = RunRecord(
-    ...     plugin_version="0.1.0", time="2026-01-31T12:00:00+00:00",
-    ...     input=InputRecord(
-    ...         sha256="0" * 64, format="nifti", axes="zyx", shape=(20, 256, 256), dtype="int16",
-    ...         spacing=(5.0, 0.5, 0.5), units=("mm", "mm", "mm"),
-    ...     ),
-    ...     model=ModelRecord(name="tumour", version="1", method="gms", variant="", codec="taesd", sha256={}),
-    ...     classes=(ClassInfo(label=1, name="tumour", color="#ffb000"),),
-    ...     samples_asked=8, samples=8, planes=20, planes_done=20, source="augment", source_settings={},
-    ...     seed=0, threshold=0.5, device="cpu", precision="float32", tile=None, overlap=0,
-    ...     working_size=(256, 256), seconds=12.5, complete=True, volumes={"tumour": [810.0] * 8},
-    ...     volume_unit="mm3", versions={},
-    ... )
-    >>> RunRecord.model_validate_json(record.model_dump_json()) == record
-    True
-    >>> record.replace(mask_edited=True).mask_edited
-    True
+    >>> from napari_latentseg import segment
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> record = segment(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound", samples=3).record
+    >>> record.samples, record.source, record.complete, len(record.volumes["lesion"])
+    (3, 'augment', True, 3)
     """
 
     plugin_version: str

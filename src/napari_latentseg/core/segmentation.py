@@ -59,31 +59,13 @@ class Segmentation:
 
     Examples
     --------
-    A result comes from `napari_latentseg.segment` or
-    `napari_latentseg.io.read_results.read_segmentation`. This one is made by hand:
-
-    >>> lesion = ClassInfo(label=1, name="lesion", color="#ffb000")
-    >>> from napari_latentseg.core.record import InputRecord, ModelRecord
-    >>> record = RunRecord(
-    ...     plugin_version="0.1.0", time="2026-01-31T12:00:00+00:00",
-    ...     input=InputRecord(
-    ...         sha256="0" * 64, format="nifti", axes="yx", shape=(2, 2), dtype="uint8", spacing=(0.5, 0.5),
-    ...         units=("mm", "mm"),
-    ...     ),
-    ...     model=ModelRecord(name="lesion", version="1", method="gms", variant="", codec="taesd", sha256={}),
-    ...     classes=(lesion,), samples_asked=1, samples=1, planes=1, planes_done=1, source="none",
-    ...     source_settings={}, seed=0, threshold=0.5, device="cpu", precision="float32", tile=None,
-    ...     overlap=0, working_size=(2, 2), seconds=0.1, complete=True, volumes={}, volume_unit="mm2",
-    ...     versions={},
-    ... )
-    >>> mean = np.array([[[0.2, 0.6], [0.8, 0.9]]], dtype=np.float32)
-    >>> result = Segmentation(
-    ...     mask=(mean[0] > 0.5).astype(np.uint8), mean=mean, variance=None, volumes=np.zeros((0, 1)),
-    ...     axes="yx", geometry=Geometry.from_spacing("yx", (0.5, 0.5), "mm"), format="nifti", properties={},
-    ...     classes=(lesion,), record=record,
-    ... )
-    >>> result.with_threshold(0.7).mask.tolist()
-    [[0, 0], [1, 1]]
+    >>> from napari_latentseg import segment
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> result = segment(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound", samples=3)
+    >>> result.mask.dtype, result.mean.shape, result.variance.shape
+    (dtype('uint8'), (1, 96, 128), (1, 96, 128))
+    >>> (result.with_threshold(0.9).mask > 0).sum() <= (result.mask > 0).sum()
+    np.True_
     """
 
     mask: NDArray[np.uint8]

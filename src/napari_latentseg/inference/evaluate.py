@@ -12,6 +12,13 @@ from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import CONVENTIONS
+from napari_latentseg.evaluation.report import (
+    EvaluatedModel,
+    EvaluationReport,
+    ImageResult,
+    MeanScores,
+    ScoreSpread,
+)
 from napari_latentseg.evaluation.scores import ImageScores, score, summarise
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
@@ -110,53 +117,53 @@ class Evaluation:
             empty="",
         )
 
-    def report(self) -> dict[str, Any]:
-        """The scores as JSON: means, standard deviations, each image, settings, conventions."""
-        summary = self._summary()
-        card = self.predictor.model.card
-        return {
-            "model": {"name": card.name, "version": card.version, "method": card.method_title},
-            **summary,
-            "count": len(self.scores),
-            "trained_on": self.training_image_count,
-            "kept_apart": self.validation_image_count,
-            "samples": self.settings.samples,
-            "source": self.settings.source,
-            "seed": self.settings.seed,
-            "threshold": self.settings.threshold,
-            "conventions": dict(CONVENTIONS)
-            | {"size": "at the size of the image files", "hd95_unit": "pixel"},
-            "images": [
-                {"name": case.name, **s.model_dump()} for case, s in zip(self.cases, self.scores, strict=True)
-            ],
-        }
+    def report(self) -> EvaluationReport:
+        """Mean, spread, the scores of each image, and the conventions.
 
-    def _summary(self) -> dict[str, Any]:
+        Raises
+        ------
+        BadInput
+            Where no image was scored.
+        """
+        mean, std, empty = self._summary()
+        card = self.predictor.model.card
+        return EvaluationReport(
+            model=EvaluatedModel(name=card.name, version=card.version, method=card.method_title),
+            mean=MeanScores(**mean),
+            std=ScoreSpread(**std),
+            empty=empty,
+            image_count=len(self.scores),
+            training_count=self.training_image_count,
+            validation_count=self.validation_image_count,
+            samples=self.settings.samples,
+            source=self.settings.source,
+            seed=self.settings.seed,
+            threshold=self.settings.threshold,
+            conventions=dict(CONVENTIONS) | {"size": "at the size of the image files", "hd95_unit": "pixel"},
+            images=tuple(
+                ImageResult(name=case.name, **s.model_dump())
+                for case, s in zip(self.cases, self.scores, strict=True)
+            ),
+        )
+
+    def _summary(self) -> tuple[dict[str, float], dict[str, float | None], dict[str, int] | None]:
+        """Mean and standard deviation by score, and the number of images with an empty mask."""
+        names = ("dsc", "iou", "hd95")
         if len(self.predictor.model.card.classes) == 1:
             summary = summarise(self.scores)
-            return {
-                "mean": {
-                    "dsc": summary["dsc"]["mean"],
-                    "iou": summary["iou"]["mean"],
-                    "hd95": summary["hd95"]["mean"],
-                },
-                "std": {
-                    "dsc": summary["dsc"]["std"],
-                    "iou": summary["iou"]["std"],
-                    "hd95": summary["hd95"]["std"],
-                },
-                "empty": summary["empty"],
-            }
+            by_score = {"dsc": summary["dsc"], "iou": summary["iou"], "hd95": summary["hd95"]}
+            mean = {name: values["mean"] for name, values in by_score.items()}
+            return mean, {name: values["std"] for name, values in by_score.items()}, summary["empty"]
         if not self.scores:
             raise BadInput("scores", "there is no image to summarise", "score at least one")
         # the mean over classes breaks IoU = D / (2 - D), which `summarise` checks for each image
         rows = np.array([[s.dsc, s.iou, s.hd95] for s in self.scores])
         spread = rows.std(axis=0, ddof=1).tolist() if len(rows) > 1 else [None] * 3
-        names = ("dsc", "iou", "hd95")
-        return {
-            "mean": dict(zip(names, rows.mean(axis=0).tolist(), strict=True)),
-            "std": dict(zip(names, spread, strict=True)),
-        }
+        return (
+            dict(zip(names, rows.mean(axis=0).tolist(), strict=True)),
+            dict(zip(names, spread, strict=True)),
+            None,
+        )
 
     def record(self, data: str) -> MetricRecord:
         """The mean scores for a model card.
@@ -172,9 +179,9 @@ class Evaluation:
             images=len(self.scores),
             samples=self.settings.samples,
             source=self.settings.source,
-            values={k: round(v, 4) for k, v in report["mean"].items()},
-            spread={k: round(v, 4) for k, v in report["std"].items() if v is not None},
-            conventions=report["conventions"],
+            values={k: round(v, 4) for k, v in report.mean.model_dump().items()},
+            spread={k: round(v, 4) for k, v in report.std.model_dump().items() if v is not None},
+            conventions=report.conventions,
         )
 
 

@@ -79,9 +79,4 @@ class Predictor:
         BadInput
             As for `start`.
         """
-        run = self.start(scan, settings)
-        for _ in run:
-            pass
-        result = run.result()
-        assert result is not None  # the run was iterated to its end, so every plane has its samples
-        return result
+        return self.start(scan, settings).finish()

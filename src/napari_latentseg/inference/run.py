@@ -24,6 +24,7 @@ from napari_latentseg.inference.tta import TTATransform, tta_transforms
 from napari_latentseg.inference.working_plane import open_plane
 from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.progress import Progress, no_progress
 
 __all__ = ["Run", "RunProgress"]
 
@@ -72,6 +73,16 @@ class Run:
     ------
     BadInput
         If the scan has no such plane, slices or crop box, or is too small or too large for the settings.
+
+    Examples
+    --------
+    >>> from napari_latentseg import start_run
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> run = start_run(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound")
+    >>> few = run.finish()
+    >>> run.extend(2)
+    >>> run.finish().record.samples - few.record.samples
+    2
     """
 
     def __init__(
@@ -283,6 +294,20 @@ class Run:
         change.
         """
         return build_segmentation(self.state)
+
+    def finish(self, progress: Progress = no_progress) -> Segmentation:
+        """Do all the work that is left, and return the result.
+
+        Parameters
+        ----------
+        progress
+            Called with the fraction done, in [0, 1].
+        """
+        for run_progress in self:
+            progress(run_progress.fraction)
+        result = self.result()
+        assert result is not None  # a run that was not stopped has every sample
+        return result
 
 
 def _identity_transforms() -> Iterator[TTATransform]:

@@ -63,6 +63,14 @@ class InferenceSettings(FrozenModel):
     memory_limit
         Limit in bytes for the running sums and planes in memory; larger ones go to temporary files. None for
         the limit of `napari_latentseg.inference.scratch_arrays.memory_limit`.
+
+    Examples
+    --------
+    >>> from napari_latentseg import InferenceSettings, list_models
+    >>> card = list_models()["breast-ultrasound"]
+    >>> settings = InferenceSettings.for_model(card, samples=8, slices=(10, 20))
+    >>> settings.samples, settings.source, settings.threshold
+    (8, 'augment', 0.4)
     """
 
     samples: int = Field(ge=1, le=MAX_SAMPLES)

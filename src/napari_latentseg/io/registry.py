@@ -176,13 +176,12 @@ def read_scan(path: Path | str, *, series: int | None = None) -> Scan:
 
     Examples
     --------
-    >>> from tempfile import TemporaryDirectory
-    >>> geometry = Geometry.from_spacing("yx", (0.2, 0.3), "mm")
-    >>> with TemporaryDirectory() as folder:
-    ...     path = Path(folder, "image.tif")
-    ...     format_for(path).write(path, np.zeros((4, 6), np.uint8), "yx", geometry, {})
-    ...     read_scan(path).geometry.spacing
-    (0.2, 0.3)
+    >>> from napari_latentseg import read_scan
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> folder = write_annotated_phantoms("phantoms", 1, shape=(96, 128))
+    >>> scan = read_scan(folder / "images" / "phantom_0.png")
+    >>> scan.axes, scan.array.shape, scan.array.dtype
+    ('yx', (96, 128), dtype('uint8'))
     """
     return _read_with(Path(path), series, "read")
 

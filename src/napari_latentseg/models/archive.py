@@ -14,7 +14,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.models.install import install_folder, install_path
 from napari_latentseg.models.layout import REPLAY_FILE, check_files
-from napari_latentseg.models.store import data_home, find_model
+from napari_latentseg.models.store import LocatedModel, data_home, locate_model
 from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
 __all__ = ["export_model", "install_archive"]
@@ -34,7 +34,7 @@ _COPY_BLOCK_BYTES = 1 << 20  # memory used while copying
 _REMEDY = "ask for the file again"
 
 
-def export_model(name: str | Path, path: Path, *, replay: bool = False) -> Path:
+def export_model(name: str | Path | LocatedModel, path: Path, *, replay: bool = False) -> Path:
     """Write a model as one zip file, after checking the hash of every file in it.
 
     Parameters
@@ -57,8 +57,8 @@ def export_model(name: str | Path, path: Path, *, replay: bool = False) -> Path:
     BadInput
         Where the model is damaged, or the file cannot be written.
     """
-    folder = find_model(name)
-    card = read_card(folder)
+    model = locate_model(name)
+    folder, card = model.folder, model.card
     check_files(folder, card)
     if not replay and REPLAY_FILE in card.files:
         card = card.replace(files={k: v for k, v in card.files.items() if k != REPLAY_FILE})

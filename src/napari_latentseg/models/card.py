@@ -147,6 +147,13 @@ class ModelCard(FrozenModel):
         SHA-256 of every other file in its folder, by name.
     format
         Version of the card's format.
+
+    Examples
+    --------
+    >>> from napari_latentseg import list_models
+    >>> card = list_models()["breast-ultrasound"]
+    >>> [segmented.name for segmented in card.classes], card.method_name
+    (['lesion'], 'GMS')
     """
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")

@@ -38,6 +38,13 @@ class Model:
         The model folder.
     other_members
         Further ensemble members on the same codec, for the sampling source ``"members"``.
+
+    Examples
+    --------
+    >>> from napari_latentseg import load_model
+    >>> model = load_model("breast-ultrasound")
+    >>> model.card.name, len(model.members)
+    ('breast-ultrasound', 1)
     """
 
     method: Method
@@ -59,7 +66,9 @@ class Model:
             method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> Model:
+def load_model_folder(
+    folder: Path, codec_for: Callable[[CodecSpec], Codec], card: ModelCard | None = None
+) -> Model:
     """Load a model, after every file was checked against the hash in its card.
 
     Parameters
@@ -68,6 +77,8 @@ def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> 
         Holds `card.json` and the files that it names.
     codec_for
         Returns the codec for the codec entry of a card.
+    card
+        The card of that folder, where it was read before.
 
     Returns
     -------
@@ -80,7 +91,7 @@ def load_model_folder(folder: Path, codec_for: Callable[[CodecSpec], Codec]) -> 
         Where a file is missing or its hash differs, or the card does not fit its weights.
     """
     folder = Path(folder)
-    card = read_card(folder)
+    card = read_card(folder) if card is None else card
     check_files(folder, card)
     codec = None if card.codec is None else codec_for(card.codec)
     if codec is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CURRENT_FILE",
+    "LocatedModel",
     "codec_folder",
     "codec_for",
     "data_home",
@@ -30,6 +32,7 @@ __all__ = [
     "find_model",
     "list_cards",
     "load_model",
+    "locate_model",
     "model_folders",
     "open_codec",
     "unversioned_model_folders",
@@ -105,9 +108,11 @@ def find_model(name: str | Path) -> Path:
     BadInput
         Where there is no such model.
     """
-    folders = model_folders()
     is_folder = bool(str(name)) and (Path(name) / CARD).is_file()
-    if str(name) in folders and not (is_folder and isinstance(name, Path)):
+    if is_folder and isinstance(name, Path):
+        return name
+    folders = model_folders()
+    if str(name) in folders:
         return folders[str(name)]
     if is_folder:
         return Path(name)
@@ -122,6 +127,47 @@ def find_model(name: str | Path) -> Path:
     )
 
 
+@dataclass(frozen=True)
+class LocatedModel:
+    """A model on disk: its folder and its card. No weights are loaded.
+
+    Attributes
+    ----------
+    folder
+        Holds `card.json` and the weights.
+    card
+        As it was read from there.
+
+    Examples
+    --------
+    >>> from napari_latentseg import locate_model
+    >>> locate_model("retina-vessels").card.sources
+    ('augment', 'none')
+    """
+
+    folder: Path
+    card: ModelCard
+
+
+def locate_model(name: str | Path | LocatedModel) -> LocatedModel:
+    """Find a model and read its card, once for all that a command does with it.
+
+    Parameters
+    ----------
+    name
+        As for `find_model`; a model that was located before is returned as it is.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such model, or its card cannot be read.
+    """
+    if isinstance(name, LocatedModel):
+        return name
+    folder = find_model(name)
+    return LocatedModel(folder, read_card(folder))
+
+
 def list_cards() -> dict[str, ModelCard]:
     """The cards of all models on this machine, by name, without those whose card cannot be read."""
     cards = {}
@@ -133,13 +179,13 @@ def list_cards() -> dict[str, ModelCard]:
     return cards
 
 
-def load_model(name: str | Path, codec: str | Path | None = None) -> Model:
+def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None) -> Model:
     """Load a model with its codec.
 
     Parameters
     ----------
     name
-        Name of a model, or its folder.
+        An embedded or installed model, a folder, or a model that was located.
     codec
         Folder of its codec, if that is neither installed nor in the cache of the hub.
 
@@ -150,9 +196,9 @@ def load_model(name: str | Path, codec: str | Path | None = None) -> Model:
     """
     from napari_latentseg.models.folder import load_model_folder
 
-    return load_model_folder(
-        find_model(name), lambda spec: codec_for(spec, Path(codec) if codec is not None else None)
-    )
+    model = locate_model(name)
+    codec_path = None if codec is None else Path(codec)
+    return load_model_folder(model.folder, lambda spec: codec_for(spec, codec_path), model.card)
 
 
 def codec_for(spec: CodecSpec, folder: Path | None = None) -> Codec:

@@ -37,7 +37,7 @@ from napari_latentseg.models.store import (
 from napari_latentseg.utils.atomic import atomic_folder, atomic_path, ensure_writable_folder
 
 __all__ = [
-    "Version",
+    "ModelVersion",
     "adopt",
     "candidate_folder",
     "comparison_line",
@@ -51,7 +51,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Version:
+class ModelVersion:
     """One version of a model.
 
     Attributes
@@ -68,6 +68,13 @@ class Version:
         DSC of the card's headline metrics, in [0, 1]; None without metrics.
     comparison
         Comparison with its base model, in one line; empty without one.
+
+    Examples
+    --------
+    >>> from napari_latentseg import model_history
+    >>> version = model_history("breast-ultrasound")[0]
+    >>> version.version, version.is_current, version.origin
+    ('1', True, 'package')
     """
 
     name: str
@@ -109,7 +116,7 @@ def free_name(base: str) -> str:
         number += 1
 
 
-def list_versions(name: str) -> list[Version]:
+def list_versions(name: str) -> list[ModelVersion]:
     """The versions of a model, the oldest first.
 
     Raises
@@ -126,7 +133,7 @@ def list_versions(name: str) -> list[Version]:
         except BadInput:
             continue
         versions.append(
-            Version(
+            ModelVersion(
                 name=card.name,
                 version=card.version,
                 parent=card.parent,
@@ -314,7 +321,7 @@ def _sync_files(folder: Path) -> None:
             os.fsync(file.fileno())
 
 
-def _previous_version(name: str, versions: list[Version]) -> str:
+def _previous_version(name: str, versions: list[ModelVersion]) -> str:
     """The version that the current one was fine-tuned from, or the one before it."""
     current_index = next((i for i, version_info in enumerate(versions) if version_info.is_current), 0)
     lineage = read_card(versions[current_index].folder).lineage if versions else ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import nn
@@ -14,31 +14,25 @@ from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import METHODS, build_method
 from napari_latentseg.models.store import embedded_codec
 from napari_latentseg.training.config import TrainingConfig, load_config, named_configs
+from napari_latentseg.training.method_info import ConfigurationInfo, MethodInfo, ParameterCounts
 
 __all__ = ["describe_methods"]
 
 _SMALL_SUFFIX = "-small"
 
 
-def describe_methods() -> list[dict[str, Any]]:
+def describe_methods() -> list[MethodInfo]:
     """Every method: its paper, its configurations, the parameters of its parts, its sampling sources.
 
     The parameters are counted on torch's meta device, for the paper's configuration: the first whose name
     begins with the method's, does not end in ``"-small"``, and does not deviate from the paper; where all
     deviate, the first of them.
-
-    Returns
-    -------
-    list of dict
-        ``name``, ``title``, ``paper``; ``configurations`` (each with ``name`` and ``kind``: ``"paper"``,
-        ``"small"`` or ``"other"``); ``parameters`` (``configuration``, ``codec``, ``variant``, and by part
-        ``trainable`` and ``frozen``); ``sources``.
     """
     configs = [load_config(name) for name in named_configs()]
     return [_describe_method(cls, [c for c in configs if c.method == name]) for name, cls in METHODS.items()]
 
 
-def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> dict[str, Any]:
+def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> MethodInfo:
     full_size_configs = [
         c for c in configs if c.name.startswith(f"{cls.name}-") and not c.name.endswith(_SMALL_SUFFIX)
     ]
@@ -53,20 +47,21 @@ def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> dict[s
         name for name, (_, method) in methods_by_config.items() if not method.deviations_from_paper
     ]
     main_config = next(iter(faithful_configs or methods_by_config))
-    return {
-        "name": cls.name,
-        "title": cls.title,
-        "paper": cls.paper,
-        "configurations": [
-            {"name": c.name, "kind": _config_kind(c.name, faithful_configs or list(methods_by_config)[:1])}
+    paper_configs = faithful_configs or list(methods_by_config)[:1]
+    return MethodInfo(
+        name=cls.name,
+        title=cls.title,
+        paper=cls.paper,
+        configurations=tuple(
+            ConfigurationInfo(name=c.name, kind=_config_kind(c.name, paper_configs))
             for c in sorted(configs, key=lambda c: (c.name != main_config, c.name))
-        ],
-        "parameters": _parameters(*methods_by_config[main_config]),
-        "sources": list(methods_by_config[main_config][1].available_sources(members=2)),
-    }
+        ),
+        parameters=_parameters(*methods_by_config[main_config]),
+        sources=tuple(methods_by_config[main_config][1].available_sources(members=2)),
+    )
 
 
-def _config_kind(name: str, paper_configs: list[str]) -> str:
+def _config_kind(name: str, paper_configs: list[str]) -> Literal["paper", "small", "other"]:
     if name in paper_configs:
         return "paper"
     return "small" if name.endswith(_SMALL_SUFFIX) else "other"
@@ -81,17 +76,17 @@ def _meta_method(config: TrainingConfig) -> Method:
         return build_method(config.method, codec, config.settings)
 
 
-def _parameters(config: TrainingConfig, method: Method) -> dict[str, Any]:
+def _parameters(config: TrainingConfig, method: Method) -> ParameterCounts:
     trainable = method.trainable_modules
     trainable_ids = {id(p) for p in trainable.parameters()}
     frozen = {name: _count(module, trainable_ids) for name, module in method.named_children()}
-    return {
-        "configuration": config.name,
-        "codec": config.codec,
-        "variant": method.deviations_from_paper,
-        "trainable": {name: count for name, module in trainable.items() if (count := _count(module))},
-        "frozen": {name: count for name, count in frozen.items() if count},
-    }
+    return ParameterCounts(
+        configuration=config.name,
+        codec=config.codec,
+        variant=method.deviations_from_paper,
+        trainable={name: count for name, module in trainable.items() if (count := _count(module))},
+        frozen={name: count for name, count in frozen.items() if count},
+    )
 
 
 def _count(module: nn.Module, excluded_ids: Set[int] = frozenset()) -> int:

@@ -55,9 +55,9 @@ def run_demo(out: Path | None = None, *, samples: int | None = None) -> list[Pat
         viewer.close()
         reason = widget.status.text() or "the run did not finish"
         raise BadInput("demo", reason, "run napari-latentseg doctor")
-    from napari_latentseg.io.write_results import write_segmentation
+    from napari_latentseg import api
 
-    written = write_segmentation(segmentation, out)
+    written = api.write_result(segmentation, out, "")
     _process_events_for(QApplication)
     with atomic_path(out / "screenshot.png", ".png") as path:
         viewer.screenshot(str(path), canvas_only=False, flash=False)

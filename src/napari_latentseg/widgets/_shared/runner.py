@@ -22,8 +22,9 @@ from napari_latentseg.widgets._shared.result_layers import DisplayData, PlaneVie
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
-    from napari_latentseg.inference.predictor import Predictor, Run
+    from napari_latentseg.inference.run import Run
     from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.models.folder import Model
 
 __all__ = ["RunJob", "RunOutcome", "Runner", "preload_imports"]
 
@@ -91,7 +92,7 @@ class Runner(QObject):
         super().__init__(parent)
         self._worker: Any = None
         self._cancel = threading.Event()
-        self._predictors: dict[tuple[str, str, str], Predictor] = {}
+        self._loaded_model: Model | None = None
 
     @property
     def busy(self) -> bool:
@@ -120,19 +121,16 @@ class Runner(QObject):
         """Stop the job after the current batch of tiles; completed samples are kept."""
         self._cancel.set()
 
-    def _predictor(self, job: RunJob) -> Predictor:
-        from napari_latentseg.inference.predictor import Predictor
-        from napari_latentseg.models.card import read_card
-        from napari_latentseg.models.store import find_model, load_model
+    def _model(self, name: str) -> Model:
+        """The model that a name loads now; only the last one is kept in memory."""
+        from napari_latentseg import api
 
-        # the name may load another version than in the last run
-        weights = str(sorted(read_card(find_model(job.model)).files.items()))
-        key = (f"{job.model} {weights}", job.settings.device, job.settings.precision)
-        if key not in self._predictors:
-            self._predictors.clear()  # one model in memory at a time
-            model = load_model(job.model)
-            self._predictors[key] = Predictor(model, job.settings.device, job.settings.precision)
-        return self._predictors[key]
+        located_model = api.locate_model(name)  # another version may be in use since the last run
+        model = self._loaded_model
+        if model is None or (model.folder, model.card) != (located_model.folder, located_model.card):
+            model = self._loaded_model = None  # frees its memory before the next model is loaded
+            model = self._loaded_model = api.load_model(located_model)
+        return model
 
     def _run_guarded(
         self, job: RunJob, cancel: threading.Event
@@ -149,11 +147,13 @@ class Runner(QObject):
             )
 
     def _run_job(self, job: RunJob, cancel: threading.Event) -> Generator[RunProgress, None, RunOutcome]:
+        from napari_latentseg import api
+
         job_start = time.perf_counter()
         yield RunProgress(0, "loading the model")
         run = job.previous_run
         if run is None:
-            run = self._predictor(job).start(job.scan, job.settings, job.view.orientation)
+            run = api.start_run(job.scan, self._model(job.model), job.settings, plane=job.view.orientation)
         else:
             run.extend(job.extra_samples)
         sampling_start = last_preview = time.perf_counter()

@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_latentseg.models.store import data_home
 from napari_latentseg.utils.atomic import atomic_path
+from napari_latentseg.utils.paths import data_home
 
 if TYPE_CHECKING:
     from napari_latentseg.core.record import RunRecord

@@ -9,10 +9,9 @@ from pathlib import Path
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
+from napari_latentseg import ModelVersion, api
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.card import ModelCard, read_card
-from napari_latentseg.models.store import list_cards
-from napari_latentseg.models.versions import Version, list_versions
+from napari_latentseg.models.card import ModelCard
 
 __all__ = ["ModelEntry", "ModelTree", "list_model_entries"]
 
@@ -25,10 +24,10 @@ class ModelEntry:
     """A model with its versions, oldest first, and the card of each version."""
 
     name: str
-    versions: tuple[tuple[Version, ModelCard], ...]
+    versions: tuple[tuple[ModelVersion, ModelCard], ...]
 
     @property
-    def current(self) -> tuple[Version, ModelCard]:
+    def current(self) -> tuple[ModelVersion, ModelCard]:
         """The version that is loaded when the model is used by name."""
         return next((item for item in self.versions if item[0].is_current), self.versions[-1])
 
@@ -41,11 +40,11 @@ class ModelEntry:
 def list_model_entries() -> list[ModelEntry]:
     """All installed models; reads their cards. A model with an unreadable card is left out."""
     model_entries = []
-    for name in list_cards():
+    for name in api.list_models():
         versions = []
         try:
-            for version in list_versions(name):
-                versions.append((version, read_card(version.folder)))
+            for version in api.model_history(name):
+                versions.append((version, api.locate_model(version.folder).card))
         except BadInput:
             continue
         if versions:
@@ -137,7 +136,7 @@ class ModelTree(QTreeWidget):
         )
 
     @property
-    def current_version(self) -> tuple[Version, ModelCard] | None:
+    def current_version(self) -> tuple[ModelVersion, ModelCard] | None:
         """The version of the selected row; for the row of a model, its current version."""
         entry, selected = self.current_entry, self._current_data()
         if entry is None or selected is None:
@@ -166,11 +165,11 @@ class ModelTree(QTreeWidget):
             self.setCurrentItem(first_visible)
 
 
-def _version_text(version: Version) -> str:
+def _version_text(version: ModelVersion) -> str:
     return f"v{version.version} ({_ORIGINS.get(version.origin, version.origin)})"
 
 
-def _dsc_text(version: Version) -> str:
+def _dsc_text(version: ModelVersion) -> str:
     return f"Dice {version.dsc:.2f}" if version.dsc is not None else "not measured"
 
 

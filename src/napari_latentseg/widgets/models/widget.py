@@ -30,8 +30,7 @@ from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_latentseg.models.card import ModelCard
-    from napari_latentseg.models.versions import Version
+    from napari_latentseg import ModelCard, ModelVersion
 
 __all__ = ["ModelsWidget"]
 
@@ -125,7 +124,7 @@ class ModelsWidget(DockWidget):
             self._show_card(*selected)
         self._update_buttons(entry)
 
-    def _show_card(self, version: Version, card: ModelCard) -> None:
+    def _show_card(self, version: ModelVersion, card: ModelCard) -> None:
         lines = [*card_lines(card), ("Name", card.name)]
         if card.lineage:
             lines.append(("Derived from", ", ".join(f"{a.name} {a.version}" for a in card.lineage)))
@@ -214,10 +213,10 @@ class ModelsWidget(DockWidget):
         return self._revert(entry.name, target) if entry is not None and target else None
 
     def _revert(self, name: str, version: str) -> Any:
-        def switch() -> Path:
-            from napari_latentseg.models.versions import revert
+        def switch() -> None:
+            from napari_latentseg import api
 
-            return revert(name, version)
+            api.revert_model(name, version)
 
         return self._run_job(
             switch, lambda _: self._select_and_notify(name, f"{name} is version {version} now.")
@@ -252,10 +251,6 @@ class ModelsWidget(DockWidget):
         """
 
         def load() -> str:
-            if source.suffix.lower() == ".zip":
-                from napari_latentseg.models.archive import install_archive
-
-                return install_archive(source).name
             from napari_latentseg import api
 
             return api.install_model(source).name
@@ -289,9 +284,9 @@ class ModelsWidget(DockWidget):
         folder = selected[0].folder
 
         def write() -> Path:
-            from napari_latentseg.models.archive import export_model
+            from napari_latentseg import api
 
-            return export_model(folder, path)
+            return api.export_model(folder, path)
 
         return self._run_job(write, lambda written: show_info(f"Written to {written.name}."))
 
@@ -336,9 +331,9 @@ class ModelsWidget(DockWidget):
         """
 
         def delete() -> None:
-            from napari_latentseg.models.install import remove_model
+            from napari_latentseg import api
 
-            remove_model(name)
+            api.remove_model(name)
 
         def done(_: Any) -> None:
             self.session.models_changed.emit()

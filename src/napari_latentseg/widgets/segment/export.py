@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,35 +161,24 @@ def export_result(
     edited_mask = layers.mask.data.copy() if layers.mask is not None and layers.is_edited else None
 
     def write() -> list[Path]:
-        from napari_latentseg.io.write_results import write_segmentation
+        from napari_latentseg import api
 
         exported = segmentation
         if edited_mask is not None:  # the manual edits are exported, and the record says that there are some
             record = segmentation.record.replace(mask_edited=True)
             exported = replace(segmentation, mask=edited_mask, record=record)
-        measurements, write_table = None, None
-        if report or table:
-            from napari_latentseg.measure import measure, write_csv
-
-            measurements = measure(exported, result.job.scan, interval=result.card.volume_interval)
-            write_table = partial(write_csv, measurements=measurements) if table else None
-        written = write_segmentation(
+        return api.write_result(
             exported,
             folder,
             stem,
+            scan=result.job.scan,
+            card=result.card,
             format=format,
             contours=contours,
+            table=table,
+            report=folder / f"{stem}_report.html" if report else None,
             deidentify=deidentify,
-            write_table=write_table,
         )
-        if report:
-            from napari_latentseg.report import make_report
-
-            report_path = folder / f"{stem}_report.html"
-            written.append(
-                make_report(exported, result.job.scan, result.card, report_path, measurements=measurements)
-            )
-        return written
 
     return run_in_thread(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
 

@@ -11,13 +11,13 @@ from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_latentseg import api
 from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.scratch_arrays import MEMORY_ENV_VAR
 from napari_latentseg.inference.settings import InferenceSettings, members_limit_message
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.models.store import list_cards
 from napari_latentseg.widgets._shared.controls import collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets._shared.preferences import preferences
@@ -58,7 +58,7 @@ class SegmentForm(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
-        self.cards: dict[str, ModelCard] = list_cards()
+        self.cards: dict[str, ModelCard] = api.list_models()
         self.image = ComboBox(
             choices=self._image_choices, nullable=True, tooltip="The image layer to segment"
         )
@@ -158,7 +158,7 @@ class SegmentForm(QWidget):
     def reload_models(self) -> None:
         """List the installed models again; the selected one stays selected while it exists."""
         previous = self.model.value
-        self.cards = list_cards()
+        self.cards = api.list_models()
         self.model.choices = [(card.title, name) for name, card in self.cards.items()]
         if previous in self.cards:
             self.model.value = previous

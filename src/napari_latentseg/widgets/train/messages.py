@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.training.events import FineTuneData, FineTuneEpoch, FineTuneSaved, Judged
@@ -106,11 +107,10 @@ def newest_candidate() -> tuple[Judged, FineTuneSaved] | None:
         The events with which its training ended; None where no model waits for a decision.
     """
     from napari_latentseg.models.layout import COMPARISON_FILE
-    from napari_latentseg.models.versions import list_candidates
 
     candidates: list[tuple[float, Path, Comparison]] = []
     try:
-        for folder in list_candidates().values():
+        for folder in api.list_candidates().values():
             path = folder / COMPARISON_FILE
             comparison = Comparison.model_validate_json(path.read_bytes())
             candidates.append((path.stat().st_mtime, folder, comparison))

@@ -21,8 +21,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_latentseg import api
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.store import list_cards
 from napari_latentseg.widgets._shared.controls import (
     CopyDetailsButton,
     collapsible,
@@ -169,7 +169,7 @@ class TrainWidget(DockWidget):
     def reload_models(self) -> None:
         """List the installed models again; the chosen one stays chosen while it exists."""
         previous = self.model.currentData() or self.session.choices.get("model")
-        self.cards = list_cards()
+        self.cards = api.list_models()
         self.model.clear()
         for name, card in self.cards.items():
             self.model.addItem(f"{card.title} v{card.version}", name)
@@ -301,13 +301,11 @@ class TrainWidget(DockWidget):
         return None
 
     def _start(self, card: ModelCard, data: Path, temporary: Path | None = None) -> None:
-        from napari_latentseg.models.versions import free_name
-
         request = FineTuneRequest(
             base=card.name,
             data=(data,),
             minutes=self.minutes.value(),
-            name=self.name.text().strip() or free_name(card.name),
+            name=self.name.text().strip() or api.free_model_name(card.name),
             device=str(self.device.currentData()),
             seed=self.seed.value(),
             temporary_data=temporary,
@@ -344,12 +342,10 @@ class TrainWidget(DockWidget):
         version = comparison.new.version
         self.comparison.set_busy(True)
 
-        def install() -> Path:
-            from napari_latentseg.models.versions import adopt
+        def install() -> None:
+            api.adopt_model(folder, keep_both=keep_both)
 
-            return adopt(folder, keep_both=keep_both)
-
-        def done(installed: Path) -> None:
+        def done(_: Any) -> None:
             self.training.finish_decision()
             self.session.choices["model"] = name
             self.session.models_changed.emit()
@@ -378,17 +374,12 @@ class TrainWidget(DockWidget):
         folder = Path(self.training.saved.folder)
         self.comparison.set_busy(True)
 
-        def remove() -> None:
-            from napari_latentseg.models.versions import discard
-
-            discard(folder)
-
         def done(_: Any) -> None:
             if self.is_open:
                 self.comparison.set_busy(False)
             self.training.finish_decision()
 
-        return run_in_thread(remove, done, self._on_decision_failed)
+        return run_in_thread(lambda: api.discard_model(folder), done, self._on_decision_failed)
 
     def _on_decision_failed(self, error: BaseException) -> None:
         if self.is_open:

@@ -1,0 +1,54 @@
+"""The Python API: one function for each thing that the widgets and the command line do.
+
+`inference` segments, evaluates and calibrates; `training` trains and fine-tunes; `models` finds, loads,
+installs and exports models; `versions` decides on fine-tuned models; `results` writes results. Importing them
+loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap checks.
+"""
+
+from __future__ import annotations
+
+from napari_latentseg.api.inference import calibrate, evaluate, segment, start_run
+from napari_latentseg.api.models import (
+    export_model,
+    install_model,
+    list_methods,
+    list_models,
+    load_model,
+    locate_model,
+    remove_model,
+)
+from napari_latentseg.api.results import write_result
+from napari_latentseg.api.training import finetune, train
+from napari_latentseg.api.versions import (
+    adopt_model,
+    discard_model,
+    free_model_name,
+    list_candidates,
+    model_history,
+    revert_model,
+)
+from napari_latentseg.io import read_scan
+
+__all__ = [
+    "adopt_model",
+    "calibrate",
+    "discard_model",
+    "evaluate",
+    "export_model",
+    "finetune",
+    "free_model_name",
+    "install_model",
+    "list_candidates",
+    "list_methods",
+    "list_models",
+    "load_model",
+    "locate_model",
+    "model_history",
+    "read_scan",
+    "remove_model",
+    "revert_model",
+    "segment",
+    "start_run",
+    "train",
+    "write_result",
+]

@@ -1,0 +1,382 @@
+"""Segment scans, and score and calibrate models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_latentseg.utils.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.data.cases import Case
+    from napari_latentseg.evaluation.report import EvaluationReport
+    from napari_latentseg.inference.run import Run
+    from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.models.folder import Model
+    from napari_latentseg.models.split import Split
+    from napari_latentseg.models.store import LocatedModel
+
+__all__ = ["calibrate", "evaluate", "segment", "start_run"]
+
+
+def segment(
+    scan: Scan | str | Path,
+    model: Model | LocatedModel | str | Path,
+    *,
+    samples: int | None = None,
+    source: str | None = None,
+    seed: int = 0,
+    threshold: float | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    codec: str | Path | None = None,
+    series: int | None = None,
+    channel: int | None = None,
+    plane: str = "acquired",
+    slices: tuple[int, int] | None = None,
+    box: tuple[int, int, int, int] | None = None,
+    classes: Sequence[str] | None = None,
+    cleanup: PostProcess | None = None,
+    tolerance: float | None = None,
+    progress: Progress = no_progress,
+) -> Segmentation:
+    """Segment an image or a volume.
+
+    Parameters
+    ----------
+    scan
+        A scan, or the path of one.
+    model
+        A loaded model, or the name or folder of one.
+    samples
+        How many samples are drawn, 1 to 1000; the model card's default where not given.
+    source
+        What makes the samples differ: ``"augment"``, ``"members"``, ``"noise"``, ``"posterior"`` or
+        ``"dropout"``; ``"none"`` for a single prediction. The first of the model card is the default.
+    seed
+        The same seed gives the same result on the same machine; 0 or more.
+    threshold
+        A voxel belongs to a class where its mean probability is above this, in (0, 1); the model card's
+        default where not given.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    precision
+        ``"auto"``, ``"float32"`` or ``"bfloat16"``.
+    codec
+        The folder of the model's codec, where the codec is neither embedded nor installed.
+    series
+        Which image of a file or folder that holds several, counted from 1.
+    channel
+        Which channel of an image whose channels are not colours, counted from 1.
+    plane
+        The orientation of the slices: ``"acquired"``, ``"axial"``, ``"coronal"`` or ``"sagittal"``. The
+        result has the orientation of the scan in any case.
+    slices
+        The first and the last slice to segment, counted from 1; all where not given. Mask and probabilities
+        are 0 in the other slices.
+    box
+        The crop box of each slice in pixels, counted from 0: top, left, bottom, right, the last two
+        exclusive; at least 16 pixels a side. Nothing outside is read, and the result is 0 there.
+    classes
+        The names of the classes to segment; all where not given.
+    cleanup
+        Post-processing of the mask.
+    tolerance
+        Stop before `samples` once two samples in a row change the mask by no more than this (1 - Dice), in
+        (0, 1); draw all samples where not given.
+    progress
+        Called with the fraction done, in [0, 1].
+
+    Returns
+    -------
+    Segmentation
+        Mask (uint8 labels, the spatial shape of the scan), mean and variance of the probabilities (float32,
+        one map per class), the volumes of the samples, and the record of the run.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such model or scan, they do not fit each other, or a setting is not possible.
+
+    Examples
+    --------
+    >>> from napari_latentseg import segment
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> result = segment(ultrasound_phantom().scan, "breast-ultrasound", samples=3)
+    >>> result.mask.shape, result.mean.shape, result.record.samples
+    ((256, 320), (1, 256, 320), 3)
+    >>> result.record.volume_unit
+    'mm2'
+    """
+    from napari_latentseg.inference.settings import InferenceSettings
+
+    located_model = _locate(model)
+    settings = InferenceSettings.for_model(
+        located_model.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
+        precision=precision, slices=None if slices is None else (slices[0] - 1, slices[1] - 1), box=box,
+        classes=classes, cleanup=cleanup, tolerance=tolerance,
+    )  # fmt: skip
+    run = start_run(scan, located_model, settings, plane=plane, series=series, channel=channel, codec=codec)
+    return run.finish(progress)
+
+
+def start_run(
+    scan: Scan | str | Path,
+    model: Model | LocatedModel | str | Path,
+    settings: InferenceSettings | None = None,
+    *,
+    plane: str = "acquired",
+    series: int | None = None,
+    channel: int | None = None,
+    codec: str | Path | None = None,
+) -> Run:
+    """Prepare a segmentation that is worked on step by step: for progress, previews, stopping, more samples.
+
+    `segment`, the command line and the widgets all work through this function.
+
+    Parameters
+    ----------
+    scan, model, plane, series, channel, codec
+        As for `segment`.
+    settings
+        The settings; those of the model card where not given.
+
+    Returns
+    -------
+    Run
+        Iterate over it to do the work; stop iterating to cancel. Its `result` may be asked for at any time,
+        `extend` asks for further samples, and `state.original` is the scan that was read.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such model or scan, they do not fit each other, or a setting is not possible.
+
+    Examples
+    --------
+    >>> from napari_latentseg import start_run
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> run = start_run(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound")
+    >>> for progress in run:
+    ...     if progress.is_sample_complete and progress.sample == 1:
+    ...         break  # two of the samples are enough here
+    >>> run.result().record.samples
+    2
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.core.reorient import reorient, select_channel
+    from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.io import read_scan
+
+    located_model = _locate(model)
+    if settings is None:
+        settings = InferenceSettings.for_model(located_model.card)
+    input_scan = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
+    if channel is not None:
+        input_scan = select_channel(input_scan, channel)
+    reorient(input_scan, plane)  # raises where the scan has no such slices
+
+    from napari_latentseg.inference.predictor import Predictor
+
+    predictor = Predictor(_load(located_model, codec), settings.device, settings.precision)
+    return predictor.start(input_scan, settings, plane)
+
+
+def evaluate(
+    model: Model | LocatedModel | str | Path,
+    data: str | Path,
+    *,
+    samples: int | None = None,
+    source: str | None = None,
+    seed: int = 0,
+    threshold: float | None = None,
+    device: str = "auto",
+    subset: str = "all",
+    progress: Progress = no_progress,
+) -> EvaluationReport:
+    """Score a model on annotated images: Dice, IoU and HD95.
+
+    Parameters
+    ----------
+    model
+        A loaded model, or the name or folder of one.
+    data
+        A folder with `images/` and `masks/`, whose files have the same names.
+    samples, source, seed, threshold, device
+        As for `segment`.
+    subset
+        ``"all"`` images, or ``"validation"``: those that were the model's validation images in training.
+    progress
+        Called with the fraction done, in [0, 1].
+
+    Returns
+    -------
+    EvaluationReport
+        Mean and standard deviation of Dice and IoU (in [0, 1]) and of HD95 (in pixels), the scores of each
+        image, and how many of the images the model has seen in training.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such model or data, an image and its mask differ in shape, or a setting is not
+        possible.
+
+    Examples
+    --------
+    >>> from napari_latentseg import evaluate
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> report = evaluate("breast-ultrasound", write_annotated_phantoms("phantoms", 2), source="none")
+    >>> report.image_count, report.training_count
+    (2, 0)
+    >>> report.mean.dsc > 0.5
+    True
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.inference.settings import InferenceSettings
+
+    located_model = _locate(model)
+    settings = InferenceSettings.for_model(
+        located_model.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device
+    )
+    cases, split = _annotated_images(located_model, data, subset, "give the data it was trained on")
+
+    from napari_latentseg.inference.evaluate import Evaluation
+    from napari_latentseg.inference.predictor import Predictor
+
+    evaluation = Evaluation(Predictor(_load(located_model), device), settings, cases, split)
+    for fraction in evaluation.run():
+        progress(fraction)
+    return evaluation.report()
+
+
+def calibrate(
+    model: LocatedModel | str | Path,
+    data: str | Path,
+    *,
+    samples: int | None = None,
+    source: str | None = None,
+    seed: int = 0,
+    level: float = 0.9,
+    device: str = "auto",
+    subset: str = "validation",
+    out: str | Path | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+    progress: Progress = no_progress,
+) -> ModelCard:
+    """Measure how reliable a model's probabilities and volumes are, and write that into its card.
+
+    The calibration of the mean probabilities is measured on all of the images. The intervals for areas and
+    volumes are fitted to one half of them and tested on the other.
+
+    Parameters
+    ----------
+    model
+        The name or the folder of a model.
+    data
+        A folder with `images/` and `masks/`, whose files have the same names.
+    samples, source, seed, device
+        As for `segment`; at least three samples. The intervals are valid for this number and source alone.
+    level
+        The share of true volumes that the intervals are to contain, in (0, 1).
+    subset
+        ``"validation"``: the model's own validation images; ``"all"``: all images, if the model was trained
+        on none of them.
+    out
+        A folder for a copy of the model with the new card. Required for an embedded model, which is not
+        changed.
+    on_note
+        Called with a sentence on what could not be computed, and why.
+    progress
+        Called with the fraction done, in [0, 1].
+
+    Returns
+    -------
+    ModelCard
+        The card as written, with `reliability` and, where there are enough images, `volume_interval`.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such model or data, the model was trained on some of the images, or a setting is
+        not possible; nothing is written then.
+
+    Examples
+    --------
+    >>> from napari_latentseg import calibrate
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> data = write_annotated_phantoms("phantoms", 2)
+    >>> card = calibrate("breast-ultrasound", data, samples=3, subset="all", out="calibrated", on_note=print)
+    no interval: cases: ...
+    >>> 0 < card.reliability.ece < 1
+    True
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.models.update_card import check_can_update_card, update_card
+
+    located_model, output_folder = _locate(model), Path(out) if out is not None else None
+    settings = InferenceSettings.for_model(
+        located_model.card, samples=samples, source=source, seed=seed, device=device
+    )
+    if not 0 < level < 1:
+        raise BadInput("level", f"is {level:g}", "give one between 0 and 1, such as 0.9")
+    check_can_update_card(located_model.folder, output_folder)
+    remedy = "give the data it was trained on, or use the subset all with images that are new to it"
+    cases, split = _annotated_images(located_model, data, subset, remedy)
+
+    from napari_latentseg.inference.calibrate import Calibration
+    from napari_latentseg.inference.predictor import Predictor
+
+    calibration = Calibration(Predictor(_load(located_model), device), settings, cases, split)
+    for fraction in calibration.run():
+        progress(fraction)
+    card_updates: dict[str, Any] = {"reliability": calibration.reliability(), "volume_interval": None}
+    try:
+        card_updates["volume_interval"] = calibration.volume_interval(level)
+    except BadInput as error:
+        on_note(f"no interval: {error}")
+    # reads the card again: it may have changed in the minutes since
+    return update_card(located_model.folder, card_updates, output_folder)
+
+
+def _locate(model: Model | LocatedModel | str | Path) -> Model | LocatedModel:
+    """A model with its folder and card; one that is loaded has both."""
+    from napari_latentseg.models.store import locate_model
+
+    return locate_model(model) if isinstance(model, str | Path) else model
+
+
+def _load(model: Model | LocatedModel, codec: str | Path | None = None) -> Model:
+    from napari_latentseg.models.store import LocatedModel, load_model
+
+    return load_model(model, codec) if isinstance(model, LocatedModel) else model
+
+
+def _annotated_images(
+    model: Model | LocatedModel, data: str | Path, subset: str, remedy: str
+) -> tuple[list[Case], Split]:
+    """The images of a folder or of its validation subset, and the split of the model.
+
+    Raises
+    ------
+    BadInput
+        Where the folder holds none.
+    """
+    from napari_latentseg.data.cases import find_cases
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.models.split import read_split
+
+    if subset not in ("all", "validation"):
+        raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
+    cases, split = find_cases(Path(data)), read_split(model.folder)
+    if subset == "validation":
+        cases = [case for case in cases if split.part_of(case) == "validation"]
+        if not cases:
+            raise BadInput(data, f"holds none of the validation images of {model.card.name}", remedy)
+    return cases, split

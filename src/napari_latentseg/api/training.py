@@ -1,0 +1,208 @@
+"""Train models, and fine-tune them on a few corrected images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.training.events import FineTuneEvent, TrainEvent
+
+__all__ = ["finetune", "train"]
+
+
+def train(
+    data: str | Path | Sequence[str | Path],
+    out: str | Path,
+    *,
+    config: str | Path = "gms-small",
+    method: str | None = None,
+    codec: str | None = None,
+    name: str | None = None,
+    device: str = "auto",
+    download: bool = False,
+    resume: bool = False,
+    changes: dict[str, Any] | None = None,
+    on_event: Callable[[TrainEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ModelCard:
+    """Train a model on annotated images, and write it as a model folder.
+
+    Parameters
+    ----------
+    data
+        A folder with `images/` and `masks/`, whose files have the same names; or several such folders, whose
+        labels the configuration explains.
+    out
+        The model folder to write. It must not exist yet, or be empty.
+    config
+        The name of a configuration, or a JSON file.
+    method
+        Refuse a configuration of another method than this one.
+    codec
+        In place of the configuration's: ``"embedded"``, a folder, or a repository on the Hugging Face hub.
+    name
+        The name of the model; that of the folder where not given.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    download
+        Whether the codec may be downloaded from the hub.
+    resume
+        Continue a training that was stopped, from the checkpoint beside `out`. All other arguments must be
+        the same.
+    changes
+        Fields of the configuration to change, such as ``{"epochs": 10}`` or ``{"members": 5}``.
+    on_event
+        Called with every event, see `napari_latentseg.training.events`.
+    should_stop
+        Asked after every batch. True ends the training: the best weights so far are written, and a checkpoint
+        beside them.
+
+    Returns
+    -------
+    ModelCard
+        The card of the model that was written.
+
+    Raises
+    ------
+    BadInput
+        Where the data, the configuration or the folder cannot be used; nothing is written then.
+    Cancelled
+        Where it was stopped before there was a model; nothing but a checkpoint is written then.
+
+    Examples
+    --------
+    >>> from napari_latentseg import train
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> data = write_annotated_phantoms("phantoms", 4, shape=(64, 64))
+    >>> changes = {"epochs": 1, "batch_size": 2, "warmup_epochs": 0, "settings": {"width": 16}}
+    >>> changes["preprocess"] = {"mode": "whole", "size": 64}
+    >>> card = train(data, "lesions", codec="embedded", changes=changes)
+    >>> card.name, card.method_name
+    ('lesions', 'GMS')
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.models.card import read_card
+    from napari_latentseg.training.config import load_config, with_changes
+    from napari_latentseg.training.datasets import find_datasets
+    from napari_latentseg.training.output_dir import check_output_dir
+    from napari_latentseg.utils.device import check_device_and_precision
+
+    settings = load_config(config)
+    changes = dict(changes or {})
+    if "epochs" in changes:
+        # a number of epochs replaces a number of steps, and holds for every stage
+        counts = {"epochs": None, "steps": None}
+        stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
+        changes = {"steps": None, "stages": stages} | changes
+    settings = with_changes(settings, changes)
+    if method is not None and method != settings.method:
+        raise BadInput(
+            "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
+        )
+    check_device_and_precision(device, settings.precision)
+    folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
+    find_datasets(folders, settings)
+    check_output_dir(Path(out), resume=resume)
+
+    from napari_latentseg.models.store import open_codec
+    from napari_latentseg.training.job import TrainingJob
+
+    loaded_codec, spec = None, None
+    if codec_source := codec or settings.codec:
+        loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
+    job = TrainingJob(
+        folders, Path(out), settings, loaded_codec, spec, name=name, device=device, should_stop=should_stop,
+        resume=resume,
+    )  # fmt: skip
+    for event in job:
+        on_event(event)
+    return read_card(Path(out))
+
+
+def finetune(
+    base: str | Path,
+    data: str | Path | Sequence[str | Path],
+    out: str | Path | None = None,
+    *,
+    minutes: float = 2.0,
+    name: str | None = None,
+    device: str = "auto",
+    seed: int = 0,
+    codec: str | Path | None = None,
+    resume: bool = False,
+    on_event: Callable[[FineTuneEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> ModelCard:
+    """Fine-tune a model on a few corrected images, and compare the new model with its base.
+
+    The base is not changed. The new model is a candidate until it is adopted or discarded.
+
+    Parameters
+    ----------
+    base
+        The name or the folder of a model with one member.
+    data
+        One or several folders of annotated images: `images/` with `masks/`, an nnU-Net raw data set, or an
+        annotation store. Of an image that is approved in part, only the approved slices are used.
+    out
+        The folder of the candidate; in the package's data folder where not given.
+    minutes
+        The time for everything but the comparison, above 0 and at most a day.
+    name
+        The name of the candidate, and of the new model if it is kept beside its base.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    seed
+        Draws the validation cases, the augmentation and the batches; 0 or more.
+    codec
+        The folder of the model's codec, where the codec is neither embedded nor installed.
+    resume
+        Continue a fine-tuning that was stopped, from the checkpoint beside `out`.
+    on_event
+        Called with every event, see `napari_latentseg.training.events`.
+    should_stop
+        Asked after every step. True ends the training: the best weights so far are compared with the base and
+        written, and a checkpoint beside them.
+
+    Returns
+    -------
+    ModelCard
+        The card of the candidate, for `adopt_model` or `discard_model`. Its folder holds `comparison.json`.
+
+    Raises
+    ------
+    BadInput
+        Where there is no such model, or the data cannot be used; nothing is written then.
+    Cancelled
+        Where it was stopped before there was a model; nothing but a checkpoint is written then.
+
+    Examples
+    --------
+    >>> from napari_latentseg import finetune
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> data = write_annotated_phantoms("corrected", 3, shape=(96, 96))
+    >>> card = finetune("breast-ultrasound", data, minutes=0.02)
+    >>> card.name, card.parent
+    ('breast-ultrasound-tuned', 'breast-ultrasound 1')
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.models.store import find_model
+    from napari_latentseg.utils.device import check_device_and_precision
+
+    base_folder = find_model(base)
+    check_device_and_precision(device, "auto")
+
+    from napari_latentseg.finetuning.job import FineTuneJob
+    from napari_latentseg.models.card import read_card
+
+    job = FineTuneJob(
+        base_folder, data, None if out is None else Path(out), minutes=minutes, name=name, device=device,
+        seed=seed, should_stop=should_stop, resume=resume, codec=codec,
+    )  # fmt: skip
+    for event in job:
+        on_event(event)
+    return read_card(job.out)

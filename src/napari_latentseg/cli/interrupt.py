@@ -1,0 +1,52 @@
+"""Stop a long command in good order: by Ctrl+C, by a signal, or by a line on the standard input."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["stop_on_interrupt", "stop_on_stdin_line"]
+
+
+@contextmanager
+def stop_on_interrupt() -> Iterator[threading.Event]:
+    """Give an event that the first Ctrl+C or SIGTERM sets; a second Ctrl+C ends the command at once.
+
+    Must be entered in the main thread, as Python allows no other to handle signals. The handlers of before
+    are restored at the end.
+    """
+    stop_requested = threading.Event()
+
+    def request_stop(*_: Any) -> None:
+        stop_requested.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous_handlers = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop_requested
+    finally:
+        for number, handler in previous_handlers.items():
+            signal.signal(number, handler)
+
+
+def stop_on_stdin_line(stop_requested: threading.Event) -> None:
+    """Set an event when a line ``stop`` arrives on the standard input; wait for it in a thread.
+
+    Windows has no SIGTERM that a program could handle, so the widgets stop their child process this way. The
+    end of the input is not a request to stop.
+    """
+
+    def wait_for_line() -> None:
+        try:
+            for line in sys.stdin:
+                if line.strip() == "stop":
+                    stop_requested.set()
+                    return
+        except (OSError, ValueError):  # the input was closed
+            return
+
+    threading.Thread(target=wait_for_line, daemon=True).start()

@@ -1,0 +1,113 @@
+"""The options and arguments that several commands share, and the former names of some."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from napari_latentseg.errors import BadInput
+
+__all__ = [
+    "AnnotatedFolder",
+    "AnnotatedFolders",
+    "Channel",
+    "CodecFolder",
+    "Device",
+    "JsonOutput",
+    "ModelOption",
+    "Quiet",
+    "Resume",
+    "Samples",
+    "SamplingSource",
+    "ScanPath",
+    "Seed",
+    "Series",
+    "Threshold",
+    "with_current_names",
+    "with_option_name",
+]
+
+AnnotatedFolder = Annotated[Path, typer.Option(help="Folder with images/ and masks/ of the same file names.")]
+AnnotatedFolders = Annotated[
+    list[Path],
+    typer.Option(help="Folder with images/ and masks/ of the same file names; may be given several times."),
+]
+Channel = Annotated[
+    int | None, typer.Option(help="Which channel, from 1, of an image whose channels are not colours.")
+]
+CodecFolder = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the model's codec, where it is neither embedded nor installed."),
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+JsonOutput = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ModelOption = Annotated[str, typer.Option(help="Name or folder of a model; `models` lists them.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Continue one that was stopped; all other options must be the same.")
+]
+Samples = Annotated[
+    int | None,
+    typer.Option("--samples", "-n", help="Number of samples; the model's default where not given."),
+]
+ScanPath = Annotated[
+    Path, typer.Argument(help="An image or volume: a file, or a folder of DICOM or OME-Zarr.")
+]
+Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same machine.")]
+Series = Annotated[
+    int | None,
+    typer.Option(help="Which image of a file or folder that holds several, from 1; `info` lists them."),
+]
+SamplingSource = Annotated[
+    str | None,
+    typer.Option(
+        "--sampling", help="Where samples differ: one of the model's sampling sources, or none for one pass."
+    ),
+]
+Threshold = Annotated[
+    float | None, typer.Option(help="A voxel belongs to a class where its mean probability is above this.")
+]
+
+# By command, the former name of an option, which still works, and the present one. The former names are also
+# those of the fields that the options set, so that errors about a field can name the option.
+_FORMER_NAMES: dict[str, dict[str, str]] = {
+    "segment": {"--smallest": "--min-size", "--box": "--roi", "--source": "--sampling"},
+    "evaluate": {"--source": "--sampling"},
+    "calibrate": {"--source": "--sampling", "--level": "--coverage"},
+}
+
+
+def with_current_names(arguments: Sequence[str]) -> list[str]:
+    """A command line with former names of options replaced by the present ones.
+
+    Parameters
+    ----------
+    arguments
+        The command and its arguments.
+    """
+    if not arguments:
+        return []
+    present_names = _FORMER_NAMES.get(arguments[0], {})
+    renamed = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        renamed.append(f"{present_names.get(name, name)}{equals}{value}")
+    return renamed
+
+
+def with_option_name(error: BadInput, arguments: Sequence[str]) -> BadInput:
+    """An error about a field that names the option which sets it.
+
+    Parameters
+    ----------
+    error
+        What was wrong.
+    arguments
+        The command and its arguments.
+    """
+    present_names = _FORMER_NAMES.get(arguments[0], {}) if arguments else {}
+    option = present_names.get(f"--{error.what}")
+    return error if option is None else BadInput(option.removeprefix("--"), error.why, error.remedy)

@@ -1,0 +1,105 @@
+"""The result of scoring a model on annotated images; no torch is needed to read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.evaluation.arrays import Empty
+
+__all__ = ["EvaluatedModel", "EvaluationReport", "ImageResult", "MeanScores", "ScoreSpread"]
+
+
+class EvaluatedModel(FrozenModel):
+    """The model that was scored: name, version, and its method as it may be called."""
+
+    name: str
+    version: str
+    method: str
+
+
+class MeanScores(FrozenModel):
+    """Means over images: `dsc` and `iou` in [0, 1], `hd95` in pixels."""
+
+    dsc: float
+    iou: float
+    hd95: float
+
+
+class ScoreSpread(FrozenModel):
+    """Standard deviations over images (n - 1), in the units of `MeanScores`; None for a single image."""
+
+    dsc: float | None
+    iou: float | None
+    hd95: float | None
+
+
+class ImageResult(FrozenModel):
+    """The scores of one image, by the name of its file without the suffix.
+
+    `empty` says which mask is empty: ``"prediction"``, ``"truth"``, ``"both"``, or ``""`` for neither.
+    """
+
+    name: str
+    dsc: float
+    iou: float
+    hd95: float
+    empty: Empty = ""
+
+
+class EvaluationReport(FrozenModel):
+    """The scores of a model on annotated images; frozen.
+
+    Attributes
+    ----------
+    model
+        The model that was scored.
+    mean, std
+        Mean and standard deviation over the images.
+    empty
+        How many images have an empty mask, by which mask is empty: ``prediction``, ``truth``, ``both``. None
+        for a model with several classes.
+    image_count
+        The number of images.
+    training_count
+        How many of them the model was trained on: the scores are too high by them.
+    validation_count
+        How many of them were validation images in training, so that the weights may have been chosen by them.
+    samples, source, seed, threshold
+        The settings: samples drawn per image, their source, the seed, and the probability threshold.
+    conventions
+        How the scores are defined, in plain words.
+    images
+        The scores of each image.
+
+    Examples
+    --------
+    >>> from napari_latentseg import evaluate
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> report = evaluate("breast-ultrasound", write_annotated_phantoms("phantoms", 2), source="none")
+    >>> [image.name for image in report.images], report.image_count
+    (['phantom_0', 'phantom_1'], 2)
+    >>> 0 < report.mean.iou < report.mean.dsc < 1
+    True
+    """
+
+    model: EvaluatedModel
+    mean: MeanScores
+    std: ScoreSpread
+    empty: dict[str, int] | None = None
+    image_count: int = Field(serialization_alias="count")
+    training_count: int = Field(serialization_alias="trained_on")
+    validation_count: int = Field(serialization_alias="kept_apart")
+    samples: int
+    source: str
+    seed: int
+    threshold: float
+    conventions: dict[str, str]
+    images: tuple[ImageResult, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The report with the keys of the JSON file that ``evaluate --json`` writes."""
+        left_out = {"empty"} if self.empty is None else None
+        return self.model_dump(mode="json", by_alias=True, exclude=left_out)
