@@ -30,8 +30,8 @@ _PSEUDO_COUNT = 10.0
 class RegionView:
     """One class in a block of one plane.
 
-    For an object, the arrays are its crop, and are 0 at the voxels of other objects of the class, which do not
-    count.
+    For an object, the arrays are its crop, and are 0 at the voxels of other objects of the class, which do
+    not count.
 
     Attributes
     ----------
