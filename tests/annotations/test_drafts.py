@@ -105,7 +105,7 @@ def test_this_image_is_not_taken_over_twice(store: AnnotationStore, scan: Scan) 
     again = left(store)
     (draft,) = again.drafts()
     again.save_draft(scan, make_mask(scan, 1), classes=CLASSES)
-    with pytest.raises(BadInput, match="is being worked on here already"):
+    with pytest.raises(BadInput, match="is being edited here already"):
         again.resume_draft(draft)
     assert len(again.drafts()) == 2
 
@@ -134,7 +134,7 @@ def test_only_a_draft_of_the_store_is_touched(store: AnnotationStore, scan: Scan
 
     draft = replace(store.save_draft(scan, make_mask(scan), classes=CLASSES), id=id)
     for method in (store.resume_draft, store.discard_draft):
-        with pytest.raises(BadInput, match="is none of this store"):
+        with pytest.raises(BadInput, match="does not belong to this store"):
             method(draft)
 
 
@@ -191,7 +191,7 @@ def test_the_work_of_a_living_window_is_its_own_until_it_ends(
     (theirs,) = [draft for draft in store.drafts() if draft != mine]
     assert theirs.in_use
     for method in (store.resume_draft, store.discard_draft):
-        with pytest.raises(BadInput, match="draft: another window works on it"):
+        with pytest.raises(BadInput, match="draft: is being edited in another window"):
             method(theirs)
     other_window()
     (theirs,) = [draft for draft in store.drafts() if not draft.in_use]

@@ -85,7 +85,7 @@ def test_one_picture_in_three_places_is_one_case(base: Path, four: Path, tmp_pat
     out = tmp_path / "candidate"
     first = finetuned(base, folders, out)[0]
     assert (first["cases"], first["planes"], first["train"], first["apart"]) == (4, 4, 3, 1)
-    assert "8 images were given more than once" in first["note"]
+    assert "8 copies of images under other names were left out" in first["note"]
     split = json.loads((out / SPLIT_FILE).read_text())
     assert (split["format"], len(split["train"]), len(split["validation"])) == (2, 3, 1)
     assert set(split["train"]).isdisjoint(split["validation"])

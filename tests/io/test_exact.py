@@ -235,3 +235,21 @@ def test_a_pair_of_nifti_has_its_place(tmp_path, kind):
         assert scan.format == "nifti"
         assert np.array_equal(np.asarray(scan.array), VOLUME)
         assert np.abs(by_nibabel(tmp_path / "a.img", SHAPE) - places(scan.geometry, SHAPE)).max() < CLOSE
+
+
+@pytest.mark.parametrize(
+    "space", ["left-posterior-superior", "right-anterior-superior", "left-anterior-superior"]
+)
+def test_the_normal_of_an_nrrd_slice_in_space_points_as_in_dicom(tmp_path, space):
+    """A 2D image with a position in 3D: x, y and the normal are right-handed in LPS."""
+    header = {
+        "space": space,
+        "space directions": np.array([[0.5, 0, 0], [0, 0, 2.0]]),
+        "space origin": [5, 6, 7],
+        "kinds": ["domain", "domain"],
+    }
+    pynrrd.write(str(tmp_path / "a.nrrd"), VOLUME[0], header, index_order="C")
+    scan = read_scan(tmp_path / "a.nrrd")
+    assert (scan.axes, scan.array.shape) == ("zyx", (1, 4, 5))
+    z, y, x = scan.geometry.matrix[:3, :3][::-1].T  # the directions of the axes, x component first
+    assert np.cross(x, y) / (0.5 * 2.0) == pytest.approx(z)

@@ -184,6 +184,17 @@ def test_removing_takes_the_versions_too(teach: Teach, home: Path) -> None:
     assert not (home / "versions" / "lesions").exists()
 
 
+def test_removing_an_embedded_model_takes_versions_that_are_not_in_use(teach: Teach, home: Path) -> None:
+    embedded = find_model("retina-vessels")
+    adopt(teach("retina-vessels", "vessels-tuned"))
+    revert("retina-vessels")
+    remove_model("retina-vessels")
+    assert not (home / "versions" / "retina-vessels").exists()
+    assert find_model("retina-vessels") == embedded
+    with pytest.raises(BadInput, match="came with the package, and stays"):
+        remove_model("retina-vessels")
+
+
 def test_installing_anew_puts_that_in_use(teach: Teach, lesions: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(lesions, tmp_path / "copy"))
     adopt(teach())

@@ -1,4 +1,4 @@
-"""Masks that are being worked on: one draft for each image and model, saved continually."""
+"""Drafts: unapproved masks that are being edited, one for each image and model, saved every few seconds."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ class DraftManager:
     Parameters
     ----------
     directory
-        Of the store.
+        The folder of the store on disk, with its locks.
     """
 
     def __init__(self, directory: StoreDirectory) -> None:
         self._directory = directory
         self._chunked_masks: dict[str, tuple[ChunkedMask, DraftHeader]] = {}
-        self._taken_over_paths: dict[str, Path] = {}  # of drafts of other sessions, by their ids there
+        self._resumed_paths: dict[str, Path] = {}  # where resumed drafts of other sessions are now, by old id
 
     def close(self) -> None:
-        """Forget the compressed masks."""
+        """Free the compressed masks."""
         self._chunked_masks.clear()
 
     def save(
@@ -57,7 +57,7 @@ class DraftManager:
     ) -> Draft:
         """See `AnnotationStore.save_draft`."""
         directory = self._directory
-        _ = scan.content_sha256  # computed before the lock is taken: of a large scan it takes a second
+        _ = scan.content_sha256  # cached before the lock is taken: for a large scan it takes about a second
         with (
             directory.thread_lock,
             os_errors_as_bad_input(directory.folder),
@@ -67,7 +67,7 @@ class DraftManager:
             draft_path = directory.session.folder / draft_file_name(record.name, model)
             if draft_path.exists():
                 header = self._save(draft_path, record, mask, classes, model, temporary)
-            else:  # image and draft under one lock, or another process might remove the image as unused
+            else:  # image and draft under one lock, so that no other process removes the image as unused
                 self._chunked_masks.pop(draft_path.name, None)
                 with directory.write_lock():
                     record, _ = directory.commit_case(scan, record, files, temporary)
@@ -84,6 +84,7 @@ class DraftManager:
         model: ModelVersion | None,
         temporary: Callable[[str], Path],
     ) -> DraftHeader:
+        """Write a draft unless neither mask nor header has changed; returns its header."""
         chunked, previous_header = self._chunked_masks.get(draft_path.name, (ChunkedMask(), None))
         changed = chunked.update(mask)
         header = DraftHeader(case=record, model=model, classes=tuple(classes), time=utc_now(), pieces=())
@@ -100,7 +101,7 @@ class DraftManager:
         return header
 
     def drafts(self) -> list[Draft]:
-        """The drafts of all processes, newest first; those not in use were left when a program ended."""
+        """The drafts of all processes, newest first; those not in use remained when their program ended."""
         alive_by_token: dict[str, bool] = {}
         drafts = []
         for path, header in self._directory.draft_headers().items():
@@ -111,29 +112,29 @@ class DraftManager:
         return sorted(drafts, key=lambda draft: draft.time, reverse=True)
 
     def resume(self, draft: Draft) -> tuple[Scan, NDArray[np.uint8]]:
-        """Take over a draft that was left: its image, and its mask as it was.
+        """Resume a draft whose program has ended: its image and its mask.
 
         Raises
         ------
         BadInput
-            Where it is in use, is gone or damaged, or this window has one of the same image and model.
+            If it is in use, missing or damaged, or this process has a draft of the same image and model.
         """
         path = self._draft_path(draft)
         own_folder = self._directory.session.folder
         with self._directory.write_lock():
             if path.parent != own_folder and path.exists() and is_alive(path.parent):
-                raise BadInput("draft", "another window works on it", "go on there, or close it")
+                raise BadInput("draft", "is being edited in another window", "go on there, or close it")
             header = read_header(path)
             if header is None:
-                raise BadInput("draft", "is not there any more, or is damaged", "choose another")
+                raise BadInput("draft", "is missing or damaged", "choose another")
             mask = read_mask(path)
             scan = self._scan_of(header.case)
             draft_path = self._directory.session.claim() / path.name
             if draft_path != path:
                 if draft_path.exists():
-                    raise BadInput("draft", "this image is being worked on here already", "finish that first")
+                    raise BadInput("draft", "this image is being edited here already", "finish that first")
                 commit(path, draft_path)
-                self._taken_over_paths[draft.id] = draft_path
+                self._resumed_paths[draft.id] = draft_path
         return scan, mask
 
     def _scan_of(self, record: CaseRecord) -> Scan:
@@ -141,31 +142,32 @@ class DraftManager:
         return self._directory.read_case(records.get(record.name, record))
 
     def discard(self, draft: Draft) -> None:
-        """Remove a draft, and its image where nothing else needs it.
+        """Remove a draft, and its image if nothing else needs it.
 
         Raises
         ------
         BadInput
-            Where another window works on it.
+            If another process is editing it.
         """
         path = self._draft_path(draft)
         own_folder = self._directory.session.folder
         with self._directory.write_lock():
             if path.parent != own_folder and path.exists() and is_alive(path.parent):
-                raise BadInput("draft", "another window works on it", "go on there, or close it")
+                raise BadInput("draft", "is being edited in another window", "go on there, or close it")
             path.unlink(missing_ok=True)
             self._chunked_masks.pop(path.name, None)
             if path.parent.is_dir():
                 sync_folder(path.parent)
                 if path.parent != own_folder and not any(path.parent.glob(f"*{DRAFT_SUFFIX}")):
                     shutil.rmtree(path.parent, ignore_errors=True)
+            # with a damaged journal it is not known which images are needed
             if not self._directory.journal.damaged_lines:
                 self._directory.remove_unused_pending()
 
     def _draft_path(self, draft: Draft) -> Path:
         if not re.fullmatch(r"[0-9a-f]{16}/scan-[0-9a-f]+-[0-9a-f]{8}\.draft", draft.id):
-            raise BadInput("draft", "is none of this store", "choose one that it lists")
-        return self._taken_over_paths.get(draft.id, self._directory.folder / DRAFTS_FOLDER / draft.id)
+            raise BadInput("draft", "does not belong to this store", "choose one of its drafts")
+        return self._resumed_paths.get(draft.id, self._directory.folder / DRAFTS_FOLDER / draft.id)
 
 
 def _draft_of(id: str, header: DraftHeader, *, in_use: bool) -> Draft:

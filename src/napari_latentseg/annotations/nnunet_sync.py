@@ -1,4 +1,4 @@
-"""Bringing the files that nnU-Net reads up to date with the journal."""
+"""Bringing the data set that nnU-Net reads up to date with the journal of the annotation store."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ def sync(
     temporary: Callable[[str], Path],
     merge_case: Callable[[NnunetCase], MergedMask],
 ) -> list[str]:
-    """Bring `imagesTr`, `labelsTr` and `dataset.json` up to date; only under the store's lock.
+    """Bring `imagesTr`, `labelsTr` and `dataset.json` up to date. The caller holds the store's write lock.
 
-    Each file is replaced as a whole, and `dataset.json`, which records what each label file was made from, is
-    written last: what a killed process has not finished is done again the next time.
+    Each file is replaced as a whole. `dataset.json`, which records the approvals in each label file, is
+    written last: what a killed process has not finished is done again at the next call.
 
     Parameters
     ----------
     folder
-        Of the store.
+        Folder of the store.
     visible_cases, hidden_cases
         Volumes with approved slices, and those without, which nnU-Net must not see.
     classes
-        Of the store.
+        Classes of the store.
     pending
-        The folder of the images without approved slices.
+        Folder of the images without approved slices.
     temporary
-        Gives a path for a file with a suffix.
+        Returns the path of a new temporary file with the given suffix.
     merge_case
-        Gives the mask of a volume.
+        Merges the approved slices of a volume into one mask.
 
     Returns
     -------
     list of str
-        The files that were made or moved.
+        Names of the files that were written, moved or removed.
 
     Raises
     ------
     BadInput, OSError
-        Where the disk refuses.
+        If a file cannot be written, moved or removed.
     """
     images, labels = folder / IMAGES_FOLDER, folder / LABELS_FOLDER
     image_names, label_names = _names(images), _names(labels)
@@ -75,20 +75,22 @@ def sync(
             changed.append(case.label_file)
     for case in visible_cases:
         changed += _move(pending, images, [name for name in case.image_files if name not in image_names])
-        sources = case.label_state(ignore_value)
+        label_state = case.label_state(ignore_value)
         current_state = old_states.get(case.name)
-        if current_state is None or current_state["of"] != sources or case.label_file not in label_names:
+        if current_state is None or current_state["of"] != label_state or case.label_file not in label_names:
             try:
                 merged = merge_case(case)
-            except (
-                BadInput
-            ):  # an approved mask is missing or damaged, which `verify` reports: skip this volume
+            except BadInput:
+                # an approved mask is missing or damaged, which `verify` reports; keep the label file as it is
                 if current_state is not None:
                     states[case.name] = current_state
                 continue
             path = temporary(".nii.gz")
             try:
-                current_state = {"of": sources, "sha256": write_label_file(path, case, merged, ignore_value)}
+                current_state = {
+                    "of": label_state,
+                    "sha256": write_label_file(path, case, merged, ignore_value),
+                }
                 commit(path, labels / case.label_file)
             finally:
                 path.unlink(missing_ok=True)
@@ -112,7 +114,7 @@ def write_label_file(path: Path, nnunet_case: NnunetCase, merged: MergedMask, ig
     Raises
     ------
     BadInput
-        Where the disk refuses.
+        If it cannot be written.
     """
     case = nnunet_case.case
     layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
@@ -125,6 +127,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _move(source: Path, target: Path, names: Sequence[str]) -> list[str]:
+    """Move those of the named files that are in `source`; returns their names."""
     moved_names = [name for name in names if (source / name).is_file()]
     for name in moved_names:
         commit(source / name, target / name)

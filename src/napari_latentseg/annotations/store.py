@@ -363,7 +363,7 @@ class AnnotationStore:
         Raises
         ------
         BadInput
-            Where another window works on it.
+            If another process is editing it.
         """
         self._draft_manager.discard(draft)
 

@@ -1,4 +1,4 @@
-"""The classes of a model: labels in the mask, names, colours, codes, and which class contains which."""
+"""The classes of a model: labels in the mask, names, colours, codes, and which class is part of which."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class ClassInfo(FrozenModel):
     label
         Its value in a mask, 1 to 255; 0 is background.
     name
-        For people, and in file names.
+        Shown to the user, and used in file names.
     color
         ``"#rrggbb"``.
     includes
         Names of the classes that are parts of this one, as a tumour is part of its organ. A voxel of such a
         part carries the label of the part in the mask.
     code, category
-        What the class is, for other programs: property type and property category of DICOM-SEG.
+        Property type and property category of DICOM-SEG, by which other programs identify the class.
 
     Raises
     ------
@@ -78,12 +78,12 @@ def class_descendants(classes: Sequence[ClassInfo]) -> list[frozenset[int]]:
     Parameters
     ----------
     classes
-        K classes; every name in `includes` is one of theirs.
+        K classes; every name in an `includes` is the name of one of them.
 
     Returns
     -------
     list of frozenset of int
-        K sets of positions in `classes`.
+        K sets of indices into `classes`.
 
     Raises
     ------

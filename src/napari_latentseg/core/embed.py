@@ -10,7 +10,7 @@ import numpy as np
 
 __all__ = ["embed"]
 
-_CHUNK_SIDE = 1024  # voxels; 1 MiB of uint8 a chunk: few tasks, and little memory for a chunk of zeros
+_CHUNK_SIDE = 1024  # voxels; a 2D chunk of uint8 takes 1 MiB: few tasks, and little memory for zeros
 
 
 def embed(
@@ -56,9 +56,9 @@ def embed(
     full_array = crop
     if isinstance(crop, np.ndarray):
         full_array = da.from_array(crop, chunks=tuple(min(n, _CHUNK_SIDE) for n in crop.shape), name=False)
-    for axis, (kept, length) in enumerate(zip(crop_slices, shape, strict=True)):
-        start, stop, _ = kept.indices(length)
-        before, after = (_zeros_beside(full_array, axis, width) for width in (start, length - stop))
+    for axis, (crop_slice, length) in enumerate(zip(crop_slices, shape, strict=True)):
+        start, stop, _ = crop_slice.indices(length)
+        before, after = (_zeros_beside(full_array, axis, count) for count in (start, length - stop))
         full_array = da.concatenate([before, full_array, after], axis=axis)  # drops parts of width 0
     return full_array
 

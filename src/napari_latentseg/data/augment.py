@@ -38,13 +38,13 @@ def augment(
     rng
         Draws which transforms are applied, and how far.
     size
-        Side of the result in pixels. Of a larger image, the result is a crop at a random position.
+        Side of the result in pixels. A larger image is cropped at a random position.
 
     Returns
     -------
     image, mask
-        `(3, size, size)` and `(1, size, size)`; the mask by nearest neighbour. Beyond the edge of the image
-        both are mirrored.
+        `(3, size, size)` and `(1, size, size)`; the mask is resampled by nearest neighbour. Beyond the edge
+        of the image both are mirrored.
     """
     image, mask = _random_affine_crop(image, mask, ranges, rng, size)
     if rng.random() < ranges.quarter_turn:
@@ -63,7 +63,7 @@ def _random_affine_crop(
     image: Tensor, mask: Tensor, ranges: AugmentationConfig, rng: np.random.Generator, size: int
 ) -> tuple[Tensor, Tensor]:
     height, width = image.shape[-2:]
-    # whole pixels, so that a crop without rotation or shift is not interpolated
+    # top left corner in whole pixels, so that a crop without rotation or shift is not interpolated
     top, left = (int((n - size + 1) * rng.random()) if n > size else (n - size) // 2 for n in (height, width))
     if rng.random() >= ranges.affine:
         if height >= size and width >= size:
@@ -77,7 +77,7 @@ def _random_affine_crop(
             rng.uniform(-ranges.shift, ranges.shift) * size,
             rng.uniform(-ranges.shift, ranges.shift) * size,
         )
-    # for each pixel of the result its position in the image, in pixels
+    # sampling positions: for each pixel of the result its row and column in the image
     coordinates = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
     y, x = torch.meshgrid(coordinates, coordinates, indexing="ij")
     cos, sin = math.cos(angle) / factor, math.sin(angle) / factor
@@ -92,7 +92,10 @@ def _random_affine_crop(
 
 
 def jitter_colours(image: Tensor, ranges: AugmentationConfig, rng: np.random.Generator) -> Tensor:
-    """Change brightness, contrast, saturation, hue and gamma, each drawn from its range; stays in [0, 1]."""
+    """Change brightness, contrast, saturation, hue and gamma of an image `(3, H, W)` in [0, 1].
+
+    Each change is drawn from its range. Grey images keep equal channels; the result is clipped to [0, 1].
+    """
 
     def around_one(width: float) -> float:
         return 1 + float(rng.uniform(-width, width))

@@ -1,4 +1,4 @@
-"""How a slice is brought to the size that a model works at, in training and in use."""
+"""Resizing of slices to the size that a model works at, in training and at inference."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from napari_latentseg.errors import BadInput
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Preprocess", "resize"]
+__all__ = ["Preprocess", "resize", "resize_labels"]
 
 _MAX_SIDE = 65536  # pixels; a square of it has 4 GB as uint8, more than a slice of any scanner
-_MAX_UPSCALING = 16  # along a side; a factor beyond that comes of a wrong spacing, not of a coarse image
+_MAX_UPSCALING = 16  # along a side; a larger factor means a wrong spacing, not a coarse image
 
 
 class Preprocess(FrozenModel):
@@ -33,7 +33,7 @@ class Preprocess(FrozenModel):
     long_side
         For ``"tiles"``: pixels of the longer side of the scaled slice.
     overlap
-        For ``"tiles"``: how many pixels neighbouring tiles share at least.
+        For ``"tiles"``: the least number of pixels that neighbouring tiles share.
     spacing
         For ``"tiles"``: the pixel spacing in millimetres that a slice is scaled to. A slice without a known
         spacing is scaled by `long_side`.
@@ -65,12 +65,13 @@ class Preprocess(FrozenModel):
         height, width
             Of the slice, in pixels.
         spacing
-            Millimetres between its rows and between its columns; None where that is not known.
+            Millimetres between its rows and between its columns; None if not known.
 
         Raises
         ------
         BadInput
-            Where the slice would become so large that its spacing cannot be right.
+            If a side would have more than 65,536 pixels or become more than 16 times as long: the spacing of
+            the slice is then wrong.
         """
         if self.mode == "whole":
             return self.size, self.size
@@ -88,7 +89,7 @@ class Preprocess(FrozenModel):
                 raise BadInput(
                     "spacing",
                     f"at the model's {self.spacing:g} mm a pixel the slice would have"
-                    f" {scaled_height} by {scaled_width}",
+                    f" {scaled_height} by {scaled_width} pixels",
                     "look at the image's spacing, which may be wrong",
                 )
             return scaled_height, scaled_width

@@ -1,4 +1,4 @@
-"""Shared by all formats: one kind of error, and one check of arrays before they are written."""
+"""Shared by all file formats: errors as `BadInput`, and the check of an array before it is written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_errors(path: Path, kind: str) -> Iterator[None]:
     try:
         yield
     except BadInput as error:
-        if error.what != "geometry":
+        if error.what != "geometry":  # raised by `Geometry`, which does not know the file
             raise
         raise BadInput(path, error.why, error.remedy) from error
     except MemoryError as error:
@@ -119,7 +119,7 @@ def as_writable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geo
     Raises
     ------
     BadInput
-        If array, axes and geometry do not fit each other, or the values cannot be held exactly.
+        If array, axes and geometry do not fit each other, or no writable dtype holds the values exactly.
     """
     array = np.asarray(array)
     return array.astype(writable_dtype(path, array, axes, geometry), copy=False)

@@ -1,4 +1,4 @@
-"""NRRD, attached and detached; headers through pynrrd."""
+"""NRRD files, with attached or detached data; pynrrd reads and writes the headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_latentseg.io._raw import RawLayout, sibling_file
 from napari_latentseg.utils.atomic import atomic_path
 
 # Not SimpleITK: it loses units, sheared axes and which axis is time or channels, cannot read lazily, and
-# takes more than 250 MB on disk. The tests compare this reader with it.
+# takes more than 250 MB on disk. The tests compare this module with it.
 NAME = "nrrd"
 SUFFIXES = (".nhdr", ".nrrd")
 RESULT_SUFFIX = ".nrrd"
@@ -31,6 +31,7 @@ _SPACE_SIGNS = {
     "left-anterior-superior": (1, -1, 1), "las": (1, -1, 1),
 }  # fmt: skip
 _WORLD_SPACES = ("scanner-xyz", "3d-right-handed", "3d-left-handed", "")
+# NumPy type code of each name of a type in a file.
 _TYPES = {
     "f4": ("float",), "f8": ("double",),
     "i1": ("signed char", "int8", "int8_t"), "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -43,7 +44,8 @@ _TYPES = {
 }  # fmt: skip
 _ENCODINGS = {"raw": "raw", "gzip": "deflate", "gz": "deflate", "bzip2": "bzip2", "bz2": "bzip2",
               "ascii": "text", "text": "text", "txt": "text"}  # fmt: skip
-_UNSPECIFIC_KINDS = ("domain", "space", "???", "none", "list")
+_SPATIAL_KINDS = ("domain", "space", "???", "none")  # of axes that may be spatial
+_UNSPECIFIC_KINDS = (*_SPATIAL_KINDS, "list")  # of a slowest axis that is taken as time
 _NO_LENGTH_UNIT_NOTE = "the file gives no unit of length; millimetres were assumed"
 _NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were assumed"
 
@@ -100,13 +102,16 @@ def _read_layout(path: Path) -> tuple[RawLayout, dict[str, Any]]:
             raise BadInput(path, "has lines to skip before its data", "save it as one .nrrd")
         sizes = [int(n) for n in header["sizes"]]
         encoding = _ENCODINGS[str(header["encoding"]).lower()]
-        kind = next(k for k, names in _TYPES.items() if str(header["type"]).lower() in names)
-        order = "=" if encoding == "text" or kind[1] == "1" else {"little": "<", "big": ">"}[header["endian"]]
+        type_code = next(t for t, names in _TYPES.items() if str(header["type"]).lower() in names)
+        has_byte_order = encoding != "text" and type_code[1] != "1"
+        byte_order = {"little": "<", "big": ">"}[header["endian"]] if has_byte_order else "="
         if len(sizes) != int(header["dimension"]):
             raise ValueError("sizes that do not fit the dimension")
         skip = int(header.get("byte skip", header.get("byteskip", 0)) or 0)
         shape = tuple(sizes[::-1])
-        return RawLayout(files, np.dtype(order + kind), shape, skip, encoding, data_offset, _KIND), header
+        return RawLayout(
+            files, np.dtype(byte_order + type_code), shape, skip, encoding, data_offset, _KIND
+        ), header
 
 
 def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
@@ -117,13 +122,23 @@ def _make_scan(path: Path, array: Any, header: Mapping[str, Any]) -> Scan:
     if axes.endswith(CHANNEL) and array.shape[-1] == 1:
         array, axes = array[..., 0], axes.removesuffix(CHANNEL)
     if "z" not in axes and vectors.shape == (3, 2):  # a 2D image with a position in 3D: a volume of one slice
-        z_position = axes.index("y")
+        z_position = axes.index("y")  # in front of y, so after t if there is one
         array = np.expand_dims(array, z_position)
         axes = axes[:z_position] + "z" + axes[z_position:]
-        normal = np.cross(vectors[:, 1], vectors[:, 0])
-        vectors = np.column_stack([normal / np.linalg.norm(normal), vectors])
+        vectors = np.column_stack([_slice_normal(vectors, header), vectors])
     geometry, notes = _geometry(path, axes.removesuffix(CHANNEL), vectors, header)
     return Scan(array, axes, geometry, format=NAME, source=path, notes=notes)
+
+
+def _slice_normal(vectors: NDArray[np.float64], header: Mapping[str, Any]) -> NDArray[np.float64]:
+    """Unit normal of a slice, so that x, y and the normal are right-handed in LPS, as in DICOM.
+
+    `vectors` has the directions of y and x as columns, `(3, 2)`, with their x component last.
+    """
+    normal = np.cross(vectors[:, 0], vectors[:, 1])  # y x x: reversed components reverse the sign
+    handedness = np.prod(_SPACE_SIGNS.get(str(header.get("space", "")).lower(), (1, 1, 1)))
+    unit_normal: NDArray[np.float64] = handedness * normal / np.linalg.norm(normal)
+    return unit_normal
 
 
 def _axes(path: Path, header: Mapping[str, Any]) -> tuple[list[str], NDArray[np.float64]]:
@@ -166,17 +181,16 @@ def _is_spatial(header: Mapping[str, Any], kinds: list[str]) -> list[bool]:
     if directions is not None:
         return [d is not None and not np.isnan(np.asarray(d, dtype=np.float64)).all() for d in directions]
     steps = header.get("spacings", [1.0] * len(kinds))
-    is_spatial = [
-        k in _UNSPECIFIC_KINDS[:4] and bool(np.isfinite(s)) for k, s in zip(kinds, steps, strict=True)
-    ]
+    is_spatial = [k in _SPATIAL_KINDS and bool(np.isfinite(s)) for k, s in zip(kinds, steps, strict=True)]
     if sum(is_spatial) > 3:
-        is_spatial[-1] = False
+        is_spatial[-1] = False  # the slowest of four axes is time
     return is_spatial
 
 
-def _axis_vector(number: int, axis: int, header: Mapping[str, Any], index: int) -> list[float]:
-    step = float(header["spacings"][index]) if "spacings" in header else 1.0
-    return [step if i == axis else 0.0 for i in range(number)]
+def _axis_vector(spatial_count: int, spatial_axis: int, header: Mapping[str, Any], axis: int) -> list[float]:
+    """Direction of an axis in a file without directions: along one world axis, as long as its spacing."""
+    spacing = float(header["spacings"][axis]) if "spacings" in header else 1.0
+    return [spacing if i == spatial_axis else 0.0 for i in range(spatial_count)]
 
 
 def _geometry(
@@ -190,26 +204,26 @@ def _geometry(
             path, "gives its origin as axis minima, which is not supported", "save it with a space origin"
         )
     notes = []
-    rows = len(vectors)
+    world_dims = len(vectors)
     matrix = np.eye(len(labels) + 1)
-    first = len(labels) - rows
+    first = len(labels) - world_dims  # 1 with a time axis, else 0
     matrix[first:-1, first:-1] = vectors
-    matrix[first:-1, -1] = np.asarray(header.get("space origin", [0.0] * rows), dtype=np.float64)[::-1]
+    matrix[first:-1, -1] = np.asarray(header.get("space origin", [0.0] * world_dims), dtype=np.float64)[::-1]
     if space in _SPACE_SIGNS:
         matrix[first:-1] *= np.array(_SPACE_SIGNS[space][::-1], dtype=np.float64)[:, None]
     unit_names = header.get("space units") or _spatial_units(header)
     units = [canonical_unit(u) for u in unit_names][::-1] if unit_names else []
-    if len(units) != rows or any(u not in MM_PER_UNIT and u != "pixel" for u in units):
+    if len(units) != world_dims or any(u not in MM_PER_UNIT and u != "pixel" for u in units):
         if any(units) and not all(u == "pixel" for u in units):
             raise BadInput(path, "has unknown units of length", "save it in millimetres")
         has_geometry = space or "space directions" in header or "spacings" in header
-        units = ["mm" if has_geometry else "pixel"] * rows
+        units = ["mm" if has_geometry else "pixel"] * world_dims
         notes = [_NO_LENGTH_UNIT_NOTE] if has_geometry else []
     if labels.startswith("t"):
-        step, unit, extra = _time_step(header)
-        matrix[0, 0] = step
-        units = [unit, *units]
-        notes += extra
+        time_step, time_unit, time_notes = _time_step(header)
+        matrix[0, 0] = time_step
+        units = [time_unit, *units]
+        notes += time_notes
     frame = "LPS" if space in _SPACE_SIGNS else ""
     return Geometry.from_matrix(matrix, tuple(units), tuple(labels), frame), tuple(notes)
 
@@ -220,11 +234,12 @@ def _spatial_units(header: Mapping[str, Any]) -> list[str]:
 
 
 def _time_step(header: Mapping[str, Any]) -> tuple[float, str, list[str]]:
-    last = float(header["spacings"][-1]) if "spacings" in header else float("nan")
-    if not np.isfinite(last) or last <= 0:
+    """Step and unit of the time axis, which is the last one in the file, and notes for the user."""
+    step = float(header["spacings"][-1]) if "spacings" in header else float("nan")
+    if not np.isfinite(step) or step <= 0:
         return 1.0, "pixel", []
     unit = canonical_unit(header["units"][-1]) if "units" in header else ""
-    return (last, unit, []) if unit in SECONDS else (last, "s", [_NO_TIME_UNIT_NOTE])
+    return (step, unit, []) if unit in SECONDS else (step, "s", [_NO_TIME_UNIT_NOTE])
 
 
 def write(
@@ -234,25 +249,26 @@ def write(
     geometry: Geometry,
     properties: Mapping[str, Any],
 ) -> None:
-    """Write in the geometry of the image; NRRD can hold any but some time axes.
+    """Write an array with its geometry, compressed with gzip.
 
     Parameters
     ----------
     path
-        Ends in `.nrrd`.
+        File to write; its name ends in `.nrrd`.
     array
-        Real values in the shape of `axes`.
+        Real values, one array axis for each letter of `axes`.
     axes
-        ``"yx"``, ``"zyx"``, ``"tyx"`` or ``"tzyx"``, and ``c`` last where there are channels.
+        ``"yx"``, ``"zyx"``, ``"tyx"`` or ``"tzyx"``, followed by ``c`` if there are channels.
     geometry
-        Of these axes but `c`.
+        Geometry of these axes without ``c``.
     properties
-        Not needed.
+        Not used; the writers of all formats have the same signature.
 
     Raises
     ------
     BadInput
-        If NRRD cannot hold the time axis: mixed with space, or with an origin other than 0.
+        If NRRD cannot hold the time axis: it is coupled with a spatial axis, its step is not positive, or it
+        does not begin at 0.
     """
     import nrrd
 
@@ -265,22 +281,24 @@ def write(
             raise BadInput(path, "has a time axis that NRRD cannot hold", "let time begin at 0")
         first = int(has_time)
         vectors, origin = matrix[first:-1, first:-1], matrix[first:-1, -1]
-        rows = len(vectors)
+        world_dims = len(vectors)
         # world coordinates x first; one row for each axis, the fastest first
         directions = vectors[::-1, ::-1].T
-        colours = int(CHANNEL in axes)
+        channel_axes = int(CHANNEL in axes)
         header: dict[str, Any] = {"encoding": "gzip"}
-        if geometry.frame == "LPS" and rows == 3:
+        if geometry.frame == "LPS" and world_dims == 3:
             header["space"] = "left-posterior-superior"
         else:
-            header["space dimension"] = rows
-        none = np.full((1, rows), np.nan)
-        header["space directions"] = np.vstack([*[none] * colours, directions, *[none] * has_time])
-        header["kinds"] = ["vector"] * colours + ["domain"] * rows + ["time"] * has_time
+            header["space dimension"] = world_dims
+        no_direction = np.full((1, world_dims), np.nan)
+        header["space directions"] = np.vstack(
+            [*[no_direction] * channel_axes, directions, *[no_direction] * has_time]
+        )
+        header["kinds"] = ["vector"] * channel_axes + ["domain"] * world_dims + ["time"] * has_time
         header["space units"] = list(geometry.units[first:][::-1])
         header["space origin"] = origin[::-1]
         if has_time and geometry.units[0] != "pixel":
-            header["spacings"] = [*[float("nan")] * (colours + rows), float(matrix[0, 0])]
-            header["units"] = [*[""] * (colours + rows), geometry.units[0]]
+            header["spacings"] = [*[float("nan")] * (channel_axes + world_dims), float(matrix[0, 0])]
+            header["units"] = [*[""] * (channel_axes + world_dims), geometry.units[0]]
         with atomic_path(path) as temporary:
             nrrd.write(str(temporary), values, header, index_order="C", compression_level=6)

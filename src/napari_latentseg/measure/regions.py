@@ -14,7 +14,7 @@ from napari_latentseg.measure.timepoint import Block, TimePoint
 __all__ = ["MAX_LABELLED_VOXELS", "Regions", "bounding_boxes_of"]
 
 MAX_LABELLED_VOXELS = 2**28
-"""Largest bounding box of all classes for labelling objects, in voxels: 8 bytes each, 2 GiB."""
+"""Largest bounding box of all classes in which objects are labelled, in voxels: 8 bytes each, 2 GiB."""
 
 BoundingBox = tuple[slice, ...]
 
@@ -38,11 +38,13 @@ def bounding_boxes_of(timepoint: TimePoint) -> dict[int, BoundingBox]:
 
 
 def _union_box(a: BoundingBox, b: BoundingBox) -> BoundingBox:
+    """The smallest box that contains both."""
     return tuple(slice(min(s.start, t.start), max(s.stop, t.stop)) for s, t in zip(a, b, strict=True))
 
 
 def _relative_box(box: BoundingBox, outer: BoundingBox) -> BoundingBox:
-    return tuple(slice(b.start - w.start, b.stop - w.start) for b, w in zip(box, outer, strict=True))
+    """A box in the coordinates of a box that contains it."""
+    return tuple(slice(b.start - o.start, b.stop - o.start) for b, o in zip(box, outer, strict=True))
 
 
 @dataclass
@@ -65,8 +67,9 @@ class Regions:
     label_of_region: NDArray[np.int64]
     are_objects: bool
     bounding_boxes: list[BoundingBox]
-    _union: BoundingBox = ()
-    _region_map: NDArray[np.int32] | None = None
+    _union: BoundingBox = ()  # bounding box of all objects
+    _region_map: NDArray[np.int32] | None = None  # region of each voxel of `_union`; objects only
+    # region of each label; classes only
     _region_of_label: NDArray[np.int32] = field(default_factory=lambda: np.zeros(256, np.int32))
 
     @classmethod
@@ -85,7 +88,7 @@ class Regions:
         Raises
         ------
         BadInput
-            If the bounding box of the mask has more than `MAX_LABELLED_VOXELS`.
+            If the bounding box of the mask has more than `MAX_LABELLED_VOXELS` voxels.
         """
         from scipy import ndimage
 
@@ -103,18 +106,20 @@ class Regions:
                 "measure the classes as a whole (--no-objects)",
             )
         region_map = np.zeros([s.stop - s.start for s in union], dtype=np.int32)
-        label_of = [0]
+        label_of_region = [0]
         for label, box in boxes.items():
             class_mask = np.asarray(timepoint.mask[box]) == label
             components, count = ndimage.label(class_mask, np.ones((3,) * class_mask.ndim), output=np.int32)
-            components[class_mask] += len(label_of) - 1
+            components[class_mask] += len(label_of_region) - 1
             region_map[_relative_box(box, union)] += components
-            label_of += [label] * count
+            label_of_region += [label] * count
         boxes_in_array = [
-            tuple(slice(b.start + w.start, b.stop + w.start) for b, w in zip(box, union, strict=True))
-            for box in ndimage.find_objects(region_map, len(label_of) - 1)
+            tuple(slice(b.start + u.start, b.stop + u.start) for b, u in zip(box, union, strict=True))
+            for box in ndimage.find_objects(region_map, len(label_of_region) - 1)
         ]
-        return cls(timepoint, np.array(label_of, dtype=np.int64), True, boxes_in_array, union, region_map)
+        return cls(
+            timepoint, np.array(label_of_region, dtype=np.int64), True, boxes_in_array, union, region_map
+        )
 
     def __len__(self) -> int:
         return len(self.bounding_boxes)
@@ -144,7 +149,7 @@ class Regions:
             If the regions are classes, which are only read block by block.
         """
         if self._region_map is None:
-            raise ValueError("the regions are classes, which have no mask of their own")
+            raise ValueError("the regions are classes, whose masks are read block by block only")
         box = self.bounding_boxes[region - 1]
         mask: NDArray[np.bool_] = self._region_map[_relative_box(box, self._union)] == region
         return mask
@@ -154,9 +159,9 @@ class Regions:
         return [int(r) for r in np.flatnonzero(self.label_of_region == label)]
 
     def boundary_voxels(self, label: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Boundary voxels of a class: their array indices `(M, d)` and regions `(M,)`.
+        """Boundary voxels of the objects of a class: array indices `(M, d)` and regions `(M,)`.
 
-        The voxel of the class nearest to any voxel outside it is one of them.
+        For a voxel outside the class, the nearest voxel of the class is always one of these.
         """
         from scipy import ndimage
 

@@ -15,7 +15,6 @@ from napari_latentseg.models.store import (
     data_home,
     load_model,
     model_folders,
-    unversioned_model_folders,
 )
 from napari_latentseg.utils.atomic import atomic_folder
 
@@ -39,7 +38,7 @@ def install_path(name: str, *, replace: bool = False) -> Path:
     Raises
     ------
     BadInput
-        Where the name is not valid, or taken and `replace` is not set.
+        If the name is not valid, or is taken and `replace` is not set.
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
@@ -53,7 +52,7 @@ def install_path(name: str, *, replace: bool = False) -> Path:
 def install_folder(
     source: Path, name: str | None = None, *, codec: Path | None = None, replace: bool = False
 ) -> Path:
-    """Install a model folder by copying it, after loading it once as a test.
+    """Install a model folder by copying it, after loading it once as a check.
 
     Only the card and the files that it names are copied.
 
@@ -62,11 +61,11 @@ def install_folder(
     source
         A model folder.
     name
-        Name to install it under; the card's where not given.
+        Name to install it under; by default the name in its card.
     codec
-        Folder of its codec, if that is neither installed nor in the cache of the hub.
+        Folder of its codec, if the codec is neither installed nor in the cache of the hub.
     replace
-        Whether an installed model of that name is replaced.
+        Whether to replace an installed model of that name.
 
     Returns
     -------
@@ -76,7 +75,7 @@ def install_folder(
     Raises
     ------
     BadInput
-        Where the model or its codec is damaged or missing, or the name is taken.
+        If the model or its codec is damaged or missing, or the name is taken.
     """
     card = read_card(source)
     target = install_path(name or card.name, replace=replace)
@@ -90,7 +89,7 @@ def install_folder(
 
 
 def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, replace: bool = False) -> Path:
-    """Convert a checkpoint that the authors of GMS published, and install it as a model.
+    """Convert a checkpoint published by the authors of GMS, and install it as a model.
 
     Parameters
     ----------
@@ -101,7 +100,7 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
     codec
         The SD-VAE that the checkpoints were trained with.
     replace
-        Whether an installed model of that name is replaced.
+        Whether to replace an installed model of that name.
 
     Returns
     -------
@@ -111,7 +110,7 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
     Raises
     ------
     BadInput
-        Where weights are missing or have other shapes, or the codec is not an SD-VAE.
+        If weights are missing or have other shapes, or the codec is not an SD-VAE.
     """
     from napari_latentseg.methods.registry import build_method
     from napari_latentseg.models.folder import save_model_folder
@@ -124,7 +123,9 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
     _check_sd_vae(card.codec)
     method = build_method(card.method, codec, card.settings)
     if list(method.trainable_modules) != ["mapper"]:
-        raise BadInput("config", "has a trained conditioner, which the checkpoints have not", "use gms-busi")
+        raise BadInput(
+            "config", "has a trained conditioner, which the checkpoints do not have", "use gms-busi"
+        )
     load_state(method.trainable_modules["mapper"], read_gms_checkpoint(source), source)
     save_model_folder(target, method, card, replace=replace)
     reset_current_version(target.name)
@@ -137,13 +138,13 @@ def reset_current_version(name: str) -> None:
     Raises
     ------
     BadInput
-        Where the folder cannot be written.
+        If the folder cannot be written.
     """
     path = data_home() / "versions" / name / CURRENT_FILE
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise BadInput(path, f"cannot be removed ({error.strerror})", "check whose it is") from error
+        raise BadInput(path, f"cannot be removed ({error.strerror})", "check who owns it") from error
 
 
 def _check_sd_vae(spec: CodecSpec | None) -> None:
@@ -164,20 +165,20 @@ def remove_model(name: str) -> Path:
     Returns
     -------
     Path
-        The folder that was removed.
+        The folder of its current version, which was removed.
 
     Raises
     ------
     BadInput
-        Where there is no such model, or it is embedded and has no versions.
+        If there is no such model, or it is embedded and has no versions.
     """
     folders = model_folders()
     root, versions = data_home() / "models", data_home() / "versions"
-    own = unversioned_model_folders()
-    installed = [n for n, folder in folders.items() if folder != own.get(n) or folder.parent == root]
-    if name not in installed:
+    # versions count also where none of them is the current one
+    removable = [n for n in folders if (root / n).is_dir() or (versions / n).is_dir()]
+    if name not in removable:
         why = "came with the package, and stays" if name in folders else "is not installed"
-        remedy = f"use one of {', '.join(installed)}" if installed else "none is installed"
+        remedy = f"use one of {', '.join(removable)}" if removable else "none is installed"
         raise BadInput(name, why, remedy)
     reset_current_version(name)  # first, so that the name never points to a half-removed version
     for folder in (versions / name, root / name):
@@ -187,16 +188,16 @@ def remove_model(name: str) -> Path:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder, hidden by one rename first, so that no half-removed model is ever listed.
+    """Remove a folder. It is first renamed to a hidden name, so that no half-removed model is ever listed.
 
     Raises
     ------
     BadInput
-        Where it cannot be renamed.
+        If it cannot be renamed.
     """
     hidden = folder.with_name(f".part-{secrets.token_hex(8)}")
     try:
         folder.rename(hidden)
     except OSError as error:
-        raise BadInput(folder, f"cannot be removed ({error.strerror})", "check whose it is") from error
+        raise BadInput(folder, f"cannot be removed ({error.strerror})", "check who owns it") from error
     shutil.rmtree(hidden, ignore_errors=True)

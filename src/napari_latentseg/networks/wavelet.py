@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 __all__ = ["FlatUNet", "WaveEncoder", "haar", "haar_pyramid"]
 
-_LEVELS = 3  # Section 2.2: three halvings end at the codec's eighth of the size
+_LEVELS = 3  # Section 2.2: the third level has the size of the latent, 1/8 of the image
 _GROUPS = 8  # of every group normalisation, as in the development code
-_BANDS = 12  # 3 colours x 4 subbands
+_BANDS = 12  # channels of a level: 4 subbands of 3 colours
 
 
 def haar(x: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def haar(x: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        `(B, 4, C, H/2, W/2)`: the subbands LL (sums), then differences along x, along y, and along both.
+        `(B, 4, C, H/2, W/2)`: the subbands LL (sums), then the differences along x, along y, and along both.
     """
     a, b = x[..., 0::2, 0::2], x[..., 0::2, 1::2]
     c, d = x[..., 1::2, 0::2], x[..., 1::2, 1::2]
@@ -36,9 +36,10 @@ def haar(x: Tensor) -> Tensor:
 
 
 def haar_pyramid(images: Tensor) -> list[Tensor]:
-    """Three levels of the Haar transform, each of the LL subband before it; level l is divided by 2^l.
+    """Three levels of the Haar transform, each of the LL subband of the previous level.
 
-    So LL is the local mean, in [0, 1] as the image, and the details lie in [-1/2, 1/2].
+    Level l is divided by 2^l, so that LL is the local mean, in [0, 1] as the image, and the details lie in
+    [-1/2, 1/2].
 
     Parameters
     ----------

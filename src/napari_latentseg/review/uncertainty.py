@@ -1,7 +1,7 @@
 """Measures of uncertainty of a slice or an object.
 
-Each measure is a few sums over voxels (`accumulate`), which can be added over blocks, and a value computed
-from the sums (`evaluate`). p is the mean probability of a voxel over the samples.
+Each measure is computed in two steps: a few sums over voxels (`accumulate`), which can be added over blocks,
+and a value from these sums (`evaluate`). p is the mean probability of a voxel over the samples.
 """
 
 from __future__ import annotations
@@ -20,15 +20,18 @@ RequiredData = Literal["mean", "variance", "samples"]
 _Sums = NDArray[np.float64]
 
 DEFAULT_MEASURE = "doubt"
-"""The default measure; the best of these by the validation in docs/benchmarks.md."""
+"""The default measure, the best of these in the validation in docs/benchmarks.md."""
 
 _PSEUDO_COUNT = 10.0
-"""Voxels of agreement added to every region, so that the DSC of a few voxels is not extreme."""
+"""Voxels of agreement added to every region, so that the DSC of a region of few voxels is not extreme."""
 
 
 @dataclass(frozen=True)
 class RegionView:
-    """One class in a block of one plane; arrays are 0 at voxels that do not count.
+    """One class in a block of one plane.
+
+    For an object, the arrays are its crop, and are 0 at the voxels of other objects of the class, which do
+    not count.
 
     Attributes
     ----------
@@ -37,7 +40,7 @@ class RegionView:
     mask
         Whether the mask has the class, bool `(h, w)`.
     voxel_count
-        Number of voxels that count.
+        Number of voxels that count, those outside the mask included.
     variance
         Variance over the samples, float32 `(h, w)` in [0, 0.25]; None if not available.
     samples
@@ -66,18 +69,18 @@ class UncertaintyMeasure:
     Attributes
     ----------
     title, unit, description, source
-        Texts for the user: name, unit, definition, and publication.
+        Texts for the user: name, unit, definition and publication.
     required
-        Data that it needs. ``"mean"``: any result. ``"variance"``: three samples or more. ``"samples"``: the
-        samples themselves, kept since the run.
+        Data that the measure needs. ``"mean"``: any result has them. ``"variance"``: three samples or more.
+        ``"samples"``: the sample maps, kept in memory since the run.
     accumulate
         Sums over the voxels of a block; those of the blocks of a region are added.
     evaluate
-        Value of the sums of a region, 0 if nothing is uncertain.
+        Value from the sums of a region; 0 if nothing is uncertain.
     averages_classes
-        Whether a slice gets the mean over its classes; otherwise the sum.
+        Whether the value of a slice is the mean over its classes; otherwise it is their sum.
     only_predicted_classes
-        Whether, in a slice with a mask, only the classes of the mask count.
+        Whether, in a slice where the mask is not empty, only the classes in the mask count.
     """
 
     title: str
@@ -185,11 +188,11 @@ def _ratio(sums: _Sums) -> float:
 
 
 def _mean_near_mask(sums: _Sums) -> float:
-    inside_sum, size, weighted_sum, total = sums
-    if size:
-        return float(inside_sum / size)
-    # The mask has no voxel of the class: the mean of p weighted by p. Halved, since structures in the mask
-    # are wrong more often than missed ones (docs/benchmarks.md).
+    near_sum, near_size, weighted_sum, total = sums
+    if near_size:
+        return float(near_sum / near_size)
+    # The mask has no voxel of the class: the mean of p (or of the standard deviation) weighted by p. Halved,
+    # since structures in the mask are wrong more often than structures are missed (docs/benchmarks.md).
     return float(weighted_sum / total / 2) if total else 0.0
 
 
@@ -242,7 +245,8 @@ MEASURES: dict[str, UncertaintyMeasure] = {
         unit="",
         description=(
             "Standard deviation of the probability over the samples, averaged over the mask of a class and"
-            " one voxel around it, and over the classes in the slice"
+            " one voxel around it, and over the classes in the slice; in a slice without a mask, half its"
+            " average weighted by p"
         ),
         source=f"{_NAIR}, at the mask only",
         required="variance",

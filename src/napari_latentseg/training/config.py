@@ -31,23 +31,23 @@ __all__ = [
 
 
 class SplitConfig(FrozenModel):
-    """Which images are for validation.
+    """Which images are held out for validation.
 
     Attributes
     ----------
     fraction
-        Of all images.
+        Fraction of all images that is held out.
     seed
-        Draws them.
+        Seed of the random choice.
     group_pattern
-        A regular expression on the file name whose first group is the patient; the images of a patient are
-        never split.
+        A regular expression on the file name whose first group is the patient; all images of a patient are on
+        the same side of the split.
     likeness_bits
         Images whose 256-bit difference hashes differ in no more bits are near duplicates and stay together;
-        None to ignore likeness.
+        None to ignore near duplicates.
     block
-        For frames of videos: blocks of this many consecutive files stay together, 9 before 10 in their names.
-        The last frames of a block may still be like the first of the next.
+        For frames of videos: blocks of this many consecutive files stay together, in natural order (9 before
+        10). The last frames of a block may still resemble the first of the next.
     """
 
     fraction: float = Field(0.1, gt=0, lt=1)
@@ -66,7 +66,7 @@ class SplitConfig(FrozenModel):
 
 
 class CardConfig(FrozenModel):
-    """What the model card says and training cannot find out."""
+    """Entries of the model card that do not follow from the training."""
 
     title: str = ""
     modality: str = ""
@@ -83,7 +83,7 @@ class CardConfig(FrozenModel):
 
 
 class StageConfig(FrozenModel):
-    """What is different in one stage of a training; the rest is as in `TrainingConfig`."""
+    """Settings that differ in one stage of a training; None: as in `TrainingConfig`."""
 
     epochs: int | None = Field(None, ge=1)
     steps: int | None = Field(None, ge=1)
@@ -104,16 +104,17 @@ class TrainingConfig(FrozenModel):
     Attributes
     ----------
     method, settings
-        The method and its own settings.
+        The method, and the settings that only this method has.
     codec
-        ``"embedded"``, a repository on the hub, or a folder; `codec_revision` pins the repository. None for a
-        method that trains its own.
+        ``"embedded"``, a repository on the Hugging Face hub, or a folder; `codec_revision` pins the commit of
+        the repository. None for a method that trains its own codec.
     preprocess, augment, split
-        See there.
+        See `Preprocess`, `AugmentationConfig` and `SplitConfig`.
     epochs, batch_size, learning_rate, weight_decay, warmup_epochs
-        AdamW, with a linear warm-up from zero and then a cosine to zero. `schedule_by` sets the learning rate
-        once an ``"epoch"`` or once a ``"step"``. By epochs, the first epoch has a learning rate of zero and
-        learns nothing, and the last one of the warm-up has the full rate, as in the paper's code.
+        AdamW, with a linear warm-up from zero and then a cosine to zero.
+    schedule_by
+        Whether the learning rate changes once per ``"epoch"`` or once per ``"step"``. By epochs, the first
+        epoch of the warm-up has a learning rate of zero and the last one the full rate, as in the GMS code.
     steps
         The length of the training in optimizer steps, rounded up to whole epochs; replaces `epochs`.
     warmup_steps
@@ -124,7 +125,7 @@ class TrainingConfig(FrozenModel):
     accumulate
         Batches whose gradients are accumulated for one optimizer step.
     stages
-        What is different in a stage of a method with several, by the name of the stage.
+        Settings that differ in a stage of a method with several stages, by the name of the stage.
     crops_per_image
         For tiles: random crops of each slice in an epoch.
     ema_decay
@@ -139,9 +140,10 @@ class TrainingConfig(FrozenModel):
     validate_every
         Epochs between two validations.
     validate_planes
-        How many of the validation slices are used for that; None for all.
+        Number of validation slices that are used in a validation; None for all.
     classes
-        Of a model with several; empty for one class, which `card` names and any label is.
+        The classes of a model with several. Empty for a single class: `card` names it, and every label other
+        than 0 belongs to it.
     datasets
         What the labels of each data set mean, by the name of its folder.
     draw
@@ -150,22 +152,22 @@ class TrainingConfig(FrozenModel):
         Encode each augmented image once and keep its latents. Useful where images repeat: without
         augmentation, or with few `augment_variants`.
     augment_variants
-        How many augmented versions of each image there are; 0 draws a new one every time, as the paper does.
+        Number of augmented versions of each image; 0 draws a new one every time, as in the GMS paper.
     published_weights
-        The pretrained weights of the parts of a method that have some: ``""`` takes them from the Python
-        package that contains them, ``"none"`` leaves random ones, or a file.
+        Pretrained weights of the network parts for which such weights are published: ``""`` takes them from
+        the Python package that contains them, ``"none"`` leaves random weights, or the path of a file.
     published_rate
-        Learning rate of these parts, as a fraction of `learning_rate`.
+        Learning rate of these network parts, as a fraction of `learning_rate`.
     precision
-        ``"float32"`` (the paper's), ``"bfloat16"``, or ``"auto"``: bfloat16 where the machine is faster
-        with it.
+        ``"float32"`` (as in the GMS paper), ``"bfloat16"``, or ``"auto"``: bfloat16 on hardware where it is
+        faster.
     seed
-        For initial weights, order and augmentation.
+        Of initial weights, order of the images and augmentation.
     members
-        How many members of a deep ensemble are trained, on one codec and one split, with the seeds `seed`,
-        `seed` + 1 and so on. A model with several offers the sampling source ``"members"``.
+        Number of members of a deep ensemble. They share codec and split; their seeds are `seed`, `seed` + 1
+        and so on. A model with several members offers the sampling source ``"members"``.
     card
-        What the model card says beside the scores.
+        Entries of the model card beside the scores.
     """
 
     name: str = ""
@@ -251,7 +253,7 @@ class TrainingConfig(FrozenModel):
 
 
 def named_configs() -> dict[str, Path]:
-    """The configurations that come with the package, by name."""
+    """The configurations that come with the package, by name; not those that train a codec."""
     folder = Path(str(files("napari_latentseg.training"))) / "configs"
     return {p.stem: p for p in sorted(folder.glob("*.json")) if not p.stem.startswith("codec-")}
 
@@ -262,7 +264,7 @@ def load_config(name: str | Path) -> TrainingConfig:
     Raises
     ------
     BadInput
-        Where there is none of that name, or a field is not valid.
+        If there is no such configuration, or a field is not valid.
     """
     configs = named_configs()
     path = configs.get(str(name), Path(name))
@@ -284,7 +286,7 @@ def with_changes(config: TrainingConfig, changes: dict[str, Any]) -> TrainingCon
     Raises
     ------
     BadInput
-        Naming the field that is not valid.
+        If a field is not valid; the message names it.
     """
     try:
         return TrainingConfig.model_validate(config.model_dump() | changes)

@@ -1,4 +1,4 @@
-"""Notes on images that were given more than once."""
+"""Notes for the user on copies of images: files of other names with the same values."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ __all__ = ["copies_kept_together", "copies_left_out"]
 
 
 def copies_kept_together(count: int) -> str:
-    """The note of a training, which uses every file; empty for no copies.
+    """Note of a training, which uses every file; empty without copies.
 
     Parameters
     ----------
     count
-        How many files hold an image that another file holds too.
+        Number of files whose image is also in another file.
     """
     if not count:
         return ""
     files = "1 file holds" if count == 1 else f"{count} files hold"
-    return f"{files} an image that another file holds too; all of them are on one side of the split"
+    return (
+        f"{files} an image that another file holds too; all copies of an image are on one side of the split"
+    )
 
 
 def copies_left_out(count: int) -> str:
-    """The note of a fine-tuning, which uses each image once.
+    """Note of a fine-tuning, which uses each image once.
 
     Parameters
     ----------
     count
-        How many further times images were given; 1 or more.
+        Number of copies, without the file of each image that is used; 1 or more.
     """
-    times = "image was" if count == 1 else "images were"
-    return f"{count} {times} given more than once under other names, and left out"
+    if count == 1:
+        return "1 copy of an image under another name was left out"
+    return f"{count} copies of images under other names were left out"

@@ -1,6 +1,6 @@
 """The events of a training and of a fine-tuning: typed records, and JSON lines between processes.
 
-The field ``event`` says which kind it is. `as_dict` gives what is written on a line; `parse_train_event` and
+The field ``event`` names the kind. `as_dict` gives the content of a line; `parse_train_event` and
 `parse_finetune_event` read one. None of them loads torch, so that a window can read events at once.
 """
 
@@ -40,7 +40,7 @@ class _Event(FrozenModel):
     event: str
 
     def as_dict(self) -> dict[str, Any]:
-        """What is written on a line, with the keys in their order."""
+        """The content of a JSON line, with the keys in a fixed order."""
         return self.model_dump(mode="json")
 
 
@@ -50,11 +50,11 @@ class TrainData(_Event):
     Attributes
     ----------
     images
-        How many files there are.
+        Number of image files.
     train, apart
-        Training slices and validation slices.
+        Number of training slices and of validation slices.
     note
-        What a person should know of the files; may be empty.
+        Remarks on the files for the user; may be empty.
     """
 
     event: Literal["data"] = "data"
@@ -70,24 +70,24 @@ class TrainEpoch(_Event):
     Attributes
     ----------
     member
-        Which member of several, from 1; None, and no key on the line, where there is one.
+        Number of the member of an ensemble, from 1; None, and no key on the line, for a single model.
     stage
-        Of a method that is trained in several; empty where there is one.
+        Name of the training stage; empty for a method with a single stage.
     epoch, epochs
-        Which one of how many in the stage, from 1.
+        Number of the epoch in the stage, from 1, and number of epochs of the stage.
     losses
-        Mean of each term over the epoch.
+        Mean of each loss term over the epoch.
     learning_rate
-        At the epoch's end.
+        At the end of the epoch.
     dsc
         Mean Dice on the validation slices, at working size and the card's threshold, in [0, 1]; None where it
         was not measured.
     best
-        That of the weights that would be kept now.
+        `dsc` of the weights that would be saved if training ended now; None before the first validation.
     seconds
         Since the start of the stage.
     measured
-        What else the method measures.
+        Further figures of the method, by name.
     """
 
     event: Literal["epoch"] = "epoch"
@@ -103,12 +103,12 @@ class TrainEpoch(_Event):
     measured: dict[str, float] = Field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """What is written on a line, with the keys in their order."""
+        """The content of a JSON line, with the keys in a fixed order."""
         return self.model_dump(mode="json", exclude={"member"} if self.member is None else None)
 
 
 class TrainJudging(_Event):
-    """The validation images are segmented, with this sampling source and number of samples."""
+    """Segmentation of the validation images begins, with this sampling source and number of samples."""
 
     event: Literal["judging"] = "judging"
     source: str
@@ -125,7 +125,7 @@ class TrainSaved(_Event):
     dsc
         Mean Dice of the validation images with the first source, in [0, 1].
     epochs
-        How many there were, of all stages and members.
+        Number of epochs trained, over all stages and members.
     stopped
         Whether it was stopped before the end.
     """
@@ -143,13 +143,13 @@ class FineTuneData(_Event):
     Attributes
     ----------
     cases, planes
-        How many cases and annotated slices there are.
+        Number of cases and of annotated slices.
     train, apart
-        Training cases and validation cases.
+        Number of training cases and of validation cases.
     replay
-        Patches of the model's own training.
+        Number of replayed training patches of the model's first training.
     note
-        What a person should know of it.
+        Remarks on the data for the user; may be empty.
     """
 
     event: Literal["data"] = "data"
@@ -162,29 +162,30 @@ class FineTuneData(_Event):
 
 
 class Caching(_Event):
-    """Images are encoded: the fraction done."""
+    """Progress of encoding the images, as the fraction done."""
 
     event: Literal["caching"] = "caching"
     done: Fraction
 
 
 class FineTuneEpoch(_Event):
-    """A validation of the weights after some steps; step 0 is the base.
+    """A validation of the weights after some optimizer steps; at step 0, of the base model.
 
     Attributes
     ----------
     epoch
-        How often all patches were seen, rounded up.
+        Number of passes over all patches, rounded up.
     step, steps
-        The step, and how many there will be; None where the first steps have not been timed yet.
+        The step, and the number of steps planned; None until the first steps have been timed.
     losses
-        Mean of each term since the last validation.
+        Mean of each loss term since the last validation.
     dsc, base_dsc, best
-        Dice on the validation patches, in [0, 1]: now, of the base, and the best; None without such patches.
+        Dice on the validation patches, in [0, 1]: now, of the base model, and the best so far; None without
+        such patches.
     replay_dsc, base_replay_dsc
-        The same on validation patches of the model's own training (replay).
+        The same on the replayed validation patches of the model's first training.
     seconds, left
-        Seconds since the beginning, and left of the time that was given.
+        Seconds since the start, and seconds left of the time limit.
     """
 
     event: Literal["epoch"] = "epoch"
@@ -202,7 +203,15 @@ class FineTuneEpoch(_Event):
 
 
 class PreviewCase(FrozenModel):
-    """One case in three pictures, PNG in base64: with the mask of the base, of the model now, and yours."""
+    """One case as three PNG images in base64.
+
+    Attributes
+    ----------
+    case
+        Index of the case.
+    before, now, yours
+        With the mask of the base model, of the model at this step, and the annotated one.
+    """
 
     case: int
     before: str
@@ -211,7 +220,7 @@ class PreviewCase(FrozenModel):
 
 
 class Preview(_Event):
-    """Pictures of some cases, at the weights of this step."""
+    """Images of some cases, segmented with the weights of this step."""
 
     event: Literal["preview"] = "preview"
     step: int
@@ -219,21 +228,27 @@ class Preview(_Event):
 
 
 class Chosen(_Event):
-    """The interpolation of the weights: the fraction of the way from base to new weights that is kept."""
+    """The interpolation of the weights that was chosen.
+
+    Attributes
+    ----------
+    share
+        0: the weights of the base model; 1: the fine-tuned weights.
+    """
 
     event: Literal["chosen"] = "chosen"
     share: Fraction
 
 
 class Judging(_Event):
-    """Both models are scored on the same cases: the fraction done."""
+    """Progress of scoring both models on the same cases, as the fraction done."""
 
     event: Literal["judging"] = "judging"
     done: Fraction
 
 
 class Judged(_Event):
-    """The comparison of both models: the verdict, its first line, and all of `comparison.json`."""
+    """The comparison of both models: the verdict, its summary in one line, and all of `comparison.json`."""
 
     event: Literal["judged"] = "judged"
     verdict: Verdict
@@ -247,13 +262,13 @@ class FineTuneSaved(_Event):
     Attributes
     ----------
     folder, name, version, base
-        Of the candidate, and the name of its base.
+        Of the candidate; `base` is the name of its base model.
     stopped
         Whether it was stopped before the end.
     dsc
         Mean Dice on the validation cases, in [0, 1]; None where there are none.
     seconds
-        Of the training, without the comparison.
+        Duration of the fine-tuning, without the comparison.
     """
 
     event: Literal["saved"] = "saved"
@@ -279,7 +294,7 @@ def parse_train_event(line: str | bytes) -> TrainEvent:
     Raises
     ------
     pydantic.ValidationError
-        Where the line is none.
+        If the line is not such an event.
     """
     return _TRAIN.validate_json(line)
 
@@ -290,6 +305,6 @@ def parse_finetune_event(line: str | bytes) -> FineTuneEvent:
     Raises
     ------
     pydantic.ValidationError
-        Where the line is none.
+        If the line is not such an event.
     """
     return _FINETUNE.validate_json(line)

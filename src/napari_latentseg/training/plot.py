@@ -1,4 +1,4 @@
-"""The curve of a training as a small picture, without a plotting library."""
+"""The training curve as a small PNG, drawn with Pillow rather than a plotting library."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ _SIZE, _MARGIN = (640, 360), 48  # pixels
 
 
 def draw_curve(events: Sequence[TrainEpoch]) -> bytes:
-    """PNG of the Dice of the validation images (blue, 0 to 1) and of the sum of the losses (grey).
+    """Plot the Dice on the validation images (blue, 0 to 1) and the sum of the losses (grey).
 
-    The losses reach from 0 to their maximum. Epochs are counted through the stages of a training; a
-    vertical line marks where one begins.
+    The losses are scaled from 0 to their maximum. Epochs are numbered on from stage to stage; a vertical line
+    marks where a stage begins.
 
     Parameters
     ----------
     events
         Of all epochs, in their order.
+
+    Returns
+    -------
+    bytes
+        PNG, 640 by 360 pixels.
     """
     from PIL import Image, ImageDraw
 

@@ -1,4 +1,4 @@
-"""The folder of the user's own files: models, codecs and annotations."""
+"""The folder of the user's models, codecs and annotations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save corrections as drafts every few seconds, and resume drafts, also after a crash."""
+"""Saving corrections as drafts every few seconds, and resuming drafts, also after a crash."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Autosaver(QObject):
     Parameters
     ----------
     viewer
-        The viewer with the copies.
+        The viewer with the editable copies.
     open_stores
         The annotation stores of the viewer.
     corrections
@@ -44,14 +44,14 @@ class Autosaver(QObject):
     Signals
     -------
     drafts_changed
-        `drafts` was read again.
+        `drafts` was updated.
     resumed
-        A `Correction` from a resumed draft, with its layer, which is not in the viewer yet.
+        Emitted with the `Correction` of a resumed draft; its layer is not in the viewer yet.
 
     Attributes
     ----------
     drafts
-        Drafts that are not open, each with its model family, newest first.
+        Drafts that no window edits, each with its model family, newest first.
     """
 
     drafts_changed = Signal()
@@ -65,7 +65,8 @@ class Autosaver(QObject):
         self._open_stores = open_stores
         self._corrections = corrections
         self.drafts: list[tuple[str, Draft]] = []
-        self._own_draft_ids: set[str] = set()
+        self._own_draft_ids: set[str] = set()  # of drafts that this viewer has saved or resumed
+        # ids of corrections: those being saved, and those to save once more after that
         self._saving: set[int] = set()
         self._save_again: set[int] = set()
         self._timer = QTimer(self)
@@ -93,13 +94,13 @@ class Autosaver(QObject):
             Whether the copy was removed from the viewer: after this save its draft can be resumed.
         """
         if is_last and id(correction) in self._saving:
-            self._save_again.add(id(correction))  # strokes since that save began are not in it
+            self._save_again.add(id(correction))  # strokes after the start of the current save are not in it
         if correction.layer is None or id(correction) in self._saving or not (correction.is_dirty or is_last):
             return
         try:
             mask = correction.current_mask()
         except BadInput:
-            return  # approving reports it
+            return  # an approval reports the error; autosaving must not repeat it every few seconds
         correction.is_dirty = False
         self._saving.add(id(correction))
 
@@ -121,7 +122,7 @@ class Autosaver(QObject):
         run_in_thread(lambda: self._write(correction, mask), on_saved, fail)
 
     def _write(self, correction: Correction, mask: NDArray[np.uint8]) -> Draft | None:
-        """Save a copy as a draft; delete the draft where no unapproved edit is left."""
+        """Save a copy as a draft; delete the draft if no unapproved edit is left."""
         store = self._open_stores.store(correction.family)
         mask_copy = np.array(correction.as_planes(mask), order="C")
         unapproved = [n for n in range(correction.plane_count) if n not in correction.approved]
@@ -139,9 +140,9 @@ class Autosaver(QObject):
             self._own_draft_ids.add(draft.id)
 
     def refresh_drafts(self) -> None:
-        """Read the drafts that are not open; emits `drafts_changed`."""
+        """Read which drafts no window edits, in a worker; emits `drafts_changed`."""
         open_draft_ids = frozenset(
-            w.draft.id for w in self._corrections if w.draft is not None and w.layer is not None
+            c.draft.id for c in self._corrections if c.draft is not None and c.layer is not None
         )
         own_draft_ids = frozenset(self._own_draft_ids)
 
@@ -154,7 +155,7 @@ class Autosaver(QObject):
         )
 
     def resume_draft(self, family: str, draft: Draft) -> Any:
-        """Resume a draft: add its mask, and its image where that is not open.
+        """Resume a draft: make its mask editable, and add its image unless the viewer has it.
 
         Returns
         -------
@@ -175,7 +176,9 @@ class Autosaver(QObject):
                 ((image, open_scan) for image, open_scan in images if _is_same_scan(open_scan, scan)), None
             )
             if open_image is None:
-                scan = scan.replace(array=np.asarray(scan.array))  # scrolling must not read files
+                scan = scan.replace(
+                    array=np.asarray(scan.array)
+                )  # in memory, so that scrolling reads no files
             return open_image, scan, np.array(mask)
 
         def show(draft_data: tuple[tuple[Image, Scan] | None, Scan, NDArray[np.uint8]]) -> None:
@@ -217,11 +220,12 @@ class Autosaver(QObject):
         return run_in_thread(lambda: store(family).discard_draft(draft), lambda _: self._forget(draft), fail)
 
     def _forget(self, draft: Draft) -> None:
+        """Remove a draft from the list."""
         self.drafts = [entry for entry in self.drafts if entry[1].id != draft.id]
         self.drafts_changed.emit()
 
     def _save_before_quit(self) -> None:
-        """Save unsaved copies when the program ends; here, for workers may not run any more."""
+        """Save unsaved copies when the program ends: in this thread, as workers may no longer run."""
         for correction in self._corrections:
             if correction.layer is not None and correction.is_dirty:
                 with suppress(BadInput, OSError):

@@ -32,16 +32,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ReviewWidget"]
 
-_RANK_UNITS = {"slices": "slices", "objects": "objects"}
+_RANK_UNITS = ("slices", "objects")
 
 
 class ReviewWidget(DockWidget):
-    """A queue of slices or objects, the most uncertain first; go to each, and approve or edit it.
+    """A queue of slices or objects, the most uncertain first, to be looked at, approved or edited.
 
     Parameters
     ----------
     napari_viewer
-        The viewer it belongs to.
+        The viewer that the widget belongs to.
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -55,8 +55,8 @@ class ReviewWidget(DockWidget):
         self.results = elastic_combo("The result to review")
         self.measure_box = elastic_combo("Uncertainty measure")
         self.rank_unit = elastic_combo("Rank slices or objects")
-        for title, name in _RANK_UNITS.items():
-            self.rank_unit.addItem(title, name)
+        for name in _RANK_UNITS:
+            self.rank_unit.addItem(name, name)
         self.basis_label = QLabel()
         self.basis_label.setWordWrap(True)
         self.profile = ProfilePlot()
@@ -160,8 +160,8 @@ class ReviewWidget(DockWidget):
         """List the results, and show the current one."""
         result, results = self.result, self.session.results
         self.results.clear()
-        for listed in results:
-            self.results.addItem(listed.title, listed)
+        for run_result in results:
+            self.results.addItem(run_result.title, run_result)
         self.results.setCurrentIndex(results.index(result) if result in results else -1)
         self.show_empty_state(result is None)
         if result is None or result.segmentation is None:
@@ -173,7 +173,7 @@ class ReviewWidget(DockWidget):
         self.rank()
 
     def _update_ranking_choices(self, segmentation: Segmentation) -> None:
-        """Offer the measures of a segmentation, and slices where it has some; the selection is kept."""
+        """Offer the measures that a segmentation allows, and slices unless it is 2D; keep the selection."""
         previous_measure = self.measure_box.currentData()
         self.measure_box.clear()
         for row, key in enumerate(available_measures(segmentation)):
@@ -190,7 +190,7 @@ class ReviewWidget(DockWidget):
         )
 
     def _update_display_buttons(self, result: RunResult) -> None:
-        """Enable what the result can show; a disabled button says why."""
+        """Enable the buttons of what the result has; the tooltip of a disabled button gives the reason."""
         unavailable = self.contours.unavailable_reason(result)
         self.contours_button.setEnabled(not unavailable)
         self.contours_button.setToolTip(unavailable or "Show the contour of each sample over the image")
@@ -205,15 +205,15 @@ class ReviewWidget(DockWidget):
         if variances:
             add_key_to_tooltip("variance", self.variance_button)
 
-    def _on_result(self, number: int) -> None:
-        self.session.select_result(self.session.results[number])
+    def _on_result(self, row: int) -> None:
+        self.session.select_result(self.session.results[row])
 
     def _on_thresholded(self, result: RunResult) -> None:
         if result is self.result:
             self.rank()
 
     def rank(self, *_: Any) -> None:
-        """Rank slices or objects by uncertainty, and measure; in a worker."""
+        """Rank slices or objects by uncertainty in a worker, and update measures and contours."""
         result = self.result
         if result is None or result.segmentation is None:
             return
@@ -228,10 +228,10 @@ class ReviewWidget(DockWidget):
             values = uncertainty_profile(segmentation, key) if segmentation.mask.ndim > 2 else None
             return rank(segmentation, key, "objects" if rank_unit == "objects" else "slices"), values
 
-        def show(answer: Any) -> None:
-            if request_id != self._request_id:
+        def show(ranking: Any) -> None:
+            if request_id != self._request_id:  # a later request has replaced this one
                 return
-            findings, values = answer
+            findings, values = ranking
             self.queue.fill(findings, result.review_marks)
             if values is not None:
                 self.profile.show_profile(np.asarray(values).ravel())
@@ -246,7 +246,7 @@ class ReviewWidget(DockWidget):
         result, findings = self.result, self.queue.findings
         if result is None:
             return
-        marks = [result.review_marks.get(region.identity, "") for region in findings]
+        marks = [result.review_marks.get(finding.identity, "") for finding in findings]
         text = f"{sum(map(bool, marks))} of {len(marks)} seen"
         for mark, word in (("approved", "approved"), ("edited", "corrected")):
             if count := marks.count(mark):
@@ -266,7 +266,7 @@ class ReviewWidget(DockWidget):
         self._set_mark(finding, "seen")
 
     def next(self) -> None:
-        """Go to the next region that was not seen, or to the next of all; after the last comes the first."""
+        """Go to the next unseen region; if all were seen, to the next one. The first follows the last."""
         result, findings = self.result, self.queue.findings
         if result is None or not findings:
             return
@@ -280,6 +280,7 @@ class ReviewWidget(DockWidget):
             self.go_to_row((self.queue.row - 1) % len(self.queue.findings) if self.queue.row >= 0 else 0)
 
     def _go_to_plane(self, number: int) -> None:
+        """Go to a slice, given by its position in the uncertainty profile."""
         result = self.result
         if result is not None and result.segmentation is not None:
             leading_shape = result.segmentation.mask.shape[:-2]
@@ -300,11 +301,12 @@ class ReviewWidget(DockWidget):
         if len(leading_index) == len(leading_shape):
             self.profile.show_plane(int(np.ravel_multi_index(leading_index, leading_shape)))
 
-    def _selected_region(self) -> Finding | None:
+    def _selected_finding(self) -> Finding | None:
         row = self.queue.row
         return self.queue.findings[row] if 0 <= row < len(self.queue.findings) else None
 
     def _set_mark(self, finding: Finding, mark: str) -> None:
+        """Mark a region as seen, approved or edited; "seen" replaces no other mark."""
         result = self.result
         if result is None or (mark == "seen" and result.review_marks.get(finding.identity)):
             return
@@ -314,7 +316,7 @@ class ReviewWidget(DockWidget):
 
     def approve(self) -> None:
         """Approve the mask on this slice, and go to the next region."""
-        result, finding = self.result, self._selected_region()
+        result, finding = self.result, self._selected_finding()
         if result is None or finding is None:
             return
         was_edited = result.review_marks.get(finding.identity) == "edited"
@@ -324,11 +326,11 @@ class ReviewWidget(DockWidget):
         self.next()
 
     def edit(self) -> None:
-        """Edit a copy of the mask, starting at the selected region."""
+        """Edit a copy of the mask, and mark the selected region as edited."""
         result = self.result
         if result is None:
             return
-        finding = self._selected_region()
+        finding = self._selected_finding()
         corrections_of(self.viewer).edit(result)
         if finding is not None:
             self._set_mark(finding, "edited")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SegmentWidget"]
 
-_EXTRA_SAMPLES = 5
+_EXTRA_SAMPLES = 5  # as many as a model draws by default
 
 
 class SegmentWidget(DockWidget):
@@ -37,7 +37,7 @@ class SegmentWidget(DockWidget):
     Parameters
     ----------
     napari_viewer
-        The viewer it belongs to.
+        The viewer that the widget belongs to.
     """
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
@@ -72,13 +72,13 @@ class SegmentWidget(DockWidget):
             self._show_result()
 
     def _lay_out(self) -> None:
-        running = QHBoxLayout()
-        running.addWidget(self.progress_bar, 1)
-        running.addWidget(self.cancel_button)
+        progress_row = QHBoxLayout()
+        progress_row.addWidget(self.progress_bar, 1)
+        progress_row.addWidget(self.cancel_button)
         self.body.addWidget(self.form)
         self.body.addWidget(self.run_button)
         self.body.addWidget(self.problem_label)
-        self.body.addLayout(running)
+        self.body.addLayout(progress_row)
         self.body.addWidget(self.status)
         self.body.addWidget(self.details_button)
         self.body.addWidget(self.result_panel)
@@ -140,7 +140,7 @@ class SegmentWidget(DockWidget):
         self.problem_label.setVisible(bool(self.problem_label.text()) and not self.is_empty)
 
     def _estimate(self) -> str:
-        """How long the run will take, estimated from earlier runs; empty where there were none."""
+        """Text with the duration of the run, estimated from earlier runs; empty without any."""
         try:
             settings, region = self.form.settings(), self.form.region()
         except BadInput:
@@ -152,7 +152,7 @@ class SegmentWidget(DockWidget):
         )
         plane_count = math.prod(reoriented_shape[:-2])
         if settings.slices is not None:
-            plane_count = settings.slices[1] - settings.slices[0] + 1
+            plane_count = settings.slices[1] - settings.slices[0] + 1  # first and last slice
         if settings.box is not None:
             top, left, bottom, right = settings.box
             reoriented_shape[-2:] = [bottom - top, right - left]
@@ -221,7 +221,7 @@ class SegmentWidget(DockWidget):
 
     def _on_started(self, result: RunResult) -> None:
         if result.segmentation is None:
-            self.result_panel.hide()  # it shows an earlier run
+            self.result_panel.hide()  # it still shows an earlier run
         self.details_button.set_details("")
         self.progress_bar.setValue(0)
         self._show_running("loading the model")
@@ -324,7 +324,7 @@ class SegmentWidget(DockWidget):
         return None if self.finished_result is None else export_result(self.finished_result, folder)
 
     def wait(self, seconds: float = 60) -> None:
-        """Process events until the run has ended; for scripts and the demo."""
+        """Process Qt events until the run has ended, or a time limit; for scripts and the demo."""
         deadline = time.monotonic() + seconds
         while self.busy and time.monotonic() < deadline:
             QApplication.processEvents()
