@@ -96,7 +96,7 @@ def test_without_a_physical_unit_the_longer_side_rules(tiny_model: Model) -> Non
 
 
 def test_a_spacing_that_cannot_be_is_refused(tiny_model: Model) -> None:
-    with pytest.raises(BadInput, match="spacing: at the model's 1 mm a pixel the plane would have"):
+    with pytest.raises(BadInput, match="spacing: at the model's 1 mm a pixel the slice would have"):
         spaced(bright(tiny_model), 0.5, 0.8, "m")
 
 

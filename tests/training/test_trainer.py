@@ -220,7 +220,7 @@ def test_what_goes_wrong_is_said_plainly(make: Callable[..., Trainer], fault, me
 
 def test_nothing_to_learn_from_is_refused(make: Callable[..., Trainer], data: Dataset) -> None:
     trainer = make()
-    with pytest.raises(BadInput, match="no image is left to learn from"):
+    with pytest.raises(BadInput, match="no image is left to train on"):
         Trainer(trainer.config, Dataset([], data.validation), trainer.codec, trainer.compute)
 
 
