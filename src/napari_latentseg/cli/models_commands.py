@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
+from napari_latentseg.cli.json_records import version_json
 from napari_latentseg.cli.options import JsonOutput
-
-if TYPE_CHECKING:
-    from napari_latentseg.models.versions import Version
 
 __all__ = ["register"]
 
@@ -106,7 +104,7 @@ def history(name: str, as_json: JsonOutput = False) -> None:
 
     versions = api.model_history(name)
     if as_json:
-        print_json([_version_json(version) for version in versions])
+        print_json([version_json(version) for version in versions])
         return
     rows = [("VERSION", "", "FROM", "DSC", "COMPARED WITH ITS BASE")]
     for version in versions:
@@ -243,9 +241,3 @@ def doctor(as_json: JsonOutput = False) -> None:
             print_line("nothing is missing")
     if any("needed" not in problem for problem in report["problems"]):
         raise typer.Exit(1)
-
-
-def _version_json(version: Version) -> dict[str, Any]:
-    """One version as JSON. The keys are those of the first release, which scripts read."""
-    values = vars(version) | {"folder": str(version.folder)}
-    return values | {"current": values.pop("is_current"), "line": values.pop("comparison")}

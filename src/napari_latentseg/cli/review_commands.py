@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table, progress_bar
+from napari_latentseg.cli.json_records import finding_json, measurement_json
 from napari_latentseg.cli.options import Channel, JsonOutput, Quiet, Series
 from napari_latentseg.errors import BadInput
 
@@ -67,7 +68,7 @@ def measure_result(
         with atomic_path(csv_file) as temporary:
             write_csv(temporary, rows)
     if as_json:
-        print_json([{"title": row.title, **asdict(row), "ml": row.ml} for row in rows])
+        print_json([measurement_json(row) for row in rows])
         return
     for row in rows:
         print_line(row.describe(), quiet=quiet)
@@ -102,7 +103,7 @@ def rank_result(
         print_json(
             {
                 "basis": uncertainty_basis(segmentation),
-                "findings": [asdict(finding) for finding in findings[:top]],
+                "findings": [finding_json(finding) for finding in findings[:top]],
             }
         )
         return
