@@ -310,7 +310,7 @@ class TrainWidget(DockWidget):
         return run_in_thread(lambda: write_layer_pairs(pairs, card), start_training, fail)
 
     def _request(self, card: ModelCard) -> FineTuneRequest:
-        """What the fields say, still without training data."""
+        """The arguments that the form sets; the training data are added later."""
         return FineTuneRequest(
             base=card.name,
             data=(),
