@@ -137,6 +137,7 @@ MOVED = Geometry.from_matrix(
         (FOUND, TRUTH, MOVED, "has another position or spacing"),
         (FOUND, TRUTH, Geometry.from_spacing("yx"), "has 2 axes"),
         (FOUND * 0.3, TRUTH, None, "no labels"),
+        (np.where(FOUND, np.inf, 0.0), TRUTH, None, "no labels"),
         (FOUND[0], TRUTH[0], None, "has 3 axes"),
     ],
 )

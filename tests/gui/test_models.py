@@ -7,11 +7,13 @@ import pytest
 from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QMessageBox
 
+from napari_latentseg.evaluation.calibration import Reliability
 from napari_latentseg.models.card import Ancestor, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.models.store import list_cards
 from napari_latentseg.models.versions import list_versions, revert
 from napari_latentseg.widgets.models.widget import ModelsWidget
+from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 MODEL = "tiny-taught"
@@ -82,6 +84,17 @@ def test_list_and_card(widget):
     assert not widget.remove_button.isEnabled()
     assert "Embedded models" in widget.remove_button.toolTip()
     assert not widget.revert_button.isEnabled()
+
+
+def test_a_reliability_without_uncertain_voxels(qtbot):
+    reliability = Reliability(
+        predicted=(0.01, None, 0.99), observed=(0.0, None, 1.0), counts=(90, 0, 10),
+        ece=0.01, ece_unsure=None, images=4, samples=5, source="noise", data="four phantoms",
+    )  # fmt: skip
+    plot = ReliabilityPlot(reliability)
+    qtbot.addWidget(plot)
+    assert plot.toolTip() == ("Expected calibration error 0.010 over all voxels; 4 images, four phantoms")
+    assert not plot.grab().isNull()
 
 
 def test_search(widget):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from napari._app_model import get_app_model
 from napari._qt.dialogs.preferences_dialog import PreferencesDialog
@@ -9,6 +11,7 @@ from napari.settings import get_plugin_settings
 from npe2 import PluginManifest
 from qtpy.QtWidgets import QSpinBox
 
+from napari_latentseg.utils.paths import data_home
 from napari_latentseg.widgets._shared import preferences as module
 from napari_latentseg.widgets._shared.preferences import Preferences, preferences
 
@@ -69,6 +72,20 @@ def test_without_a_page_they_lie_in_a_file(monkeypatch, tmp_path, warnings_shown
     (tmp_path / "settings.json").write_text('{"samples": ')
     assert preferences() == Preferences()
     assert "cannot be read" in warnings_shown[-1]
+
+
+def test_a_data_folder_in_the_file_keeps_the_other_preferences(monkeypatch, tmp_path):
+    monkeypatch.setattr(module, "_napari_page", lambda: None)
+    monkeypatch.setattr(module, "_settings_folder", None)
+    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", "")  # restored after the test
+    monkeypatch.delenv("NAPARI_LATENTSEG_HOME")
+    monkeypatch.setattr("platformdirs.user_data_path", lambda *args, **kwargs: tmp_path / "default")
+    (tmp_path / "default").mkdir()
+    settings = {"data_folder": str(tmp_path / "other"), "samples": 12}
+    (tmp_path / "default" / "settings.json").write_text(json.dumps(settings))
+    module.use_data_folder()
+    assert data_home() == tmp_path / "other"
+    assert preferences().samples == 12
 
 
 def test_widgets_are_in_the_menus_and_what_only_napari_calls_is_not_in_the_palette(make_napari_viewer):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.models.versions import list_candidates, list_versions
 from napari_latentseg.training.events import FineTuneData, PreviewCase
 from napari_latentseg.widgets.train.comparison import ComparisonPanel, metric_rows
+from napari_latentseg.widgets.train.data_source import write_layer_pairs
 from napari_latentseg.widgets.train.messages import planned_validation_text, validation_text
 from napari_latentseg.widgets.train.process import FineTuneRequest, training_of
 from napari_latentseg.widgets.train.widget import TrainWidget
@@ -188,6 +191,35 @@ def test_from_layers(viewer, widget, qtbot):
     widget.comparison.discard_button.click()
     qtbot.waitUntil(lambda: widget.training.state == "idle", timeout=60_000)
     assert not folder.exists()
+
+
+def test_a_widget_closed_while_layers_are_written(viewer, widget, qtbot, monkeypatch):
+    viewer.add_image(np.arange(600.0).reshape(20, 30), name="image")
+    viewer.add_labels(np.ones((20, 30), dtype=np.uint8), name="mask")
+    widget.data_source.select_source("layers")
+    item = widget.data_source.pair_list.item(0)
+    item.setCheckState(type(item.checkState()).Checked)
+    widget.minutes.setValue(3)
+    is_closed = threading.Event()
+
+    def write_once_closed(*args):
+        is_closed.wait(60)
+        return write_layer_pairs(*args)
+
+    monkeypatch.setattr("napari_latentseg.widgets.train.widget.write_layer_pairs", write_once_closed)
+    requests = []
+    monkeypatch.setattr(widget.training, "start", requests.append)
+    widget.train_button.click()
+    viewer.window.remove_dock_widget(widget)
+    widget.deleteLater()
+    qtbot.waitUntil(lambda: not widget.is_open, timeout=60_000)
+    is_closed.set()
+    qtbot.waitUntil(lambda: bool(requests), timeout=60_000)
+    (request,) = requests
+    assert (request.base, request.minutes) == (MODEL, 3)
+    assert request.data == (request.temporary_data,)
+    assert any(request.temporary_data.iterdir())
+    shutil.rmtree(request.temporary_data)
 
 
 def test_an_empty_mask_is_refused(viewer, widget, qtbot):

@@ -207,7 +207,7 @@ def test_one_answer_is_ranked_by_its_own_probabilities():
     assert {MEASURES[key].required for key in available_measures(found)} == {"mean"}
     assert {one.measure for one in rank(found)} == {available_measures(found)[0]}
     assert "no samples" in uncertainty_basis(found)
-    with pytest.raises(BadInput, match="needs 3 samples or more, and the result has one prediction"):
+    with pytest.raises(BadInput, match="needs 3 samples or more, and the result has the probabilities of"):
         rank(found, "variance")
 
 

@@ -1,4 +1,4 @@
-"""A label map against a reference, class by class: overlap, and boundary distances in mm."""
+"""Compare a label map with a reference, class by class: overlap, and boundary distances in mm."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from napari_latentseg.evaluation.metrics import boundary, boundary_scores, dice,
 
 __all__ = ["Comparison", "compare"]
 
-# Cosine of the angle between two axes (0.06 degrees): below it a sheared grid is measured as an orthogonal
-# one, which changes a distance by 0.1 % at most.
+# Cosine of the angle between two axes, 0 for orthogonal ones. Up to this value (0.06 degrees of shear) a grid
+# is measured as an orthogonal one, which is faster and changes a distance by 0.1 % at most.
 _ORTHOGONALITY_TOLERANCE = 1e-3
 
 
@@ -94,17 +94,17 @@ def compare(
     reference_geometry
         Geometry of the reference, to check that it agrees with `geometry`; not checked if None.
     assd
-        Whether to compute the average symmetric surface distance too.
+        Whether to return the average symmetric surface distance too.
 
     Returns
     -------
     tuple of Comparison
-        For each time point, one for each class.
+        One for each class, time point after time point.
 
     Raises
     ------
     BadInput
-        If shapes or geometries differ, or an array is no label map.
+        If shapes or geometries differ, or an array is not a label map.
     """
     mask_labels, reference_labels = _check_labels("mask", mask), _check_labels("reference", reference)
     if mask_labels.shape != reference_labels.shape:
@@ -122,7 +122,7 @@ def compare(
     if reference_geometry is not None:
         _check_same_geometry(geometry, reference_geometry, mask_labels.shape)
     if not classes:
-        raise BadInput("classes", "there are none", "give masks with at least one label")
+        raise BadInput("classes", "are empty", "give masks with at least one label")
     time_axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
     physical_distance = _physical_distance(geometry, time_axis)
     times: Sequence[int | None] = [None] if time_axis is None else range(mask_labels.shape[time_axis])
@@ -171,8 +171,8 @@ def _check_labels(name: str, array: Any) -> NDArray[Any]:
     values = np.asarray(array)
     if values.ndim < 2 or values.size == 0:
         raise BadInput(name, f"has shape {values.shape}", "give a label map of two or more axes")
-    if values.dtype.kind == "f" and np.array_equal(values, np.rint(values)):
-        values = values.astype(np.int64)
+    if values.dtype.kind == "f" and np.isfinite(values).all() and np.array_equal(values, np.rint(values)):
+        values = values.astype(np.int64)  # NIfTI and TIFF files often hold labels as floating point
     if values.dtype.kind not in "bui":
         raise BadInput(name, "has values that are no labels", "give a label map, not probabilities")
     return values
@@ -187,7 +187,7 @@ def _check_same_geometry(geometry: Geometry, other: Geometry, shape: tuple[int, 
         )
     if "pixel" in (*geometry.units, *other.units):
         return  # without a unit of length (a photograph) there is no position to check
-    if not (geometry.frame and other.frame):  # a TIFF has a position, but no frame such as LPS
+    if not (geometry.frame and other.frame):  # unknown in a TIFF, which does not say e.g. LPS: not compared
         other = replace(other, frame=geometry.frame)
     if not geometry.agrees_with(other, shape):
         raise BadInput(
@@ -212,11 +212,12 @@ class _PhysicalDistance:
 
     @property
     def steps(self) -> NDArray[np.float64]:
-        """Distance of neighbouring voxels along each axis, `(d,)`."""
+        """Distance of neighbouring voxels along each axis, `(d,)`, in `unit`."""
         return np.asarray(np.linalg.norm(self.linear, axis=0), dtype=np.float64)
 
     def diagonal(self, shape: tuple[int, ...]) -> float:
         """Longest diagonal of an image of this shape, in `unit`."""
+        # the corner-to-corner vectors (±n_1, ..., ±n_d); they differ in length on a sheared grid
         signs = np.array(np.meshgrid(*[(-1, 1)] * len(shape))).reshape(len(shape), -1)
         return float(np.linalg.norm(self.linear @ (signs * np.array(shape)[:, None]), axis=0).max())
 
@@ -231,15 +232,15 @@ class _PhysicalDistance:
         return np.concatenate([cKDTree(second).query(first)[0], cKDTree(first).query(second)[0]])
 
 
-def _physical_distance(geometry: Geometry, time: int | None) -> _PhysicalDistance:
+def _physical_distance(geometry: Geometry, time_axis: int | None) -> _PhysicalDistance:
     """The distances of a geometry without its time axis; in pixels if the units cannot be converted."""
-    space = [i for i in range(geometry.ndim) if i != time]
-    units = [geometry.units[i] for i in space]
-    linear = geometry.matrix[np.ix_(space, space)]
+    spatial_axes = [i for i in range(geometry.ndim) if i != time_axis]
+    units = [geometry.units[i] for i in spatial_axes]
+    linear = geometry.matrix[np.ix_(spatial_axes, spatial_axes)]
     unit = units[-1]
     factors = [conversion(u, unit) for u in units]
     if None in factors:
-        linear, unit = np.eye(len(space)), "pixel"
+        linear, unit = np.eye(len(spatial_axes)), "pixel"
     else:
         linear = linear * np.array(factors, dtype=np.float64)[:, None]
     return _PhysicalDistance(linear, unit)

@@ -24,8 +24,8 @@ from napari_latentseg.evaluation.arrays import (
     empty_masks,
 )
 
-# Not MONAI's metrics: their HD95 is the larger of two directed percentiles, not the percentile of both
-# directions together, and NaN for empty masks; and importing them takes seconds and torch.
+# MONAI's metrics are not used: their HD95 is the larger of two directed percentiles, not the percentile of
+# both directions together, and is NaN for empty masks; and importing them takes seconds and loads torch.
 __all__ = ["CONVENTIONS", "boundary", "boundary_scores", "dice", "hd95", "iou", "psnr", "surface_distances"]
 
 CONVENTIONS: dict[str, str] = {
@@ -167,15 +167,16 @@ def surface_distances(
         each axis.
     """
     prediction, reference = check_pair(prediction, reference)
-    steps = check_spacing(spacing, prediction.ndim)
+    axis_spacing = check_spacing(spacing, prediction.ndim)
     if empty := empty_masks(prediction, reference):
         name, verb = ("masks", "are") if empty == "both" else (empty.replace("truth", "reference"), "is")
         raise BadInput(name, f"{verb} empty, so there is no boundary", "leave out this image")
-    # exact: nothing outside the bounding box of both masks belongs to a boundary or changes it
+    # only the bounding box of both masks, for speed: no voxel outside it belongs to a boundary or changes it
     box = ndimage.find_objects((prediction | reference).view(np.uint8))[0]
-    boundaries = boundary(prediction[box]), boundary(reference[box])
-    return _boundary_distances(boundaries[0], boundaries[1], steps), _boundary_distances(
-        boundaries[1], boundaries[0], steps
+    predicted_boundary, reference_boundary = boundary(prediction[box]), boundary(reference[box])
+    return (
+        _boundary_distances(predicted_boundary, reference_boundary, axis_spacing),
+        _boundary_distances(reference_boundary, predicted_boundary, axis_spacing),
     )
 
 
@@ -240,14 +241,14 @@ def boundary_scores(
     distances: Callable[[Mask, Mask], NDArray[np.float64]],
     diagonal: float,
 ) -> tuple[float, float]:
-    """HD95 and average symmetric surface distance (ASSD), with the one convention for empty masks.
+    """HD95 and average symmetric surface distance (ASSD), with `CONVENTIONS` for empty masks.
 
     Parameters
     ----------
     prediction, reference
         Boolean masks of one shape.
     distances
-        Gives the distances between two boundaries, both directions pooled, of masks that are not empty.
+        Computes the distances between the boundaries of two masks that are not empty, both directions pooled.
     diagonal
         Diagonal of the image, in the unit of the distances.
 
@@ -298,15 +299,16 @@ def psnr(image: NDArray[np.floating[Any]], reference: NDArray[np.floating[Any]])
 
 
 def _boundary_distances(
-    from_boundary: Mask, to_boundary: Mask, steps: NDArray[np.float64]
+    from_boundary: Mask, to_boundary: Mask, spacing: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    # Asking for indices instead of distances: distances would be computed for all voxels of the box and used
-    # only at the boundary, which takes more time and memory than the transform itself.
+    """Distance of each voxel of one boundary to the nearest of the other, `(M,)`, in the spacing's unit."""
+    # The transform returns indices, not distances: those would be computed for all voxels of the box, though
+    # only the boundary needs them, which takes more time and memory than the transform itself.
     nearest: NDArray[np.int32] = ndimage.distance_transform_edt(
-        ~to_boundary, sampling=steps, return_distances=False, return_indices=True
+        ~to_boundary, sampling=spacing, return_distances=False, return_indices=True
     )
     offsets = nearest[:, from_boundary] - np.array(np.nonzero(from_boundary))
-    return np.asarray(np.linalg.norm(offsets * steps[:, None], axis=0), dtype=np.float64)
+    return np.asarray(np.linalg.norm(offsets * spacing[:, None], axis=0), dtype=np.float64)
 
 
 def _overlap_and_total(prediction: Mask, reference: Mask) -> tuple[int, int]:

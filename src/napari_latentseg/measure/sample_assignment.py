@@ -23,9 +23,10 @@ class SampleAssignment:
     Attributes
     ----------
     region_counts
-        For each of n samples and each region, int64 `(n, R + 1)`; 0 for region 0.
+        Voxels of each of n samples that were assigned to each of R regions, int64 `(n, R + 1)`; column 0, the
+        background, is 0.
     class_counts
-        For each sample and each class, int64 `(n, K)`; including the voxels of a class that the mask lacks.
+        Voxels of each of K classes in each sample, int64 `(n, K)`; also of classes that the mask lacks.
     """
 
     region_counts: NDArray[np.int64]
@@ -37,18 +38,19 @@ def assign_samples(
 ) -> SampleAssignment | None:
     """Assign each voxel of each sample to the region of its class that contains it, or else to the nearest.
 
-    So the counts of the objects of a class add up to the count of the class in that sample.
+    So for a class with a region in the mask, the counts of its regions add up to the count of the class in
+    that sample.
 
     Parameters
     ----------
     regions
         Regions of the mask.
     classes
-        Classes of the segmentation.
+        The K classes of the segmentation.
     physical_space
         For distances in physical units.
     advance
-        Called after every plane.
+        Called after every plane, for a progress bar.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def assign_samples(
         class_map = class_of_region[plane_regions]
         unassigned: list[list[tuple[int, NDArray[np.intp]]]] = [[] for _ in classes]
         for i, sample in enumerate(timepoint.sample_class_maps(index)):
-            voxels = np.flatnonzero(sample.ravel() >= 0)
+            voxels = np.flatnonzero(sample.ravel() >= 0)  # -1 is background
             if not voxels.size:
                 continue
             voxel_classes = sample.ravel()[voxels]
@@ -92,7 +94,7 @@ def assign_samples(
 
 
 class _NearestRegion:
-    """Assigns voxels outside a class to the nearest of its regions."""
+    """Assigns voxels outside all regions of a class to the nearest of these regions."""
 
     def __init__(self, regions: Regions, label: int, space: PhysicalSpace) -> None:
         self._regions, self._label, self._space = regions, label, space
@@ -106,7 +108,11 @@ class _NearestRegion:
         width: int,
         unassigned: list[tuple[int, NDArray[np.intp]]],
     ) -> None:
-        """Add the unassigned voxels of a plane, for each sample their flat indices, to `region_counts`."""
+        """Add the unassigned voxels of the plane at `index` to `region_counts`.
+
+        `unassigned` holds the number of a sample, and the indices of its voxels in the flattened plane, which
+        has `width` columns.
+        """
         if not unassigned or not self._region_ids:
             return
         if len(self._region_ids) == 1:
@@ -122,9 +128,11 @@ class _NearestRegion:
     def _nearest_regions(
         self, index: tuple[int, ...], voxels: NDArray[np.intp], width: int
     ) -> NDArray[np.int32]:
+        """Nearest region of each of the voxels of a plane, by the distance to the regions' boundaries."""
         from scipy.spatial import cKDTree
 
         if self._tree is None:
+            # only built if a voxel of a sample lies outside the regions
             boundary_voxels, self._boundary_regions = self._regions.boundary_voxels(self._label)
             self._tree = cKDTree(boundary_voxels @ self._space.linear.T)
         rows, columns = np.divmod(voxels, width)

@@ -30,13 +30,14 @@ class DiffusionConfig(FrozenModel):
     timesteps
         T, the number of timesteps of the forward process; 1000 as in DDPM.
     beta_schedule, beta_start, beta_end
-        In diffusers' terms; the defaults are DDPM's (Section 4). The cosine schedule ``"squaredcos_cap_v2"``
-        (improved DDPM, Section 3.2) has no start and end.
+        Variance of the noise that each timestep adds, by diffusers' names of the schedules; the defaults are
+        DDPM's (Section 4). The cosine schedule ``"squaredcos_cap_v2"`` (improved DDPM, Section 3.2) ignores
+        start and end.
     prediction
         What the network predicts: the noise (``"epsilon"``) or the clean latent z_0 (``"sample"``).
     steps
-        Sampling steps, spread evenly over the timesteps from T - 1 down ("trailing"); a single step is at T -
-        1.
+        Sampling steps, spread evenly over the timesteps from T - 1 down ("trailing" in diffusers); a single
+        step is at T - 1.
     eta
         Noise that each sampling step adds, from 0 (DDIM: only the initial noise is random) to 1 (DDPM).
     """
@@ -107,9 +108,9 @@ class Diffusion(nn.Module):
         return (1 - self.alphas_cumprod[t]).sqrt()[:, None, None, None]
 
     def latent_to_noise_error_ratio(self, t: Tensor) -> Tensor:
-        """Error of a predicted z_0 per error of the predicted noise it is computed from, `(B, 1, 1, 1)`.
+        """Error of z_0 computed from a predicted noise, divided by the error of that noise, `(B, 1, 1, 1)`.
 
-        sqrt((1 - alpha-bar_t) / alpha-bar_t), the inverse square root of the signal-to-noise ratio.
+        This is sqrt((1 - alpha-bar_t) / alpha-bar_t), the inverse square root of the signal-to-noise ratio.
         """
         return self.sqrt_one_minus_alpha_bar(t) / self.sqrt_alpha_bar(t)
 
@@ -136,9 +137,9 @@ class Diffusion(nn.Module):
         predict
             The network: from z_t `(B, C, h, w)` and timesteps `(B,)` to its prediction, noise or z_0.
         shape
-            Of the latents, `(B, C, h, w)`.
+            Shape of the latents, `(B, C, h, w)`.
         noise
-            Step 0 is the initial noise; steps 1, 2, ... are added after each sampling step if `eta` is above
+            Its step 0 is the initial noise; the i-th sampling step adds the noise of step i if `eta` is above
             0.
         steps
             Number of sampling steps, instead of the configuration's.

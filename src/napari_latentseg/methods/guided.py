@@ -37,13 +37,15 @@ from napari_latentseg.networks.losses import dice_loss
 
 __all__ = ["GuidedConfig", "GuidedLatentDiffusion", "draw_training_classes"]
 
-# Largest batch of the denoiser when sampling, in rows (one per class and image): it bounds memory with many
-# classes.
+# Largest batch of the denoiser when sampling, in latents (one for each class of each image): it limits the
+# memory with many classes.
 _MAX_DENOISER_BATCH = 32
 
 
 class GuidedLatentDiffusion(Method):
     """Two autoencoders trained first, and a diffusion conditioned on the image latent and the class.
+
+    In the shapes below, K is the number of classes, f the downsampling factor of both autoencoders.
 
     Parameters
     ----------
@@ -70,13 +72,13 @@ class GuidedLatentDiffusion(Method):
         self.mask_autoencoder = Autoencoder(config.mask_autoencoder)
         self.image_autoencoder = Autoencoder(config.image_autoencoder)
         self.diffusion = Diffusion(config.diffusion)
-        z, y = config.mask_autoencoder.channels, config.image_autoencoder.channels
+        mask_channels, image_channels = config.mask_autoencoder.channels, config.image_autoencoder.channels
         is_text = config.class_embedding == "text"
         self.texts = ClassTextEmbeddings(config.classes, config.text_width) if is_text else None
         unet = build_denoiser(
             config.denoiser,
-            z + y,
-            2 * z if config.learned_variance else z,
+            mask_channels + image_channels,
+            2 * mask_channels if config.learned_variance else mask_channels,
             classes=None if is_text else config.classes,
             class_vector=config.text_width if is_text else None,
         )
@@ -134,7 +136,7 @@ class GuidedLatentDiffusion(Method):
         ]
 
     def _draw_class_masks(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """One class drawn for each image, `(B,)`, and its masks, `(B, 1, H, W)`."""
+        """One class drawn for each image, `(B,)`, and the masks of these classes, `(B, 1, H, W)`."""
         classes = draw_training_classes(batch.masks, batch.annotated, self.config.active_share, generator)
         return classes, batch.masks[torch.arange(len(classes)), classes][:, None]
 
@@ -151,7 +153,7 @@ class GuidedLatentDiffusion(Method):
             if self.config.image_loss == "l1"
             else 0.5 * F.mse_loss(reconstruction, grey)
         )
-        # summed over the latent and divided by the pixels, as the image loss is a mean over pixels
+        # summed over the latent but divided by the number of pixels, since the image loss is a mean over them
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum() / grey.numel()
         return {
             "mask_cross_entropy": F.binary_cross_entropy_with_logits(logits, masks),
@@ -161,7 +163,7 @@ class GuidedLatentDiffusion(Method):
         }
 
     def _reconstruct_masks(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Masks `(B, K, H, W)` encoded and decoded, as probabilities: an upper bound for the diffusion."""
+        """Probabilities of encoded and decoded masks, `(B, K, H, W)`: the best the diffusion could reach."""
         autoencoder = self.mask_autoencoder
         probabilities = autoencoder.decode_unscaled(
             autoencoder.posterior(masks.flatten(0, 1)[:, None])[0]
@@ -169,7 +171,7 @@ class GuidedLatentDiffusion(Method):
         return probabilities.reshape(masks.shape)
 
     def _standardise_latents(self, batches: Iterable[Batch]) -> None:
-        """Set mean and scale of both latents from the training images, since neither has unit scale."""
+        """Standardise both latents by the training images, since the diffusion expects unit scale."""
         generator = torch.Generator().manual_seed(0)
         mask_moments, image_moments = ChannelMoments(), ChannelMoments()
         for batch in batches:
@@ -181,13 +183,16 @@ class GuidedLatentDiffusion(Method):
         self.image_autoencoder.standardise(image_moments)
 
     def _class_conditioning(self, classes: Tensor) -> Tensor:
-        """Class input of the denoiser for classes `(B,)`: the indices, or their text embeddings."""
+        """Class input of the denoiser for class indices `(B,)`: the indices, or their text embeddings."""
         return classes if self.texts is None else self.texts(classes)
 
     def _predict(
         self, z_t: Tensor, t: Tensor, conditioning: Tensor, classes: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Prediction and variance output `v`, each `(B, C, h, w)`; `v` is -1 if not learned."""
+        """Prediction and variance output `v`, each `(B, C, h, w)`; see `PosteriorStep.log_variance`.
+
+        If the variance is not learned, `v` is -1, which stands for the smallest variance.
+        """
         output = self.denoiser(z_t, t, conditioning, self._class_conditioning(classes)).float()
         if not self.config.learned_variance:
             return output, torch.full_like(output, -1.0)
@@ -195,7 +200,10 @@ class GuidedLatentDiffusion(Method):
         return prediction, v
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
-        """Equation 10 and the variational bound; importance-sampled terms are weighted by 1/(T p)."""
+        """Equation 10 and the variational bound, at one random timestep for each image.
+
+        Timesteps that are drawn with probability p instead of 1/T have the weight 1/(T p).
+        """
         classes, masks = self._draw_class_masks(batch, generator)
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(masks)
@@ -226,23 +234,23 @@ class GuidedLatentDiffusion(Method):
     def _loss_terms(
         self, conditioning: Tensor, z0: Tensor, classes: Tensor, generator: torch.Generator | None
     ) -> dict[str, Tensor]:
+        """The losses, for clean latents `(B, C, h, w)` of the masks of classes `(B,)`."""
         diffusion, batch_size = self.diffusion, len(classes)
         if self.resampler is None:
-            t, weight = (
-                diffusion.sample_timesteps(batch_size, generator),
-                torch.ones(batch_size, device=z0.device),
-            )
+            t = diffusion.sample_timesteps(batch_size, generator)
+            weight = torch.ones(batch_size, device=z0.device)
         else:
             t, weight = self.resampler.sample_timesteps(batch_size, generator)
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
         z_t = diffusion.add_noise(z0, epsilon, t)
         predicted, v = self._predict(z_t, t, conditioning, classes)
-        is_latent = self.config.diffusion.prediction == "sample"
-        sample_losses = (predicted - (z0 if is_latent else epsilon)).square().flatten(1).mean(1)
+        predicts_z0 = self.config.diffusion.prediction == "sample"
+        sample_losses = (predicted - (z0 if predicts_z0 else epsilon)).square().flatten(1).mean(1)
         terms = {"latent": (weight * sample_losses).mean()}
         if self.config.learned_variance and self.config.vlb_weight:
-            predicted_z0 = predicted if is_latent else diffusion.predict_x0(z_t, predicted, t)
+            predicted_z0 = predicted if predicts_z0 else diffusion.predict_x0(z_t, predicted, t)
             alpha_bar = diffusion.alphas_cumprod
+            # times T: the bound is a sum over timesteps, of which one was drawn
             vlb = vlb_loss(z0, z_t, predicted_z0, v, alpha_bar, t) * (self.config.vlb_weight * len(alpha_bar))
             terms["bound"] = (weight * vlb).mean()
             sample_losses = sample_losses + vlb
@@ -262,8 +270,11 @@ class GuidedLatentDiffusion(Method):
     def sample_classes(
         self, classes: Sequence[int], conditioning: Tensor, noise: Noise | None = None
     ) -> Tensor:
-        """Only some of the classes, `(B, len(classes), H, W)` in [0, 1]; the others are not computed."""
-        # every class is sampled from the same noise, so noise that is drawn anew must be kept
+        """Probabilities of some of the classes only, `(B, len(classes), H, W)` in [0, 1].
+
+        `classes` holds class indices, from 0.
+        """
+        # every class is sampled from the same noise, but `random_noise` draws anew at each call
         cached_noise = cache(noise or random_noise())
         classes_per_batch = max(1, _MAX_DENOISER_BATCH // len(conditioning))
         class_indices = torch.tensor(list(classes), device=conditioning.device)
@@ -276,13 +287,12 @@ class GuidedLatentDiffusion(Method):
     def _sample_class_batch(
         self, conditioning: Tensor, noise: Callable[..., Tensor], classes: Tensor
     ) -> Tensor:
-        """Probabilities `(B, k, H, W)` of classes `(k,)`, in one batch of k B rows."""
+        """Probabilities `(B, k, H, W)` of class indices `(k,)`, sampled in one batch of k B latents."""
         config, batch_size, class_count = self.config, len(conditioning), len(classes)
         latent_shape = (class_count * batch_size, config.mask_autoencoder.channels, *conditioning.shape[-2:])
-        repeated_conditioning, repeated_classes = (
-            conditioning.repeat(class_count, 1, 1, 1),
-            classes.repeat_interleave(batch_size),
-        )
+        # class by class: all images with the first class, then all with the second
+        repeated_conditioning = conditioning.repeat(class_count, 1, 1, 1)
+        repeated_classes = classes.repeat_interleave(batch_size)
 
         def shared_noise(shape: tuple[int, ...], step: int = 0) -> Tensor:
             return noise((batch_size, *shape[1:]), step).repeat(class_count, 1, 1, 1)
@@ -292,8 +302,8 @@ class GuidedLatentDiffusion(Method):
 
         def predict_z0(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
             predicted, v = predict(z, t)
-            is_latent = config.diffusion.prediction == "sample"
-            return (predicted if is_latent else self.diffusion.predict_x0(z, predicted, t)), v
+            predicts_z0 = config.diffusion.prediction == "sample"
+            return (predicted if predicts_z0 else self.diffusion.predict_x0(z, predicted, t)), v
 
         if config.learned_variance:
             alpha_bar, steps = self.diffusion.alphas_cumprod, config.diffusion.steps
@@ -318,7 +328,7 @@ def draw_training_classes(
     active_share
         Probability in [0, 1] that the class is one that is present in the image, if there is any.
     generator
-        Of the CPU; torch's global one where not given.
+        On the CPU; by default torch's global one.
     """
     annotated_classes = (
         torch.ones(masks.shape[:2], dtype=torch.bool) if annotated is None else annotated.cpu()

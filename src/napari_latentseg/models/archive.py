@@ -19,14 +19,10 @@ from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
 __all__ = ["export_model", "install_archive"]
 
-_SUFFIXES = (
-    ".safetensors",
-    ".json",
-    ".csv",
-    ".png",
-)  # what model folders contain; none of them can hold code
+# file types of a model folder; none of them can contain executable code
+_SUFFIXES = (".safetensors", ".json", ".csv", ".png")
 # Limits against zip bombs, far above any real model: the largest published configuration (SDSeg in float16)
-# has 0.7 GB in about ten files, and a card some kilobytes.
+# has 0.7 GB in about ten files, and a card has some kilobytes.
 _MAX_FILES = 256
 _MAX_BYTES = 8 << 30
 _MAX_CARD_BYTES = 4 << 20
@@ -40,7 +36,7 @@ def export_model(name: str | Path | LocatedModel, path: Path, *, replay: bool = 
     Parameters
     ----------
     name
-        Name of a model, of which the current version is exported; or a model folder.
+        Name of an installed model, whose current version is exported; or a model folder.
     path
         The zip file to write; its folder must exist. An existing file is replaced.
     replay
@@ -55,7 +51,7 @@ def export_model(name: str | Path | LocatedModel, path: Path, *, replay: bool = 
     Raises
     ------
     BadInput
-        Where the model is damaged, or the file cannot be written.
+        If the model is damaged, or the file cannot be written.
     """
     model = locate_model(name)
     folder, card = model.folder, model.card
@@ -76,7 +72,9 @@ def export_model(name: str | Path | LocatedModel, path: Path, *, replay: bool = 
                         while block := source.read(_COPY_BLOCK_BYTES):
                             sink.write(block)
         except OSError as error:
-            raise BadInput(path, f"cannot be written ({error.strerror})", "make room") from error
+            raise BadInput(
+                path, f"cannot be written ({error.strerror})", "free disk space, or choose another folder"
+            ) from error
     return path
 
 
@@ -93,11 +91,11 @@ def install_archive(
     path
         The zip file.
     name
-        Name to install it under; the card's where not given.
+        Name to install it under; by default the name in its card.
     codec
-        Folder of its codec, if that is neither installed nor in the cache of the hub.
+        Folder of its codec, if that is neither installed nor in the cache of the Hugging Face Hub.
     replace
-        Whether an installed model of that name is replaced.
+        Whether to replace an installed model of that name.
 
     Returns
     -------
@@ -107,8 +105,7 @@ def install_archive(
     Raises
     ------
     BadInput
-        Where the file is not such an archive, is damaged, or contains anything else; nothing is installed
-        then.
+        If the file is not such an archive, is damaged, or contains other files; nothing is installed then.
     """
     path = Path(path)
     root = ensure_writable_folder(data_home() / "models")
@@ -121,13 +118,13 @@ def install_archive(
             raise BadInput(path, "is damaged, or not a zip file", _REMEDY) from error
         except OSError as error:
             why = f"cannot be unpacked ({error.strerror or 'damaged'})"
-            raise BadInput(path, why, "make room, or ask for the file again") from error
+            raise BadInput(path, why, "free disk space, or ask for the file again") from error
         _check_tensors(folder, path)
         return install_folder(folder, name, codec=codec, replace=replace)
 
 
 def _zip_info(card: ModelCard, file: str) -> zipfile.ZipInfo:
-    """Zip entry without date and permissions, so that the same model gives the same bytes."""
+    """Zip entry with a fixed date and permissions, so that exporting a model twice gives the same bytes."""
     return zipfile.ZipInfo(f"{card.name}/{file}")
 
 
@@ -141,7 +138,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, name: str | None
         card = read_card(folder)
     except BadInput as error:
         raise BadInput(f"{path}, {CARD}", error.why, _REMEDY) from error
-    install_path(name or card.name, replace=replace)
+    install_path(name or card.name, replace=replace)  # fails on a name in use, before the large files
     if unknown_files := sorted(entries.keys() - card.files.keys()):
         raise BadInput(path, f"contains {unknown_files[0]!r}, which its card does not list", _REMEDY)
     if missing_files := sorted(card.files.keys() - entries.keys()):
@@ -155,7 +152,7 @@ def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, name: str | None
 
 
 def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
-    """The entries of an archive by file name, after checking that a model can have each of them."""
+    """The entries of an archive by file name, after checking that each can be a file of a model."""
     infos = archive.infolist()
     if len(infos) > _MAX_FILES or sum(entry.file_size for entry in infos) > _MAX_BYTES:
         raise BadInput(path, "is larger than any model", "ask where it comes from")
@@ -176,7 +173,7 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise BadInput(path, f"contains {file!r}, which is a link", _REMEDY)
         if entry.flag_bits & 1:
-            raise BadInput(path, "is encrypted", "ask for one without a password")
+            raise BadInput(path, "is encrypted", "ask for a file without a password")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise BadInput(path, f"contains {file!r} with an unsupported compression", _REMEDY)
         if not file.endswith(_SUFFIXES):
@@ -203,7 +200,7 @@ def _extract_entry(
 
 
 def _check_tensors(folder: Path, path: Path) -> None:
-    """Check that every .safetensors file is one; the other files are checked when they are read."""
+    """Check the headers of all .safetensors files; the other files are checked when they are read."""
     from safetensors import SafetensorError, safe_open
 
     for file in folder.glob("*.safetensors"):

@@ -21,8 +21,8 @@ from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 
 CARD = "card.json"
-# The methods as their papers spell them; here, not in methods/, so that a card is shown without loading
-# torch.
+# Short names of the methods, as their papers spell them; here and not in methods/, so that a card can be
+# shown without loading torch.
 _METHOD_SPELLINGS = {
     "gms": "GMS",
     "wave-gms": "Wave-GMS",
@@ -39,15 +39,15 @@ class TrainingData(FrozenModel):
     Attributes
     ----------
     name, licence, reference
-        Of the data set, and where to find it.
+        Name and licence of the data set, and where to find it.
     images, validation_images
         Numbers of training images and of validation images (key ``"kept_apart"`` in JSON).
     split
-        How validation images were chosen, in words, e.g. "20%".
+        How validation images were chosen, as text, e.g. "20%".
     folder
         Name of the folder that it was read from.
     labels
-        Class of each label value of its masks, where these are not the model's own label values.
+        Class of each label value of its masks; empty if they use the label values of the model.
     """
 
     name: str
@@ -104,13 +104,13 @@ class ModelCard(FrozenModel):
     Attributes
     ----------
     name
-        The key under which it is chosen.
+        Key of the model in commands and folders.
     title
-        Its name to show.
+        Its name for display.
     version, parent
         Its version; name and version of the base model it was fine-tuned from, empty for a new model.
     lineage
-        All models it goes back to, the oldest first; the last is the base model.
+        All models it was fine-tuned from, directly or not, the oldest first; the last is the base model.
     method
         Key of its method, e.g. ``"gms"``.
     deviations_from_paper
@@ -125,12 +125,12 @@ class ModelCard(FrozenModel):
     augment
         Ranges of the training augmentation; test-time augmentation uses the same.
     modality, classes
-        Of its images, e.g. ``"US"``, and of its label maps.
+        Imaging modality, e.g. ``"US"``, and the classes of its label maps.
     sources
         Sampling sources that it can use; the first is the default.
     members
-        Number of ensemble members, which share one codec; the source ``"members"`` draws each sample with
-        another.
+        Number of ensemble members, which share one codec; the source ``"members"`` draws each sample from
+        another member.
     default_samples, threshold
         Default number of samples, and threshold of the mean probability in (0, 1).
     training_data, licence
@@ -142,7 +142,7 @@ class ModelCard(FrozenModel):
     volume_interval
         Calibration of the intervals of areas and volumes; None where not calibrated.
     intended_use, limits
-        In words.
+        What it is for, and its known limitations, as text.
     files
         SHA-256 of every other file in its folder, by name.
     format
@@ -210,7 +210,7 @@ class ModelCard(FrozenModel):
 
     @property
     def headline_metrics(self) -> MetricRecord | None:
-        """The metrics of the model as used by default: of an ensemble from its first sampling source."""
+        """The metrics to show first: of an ensemble from the default sampling source, if measured."""
         default_source_metrics = [m for m in self.metrics if m.source == self.sources[0] and m.samples > 1]
         return next(iter([*default_source_metrics, *self.metrics]), None)
 

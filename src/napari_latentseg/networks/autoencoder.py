@@ -27,7 +27,7 @@ class AutoencoderConfig(FrozenModel):
     Attributes
     ----------
     widths
-        Channels at each resolution, from full resolution down by halves: four widths downsample by 8.
+        Channels at each resolution, each half of the former: four widths downsample by 8, times `fold`.
     layers
         Residual blocks at each resolution.
     channels
@@ -59,6 +59,8 @@ class AutoencoderConfig(FrozenModel):
 
 class Autoencoder(nn.Module):
     """KL autoencoder for one-channel images, with standardised latents.
+
+    In the shapes below, f is `AutoencoderConfig.downsampling_factor`, C the number of latent channels.
 
     Parameters
     ----------
@@ -116,7 +118,7 @@ class Autoencoder(nn.Module):
         return self.decode_unscaled(latents * self.spread + self.mean)
 
     def standardise(self, moments: ChannelMoments) -> None:
-        """From now on bring latents with these moments to mean 0 and standard deviation 1."""
+        """Set the standardisation, so that latents with these moments get mean 0 and standard deviation 1."""
         mean, std = moments.mean_and_std()
         self.mean.copy_(mean.reshape_as(self.mean))
         self.spread.copy_(std.clamp_min(_MIN_STD).reshape_as(self.spread))
@@ -143,9 +145,9 @@ class ChannelMoments:
         Raises
         ------
         ValueError
-            Where no batch was added.
+            If no batch was added.
         """
         if not isinstance(self.value_sum, Tensor) or not isinstance(self.square_sum, Tensor):
-            raise ValueError("there are no latents to measure")
+            raise ValueError("no latents were added")
         mean = self.value_sum / self.count
         return mean, (self.square_sum / self.count - mean.square()).clamp_min(0).sqrt()

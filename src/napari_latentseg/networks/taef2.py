@@ -1,9 +1,9 @@
 """The tiny autoencoder distilled from the FLUX.2 VAE ("taef2", madebyollin/taesd, MIT licence).
 
-It downsamples by 8 and has 32 latent channels. The one difference from TAESD, which diffusers'
-`AutoencoderTiny` builds: the three blocks at the lowest resolution start with `x + pool(x)`, a 1 x 1
-bottleneck with normalisation. The order of the modules is that of the published state dicts, which load
-without renaming.
+It downsamples by 8 and has 32 latent channels. It differs in one thing from TAESD, which diffusers'
+`AutoencoderTiny` builds: the three blocks at the lowest resolution start with `x + pool(x)`, where `pool` is
+two 1 x 1 convolutions with normalisation. Names and order of the modules are those of the published state
+dicts, which load without renaming.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Clamp(nn.Module):
 
 
 class _Block(nn.Module):
-    """Three 3 x 3 convolutions with a skip connection; `pooled` adds the bottleneck."""
+    """Three 3 x 3 convolutions with a skip connection; `pooled` puts `x + pool(x)` before them."""
 
     def __init__(self, width: int, pooled: bool) -> None:
         super().__init__()

@@ -21,7 +21,9 @@ __all__ = ["Finding", "available_measures", "rank", "uncertainty_basis", "uncert
 RegionKind = Literal["slice", "object"]
 UncertaintyReason = Literal["boundary", "presence", "volume"]
 
-_BINARY_TOLERANCE = 0.02  # a probability this close to 0 or 1 counts as a plain no or yes
+# Chosen by hand: probabilities that are all this close to 0 or 1 say nothing about the uncertainty.
+_BINARY_TOLERANCE = 0.02
+_CHUNK_ROWS = 1024  # as in the chunks of a mean on disk
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,13 @@ class Finding:
         mask.
     object_number
         Number of the object, as `napari_latentseg.measure.measure` counts them. 0 for a slice, and for a
-        region that the mask may have missed: its mean probability exceeds half the threshold somewhere.
+        structure that the mask may have missed: its mean probability exceeds half the threshold somewhere.
     reason
-        ``"boundary"``: the structure is there, but its boundary is uncertain. ``"presence"``: it is uncertain
-        whether the structure, or a part of it, is there at all: the mask has nothing there, or the mean
+        ``"boundary"``: the structure exists, but its boundary is uncertain. ``"presence"``: it is uncertain
+        whether the structure, or a part of it, exists at all: the mask is empty in the region, or the mean
         probability is 0.8 or less everywhere, or most of the uncertainty is more than two voxels away from
-        the boundary of the mask. ``"volume"``: the size is uncertain (ranked by ``"size-spread"`` only).
+        the boundary of the mask. ``"volume"``: the size is uncertain (only with the measure
+        ``"size-spread"``).
     uncertainty
         Value of the measure, in its unit; larger is more uncertain.
     measure
@@ -66,12 +69,12 @@ class Finding:
 
     @property
     def identity(self) -> tuple[Any, ...]:
-        """A key that is the same if the result is ranked again, also by another measure."""
+        """A key that stays the same if the segmentation is ranked again, also by another measure."""
         return (self.kind, self.index) if self.kind == "slice" else (self.kind, self.label, self.box)
 
 
 def available_measures(segmentation: Segmentation) -> tuple[str, ...]:
-    """Keys of the measures that the data of a result allow; the first is the default."""
+    """Keys of the measures that can be computed from a segmentation; the first is the default."""
     available_data = {"mean"}
     if segmentation.variance is not None:
         available_data.add("variance")
@@ -86,13 +89,13 @@ def available_measures(segmentation: Segmentation) -> tuple[str, ...]:
 
 
 def uncertainty_basis(segmentation: Segmentation) -> str:
-    """Where the uncertainty of a result comes from, as text for the user."""
+    """What the uncertainty of a segmentation is computed from, as text for the user."""
     record = segmentation.record
     if segmentation.variance is not None:
         return f"{record.samples} samples from {SAMPLING_SOURCES[record.source]}"
     if record.source == "none" or record.samples == 1:
-        return "one prediction: its own probabilities, with no samples to compare them with"
-    return f"{record.samples} samples, too few for a variance: their mean probabilities alone"
+        return "the probabilities of one prediction, and no samples to compare"
+    return f"the mean probabilities of {record.samples} samples, too few for a variance"
 
 
 def rank(
@@ -123,13 +126,13 @@ def rank(
     Returns
     -------
     tuple of Finding
-        Without slices and objects of uncertainty 0.
+        Slices and objects of uncertainty 0 are left out.
 
     Raises
     ------
     BadInput
-        If the measure is unknown or needs samples that the result does not have, if a single prediction has
-        only probabilities of 0 and 1, or if the mask has another shape.
+        If the measure is unknown or needs samples that the segmentation does not have, if there is no
+        variance and all mean probabilities are close to 0 or 1, or if the mask has another shape.
     """
     key = _resolve_measure(segmentation, measure)
     if by not in ("slices", "objects"):
@@ -157,8 +160,8 @@ def uncertainty_profile(
     Returns
     -------
     ndarray
-        float64 in the shape of the leading axes, ``segmentation.mask.shape[:-2]``; 0 for planes without a
-        result.
+        float64 in the shape of the leading axes, ``segmentation.mask.shape[:-2]``; 0 for planes that were not
+        segmented.
 
     Raises
     ------
@@ -174,7 +177,7 @@ def uncertainty_profile(
 
 
 def _resolve_measure(segmentation: Segmentation, measure: str) -> str:
-    """The key of the measure, checked against the data of the result."""
+    """The key of the measure, after checking that it can be computed from the segmentation."""
     available_keys = available_measures(segmentation)
     key = measure or available_keys[0]
     if key not in MEASURES:
@@ -206,9 +209,10 @@ def _has_graded_probabilities(segmentation: Segmentation) -> bool:
 
 
 def _plane_chunks(mean: Any) -> Iterator[NDArray[np.float32]]:
+    """The mean in blocks of rows `(rows, W)`, so that one on disk is never loaded whole."""
     for index in np.ndindex(*mean.shape[:-2]):
-        for start in range(0, mean.shape[-2], 1024):  # rows at a time, as the chunks of a mean on disk
-            yield np.asarray(mean[(*index, slice(start, start + 1024))])
+        for start in range(0, mean.shape[-2], _CHUNK_ROWS):
+            yield np.asarray(mean[(*index, slice(start, start + _CHUNK_ROWS))])
 
 
 def _finding(segmentation: Segmentation, region: ScoredRegion, kind: RegionKind, key: str) -> Finding:

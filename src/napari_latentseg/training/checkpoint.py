@@ -1,8 +1,8 @@
-"""The checkpoint from which a stopped training is resumed; it is complete at any moment.
+"""The checkpoint from which a stopped training is resumed; it can be read at any moment.
 
 A checkpoint is a folder with the tensors (safetensors) and the rest of the state (JSON). The tensors are
-written first, under a new name; then the JSON that names them replaces the former one atomically. A program
-that is killed in between leaves the former checkpoint.
+written first, under a new name; then the JSON that names them replaces the former one atomically. If the
+program is killed in between, the former checkpoint remains.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ class Checkpoint:
     Parameters
     ----------
     folder
-        Of the checkpoint; need not exist yet.
+        Folder of the checkpoint; need not exist yet.
     training_id
         An identifier, by which a resumed training recognises the model that it wrote when it was stopped.
     interval_s
-        Seconds from one write to the next; 0 writes after every epoch.
+        Seconds after a write until the next is due; 0 for a write after every epoch.
 
     Attributes
     ----------
     common
-        The state of the training beside its current stage; written with every snapshot.
+        The part of the state that does not belong to the current stage; written with every snapshot.
     """
 
     folder: Path
@@ -60,12 +60,12 @@ class Checkpoint:
         return (self.folder / STATE_FILE).is_file()
 
     def write(self, snapshot: Snapshot) -> None:
-        """Replace the former snapshot.
+        """Replace the former checkpoint by `common` and a snapshot of the current stage.
 
         Raises
         ------
         BadInput
-            Where it cannot be written; the former one remains.
+            If it cannot be written; the former one remains.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -77,7 +77,7 @@ class Checkpoint:
             save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, path)
         except (OSError, SafetensorError) as error:
             path.unlink(missing_ok=True)
-            raise BadInput(path, f"cannot be written ({error})", "make room") from error
+            raise BadInput(path, f"cannot be written ({error})", "free disk space") from error
         metadata = {
             "format": 1,
             "training": self.training_id,
@@ -93,12 +93,12 @@ class Checkpoint:
         self._last_written = time.monotonic()
 
     def read(self) -> Snapshot:
-        """What was written last: the tensors, and the metadata with the snapshot's under ``"at"``.
+        """Read the checkpoint: all tensors, and the metadata, those of the current stage under ``"at"``.
 
         Raises
         ------
         BadInput
-            Where it is damaged.
+            If it is damaged.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -113,5 +113,5 @@ class Checkpoint:
             raise BadInput(path, "is damaged", _REMEDY) from error
 
     def remove(self) -> None:
-        """Remove the checkpoint, after the model was written."""
+        """Delete the checkpoint; called when the model has been written."""
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,7 +1,7 @@
 """The preferences under Preferences > LatentSeg.
 
 napari 0.9 shows the manifest's `configurations` there and stores them beside its own settings. For earlier
-versions the same fields can be set in `settings.json` in `data_home()`.
+versions the same fields can be set in `settings.json` in the default data folder, see `data_home`.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ __all__ = ["Preferences", "preferences", "use_data_folder"]
 
 _PLUGIN = "napari-latentseg"
 _PAGE = "general"  # the key of the manifest's `configurations`
+# folder of settings.json while the preference `data_folder`, which is read from it, overrides `data_home`
+_settings_folder: Path | None = None
 
 
 class Preferences(FrozenModel):
@@ -55,22 +57,24 @@ class Preferences(FrozenModel):
 
 def use_data_folder() -> None:
     """Use the data folder of the preferences, unless the environment variable sets one."""
+    global _settings_folder
     folder = preferences().data_folder.strip()
     if folder and HOME_ENV_VAR not in os.environ:
+        _settings_folder = data_home()
         os.environ[HOME_ENV_VAR] = folder  # inherited by child processes
 
 
 def preferences() -> Preferences:
-    """Read the preferences; an invalid value is replaced by its default, with a warning once a session."""
+    """Read the preferences; an invalid value is replaced by its default, with one warning per session."""
     return _validated(_read_stored())
 
 
 def _settings_file() -> Path:
-    return data_home() / "settings.json"
+    return (_settings_folder or data_home()) / "settings.json"
 
 
 def _napari_page() -> Any:
-    """The settings model of our page in napari; None where there is none."""
+    """The settings of this plugin in napari, one attribute per preference; None where napari has none."""
     try:
         from napari.settings import get_plugin_settings
     except ImportError:  # before 0.9
@@ -108,5 +112,5 @@ def _validated(values: dict[str, Any]) -> Preferences:
 
 @cache
 def _warn_once(text: str) -> None:
-    """Show each warning once a session."""
+    """Show each warning once per session."""
     show_warning(text)

@@ -25,35 +25,38 @@ class RunTimings:
     """
 
     def __init__(self) -> None:
-        self._seconds: dict[str, dict[str, float]] | None = None
+        # by "model device", then by the pixels of a slice
+        self._seconds: dict[str, dict[int, float]] | None = None
 
     @property
     def _path(self) -> Path:
         return data_home() / "timings.json"
 
-    def _load(self) -> dict[str, dict[str, float]]:
+    def _load(self) -> dict[str, dict[int, float]]:
         if self._seconds is None:
             self._seconds = {}
-            with suppress(OSError, ValueError, AttributeError):
+            with suppress(OSError, ValueError, TypeError, AttributeError):  # a damaged file counts as none
                 content = json.loads(self._path.read_text("utf-8"))
-                self._seconds = {k: {str(p): float(s) for p, s in v.items()} for k, v in content.items()}
+                self._seconds = {
+                    key: {int(pixels): float(seconds) for pixels, seconds in timings.items()}
+                    for key, timings in content.items()
+                }
         return self._seconds
 
     def record_run(self, job: RunJob, record: RunRecord, seconds: float) -> None:
-        """Store the duration of a complete run, in seconds."""
+        """Store the duration of a complete run, in seconds, in place of the former one of that size."""
         pixels = _pixels(record)
         count = max(1, record.samples * record.planes_done)
         model_timings = self._load().setdefault(f"{job.model} {job.settings.device}", {})
-        model_timings[str(pixels)] = seconds / count
-        with suppress(
-            OSError, ValueError
-        ):  # without a writable folder it is measured again in the next session
+        model_timings[pixels] = seconds / count
+        # without a writable folder it is measured again in the next session
+        with suppress(OSError, ValueError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(self._path, ".json") as path:
                 path.write_text(json.dumps(self._load()), "utf-8")
 
     def estimate(self, model: str, device: str, pixels: int, plane_samples: int) -> float | None:
-        """Estimate the seconds of a run; None where no similar run is known.
+        """Estimate the duration of a run in seconds; None if no similar run was timed.
 
         Parameters
         ----------
@@ -67,11 +70,13 @@ class RunTimings:
         timings = self._load().get(f"{model} {device}", {})
         if not timings:
             return None
-        nearest = min(timings, key=lambda size: abs(int(size) - pixels))
-        size_ratio = pixels / int(nearest) if int(nearest) else 1.0
-        if not 0.25 <= size_ratio <= 4:  # tiling and working size differ too much to compare
+        nearest_size = min(timings, key=lambda size: abs(size - pixels))
+        size_ratio = pixels / nearest_size if nearest_size else 1.0
+        # Within a factor of 2 along each side the time is taken as equal, since most models resize the slice;
+        # beyond it the number of tiles may differ too much.
+        if not 0.25 <= size_ratio <= 4:
             return None
-        return timings[nearest] * plane_samples
+        return timings[nearest_size] * plane_samples
 
 
 def _pixels(record: RunRecord) -> int:

@@ -1,4 +1,4 @@
-"""From a path to layer data: the scans in a file or folder, and one of them as layers; without Qt."""
+"""Which scans a file or folder contains, and a scan as napari layer data; without Qt."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from napari_latentseg.widgets.segment.samples import scan_arguments
 
 __all__ = ["LayerData", "ScanSurvey", "contrast_limits_of", "layers_of_scan", "survey_path"]
 
-LayerData = tuple[Any, ...]
+LayerData = tuple[Any, ...]  # napari's: data, keyword arguments of the layer, layer type
 
 _MAX_EAGER_BYTES = 4 * 2**20  # read in a few ms; larger scans stay lazy where the file can be read in parts
-_MAX_VALUES = 10_000_000  # of larger scans, a few slices give the contrast limits
-_SAMPLE_POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)  # relative positions of these slices
+# in voxels; contrast limits of larger scans come from a few slices, so that a scan opens without being read
+_MAX_VALUES = 10_000_000
+_SAMPLE_POSITIONS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of these slices, from the first to the last
 
 
 @dataclass(frozen=True)
 class ScanSurvey:
-    """The scans in a path.
+    """The scans in a file, folder or zip.
 
     Attributes
     ----------
     name
         Name for the layers.
     series
-        Descriptions of the series to choose from; at most one where there is no choice.
+        Descriptions of the series; the user chooses if there are two or more.
     read
-        Reads a series by its number, from 1; lazily where the file can be read in parts.
+        Reads a series by its number, from 1, or the only one for None; lazily if the file can be read in
+        parts.
     """
 
     name: str
@@ -46,7 +48,7 @@ def survey_path(path: Path) -> ScanSurvey:
     Raises
     ------
     BadInput
-        Where it has no readable image.
+        If it has no readable image.
     """
     from napari_latentseg.io import stem_of
     from napari_latentseg.io.dicom import reader
@@ -62,6 +64,7 @@ def survey_path(path: Path) -> ScanSurvey:
 
 
 def _is_large_and_chunked(scan: Scan) -> bool:
+    """Whether the values stay lazy: a dask array of several chunks, too large to be read at once."""
     return getattr(scan.array, "npartitions", 1) > 1 and scan.array.nbytes > _MAX_EAGER_BYTES
 
 
@@ -77,7 +80,7 @@ def _read(path: Path, series: int | None) -> Scan:
 
 
 def layers_of_scan(scan: Scan, name: str) -> list[LayerData]:
-    """A scan as napari layer data: an RGB image is one layer, other channels are a layer each.
+    """A scan as napari layer data: 3 or 4 channels are one RGB(A) layer, others are one layer each.
 
     Parameters
     ----------
@@ -93,10 +96,10 @@ def layers_of_scan(scan: Scan, name: str) -> list[LayerData]:
     channels = scan.array.shape[-1] if scan.axes.endswith(CHANNEL) else 0
     if not channels or channels in (3, 4):
         return [_layer_data(scan, {"name": name})]
-    described = list(scan.properties.get("channels", ()))
+    channel_infos = list(scan.properties.get("channels", ()))
     layers = []
     for k in range(channels):
-        channel_info = described[k] if k < len(described) else {}
+        channel_info = channel_infos[k] if k < len(channel_infos) else {}
         layer_arguments: dict[str, Any] = {"name": f"{name} {channel_info.get('name') or f'channel {k + 1}'}"}
         if channel_info.get("colour"):
             layer_arguments |= {"colormap": channel_info["colour"], "blending": "additive"}
@@ -119,10 +122,11 @@ def contrast_limits_of(scan: Scan) -> tuple[float, float] | None:
 
     Returns
     -------
-    tuple or None
-        None where napari needs none: RGB and 8 bit images.
+    low, high : float, or None
+        Always low < high. None for RGB and 8 bit images, for which napari needs none, and if no value is
+        finite.
     """
-    values = scan.levels[-1] if scan.levels else scan.array
+    values = scan.levels[-1] if scan.levels else scan.array  # the coarsest resolution
     if scan.axes.endswith(CHANNEL) or values.dtype in (np.uint8, np.bool_):
         return None
     if values.size <= _MAX_VALUES:
@@ -133,7 +137,7 @@ def contrast_limits_of(scan: Scan) -> tuple[float, float] | None:
             tuple(round(fraction * n) for n in last_indices) for fraction in _SAMPLE_POSITIONS
         )
         planes = [values[plane_index] for plane_index in plane_indices]
-        if planes[0].size > _MAX_VALUES:
+        if planes[0].size > _MAX_VALUES:  # such as a whole slide image: every n-th pixel
             step = int(np.ceil(np.sqrt(planes[0].size / _MAX_VALUES)))
             planes = [plane[::step, ::step] for plane in planes]
     low, high = np.inf, -np.inf

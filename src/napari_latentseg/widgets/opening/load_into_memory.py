@@ -1,7 +1,8 @@
-"""Load volumes into memory in the background, which are first shown from their files.
+"""Load a volume into memory in the background, while it is already shown from its files.
 
-napari reads a slice on the GUI thread when the user scrolls to it. That is fast along the slices of a file,
-but slow across them, where every slice is read, and for compressed files.
+napari reads a lazy volume on the GUI thread when the user scrolls. That is fast along the axis in which the
+slices are stored, but slow for compressed files and in the other two orientations, where one view needs every
+stored slice.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ if TYPE_CHECKING:
 
 __all__ = ["load_into_memory"]
 
-_MAX_BYTES = 2**30  # larger volumes stay in their files
+_MAX_BYTES = 2**30  # 1 GiB: larger volumes stay in their files, so that they cannot fill the memory
 
 
 def load_into_memory(viewer: ViewerModel, layer: Image, window: QWidget) -> None:
-    """Replace a layer's lazy array by the same values in memory, once they are read.
+    """Read a layer's lazy array in the background, then replace it by the same values in memory.
 
     Parameters
     ----------
     viewer
-        The viewer of the layer. A layer that was removed or has new data by then is not changed.
+        The viewer of the layer. A layer that was removed from it, or got other data in the meantime, is not
+        changed.
     layer
-        Unchanged where it is multiscale, larger than 1 GiB, or already in memory.
+        Not changed if it is multiscale, larger than 1 GiB, or already in memory.
     window
         Reading stops when it is closed.
     """
@@ -59,6 +61,7 @@ def load_into_memory(viewer: ViewerModel, layer: Image, window: QWidget) -> None
 
     def failed(error: BaseException) -> None:
         if isinstance(error, BadInput):
-            show_error(str(error))  # a damaged slice; the other ones can still be viewed
+            show_error(str(error))  # a damaged slice; the layer stays lazy, so the others can be viewed
+        # any other error also leaves the layer lazy, and is raised again when the slice is viewed
 
     BackgroundTask(window, read, replace_data, failed).start()

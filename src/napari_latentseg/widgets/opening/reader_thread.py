@@ -20,10 +20,10 @@ from napari_latentseg.errors import Cancelled
 
 __all__ = ["BackgroundTask"]
 
-_POLL_MS = 10  # below one frame of the screen
+_POLL_MS = 10  # less than one frame of a 60 Hz screen
 _YIELD_S = 0.001  # releases the interpreter lock, so that the window can draw
-_YIELD_EVERY_FILES = 10
-_COLLECT_EVERY_FILES = 100
+_YIELD_EVERY = 10  # steps (files or slices), so that sleeping costs 0.1 ms a step
+_COLLECT_EVERY = 100  # steps, see `_no_full_collection`
 _lock = threading.Lock()
 _active_readers = 0
 _gc_was_enabled = True  # whether garbage collection was on before reading started
@@ -37,11 +37,12 @@ class BackgroundTask(QObject):
     window
         When it is closed, the thread stops, and nothing is called.
     function
-        Called in the thread with this task, for `report_progress`.
+        Called in the thread with this task, whose `report_progress` it calls after each step.
     on_done, on_error
         One of them is called with the result or the exception, unless the task was stopped.
     on_progress
-        Called with the number of parts that are done, and of all, when these have changed.
+        Called with the number of steps (files or slices) that are done and their total, when these have
+        changed.
     """
 
     def __init__(
@@ -50,21 +51,18 @@ class BackgroundTask(QObject):
         function: Callable[[BackgroundTask], Any],
         on_done: Callable[[Any], None],
         on_error: Callable[[BaseException], None],
-        on_progress: Callable[[int, int], None] = lambda at, total: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         super().__init__(window)
-        self._function, self._on_done, self._on_error, self._on_progress = (
-            function,
-            on_done,
-            on_error,
-            on_progress,
-        )
+        self._function = function
+        self._on_done, self._on_error, self._on_progress = on_done, on_error, on_progress
         self._stop = threading.Event()
         self._progress, self._reported_progress = (0, 0), (0, 0)
         self._results: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._poll)
-        # not its own `destroyed`: a function connected to that may be freed before it is called, and crash
+        # not the `destroyed` signal of this object: a method connected to that may be freed before it is
+        # called, and crash
         window.destroyed.connect(self._on_window_destroyed)
         # not a daemon: at exit Python waits for it, and it has been stopped by then
         self._thread = threading.Thread(target=self._run, name="latentseg-reading")
@@ -94,9 +92,9 @@ class BackgroundTask(QObject):
         if self._stop.is_set():
             raise Cancelled
         self._progress = (done, total)
-        if done % _YIELD_EVERY_FILES == 0:
+        if done % _YIELD_EVERY == 0:
             time.sleep(_YIELD_S)
-        if done % _COLLECT_EVERY_FILES == 0:
+        if done % _COLLECT_EVERY == 0:
             gc.collect(1)
 
     def _run(self) -> None:
@@ -125,7 +123,7 @@ def _no_full_collection() -> Iterator[None]:
     """Prevent full garbage collections while reading, which stop all threads.
 
     Headers of many files create many small objects, which trigger full collections, and each takes 0.3 s in
-    napari. Young objects are still collected, by `BackgroundTask.report_progress`.
+    napari. Young generations are still collected, by `BackgroundTask.report_progress`.
     """
     global _active_readers, _gc_was_enabled
     with _lock:
@@ -139,7 +137,9 @@ def _no_full_collection() -> Iterator[None]:
         with _lock:
             _active_readers -= 1
             if not _active_readers and _gc_was_enabled:
-                if not gc.get_freeze_count():  # restart the count, or a full collection would follow at once
+                # Freezing resets the allocation counters, or a full collection would follow at once. Left out
+                # if other code has frozen objects, which `unfreeze` would release.
+                if not gc.get_freeze_count():
                     gc.freeze()
                     gc.unfreeze()
                 gc.enable()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ReliabilityPlot"]
 
+# pixels: room for the tick labels and the axis title at the left and at the bottom, and for half a label
 _LEFT_MARGIN, _BOTTOM_MARGIN, _EDGE_MARGIN = 44, 40, 10
 _CURVE = "#4a90d9"  # readable in the dark and the light theme
 
@@ -21,8 +23,8 @@ _CURVE = "#4a90d9"  # readable in the dark and the light theme
 class ReliabilityPlot(QWidget):
     """The reliability curve of a card: observed frequency of a class against its mean probability.
 
-    On the dashed diagonal the model is calibrated; below it, overconfident. Bins with few voxels have small
-    dots.
+    On the dashed diagonal the probabilities are calibrated; below it they are too high. Bins with few voxels
+    have small dots.
     """
 
     def __init__(self, reliability: Reliability, parent: QWidget | None = None) -> None:
@@ -30,11 +32,11 @@ class ReliabilityPlot(QWidget):
         self.reliability = reliability
         self.setMinimumSize(220, 200)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        self.setToolTip(
-            f"Expected calibration error {reliability.ece:.3f} over all voxels,"
-            f" {reliability.ece_unsure:.3f} where the mean probability is between 0.05 and 0.95;"
-            f" {reliability.images} images, {reliability.data}"
-        )
+        text = f"Expected calibration error {reliability.ece:.3f} over all voxels"
+        if reliability.ece_unsure is not None:
+            edge = reliability.bin_edges[1]
+            text += f", {reliability.ece_unsure:.3f} for mean probabilities from {edge:g} to {1 - edge:g}"
+        self.setToolTip(f"{text}; {reliability.images} images, {reliability.data}")
 
     def sizeHint(self) -> QSize:
         """Nearly square."""
@@ -44,9 +46,9 @@ class ReliabilityPlot(QWidget):
         """Axes, diagonal, curve."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        ink = self.palette().color(self.foregroundRole())
-        faint = self.palette().color(self.foregroundRole())
-        faint.setAlpha(110)
+        text_colour = self.palette().color(self.foregroundRole())
+        line_colour = self.palette().color(self.foregroundRole())
+        line_colour.setAlpha(110)  # of 255, so that frame and diagonal stay behind the curve
         area = QRectF(
             _LEFT_MARGIN,
             _EDGE_MARGIN,
@@ -57,29 +59,29 @@ class ReliabilityPlot(QWidget):
         def to_widget(x: float, y: float) -> QPointF:
             return QPointF(area.left() + x * area.width(), area.bottom() - y * area.height())
 
-        painter.setPen(QPen(faint, 1))
+        painter.setPen(QPen(line_colour, 1))
         painter.drawRect(area)
-        painter.setPen(QPen(faint, 1, Qt.PenStyle.DashLine))
+        painter.setPen(QPen(line_colour, 1, Qt.PenStyle.DashLine))
         painter.drawLine(to_widget(0, 0), to_widget(1, 1))
-        painter.setPen(QPen(ink, 1))
-        middle = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
+        painter.setPen(QPen(text_colour, 1))
+        centred = Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop
+        right_aligned = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         for tick in (0.0, 0.5, 1.0):
-            below, beside = to_widget(tick, 0), to_widget(0, tick)
-            painter.drawText(QRectF(below.x() - 20, below.y() + 2, 40, 16), middle, f"{tick:g}")
-            right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-            painter.drawText(QRectF(beside.x() - 32, beside.y() - 8, 28, 16), right, f"{tick:g}")
+            x_tick, y_tick = to_widget(tick, 0), to_widget(0, tick)
+            painter.drawText(QRectF(x_tick.x() - 20, x_tick.y() + 2, 40, 16), centred, f"{tick:g}")
+            painter.drawText(QRectF(y_tick.x() - 32, y_tick.y() - 8, 28, 16), right_aligned, f"{tick:g}")
         painter.drawText(
-            QRectF(area.left(), area.bottom() + 18, area.width(), 18), middle, "mean probability"
+            QRectF(area.left(), area.bottom() + 18, area.width(), 18), centred, "mean probability"
         )
         painter.save()
         painter.translate(10, area.center().y())
         painter.rotate(-90)
-        painter.drawText(QRectF(-area.height() / 2, -8, area.height(), 16), middle, "observed frequency")
+        painter.drawText(QRectF(-area.height() / 2, -8, area.height(), 16), centred, "observed frequency")
         painter.restore()
         self._draw_curve(painter, to_widget)
         painter.end()
 
-    def _draw_curve(self, painter: QPainter, to_widget: object) -> None:
+    def _draw_curve(self, painter: QPainter, to_widget: Callable[[float, float], QPointF]) -> None:
         reliability = self.reliability
         max_count = max(reliability.counts) or 1
         colour = QColor(_CURVE)
@@ -90,7 +92,8 @@ class ReliabilityPlot(QWidget):
             reliability.predicted, reliability.observed, reliability.counts, strict=True
         ):
             if predicted is not None and observed is not None:
-                points.append(to_widget(predicted, observed))  # type: ignore[operator]
+                points.append(to_widget(predicted, observed))
+                # 2 to 5 pixels; the small exponent, because the bin of the background has most voxels
                 radius = 2 + 3 * (count / max_count) ** 0.25
                 painter.drawEllipse(points[-1], radius, radius)
         for start, stop in pairwise(points):

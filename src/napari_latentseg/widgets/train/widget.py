@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,9 +96,9 @@ class TrainWidget(DockWidget):
         self._load_waiting_candidate()
 
     def _set_up_fields(self) -> None:
-        self.minutes.setRange(0.05, 600)
+        self.minutes.setRange(0.05, 600)  # from a few seconds, for a trial, to a night
         self.minutes.setDecimals(1)
-        self.minutes.setValue(2)
+        self.minutes.setValue(2)  # a first result while the user waits
         self.minutes.setSuffix(" min")
         self.minutes.setToolTip("Training time; validation comes on top")
         self.name.setToolTip("Name of the new model if both are kept")
@@ -108,7 +109,7 @@ class TrainWidget(DockWidget):
         self.seed.setRange(0, 2**31 - 1)
         self.seed.setToolTip("The same seed gives the same validation split")
         self.resume_button.setToolTip("Continue from where the training was stopped")
-        self.progress_bar.setRange(0, 1000)
+        self.progress_bar.setRange(0, 1000)  # a fraction in steps of 0.1 %
         self.progress_bar.setTextVisible(False)
         for label in (self.validation_note, self.hint, self.status):
             label.setWordWrap(True)
@@ -167,7 +168,7 @@ class TrainWidget(DockWidget):
         return self.cards.get(str(self.model.currentData()))
 
     def reload_models(self) -> None:
-        """List the installed models again; the chosen one stays chosen while it exists."""
+        """List the installed models again; the selection is kept if that model still exists."""
         previous = self.model.currentData() or self.session.choices.get("model")
         self.cards = api.list_models()
         self.model.clear()
@@ -205,7 +206,7 @@ class TrainWidget(DockWidget):
     def _refresh_form(self, is_training: bool, awaits_decision: bool) -> None:
         self.data_source.show_approved_count(*self._approved_counts())
         problem = "" if is_training else self._missing_input()
-        # hidden in the meantime: on a small screen its room is needed for the curves and the comparison
+        # the form is hidden then: on a small screen its space is needed for the curves and the comparison
         self.form.setVisible(not is_training and not awaits_decision)
         self.train_button.setVisible(not is_training and not awaits_decision)
         self.train_button.setEnabled(not is_training and not problem and not awaits_decision)
@@ -221,7 +222,7 @@ class TrainWidget(DockWidget):
     def _refresh_validation_note(self, is_training: bool, awaits_decision: bool) -> None:
         text, data = "", self.training.data
         if data is not None and (is_training or awaits_decision):
-            # the comparison shows the note, too
+            # not the note, which the comparison shows
             text = validation_text(data.replace(note="") if awaits_decision else data)
         elif not awaits_decision and (is_training or not self._missing_input()):
             text = planned_validation_text(self._case_count())
@@ -229,7 +230,7 @@ class TrainWidget(DockWidget):
         self.validation_note.setVisible(bool(text))
 
     def _case_count(self) -> int | None:
-        """Number of cases of the chosen source; None for a folder, which is read by the training."""
+        """Number of cases of the chosen source; None for a folder, which only the training process reads."""
         match self.data_source.source:
             case "approved":
                 return self._approved_counts()[1]
@@ -265,12 +266,13 @@ class TrainWidget(DockWidget):
             self.comparison.show_comparison(training.judged.comparison, training.preview)
 
     def train(self) -> Any:
-        """Start the training; where something is missing, say so and start nothing.
+        """Start the training; if an input is missing, show which one and do not start.
 
         Returns
         -------
         worker
-            Writes the chosen layers to files; None where the training data are files already.
+            Writes the chosen layers to files; None if the training data are files already, or on missing
+            input.
         """
         card = self.card
         problem = self._missing_input()
@@ -278,43 +280,52 @@ class TrainWidget(DockWidget):
             self._refresh()
             return None
         if self.data_source.source == "layers":
-            pairs = scan_pairs(self.data_source.chosen_pairs())
-            self._is_writing_layers = True
-            self._refresh()
-
-            def start_training(folder: Path) -> None:
-                self._is_writing_layers = False
-                self._start(card, folder, folder)
-
-            def fail(error: BaseException) -> None:
-                self._is_writing_layers = False
-                self._refresh()
-                show_exception(error)
-
-            return run_in_thread(lambda: write_layer_pairs(pairs, card), start_training, fail)
+            return self._write_layers_and_start(card)
         if self.data_source.source == "folder":
-            self._start(card, Path(self.data_source.folder_path.text().strip()))
-            return None
-        from napari_latentseg.annotations import store_folder
+            data = Path(self.data_source.folder_path.text().strip())
+        else:
+            from napari_latentseg.annotations import store_folder
 
-        self._start(card, store_folder(model_family(card)))
+            data = store_folder(model_family(card))
+        self._start(replace(self._request(card), data=(data,)))
         return None
 
-    def _start(self, card: ModelCard, data: Path, temporary: Path | None = None) -> None:
-        request = FineTuneRequest(
+    def _write_layers_and_start(self, card: ModelCard) -> Any:
+        """Write the chosen layers to a temporary folder, then start, even if the widget is closed by then."""
+        request = self._request(card)
+        pairs = scan_pairs(self.data_source.chosen_pairs())
+        self._is_writing_layers = True
+        self._refresh()
+
+        def start_training(folder: Path) -> None:
+            self._is_writing_layers = False
+            self._start(replace(request, data=(folder,), temporary_data=folder))
+
+        def fail(error: BaseException) -> None:
+            self._is_writing_layers = False
+            if self.is_open:
+                self._refresh()
+            show_exception(error)
+
+        return run_in_thread(lambda: write_layer_pairs(pairs, card), start_training, fail)
+
+    def _request(self, card: ModelCard) -> FineTuneRequest:
+        """The arguments that the form sets; the training data are added later."""
+        return FineTuneRequest(
             base=card.name,
-            data=(data,),
+            data=(),
             minutes=self.minutes.value(),
             name=self.name.text().strip() or api.free_model_name(card.name),
             device=str(self.device.currentData()),
             seed=self.seed.value(),
-            temporary_data=temporary,
         )
+
+    def _start(self, request: FineTuneRequest) -> None:
         try:
             self.training.start(request)
         except BadInput as error:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
+            if request.temporary_data is not None:
+                shutil.rmtree(request.temporary_data, ignore_errors=True)
             show_exception(error)
 
     def resume(self) -> None:
@@ -326,12 +337,17 @@ class TrainWidget(DockWidget):
             show_exception(error)
 
     def adopt(self, keep_both: bool) -> Any:
-        """Install the new model as the next version of its base, or next to it as a model of its own.
+        """Install the new model as the next version of its base, or as a separate model beside it.
+
+        Parameters
+        ----------
+        keep_both
+            Whether it becomes a separate model.
 
         Returns
         -------
         worker
-            Installs it; None where there is no new model.
+            Installs it; None if there is no new model.
         """
         judged, saved = self.training.judged, self.training.saved
         if judged is None or saved is None:
@@ -356,7 +372,7 @@ class TrainWidget(DockWidget):
             show_info(
                 f"{name} is installed next to its base model."
                 if keep_both
-                else f"{name} is version {version} now. Revert to the earlier one in Models."
+                else f"{name} is now at version {version}. Models can revert to the earlier one."
             )
 
         return run_in_thread(install, done, self._on_decision_failed)
@@ -367,7 +383,7 @@ class TrainWidget(DockWidget):
         Returns
         -------
         worker
-            Deletes it; None where there is no new model.
+            Deletes it; None if there is no new model.
         """
         if self.training.saved is None:
             return None
