@@ -37,7 +37,7 @@ def retina() -> SampleImage:
     Raises
     ------
     BadInput
-        Where it is missing from this installation of scikit-image; it is not downloaded.
+        If it is missing from this installation of scikit-image; it is not downloaded.
     """
     import skimage
     from skimage.io import imread

@@ -147,7 +147,7 @@ def write_case(scan: Scan, record: CaseRecord, temporary: Callable[[str], Path])
     Raises
     ------
     BadInput
-        Where the values cannot be stored exactly, or the disk refuses.
+        If the values cannot be stored exactly, or a file cannot be written.
     """
     layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
     files_by_name = {}
@@ -175,7 +175,7 @@ def write_volume(
     Raises
     ------
     BadInput
-        Where NIfTI cannot hold the values or the geometry exactly, naming `name`; where the disk refuses.
+        If NIfTI cannot hold the values or the geometry exactly (names `name`), or a file cannot be written.
     """
     try:
         nifti.write(path, array, "".join(geometry.axis_labels), geometry, properties)
@@ -199,7 +199,7 @@ def read_scan(record: CaseRecord, find_file: Callable[[str], Path]) -> Scan:
     Raises
     ------
     BadInput
-        Where a file is missing or damaged.
+        If a file is missing or damaged.
     """
     layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
     array = np.empty(record.shape, np.dtype(record.dtype))

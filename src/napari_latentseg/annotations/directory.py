@@ -49,7 +49,7 @@ class StoreDirectory:
     Raises
     ------
     BadInput
-        Where the folder cannot be read, or is a newer version's.
+        If the folder cannot be read, or is a newer version's.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -310,7 +310,7 @@ class StoreDirectory:
         Raises
         ------
         BadInput
-            Where a file is missing or damaged.
+            If a file is missing or damaged.
         """
         try:
             return read_scan(record, self.image_path)

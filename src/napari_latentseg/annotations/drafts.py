@@ -114,7 +114,7 @@ class ChunkedMask:
         Raises
         ------
         OSError
-            Where the disk refuses.
+            If a file cannot be written.
         """
         chunk_index = [[len(compressed), digest] for digest, compressed in self._chunks]
         with path.open("wb") as file:
@@ -139,7 +139,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     BadInput
-        Where the file is missing or damaged.
+        If the file is missing or damaged.
     """
     header = read_header(path)
     if header is None:

@@ -74,7 +74,7 @@ def store_lock(path: Path, subject: Path, timeout_s: float | None = None) -> Ite
     Raises
     ------
     BadInput
-        Where another process keeps it for longer.
+        If another process keeps it for longer.
     """
     try:
         lock = FileLock(path, timeout=LOCK_TIMEOUT_S if timeout_s is None else timeout_s)

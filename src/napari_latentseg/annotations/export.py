@@ -48,7 +48,7 @@ def export_dataset(
     Raises
     ------
     BadInput
-        Where nothing is approved, the folder is taken or cannot be written, or a file here is damaged.
+        If nothing is approved, the folder is taken or cannot be written, or a file here is damaged.
     """
     if not cases:
         raise BadInput("annotations", "nothing is approved yet", "approve at least one slice")

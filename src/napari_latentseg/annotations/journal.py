@@ -81,7 +81,7 @@ class Journal:
         Raises
         ------
         BadInput
-            Where the file cannot be read, or was written by a newer version of this package.
+            If the file cannot be read, or was written by a newer version of this package.
         """
         with self._lock:
             return self._read()
@@ -145,7 +145,7 @@ class Journal:
         Raises
         ------
         OSError
-            Where the disk refuses; the journal is then as it was.
+            If a file cannot be written; the journal is then as it was.
         """
         with self._lock:
             return self._append(records)
@@ -188,7 +188,7 @@ class Journal:
         Raises
         ------
         OSError
-            Where the file cannot be written.
+            If the file cannot be written.
         """
         with self._lock:
             self._read()

@@ -34,7 +34,7 @@ def checked_mask(mask: Any, shape: tuple[int, ...], name: str) -> NDArray[np.uin
     Raises
     ------
     BadInput
-        Where the shape is another, or the values are no class numbers.
+        If the shape is another, or the values are no class numbers.
     """
     values = np.asarray(mask)
     if values.shape != shape:
@@ -80,7 +80,7 @@ def write_mask_blocks(
     Raises
     ------
     BadInput
-        Where the disk refuses.
+        If a file cannot be written.
     """
     by_time: dict[int | None, list[int]] = {}
     for number in planes:
@@ -160,7 +160,7 @@ def merge_approvals(
     Raises
     ------
     BadInput
-        Where an object is missing or damaged.
+        If an object is missing or damaged.
     """
     layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
     approval_ids = tuple(approval.id for approval in approvals)
@@ -202,7 +202,7 @@ def merge_timepoints(
     Raises
     ------
     BadInput
-        Where an object is missing or damaged.
+        If an object is missing or damaged.
     """
     layout = PlaneLayout(record.spatial_axes, record.spatial_shape)
     mask = np.zeros(record.spatial_shape, np.uint8)

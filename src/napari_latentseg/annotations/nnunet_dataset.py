@@ -38,7 +38,7 @@ def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> 
     Raises
     ------
     BadInput
-        Where another class of the store has the same label or the same name.
+        If another class of the store has the same label or the same name.
     """
     classes = list(known)
     for candidate in candidates:

@@ -39,7 +39,7 @@ class SessionLock:
         Raises
         ------
         OSError
-            Where it cannot be made.
+            If it cannot be made.
         """
         if self._lock is None:
             self.folder.mkdir(parents=True, exist_ok=True)

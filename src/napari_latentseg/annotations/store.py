@@ -55,7 +55,7 @@ def store_folder(name: str) -> Path:
     Raises
     ------
     BadInput
-        Where no model can have the name.
+        If no model can have the name.
     """
     if not re.fullmatch(_NAME_PATTERN, name):
         raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
@@ -68,7 +68,7 @@ def list_stores() -> dict[str, Path]:
     Raises
     ------
     BadInput
-        Where the folder that they are in cannot be read.
+        If the folder that they are in cannot be read.
     """
     root = data_home() / "annotations"
     try:
@@ -100,7 +100,7 @@ class AnnotationStore:
     Raises
     ------
     BadInput
-        Where the folder cannot be read, or is a newer version's.
+        If the folder cannot be read, or is a newer version's.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -234,8 +234,8 @@ class AnnotationStore:
         Raises
         ------
         BadInput
-            Where no slice is given, the mask is not this image's, a label is no class, a class contradicts
-            one of the store, or the disk refuses. Then nothing is approved, and earlier approvals remain.
+            If no slice is given, the mask is not this image's, a label is no class, a class contradicts
+            one of the store, or a file cannot be written. Nothing is approved then; earlier approvals remain.
         """
         values = self._checked_mask(scan, mask, geometry)
         layout = PlaneLayout(scan.spatial_axes, scan.spatial_shape)
@@ -276,7 +276,7 @@ class AnnotationStore:
         Raises
         ------
         BadInput
-            Where there is no such approval, it was taken back before, or the disk refuses.
+            If there is no such approval, it was taken back before, or a file cannot be written.
         """
         number = entry if isinstance(entry, int) else entry.id
         with self._directory.write_lock():
@@ -336,7 +336,7 @@ class AnnotationStore:
         Raises
         ------
         BadInput
-            Where the mask is not this image's, or the disk refuses; then the last draft remains.
+            If the mask is not this image's, or a file cannot be written; then the last draft remains.
         """
         values = self._checked_mask(scan, mask, geometry)
         return self._draft_manager.save(
@@ -353,7 +353,7 @@ class AnnotationStore:
         Raises
         ------
         BadInput
-            Where it is in use, missing or damaged, or this process has one of the same image and model.
+            If it is in use, missing or damaged, or this process has one of the same image and model.
         """
         return self._draft_manager.resume(draft)
 
@@ -373,7 +373,7 @@ class AnnotationStore:
         Raises
         ------
         BadInput
-            Where the journal cannot be read.
+            If the journal cannot be read.
         """
         cases, approvals = self._directory.records()
         visible_cases, _ = nnunet_cases(cases.values(), [a for a in approvals if not a.revoked])
@@ -393,7 +393,7 @@ class AnnotationStore:
         Raises
         ------
         BadInput
-            Where nothing is approved, the folder is not empty or cannot be written, or a file is damaged.
+            If nothing is approved, the folder is not empty or cannot be written, or a file is damaged.
         """
         records, approvals = self._directory.active()
         visible_cases, _ = nnunet_cases(records.values(), approvals)

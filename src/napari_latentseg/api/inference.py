@@ -101,7 +101,7 @@ def segment(
     Raises
     ------
     BadInput
-        Where there is no such model or scan, they do not fit each other, or a setting is not possible.
+        If there is no such model or scan, they do not fit each other, or a setting is not possible.
 
     Examples
     --------
@@ -155,7 +155,7 @@ def start_run(
     Raises
     ------
     BadInput
-        Where there is no such model or scan, they do not fit each other, or a setting is not possible.
+        If there is no such model or scan, they do not fit each other, or a setting is not possible.
 
     Examples
     --------
@@ -223,7 +223,7 @@ def evaluate(
     Raises
     ------
     BadInput
-        Where there is no such model or data, an image and its mask differ in shape, or a setting is not
+        If there is no such model or data, an image and its mask differ in shape, or a setting is not
         possible.
 
     Examples
@@ -302,7 +302,7 @@ def calibrate(
     Raises
     ------
     BadInput
-        Where there is no such model or data, the model was trained on some of the images, or a setting is
+        If there is no such model or data, the model was trained on some of the images, or a setting is
         not possible; nothing is written then.
 
     Examples
@@ -366,7 +366,7 @@ def _annotated_images(
     Raises
     ------
     BadInput
-        Where the folder holds none.
+        If the folder holds none.
     """
     from napari_latentseg.data.cases import find_cases
     from napari_latentseg.errors import BadInput

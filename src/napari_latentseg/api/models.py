@@ -78,7 +78,7 @@ def locate_model(name: str | Path | LocatedModel) -> LocatedModel:
     Raises
     ------
     BadInput
-        Where there is no such model, or its card cannot be read.
+        If there is no such model, or its card cannot be read.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None)
     Raises
     ------
     BadInput
-        Where the model or its codec is missing or damaged.
+        If the model or its codec is missing or damaged.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def install_model(
     Raises
     ------
     BadInput
-        Where the model or its codec is missing or damaged, or the name is taken; nothing is installed then.
+        If the model or its codec is missing or damaged, or the name is taken; nothing is installed then.
 
     Examples
     --------
@@ -223,7 +223,7 @@ def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: b
     Raises
     ------
     BadInput
-        Where there is no such model, it is damaged, or the file cannot be written.
+        If there is no such model, it is damaged, or the file cannot be written.
 
     Examples
     --------
@@ -249,7 +249,7 @@ def remove_model(name: str) -> None:
     Raises
     ------
     BadInput
-        Where there is no such model, or it is embedded and has no other version.
+        If there is no such model, or it is embedded and has no other version.
 
     Examples
     --------

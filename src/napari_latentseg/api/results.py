@@ -61,7 +61,7 @@ def write_result(
     Raises
     ------
     BadInput
-        Where the format is not known, the scan is not that of the result, or nothing can be written.
+        If the format is not known, the scan is not that of the result, or nothing can be written.
 
     Examples
     --------

@@ -68,9 +68,9 @@ def train(
     Raises
     ------
     BadInput
-        Where the data, the configuration or the folder cannot be used; nothing is written then.
+        If the data, the configuration or the folder cannot be used; nothing is written then.
     Cancelled
-        Where it was stopped before there was a model; nothing but a checkpoint is written then.
+        If it was stopped before there was a model; nothing but a checkpoint is written then.
 
     Examples
     --------
@@ -176,9 +176,9 @@ def finetune(
     Raises
     ------
     BadInput
-        Where there is no such model, or the data cannot be used; nothing is written then.
+        If there is no such model, or the data cannot be used; nothing is written then.
     Cancelled
-        Where it was stopped before there was a model; nothing but a checkpoint is written then.
+        If it was stopped before there was a model; nothing but a checkpoint is written then.
 
     Examples
     --------

@@ -78,7 +78,7 @@ def model_history(name: str) -> list[ModelVersion]:
     Raises
     ------
     BadInput
-        Where there is no model of that name.
+        If there is no model of that name.
 
     Examples
     --------
@@ -112,7 +112,7 @@ def adopt_model(candidate: str | Path, *, keep_both: bool = False) -> ModelCard:
     Raises
     ------
     BadInput
-        Where there is no such candidate, it is damaged, its name is taken, or the model that it was
+        If there is no such candidate, it is damaged, its name is taken, or the model that it was
         fine-tuned from is not on this machine.
 
     Examples
@@ -146,7 +146,7 @@ def revert_model(name: str, version: str | None = None) -> ModelCard:
     Raises
     ------
     BadInput
-        Where there is no such version, or the model is at its first version.
+        If there is no such version, or the model is at its first version.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def discard_model(candidate: str | Path) -> None:
     Raises
     ------
     BadInput
-        Where there is no such candidate. An adopted model is removed by `remove_model`.
+        If there is no such candidate. An adopted model is removed by `remove_model`.
 
     Examples
     --------

@@ -146,7 +146,7 @@ def _select_stores(store: str | None) -> dict[str, Path]:
     Raises
     ------
     BadInput
-        Where there is none of that name.
+        If there is none of that name.
     """
     from napari_latentseg.annotations import list_stores
     from napari_latentseg.errors import BadInput

@@ -65,7 +65,8 @@ def calibrate(
         ensemble = f"{reliability.samples} samples from {reliability.source}"
         print_line(f"calibration error {reliability.ece:.4f}  ({reliability.data}; {ensemble})", quiet=quiet)
         if reliability.ece_unsure is not None:
-            print_line(f"  {reliability.ece_unsure:.4f} where the mean lies in [0.05, 0.95]", quiet=quiet)
+            first, last = reliability.uncertain_range
+            print_line(f"  {reliability.ece_unsure:.4f} for means from {first:g} to {last:g}", quiet=quiet)
     if (interval := card.volume_interval) is not None:
         for name, measured in interval.coverage.items():
             line = f"{name}: {interval.level:.0%} intervals held in {measured:.0%}"

@@ -277,7 +277,7 @@ def _parse_box(text: str | None) -> tuple[int, int, int, int] | None:
     Raises
     ------
     BadInput
-        Where it is not four whole numbers.
+        If it is not four whole numbers.
     """
     if text is None:
         return None
@@ -294,7 +294,7 @@ def _parse_slice_range(text: str | None) -> tuple[int, int] | None:
     Raises
     ------
     BadInput
-        Where it is neither.
+        If it is neither.
     """
     if text is None:
         return None

@@ -124,7 +124,7 @@ def _default_config(method: str) -> str:
     Raises
     ------
     BadInput
-        Where there is no such method.
+        If there is no such method.
     """
     from napari_latentseg.errors import BadInput
     from napari_latentseg.training.config import load_config, named_configs

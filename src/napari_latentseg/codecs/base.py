@@ -64,7 +64,7 @@ class Codec(nn.Module, ABC):
         Raises
         ------
         BadInput
-            Where this kind of codec has no encoder to copy.
+            If this kind of codec has no encoder to copy.
         """
         raise BadInput(
             "codec",
@@ -78,7 +78,7 @@ class Codec(nn.Module, ABC):
         Raises
         ------
         ValueError
-            Where the masks have more than one channel: three would pass for the colours of an image.
+            If the masks have more than one channel: three would pass for the colours of an image.
         """
         if masks.shape[1] != 1:
             raise ValueError(f"a mask has one channel, not {masks.shape[1]}")

@@ -28,7 +28,7 @@ class CompactCodec(Codec):
     Raises
     ------
     ValueError
-        Where the scale is not above 0.
+        If the scale is not above 0.
     """
 
     kind = "compact"

@@ -32,7 +32,7 @@ class _DiffusersCodec(Codec):
     Raises
     ------
     BadInput
-        Where the autoencoder is not for three-channel images, or its scale is not a positive number.
+        If the autoencoder is not for three-channel images, or its scale is not a positive number.
     """
 
     def __init__(self, autoencoder: Any, widths: str) -> None:

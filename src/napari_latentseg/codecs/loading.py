@@ -41,7 +41,7 @@ def build_codec(kind: str, **config: Any) -> Codec:
     Raises
     ------
     BadInput
-        Where there is no such kind.
+        If there is no such kind.
     """
     if kind == "compact":
         return CompactCodec(**config)
@@ -75,7 +75,7 @@ def load_codec(folder: Path) -> Codec:
     Raises
     ------
     BadInput
-        Where the folder holds none of these, or the weights do not fit.
+        If the folder holds none of these, or the weights do not fit.
     """
     layout, weights_folder = _detect_layout(Path(folder))
     if layout == "own":
@@ -91,7 +91,7 @@ def weights_files(folder: Path) -> tuple[Path, ...]:
     Raises
     ------
     BadInput
-        Where the folder holds no codec, or one whose weights are missing or not safe to read.
+        If the folder holds no codec, or one whose weights are missing or not safe to read.
     """
     layout, weights_folder = _detect_layout(Path(folder))
     if layout == "own":

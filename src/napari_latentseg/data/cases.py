@@ -101,7 +101,7 @@ class Case:
         Raises
         ------
         BadInput
-            Where it cannot be read.
+            If it cannot be read.
         """
         scan = self.scan_reader()
         if "content" not in self.known_hashes:
@@ -114,7 +114,7 @@ class Case:
         Raises
         ------
         BadInput
-            Where it cannot be read, or holds what is no label.
+            If it cannot be read, or holds what is no label.
         """
         return self.mask_reader()
 
@@ -125,7 +125,7 @@ class Case:
         Raises
         ------
         BadInput
-            Where the image cannot be read.
+            If the image cannot be read.
         """
         if "content" not in self.known_hashes:
             self.read_scan()
@@ -138,7 +138,7 @@ class Case:
         Raises
         ------
         BadInput
-            Where the file cannot be read.
+            If the file cannot be read.
         """
         if self.image_file is None:
             return None
@@ -176,7 +176,7 @@ class Case:
         Raises
         ------
         BadInput
-            Where the mask cannot be read, or be split into the patient's right and left.
+            If the mask cannot be read, or be split into the patient's right and left.
         """
         labels = self.read_mask()
         if not label_map.has_lateralized:
@@ -203,7 +203,7 @@ class Case:
         Raises
         ------
         BadInput
-            Where the mask lies elsewhere than the image, has another size, or a label that the model does
+            If the mask lies elsewhere than the image, has another size, or a label that the model does
             not know.
         """
         assert self.label_map is not None
@@ -266,7 +266,7 @@ def find_cases(folder: Path, *, masks: str = "masks") -> list[Case]:
     Raises
     ------
     BadInput
-        Where a folder is missing or empty, an image has no mask, or two files have one name.
+        If a folder is missing or empty, an image has no mask, or two files have one name.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -308,7 +308,7 @@ def rgb_slices(scan: Scan) -> NDArray[np.uint8]:
     Raises
     ------
     BadInput
-        Where no value is finite, or the number of channels is neither 1, 3 nor 4.
+        If no value is finite, or the number of channels is neither 1, 3 nor 4.
     """
     planes = Planes.from_scan(scan)
     return np.stack([np.round(planes[i] * 255).astype(np.uint8) for i in range(len(planes))])
@@ -324,7 +324,7 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
     Raises
     ------
     BadInput
-        Where the file cannot be read, or holds negative numbers.
+        If the file cannot be read, or holds negative numbers.
     """
     scan = read_scan(path)
     values = np.asarray(scan.array)

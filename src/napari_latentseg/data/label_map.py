@@ -51,7 +51,7 @@ class LabelMap:
     Raises
     ------
     BadInput
-        Where a label names a class that the model does not have, or two labels name the same one.
+        If a label names a class that the model does not have, or two labels name the same one.
     """
 
     classes: tuple[ClassInfo, ...]
@@ -117,7 +117,7 @@ class LabelMap:
         Raises
         ------
         BadInput
-            Where a label is to be split into sides, and the scan has no orientation in the patient.
+            If a label is to be split into sides, and the scan has no orientation in the patient.
         """
         if self.labels is None:
             return (labels > 0).astype(np.uint8)

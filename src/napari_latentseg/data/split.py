@@ -134,7 +134,7 @@ def hold_out(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bo
     Raises
     ------
     BadInput
-        Where there is only one group.
+        If there is only one group.
     """
     unique = sorted(set(groups))
     if len(unique) < 2:

@@ -83,6 +83,12 @@ class Reliability(FrozenModel):
         bins = len(self.counts)
         return tuple(i / bins for i in range(bins + 1))
 
+    @property
+    def uncertain_range(self) -> tuple[float, float]:
+        """The mean probabilities that `ece_unsure` counts: all but the first and the last bin."""
+        edges = self.bin_edges
+        return edges[1], edges[-2]
+
 
 class ReliabilityAccumulator:
     """Sums for a `Reliability`, added plane by plane; memory does not grow with the number of planes.

@@ -45,7 +45,7 @@ def add_replay(
     Raises
     ------
     BadInput
-        Where the model was trained on none of the images, or nothing can be written.
+        If the model was trained on none of the images, or nothing can be written.
     """
     folder = Path(folder)
     model = load_model(folder, codec)

@@ -49,7 +49,7 @@ def collect_cases(folders: Sequence[Path], card: ModelCard) -> list[Case]:
     Raises
     ------
     BadInput
-        Where a folder is none of these, nothing in it is approved, or an image cannot be read.
+        If a folder is none of these, nothing in it is approved, or an image cannot be read.
     """
     cases: dict[str, Case] = {}
     budget = _HeldScans()
@@ -89,7 +89,7 @@ def read_slices(case: Case, card: ModelCard, number: int = 0) -> list[Slice]:
     Raises
     ------
     BadInput
-        Where the image or the mask cannot be read, or they do not belong together.
+        If the image or the mask cannot be read, or they do not belong together.
     """
     scan = case.read_scan()
     class_numbers, annotated_slices = case.read_annotation(scan)

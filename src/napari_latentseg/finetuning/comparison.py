@@ -104,7 +104,7 @@ def score_case(case: Case, card: ModelCard, method: Method, compute: Compute) ->
     Raises
     ------
     BadInput
-        Where image or mask cannot be read any more.
+        If image or mask cannot be read any more.
     """
     scan = case.read_scan()
     class_numbers, annotated_slices = case.read_annotation(scan)

@@ -365,7 +365,7 @@ class Tuner:
         Raises
         ------
         BadInput
-            Where it is of another model or version of the program.
+            If it is of another model or version of the program.
         """
         tensors, metadata = checkpoint.tensors, checkpoint.metadata
         try:

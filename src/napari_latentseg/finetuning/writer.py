@@ -102,7 +102,7 @@ def write_candidate(
     Raises
     ------
     BadInput
-        Where it cannot be written.
+        If it cannot be written.
     """
     base, folder = candidate.model.card, candidate.model.folder
     train_count = len({s.case for s in split.train})

@@ -123,7 +123,7 @@ class Evaluation:
         Raises
         ------
         BadInput
-            Where no image was scored.
+            If no image was scored.
         """
         mean, std, empty = self._summary()
         card = self.predictor.model.card

@@ -275,7 +275,7 @@ class Method(nn.Module, ABC):
         Raises
         ------
         BadInput
-            Where the method has no way to be fine-tuned.
+            If the method has no way to be fine-tuned.
         """
         raise BadInput("method", f"{self.name} cannot be fine-tuned", "train a new model")
 

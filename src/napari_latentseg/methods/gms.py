@@ -154,7 +154,7 @@ class GMS(Method):
         Raises
         ------
         ValueError
-            Where the masks do not have one channel per class.
+            If the masks do not have one channel per class.
         """
         class_count = self.config.classes
         if batch.masks.shape[1] != class_count:

@@ -29,7 +29,7 @@ def method_class(name: str) -> type[Method]:
     Raises
     ------
     BadInput
-        Where no method has that name.
+        If no method has that name.
     """
     if name not in METHODS:
         raise BadInput("method", f"no method {name!r}", f"use one of {', '.join(METHODS)}")
@@ -51,7 +51,7 @@ def build_method(name: str, codec: Codec | None, config: Mapping[str, Any]) -> M
     Raises
     ------
     BadInput
-        Where the name or a setting is not known, or a codec is missing or given without need.
+        If the name or a setting is not known, or a codec is missing or given without need.
     """
     cls = method_class(name)
     if cls.needs_codec and codec is None:

@@ -207,7 +207,7 @@ class SDSeg(Method):
         Raises
         ------
         BadInput
-            Where all masks are empty, or all latents are the same.
+            If all masks are empty, or all latents are the same.
         """
         latents: list[Tensor] = []
         for batch in batches:

@@ -85,7 +85,7 @@ class WaveGMS(Method):
     Raises
     ------
     BadInput
-        Where the codec has another downsampling factor: three wavelet levels end at an eighth of the size.
+        If the codec has another downsampling factor: three wavelet levels end at an eighth of the size.
     """
 
     name: ClassVar[str] = "wave-gms"

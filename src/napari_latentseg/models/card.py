@@ -237,7 +237,7 @@ def read_card(folder: Path) -> ModelCard:
     Raises
     ------
     BadInput
-        Where the folder has no card, or a field of it is not valid.
+        If the folder has no card, or a field of it is not valid.
     """
     path = Path(folder) / CARD
     try:

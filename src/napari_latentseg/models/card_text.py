@@ -66,10 +66,11 @@ def card_text(card: ModelCard) -> str:
 
 def _reliability_text(reliability: Reliability) -> str:
     """Expected calibration error of the mean probability, in words."""
+    first, last = reliability.uncertain_range
     uncertain_text = (
         ""
         if reliability.ece_unsure is None
-        else f", {reliability.ece_unsure:.3f} for probabilities in [0.05, 0.95]"
+        else f", {reliability.ece_unsure:.3f} for probabilities from {first:g} to {last:g}"
     )
     ensemble = f"mean of {reliability.samples} samples from {reliability.source}"
     error = f"expected calibration error {reliability.ece:.4f}{uncertain_text}"

@@ -88,7 +88,7 @@ def load_model_folder(
     Raises
     ------
     BadInput
-        Where a file is missing or its hash differs, or the card does not fit its weights.
+        If a file is missing or its hash differs, or the card does not fit its weights.
     """
     folder = Path(folder)
     card = read_card(folder) if card is None else card
@@ -174,7 +174,7 @@ def save_model_folder(
     Raises
     ------
     BadInput
-        Where the folder exists or cannot be written, or a weight is not finite.
+        If the folder exists or cannot be written, or a weight is not finite.
     """
     members = [method, *other_members]
     with atomic_folder(Path(folder), replace=replace) as temporary:

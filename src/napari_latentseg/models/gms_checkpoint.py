@@ -78,7 +78,7 @@ def read_gms_checkpoint(path: Path) -> dict[str, Tensor]:
     Raises
     ------
     BadInput
-        Where it is not such a file, or a weight is missing or unknown.
+        If it is not such a file, or a weight is missing or unknown.
     """
     state = read_torch_state(path, STATE_DICT_KEYS)
     if state and all(name.startswith("module.") for name in state):
@@ -101,7 +101,7 @@ def _drop_duplicate_names(state: Mapping[str, Tensor], path: Path) -> dict[str, 
     Raises
     ------
     BadInput
-        Where the two values differ.
+        If the two values differ.
     """
     deduplicated = dict(state)
     for block in _BLOCKS:

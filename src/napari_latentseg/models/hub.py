@@ -62,7 +62,7 @@ def download_codec(repository: str, revision: str | None = None) -> Path:
     Raises
     ------
     BadInput
-        Where the hub cannot be reached, has no such repository, or a download is damaged.
+        If the hub cannot be reached, has no such repository, or a download is damaged.
     """
     from huggingface_hub import snapshot_download
 

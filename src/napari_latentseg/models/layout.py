@@ -29,7 +29,7 @@ def check_files(folder: Path, card: ModelCard) -> None:
     Raises
     ------
     BadInput
-        Where a file is missing, has another hash, or is not directly in the folder.
+        If a file is missing, has another hash, or is not directly in the folder.
     """
     for name in (WEIGHTS_FILE, *member_files(card.members)):
         if name not in card.files:

@@ -126,7 +126,7 @@ def read_split(folder: Path) -> Split:
     Raises
     ------
     BadInput
-        Where the file is damaged, or of a newer format.
+        If the file is damaged, or of a newer format.
     """
     path = Path(folder) / SPLIT_FILE
     if not path.is_file():

@@ -106,7 +106,7 @@ def find_model(name: str | Path) -> Path:
     Raises
     ------
     BadInput
-        Where there is no such model.
+        If there is no such model.
     """
     is_folder = bool(str(name)) and (Path(name) / CARD).is_file()
     if is_folder and isinstance(name, Path):
@@ -160,7 +160,7 @@ def locate_model(name: str | Path | LocatedModel) -> LocatedModel:
     Raises
     ------
     BadInput
-        Where there is no such model, or its card cannot be read.
+        If there is no such model, or its card cannot be read.
     """
     if isinstance(name, LocatedModel):
         return name
@@ -192,7 +192,7 @@ def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None)
     Raises
     ------
     BadInput
-        Where the model or its codec is not on this machine, or damaged.
+        If the model or its codec is not on this machine, or damaged.
     """
     from napari_latentseg.models.folder import load_model_folder
 
@@ -216,7 +216,7 @@ def codec_for(spec: CodecSpec, folder: Path | None = None) -> Codec:
     Raises
     ------
     BadInput
-        Where the codec is not on this machine, or has other weights.
+        If the codec is not on this machine, or has other weights.
     """
     from napari_latentseg.codecs.loading import weights_hash
 
@@ -253,7 +253,7 @@ def codec_folder(name: str, revision: str | None = None) -> Path:
     Raises
     ------
     BadInput
-        Where it is not on this machine.
+        If it is not on this machine.
     """
     from napari_latentseg.models.hub import cached_snapshot
 
@@ -290,7 +290,7 @@ def open_codec(name: str, *, revision: str | None = None, download: bool = False
     Raises
     ------
     BadInput
-        Where it is not on this machine and cannot be downloaded, or is damaged.
+        If it is not on this machine and cannot be downloaded, or is damaged.
     """
     from napari_latentseg.models.hub import commit_of, download_codec
 

@@ -25,7 +25,7 @@ def check_can_update_card(folder: Path, out: Path | None) -> None:
     Raises
     ------
     BadInput
-        Where the model is embedded in the package and `out` is not given, or `out` is not empty.
+        If the model is embedded in the package and `out` is not given, or `out` is not empty.
     """
     if out is not None:
         check_unused_folder(out)

@@ -122,7 +122,7 @@ def list_versions(name: str) -> list[ModelVersion]:
     Raises
     ------
     BadInput
-        Where there is no model of that name.
+        If there is no model of that name.
     """
     current = find_model(name)
     folders = [*_original_folders(name), *(folder for _, folder in _fine_tuned_versions(name))]
@@ -178,7 +178,7 @@ def adopt(candidate: str | Path, *, keep_both: bool = False) -> Path:
     Raises
     ------
     BadInput
-        Where there is no such candidate, it is damaged, its name is taken, or the model with the name of its
+        If there is no such candidate, it is damaged, its name is taken, or the model with the name of its
         base has other weights than the base.
     """
     source = _find_candidate(candidate)
@@ -214,7 +214,7 @@ def revert(name: str, version: str | None = None) -> Path:
     Raises
     ------
     BadInput
-        Where there is no such version, or no earlier one.
+        If there is no such version, or no earlier one.
     """
     versions = list_versions(name)
     if version is None:
@@ -241,7 +241,7 @@ def discard(candidate: str | Path) -> None:
     Raises
     ------
     BadInput
-        Where it is not a candidate; installed models are removed by `remove_model`.
+        If it is not a candidate; installed models are removed by `remove_model`.
     """
     source = _find_candidate(candidate)
     _remove_candidate(source)

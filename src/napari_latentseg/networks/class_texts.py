@@ -41,7 +41,7 @@ class ClassTextEmbeddings(nn.Module):
         Raises
         ------
         BadInput
-            Where the file is missing or damaged, or holds anything else.
+            If the file is missing or damaged, or holds anything else.
         """
         load_weights(self, path)
 

@@ -109,7 +109,7 @@ def build_denoiser(
     Raises
     ------
     ValueError
-        Where both `classes` and `class_vector` are given.
+        If both `classes` and `class_vector` are given.
     """
     from diffusers import UNet2DModel
 

@@ -147,7 +147,7 @@ class LatentMappingModel(nn.Module):
         Raises
         ------
         ValueError
-            Where a level is not one of `LEVEL_NAMES`.
+            If a level is not one of `LEVEL_NAMES`.
         """
         if unknown := set(levels) - set(self.LEVEL_NAMES):
             raise ValueError(f"no such levels: {', '.join(sorted(unknown))}")

@@ -69,8 +69,8 @@ def curve_text(reliability: Reliability) -> str:
         f" {reliability.ece:.3f}"
     )
     if reliability.ece_unsure is not None:
-        first_edge = reliability.bin_edges[1]
-        text += f", {reliability.ece_unsure:.3f} for probabilities from {first_edge:g} to {1 - first_edge:g}"
+        first, last = reliability.uncertain_range
+        text += f", {reliability.ece_unsure:.3f} for probabilities from {first:g} to {last:g}"
     return f"{text}."
 
 

@@ -84,9 +84,9 @@ def read_dataset(
     Raises
     ------
     BadInput
-        Where a folder is incomplete, an image and its mask differ in size, or every mask is empty.
+        If a folder is incomplete, an image and its mask differ in size, or every mask is empty.
     Cancelled
-        Where `progress` said so.
+        If `progress` said so.
     """
     datasets = find_datasets([folders] if isinstance(folders, Path) else folders, config)
     total, done = sum(len(dataset.cases) for dataset in datasets), 0

@@ -18,7 +18,7 @@ def check_patient_pattern(pattern: str | None) -> str | None:
     Raises
     ------
     ValueError
-        Where it is none.
+        If it is none.
     """
     try:
         groups = 1 if pattern is None else re.compile(pattern).groups

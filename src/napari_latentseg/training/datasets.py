@@ -48,7 +48,7 @@ def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
     Raises
     ------
     BadInput
-        Where two have the same name, or one includes something that is no other class.
+        If two have the same name, or one includes something that is no other class.
     """
     if not config.classes:
         return (ClassInfo(label=1, name=config.card.class_name, color=config.card.color),)
@@ -79,7 +79,7 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
     Raises
     ------
     BadInput
-        Where a folder is incomplete, two have the same name, or the classes of a label are not known.
+        If a folder is incomplete, two have the same name, or the classes of a label are not known.
     """
     classes = class_infos(config)
     datasets: list[AnnotatedDataset] = []

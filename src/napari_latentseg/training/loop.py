@@ -76,7 +76,7 @@ class TrainingStep:
         Raises
         ------
         BadInput
-            Where the loss is infinite or not a number.
+            If the loss is infinite or not a number.
         """
         total = torch.stack([term.float() for term in terms.values()]).sum()
         if penalty is not None:

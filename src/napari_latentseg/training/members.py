@@ -77,7 +77,7 @@ class MemberTraining:
         Raises
         ------
         BadInput
-            Where the checkpoint is of other data or damaged, or the training ended without an optimizer step.
+            If the checkpoint is of other data or damaged, or the training ended without an optimizer step.
         """
         identity = self.identity | {"data": dataset_sha256(self.data)}
         snapshot = self._restore_members(identity) if resume else None

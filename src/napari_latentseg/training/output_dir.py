@@ -46,7 +46,7 @@ def check_output_dir(out: Path, *, resume: bool) -> None:
     Raises
     ------
     BadInput
-        Where there is no checkpoint to resume, the checkpoint of a stopped training would be lost, or the
+        If there is no checkpoint to resume, the checkpoint of a stopped training would be lost, or the
         folder holds something else.
     """
     checkpoint = checkpoint_folder(out)
@@ -69,7 +69,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     Raises
     ------
     BadInput
-        Where it cannot be read.
+        If it cannot be read.
     """
     path = checkpoint / STATE_FILE
     try:

@@ -143,7 +143,7 @@ def encode_images(method: Method, images: Tensor, compute: Compute) -> Tensor:
     Raises
     ------
     BadInput
-        Where memory is too small even for one.
+        If memory is too small even for one.
     """
     return run_in_batches(lambda batch: _encode(method, batch, compute), images, _BATCH_SIZE)
 

@@ -30,7 +30,7 @@ def load_pretrained_weights(method: Method, source: str = "") -> None:
     Raises
     ------
     BadInput
-        Where the package is not installed, or the file is missing or does not fit.
+        If the package is not installed, or the file is missing or does not fit.
     """
     if source == "none":
         return

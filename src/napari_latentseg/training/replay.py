@@ -88,7 +88,7 @@ def make_replay(
     Raises
     ------
     BadInput
-        Where there is no training slice, or the model gives NaN or infinity.
+        If there is no training slice, or the model gives NaN or infinity.
     """
     from safetensors.torch import save
 
@@ -137,7 +137,7 @@ def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Comp
     Raises
     ------
     BadInput
-        Where the file is not one of this model.
+        If the file is not one of this model.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

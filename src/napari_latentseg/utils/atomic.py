@@ -100,7 +100,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     Raises
     ------
     BadInput
-        Where no file can be written there.
+        If no file can be written there.
     """
     path = Path(path)
     temporary = path.parent / f".part-{secrets.token_hex(8)}{suffix or path.suffix}"

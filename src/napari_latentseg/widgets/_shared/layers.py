@@ -57,7 +57,7 @@ def scan_from_layer(layer: Image | Labels) -> Scan:
     Raises
     ------
     BadInput
-        Where the layer does not have two to four dimensions.
+        If the layer does not have two to four dimensions.
     """
     data, *coarser = list(layer.data) if layer.multiscale else [layer.data]
     if layer.ndim not in _AXES:
@@ -91,7 +91,7 @@ def geometry_on_screen(layer: Image | Labels) -> Geometry:
     Raises
     ------
     BadInput
-        Where the transform is singular.
+        If the transform is singular.
     """
     return Geometry.from_matrix(layer_matrix(layer), _units(layer), tuple(map(str, layer.axis_labels)))
 

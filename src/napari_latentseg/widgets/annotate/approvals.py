@@ -120,7 +120,7 @@ class Approvals(QObject):
         Raises
         ------
         BadInput
-            Where the mask is gone, or none of the planes is left to approve.
+            If the mask is gone, or none of the planes is left to approve.
         """
         mask, classes = correction.current_mask(), correction.classes
         plane_numbers = correction.unapproved_planes(numbers)

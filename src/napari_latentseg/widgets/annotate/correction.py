@@ -142,7 +142,7 @@ class Correction:
         Raises
         ------
         BadInput
-            Where the image was segmented along another axis, so that this plane crosses all segmented ones.
+            If the image was segmented along another axis, so that this plane crosses all segmented ones.
         """
         if self.is_reoriented:
             raise BadInput(
@@ -167,7 +167,7 @@ class Correction:
         Raises
         ------
         BadInput
-            Where none is left or a number is out of range; also for all planes of a volume that was segmented
+            If none is left or a number is out of range; also for all planes of a volume that was segmented
             in part, for the rest would be approved as empty.
         """
         plane_numbers = sorted(set(range(self.plane_count) if numbers is None else numbers))
@@ -206,7 +206,7 @@ class Correction:
         Raises
         ------
         BadInput
-            Where the mask is gone, or its shape or geometry no longer match the image.
+            If the mask is gone, or its shape or geometry no longer match the image.
         """
         mask_data: Any = None
         if self.layer is not None:
@@ -300,7 +300,7 @@ def correction_of_result(result: RunResult) -> Correction:
     Raises
     ------
     BadInput
-        Where the run has no mask yet.
+        If the run has no mask yet.
     """
     if result.segmentation is None:
         raise BadInput("mask", "the run has not finished", "wait for it")

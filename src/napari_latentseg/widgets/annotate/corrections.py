@@ -72,7 +72,7 @@ class Corrections(QObject):
         Raises
         ------
         BadInput
-            Where the run has no mask yet.
+            If the run has no mask yet.
         """
         for correction in self.corrections:
             if correction.result is result:
@@ -113,7 +113,7 @@ class Corrections(QObject):
         Raises
         ------
         BadInput
-            Where the run has no mask yet, or the mask is gone.
+            If the run has no mask yet, or the mask is gone.
         """
         viewer = self._viewer()
         assert viewer is not None
@@ -180,7 +180,7 @@ class Corrections(QObject):
         Raises
         ------
         BadInput
-            Where the name is empty or taken, or all 255 labels are used.
+            If the name is empty or taken, or all 255 labels are used.
         """
         name = " ".join(name.split())
         if not name:

@@ -26,7 +26,7 @@ class OpenStores:
         Raises
         ------
         BadInput
-            Where the store cannot be read.
+            If the store cannot be read.
         """
         from napari_latentseg.annotations import AnnotationStore
 

@@ -21,7 +21,7 @@ def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     Raises
     ------
     OSError
-        Where the format cannot store the geometry of the layer; with the message of a `BadInput`.
+        If the format cannot store the geometry of the layer; with the message of a `BadInput`.
     """
     return _write(path, data, attributes, "image")
 

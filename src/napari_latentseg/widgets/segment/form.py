@@ -258,7 +258,7 @@ class SegmentForm(QWidget):
         Raises
         ------
         BadInput
-            Where they are not valid for the model.
+            If they are not valid for the model.
         """
         card = self.card
         if card is None:

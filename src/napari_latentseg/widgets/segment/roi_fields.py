@@ -149,7 +149,7 @@ class RoiFields(QObject):
         Raises
         ------
         BadInput
-            Where it is not inside the image.
+            If it is not inside the image.
         """
         image = self._image
         if image is None:

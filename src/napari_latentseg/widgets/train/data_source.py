@@ -225,7 +225,7 @@ def write_layer_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -
     Raises
     ------
     BadInput
-        Where a mask is empty, or holds a label that is not a class of the model.
+        If a mask is empty, or holds a label that is not a class of the model.
     """
     from napari_latentseg.annotations import AnnotationStore
 

@@ -190,7 +190,7 @@ class TrainingProcess(QObject):
         Raises
         ------
         BadInput
-            Where there is none, or another training is in progress.
+            If there is none, or another training is in progress.
         """
         if not self.can_resume or self.request is None:
             raise BadInput("train", "there is no stopped training to resume", "start one")
