@@ -34,8 +34,8 @@ class ReliabilityPlot(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         text = f"Expected calibration error {reliability.ece:.3f} over all voxels"
         if reliability.ece_unsure is not None:
-            edge = reliability.bin_edges[1]
-            text += f", {reliability.ece_unsure:.3f} for mean probabilities from {edge:g} to {1 - edge:g}"
+            first, last = reliability.uncertain_range
+            text += f", {reliability.ece_unsure:.3f} for mean probabilities from {first:g} to {last:g}"
         self.setToolTip(f"{text}; {reliability.images} images, {reliability.data}")
 
     def sizeHint(self) -> QSize:
