@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import doctest
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
-EXAMPLES = {
-    "core.classes": 4,
-    "core.embed": 1,
-    "core.frozen": 2,
-    "core.geometry": 12,
-    "core.labels": 2,
-    "core.postprocess": 2,
-    "core.record": 3,
-    "core.scan": 8,
-    "core.segmentation": 6,
-    "core.slices": 4,
-    "core.units": 3,
-    "io.registry": 5,
-}
+MODULES = (
+    "core.classes",
+    "core.embed",
+    "core.frozen",
+    "core.geometry",
+    "core.labels",
+    "core.postprocess",
+    "core.record",
+    "core.scan",
+    "core.segmentation",
+    "core.slices",
+    "core.units",
+    "io.registry",
+)
 
 
-@pytest.mark.parametrize(("module", "count"), EXAMPLES.items(), ids=EXAMPLES)
-def test_the_examples_say_what_comes(module: str, count: int) -> None:
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_say_what_comes(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # some examples write files
     result = doctest.testmod(import_module(f"napari_latentseg.{module}"))
-    assert (result.failed, result.attempted) == (0, count)
+    assert result.attempted > 0
+    assert result.failed == 0
