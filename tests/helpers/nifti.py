@@ -44,21 +44,24 @@ def corners(shape: tuple[int, ...]) -> np.ndarray:
     return np.stack(np.meshgrid(*[(0, n - 1) for n in shape], indexing="ij"), -1).reshape(-1, len(shape))
 
 
-def ours(geometry: Geometry, index: np.ndarray) -> np.ndarray:
+def positions(geometry: Geometry, index: np.ndarray) -> np.ndarray:
+    """Where a geometry has these `zyx` voxels: `zyx` in its own frame and units."""
     return index @ geometry.matrix[:-1, :-1].T + geometry.matrix[:-1, -1]
 
 
-def by_nibabel(path: Path, index: np.ndarray) -> np.ndarray:
-    """Where nibabel finds these `zyx` elements: `zyx` of LPS."""
+def nibabel_positions(path: Path, index: np.ndarray) -> np.ndarray:
+    """Where nibabel has these `zyx` voxels: `zyx` of LPS, in mm."""
     return (nib.affines.apply_affine(nib.load(path).affine, index[:, ::-1]) * (-1, -1, 1))[:, ::-1]
 
 
-def by_itk(path: Path, index: np.ndarray) -> np.ndarray:
+def itk_positions(path: Path, index: np.ndarray) -> np.ndarray:
+    """Where ITK has these `zyx` voxels: `zyx` of LPS, in mm."""
     image = sitk.ReadImage(str(path))
     return np.array([image.TransformIndexToPhysicalPoint([int(i) for i in row[::-1]])[::-1] for row in index])
 
 
 def write_back(path: Path, scan: Scan, array: np.ndarray | None = None) -> Path:
+    """Write an array, by default zeros, with the geometry and the header of a scan."""
     array = np.zeros(scan.spatial_shape, np.uint8) if array is None else array
     nifti.write(path, array, scan.spatial_axes, scan.geometry, scan.properties)
     return path

@@ -109,7 +109,7 @@ def config_of(changes: dict[str, Any]) -> TrainingConfig:
     return TrainingConfig.model_validate(TINY | changes)
 
 
-def equal(one: list[dict[str, Tensor]], other: list[dict[str, Tensor]]) -> bool:
+def same_weights(one: list[dict[str, Tensor]], other: list[dict[str, Tensor]]) -> bool:
     return len(one) == len(other) and all(
         a.keys() == b.keys() and all(torch.equal(v, b[k]) for k, v in a.items())
         for a, b in zip(one, other, strict=True)

@@ -10,10 +10,10 @@ import pytest
 import SimpleITK as sitk
 from tests.helpers.nifti import (
     HEADER,
-    by_itk,
-    by_nibabel,
     corners,
-    ours,
+    itk_positions,
+    nibabel_positions,
+    positions,
     write_back,
 )
 
@@ -48,7 +48,7 @@ def check_round_trip(path: Path, folder: Path) -> Scan:
     index = corners(volume)
     matrix = scan.geometry.matrix[-4:, -4:]
     space = Geometry.from_matrix(matrix, scan.geometry.units[-3:], tuple("zyx"), "LPS")
-    assert np.abs(ours(space, index) - by_nibabel(path, index)).max() < 1e-9
+    assert np.abs(positions(space, index) - nibabel_positions(path, index)).max() < 1e-9
     mask = write_back(folder / "mask.nii.gz", scan)
     written = nib.load(mask)
     assert np.array_equal(written.affine, found.affine)
@@ -82,4 +82,4 @@ def test_hippocampus(tmp_path, data_dir):
         assert mask.geometry == image.geometry
         assert set(np.unique(mask.array)) <= {0, 1, 2}
         index = corners(image.spatial_shape)
-        assert np.abs(ours(image.geometry, index) - by_itk(path, index)).max() < 1e-4
+        assert np.abs(positions(image.geometry, index) - itk_positions(path, index)).max() < 1e-4

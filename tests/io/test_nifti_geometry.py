@@ -15,10 +15,10 @@ from tests.helpers.nifti import (
     HEADER,
     OBLIQUE,
     build,
-    by_itk,
-    by_nibabel,
     corners,
-    ours,
+    itk_positions,
+    nibabel_positions,
+    positions,
     ramp,
     write_back,
 )
@@ -83,7 +83,8 @@ def test_the_header_comes_back_as_it_was(tmp_path, sform, qform, units):
     nib.save(image, tmp_path / "a.nii.gz")
     scan = nifti.read(tmp_path / "a.nii.gz")
     assert np.allclose(
-        ours(scan.geometry, corners((2, 3, 4))), by_nibabel(tmp_path / "a.nii.gz", corners((2, 3, 4)))
+        positions(scan.geometry, corners((2, 3, 4))),
+        nibabel_positions(tmp_path / "a.nii.gz", corners((2, 3, 4))),
     )
     for array in (ramp((2, 3, 4), np.uint8), ramp((2, 3, 4), np.uint16), ramp((2, 3, 4), np.float32) / 7):
         path = write_back(tmp_path / "b.nii.gz", scan, array)
@@ -110,7 +111,9 @@ def test_the_oldest_kind_of_header_keeps_its_place_only_at_its_size(tmp_path):
     matrix[:-1, -1] += matrix[:-1, :-1] @ (1, 2, 3)
     part = Geometry.from_matrix(matrix, scan.geometry.units, scan.geometry.axis_labels, "LPS")
     nifti.write(tmp_path / "b.nii", np.zeros((2, 2, 2), np.uint8), "zyx", part, scan.properties)
-    assert np.allclose(by_nibabel(tmp_path / "b.nii", corners((2, 2, 2))), ours(part, corners((2, 2, 2))))
+    assert np.allclose(
+        nibabel_positions(tmp_path / "b.nii", corners((2, 2, 2))), positions(part, corners((2, 2, 2)))
+    )
 
 
 FOUND_OR_NOT = {
@@ -130,7 +133,9 @@ def test_a_moved_geometry_goes_before_the_old_header(tmp_path, shift, codes):
     header = nib.load(tmp_path / "b.nii").header
     assert (header["sform_code"], header["qform_code"]) == codes
     assert np.allclose(
-        by_nibabel(tmp_path / "b.nii", corners((2, 3, 4))), ours(moved, corners((2, 3, 4))), atol=1e-4
+        nibabel_positions(tmp_path / "b.nii", corners((2, 3, 4))),
+        positions(moved, corners((2, 3, 4))),
+        atol=1e-4,
     )
 
 
@@ -168,7 +173,7 @@ def test_a_standing_plane_knows_where_it_is(tmp_path):
     scan = nifti.read(build(tmp_path / "a.nii", ramp((4, 3)), affine))
     again = write_back(tmp_path / "b.nii", scan)
     assert np.array_equal(nib.load(again).affine, affine)
-    assert np.allclose(ours(scan.geometry, corners((1, 3, 4))), by_itk(again, corners((1, 3, 4))))
+    assert np.allclose(positions(scan.geometry, corners((1, 3, 4))), itk_positions(again, corners((1, 3, 4))))
 
 
 def test_a_mask_of_one_time_of_a_series(tmp_path):
@@ -204,11 +209,11 @@ def test_a_volume_lies_where_it_should_for_everyone(tmp_path_factory, affine, sh
     geometry = Geometry.from_matrix(from_ras(affine, 3), ("mm",) * 3, ("z", "y", "x"), "LPS")
     nifti.write(path, ramp(shape, dtype), "zyx", geometry, {})
     index = corners(shape)
-    expected = ours(geometry, index)
+    expected = positions(geometry, index)
     scan = nifti.read(path)
-    assert np.abs(by_itk(path, index) - expected).max() < 1e-4
-    assert np.abs(by_nibabel(path, index) - expected).max() < 1e-4
-    assert np.abs(ours(scan.geometry, index) - expected).max() < 1e-4
+    assert np.abs(itk_positions(path, index) - expected).max() < 1e-4
+    assert np.abs(nibabel_positions(path, index) - expected).max() < 1e-4
+    assert np.abs(positions(scan.geometry, index) - expected).max() < 1e-4
     assert np.array_equal(scan.array, ramp(shape, dtype))
     assert scan.array.dtype == dtype
     second = path.with_name("b.nii.gz")
@@ -228,10 +233,10 @@ def test_a_file_of_another_writer_is_read_and_written_without_loss(tmp_path_fact
     scan = nifti.read(folder / "a.nii")
     write_back(folder / "b.nii", scan)
     index = corners((3, 4, 5))
-    assert np.abs(ours(scan.geometry, index) - by_nibabel(folder / "a.nii", index)).max() < 1e-9
+    assert np.abs(positions(scan.geometry, index) - nibabel_positions(folder / "a.nii", index)).max() < 1e-9
     assert np.array_equal(nib.load(folder / "a.nii").affine, nib.load(folder / "b.nii").affine)
     if kind is nib.Nifti1Image:  # ITK reads no other
-        assert np.array_equal(by_itk(folder / "a.nii", index), by_itk(folder / "b.nii", index))
+        assert np.array_equal(itk_positions(folder / "a.nii", index), itk_positions(folder / "b.nii", index))
 
 
 @settings(max_examples=30, deadline=None)
@@ -242,7 +247,7 @@ def test_a_sheared_volume(tmp_path_factory, affine, shear):
     geometry = Geometry.from_matrix(from_ras(slanted, 3), ("mm",) * 3, ("z", "y", "x"), "LPS")
     nifti.write(path, ramp((3, 4, 5)), "zyx", geometry, {})
     index = corners((3, 4, 5))
-    assert np.abs(by_nibabel(path, index) - ours(geometry, index)).max() < 1e-4
+    assert np.abs(nibabel_positions(path, index) - positions(geometry, index)).max() < 1e-4
     qform = nib.load(path).header.get_qform(coded=True)[0]
     if qform is not None:  # whoever reads that one must not be led astray
         assert np.abs(nib.affines.apply_affine(qform - nib.load(path).affine, index)).max() < 2e-3

@@ -8,9 +8,9 @@ import pytest
 from tests.helpers.nifti import (
     OBLIQUE,
     build,
-    by_nibabel,
     corners,
-    ours,
+    nibabel_positions,
+    positions,
     ramp,
 )
 
@@ -100,7 +100,8 @@ def test_colours(tmp_path, names):
     assert (scan.axes, scan.array.dtype) == ("zyxc", np.uint8)
     assert np.array_equal(scan.array, plain.transpose(2, 1, 0, 3))
     assert np.allclose(
-        ours(scan.geometry, corners((2, 3, 4))), by_nibabel(tmp_path / "a.nii", corners((2, 3, 4)))
+        positions(scan.geometry, corners((2, 3, 4))),
+        nibabel_positions(tmp_path / "a.nii", corners((2, 3, 4))),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.helpers.toy_method import GMS, TOY, config_of, equal
+from tests.helpers.toy_method import GMS, TOY, config_of, same_weights
 from torch import Tensor
 
 from napari_latentseg.codecs.loading import load_codec
@@ -89,7 +89,7 @@ def test_killed_at_any_epoch_it_goes_on_bit_for_bit(
         resumed = course(changes, place=place)
         # the last epoch before the end was not in the checkpoint any more, and is done again
         assert timeless(resumed.run(resume=True)) == events[cut - 1 :]
-        assert equal(weights(resumed), weights(whole))
+        assert same_weights(weights(resumed), weights(whole))
         assert timeless(resumed.events) == events
         assert resumed.best_epochs == whole.best_epochs
 
@@ -115,7 +115,7 @@ def test_stopped_at_any_batch_it_goes_on_bit_for_bit(
     if "validate_every" in changes:
         told[0] = told[0] | {"dsc": None, "best": None}
     assert told == events
-    assert equal(weights(resumed), weights(whole))
+    assert same_weights(weights(resumed), weights(whole))
 
 
 def test_stopped_again_and_again_it_comes_to_the_same_end(
@@ -132,7 +132,7 @@ def test_stopped_again_and_again_it_comes_to_the_same_end(
         if not part.stopped:
             break
     assert rounds > 3
-    assert equal(weights(part), weights(whole))
+    assert same_weights(weights(part), weights(whole))
 
 
 def test_a_stage_that_had_begun_does_not_begin_again(course: Callable[..., MemberTraining]) -> None:
@@ -163,7 +163,7 @@ def test_killed_while_it_writes_the_former_checkpoint_is_whole(
     assert len(list((tmp_path / "c").glob("tensors-*"))) == 2
     resumed = course(GMS)
     list(resumed.run(resume=True))
-    assert equal(weights(resumed), weights(whole))
+    assert same_weights(weights(resumed), weights(whole))
 
 
 def test_it_is_written_when_its_time_has_come(course: Callable[..., MemberTraining]) -> None:

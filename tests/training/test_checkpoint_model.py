@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers.toy_method import GMS, TOY, config_of, equal
+from tests.helpers.toy_method import GMS, TOY, config_of, same_weights
 
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods import registry
@@ -157,4 +157,4 @@ def test_the_member_files_are_those_of_the_members(make: Callable[..., TrainingJ
     load_weights(method.trainable_modules, tmp_path / "m" / "member-2.safetensors")
     alone = registry.build_method("gms", one.codec, GMS["settings"])
     load_weights(alone.trainable_modules, tmp_path / "one" / "weights.safetensors")
-    assert equal([method.trainable_modules.state_dict()], [alone.trainable_modules.state_dict()])
+    assert same_weights([method.trainable_modules.state_dict()], [alone.trainable_modules.state_dict()])
