@@ -1,26 +1,22 @@
-"""Metrics: hand-computed cases, properties, and other people's implementations."""
+"""Metrics: hand-computed cases, properties, and input that is refused."""
 
 from __future__ import annotations
 
 import doctest
 import importlib
-import itertools
-import json
 import math
-import statistics
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from scipy import ndimage
+from tests.helpers.masks import Mask, Pair, blobs, full_pairs, many, pairs, steps
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import (
@@ -32,29 +28,12 @@ from napari_latentseg.evaluation.metrics import (
     psnr,
     surface_distances,
 )
-from napari_latentseg.evaluation.scores import ImageScores, check_mean_dice_iou, score, summarise
-
-Mask = NDArray[np.bool_]
-Pair = tuple[Mask, Mask]
-
-many = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+from napari_latentseg.evaluation.scores import ImageScores, score
 
 
 def drawn(text: str) -> Mask:
     """A mask from a drawing: rows apart by spaces, # for what is in it."""
     return np.array([[c == "#" for c in row] for row in text.split()])
-
-
-def pairs(min_dims: int = 1, max_dims: int = 3, max_side: int = 7) -> st.SearchStrategy[Pair]:
-    shapes = hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, max_side=max_side)
-    return shapes.flatmap(lambda s: st.tuples(hnp.arrays(np.bool_, s), hnp.arrays(np.bool_, s)))
-
-
-def full_pairs(**kwargs: int) -> st.SearchStrategy[Pair]:
-    return pairs(**kwargs).filter(lambda pair: bool(pair[0].any() and pair[1].any()))
-
-
-steps = st.floats(0.1, 10.0)
 
 
 # --- by hand -----------------------------------------------------------------------------------------
@@ -195,145 +174,6 @@ def test_background_around_changes_nothing(pair: Pair, data: st.DataObject) -> N
     assert dice(np.pad(a, margin), np.pad(b, margin)) == dice(a, b)
 
 
-# --- against a plain implementation ------------------------------------------------------------------
-
-
-def plain_boundary(mask: Mask) -> list[tuple[int, ...]]:
-    """Every element with a face neighbour outside, one by one."""
-
-    def inside(at: tuple[int, ...]) -> bool:
-        return all(0 <= i < n for i, n in zip(at, mask.shape, strict=True)) and bool(mask[at])
-
-    found = []
-    for at in itertools.product(*map(range, mask.shape)):
-        near = [
-            (*at[:axis], at[axis] + step, *at[axis + 1 :]) for axis in range(mask.ndim) for step in (-1, 1)
-        ]
-        if inside(at) and not all(map(inside, near)):
-            found.append(at)
-    return found
-
-
-def plain_distances(a: Mask, b: Mask, spacing: list[float]) -> list[float]:
-    """From each boundary element of `a` to all of `b`, the least."""
-
-    def place(at: tuple[int, ...]) -> list[float]:
-        return [i * s for i, s in zip(at, spacing, strict=True)]
-
-    goals = [place(at) for at in plain_boundary(b)]
-    return [min(math.dist(place(at), goal) for goal in goals) for at in plain_boundary(a)]
-
-
-def plain_percentile(values: list[float], percent: float) -> float:
-    ordered = sorted(values)
-    rank = percent / 100 * (len(ordered) - 1)
-    low = math.floor(rank)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (rank - low) * (ordered[high] - ordered[low])
-
-
-@settings(many, max_examples=80)
-@given(full_pairs(max_side=6), st.data())
-def test_unequal_spacing_against_brute_force(pair: Pair, data: st.DataObject) -> None:
-    a, b = pair
-    spacing = [data.draw(steps) for _ in a.shape]
-    assert list(map(tuple, np.argwhere(boundary(a)).tolist())) == plain_boundary(a)
-    there, back = plain_distances(a, b, spacing), plain_distances(b, a, spacing)
-    found = surface_distances(a, b, spacing)
-    assert found[0] == pytest.approx(there)
-    assert found[1] == pytest.approx(back)
-    assert hd95(a, b, spacing) == pytest.approx(plain_percentile(there + back, 95))
-
-
-# --- against others' implementations -----------------------------------------------------------------
-
-
-def blobs(seed: int, shape: tuple[int, ...], *, margin: int = 0) -> Pair:
-    """Two overlapping masks of smooth shape."""
-    from scipy.ndimage import gaussian_filter
-
-    rng = np.random.default_rng(seed)
-    field = gaussian_filter(rng.normal(size=shape), 3)
-    other = field + 0.5 * gaussian_filter(rng.normal(size=shape), 3)
-    clear = np.pad(np.ones([n - 2 * margin for n in shape], dtype=bool), margin)
-    return (field > np.quantile(field, 0.7)) & clear, (other > np.quantile(other, 0.75)) & clear
-
-
-OTHERS = [
-    (0, (48, 40), (1.0, 1.0)),
-    (1, (48, 40), (0.7, 2.5)),
-    (2, (16, 24, 20), (3.0, 0.8, 0.9)),
-]
-
-
-@pytest.fixture(scope="module")
-def monai() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("monai.metrics")
-
-
-@pytest.mark.filterwarnings("ignore")  # MONAI calls its own deprecated options
-@pytest.mark.parametrize(("seed", "shape", "spacing"), OTHERS)
-def test_against_monai(monai: Any, seed: int, shape: tuple[int, ...], spacing: tuple[float, ...]) -> None:
-    import torch
-
-    a, b = blobs(seed, shape)
-    first, second = (torch.from_numpy(m)[None, None].float() for m in (a, b))
-
-    def theirs(percentile: float, y_pred: Any, y: Any) -> float:
-        value = monai.compute_hausdorff_distance(
-            y_pred, y, include_background=True, percentile=percentile, directed=True, spacing=list(spacing)
-        )
-        return float(value.item())
-
-    # MONAI takes the greater of the two directed percentiles, not the percentile of the pool, so the
-    # directions are compared one by one.
-    there, back = surface_distances(a, b, spacing)
-    for percent in (50, 95, 100):
-        assert np.percentile(there, percent) == pytest.approx(theirs(percent, first, second), rel=1e-5)
-        assert np.percentile(back, percent) == pytest.approx(theirs(percent, second, first), rel=1e-5)
-    both = [theirs(95, first, second), theirs(95, second, first)]
-    assert min(both) - 1e-5 <= hd95(a, b, spacing) <= max(both) + 1e-5
-    assert monai.compute_dice(first, second).item() == pytest.approx(dice(a, b))
-    assert monai.compute_iou(first, second).item() == pytest.approx(iou(a, b))
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_empty_masks_against_monai(monai: Any) -> None:
-    import torch
-
-    nothing = np.zeros((5, 5), dtype=bool)
-    something = nothing.copy()
-    something[2, 2] = True
-    for a, b in itertools.product((nothing, something), repeat=2):
-        first, second = (torch.from_numpy(m)[None, None].float() for m in (a, b))
-        theirs = monai.compute_dice(first, second, ignore_empty=False).item()
-        assert dice(a, b) == theirs
-
-
-@pytest.mark.parametrize(("seed", "shape", "spacing"), OTHERS)
-def test_against_simpleitk(seed: int, shape: tuple[int, ...], spacing: tuple[float, ...]) -> None:
-    sitk = pytest.importorskip("SimpleITK")
-    a, b = blobs(seed, shape, margin=1)  # away from the edge, where ITK sees no boundary
-
-    def image(mask: Mask) -> Any:
-        made = sitk.GetImageFromArray(mask.astype(np.uint8))
-        made.SetSpacing(spacing[::-1])
-        return made
-
-    overlap = sitk.LabelOverlapMeasuresImageFilter()
-    overlap.Execute(image(a), image(b))
-    assert overlap.GetDiceCoefficient(1) == pytest.approx(dice(a, b))
-    assert overlap.GetJaccardCoefficient(1) == pytest.approx(iou(a, b))
-    edges = [sitk.BinaryContour(image(m), fullyConnected=False) for m in (a, b)]
-    assert np.array_equal(sitk.GetArrayFromImage(edges[0]) > 0, boundary(a))
-    distance = sitk.HausdorffDistanceImageFilter()
-    distance.Execute(*edges)
-    farthest = max(d.max() for d in surface_distances(a, b, spacing))
-    assert distance.GetHausdorffDistance() == pytest.approx(farthest, rel=1e-5)
-
-
 # --- reconstruction ----------------------------------------------------------------------------------
 
 
@@ -353,72 +193,6 @@ def test_psnr_is_symmetric_and_not_negative(image: NDArray[np.float32], at: int)
     other.flat[at] = 1 - other.flat[at]
     assume(not np.array_equal(image, other))
     assert psnr(image, other) == psnr(other, image) >= 0
-
-
-# --- summaries ---------------------------------------------------------------------------------------
-
-
-@many
-@given(st.lists(pairs(min_dims=2, max_dims=2), min_size=1, max_size=8))
-def test_summary_of_any_images(images: list[Pair]) -> None:
-    scores = [score(a, b) for a, b in images]
-    found = summarise(scores)
-    assert found["images"] == len(images)
-    for name, spread in (("dsc", found["dsc"]), ("iou", found["iou"]), ("hd95", found["hd95"])):
-        values = [getattr(one, name) for one in scores]
-        assert spread["mean"] == pytest.approx(statistics.fmean(values))
-        expected = statistics.stdev(values) if len(values) > 1 else None
-        assert spread["std"] == (None if expected is None else pytest.approx(expected, abs=1e-12))
-    for which in ("prediction", "truth", "both"):
-        assert found["empty"][which] == sum(one.empty == which for one in scores)
-    assert json.loads(json.dumps(found, allow_nan=False)) == found
-
-
-def test_summary_of_nothing() -> None:
-    with pytest.raises(BadInput, match="no image"):
-        summarise([])
-
-
-def test_scores_of_different_masks_are_a_fault() -> None:
-    right = ImageScores(dsc=0.5, iou=1 / 3, hd95=1)
-    summarise([right])
-    with pytest.raises(RuntimeError, match="image 1"):
-        summarise([right, ImageScores(dsc=0.5, iou=0.34, hd95=1)])
-
-
-# Printed in the papers, in percent, to two digits.
-@pytest.mark.parametrize(
-    ("dsc", "iou_", "possible"),
-    [
-        pytest.param(92.76, 85.49, False, id="SDSeg on BTCV"),
-        pytest.param(75.17, 60.23, True, id="EGE-UNet, on the bound"),
-        pytest.param(93.90, 88.50, True, id="EGE-UNet, on the bound again"),
-        pytest.param(80.0, 80.01, False, id="IoU above Dice"),
-        pytest.param(100.0, 100.0, True, id="perfect"),
-        pytest.param(0.0, 0.0, True, id="all wrong"),
-        pytest.param(50.0, 50.0, True, id="half perfect, half wrong"),
-    ],
-)
-def test_means_that_can_be(dsc: float, iou_: float, possible: bool) -> None:
-    if possible:
-        check_mean_dice_iou(dsc / 100, iou_ / 100, tolerance=5e-5)
-    else:
-        with pytest.raises(RuntimeError, match="cannot go with"):
-            check_mean_dice_iou(dsc / 100, iou_ / 100, tolerance=5e-5)
-
-
-def test_scores_are_frozen_and_within_range() -> None:
-    one = ImageScores(dsc=1, iou=1, hd95=0)
-    for name in ImageScores.model_fields:
-        with pytest.raises(ValidationError):
-            setattr(one, name, getattr(one, name))
-    bad: list[dict[str, Any]] = [
-        {"dsc": 1.1}, {"iou": -0.1}, {"hd95": math.nan}, {"hd95": -1}, {"empty": "neither"}, {"assd": 1}
-    ]  # fmt: skip
-    for change in bad:
-        with pytest.raises(ValidationError):
-            ImageScores(**({"dsc": 1, "iou": 1, "hd95": 0} | change))
-    assert ImageScores.model_validate_json(one.model_dump_json()) == one
 
 
 def test_each_metric_has_its_convention() -> None:

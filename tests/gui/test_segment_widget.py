@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -283,20 +281,6 @@ def test_the_slice_on_screen_of_a_volume_that_lies_askew(viewer, widget):
     assert len(seen) > 3
 
 
-def test_napari_closed_at_once_ends_cleanly():
-    """In a program of its own: the window is gone before the imports in the background are through."""
-    code = (
-        "import napari\n"
-        "from napari_latentseg.widgets.segment.widget import SegmentWidget\n"
-        "viewer = napari.Viewer(show=False)\n"
-        "viewer.window.add_dock_widget(SegmentWidget(viewer))\n"
-        "viewer.close()\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60_000)
-    assert ended.returncode == 0, ended.stderr
-    assert "Traceback" not in ended.stderr
-
-
 def test_image_removed_while_running(viewer, widget, qtbot, phantom):
     widget.form.samples.value = 20
     widget.run_button.click()
@@ -371,32 +355,6 @@ def test_a_corrected_mask_goes_out_as_corrected(viewer, widget, qtbot, phantom, 
     qtbot.waitUntil(lambda: len([p for p in tmp_path.iterdir() if p.name[0] != "."]) == 4, timeout=60_000)
     np.testing.assert_array_equal(np.asarray(read_scan(next(tmp_path.glob("*_mask*"))).array), painted)
     assert json.loads(next(tmp_path.glob("*_run.json")).read_text())["mask_edited"] is True
-
-
-def test_napari_closed_in_the_middle_of_a_run_ends_cleanly():
-    """In a program of its own: the run is stopped, and the program ends without a word."""
-    code = (
-        "import napari, numpy as np\n"
-        "from qtpy.QtWidgets import QApplication\n"
-        "from napari_latentseg.widgets.segment.widget import SegmentWidget\n"
-        "viewer = napari.Viewer(show=False)\n"
-        "viewer.add_image(np.random.default_rng(0).random((30, 64, 64)), name='stack')\n"
-        "widget = SegmentWidget(viewer)\n"
-        "viewer.window.add_dock_widget(widget)\n"
-        "widget.form.model.value = 'breast-ultrasound'\n"
-        "widget.form.samples.value = 50\n"
-        "widget.segment()\n"
-        "while widget.progress_bar.value() < 5:\n"
-        "    QApplication.processEvents()\n"
-        "assert viewer.window._task_status_manager.is_busy()\n"  # so napari asks before it closes
-        "viewer.close()\n"
-        "QApplication.processEvents()\n"
-        "print('closed')\n"
-    )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60_000)
-    assert ended.returncode == 0, ended.stderr
-    assert "closed" in ended.stdout
-    assert "Traceback" not in ended.stderr
 
 
 def test_a_closed_widget_leaves_the_run_going_and_its_choices(viewer, widget, qtbot, phantom):

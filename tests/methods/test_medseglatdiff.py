@@ -1,4 +1,4 @@
-"""MedSegLatDiff against its equations, and what it learns where the answer is known."""
+"""MedSegLatDiff against its equations."""
 
 from __future__ import annotations
 
@@ -9,37 +9,18 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.helpers.learning import dice_to_nearest, falls, short_and_full
+from tests.helpers.medseglatdiff import AUTOENCODER, TINY, learn, tiny_medseglatdiff
 from tests.helpers.parameter_counts import parameter_counts
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.positional_noise import PositionalNoise
-from napari_latentseg.methods.base import Batch, Method, Stage
+from napari_latentseg.methods.base import Batch
 from napari_latentseg.methods.medseglatdiff import MedSegLatDiff, MedSegLatDiffConfig
 from napari_latentseg.methods.registry import build_method, method_class
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.folder import load_model_folder, save_model_folder
-from napari_latentseg.training.config import TrainingConfig, load_config
-from napari_latentseg.training.job import TrainingJob
-
-AUTOENCODER = {"widths": (8, 16, 16), "layers_per_block": 1, "codes": 32, "norm_groups": 4}
-DENOISER = {
-    "widths": (16, 32), "attention": (False, False), "layers_per_block": 1, "norm_groups": 8, "head_width": 8,
-}  # fmt: skip
-WIDER = {"widths": (32, 64), "attention": (False, True)}
-TINY = {"autoencoder": AUTOENCODER, "denoiser": DENOISER, "steps": 3}
-
-
-@pytest.fixture
-def make() -> Callable[..., MedSegLatDiff]:
-    def of(**settings: object) -> MedSegLatDiff:
-        torch.manual_seed(8)
-        method = build_method("medseglatdiff", None, TINY | settings)
-        assert isinstance(method, MedSegLatDiff)
-        return method.eval()
-
-    return of
+from napari_latentseg.training.config import load_config
 
 
 @pytest.fixture
@@ -53,11 +34,11 @@ def batch() -> Batch:
 
 
 @pytest.fixture
-def begun(make, batch: Batch) -> Callable[..., MedSegLatDiff]:
+def begun(batch: Batch) -> Callable[..., MedSegLatDiff]:
     """With codes among the outputs and measured latents, as the diffusion finds them."""
 
     def of(**settings: object) -> MedSegLatDiff:
-        method = make(**settings)
+        method = tiny_medseglatdiff(**settings)
         for stage in method.stages():
             stage.on_start([batch])
         return method
@@ -83,8 +64,8 @@ def test_the_published_size() -> None:
 
 
 @pytest.mark.parametrize(("widths", "factor", "multiple"), [((8, 8, 16), 4, 8), ((8, 8, 16, 16), 8, 16)])
-def test_factor_and_multiple_go_by_the_widths(make, widths, factor: int, multiple: int) -> None:
-    method = make(autoencoder=AUTOENCODER | {"widths": widths})
+def test_factor_and_multiple_go_by_the_widths(widths, factor: int, multiple: int) -> None:
+    method = tiny_medseglatdiff(autoencoder=AUTOENCODER | {"widths": widths})
     assert (method.downsampling_factor, method.size_multiple) == (factor, multiple)
 
 
@@ -100,8 +81,8 @@ def test_it_draws_from_noise_and_has_no_codec() -> None:
 
 
 @torch.no_grad()
-def test_the_autoencoders_learn_by_squared_error_and_weighted_cross_entropy(make, batch: Batch) -> None:
-    method = make(mask_weight=50)
+def test_the_autoencoders_learn_by_squared_error_and_weighted_cross_entropy(batch: Batch) -> None:
+    method = tiny_medseglatdiff(mask_weight=50)
     terms = method.autoencoder_loss(batch)
     signed = 2 * batch.images - 1
     image, image_tie = method.image_autoencoder(signed)
@@ -157,8 +138,8 @@ def test_a_stage_trains_its_parts_and_nothing_else(begun, batch: Batch, number: 
     } | {k for k in changed if k.endswith("to_k.bias")}
 
 
-def test_the_objectives_of_the_two_autoencoders_do_not_touch(make, batch: Batch) -> None:
-    method = make()
+def test_the_objectives_of_the_two_autoencoders_do_not_touch(batch: Batch) -> None:
+    method = tiny_medseglatdiff()
     terms = method.autoencoder_loss(batch)
     (terms["image"] + terms["image codes"]).backward()
     assert all(p.grad is None for p in method.mask_autoencoder.parameters())
@@ -166,8 +147,8 @@ def test_the_objectives_of_the_two_autoencoders_do_not_touch(make, batch: Batch)
 
 
 @torch.no_grad()
-def test_the_log_is_told_how_the_codes_are_used(make, batch: Batch) -> None:
-    method = make()
+def test_the_log_is_told_how_the_codes_are_used(batch: Batch) -> None:
+    method = tiny_medseglatdiff()
     (stage, _) = method.stages()
     stage.on_start([batch])
     method.train()
@@ -192,7 +173,7 @@ def test_the_autoencoders_are_judged_by_the_way_back(begun, batch: Batch) -> Non
 
 @pytest.mark.parametrize("w", [0.5, 1.0, 5.0, 50.0])
 @torch.no_grad()
-def test_unshifting_takes_exactly_w_out(make, w: float) -> None:
+def test_unshifting_takes_exactly_w_out(w: float) -> None:
     """What w teaches for a place that belongs to the mask with probability p, and back to p."""
     p = torch.linspace(0.001, 0.999, 99, dtype=torch.float64)
     logits = torch.zeros_like(p).requires_grad_()
@@ -203,9 +184,9 @@ def test_unshifting_takes_exactly_w_out(make, w: float) -> None:
                                                    reduction="none") for m in (1.0, 0.0)]  # fmt: skip
         (slope,) = torch.autograd.grad((p * both[0] + (1 - p) * both[1]).sum(), logits)
     torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-9, rtol=0)
-    found = make(mask_weight=w, unshift=True)._probability(logits.detach()).double()
+    found = tiny_medseglatdiff(mask_weight=w, unshift=True)._probability(logits.detach()).double()
     torch.testing.assert_close(found, p, atol=1e-6, rtol=1e-5)
-    shifted = make(mask_weight=w, unshift=False)._probability(logits.detach()).double()
+    shifted = tiny_medseglatdiff(mask_weight=w, unshift=False)._probability(logits.detach()).double()
     torch.testing.assert_close(shifted, q.detach(), atol=1e-6, rtol=1e-5)
     # of a single sample, the published cut is one of the probability at 1 / (1 + w)
     clear = (p - 1 / (1 + w)).abs() > 1e-4
@@ -325,139 +306,3 @@ def test_the_configurations_fit_the_method(name: str) -> None:
     assert config.preprocess.size % method.size_multiple == 0
     assert set(config.stages) <= {stage.name for stage in method.stages()}
     assert (method.deviations_from_paper == "") == (name != "small")
-
-
-# --- what it learns ------------------------------------------------------------------------------------
-
-
-def learn(
-    method: Method,
-    stage: Stage,
-    data: Batch,
-    *,
-    steps: int,
-    rate: float = 1e-3,
-    size: int = 3,
-    begin: bool = True,
-) -> list[float]:
-    """What the trainer does, without a data set; gives the loss at each step."""
-    generator = torch.Generator().manual_seed(0)
-    method.eval()
-    if begin:
-        stage.on_start([data])
-    method.requires_grad_(False)
-    stage.trainable.requires_grad_(True)
-    optimizer = torch.optim.AdamW(stage.trainable.parameters(), rate)
-    stage.trainable.train()
-    losses = []
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = rate * min(1, (step + 1) / 20) * 0.5 * (1 + math.cos(math.pi * step / steps))
-        chosen = torch.randperm(len(data.images), generator=generator)[:size]
-        terms = stage.loss(Batch(data.images[chosen], data.masks[chosen]), generator)
-        loss = torch.stack(list(terms.values())).sum()
-        loss.backward()
-        losses.append(loss.item())
-        torch.nn.utils.clip_grad_norm_(stage.trainable.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        if (step + 1) % 20 == 0:
-            stage.after_epoch()
-    method.eval()
-    return losses
-
-
-def shapes(count: int, seed: int) -> Batch:
-    """A bright ellipse on a noisy ground each, and which pixels it covers."""
-    generator = torch.Generator().manual_seed(seed)
-    places = torch.rand(count, 4, 1, 1, generator=generator)
-    y, x = (32 * (0.35 + 0.3 * places[:, i]) for i in (0, 1))
-    a, b = (32 * (0.18 + 0.12 * places[:, i]) for i in (2, 3))
-    along = torch.arange(32.0)
-    masks = (((along[:, None] - y) / a) ** 2 + ((along - x) / b) ** 2 < 1).float()[:, None]
-    images = 0.25 + 0.5 * masks + 0.03 * torch.randn(masks.shape, generator=generator)
-    return Batch(images.clamp(0, 1).expand(-1, 3, -1, -1), masks)
-
-
-def dice_of(probabilities: Tensor, masks: Tensor) -> Tensor:
-    """Of each image, `(B,)`."""
-    found = (probabilities > 0.5).float()
-    return 2 * (found * masks).sum((1, 2, 3)) / (found.sum((1, 2, 3)) + masks.sum((1, 2, 3)))
-
-
-@pytest.mark.timeout(900)  # 40 s of one quiet core
-@short_and_full
-def test_it_learns_shapes(make, full: bool) -> None:
-    autoencoder = AUTOENCODER | {"widths": (16, 32, 32), "norm_groups": 8}
-    method = make(autoencoder=autoencoder, denoiser=DENOISER | WIDER, steps=12)
-    known, new = shapes(24, 0), shapes(24, 1)
-    autoencoders, diffusion = method.stages()
-
-    def score() -> float:
-        with torch.inference_mode():
-            samples = method.sample_many(known.images, 3, torch.Generator().manual_seed(3))
-            return float(dice_of(torch.stack(list(samples)).mean(0), known.masks).mean())
-
-    before = score()
-    assert falls(learn(method, autoencoders, known, steps=160 if full else 30, rate=5e-3, size=8))
-    if not full:
-        assert falls(learn(method, diffusion, known, steps=40, rate=4e-3, size=8))
-        assert score() > before + 0.1
-        return
-    assert falls(learn(method, diffusion, known, steps=480, rate=4e-3, size=16))
-    with torch.inference_mode():
-        for data, least in ((known, 0.95), (new, 0.85)):
-            samples = method.sample_many(data.images, 3, torch.Generator().manual_seed(3))
-            assert dice_of(torch.stack(list(samples)).mean(0), data.masks).mean() > least
-
-
-@short_and_full
-def test_samples_fall_on_both_of_two_outlines(make, full: bool) -> None:
-    """One image, and two experts who disagree: each sample takes a side, and the variance lies between."""
-    away = (torch.arange(32.0) - 15.5).square()
-    away = away[:, None] + away
-    small, large = ((away < radius**2).float()[None, None] for radius in (6, 12))
-    image = (0.3 + 0.3 * large + 0.2 * small).expand(-1, 3, -1, -1)
-    data = Batch(image.repeat(16, 1, 1, 1), torch.cat([small, large]).repeat(8, 1, 1, 1))
-    method = make(autoencoder=AUTOENCODER | {"codes": 16}, denoiser=DENOISER | WIDER, steps=12)
-    autoencoders, diffusion = method.stages()
-
-    def score() -> float:
-        with torch.inference_mode():
-            samples = next(iter(method.sample_many(data.images, 1, torch.Generator().manual_seed(7))))
-        return dice_to_nearest(samples, (small[0], large[0]))
-
-    before = score()
-    assert falls(learn(method, autoencoders, data, steps=60 if full else 25, rate=5e-3, size=4))
-    assert falls(learn(method, diffusion, data, steps=300 if full else 30, rate=4e-3, size=16))
-    if not full:
-        assert score() > before
-        return
-    with torch.inference_mode():
-        generator = torch.Generator().manual_seed(7)
-        samples = next(iter(method.sample_many(image.repeat(24, 1, 1, 1), 1, generator)))
-    sides = torch.stack([dice_of(samples, mask.expand_as(samples)) for mask in (small, large)])
-    assert (sides.amax(0) > 0.8).float().mean() > 0.9
-    assert 5 <= int((sides[0] > sides[1]).sum()) <= 19
-    variance, ring = samples.var(0), (large > small)[0]
-    assert variance[ring].mean() > 5 * variance[~ring].mean()
-
-
-def test_a_training_ends_in_a_model(tmp_path: Path, write_ellipses: Callable[..., Path]) -> None:
-    config = TrainingConfig.model_validate(
-        {
-            "method": "medseglatdiff", "settings": TINY, "codec": None, "seed": 1,
-            "preprocess": {"mode": "whole", "size": 32}, "split": {"fraction": 0.34},
-            "epochs": 2, "batch_size": 2, "warmup_epochs": 0, "schedule_by": "step", "select": "last",
-            "validate_every": 2, "card": {"threshold": 0.25, "default_samples": 3},
-        }
-    )  # fmt: skip
-    data = write_ellipses(tmp_path / "data")
-    events = list(TrainingJob(data, tmp_path / "model", config, None, None, device="cpu"))
-    epochs = [(e.stage, e.epoch) for e in events if e.event == "epoch"]
-    assert epochs == [("autoencoders", 1), ("autoencoders", 2), ("diffusion", 1), ("diffusion", 2)]
-    model = load_model_folder(tmp_path / "model", lambda spec: pytest.fail("it has no codec"))
-    assert model.card.threshold == 0.25
-    assert model.card.sources == ("noise",)
-    assert [(record.source, record.samples) for record in model.card.metrics] == [("noise", 1), ("noise", 3)]
-    assert "mask perplexity" in (tmp_path / "model" / "training_log.csv").read_text("utf-8").splitlines()[0]
