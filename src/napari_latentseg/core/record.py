@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from pydantic import Field
+
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.postprocess import PostProcess
 
-__all__ = ["SAMPLING_SOURCES", "InputRecord", "ModelRecord", "RunRecord", "SamplingSource"]
+__all__ = ["SAMPLING_SOURCES", "InputRecord", "MaskState", "ModelRecord", "RunRecord", "SamplingSource"]
+
+MaskState = Literal["model", "corrected", "approved"]
+"""Whose mask it is: the model's, one that a person has changed, or one that a person has approved."""
 
 SamplingSource = Literal["none", "augment", "members", "noise", "posterior", "dropout"]
 
@@ -116,6 +122,16 @@ class RunRecord(FrozenModel):
         Whether each sample was post-processed in the same way before its volumes were measured.
     mask_edited
         Whether a person has edited the mask. Mean, variance and volumes are the model's even then.
+    mask_state
+        Whose mask it is, see `MaskState`.
+    fit
+        Whether the model was made for this image; None where that was not checked.
+    segmented_slices
+        Ranges of the slices that have a prediction, first and last of each, counted from 0; None for all. The
+        mask is 0 in the other slices, which does not mean that they hold nothing.
+    files
+        SHA-256 of each file that was written with this record, by file name; a folder's (OME-Zarr) is that of
+        the names and hashes of its files.
     volumes, volume_unit
         For each class, by name, the area or volume in each sample, in this unit (``"mm3"``, ``"pixel"``).
     purpose, meaning
@@ -157,6 +173,10 @@ class RunRecord(FrozenModel):
     cleanup: PostProcess | None = None
     volumes_cleaned: bool = False
     mask_edited: bool = False
+    mask_state: MaskState = "model"
+    fit: Fit | None = None
+    segmented_slices: tuple[tuple[int, int], ...] | None = None
+    files: dict[str, str] = Field(default_factory=dict)
     volumes: dict[str, list[float]]
     volume_unit: str
     versions: dict[str, str]
