@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 from typing import Any, get_args
 
 import numpy as np
@@ -9,7 +9,9 @@ from pydantic import ValidationError
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE
 from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.postprocess import PostProcess
 from napari_latentseg.core.record import SAMPLING_SOURCES, InputRecord, ModelRecord, RunRecord, SamplingSource
 from napari_latentseg.core.segmentation import Segmentation
 
@@ -110,6 +112,24 @@ def test_cut_at_another_threshold(run: Segmentation, threshold: float, expected:
     assert found.record.samples == run.record.samples
     assert run.mask.ravel().tolist() == [0, 7, 7]
     assert run.record.threshold == 0.5
+
+
+def test_a_spacing_given_afterwards_turns_pixels_into_millimetres(run: Segmentation) -> None:
+    pixels = run.record.replace(
+        input=run.record.input.replace(spacing=(1.0, 1.0), units=("pixel", "pixel")),
+        volume_unit="pixel",
+        cleanup=PostProcess(smallest=3),
+    )
+    given = replace(run, record=pixels).with_spacing([0.5])
+    assert given.geometry.spacing == (0.5, 0.5)
+    assert given.volumes.tolist() == [[0.25], [0.5]]
+    assert given.record.volumes == {"lesion": [0.25, 0.5]}
+    assert given.record.volume_unit == "mm2"
+    assert given.record.input.spacing == (0.5, 0.5)
+    assert given.record.input.units == ("mm", "mm")
+    assert given.record.input.notes[-1] == GIVEN_SPACING_NOTE
+    assert given.record.cleanup == PostProcess(smallest=0.75)
+    assert given.mask is run.mask
 
 
 def test_a_result_does_not_change(run: Segmentation) -> None:

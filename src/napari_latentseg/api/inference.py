@@ -37,6 +37,7 @@ def segment(
     codec: str | Path | None = None,
     series: int | None = None,
     channel: int | None = None,
+    spacing: float | Sequence[float] | None = None,
     plane: str = "acquired",
     slices: tuple[int, int] | None = None,
     box: tuple[int, int, int, int] | None = None,
@@ -73,6 +74,9 @@ def segment(
         Which image of a file or folder that holds several, counted from 1.
     channel
         Which channel of an image whose channels are not colours, counted from 1.
+    spacing
+        In mm, for an image whose file states none, such as a photograph: one number for square pixels or
+        cubic voxels, or one for each axis of the array but time and channels.
     plane
         The orientation of the slices: ``"acquired"``, ``"axial"``, ``"coronal"`` or ``"sagittal"``. The
         result has the orientation of the scan in any case.
@@ -121,7 +125,10 @@ def segment(
         precision=precision, slices=None if slices is None else (slices[0] - 1, slices[1] - 1), box=box,
         classes=classes, cleanup=cleanup, tolerance=tolerance,
     )  # fmt: skip
-    run = start_run(scan, located_model, settings, plane=plane, series=series, channel=channel, codec=codec)
+    run = start_run(
+        scan, located_model, settings, plane=plane, series=series, channel=channel, spacing=spacing,
+        codec=codec,
+    )  # fmt: skip
     return run.finish(progress)
 
 
@@ -133,6 +140,7 @@ def start_run(
     plane: str = "acquired",
     series: int | None = None,
     channel: int | None = None,
+    spacing: float | Sequence[float] | None = None,
     codec: str | Path | None = None,
 ) -> Run:
     """Prepare a segmentation that is worked on step by step: for progress, previews, stopping, more samples.
@@ -141,7 +149,7 @@ def start_run(
 
     Parameters
     ----------
-    scan, model, plane, series, channel, codec
+    scan, model, plane, series, channel, spacing, codec
         As for `segment`.
     settings
         The settings; those of the model card where not given.
@@ -169,6 +177,7 @@ def start_run(
     2
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.core.given_spacing import give_spacing
     from napari_latentseg.core.reorient import reorient, select_channel
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.io import read_scan
@@ -179,6 +188,8 @@ def start_run(
     input_scan = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
     if channel is not None:
         input_scan = select_channel(input_scan, channel)
+    if spacing is not None:
+        input_scan = give_spacing(input_scan, [spacing] if isinstance(spacing, int | float) else spacing)
     reorient(input_scan, plane)  # raises where the scan has no such slices
 
     from napari_latentseg.inference.predictor import Predictor

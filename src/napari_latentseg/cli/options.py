@@ -25,7 +25,9 @@ __all__ = [
     "ScanPath",
     "Seed",
     "Series",
+    "Spacing",
     "Threshold",
+    "parse_spacing",
     "with_current_names",
     "with_option_name",
 ]
@@ -67,6 +69,12 @@ SamplingSource = Annotated[
         "--sampling", help="Where samples differ: one of the model's sampling sources, or none for one pass."
     ),
 ]
+Spacing = Annotated[
+    str | None,
+    typer.Option(
+        help="Pixel size in mm of an image whose file states none: 0.2, or a number for each axis: 5,0.2,0.2."
+    ),
+]
 Threshold = Annotated[
     float | None, typer.Option(help="A voxel belongs to a class where its mean probability is above this.")
 ]
@@ -78,6 +86,24 @@ _FORMER_NAMES: dict[str, dict[str, str]] = {
     "evaluate": {"--source": "--sampling"},
     "calibrate": {"--source": "--sampling", "--level": "--coverage"},
 }
+
+
+def parse_spacing(text: str | None) -> list[float] | None:
+    """The numbers of ``"0.2"`` or ``"5,0.2,0.2"``.
+
+    Raises
+    ------
+    BadInput
+        If one of them is no number.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise BadInput(
+            "spacing", f"{text!r} is no list of numbers", "write 0.2, or 5,0.2,0.2 in mm"
+        ) from error
 
 
 def with_current_names(arguments: Sequence[str]) -> list[str]:

@@ -26,7 +26,9 @@ from napari_latentseg.cli.options import (
     ScanPath,
     Seed,
     Series,
+    Spacing,
     Threshold,
+    parse_spacing,
 )
 from napari_latentseg.errors import BadInput
 
@@ -112,6 +114,7 @@ def segment(
     codec: CodecFolder = None,
     series: Series = None,
     channel: Channel = None,
+    spacing: Spacing = None,
     plane: Annotated[
         str, typer.Option(help="Orientation of the slices: acquired, axial, coronal or sagittal.")
     ] = "acquired",
@@ -179,8 +182,9 @@ def segment(
     )  # fmt: skip
     with progress_bar("segmenting", quiet=quiet) as progress:
         run = api.start_run(
-            scan, located_model, settings, plane=plane, series=series, channel=channel, codec=codec
-        )
+            scan, located_model, settings, plane=plane, series=series, channel=channel,
+            spacing=parse_spacing(spacing), codec=codec,
+        )  # fmt: skip
         segmentation = run.finish(progress)
     # the name of a file or folder may be the patient's
     stem = f"scan-{segmentation.record.input.sha256[:8]}" if deidentify else stem_of(scan)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
-from napari_latentseg.cli.options import Channel, JsonOutput, Quiet, ScanPath, Series
+from napari_latentseg.cli.options import Channel, JsonOutput, Quiet, ScanPath, Series, Spacing, parse_spacing
 
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
@@ -93,11 +93,12 @@ def convert(
     target: Annotated[Path, typer.Argument(help="The file to write; its suffix gives the format.")],
     series: Series = None,
     channel: Channel = None,
+    spacing: Spacing = None,
     quiet: Quiet = False,
 ) -> None:
     """Write an image in another format with the same geometry; a format that cannot hold it is refused."""
     from napari_latentseg.io.convert import convert as write
 
-    for note in write(source, target, series=series, channel=channel):
+    for note in write(source, target, series=series, channel=channel, spacing=parse_spacing(spacing)):
         print_line(f"note: {note}", quiet=quiet)
     print_line(str(target), quiet=quiet)

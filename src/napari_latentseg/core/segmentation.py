@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.embed import embed
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE, geometry_with_spacing
 from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.postprocess import MAX_IN_MEMORY_VOXELS, PostProcess
 from napari_latentseg.core.record import RunRecord
@@ -135,6 +137,42 @@ class Segmentation:
             "volumes_cleaned": volumes_cleaned,
         }
         return replace(self, mask=mask, volumes=volumes, record=self.record.replace(**record_changes))
+
+    def with_spacing(self, spacing: Sequence[float]) -> Segmentation:
+        """The same result of an image without a physical size, with the spacing that a person knows.
+
+        Parameters
+        ----------
+        spacing
+            In mm, see `napari_latentseg.core.given_spacing.give_spacing`.
+
+        Returns
+        -------
+        Segmentation
+            With areas or volumes in mm2 or mm3, and a record that says that the spacing was given.
+
+        Raises
+        ------
+        BadInput
+            If the image has a physical size, or the spacing is not possible.
+        """
+        geometry = geometry_with_spacing(self.geometry, spacing)
+        voxel_volume, unit = geometry.voxel_volume
+        volumes = self.volumes * (voxel_volume / self.geometry.voxel_volume[0])
+        input_record = self.record.input.replace(
+            spacing=geometry.spacing,
+            units=geometry.units,
+            notes=(*self.record.input.notes, GIVEN_SPACING_NOTE),
+        )
+        record_changes: dict[str, Any] = {
+            "input": input_record,
+            "volumes": volumes_by_name(self.classes, volumes),
+            "volume_unit": unit,
+        }
+        if self.record.cleanup is not None:  # its smallest object was given in pixels
+            smallest = self.record.cleanup.smallest * voxel_volume
+            record_changes["cleanup"] = self.record.cleanup.replace(smallest=smallest)
+        return replace(self, geometry=geometry, volumes=volumes, record=self.record.replace(**record_changes))
 
     def sample_volumes(self, threshold: float, cleanup: PostProcess) -> tuple[NDArray[np.float64], bool]:
         """Areas or volumes of the samples from their probability maps.

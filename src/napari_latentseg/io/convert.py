@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.given_spacing import give_spacing
 from napari_latentseg.core.reorient import select_channel
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
@@ -24,7 +26,12 @@ _EXACT_MM = 1e-4
 
 
 def convert(
-    source: Path | str, target: Path | str, *, series: int | None = None, channel: int | None = None
+    source: Path | str,
+    target: Path | str,
+    *,
+    series: int | None = None,
+    channel: int | None = None,
+    spacing: Sequence[float] | None = None,
 ) -> tuple[str, ...]:
     """Read an image and write it in another format.
 
@@ -36,6 +43,8 @@ def convert(
         The file or folder to write; its suffix determines the format. An existing file is replaced.
     series, channel
         Which of several images and channels, counted from 1.
+    spacing
+        In mm, for an image whose file states none; see `napari_latentseg.core.given_spacing.give_spacing`.
 
     Returns
     -------
@@ -52,6 +61,8 @@ def convert(
     scan = read_scan_lazy(source, series=series)
     if channel is not None:
         scan = select_channel(scan, channel)
+    if spacing is not None:
+        scan = give_spacing(scan, spacing)
     return write_scan(scan, target)
 
 
