@@ -1,3 +1,4 @@
+from .api.fit import check_fit as check_fit
 from .api.inference import calibrate as calibrate
 from .api.inference import evaluate as evaluate
 from .api.inference import segment as segment
@@ -19,6 +20,7 @@ from .api.versions import list_candidates as list_candidates
 from .api.versions import model_history as model_history
 from .api.versions import revert_model as revert_model
 from .core.classes import ClassInfo as ClassInfo
+from .core.fit import Fit as Fit
 from .core.geometry import Geometry as Geometry
 from .core.postprocess import PostProcess as PostProcess
 from .core.record import RunRecord as RunRecord

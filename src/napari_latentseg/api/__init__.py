@@ -1,12 +1,14 @@
 """The Python API: one function for each thing that the widgets and the command line do.
 
 `inference` segments, evaluates and calibrates; `training` trains and fine-tunes; `models` finds, loads,
-installs and exports models; `versions` decides on fine-tuned models; `results` writes results. Importing them
-loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap checks.
+installs and exports models; `versions` decides on fine-tuned models; `results` writes results; `fit` tells
+whether a model was made for an image. Importing them loads neither torch nor Qt: a function imports what it
+needs when it is called, after the cheap checks.
 """
 
 from __future__ import annotations
 
+from napari_latentseg.api.fit import check_fit
 from napari_latentseg.api.inference import calibrate, evaluate, segment, start_run
 from napari_latentseg.api.models import (
     export_model,
@@ -32,6 +34,7 @@ from napari_latentseg.io import read_scan
 __all__ = [
     "adopt_model",
     "calibrate",
+    "check_fit",
     "discard_model",
     "evaluate",
     "export_model",

@@ -31,6 +31,7 @@ class Fit(FrozenModel):
 
     Examples
     --------
+    >>> from napari_latentseg import Fit
     >>> Fit(state="foreign", reasons=("the image is MR, the model was trained on US",)).describe()
     'Not made for this image: the image is MR, the model was trained on US'
     """

@@ -6,5 +6,6 @@ Only arrays and geometry; running a model on a data set is `napari_latentseg.inf
 - `metrics`: Dice, IoU, HD95, ASSD, PSNR. `CONVENTIONS` states what each does with empty masks.
 - `scores`: `ImageScores` of one image, and their summary over images.
 - `compare`: a label map against a reference, class by class, with distances in mm.
+- `fit`, `header_fit`: whether an image is like those that a model was trained on.
 - `calibration`: reliability of probabilities, and conformal intervals for areas and volumes.
 """

@@ -17,6 +17,7 @@ from napari_latentseg.data.label_map import LabelTarget
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
+from napari_latentseg.evaluation.fit import FitReference
 
 __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 
@@ -141,6 +142,9 @@ class ModelCard(FrozenModel):
         Calibration of its mean probability against observed frequencies; None where not measured.
     volume_interval
         Calibration of the intervals of areas and volumes; None where not calibrated.
+    fit
+        What its training images were like, to tell whether another image is like them; None where not
+        known.
     intended_use, limits
         What it is for, and its known limitations, as text.
     files
@@ -178,6 +182,7 @@ class ModelCard(FrozenModel):
     metrics: tuple[MetricRecord, ...] = ()
     reliability: Reliability | None = None
     volume_interval: VolumeInterval | None = None
+    fit: FitReference | None = None
     intended_use: str = "Research. Not a medical device."
     limits: str = ""
     files: dict[str, str] = Field(default_factory=dict)
