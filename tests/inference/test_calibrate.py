@@ -41,6 +41,7 @@ class Sure:
         data = TrainingData(name="drawn", licence="CC0", images=1, validation_images=len(pairs))
         card = SimpleNamespace(classes=classes, training_data=(data,))
         self.model = SimpleNamespace(card=card)
+        self.compute = SimpleNamespace(precision="float32")
         self.masks = [p.read_mask()[0] > 0 for p in pairs]
         self.wrong = np.random.default_rng(0).lognormal(0, 0.2, len(pairs))
         self.asked = 0
@@ -60,6 +61,7 @@ class Sure:
             mean=np.where(mask, np.float32(0.8), np.float32(0))[None],
             volumes=np.round(grown) * size,
             geometry=scan.geometry,
+            axes=scan.spatial_axes,
         )
 
 
@@ -112,6 +114,7 @@ def test_the_interval_is_tested_on_the_other_half(pairs: list[Case]) -> None:
     )
     list(found.run())
     made = found.volume_interval()
+    assert (made.dimensions, made.precisions) == (2, (found.predictor.compute.precision,))
     assert (made.cases, made.tested_on) == (12, 12)
     assert (made.samples, made.source, made.threshold) == (4, "augment", 0.5)
     assert made.coverage["whole"] >= 0.75
@@ -134,6 +137,7 @@ def test_no_place_counts_for_two_classes(pairs: list[Case], monkeypatch: pytest.
             mean=np.stack([truth[0] > 0, truth[0] == 2]).astype(np.float32),
             volumes=np.zeros((4, 2)),
             geometry=scan.geometry,
+            axes=scan.spatial_axes,
         ),
     )
     list(found.run())

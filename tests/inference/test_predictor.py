@@ -243,6 +243,9 @@ def test_only_the_asked_slices_hold_a_result(tiny_model: Model) -> None:
     part = predicted(tiny_model, scan, samples=3, slices=(2, 3), first_plane=5)
     assert part.record.complete
     assert (part.record.slices, part.record.planes_done, part.record.planes) == ((2, 3), 2, 6)
+    assert (part.record.segmented_slices, whole.record.segmented_slices) == (((2, 3),), None)
+    assert part.segmented_region.missing(range(6)) == [0, 1, 4, 5]
+    assert not part.segmented_region.is_cancelled
     assert np.array_equal(part.mean[:, 2:4], whole.mean[:, 2:4])
     assert not part.mean[:, [0, 1, 4, 5]].any()
     assert not part.mask[[0, 1, 4, 5]].any()

@@ -166,6 +166,8 @@ def test_of_a_stack_the_planes_that_are_done_are_shown(
     shown = [i for i in range(4) if found.mean[0, i].any()]
     assert shown == planes
     assert found.record.planes_done == len(planes)
+    assert found.record.segmented_slices == ((planes[0], planes[-1]),)
+    assert found.segmented_region.is_cancelled
     assert found.record.samples == (2 if at == (0, 1) else 5)
     assert not found.record.complete
     assert not found.mask[[i for i in range(4) if i not in planes]].any()

@@ -8,16 +8,12 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.plane_axes import WORLD_AXIS_OF_PLANE, plane_axis_order
 from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 
 __all__ = ["WORLD_AXIS_OF_PLANE", "reorient", "restore_orientation", "select_channel"]
-
-WORLD_AXIS_OF_PLANE: dict[str, int | None] = {"acquired": None, "axial": 0, "coronal": 1, "sagittal": 2}
-"""The slice orientations, each with the world axis (in the order `z y x`) perpendicular to its slices.
-
-``"acquired"`` leaves the scan as it is."""
 
 
 def select_channel(scan: Scan, channel: int) -> Scan:
@@ -76,33 +72,16 @@ def reorient(scan: Scan, plane: str) -> tuple[Scan, tuple[int, ...]]:
     """
     if plane not in WORLD_AXIS_OF_PLANE:
         raise BadInput("plane", f"{plane!r} is not known", f"use one of {', '.join(WORLD_AXIS_OF_PLANE)}")
-    world_axis = WORLD_AXIS_OF_PLANE[plane]
     n = len(scan.spatial_axes)
-    order = list(range(n))
-    if world_axis is None:
-        return scan, tuple(order)
+    if WORLD_AXIS_OF_PLANE[plane] is None:
+        return scan, tuple(range(n))
     if "z" not in scan.axes or scan.geometry.frame != "LPS":
         raise BadInput("plane", f"{scan.name} is not a volume in patient coordinates", "use acquired")
-    first_spatial = n - 3
-    slice_axis = _nearest_volume_axes(scan.geometry)[world_axis]
-    order = [
-        *range(first_spatial),
-        first_spatial + slice_axis,
-        *(first_spatial + i for i in range(3) if i != slice_axis),
-    ]
-    return _transposed(scan, order), tuple(order)
+    order = plane_axis_order(scan.geometry, n, plane)
+    return _transposed(scan, order), order
 
 
-def _nearest_volume_axes(geometry: Geometry) -> tuple[int, ...]:
-    """For each axis of the patient, the nearest axis of the volume; a permutation of 0, 1, 2."""
-    from itertools import permutations
-
-    linear = geometry.matrix[-4:-1, -4:-1]
-    alignment = np.abs(linear / np.linalg.norm(linear, axis=0))
-    return max(permutations(range(3)), key=lambda p: sum(alignment[i, p[i]] for i in range(3)))
-
-
-def _transposed(scan: Scan, order: list[int]) -> Scan:
+def _transposed(scan: Scan, order: tuple[int, ...]) -> Scan:
     channels = [len(order)] if scan.axes.endswith(CHANNEL) else []
     geometry = scan.geometry
     matrix = geometry.matrix[:, [*order, len(order)]]

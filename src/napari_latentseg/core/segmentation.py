@@ -19,6 +19,7 @@ from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.postprocess import MAX_IN_MEMORY_VOXELS, PostProcess
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.sample_store import SampleMaps
+from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.errors import BadInput
 
 __all__ = ["MIN_SAMPLES_FOR_VARIANCE", "Segmentation", "volumes_by_name"]
@@ -88,6 +89,11 @@ class Segmentation:
     def cleanup(self) -> PostProcess:
         """The post-processing of the mask."""
         return self.record.cleanup or PostProcess()
+
+    @property
+    def segmented_region(self) -> SegmentedRegion:
+        """Which slices have a prediction; the mask is 0 in the others, but they are not known to be empty."""
+        return SegmentedRegion.from_record(self.record)
 
     @property
     def predicted_voxel_count(self) -> int:

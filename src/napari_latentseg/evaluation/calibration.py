@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -204,20 +204,22 @@ class VolumeInterval(FrozenModel):
     level
         How often the interval should contain the reference, in (0, 1).
     floor
-        Fraction of the mean added to the standard deviation, since all samples may share the same error. The
-        default, 5 %, keeps the interval from vanishing where the samples agree.
+        Fraction of the mean added to the standard deviation, so that samples that agree keep an interval.
     factors
         Half width of the interval for each class, in units of ``s + floor m``. A class is missing if it had
         too few cases, or could not be bounded.
     shifts
         Shift of the centre for each class, in the same unit: positive if the model usually finds too little.
-        0 for a missing class.
     cases
         Number of images that the factors were fitted on.
     samples, source
         Number and source of the samples of each image; with others the spread is different.
     threshold
         Probability threshold of the samples.
+    dimensions
+        2 for images, 3 for volumes; None in cards of earlier versions, and for a mixture.
+    precisions
+        The precisions that it was fitted in, or was shown to agree in; empty in cards of earlier versions.
     data
         Description of the images.
     coverage
@@ -238,6 +240,8 @@ class VolumeInterval(FrozenModel):
     samples: int = Field(ge=MIN_SAMPLES)
     source: str
     threshold: float = Field(gt=0, lt=1)
+    dimensions: Literal[2, 3] | None = None
+    precisions: tuple[str, ...] = ()
     data: str
     coverage: dict[str, float] = Field(default_factory=dict)
     tested_on: int = Field(0, ge=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from napari_latentseg.evaluation.calibration import (
 from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.measure.interval_basis import image_dimensions
 from napari_latentseg.models.split import Split
 
 __all__ = ["Calibration"]
@@ -91,6 +93,7 @@ class Calibration:
         self.sample_voxel_counts = np.zeros((len(self.cases), self.settings.samples, classes))
         self.reference_voxel_counts = np.full((len(self.cases), classes), np.nan)
         self._reliability_accumulator = ReliabilityAccumulator()
+        self._dimensions: set[Literal[2, 3]] = set()
 
     def run(self) -> Iterator[float]:
         """Segment image after image, and collect probabilities and volumes.
@@ -125,6 +128,7 @@ class Calibration:
         self, number: int, segmentation: Segmentation, reference: NDArray[np.uint8], label_map: LabelMap
     ) -> None:
         """Add an image: voxel counts of samples and reference, and its mean probabilities plane by plane."""
+        self._dimensions.add(image_dimensions(segmentation))
         voxel_volume, _ = segmentation.geometry.voxel_volume
         self.sample_voxel_counts[number] = np.round(segmentation.volumes / voxel_volume)
         annotated = np.array(label_map.annotated)
@@ -191,6 +195,8 @@ class Calibration:
             samples=self.settings.samples,
             source=self.settings.source,
             threshold=self.settings.threshold,
+            dimensions=next(iter(self._dimensions)) if len(self._dimensions) == 1 else None,
+            precisions=(self.predictor.compute.precision,),
             data=self._data_description(len(fit)),
         )
         return fitted.with_coverage(names, self.sample_voxel_counts[test], self.reference_voxel_counts[test])

@@ -17,6 +17,7 @@ from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.core.reorient import restore_orientation
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation, volumes_by_name
+from napari_latentseg.core.segmented_region import slice_ranges
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings
 
@@ -77,7 +78,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         record=_run_record(
             state,
             sample_count,
-            int(has_result.sum()),
+            has_result,
             volumes,
             unit,
             _notes(state, sample_count, distinct_count),
@@ -188,7 +189,7 @@ def _stack_classes(plane_means: Any, leading: tuple[int, ...], has_result: NDArr
 def _run_record(
     state: RunState,
     sample_count: int,
-    planes_done: int,
+    has_result: NDArray[np.bool_],
     volumes: NDArray[np.float64],
     unit: str,
     notes: list[str],
@@ -201,8 +202,8 @@ def _run_record(
         State of the run.
     sample_count
         How many samples the result has.
-    planes_done
-        How many planes have a result.
+    has_result
+        Which planes have a result, `(N,)`.
     volumes
         Area or volume of each class in each sample, `(sample_count, K)`, in `unit`.
     unit
@@ -212,6 +213,7 @@ def _run_record(
     """
     card, settings, scan = state.card, state.settings, state.scan
     pre = card.preprocess
+    planes_done = int(has_result.sum())
     return RunRecord(
         plugin_version=_package_version("napari-latentseg"),
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -251,6 +253,7 @@ def _run_record(
         seconds=round(state.seconds, 3),
         complete=sample_count == state.target_samples and planes_done == len(state.plane_indices),
         slices=settings.slices,
+        segmented_slices=None if has_result.all() else slice_ranges(has_result),
         box=settings.box,
         plane=state.plane,
         tolerance=None if state.stopper is None else state.stopper.tolerance,

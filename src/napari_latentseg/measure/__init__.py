@@ -2,6 +2,7 @@
 
 - `measurement`: `Measurement`, one row of the table, and how its numbers are shown.
 - `measure_segmentation`: `measure`, from a segmentation to its rows.
+- `interval_basis`: whether intervals may be called calibrated, and if not, why not.
 - `table`: rows as a pandas table and as CSV.
 - `extent`: the short summary of each class that the Segment widget shows.
 - `timepoint`: `TimePoint`, the arrays of one point in time, read block by block.
@@ -15,6 +16,7 @@
 from __future__ import annotations
 
 from napari_latentseg.measure.extent import ClassExtent, class_extents
+from napari_latentseg.measure.interval_basis import IntervalBasis, interval_basis
 from napari_latentseg.measure.measure_segmentation import measure
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Intensity, Measurement
 from napari_latentseg.measure.table import measurement_table, write_csv
@@ -23,8 +25,10 @@ __all__ = [
     "INTERVAL_LEVEL",
     "ClassExtent",
     "Intensity",
+    "IntervalBasis",
     "Measurement",
     "class_extents",
+    "interval_basis",
     "measure",
     "measurement_table",
     "write_csv",

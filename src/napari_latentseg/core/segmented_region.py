@@ -1,0 +1,130 @@
+"""The part of a scan that has a prediction: some slices may be left out, or a run cancelled before them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.core.record import RunRecord
+
+__all__ = ["SegmentedRegion", "slice_ranges"]
+
+
+@dataclass(frozen=True)
+class SegmentedRegion:
+    """The slices of a scan that have a prediction, and the box in them.
+
+    The mask is 0 everywhere else, which does not mean that nothing is there.
+
+    Attributes
+    ----------
+    slice_count
+        Number of slices of the scan, along the axis that it was segmented along.
+    segmented_count
+        Number of slices with a prediction.
+    ranges
+        First and last of each range of slices with a prediction, counted from 0; None if the record of an
+        earlier version does not say which slices they are.
+    box
+        Rows and columns of each slice that were segmented: top, left, bottom, right, half-open; None for
+        all.
+    requested_count
+        Number of slices that were requested.
+    is_cancelled
+        Whether the run was cancelled before everything that was requested was computed.
+
+    Examples
+    --------
+    >>> region = SegmentedRegion(40, 29, ((0, 28),), requested_count=40, is_cancelled=True)
+    >>> region.describe(), 28 in region, 29 in region
+    ('29 of 40 slices', True, False)
+    """
+
+    slice_count: int
+    segmented_count: int
+    ranges: tuple[tuple[int, int], ...] | None
+    box: tuple[int, int, int, int] | None = None
+    requested_count: int = 0
+    is_cancelled: bool = False
+
+    @classmethod
+    def from_record(cls, record: RunRecord) -> SegmentedRegion:
+        """The region of a run.
+
+        Records of earlier versions have no `RunRecord.segmented_slices`: which slices were segmented then
+        follows from `slices` if the run was complete, and is not known if it was cancelled.
+        """
+        requested = record.slices or (0, record.planes - 1)
+        requested_count = requested[1] - requested[0] + 1
+        ranges = record.segmented_slices
+        if ranges is None:
+            ranges = (requested,) if record.planes_done >= requested_count else None
+            if record.planes_done == 0:
+                ranges = ()
+        return cls(
+            record.planes, record.planes_done, ranges, record.box, requested_count, not record.complete
+        )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every voxel of the scan has a prediction."""
+        return self.has_all_slices and self.box is None
+
+    @property
+    def has_all_slices(self) -> bool:
+        """Whether every slice has a prediction, at least within the box."""
+        return self.segmented_count >= self.slice_count
+
+    @property
+    def has_requested_slices(self) -> bool:
+        """Whether every slice that was requested has a prediction."""
+        return self.segmented_count >= self.requested_count
+
+    @property
+    def missing_count(self) -> int:
+        """Number of slices without a prediction."""
+        return max(0, self.slice_count - self.segmented_count)
+
+    def __contains__(self, number: object) -> bool:
+        """Whether a slice is known to have a prediction; slices are counted from 0."""
+        if self.has_all_slices:
+            return isinstance(number, int) and 0 <= number < self.slice_count
+        return isinstance(number, int) and any(first <= number <= last for first, last in self.ranges or ())
+
+    def missing(self, numbers: Iterable[int]) -> list[int]:
+        """Those of some slices that are not known to have a prediction, in their order."""
+        return [number for number in numbers if number not in self]
+
+    def slice_flags(self) -> NDArray[np.bool_]:
+        """Whether each slice is known to have a prediction, `(slice_count,)`."""
+        return np.array([number in self for number in range(self.slice_count)], dtype=np.bool_)
+
+    def describe(self) -> str:
+        """What was segmented, for people: ``29 of 40 slices``, ``a box in 3 of 40 slices``; empty for all."""
+        slices = "" if self.has_all_slices else f"{self.segmented_count} of {self.slice_count} slices"
+        if self.box is None:
+            return slices
+        return f"a box in {slices}" if slices else "a box"
+
+    def describe_missing(self) -> str:
+        """``11 of 40 slices were not segmented``; empty if every slice was."""
+        if self.has_all_slices:
+            return ""
+        verb = "was" if self.missing_count == 1 else "were"
+        return f"{self.missing_count} of {self.slice_count} slices {verb} not segmented"
+
+
+def slice_ranges(flags: Sequence[bool] | NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
+    """First and last index of each run of True.
+
+    Examples
+    --------
+    >>> slice_ranges([False, True, True, False, True])
+    ((1, 2), (4, 4))
+    """
+    padded = np.concatenate([[False], np.asarray(flags, dtype=np.bool_), [False]])
+    changes = np.flatnonzero(padded[1:] != padded[:-1])
+    return tuple((int(first), int(end) - 1) for first, end in changes.reshape(-1, 2))

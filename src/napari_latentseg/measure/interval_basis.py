@@ -1,0 +1,179 @@
+"""Whether the interval of a size may be called calibrated; if not, why not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from napari_latentseg.core.record import SAMPLING_SOURCES, RunRecord
+from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
+from napari_latentseg.evaluation.calibration import VolumeInterval
+from napari_latentseg.measure.measurement import INTERVAL_LEVEL
+
+__all__ = [
+    "THRESHOLD_TOLERANCE",
+    "CalibratedCard",
+    "IntervalBasis",
+    "IntervalKind",
+    "image_dimensions",
+    "interval_basis",
+]
+
+IntervalKind = Literal["calibrated", "samples", "none"]
+
+THRESHOLD_TOLERANCE = 0.05
+"""How far from the calibrated threshold an interval is still called calibrated."""
+
+
+class CalibratedCard(Protocol):
+    """What is needed of `napari_latentseg.models.card.ModelCard`, which this package does not import."""
+
+    @property
+    def volume_interval(self) -> VolumeInterval | None:
+        """The calibrated interval; None where the model was not calibrated."""
+
+
+@dataclass(frozen=True)
+class IntervalBasis:
+    """What the intervals of a result rest on.
+
+    Attributes
+    ----------
+    kind
+        ``"calibrated"``: everything is as it was when the model was calibrated. ``"samples"``: the intervals
+        are of the samples, and say nothing about how far all samples are from the truth. ``"none"``: no
+        interval can be given.
+    reasons
+        Why they are not calibrated, or why there is none; one phrase each, empty if they are calibrated.
+    interval
+        The model's calibrated interval, also where it is not valid: no interval is shown that is narrower
+        than this one would be. None where the model has none for `INTERVAL_LEVEL`.
+    samples
+        Number of samples.
+
+    Examples
+    --------
+    >>> IntervalBasis("samples", ("the run was cancelled",), None, 5).describe()
+    '90 % intervals of 5 samples, not calibrated: the run was cancelled.'
+    """
+
+    kind: IntervalKind
+    reasons: tuple[str, ...]
+    interval: VolumeInterval | None
+    samples: int
+
+    @property
+    def reason(self) -> str:
+        """All reasons in one line."""
+        return "; ".join(self.reasons)
+
+    def describe(self) -> str:
+        """One sentence for people."""
+        if self.kind == "none":
+            return f"No intervals: {self.reason}."
+        level = f"{INTERVAL_LEVEL:.0%}".replace("%", " %")
+        if self.kind == "calibrated" and self.interval is not None:
+            return f"{level} intervals, calibrated on {self.interval.cases} images (see the model card)."
+        return f"{level} intervals of {self.samples} samples, not calibrated: {self.reason}."
+
+
+def interval_basis(segmentation: Segmentation, card: CalibratedCard | None) -> IntervalBasis:
+    """Find out whether the intervals of a result are calibrated.
+
+    They are where the result was made as the results were that the model was calibrated with: of an image
+    that fits the model, with the same dimensions, whole, by a run that was not cancelled, with the same
+    sampling source, as many samples, no post-processing of the samples, and a threshold within
+    `THRESHOLD_TOLERANCE`. There is no interval at all without samples, and where a cancelled run left slices
+    out: the size of the whole is not known then, and that of the slices is not what was asked for.
+
+    Parameters
+    ----------
+    segmentation
+        The result.
+    card
+        Card of its model; None where it is not known.
+
+    Returns
+    -------
+    IntervalBasis
+        The kind of interval, and the reasons in words.
+    """
+    record = segmentation.record
+    interval = card.volume_interval if card is not None else None
+    if interval is not None and interval.level != INTERVAL_LEVEL:
+        interval = None
+    if missing := _why_no_interval(segmentation):
+        return IntervalBasis("none", (missing,), interval, record.samples)
+    if card is None:
+        reasons = ["the model is not on this machine"]
+    elif interval is None:
+        reasons = ["the model was not calibrated"]
+    else:
+        reasons = [
+            *_differences_of_image(segmentation, card, interval),
+            *_differences_of_run(record, interval),
+        ]
+    return IntervalBasis("samples" if reasons else "calibrated", tuple(reasons), interval, record.samples)
+
+
+def _why_no_interval(segmentation: Segmentation) -> str:
+    """Why a result has no interval of any kind; empty if it has one."""
+    record, region = segmentation.record, segmentation.segmented_region
+    if record.source == "none":
+        return "one prediction has no samples"
+    if record.samples < MIN_SAMPLES_FOR_VARIANCE:
+        samples = "1 sample is" if record.samples == 1 else f"{record.samples} samples are"
+        return f"{samples} too few, {MIN_SAMPLES_FOR_VARIANCE} or more are needed"
+    if region.is_cancelled and not region.has_requested_slices:
+        return f"the run was cancelled, {region.describe_missing()}"
+    maps = segmentation.sample_maps
+    if not len(segmentation.volumes) and (maps is None or not maps.is_complete):
+        return "the samples were not kept, so their sizes at this threshold are not known"
+    return ""
+
+
+def _differences_of_image(
+    segmentation: Segmentation, card: CalibratedCard, interval: VolumeInterval
+) -> Iterator[str]:
+    """How the image, or the part of it that was segmented, differs from those of the calibration."""
+    record, region = segmentation.record, segmentation.segmented_region
+    # a model without a reference for the fit cannot be checked, and its intervals were always used
+    if record.fit is None and getattr(card, "fit", None) is not None:
+        yield "whether the image fits the model was not checked"
+    elif record.fit is not None and record.fit.state != "fits":
+        yield record.fit.describe()[0].lower() + record.fit.describe()[1:]
+    dimensions = image_dimensions(segmentation)
+    if interval.dimensions is not None and interval.dimensions != dimensions:
+        names = {2: "an image of one slice", 3: "a volume"}
+        yield f"this is {names[dimensions]}, and the calibration had {interval.dimensions}D images"
+    if record.plane != "acquired":
+        yield f"the slices are {record.plane}, not as acquired"
+    if not region.is_whole:
+        yield f"only {region.describe()} {'was' if region.has_all_slices else 'were'} segmented"
+
+
+def _differences_of_run(record: RunRecord, interval: VolumeInterval) -> Iterator[str]:
+    """How the samples differ from those of the calibration."""
+    if not record.complete:
+        yield f"the run was cancelled after {record.samples} of {record.samples_asked} samples"
+    elif record.samples < record.samples_asked:
+        yield "the sampling ended early, when the mask no longer changed"
+    if record.source != interval.source:
+        sources = [SAMPLING_SOURCES.get(s, s) for s in (record.source, interval.source)]
+        yield f"the samples are from {sources[0]}, calibrated with {sources[1]}"
+    if record.samples < interval.samples:
+        yield f"{record.samples} samples, calibrated with {interval.samples}"
+    if interval.precisions and record.precision not in interval.precisions:
+        yield f"computed in {record.precision}, calibrated in {' and '.join(interval.precisions)}"
+    # 1e-6: thresholds come from sliders and JSON
+    if abs(record.threshold - interval.threshold) > THRESHOLD_TOLERANCE + 1e-6:
+        yield f"the threshold is {record.threshold:.2f}, calibrated at {interval.threshold:.2f}"
+    if record.volumes_cleaned:
+        yield "the samples were post-processed"
+
+
+def image_dimensions(segmentation: Segmentation) -> Literal[2, 3]:
+    """3 for volumes of several slices, whether or not there is a time axis; else 2."""
+    axes = segmentation.axes
+    return 3 if "z" in axes and segmentation.mask.shape[axes.index("z")] > 1 else 2

@@ -1,0 +1,88 @@
+"""Which slices of a scan have a prediction, from records of this version and of earlier ones."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.helpers.segmentation import segmentation
+
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.plane_axes import plane_axis_order
+from napari_latentseg.core.segmented_region import SegmentedRegion, slice_ranges
+
+
+def region(**changes: Any) -> SegmentedRegion:
+    return SegmentedRegion.from_record(segmentation().record.replace(**changes))
+
+
+@pytest.mark.parametrize(
+    ("record", "ranges", "text"),
+    [
+        ({"planes": 1, "planes_done": 1}, ((0, 0),), ""),
+        ({"planes": 40, "planes_done": 40}, ((0, 39),), ""),
+        (
+            {"planes": 40, "planes_done": 29, "segmented_slices": ((5, 33),), "complete": False},
+            ((5, 33),),
+            "29 of 40 slices",
+        ),
+        (
+            {"planes": 40, "planes_done": 3, "slices": (4, 6)},
+            ((4, 6),),
+            "3 of 40 slices",
+        ),  # an earlier version
+        ({"planes": 40, "planes_done": 2, "slices": (4, 6), "complete": False}, None, "2 of 40 slices"),
+        ({"planes": 40, "planes_done": 29, "complete": False}, None, "29 of 40 slices"),
+        ({"planes": 1, "planes_done": 1, "box": (0, 0, 4, 4)}, ((0, 0),), "a box"),
+        (
+            {"planes": 9, "planes_done": 1, "slices": (2, 2), "box": (0, 0, 4, 4)},
+            ((2, 2),),
+            "a box in 1 of 9 slices",
+        ),
+    ],
+)
+def test_which_slices_were_segmented(record, ranges, text):
+    made = region(**record)
+    assert (made.ranges, made.describe()) == (ranges, text)
+    assert made.is_whole is (text == "")
+    assert made.is_cancelled is not record.get("complete", True)
+
+
+def test_a_slice_without_a_prediction_is_not_in_the_region():
+    made = region(planes=10, planes_done=5, segmented_slices=((1, 3), (7, 8)), complete=False)
+    assert [number for number in range(-1, 11) if number in made] == [1, 2, 3, 7, 8]
+    assert made.missing([0, 1, 9, 8]) == [0, 9]
+    assert made.describe_missing() == "5 of 10 slices were not segmented"
+    assert np.flatnonzero(made.slice_flags()).tolist() == [1, 2, 3, 7, 8]
+
+
+def test_where_an_earlier_record_does_not_say_no_slice_counts_as_segmented():
+    made = region(planes=10, planes_done=9, complete=False)
+    assert made.missing(range(10)) == list(range(10))
+    assert made.describe_missing() == "1 of 10 slices was not segmented"
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=30))
+def test_ranges_hold_the_flags_that_they_were_made_from(flags):
+    ranges = slice_ranges(flags)
+    assert [any(a <= i <= b for a, b in ranges) for i in range(len(flags))] == flags
+    assert all(b + 1 < c for (_, b), (c, _) in pairwise(ranges))
+    made = region(planes=len(flags), planes_done=sum(flags), segmented_slices=None if all(flags) else ranges)
+    assert made.slice_flags().tolist() == flags
+
+
+@pytest.mark.parametrize(
+    ("axes", "plane", "order"),
+    [
+        ("zyx", "acquired", (0, 1, 2)),
+        ("zyx", "sagittal", (2, 0, 1)),
+        ("tzyx", "coronal", (0, 2, 1, 3)),
+        ("yx", "acquired", (0, 1)),
+    ],
+)
+def test_the_last_two_axes_are_those_of_a_slice(axes, plane, order):
+    assert plane_axis_order(Geometry.from_spacing(axes), len(axes), plane) == order
