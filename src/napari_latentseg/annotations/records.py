@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -11,6 +10,7 @@ from pydantic import Field, TypeAdapter
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.ranges import as_ranges
 from napari_latentseg.core.scan import CHANNEL
 
 __all__ = [
@@ -175,23 +175,6 @@ class Revocation(FrozenModel):
 
 Record = CaseRecord | ClassesRecord | ApprovalRecord | Revocation
 RECORD_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
-
-
-def as_ranges(numbers: Iterable[int]) -> tuple[tuple[int, int], ...]:
-    """Whole numbers as ranges, first and last.
-
-    Examples
-    --------
-    >>> as_ranges([4, 1, 2, 3, 9])
-    ((1, 4), (9, 9))
-    """
-    spans: list[tuple[int, int]] = []
-    for n in sorted(set(numbers)):
-        if spans and spans[-1][1] == n - 1:
-            spans[-1] = (spans[-1][0], n)
-        else:
-            spans.append((n, n))
-    return tuple(spans)
 
 
 def utc_now() -> str:

@@ -124,6 +124,11 @@ class RunRecord(FrozenModel):
         Whether a person has edited the mask. Mean, variance and volumes are the model's even then.
     mask_state
         Whose mask it is, see `MaskState`.
+    approved_slices
+        Ranges of the slices whose labels a person has approved, first and last of each, counted from 0; None
+        where none is.
+    added_classes
+        Classes that a person has added to the mask, and that the model does not know.
     fit
         Whether the model was made for this image; None where that was not checked.
     segmented_slices
@@ -174,6 +179,8 @@ class RunRecord(FrozenModel):
     volumes_cleaned: bool = False
     mask_edited: bool = False
     mask_state: MaskState = "model"
+    approved_slices: tuple[tuple[int, int], ...] | None = None
+    added_classes: tuple[ClassInfo, ...] = ()
     fit: Fit | None = None
     segmented_slices: tuple[tuple[int, int], ...] | None = None
     files: dict[str, str] = Field(default_factory=dict)

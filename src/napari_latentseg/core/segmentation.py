@@ -59,6 +59,9 @@ class Segmentation:
         The probability maps of the samples; None if they are not kept.
     roi
         The part of the arrays that was predicted, one slice for each axis; None for all.
+    model_mask
+        The model's mask where `mask` is one that a person has changed, see
+        `napari_latentseg.core.person_mask.with_person_mask`; else None.
 
     Examples
     --------
@@ -84,6 +87,12 @@ class Segmentation:
     source: Path | None = None
     sample_maps: SampleMaps | None = None
     roi: tuple[slice, ...] | None = None
+    model_mask: NDArray[np.uint8] | None = None
+
+    @property
+    def mask_classes(self) -> tuple[ClassInfo, ...]:
+        """The classes of the mask: those of the model, then those that a person has added."""
+        return (*self.classes, *self.record.added_classes)
 
     @property
     def cleanup(self) -> PostProcess:
@@ -141,8 +150,15 @@ class Segmentation:
             "cleanup": new_cleanup if new_cleanup.is_active else None,
             "volumes": volumes_by_name(self.classes, volumes),
             "volumes_cleaned": volumes_cleaned,
+            # it is the model's mask again, whatever a person had made of the one before
+            "mask_edited": False,
+            "mask_state": "model",
+            "approved_slices": None,
+            "added_classes": (),
         }
-        return replace(self, mask=mask, volumes=volumes, record=self.record.replace(**record_changes))
+        return replace(
+            self, mask=mask, model_mask=None, volumes=volumes, record=self.record.replace(**record_changes)
+        )
 
     def with_spacing(self, spacing: Sequence[float]) -> Segmentation:
         """The same result of an image without a physical size, with the spacing that a person knows.

@@ -17,6 +17,7 @@ from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, RunProgress
+from napari_latentseg.widgets._shared.shown_mask import MaskTracker, PersonMask, ShownMask, shown_mask_of
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets._shared.timings import RunTimings
 
@@ -56,6 +57,10 @@ class RunResult:
     review_marks
         Status of the regions in the review queue, by `Finding.identity`: ``"seen"``, ``"approved"``,
         ``"edited"``.
+    person_mask
+        Gives what a person has made of the mask; set by whoever keeps the corrections.
+    latest_mask
+        The mask that counts as it was at the last `ViewerSession.mask_changed`; None before the first.
     """
 
     def __init__(self, layers: ResultLayers, job: RunJob, card: ModelCard) -> None:
@@ -68,6 +73,21 @@ class RunResult:
         self.was_cancelled = False
         self.seconds = 0.0
         self.review_marks: dict[Any, str] = {}
+        self.person_mask: Callable[[], PersonMask] = PersonMask
+        self.latest_mask: ShownMask | None = None
+
+    def shown_mask(self) -> ShownMask:
+        """The mask that is measured, reported and exported: see `shown_mask`.
+
+        Raises
+        ------
+        BadInput
+            If the run has no mask yet.
+        """
+        if self.segmentation is None:
+            raise BadInput("mask", "the run has not finished", "wait for it")
+        layer = self.layers.mask if self.is_in_viewer else None
+        return shown_mask_of(self.segmentation, layer, self.person_mask(), self.job.view.order)
 
     @property
     def title(self) -> str:
@@ -95,6 +115,9 @@ class ViewerSession(QObject):
         The `RunResult`; its `segmentation` is None where no sample was complete.
     failed
         One sentence, and the details for a bug report.
+    mask_changed
+        A `RunResult` of which the mask that counts has changed, a moment after a stroke, an undo, an approval
+        or a new threshold; `RunResult.latest_mask` is up to date.
     thresholded
         A `RunResult` with a new threshold or postprocessing.
     results_changed
@@ -107,6 +130,8 @@ class ViewerSession(QObject):
     results, current
         The results in the viewer, oldest first, and the selected one, which is thresholded, reviewed and
         exported. A run in progress is not among them.
+    mask_tracker
+        Emits `mask_changed`; to be told of what it cannot see, such as an approval.
     choices
         The values in the Segment widget, for when it is opened again.
     handlers
@@ -117,6 +142,7 @@ class ViewerSession(QObject):
     progressed = Signal(object)
     finished = Signal(object)
     failed = Signal(str, str)
+    mask_changed = Signal(object)
     thresholded = Signal(object)
     results_changed = Signal()
     models_changed = Signal()
@@ -134,6 +160,10 @@ class ViewerSession(QObject):
         self.runner.progressed.connect(self._on_progress)
         self.runner.finished.connect(self._on_finished)
         self.runner.failed.connect(self._on_failed)
+        self.mask_tracker = MaskTracker(self)
+        self.mask_tracker.changed.connect(self.mask_changed)
+        self.thresholded.connect(self.mask_tracker.touch)
+        self.results_changed.connect(self._watch_masks)
         self._layer_steps: Iterator[None] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -255,6 +285,11 @@ class ViewerSession(QObject):
         if self.current in removed:
             self.current = self.results[-1] if self.results else None
         self.results_changed.emit()
+
+    def _watch_masks(self) -> None:
+        for result in self.results:
+            self.mask_tracker.watch(result, result.layers.mask)
+            self.mask_tracker.touch(result)
 
     def apply_threshold(self, threshold: float, cleanup: PostProcess | None = None) -> None:
         """Threshold the current result anew: the slice on screen at once, the other slices in a worker.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +15,11 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.shown_mask import PersonMask
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.annotate.approvals import Approvals
 from napari_latentseg.widgets.annotate.autosave import Autosaver
-from napari_latentseg.widgets.annotate.correction import Correction, correction_of_result
+from napari_latentseg.widgets.annotate.correction import Correction, correction_of_result, model_family
 from napari_latentseg.widgets.annotate.open_stores import OpenStores
 from napari_latentseg.widgets.annotate.plane_lock import PlaneLock
 
@@ -60,6 +62,9 @@ class Corrections(QObject):
         self.autosaver.resumed.connect(self._on_resumed)
         self.approvals = Approvals(self.corrections, self.open_stores, self.autosaver, self)
         self.approvals.changed.connect(self.changed)
+        self.approvals.changed.connect(self._touch_results)
+        session_of(viewer).results_changed.connect(self._register_results)
+        self._register_results()
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active_layer)
         weakref.finalize(viewer, self.open_stores.close)
@@ -88,6 +93,34 @@ class Corrections(QObject):
         self.corrections.append(new_correction)
         self.approvals.load(new_correction)
         return new_correction
+
+    def person_mask(self, result: RunResult) -> PersonMask:
+        """What a person has made of the mask of a result: its copy, and what is approved of its image."""
+        order = result.job.view.order or tuple(range(result.layers.image.ndim))
+        target = (result.layers.image, model_family(result.card), order)
+        related = [c for c in self.corrections if (c.image, c.family, c.axis_order) == target]
+        own = next((c for c in related if c.result is result), None)
+        model_labels = {info.label for info in result.card.classes}
+        added_classes = {
+            info.label: info for c in related for info in c.classes if info.label not in model_labels
+        }
+        return PersonMask(
+            layer=own.layer if own is not None else None,
+            approved={n: labels for c in related for n, labels in c.approved.items()},
+            added_classes=tuple(added_classes.values()),
+        )
+
+    def _register_results(self) -> None:
+        viewer = self._viewer()
+        for result in session_of(viewer).results if viewer is not None else ():
+            result.person_mask = _person_mask_getter(self, result)
+
+    def _touch_results(self) -> None:
+        viewer = self._viewer()
+        if viewer is not None:
+            session = session_of(viewer)
+            for result in session.results:
+                session.mask_tracker.touch(result)
 
     @property
     def active(self) -> Correction | None:
@@ -147,6 +180,10 @@ class Corrections(QObject):
         lock.edit_refused.connect(lambda plane: self._warn_locked(correction, plane))
         correction.plane_lock = lock
         lock.lock(correction.approved)
+        result = correction.result
+        if result is not None:
+            session_of(viewer).mask_tracker.watch(result, layer)
+            session_of(viewer).mask_tracker.touch(result)
 
         def mark_dirty(event: Any = None) -> None:
             correction.is_dirty = True
@@ -246,7 +283,19 @@ class Corrections(QObject):
             if result is not None and result.layers.mask is not None:
                 result.layers.mask.contour = 0
             self.autosaver.save(correction, is_last=True)
+        self._touch_results()
         self.changed.emit()
+
+
+def _person_mask_getter(corrections: Corrections, result: RunResult) -> Callable[[], PersonMask]:
+    """What `RunResult.person_mask` calls; it keeps neither of the two alive."""
+    corrections_ref, result_ref = weakref.ref(corrections), weakref.ref(result)
+
+    def get() -> PersonMask:
+        owner, asked = corrections_ref(), result_ref()
+        return PersonMask() if owner is None or asked is None else owner.person_mask(asked)
+
+    return get
 
 
 @per_viewer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,8 +130,9 @@ def export_result(
     table: bool = False,
     deidentify: bool = False,
     report: bool = False,
+    own_mask: bool = False,
 ) -> Any:
-    """Write a result with its current threshold and manual edits to a folder, off the GUI thread.
+    """Write a result to a folder, off the GUI thread, with the mask that counts (`RunResult.shown_mask`).
 
     Parameters
     ----------
@@ -148,6 +148,8 @@ def export_result(
         Leave out metadata and file names that could identify the patient.
     report
         Write an HTML report too.
+    own_mask
+        Write the model's own mask, although a person has corrected it.
 
     Returns
     -------
@@ -158,17 +160,13 @@ def export_result(
     assert segmentation is not None
     # the layer's name may identify the patient
     stem = "result" if deidentify else _file_name(layers.image.name)
-    edited_mask = layers.mask.data.copy() if layers.mask is not None and layers.is_edited else None
+    shown = result.shown_mask()  # now: later strokes are not part of it
 
     def write() -> list[Path]:
         from napari_latentseg import api
 
-        exported = segmentation
-        if edited_mask is not None:  # the manual edits are exported, and the record says that there are some
-            record = segmentation.record.replace(mask_edited=True)
-            exported = replace(segmentation, mask=edited_mask, record=record)
         return api.write_result(
-            exported,
+            segmentation if own_mask else shown.segmentation,
             folder,
             stem,
             scan=result.job.scan,
