@@ -9,6 +9,7 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
+from napari_latentseg.core.sample_store import SampleMaps
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import class_extents
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
@@ -23,6 +24,7 @@ CLASSES = (
 
 
 def segmentation(samples: int = 5) -> Segmentation:
+    """A result whose samples are all equal to the mean."""
     mean = np.zeros((3, 2, 20, 24), dtype=np.float32)
     mean[0, :, 4:14, 4:14] = 0.9
     mean[1, :, 6:9, 6:9] = 0.6
@@ -38,11 +40,15 @@ def segmentation(samples: int = 5) -> Segmentation:
         ),
         model=ModelRecord(name="abdomen", version="1", method="guided", variant="", codec="", sha256={}),
     )  # fmt: skip
+    maps = SampleMaps(3, 2, (20, 24), 10**8)
+    for number in range(2):
+        for _ in range(samples):
+            maps.add(number, mean[:, number])
     return Segmentation(
         mask=labels_from_probabilities(mean, 0.5, CLASSES), mean=mean, variance=mean * 0.1,
         volumes=np.zeros((samples, 3)), axes="zyx",
         geometry=Geometry.from_spacing("zyx"), format="", properties={},
-        classes=CLASSES, record=record,
+        classes=CLASSES, record=record, sample_maps=maps,
     )  # fmt: skip
 
 
@@ -55,23 +61,61 @@ def shown(viewer):
     return viewer, layers
 
 
-def test_each_class_has_a_mean_and_a_variance_by_its_name(shown) -> None:
+def test_one_run_has_four_layers_that_lie_together(shown) -> None:
     viewer, layers = shown
-    names = [layer.name for layer in viewer.layers]
-    assert names == [
-        "ct",
-        *(f"ct mean, {c.name}" for c in CLASSES),
-        *(f"ct variance, {c.name}" for c in CLASSES),
-        "ct mask",
-    ]
-    for role in ("mean", "variance"):
-        for info, layer in zip(CLASSES, layers.layers_of(role), strict=True):
-            assert role_of(layer) == role
+    assert [layer.name for layer in viewer.layers] == [
+        "ct", "ct run 1 variance", "ct run 1 mean", "ct run 1 agreement", "ct run 1 mask",
+    ]  # fmt: skip
+    assert layers.all_layers == list(viewer.layers)[1:]
+    for layer in layers.all_layers:
+        metadata = layer.metadata[METADATA_KEY]
+        assert (metadata["image"], metadata["run"]) == (str(layers.image.unique_id), 1)
+        assert layers.layers_of(role_of(layer)) == [layer]
+        assert layer.data.shape == (2, 20, 24)
+        assert np.allclose(layer_matrix(layer), layer_matrix(viewer.layers["ct"]))
+
+
+def test_the_maps_show_the_class_that_was_chosen(shown) -> None:
+    _, layers = shown
+    result = segmentation()
+    for k, info in enumerate(CLASSES):
+        layers.maps.show_class(k)
+        maps = {"mean": result.mean[k], "variance": result.variance[k], "agreement": layers.maps.agreement[k]}
+        for role, expected in maps.items():
+            (layer,) = layers.layers_of(role)
+            assert np.array_equal(layer.data, expected)
             assert layer.metadata[METADATA_KEY]["class"] == info.name
-            assert layer.data.shape == (2, 20, 24)
-            assert np.allclose(layer_matrix(layer), layer_matrix(viewer.layers["ct"]))
-    limits = {tuple(layer.contrast_limits) for layer in layers.layers_of("variance")}
-    assert len(limits) == 1
+
+
+def test_the_scales_of_the_maps_do_not_depend_on_the_run(shown) -> None:
+    _, layers = shown
+    limits = {"agreement": [0, 5], "mean": [0, 1], "variance": [0, 0.25]}
+    for role, expected in limits.items():
+        (layer,) = layers.layers_of(role)
+        assert list(layer.contrast_limits) == expected
+        colors = layer.colormap.map(np.array([0, 1]))
+        assert colors[0, 3] == 0  # where all samples agree on background the image stays visible
+        assert colors[1, 3] == 1
+
+
+def test_each_number_of_samples_has_one_colour(shown) -> None:
+    _, layers = shown
+    (layer,) = layers.layers_of("agreement")
+    colors = layer.colormap.map(np.arange(6) / 5)
+    assert len(np.unique(colors.round(3), axis=0)) == 6
+    assert np.allclose(layer.colormap.map((np.arange(6) / 5) + 0.04), colors)
+
+
+def test_a_second_run_is_a_group_of_its_own(shown) -> None:
+    viewer, first = shown
+    second = ResultLayers(viewer, first.image, CLASSES)
+    for _ in second.show_all(segmentation()):
+        pass
+    assert [layer.name for layer in list(viewer.layers)[5:]] == [
+        f"ct run 2 {role}" for role in ("variance", "mean", "agreement", "mask")
+    ]
+    viewer.layers.remove(first.mask)
+    assert ResultLayers(viewer, first.image, CLASSES).run_number == 3  # numbers are not used twice
 
 
 def test_the_labels_have_the_colours_and_names_of_the_card(shown) -> None:
@@ -86,19 +130,19 @@ def test_the_labels_have_the_colours_and_names_of_the_card(shown) -> None:
     assert "spleen" in layers.mask.get_status((1, 2 + 17, 3 + 2 * 17), world=True)["value"]
 
 
-def test_one_toggle_shows_all_the_classes(shown, qtbot) -> None:
+def test_the_toggles_follow_the_layers(shown, qtbot) -> None:
     viewer, layers = shown
     panel = ResultPanel()
     qtbot.addWidget(panel)
     panel.show_result(segmentation(), layers, class_extents(segmentation()))
     assert [line.split(":")[0] for line in panel.extent_text.text().splitlines()] == [c.name for c in CLASSES]
     panel.toggles["mean"].click()
-    assert all(layer.visible for layer in layers.layers_of("mean"))
-    assert not any(layer.visible for layer in layers.layers_of("variance"))
-    layers.layers_of("mean")[0].visible = False
-    assert panel.toggles["mean"].isChecked()
-    for layer in list(layers.layers_of("mean")):
-        viewer.layers.remove(layer)
+    (mean,) = layers.layers_of("mean")
+    assert mean.visible
+    assert not layers.layers_of("variance")[0].visible
+    mean.visible = False
+    assert not panel.toggles["mean"].isChecked()
+    viewer.layers.remove(mean)
     panel.show_result(segmentation(), layers, class_extents(segmentation()))
     assert not panel.toggles["mean"].isEnabled()
 

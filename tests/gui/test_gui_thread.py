@@ -89,7 +89,11 @@ def test_a_moved_threshold(show_ball, viewer, qtbot, guard):
             qtbot.wait(20)
         qtbot.waitUntil(lambda: result.segmentation.record.threshold == 0.25, timeout=60_000)
         qtbot.waitUntil(lambda: np.array_equal(mask.data > 0, mean > 0.25), timeout=60_000)
+        qtbot.waitUntil(lambda: result.layers.maps.agreement is not None, timeout=60_000)
     guard.check()
+    samples = np.stack([result.segmentation.sample_maps.sample(i)[0] for i in range(5)])
+    (agreement,) = result.layers.layers_of("agreement")
+    np.testing.assert_array_equal(agreement.data, (samples > 0.25).sum(axis=0))
     for _ in range(3):  # one step back for each position that the cut rested at, as Ctrl+Z does
         if not np.array_equal(mask.data, before):
             mask.undo()

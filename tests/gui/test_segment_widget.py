@@ -47,19 +47,20 @@ def layers_by_role(viewer):
     return {role_of(layer): layer for layer in viewer.layers if role_of(layer) not in ("", "scan")}
 
 
-def test_sample_gives_three_layers(viewer, widget, qtbot):
+def test_sample_gives_four_layers(viewer, widget, qtbot):
     (layer,) = viewer.open_sample("napari-latentseg", "retina")
     assert layer.data.shape == (1411, 1411, 3)
     run(widget, qtbot, model="retina-vessels", samples=5)
     shown = layers_by_role(viewer)
-    assert set(shown) == {"mask", "mean", "variance"}
-    assert [shown[r].name for r in ("mask", "mean", "variance")] == [
-        "retina mask", "retina mean", "retina variance",
-    ]  # fmt: skip
+    assert set(shown) == {"mask", "agreement", "mean", "variance"}
+    assert all(layer.name == f"retina run 1 {role}" for role, layer in shown.items())
     mask, mean, variance = shown["mask"].data, shown["mean"].data, shown["variance"].data
     assert mask.shape == mean.shape == variance.shape == (1411, 1411)
     assert 0.03 < mask.mean() < 0.2  # vessels are some tenth of a fundus
     np.testing.assert_array_equal(mask, mean > 0.5)
+    agreement = shown["agreement"].data
+    assert set(np.unique(agreement)) == set(range(6))
+    assert np.abs(agreement / 5 - mean).max() < 0.51  # as far as labels are from their probabilities
     assert mean.min() >= 0
     assert mean.max() <= 1
     assert 0 < variance.max() <= 0.25
@@ -135,7 +136,7 @@ def test_cancel_before_the_first_sample_leaves_nothing(viewer, widget, qtbot):
     ("fields", "roles"),
     [
         ({"samples": 2}, {"mask", "mean"}),
-        ({"samples": 3}, {"mask", "mean", "variance"}),
+        ({"samples": 3}, {"mask", "agreement", "mean", "variance"}),
         ({"source": "none"}, {"mask", "mean"}),
     ],
 )
@@ -158,7 +159,7 @@ def test_more_samples_equal_a_longer_run(viewer, widget, qtbot, phantom):
     assert layers_by_role(viewer)["mean"].metadata[METADATA_KEY]["record"]["samples"] == 8
     run(widget, qtbot, samples=8)
     second = [layer for layer in viewer.layers if role_of(layer) == "mean"][-1]
-    assert second.name.endswith("mean 2")
+    assert second.name.endswith("run 2 mean")
     np.testing.assert_array_equal(second.data, mean)
 
 
@@ -339,7 +340,7 @@ def test_result_layers_are_of_their_kinds(viewer, widget, qtbot, phantom):
     assert shown["mask"].editable
     assert isinstance(shown["mean"], Image)
     assert isinstance(shown["variance"], Image)
-    assert shown["variance"].blending == "additive"
+    assert tuple(shown["variance"].contrast_limits) == (0, 0.25)
     names = [layer.name for layer in viewer.layers]
     assert names[-1] == shown["mask"].name  # on top
 

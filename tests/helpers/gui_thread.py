@@ -37,6 +37,7 @@ LARGE = 2**16
 def computing() -> dict[CodeType, str]:
     """Functions of the package that read, compute or hash as much as they are given, by their code."""
     from napari_latentseg.annotations import AnnotationStore
+    from napari_latentseg.core.agreement import agreement_counts
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.io import read_scan
@@ -51,8 +52,8 @@ def computing() -> dict[CodeType, str]:
              AnnotationStore.revoke, AnnotationStore.resume_draft, AnnotationStore.verify)  # fmt: skip
     kinds: dict[str, tuple[Any, ...]] = {
         "read": (read_scan, read_scan_lazy, survey_path, layers_of_scan, load_model, open_codec, *store),
-        "compute": (class_extents, measure, rank, uncertainty_profile, score_slices, score_objects,
-                    Segmentation.with_threshold, Segmentation.sample_volumes),
+        "compute": (agreement_counts, class_extents, measure, rank, uncertainty_profile, score_slices,
+                    score_objects, Segmentation.with_threshold, Segmentation.sample_volumes),
         "hash": (Scan.iter_sha256,),
     }  # fmt: skip
     return {_code(function): kind for kind, functions in kinds.items() for function in functions}

@@ -1,4 +1,4 @@
-"""The layers of a segmentation: mask, means and variances, each added once and then updated."""
+"""The layers of a segmentation: the mask and its maps, each added once and then updated."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ import numpy as np
 from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
+from napari_latentseg.core.agreement import agreement_counts
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.widgets._shared.label_style import label_style
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, index_on_screen, role_of, spatial_arguments
+from napari_latentseg.widgets._shared.map_style import MAP_ROLES
+from napari_latentseg.widgets._shared.result_maps import ResultMaps
+from napari_latentseg.widgets._shared.text import elide_middle
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,6 +32,7 @@ VoxelIndices = tuple[NDArray[np.intp], ...]
 
 _MAX_UNDO_VOXELS = 400_000  # napari's undo history of more would hold the window for a noticeable time
 _MAX_PREVIEW_PIXELS = 8_000_000  # thresholding a larger slice would hold the window for a noticeable time
+_MAX_IMAGE_NAME = 20  # characters: with run and role the name fits napari's layer list
 
 
 @dataclass(frozen=True)
@@ -64,26 +69,24 @@ class DisplayData:
     ----------
     mask
         A copy of the mask, which the user may edit.
-    max_variance
-        Upper contrast limit of the variances, the same for all classes so that they can be compared.
+    agreement
+        See `napari_latentseg.core.agreement.agreement_counts`; None where there is none.
     """
 
     mask: NDArray[np.uint8]
-    max_variance: float
+    agreement: NDArray[Any] | None
 
     @classmethod
     def from_segmentation(cls, segmentation: Segmentation) -> DisplayData:
         """Compute it from a segmentation."""
-        variances: Any = [] if segmentation.variance is None else segmentation.variance
-        percentiles = [
-            float(np.percentile(np.asarray(class_variance[..., ::4, ::4]), 99.5))
-            for class_variance in variances
-        ]
-        return cls(np.array(segmentation.mask), min(0.25, max([*percentiles, 0.001])))
+        return cls(np.array(segmentation.mask), agreement_counts(segmentation))
 
 
 class ResultLayers:
-    """The layers of one run: each is added once, then updated.
+    """The layers of one run, at most four: each is added once, then updated.
+
+    They lie one above the other in the layer list. Mask, image and run are in the metadata of each, under
+    `METADATA_KEY`: ``"role"``, ``"image"`` (the unique id of the image layer), ``"run"`` and ``"record"``.
 
     Parameters
     ----------
@@ -100,6 +103,8 @@ class ResultLayers:
         The number of the run on this image, from 1.
     is_edited
         Whether the mask was edited by hand.
+    maps
+        Agreement, mean and variance.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, classes: tuple[ClassInfo, ...]) -> None:
@@ -110,14 +115,19 @@ class ResultLayers:
         self.classes = classes
         self.is_edited = False
         self.mask: Labels | None = None
-        self.means: dict[str, Image] = {}
-        self.variances: dict[str, Image] = {}
         self._is_updating = False
         self._previewed_regions: list[tuple[Any, NDArray[np.uint8]]] = []
-        self.run_number = 1 + sum(
-            role_of(other) == "mask" and other.metadata[METADATA_KEY].get("image") == str(image.unique_id)
-            for other in viewer.layers
+        self.run_number = 1 + max(
+            (
+                int(other.metadata[METADATA_KEY].get("run", 0))
+                for other in viewer.layers
+                if role_of(other) == "mask"
+                and other.metadata[METADATA_KEY].get("image") == str(image.unique_id)
+            ),
+            default=0,
         )
+        self._record: dict[str, Any] | None = None
+        self.maps = ResultMaps(image, classes, self._layer_arguments)
 
     @property
     def viewer(self) -> ViewerModel:
@@ -127,27 +137,26 @@ class ResultLayers:
         return viewer
 
     def layers_of(self, role: str) -> list[Layer]:
-        """The layers with role ``"mask"``, ``"mean"`` or ``"variance"`` in the viewer, class by class."""
-        layers_by_role: dict[str, list[Layer]] = {
-            "mask": [self.mask] if self.mask is not None else [],
-            "mean": list(self.means.values()),
-            "variance": list(self.variances.values()),
-        }
-        return [layer for layer in layers_by_role[role] if layer in self.viewer.layers]
+        """The layer with role ``"mask"``, ``"agreement"``, ``"mean"`` or ``"variance"``, if in the viewer."""
+        layer = self.mask if role == "mask" else self.maps.layers.get(role)
+        return [layer] if layer is not None and layer in self.viewer.layers else []
 
-    def _name(self, role: str, of_class: str = "") -> str:
-        number = f" {self.run_number}" if self.run_number > 1 else ""
-        return f"{self.image.name} {role}" + (f", {of_class}" if of_class else "") + number
+    @property
+    def all_layers(self) -> list[Layer]:
+        """All its layers in the viewer, from the lowest to the highest."""
+        return [layer for role in (*MAP_ROLES, "mask") for layer in self.layers_of(role)]
 
-    def _metadata(self, role: str, record: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _layer_arguments(self, role: str) -> dict[str, Any]:
+        """Name and metadata of the layer with a role."""
         metadata = {
             "role": role,
             "image": str(self.image.unique_id),
             "run": self.run_number,
-            "record": record,
+            "record": self._record,
+            "frame": (self.image.metadata.get(METADATA_KEY) or {}).get("frame", ""),
         }
-        metadata["frame"] = (self.image.metadata.get(METADATA_KEY) or {}).get("frame", "")
-        return {METADATA_KEY: metadata}
+        name = f"{elide_middle(self.image.name, _MAX_IMAGE_NAME)} run {self.run_number} {role}"
+        return {"name": name, "metadata": {METADATA_KEY: metadata}}
 
     def show_plane(self, index: tuple[int, ...], mask: NDArray[np.uint8], view: PlaneView) -> None:
         """Show one slice of the mask during the run."""
@@ -165,9 +174,8 @@ class ResultLayers:
     def _add_mask(self, data: NDArray[np.uint8]) -> None:
         self.mask = Labels(
             data,
-            name=self._name("mask"),
             opacity=0.5,
-            metadata=self._metadata("mask"),
+            **self._layer_arguments("mask"),
             **label_style(self.classes),
             **spatial_arguments(self.image),
         )
@@ -247,9 +255,14 @@ class ResultLayers:
         mask.refresh()
 
     def store_record(self, segmentation: Segmentation) -> None:
-        """Store the run record in the mask's metadata."""
+        """Take over a result with another threshold: its run record, and the agreement of its samples."""
+        self._store_record(segmentation)
+        self.maps.follow_threshold(segmentation)
+
+    def _store_record(self, segmentation: Segmentation) -> None:
+        self._record = segmentation.record.model_dump(mode="json")
         if self.mask is not None:
-            self.mask.metadata = self._metadata("mask", segmentation.record.model_dump(mode="json"))
+            self.mask.metadata = self._layer_arguments("mask")["metadata"]
 
     def set_mask(self, mask: NDArray[np.uint8]) -> None:
         """Replace the mask's data, unless it was edited by hand."""
@@ -264,7 +277,7 @@ class ResultLayers:
     def show_all(self, segmentation: Segmentation, display: DisplayData | None = None) -> Iterator[None]:
         """Add or update all layers, one at each step, so that the window can draw in between.
 
-        Means and variances are hidden at first; without a variance there is no variance layer.
+        The maps are hidden at first; see `ResultMaps`.
 
         Parameters
         ----------
@@ -274,51 +287,9 @@ class ResultLayers:
             Computed here where not given.
         """
         display = display or DisplayData.from_segmentation(segmentation)
-        record = segmentation.record.model_dump(mode="json")
         self.set_mask(display.mask)
         assert self.mask is not None
-        self.store_record(segmentation)
+        self._store_record(segmentation)
         self.mask.editable = True
         yield
-        for info, planes in zip(self.classes, segmentation.mean, strict=True):
-            self._show_image(
-                self.means, "mean", info, planes, colormap="viridis", blending="translucent",
-                contrast_limits=(0, 1), visible=False, record=record,
-            )  # fmt: skip
-            yield
-        if segmentation.variance is None:
-            return
-        for info, planes in zip(self.classes, segmentation.variance, strict=True):
-            layer = self._show_image(
-                self.variances, "variance", info, planes, colormap="magenta", blending="additive",
-                contrast_limits=(0, display.max_variance), visible=False, record=record,
-            )  # fmt: skip
-            layer.contrast_limits_range = (0, 0.25)
-            yield
-
-    def _show_image(
-        self,
-        layers_by_class: dict[str, Image],
-        role: str,
-        info: ClassInfo,
-        data: NDArray[np.float32],
-        *,
-        record: dict[str, Any],
-        **style: Any,
-    ) -> Image:
-        metadata = self._metadata(role, record)
-        metadata[METADATA_KEY]["class"] = info.name
-        layer = layers_by_class.get(info.name)
-        if layer is not None and layer in self.viewer.layers:
-            layer.data = data
-            layer.metadata = metadata
-            return layer
-        name = self._name(role, info.name if len(self.classes) > 1 else "")
-        layer = Image(data, name=name, metadata=metadata, rgb=False, **style, **spatial_arguments(self.image))
-        layers_by_class[info.name] = layer
-        active = self.viewer.layers.selection.active
-        # below the mask, above the image
-        layers = self.viewer.layers
-        layers.insert(layers.index(self.mask) if self.mask in layers else len(layers), layer)
-        self.viewer.layers.selection.active = active
-        return layer
+        yield from self.maps.show(self.viewer, self.mask, segmentation, display.agreement)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["count_text", "format_numbers"]
+__all__ = ["count_text", "elide_middle", "format_numbers"]
 
 
 def count_text(number: int, noun: str) -> str:
@@ -16,6 +16,20 @@ def count_text(number: int, noun: str) -> str:
     ('1 slice', '3 slices')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def elide_middle(text: str, length: int) -> str:
+    """A text of at most this many characters, whose middle is replaced by an ellipsis if it is longer.
+
+    Examples
+    --------
+    >>> elide_middle("T1 post contrast 2021", 12), elide_middle("retina", 12)
+    ('T1 pos… 2021', 'retina')
+    """
+    if len(text) <= length:
+        return text
+    tail = (length - 1) // 2
+    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
 
 
 def format_numbers(numbers: Iterable[int]) -> str:

@@ -20,6 +20,7 @@ from napari_latentseg.inference.settings import InferenceSettings, members_limit
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.controls import collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
+from napari_latentseg.widgets._shared.map_style import MAP_ROLES
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets.segment.card import CardDialog
 from napari_latentseg.widgets.segment.postprocess_fields import PostProcessFields
@@ -139,7 +140,7 @@ class SegmentForm(QWidget):
         images = [
             layer
             for layer in self.viewer.layers
-            if isinstance(layer, Image) and role_of(layer) not in ("mean", "variance")
+            if isinstance(layer, Image) and role_of(layer) not in MAP_ROLES
         ]
         return [(layer.name, layer) for layer in reversed(images)]
 

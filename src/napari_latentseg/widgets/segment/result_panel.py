@@ -7,18 +7,16 @@ from collections.abc import Iterable
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
+from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.measure import ClassExtent
+from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_meaning
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets.segment.form import SOURCE_LABELS
 
 __all__ = ["ResultPanel"]
 
-_LEGEND = {
-    "mask": "Voxels whose mean probability exceeds the threshold.",
-    "mean": "Mean probability over the samples, 0 to 1.",
-    "variance": "Variance over the samples. A small variance does not prove that the mask is correct.",
-}
+_ROLES = ("mask", *reversed(MAP_ROLES))
 # why no more samples can be drawn, by source
 _NO_MORE_SAMPLES = {
     "none": "This source is deterministic",
@@ -52,10 +50,9 @@ class ResultPanel(QWidget):
         self.toggles: dict[str, QPushButton] = {}
         toggle_row = QHBoxLayout()
         toggle_row.addWidget(QLabel("Show"))
-        for role, legend in _LEGEND.items():
+        for role in _ROLES:
             button = QPushButton(role.capitalize())
             button.setCheckable(True)
-            button.setToolTip(legend)
             button.clicked.connect(lambda on, role=role: self._toggle(role, on))
             self.toggles[role] = button
             toggle_row.addWidget(button, 1)
@@ -78,17 +75,16 @@ class ResultPanel(QWidget):
         layout.addWidget(self.run_note)
         layout.addLayout(buttons)
         self._layers: ResultLayers | None = None
+        self._segmentation: Segmentation | None = None
 
     def show_result(
         self, segmentation: Segmentation, layers: ResultLayers, extents: Iterable[ClassExtent]
     ) -> None:
         """Show a result and follow the visibility of its layers."""
-        if self._layers is not layers:
-            self._layers = layers
-        for role in _LEGEND:
-            for layer in layers.layers_of(role):
-                layer.events.visible.disconnect(self._update_toggles)
-                layer.events.visible.connect(self._update_toggles)
+        self._layers, self._segmentation = layers, segmentation
+        for layer in layers.all_layers:
+            layer.events.visible.disconnect(self._update_toggles)
+            layer.events.visible.connect(self._update_toggles)
         record = segmentation.record
         self.extent_text.setText("\n".join(e.describe() for e in extents))
         self.run_note.setText(_run_note(segmentation))
@@ -111,7 +107,18 @@ class ResultPanel(QWidget):
             shown = self._layers.layers_of(role) if self._layers is not None else []
             button.setEnabled(bool(shown))
             button.setChecked(any(layer.visible for layer in shown))
-            button.setToolTip(_LEGEND[role] if shown else f"This run has no {role}")
+            button.setToolTip(self._tooltip(role, bool(shown)))
+
+    def _tooltip(self, role: str, is_in_viewer: bool) -> str:
+        segmentation = self._segmentation
+        if segmentation is None:
+            return ""
+        if is_in_viewer and role == "mask":
+            return "Voxels whose mean probability exceeds the threshold."
+        if is_in_viewer:
+            return map_meaning(role, segmentation.record.samples)
+        reason = agreement_unavailable_reason(segmentation) if role == "agreement" else ""
+        return reason or f"This run has no {role}"
 
 
 def _run_note(segmentation: Segmentation) -> str:

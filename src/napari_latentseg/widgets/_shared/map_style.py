@@ -1,0 +1,100 @@
+"""How the maps of a result are drawn: colours on fixed scales, and the words of these scales.
+
+Where all samples agree on background every map is transparent, so that the image below stays visible. The
+scales never depend on the run, so two results can be compared by eye.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from napari.utils.colormaps import Colormap, ensure_colormap
+
+__all__ = ["MAP_ROLES", "MAX_VARIANCE", "agreement_colormap", "map_limits", "map_meaning", "map_style"]
+
+MAP_ROLES = ("variance", "mean", "agreement")
+"""The maps of a result, from the lowest layer to the highest."""
+
+MAX_VARIANCE = 0.25
+"""The population variance of numbers in [0, 1] is at most this: half of them 0, the other half 1."""
+
+_MAP_OPACITY = 0.7
+# Parts of plasma and viridis, which are perceptually even and safe for colour-blind people. Their darkest
+# colours cannot be told from the black of an ultrasound or CT image.
+_AGREEMENT_RANGE = (0.25, 0.95)
+_MEAN_RANGE = (0.3, 1.0)
+_STEPS = 64
+
+
+def agreement_colormap(samples: int) -> Colormap:
+    """One colour for each number of samples that agree, 0 to `samples`; 0 is transparent.
+
+    Its controls lie half-way between the whole numbers, for contrast limits of 0 and `samples`.
+    """
+    colors = np.zeros((samples + 1, 4))
+    colors[1:] = ensure_colormap("plasma").map(np.linspace(*_AGREEMENT_RANGE, samples))
+    controls = np.concatenate([[0], (np.arange(samples) + 0.5) / samples, [1]])
+    return Colormap(colors, name=f"agreement of {samples}", controls=controls, interpolation="zero")
+
+
+def _mean_colormap() -> Colormap:
+    values = np.linspace(0, 1, _STEPS)
+    colors = ensure_colormap("viridis").map(np.interp(values, (0, 1), _MEAN_RANGE))
+    colors[:, 3] = np.clip(4 * values, 0, 1)  # opaque from a probability of 0.25
+    return Colormap(colors, name="mean probability")
+
+
+def _variance_colormap() -> Colormap:
+    values = np.linspace(0, 1, _STEPS)
+    colors = np.ones((_STEPS, 4))
+    # magenta, paler at the top; most variances are far below the maximum, so the lower part changes fastest
+    colors[:, 1] = np.interp(values, (0, 0.5, 1), (0, 0.1, 0.75))
+    colors[:, 2] = np.interp(values, (0, 0.5, 1), (0.8, 0.9, 1))
+    colors[:, 3] = np.sqrt(values)
+    return Colormap(colors, name="variance")
+
+
+def map_limits(role: str, samples: int) -> tuple[float, float]:
+    """The fixed contrast limits of a map."""
+    return {"agreement": (0.0, float(samples)), "mean": (0.0, 1.0), "variance": (0.0, MAX_VARIANCE)}[role]
+
+
+def map_style(role: str, samples: int) -> dict[str, Any]:
+    """Colours, limits and blending of the layer of a map.
+
+    Parameters
+    ----------
+    role
+        One of `MAP_ROLES`.
+    samples
+        Number of samples of the result.
+
+    Returns
+    -------
+    dict
+        Keywords of a napari Image layer.
+    """
+    colormap = (
+        agreement_colormap(samples)
+        if role == "agreement"
+        else _mean_colormap()
+        if role == "mean"
+        else _variance_colormap()
+    )
+    return {
+        "colormap": colormap,
+        "contrast_limits": map_limits(role, samples),
+        "blending": "translucent",
+        "opacity": _MAP_OPACITY,
+        "interpolation2d": "nearest",
+    }
+
+
+def map_meaning(role: str, samples: int) -> str:
+    """What a map shows, in one sentence for the user."""
+    return {
+        "agreement": f"How many of the {samples} samples assign the voxel to the class, at the threshold.",
+        "mean": "Mean probability of the class over the samples.",
+        "variance": "How much the samples differ. A small variance does not prove that the mask is correct.",
+    }[role]
