@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE, give_spacing
 from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.reorient import reorient
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
@@ -294,6 +296,23 @@ class Run:
         change.
         """
         return build_segmentation(self.state)
+
+    def give_spacing(self, spacing: Sequence[float]) -> None:
+        """Give a spacing to the scan of the run, whose file states none; further results are in mm.
+
+        Parameters
+        ----------
+        spacing
+            In mm, see `napari_latentseg.core.given_spacing.give_spacing`.
+
+        Raises
+        ------
+        BadInput
+            If the scan has a physical size, or the spacing is not possible.
+        """
+        self.state.original = give_spacing(self.state.original, spacing)
+        self.state.scan, _ = reorient(self.state.original, self.state.plane)
+        self.state.notes.append(GIVEN_SPACING_NOTE)
 
     def finish(self, progress: Progress = no_progress) -> Segmentation:
         """Do all the work that is left, and return the result.

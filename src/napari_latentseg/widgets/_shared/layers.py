@@ -12,6 +12,7 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit
 from napari_latentseg.errors import BadInput
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METADATA_KEY",
+    "SPACING_GIVEN_KEY",
     "geometry_on_screen",
     "index_on_screen",
     "layer_matrix",
@@ -34,13 +36,21 @@ __all__ = [
 METADATA_KEY = "napari-latentseg"
 """Key of our entry in a layer's metadata; layers are never identified by their names."""
 
+SPACING_GIVEN_KEY = "spacing_given"
+"""In our entry of an image layer's metadata: its spacing was given by a person."""
+
 _AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
 
 
 def role_of(layer: Layer) -> str:
     """The role of our layers, ``"mask"``, ``"mean"``, ``"variance"``, ``"scan"`` ...; empty for others."""
+    return str(_entry(layer).get("role", ""))
+
+
+def _entry(layer: Layer) -> dict[str, Any]:
+    """Our entry in a layer's metadata; empty where there is none."""
     metadata = layer.metadata.get(METADATA_KEY)
-    return str(metadata.get("role", "")) if isinstance(metadata, dict) else ""
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def layer_matrix(layer: Layer) -> NDArray[np.float64]:
@@ -76,6 +86,7 @@ def scan_from_layer(layer: Image | Labels) -> Scan:
         format=scan_metadata.get("format", "") or ("tiff" if geometry.is_axis_aligned else "nifti"),
         properties=scan_metadata.get("properties", {}),
         source=scan_metadata.get("source") or Path(layer.name),
+        notes=(GIVEN_SPACING_NOTE,) if _entry(layer).get(SPACING_GIVEN_KEY) else (),
         levels=tuple(coarser),
     )
 

@@ -25,6 +25,7 @@ from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets.segment.card import CardDialog
 from napari_latentseg.widgets.segment.postprocess_fields import PostProcessFields
 from napari_latentseg.widgets.segment.roi_fields import RegionOfInterest, RoiFields
+from napari_latentseg.widgets.segment.spacing import SpacingRow
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -73,6 +74,7 @@ class SegmentForm(QWidget):
             value=0.5, min=0.05, max=0.95, step=0.01,
             tooltip="A voxel belongs to the mask where its mean probability exceeds the threshold",
         )  # fmt: skip
+        self.spacing_row = SpacingRow(viewer, self)
         self.roi_fields = RoiFields(viewer, self)
         self.postprocess_fields = PostProcessFields(self)
         self.model_summary = QLabel()
@@ -98,6 +100,7 @@ class SegmentForm(QWidget):
 
         fields = form_layout()
         fields.addRow("Image", self.image.native)
+        fields.addRow("Spacing", self.spacing_row)
         fields.addRow("Model", row(self.model.native, self.card_button))
         fields.addRow("", self.model_summary)
         fields.addRow("Samples", self.samples.native)
@@ -131,6 +134,7 @@ class SegmentForm(QWidget):
         self.threshold.changed.connect(lambda *_: self.threshold_changed.emit())
         self.postprocess_fields.postprocess_changed.connect(self.threshold_changed)
         self.image.changed.connect(self._on_image)
+        self.spacing_row.spacing_given.connect(self._on_image)
         for field in (self.image, self.samples):
             field.changed.connect(lambda *_: self.changed.emit())
         self.roi_fields.changed.connect(self.changed)
@@ -204,6 +208,7 @@ class SegmentForm(QWidget):
 
     def _on_image(self, *_: Any) -> None:
         image = self.image.value
+        self.spacing_row.show_for_image(image)
         self.roi_fields.show_for_image(image)
         if image is not None and 2 <= image.ndim <= 4:
             self.postprocess_fields.show_unit(scan_from_layer(image).geometry.voxel_volume[1])

@@ -13,7 +13,7 @@ from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
 
 from napari_latentseg.core.reorient import WORLD_AXIS_OF_PLANE, reorient
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets._shared.layers import index_on_screen, scan_from_layer
+from napari_latentseg.widgets._shared.layers import index_on_screen, role_of, scan_from_layer
 from napari_latentseg.widgets._shared.result_layers import PlaneView
 from napari_latentseg.widgets.segment.region import CropBox, crop_box_in_view, crop_box_of_shapes, image_shape
 
@@ -100,7 +100,9 @@ class RoiFields(QObject):
         self.show_for_image(None)
 
     def _area_choices(self, *_: Any) -> list[tuple[str, Any]]:
-        shapes_layers = [layer for layer in self.viewer.layers if isinstance(layer, Shapes)]
+        shapes_layers = [
+            layer for layer in self.viewer.layers if isinstance(layer, Shapes) and role_of(layer) != "ruler"
+        ]
         box_choices = [(f"shape in “{layer.name}”", layer) for layer in reversed(shapes_layers)]
         return [("whole image", "all"), ("current view", "view"), *box_choices]
 
