@@ -8,6 +8,7 @@ import torch
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.finetuning.budget import CaseSplit, split_cases
+from napari_latentseg.models.split import Part
 
 WHOLE = Preprocess(mode="whole", size=32)
 TILES = Preprocess(mode="tiles", size=32, long_side=128)
@@ -44,6 +45,52 @@ def test_the_seed_draws_the_cases_whatever_their_order() -> None:
     assert first == again
     drawn = {split_cases(keys, slices, seed, WHOLE).validation_cases for seed in range(6)}
     assert len(drawn) > 1
+
+
+T: Part = "train"
+V: Part = "validation"
+N: Part = ""
+ROUNDS: dict[str, tuple[list[Part], set[int] | None]] = {
+    "the new case judges, not the one that was taught": ([T, N], {2}),
+    "a validation case of the round before stays one": ([T, V, N, N], {2}),
+    "and is joined by new ones where it is too little": ([V, *[N] * 10], None),
+    "of several new cases some judge": ([T, T, T, T, N, N, N], None),
+    "the new ones are all trained on where there are enough": ([T, V, V, N, N], {2, 3}),
+    "one new case beside one for validation is trained on": ([V, N], {1}),
+    "nothing is new": ([T, V], {2}),
+    "all were for validation": ([V, V, V], None),
+}
+
+
+@pytest.mark.parametrize(("parts", "expected"), ROUNDS.values(), ids=ROUNDS.keys())
+def test_what_the_base_has_learned_never_judges(parts: list[Part], expected: set[int] | None) -> None:
+    count = len(parts)
+    slices = [s for case in range(1, count + 1) for s in slices_of(case, 1)]
+    for seed in range(5):
+        split = split_cases([f"key {n}" for n in range(count)], slices, seed, WHOLE, parts)
+        train, validation = numbers(split)
+        assert validation
+        assert train
+        assert not {n for n in validation if parts[n - 1] == T}
+        kept = {n for n, part in enumerate(parts, start=1) if part == V}
+        assert kept <= validation or not {T, N} & set(parts)
+        assert not split.all_known
+        if expected is not None:
+            assert validation == expected
+        assert len(validation) >= 0.2 * count
+        if T in parts:
+            assert "trained on before, and cannot judge" in split.note
+
+
+def test_where_the_base_has_learned_every_case_nothing_judges() -> None:
+    slices = [s for case in (1, 2, 3) for s in slices_of(case, 1)]
+    split = split_cases(["a", "b", "c"], slices, 0, WHOLE, [T, T, T])
+    assert (split.train, split.validation, split.validation_cases) == (slices, [], ())
+    assert split.all_known
+    assert split.note.startswith("both models know these cases")
+    assert split_cases(["a"], slices_of(1, 1), 0, WHOLE, [T]).note.startswith(
+        "both models know the only case"
+    )
 
 
 @pytest.mark.parametrize(("count", "validation"), [(4, 1), (8, 2), (30, 7)])

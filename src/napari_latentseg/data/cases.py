@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,10 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.io import read_scan, stem_of
 from napari_latentseg.utils.weights import file_sha256
 
-__all__ = ["Case", "find_cases", "read_mask", "rgb_slices"]
+__all__ = ["UNKNOWN_CLASS", "Case", "find_cases", "read_mask", "rgb_slices"]
+
+UNKNOWN_CLASS = 255
+"""In class numbers, voxels of a class that the model does not know; no class has this number."""
 
 # A mask that reaches above this is a picture, white on black, and not a map of class numbers: no data set
 # of this project has more than 127 classes, and the white of a picture is 255 or, in a resized JPEG, near it.
@@ -50,8 +53,13 @@ class Case:
         What the labels mean for a model; None where only the reader of the case can tell.
     ignore_label
         The label of voxels that nobody annotated, as nnU-Net has it: a slice that holds it does not count.
+    unknown_labels
+        The names of classes that the model does not know, by label. Their voxels say nothing: they are
+        neither background nor a class of the model.
     copies
         How many times more the same image was given.
+    copy_names
+        What messages call these copies, and whether the mask of each is another one.
     known_hashes
         `content_sha256` under ``"content"`` and `file_sha256` under ``"file"``, once they are known. What
         `dataclasses.replace` makes of a case shares it, so that no image is decoded twice for its hash.
@@ -65,7 +73,9 @@ class Case:
     annotated_slices: tuple[int, ...] | None = None
     label_map: LabelMap | None = None
     ignore_label: int | None = None
+    unknown_labels: Mapping[int, str] = field(default_factory=dict)
     copies: int = 0
+    copy_names: tuple[tuple[str, bool], ...] = ()
     known_hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -156,6 +166,11 @@ class Case:
         return self.file_sha256 or self.content_sha256
 
     @property
+    def file_name(self) -> str:
+        """What a message calls the image: the name of its file, or of the case of the store."""
+        return self.name if self.image_file is None else self.image_file.name
+
+    @property
     def mask_source(self) -> Path | str:
         """What a message calls the mask: its file, or the case of the store."""
         return self.name if self.mask_file is None else self.mask_file
@@ -196,7 +211,8 @@ class Case:
         Returns
         -------
         class_numbers
-            uint8 `(N, H, W)`, from 1 in the order of the model's classes; 0 is none.
+            uint8 `(N, H, W)`, from 1 in the order of the model's classes; 0 is none, `UNKNOWN_CLASS` a class
+            that the model does not know.
         annotated_slices
             The slices that count.
 
@@ -216,6 +232,9 @@ class Case:
         if self.ignore_label is not None:
             annotated = tuple(i for i in annotated if not (labels[i] == self.ignore_label).any())
             labels = np.where(labels == self.ignore_label, 0, labels)
+        is_unknown = np.isin(labels, list(self.unknown_labels)) if self.unknown_labels else None
+        if is_unknown is not None:
+            labels = np.where(is_unknown, 0, labels)
         _check_labels(subject, labels, self.label_map)
         planes = Planes(scan, 0.0, 1.0)  # for its shape alone, so the range of values does not matter
         expected_shape = (len(planes), *planes.plane_shape)
@@ -223,7 +242,10 @@ class Case:
             raise BadInput(
                 subject, f"has shape {labels.shape}, its image {expected_shape}", "make them equal"
             )
-        return self.label_map.to_class_numbers(labels), tuple(annotated)
+        class_numbers = self.label_map.to_class_numbers(labels)
+        if is_unknown is not None:
+            class_numbers[is_unknown] = UNKNOWN_CLASS
+        return class_numbers, tuple(annotated)
 
     def _check_geometry(self, scan: Scan) -> None:
         """A mask file that says where it lies in the patient must lie where its image does."""

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_latentseg.data.cases import UNKNOWN_CLASS
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.preprocess import Preprocess, resize, resize_labels
 
@@ -36,6 +37,9 @@ class Slice:
         The name of the data set that it belongs to.
     case
         The number of its case, where the cases are numbered.
+    unknown
+        uint8 `(h, w)`, 1 where a class is marked that the model does not know, so that nothing is known of
+        the model's classes there; None where there is no such pixel.
     """
 
     image: Tensor
@@ -44,6 +48,7 @@ class Slice:
     annotated: tuple[bool, ...] = (True,)
     dataset: str = ""
     case: int = 0
+    unknown: Tensor | None = None
 
     def to_float(self) -> tuple[Tensor, Tensor]:
         """Image in [0, 1] and mask in {0, 1}, float32."""
@@ -69,6 +74,7 @@ class Slice:
             self.annotated,
             self.dataset,
             self.case,
+            None if self.unknown is None else self.unknown[window[1:]],
         )
 
 
@@ -90,7 +96,7 @@ def make_slice(
     rgb
         `(H, W, 3)`.
     class_numbers
-        `(H, W)`, see `LabelMap.to_class_numbers`.
+        `(H, W)`, see `Case.read_annotation`.
     label_map
         Which classes there are, and which are annotated.
     preprocess
@@ -104,5 +110,8 @@ def make_slice(
     size = preprocess.working_size(height, width, spacing)
     image = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
     image = resize(image, size)[0].round().clamp(0, 255).to(torch.uint8)
-    mask = torch.from_numpy(label_map.class_masks(resize_labels(class_numbers, size)))
-    return Slice(image, mask, content_sha256, label_map.annotated, dataset, case)
+    class_numbers = resize_labels(class_numbers, size)
+    mask = torch.from_numpy(label_map.class_masks(class_numbers))
+    is_unknown = class_numbers == UNKNOWN_CLASS
+    unknown = torch.from_numpy(is_unknown.astype(np.uint8)) if is_unknown.any() else None
+    return Slice(image, mask, content_sha256, label_map.annotated, dataset, case, unknown)

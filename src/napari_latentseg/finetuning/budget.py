@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,15 +11,18 @@ import numpy as np
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.data.split import hold_out
+from napari_latentseg.finetuning.unknown_classes import encode_for_training, encode_for_validation
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.split import Part
 from napari_latentseg.training.events import Caching
-from napari_latentseg.training.patches import EncodedPatches, augmented_patches, encode_patches, grid_patches
+from napari_latentseg.training.patches import EncodedPatches, augmented_patches, grid_patches
 from napari_latentseg.utils.device import Compute
 
 __all__ = ["VALIDATION_FRACTION", "CaseSplit", "Encoding", "split_cases"]
 
 VALIDATION_FRACTION = 0.2  # usual in the field; of the five to twenty cases that people correct, one to four
+_ROUNDING = 1e-9  # cases; a fraction of a number and back may come out a little above it
 _SINGLE_CASE_DIVISOR = 4  # a quarter of a single case: less of it shows too little to choose weights by
 _AUGMENTATION_ROUNDS = 4  # where the number of steps is given, so that the same seed gives the same patches
 _VALIDATION_PATCHES = 24  # enough to tell weights apart, few enough to be scored sixteen times in a run
@@ -40,12 +43,15 @@ class CaseSplit:
         The numbers of the validation cases; empty for a single case.
     note
         What a person should know of it.
+    all_known
+        Whether the base model was trained on all cases, so that none of them can tell which model is better.
     """
 
     train: list[Slice]
     validation: list[Slice]
     validation_cases: tuple[int, ...]
     note: str
+    all_known: bool = False
 
 
 @dataclass
@@ -100,13 +106,15 @@ class Encoding:
         validation = None
         if self.split.validation:
             patches = grid_patches(self.split.validation, self.card, _VALIDATION_PATCHES)
-            validation = encode_patches(self.method, self.spec, patches, self.compute)
+            validation = encode_for_validation(self.method, self.spec, patches, self.compute)
         train: list[EncodedPatches] = []
         made = 0
         while True:
             rng = np.random.default_rng([self.seed, made])
             patches = list(augmented_patches(self.split.train, self.card, rng))[:_MAX_PATCHES]
-            train.append(encode_patches(self.method, self.spec, patches, self.compute))
+            train.append(
+                encode_for_training(self.method, self.spec, patches, self.compute, self.card.threshold)
+            )
             made += 1
             if rounds is None:
                 is_last, done = self._progress(train, made)
@@ -127,8 +135,17 @@ class Encoding:
         return is_last, 1.0 if is_last else min(0.99, max(spent, count / _MAX_PATCHES))
 
 
-def split_cases(keys: Sequence[str], slices: Sequence[Slice], seed: int, preprocess: Preprocess) -> CaseSplit:
+def split_cases(
+    keys: Sequence[str],
+    slices: Sequence[Slice],
+    seed: int,
+    preprocess: Preprocess,
+    parts: Sequence[Part] = (),
+) -> CaseSplit:
     """Keep a fifth of the cases for validation; of a single case, a part of it.
+
+    A case that the base model was trained on is never one for validation: the base would be judged by what
+    it has learned. A validation case of the base stays one, so that it can judge every later version.
 
     Parameters
     ----------
@@ -140,26 +157,39 @@ def split_cases(keys: Sequence[str], slices: Sequence[Slice], seed: int, preproc
         Draws the validation cases.
     preprocess
         Says how wide a part of an image must be.
+    parts
+        To which part of the base model's split each case belongs, in the same order; empty where the base
+        knows none of them.
     """
     numbers = sorted({s.case for s in slices})
+    part_of = dict(enumerate(parts, start=1))
+    all_known = all(part_of.get(n) == "train" for n in numbers)
+    if all_known and len(numbers) > 1:
+        note = "both models know these cases, so none of them can judge; half of the change is kept"
+        return CaseSplit(list(slices), [], (), note, all_known=True)
     if len(numbers) > 1:
-        is_held_out = hold_out([keys[n - 1] for n in numbers], VALIDATION_FRACTION, seed)
-        validation_cases = tuple(n for n, out in zip(numbers, is_held_out, strict=True) if out)
+        validation_cases = _draw_validation_cases(numbers, keys, part_of, seed)
         count = len(validation_cases)
         plural = "case" if count == 1 else "cases"
-        note = "" if count > 2 else f"only {count} validation {plural}, of {len(numbers)}"
+        notes = [] if count > 2 else [f"only {count} validation {plural}, of {len(numbers)}"]
+        if known := sum(part_of.get(n) == "train" for n in numbers):
+            were = "1 case was" if known == 1 else f"{known} cases were"
+            notes.append(f"{were} trained on before, and cannot judge")
         return CaseSplit(
             [s for s in slices if s.case not in validation_cases],
             [s for s in slices if s.case in validation_cases],
             validation_cases,
-            note,
+            "; ".join(notes),
         )
     note = "there is one case only, so there is no validation case"
+    if all_known:
+        note = "both models know the only case, so there is no validation case"
     count = len(slices)
     if count > 3:  # neighbouring slices are alike, so they stay together
         first_validation = count - max(1, count // _SINGLE_CASE_DIVISOR)
         train, validation = list(slices[:first_validation]), list(slices[first_validation:])
-        return CaseSplit(train, validation, (), f"{note}; the weights are selected on its last slices")
+        text = f"{note}; the weights are selected on its last slices"
+        return CaseSplit(train, validation, (), text, all_known)
     if preprocess.mode == "tiles" and count == 1:
         (only,) = slices
         width = only.image.shape[-1]
@@ -168,8 +198,33 @@ def split_cases(keys: Sequence[str], slices: Sequence[Slice], seed: int, preproc
             left, right = only.columns(0, column), only.columns(column, width)
             if left.has_foreground and right.has_foreground:
                 text = f"{note}; the weights are selected on a quarter of the image"
-                return CaseSplit([left], [right], (), text)
-    return CaseSplit(list(slices), [], (), f"{note}; half of the change is kept")
+                return CaseSplit([left], [right], (), text, all_known)
+    return CaseSplit(list(slices), [], (), f"{note}; half of the change is kept", all_known)
+
+
+def _draw_validation_cases(
+    numbers: Sequence[int], keys: Sequence[str], part_of: Mapping[int, Part], seed: int
+) -> tuple[int, ...]:
+    """The numbers of the validation cases: those of the base, and of new cases as many as a fifth needs."""
+    kept = [n for n in numbers if part_of.get(n) == "validation"]
+    new = [n for n in numbers if not part_of.get(n)]
+    has_known = len(kept) + len(new) < len(numbers)
+    if not has_known and not kept:
+        return _drawn(new, keys, VALIDATION_FRACTION, seed)
+    wanted = max(1.0, VALIDATION_FRACTION * len(numbers))
+    if not has_known and not new:  # something must be trained on
+        return _drawn(kept, keys, VALIDATION_FRACTION, seed)
+    missing = wanted - len(kept)
+    if missing <= 0 or not new:
+        return tuple(kept)
+    if len(new) == 1:  # without it nothing could judge, or else it is the only one to train on
+        return tuple(kept if kept else new)
+    return tuple(sorted([*kept, *_drawn(new, keys, (missing - _ROUNDING) / len(new), seed)]))
+
+
+def _drawn(numbers: Sequence[int], keys: Sequence[str], fraction: float, seed: int) -> tuple[int, ...]:
+    is_held_out = hold_out([keys[n - 1] for n in numbers], fraction, seed)
+    return tuple(n for n, out in zip(numbers, is_held_out, strict=True) if out)
 
 
 def _size_in_bytes(patches: EncodedPatches) -> int:

@@ -31,7 +31,9 @@ _MAX_HELD_BYTES = 512 * 2**20
 def collect_cases(folders: Sequence[Path], card: ModelCard) -> list[Case]:
     """The annotated images of some folders, each image once, whatever its files are called or hold it as.
 
-    Of an image that was given more than once, the first is taken; `Case.copies` counts the others.
+    Of an image that was given more than once, the first is taken; `Case.copies` counts the others, and
+    `Case.copy_names` says which have another mask. Classes of a store or an nnU-Net data set that the model
+    does not know are in `Case.unknown_labels`.
 
     Parameters
     ----------
@@ -70,7 +72,7 @@ def collect_cases(folders: Sequence[Path], card: ModelCard) -> list[Case]:
             )
         for case in folder_cases:  # a copy under another name would cross the split
             first = cases.get(case.content_sha256)
-            cases[case.content_sha256] = case if first is None else replace(first, copies=first.copies + 1)
+            cases[case.content_sha256] = case if first is None else _with_copy(first, case)
     return list(cases.values())
 
 
@@ -109,6 +111,22 @@ def read_slices(case: Case, card: ModelCard, number: int = 0) -> list[Slice]:
     ]
 
 
+def _with_copy(first: Case, copy: Case) -> Case:
+    """The first case of an image, which remembers that the image was given once more."""
+    copy_name = (copy.file_name, _has_other_mask(first, copy))
+    return replace(first, copies=first.copies + 1, copy_names=(*first.copy_names, copy_name))
+
+
+def _has_other_mask(first: Case, copy: Case) -> bool:
+    """Whether two cases of one image are annotated in other slices, or with other masks."""
+    masks, annotated_slices = [], []
+    for case in (first, copy):
+        assert case.label_map is not None
+        masks.append(case.read_class_numbers(case.label_map))
+        annotated_slices.append(case.annotated_slices or tuple(range(len(masks[-1]))))
+    return annotated_slices[0] != annotated_slices[1] or not np.array_equal(masks[0], masks[1])
+
+
 class _HeldScans:
     """Decodes images for their hashes, and holds them until they are read again, up to a number of bytes."""
 
@@ -132,7 +150,9 @@ def _first_from_memory(scan: Scan, read: Callable[[], Scan]) -> Callable[[], Sca
 
 def _nnunet_cases(folder: Path, card: ModelCard) -> list[Case]:
     dataset_info = _dataset_json(folder)
-    label_map, ignore_label = _label_map_by_name(folder, dataset_info.get("labels"), card.classes)
+    label_map, unknown_labels, ignore_label = _label_map_by_name(
+        folder, dataset_info.get("labels"), card.classes
+    )
     suffix = str(dataset_info.get("file_ending", ""))
     image_files: dict[str, Path] = {}
     for path in sorted((folder / "imagesTr").iterdir()):
@@ -146,7 +166,10 @@ def _nnunet_cases(folder: Path, card: ModelCard) -> list[Case]:
         image_files[name] = path
     mask_files = {stem_of(p): p for p in sorted((folder / "labelsTr").glob(f"*{suffix}"))}
     cases = [
-        Case.from_files(name, path, mask_files[name], label_map=label_map, ignore_label=ignore_label)
+        replace(
+            Case.from_files(name, path, mask_files[name], label_map=label_map, ignore_label=ignore_label),
+            unknown_labels=unknown_labels,
+        )
         for name, path in image_files.items()
         if name in mask_files
     ]
@@ -168,22 +191,34 @@ def _dataset_json(folder: Path) -> dict[str, object]:
 
 def _label_map_by_name(
     folder: Path, label_table: object, classes: tuple[ClassInfo, ...]
-) -> tuple[LabelMap, int | None]:
-    """What the labels of a data set mean, by the names of the classes; and which one is to be ignored."""
+) -> tuple[LabelMap, dict[int, str], int | None]:
+    """What the labels of a data set mean, by the names of the classes.
+
+    Returns
+    -------
+    label_map
+        Of the labels of classes that the model knows.
+    unknown_labels
+        The names of those that it does not know, by label.
+    ignore_label
+        The label of voxels that nobody annotated.
+    """
     path = folder / "dataset.json"
     if not isinstance(label_table, dict) or not all(isinstance(v, int) for v in label_table.values()):
         raise BadInput(path, "does not name its labels, each with one number", "give names and numbers")
     ignore_label = label_table.get("ignore")
     names_by_label = {int(v): str(k) for k, v in label_table.items() if k not in ("background", "ignore")}
     names = [c.name for c in classes]
-    for number, name in names_by_label.items():
-        if name not in names:
-            raise BadInput(
-                path, f"label {number} is {name!r}", f"the model knows {', '.join(names)}: rename it"
-            )
     if not names_by_label:
         raise BadInput(path, "names no label", f"name one of {', '.join(names)}")
-    return LabelMap(classes, names_by_label, folder.absolute().name), ignore_label
+    known = {number: name for number, name in names_by_label.items() if name in names}
+    unknown = {number: name for number, name in names_by_label.items() if name not in names}
+    if not known:
+        number, name = next(iter(unknown.items()))
+        raise BadInput(path, f"label {number} is {name!r}", f"the model knows {', '.join(names)}: rename it")
+    # labels without a class are named so in the data set of an annotation store, and no voxel has them
+    unknown = {number: name for number, name in unknown.items() if name != f"unused {number}"}
+    return LabelMap(classes, known, folder.absolute().name), unknown, ignore_label
 
 
 def _store_cases(folder: Path, card: ModelCard) -> list[Case]:
@@ -194,8 +229,10 @@ def _store_cases(folder: Path, card: ModelCard) -> list[Case]:
     if records[0].channels not in (1, 3, 4):  # the images of a store have as many channels each
         raise BadInput(folder, "its images have several channels", "give images of one channel, or in RGB")
     names = [c.name for c in card.classes]
-    for c in classes:
-        if c.name not in names:
-            raise BadInput(folder, f"holds the class {c.name!r}", f"the model knows {', '.join(names)} alone")
-    label_map = LabelMap(card.classes, {c.label: c.name for c in classes}, "annotations")
-    return [replace(case, label_map=label_map) for case in cases]
+    unknown_labels = {c.label: c.name for c in classes if c.name not in names}
+    if len(unknown_labels) == len(classes):
+        why = f"holds the class {classes[0].name!r}"
+        raise BadInput(folder, why, f"the model knows {', '.join(names)} alone")
+    known_labels = {c.label: c.name for c in classes if c.name in names}
+    label_map = LabelMap(card.classes, known_labels, "annotations")
+    return [replace(case, label_map=label_map, unknown_labels=unknown_labels) for case in cases]

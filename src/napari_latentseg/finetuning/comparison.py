@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_latentseg.core.slices import Planes
-from napari_latentseg.data.cases import Case
+from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.preprocess import resize
 from napari_latentseg.finetuning.budget import CaseSplit
 from napari_latentseg.finetuning.loop import Tuner
@@ -117,6 +117,7 @@ def score_case(case: Case, card: ModelCard, method: Method, compute: Compute) ->
     for position, i in enumerate(annotated_slices, start=1):
         reference = case.label_map.class_masks(class_numbers[i]) > 0
         probability = _probability(planes[i], planes.spacing, card, method, compute)
+        probability[:, class_numbers[i] == UNKNOWN_CLASS] = 0  # as in the reference: nothing is scored there
         scorer.add(probability, reference, case.label_map.annotated)
         yield position / len(annotated_slices)
     yield CaseScores(
@@ -219,7 +220,7 @@ def compare_models(
         notes = [*notes, "the weights were selected on the validation cases, which flatters the new model"]
     if not method.is_deterministic:
         notes = [*notes, f"scored by the mean of {SCORING_SAMPLES} samples"]
-    word, line = verdict(validation_scores, replay_scores, case_count)
+    word, line = verdict(validation_scores, replay_scores, case_count, all_known=split.all_known)
     return Comparison(
         line=line,
         verdict=word,
@@ -242,7 +243,11 @@ def compare_models(
 
 
 def verdict(
-    validation: tuple[MeanScores, MeanScores] | None, replay: tuple[MeanScores, MeanScores] | None, cases: int
+    validation: tuple[MeanScores, MeanScores] | None,
+    replay: tuple[MeanScores, MeanScores] | None,
+    cases: int,
+    *,
+    all_known: bool = False,
 ) -> tuple[Verdict, str]:
     """The verdict, and the first line that a person reads.
 
@@ -254,7 +259,10 @@ def verdict(
         The same on the model's own images; None where it has no replay.
     cases
         How many validation cases there are.
+    all_known
+        Whether there are none because the base was trained on every case before.
     """
+    no_validation = "both models know these cases" if all_known else "there was no validation case"
     validation_gain = None if validation is None else validation[1].dsc - validation[0].dsc
     replay_loss = 0.0 if replay is None else replay[0].dsc - replay[1].dsc
     replay_text = "" if replay is None else f"; on its own images, {_dice_change(replay)}"
@@ -262,11 +270,11 @@ def verdict(
         if replay_loss > _MAX_REPLAY_LOSS and replay is not None:
             return (
                 "worse",
-                f"Worse: on its own images, {_dice_change(replay)}; there was no validation case",
+                f"Worse: on its own images, {_dice_change(replay)}; {no_validation}",
             )
         return (
             "unknown",
-            f"Not known whether it is better: there was no validation case{replay_text}",
+            f"Not known whether it is better: {no_validation}{replay_text}",
         )
     validation_text = (
         f"{_dice_change(validation)} on {cases} validation {'case' if cases == 1 else 'cases'}{replay_text}"

@@ -17,17 +17,20 @@ from napari_latentseg.finetuning.budget import CaseSplit, Encoding, split_cases
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.finetuning.comparison import compare_models
 from napari_latentseg.finetuning.config import FineTuneConfig, ValidationResult
+from napari_latentseg.finetuning.copies import copy_notes, second_mask_notes
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.finetuning.thumbnails import thumbnails
+from napari_latentseg.finetuning.unknown_classes import unknown_classes_note
 from napari_latentseg.finetuning.writer import Candidate, write_candidate
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import NAME_PATTERN
 from napari_latentseg.models.comparison import VersionName
 from napari_latentseg.models.layout import WEIGHTS_FILE
+from napari_latentseg.models.lineage import lineage_split
 from napari_latentseg.models.store import find_model, load_model, model_folders
 from napari_latentseg.models.versions import candidate_folder, free_name, next_version
 from napari_latentseg.training.checkpoint import Checkpoint
-from napari_latentseg.training.duplicates import copies_left_out
+from napari_latentseg.training.claim import OutputClaim
 from napari_latentseg.training.events import (
     Chosen,
     FineTuneData,
@@ -117,7 +120,9 @@ class FineTuneJob:
             )  # fmt: skip
         if resume and name is None and out is not None:
             name = str(read_state(checkpoint_folder(Path(out))).get("identity", {}).get("name")) or None
-        self.name = name.lower() if name else (free_name(self.model.card.name))
+        self._has_own_name = bool(name)
+        self._has_own_folder = out is not None
+        self.name = name.lower() if name else free_name(self.model.card.name)
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
         if self.name in model_folders():
@@ -137,26 +142,60 @@ class FineTuneJob:
         return self.model.method
 
     def __iter__(self) -> Iterator[FineTuneEvent]:
+        claim = self._claim_output()
+        try:
+            yield from self._run()
+        finally:
+            claim.release()
+
+    def _claim_output(self) -> OutputClaim:
+        """Claim the output folder; a name that nobody chose falls to the next free one."""
+        tried: set[str] = set()
+        while True:
+            claim = OutputClaim(self.out)
+            if claim.take():
+                try:
+                    check_output_dir(self.out, resume=self.resume)
+                    return claim
+                except BadInput:
+                    claim.release()
+                    if self._has_own_name or self._has_own_folder:
+                        raise
+            elif self._has_own_name or self._has_own_folder:
+                subject = self.out if self._has_own_folder else "name"
+                why = f"another fine-tuning is writing {self.name!r}"
+                raise BadInput(subject, why, "wait for it, or give another name")
+            tried.add(self.name)
+            self.name = free_name(self.model.card.name, tried)
+            self.out = candidate_folder(self.name)
+            self.checkpoint.folder = checkpoint_folder(self.out)
+
+    def _run(self) -> Iterator[FineTuneEvent]:
         start_time = self._start_time
         card, method = self.model.card, self.method
         torch.manual_seed(self.seed)
         method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
         spec = method.fine_tune_spec()
         slices = self._read_slices()
-        split = split_cases([case.split_key for case in self.cases], slices, self.seed, card.preprocess)
+        known = lineage_split(self.model.folder, card)
+        parts = [known.part_of(case) for case in self.cases]
+        split = split_cases(
+            [case.split_key for case in self.cases], slices, self.seed, card.preprocess, parts
+        )
         replay = read_replay(self.model.folder, card, spec, self.compute)
         notes = [split.note] if split.note else []
-        if copies := sum(case.copies for case in self.cases):
-            notes.append(copies_left_out(copies))
+        if text := unknown_classes_note(self.cases):
+            notes.append(text)
         if replay is None:
             notes.append("the model has no replay of its own training, so it may forget")
+        notes += copy_notes(self.cases)
         yield FineTuneData(
             cases=len(self.cases),
             planes=len(slices),
             train=len({s.case for s in split.train}),
             apart=len(split.validation_cases),
             replay=0 if replay is None else len(replay.train),
-            note="; ".join(notes),
+            note="; ".join([*notes, *second_mask_notes(self.cases)]),
         )
         identity = self._identity(slices)
         snapshot = self._restore(identity) if self.resume else None

@@ -191,7 +191,10 @@ def _metrics(candidate: Candidate, comparison: Comparison) -> tuple[MetricRecord
         return ()
     after = validation.after
     is_one = candidate.model.method.is_deterministic
-    values = {"dsc": after.dsc} | ({"hd95": after.hd95} if after.hd95 is not None else {})
+    values, base_values = (
+        {"dsc": scores.dsc} | ({"hd95": scores.hd95} if scores.hd95 is not None else {})
+        for scores in (after, validation.before)
+    )
     return (
         MetricRecord(
             data=f"your annotated images: the {validation.cases} validation cases, never trained on; the"
@@ -201,6 +204,7 @@ def _metrics(candidate: Candidate, comparison: Comparison) -> tuple[MetricRecord
             source="none" if is_one else candidate.model.card.sources[0],
             values=values,
             unit=validation.unit,
+            base_values=base_values,
         ),
     )
 

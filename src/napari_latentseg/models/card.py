@@ -79,6 +79,8 @@ class MetricRecord(FrozenModel):
         Unit of HD95.
     conventions
         How each metric treats special cases such as empty masks, in words.
+    base_values
+        The means of the base model on the same images, of a fine-tuned model that was compared with it.
     """
 
     data: str
@@ -89,6 +91,7 @@ class MetricRecord(FrozenModel):
     spread: dict[str, float] = Field(default_factory=dict)
     unit: str = "pixel"
     conventions: dict[str, str] = Field(default_factory=dict)
+    base_values: dict[str, float] = Field(default_factory=dict)
 
 
 class Ancestor(FrozenModel):

@@ -6,7 +6,7 @@ from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.models.card import ModelCard
 
-__all__ = ["card_lines", "card_text"]
+__all__ = ["card_lines", "card_text", "dice_text"]
 
 
 def card_lines(card: ModelCard) -> list[tuple[str, str]]:
@@ -39,7 +39,11 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
             if metric.samples == 1
             else f"mean of {metric.samples} samples from {metric.source}"
         )
-        lines.append(("Measured", f"{figures} ({how}) on {metric.data}"))
+        base_figures = ", ".join(
+            _metric_text(name, value, metric.unit) for name, value in metric.base_values.items()
+        )
+        base_text = f"; its base on the same: {base_figures}" if base_figures else ""
+        lines.append(("Measured", f"{figures} ({how}) on {metric.data}{base_text}"))
     if card.metrics:
         for name, text in card.metrics[0].conventions.items():
             lines.append((f"  {name}", text))
@@ -62,6 +66,35 @@ def card_text(card: ModelCard) -> str:
     return "\n".join(
         f"{heading + ':':<15}{text}" for heading, text in [("Model", card.name), *card_lines(card)]
     )
+
+
+def dice_text(card: ModelCard, label: str = "Dice ") -> str:
+    """The Dice of a model with its number of images; of a fine-tuned one with that of its base on the same.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    label
+        What the figure is called, with a space.
+
+    Returns
+    -------
+    str
+        Such as ``"Dice 0.78 on 78 images"`` or ``"Dice 0.81, base 0.78, on the same 2 cases"``; empty where
+        no Dice was measured.
+    """
+    metric = card.headline_metrics
+    if metric is None or "dsc" not in metric.values:
+        return ""
+    dsc, base_dsc = metric.values["dsc"], metric.base_values.get("dsc")
+    if base_dsc is None:
+        noun = "case" if card.lineage else "image"
+        return f"{label}{dsc:.2f} on {metric.images} {noun}{'' if metric.images == 1 else 's'}"
+    # where two digits would make a difference look like none, a third one shows it
+    digits = 2 if f"{dsc:.2f}" != f"{base_dsc:.2f}" else 3
+    cases = "case" if metric.images == 1 else f"{metric.images} cases"
+    return f"{label}{dsc:.{digits}f}, base {base_dsc:.{digits}f}, on the same {cases}"
 
 
 def _reliability_text(reliability: Reliability) -> str:

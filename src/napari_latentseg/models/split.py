@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.layout import SPLIT_FILE
 
-__all__ = ["Identified", "Split", "read_split"]
+__all__ = ["Identified", "Part", "Split", "read_split"]
 
 _FORMAT = 2
 _REMEDY = "install the model again"
@@ -98,6 +98,15 @@ class Split:
             (self.validation | new_validation) - new_train,
             self.earlier_train,
             self.earlier_validation - new_train - new_files,
+        )
+
+    def joined(self, other: Split) -> Split:
+        """The split of two models; an image that either was trained on counts as a training image."""
+        return Split(
+            self.train | other.train,
+            self.validation | other.validation,
+            self.earlier_train | other.earlier_train,
+            self.earlier_validation | other.earlier_validation,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +100,17 @@ def list_candidates() -> dict[str, Path]:
     return {p.name: p for p in folders if not p.name.startswith(".") and (p / CARD).is_file()}
 
 
-def free_name(base: str) -> str:
-    """A free name for a candidate: that of its base model with "-tuned", and a number if needed."""
-    used_names = {*model_folders(), *list_candidates()}
+def free_name(base: str, used: Iterable[str] = ()) -> str:
+    """A free name for a candidate: that of its base model with "-tuned", and a number if needed.
+
+    Parameters
+    ----------
+    base
+        Name of the base model.
+    used
+        Names that are not free, beside those of models, candidates and stopped trainings.
+    """
+    used_names = {*model_folders(), *list_candidates(), *used}
     base_stem = re.sub(r"-tuned(-\d+)?$", "", base)
     number = 1
     while True:

@@ -12,15 +12,18 @@ from napari_latentseg.models.layout import check_files
 from napari_latentseg.utils.atomic import check_unused_folder
 
 __all__ = [
+    "CLAIM_FILE",
     "STATE_FILE",
     "TRAINING_FILE",
     "check_output_dir",
     "checkpoint_folder",
     "is_model_of_stopped_training",
+    "is_without_state",
     "read_state",
 ]
 
 STATE_FILE = "state.json"
+CLAIM_FILE = ".lock"  # held by the training that writes the folder, see `OutputClaim`
 TRAINING_FILE = "training.json"
 
 _REMEDY = "delete that folder, and train from the beginning"
@@ -51,7 +54,7 @@ def check_output_dir(out: Path, *, resume: bool) -> None:
     """
     checkpoint = checkpoint_folder(out)
     if not resume:
-        if checkpoint.exists():
+        if checkpoint.exists() and not is_without_state(checkpoint):
             raise BadInput(
                 checkpoint, "holds a training that was stopped", "go on with --resume, or delete that folder"
             )
@@ -61,6 +64,18 @@ def check_output_dir(out: Path, *, resume: bool) -> None:
         raise BadInput(checkpoint, "holds no stopped training to go on with", "leave --resume out")
     if not is_model_of_stopped_training(out, str(read_state(checkpoint).get("training"))):
         check_unused_folder(out)
+
+
+def is_without_state(checkpoint: Path) -> bool:
+    """Whether the folder of a checkpoint holds no training to resume, and nothing else of value.
+
+    So it is at the beginning of a training, and where one was killed before its first checkpoint.
+    """
+    if (checkpoint / STATE_FILE).exists() or not checkpoint.is_dir():
+        return False
+    return all(
+        path.name == CLAIM_FILE or path.match("tensors-*.safetensors") for path in checkpoint.iterdir()
+    ) and any(checkpoint.iterdir())
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

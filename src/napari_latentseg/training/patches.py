@@ -42,12 +42,16 @@ class Patch:
         For each class, whether it was annotated.
     case
         The number of its case.
+    unknown
+        `(S, S)`, 1 where nothing is known of the classes, see `Slice.unknown`; None where there is no such
+        pixel.
     """
 
     image: Tensor
     mask: Tensor
     annotated: tuple[bool, ...]
     case: int
+    unknown: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,10 @@ def augmented_patches(slices: Sequence[Slice], card: ModelCard, rng: np.random.G
     """
     size = card.preprocess.size
     for annotated_slice in slices:
-        image, mask = annotated_slice.to_float()
+        image, mask = _with_unknown(annotated_slice)
         for _ in range(max(1, round(image[0].numel() / size**2))):
             patch_image, patch_mask = augment(image, mask, card.augment, rng, size=size)
-            yield Patch(patch_image, patch_mask, annotated_slice.annotated, annotated_slice.case)
+            yield _patch(patch_image, patch_mask, annotated_slice)
 
 
 def grid_patches(slices: Sequence[Slice], card: ModelCard, max_patches: int) -> list[Patch]:
@@ -132,9 +136,24 @@ def grid_patches(slices: Sequence[Slice], card: ModelCard, max_patches: int) -> 
     patches = []
     for i in range(count):
         annotated_slice, tiling, corner = grid_positions[i * len(grid_positions) // count]
-        image, mask = (tiling.crop_tile(tensor, corner) for tensor in annotated_slice.to_float())
-        patches.append(Patch(image, mask, annotated_slice.annotated, annotated_slice.case))
+        image, mask = (tiling.crop_tile(tensor, corner) for tensor in _with_unknown(annotated_slice))
+        patches.append(_patch(image, mask, annotated_slice))
     return patches
+
+
+def _with_unknown(annotated_slice: Slice) -> tuple[Tensor, Tensor]:
+    """Image and mask as floats; unknown pixels are one more channel of the mask, to be moved with it."""
+    image, mask = annotated_slice.to_float()
+    if annotated_slice.unknown is not None:
+        mask = torch.cat([mask, annotated_slice.unknown[None].float()])
+    return image, mask
+
+
+def _patch(image: Tensor, mask: Tensor, annotated_slice: Slice) -> Patch:
+    unknown = None
+    if annotated_slice.unknown is not None:
+        mask, unknown = mask[:-1], mask[-1]
+    return Patch(image, mask, annotated_slice.annotated, annotated_slice.case, unknown)
 
 
 def encode_images(method: Method, images: Tensor, compute: Compute) -> Tensor:

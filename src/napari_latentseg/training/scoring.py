@@ -17,7 +17,9 @@ from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.training.patches import EncodedPatches
 from napari_latentseg.utils.device import Compute
 
-__all__ = ["CaseScorer", "predicted_patches", "score_patches"]
+__all__ = ["UNKNOWN_PIXEL", "CaseScorer", "predicted_patches", "score_patches"]
+
+UNKNOWN_PIXEL = 2  # in masks of encoded patches, beside 0 and 1
 
 _BATCH_SIZE = 8  # patches predicted at once; chosen by hand, as in `patches`
 _NOISE_DISTANCE = 37  # latent positions between the noise of two patches, so that no two have the same noise
@@ -139,7 +141,7 @@ def score_patches(
     Parameters
     ----------
     patches
-        Of one or several cases.
+        Of one or several cases. Where a mask is 2 the class is not known, and nothing is scored.
     spec, method, compute
         The model.
     threshold
@@ -157,7 +159,9 @@ def score_patches(
     """
     cases: dict[int, CaseScorer] = {}
     for batch, probability in predicted_patches(patches, spec, method, compute):
-        truth, annotated = batch.masks.numpy() > 0, batch.annotated.numpy()
+        masks, annotated = batch.masks.numpy(), batch.annotated.numpy()
+        truth = masks == 1
+        probability = np.where(masks == UNKNOWN_PIXEL, 0, probability)
         for i, case in enumerate(batch.cases.tolist()):
             scorer = cases.setdefault(case, CaseScorer(threshold, with_calibration=with_calibration))
             scorer.add(probability[i], truth[i], annotated[i])
