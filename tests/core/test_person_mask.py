@@ -96,8 +96,8 @@ def test_words_for_a_mask(changes, text):
 
 
 def test_predicted_slices_of_a_record():
-    record = segmentation().record
+    record = segmentation().record.replace(planes=6, planes_done=6)
     assert predicted_slices(record) is None
-    assert predicted_slices(record.replace(slices=(2, 4))) == (2, 3, 4)
-    assert predicted_slices(record.replace(slices=(2, 4), complete=False)) is None
-    assert predicted_slices(record.replace(segmented_slices=((0, 1), (4, 4)))) == (0, 1, 4)
+    assert predicted_slices(record.replace(planes_done=3, slices=(2, 4))) == (2, 3, 4)
+    assert predicted_slices(record.replace(planes_done=2, slices=(2, 4), complete=False)) is None
+    assert predicted_slices(record.replace(planes_done=3, segmented_slices=((0, 1), (4, 4)))) == (0, 1, 4)

@@ -17,6 +17,7 @@ import SimpleITK as sitk
 
 from napari_latentseg.core.classes import ClassInfo, Code
 from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.person_mask import compare_masks, with_person_mask
 from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
@@ -187,12 +188,47 @@ def test_classes_are_segments_with_coded_meanings(made, tmp_path):
     assert np.abs(np.moveaxis(means, -1, 0) - found.mean).max() <= 0.5 / 255 + 1e-6
 
 
-def test_an_edited_mask_says_so(made, tmp_path):
+@pytest.mark.parametrize(
+    ("change", "algorithm", "words"),
+    [
+        ({}, "AUTOMATIC", "the model's"),
+        ({"mask_edited": True, "mask_state": "corrected"}, "SEMIAUTOMATIC", "corrected by a person"),
+        (
+            {"mask_edited": True, "mask_state": "approved"},
+            "SEMIAUTOMATIC",
+            "corrected and approved by a person",
+        ),
+        ({"mask_state": "approved"}, "AUTOMATIC", "the model's, approved unchanged"),
+    ],
+)
+def test_each_segment_says_whose_it_is(made, tmp_path, change, algorithm, words):
     scan = reader.read(source(made, tmp_path / "in", "along the normal"))
     found = segmentation(scan)
-    edited = segmentation(scan, record=found.record.model_copy(update={"mask_edited": True}))
-    mask, *_ = write_segmentation(edited, tmp_path / "out", format="dicom-seg")
-    assert highdicom.seg.segread(mask).get_segment_description(1).algorithm_type.value == "SEMIAUTOMATIC"
+    edited = segmentation(scan, record=found.record.model_copy(update=change))
+    mask, mean, *_ = write_segmentation(edited, tmp_path / "out", format="dicom-seg")
+    segment = highdicom.seg.segread(mask).get_segment_description(1)
+    assert segment.algorithm_type.value == algorithm
+    assert segment.SegmentDescription == words
+    # the mean is the model's whatever became of the mask
+    assert highdicom.seg.segread(mean).get_segment_description(1).algorithm_type.value == "AUTOMATIC"
+
+
+def test_a_class_that_a_person_added_is_a_manual_segment(made, tmp_path):
+    scan = reader.read(source(made, tmp_path / "in", "along the normal"))
+    found = segmentation(scan)
+    mask = found.mask.copy()
+    mask[0, :2, :2] = 100
+    vessel = ClassInfo(label=100, name="vessel", color="#00ff00")
+    comparison = compare_masks(mask, found.mask, {})
+    written, *_ = write_segmentation(
+        with_person_mask(found, mask, comparison, [vessel]), tmp_path / "out", format="dicom-seg"
+    )
+    seg = highdicom.seg.segread(written)
+    last = seg.get_segment_description(seg.number_of_segments)
+    assert (last.segment_label, last.algorithm_type.value) == ("vessel", "MANUAL")
+    assert seg.get_segment_description(1).algorithm_type.value == "SEMIAUTOMATIC"
+    voxels = seg.get_volume(segment_numbers=[seg.number_of_segments], combine_segments=True)
+    assert np.count_nonzero(voxels.array) == 4
 
 
 def test_an_empty_mask_and_no_variance(made, tmp_path):

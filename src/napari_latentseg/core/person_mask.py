@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.ranges import as_ranges
 from napari_latentseg.core.record import MaskState, RunRecord
+from napari_latentseg.core.segmented_region import SegmentedRegion
 
 if TYPE_CHECKING:
     from napari_latentseg.core.segmentation import Segmentation
@@ -145,7 +146,7 @@ def describe_mask(record: RunRecord) -> str:
 
 def predicted_slices(record: RunRecord) -> tuple[int, ...] | None:
     """The slices that hold a prediction, counted from 0; None for all of them, or where that is not known."""
-    ranges = record.segmented_slices
-    if ranges is None and record.slices is not None and record.complete:
-        ranges = (record.slices,)
-    return None if ranges is None else tuple(n for a, b in ranges for n in range(a, b + 1))
+    region = SegmentedRegion.from_record(record)
+    if region.has_all_slices or region.ranges is None:
+        return None
+    return tuple(n for first, last in region.ranges for n in range(first, last + 1))

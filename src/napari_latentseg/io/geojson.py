@@ -44,7 +44,7 @@ def write_geojson(segmentation: Segmentation, path: Path) -> None:
                 "plane": list(index),
             },
         }
-        for info in segmentation.classes
+        for info in segmentation.mask_classes
         for index in np.ndindex(*segmentation.mask.shape[:-2])
         for rings in _world_polygons(
             np.asarray(segmentation.mask[index]) == info.label, geometry, index, spatial

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def measure(
             segmentation, timepoint, regions, region_sums, assignment, physical_space, usable_interval
         ).iter_measurements()
     progress(1.0)
-    return tuple(rows)
+    return tuple(replace(row, mask_state=segmentation.record.mask_state) for row in rows)
 
 
 def _count_steps(timepoint: TimePoint) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_latentseg.core.record import MaskState
 from napari_latentseg.core.units import MM_PER_UNIT
 
 __all__ = [
@@ -76,6 +77,8 @@ class Measurement:
         Bounding box: first index and one past the last, along every axis of the array.
     intensity
         Intensities inside; None without an image.
+    mask_state
+        Whose mask `value` is of, see `napari_latentseg.core.record.MaskState`.
     """
 
     name: str
@@ -97,6 +100,7 @@ class Measurement:
     short_axis: float | None = None
     box: tuple[tuple[int, int], ...] | None = None
     intensity: Intensity | None = None
+    mask_state: MaskState = "model"
 
     @property
     def index(self) -> int:

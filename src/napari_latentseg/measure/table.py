@@ -49,6 +49,7 @@ _COLUMNS = (
     _Column("time", attrgetter("time"), is_optional=True),
     _Column("{size} ({unit})", attrgetter("value")),
     _Column("{size} (ml)", attrgetter("ml"), is_optional=True),
+    _Column("mask", attrgetter("mask_state")),
     _Column("mean of samples ({unit})", attrgetter("mean")),
     _Column("std of samples ({unit})", attrgetter("std")),
     _Column("low {level} ({unit})", attrgetter("low")),

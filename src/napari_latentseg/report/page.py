@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_latentseg.core.person_mask import describe_mask
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import INTERVAL_LEVEL, Measurement
 from napari_latentseg.measure.measurement import display_unit, format_value
@@ -69,7 +70,7 @@ def render_page(
         Whether the pictures show the image, or the mean probability instead.
     """
     rows, left_out = _rows_to_show(measurements, len(result.classes))
-    colors = {info.label: info.color for info in result.classes}
+    colors = {info.label: info.color for info in result.mask_classes}
     reliability = card.reliability if card is not None else None
     return _template().render(
         title=card.title if card is not None else result.record.model.name,
@@ -95,7 +96,6 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
     spacing = " × ".join(format_value(s) for s in input_record.spacing)
     units = {u for u in input_record.units if u != "s"}
     unit = display_unit(units.pop()) if len(units) == 1 else ", ".join(input_record.units)
-    edited = "; the mask was edited by a person" if record.mask_edited else ""
     method = (
         card.method_title if card is not None else f"{record.model.method} {record.model.variant}".strip()
     )
@@ -105,7 +105,8 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
         ("Model", f"{record.model.name}, version {record.model.version}"),
         ("Method", method),
         ("Samples", uncertainty_basis(result)),
-        ("Threshold", f"{record.threshold:g}{edited}"),
+        ("Threshold", f"{record.threshold:g}"),
+        ("Mask", describe_mask(record)),
         (
             "Image",
             f"{input_record.modality or 'image'}, {image_shape} ({input_record.axes}){slices}",

@@ -96,7 +96,7 @@ def render_strip(
         uncertainty, quantity = np.minimum(mean, 1 - mean), "min(p, 1 - p)"
     background = _background(image, plane_crop, mean).resize(size, Image.Resampling.BICUBIC)
     labels = np.asarray((segmentation.mask if mask is None else mask)[plane_crop])
-    outlined = _with_outlines(background, labels, [(c.label, c.color) for c in segmentation.classes])
+    outlined = _with_outlines(background, labels, [(c.label, c.color) for c in segmentation.mask_classes])
     max_value = float(uncertainty.max(initial=0.0))
     panels = [
         background,

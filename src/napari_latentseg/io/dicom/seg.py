@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo, Code
+from napari_latentseg.core.person_mask import describe_mask
+from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import write_errors
@@ -106,11 +108,10 @@ class _DicomObjects:
     def mask(self, number: int) -> Any:
         """The classes as segments, numbered from 1 without gaps, as the standard requires."""
         labels = np.zeros(256, dtype=np.uint8)
-        labels[[info.label for info in self.segmentation.classes]] = np.arange(
-            1, len(self.segmentation.classes) + 1
-        )
+        classes = self.segmentation.mask_classes
+        labels[[info.label for info in classes]] = np.arange(1, len(classes) + 1)
         mask = np.asarray(self.segmentation.mask)  # a large mask is a dask array
-        if not set(np.unique(mask)) <= {0, *(info.label for info in self.segmentation.classes)}:
+        if not set(np.unique(mask)) <= {0, *(info.label for info in classes)}:
             raise BadInput("mask", "holds labels that are no class of the model", "paint with its classes")
         return self._segmentation(number, labels[mask], "BINARY", "MASK")
 
@@ -126,14 +127,29 @@ class _DicomObjects:
             source_images=self.source_headers,
             pixel_array=self.source.to_source_order(volume),
             segmentation_type=kind,
-            segment_descriptions=[
-                _segment_description(self.segmentation, k) for k in range(len(self.segmentation.classes))
-            ],
+            segment_descriptions=self._segment_descriptions(is_mask=label == "MASK"),
             max_fractional_value=_MAX_FRACTIONAL_VALUE,
             omit_empty_frames=False,
             content_label=f"LATENTSEG_{label}",
             **self._common_attributes(number, label.lower()),
         )
+
+    def _segment_descriptions(self, *, is_mask: bool) -> list[Any]:
+        """One for each class: of the mask, which a person may have changed, or of the model's mean."""
+        record = self.segmentation.record
+        if not is_mask:
+            return [
+                _segment_description(record, info, number, "AUTOMATIC", "mean probability over the samples")
+                for number, info in enumerate(self.segmentation.classes, start=1)
+            ]
+        model_labels = {info.label for info in self.segmentation.classes}
+        by_model = "SEMIAUTOMATIC" if record.mask_edited else "AUTOMATIC"
+        return [
+            _segment_description(record, info, number, by_model, describe_mask(record))
+            if info.label in model_labels
+            else _segment_description(record, info, number, "MANUAL", "painted by a person")
+            for number, info in enumerate(self.segmentation.mask_classes, start=1)
+        ]
 
     def variance(self, number: int, k: int) -> Any:
         """The variance of the probability of one class, float32."""
@@ -199,29 +215,36 @@ class _DicomObjects:
         )
 
 
-def _segment_description(segmentation: Segmentation, class_index: int) -> Any:
+def _segment_description(
+    record: RunRecord, info: ClassInfo, number: int, algorithm_type: str, description: str
+) -> Any:
+    """The description of one segment; `algorithm_type` as in PS3.3, C.8.20.2."""
     from highdicom import AlgorithmIdentificationSequence
     from highdicom.color import CIELabColor
     from highdicom.seg import SegmentDescription
     from pydicom.sr.codedict import codes
 
-    info, record = segmentation.classes[class_index], segmentation.record
     category, kind = _category_and_type(info)
     red, green, blue = bytes.fromhex(info.color.removeprefix("#"))
-    return SegmentDescription(
-        segment_number=class_index + 1,
-        segment_label=info.name[:_MAX_STRING_LENGTH],
-        segmented_property_category=_to_concept(category),
-        segmented_property_type=_to_concept(kind),
-        algorithm_type="SEMIAUTOMATIC" if record.mask_edited else "AUTOMATIC",
-        algorithm_identification=AlgorithmIdentificationSequence(
+    algorithm = None
+    if algorithm_type != "MANUAL":
+        algorithm = AlgorithmIdentificationSequence(
             name=record.model.name[:_MAX_STRING_LENGTH],
             family=codes.DCM.ArtificialIntelligence,
             version=record.model.version[:_MAX_STRING_LENGTH] or "0",
             source=f"napari-latentseg {record.plugin_version}"[:_MAX_STRING_LENGTH],
-        ),
+        )
+    dataset = SegmentDescription(
+        segment_number=number,
+        segment_label=info.name[:_MAX_STRING_LENGTH],
+        segmented_property_category=_to_concept(category),
+        segmented_property_type=_to_concept(kind),
+        algorithm_type=algorithm_type,
+        algorithm_identification=algorithm,
         display_color=CIELabColor.from_rgb(red, green, blue),
     )
+    dataset.SegmentDescription = description
+    return dataset
 
 
 def _category_and_type(info: ClassInfo) -> tuple[Code, Code]:
