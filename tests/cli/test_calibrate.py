@@ -11,6 +11,7 @@ import pytest
 
 from napari_latentseg.data.cases import find_cases
 from napari_latentseg.models.card import CARD, read_card
+from napari_latentseg.models.card_text import card_text
 from napari_latentseg.models.layout import SPLIT_FILE
 from napari_latentseg.models.store import load_model
 
@@ -35,11 +36,16 @@ def test_what_was_found_goes_into_the_card(cli, model: Path, data: Path) -> None
     lines = ended.out.splitlines()
     assert lines[0].startswith("calibration error 0.")
     assert "20 images, never trained on; 3 samples from augment" in lines[0]
-    assert lines[-1].startswith("target: 90% intervals held in ")
-    assert lines[-1].endswith("of 10 other images")
+    assert any(line.startswith("target: 90% intervals held in ") for line in lines)
+    assert any(line.endswith("of 10 other images") for line in lines)
+    assert any(line.startswith("target: the true edge lay between the 90% contours in ") for line in lines)
+    assert lines[-1].startswith("reviewing the fifth of the images with the lowest expected Dice finds ")
     card = read_card(model)
     assert card.reliability.images == 20
     assert (card.volume_interval.cases, card.volume_interval.tested_on) == (10, 10)
+    assert card.contour_band.classes["target"].cases == card.expected_dice.classes["target"].cases == 20
+    assert (card.contour_band.samples, card.contour_band.source) == (3, "augment")
+    assert "true edge lies between the contours" in card_text(card)
     assert load_model(model).card == card
 
 
@@ -63,7 +69,9 @@ def test_too_few_images_have_a_curve_but_no_interval(cli, model: Path, data: Pat
     assert first.startswith("no interval: cases: are 6, half of them to fit on; an interval of 90% needs 9")
     card = read_card(model)
     assert card.reliability.images == 6
-    assert card.volume_interval is None
+    assert card.volume_interval is card.contour_band is card.expected_dice is None
+    assert "no contours: cases: are 6 with a class; contours need 20" in ended.out
+    assert "no expected Dice: cases: are 6 with a class; an expected Dice needs 20" in ended.out
 
 
 REFUSED: dict[str, tuple[list[str], str]] = {

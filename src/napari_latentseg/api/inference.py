@@ -282,7 +282,8 @@ def calibrate(
     """Measure how reliable a model's probabilities and volumes are, and write that into its card.
 
     The calibration of the mean probabilities is measured on all of the images. The intervals for areas and
-    volumes are fitted to one half of them and tested on the other.
+    volumes are fitted to one half of them and tested on the other. The contours that enclose the true edge,
+    and the expected Dice, are fitted to all of them and tested by leaving each image out; they need 20.
 
     Parameters
     ----------
@@ -293,7 +294,8 @@ def calibrate(
     samples, source, seed, device
         As for `segment`; at least three samples. The intervals are valid for this number and source alone.
     level
-        The share of true volumes that the intervals are to contain, in (0, 1).
+        The share of true volumes that the intervals are to contain, of true edges that are to lie between
+        the contours, and of images whose Dice is to be at least the lower bound; in (0, 1).
     subset
         ``"validation"``: the model's own validation images; ``"all"``: all images, if the model was trained
         on none of them.
@@ -308,7 +310,8 @@ def calibrate(
     Returns
     -------
     ModelCard
-        The card as written, with `reliability` and, where there are enough images, `volume_interval`.
+        The card as written, with `reliability` and, where there are enough images, `volume_interval`,
+        `contour_band` and `expected_dice`.
 
     Raises
     ------
@@ -323,6 +326,8 @@ def calibrate(
     >>> data = write_annotated_phantoms("phantoms", 2)
     >>> card = calibrate("breast-ultrasound", data, samples=3, subset="all", out="calibrated", on_note=print)
     no interval: cases: ...
+    no contours: cases: ...
+    no expected Dice: cases: ...
     >>> 0 < card.reliability.ece < 1
     True
     """
@@ -347,11 +352,18 @@ def calibrate(
     calibration = Calibration(Predictor(_load(located_model), device), settings, cases, split)
     for fraction in calibration.run():
         progress(fraction)
-    card_updates: dict[str, Any] = {"reliability": calibration.reliability(), "volume_interval": None}
-    try:
-        card_updates["volume_interval"] = calibration.volume_interval(level)
-    except BadInput as error:
-        on_note(f"no interval: {error}")
+    card_updates: dict[str, Any] = {"reliability": calibration.reliability()}
+    fits: tuple[tuple[str, str, Callable[[float], Any]], ...] = (
+        ("volume_interval", "interval", calibration.volume_interval),
+        ("contour_band", "contours", calibration.contour_band),
+        ("expected_dice", "expected Dice", calibration.expected_dice),
+    )
+    for field, words, fit in fits:
+        try:
+            card_updates[field] = fit(level)
+        except BadInput as error:
+            card_updates[field] = None
+            on_note(f"no {words}: {error}")
     # reads the card again: it may have changed in the minutes since
     return update_card(located_model.folder, card_updates, output_folder)
 

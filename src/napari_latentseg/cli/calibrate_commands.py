@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,12 @@ from napari_latentseg.cli.options import (
     Seed,
 )
 
+if TYPE_CHECKING:
+    from napari_latentseg.models.card import ModelCard
+
 __all__ = ["register"]
+
+_FIGURES = {"name", "reliability", "volume_interval", "contour_band", "expected_dice"}
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +64,7 @@ def calibrate(
             subset=subset, out=out, on_note=lambda text: print_line(text, quiet=quiet), progress=progress,
         )  # fmt: skip
     if as_json:
-        print_json(card.model_dump(mode="json", include={"name", "reliability", "volume_interval"}))
+        print_json(card.model_dump(mode="json", include=_FIGURES))
         return
     if (reliability := card.reliability) is not None:
         ensemble = f"{reliability.samples} samples from {reliability.source}"
@@ -71,3 +76,22 @@ def calibrate(
         for name, measured in interval.coverage.items():
             line = f"{name}: {interval.level:.0%} intervals held in {measured:.0%}"
             print_line(f"{line} of {interval.tested_on} other images", quiet=quiet)
+    for line in _figure_lines(card):
+        print_line(line, quiet=quiet)
+
+
+def _figure_lines(card: ModelCard) -> list[str]:
+    """What the contours and the expected Dice of a card are worth, one line each."""
+    lines = []
+    if (band := card.contour_band) is not None:
+        for name, fit in band.classes.items():
+            line = f"{name}: the true edge lay between the {band.level:.0%} contours"
+            lines.append(f"{line} in {fit.coverage:.0%} of {fit.cases} images, each left out in turn")
+    if (expected := card.expected_dice) is not None:
+        for name, dice_fit in expected.classes.items():
+            lines.append(f"{name}: expected Dice is off by {dice_fit.mean_error:.2f} in the mean")
+            line = f"{name}: the Dice was at least the {expected.level:.0%} bound"
+            lines.append(f"{line} in {dice_fit.coverage:.0%} of {dice_fit.cases} images")
+        if expected.worst_fifth is not None:
+            lines.append(expected.worst_fifth.describe())
+    return lines

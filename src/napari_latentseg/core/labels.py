@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo, class_descendants
 
-__all__ = ["argmax_classes", "count_voxels", "labels_from_probabilities"]
+__all__ = ["argmax_classes", "class_region", "count_voxels", "labels_from_probabilities"]
 
 
 def labels_from_probabilities(probabilities: Any, threshold: float, classes: Sequence[ClassInfo]) -> Any:
@@ -52,6 +52,22 @@ def labels_from_probabilities(probabilities: Any, threshold: float, classes: Seq
         return mask
     labels = np.array([0, *(c.label for c in classes)], dtype=np.uint8)
     return labels[argmax_classes(probabilities, threshold, class_descendants(classes)) + 1]
+
+
+def class_region(mask: NDArray[np.uint8], k: int, classes: Sequence[ClassInfo]) -> NDArray[np.bool_]:
+    """Where a label map holds a class, with the classes that are its parts.
+
+    Parameters
+    ----------
+    mask
+        Label map.
+    k
+        Index of the class.
+    classes
+        The K classes.
+    """
+    members = [k, *class_descendants(classes)[k]]
+    return np.isin(mask, [classes[i].label for i in members])
 
 
 def argmax_classes(

@@ -127,6 +127,8 @@ def write_candidate(
         # they were measured with the base's weights
         reliability=None,
         volume_interval=None,
+        contour_band=None,
+        expected_dice=None,
     )
     numbered = list(enumerate(candidate.cases, start=1))
     model_split = read_split(folder).extended(

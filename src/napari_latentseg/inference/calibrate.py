@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.labels import class_region
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.cases import Case
@@ -22,6 +23,9 @@ from napari_latentseg.evaluation.calibration import (
     VolumeInterval,
     min_cases,
 )
+from napari_latentseg.evaluation.case_figures import CaseFigures, case_figures
+from napari_latentseg.evaluation.contour_band import ContourBand
+from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
@@ -55,6 +59,9 @@ class Calibration:
     reference_voxel_counts
         Voxels of each class in each reference mask, `(cases, K)`; NaN where a class is not annotated. As in a
         sample, no voxel counts for two classes.
+    case_figures
+        For each image what it says about each class, in the order of `cases`; None where the class is not
+        annotated, or neither in the mask nor in the reference.
 
     Raises
     ------
@@ -69,6 +76,7 @@ class Calibration:
     image_hashes: list[str] = field(init=False, default_factory=list)
     sample_voxel_counts: NDArray[np.float64] = field(init=False)
     reference_voxel_counts: NDArray[np.float64] = field(init=False)
+    case_figures: list[list[CaseFigures | None]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         if self.settings.source == "none" or self.settings.samples < MIN_SAMPLES:
@@ -135,10 +143,26 @@ class Calibration:
         voxel_counts = np.bincount(reference.ravel(), minlength=len(annotated) + 1)[1:]
         self.reference_voxel_counts[number, annotated] = voxel_counts[annotated]
         means = segmentation.mean.reshape(len(annotated), *reference.shape)
+        self.case_figures.append(self._figures(segmentation, reference, label_map))
         for plane, class_numbers in enumerate(reference):
             for k, class_mask in enumerate(label_map.iter_class_masks(class_numbers)):
                 if annotated[k]:
                     self._reliability_accumulator.add(np.asarray(means[k, plane]), class_mask)
+
+    def _figures(
+        self, segmentation: Segmentation, reference: NDArray[np.uint8], label_map: LabelMap
+    ) -> list[CaseFigures | None]:
+        classes = self.predictor.model.card.classes
+        figures: list[CaseFigures | None] = [None] * len(classes)
+        if "t" in segmentation.geometry.axis_labels:  # a distance over time is no distance
+            return figures
+        reference_masks = label_map.iter_class_masks(reference.reshape(segmentation.mask.shape))
+        for k, reference_mask in enumerate(reference_masks):
+            if label_map.annotated[k]:
+                region = class_region(segmentation.mask, k, classes)
+                spacing = segmentation.geometry.spacing
+                figures[k] = case_figures(segmentation.mean[k], region, reference_mask, spacing)
+        return figures
 
     def reliability(self) -> Reliability:
         """Reliability of the mean probabilities over all images; nothing is fitted."""
@@ -200,6 +224,49 @@ class Calibration:
             data=self._data_description(len(fit)),
         )
         return fitted.with_coverage(names, self.sample_voxel_counts[test], self.reference_voxel_counts[test])
+
+    def contour_band(self, level: float = 0.9) -> ContourBand:
+        """Inner and outer contours, fitted on all images and tested by leaving each out.
+
+        Parameters
+        ----------
+        level
+            In which fraction of images the true edge should lie between them, in (0, 1).
+
+        Raises
+        ------
+        BadInput
+            If there are too few images.
+        """
+        names = [c.name for c in self.predictor.model.card.classes]
+        return ContourBand.fit(names, self.case_figures, self.image_hashes, level=level, **self._conditions())
+
+    def expected_dice(self, level: float = 0.9) -> ExpectedDice:
+        """The Dice to expect of a result, fitted on all images and tested by leaving each out.
+
+        Parameters
+        ----------
+        level
+            How often the Dice should be at least the lower bound, in (0, 1).
+
+        Raises
+        ------
+        BadInput
+            If there are too few images.
+        """
+        names = [c.name for c in self.predictor.model.card.classes]
+        return ExpectedDice.fit(
+            names, self.case_figures, self.image_hashes, level=level, **self._conditions()
+        )
+
+    def _conditions(self) -> dict[str, Any]:
+        """What the figures of the card hold for."""
+        return {
+            "samples": self.settings.samples,
+            "source": self.settings.source,
+            "threshold": self.settings.threshold,
+            "data": self._data_description(len(self.cases)),
+        }
 
     def _data_description(self, count: int) -> str:
         sets = self.predictor.model.card.training_data

@@ -17,6 +17,8 @@ from napari_latentseg.data.label_map import LabelTarget
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
+from napari_latentseg.evaluation.contour_band import ContourBand
+from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.evaluation.fit import FitReference
 
 __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
@@ -148,6 +150,10 @@ class ModelCard(FrozenModel):
     fit
         What its training images were like, to tell whether another image is like them; None where not
         known.
+    contour_band
+        Inner and outer contours that enclose the true edge in most images; None where not calibrated.
+    expected_dice
+        The Dice to expect of a result, with a lower bound; None where not calibrated.
     intended_use, limits
         What it is for, and its known limitations, as text.
     files
@@ -186,6 +192,8 @@ class ModelCard(FrozenModel):
     reliability: Reliability | None = None
     volume_interval: VolumeInterval | None = None
     fit: FitReference | None = None
+    contour_band: ContourBand | None = None
+    expected_dice: ExpectedDice | None = None
     intended_use: str = "Research. Not a medical device."
     limits: str = ""
     files: dict[str, str] = Field(default_factory=dict)
@@ -204,10 +212,15 @@ class ModelCard(FrozenModel):
         return classes
 
     @model_validator(mode="after")
-    def _check_interval_classes(self) -> ModelCard:
-        interval_factors = self.volume_interval.factors if self.volume_interval else {}
-        if unknown := set(interval_factors) - {c.name for c in self.classes}:
-            raise ValueError(f"volume_interval has a factor for {sorted(unknown)[0]}, which is no class")
+    def _check_calibrated_classes(self) -> ModelCard:
+        calibrated_classes: dict[str, set[str]] = {
+            "volume_interval": set(self.volume_interval.factors) if self.volume_interval else set(),
+            "contour_band": set(self.contour_band.classes) if self.contour_band else set(),
+            "expected_dice": set(self.expected_dice.classes) if self.expected_dice else set(),
+        }
+        for field, names in calibrated_classes.items():
+            if unknown := names - {c.name for c in self.classes}:
+                raise ValueError(f"{field} has a factor for {sorted(unknown)[0]}, which is no class")
         return self
 
     @model_validator(mode="after")

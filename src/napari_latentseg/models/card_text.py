@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
+from napari_latentseg.evaluation.contour_band import ContourBand
+from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.models.card import ModelCard
 
 __all__ = ["card_lines", "card_text", "dice_text"]
@@ -51,6 +53,12 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         lines.append(("Calibration", _reliability_text(card.reliability)))
     if card.volume_interval:
         lines.append(("Intervals", _interval_text(card.volume_interval)))
+    if card.contour_band:
+        lines.append(("Contours", _contour_text(card.contour_band)))
+    if card.expected_dice:
+        lines.append(("Expected Dice", _expected_dice_text(card.expected_dice)))
+        if card.expected_dice.worst_fifth:
+            lines.append(("Worst fifth", card.expected_dice.worst_fifth.describe()))
     source_descriptions = SAMPLING_SOURCES | {
         "members": f"{SAMPLING_SOURCES['members']}, {card.members} in all"
     }
@@ -119,6 +127,29 @@ def _interval_text(interval: VolumeInterval) -> str:
         coverage_text = ", ".join(f"{name} {fraction:.0%}" for name, fraction in interval.coverage.items())
         text += f"; they held in {interval.tested_on} other images: {coverage_text}"
     return text
+
+
+def _contour_text(band: ContourBand) -> str:
+    """Promise and width of the contours, and how often they held, in words."""
+    classes = "; ".join(
+        f"{name}: median distance {fit.typical_outward:.0%} of the mask's size outwards"
+        f" and {fit.typical_inward:.0%} inwards, held in {fit.coverage:.0%} of {fit.cases} images,"
+        " each left out in turn"
+        for name, fit in band.classes.items()
+    )
+    return f"{band.promise} {band.samples} samples from {band.source}, by {band.data}. {classes}"
+
+
+def _expected_dice_text(expected: ExpectedDice) -> str:
+    """How well the Dice of an image can be told, in words."""
+    texts = []
+    for name, fit in expected.classes.items():
+        text = f"{name}: mean error {fit.mean_error:.2f}"
+        if fit.correlation is not None:
+            text += f", rank correlation {fit.correlation:.2f}"
+        texts.append(f"{text}, {expected.level:.0%} bound held in {fit.coverage:.0%} of {fit.cases} images")
+    ensemble = f"{expected.samples} samples from {expected.source}"
+    return f"{'; '.join(texts)}, each left out in turn ({ensemble}), by {expected.data}"
 
 
 def _metric_text(name: str, value: float, unit: str) -> str:
