@@ -19,7 +19,8 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import read_scan
 from napari_latentseg.io.geojson import find_outlines
-from napari_latentseg.io.write_results import RESULT_SUFFIXES, write_segmentation
+from napari_latentseg.io.result_names import RESULT_SUFFIXES
+from napari_latentseg.io.write_results import write_segmentation
 from napari_latentseg.measure import measure, write_csv
 
 
@@ -72,7 +73,9 @@ def test_geojson_lies_in_the_world(tmp_path: Path):
     assert (y.min(), y.max()) == pytest.approx((20 + 0.2 * 2.5, 20 + 0.2 * 6.5))
     assert (x.min(), x.max()) == pytest.approx((10 + 0.5 * 1.5, 10 + 0.5 * 3.5))
     table = partial(write_csv, measurements=measure(found))
-    *_, csv_file, _ = write_segmentation(found, tmp_path, "a", format="nrrd", write_table=table)
+    *_, csv_file, _ = write_segmentation(
+        found, tmp_path, "a", format="nrrd", extra_files={"measurements.csv": table}
+    )
     assert csv_file == tmp_path / "a_measurements.csv"
     with csv_file.open(encoding="utf-8") as file:
         row, _ = csv.DictReader(file)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.models.card import ModelCard
 
-__all__ = ["write_result"]
+__all__ = ["check_result", "write_result"]
+
+_TABLE_NAME = "measurements.csv"
+_REPORT_NAME = "report.html"
 
 
 def write_result(
     result: Segmentation,
     folder: str | Path,
-    stem: str = "result",
+    stem: str | None = None,
     *,
+    case: str = "",
     scan: Scan | None = None,
     card: ModelCard | None = None,
     format: str | None = None,
@@ -26,17 +33,23 @@ def write_result(
     table: bool = False,
     report: str | Path | None = None,
     deidentify: bool = False,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write a result: mask, mean, variance and the record of the run; on request a table and a report.
+
+    A result of the same image under the same name is replaced as a whole. One of another image is refused.
 
     Parameters
     ----------
     result
         The segmentation.
     folder
-        It is made where it does not exist. Files of the same names are replaced.
+        It is made where it does not exist.
     stem
-        The files are called STEM_mask, STEM_mean, STEM_variance and STEM_run.json.
+        The files are called STEM_mask, STEM_mean, STEM_variance and STEM_run.json; the case code where not
+        given, and ``"result"`` without one.
+    case
+        A code for the case, which record and report name.
     scan
         The image that was segmented: intensities in the table, and pictures in the report, come from it.
     card
@@ -52,6 +65,9 @@ def write_result(
         The HTML file of a report on one page; none where not given.
     deidentify
         Leave out what names patient, study or institution (DICOM-SEG).
+    overwrite
+        Replace also a result of another image, and files that were changed after their run or belong to no
+        result.
 
     Returns
     -------
@@ -61,7 +77,8 @@ def write_result(
     Raises
     ------
     BadInput
-        If the format is not known, the scan is not that of the result, or nothing can be written.
+        If the format is not known, the scan is not that of the result, something is there that must not be
+        replaced, or nothing can be written.
 
     Examples
     --------
@@ -69,30 +86,118 @@ def write_result(
     >>> from napari_latentseg.sample_data import ultrasound_phantom
     >>> scan = ultrasound_phantom(shape=(96, 128)).scan
     >>> result = segment(scan, "breast-ultrasound", samples=3)
-    >>> written = write_result(result, "results", "phantom", scan=scan, table=True)
+    >>> written = write_result(result, "results", case="phantom-1", scan=scan, table=True)
     >>> sorted(path.name for path in written)  # doctest: +NORMALIZE_WHITESPACE
-    ['phantom_mask.tif', 'phantom_mean.tif', 'phantom_measurements.csv', 'phantom_run.json',
-     'phantom_variance.tif']
+    ['phantom-1_mask.tif', 'phantom-1_mean.tif', 'phantom-1_measurements.csv', 'phantom-1_run.json',
+     'phantom-1_variance.tif']
     """
-    from napari_latentseg.io.write_results import check_format, write_segmentation
+    from napari_latentseg.io.result_format import check_format
+    from napari_latentseg.io.result_names import name_prefix
+    from napari_latentseg.io.write_results import write_segmentation
 
+    folder, report_path = Path(folder), None if report is None else Path(report)
+    stem = _stem(stem, case)
     check_format(format)
-    if report is not None:
-        from napari_latentseg.report import check_report
+    if case:
+        result = replace(result, record=result.record.replace(case=case))
+    if report_path is not None:
+        from napari_latentseg.report import check_report, check_report_replaceable, make_report
 
-        check_report(Path(report))
-    measurements, write_table = None, None
-    if table or report is not None:
+        check_report(report_path)
+    measurements = None
+    extra_files: dict[str, Callable[[Path], object]] = {}
+    if table or report_path is not None:
         from napari_latentseg.measure import measure, write_csv
 
         measurements = measure(result, scan, interval=None if card is None else card.volume_interval)
-        write_table = partial(write_csv, measurements=measurements) if table else None
+        if table:
+            extra_files[_TABLE_NAME] = partial(write_csv, measurements=measurements)
+    is_report_inside = report_path is not None and _is_inside(report_path, folder, name_prefix(stem))
+    if report_path is not None:
+        write_page = partial(make_report, result, scan, card, measurements=measurements)
+        if is_report_inside:
+            extra_files[_REPORT_NAME] = write_page
+        elif not overwrite:
+            check_report_replaceable(report_path, result.record.input.sha256)
     written = write_segmentation(
-        result, Path(folder), stem, format=format, contours=contours, deidentify=deidentify,
-        write_table=write_table,
+        result, folder, stem, format=format, contours=contours, deidentify=deidentify,
+        extra_files=extra_files, overwrite=overwrite,
     )  # fmt: skip
-    if report is not None:
-        from napari_latentseg.report import make_report
-
-        written.append(make_report(result, scan, card, Path(report), measurements=measurements))
+    if report_path is not None and not is_report_inside:
+        written.append(write_page(report_path))
     return written
+
+
+def check_result(
+    image: Scan | Segmentation,
+    folder: str | Path,
+    stem: str | None = None,
+    *,
+    classes: Sequence[ClassInfo],
+    case: str = "",
+    format: str | None = None,
+    contours: bool = False,
+    table: bool = False,
+    report: str | Path | None = None,
+    input_sha256: Callable[[], str] | None = None,
+    is_box: bool = False,
+    overwrite: bool = False,
+) -> None:
+    """Refuse, before anything is computed, what `write_result` would refuse at the end.
+
+    Parameters
+    ----------
+    image
+        The image or the result, of which only the header is used.
+    folder, stem, case, format, contours, table, report, overwrite
+        As for `write_result`.
+    classes
+        Of the model.
+    input_sha256
+        Gives the hash of the image for a comparison with results that are there already; called only where
+        there are such. None: they are not looked at.
+    is_box
+        Whether that is the hash of a box in the image.
+
+    Raises
+    ------
+    BadInput
+        As `write_result`.
+    """
+    from napari_latentseg.io.result_names import name_prefix
+    from napari_latentseg.io.write_results import CONTOURS_NAME, check_target
+
+    folder, stem = Path(folder), _stem(stem, case)
+    names = [CONTOURS_NAME] * contours + [_TABLE_NAME] * table
+    if report is not None:
+        from napari_latentseg.report import check_report, check_report_replaceable
+
+        check_report(Path(report))
+        if _is_inside(Path(report), folder, name_prefix(stem)):
+            names.append(_REPORT_NAME)
+        elif input_sha256 is not None and not overwrite and Path(report).exists():
+            check_report_replaceable(Path(report), input_sha256())
+    check_target(
+        image, folder, stem, classes, format=format, input_sha256=input_sha256, is_box=is_box,
+        extra_names=names, overwrite=overwrite,
+    )  # fmt: skip
+
+
+def _stem(stem: str | None, case: str) -> str:
+    """The start of the file names.
+
+    Raises
+    ------
+    BadInput
+        If the case code cannot be part of a file name.
+    """
+    if case:
+        from napari_latentseg.io.result_names import check_case_code
+
+        check_case_code(case)
+    return stem if stem is not None else case or "result"
+
+
+def _is_inside(report: Path, folder: Path, prefix: str) -> bool:
+    """Whether a report has the name that makes it a part of the result."""
+    return report.absolute() == (folder / f"{prefix}{_REPORT_NAME}").absolute()

@@ -24,6 +24,9 @@ __all__ = ["register"]
 Result = Annotated[
     Path, typer.Argument(help="Folder of a result, or the ..._run.json of one of several results in it.")
 ]
+Edited = Annotated[
+    bool, typer.Option("--edited", help="The mask was edited in another program: take it as it is now.")
+]
 Image = Annotated[Path | None, typer.Option(help="The image that was segmented.")]
 
 
@@ -44,6 +47,7 @@ def measure_result(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the whole table to this file.")
     ] = None,
+    edited: Edited = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
@@ -56,7 +60,7 @@ def measure_result(
         if csv_file.is_dir():
             raise BadInput(csv_file, "is a folder", "give the name of a file")
         check_writable_folder(csv_file.absolute().parent)
-    segmentation = read_segmentation(result)
+    segmentation = read_segmentation(result, edited=edited)
     card = _find_card(segmentation)
     with progress_bar("measuring", quiet=quiet or as_json) as progress:
         rows = measure(
@@ -79,6 +83,7 @@ def rank_result(
     measure: Annotated[str, typer.Option(help="Measure of uncertainty; 'list' prints them.")] = "",
     by: Annotated[str, typer.Option(help="slices or objects.")] = "slices",
     top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 20,
+    edited: Edited = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
@@ -86,7 +91,7 @@ def rank_result(
     from napari_latentseg.io.read_results import read_segmentation
     from napari_latentseg.review import MEASURES, available_measures, rank, uncertainty_basis
 
-    segmentation = read_segmentation(result)
+    segmentation = read_segmentation(result, edited=edited)
     if measure == "list":
         print_table(
             [
@@ -128,6 +133,7 @@ def compare_masks(
     assd: Annotated[
         bool, typer.Option("--assd", help="Also the average symmetric surface distance.")
     ] = False,
+    edited: Edited = False,
     as_json: JsonOutput = False,
 ) -> None:
     """Compare two masks: DSC, IoU and HD95 of each class; distances in mm where the masks have a spacing."""
@@ -139,8 +145,8 @@ def compare_masks(
         if scan.axes != scan.spatial_axes:
             raise BadInput(scan.name, "has channels, but a mask has none", "give a mask")
     rows = compare(
-        scans[0].array, scans[1].array, scans[0].geometry, _classes_of_masks(mask, model, scans),
-        reference_geometry=scans[1].geometry, assd=assd,
+        scans[0].array, scans[1].array, scans[0].geometry,
+        _classes_of_masks(mask, model, scans, edited=edited), reference_geometry=scans[1].geometry, assd=assd,
     )  # fmt: skip
     if as_json:
         print_json([asdict(row) for row in rows])
@@ -156,6 +162,7 @@ def report_result(
     series: Series = None,
     channel: Channel = None,
     note: Annotated[str, typer.Option(help="A text of your own for the page.")] = "",
+    edited: Edited = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a report on one HTML page: sizes, intervals, and pictures of the most uncertain slices."""
@@ -163,7 +170,7 @@ def report_result(
     from napari_latentseg.report import check_report, make_report
 
     check_report(out)
-    segmentation = read_segmentation(result)
+    segmentation = read_segmentation(result, edited=edited)
     card = _find_card(segmentation)
     print_line(
         str(make_report(segmentation, _open_image(image, series, channel), card, out, note=note)), quiet=quiet
@@ -201,7 +208,9 @@ def _find_card(segmentation: Segmentation) -> ModelCard | None:
     return card if has_same_files and card.version == model_record.version else None
 
 
-def _classes_of_masks(mask: Path, model: str | None, scans: list[Scan]) -> tuple[ClassInfo, ...]:
+def _classes_of_masks(
+    mask: Path, model: str | None, scans: list[Scan], *, edited: bool
+) -> tuple[ClassInfo, ...]:
     """The classes of the model, or of the record beside the mask, or one for each label in the masks."""
     import numpy as np
 
@@ -212,7 +221,7 @@ def _classes_of_masks(mask: Path, model: str | None, scans: list[Scan]) -> tuple
         from napari_latentseg import api
 
         return api.locate_model(model).card.classes
-    record = sibling_record(mask)
+    record = sibling_record(mask, edited=edited)
     if record is not None:
         return record.classes
     unique_labels: list[Any] = [np.setdiff1d(np.unique(np.asarray(scan.array)), 0) for scan in scans]

@@ -8,6 +8,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,6 +36,7 @@ from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.evaluation.report import EvaluationReport
 
@@ -158,17 +161,28 @@ def segment(
         bool,
         typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG."),
     ] = False,
+    case: Annotated[
+        str,
+        typer.Option(help="A code for the case: the files are named after it; record and report name it."),
+    ] = "",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace also a result of another image, and changed files.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Segment an image or volume; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json."""
     from napari_latentseg import api
+    from napari_latentseg.api.results import check_result
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.io import stem_of
-    from napari_latentseg.io.write_results import check_format
+    from napari_latentseg.io.result_format import check_format
+    from napari_latentseg.io.result_names import check_case_code
     from napari_latentseg.utils.atomic import check_writable_folder
 
     check_writable_folder(out)
     check_format(format)
+    if case:
+        check_case_code(case)
     if report is not None:
         from napari_latentseg.report import check_report
 
@@ -180,22 +194,41 @@ def segment(
         classes=None if classes is None else [name.strip() for name in classes.split(",")],
         cleanup=_make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
     )  # fmt: skip
-    with progress_bar("segmenting", quiet=quiet) as progress:
-        run = api.start_run(
-            scan, located_model, settings, plane=plane, series=series, channel=channel,
-            spacing=parse_spacing(spacing), codec=codec,
-        )  # fmt: skip
-        segmentation = run.finish(progress)
+    image = _open_image(scan, series, channel, parse_spacing(spacing))
     # the name of a file or folder may be the patient's
-    stem = f"scan-{segmentation.record.input.sha256[:8]}" if deidentify else stem_of(scan)
+    stem = case or (f"scan-{_input_sha256(image, settings.box)[:8]}" if deidentify else stem_of(scan))
+    check_result(
+        image, out, stem, classes=located_model.card.classes, format=format, contours=contours, table=table,
+        report=report, input_sha256=partial(_input_sha256, image, settings.box),
+        is_box=settings.box is not None, overwrite=overwrite,
+    )  # fmt: skip
+    with progress_bar("segmenting", quiet=quiet) as progress:
+        run = api.start_run(image, located_model, settings, plane=plane, codec=codec)
+        segmentation = run.finish(progress)
     written = api.write_result(
-        segmentation, out, stem, scan=run.state.original, card=located_model.card, format=format,
-        contours=contours, table=table, report=report, deidentify=deidentify,
+        segmentation, out, stem, case=case, scan=run.state.original, card=located_model.card, format=format,
+        contours=contours, table=table, report=report, deidentify=deidentify, overwrite=overwrite,
     )  # fmt: skip
     for path in written:
         print_line(str(path), quiet=quiet)
     for line in _remarks(segmentation):
         print_line(line, quiet=quiet)
+
+
+def _open_image(path: Path, series: int | None, channel: int | None, spacing: Sequence[float] | None) -> Scan:
+    from napari_latentseg.core.given_spacing import give_spacing
+    from napari_latentseg.core.reorient import select_channel
+    from napari_latentseg.io import read_scan
+
+    image = read_scan(path, series=series)
+    if channel is not None:
+        image = select_channel(image, channel)
+    return image if spacing is None else give_spacing(image, spacing)
+
+
+def _input_sha256(image: Scan, box: tuple[int, int, int, int] | None) -> str:
+    """The hash by which the record of a run names its image."""
+    return list(image.iter_sha256(box))[-1]
 
 
 def _remarks(segmentation: Segmentation) -> list[str]:

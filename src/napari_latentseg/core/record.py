@@ -134,9 +134,12 @@ class RunRecord(FrozenModel):
     segmented_slices
         Ranges of the slices that have a prediction, first and last of each, counted from 0; None for all. The
         mask is 0 in the other slices, which does not mean that they hold nothing.
+    case
+        The code that a person gave the case; empty where none was given.
     files
-        SHA-256 of each file that was written with this record, by file name; a folder's (OME-Zarr) is that of
-        the names and hashes of its files.
+        SHA-256 of each file that was written with this record, by its name without the stem
+        (``"mask.nii.gz"``), since the stem may name a patient; a folder's (OME-Zarr) is that of the names and
+        hashes of its files. Empty in records of version 0.1.0.
     volumes, volume_unit
         For each class, by name, the area or volume in each sample, in this unit (``"mm3"``, ``"pixel"``).
     purpose, meaning
@@ -183,6 +186,7 @@ class RunRecord(FrozenModel):
     added_classes: tuple[ClassInfo, ...] = ()
     fit: Fit | None = None
     segmented_slices: tuple[tuple[int, int], ...] | None = None
+    case: str = ""
     files: dict[str, str] = Field(default_factory=dict)
     volumes: dict[str, list[float]]
     volume_unit: str

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io.commit_files import is_interrupted
+from napari_latentseg.io.earlier_results import read_record
+from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.registry import read_scan_lazy, readable_suffixes
-from napari_latentseg.io.write_results import class_suffixes
+from napari_latentseg.io.result_names import RECORD_NAME, class_suffixes
 
 __all__ = ["read_segmentation", "sibling_record"]
 
-_RECORD_NAME = "run.json"
 _MAX_UINT16 = 65535  # stands for probability 1 in a PNG; see `photo.write`
 _MAX_IN_MEMORY_BYTES = 2**31  # 2 GiB of maps, which a machine that runs napari has to spare
 
 
-def read_segmentation(path: Path | str) -> Segmentation:
+def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation:
     """Read a result that was written with its run record.
 
     Parameters
     ----------
     path
         The folder of the result, if it holds one only; else the `..._run.json`, the mask or the mean.
+    edited
+        Whether the mask may have been changed since, in another program. Its record then says so.
 
     Returns
     -------
@@ -41,33 +45,41 @@ def read_segmentation(path: Path | str) -> Segmentation:
     Raises
     ------
     BadInput
-        If there is no run record, a file is missing or does not fit the others, or the result is DICOM-SEG.
+        If there is no run record, a file is missing, was changed after the run or does not fit the others, or
+        the result is DICOM-SEG.
     """
-    record_path = _find_record(Path(path))
-    record = _read_record(record_path)
-    name_prefix = record_path.name.removesuffix(_RECORD_NAME)
-    folder = record_path.parent
-    class_name_suffixes = class_suffixes(record.classes)
-    mask = _read_result_lazy(folder, f"{name_prefix}mask")
-    means = [
-        _read_result_lazy(folder, f"{name_prefix}mean{class_suffix}") for class_suffix in class_name_suffixes
-    ]
-    variances = [
-        _find_result_file(folder, f"{name_prefix}variance{class_suffix}")
-        for class_suffix in class_name_suffixes
-    ]
+    files = _ResultFiles.find(Path(path))
+    record = files.record
+    suffixes = class_suffixes(record.classes)
+    mask_path = files.path("mask")
+    is_edited = files.is_changed(mask_path)
+    if is_edited and not edited:
+        raise BadInput(
+            mask_path,
+            "was changed after the run that wrote it",
+            "if you edited it, add --edited; if not, write the result again",
+        )
+    mean_paths = [files.unchanged_path(f"mean{suffix}") for suffix in suffixes]
+    has_variance = all(files.has(f"variance{suffix}") for suffix in suffixes)
+    variance_paths = [files.unchanged_path(f"variance{suffix}") for suffix in suffixes if has_variance]
+    mask, means = read_scan_lazy(mask_path), [read_scan_lazy(path) for path in mean_paths]
     axes = record.input.axes.removesuffix(CHANNEL)
     template = means[0]
     shape = _restore_shape(template, axes, record)
     for file_scan in (mask, *means):
         if file_scan.spatial_shape != template.spatial_shape or file_scan.axes != file_scan.spatial_axes:
             raise BadInput(file_scan.name, "does not have the shape of the mean", "write the result again")
+    mask_array = np.asarray(mask.array).reshape(shape)
+    if is_edited:
+        if not np.isin(np.unique(mask_array), [0, *(info.label for info in record.classes)]).all():
+            raise BadInput(mask_path, "holds labels that are no class of the model", "paint with its classes")
+        record = record.replace(mask_edited=True, mask_state="corrected")
     return Segmentation(
-        mask=np.asarray(mask.array).reshape(shape).astype(np.uint8, copy=False),
+        mask=mask_array.astype(np.uint8, copy=False),
         mean=_stack_classes(means, shape),
-        variance=None
-        if None in variances
-        else _stack_classes([read_scan_lazy(v) for v in variances if v], shape),
+        variance=_stack_classes([read_scan_lazy(path) for path in variance_paths], shape)
+        if has_variance
+        else None,
         volumes=_sample_volumes(record),
         axes=axes,
         geometry=_restore_geometry(template, axes, shape, record),
@@ -78,69 +90,154 @@ def read_segmentation(path: Path | str) -> Segmentation:
     )
 
 
-def sibling_record(path: Path) -> RunRecord | None:
+def sibling_record(path: Path, *, edited: bool = False) -> RunRecord | None:
     """The run record in the folder of a mask or mean that a run wrote; None if there is none.
+
+    Parameters
+    ----------
+    path
+        The mask or mean.
+    edited
+        Whether it may have been changed since, in another program.
+
+    Returns
+    -------
+    RunRecord or None
+        None also where the record is there, but of other files: it says nothing of this one.
 
     Raises
     ------
     BadInput
-        If there is one that cannot be read.
+        If there is one that cannot be read, or the file was changed after the run.
     """
-    for kind in ("mask", "mean"):
-        name_prefix, has_kind, _ = Path(path).name.rpartition(kind)
-        record = Path(path).with_name(f"{name_prefix}{_RECORD_NAME}")
-        if has_kind and record.is_file():
-            return _read_record(record)
-    return None
+    path = Path(path)
+    record_path = _record_beside(path)
+    if record_path is None:
+        return None
+    files = _ResultFiles(record_path, read_record(record_path))
+    if not files.owns(path):
+        return None
+    if files.is_changed(path) and not edited:
+        raise BadInput(
+            path,
+            "was changed after the run that wrote it",
+            "if you edited it, add --edited, or name a --model",
+        )
+    return files.record
+
+
+@dataclass(frozen=True)
+class _ResultFiles:
+    """The files of one result, as its record names them; all of the same stem in records of version 0.1.0."""
+
+    record_path: Path
+    record: RunRecord
+
+    @classmethod
+    def find(cls, path: Path) -> _ResultFiles:
+        """The result in a folder, or that of a record, mask or mean."""
+        record_path = _find_record(path)
+        if is_interrupted(record_path.parent, record_path.name):
+            raise BadInput(record_path, "was being written when the program ended", "write the result again")
+        files = cls(record_path, read_record(record_path))
+        if path.is_dir() and not path.name.endswith(".zarr"):
+            return files
+        if path != record_path and not files.owns(path):
+            raise BadInput(
+                path, f"is none of the files that {record_path.name} names", "give the whole result"
+            )
+        return files
+
+    @property
+    def prefix(self) -> str:
+        """The start of the names on disk."""
+        return self.record_path.name.removesuffix(RECORD_NAME)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """The hashes of the files, by name without the stem."""
+        return self.record.files
+
+    def owns(self, path: Path) -> bool:
+        """Whether a file is one of those that the record names."""
+        return not self.hashes or path.name.removeprefix(self.prefix) in self.hashes
+
+    def is_changed(self, path: Path) -> bool:
+        """Whether a file is no longer what the run wrote; False where the record does not tell."""
+        sha256 = self.hashes.get(path.name.removeprefix(self.prefix))
+        return sha256 is not None and path_sha256(path) != sha256
+
+    def has(self, kind: str) -> bool:
+        """Whether the result has a mask, mean or variance, by its name without stem and suffix."""
+        return self._find(kind) is not None
+
+    def path(self, kind: str) -> Path:
+        """The file of a mask, mean or variance.
+
+        Raises
+        ------
+        BadInput
+            If it is missing, or DICOM-SEG.
+        """
+        path = self._find(kind)
+        if path is None or not path.exists():
+            raise BadInput(self.record_path.parent, f"holds no {self.prefix}{kind}", "give a whole result")
+        if path.suffix == ".dcm":
+            raise BadInput(path, "is DICOM-SEG, which is not read back", "write the result as NIfTI too")
+        return path
+
+    def unchanged_path(self, kind: str) -> Path:
+        """The file of a mean or variance.
+
+        Raises
+        ------
+        BadInput
+            As `path`, and if it was changed after the run.
+        """
+        path = self.path(kind)
+        if self.is_changed(path):
+            raise BadInput(path, "was changed after the run that wrote it", "write the result again")
+        return path
+
+    def _find(self, kind: str) -> Path | None:
+        folder = self.record_path.parent
+        for suffix in readable_suffixes():
+            path = folder / f"{self.prefix}{kind}{suffix}"
+            if f"{kind}{suffix}" in self.hashes or (not self.hashes and path.exists()):
+                return path
+        return None
 
 
 def _find_record(path: Path) -> Path:
-    if path.name.endswith(_RECORD_NAME) and path.is_file():
+    if path.name.endswith(RECORD_NAME) and path.is_file():
         return path
     if path.is_dir() and not path.name.endswith(".zarr"):
         records = sorted(
             p
-            for p in path.glob(f"*{_RECORD_NAME}")
-            if p.name == _RECORD_NAME or p.name.endswith(f"_{_RECORD_NAME}")
+            for p in path.glob(f"*{RECORD_NAME}")
+            if p.name == RECORD_NAME or p.name.endswith(f"_{RECORD_NAME}")
         )
         if len(records) == 1:
             return records[0]
         if records:
-            raise BadInput(path, f"holds {len(records)} results", f"give the _{_RECORD_NAME} of one of them")
-        raise BadInput(path, f"holds no {_RECORD_NAME}", "give the folder that a result was written into")
+            raise BadInput(path, f"holds {len(records)} results", f"give the _{RECORD_NAME} of one of them")
+        raise BadInput(path, f"holds no {RECORD_NAME}", "give the folder that a result was written into")
     if not path.exists():
         raise BadInput(path, "no such file or folder", "check the path")
+    record = _record_beside(path)
+    if record is None:
+        raise BadInput(path, f"has no {RECORD_NAME} beside it", "give a result with the record of its run")
+    return record
+
+
+def _record_beside(path: Path) -> Path | None:
+    """The run record in the folder of a mask or mean."""
     for kind in ("mask", "mean"):
         name_prefix, has_kind, _ = path.name.rpartition(kind)
-        record = path.with_name(f"{name_prefix}{_RECORD_NAME}")
+        record = path.with_name(f"{name_prefix}{RECORD_NAME}")
         if has_kind and record.is_file():
             return record
-    raise BadInput(path, f"has no {_RECORD_NAME} beside it", "give a result with the record of its run")
-
-
-def _read_record(path: Path) -> RunRecord:
-    try:
-        return RunRecord.model_validate_json(path.read_text("utf-8"))
-    except ValidationError as error:
-        field, why = first_validation_error(error)
-        raise BadInput(path, f"{field or 'the file'}: {why}", "write the result again") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, "cannot be read", "write the result again") from error
-
-
-def _find_result_file(folder: Path, stem: str) -> Path | None:
-    return next(
-        (folder / f"{stem}{s}" for s in readable_suffixes() if (folder / f"{stem}{s}").exists()), None
-    )
-
-
-def _read_result_lazy(folder: Path, stem: str) -> Scan:
-    result_path = _find_result_file(folder, stem)
-    if result_path is None:
-        raise BadInput(folder, f"holds no {stem}", "give a whole result")
-    if result_path.suffix == ".dcm":
-        raise BadInput(result_path, "is DICOM-SEG, which is not read back", "write the result as NIfTI too")
-    return read_scan_lazy(result_path)
+    return None
 
 
 def _restore_shape(scan: Scan, axes: str, record: RunRecord) -> tuple[int, ...]:

@@ -2,38 +2,88 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import tempfile
-from collections.abc import Callable, Sequence
+import errno
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import ome_zarr
+from napari_latentseg.io.commit_files import commit_files, finish_interrupted, temporary_folder
 from napari_latentseg.io.dicom import seg
+from napari_latentseg.io.earlier_results import check_replaceable, files_to_remove, find_earlier_result
+from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.geojson import write_geojson
+from napari_latentseg.io.image_header import ImageHeader
 from napari_latentseg.io.registry import format_for
-from napari_latentseg.utils.atomic import ensure_writable_folder
+from napari_latentseg.io.result_format import check_format, result_suffix
+from napari_latentseg.io.result_names import (
+    RECORD_NAME,
+    array_names,
+    check_name_lengths,
+    class_suffixes,
+    name_prefix,
+)
+from napari_latentseg.utils.atomic import check_writable_folder, ensure_writable_folder
+from napari_latentseg.utils.path_lock import path_lock
 
-__all__ = ["RESULT_SUFFIXES", "check_format", "class_suffixes", "write_segmentation"]
+__all__ = ["CONTOURS_NAME", "check_target", "write_segmentation"]
 
-RESULT_SUFFIXES: dict[str, str] = {
-    "nifti": ".nii.gz",
-    "tiff": ".tif",
-    "ome-tiff": ".ome.tif",
-    "nrrd": ".nrrd",
-    "metaimage": ".mha",
-    "ome-zarr": ".ome.zarr",
-    "png": ".png",
-}
-"""The formats in which any result can be written, whatever its source was, and the suffix of the files."""
+_LOCK_NAME = ".latentseg.lock"
+CONTOURS_NAME = "contours.geojson"
+"""The name of the outlines, after the prefix of the result."""
+
+
+def check_target(
+    image: Scan | Segmentation,
+    folder: Path,
+    stem: str,
+    classes: Sequence[ClassInfo],
+    *,
+    format: str | None = None,
+    input_sha256: Callable[[], str] | None = None,
+    is_box: bool = False,
+    extra_names: Sequence[str] = (),
+    overwrite: bool = False,
+) -> None:
+    """Refuse, before anything is computed, what `write_segmentation` would refuse at the end.
+
+    Parameters
+    ----------
+    image
+        The image, of which only the header is used.
+    folder, stem, format, overwrite
+        As for `write_segmentation`.
+    classes
+        Of the model.
+    input_sha256
+        Gives `RunRecord.input.sha256` of the run to come; called only where it is needed. None: results that
+        are there already are not looked at.
+    is_box
+        Whether the hash is that of a box in the image.
+    extra_names
+        Names of further files, without the stem.
+
+    Raises
+    ------
+    BadInput
+        As `write_segmentation`.
+    """
+    check_format(format, image)
+    folder, prefix = Path(folder), name_prefix(stem)
+    suffix = result_suffix(format, ImageHeader.of(image))
+    names = [f"{prefix}{name}{suffix}" for name in array_names(classes)]
+    names += [f"{prefix}{name}" for name in (*extra_names, RECORD_NAME)]
+    check_name_lengths(folder, names)
+    check_writable_folder(folder)
+    if input_sha256 is not None and not overwrite:
+        check_replaceable(find_earlier_result(folder, prefix), input_sha256, names, is_box=is_box)
 
 
 def write_segmentation(
@@ -44,30 +94,38 @@ def write_segmentation(
     format: str | None = None,
     deidentify: bool = False,
     contours: bool = False,
-    write_table: Callable[[Path], object] | None = None,
+    extra_files: Mapping[str, Callable[[Path], object]] | None = None,
+    overwrite: bool = False,
 ) -> list[Path]:
     """Write a segmentation, by default in the format that suits the file that was segmented.
+
+    A result of the same image that has the same name is replaced as a whole: what is not written again is
+    removed, in whatever format it is. Other files are never touched.
 
     Parameters
     ----------
     segmentation
         What to write.
     folder
-        Created where it is missing. Files of the same names are replaced.
+        Created where it is missing.
     stem
-        Start of every file name: `STEM_mask`, `STEM_mean`, `STEM_variance` (where there is a variance; where
-        there is none, the file of an earlier run is removed) and `STEM_run.json`. With several classes there
-        is one mean and one variance file for each, `STEM_mean-NAME`.
+        Start of every file name: `STEM_mask`, `STEM_mean`, `STEM_variance` (where there is a variance) and
+        `STEM_run.json`. With several classes there is one mean and one variance file for each,
+        `STEM_mean-NAME`. The record names every file with its hash.
     format
-        One of `RESULT_SUFFIXES`, or ``"dicom-seg"`` where a DICOM series was segmented (see
-        `napari_latentseg.io.dicom.seg.write_dicom_results`). None: the `RESULT_SUFFIX` of the scan's format.
+        One of `napari_latentseg.io.result_names.RESULT_SUFFIXES`, or ``"dicom-seg"`` where a DICOM series was
+        segmented (see `napari_latentseg.io.dicom.seg.write_dicom_results`). None: the `RESULT_SUFFIX` of the
+        scan's format.
     deidentify
         Leave out what names patient, study or institution. Only DICOM-SEG holds such attributes.
     contours
         Write `STEM_contours.geojson` too.
-    write_table
-        Writes the table of measurements to the path it is given, `STEM_measurements.csv`; see
-        `napari_latentseg.measure.write_csv`. None: no table.
+    extra_files
+        Further files of the result, by name without the stem (``"measurements.csv"``): each function writes
+        its file to the path that it is given.
+    overwrite
+        Replace a result of another image, files that were changed after their run, and files of these names
+        that belong to no result. Without it they are refused.
 
     Returns
     -------
@@ -77,56 +135,36 @@ def write_segmentation(
     Raises
     ------
     BadInput
-        If the folder cannot be written or the format cannot hold the geometry. Nothing is left behind then,
-        not even a folder that was created for the result.
+        If the folder cannot be written, the format cannot hold the geometry, or something is there that must
+        not be replaced. Everything is as before then, and a folder that was created for the result is gone.
     """
-    as_dicom = format == seg.NAME
-    source_format: Any = format_for(_source_format(segmentation))
     check_format(format)
-    suffix_of_format = {
-        None: source_format.RESULT_SUFFIX,
-        seg.NAME: seg.RESULT_SUFFIX,
-    } | RESULT_SUFFIXES
-    suffix = suffix_of_format[format]
-    name_prefix = f"{_safe_stem(stem)}_" if stem else ""
-    arrays: dict[str, NDArray[np.generic]] = {f"{name_prefix}mask": segmentation.mask}
-    class_names = class_suffixes(segmentation.classes)
-    for kind, per_class in (("mean", segmentation.mean), ("variance", segmentation.variance)):
-        if per_class is not None:
-            arrays |= {
-                f"{name_prefix}{kind}{name}": class_array
-                for name, class_array in zip(class_names, per_class, strict=True)
-            }
-    folder = Path(folder)
+    folder, prefix = Path(folder), name_prefix(stem)
     new_folders = _folders_to_create(folder)
     try:
         ensure_writable_folder(folder)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
-            written = []
-            if as_dicom:
-                written = seg.write_dicom_results(
-                    segmentation, Path(temporary), name_prefix, class_names, deidentify=deidentify
-                )
-                arrays = {}
-            for name, array in arrays.items():
-                path = Path(temporary) / f"{name}{suffix}"
-                format_for(path).write(
-                    path, array, segmentation.axes, segmentation.geometry, segmentation.properties
-                )
-                written.append(path)
+        with temporary_folder(folder) as temporary:
+            written = _write_arrays(segmentation, temporary, prefix, format, deidentify=deidentify)
+            extras = dict(extra_files or {})
             if contours:
-                written.append(Path(temporary) / f"{name_prefix}contours.geojson")
-                write_geojson(segmentation, written[-1])
-            if write_table is not None:
-                written.append(Path(temporary) / f"{name_prefix}measurements.csv")
-                write_table(written[-1])
-            record = Path(temporary) / f"{name_prefix}run.json"
-            record.write_text(segmentation.record.model_dump_json(indent=2) + "\n", "utf-8")
-            written.append(record)
-            _move_into(written, folder)
-            if segmentation.variance is None:  # a variance of an earlier run does not belong to this mean
-                for name in class_names:
-                    _remove_result(folder / f"{name_prefix}variance{name}{suffix}")
+                extras = {CONTOURS_NAME: lambda path: write_geojson(segmentation, path), **extras}
+            for name, write_extra in extras.items():
+                written.append(temporary / f"{prefix}{name}")
+                write_extra(written[-1])
+            hashes = {path.name.removeprefix(prefix): path_sha256(path) for path in written}
+            record_path = temporary / f"{prefix}{RECORD_NAME}"
+            record = segmentation.record.replace(files=hashes)
+            record_path.write_text(record.model_dump_json(indent=2) + "\n", "utf-8")
+            names = [*(path.name for path in written), record_path.name]
+            with path_lock(folder / _LOCK_NAME, folder):
+                finish_interrupted(folder, record_path.name)
+                _check_no_folder_in_the_way(temporary, folder, names)
+                earlier = find_earlier_result(folder, prefix)
+                if not overwrite:
+                    check_replaceable(
+                        earlier, lambda: record.input.sha256, names, is_box=record.box is not None
+                    )
+                commit_files(temporary, folder, names, files_to_remove(earlier, names))
     except (BadInput, OSError) as error:
         for parent in new_folders:
             with suppress(OSError):
@@ -135,51 +173,45 @@ def write_segmentation(
             # name the file by the folder it was to go to, not by the temporary folder
             faulty_path = folder / Path(error.what).name if ".part-" in error.what else error.what
             raise BadInput(faulty_path, error.why, error.remedy) from error
-        raise BadInput(
-            folder,
-            f"could not be written ({error.strerror})",
-            "free some disk space, or choose another folder",
-        ) from error
-    return [folder / path.name for path in written]
+        raise BadInput(folder, f"could not be written ({error.strerror})", _remedy(error)) from error
+    return [folder / name for name in names]
 
 
-def check_format(format: str | None) -> None:
-    """Refuse an unknown format before a run begins.
+def _write_arrays(
+    segmentation: Segmentation, folder: Path, prefix: str, format: str | None, *, deidentify: bool
+) -> list[Path]:
+    """Write mask, means and variances."""
+    class_names = class_suffixes(segmentation.classes)
+    if format == seg.NAME:
+        return seg.write_dicom_results(segmentation, folder, prefix, class_names, deidentify=deidentify)
+    arrays: dict[str, NDArray[np.generic]] = {"mask": segmentation.mask}
+    for kind, per_class in (("mean", segmentation.mean), ("variance", segmentation.variance)):
+        if per_class is not None:
+            arrays |= {
+                f"{kind}{name}": class_array for name, class_array in zip(class_names, per_class, strict=True)
+            }
+    suffix = result_suffix(format, ImageHeader.of(segmentation))
+    written = []
+    for name, array in arrays.items():
+        path = folder / f"{prefix}{name}{suffix}"
+        format_for(path).write(path, array, segmentation.axes, segmentation.geometry, segmentation.properties)
+        written.append(path)
+    return written
 
-    Raises
-    ------
-    BadInput
-        If the format is unknown; the message lists the known ones.
-    """
-    if format not in (None, seg.NAME, *RESULT_SUFFIXES):
-        raise BadInput("format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, seg.NAME))}")
 
-
-def _source_format(segmentation: Segmentation) -> str:
-    """The format of the scan; TIFF for DICOM images without a physical pixel size, which NIfTI needs."""
-    if segmentation.format == "dicom" and "pixel" in segmentation.geometry.units:
-        return "tiff"
-    return segmentation.format or "tiff"
-
-
-def _move_into(files: list[Path], folder: Path) -> None:
-    """Move the files into the folder, after checking that no folder has one of their names."""
-    for path in files:
-        target = folder / path.name
-        if target.is_dir() and not (path.is_dir() and ome_zarr.is_ours(target)):
+def _check_no_folder_in_the_way(temporary: Path, folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        target = folder / name
+        if target.is_dir() and not ((temporary / name).is_dir() and ome_zarr.is_ours(target)):
             raise BadInput(target, "is a folder", "rename or remove it")
-    for path in files:
-        target = folder / path.name
-        if target.is_dir():  # an OME-Zarr of an earlier run; deleted with the temporary folder
-            target.replace(path.with_name(f"earlier-{path.name}"))
-        path.replace(target)
 
 
-def _remove_result(path: Path) -> None:
-    if path.is_dir() and ome_zarr.is_ours(path):
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _remedy(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "free some disk space, or choose another folder"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EBUSY):
+        return "close the file in other programs, or choose another folder"
+    return "choose another folder or name"
 
 
 def _folders_to_create(folder: Path) -> list[Path]:
@@ -191,23 +223,3 @@ def _folders_to_create(folder: Path) -> list[Path]:
                 break
         missing.append(parent)
     return missing
-
-
-def class_suffixes(classes: Sequence[ClassInfo]) -> list[str]:
-    """One file name suffix for each class: ``""`` for a single class, else ``"-NAME"``, all different."""
-    if len(classes) == 1:
-        return [""]
-    names = [_slug(info.name) for info in classes]
-    return [
-        f"-{name}" if names.count(name) == 1 else f"-{name}-{info.label}"
-        for name, info in zip(names, classes, strict=True)
-    ]
-
-
-def _safe_stem(stem: str) -> str:
-    """A layer name may hold slashes; in a file name they would be folders."""
-    return re.sub(r"[/\\\x00]", "_", stem)
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "class"

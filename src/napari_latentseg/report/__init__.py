@@ -8,6 +8,11 @@
 
 from __future__ import annotations
 
-from napari_latentseg.report.write_report import check_report, make_report, write_report
+from napari_latentseg.report.write_report import (
+    check_report,
+    check_report_replaceable,
+    make_report,
+    write_report,
+)
 
-__all__ = ["check_report", "make_report", "write_report"]
+__all__ = ["check_report", "check_report_replaceable", "make_report", "write_report"]

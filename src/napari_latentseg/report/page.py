@@ -101,7 +101,8 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
     )
     slices = f", {record.planes_done} of {record.planes} slices" if record.planes > 1 else ""
     image_shape = " × ".join(map(str, input_record.shape))
-    facts = [
+    facts = [("Case", record.case)] if record.case else []
+    facts += [
         ("Model", f"{record.model.name}, version {record.model.version}"),
         ("Method", method),
         ("Samples", uncertainty_basis(result)),

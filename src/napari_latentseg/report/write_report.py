@@ -18,7 +18,7 @@ from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
 
-__all__ = ["check_report", "make_report", "write_report"]
+__all__ = ["check_report", "check_report_replaceable", "make_report", "write_report"]
 
 _MAX_PICTURES = 3  # slices; more do not fit on one sheet of A4
 _SUFFIXES = (".html", ".htm")
@@ -41,6 +41,33 @@ def check_report(path: Path) -> None:
         raise BadInput(path, "is no file name for a report", "use the extension .html")
     if path.is_dir():
         raise BadInput(path, "is a folder", "give the name of a file")
+
+
+def check_report_replaceable(path: Path, input_sha256: str) -> None:
+    """Refuse to replace a file that is no report of the same image, which is in the record of its run.
+
+    Parameters
+    ----------
+    path
+        File name of the report; it need not exist.
+    input_sha256
+        `RunRecord.input.sha256` of the run.
+
+    Raises
+    ------
+    BadInput
+        If there is such a file, or it cannot be read.
+    """
+    try:
+        if not path.exists() or input_sha256 in path.read_text("utf-8", errors="replace"):
+            return
+    except OSError as error:
+        raise BadInput(path, f"cannot be read ({error.strerror})", "choose another name") from error
+    raise BadInput(
+        path,
+        "is there already, and is no report of this image",
+        "choose another name, or overwrite it (--overwrite)",
+    )
 
 
 def write_report(

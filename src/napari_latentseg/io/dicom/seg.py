@@ -19,6 +19,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
 from napari_latentseg.io.dicom.source import deidentified, find_source
+from napari_latentseg.io.image_header import ImageHeader
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -61,7 +62,7 @@ def write_dicom_results(
     name_prefix
         Start of every file name.
     class_suffixes
-        Suffix of the variance file of each class; see `napari_latentseg.io.write_results.class_suffixes`.
+        Suffix of the variance file of each class; see `napari_latentseg.io.result_names.class_suffixes`.
     deidentify
         Write new UIDs, and nothing that names patient, study or institution.
 
@@ -76,7 +77,7 @@ def write_dicom_results(
         If the source is not DICOM, has no position in the patient, or has changed or moved.
     """
     with silence_dicom_loggers():
-        source = find_source(segmentation)
+        source = find_source(ImageHeader.of(segmentation))
         objects = _DicomObjects(
             segmentation, source, deidentified(source.datasets) if deidentify else source.datasets
         )

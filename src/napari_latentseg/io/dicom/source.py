@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import read_errors
 from napari_latentseg.io.dicom.files import DicomFile
 from napari_latentseg.io.dicom.series import Series, find_series
+from napari_latentseg.io.image_header import ImageHeader
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -59,7 +59,7 @@ class DicomSource:
         return volume[np.argsort(self.frames)]
 
 
-def find_source(segmentation: Segmentation) -> DicomSource:
+def find_source(image: ImageHeader) -> DicomSource:
     """Read the headers of the series of a result again.
 
     Raises
@@ -67,27 +67,25 @@ def find_source(segmentation: Segmentation) -> DicomSource:
     BadInput
         If it is not DICOM, has no position in the patient, is a time series, or has changed or moved.
     """
-    if segmentation.format != "dicom" or segmentation.source is None:
+    if image.format != "dicom" or image.source is None:
         raise BadInput(
             "dicom-seg", "refers to a DICOM series, and the source is none", "write NIfTI or TIFF instead"
         )
-    if segmentation.axes != "zyx" or segmentation.geometry.frame != "LPS":
+    if image.axes != "zyx" or image.geometry.frame != "LPS":
         raise BadInput(
-            segmentation.source.name,
+            image.source.name,
             "is not a volume with a position in the patient",
             "write NIfTI or TIFF instead",
         )
-    series = _matching_series(segmentation, segmentation.source)
+    series = _matching_series(image, image.source)
     items = list(dict.fromkeys(frame.item for frame in series.frames))
     datasets = tuple(_read_header(item) for item in items)
     if not all(ds.get("FrameOfReferenceUID") and ds.get("StudyInstanceUID") for ds in datasets):
-        raise BadInput(
-            segmentation.source.name, "names no frame of reference or study", "write NIfTI instead"
-        )
+        raise BadInput(image.source.name, "names no frame of reference or study", "write NIfTI instead")
     sizes = [int(ds.get("NumberOfFrames") or 1) for ds in datasets]
     if sum(sizes) > len(series.frames) or (len(items) > 1 and max(sizes) > 1):
         raise BadInput(
-            segmentation.source.name,
+            image.source.name,
             "holds other frames in the same file, or one scan in several multiframe files",
             "write NIfTI instead",
         )
@@ -95,17 +93,13 @@ def find_source(segmentation: Segmentation) -> DicomSource:
     return DicomSource(datasets, tuple(starts[frame.item] + frame.index for frame in series.frames))
 
 
-def _matching_series(segmentation: Segmentation, path: Path) -> Series:
+def _matching_series(image: ImageHeader, path: Path) -> Series:
     """The segmented series, by its hash and its geometry."""
-    uid = segmentation.properties.get("dicom_series")
+    uid = image.properties.get("dicom_series")
     for candidate in find_series(path)[0]:
-        if (
-            candidate.header.series != uid
-            or candidate.geometry is None
-            or candidate.shape[:3] != segmentation.mask.shape
-        ):
+        if candidate.header.series != uid or candidate.geometry is None or candidate.shape[:3] != image.shape:
             continue
-        if candidate.geometry.agrees_with(segmentation.geometry, segmentation.mask.shape):
+        if candidate.geometry.agrees_with(image.geometry, image.shape):
             return candidate
     raise BadInput(path.name, "no longer holds the series that was segmented", "put it back, or write NIfTI")
 

@@ -1,0 +1,165 @@
+"""Put the files of a result in place together: all of them, or none.
+
+A file system can rename one file at once, but not several. So the complete files lie in a temporary folder
+with a list of what is to be done (the journal) before the first of them is moved. A process that fails puts
+back what was there; one that is killed leaves the journal, and the next one that writes the same result
+finishes its work.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+__all__ = ["commit_files", "finish_interrupted", "is_interrupted", "temporary_folder"]
+
+_TEMPORARY_PREFIX = ".part-"
+_JOURNAL = "commit.json"
+_EARLIER = "earlier"  # the folder of what is replaced or removed, until all is in place
+
+
+class _Step(NamedTuple):
+    """One name: the new file is moved there, or, without one, the earlier file is removed."""
+
+    name: str
+    has_new_file: bool
+
+
+@contextmanager
+def temporary_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder for files that are not complete yet; it is removed unless it is needed to recover."""
+    temporary = Path(tempfile.mkdtemp(dir=folder, prefix=_TEMPORARY_PREFIX))
+    try:
+        yield temporary
+    finally:
+        if not (temporary / _JOURNAL).exists():
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def commit_files(temporary: Path, folder: Path, new: Sequence[str], removed: Sequence[str]) -> None:
+    """Move complete files into a folder and remove others; on an error, everything is as before.
+
+    Parameters
+    ----------
+    temporary
+        A `temporary_folder` that holds the new files.
+    folder
+        Where they go.
+    new
+        Names of the new files or folders, in the order in which they are moved. The last is the record, which
+        says what belongs together.
+    removed
+        Names of files or folders that are removed once the new files are there, before the record is moved.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be moved.
+    """
+    journal = temporary / _JOURNAL
+    part = journal.with_suffix(".part")
+    part.write_text(json.dumps({"new": list(new), "removed": list(removed)}), "utf-8")
+    (temporary / _EARLIER).mkdir()
+    part.replace(journal)
+    steps = [
+        *(_Step(name, True) for name in new[:-1]),
+        *(_Step(name, False) for name in removed),
+        _Step(new[-1], True),
+    ]
+    done: list[_Step] = []
+    try:
+        for step in steps:
+            done.append(step)
+            _keep_earlier(folder / step.name, temporary / _EARLIER / step.name, step)
+            if step.has_new_file:
+                (temporary / step.name).replace(folder / step.name)
+    except OSError:
+        if _undo(temporary, folder, done):
+            journal.unlink()
+        raise
+    journal.unlink()
+
+
+def _keep_earlier(path: Path, kept: Path, step: _Step) -> None:
+    """Keep what is replaced or removed; a file to be replaced gets a second name, so it is never missing."""
+    if not os.path.lexists(path):
+        return
+    if step.has_new_file and not path.is_dir():
+        try:
+            kept.hardlink_to(path)
+            return
+        except OSError:  # a file system without hard links
+            pass
+    path.replace(kept)
+
+
+def _undo(temporary: Path, folder: Path, steps: Sequence[_Step]) -> bool:
+    """Put back what was there; False where that fails, so that the journal has to stay."""
+    is_complete = True
+    for step in reversed(steps):
+        path, kept = folder / step.name, temporary / _EARLIER / step.name
+        try:
+            if step.has_new_file and not os.path.lexists(temporary / step.name) and os.path.lexists(path):
+                path.replace(temporary / step.name)
+            if os.path.lexists(kept):
+                kept.replace(path)
+        except OSError:
+            is_complete = False
+    return is_complete
+
+
+def finish_interrupted(folder: Path, record_name: str) -> None:
+    """Finish what a killed process had begun to put in place.
+
+    Parameters
+    ----------
+    folder
+        A folder of results, of which this process holds the lock.
+    record_name
+        The record of the result in question.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be moved.
+    """
+    for temporary, new, removed in _journals(folder, record_name):
+        for name in new:
+            source, target = temporary / name, folder / name
+            if os.path.lexists(source):
+                if target.is_dir():
+                    target.replace(temporary / f"{_EARLIER}-{name}")
+                source.replace(target)
+        for name in removed:
+            if os.path.lexists(folder / name):
+                (folder / name).replace(temporary / f"{_EARLIER}-{name}")
+        (temporary / _JOURNAL).unlink()
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_interrupted(folder: Path, record_name: str) -> bool:
+    """Whether a process was killed while it put the result with this record in place."""
+    return bool(_journals(folder, record_name))
+
+
+def _journals(folder: Path, record_name: str) -> list[tuple[Path, list[str], list[str]]]:
+    """Temporary folders whose files are complete, with what is to be done; oldest first."""
+    journals = []
+    for journal in folder.glob(f"{_TEMPORARY_PREFIX}*/{_JOURNAL}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            content = json.loads(journal.read_text("utf-8"))
+            new, removed = list(content["new"]), list(content["removed"])
+            if new[-1:] == [record_name] and all(_is_plain(name) for name in (*new, *removed)):
+                journals.append((journal.stat().st_mtime, journal.parent, new, removed))
+    return [(temporary, new, removed) for _, temporary, new, removed in sorted(journals)]
+
+
+def _is_plain(name: object) -> bool:
+    """Whether it is the name of a file in the folder itself: the journal may come from anybody."""
+    return isinstance(name, str) and Path(name).name == name

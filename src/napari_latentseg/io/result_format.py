@@ -1,0 +1,114 @@
+"""In which formats a result can be written, known from the header of its image."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicom import seg
+from napari_latentseg.io.dicom.source import find_source
+from napari_latentseg.io.image_header import ImageHeader
+from napari_latentseg.io.registry import format_for
+from napari_latentseg.io.result_names import RESULT_SUFFIXES
+
+__all__ = ["check_format", "impossible_formats", "result_suffix"]
+
+_SMALL = 2  # voxels along each axis of the array that is written to test a format
+
+
+def check_format(format: str | None, image: Scan | Segmentation | None = None) -> None:
+    """Refuse an unknown format, or one that cannot hold the results of an image, before a run begins.
+
+    Parameters
+    ----------
+    format
+        One of `RESULT_SUFFIXES`, ``"dicom-seg"``, or None for the format of the image.
+    image
+        The image, of which only the header is used; None to test the name of the format alone.
+
+    Raises
+    ------
+    BadInput
+        If the format is unknown (the message lists the known ones), or cannot hold the geometry of the image;
+        for DICOM-SEG, if the image is no DICOM series, or its files have moved.
+    """
+    if format not in (None, seg.NAME, *RESULT_SUFFIXES):
+        raise BadInput("format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, seg.NAME))}")
+    if image is None:
+        return
+    header = ImageHeader.of(image)
+    if format == seg.NAME:
+        find_source(header)
+    else:
+        _write_small_array(header, result_suffix(format, header))
+
+
+def impossible_formats(image: Scan | Segmentation) -> dict[str | None, str]:
+    """The formats that cannot hold the results of an image, with the reason in words.
+
+    Parameters
+    ----------
+    image
+        The image, of which only the header is used.
+
+    Returns
+    -------
+    dict
+        By format; None stands for that of the image. Formats that can hold the results are left out.
+    """
+    reasons: dict[str | None, str] = {}
+    for format in (None, *RESULT_SUFFIXES, seg.NAME):
+        try:
+            check_format(format, image)
+        except BadInput as error:
+            reasons[format] = f"{error.why}; {error.remedy}" if error.remedy else error.why
+    return reasons
+
+
+def result_suffix(format: str | None, image: ImageHeader) -> str:
+    """The suffix of the files of a result.
+
+    Parameters
+    ----------
+    format
+        As for `check_format`; None for the `RESULT_SUFFIX` of the image's format.
+    image
+        The header of the image.
+    """
+    if format is not None:
+        return seg.RESULT_SUFFIX if format == seg.NAME else RESULT_SUFFIXES[format]
+    source_format: Any = format_for(_source_format(image))
+    suffix: str = source_format.RESULT_SUFFIX
+    return suffix
+
+
+def _source_format(image: ImageHeader) -> str:
+    """The format of the image; TIFF for DICOM images without a physical pixel size, which NIfTI needs."""
+    if image.format == "dicom" and "pixel" in image.geometry.units:
+        return "tiff"
+    return image.format or "tiff"
+
+
+def _write_small_array(image: ImageHeader, suffix: str) -> None:
+    """Let the writer itself judge the geometry, with an array so small that it takes no time.
+
+    Raises
+    ------
+    BadInput
+        That of the writer, about the format instead of the small file.
+    """
+    shape = tuple(min(n, _SMALL) for n in image.shape)
+    with tempfile.TemporaryDirectory(prefix="latentseg-") as folder:
+        path = Path(folder) / f"mask{suffix}"
+        try:
+            format_for(path).write(
+                path, np.zeros(shape, np.uint8), image.axes, image.geometry, image.properties
+            )
+        except BadInput as error:
+            raise BadInput("format", f"{suffix}: {error.why}", error.remedy) from error

@@ -1,0 +1,52 @@
+"""Let one process at a time write to a folder or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from napari_latentseg.errors import BadInput
+
+__all__ = ["path_lock"]
+
+_TIMEOUT_S = 60.0  # moving files takes milliseconds, comparing the hashes of a large earlier result seconds
+
+
+@contextmanager
+def path_lock(lock_file: Path, subject: Path, timeout_s: float = _TIMEOUT_S) -> Iterator[None]:
+    """Keep other processes from writing while the block runs.
+
+    It is a lock of the operating system, so it ends with the process, however that ends.
+
+    Parameters
+    ----------
+    lock_file
+        A file beside what is written, removed when the block ends.
+    subject
+        What it guards, for the message.
+    timeout_s
+        Seconds to wait for another process.
+
+    Raises
+    ------
+    BadInput
+        If another process keeps it for longer.
+    OSError
+        If the lock cannot be created.
+    """
+    lock = FileLock(lock_file, timeout=timeout_s)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise BadInput(
+            subject, "is being written by another window or program", "try again in a moment"
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows keeps a file that is open
+            lock_file.unlink()
+        lock.release()

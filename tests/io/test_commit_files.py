@@ -1,0 +1,118 @@
+"""Several files are put in place together, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace as replaced
+from pathlib import Path
+
+import pytest
+from tests.helpers.segmentation import segmentation
+
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io.file_hashes import path_sha256
+from napari_latentseg.io.read_results import read_segmentation
+from napari_latentseg.io.write_results import write_segmentation
+
+# Writes a result of another model over an earlier one, and dies at the n-th rename of a file.
+KILLED = """
+import os, sys
+from pathlib import Path
+from tests.io.test_commit_files import result
+from napari_latentseg.io.write_results import write_segmentation
+remaining = int(sys.argv[2])
+rename = Path.replace
+def dying(self, target):
+    global remaining
+    remaining -= 1
+    if remaining == 0:
+        os._exit(9)
+    return rename(self, target)
+Path.replace = dying
+write_segmentation(result("2"), Path(sys.argv[1]), "T1", format="tiff")
+"""
+
+
+def result(version: str) -> Segmentation:
+    found = segmentation()
+    model = found.record.model.model_copy(update={"version": version})
+    return replaced(found, record=found.record.replace(model=model), mean=found.mean / int(version))
+
+
+def error_of(action: Callable[[], object]) -> str:
+    """What is refused; empty where nothing is."""
+    try:
+        action()
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {path.name: path_sha256(path) for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("format", ["nrrd", "tiff", "ome-zarr"])
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_failure_at_any_step_leaves_everything_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str, has_links: bool
+) -> None:
+    write_segmentation(result("1"), tmp_path, "T1", format=format, contours=True)
+    before = contents(tmp_path)
+    rename = Path.replace
+    if not has_links:
+
+        def no_link(*_: object) -> None:
+            raise OSError("no hard links here")
+
+        monkeypatch.setattr(Path, "hardlink_to", no_link)
+    new_format = "ome-zarr" if format == "ome-zarr" else None
+    for failing in range(1, 100):
+        steps = []
+
+        def replace(self: Path, target: Path, steps: list[Path] = steps, failing: int = failing) -> Path:
+            steps.append(target)
+            if len(steps) == failing:
+                raise OSError(28, "No space left on device")
+            return rename(self, target)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "replace", replace)
+            said = error_of(lambda: write_segmentation(result("2"), tmp_path, "T1", format=new_format))
+        if not said:
+            break
+        assert "No space left" in said
+        assert contents(tmp_path) == before
+    assert failing > 5
+    assert read_segmentation(tmp_path).record.model.version == "2"
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_kill_at_any_step_leaves_one_of_the_two(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    for step in range(1, 40):
+        folder = tmp_path / str(step)
+        write_segmentation(result("1"), folder, "T1", format="nrrd", contours=True)
+        done = subprocess.run(
+            [sys.executable, "-c", KILLED, str(folder), str(step)],
+            cwd=root, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), str(root / "src")])},
+            check=False,
+        )  # fmt: skip
+        said = error_of(lambda folder=folder: read_segmentation(folder / "T1_run.json"))
+        if said:
+            assert "was being written when the program ended" in said
+        else:
+            version = read_segmentation(folder / "T1_run.json").record.model.version
+            assert version == ("2" if done.returncode == 0 else "1")
+        write_segmentation(result("3"), folder, "T1", format="metaimage" if step % 2 else None)
+        assert read_segmentation(folder).record.model.version == "3"
+        suffixes = {path.name.partition(".")[2] for path in folder.glob("T1_*")}
+        assert suffixes == {"mha" if step % 2 else "tif", "json"}
+        if done.returncode == 0:
+            break
+        assert done.returncode == 9
+    assert step > 5
