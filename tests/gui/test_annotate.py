@@ -116,22 +116,22 @@ def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     copy = viewer.layers.selection.active
     copy.paint((3, 5, 5), 1)
     kept = copy.data.copy()
-    assert "Slice 3: not approved" in widget.slice_status.text()
+    assert "Slice 4 of 5 (slider 3): not approved" in widget.slice_status.text()
     widget.approve_button.click()
     settle(qtbot, viewer)
-    assert "Slice 3: approved" in widget.slice_status.text()
+    assert "Slice 4 of 5 (slider 3): approved" in widget.slice_status.text()
     (entry,) = entries()
     assert entry.planes == (3,)
     assert entry.edited
     assert entry.model[:2] == (MODEL, "1")
     assert len(entry.model.sha256) == 64
-    widget.first_slice.setValue(0)
-    widget.last_slice.setValue(1)
+    widget.first_slice.setValue(1)
+    widget.last_slice.setValue(2)
     widget.approve_range_button.click()
     settle(qtbot, viewer)
     assert entries()[-1].planes == (0, 1)
     assert not entries()[-1].edited
-    assert widget.approved_summary.text() == "Approved slices: 0, 1, 3."
+    assert widget.approved_summary.text() == "Approved slices: 1, 2, 4."
     widget.approve_all_button.click()
     settle(qtbot, viewer)
     assert entries()[-1].planes == (2, 4)
@@ -180,7 +180,7 @@ def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
     notification_manager.records.clear()
     copy.mode = "paint"
     qtbot.waitUntil(lambda: str(copy.mode) == "pan_zoom", timeout=60_000)
-    assert any("Slice 1 is approved" in text for text in messages())
+    assert any("Slice 2 of 5 (slider 1) is approved" in text for text in messages())
     copy.data_setitem((np.array([1]), np.array([20]), np.array([20])), 1 - kept[20, 20])
     qtbot.waitUntil(lambda: np.array_equal(copy.data[1], kept), timeout=60_000)
     viewer.dims.set_point(0, 2)

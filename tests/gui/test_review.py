@@ -13,6 +13,7 @@ from tests.helpers.shared_viewer import process_events, running_work
 
 from napari_latentseg.review import MEASURES
 from napari_latentseg.widgets._shared.layers import index_on_screen, layer_matrix, role_of
+from napari_latentseg.widgets.review.objects_table import ObjectsTable
 from napari_latentseg.widgets.review.widget import ReviewWidget
 
 
@@ -62,7 +63,7 @@ def test_next_and_previous_walk_the_queue(shown_volume, review):
 def test_every_measure_ranks(shown_volume, review, qtbot, key):
     at = review.measure_box.findData(key)
     assert at >= 0
-    review.queue.fill((), {})
+    review.queue.fill(())
     review.measure_box.setCurrentIndex(at)
     review.rank()
     qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=60_000)
@@ -139,16 +140,42 @@ def test_comparison_with_a_reference(shown_volume, review, qtbot):
 
 
 def test_the_table_of_objects(shown_volume, review, qtbot):
-    review.measures.objects_button.click()
-    qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=60_000)
-    (layer,) = [layer for layer in shown_volume.viewer.layers if role_of(layer) == "objects"]
+    viewer, mask = shown_volume.viewer, shown_volume.result.layers.mask
+    viewer.layers.selection.active = mask
+    qtbot.mouseClick(review.measures.objects_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(review.findChildren(ObjectsTable)) == 1, timeout=60_000)
+    (dialog,) = review.findChildren(ObjectsTable)
+    assert dialog.isVisible()
+    assert dialog.table.rowCount() == 1
+    assert dialog.table.horizontalHeaderItem(1).text() == "class"
+    assert dialog.table.item(0, 1).text() == mask_class(shown_volume)
+    (layer,) = [layer for layer in viewer.layers if role_of(layer) == "objects"]
     assert isinstance(layer, Labels)
+    assert layer.contour == 1
+    assert mask.visible
+    assert viewer.layers.selection.active is mask
     assert list(layer.features["index"]) == [1]
-    np.testing.assert_array_equal(layer.data > 0, shown_volume.result.layers.mask.data > 0)
+    np.testing.assert_array_equal(layer.data > 0, mask.data > 0)
     np.testing.assert_allclose(layer_matrix(layer), layer_matrix(shown_volume.image))
-    review.measures.objects_button.click()  # again: the earlier one is replaced
+    shown_volume.viewer.dims.set_point(0, shown_volume.image.data_to_world((0, 0, 0))[0])
+    cell = dialog.table.visualItemRect(dialog.table.item(0, 1)).center()
+    qtbot.mouseClick(dialog.table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
+    assert slice_on_screen(shown_volume) == 5  # the middle of the object
+    review.measures.objects_button.click()  # again: the earlier layer is replaced
     qtbot.waitUntil(lambda: review.measures.objects_button.isEnabled(), timeout=60_000)
-    assert sum(role_of(layer) == "objects" for layer in shown_volume.viewer.layers) == 1
+    assert sum(role_of(layer) == "objects" for layer in viewer.layers) == 1
+
+
+def mask_class(shown) -> str:
+    return shown.result.card.classes[0].name
+
+
+def test_an_empty_mask_has_no_objects_and_says_so(shown_volume, review, qtbot):
+    shown_volume.session.apply_threshold(1.0)
+    qtbot.waitUntil(lambda: not shown_volume.result.segmentation.mask.any(), timeout=60_000)
+    qtbot.mouseClick(review.measures.objects_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(review.findChildren(ObjectsTable)) == 1, timeout=60_000)
+    assert "no object" in review.findChildren(ObjectsTable)[0].note.text()
 
 
 def test_keys_work_from_the_canvas_and_from_the_table(shown_volume, review, qtbot):

@@ -54,9 +54,8 @@ class RunResult:
         Whether the run was stopped.
     seconds
         Duration of the run.
-    review_marks
-        Status of the regions in the review queue, by `Finding.identity`: ``"seen"``, ``"approved"``,
-        ``"edited"``.
+    seen_regions
+        The regions of the review queue that were looked at, by `Finding.identity`.
     person_mask
         Gives what a person has made of the mask; set by whoever keeps the corrections.
     latest_mask
@@ -72,12 +71,17 @@ class RunResult:
         self.extents: tuple[ClassExtent, ...] = ()
         self.was_cancelled = False
         self.seconds = 0.0
-        self.review_marks: dict[Any, str] = {}
+        self.seen_regions: set[Any] = set()
         self.person_mask: Callable[[], PersonMask] = PersonMask
         self.latest_mask: ShownMask | None = None
 
-    def shown_mask(self) -> ShownMask:
+    def shown_mask(self, *, copy: bool = True) -> ShownMask:
         """The mask that is measured, reported and exported: see `shown_mask`.
+
+        Parameters
+        ----------
+        copy
+            Copy the labels, so that later strokes are not part of what is returned.
 
         Raises
         ------
@@ -87,7 +91,7 @@ class RunResult:
         if self.segmentation is None:
             raise BadInput("mask", "the run has not finished", "wait for it")
         layer = self.layers.mask if self.is_in_viewer else None
-        return shown_mask_of(self.segmentation, layer, self.person_mask(), self.job.view.order)
+        return shown_mask_of(self.segmentation, layer, self.person_mask(), self.job.view.order, copy=copy)
 
     @property
     def title(self) -> str:

@@ -4,7 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["count_text", "elide_middle", "format_numbers"]
+__all__ = ["SLICE_NUMBER_NOTE", "count_text", "elide_middle", "format_numbers", "format_slices", "slice_text"]
+
+SLICE_NUMBER_NOTE = "Slices are counted from 1; napari's slider counts from 0 and shows one less"
+"""The one sentence about numbers of slices, which reports and the command line count from 1 too."""
+
+
+def slice_text(number: int, count: int) -> str:
+    """A slice as people count them, and its position on napari's slider.
+
+    Parameters
+    ----------
+    number
+        Counted from 0.
+    count
+        How many there are.
+
+    Examples
+    --------
+    >>> slice_text(5, 12)
+    'Slice 6 of 12 (slider 5)'
+    """
+    return f"Slice {number + 1} of {count} (slider {number})"
+
+
+def format_slices(numbers: Iterable[int]) -> str:
+    """Numbers of slices that are counted from 0, as people count them.
+
+    Examples
+    --------
+    >>> format_slices([2, 3, 4, 8])
+    '3 to 5, 9'
+    """
+    return format_numbers(n + 1 for n in numbers)
 
 
 def count_text(number: int, noun: str) -> str:

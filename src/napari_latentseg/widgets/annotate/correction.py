@@ -106,6 +106,11 @@ class Correction:
         """The run that produced the mask, while it exists."""
         return self._result() if self._result is not None else None
 
+    def adopt(self, result: RunResult) -> None:
+        """Make a resumed draft that of a run of the same image and model family."""
+        self._result = weakref.ref(result)
+        self._original_mask = result.segmentation.mask if result.segmentation is not None else None
+
     @property
     def title(self) -> str:
         """A name for lists."""
@@ -172,7 +177,7 @@ class Correction:
         """
         plane_numbers = sorted(set(range(self.plane_count) if numbers is None else numbers))
         if not plane_numbers or plane_numbers[0] < 0 or plane_numbers[-1] >= self.plane_count:
-            raise BadInput("slices", "are outside this image", f"choose between 0 and {self.plane_count - 1}")
+            raise BadInput("slices", "are outside this image", f"choose between 1 and {self.plane_count}")
         record = (
             self.result.segmentation.record
             if self.result is not None and self.result.segmentation is not None
@@ -282,10 +287,9 @@ class Correction:
 
     def has_changes(self, mask: NDArray[np.uint8], numbers: list[int]) -> bool:
         """Whether any of some planes differs from the model's mask; safe to call in a worker."""
-        original = self._original_mask
-        if self.layer is None:
-            result = self.result
-            return result is not None and result.layers.is_edited
+        original, result = self._original_mask, self.result
+        if self.layer is None:  # the mask of the run itself, in which one can paint too
+            original = result.segmentation.mask if result is not None and result.segmentation else None
         if original is None:
             return True
         return any(

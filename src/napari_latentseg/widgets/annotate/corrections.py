@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,8 +16,10 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.shown_mask import PersonMask
+from napari_latentseg.widgets._shared.text import slice_text
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.annotate.approvals import Approvals
+from napari_latentseg.widgets.annotate.approved_frame import ApprovedFrame
 from napari_latentseg.widgets.annotate.autosave import Autosaver
 from napari_latentseg.widgets.annotate.correction import Correction, correction_of_result, model_family
 from napari_latentseg.widgets.annotate.open_stores import OpenStores
@@ -65,14 +67,13 @@ class Corrections(QObject):
         self.approvals.changed.connect(self._touch_results)
         session_of(viewer).results_changed.connect(self._register_results)
         self._register_results()
+        self._frame = ApprovedFrame(viewer, self.person_mask, self)
         viewer.layers.events.removed.connect(self._on_removed)
         viewer.layers.selection.events.active.connect(self._on_active_layer)
         weakref.finalize(viewer, self.open_stores.close)
 
     def correction_of(self, result: RunResult) -> Correction:
         """The correction of a result; created when it is first asked for.
-
-        While a copy is being edited, it serves all results of its image and model family.
 
         Raises
         ------
@@ -83,9 +84,6 @@ class Corrections(QObject):
             if correction.result is result:
                 return correction
         new_correction = correction_of_result(result)
-        for correction in self.corrections:
-            if correction.layer is not None and correction.is_same_target(new_correction):
-                return correction
         # those without a copy whose result is gone are of no further use
         self.corrections[:] = [
             known for known in self.corrections if known.layer is not None or known.result is not None
@@ -151,16 +149,21 @@ class Corrections(QObject):
         viewer = self._viewer()
         assert viewer is not None
         correction = self.correction_of(result)
-        if correction.layer is None:
+        other_copy = self._other_copy(correction)
+        if other_copy is not None:  # one image has one draft, so it can have one copy
+            correction = other_copy
+            assert correction.layer is not None
+            show_info(
+                f"“{correction.layer.name}” is already being corrected. Remove it to start from another run."
+            )
+            if correction.result is not None:  # what is edited is what is measured and exported
+                session_of(viewer).select_result(correction.result)
+        elif correction.layer is None:
             layer = correction.create_layer(np.array(correction.current_mask()))
             self._add_copy(correction)
             result_mask = result.layers.mask
             if result_mask is not None:
                 result_mask.contour = 1  # filled, it would cover erased voxels of the copy
-        elif correction.result is not result:
-            show_info(
-                f"“{correction.layer.name}” is already being corrected. Remove it to start from another run."
-            )
         layer = correction.layer
         assert layer is not None
         if not layer.visible:  # only then: setting it disables the brush, whatever the value was
@@ -168,6 +171,17 @@ class Corrections(QObject):
         viewer.layers.selection.active = layer
         self.changed.emit()
         return layer
+
+    def _other_copy(self, correction: Correction) -> Correction | None:
+        """The copy of another run, or of a resumed draft, of the same image and model family."""
+        return next(
+            (
+                other
+                for other in self.corrections
+                if other is not correction and other.layer is not None and other.is_same_target(correction)
+            ),
+            None,
+        )
 
     def _add_copy(self, correction: Correction) -> None:
         """Add the copy of a correction to the viewer, with the brush selected and approved planes locked."""
@@ -194,6 +208,12 @@ class Corrections(QObject):
     def _on_resumed(self, correction: Correction) -> None:
         viewer = self._viewer()
         assert viewer is not None
+        result = session_of(viewer).current
+        if result is not None and result.segmentation is not None:
+            own = self.correction_of(result)
+            if own.layer is None and own.is_same_target(correction):  # the draft is of the run on screen
+                correction.adopt(result)
+                self.corrections.remove(own)
         self.corrections.append(correction)
         self._add_copy(correction)
         viewer.layers.selection.active = correction.layer
@@ -201,7 +221,8 @@ class Corrections(QObject):
         self.changed.emit()
 
     def _warn_locked(self, correction: Correction, plane: int) -> None:
-        subject = f"Slice {plane}" if correction.leading_shape else "This image"
+        is_volume = bool(correction.leading_shape)
+        subject = slice_text(plane, correction.plane_count) if is_volume else "This image"
         show_warning(f"{subject} is approved and locked. Unlock it in Annotate to edit it.")
 
     def add_class(self, correction: Correction, name: str, color: str) -> ClassInfo:
@@ -252,13 +273,32 @@ class Corrections(QObject):
         """
         try:
             correction = self.correction_of(result)
-            if index == "all":
-                return self.approvals.approve(correction, None)
-            number = correction.plane_number(tuple(index))
-            return None if number in correction.approved else self.approvals.approve(correction, [number])
+            numbers = None if index == "all" else [correction.plane_number(tuple(index))]
+            if numbers is not None and numbers[0] in correction.approved:
+                return None
+            return self.approve_planes(correction, numbers)
         except BadInput as error:
             show_exception(error)
             return None
+
+    def approve_planes(self, correction: Correction, numbers: Iterable[int] | None) -> Any:
+        """Approve planes of a correction, see `Approvals.approve`.
+
+        Raises
+        ------
+        BadInput
+            Also if another run of the image is being corrected on one of these planes: approving this mask
+            would replace those strokes.
+        """
+        other_copy = self._other_copy(correction)
+        if other_copy is not None and other_copy.layer is not None:
+            plane_numbers = list(range(correction.plane_count) if numbers is None else numbers)
+            if other_copy.has_changes(other_copy.current_mask(), plane_numbers):
+                raise BadInput(
+                    "approve", f"“{other_copy.layer.name}” holds corrections there",
+                    "select that layer to approve them, or remove it to approve this run's mask",
+                )  # fmt: skip
+        return self.approvals.approve(correction, numbers)
 
     def _on_active_layer(self, event: Any = None) -> None:
         self.changed.emit()

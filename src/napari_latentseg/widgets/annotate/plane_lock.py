@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
 
-__all__ = ["PlaneLock", "plane_on_screen"]
+__all__ = ["PlaneLock", "plane_on_screen", "show_approved_frame"]
 
 _VIEW_MODES = ("pan_zoom", "transform", "pick")
 _FRAME_COLOR = "#35c46a"
@@ -54,6 +54,15 @@ def plane_on_screen(viewer: ViewerModel, layer: Image | Labels, order: tuple[int
             return None
         number = number * shape[axis] + axis_index
     return number
+
+
+def show_approved_frame(layer: Labels, is_approved: bool) -> None:
+    """Draw a green frame around a layer, or remove it: the sign that the plane on screen is approved."""
+    box = layer.bounding_box
+    if is_approved:
+        box.line_color, box.line_thickness, box.points = _FRAME_COLOR, 3, False
+    if box.visible != is_approved:
+        box.visible = is_approved
 
 
 class PlaneLock(QObject):
@@ -154,16 +163,14 @@ class PlaneLock(QObject):
     def _follow(self, event: Any = None) -> None:
         """Show the frame and disable the brush while the plane on screen is locked."""
         plane = self.plane_shown
-        box = self.layer.bounding_box
         if plane is not None and plane in self.locked_planes:
             if self._mode_before_lock is None:
                 self._mode_before_lock = str(self.layer.mode)
-            box.line_color, box.line_thickness, box.points = _FRAME_COLOR, 3, False
-            box.visible = True
+            show_approved_frame(self.layer, True)
             self._disable_painting()
         elif self._mode_before_lock is not None:
             mode, self._mode_before_lock = self._mode_before_lock, None
-            box.visible = False
+            show_approved_frame(self.layer, False)
             if self.layer.editable:
                 self.layer.mode = mode
 

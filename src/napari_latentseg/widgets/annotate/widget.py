@@ -12,7 +12,7 @@ from napari_latentseg.widgets._shared.controls import elastic_combo, separator
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.session import RunResult
-from napari_latentseg.widgets._shared.text import count_text, format_numbers
+from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE, count_text, format_slices, slice_text
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.annotate.class_list import ClassList
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -70,8 +70,10 @@ class AnnotateWidget(DockWidget):
         self._refresh()
 
     def _lay_out(self) -> None:
-        self.first_slice.setToolTip("The first slice, counted from 0 as in napari's slider")
-        self.last_slice.setToolTip("The last slice (inclusive)")
+        self.first_slice.setToolTip(f"The first slice. {SLICE_NUMBER_NOTE}")
+        self.last_slice.setToolTip(f"The last slice (inclusive). {SLICE_NUMBER_NOTE}")
+        for box in (self.first_slice, self.last_slice):
+            box.setMinimum(1)
         self.first_slice.setPrefix("from ")
         self.last_slice.setPrefix("to ")
         header = QHBoxLayout()
@@ -172,14 +174,12 @@ class AnnotateWidget(DockWidget):
         self.range_row.setVisible(has_many_planes)
         self.approve_button.setText("Current slice" if has_many_planes else "This mask")
         for box in (self.first_slice, self.last_slice):
-            is_new_maximum = box.maximum() != correction.plane_count - 1
-            box.setMaximum(correction.plane_count - 1)
+            is_new_maximum = box.maximum() != correction.plane_count
+            box.setMaximum(correction.plane_count)
             if is_new_maximum and box is self.last_slice:
-                box.setValue(correction.plane_count - 1)
+                box.setValue(correction.plane_count)
         self.approved_summary.setVisible(has_many_planes)
-        self.approved_summary.setText(
-            f"Approved slices: {format_numbers(correction.approved) or 'none yet'}."
-        )
+        self.approved_summary.setText(f"Approved slices: {format_slices(correction.approved) or 'none yet'}.")
         self._update_slice_status()
         self._update_totals()
 
@@ -197,7 +197,9 @@ class AnnotateWidget(DockWidget):
         if correction is None:
             return
         plane, busy = self._plane_on_screen(), self.corrections.approvals.writes_in_progress > 0
-        name = f"Slice {plane}" if correction.leading_shape else "This image"
+        name = "This image"
+        if correction.leading_shape and plane is not None:
+            name = slice_text(plane, correction.plane_count)
         is_approved = plane is not None and plane in correction.approved
         if plane is None:
             self.slice_status.setText("The view shows another orientation of the volume.")
@@ -303,7 +305,7 @@ class AnnotateWidget(DockWidget):
     def approve_range(self) -> None:
         """Approve the slices between the two numbers, inclusive."""
         first, last = sorted((self.first_slice.value(), self.last_slice.value()))
-        self._approve(range(first, last + 1))
+        self._approve(range(first - 1, last))
 
     def approve_all(self) -> None:
         """Approve every slice."""
@@ -312,7 +314,7 @@ class AnnotateWidget(DockWidget):
     def _approve(self, numbers: Iterable[int] | None) -> None:
         correction = self.correction
         if correction is not None:
-            self._run_or_explain(lambda: self.corrections.approvals.approve(correction, numbers))
+            self._run_or_explain(lambda: self.corrections.approve_planes(correction, numbers))
 
     def unlock_shown(self) -> None:
         """Revoke the approval of the slice on screen."""

@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.person_mask import describe_mask
 from napari_latentseg.widgets._shared.controls import let_combo_shrink
 from napari_latentseg.widgets._shared.layers import layer_matrix, role_of
 from napari_latentseg.widgets._shared.threads import run_in_thread
@@ -43,6 +44,8 @@ class MeasuresPanel(QWidget):
         self.viewer = viewer
         self._result: RunResult | None = None
         self._request_id = 0
+        self.mask_text = QLabel()
+        self.mask_text.setWordWrap(True)
         self.size_text = QLabel()
         self.size_text.setWordWrap(True)
         self.size_text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -58,12 +61,13 @@ class MeasuresPanel(QWidget):
         self.comparison.setWordWrap(True)
         self.comparison.hide()
         self.objects_button = QPushButton("Table of objects")
-        self.objects_button.setToolTip("Label connected objects in a new layer with a sortable table")
+        self.objects_button.setToolTip("List the connected objects in a table, and outline each in the image")
         compared = QHBoxLayout()
         compared.addWidget(QLabel("Compare with"))
         compared.addWidget(self.reference.native, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.mask_text)
         layout.addWidget(self.size_text)
         layout.addWidget(self.interval_note)
         layout.addLayout(compared)
@@ -73,9 +77,10 @@ class MeasuresPanel(QWidget):
         self.objects_button.clicked.connect(self.show_table)
 
     def _mask_choices(self, *_: Any) -> list[tuple[str, Labels]]:
-        own_mask = self._result.layers.mask if self._result is not None else None
+        result = self._result
+        shown = result.shown_mask(copy=False).layer if result is not None and result.segmentation else None
         label_layers = [
-            layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not own_mask
+            layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not shown
         ]
         return [(layer.name, layer) for layer in label_layers if role_of(layer) != "objects"]
 
@@ -91,20 +96,25 @@ class MeasuresPanel(QWidget):
         self.reference.reset_choices()
         self.setEnabled(result is not None)
         if result is None or result.segmentation is None:
+            self.mask_text.setText("")
             self.size_text.setText("")
             self.interval_note.setText("")
             return
-        segmentation, edited_mask = result.segmentation, _edited_mask(result)
+        shown = result.shown_mask()
         interval = result.card.volume_interval
 
-        def compute() -> tuple[Measurement, ...]:
+        def compute() -> tuple[tuple[Measurement, ...], str]:
             from napari_latentseg.measure import measure
 
-            return measure(segmentation, mask=edited_mask, objects=False, interval=interval)
+            segmentation = shown.segmentation
+            return measure(segmentation, objects=False, interval=interval), describe_mask(segmentation.record)
 
-        def show(measurements: tuple[Measurement, ...]) -> None:
+        def show(answer: tuple[tuple[Measurement, ...], str]) -> None:
             if request_id != self._request_id:
                 return
+            measurements, whose = answer
+            self.mask_text.setText(f"Mask: {whose}.")
+            self.mask_text.setToolTip(shown.layer.name if shown.layer is not None else "")
             self.size_text.setText("\n".join(measurement.describe() for measurement in measurements))
             self.interval_note.setText(_interval_note(measurements))
             self._compare()
@@ -114,17 +124,11 @@ class MeasuresPanel(QWidget):
     def _compare(self, *_: Any) -> None:
         result, reference_layer = self._result, self.reference.value
         self.comparison.setVisible(reference_layer is not None)
-        if (
-            result is None
-            or result.segmentation is None
-            or result.layers.mask is None
-            or reference_layer is None
-        ):
+        if result is None or result.segmentation is None or reference_layer is None:
             self.comparison.setText("")
             return
         segmentation = result.segmentation
-        mask = result.layers.mask
-        mask_data, reference_data = np.asarray(mask.data), reference_layer.data
+        mask_data, reference_data = result.shown_mask().data, reference_layer.data
         geometry, n = segmentation.geometry, reference_layer.ndim
         reference_geometry = Geometry.from_matrix(
             layer_matrix(reference_layer), geometry.units[-n:], geometry.axis_labels[-n:], geometry.frame
@@ -134,7 +138,7 @@ class MeasuresPanel(QWidget):
             from napari_latentseg.evaluation.compare import compare
 
             return compare(
-                mask_data,
+                np.asarray(mask_data),
                 np.asarray(reference_data),
                 segmentation.geometry,
                 segmentation.classes,
@@ -151,7 +155,7 @@ class MeasuresPanel(QWidget):
         run_in_thread(compute, show, fail, self)
 
     def show_table(self) -> Any:
-        """Label the objects in a new layer with a table, in a worker."""
+        """Measure the objects in a worker, and show them in a table and as outlines."""
         result = self._result
         if result is None or result.segmentation is None:
             return None
@@ -160,13 +164,7 @@ class MeasuresPanel(QWidget):
         def done(*_: Any) -> None:
             self.objects_button.setEnabled(True)
 
-        return show_objects(self.viewer, result, _edited_mask(result), done, self.failed.emit, self)
-
-
-def _edited_mask(result: RunResult) -> Any:
-    """A copy of the mask where it was edited by hand; else None."""
-    mask = result.layers.mask
-    return np.array(mask.data) if mask is not None and result.layers.is_edited else None
+        return show_objects(self.viewer, result, done, self.failed.emit, self)
 
 
 def _interval_note(measurements: Iterable[Measurement]) -> str:

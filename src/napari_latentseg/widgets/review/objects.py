@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject
 
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of, spatial_arguments
 from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets.review.objects_table import ObjectsTable
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from qtpy.QtWidgets import QWidget
 
     from napari_latentseg.measure import Measurement
     from napari_latentseg.widgets._shared.session import RunResult
@@ -68,71 +69,67 @@ def _component_filling_box(components: NDArray[np.int32], count: int) -> int:
 def show_objects(
     viewer: ViewerModel,
     result: RunResult,
-    mask: NDArray[np.uint8] | None,
     on_done: Callable[[], None],
     on_error: Callable[[str], None],
-    owner: QObject | None = None,
+    parent: QWidget | None = None,
 ) -> Any:
-    """Measure all objects of a result in a worker, and show them as a Labels layer with a table.
+    """Measure all objects of a result in a worker; show a table of them, and their outlines as a layer.
 
     Parameters
     ----------
     viewer
         The viewer to add the layer to.
     result
-        The result to measure.
-    mask
-        The edited mask to measure in place of that of the result.
+        The result to measure, with the mask that counts.
     on_done
         Called at the end, also after an error.
     on_error
         Called with one sentence.
-    owner
-        See `run_in_thread`.
+    parent
+        Parent of the table's window; nothing is shown after it was deleted.
     """
-    segmentation, image = result.segmentation, result.layers.image
-    assert segmentation is not None
+    image, shown = result.layers.image, result.shown_mask()
     scan, interval = result.job.scan, result.card.volume_interval
 
     def compute() -> Any:
         from napari_latentseg.measure import measure, measurement_table
 
-        measurements = measure(segmentation, scan, mask=mask, objects=True, interval=interval)
-        data, object_measurements = label_objects(
-            np.asarray(segmentation.mask) if mask is None else mask, measurements
-        )
+        segmentation = shown.segmentation
+        measurements = measure(segmentation, scan, objects=True, interval=interval)
+        data, object_measurements = label_objects(np.asarray(segmentation.mask), measurements)
         table = measurement_table(object_measurements)
         table["index"] = list(range(1, len(object_measurements) + 1))
-        return data, table
+        return data, table, object_measurements
 
     def show(answer: Any) -> None:
         if image not in viewer.layers:  # removed in the meantime, or the window was closed
             on_done()
             return
-        data, table = answer
+        data, table, object_measurements = answer
         layer_metadata = {"role": "objects", "image": str(image.unique_id)}
-        layer = Labels(
-            data,
-            name=f"{image.name} objects",
-            features=table,
-            metadata={METADATA_KEY: layer_metadata},
-            opacity=0.6,
-            **spatial_arguments(image),
-        )
         for old_layer in list(viewer.layers):  # replaces an earlier layer of the same image
             if (
                 role_of(old_layer) == "objects"
                 and old_layer.metadata[METADATA_KEY].get("image") == layer_metadata["image"]
             ):
                 viewer.layers.remove(old_layer)
-        if result.layers.mask is not None:
-            result.layers.mask.visible = False
-        viewer.add_layer(layer)
-        viewer.layers.selection.active = layer
+        if object_measurements:
+            layer = Labels(
+                data,
+                name=f"{image.name} objects",
+                features=table,
+                metadata={METADATA_KEY: layer_metadata},
+                **spatial_arguments(image),
+            )
+            layer.contour = 1  # outlines: the mask stays visible
+            active = viewer.layers.selection.active
+            viewer.add_layer(layer)
+            viewer.layers.selection.active = active  # so that a brush in the hand stays there
+        ObjectsTable(f"Objects of {image.name}", table, object_measurements, viewer, image, parent).show()
         on_done()
 
     def fail(error: BaseException) -> None:
         on_done()
         on_error(str(error))
 
-    return run_in_thread(compute, show, fail, owner)
+    return run_in_thread(compute, show, fail, parent)

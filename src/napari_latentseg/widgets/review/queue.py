@@ -6,24 +6,28 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, QSize, Qt, Signal
-from qtpy.QtGui import QKeyEvent
+from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from napari_latentseg.review import MEASURES
+from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE
 
 if TYPE_CHECKING:
     from napari_latentseg.review import Finding
 
 __all__ = ["REVIEW_MARKS", "QueueView"]
 
-REVIEW_MARKS = {"": "new", "seen": "seen", "approved": "approved", "edited": "edited"}
+REVIEW_MARKS = {"": "new", "seen": "seen", "approved": "✓ approved", "corrected": "corrected"}
 """Status of a region -> text in the table."""
 
-_COLUMNS = ("#", "slice", "class", "reason", "unc.", "status")
+_COLUMNS = ("#", "status", "slice", "class", "reason", "unc.")
+_STATUS_COLUMN, _CLASS_COLUMN = 1, 3
 _COLUMN_TOOLTIPS = {
-    "slice": "Counted from 0 like napari's slider",
+    "status": "new, seen, corrected (its slice differs from the model's mask), or approved",
+    "slice": SLICE_NUMBER_NOTE,
     "unc.": "Uncertainty, in the chosen measure",
 }
+_APPROVED_COLOR = "#2fa35b"  # readable on the dark and the light theme
 
 _MIN_HEIGHT = 120  # pixels: four rows, so that all controls fit in a 768 pixel high window
 
@@ -51,26 +55,30 @@ class _QueueModel(QAbstractTableModel):
         finding = self.findings[index.row()]
         if role == Qt.ItemDataRole.DisplayRole:
             mark = REVIEW_MARKS[self.marks.get(finding.identity, "")]
-            slices = ", ".join(map(str, finding.index)) or "-"
+            slices = ", ".join(str(n + 1) for n in finding.index) or "-"
             name = (
                 f"{finding.name} {finding.object_number}" if finding.object_number else finding.name or "all"
             )
-            cells = (index.row() + 1, slices, name, finding.reason, f"{finding.uncertainty:#.3g}", mark)
+            cells = (index.row() + 1, mark, slices, name, finding.reason, f"{finding.uncertainty:#.3g}")
             return str(cells[index.column()])
-        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() in (0, 1, 4):
+        if role == Qt.ItemDataRole.ForegroundRole and index.column() == _STATUS_COLUMN:
+            is_approved = self.marks.get(finding.identity) == "approved"
+            return QColor(_APPROVED_COLOR) if is_approved else None
+        if role == Qt.ItemDataRole.TextAlignmentRole and index.column() in (0, 2, 5):
             return int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         if role == Qt.ItemDataRole.ToolTipRole:
-            return f"{finding.reason}; {MEASURES[finding.measure].title}"
+            return f"{finding.name}, {finding.reason}; {MEASURES[finding.measure].title}"
         return None
 
-    def fill(self, findings: Sequence[Finding], marks: dict[Any, str]) -> None:
+    def fill(self, findings: Sequence[Finding]) -> None:
         self.beginResetModel()
-        self.findings, self.marks = findings, marks
+        self.findings = findings
         self.endResetModel()
 
     def refresh_marks(self) -> None:
         if self.findings:
-            self.dataChanged.emit(self.index(0, 5), self.index(len(self.findings) - 1, 5))
+            last = self.index(len(self.findings) - 1, _STATUS_COLUMN)
+            self.dataChanged.emit(self.index(0, _STATUS_COLUMN), last)
 
 
 class QueueView(QTableView):
@@ -99,7 +107,8 @@ class QueueView(QTableView):
         row_header.hide()
         row_header.setDefaultSectionSize(22)
         column_header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        column_header.setSectionResizeMode(3, QHeaderView.ResizeMode.Stretch)
+        # a long class name is cut, and never pushes the status out of sight
+        column_header.setSectionResizeMode(_CLASS_COLUMN, QHeaderView.ResizeMode.Stretch)
         column_header.setMinimumSectionSize(24)
         self.setMinimumHeight(_MIN_HEIGHT)
         self.clicked.connect(lambda index: self.row_chosen.emit(index.row()))
@@ -133,10 +142,15 @@ class QueueView(QTableView):
         """The regions in the table."""
         return self._model.findings
 
-    def fill(self, findings: Sequence[Finding], marks: dict[Any, str]) -> None:
+    @property
+    def marks(self) -> dict[Any, str]:
+        """The status of each region, by `Finding.identity`."""
+        return self._model.marks
+
+    def fill(self, findings: Sequence[Finding]) -> None:
         """List other regions; the selected one stays selected where it is among them."""
         previous_region = self.findings[self.row].identity if 0 <= self.row < len(self.findings) else None
-        self._model.fill(findings, marks)
+        self._model.fill(findings)
         for row, finding in enumerate(findings):
             if finding.identity == previous_region:
                 self.select(row)
@@ -147,6 +161,7 @@ class QueueView(QTableView):
         self.setCurrentIndex(index)
         self.scrollTo(index)
 
-    def refresh_marks(self) -> None:
-        """Show changed status texts."""
+    def show_marks(self, marks: dict[Any, str]) -> None:
+        """Show other status texts, by `Finding.identity`."""
+        self._model.marks = marks
         self._model.refresh_marks()

@@ -17,6 +17,7 @@ from napari_latentseg.widgets._shared.layers import index_on_screen
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.review.marks import region_marks
 from napari_latentseg.widgets.review.measures import MeasuresPanel
 from napari_latentseg.widgets.review.navigate import navigate_to
 from napari_latentseg.widgets.review.profile import ProfilePlot
@@ -53,8 +54,8 @@ class ReviewWidget(DockWidget):
             "The widget that segments an image",
         )
         self.results = elastic_combo("The result to review")
-        self.measure_box = elastic_combo("Uncertainty measure")
-        self.rank_unit = elastic_combo("Rank slices or objects")
+        self.measure_box = elastic_combo("Uncertainty measure to sort by")
+        self.rank_unit = elastic_combo("List slices or objects")
         for name in _RANK_UNITS:
             self.rank_unit.addItem(name, name)
         self.basis_label = QLabel()
@@ -62,6 +63,7 @@ class ReviewWidget(DockWidget):
         self.profile = ProfilePlot()
         self.queue = QueueView()
         self.counter = QLabel()
+        self.counter.setWordWrap(True)
         self.previous_button = QPushButton("< Previous")
         self.next_button = QPushButton("Next >")
         self.approve_button = QPushButton("Approve")
@@ -81,7 +83,7 @@ class ReviewWidget(DockWidget):
     def _lay_out(self) -> None:
         self.previous_button.setToolTip("Previous region")
         self.next_button.setToolTip("Next region not yet seen")
-        self.approve_button.setToolTip("Approve the mask on this slice")
+        self.approve_button.setToolTip("Approve the mask on this slice, lock it and go to the next region")
         self.edit_button.setToolTip("Edit a copy of the mask with napari's brush")
         for button in (self.variance_button, self.contours_button):
             button.setCheckable(True)
@@ -95,9 +97,9 @@ class ReviewWidget(DockWidget):
         selection_grid = QGridLayout()
         selection_grid.addWidget(QLabel("Result"), 0, 0)
         selection_grid.addWidget(self.results, 0, 1)
-        selection_grid.addWidget(QLabel("Rank"), 1, 0)
+        selection_grid.addWidget(QLabel("List"), 1, 0)
         selection_grid.addWidget(self.rank_unit, 1, 1)
-        selection_grid.addWidget(QLabel("by"), 2, 0)
+        selection_grid.addWidget(QLabel("Sort by"), 2, 0)
         selection_grid.addWidget(self.measure_box, 2, 1)
         selection_grid.setColumnStretch(1, 1)
         self.body.addLayout(selection_grid)
@@ -114,6 +116,7 @@ class ReviewWidget(DockWidget):
         session = self.session
         session.results_changed.connect(self._refresh)
         session.thresholded.connect(self._on_thresholded)
+        session.mask_changed.connect(self._on_mask_changed)
         self.results.activated.connect(self._on_result)
         self.measure_box.activated.connect(self.rank)
         self.rank_unit.activated.connect(self.rank)
@@ -167,6 +170,7 @@ class ReviewWidget(DockWidget):
         if result is None or result.segmentation is None:
             self.measures.show_result(None)
             return
+        corrections_of(self.viewer).correction_of(result)  # reads what is approved of the image already
         self.basis_label.setText(uncertainty_basis(result.segmentation))
         self._update_ranking_choices(result.segmentation)
         self._update_display_buttons(result)
@@ -186,7 +190,7 @@ class ReviewWidget(DockWidget):
             self.rank_unit.setCurrentIndex(0 if has_slices else 1)
         self.rank_unit.setEnabled(has_slices)
         self.rank_unit.setToolTip(
-            "Rank slices or objects" if has_slices else "A 2D image has no slices to rank"
+            "List slices or objects" if has_slices else "A 2D image has no slices to list"
         )
 
     def _update_display_buttons(self, result: RunResult) -> None:
@@ -212,6 +216,12 @@ class ReviewWidget(DockWidget):
         if result is self.result:
             self.rank()
 
+    def _on_mask_changed(self, result: RunResult) -> None:
+        """Measure the changed mask, and show what of it is corrected and approved."""
+        if result is self.result:
+            self.measures.show_result(result)
+            self._update_marks()
+
     def rank(self, *_: Any) -> None:
         """Rank slices or objects by uncertainty in a worker, and update measures and contours."""
         result = self.result
@@ -232,25 +242,32 @@ class ReviewWidget(DockWidget):
             if request_id != self._request_id:  # a later request has replaced this one
                 return
             findings, values = ranking
-            self.queue.fill(findings, result.review_marks)
+            self.queue.fill(findings)
+            self._update_marks()
             if values is not None:
                 self.profile.show_profile(np.asarray(values).ravel())
                 self._on_step()
-            self._update_counter()
 
         run_in_thread(compute, show, owner=self)
         self.measures.show_result(result)
         self.contours.show_contours(result, self.contours_button.isChecked())
 
-    def _update_counter(self) -> None:
+    def _update_marks(self) -> None:
+        """Show the status of the regions, and how many there are of each."""
         result, findings = self.result, self.queue.findings
-        if result is None:
+        if result is None or result.segmentation is None:
             return
-        marks = [result.review_marks.get(finding.identity, "") for finding in findings]
+        comparison = result.latest_mask.comparison if result.latest_mask is not None else None
+        order = result.job.view.order
+        is_reoriented = bool(order) and order != tuple(sorted(order))
+        slice_shape = None if is_reoriented else result.segmentation.mask.shape[:-2]
+        marks_by_region = region_marks(findings, result.seen_regions, comparison, slice_shape)
+        self.queue.show_marks(marks_by_region)
+        marks = [marks_by_region.get(finding.identity, "") for finding in findings]
         text = f"{sum(map(bool, marks))} of {len(marks)} seen"
-        for mark, word in (("approved", "approved"), ("edited", "corrected")):
+        for mark in ("corrected", "approved"):
             if count := marks.count(mark):
-                text += f", {count} {word}"
+                text += f", {count} {mark}"
         self.counter.setText(text if findings else "No uncertain region.")
         for button in (self.previous_button, self.next_button, self.approve_button):
             button.setEnabled(bool(findings))
@@ -263,7 +280,8 @@ class ReviewWidget(DockWidget):
         finding = self.queue.findings[row]
         self.queue.select(row)
         navigate_to(self.viewer, result.layers.image, finding.index, finding.box)
-        self._set_mark(finding, "seen")
+        result.seen_regions.add(finding.identity)
+        self._update_marks()
 
     def next(self) -> None:
         """Go to the next unseen region; if all were seen, to the next one. The first follows the last."""
@@ -271,7 +289,8 @@ class ReviewWidget(DockWidget):
         if result is None or not findings:
             return
         following_rows = [(self.queue.row + 1 + i) % len(findings) for i in range(len(findings))]
-        unseen_rows = [row for row in following_rows if not result.review_marks.get(findings[row].identity)]
+        marks = self.queue.marks
+        unseen_rows = [row for row in following_rows if not marks.get(findings[row].identity)]
         self.go_to_row(unseen_rows[0] if unseen_rows else following_rows[0])
 
     def previous(self) -> None:
@@ -305,35 +324,19 @@ class ReviewWidget(DockWidget):
         row = self.queue.row
         return self.queue.findings[row] if 0 <= row < len(self.queue.findings) else None
 
-    def _set_mark(self, finding: Finding, mark: str) -> None:
-        """Mark a region as seen, approved or edited; "seen" replaces no other mark."""
-        result = self.result
-        if result is None or (mark == "seen" and result.review_marks.get(finding.identity)):
-            return
-        result.review_marks[finding.identity] = mark
-        self.queue.refresh_marks()
-        self._update_counter()
-
     def approve(self) -> None:
         """Approve the mask on this slice, and go to the next region."""
         result, finding = self.result, self._selected_finding()
         if result is None or finding is None:
             return
-        was_edited = result.review_marks.get(finding.identity) == "edited"
-        corrections_of(self.viewer).approve(result, finding.index)
-        if not was_edited:
-            self._set_mark(finding, "approved")
-        self.next()
+        if corrections_of(self.viewer).approve(result, finding.index):
+            self.next()
 
     def edit(self) -> None:
-        """Edit a copy of the mask, and mark the selected region as edited."""
+        """Edit a copy of the mask."""
         result = self.result
-        if result is None:
-            return
-        finding = self._selected_finding()
-        corrections_of(self.viewer).edit(result)
-        if finding is not None:
-            self._set_mark(finding, "edited")
+        if result is not None:
+            corrections_of(self.viewer).edit(result)
 
     def show_variance(self, on: bool) -> None:
         """Show the variance over the image, or hide it."""

@@ -1,0 +1,102 @@
+"""A window with a table of the objects of a mask."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QAbstractItemView, QDialog, QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout
+
+from napari_latentseg.measure.measurement import format_value
+from napari_latentseg.widgets.review.navigate import navigate_to
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from napari.components import ViewerModel
+    from napari.layers import Image
+    from qtpy.QtWidgets import QWidget
+
+    from napari_latentseg.measure import Measurement
+
+__all__ = ["ObjectsTable"]
+
+_WIDTH, _HEIGHT = 720, 320  # pixels; half of a laptop's screen
+
+
+class ObjectsTable(QDialog):
+    """The objects of a mask with their measurements; a click on a row shows the object.
+
+    Parameters
+    ----------
+    title
+        Title of the window.
+    table
+        From `napari_latentseg.measure.measurement_table`, one row for each object.
+    measurements
+        The measurements of its rows.
+    viewer, image
+        Where a click goes to.
+    parent
+        Qt parent.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        table: pd.DataFrame,
+        measurements: Sequence[Measurement],
+        viewer: ViewerModel,
+        image: Image,
+        parent: QWidget | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle(title)
+        self.setObjectName("objects")
+        self._measurements, self._viewer, self._image = measurements, viewer, image
+        note = "Click a row to show the object." if len(table) else "The mask is empty: there is no object."
+        self.note = QLabel(f"{note} Click a heading to sort.")
+        self.table = QTableWidget(len(table), len(table.columns))
+        self.table.setHorizontalHeaderLabels([str(column) for column in table.columns])
+        self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        for row, values in enumerate(table.itertuples(index=False)):
+            for column, value in enumerate(values):
+                self.table.setItem(row, column, _Cell(value, row))
+        self.table.resizeColumnsToContents()
+        self.table.setSortingEnabled(True)
+        self.table.cellClicked.connect(self._go_to)
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.note)
+        layout.addWidget(self.table, 1)
+        self.resize(_WIDTH, _HEIGHT)
+
+    def _go_to(self, row: int, column: int) -> None:
+        item = self.table.item(row, column)
+        box = self._measurements[item.number].box if isinstance(item, _Cell) else None
+        if box is not None and self._image in self._viewer.layers:
+            index = tuple((start + stop - 1) // 2 for start, stop in box[:-2])
+            navigate_to(self._viewer, self._image, index, box)
+
+
+class _Cell(QTableWidgetItem):
+    """A value of the table, which sorts by its number; `number` is the row before sorting."""
+
+    def __init__(self, value: Any, number: int) -> None:
+        super().__init__(_cell_text(value))
+        self.value, self.number = value, number
+
+    def __lt__(self, other: QTableWidgetItem) -> bool:
+        if isinstance(other, _Cell) and not isinstance(self.value, str):
+            return bool(self.value < other.value)
+        return super().__lt__(other)
+
+
+def _cell_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return "" if math.isnan(value) else format_value(value)
+    return str(value)
