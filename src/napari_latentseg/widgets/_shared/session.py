@@ -20,6 +20,7 @@ from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, 
 from napari_latentseg.widgets._shared.shown_mask import MaskTracker, PersonMask, ShownMask, shown_mask_of
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets._shared.timings import RunTimings
+from napari_latentseg.widgets._shared.unit_notice import show_unit_notice_once
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -358,4 +359,5 @@ def session_of(viewer: ViewerModel) -> ViewerSession:
     """The session of a viewer, or of the proxy that napari gives to plugins."""
     use_data_folder()
     remove_brush_background(viewer)
+    show_unit_notice_once()
     return ViewerSession(viewer)
