@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from napari_latentseg.core.orientation import SIDES_OF_AXIS
 from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit, conversion
 from napari_latentseg.errors import BadInput
 
@@ -14,9 +15,6 @@ __all__ = ["Geometry"]
 
 # Of unit vectors along the axes: 0.87 for a gantry tilted by 30 degrees, near 0 if the axes lie in one plane.
 _MIN_DETERMINANT = 1e-6
-
-_ENDS = {"x": "RL", "y": "AP", "z": "IS"}
-"""The sides of the patient towards which each axis of LPS decreases and increases."""
 
 
 @dataclass(frozen=True)
@@ -184,13 +182,13 @@ class Geometry:
         from itertools import permutations
 
         space = [i for i, label in enumerate(self.axis_labels) if label != "t"]
-        if self.frame != "LPS" or not {self.axis_labels[i] for i in space} <= _ENDS.keys():
+        if self.frame != "LPS" or not {self.axis_labels[i] for i in space} <= SIDES_OF_AXIS.keys():
             return ""
         along = self.direction[np.ix_(space, space)]
         rows = max(
             permutations(range(len(space))), key=lambda p: sum(abs(along[i, j]) for j, i in enumerate(p))
         )
-        ends = [_ENDS[self.axis_labels[space[i]]] for i in rows]
+        ends = [SIDES_OF_AXIS[self.axis_labels[space[i]]] for i in rows]
         return "".join(pair[int(along[i, j] > 0)] for j, (i, pair) in enumerate(zip(rows, ends, strict=True)))
 
     def agrees_with(

@@ -59,6 +59,9 @@ def collapsible(title: str, content: QWidget) -> QCollapsible:
     if (margins := box.layout()) is not None:
         margins.setContentsMargins(0, 0, 0, 0)
     box.addWidget(content)
+    # at height 0 its fields could still be reached with Tab, and changed unseen
+    box.content().hide()
+    box.toggled.connect(box.content().setVisible)
     return box
 
 

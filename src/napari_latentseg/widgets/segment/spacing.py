@@ -103,6 +103,7 @@ class SpacingDialog(QDialog):
         self.pixel_size = _millimetres("Distance between the centres of neighbouring pixels")
         self.slice_distance = _millimetres("Distance between the centres of neighbouring slices")
         self.length = _millimetres("Length of the line that you draw, as written beside the scale")
+        self.length.setDecimals(2)
         self.length.setValue(10.0)
         self.ruler_button = QPushButton("Draw a line on the image")
         self.ruler_button.setToolTip("Press at one end of a scale bar or calliper, and release at the other")
