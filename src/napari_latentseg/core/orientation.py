@@ -46,6 +46,6 @@ def edge_letters(
     """
     if row_axis == column_axis or not {row_axis, column_axis} <= SIDES_OF_AXIS.keys():
         return None
-    top, bottom = SIDES_OF_AXIS[row_axis][:: 1 if rows_go_down else -1]
-    left, right = SIDES_OF_AXIS[column_axis][:: 1 if columns_go_right else -1]
-    return EdgeLetters(top, bottom, left, right)
+    vertical = SIDES_OF_AXIS[row_axis][:: 1 if rows_go_down else -1]
+    horizontal = SIDES_OF_AXIS[column_axis][:: 1 if columns_go_right else -1]
+    return EdgeLetters(vertical[0], vertical[1], horizontal[0], horizontal[1])
