@@ -10,6 +10,7 @@ from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
+from napari_latentseg.widgets._shared.case_header import CaseHeader
 from napari_latentseg.widgets._shared.session import session_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class DockWidget(QWidget):
     ----------
     viewer, session
         The viewer, and what has been run in it; other objects come from functions made by `per_viewer`.
+    header
+        Says which case, run and model the widget is about.
     content, body
         The widget that holds the controls, and its layout.
     empty_label, empty_button
@@ -46,6 +49,7 @@ class DockWidget(QWidget):
         super().__init__()
         self.viewer = napari_viewer
         self.session = session_of(napari_viewer)
+        self.header = CaseHeader(self.session, self)
         self.empty_label = QLabel()
         self.empty_label.setWordWrap(True)
         self.empty_button = QPushButton()
@@ -75,6 +79,7 @@ class DockWidget(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
+        layout.addWidget(self.header)
         layout.addWidget(scroll, 1)
         layout.addWidget(notice)
         self.setMinimumWidth(_MIN_WIDTH)

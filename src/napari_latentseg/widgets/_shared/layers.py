@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 __all__ = [
+    "CHANNELS_KEY",
     "METADATA_KEY",
     "SPACING_GIVEN_KEY",
     "geometry_on_screen",
@@ -38,6 +39,9 @@ METADATA_KEY = "napari-latentseg"
 
 SPACING_GIVEN_KEY = "spacing_given"
 """In our entry of an image layer's metadata: its spacing was given by a person."""
+
+CHANNELS_KEY = "channels"
+"""Key in that entry: it has the same value for the channels of one file, which are one case."""
 
 _AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
 

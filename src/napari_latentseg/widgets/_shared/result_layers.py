@@ -117,15 +117,12 @@ class ResultLayers:
         self.mask: Labels | None = None
         self._is_updating = False
         self._previewed_regions: list[tuple[Any, NDArray[np.uint8]]] = []
-        self.run_number = 1 + max(
-            (
-                int(other.metadata[METADATA_KEY].get("run", 0))
-                for other in viewer.layers
-                if role_of(other) == "mask"
-                and other.metadata[METADATA_KEY].get("image") == str(image.unique_id)
-            ),
-            default=0,
-        )
+        earlier_runs = [
+            int(other.metadata[METADATA_KEY].get("run") or 0)
+            for other in viewer.layers
+            if role_of(other) and other.metadata[METADATA_KEY].get("image") == str(image.unique_id)
+        ]
+        self.run_number = 1 + max([0, *earlier_runs])
         self._record: dict[str, Any] | None = None
         self.maps = ResultMaps(image, classes, self._layer_arguments)
 
@@ -184,9 +181,6 @@ class ResultLayers:
         self.mask.events.labels_update.connect(
             self._on_paint
         )  # emitted for strokes, fills and undo, not for new data
-        for other in self.viewer.layers:  # hide earlier results of this image
-            if role_of(other) and other.metadata[METADATA_KEY].get("image") == str(self.image.unique_id):
-                other.visible = False
         active = self.viewer.layers.selection.active
         self.viewer.add_layer(self.mask)
         self.viewer.layers.selection.active = active

@@ -13,6 +13,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import ClassExtent, class_extents
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
+from napari_latentseg.widgets._shared.cases import Cases
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
@@ -24,7 +26,7 @@ from napari_latentseg.widgets._shared.unit_notice import show_unit_notice_once
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image
+    from napari.layers import Image, Layer
 
     from napari_latentseg.core.postprocess import PostProcess
     from napari_latentseg.core.segmentation import Segmentation
@@ -95,6 +97,11 @@ class RunResult:
         return shown_mask_of(self.segmentation, layer, self.person_mask(), self.job.view.order, copy=copy)
 
     @property
+    def image(self) -> Image:
+        """The layer of its image, which may have been removed."""
+        return self.layers.image
+
+    @property
     def title(self) -> str:
         """Its name in a list: image, number of the run, number of samples."""
         number = f", run {self.layers.run_number}" if self.layers.run_number > 1 else ""
@@ -127,6 +134,8 @@ class ViewerSession(QObject):
         A `RunResult` with a new threshold or postprocessing.
     results_changed
         A result was added, removed or selected.
+    image_changed
+        Another image is the case: the layer, or None.
     models_changed
         A model was installed or removed, or another version became the current one.
 
@@ -134,9 +143,11 @@ class ViewerSession(QObject):
     ----------
     results, current
         The results in the viewer, oldest first, and the selected one, which is thresholded, reviewed and
-        exported. A run in progress is not among them.
+        exported: always a result of `image`, or None. A run in progress is not among them.
     mask_tracker
         Emits `mask_changed`; to be told of what it cannot see, such as an approval.
+    cases
+        Follows the images of the viewer, and hides the layers of those that are not worked on.
     choices
         The values in the Segment widget, for when it is opened again.
     handlers
@@ -150,6 +161,7 @@ class ViewerSession(QObject):
     mask_changed = Signal(object)
     thresholded = Signal(object)
     results_changed = Signal()
+    image_changed = Signal(object)
     models_changed = Signal()
 
     def __init__(self, viewer: ViewerModel) -> None:
@@ -174,14 +186,48 @@ class ViewerSession(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(_THRESHOLD_DELAY_MS)
         self._timer.timeout.connect(self._apply_latest_threshold)
-        self._pending_threshold: tuple[float, PostProcess | None] | None = None
+        self._pending_threshold: tuple[RunResult, float, PostProcess | None] | None = None
         self._threshold_worker: Any = None
+        self._chosen: weakref.WeakKeyDictionary[Image, RunResult] = weakref.WeakKeyDictionary()
         viewer.layers.events.removed.connect(self._on_removed)
+        self.cases = Cases(viewer, self)
+        self.cases.image_changed.connect(self._on_image_changed)
+        self.cases.image_renamed.connect(self._on_image_renamed)
+        self.cases.layer_chosen.connect(self._on_layer_chosen)
 
     @property
     def busy(self) -> bool:
         """Whether a run is in progress, or its layers are being added."""
         return self.runner.busy or self._layer_steps is not None
+
+    @property
+    def image(self) -> Image | None:
+        """The case: the image that is worked on; None without images."""
+        return self.cases.image
+
+    def set_image(self, image: Image | None) -> None:
+        """Make an image the case: its layers are shown, and those of other cases are hidden."""
+        self.cases.set_image(image)
+
+    @property
+    def show_all_cases(self) -> bool:
+        """Whether the layers of the other cases are shown, too; False unless a person wants it."""
+        return self.cases.show_all
+
+    @show_all_cases.setter
+    def show_all_cases(self, on: bool) -> None:
+        if on != self.cases.show_all:
+            self.cases.show_all = on
+            self.image_changed.emit(self.image)
+
+    def results_of(self, image: Image | None) -> list[RunResult]:
+        """The results of an image, oldest first."""
+        return [result for result in self.results if result.image is image]
+
+    @property
+    def running(self) -> RunResult | None:
+        """The result of the run in progress."""
+        return self._running_result
 
     def start(self, job: RunJob, image: Image, card: ModelCard) -> RunResult:
         """Start a run.
@@ -210,6 +256,7 @@ class ViewerSession(QObject):
         self._refuse_while_busy()
         self.runner.start(job)
         self._running_result = RunResult(ResultLayers(viewer, image, card.classes), job, card)
+        self._chosen.pop(image, None)  # its layers are shown as they come
         self.started.emit(self._running_result)
         return self._running_result
 
@@ -235,9 +282,48 @@ class ViewerSession(QObject):
         self.runner.cancel()
 
     def select_result(self, result: RunResult) -> None:
-        """Make a result the current one, which is thresholded, reviewed and exported."""
-        if result in self.results and result is not self.current and not self.busy:
-            self.current = result
+        """Make a result the current one, and its image the case."""
+        if result not in self.results or result is self.current:
+            return
+        self._chosen[result.image] = result
+        if result.image is not self.image:
+            self.set_image(result.image)
+            return
+        self.current = result
+        self.hide_other_runs()
+        self.results_changed.emit()
+
+    def hide_other_runs(self) -> None:
+        """Of the case, show the layers of the current result, or of the run in progress, alone."""
+        shown, running = self.current, self._running_result
+        if running is not None and running.image is self.image and self.image not in self._chosen:
+            shown = running if running.layers.layers_of("mask") else self.current
+        runs = {result.layers.run_number for result in self.results_of(self.image)}
+        self.cases.hide_runs(runs - {shown.layers.run_number} if shown is not None else ())
+
+    def _on_image_changed(self, image: Image | None) -> None:
+        self.current = self._latest_result(image)
+        self.hide_other_runs()
+        self.image_changed.emit(image)
+        self.results_changed.emit()
+
+    def _latest_result(self, image: Image | None) -> RunResult | None:
+        """The result of an image that was selected last; the newest where none was."""
+        results = self.results_of(image)
+        chosen = self._chosen.get(image) if image is not None else None
+        return chosen if chosen in results else results[-1] if results else None
+
+    def _on_layer_chosen(self, layer: Layer) -> None:
+        """Make the result of a selected layer the current one."""
+        run = layer.metadata[METADATA_KEY].get("run") if role_of(layer) else None
+        for result in self.results_of(self.image):
+            if result.layers.run_number == run:
+                self.select_result(result)
+
+    def _on_image_renamed(self, image: Image) -> None:
+        if image is self.image:
+            self.image_changed.emit(image)
+        if self.results_of(image):
             self.results_changed.emit()
 
     def _refuse_while_busy(self) -> None:
@@ -247,7 +333,10 @@ class ViewerSession(QObject):
     def _on_progress(self, progress: RunProgress) -> None:
         result = self._running_result
         if progress.mask is not None and result is not None:
+            is_first = not result.layers.layers_of("mask")
             result.layers.show_plane(progress.plane_index, progress.mask, result.job.view)
+            if is_first:
+                self.hide_other_runs()
         self.progressed.emit(progress)
 
     def _on_finished(self, outcome: RunOutcome) -> None:
@@ -274,12 +363,20 @@ class ViewerSession(QObject):
         self._layer_steps = None
         if result not in self.results:
             self.results.append(result)
-        self.current = result
+        self._chosen[result.image] = result
+        if result.image is self.image:
+            self.current = result
+        self.hide_other_runs()
         self.results_changed.emit()
         self.finished.emit(result)
 
     def _on_failed(self, text: str, details: str) -> None:
-        self._running_result = None
+        result, self._running_result = self._running_result, None
+        viewer = self._viewer()
+        if result is not None and result not in self.results and viewer is not None:
+            for layer in result.layers.layers_of("mask"):  # its first slices, of which there is no record
+                viewer.layers.remove(layer)
+        self.hide_other_runs()
         self.failed.emit(text, details)
 
     def _on_removed(self, event: Any = None) -> None:
@@ -288,7 +385,8 @@ class ViewerSession(QObject):
             return
         self.results = [result for result in self.results if result.is_in_viewer]
         if self.current in removed:
-            self.current = self.results[-1] if self.results else None
+            self.current = self._latest_result(self.image)
+            self.hide_other_runs()
         self.results_changed.emit()
 
     def _watch_masks(self) -> None:
@@ -309,26 +407,22 @@ class ViewerSession(QObject):
         result = self.current
         if result is None or result.segmentation is None or self.busy or result.layers.is_edited:
             return
-        self._pending_threshold = threshold, cleanup
+        self._pending_threshold = result, threshold, cleanup
         result.layers.preview_threshold(result.segmentation, threshold)
         self._timer.start()
 
     def _apply_latest_threshold(self) -> None:
         """Apply the latest threshold; a mask that was edited by hand is left unchanged."""
-        result, pending = self.current, self._pending_threshold
-        if (
-            result is None
-            or result.segmentation is None
-            or pending is None
-            or self.busy
-            or result.layers.is_edited
-        ):
+        if self._pending_threshold is None:
+            return
+        result, threshold, cleanup = self._pending_threshold
+        if result.segmentation is None or self.busy or result.layers.is_edited:
             return
         if self._threshold_worker is not None:
             self._timer.start()
             return
         self._pending_threshold = None
-        segmentation, (threshold, cleanup) = result.segmentation, pending
+        segmentation = result.segmentation
 
         def compute() -> Any:
             new_segmentation = segmentation.with_threshold(threshold, cleanup)

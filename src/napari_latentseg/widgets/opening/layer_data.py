@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
 from napari_latentseg.core.scan import CHANNEL, Scan, to_numpy
+from napari_latentseg.widgets._shared.layers import CHANNELS_KEY, METADATA_KEY
 from napari_latentseg.widgets.segment.samples import scan_arguments
 
 __all__ = ["LayerData", "ScanSurvey", "contrast_limits_of", "layers_of_scan", "survey_path"]
@@ -97,6 +99,7 @@ def layers_of_scan(scan: Scan, name: str) -> list[LayerData]:
     if not channels or channels in (3, 4):
         return [_layer_data(scan, {"name": name})]
     channel_infos = list(scan.properties.get("channels", ()))
+    file_id = uuid4().hex
     layers = []
     for k in range(channels):
         channel_info = channel_infos[k] if k < len(channel_infos) else {}
@@ -105,7 +108,9 @@ def layers_of_scan(scan: Scan, name: str) -> list[LayerData]:
             layer_arguments |= {"colormap": channel_info["colour"], "blending": "additive"}
         else:
             layer_arguments |= {"visible": k == 0}
-        layers.append(_layer_data(select_channel(scan, k + 1), layer_arguments))
+        layer_data = _layer_data(select_channel(scan, k + 1), layer_arguments)
+        layer_data[1]["metadata"][METADATA_KEY][CHANNELS_KEY] = file_id
+        layers.append(layer_data)
     return layers
 
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, FloatSlider, SpinBox
-from napari.layers import Image
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
@@ -18,10 +17,11 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.scratch_arrays import MEMORY_ENV_VAR
 from napari_latentseg.inference.settings import InferenceSettings, members_limit_message
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.widgets._shared.cases import is_case_image
 from napari_latentseg.widgets._shared.controls import collapsible, form_layout, let_combo_shrink
-from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
-from napari_latentseg.widgets._shared.map_style import MAP_ROLES
+from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.preferences import preferences
+from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.segment.card import CardDialog
 from napari_latentseg.widgets.segment.postprocess_fields import PostProcessFields
 from napari_latentseg.widgets.segment.roi_fields import RegionOfInterest, RoiFields
@@ -29,6 +29,7 @@ from napari_latentseg.widgets.segment.spacing import SpacingRow
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Image
 
 __all__ = ["SOURCE_LABELS", "SegmentForm"]
 
@@ -60,6 +61,8 @@ class SegmentForm(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.viewer = viewer
+        self.session = session_of(viewer)
+        self._is_listing_images = False
         self.cards: dict[str, ModelCard] = api.list_models()
         self.image = ComboBox(
             choices=self._image_choices, nullable=True, tooltip="The image layer to segment"
@@ -133,32 +136,42 @@ class SegmentForm(QWidget):
         self.source.changed.connect(self._on_source)
         self.threshold.changed.connect(lambda *_: self.threshold_changed.emit())
         self.postprocess_fields.postprocess_changed.connect(self.threshold_changed)
-        self.image.changed.connect(self._on_image)
+        self.image.changed.connect(self._on_image_chosen)
+        self.session.image_changed.connect(self.show_case)
         self.spacing_row.spacing_given.connect(self._on_image)
-        for field in (self.image, self.samples):
-            field.changed.connect(lambda *_: self.changed.emit())
+        self.samples.changed.connect(lambda *_: self.changed.emit())
         self.roi_fields.changed.connect(self.changed)
         self.postprocess_fields.changed.connect(self.changed)
 
     def _image_choices(self, *_: Any) -> list[tuple[str, Image]]:
-        images = [
-            layer
-            for layer in self.viewer.layers
-            if isinstance(layer, Image) and role_of(layer) not in MAP_ROLES
-        ]
+        images = [layer for layer in self.viewer.layers if is_case_image(layer)]
         return [(layer.name, layer) for layer in reversed(images)]
 
     def reset_choices(self, event: Any = None) -> None:
-        """List the viewer's image layers again; the selected one stays selected while it exists."""
-        previous = self.image.value
-        self.image.reset_choices()
-        choices = [value for _, value in self._image_choices()]
-        if previous in choices:
-            self.image.value = previous
-        elif choices:
-            self.image.value = choices[0]
+        """List the viewer's image layers again; the case is selected."""
+        self._list_images()
         self.roi_fields.reset_choices()
         self.changed.emit()
+
+    def _list_images(self) -> None:
+        case = self.session.image
+        self._is_listing_images = True  # magicgui selects an entry by itself
+        self.image.reset_choices()
+        self.image.value = case if self.session.cases.is_open(case) else None
+        self._is_listing_images = False
+
+    def show_case(self, image: Image | None) -> None:
+        """Select the image of the case, and list the images under their present names."""
+        self._list_images()
+        self._on_image()
+        self.changed.emit()
+
+    def _on_image_chosen(self, image: Image | None) -> None:
+        if self._is_listing_images:
+            return
+        if image is None:  # the empty entry: there is always a case while there are images
+            self._list_images()
+        self.session.set_image(self.image.value)
 
     def reload_models(self) -> None:
         """List the installed models again; the selected one stays selected while it exists."""

@@ -1,0 +1,83 @@
+"""The line on top of every dock widget: which case, which run, which model."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QSizePolicy, QWidget
+from superqt import QElidingLabel
+
+from napari_latentseg.widgets._shared.session import RunResult, ViewerSession
+
+__all__ = ["CaseHeader", "case_description"]
+
+_NO_CASE = "No image is open"
+
+
+def case_description(session: ViewerSession) -> str:
+    """Case, run and model of a session: ``"benign_105 · run 2 · Breast ultrasound v1"``."""
+    image = session.image
+    if image is None:
+        return _NO_CASE
+    name = image.name if session.cases.is_open(image) else f"{image.name} (image removed)"
+    running, result = session.running, session.current
+    if running is not None and running.image is image:
+        state = "" if running in session.results else " in progress"
+        return f"{name} · run {running.layers.run_number}{state} · {_model(running)}"
+    if result is None:
+        return f"{name} · not segmented"
+    return f"{name} · run {result.layers.run_number} · {_model(result)}"
+
+
+class CaseHeader(QWidget):
+    """Says what is worked on, and lets the other cases be shown with it.
+
+    Parameters
+    ----------
+    session
+        What is worked on in the viewer.
+    """
+
+    def __init__(self, session: ViewerSession, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._session = session
+        self.line = QElidingLabel()
+        self.line.setElideMode(Qt.TextElideMode.ElideMiddle)
+        self.line.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.line.setAccessibleName("Case, run and model")
+        font = self.line.font()
+        font.setBold(True)
+        self.line.setFont(font)
+        self.all_cases = QCheckBox("all cases")
+        self.all_cases.setToolTip(
+            "Show the layers of the other images, too; without it those of the case alone are shown"
+        )
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(9, 4, 9, 2)
+        layout.addWidget(self.line, 1)
+        layout.addWidget(self.all_cases)
+        self.all_cases.toggled.connect(self._show_all_cases)
+        session.image_changed.connect(self.refresh)
+        session.results_changed.connect(self.refresh)
+        session.started.connect(self.refresh)
+        session.finished.connect(self.refresh)
+        session.failed.connect(self.refresh)
+        session.cases.image_removed.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self, *_: object) -> None:
+        """Show the case, run and model of now."""
+        description = case_description(self._session)
+        self.line.setText(description)
+        self.line.setToolTip(description)
+        self.line.setEnabled(self._session.image is not None)
+        self.all_cases.setVisible(self._session.cases.count > 1)
+        self.all_cases.blockSignals(True)
+        self.all_cases.setChecked(self._session.show_all_cases)
+        self.all_cases.blockSignals(False)
+
+    def _show_all_cases(self, on: bool) -> None:
+        self._session.show_all_cases = on
+
+
+def _model(result: RunResult) -> str:
+    return f"{result.card.title} v{result.card.version}"
