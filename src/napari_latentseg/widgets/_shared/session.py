@@ -6,11 +6,10 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure import ClassExtent, class_extents
+from napari_latentseg.measure import ClassExtent
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
 from napari_latentseg.widgets._shared.cases import Cases
@@ -20,7 +19,7 @@ from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, RunProgress
 from napari_latentseg.widgets._shared.shown_mask import MaskTracker, PersonMask, ShownMask, shown_mask_of
-from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets._shared.thresholds import Thresholds
 from napari_latentseg.widgets._shared.timings import RunTimings
 from napari_latentseg.widgets._shared.unit_notice import show_unit_notice_once
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
     from napari_latentseg.core.segmentation import Segmentation
 
 __all__ = ["RunResult", "ViewerSession", "session_of"]
-
-_THRESHOLD_DELAY_MS = 60  # about four frames: the slider has stopped, and the whole mask is updated
 
 
 class RunResult:
@@ -146,6 +143,8 @@ class ViewerSession(QObject):
         exported: always a result of `image`, or None. A run in progress is not among them.
     mask_tracker
         Emits `mask_changed`; to be told of what it cannot see, such as an approval.
+    thresholds
+        Threshold finished results anew.
     cases
         Follows the images of the viewer, and hides the layers of those that are not worked on.
     choices
@@ -182,12 +181,9 @@ class ViewerSession(QObject):
         self.thresholded.connect(self.mask_tracker.touch)
         self.results_changed.connect(self._watch_masks)
         self._layer_steps: Iterator[None] | None = None
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_THRESHOLD_DELAY_MS)
-        self._timer.timeout.connect(self._apply_latest_threshold)
-        self._pending_threshold: tuple[RunResult, float, PostProcess | None] | None = None
-        self._threshold_worker: Any = None
+        self.thresholds = Thresholds(self)
+        self.thresholds.applied.connect(self.thresholded)
+        self.thresholds.failed.connect(self.failed)
         self._chosen: weakref.WeakKeyDictionary[Image, RunResult] = weakref.WeakKeyDictionary()
         viewer.layers.events.removed.connect(self._on_removed)
         self.cases = Cases(viewer, self)
@@ -395,7 +391,7 @@ class ViewerSession(QObject):
             self.mask_tracker.touch(result)
 
     def apply_threshold(self, threshold: float, cleanup: PostProcess | None = None) -> None:
-        """Threshold the current result anew: the slice on screen at once, the other slices in a worker.
+        """Threshold the current result anew, see `Thresholds.apply`.
 
         Parameters
         ----------
@@ -404,48 +400,8 @@ class ViewerSession(QObject):
         cleanup
             Postprocessing of the mask; unchanged where None.
         """
-        result = self.current
-        if result is None or result.segmentation is None or self.busy or result.layers.is_edited:
-            return
-        self._pending_threshold = result, threshold, cleanup
-        result.layers.preview_threshold(result.segmentation, threshold)
-        self._timer.start()
-
-    def _apply_latest_threshold(self) -> None:
-        """Apply the latest threshold; a mask that was edited by hand is left unchanged."""
-        if self._pending_threshold is None:
-            return
-        result, threshold, cleanup = self._pending_threshold
-        if result.segmentation is None or self.busy or result.layers.is_edited:
-            return
-        if self._threshold_worker is not None:
-            self._timer.start()
-            return
-        self._pending_threshold = None
-        segmentation = result.segmentation
-
-        def compute() -> Any:
-            new_segmentation = segmentation.with_threshold(threshold, cleanup)
-            voxels = result.layers.changed_voxels(new_segmentation.mask)
-            # a copy, because the user may paint in the layer
-            mask = new_segmentation.mask if voxels is not None else np.array(new_segmentation.mask)
-            return new_segmentation, voxels, mask, tuple(class_extents(new_segmentation))
-
-        def show(answer: Any) -> None:
-            self._threshold_worker = None
-            new_segmentation, voxels, mask, new_extents = answer
-            if result.segmentation is not segmentation or self.busy or result.layers.is_edited:
-                return
-            result.segmentation, result.extents = new_segmentation, new_extents
-            result.layers.replace_mask(mask, voxels)
-            result.layers.store_record(new_segmentation)
-            self.thresholded.emit(result)
-
-        def fail(error: BaseException) -> None:
-            self._threshold_worker = None
-            self.failed.emit(str(error), "")
-
-        self._threshold_worker = run_in_thread(compute, show, fail)
+        if self.current is not None and not self.busy:
+            self.thresholds.apply(self.current, threshold, cleanup)
 
 
 @per_viewer

@@ -1,0 +1,96 @@
+"""Another threshold for a finished result: on the slice on screen at once, on the others in a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_latentseg.measure import class_extents
+from napari_latentseg.widgets._shared.threads import run_in_thread
+
+if TYPE_CHECKING:
+    from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.widgets._shared.session import RunResult
+
+__all__ = ["Thresholds"]
+
+_DELAY_MS = 60  # about four frames: the slider has stopped, and the whole mask is updated
+
+
+class Thresholds(QObject):
+    """Applies the threshold and postprocessing that a person asked for last.
+
+    Signals
+    -------
+    applied
+        The `RunResult` whose mask, segmentation and extents are those of another threshold.
+    failed
+        One sentence, and the details for a bug report.
+    """
+
+    applied = Signal(object)
+    failed = Signal(str, str)
+
+    def __init__(self, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_DELAY_MS)
+        self._timer.timeout.connect(self._apply_latest)
+        self._pending: tuple[RunResult, float, PostProcess | None] | None = None
+        self._worker: Any = None
+
+    def apply(self, result: RunResult, threshold: float, cleanup: PostProcess | None = None) -> None:
+        """Threshold a result anew; a mask that was edited by hand is left unchanged.
+
+        Parameters
+        ----------
+        result
+            A result that is not being computed.
+        threshold
+            A voxel belongs to a class where its mean probability exceeds this, in [0, 1].
+        cleanup
+            Postprocessing of the mask; unchanged where None.
+        """
+        if result.segmentation is None or result.layers.is_edited:
+            return
+        self._pending = result, threshold, cleanup
+        result.layers.preview_threshold(result.segmentation, threshold)
+        self._timer.start()
+
+    def _apply_latest(self) -> None:
+        if self._pending is None:
+            return
+        result, threshold, cleanup = self._pending
+        if result.segmentation is None or result.layers.is_edited:
+            return
+        if self._worker is not None:
+            self._timer.start()
+            return
+        self._pending = None
+        segmentation = result.segmentation
+
+        def compute() -> Any:
+            new_segmentation = segmentation.with_threshold(threshold, cleanup)
+            voxels = result.layers.changed_voxels(new_segmentation.mask)
+            # a copy, because the user may paint in the layer
+            mask = new_segmentation.mask if voxels is not None else np.array(new_segmentation.mask)
+            return new_segmentation, voxels, mask, tuple(class_extents(new_segmentation))
+
+        def show(answer: Any) -> None:
+            self._worker = None
+            new_segmentation, voxels, mask, new_extents = answer
+            if result.segmentation is not segmentation or result.layers.is_edited:
+                return
+            result.segmentation, result.extents = new_segmentation, new_extents
+            result.layers.replace_mask(mask, voxels)
+            result.layers.store_record(new_segmentation)
+            self.applied.emit(result)
+
+        def fail(error: BaseException) -> None:
+            self._worker = None
+            self.failed.emit(str(error), "")
+
+        self._worker = run_in_thread(compute, show, fail, self)
