@@ -18,6 +18,7 @@ from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.widgets._shared.layers import CHANNELS_KEY, METADATA_KEY, layer_matrix, role_of
+from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -321,13 +322,21 @@ class Cases(QObject):
         image_id = str(image.unique_id)
         before, self._names[image_id] = self._names[image_id], image.name
         for layer in self.layers:
-            is_of_image = role_of(layer) and not is_case_image(layer) and self._owner(layer) == image_id
-            if is_of_image and layer.name.startswith(before):
-                layer.name = image.name + layer.name[len(before) :]
+            if not role_of(layer) or is_case_image(layer) or self._owner(layer) != image_id:
+                continue
+            for shorten in (_short_name, str):
+                if layer.name.startswith(shorten(before)):
+                    layer.name = shorten(image.name) + layer.name[len(shorten(before)) :]
+                    break
         self.image_renamed.emit(image)
 
     def _on_data(self, event: Any) -> None:
         self.data_replaced.emit(event.source)
+
+
+def _short_name(name: str) -> str:
+    """The name of an image in the names of its layers."""
+    return elide_middle(name, MAX_IMAGE_NAME)
 
 
 def _channels_of(image: Image) -> str:

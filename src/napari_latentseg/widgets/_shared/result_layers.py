@@ -20,7 +20,7 @@ from napari_latentseg.widgets._shared.label_style import label_style
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, index_on_screen, role_of, spatial_arguments
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES
 from napari_latentseg.widgets._shared.result_maps import ResultMaps
-from napari_latentseg.widgets._shared.text import elide_middle
+from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -32,7 +32,6 @@ VoxelIndices = tuple[NDArray[np.intp], ...]
 
 _MAX_UNDO_VOXELS = 400_000  # napari's undo history of more would hold the window for a noticeable time
 _MAX_PREVIEW_PIXELS = 8_000_000  # thresholding a larger slice would hold the window for a noticeable time
-_MAX_IMAGE_NAME = 20  # characters: with run and role the name fits napari's layer list
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class ResultLayers:
             "record": self._record,
             "frame": (self.image.metadata.get(METADATA_KEY) or {}).get("frame", ""),
         }
-        name = f"{elide_middle(self.image.name, _MAX_IMAGE_NAME)} run {self.run_number} {role}"
+        name = f"{elide_middle(self.image.name, MAX_IMAGE_NAME)} run {self.run_number} {role}"
         return {"name": name, "metadata": {METADATA_KEY: metadata}}
 
     def show_plane(self, index: tuple[int, ...], mask: NDArray[np.uint8], view: PlaneView) -> None:

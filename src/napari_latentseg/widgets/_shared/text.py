@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["SLICE_NUMBER_NOTE", "count_text", "elide_middle", "format_numbers", "format_slices", "slice_text"]
+__all__ = [
+    "MAX_IMAGE_NAME",
+    "SLICE_NUMBER_NOTE",
+    "count_text",
+    "elide_middle",
+    "format_numbers",
+    "format_slices",
+    "slice_text",
+]
 
 SLICE_NUMBER_NOTE = "Slices are counted from 1; napari's slider counts from 0 and shows one less"
 """The one sentence about numbers of slices, which reports and the command line count from 1 too."""
@@ -48,6 +56,10 @@ def count_text(number: int, noun: str) -> str:
     ('1 slice', '3 slices')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+MAX_IMAGE_NAME = 20
+"""Characters of an image's name in the names of its layers: with run and role they fit napari's list."""
 
 
 def elide_middle(text: str, length: int) -> str:
