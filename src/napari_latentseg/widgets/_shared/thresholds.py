@@ -12,7 +12,7 @@ from napari_latentseg.widgets._shared.threads import run_in_thread
 
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
-    from napari_latentseg.widgets._shared.session import RunResult
+    from napari_latentseg.widgets._shared.run_result import RunResult
 
 __all__ = ["Thresholds"]
 

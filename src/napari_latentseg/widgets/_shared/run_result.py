@@ -1,0 +1,98 @@
+"""One run's result in a viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.measure import ClassExtent
+from napari_latentseg.models.card import ModelCard
+from napari_latentseg.widgets._shared.result_layers import ResultLayers
+from napari_latentseg.widgets._shared.runner import RunJob
+from napari_latentseg.widgets._shared.shown_mask import PersonMask, ShownMask, shown_mask_of
+
+if TYPE_CHECKING:
+    from napari.layers import Image
+
+    from napari_latentseg.core.segmentation import Segmentation
+
+__all__ = ["RunResult"]
+
+
+class RunResult:
+    """One run's result in a viewer.
+
+    Attributes
+    ----------
+    layers
+        Its mask, means and variances.
+    job
+        The request: image, model and settings.
+    card
+        The card of the model.
+    run
+        Draws more samples, see `ViewerSession.draw_more`.
+    segmentation
+        The segmentation with the current threshold and postprocessing; None until the run has ended.
+    extents
+        Areas or volumes of the classes.
+    was_cancelled
+        Whether the run was stopped.
+    seconds
+        Duration of the run.
+    seen_regions
+        The regions of the review queue that were looked at, by `Finding.identity`.
+    person_mask
+        Gives what a person has made of the mask; set by whoever keeps the corrections.
+    latest_mask
+        The mask that counts as it was at the last `ViewerSession.mask_changed`; None before the first.
+    """
+
+    def __init__(self, layers: ResultLayers, job: RunJob, card: ModelCard) -> None:
+        self.layers = layers
+        self.job = job
+        self.card = card
+        self.run: Any = None
+        self.segmentation: Segmentation | None = None
+        self.extents: tuple[ClassExtent, ...] = ()
+        self.was_cancelled = False
+        self.seconds = 0.0
+        self.seen_regions: set[Any] = set()
+        self.person_mask: Callable[[], PersonMask] = PersonMask
+        self.latest_mask: ShownMask | None = None
+
+    def shown_mask(self, *, copy: bool = True) -> ShownMask:
+        """The mask that is measured, reported and exported: see `shown_mask`.
+
+        Parameters
+        ----------
+        copy
+            Copy the labels, so that later strokes are not part of what is returned.
+
+        Raises
+        ------
+        BadInput
+            If the run has no mask yet.
+        """
+        if self.segmentation is None:
+            raise BadInput("mask", "the run has not finished", "wait for it")
+        layer = self.layers.mask if self.is_in_viewer else None
+        return shown_mask_of(self.segmentation, layer, self.person_mask(), self.job.view.order, copy=copy)
+
+    @property
+    def image(self) -> Image:
+        """The layer of its image, which may have been removed."""
+        return self.layers.image
+
+    @property
+    def title(self) -> str:
+        """Its name in a list: image, number of the run, number of samples."""
+        number = f", run {self.layers.run_number}" if self.layers.run_number > 1 else ""
+        samples = f", {self.segmentation.record.samples} samples" if self.segmentation is not None else ""
+        return f"{self.layers.image.name}{number}{samples}"
+
+    @property
+    def is_in_viewer(self) -> bool:
+        """Whether its mask is still in the viewer."""
+        return bool(self.layers.layers_of("mask"))
