@@ -233,13 +233,15 @@ def _input_sha256(image: Scan, box: tuple[int, int, int, int] | None) -> str:
 
 def _remarks(segmentation: Segmentation) -> list[str]:
     """What a person should know of the samples of a result."""
+    from napari_latentseg.measure import expected_dice_lines
+
     record, remarks = segmentation.record, []
     if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
         remarks.append(f"{record.samples} of {record.samples_asked} samples were enough")
     if segmentation.variance is None:
         reason = "one pass" if record.source == "none" else f"{record.samples} samples"
         remarks.append(f"no variance: {reason} cannot tell how much samples differ (3 or more can)")
-    return remarks
+    return [*remarks, *expected_dice_lines(record.expected_dice)]
 
 
 def evaluate(

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.dice_estimate import DiceEstimate
 from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.postprocess import PostProcess
@@ -136,6 +137,9 @@ class RunRecord(FrozenModel):
         mask is 0 in the other slices, which does not mean that they hold nothing.
     case
         The code that a person gave the case; empty where none was given.
+    expected_dice
+        For each class the Dice to expect of the model's mask; empty where the model was not calibrated for
+        images and runs like this one. A class whose mask is empty is missing.
     files
         SHA-256 of each file that was written with this record, by its name without the stem
         (``"mask.nii.gz"``), since the stem may name a patient; a folder's (OME-Zarr) is that of the names and
@@ -187,6 +191,7 @@ class RunRecord(FrozenModel):
     fit: Fit | None = None
     segmented_slices: tuple[tuple[int, int], ...] | None = None
     case: str = ""
+    expected_dice: dict[str, DiceEstimate] = Field(default_factory=dict)
     files: dict[str, str] = Field(default_factory=dict)
     volumes: dict[str, list[float]]
     volume_unit: str

@@ -146,6 +146,7 @@ class Segmentation:
         elif threshold != self.record.threshold or volumes_cleaned:
             volumes, volumes_cleaned = np.zeros((0, len(self.classes))), False
         record_changes = {
+            "expected_dice": self.record.expected_dice if _is_same_mask(self, threshold, new_cleanup) else {},
             "threshold": threshold,
             "cleanup": new_cleanup if new_cleanup.is_active else None,
             "volumes": volumes_by_name(self.classes, volumes),
@@ -239,6 +240,10 @@ class Segmentation:
         if isinstance(mask, np.ndarray):
             return embed(roi_mask, mask.shape, self.roi or ())
         return embed(roi_mask, mask.shape, self.roi or (), max_bytes=0)
+
+
+def _is_same_mask(segmentation: Segmentation, threshold: float, cleanup: PostProcess) -> bool:
+    return threshold == segmentation.record.threshold and cleanup == segmentation.cleanup
 
 
 def volumes_by_name(classes: tuple[ClassInfo, ...], volumes: NDArray[np.float64]) -> dict[str, list[float]]:

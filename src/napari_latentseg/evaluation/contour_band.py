@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +77,10 @@ class ContourBand(FrozenModel):
         Threshold of the mean probability.
     data
         Description of the images.
+    dimensions
+        2 where the images are single slices, 3 where they are volumes; None where they are of both kinds.
+    precisions
+        The precisions that it holds for, as in `RunRecord.precision`; empty for any.
 
     References
     ----------
@@ -90,6 +94,8 @@ class ContourBand(FrozenModel):
     source: str
     threshold: float = Field(gt=0, lt=1)
     data: str
+    dimensions: Literal[2, 3] | None = None
+    precisions: tuple[str, ...] = ()
 
     @property
     def promise(self) -> str:

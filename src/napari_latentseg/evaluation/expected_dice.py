@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,10 @@ class ExpectedDice(FrozenModel):
         Threshold of the mean probability.
     data
         Description of the images.
+    dimensions
+        2 where the images are single slices, 3 where they are volumes; None where they are of both kinds.
+    precisions
+        The precisions that it holds for, as in `RunRecord.precision`; empty for any.
 
     References
     ----------
@@ -136,6 +140,8 @@ class ExpectedDice(FrozenModel):
     source: str
     threshold: float = Field(gt=0, lt=1)
     data: str
+    dimensions: Literal[2, 3] | None = None
+    precisions: tuple[str, ...] = ()
 
     def estimate(self, class_name: str, soft_dice: float) -> DiceEstimate | None:
         """The estimate for a mask; None for a class without a fit, and for an empty mask.

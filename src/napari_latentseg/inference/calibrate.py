@@ -265,6 +265,8 @@ class Calibration:
             "samples": self.settings.samples,
             "source": self.settings.source,
             "threshold": self.settings.threshold,
+            "dimensions": next(iter(self._dimensions)) if len(self._dimensions) == 1 else None,
+            "precisions": (self.predictor.compute.precision,),
             "data": self._data_description(len(self.cases)),
         }
 

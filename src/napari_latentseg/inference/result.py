@@ -20,6 +20,7 @@ from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segment
 from napari_latentseg.core.segmented_region import slice_ranges
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.measure.expected_dice import expected_dice
 
 __all__ = ["build_segmentation"]
 
@@ -90,7 +91,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         roi=_roi(state),
     )
     result = _with_postprocessed_volumes(result, settings)
-    return restore_orientation(result, state.original, state.axis_order)
+    return _with_expected_dice(restore_orientation(result, state.original, state.axis_order), state)
 
 
 def _postprocessed_mask(state: RunState, mean: Any, voxel_volume: float) -> Any:
@@ -114,6 +115,14 @@ def _with_postprocessed_volumes(result: Segmentation, settings: InferenceSetting
         volumes=volumes_by_name(result.classes, volumes), volumes_cleaned=volumes_cleaned
     )
     return replace(result, volumes=volumes, record=record)
+
+
+def _with_expected_dice(result: Segmentation, state: RunState) -> Segmentation:
+    """The result with the Dice to expect of it; not of one on disk, which would be read once more."""
+    if not result.record.complete or not isinstance(result.mean, np.ndarray):
+        return result
+    estimates = expected_dice(result, state.card)
+    return replace(result, record=result.record.replace(expected_dice=estimates)) if estimates else result
 
 
 def _required_samples(state: RunState) -> int:

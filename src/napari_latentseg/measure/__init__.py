@@ -2,6 +2,8 @@
 
 - `measurement`: `Measurement`, one row of the table, and how its numbers are shown.
 - `measure_segmentation`: `measure`, from a segmentation to its rows.
+- `contours`: contours that enclose the true edge in nine of ten images.
+- `expected_dice`: the Dice to expect of a result.
 - `interval_basis`: whether intervals may be called calibrated, and if not, why not.
 - `table`: rows as a pandas table and as CSV.
 - `extent`: the short summary of each class that the Segment widget shows.
@@ -15,6 +17,9 @@
 
 from __future__ import annotations
 
+from napari_latentseg.core.contours import Contours
+from napari_latentseg.measure.contours import contours, contours_unavailable_reason
+from napari_latentseg.measure.expected_dice import expected_dice, expected_dice_lines
 from napari_latentseg.measure.extent import ClassExtent, class_extents
 from napari_latentseg.measure.interval_basis import IntervalBasis, interval_basis
 from napari_latentseg.measure.measure_segmentation import measure
@@ -24,10 +29,15 @@ from napari_latentseg.measure.table import measurement_table, write_csv
 __all__ = [
     "INTERVAL_LEVEL",
     "ClassExtent",
+    "Contours",
     "Intensity",
     "IntervalBasis",
     "Measurement",
     "class_extents",
+    "contours",
+    "contours_unavailable_reason",
+    "expected_dice",
+    "expected_dice_lines",
     "interval_basis",
     "measure",
     "measurement_table",

@@ -13,9 +13,11 @@ from napari_latentseg.measure.measurement import INTERVAL_LEVEL
 
 __all__ = [
     "THRESHOLD_TOLERANCE",
+    "Calibrated",
     "CalibratedCard",
     "IntervalBasis",
     "IntervalKind",
+    "calibration_differences",
     "image_dimensions",
     "interval_basis",
 ]
@@ -24,6 +26,30 @@ IntervalKind = Literal["calibrated", "samples", "none"]
 
 THRESHOLD_TOLERANCE = 0.05
 """How far from the calibrated threshold an interval is still called calibrated."""
+
+
+class Calibrated(Protocol):
+    """What a figure of a model card was calibrated with."""
+
+    @property
+    def samples(self) -> int:
+        """Number of samples of each image."""
+
+    @property
+    def source(self) -> str:
+        """Their sampling source."""
+
+    @property
+    def threshold(self) -> float:
+        """Threshold of the mean probability, or of the samples."""
+
+    @property
+    def dimensions(self) -> Literal[2, 3] | None:
+        """Of the images; None for any."""
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """Precisions that it holds for; empty for any."""
 
 
 class CalibratedCard(Protocol):
@@ -110,11 +136,33 @@ def interval_basis(segmentation: Segmentation, card: CalibratedCard | None) -> I
     elif interval is None:
         reasons = ["the model was not calibrated"]
     else:
-        reasons = [
-            *_differences_of_image(segmentation, card, interval),
-            *_differences_of_run(record, interval),
-        ]
+        reasons = list(calibration_differences(segmentation, card, interval))
     return IntervalBasis("samples" if reasons else "calibrated", tuple(reasons), interval, record.samples)
+
+
+def calibration_differences(
+    segmentation: Segmentation, card: object, calibrated: Calibrated
+) -> tuple[str, ...]:
+    """How a result differs from those that a figure of the card was calibrated with, in words.
+
+    Parameters
+    ----------
+    segmentation
+        The result.
+    card
+        Card of its model.
+    calibrated
+        The figure: an interval, contours, an expected Dice.
+
+    Returns
+    -------
+    tuple of str
+        One phrase each; empty where the figure holds for the result.
+    """
+    return (
+        *_differences_of_image(segmentation, card, calibrated),
+        *_differences_of_run(segmentation.record, calibrated),
+    )
 
 
 def _why_no_interval(segmentation: Segmentation) -> str:
@@ -133,9 +181,7 @@ def _why_no_interval(segmentation: Segmentation) -> str:
     return ""
 
 
-def _differences_of_image(
-    segmentation: Segmentation, card: CalibratedCard, interval: VolumeInterval
-) -> Iterator[str]:
+def _differences_of_image(segmentation: Segmentation, card: object, interval: Calibrated) -> Iterator[str]:
     """How the image, or the part of it that was segmented, differs from those of the calibration."""
     record, region = segmentation.record, segmentation.segmented_region
     # a model without a reference for the fit cannot be checked, and its intervals were always used
@@ -153,7 +199,7 @@ def _differences_of_image(
         yield f"only {region.describe()} {'was' if region.has_all_slices else 'were'} segmented"
 
 
-def _differences_of_run(record: RunRecord, interval: VolumeInterval) -> Iterator[str]:
+def _differences_of_run(record: RunRecord, interval: Calibrated) -> Iterator[str]:
     """How the samples differ from those of the calibration."""
     if not record.complete:
         yield f"the run was cancelled after {record.samples} of {record.samples_asked} samples"
