@@ -20,13 +20,14 @@ from napari_latentseg.io._errors import write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
 from napari_latentseg.io.dicom.source import deidentified, find_source
 from napari_latentseg.io.image_header import ImageHeader
+from napari_latentseg.utils.atomic import atomic_path
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
     from napari_latentseg.io.dicom.source import DicomSource
 
-__all__ = ["NAME", "RESULT_SUFFIX", "write_dicom_results"]
+__all__ = ["NAME", "RESULT_SUFFIX", "write_dicom_mask", "write_dicom_results"]
 
 NAME = "dicom-seg"
 RESULT_SUFFIX = ".dcm"
@@ -98,6 +99,29 @@ def write_dicom_results(
                 dataset.save_as(path, enforce_file_format=True)
             written.append(path)
         return written
+
+
+def write_dicom_mask(segmentation: Segmentation, path: Path) -> None:
+    """Write the mask alone, as a binary segmentation that refers to the series; see `write_dicom_results`.
+
+    Parameters
+    ----------
+    segmentation
+        Of a DICOM series whose files still exist; or a mask that a person drew on one, see
+        `napari_latentseg.core.drawn_mask.drawn_mask`.
+    path
+        The file; an existing one is replaced.
+
+    Raises
+    ------
+    BadInput
+        As `write_dicom_results`.
+    """
+    with silence_dicom_loggers(), write_errors(path, (RESULT_SUFFIX,), "DICOM"):
+        source = find_source(ImageHeader.of(segmentation))
+        dataset = _DicomObjects(segmentation, source, source.datasets).mask(1)
+        with atomic_path(path) as temporary:
+            dataset.save_as(temporary, enforce_file_format=True)
 
 
 @dataclass(frozen=True)

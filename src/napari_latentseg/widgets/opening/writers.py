@@ -1,4 +1,4 @@
-"""File > Save: Image and Labels layers with their geometry."""
+"""File > Save: Image and Labels layers with their geometry; a mask of a DICOM series also as DICOM-SEG."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 
 __all__ = ["write_image", "write_labels"]
+
+_DICOM_SUFFIX = ".dcm"
 
 
 def write_image(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
@@ -32,7 +34,7 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
     Raises
     ------
     OSError
-        See `write_image`.
+        See `write_image`; also if a mask is to be written as DICOM-SEG that lies on no DICOM series.
     """
     return _write(path, data, attributes, "labels")
 
@@ -42,6 +44,9 @@ def _write(path: str, data: Any, attributes: dict[str, Any], kind: str) -> list[
 
     layer = Layer.create(data, attributes, kind)
     try:
+        if path.lower().endswith(_DICOM_SUFFIX):
+            _write_dicom(Path(path), layer)
+            return [path]
         scan = scan_from_layer(layer)
         if kind == "labels":
             scan = _smallest_integer_type(scan)
@@ -50,6 +55,13 @@ def _write(path: str, data: Any, attributes: dict[str, Any], kind: str) -> list[
         # BadInput is a ValueError, which napari takes for "no writer" without showing the message
         raise OSError(str(error)) from error
     return [path]
+
+
+def _write_dicom(path: Path, layer: Layer) -> None:
+    from napari_latentseg.io.dicom.seg import write_dicom_mask
+    from napari_latentseg.widgets.opening.saved_mask import saved_mask
+
+    write_dicom_mask(saved_mask(path, layer), path)
 
 
 def _smallest_integer_type(scan: Scan) -> Scan:

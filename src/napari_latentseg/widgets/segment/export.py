@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.threads import run_in_thread
+from napari_latentseg.widgets.segment.mask_choice import MaskChoice
 
 if TYPE_CHECKING:
     from napari_latentseg.widgets._shared.session import RunResult
@@ -66,6 +67,7 @@ class ExportDialog(QDialog):
         self.format.setToolTip(
             "DICOM-SEG is available for images opened from a DICOM series, which it references"
         )
+        self.mask_choice = MaskChoice(result)
         self.contours = QCheckBox("contours (GeoJSON)")
         self.table = QCheckBox("table of areas and volumes (CSV)")
         self.report = QCheckBox("one-page report (HTML) with the most uncertain slices")
@@ -76,6 +78,7 @@ class ExportDialog(QDialog):
         form = QFormLayout()
         form.addRow("Folder", folder_row)
         form.addRow("Format", self.format)
+        form.addRow("Mask", self.mask_choice)
         form.addRow("Include", self.table)
         form.addRow("", self.report)
         form.addRow("", self.contours)
@@ -116,6 +119,7 @@ class ExportDialog(QDialog):
             table=self.table.isChecked(),
             deidentify=self.deidentify.isChecked(),
             report=self.report.isChecked(),
+            own_mask=self.mask_choice.own_mask,
         )
         self.close()
         return worker

@@ -1,0 +1,114 @@
+"""A Labels layer that is saved as DICOM-SEG: its image, whose mask it is, and its classes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import napari
+import numpy as np
+from napari.layers import Image, Labels
+
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.drawn_mask import drawn_mask
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.layers import (
+    METADATA_KEY,
+    geometry_on_screen,
+    matches_geometry,
+    role_of,
+    scan_from_layer,
+)
+from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.shown_mask import ShownMask
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from napari.layers import Layer
+
+    from napari_latentseg.core.segmentation import Segmentation
+
+__all__ = ["saved_mask"]
+
+_MASK_ROLES = ("mask", "corrected", "")  # a layer without a role is one that a person has drawn
+_ELSE = "save it as .nii.gz, .nrrd or .mha"
+
+
+def saved_mask(path: Path, layer: Layer) -> Segmentation:
+    """What to write for a layer, with its image and with whose mask it is.
+
+    Parameters
+    ----------
+    path
+        The file to write, named in errors.
+    layer
+        A copy of the layer that is saved, as napari gives it to a writer.
+
+    Raises
+    ------
+    BadInput
+        If it is no mask, or does not lie on one DICOM series that is open.
+    """
+    role = role_of(layer)
+    if not isinstance(layer, Labels) or role not in _MASK_ROLES:
+        what = role or "image"
+        raise BadInput(path.name, f"the {what} layer cannot be saved as DICOM", f"{_ELSE}, or use Export")
+    viewer = napari.current_viewer()
+    image = _image_below(path, layer, list(viewer.layers) if viewer is not None else [])
+    scan = scan_from_layer(image)
+    if scan.format != "dicom":
+        raise BadInput(path.name, "a DICOM-SEG needs a mask on an image opened from DICOM", _ELSE)
+    mask = _as_labels(path, layer)
+    metadata: dict[str, Any] = layer.metadata.get(METADATA_KEY, {}) if role else {}
+    if role and viewer is not None:
+        for result in session_of(viewer).results:
+            is_its_run = result.layers.run_number == metadata.get("run")
+            if result.layers.image is image and is_its_run and result.segmentation is not None:
+                order = result.job.view.order
+                return ShownMask(result.segmentation, None, mask, result.person_mask(), order).segmentation
+    model = metadata.get("model")
+    return drawn_mask(scan, mask, _classes(layer, mask), model=(model[0], model[1]) if model else None)
+
+
+def _image_below(path: Path, layer: Labels, layers: list[Layer]) -> Image:
+    """The image that a mask belongs to, or for a drawn one the only image that it lies on."""
+    images = [other for other in layers if isinstance(other, Image) and role_of(other) in ("", "scan")]
+    if role_of(layer):
+        image_id = layer.metadata[METADATA_KEY].get("image")
+        images = [image for image in images if str(image.unique_id) == image_id]
+    fitting = [
+        image
+        for image in images
+        if not image.multiscale
+        and tuple(image.data.shape[: image.ndim]) == tuple(layer.data.shape)
+        and matches_geometry(layer, geometry_on_screen(image))
+    ]
+    dicom_images = [image for image in fitting if scan_from_layer(image).format == "dicom"]
+    if len(dicom_images or fitting) == 1:
+        return (dicom_images or fitting)[0]
+    why = "lies on several images" if fitting else "lies on no image that is open"
+    raise BadInput(path.name, f"the mask {why}, and a DICOM-SEG refers to one", _ELSE)
+
+
+def _as_labels(path: Path, layer: Labels) -> Any:
+    data = np.asarray(layer.data)
+    if data.min(initial=0) < 0 or data.max(initial=0) > 255:
+        raise BadInput(path.name, "the mask has labels above 255", f"use labels from 1 to 255, or {_ELSE}")
+    return data.astype(np.uint8)
+
+
+def _classes(layer: Labels, mask: Any) -> list[ClassInfo]:
+    """The classes of a drawn mask: named in the layer's table, else by their number."""
+    features = layer.features
+    names = {}
+    if {"index", "class"} <= set(features.columns):
+        names = dict(zip(features["index"], features["class"], strict=True))
+    labels = sorted({int(n) for n in np.unique(mask)} - {0})
+    return [
+        ClassInfo(label=n, name=str(names.get(n) or f"label {n}"), color=_color(layer, n)) for n in labels
+    ]
+
+
+def _color(layer: Labels, label: int) -> str:
+    red, green, blue = np.round(255 * np.asarray(layer.get_color(label))[:3]).astype(int)
+    return f"#{red:02x}{green:02x}{blue:02x}"
