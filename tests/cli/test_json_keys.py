@@ -14,7 +14,8 @@ from napari_latentseg.sample_data import write_annotated_phantoms
 MODEL = "tiny-taught"
 MEASUREMENT = ["title", "name", "label", "object", "time", "value", "unit", "length_unit", "samples", "mean",
                "std", "low", "high", "interval_is", "probability", "centroid", "longest", "across", "box",
-               "intensity", "ml"]  # fmt: skip
+               "intensity", "mask_state", "interval_reason", "fraction", "segmented", "model_value",
+               "ml"]  # fmt: skip
 FINDING = ["kind", "index", "box", "name", "label", "number", "why", "uncertainty", "measure"]
 COMPARISON = ["name", "label", "time", "dsc", "iou", "hd95", "assd", "unit", "empty"]
 VERSION = ["name", "version", "parent", "folder", "current", "origin", "dsc", "line"]

@@ -45,7 +45,11 @@ def test_measure(cli, result: Path, volume: Path, tmp_path: Path) -> None:
         whole, *objects = csv.DictReader(file)
     assert float(whole["volume (mm3)"]) == pytest.approx(np.count_nonzero(mask) * 0.7 * 0.8 * 2.5)
     assert float(whole["intensity mean"]) > 0
-    assert len(ended.out.splitlines()) == 1 + len(objects)
+    *rows, note = ended.out.splitlines()
+    assert len(rows) == 1 + len(objects)
+    assert note == "90 % intervals of 4 samples, not calibrated: the model is not on this machine."
+    assert whole["interval note"] in note
+    assert {row["segmented"] for row in (whole, *objects)} == {"all"}
     record = json.loads((result / "knee_run.json").read_text())
     assert float(whole["mean of samples (mm3)"]) == pytest.approx(np.mean(record["volumes"]["target"]))
     found = json.loads(cli("measure", result / "knee_run.json", "--json", "--no-objects").out)

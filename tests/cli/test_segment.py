@@ -60,7 +60,10 @@ def test_every_family_is_segmented(
     ended = cli("segment", folder / name, "--model", tiny_model_folder, "--samples", 3, "--out", out)
     assert (ended.code, ended.errors) == (0, [])
     expected = [f"{stem}_{part}{suffix}" for part in ("mask", "mean", "variance")] + [f"{stem}_run.json"]
-    assert [Path(line).name for line in ended.out.splitlines()] == expected
+    lines = ended.out.splitlines()
+    assert [Path(line).name for line in lines[:4]] == expected
+    assert lines[4] == cli("measure", out, "--no-objects").out.splitlines()[0]  # the same size and interval
+    assert lines[5:] == ["90 % intervals of 3 samples, not calibrated: the model was not calibrated."]
     assert sorted(p.name for p in out.iterdir()) == sorted(expected)
     arrays = []
     for part in expected[:3]:

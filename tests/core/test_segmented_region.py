@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from tests.helpers.segmentation import segmentation
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.plane_axes import plane_axis_order
-from napari_latentseg.core.segmented_region import SegmentedRegion, slice_ranges
+from napari_latentseg.core.ranges import as_ranges
+from napari_latentseg.core.segmented_region import SegmentedRegion
 
 
 def region(**changes: Any) -> SegmentedRegion:
@@ -67,12 +67,11 @@ def test_where_an_earlier_record_does_not_say_no_slice_counts_as_segmented():
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))
-def test_ranges_hold_the_flags_that_they_were_made_from(flags):
-    ranges = slice_ranges(flags)
-    assert [any(a <= i <= b for a, b in ranges) for i in range(len(flags))] == flags
-    assert all(b + 1 < c for (_, b), (c, _) in pairwise(ranges))
+def test_the_region_holds_the_slices_that_it_was_made_from(flags):
+    ranges = as_ranges(i for i, flag in enumerate(flags) if flag)
     made = region(planes=len(flags), planes_done=sum(flags), segmented_slices=None if all(flags) else ranges)
     assert made.slice_flags().tolist() == flags
+    assert made.missing_count == flags.count(False)
 
 
 @pytest.mark.parametrize(

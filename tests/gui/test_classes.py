@@ -11,7 +11,7 @@ from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.core.sample_store import SampleMaps
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.measure import class_extents
+from napari_latentseg.measure import class_sizes
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets.segment.result_panel import ResultPanel
@@ -134,8 +134,8 @@ def test_the_toggles_follow_the_layers(shown, qtbot) -> None:
     viewer, layers = shown
     panel = ResultPanel()
     qtbot.addWidget(panel)
-    panel.show_result(segmentation(), layers, class_extents(segmentation()))
-    assert [line.split(":")[0] for line in panel.extent_text.text().splitlines()] == [c.name for c in CLASSES]
+    panel.show_result(segmentation(), layers, class_sizes(segmentation()), "a note")
+    assert [line.split(":")[0] for line in panel.size_text.text().splitlines()] == [c.name for c in CLASSES]
     panel.toggles["mean"].click()
     (mean,) = layers.layers_of("mean")
     assert mean.visible
@@ -143,7 +143,7 @@ def test_the_toggles_follow_the_layers(shown, qtbot) -> None:
     mean.visible = False
     assert not panel.toggles["mean"].isChecked()
     viewer.layers.remove(mean)
-    panel.show_result(segmentation(), layers, class_extents(segmentation()))
+    panel.show_result(segmentation(), layers, class_sizes(segmentation()), "a note")
     assert not panel.toggles["mean"].isEnabled()
 
 

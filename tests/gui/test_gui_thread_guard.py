@@ -12,8 +12,8 @@ PRETEND = "napari_latentseg.pretend"
 HOLDING = {
     "a large file": ("open(path, 'rb').close()", "read: a file of 100000 bytes"),
     "a function of ours": (
-        "from napari_latentseg.measure import class_extents; class_extents(None)",
-        "compute: class_extents",
+        "from napari_latentseg.measure import class_sizes; class_sizes(None)",
+        "compute: class_sizes",
     ),
     "a scan": ("from napari_latentseg.io import read_scan; read_scan('none.nii')", "read: read_scan"),
     "a hash": (

@@ -93,7 +93,7 @@ def test_results_follow(viewer, widget, qtbot):
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     result = widget.session.current
     assert result.segmentation.record.volume_unit == "pixel"
-    pixels, extents = np.array(result.segmentation.volumes), result.extents
+    pixels, extents = np.array(result.segmentation.volumes), result.sizes
     dialog = open_dialog(widget, qtbot)
     type_into(qtbot, dialog.pixel_size, "0.5")
     qtbot.mouseClick(dialog.apply_button, Qt.MouseButton.LeftButton)
@@ -103,8 +103,8 @@ def test_results_follow(viewer, widget, qtbot):
     (mask,) = result.layers.layers_of("mask")
     np.testing.assert_allclose(layer_matrix(mask), layer_matrix(image))
     assert {str(unit) for unit in mask.units} == {"millimeter"}
-    qtbot.waitUntil(lambda: result.extents != extents, timeout=5000)
-    qtbot.waitUntil(lambda: "mm²" in widget.result_panel.extent_text.text(), timeout=5000)
+    qtbot.waitUntil(lambda: result.sizes != extents, timeout=5000)
+    qtbot.waitUntil(lambda: "mm²" in widget.result_panel.size_text.text(), timeout=5000)
     widget.draw_more()  # samples drawn later are in mm as well
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert result.segmentation.record.samples == 8

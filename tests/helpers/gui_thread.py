@@ -42,7 +42,7 @@ def computing() -> dict[CodeType, str]:
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.io import read_scan
     from napari_latentseg.io.registry import read_scan_lazy
-    from napari_latentseg.measure import class_extents, measure
+    from napari_latentseg.measure import class_sizes, measure
     from napari_latentseg.models.store import load_model, open_codec
     from napari_latentseg.review.ranking import rank, uncertainty_profile
     from napari_latentseg.review.scoring import score_objects, score_slices
@@ -52,7 +52,7 @@ def computing() -> dict[CodeType, str]:
              AnnotationStore.revoke, AnnotationStore.resume_draft, AnnotationStore.verify)  # fmt: skip
     kinds: dict[str, tuple[Any, ...]] = {
         "read": (read_scan, read_scan_lazy, survey_path, layers_of_scan, load_model, open_codec, *store),
-        "compute": (agreement_counts, class_extents, measure, rank, uncertainty_profile, score_slices,
+        "compute": (agreement_counts, class_sizes, measure, rank, uncertainty_profile, score_slices,
                     score_objects, Segmentation.with_threshold, Segmentation.sample_volumes),
         "hash": (Scan.iter_sha256,),
     }  # fmt: skip

@@ -21,7 +21,7 @@ from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.io import read_scan
 from napari_latentseg.io.write_results import write_segmentation
-from napari_latentseg.measure import class_extents
+from napari_latentseg.measure import class_sizes
 from napari_latentseg.models.folder import Model
 
 BOX = (10, 20, 58, 90)
@@ -101,7 +101,7 @@ def test_a_share_is_one_of_what_was_worked_on(tiny_model: Model) -> None:
     found = predicted(
         tiny_model, scan_of(picture(3, 100, 120), "zyx", TURNED), samples=3, box=BOX, slices=(1, 1)
     )
-    share = class_extents(found)[0].fraction
+    share = class_sizes(found)[0].fraction
     assert share == pytest.approx(np.count_nonzero(found.mask) / (48 * 70))
 
 
@@ -225,4 +225,4 @@ def test_what_does_not_fit_into_memory_around_a_box_is_written(tiny_model: Model
     assert np.array_equal(np.asarray(found.variance), usual.variance)
     mask, *_ = write_segmentation(found, tmp_path, "a", format="ome-zarr")
     assert np.array_equal(np.asarray(read_scan(mask).array), usual.mask)
-    assert class_extents(found)[0].value == class_extents(usual)[0].value
+    assert class_sizes(found)[0].value == class_sizes(usual)[0].value

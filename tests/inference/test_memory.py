@@ -26,7 +26,7 @@ from napari_latentseg.inference.tiles import TileBlender, Tiling
 from napari_latentseg.inference.tta import tta_transforms
 from napari_latentseg.io import read_scan
 from napari_latentseg.io.write_results import write_segmentation
-from napari_latentseg.measure import class_extents
+from napari_latentseg.measure import class_sizes
 
 ALL = AugmentationConfig(
     horizontal_flip=0.5, vertical_flip=0.5, jitter=1, brightness=0.2, contrast=0.2, affine=1, shift=0.1
@@ -116,7 +116,7 @@ def test_a_run_from_disk_is_the_run(tiny_tiles_model, small_bands, tmp_path: Pat
     assert np.allclose(np.asarray(found.variance), usual.variance, atol=1e-5)
     assert (np.asarray(found.mask) != usual.mask).mean() < 1e-3
     assert found.record.input.sha256 == usual.record.input.sha256
-    assert class_extents(found)[0].value == pytest.approx(class_extents(usual)[0].value, rel=1e-2)
+    assert class_sizes(found)[0].value == pytest.approx(class_sizes(usual)[0].value, rel=1e-2)
     written = write_segmentation(found, tmp_path, "a", format="ome-zarr")
     assert np.array_equal(np.asarray(read_scan(written[0]).array), np.asarray(found.mask))
 

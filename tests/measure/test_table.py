@@ -79,10 +79,11 @@ def test_the_whole_file_to_the_byte(tmp_path: Path):
     write_csv(tmp_path / "a.csv", rows)
     assert (tmp_path / "a.csv").read_bytes().decode("utf-8").split("\r\n") == [
         "class,label,object,volume (mm3),volume (ml),mask,mean of samples (mm3),std of samples (mm3),"
-        "low 90 % (mm3),high 90 % (mm3),interval,samples,mean probability,centroid z (mm),centroid y (mm),"
+        "low 90 % (mm3),high 90 % (mm3),interval,interval note,segmented,samples,mean probability,"
+        "centroid z (mm),centroid y (mm),"
         "centroid x (mm),longest diameter (mm),short axis (mm),intensity mean,intensity std,intensity min,"
         "intensity max",
-        "cyst,1,0,15.0,0.015,model,14.5,0.3333333333333333,12.0,1e-07,samples,3,0.9,1.5,-2.25,3.0,4.0,2.0,1.0,0.0,1.0,2.0",
-        '"say ""a, b""",2,1,0.0,0.0,model,,,,,,0,,,,,,,,,,',
+        "cyst,1,0,15.0,0.015,model,14.5,0.3333333333333333,12.0,1e-07,samples,,all,3,0.9,1.5,-2.25,3.0,4.0,2.0,1.0,0.0,1.0,2.0",
+        '"say ""a, b""",2,1,0.0,0.0,model,,,,,,,all,0,,,,,,,,,,',
         "",
     ]

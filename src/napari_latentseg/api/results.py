@@ -109,7 +109,7 @@ def write_result(
     if table or report_path is not None:
         from napari_latentseg.measure import measure, write_csv
 
-        measurements = measure(result, scan, interval=None if card is None else card.volume_interval)
+        measurements = measure(result, scan, card=card)
         if table:
             extra_files[_TABLE_NAME] = partial(write_csv, measurements=measurements)
     is_report_inside = report_path is not None and _is_inside(report_path, folder, name_prefix(stem))

@@ -53,7 +53,7 @@ def measure_result(
 ) -> None:
     """Measure classes and objects: areas or volumes and their spread over samples, diameters, intensities."""
     from napari_latentseg.io.read_results import read_segmentation
-    from napari_latentseg.measure import measure, write_csv
+    from napari_latentseg.measure import measure, sizes_note, write_csv
     from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 
     if csv_file is not None:
@@ -65,7 +65,7 @@ def measure_result(
     with progress_bar("measuring", quiet=quiet or as_json) as progress:
         rows = measure(
             segmentation, _open_image(image, series, channel), objects=objects,
-            interval=card.volume_interval if card is not None else None, progress=progress,
+            card=card, progress=progress,
         )  # fmt: skip
     if csv_file is not None:
         ensure_writable_folder(csv_file.absolute().parent)
@@ -76,6 +76,7 @@ def measure_result(
         return
     for row in rows:
         print_line(row.describe(), quiet=quiet)
+    print_line(sizes_note(segmentation, card), quiet=quiet)
 
 
 def rank_result(

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.evaluation.report import EvaluationReport
+    from napari_latentseg.models.card import ModelCard
 
 __all__ = ["register"]
 
@@ -211,7 +212,7 @@ def segment(
     )  # fmt: skip
     for path in written:
         print_line(str(path), quiet=quiet)
-    for line in _remarks(segmentation):
+    for line in [*_size_lines(segmentation, located_model.card), *_remarks(segmentation)]:
         print_line(line, quiet=quiet)
 
 
@@ -229,6 +230,13 @@ def _open_image(path: Path, series: int | None, channel: int | None, spacing: Se
 def _input_sha256(image: Scan, box: tuple[int, int, int, int] | None) -> str:
     """The hash by which the record of a run names its image."""
     return list(image.iter_sha256(box))[-1]
+
+
+def _size_lines(segmentation: Segmentation, card: ModelCard) -> list[str]:
+    """The size of each class, what its interval rests on, and what was not segmented."""
+    from napari_latentseg.measure import class_sizes, sizes_note
+
+    return [*(row.describe() for row in class_sizes(segmentation, card)), sizes_note(segmentation, card)]
 
 
 def _remarks(segmentation: Segmentation) -> list[str]:

@@ -137,9 +137,7 @@ class Segmentation:
             If a mask on disk is too large to be post-processed.
         """
         new_cleanup = self.cleanup if cleanup is None else cleanup
-        mask = labels_from_probabilities(self.mean, threshold, self.classes)
-        if new_cleanup.is_active:
-            mask = self._postprocessed(mask, new_cleanup)
+        mask = self._mask_at(threshold, new_cleanup)
         volumes, volumes_cleaned = self.volumes, self.record.volumes_cleaned
         if self.sample_maps is not None and self.sample_maps.is_complete:
             volumes, volumes_cleaned = self.sample_volumes(threshold, new_cleanup)
@@ -228,6 +226,19 @@ class Segmentation:
             cleaned_mask = cleanup.apply(mask, labels, self.axes, voxel_volume)
             counts[i] = [np.count_nonzero(cleaned_mask == label) for label in labels]
         return counts * voxel_volume, True
+
+    def mask_of_model(self) -> Any:
+        """The model's mask: `mask`, or where a person has changed that, what it was before.
+
+        Of a result that was read from files, it is the mean at the threshold again.
+        """
+        if self.model_mask is not None:
+            return self.model_mask
+        return self._mask_at(self.record.threshold, self.cleanup) if self.record.mask_edited else self.mask
+
+    def _mask_at(self, threshold: float, cleanup: PostProcess) -> Any:
+        mask = labels_from_probabilities(self.mean, threshold, self.classes)
+        return self._postprocessed(mask, cleanup) if cleanup.is_active else mask
 
     def _postprocessed(self, mask: Any, cleanup: PostProcess) -> Any:
         roi_mask = mask if self.roi is None else mask[self.roi]

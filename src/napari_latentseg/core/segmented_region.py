@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.record import RunRecord
 
-__all__ = ["SegmentedRegion", "slice_ranges"]
+__all__ = ["SegmentedRegion"]
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,3 @@ class SegmentedRegion:
             return ""
         verb = "was" if self.missing_count == 1 else "were"
         return f"{self.missing_count} of {self.slice_count} slices {verb} not segmented"
-
-
-def slice_ranges(flags: Sequence[bool] | NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
-    """First and last index of each run of True.
-
-    Examples
-    --------
-    >>> slice_ranges([False, True, True, False, True])
-    ((1, 2), (4, 4))
-    """
-    padded = np.concatenate([[False], np.asarray(flags, dtype=np.bool_), [False]])
-    changes = np.flatnonzero(padded[1:] != padded[:-1])
-    return tuple((int(first), int(end) - 1) for first, end in changes.reshape(-1, 2))

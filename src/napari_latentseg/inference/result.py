@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.embed import embed
 from napari_latentseg.core.labels import labels_from_probabilities
+from napari_latentseg.core.ranges import as_ranges
 from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.core.reorient import restore_orientation
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation, volumes_by_name
-from napari_latentseg.core.segmented_region import slice_ranges
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.measure.expected_dice import expected_dice
@@ -262,7 +262,7 @@ def _run_record(
         seconds=round(state.seconds, 3),
         complete=sample_count == state.target_samples and planes_done == len(state.plane_indices),
         slices=settings.slices,
-        segmented_slices=None if has_result.all() else slice_ranges(has_result),
+        segmented_slices=None if has_result.all() else as_ranges(np.flatnonzero(has_result).tolist()),
         box=settings.box,
         plane=state.plane,
         tolerance=None if state.stopper is None else state.stopper.tolerance,

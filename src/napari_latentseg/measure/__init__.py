@@ -6,7 +6,8 @@
 - `expected_dice`: the Dice to expect of a result.
 - `interval_basis`: whether intervals may be called calibrated, and if not, why not.
 - `table`: rows as a pandas table and as CSV.
-- `extent`: the short summary of each class that the Segment widget shows.
+- `class_sizes`: the rows of the classes alone, quickly enough to follow a slider.
+- `size_interval`: the interval of a size, for every row of both.
 - `timepoint`: `TimePoint`, the arrays of one point in time, read block by block.
 - `regions`: `Regions`, the classes or the connected objects of a mask, numbered.
 - `region_sums`: voxels, positions, probabilities and intensities of each region, in one pass.
@@ -18,22 +19,21 @@
 from __future__ import annotations
 
 from napari_latentseg.core.contours import Contours
+from napari_latentseg.measure.class_sizes import class_sizes
 from napari_latentseg.measure.contours import contours, contours_unavailable_reason
 from napari_latentseg.measure.expected_dice import expected_dice, expected_dice_lines
-from napari_latentseg.measure.extent import ClassExtent, class_extents
-from napari_latentseg.measure.interval_basis import IntervalBasis, interval_basis
+from napari_latentseg.measure.interval_basis import IntervalBasis, interval_basis, sizes_note
 from napari_latentseg.measure.measure_segmentation import measure
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Intensity, Measurement
 from napari_latentseg.measure.table import measurement_table, write_csv
 
 __all__ = [
     "INTERVAL_LEVEL",
-    "ClassExtent",
     "Contours",
     "Intensity",
     "IntervalBasis",
     "Measurement",
-    "class_extents",
+    "class_sizes",
     "contours",
     "contours_unavailable_reason",
     "expected_dice",
@@ -41,5 +41,6 @@ __all__ = [
     "interval_basis",
     "measure",
     "measurement_table",
+    "sizes_note",
     "write_csv",
 ]

@@ -20,6 +20,7 @@ __all__ = [
     "calibration_differences",
     "image_dimensions",
     "interval_basis",
+    "sizes_note",
 ]
 
 IntervalKind = Literal["calibrated", "samples", "none"]
@@ -163,6 +164,13 @@ def calibration_differences(
         *_differences_of_image(segmentation, card, calibrated),
         *_differences_of_run(segmentation.record, calibrated),
     )
+
+
+def sizes_note(segmentation: Segmentation, card: CalibratedCard | None) -> str:
+    """What to say below the sizes of a result: what their intervals rest on, and what was not segmented."""
+    note = interval_basis(segmentation, card).describe()
+    missing = segmentation.segmented_region.describe_missing()
+    return f"{note} The sizes are those of the others: {missing}." if missing else note
 
 
 def _why_no_interval(segmentation: Segmentation) -> str:

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure.diameters import diameters, run_ends
-from napari_latentseg.measure.measurement import CALIBRATED, FROM_SAMPLES, INTERVAL_LEVEL, Measurement
+from napari_latentseg.measure.interval_basis import CalibratedCard
+from napari_latentseg.measure.measurement import Measurement
 from napari_latentseg.measure.physical_space import PhysicalSpace
 from napari_latentseg.measure.region_sums import RegionSums, sum_regions
 from napari_latentseg.measure.regions import Regions
 from napari_latentseg.measure.sample_assignment import SampleAssignment, assign_samples
+from napari_latentseg.measure.size_interval import SizeStatistics
 from napari_latentseg.measure.timepoint import TimePoint, timepoints
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
-    from napari_latentseg.evaluation.calibration import VolumeInterval
 
-__all__ = ["measure"]
-
-_NO_SAMPLES = np.zeros(0)
+__all__ = ["class_names", "measure"]
 
 
 def measure(
@@ -35,7 +33,7 @@ def measure(
     *,
     mask: Any = None,
     objects: bool = True,
-    interval: VolumeInterval | None = None,
+    card: CalibratedCard | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Measurement, ...]:
     """Measure every class of a segmentation, and every connected object of each.
@@ -52,13 +50,14 @@ def measure(
     image
         The segmented image, for intensities.
     mask
-        Edited label map instead of `segmentation.mask`. Sizes are those of the edited mask, the spread is
-        that of the model's samples. A label that is no class of the model has no spread.
+        Edited label map instead of `segmentation.mask`. Sizes are those of the edited mask; the spread is
+        that of the model's samples, and an interval holds the size in the model's mask. A label that is no
+        class of the model has no spread.
     objects
         Whether to measure objects too.
-    interval
-        Calibrated interval of the model card. It is used for classes, not for objects, if the samples have
-        the source and the threshold it was calibrated with, are at least as many, and had no post-processing.
+    card
+        Card of the model, whose calibrated interval is used for classes where
+        `napari_latentseg.measure.interval_basis.interval_basis` finds it valid.
     progress
         Called with the fraction that is done, in [0, 1].
 
@@ -75,8 +74,10 @@ def measure(
         objects.
     """
     physical_space = PhysicalSpace.from_geometry(segmentation.geometry, segmentation.axes)
-    usable_interval = interval if interval is not None and _interval_applies(interval, segmentation) else None
-    timepoints_to_measure = timepoints(segmentation, segmentation.mask if mask is None else mask, image)
+    statistics = SizeStatistics.of(segmentation, card)
+    measured_mask, model_mask = segmentation.mask if mask is None else mask, segmentation.mask_of_model()
+    timepoints_to_measure = timepoints(segmentation, measured_mask, image)
+    model_timepoints = None if measured_mask is model_mask else timepoints(segmentation, model_mask, None)
     step_count = sum(_count_steps(timepoint) for timepoint in timepoints_to_measure)
     steps_done = 0
 
@@ -86,7 +87,7 @@ def measure(
         progress(min(1.0, steps_done / step_count))
 
     rows: list[Measurement] = []
-    for timepoint in timepoints_to_measure:
+    for number, timepoint in enumerate(timepoints_to_measure):
         regions = Regions.from_objects(timepoint) if objects else Regions.from_classes(timepoint)
         region_sums = sum_regions(regions, segmentation.classes, advance)
         needs_assignment = objects or timepoint.time is not None or not len(segmentation.volumes)
@@ -96,7 +97,14 @@ def measure(
             else None
         )
         rows += _MeasurementRows(
-            segmentation, timepoint, regions, region_sums, assignment, physical_space, usable_interval
+            segmentation,
+            timepoint,
+            regions,
+            region_sums,
+            assignment,
+            physical_space,
+            statistics,
+            None if model_timepoints is None else model_timepoints[number].label_counts(),
         ).iter_measurements()
     progress(1.0)
     return tuple(replace(row, mask_state=segmentation.record.mask_state) for row in rows)
@@ -107,13 +115,13 @@ def _count_steps(timepoint: TimePoint) -> int:
     return sum(1 for _ in timepoint.blocks()) + planes * (timepoint.sample_count > 0)
 
 
-def _interval_applies(interval: VolumeInterval, segmentation: Segmentation) -> bool:
-    """Whether the samples were drawn as those that the interval was calibrated with."""
-    record = segmentation.record
-    if record.volumes_cleaned:
-        return False
-    same_threshold = math.isclose(record.threshold, interval.threshold, abs_tol=1e-6)
-    return record.source == interval.source and same_threshold and record.samples >= interval.samples
+def class_names(segmentation: Segmentation, labels: Iterable[int]) -> list[tuple[str, int]]:
+    """Name and label of each class of the model, then of each other label of a mask, without 0."""
+    class_labels = {info.label for info in segmentation.classes}
+    added = {info.label: info.name for info in segmentation.record.added_classes}
+    other_labels = sorted(set(labels) - class_labels - {0})
+    names = [(info.name, info.label) for info in segmentation.classes]
+    return names + [(added.get(label, f"label {label}"), label) for label in other_labels]
 
 
 class _MeasurementRows:
@@ -127,10 +135,12 @@ class _MeasurementRows:
         sums: RegionSums,
         assignment: SampleAssignment | None,
         space: PhysicalSpace,
-        interval: VolumeInterval | None,
+        statistics: SizeStatistics,
+        model_counts: NDArray[np.int64] | None,
     ) -> None:
         self._segmentation, self._timepoint, self._regions = segmentation, timepoint, regions
-        self._sums, self._assignment, self._space, self._interval = sums, assignment, space, interval
+        self._sums, self._assignment, self._space, self._statistics = sums, assignment, space, statistics
+        self._model_counts = model_counts  # voxels of each label in the model's mask, None if it is measured
         self._run_ends: dict[int, NDArray[np.int64]] = {}
         if regions.are_objects:
             for region, box in enumerate(regions.bounding_boxes, start=1):
@@ -138,10 +148,7 @@ class _MeasurementRows:
 
     def iter_measurements(self) -> Iterator[Measurement]:
         """All classes, then all objects."""
-        class_labels = {info.label for info in self._segmentation.classes}
-        other_labels = sorted({int(label) for label in self._regions.label_of_region[1:]} - class_labels)
-        names = [(info.name, info.label) for info in self._segmentation.classes]
-        names += [(f"label {label}", label) for label in other_labels]
+        names = class_names(self._segmentation, (int(label) for label in self._regions.label_of_region))
         for name, label in names:
             yield self._measure_class(name, label)
         if self._regions.are_objects:
@@ -155,40 +162,43 @@ class _MeasurementRows:
             if self._regions.are_objects
             else self._sums.run_ends_by_label.get(label, [])
         )
-        return self._measurement(
-            name, label, 0, regions, region_ends, self._class_samples(self._class_index(label))
-        )
+        voxel_count = int(self._sums.voxel_counts[list(regions)].sum())
+        fields = self._statistics.class_fields(
+            name, label, self._class_volumes, voxel_count,
+            voxel_count if self._model_counts is None else int(self._model_counts[label]),
+            has_time=self._timepoint.time is not None,
+        )  # fmt: skip
+        return self._measurement(name, label, 0, regions, region_ends, fields)
 
     def _class_index(self, label: int) -> int | None:
         """Index of a class in the model; None for a label that is no class of it."""
         labels = [info.label for info in self._segmentation.classes]
         return labels.index(label) if label in labels else None
 
-    def _class_samples(self, class_index: int | None) -> NDArray[np.float64]:
-        """Area or volume of a class in each sample, `(n,)`."""
-        if class_index is None:
-            return _NO_SAMPLES
+    @property
+    def _class_volumes(self) -> NDArray[np.float64]:
+        """Area or volume of each class in each sample, `(n, K)`; n = 0 without samples."""
         if self._timepoint.time is None and len(self._segmentation.volumes):
-            return self._segmentation.volumes[:, class_index]
+            return self._segmentation.volumes
         if self._assignment is None:
-            return _NO_SAMPLES
-        return np.asarray(
-            self._assignment.class_counts[:, class_index] * self._space.voxel_volume, dtype=np.float64
-        )
+            return np.zeros((0, len(self._segmentation.classes)))
+        return np.asarray(self._assignment.class_counts * self._space.voxel_volume, dtype=np.float64)
 
     def _measure_objects(self, name: str, label: int) -> Iterator[Measurement]:
         voxel_counts = self._sums.voxel_counts
         largest_first = sorted(self._regions.regions_with_label(label), key=lambda r: (-voxel_counts[r], r))
-        is_class = self._class_index(label) is not None
+        class_index = self._class_index(label)
         for number, region in enumerate(largest_first, start=1):
             samples = np.zeros(0)
-            if len(largest_first) == 1:  # a single object gets all voxels of its class
-                samples = self._class_samples(self._class_index(label))
-            elif self._assignment is not None and is_class:
+            if class_index is not None and len(largest_first) == 1:
+                samples = self._class_volumes[:, class_index]  # it gets all voxels of its class
+            elif class_index is not None and self._assignment is not None:
                 samples = np.asarray(
                     self._assignment.region_counts[:, region] * self._space.voxel_volume, dtype=np.float64
                 )
-            yield self._measurement(name, label, number, [region], [self._run_ends[region]], samples)
+            value = float(voxel_counts[region] * self._space.voxel_volume)
+            fields = self._statistics.object_fields(name, samples, value) if class_index is not None else {}
+            yield self._measurement(name, label, number, [region], [self._run_ends[region]], fields)
 
     def _measurement(
         self,
@@ -197,12 +207,11 @@ class _MeasurementRows:
         number: int,
         regions: Sequence[int],
         region_ends: Sequence[NDArray[np.int64]],
-        samples: NDArray[np.float64],
+        fields: dict[str, Any],
     ) -> Measurement:
         sums, space, time = self._sums, self._space, self._timepoint.time
         region_ids = list(regions)
         voxel_count = int(sums.voxel_counts[region_ids].sum())
-        fields: dict[str, Any] = self._sample_statistics(name, number, samples)
         if voxel_count:
             centre = sums.index_sums[region_ids].sum(axis=0) / voxel_count
             object_diameters = diameters(np.concatenate(region_ends), space.linear)
@@ -226,24 +235,6 @@ class _MeasurementRows:
             **fields,
         )
 
-    def _sample_statistics(
-        self, name: str, object_number: int, samples: NDArray[np.float64]
-    ) -> dict[str, Any]:
-        """Mean, standard deviation and interval of the samples of one row; empty with too few samples."""
-        n = len(samples)
-        if n < MIN_SAMPLES_FOR_VARIANCE or self._segmentation.record.source == "none":
-            return {}
-        mean, std = float(samples.mean()), float(samples.std(ddof=1))
-        if object_number == 0 and self._interval is not None and name in self._interval.factors:
-            low, high = self._interval.interval(name, samples)
-            origin = CALIBRATED
-        else:
-            # prediction interval for one further sample of a normal distribution with unknown mean and
-            # variance
-            half_width = _student_quantile(n) * std * math.sqrt(1 + 1 / n)
-            low, high, origin = max(0.0, mean - half_width), mean + half_width, FROM_SAMPLES
-        return {"samples": n, "mean": mean, "std": std, "low": low, "high": high, "interval_source": origin}
-
     def _bounding_box(self, regions: Sequence[int]) -> tuple[tuple[int, int], ...]:
         boxes = [self._regions.bounding_boxes[r - 1] for r in regions]
         bounds = [
@@ -254,10 +245,3 @@ class _MeasurementRows:
             time_axis = self._segmentation.axes.index("t")
             bounds.insert(time_axis, (self._timepoint.time, self._timepoint.time + 1))
         return tuple(bounds)
-
-
-def _student_quantile(n: int) -> float:
-    """Two-sided quantile of Student's t with n - 1 degrees of freedom at `INTERVAL_LEVEL`."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(n - 1, (1 + INTERVAL_LEVEL) / 2))

@@ -58,11 +58,12 @@ class Measurement:
         Mean and standard deviation (n - 1) of the area or volume over the samples; None without samples. Of a
         sample, an object gets the voxels of its class inside it, or nearer to it than to any other object.
     low, high
-        Interval of 90 %, in `unit`; None without samples.
+        Interval of 90 %, in `unit`, see `napari_latentseg.measure.size_interval`; it holds the value of the
+        model's mask. None without samples.
     interval_source
         ``"calibrated"``: on validation images, such an interval contained the volume of the reference in 90 %
-        of the cases. ``"samples"``: Student's prediction interval, which contains nine of ten further
-        samples; how far all samples are from the truth, it cannot tell. ``""`` without an interval.
+        of the cases. ``"samples"``: it contains nine of ten further samples; how far all samples are from the
+        truth, it cannot tell. ``""`` without an interval.
     probability
         Mean of the mean probability inside, in [0, 1]; None if the mask is empty.
     centroid
@@ -79,6 +80,16 @@ class Measurement:
         Intensities inside; None without an image.
     mask_state
         Whose mask `value` is of, see `napari_latentseg.core.record.MaskState`.
+    interval_reason
+        Why the interval is not calibrated, or why there is none; empty if it is calibrated.
+    fraction
+        Fraction of the voxels that were segmented, in [0, 1]; None for objects and for points in time.
+    segmented
+        What was segmented where that is not everything, such as ``"29 of 40 slices"``: the size is that in
+        this part alone.
+    model_value
+        Area or volume of the class in the model's mask, which differs from `value` where a person has
+        corrected the mask; None for objects, and for classes that the model does not have.
     """
 
     name: str
@@ -101,6 +112,10 @@ class Measurement:
     box: tuple[tuple[int, int], ...] | None = None
     intensity: Intensity | None = None
     mask_state: MaskState = "model"
+    interval_reason: str = ""
+    fraction: float | None = None
+    segmented: str = ""
+    model_value: float | None = None
 
     @property
     def index(self) -> int:
@@ -121,8 +136,11 @@ class Measurement:
         return self.value * MM_PER_UNIT[self.unit[:-1]] ** 3 / _MM3_PER_ML
 
     def describe(self) -> str:
-        """One line for the user: ``anterior: 1.52 ml (90 %: 1.44 to 1.61, calibrated)``."""
-        line = f"{self.title}: {self.size_text}"
+        """One line for people: ``lesion: 1.5 ml, 0.56 % of the image (90 %: 1.4 to 1.6, calibrated)``."""
+        where = f" in {self.segmented}" if self.segmented else ""
+        line = f"{self.title}: {self.size_text if self.value else 'nothing found'}{where}"
+        if self.fraction is not None and self.value:
+            line += f", {_percent(self.fraction)} of {'that' if self.segmented else 'the image'}"
         if interval := self.interval_text:
             line += f" ({interval})"
         if self.object_number and self.long_axis is not None and self.short_axis is not None:
@@ -132,19 +150,27 @@ class Measurement:
 
     @property
     def size_text(self) -> str:
-        """Area or volume with its unit, with three digits."""
-        factor, unit = self._display_scale
-        return f"{format_value(self.value * factor)} {unit}"
+        """Area or volume with its unit, with three digits: ``1.52 ml``, ``703 pixels``."""
+        return self.format_size(self.value)
+
+    def format_size(self, value: float) -> str:
+        """An area or volume in `unit` as `size_text` shows one, such as `model_value`."""
+        return f"{self._format_number(value)} {self._display_scale[1]}"
 
     @property
     def interval_text(self) -> str:
         """``90 %: 1.44 to 1.61, calibrated`` in the unit of `size_text`; empty without an interval."""
         if self.low is None or self.high is None:
             return ""
-        factor, _ = self._display_scale
         origin = CALIBRATED if self.interval_source == CALIBRATED else f"of {self.samples} samples"
-        low, high = (format_value(bound * factor) for bound in (self.low, self.high))
-        return f"{INTERVAL_LEVEL:.0%}: {low} to {high}, {origin}".replace("%", " %")
+        low, high = self._format_number(self.low), self._format_number(self.high)
+        # nothing found: the line has no other number that would have the unit
+        unit = "" if self.value else f" {self._display_scale[1]}"
+        return f"{INTERVAL_LEVEL:.0%}: {low} to {high}{unit}, {origin}".replace("%", " %")
+
+    def _format_number(self, value: float) -> str:
+        factor, unit = self._display_scale
+        return f"{value:.0f}" if unit == "pixels" else format_value(value * factor)
 
     @property
     def _display_scale(self) -> tuple[float, str]:
@@ -157,6 +183,12 @@ class Measurement:
     @property
     def _ml_per_unit(self) -> float:
         return MM_PER_UNIT[self.unit[:-1]] ** 3 / _MM3_PER_ML
+
+
+def _percent(fraction: float) -> str:
+    """A fraction in [0, 1] with two digits or more: ``0.56 %``, ``19.1 %``."""
+    percent = 100 * fraction
+    return f"{percent:.1f} %" if percent >= 10 else f"{percent:.2g} %"
 
 
 def format_value(value: float) -> str:

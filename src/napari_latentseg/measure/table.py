@@ -55,6 +55,8 @@ _COLUMNS = (
     _Column("low {level} ({unit})", attrgetter("low")),
     _Column("high {level} ({unit})", attrgetter("high")),
     _Column("interval", attrgetter("interval_source")),
+    _Column("interval note", attrgetter("interval_reason")),
+    _Column("segmented", lambda row: row.segmented or "all"),
     _Column("samples", attrgetter("samples")),
     _Column("mean probability", attrgetter("probability")),
     _Column("centroid z ({length})", _centroid(-3), is_optional=True),
@@ -115,7 +117,7 @@ def write_csv(path: Path, measurements: Sequence[Measurement]) -> None:
         Rows of one segmentation.
     """
     writer = measurement_table(measurements).drop(columns="index", errors="ignore")
-    for heading in ("class", "interval"):  # the columns of text
+    for heading in ("class", "interval", "interval note", "segmented"):  # the columns of text
         if heading in writer:
             writer[heading] = [_no_formula(text) for text in writer[heading]]
     # opened here, since pandas would compress by the file extension; RFC 4180 ends lines with CR LF

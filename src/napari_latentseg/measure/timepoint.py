@@ -105,6 +105,13 @@ class TimePoint:
             raise BadInput("mask", "has values that are no labels", "use integers from 0 to 255")
         return values.astype(np.uint8)
 
+    def label_counts(self) -> NDArray[np.int64]:
+        """Voxels of each of the 256 labels."""
+        counts = np.zeros(256, dtype=np.int64)
+        for block in self.blocks():
+            counts += np.bincount(self.labels(block).ravel(), minlength=256)
+        return counts
+
     def intensities(self, block: Block) -> NDArray[np.float64]:
         """Intensities of a block, `(rows, W)`; for RGB the mean of the channels, without alpha."""
         values = np.asarray(self.image[block.array_index])  # type: ignore[index]

@@ -39,6 +39,7 @@ def explanation(
     if result.variance is None:
         lines.append(f"There is no variance here, only {uncertainty_basis(result)}.")
     kinds = {m.interval_source for m in measurements}
+    reasons = dict.fromkeys(m.interval_reason for m in measurements if m.interval_reason)
     if "calibrated" in kinds and card is not None and card.volume_interval is not None:
         fit = card.volume_interval
         line = (
@@ -51,9 +52,12 @@ def explanation(
         lines.append(f"{line}.")
     if "samples" in kinds:
         lines.append(
-            "An interval of the samples contains nine of ten further samples of this model. It says nothing"
-            " about an error that all samples share, and so may miss the true size."
+            f"Intervals of the samples are not calibrated: {'; '.join(reasons)}. Such an interval contains"
+            " nine of ten further samples of this model. It says nothing about an error that all samples"
+            " share, and so may miss the true size."
         )
+    elif reasons and not kinds & {"calibrated"}:
+        lines.append(f"There are no intervals: {'; '.join(reasons)}.")
     if result.record.cleanup is not None and kinds & {"calibrated", "samples"}:
         which = "of single objects " if result.record.volumes_cleaned else ""
         lines.append(f"The mask was post-processed; the samples behind the intervals {which}were not.")

@@ -84,6 +84,7 @@ def render_page(
         background="the image" if has_image else "the mean probability",
         pictures=[_picture(result, finding, strip) for finding, strip in strips],
         reading=explanation(result, rows, card),
+        missing=_missing_text(result),
         curve_text=curve_text(reliability) if reliability is not None else "",
         points=curve_points(reliability) if reliability is not None else [],
         record=result.record.model_dump_json(indent=1),
@@ -99,7 +100,8 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
     method = (
         card.method_title if card is not None else f"{record.model.method} {record.model.variant}".strip()
     )
-    slices = f", {record.planes_done} of {record.planes} slices" if record.planes > 1 else ""
+    region = result.segmented_region
+    slices = f", {region.describe() or f'all {record.planes} slices'}" if record.planes > 1 else ""
     image_shape = " × ".join(map(str, input_record.shape))
     facts = [("Case", record.case)] if record.case else []
     facts += [
@@ -121,9 +123,22 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
         facts.append(("Crop box", f"rows {top + 1} to {bottom}, columns {left + 1} to {right}"))
     if record.cleanup is not None:
         facts.append(("Post-processing", record.cleanup.describe(display_unit(record.volume_unit))))
-    if not record.complete:
-        facts.append(("Stopped", f"{record.samples} of {record.samples_asked} samples"))
+    if region.is_cancelled:
+        samples = f"{record.samples} of {record.samples_asked} samples"
+        missing = region.describe_missing()
+        facts.append(("Cancelled", f"{samples}; {missing}" if missing else samples))
     return facts
+
+
+def _missing_text(result: Segmentation) -> str:
+    """What was not looked at, in a sentence; empty where everything was."""
+    region = result.segmented_region
+    if region.is_whole:
+        return ""
+    missing = region.describe_missing() or f"only {region.describe()} was segmented"
+    cancelled = "The run was cancelled: " if region.is_cancelled else ""
+    sentence = f"{cancelled}{missing}, and the sizes are those of the rest"
+    return f"{sentence[0].upper()}{sentence[1:]}. Nothing is known of what was not segmented."
 
 
 def _rows_to_show(measurements: Sequence[Measurement], classes: int) -> tuple[list[Measurement], int]:
@@ -137,7 +152,7 @@ def _rows_to_show(measurements: Sequence[Measurement], classes: int) -> tuple[li
 
 
 def _row(row: Measurement, color: str) -> dict[str, str]:
-    source = {"calibrated": "calibrated", "samples": f"of {row.samples} samples"}.get(row.interval_source, "")
+    sources = {"calibrated": "calibrated", "samples": f"of {row.samples} samples", "": "none"}
     diameters = ""
     if row.long_axis is not None and row.short_axis is not None:
         diameters = (
@@ -146,9 +161,9 @@ def _row(row: Measurement, color: str) -> dict[str, str]:
     return {
         "title": row.title,
         "color": color,
-        "size": row.size_text,
+        "size": f"{row.size_text} in {row.segmented}" if row.segmented else row.size_text,
         "interval": row.interval_text.partition(": ")[2].rpartition(", ")[0],
-        "interval_source": source,
+        "interval_source": sources[row.interval_source],
         "probability": "" if row.probability is None else f"{row.probability:.2f}",
         "diameters": diameters,
     }

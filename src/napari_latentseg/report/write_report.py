@@ -156,8 +156,7 @@ def make_report(
         As for `write_report` and `measure`.
     """
     check_report(Path(path))
-    interval = card.volume_interval if card is not None else None
-    rows: Any = measure(segmentation, image, interval=interval) if measurements is None else measurements
+    rows: Any = measure(segmentation, image, card=card) if measurements is None else measurements
     return write_report(path, segmentation, image, rows, _ranked_findings(segmentation), card, note)
 
 

@@ -11,7 +11,7 @@ from napari.layers import Image
 
 from napari_latentseg.core.given_spacing import geometry_with_spacing
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure import class_extents
+from napari_latentseg.measure import class_sizes
 from napari_latentseg.measure.measurement import display_unit, format_value
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, SPACING_GIVEN_KEY, role_of, scan_from_layer
 from napari_latentseg.widgets._shared.session import RunResult, ViewerSession, session_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
     from napari_latentseg.core.segmentation import Segmentation
-    from napari_latentseg.measure import ClassExtent
+    from napari_latentseg.measure import Measurement
 
 __all__ = ["give_spacing_to_image", "spacing_text"]
 
@@ -105,9 +105,9 @@ def _update_result(
         result.run.give_spacing(spacing)
     result.layers.store_record(segmentation)
 
-    def show(extents: tuple[ClassExtent, ...]) -> None:
+    def show(sizes: tuple[Measurement, ...]) -> None:
         if result.segmentation is segmentation:
-            result.extents = extents
+            result.sizes = sizes
             session.thresholded.emit(result)
 
-    run_in_thread(lambda: tuple(class_extents(segmentation)), show)
+    run_in_thread(lambda: class_sizes(segmentation, result.card), show)

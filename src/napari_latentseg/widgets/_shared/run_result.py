@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure import ClassExtent
+from napari_latentseg.measure import Measurement
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.runner import RunJob
@@ -35,7 +35,7 @@ class RunResult:
         Draws more samples, see `ViewerSession.draw_more`.
     segmentation
         The segmentation with the current threshold and postprocessing; None until the run has ended.
-    extents
+    sizes
         Areas or volumes of the classes.
     was_cancelled
         Whether the run was stopped.
@@ -55,7 +55,7 @@ class RunResult:
         self.card = card
         self.run: Any = None
         self.segmentation: Segmentation | None = None
-        self.extents: tuple[ClassExtent, ...] = ()
+        self.sizes: tuple[Measurement, ...] = ()
         self.was_cancelled = False
         self.seconds = 0.0
         self.seen_regions: set[Any] = set()
@@ -87,10 +87,15 @@ class RunResult:
 
     @property
     def title(self) -> str:
-        """Its name in a list: image, number of the run, number of samples."""
-        number = f", run {self.layers.run_number}" if self.layers.run_number > 1 else ""
-        samples = f", {self.segmentation.record.samples} samples" if self.segmentation is not None else ""
-        return f"{self.layers.image.name}{number}{samples}"
+        """Its name in a list: image, number of the run, number of samples, and whether it was cancelled."""
+        parts = [self.layers.image.name]
+        if self.layers.run_number > 1:
+            parts.append(f"run {self.layers.run_number}")
+        if self.segmentation is not None:
+            parts.append(f"{self.segmentation.record.samples} samples")
+            if self.segmentation.segmented_region.is_cancelled:
+                parts.append("cancelled")
+        return ", ".join(parts)
 
     @property
     def is_in_viewer(self) -> bool:

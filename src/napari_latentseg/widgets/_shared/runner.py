@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.measure import ClassExtent, class_extents
+from napari_latentseg.measure import Measurement, class_sizes
 from napari_latentseg.widgets._shared.result_layers import DisplayData, PlaneView
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class RunOutcome:
     cancelled: bool
     seconds: float
     display: DisplayData | None = None
-    extents: tuple[ClassExtent, ...] = ()
+    sizes: tuple[Measurement, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class Runner(QObject):
             cancelled,
             elapsed,
             DisplayData.from_segmentation(result),
-            tuple(class_extents(result)),
+            class_sizes(result, run.state.card),
         )
 
     def _on_returned(self, outcome: RunOutcome | _Failure) -> None:

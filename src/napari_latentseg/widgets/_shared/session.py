@@ -264,7 +264,7 @@ class ViewerSession(QObject):
         if outcome.segmentation is None:
             self.finished.emit(result)
             return
-        result.segmentation, result.extents = outcome.segmentation, outcome.extents
+        result.segmentation, result.sizes = outcome.segmentation, outcome.sizes
         if not outcome.cancelled and result.job.previous_run is None:
             self.timings.record_run(result.job, outcome.segmentation.record, outcome.seconds)
         self._layer_steps = result.layers.show_all(outcome.segmentation, outcome.display)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_latentseg.measure import class_extents
+from napari_latentseg.measure import class_sizes
 from napari_latentseg.widgets._shared.threads import run_in_thread
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Thresholds(QObject):
     Signals
     -------
     applied
-        The `RunResult` whose mask, segmentation and extents are those of another threshold.
+        The `RunResult` whose mask, segmentation and sizes are those of another threshold.
     failed
         One sentence, and the details for a bug report.
     """
@@ -77,14 +77,14 @@ class Thresholds(QObject):
             voxels = result.layers.changed_voxels(new_segmentation.mask)
             # a copy, because the user may paint in the layer
             mask = new_segmentation.mask if voxels is not None else np.array(new_segmentation.mask)
-            return new_segmentation, voxels, mask, tuple(class_extents(new_segmentation))
+            return new_segmentation, voxels, mask, class_sizes(new_segmentation, result.card)
 
         def show(answer: Any) -> None:
             self._worker = None
-            new_segmentation, voxels, mask, new_extents = answer
+            new_segmentation, voxels, mask, new_sizes = answer
             if result.segmentation is not segmentation or result.layers.is_edited:
                 return
-            result.segmentation, result.extents = new_segmentation, new_extents
+            result.segmentation, result.sizes = new_segmentation, new_sizes
             result.layers.replace_mask(mask, voxels)
             result.layers.store_record(new_segmentation)
             self.applied.emit(result)

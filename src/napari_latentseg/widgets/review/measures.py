@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.person_mask import describe_mask
+from napari_latentseg.measure import sizes_note
 from napari_latentseg.widgets._shared.controls import let_combo_shrink
 from napari_latentseg.widgets._shared.layers import layer_matrix, role_of
 from napari_latentseg.widgets._shared.threads import run_in_thread
@@ -100,23 +100,23 @@ class MeasuresPanel(QWidget):
             self.size_text.setText("")
             self.interval_note.setText("")
             return
-        shown = result.shown_mask()
-        interval = result.card.volume_interval
+        shown, card = result.shown_mask(), result.card
 
-        def compute() -> tuple[tuple[Measurement, ...], str]:
-            from napari_latentseg.measure import measure
+        def compute() -> tuple[tuple[Measurement, ...], str, str]:
+            from napari_latentseg.measure import class_sizes
 
             segmentation = shown.segmentation
-            return measure(segmentation, objects=False, interval=interval), describe_mask(segmentation.record)
+            sizes = class_sizes(segmentation, card)
+            return sizes, describe_mask(segmentation.record), sizes_note(segmentation, card)
 
-        def show(answer: tuple[tuple[Measurement, ...], str]) -> None:
+        def show(answer: tuple[tuple[Measurement, ...], str, str]) -> None:
             if request_id != self._request_id:
                 return
-            measurements, whose = answer
+            measurements, whose, note = answer
             self.mask_text.setText(f"Mask: {whose}.")
             self.mask_text.setToolTip(shown.layer.name if shown.layer is not None else "")
             self.size_text.setText("\n".join(measurement.describe() for measurement in measurements))
-            self.interval_note.setText(_interval_note(measurements))
+            self.interval_note.setText(note)
             self._compare()
 
         run_in_thread(compute, show, lambda error: self.failed.emit(str(error)), self)
@@ -165,12 +165,3 @@ class MeasuresPanel(QWidget):
             self.objects_button.setEnabled(True)
 
         return show_objects(self.viewer, result, done, self.failed.emit, self)
-
-
-def _interval_note(measurements: Iterable[Measurement]) -> str:
-    interval_sources = {measurement.interval_source for measurement in measurements}
-    if "calibrated" in interval_sources:
-        return "90 % intervals, calibrated on validation images (see the model card)."
-    if "samples" in interval_sources:
-        return "90 % intervals from the sample spread only; not calibrated for this model."
-    return "No interval: needs 3 samples or more."

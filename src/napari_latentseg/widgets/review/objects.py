@@ -89,13 +89,13 @@ def show_objects(
         Parent of the table's window; nothing is shown after it was deleted.
     """
     image, shown = result.layers.image, result.shown_mask()
-    scan, interval = result.job.scan, result.card.volume_interval
+    scan, card = result.job.scan, result.card
 
     def compute() -> Any:
         from napari_latentseg.measure import measure, measurement_table
 
         segmentation = shown.segmentation
-        measurements = measure(segmentation, scan, objects=True, interval=interval)
+        measurements = measure(segmentation, scan, objects=True, card=card)
         data, object_measurements = label_objects(np.asarray(segmentation.mask), measurements)
         table = measurement_table(object_measurements)
         table["index"] = list(range(1, len(object_measurements) + 1))

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
-from napari_latentseg.measure import ClassExtent
+from napari_latentseg.measure import Measurement
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_meaning
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets.segment.form import SOURCE_LABELS
@@ -43,8 +43,10 @@ class ResultPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.extent_text = QLabel()
-        self.extent_text.setWordWrap(True)
+        self.size_text = QLabel()
+        self.size_text.setWordWrap(True)
+        self.interval_note = QLabel()
+        self.interval_note.setWordWrap(True)
         self.run_note = QLabel()
         self.run_note.setWordWrap(True)
         self.toggles: dict[str, QPushButton] = {}
@@ -70,7 +72,8 @@ class ResultPanel(QWidget):
         buttons.addWidget(self.export_button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.extent_text)
+        layout.addWidget(self.size_text)
+        layout.addWidget(self.interval_note)
         layout.addLayout(toggle_row)
         layout.addWidget(self.run_note)
         layout.addLayout(buttons)
@@ -78,15 +81,20 @@ class ResultPanel(QWidget):
         self._segmentation: Segmentation | None = None
 
     def show_result(
-        self, segmentation: Segmentation, layers: ResultLayers, extents: Iterable[ClassExtent]
+        self,
+        segmentation: Segmentation,
+        layers: ResultLayers,
+        sizes: Iterable[Measurement],
+        note: str,
     ) -> None:
-        """Show a result and follow the visibility of its layers."""
+        """Show a result, the sizes of its classes and a note on them; follow the visibility of its layers."""
         self._layers, self._segmentation = layers, segmentation
         for layer in layers.all_layers:
             layer.events.visible.disconnect(self._update_toggles)
             layer.events.visible.connect(self._update_toggles)
         record = segmentation.record
-        self.extent_text.setText("\n".join(e.describe() for e in extents))
+        self.size_text.setText("\n".join(row.describe() for row in sizes))
+        self.interval_note.setText(note)
         self.run_note.setText(_run_note(segmentation))
         self.more_button.setEnabled(record.source not in _NO_MORE_SAMPLES)
         self.more_button.setToolTip(
@@ -122,16 +130,17 @@ class ResultPanel(QWidget):
 
 
 def _run_note(segmentation: Segmentation) -> str:
-    record = segmentation.record
+    record, region = segmentation.record, segmentation.segmented_region
     if record.source == "none":
-        return "Single pass: no variance."
-    line = f"{record.samples} samples from {SOURCE_LABELS[record.source]}"
-    if not record.complete:
-        line += f" (of {record.samples_asked} requested"
-        line += f"; {record.planes_done} of {record.planes} slices)" if record.planes > 1 else ")"
-    elif record.slices is not None and record.slices != (0, record.planes - 1):
-        first, last = record.slices
-        line += f", on {last - first + 1} of {record.planes} slices"
-    if record.samples < MIN_SAMPLES_FOR_VARIANCE:
-        line += f". A variance needs {MIN_SAMPLES_FOR_VARIANCE} samples or more."
-    return line
+        line = "Single pass: no variance"
+    else:
+        line = f"{record.samples} samples from {SOURCE_LABELS[record.source]}"
+    if region.is_cancelled:
+        requested = f" of {record.samples_asked} requested" if record.samples < record.samples_asked else ""
+        line = f"Cancelled: {line}{requested}"
+        line += f"; {region.describe_missing()}" if region.missing_count else ""
+    elif not region.is_whole:
+        line += f", on {region.describe()}"
+    if record.source != "none" and record.samples < MIN_SAMPLES_FOR_VARIANCE:
+        line += f". A variance needs {MIN_SAMPLES_FOR_VARIANCE} samples or more"
+    return f"{line}."

@@ -11,6 +11,7 @@ from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.measure import sizes_note
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import bind_keys, key_text
@@ -256,7 +257,9 @@ class SegmentWidget(DockWidget):
         self._show_result()
         record = segmentation.record
         if result.was_cancelled:
-            self._show_idle(f"Cancelled. {record.samples} of {record.samples_asked} samples are kept.")
+            missing = segmentation.segmented_region.describe_missing()
+            kept = f"{record.samples} of {record.samples_asked} samples are kept"
+            self._show_idle(f"Cancelled. {kept}{f'; {missing}' if missing else ''}.")
         else:
             self._show_idle(f"Finished in {max(1, round(result.seconds))} s.")
         for note in record.input.notes:
@@ -266,7 +269,8 @@ class SegmentWidget(DockWidget):
         result = self.session.current
         has_result = result is not None and result.segmentation is not None
         if result is not None and result.segmentation is not None:
-            self.result_panel.show_result(result.segmentation, result.layers, result.extents)
+            note = sizes_note(result.segmentation, result.card)
+            self.result_panel.show_result(result.segmentation, result.layers, result.sizes, note)
         self.result_panel.setVisible(has_result and not self.busy)
 
     @property
