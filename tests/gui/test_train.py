@@ -90,7 +90,7 @@ def messages():
 
 def test_the_hint_says_what_is_missing(viewer, widget, tmp_path):
     assert not widget.train_button.isEnabled()
-    assert "No approved slices" in widget.hint.text()
+    assert "Nothing is approved" in widget.hint.text()
     widget.data_source.select_source("layers")
     assert "No Labels layer matches" in widget.hint.text()
     viewer.add_image(np.zeros((20, 30)), name="image", scale=(2, 2))
@@ -236,11 +236,13 @@ def test_an_empty_mask_is_refused(viewer, widget, qtbot):
 
 
 def test_bad_input_is_one_line(viewer, widget, qtbot, tmp_path):
-    from_folder(widget, tmp_path / "not there")
+    empty = tmp_path / "nothing here"
+    empty.mkdir()
+    from_folder(widget, empty)
     widget.train_button.click()
     finish(widget, qtbot)
     assert widget.training.state == "failed"
-    assert "not there" in widget.status.text()
+    assert "nothing here: holds no annotated images" in widget.status.text()
     assert "\n" not in widget.status.text()
     assert "Traceback" not in widget.status.text()
     assert widget.train_button.isEnabled()  # something else can be tried at once

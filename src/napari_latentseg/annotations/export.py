@@ -58,8 +58,8 @@ def export_dataset(
             for name in (IMAGES_FOLDER, LABELS_FOLDER):
                 (temporary / name).mkdir()
             for case in cases:
-                for name in case.image_files:
-                    _copy(image_path, name, temporary / IMAGES_FOLDER / name)
+                for name, source in case.image_sources.items():
+                    _copy(image_path, source, temporary / IMAGES_FOLDER / name)
                 path = temporary / LABELS_FOLDER / case.label_file
                 write_label_file(path, case, merge_case(case), ignore_label(classes))
             (temporary / DATASET_JSON).write_text(dataset_json(cases, classes), "utf-8")

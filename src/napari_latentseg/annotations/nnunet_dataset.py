@@ -15,6 +15,7 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 
 __all__ = [
+    "COLOR_CHANNEL_COUNTS",
     "DATASET_JSON",
     "IMAGES_FOLDER",
     "LABELS_FOLDER",
@@ -29,7 +30,8 @@ __all__ = [
 IMAGES_FOLDER, LABELS_FOLDER, DATASET_JSON = "imagesTr", "labelsTr", "dataset.json"
 STATE_KEY = "latentseg"
 RESERVED_CLASS_NAMES = ("background", "ignore")
-_COLOR_CHANNELS = ("R", "G", "B", "alpha")
+_COLOR_CHANNELS = ("R", "G", "B")
+COLOR_CHANNEL_COUNTS = (1, 3, 4)  # grey, RGB and RGBA, which a store and a model take alike
 
 
 def new_classes(known: Sequence[ClassInfo], candidates: Iterable[ClassInfo]) -> tuple[ClassInfo, ...]:
@@ -77,6 +79,9 @@ class NnunetCase:
         Those with slices of this time point, oldest first.
     is_fully_approved
         Whether every slice is approved.
+    channels
+        Of every image of the data set: nnU-Net wants as many in each. Beside images in colour a grey one has
+        three equal channels, and alpha is left out.
     """
 
     name: str
@@ -84,11 +89,24 @@ class NnunetCase:
     time: int | None
     approvals: tuple[Approval, ...]
     is_fully_approved: bool
+    channels: int = 1
 
     @property
     def image_files(self) -> list[str]:
         """The names of its image files, one for each channel."""
-        return [f"{self.name}_{channel:04d}{NIFTI_SUFFIX}" for channel in range(self.case.channels)]
+        return list(self.image_sources)
+
+    @property
+    def image_sources(self) -> dict[str, str]:
+        """The file of the store that each of its image files is, or is a copy of, by its name."""
+        names = [f"{self.name}_{channel:04d}{NIFTI_SUFFIX}" for channel in range(self.channels)]
+        return {name: name if i < self.case.channels else names[0] for i, name in enumerate(names)}
+
+    @property
+    def hidden_files(self) -> list[str]:
+        """The names of files of this image that nnU-Net must not see: alpha, and copies of a grey channel."""
+        most = max(*COLOR_CHANNEL_COUNTS, self.case.channels)
+        return [f"{self.name}_{channel:04d}{NIFTI_SUFFIX}" for channel in range(self.channels, most)]
 
     @property
     def label_file(self) -> str:
@@ -116,6 +134,9 @@ def nnunet_cases(
     by_case: dict[str, list[Approval]] = {}
     for approval in approvals:
         by_case.setdefault(approval.case, []).append(approval)
+    cases = list(cases)
+    channels = max((c.channels for c in cases if c.name in by_case), default=1)
+    channels = min(channels, 3) if channels in COLOR_CHANNEL_COUNTS else channels
     with_approvals: list[NnunetCase] = []
     without_approvals: list[NnunetCase] = []
     for case in cases:
@@ -133,7 +154,12 @@ def nnunet_cases(
             )
             is_fully_approved = len(planes.get(time, ())) == depth
             nnunet_case = NnunetCase(
-                layout.timepoint_name(case.name, time), case, time, timepoint_approvals, is_fully_approved
+                layout.timepoint_name(case.name, time),
+                case,
+                time,
+                timepoint_approvals,
+                is_fully_approved,
+                channels,
             )
             (with_approvals if timepoint_approvals else without_approvals).append(nnunet_case)
     return with_approvals, without_approvals
@@ -163,11 +189,11 @@ def dataset_json(
     labels = {"background": 0} | {names.get(n, f"unused {n}"): n for n in range(1, ignore_value)}
     if not all(case.is_fully_approved for case in cases):
         labels["ignore"] = ignore_value
-    channels = cases[0].case.channels if cases else 1
+    channels = cases[0].channels if cases else 1
     modalities = {case.case.modality for case in cases}
     modality = modalities.pop() if len(modalities) == 1 else ""
-    if channels in (3, 4):
-        channel_names = dict(zip("0123", _COLOR_CHANNELS[:channels], strict=False))
+    if channels == len(_COLOR_CHANNELS):
+        channel_names = dict(zip("012", _COLOR_CHANNELS, strict=True))
     else:
         channel_names = {
             str(c): (modality or "image") if channels == 1 else f"channel {c}" for c in range(channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -69,12 +70,13 @@ def sync(
     states = {}
     changed = []
     for case in hidden_cases:
-        changed += _move(images, pending, [name for name in case.image_files if name in image_names])
+        changed += _hide(case, [*case.image_files, *case.hidden_files], images, pending, image_names)
         if case.label_file in label_names:
             (labels / case.label_file).unlink(missing_ok=True)
             changed.append(case.label_file)
     for case in visible_cases:
-        changed += _move(pending, images, [name for name in case.image_files if name not in image_names])
+        changed += _hide(case, case.hidden_files, images, pending, image_names)
+        changed += _show(case, images, pending, image_names, temporary)
         label_state = case.label_state(ignore_value)
         current_state = old_states.get(case.name)
         if current_state is None or current_state["of"] != label_state or case.label_file not in label_names:
@@ -124,6 +126,40 @@ def write_label_file(path: Path, nnunet_case: NnunetCase, merged: MergedMask, ig
 
 def _names(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def _hide(
+    case: NnunetCase, names: Sequence[str], images: Path, pending: Path, image_names: set[str]
+) -> list[str]:
+    """Take files of an image out of `imagesTr`: those of the store are moved, copies are removed."""
+    shown = [name for name in names if name in image_names]
+    copies = [name for name in shown if name not in case.case.files]
+    for name in copies:
+        (images / name).unlink(missing_ok=True)
+    return copies + _move(images, pending, [name for name in shown if name in case.case.files])
+
+
+def _show(
+    case: NnunetCase,
+    images: Path,
+    pending: Path,
+    image_names: set[str],
+    temporary: Callable[[str], Path],
+) -> list[str]:
+    """Put the files of an image into `imagesTr`; of a grey one beside images in colour also two copies."""
+    missing = {name: source for name, source in case.image_sources.items() if name not in image_names}
+    moved = _move(pending, images, [name for name, source in missing.items() if name == source])
+    copied = []
+    for name, source in missing.items():
+        if name != source and (images / source).is_file():
+            path = temporary(".nii.gz")
+            try:
+                shutil.copyfile(images / source, path)
+                commit(path, images / name)
+            finally:
+                path.unlink(missing_ok=True)
+            copied.append(name)
+    return moved + copied
 
 
 def _move(source: Path, target: Path, names: Sequence[str]) -> list[str]:

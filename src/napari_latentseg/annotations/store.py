@@ -23,7 +23,7 @@ from napari_latentseg.annotations.mask_files import (
     merge_approvals,
     write_mask_blocks,
 )
-from napari_latentseg.annotations.nnunet_dataset import new_classes, nnunet_cases
+from napari_latentseg.annotations.nnunet_dataset import COLOR_CHANNEL_COUNTS, new_classes, nnunet_cases
 from napari_latentseg.annotations.records import (
     ApprovalRecord,
     CaseRecord,
@@ -181,6 +181,19 @@ class AnnotationStore:
         counts = [len(case.annotated_slices or ()) for case in self.annotated_cases()]
         return sum(counts), len(counts)
 
+    def approved_in_words(self) -> str:
+        """What is approved: images, and slices of volumes or of series; empty for nothing."""
+        axes = {record.name: record.spatial_axes for record in self.case_records()}
+        slice_counts: dict[str, list[int]] = {"image": [], "volume": [], "series": []}
+        for case in self.annotated_cases():
+            kind = "image" if len(axes[case.name]) == 2 else "series" if "t" in axes[case.name] else "volume"
+            slice_counts[kind].append(len(case.annotated_slices or ()))
+        parts = [_counted(len(slice_counts["image"]), "image")] if slice_counts["image"] else []
+        for kind in ("volume", "series"):
+            if slices := sum(slice_counts[kind]):
+                parts.append(f"{_counted(slices, 'slice')} of {_counted(len(slice_counts[kind]), kind)}")
+        return ", ".join(parts)
+
     def approved_planes(self, scan: Scan) -> tuple[int, ...]:
         """The approved slices of a scan; none for one that is not known."""
         case = self.annotated_case(scan)
@@ -307,7 +320,11 @@ class AnnotationStore:
         records, _ = self._directory.active()
         channels = scan.array.shape[-1] if scan.axes.endswith(CHANNEL) else 1
         for record in records.values():
-            if record.channels != channels:
+            # photographs: a model sees three channels of each; a volume beside a photograph is a mistake
+            is_alike = {record.channels, channels} <= set(COLOR_CHANNEL_COUNTS) and (
+                len(record.spatial_axes) == len(scan.spatial_axes) == 2
+            )
+            if record.channels != channels and not is_alike:
                 raise BadInput(
                     scan.name,
                     f"has {channels} channels, and the images of these annotations have {record.channels}",
@@ -401,6 +418,10 @@ class AnnotationStore:
             Path(folder), visible_cases, self.classes, self._directory.image_path,
             lambda t: merge_approvals(t.case, t.time, t.approvals, self._directory.object_path),
         )  # fmt: skip
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 or noun == "series" else f"{number} {noun}s"
 
 
 def _checked_plane_numbers(planes: Iterable[int] | None, count: int) -> list[int]:

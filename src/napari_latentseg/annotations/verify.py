@@ -107,10 +107,15 @@ def _check_nnunet_view(
             yield IntegrityFinding(
                 f"{LABELS_FOLDER}/{case.label_file}", f"{why}; remove it, and the next opening makes it again"
             )
-        for name in case.image_files:
-            if not (folder / IMAGES_FOLDER / name).exists():
+        for name, source in case.image_sources.items():
+            path = folder / IMAGES_FOLDER / name
+            if not path.exists():
                 yield IntegrityFinding(
                     f"{IMAGES_FOLDER}/{name}", "is missing in this folder; the next opening repairs that"
+                )
+            elif name != source and (why := _hash_problem(path, case.case.files.get(source, ""))):
+                yield IntegrityFinding(
+                    f"{IMAGES_FOLDER}/{name}", f"{why}; remove it, and the next opening makes it again"
                 )
 
 

@@ -17,6 +17,7 @@ from napari_latentseg.api.models import (
     list_models,
     load_model,
     locate_model,
+    plan_install,
     remove_model,
 )
 from napari_latentseg.api.results import write_result
@@ -47,6 +48,7 @@ __all__ = [
     "load_model",
     "locate_model",
     "model_history",
+    "plan_install",
     "read_scan",
     "remove_model",
     "revert_model",

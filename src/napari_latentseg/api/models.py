@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
+    from napari_latentseg.models.install_plan import InstallPlan
     from napari_latentseg.models.store import LocatedModel
     from napari_latentseg.training.method_info import MethodInfo
 
@@ -18,6 +19,7 @@ __all__ = [
     "list_models",
     "load_model",
     "locate_model",
+    "plan_install",
     "remove_model",
 ]
 
@@ -134,6 +136,7 @@ def install_model(
     config: str | Path = "gms-busi",
     download: bool = False,
     replace: bool = False,
+    as_version: bool = False,
 ) -> ModelCard:
     """Install a model, so that it can be used by its name.
 
@@ -153,6 +156,9 @@ def install_model(
         Whether the codec of a checkpoint may be downloaded from the hub.
     replace
         Whether an installed model of that name may be replaced.
+    as_version
+        Install it as a version of the model here that it was fine-tuned from, and use it from now on. One of
+        the models that it was fine-tuned from must be here with the same weights; `name` is not used.
 
     Returns
     -------
@@ -174,13 +180,15 @@ def install_model(
     from napari_latentseg.errors import BadInput
     from napari_latentseg.models.card import read_card
     from napari_latentseg.models.install import install_folder, install_gms_checkpoint, install_path
+    from napari_latentseg.models.install_plan import check_is_model, install_as_version
 
     path = Path(source)
     codec_folder = Path(codec) if codec else None
+    check_is_model(path)
+    if as_version:
+        return read_card(install_as_version(path, codec=codec_folder))
     if path.is_dir():
         return read_card(install_folder(path, name, codec=codec_folder, replace=replace))
-    if not path.is_file():
-        raise BadInput(source, "no such file or folder", "give a model folder, or a .pth checkpoint of GMS")
     if path.suffix.lower() == ".zip":
         from napari_latentseg.models.archive import install_archive
 
@@ -191,15 +199,47 @@ def install_model(
     model_name = (name or path.stem).lower()
     install_path(model_name, replace=replace)
 
+    from napari_latentseg.models.gms_checkpoint import read_gms_checkpoint
     from napari_latentseg.models.store import open_codec
     from napari_latentseg.training.gms_release import published_card
 
+    read_gms_checkpoint(path)  # what is no checkpoint is refused before a codec is asked for
     codec_source = codec or settings.codec
     if codec_source is None:
         raise BadInput("config", f"{settings.name} has no codec", "use gms-busi")
     loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
     card = published_card(path, model_name, settings, spec)
     return read_card(install_gms_checkpoint(path, card, loaded_codec, replace=replace))
+
+
+def plan_install(source: str | Path) -> InstallPlan:
+    """What a file or folder would install, and whether its name is taken; nothing is installed yet.
+
+    Parameters
+    ----------
+    source
+        As for `install_model`.
+
+    Returns
+    -------
+    InstallPlan
+        Name and title, and the model here that it is a version of.
+
+    Raises
+    ------
+    BadInput
+        If it is no model.
+
+    Examples
+    --------
+    >>> from napari_latentseg import api, export_model
+    >>> plan = api.plan_install(export_model("breast-ultrasound", "breast-ultrasound.zip"))
+    >>> plan.name, plan.is_taken, plan.free_name
+    ('breast-ultrasound', True, 'breast-ultrasound-2')
+    """
+    from napari_latentseg.models.install_plan import plan_install as plan
+
+    return plan(source)
 
 
 def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: bool = False) -> Path:
@@ -236,8 +276,8 @@ def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: b
     return export(name, Path(path), replay=replay)
 
 
-def remove_model(name: str) -> None:
-    """Remove an installed model and all versions that were fine-tuned from it.
+def remove_model(name: str, version: str | None = None) -> None:
+    """Remove an installed model and all versions that were fine-tuned from it, or one version.
 
     Of an embedded model only the fine-tuned versions are removed.
 
@@ -245,11 +285,14 @@ def remove_model(name: str) -> None:
     ----------
     name
         The name of the model.
+    version
+        The version to remove; all of them where not given. If it was in use, the version that it was
+        fine-tuned from is in use then.
 
     Raises
     ------
     BadInput
-        If there is no such model, or it is embedded and has no other version.
+        If there is no such model or version, or it is embedded.
 
     Examples
     --------
@@ -260,5 +303,9 @@ def remove_model(name: str) -> None:
     False
     """
     from napari_latentseg.models.install import remove_model as remove
+    from napari_latentseg.models.versions import remove_version
 
-    remove(name)
+    if version is None:
+        remove(name)
+    else:
+        remove_version(name, version)

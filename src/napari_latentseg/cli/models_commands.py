@@ -10,6 +10,7 @@ import typer
 from napari_latentseg.cli.console import print_json, print_line, print_table
 from napari_latentseg.cli.json_records import version_json
 from napari_latentseg.cli.options import JsonOutput
+from napari_latentseg.errors import BadInput
 
 __all__ = ["register"]
 
@@ -42,12 +43,13 @@ def _list(as_json: bool) -> None:
     if as_json:
         print_json([card.model_dump(mode="json") for card in cards.values()])
         return
-    rows = [("NAME", "WHAT", "METHOD", "DSC", "SAMPLES FROM")]
+    from napari_latentseg.models.card_text import dice_text
+
+    rows = [("NAME", "WHAT", "METHOD", "DICE", "SAMPLES FROM")]
     for card in cards.values():
-        dsc_value = card.headline_metrics.values.get("dsc") if card.headline_metrics else None
-        dsc = "-" if dsc_value is None else f"{dsc_value:.2f}"
+        dice = dice_text(card, label="") or "-"
         method = f"{card.method_name} variant" if card.deviations_from_paper else card.method_name
-        rows.append((card.name, card.title, method, dsc, ", ".join(card.sources)))
+        rows.append((card.name, card.title, method, dice, ", ".join(card.sources)))
     print_table(rows)
 
 
@@ -78,23 +80,45 @@ def install(
         bool, typer.Option("--download", help="Allow a checkpoint's codec to be downloaded from the hub.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an installed model.")] = False,
+    as_version: Annotated[
+        bool,
+        typer.Option(
+            "--as-version", help="Install it as a version of the model here that it was fine-tuned from."
+        ),
+    ] = False,
 ) -> None:
     """Install a model, so that it can be used by its name."""
     from napari_latentseg import api
 
+    if not (name or replace or as_version):
+        plan = api.plan_install(source)
+        if plan.is_taken and plan.parent:
+            why = f"a model {plan.name!r} exists already"
+            remedy = (
+                f"add --as-version to install it as version {plan.parent_version} of {plan.parent},"
+                " give another with --name, or add --replace"
+            )
+            raise BadInput("name", why, remedy)
     card = api.install_model(
-        source, name=name, codec=codec, config=config, download=download, replace=replace
-    )
-    print_line(f"{card.name}: {card.title}, {card.method_title}")
+        source, name=name, codec=codec, config=config, download=download, replace=replace,
+        as_version=as_version,
+    )  # fmt: skip
+    version_text = f" version {card.version}," if as_version else ""
+    print_line(f"{card.name}:{version_text} {card.title}, {card.method_title}")
 
 
 @models.command()
-def remove(name: str) -> None:
-    """Remove an installed model and all its versions; embedded models stay."""
+def remove(
+    name: str,
+    version: Annotated[
+        str | None, typer.Option(help="The version to remove; all of them where not given.")
+    ] = None,
+) -> None:
+    """Remove an installed model and all its versions, or one version; embedded models stay."""
     from napari_latentseg import api
 
-    api.remove_model(name)
-    print_line(f"{name}: removed")
+    api.remove_model(name, version)
+    print_line(f"{name}: removed" if version is None else f"{name}: version {version} removed")
 
 
 @models.command()
@@ -106,12 +130,12 @@ def history(name: str, as_json: JsonOutput = False) -> None:
     if as_json:
         print_json([version_json(version) for version in versions])
         return
-    rows = [("VERSION", "", "FROM", "DSC", "COMPARED WITH ITS BASE")]
+    rows = [("VERSION", "", "FROM", "DICE", "COMPARED WITH ITS BASE")]
     for version in versions:
-        dsc = "-" if version.dsc is None else f"{version.dsc:.2f}"
+        dice = version.dice.removeprefix("Dice ") or "-"
         origin = version.parent or _ORIGIN[version.origin]
         rows.append(
-            (version.version, "in use" if version.is_current else "", origin, dsc, version.comparison)
+            (version.version, "in use" if version.is_current else "", origin, dice, version.comparison)
         )
     print_table(rows)
 

@@ -226,7 +226,7 @@ def _store_cases(folder: Path, card: ModelCard) -> list[Case]:
         cases, classes, records = store.annotated_cases(), store.classes, store.case_records()
     if not cases:
         raise BadInput(folder, "no slice is approved", "approve at least one")
-    if records[0].channels not in (1, 3, 4):  # the images of a store have as many channels each
+    if records[0].channels not in (1, 3, 4):  # the others of a store are alike then
         raise BadInput(folder, "its images have several channels", "give images of one channel, or in RGB")
     names = [c.name for c in card.classes]
     unknown_labels = {c.label: c.name for c in classes if c.name not in names}

@@ -8,6 +8,8 @@ import stat
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
@@ -17,7 +19,7 @@ from napari_latentseg.models.layout import REPLAY_FILE, check_files
 from napari_latentseg.models.store import LocatedModel, data_home, locate_model
 from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
-__all__ = ["export_model", "install_archive"]
+__all__ = ["export_model", "install_archive", "read_archive_card", "unpacked_archive"]
 
 # file types of a model folder; none of them can contain executable code
 _SUFFIXES = (".safetensors", ".json", ".csv", ".png")
@@ -107,20 +109,54 @@ def install_archive(
     BadInput
         If the file is not such an archive, is damaged, or contains other files; nothing is installed then.
     """
+    install_path(name or read_archive_card(path).name, replace=replace)  # before the large files
+    with unpacked_archive(path) as folder:
+        return install_folder(folder, name, codec=codec, replace=replace)
+
+
+def read_archive_card(path: Path) -> ModelCard:
+    """The card of a model in a zip file; nothing else is unpacked.
+
+    Raises
+    ------
+    BadInput
+        If the file is no model that `export_model` has written.
+    """
+    path = Path(path)
+    with tempfile.TemporaryDirectory() as temporary, _opened_archive(path) as archive:
+        return _unpack_card(archive, path, _checked_entries(archive, path), Path(temporary))
+
+
+@contextmanager
+def unpacked_archive(path: Path) -> Iterator[Path]:
+    """A temporary folder with the model of a zip file, checked as `install_archive` says.
+
+    Raises
+    ------
+    BadInput
+        If the file is not such an archive, is damaged, or contains other files.
+    """
     path = Path(path)
     root = ensure_writable_folder(data_home() / "models")
     with tempfile.TemporaryDirectory(dir=root, prefix=".part-") as temporary:
         folder = Path(temporary)
-        try:
-            with zipfile.ZipFile(path) as archive:
-                _unpack(archive, path, folder, name, replace)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise BadInput(path, "is damaged, or not a zip file", _REMEDY) from error
-        except OSError as error:
-            why = f"cannot be unpacked ({error.strerror or 'damaged'})"
-            raise BadInput(path, why, "free disk space, or ask for the file again") from error
+        with _opened_archive(path) as archive:
+            _unpack(archive, path, folder)
         _check_tensors(folder, path)
-        return install_folder(folder, name, codec=codec, replace=replace)
+        yield folder
+
+
+@contextmanager
+def _opened_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The zip file, opened; what is wrong with it is said in one line."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise BadInput(path, "is no model: it is damaged, or not a zip file", _REMEDY) from error
+    except OSError as error:
+        why = f"cannot be unpacked ({error.strerror or 'damaged'})"
+        raise BadInput(path, why, "free disk space, or ask for the file again") from error
 
 
 def _zip_info(card: ModelCard, file: str) -> zipfile.ZipInfo:
@@ -128,17 +164,23 @@ def _zip_info(card: ModelCard, file: str) -> zipfile.ZipInfo:
     return zipfile.ZipInfo(f"{card.name}/{file}")
 
 
-def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path, name: str | None, replace: bool) -> None:
-    """Unpack an archive into a folder: the card first, then exactly the files that it names."""
-    entries = _checked_entries(archive, path)
+def _unpack_card(
+    archive: zipfile.ZipFile, path: Path, entries: dict[str, zipfile.ZipInfo], folder: Path
+) -> ModelCard:
+    """Unpack the card into a folder, and take it out of the entries."""
     if CARD not in entries:
-        raise BadInput(path, f"contains no {CARD}", "give a file made by models export")
+        raise BadInput(path, f"is no model: it contains no {CARD}", "give a file made by models export")
     _extract_entry(archive, entries.pop(CARD), folder / CARD, path, _MAX_CARD_BYTES)
     try:
-        card = read_card(folder)
+        return read_card(folder)
     except BadInput as error:
         raise BadInput(f"{path}, {CARD}", error.why, _REMEDY) from error
-    install_path(name or card.name, replace=replace)  # fails on a name in use, before the large files
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, folder: Path) -> None:
+    """Unpack an archive into a folder: the card first, then exactly the files that it names."""
+    entries = _checked_entries(archive, path)
+    card = _unpack_card(archive, path, entries, folder)
     if unknown_files := sorted(entries.keys() - card.files.keys()):
         raise BadInput(path, f"contains {unknown_files[0]!r}, which its card does not list", _REMEDY)
     if missing_files := sorted(card.files.keys() - entries.keys()):

@@ -8,7 +8,7 @@ from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.models.card import ModelCard
 
-__all__ = ["card_lines", "card_text", "dice_text"]
+__all__ = ["card_lines", "card_text", "dice_text", "dice_words"]
 
 
 def card_lines(card: ModelCard) -> list[tuple[str, str]]:
@@ -95,14 +95,37 @@ def dice_text(card: ModelCard, label: str = "Dice ") -> str:
     metric = card.headline_metrics
     if metric is None or "dsc" not in metric.values:
         return ""
-    dsc, base_dsc = metric.values["dsc"], metric.base_values.get("dsc")
+    noun = "case" if card.lineage else "image"
+    return dice_words(metric.values["dsc"], metric.images, metric.base_values.get("dsc"), noun, label)
+
+
+def dice_words(dsc: float, images: int, base_dsc: float | None, noun: str, label: str = "Dice ") -> str:
+    """A Dice in words, see `dice_text`.
+
+    Parameters
+    ----------
+    dsc, base_dsc
+        Of the model, and of its base on the same images; None where that is not known.
+    images
+        How many there are.
+    noun
+        What one of them is called.
+    label
+        What the figure is called, with a space.
+
+    Examples
+    --------
+    >>> dice_words(0.781, 78, None, "image")
+    'Dice 0.78 on 78 images'
+    >>> dice_words(0.811, 2, 0.807, "case")
+    'Dice 0.811, base 0.807, on the same 2 cases'
+    """
     if base_dsc is None:
-        noun = "case" if card.lineage else "image"
-        return f"{label}{dsc:.2f} on {metric.images} {noun}{'' if metric.images == 1 else 's'}"
+        return f"{label}{dsc:.2f} on {images} {noun}{'' if images == 1 else 's'}"
     # where two digits would make a difference look like none, a third one shows it
     digits = 2 if f"{dsc:.2f}" != f"{base_dsc:.2f}" else 3
-    cases = "case" if metric.images == 1 else f"{metric.images} cases"
-    return f"{label}{dsc:.{digits}f}, base {base_dsc:.{digits}f}, on the same {cases}"
+    same = noun if images == 1 else f"{images} {noun}s"
+    return f"{label}{dsc:.{digits}f}, base {base_dsc:.{digits}f}, on the same {same}"
 
 
 def _reliability_text(reliability: Reliability) -> str:

@@ -77,6 +77,8 @@ def install_folder(
     BadInput
         If the model or its codec is damaged or missing, or the name is taken.
     """
+    if not (source / CARD).is_file():
+        raise BadInput(source, f"is no model: it holds no {CARD}", "give the folder of a model")
     card = read_card(source)
     target = install_path(name or card.name, replace=replace)
     load_model(source, codec)

@@ -21,9 +21,11 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
+from napari_latentseg.models.card_text import dice_words
 from napari_latentseg.models.install import install_folder, remove_folder, reset_current_version
 from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
 from napari_latentseg.models.store import (
@@ -44,9 +46,11 @@ __all__ = [
     "comparison_line",
     "discard",
     "free_name",
+    "install_version",
     "list_candidates",
     "list_versions",
     "next_version",
+    "remove_version",
     "revert",
 ]
 
@@ -67,6 +71,10 @@ class ModelVersion:
         ``"package"`` (embedded), ``"installed"``, or ``"taught"``: fine-tuned on this machine.
     dsc
         DSC of the card's headline metrics, in [0, 1]; None without metrics.
+    dsc_images
+        On how many images it was measured; None without metrics.
+    base_dsc
+        DSC of the base model on the same images; None where the version was not compared on them.
     comparison
         Comparison with its base model, in one line; empty without one.
 
@@ -86,6 +94,15 @@ class ModelVersion:
     origin: str
     dsc: float | None
     comparison: str
+    dsc_images: int | None = None
+    base_dsc: float | None = None
+
+    @property
+    def dice(self) -> str:
+        """The DSC in words, with its number of images and that of the base on the same; empty without one."""
+        if self.dsc is None or self.dsc_images is None:
+            return ""
+        return dice_words(self.dsc, self.dsc_images, self.base_dsc, "case" if self.parent else "image")
 
 
 def candidate_folder(name: str) -> Path:
@@ -149,11 +166,27 @@ def list_versions(name: str) -> list[ModelVersion]:
                 folder=folder,
                 is_current=folder == current,
                 origin=_origin(folder),
-                dsc=card.headline_metrics.values.get("dsc") if card.headline_metrics else None,
                 comparison=comparison_line(folder),
+                **_dsc_fields(folder, card),
             )
         )
     return versions
+
+
+def _dsc_fields(folder: Path, card: ModelCard) -> dict[str, Any]:
+    """The fields of a `ModelVersion` about its DSC."""
+    metric = card.headline_metrics
+    if metric is None or "dsc" not in metric.values:
+        return {"dsc": None}
+    base_dsc = metric.base_values.get("dsc")
+    if base_dsc is None:  # cards of earlier versions do not have it
+        try:
+            base_dsc = float(
+                json.loads((folder / COMPARISON_FILE).read_text("utf-8"))["held_out"]["before"]["dsc"]
+            )
+        except (OSError, ValueError, LookupError, TypeError):
+            base_dsc = None
+    return {"dsc": metric.values["dsc"], "dsc_images": metric.images, "base_dsc": base_dsc}
 
 
 def next_version(name: str) -> str:
@@ -198,11 +231,82 @@ def adopt(candidate: str | Path, *, keep_both: bool = False) -> Path:
     else:
         base = _checked_base_name(card)
         load_model(source)
-        target = _copy_as_version(source, card, base)
+        target = _copy_as_version(source, card, base, at_least=1)
         _set_current_version(base, int(target.name))
     if source.parent == data_home() / "candidates":
         _remove_candidate(source)
     return target
+
+
+def install_version(source: Path, base: str, *, codec: Path | None = None) -> Path:
+    """Install a model as the next version of one that is here, and use it from now on.
+
+    Parameters
+    ----------
+    source
+        The folder of a model that was fine-tuned from `base`, here or on another machine.
+    base
+        The name of the model here; see `parent_model`.
+    codec
+        Folder of its codec, if the codec is neither installed nor in the cache of the hub.
+
+    Returns
+    -------
+    Path
+        Its new folder. It keeps its number if that is above those of the versions here.
+
+    Raises
+    ------
+    BadInput
+        If the model or its codec is damaged or missing, or nothing can be written.
+    """
+    card = read_card(source)
+    load_model(source, codec)
+    number = int(card.version) if card.version.isdecimal() else 1
+    target = _copy_as_version(source, card, base, at_least=number)
+    _set_current_version(base, int(target.name))
+    return target
+
+
+def remove_version(name: str, version: str) -> Path:
+    """Remove one version of a model; the others stay.
+
+    If it was the current one, the version that it was fine-tuned from is current then, or else the newest.
+
+    Parameters
+    ----------
+    name
+        Name of the model.
+    version
+        Its number, as text.
+
+    Returns
+    -------
+    Path
+        Its folder, which was removed.
+
+    Raises
+    ------
+    BadInput
+        If there is no such version, or it came with the package.
+    """
+    versions = list_versions(name)
+    target = next((candidate for candidate in versions if candidate.version == version), None)
+    if target is None:
+        raise BadInput(
+            name, f"has no version {version}", f"use one of {', '.join(v.version for v in versions)}"
+        )
+    if target.origin == "package":
+        raise BadInput(f"{name} {version}", "came with the package, and stays", "remove another version")
+    if target.is_current:
+        others = [candidate for candidate in versions if candidate is not target]
+        if others:
+            parents = [c.version for c in others if target.parent == f"{name} {c.version}"]
+            revert(name, parents[-1] if parents else others[-1].version)
+        else:
+            reset_current_version(name)
+    remove_folder(target.folder)
+    return target.folder
 
 
 def revert(name: str, version: str | None = None) -> Path:
@@ -286,13 +390,13 @@ def _checked_base_name(card: ModelCard) -> str:
     raise BadInput(base.name, "has other weights than the base model of the candidate", "keep both")
 
 
-def _copy_as_version(source: Path, card: ModelCard, base: str) -> Path:
-    """Copy a candidate to the versions of its base model; one that is there already is not copied again."""
+def _copy_as_version(source: Path, card: ModelCard, base: str, *, at_least: int) -> Path:
+    """Copy a model to the versions of its base model; one that is there already is not copied again."""
     for _, folder in _fine_tuned_versions(base):
         if read_card(folder).files == card.files:
             return folder
     while True:
-        number = next_version(base)
+        number = str(max(int(next_version(base)), at_least))
         target = version_folder(base, number)
         ensure_writable_folder(target.parent)
         try:

@@ -49,6 +49,8 @@ class Approvals(QObject):
     ----------
     counts
         Numbers of approved slices and cases, by model family.
+    summaries
+        The same in words: images, and slices of volumes.
     writes_in_progress
         Number of approvals and revocations that are not on disk yet.
     """
@@ -64,6 +66,7 @@ class Approvals(QObject):
         self._open_stores = open_stores
         self._autosaver = autosaver
         self.counts: dict[str, tuple[int, int]] = {}
+        self.summaries: dict[str, str] = {}
         self.writes_in_progress = 0
 
     def load(self, correction: Correction) -> None:
@@ -96,11 +99,14 @@ class Approvals(QObject):
     def count(self, family: str) -> None:
         """Count the approved slices and cases of a model family again; emits `count_changed`."""
 
-        def show(count: tuple[int, int]) -> None:
-            self.counts[family] = count
+        def read() -> tuple[tuple[int, int], str]:
+            return self._open_stores.count_approved(family), self._open_stores.approved_in_words(family)
+
+        def show(approved: tuple[tuple[int, int], str]) -> None:
+            self.counts[family], self.summaries[family] = approved
             self.count_changed.emit()
 
-        run_in_thread(lambda: self._open_stores.count_approved(family), show, owner=self)
+        run_in_thread(read, show, owner=self)
 
     def approve(self, correction: Correction, numbers: Iterable[int] | None) -> Any:
         """Approve planes of a mask as they are now; planes that are approved already are skipped.

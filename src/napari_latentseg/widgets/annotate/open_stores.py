@@ -41,6 +41,12 @@ class OpenStores:
 
         return self.store(family).count_approved() if family in list_stores() else (0, 0)
 
+    def approved_in_words(self, family: str) -> str:
+        """What is approved for a model family, in words; empty for nothing."""
+        from napari_latentseg.annotations import list_stores
+
+        return self.store(family).approved_in_words() if family in list_stores() else ""
+
     def unfinished_drafts(
         self, open_draft_ids: frozenset[str], own_draft_ids: frozenset[str]
     ) -> list[tuple[str, Draft]]:

@@ -12,7 +12,7 @@ from napari_latentseg.widgets._shared.controls import elastic_combo, separator
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.session import RunResult
-from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE, count_text, format_slices, slice_text
+from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE, format_slices, slice_text
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.annotate.class_list import ClassList
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -237,11 +237,11 @@ class AnnotateWidget(DockWidget):
         correction = self.correction
         if correction is None:
             return
-        slices, cases = self.corrections.approvals.counts.get(correction.family, (0, 0))
+        slices, _ = self.corrections.approvals.counts.get(correction.family, (0, 0))
         self.totals.setText(
-            f"Approved for this model: {count_text(slices, 'slice')}, {count_text(cases, 'case')}."
+            f"Approved for this model: {self.corrections.approvals.summaries[correction.family]}."
             if slices
-            else "No slice is approved for this model yet."
+            else "Nothing is approved for this model yet."
         )
         self.train_button.setEnabled(slices > 0)
         self.train_button.setToolTip(

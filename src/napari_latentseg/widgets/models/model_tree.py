@@ -31,11 +31,6 @@ class ModelEntry:
         """The version that is loaded when the model is used by name."""
         return next((item for item in self.versions if item[0].is_current), self.versions[-1])
 
-    @property
-    def can_be_removed(self) -> bool:
-        """Whether any version did not come with the package."""
-        return any(version.origin != "package" for version, _ in self.versions)
-
 
 def list_model_entries() -> list[ModelEntry]:
     """All installed models; reads their cards. A model with an unreadable card is left out."""
@@ -68,7 +63,8 @@ class ModelTree(QTreeWidget):
         self.setColumnCount(3)
         self.setHeaderLabels(["Model", "Version", ""])
         self.setRootIsDecorated(True)
-        self.setUniformRowHeights(True)
+        self.setUniformRowHeights(False)  # a version that was compared with its base has two lines
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setMinimumHeight(150)
         header = self.header()
         assert header is not None
@@ -112,7 +108,7 @@ class ModelTree(QTreeWidget):
                         ]
                     )
                     child.setData(0, Qt.ItemDataRole.UserRole, (entry.name, child_version.folder))
-                    child.setToolTip(0, child_version.comparison)
+                    child.setToolTip(0, _tooltip(child_version.dice, child_version))
                     item.addChild(child)
                 item.setExpanded(True)
             if entry.name == name:
@@ -170,7 +166,12 @@ def _version_text(version: ModelVersion) -> str:
 
 
 def _dsc_text(version: ModelVersion) -> str:
-    return f"Dice {version.dsc:.2f}" if version.dsc is not None else "not measured"
+    """The Dice of a version; that of its base on the same cases is in a second line, for a narrow column."""
+    return version.dice.replace(", on the same", "\non the same") or "not measured"
+
+
+def _tooltip(title: str, version: ModelVersion) -> str:
+    return "\n".join(line for line in (title, version.comparison) if line)
 
 
 def _search_text(card: ModelCard) -> str:

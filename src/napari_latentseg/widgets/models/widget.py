@@ -22,8 +22,8 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.models.card_text import card_lines
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
-from napari_latentseg.widgets._shared.text import count_text
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.models.install_dialog import InstallDialog
 from napari_latentseg.widgets.models.model_tree import ModelEntry, ModelTree, list_model_entries
 from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
     from napari_latentseg import ModelCard, ModelVersion
+    from napari_latentseg.models.install_plan import InstallPlan
 
 __all__ = ["ModelsWidget"]
 
@@ -60,6 +61,7 @@ class ModelsWidget(DockWidget):
         self.revert_button = QPushButton("Revert")
         self.remove_button = QPushButton("Remove")
         self.remove_dialog: QMessageBox | None = None
+        self.install_dialog: InstallDialog | None = None
         self._running_jobs = 0
         self._lay_out()
         self._connect()
@@ -145,7 +147,9 @@ class ModelsWidget(DockWidget):
         busy = "Another change is in progress" if self._running_jobs else ""
         no_model = "" if entry is not None else "Select a model first"
         no_version = "" if revert_target else "There is no earlier version"
-        embedded = "" if entry is None or entry.can_be_removed else "Embedded models cannot be removed"
+        selected = self.tree.current_version
+        is_embedded = selected is not None and selected[0].origin == "package"
+        embedded = "Embedded models cannot be removed" if is_embedded else ""
         for button, reason, tooltip in (
             (self.use_button, no_model, "Select it in the Segment widget"),
             (self.install_button, "", "Install a model from a zip, a folder or a GMS checkpoint"),
@@ -154,7 +158,7 @@ class ModelsWidget(DockWidget):
             (
                 self.remove_button,
                 no_model or embedded,
-                "Delete the installed model and its fine-tuned versions",
+                "Delete the selected version of the model",
             ),
         ):
             button.setEnabled(not (busy or reason))
@@ -237,7 +241,7 @@ class ModelsWidget(DockWidget):
             self.install(Path(folder))
 
     def install(self, source: Path) -> Any:
-        """Install a model.
+        """Install a model; where its name is taken, ask how.
 
         Parameters
         ----------
@@ -247,15 +251,57 @@ class ModelsWidget(DockWidget):
         Returns
         -------
         worker
+            Installs it, or reads what it is before the question.
+        """
+
+        def load() -> ModelCard | tuple[InstallPlan, list[str]]:
+            from napari_latentseg import api
+
+            plan = api.plan_install(source)
+            return (plan, list(api.list_models())) if plan.is_taken else api.install_model(source)
+
+        def done(result: ModelCard | tuple[InstallPlan, list[str]]) -> None:
+            if isinstance(result, tuple):
+                self._ask_how_to_install(source, *result)
+            else:
+                self._on_installed(result)
+
+        return self._run_job(load, done)
+
+    def _ask_how_to_install(self, source: Path, plan: InstallPlan, used_names: list[str]) -> None:
+        if not self.is_open:
+            return
+        dialog = InstallDialog(plan, used_names, self)
+        dialog.chosen.connect(lambda options: self.install_as(source, **options))
+        dialog.destroyed.connect(lambda: setattr(self, "install_dialog", None))
+        self.install_dialog = dialog
+        dialog.open()
+
+    def install_as(self, source: Path, **options: Any) -> Any:
+        """Install a model as the person has chosen.
+
+        Parameters
+        ----------
+        source
+            As for `install`.
+        options
+            Of `api.install_model`: `name`, `replace` or `as_version`.
+
+        Returns
+        -------
+        worker
             Installs it.
         """
 
-        def load() -> str:
+        def load() -> ModelCard:
             from napari_latentseg import api
 
-            return api.install_model(source).name
+            return api.install_model(source, **options)
 
-        return self._run_job(load, lambda name: self._select_and_notify(name, f"{name} is installed."))
+        return self._run_job(load, self._on_installed)
+
+    def _on_installed(self, card: ModelCard) -> None:
+        self._select_and_notify(card.name, f"{card.title} v{card.version} is installed as {card.name}.")
 
     def _ask_export(self) -> None:
         entry = self.tree.current_entry
@@ -291,38 +337,46 @@ class ModelsWidget(DockWidget):
         return self._run_job(write, lambda written: show_info(f"Written to {written.name}."))
 
     def confirm_remove(self) -> None:
-        """Remove the selected model after a question."""
-        entry = self.tree.current_entry
-        if entry is None:
+        """Remove the selected version after a question that names it; or all versions of the model."""
+        entry, selected = self.tree.current_entry, self.tree.current_version
+        if entry is None or selected is None:
             return
-        fine_tuned_count = sum(version.origin == "taught" for version, _ in entry.versions)
-        model_text = f"{entry.current[1].title} ({entry.name})"
-        versions_text = (
-            f" {count_text(fine_tuned_count, 'fine-tuned version')} will be deleted."
-            if fine_tuned_count
-            else ""
-        )
-        has_embedded = any(version.origin == "package" for version, _ in entry.versions)
+        version = selected[0]
+        others = [other for other, _ in entry.versions if other is not version]
+        removable = [other for other, _ in entry.versions if other.origin != "package"]
         box = QMessageBox(self)
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Remove a model")
-        box.setText(f"Remove {model_text}?{versions_text}")
-        embedded_text = "The embedded version is kept. " if has_embedded else ""
+        box.setText(f"Remove {selected[1].title} v{version.version} ({entry.name})?")
+        kept = ", ".join(f"v{other.version}" for other in others)
+        kept_text = f"{kept} {'is' if len(others) == 1 else 'are'} kept. " if others else ""
         box.setInformativeText(
-            f"{embedded_text}Approved masks are kept. An exported model can be installed again."
+            f"{kept_text}Approved masks are kept. An exported model can be installed again."
         )
-        remove = box.addButton("Remove", QMessageBox.ButtonRole.DestructiveRole)
-        box.addButton(QMessageBox.StandardButton.Cancel)
         name = entry.name
+        remove = box.addButton(f"Remove v{version.version}", QMessageBox.ButtonRole.DestructiveRole)
         if remove is not None:
-            remove.clicked.connect(lambda: self.remove(name))
+            remove.clicked.connect(lambda: self.remove(name, version.version))
+        if len(removable) > 1:
+            numbers = ", ".join(f"v{other.version}" for other in removable)
+            remove_all = box.addButton(f"Remove {numbers}", QMessageBox.ButtonRole.DestructiveRole)
+            if remove_all is not None:
+                remove_all.clicked.connect(lambda: self.remove(name))
+        box.addButton(QMessageBox.StandardButton.Cancel)
         self.remove_dialog = box
         box.destroyed.connect(lambda: setattr(self, "remove_dialog", None))
         box.open()
 
-    def remove(self, name: str) -> Any:
-        """Delete the installed model and its fine-tuned versions.
+    def remove(self, name: str, version: str | None = None) -> Any:
+        """Delete one version of a model, or the model with all its versions.
+
+        Parameters
+        ----------
+        name
+            Of the model.
+        version
+            Its number; None for all that did not come with the package.
 
         Returns
         -------
@@ -333,11 +387,11 @@ class ModelsWidget(DockWidget):
         def delete() -> None:
             from napari_latentseg import api
 
-            api.remove_model(name)
+            api.remove_model(name, version)
 
         def done(_: Any) -> None:
             self.session.models_changed.emit()
-            show_info(f"{name} was removed.")
+            show_info(f"{name} was removed." if version is None else f"{name} v{version} was removed.")
 
         return self._run_job(delete, done)
 

@@ -17,6 +17,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.scratch_arrays import MEMORY_ENV_VAR
 from napari_latentseg.inference.settings import InferenceSettings, members_limit_message
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.card_text import dice_text
 from napari_latentseg.widgets._shared.cases import is_case_image
 from napari_latentseg.widgets._shared.controls import collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import scan_from_layer
@@ -302,7 +303,7 @@ class SegmentForm(QWidget):
 
 def _card_summary(card: ModelCard) -> str:
     parts = [card.modality]
-    if card.headline_metrics:
-        parts.append(f"DSC {card.headline_metrics.values['dsc']:.2f}")
+    if dice := dice_text(card):
+        parts.append(dice)
     parts.append(card.licence.split(";")[0].split(" (")[0])
     return " | ".join(part for part in parts if part)

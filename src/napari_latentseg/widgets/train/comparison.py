@@ -16,6 +16,7 @@ __all__ = ["CaseThumbnails", "ComparisonPanel", "metric_rows"]
 
 _THUMBNAIL_SIZE = 92  # pixels; three of them fit into the width of the widget
 _MIN_DSC_CHANGE = 0.005  # a smaller change counts as the same; the verdict of a fine-tuning uses it too
+_NO_CHANGE = "the same"
 _COLUMNS = {"before": "base model", "now": "new model", "yours": "reference"}
 
 Scores = dict[int, tuple[float, float]]
@@ -197,12 +198,15 @@ def _caption(case: PreviewCase, scores: Scores) -> str:
     if case.case not in scores:
         return f"case {case.case}"
     before, after = scores[case.case]
-    return f"case {case.case}, {_change_word(after - before)}: Dice {before:.2f} to {after:.2f}"
+    change = _change_word(after - before)
+    # a third digit where two would contradict the word, as in "worse: Dice 0.71 to 0.71"
+    digits = 2 if (f"{before:.2f}" != f"{after:.2f}") == (change != _NO_CHANGE) else 3
+    return f"case {case.case}, {change}: Dice {before:.{digits}f} to {after:.{digits}f}"
 
 
 def _change_word(dsc_change: float) -> str:
     if abs(dsc_change) <= _MIN_DSC_CHANGE:
-        return "the same"
+        return _NO_CHANGE
     return "better" if dsc_change > 0 else "worse"
 
 

@@ -32,7 +32,8 @@ from napari_latentseg.widgets._shared.layers import (
     role_of,
     scan_from_layer,
 )
-from napari_latentseg.widgets._shared.text import count_text
+from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets.annotate.correction import ROLE as CORRECTED_ROLE
 from napari_latentseg.widgets.segment.region import image_shape
 
 if TYPE_CHECKING:
@@ -60,10 +61,10 @@ class DataSourceFields(QWidget):
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        self.approved_option = QRadioButton("Approved slices")
+        self.approved_option = QRadioButton("Approved")
         self.layers_option = QRadioButton("Layers in this viewer")
         self.folder_option = QRadioButton("Folder")
-        self.approved_option.setToolTip("Slices approved for this model in Annotate or Review")
+        self.approved_option.setToolTip("Images and slices approved for this model in Annotate or Review")
         self.layers_option.setToolTip("Labels layers that match an image layer; empty slices are skipped")
         self.folder_option.setToolTip("A folder with images/ and masks/, or an nnU-Net raw data set")
         self.group = QButtonGroup(self)
@@ -71,8 +72,9 @@ class DataSourceFields(QWidget):
             self.group.addButton(button)
         self.approved_option.setChecked(True)
         self.pair_list = QListWidget()
-        self.pair_list.setMaximumHeight(84)
+        self.pair_list.setFixedHeight(112)  # pixels: three masks with their images
         self.pair_list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        # each name has a line of its own and loses its middle, so that the ends tell names apart
         self.pair_list.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.pair_list.setToolTip("Each mask with its image")
         self.folder_path = QLineEdit()
@@ -119,10 +121,9 @@ class DataSourceFields(QWidget):
         options[source].setChecked(True)
         self._on_choice()
 
-    def show_approved_count(self, planes: int, cases: int) -> None:
-        """Show how many slices of how many cases are approved for the base model."""
-        text = f"{count_text(planes, 'slice')}, {count_text(cases, 'case')}" if planes else "none yet"
-        self.approved_option.setText(f"Approved: {text}")
+    def show_approved_count(self, summary: str) -> None:
+        """Show what is approved for the base model, in words; empty for nothing."""
+        self.approved_option.setText(f"Approved: {summary or 'none yet'}")
 
     def _on_choice(self, *_: Any) -> None:
         self.pair_list.setVisible(self.source == "layers")
@@ -140,12 +141,12 @@ class DataSourceFields(QWidget):
         self.pair_list.blockSignals(True)
         self.pair_list.clear()
         for image, mask in layer_pairs(self._viewer):
-            item = QListWidgetItem(f"{mask.name}  on  {image.name}")
+            item = QListWidgetItem(f"{mask.name}\n  on {image.name}")
             item.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(
                 Qt.CheckState.Checked if id(mask) in checked_masks else Qt.CheckState.Unchecked
             )
-            item.setToolTip(item.text())
+            item.setToolTip(f"{mask.name} on {image.name}")
             item.setData(Qt.ItemDataRole.UserRole, (image, mask))
             self.pair_list.addItem(item)
         self.pair_list.blockSignals(False)
@@ -170,18 +171,26 @@ class DataSourceFields(QWidget):
             Number of slices that are approved for the base model.
         """
         if self.source == "approved" and not planes:
-            return "No approved slices for this model yet: approve a mask in Annotate first."
+            return "Nothing is approved for this model yet: approve a mask in Annotate first."
         if self.source == "layers" and not self.pair_list.count():
             return "No Labels layer matches an image: open both with the same shape and geometry."
         if self.source == "layers" and not self.chosen_pairs():
             return "Check the masks to train on."
+        if self.source == "layers" and (image := _image_with_two_masks(self.chosen_pairs())) is not None:
+            return f"“{image.name}” has two checked masks: choose one of them."
         if self.source == "folder" and not self.folder_path.text().strip():
             return "Choose a folder with images/ and masks/, or an nnU-Net data set."
+        # one question to the file system, when the text or the source changes
+        if self.source == "folder" and not Path(self.folder_path.text().strip()).is_dir():
+            return "There is no such folder."
         return ""
 
 
 def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
-    """Each Labels layer with the image of the same shape and geometry; of several images the topmost."""
+    """Each mask of a person with the image of the same shape and geometry; of several images the topmost.
+
+    A mask that a model made counts once it was painted in: of its own answers a model learns nothing.
+    """
     pairs = []
     images = [
         layer
@@ -189,7 +198,7 @@ def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
         if isinstance(layer, Image) and role_of(layer) in ("", "scan") and 2 <= layer.ndim <= 4
     ]
     for mask in reversed(viewer.layers):
-        if not isinstance(mask, Labels) or mask.multiscale or role_of(mask) == "objects":
+        if not isinstance(mask, Labels) or mask.multiscale or not _is_of_a_person(viewer, mask):
             continue
         image_id = (mask.metadata.get(METADATA_KEY) or {}).get("image") if role_of(mask) else None
         for image in images:
@@ -200,6 +209,22 @@ def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
                 pairs.append((image, mask))
                 break
     return pairs
+
+
+def _is_of_a_person(viewer: ViewerModel, mask: Labels) -> bool:
+    role = role_of(mask)
+    if role in ("", CORRECTED_ROLE):
+        return True
+    if role != "mask":
+        return False
+    results = session_of(viewer).results
+    return any(result.layers.mask is mask and result.layers.is_edited for result in results)
+
+
+def _image_with_two_masks(pairs: Sequence[tuple[Image, Labels]]) -> Image | None:
+    """An image that more than one of the masks belongs to; None where each has one."""
+    images = [image for image, _ in pairs]
+    return next((image for i, image in enumerate(images) if image in images[:i]), None)
 
 
 def scan_pairs(pairs: Sequence[tuple[Image, Labels]]) -> list[tuple[Scan, Any, str]]:
@@ -242,6 +267,8 @@ def write_layer_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -
                 planes = [int(n) for n in np.flatnonzero(has_foreground)]
                 if not planes:
                     raise BadInput(name, "is empty", "paint something, or uncheck it")
+                if store.approved_planes(scan):  # opened twice: the second mask would replace the first
+                    raise BadInput(name, "belongs to an image that is checked twice", "uncheck one of them")
                 store.approve(scan, mask, classes=card.classes, planes=planes, edited=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

@@ -55,7 +55,7 @@ class FineTuneRequest:
     minutes
         Training time.
     name
-        Name of the new model if both are kept.
+        Name of the new model if both are kept; empty to let the training take the next free one.
     device, seed
         As the command line takes them.
     resume
@@ -78,8 +78,10 @@ class FineTuneRequest:
         command = ["-m", "napari_latentseg", "finetune", self.base]
         for folder in self.data:
             command += ["--data", str(folder)]
-        command += ["--minutes", f"{self.minutes:g}", "--name", self.name, "--device", self.device]
+        command += ["--minutes", f"{self.minutes:g}", "--device", self.device]
         command += ["--seed", str(self.seed), "--events"]
+        if self.name:
+            command += ["--name", self.name]
         return [*command, "--resume"] if self.resume else command
 
 
@@ -238,6 +240,12 @@ class TrainingProcess(QObject):
             self.judged, self.saved = judged, saved
             self.changed.emit()
 
+    def dismiss_error(self) -> None:
+        """Forget the error of the last training, once another one is being prepared."""
+        if self.state == "failed":
+            self._reset("idle")
+            self.changed.emit()
+
     def finish_decision(self) -> None:
         """Return to the idle state after the new model was adopted or discarded."""
         self._remove_temporary_data()
@@ -286,6 +294,8 @@ class TrainingProcess(QObject):
                 self.judged = event
             case FineTuneSaved():
                 self.saved = event
+                if self.request is not None:  # its name, where none was given; resuming needs it
+                    self.request = replace(self.request, name=event.name)
 
     def _add_error_text(self, text: str) -> None:
         self._stderr_text = (self._stderr_text + text)[-_MAX_DETAILS_CHARS:]

@@ -150,8 +150,8 @@ class TrainWidget(DockWidget):
         self.training.changed.connect(self._refresh)
         self.corrections.approvals.count_changed.connect(self._refresh)
         self.session.models_changed.connect(self.reload_models)
-        self.model.activated.connect(self._on_model)
-        self.data_source.changed.connect(self._refresh)
+        self.model.activated.connect(self._on_choice)
+        self.data_source.changed.connect(self._on_choice)
         self.train_button.clicked.connect(self.train)
         self.stop_button.clicked.connect(self.training.stop)
         self.resume_button.clicked.connect(self.resume)
@@ -180,6 +180,11 @@ class TrainWidget(DockWidget):
         self.model.setCurrentIndex(max(0, self.model.findData(previous)))
         self._on_model()
 
+    def _on_choice(self, *_: Any) -> None:
+        """The person prepares another training: an error of the last one does not belong to it."""
+        self.training.dismiss_error()
+        self._on_model()
+
     def _on_model(self, *_: Any) -> None:
         if self.card is not None:
             self.corrections.approvals.count(model_family(self.card))
@@ -204,7 +209,9 @@ class TrainWidget(DockWidget):
         self._refresh_results(is_training, awaits_decision)
 
     def _refresh_form(self, is_training: bool, awaits_decision: bool) -> None:
-        self.data_source.show_approved_count(*self._approved_counts())
+        card = self.card
+        family = None if card is None else model_family(card)
+        self.data_source.show_approved_count(self.corrections.approvals.summaries.get(family or "", ""))
         problem = "" if is_training else self._missing_input()
         # the form is hidden then: on a small screen its space is needed for the curves and the comparison
         self.form.setVisible(not is_training and not awaits_decision)
@@ -315,7 +322,7 @@ class TrainWidget(DockWidget):
             base=card.name,
             data=(),
             minutes=self.minutes.value(),
-            name=self.name.text().strip() or api.free_model_name(card.name),
+            name=self.name.text().strip(),
             device=str(self.device.currentData()),
             seed=self.seed.value(),
         )
