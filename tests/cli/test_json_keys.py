@@ -18,7 +18,9 @@ MEASUREMENT = ["title", "name", "label", "object", "time", "value", "unit", "len
                "ml"]  # fmt: skip
 FINDING = ["kind", "index", "box", "name", "label", "number", "why", "uncertainty", "measure"]
 COMPARISON = ["name", "label", "time", "dsc", "iou", "hd95", "assd", "unit", "empty"]
-VERSION = ["name", "version", "parent", "folder", "current", "origin", "dsc", "line"]
+VERSION = [
+    "name", "version", "parent", "folder", "current", "origin", "dsc", "line", "dsc_images", "base_dsc",
+]  # fmt: skip
 REPORT = ["model", "mean", "std", "empty", "count", "trained_on", "kept_apart", "samples", "source", "seed",
           "threshold", "conventions", "images"]  # fmt: skip
 METHOD = ["name", "title", "paper", "configurations", "parameters", "sources"]

@@ -137,7 +137,7 @@ def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):
     assert entries()[-1].planes == (2, 4)
     case = AnnotationStore.for_model(MODEL).annotated_case(result.job.scan)
     np.testing.assert_array_equal(case.read_mask(), kept)
-    qtbot.waitUntil(lambda: "5 slices, 1 case" in widget.totals.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "5 slices of 1 volume" in widget.totals.text(), timeout=60_000)
     assert not widget.approve_all_button.isEnabled()
     assert "already" in widget.approve_all_button.toolTip()
 

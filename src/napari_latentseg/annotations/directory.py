@@ -18,13 +18,20 @@ from napari_latentseg.annotations.journal import Journal
 from napari_latentseg.annotations.mask_files import MergedMask, merge_approvals, merge_timepoints
 from napari_latentseg.annotations.nnunet_dataset import IMAGES_FOLDER, NnunetCase, nnunet_cases
 from napari_latentseg.annotations.nnunet_sync import sync
-from napari_latentseg.annotations.records import ApprovalRecord, CaseRecord, ClassesRecord, Revocation
+from napari_latentseg.annotations.records import (
+    ApprovalRecord,
+    CaseRecord,
+    ClassesRecord,
+    ClassRemoval,
+    Revocation,
+)
 from napari_latentseg.annotations.session_lock import SessionLock, remove_dead_sessions
 from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io import nifti
 from napari_latentseg.utils.weights import file_sha256
 
 __all__ = ["DRAFTS_FOLDER", "JOURNAL_FILE", "StoreDirectory"]
@@ -132,9 +139,26 @@ class StoreDirectory:
     def classes(self) -> tuple[ClassInfo, ...]:
         """The classes of the store, in the order in which they were added."""
         self.refresh()
-        return tuple(
-            c for line in self.journal if isinstance(line.record, ClassesRecord) for c in line.record.classes
-        )
+        classes: dict[int, ClassInfo] = {}
+        for line in self.journal:
+            match line.record:
+                case ClassesRecord() as added:
+                    classes |= {c.label: c for c in added.classes}
+                case ClassRemoval() as removal:
+                    classes.pop(removal.label, None)
+        return tuple(classes.values())
+
+    def count_uses(self, label: int) -> int:
+        """In how many images an approval that was not revoked holds a label; reads their masks."""
+        _, approvals = self.active()
+        used_in: set[str] = set()
+        for approval in approvals:
+            if approval.case not in used_in and any(
+                (np.asarray(nifti.read(self.object_path(block.object)).array) == label).any()
+                for block in approval.blocks
+            ):
+                used_in.add(approval.case)
+        return len(used_in)
 
     def find_case(self, scan: Scan, records: Iterable[CaseRecord]) -> CaseRecord | None:
         """The record of a scan, found by its values and geometry; None where there is none."""

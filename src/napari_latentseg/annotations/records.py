@@ -17,6 +17,7 @@ __all__ = [
     "RECORD_ADAPTER",
     "ApprovalRecord",
     "CaseRecord",
+    "ClassRemoval",
     "ClassesRecord",
     "GeometryRecord",
     "MaskBlock",
@@ -113,6 +114,13 @@ class ClassesRecord(FrozenModel):
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
 
 
+class ClassRemoval(FrozenModel):
+    """Takes a class out of the store, by its label; nothing approved uses it."""
+
+    kind: Literal["class removal"] = "class removal"
+    label: int
+
+
 class MaskBlock(FrozenModel):
     """The file that holds the approved slices of one time point.
 
@@ -173,7 +181,7 @@ class Revocation(FrozenModel):
     time: str
 
 
-Record = CaseRecord | ClassesRecord | ApprovalRecord | Revocation
+Record = CaseRecord | ClassesRecord | ClassRemoval | ApprovalRecord | Revocation
 RECORD_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[Record, Field(discriminator="kind")])
 
 

@@ -28,12 +28,14 @@ from napari_latentseg.annotations.records import (
     ApprovalRecord,
     CaseRecord,
     ClassesRecord,
+    ClassRemoval,
     ModelVersion,
     Record,
     Revocation,
     as_ranges,
     utc_now,
 )
+from napari_latentseg.annotations.summary import approved_in_words, counted
 from napari_latentseg.annotations.types import Approval
 from napari_latentseg.annotations.verify import IntegrityFinding, find_problems
 from napari_latentseg.core.classes import ClassInfo
@@ -183,16 +185,7 @@ class AnnotationStore:
 
     def approved_in_words(self) -> str:
         """What is approved: images, and slices of volumes or of series; empty for nothing."""
-        axes = {record.name: record.spatial_axes for record in self.case_records()}
-        slice_counts: dict[str, list[int]] = {"image": [], "volume": [], "series": []}
-        for case in self.annotated_cases():
-            kind = "image" if len(axes[case.name]) == 2 else "series" if "t" in axes[case.name] else "volume"
-            slice_counts[kind].append(len(case.annotated_slices or ()))
-        parts = [_counted(len(slice_counts["image"]), "image")] if slice_counts["image"] else []
-        for kind in ("volume", "series"):
-            if slices := sum(slice_counts[kind]):
-                parts.append(f"{_counted(slices, 'slice')} of {_counted(len(slice_counts[kind]), kind)}")
-        return ", ".join(parts)
+        return approved_in_words(self.case_records(), self.annotated_cases())
 
     def approved_planes(self, scan: Scan) -> tuple[int, ...]:
         """The approved slices of a scan; none for one that is not known."""
@@ -302,6 +295,31 @@ class AnnotationStore:
             if revoked_by_id[number]:
                 raise BadInput("approval", f"number {number} was taken back before", "approve it again")
             self._directory.journal.append([Revocation(approval=number, time=utc_now())])
+            self._directory.sync_nnunet_after()
+
+    def remove_class(self, label: int) -> None:
+        """Remove a class from the store; other classes keep their labels.
+
+        Parameters
+        ----------
+        label
+            Of the class.
+
+        Raises
+        ------
+        BadInput
+            If there is no such class, something approved uses it, or a file cannot be read or written.
+        """
+        with self._directory.write_lock():
+            name = next((c.name for c in self.classes if c.label == label), None)
+            if name is None:
+                raise BadInput(
+                    "class", f"there is none with the label {label}", "annotations list shows them"
+                )
+            if images := self._directory.count_uses(label):
+                why = f"is used in {counted(images, 'approved image')}"
+                raise BadInput(f"class {name!r}", why, "unlock what holds it first")
+            self._directory.journal.append([ClassRemoval(label=label)])
             self._directory.sync_nnunet_after()
 
     def _checked_mask(
@@ -418,10 +436,6 @@ class AnnotationStore:
             Path(folder), visible_cases, self.classes, self._directory.image_path,
             lambda t: merge_approvals(t.case, t.time, t.approvals, self._directory.object_path),
         )  # fmt: skip
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 or noun == "series" else f"{number} {noun}s"
 
 
 def _checked_plane_numbers(planes: Iterable[int] | None, count: int) -> list[int]:

@@ -303,7 +303,7 @@ def remove_model(name: str, version: str | None = None) -> None:
     False
     """
     from napari_latentseg.models.install import remove_model as remove
-    from napari_latentseg.models.versions import remove_version
+    from napari_latentseg.models.remove_version import remove_version
 
     if version is None:
         remove(name)

@@ -12,8 +12,8 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.archive import read_archive_card, unpacked_archive
 from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.lineage import parent_model
-from napari_latentseg.models.store import model_folders, unversioned_model_folders
-from napari_latentseg.models.versions import install_version, next_version
+from napari_latentseg.models.store import load_model, model_folders, unversioned_model_folders
+from napari_latentseg.models.versions import copy_as_version, next_version, set_current_version
 from napari_latentseg.utils.paths import data_home
 
 __all__ = ["InstallPlan", "check_is_model", "install_as_version", "plan_install"]
@@ -135,7 +135,7 @@ def install_as_version(source: Path, *, codec: Path | None = None) -> Path:
     Returns
     -------
     Path
-        Its new folder.
+        Its new folder. It keeps its number if that is above those of the versions here.
 
     Raises
     ------
@@ -148,7 +148,11 @@ def install_as_version(source: Path, *, codec: Path | None = None) -> Path:
         if not parent:
             why = "was fine-tuned from no model with weights that are here"
             raise BadInput(card.name, why, "give it another name with --name")
-        return install_version(folder, parent, codec=codec)
+        load_model(folder, codec)
+        number = int(card.version) if card.version.isdecimal() else 1
+        target = copy_as_version(folder, card, parent, at_least=number)
+        set_current_version(parent, int(target.name))
+        return target
 
 
 @contextmanager

@@ -44,14 +44,14 @@ __all__ = [
     "adopt",
     "candidate_folder",
     "comparison_line",
+    "copy_as_version",
     "discard",
     "free_name",
-    "install_version",
     "list_candidates",
     "list_versions",
     "next_version",
-    "remove_version",
     "revert",
+    "set_current_version",
 ]
 
 
@@ -231,82 +231,11 @@ def adopt(candidate: str | Path, *, keep_both: bool = False) -> Path:
     else:
         base = _checked_base_name(card)
         load_model(source)
-        target = _copy_as_version(source, card, base, at_least=1)
-        _set_current_version(base, int(target.name))
+        target = copy_as_version(source, card, base, at_least=1)
+        set_current_version(base, int(target.name))
     if source.parent == data_home() / "candidates":
         _remove_candidate(source)
     return target
-
-
-def install_version(source: Path, base: str, *, codec: Path | None = None) -> Path:
-    """Install a model as the next version of one that is here, and use it from now on.
-
-    Parameters
-    ----------
-    source
-        The folder of a model that was fine-tuned from `base`, here or on another machine.
-    base
-        The name of the model here; see `parent_model`.
-    codec
-        Folder of its codec, if the codec is neither installed nor in the cache of the hub.
-
-    Returns
-    -------
-    Path
-        Its new folder. It keeps its number if that is above those of the versions here.
-
-    Raises
-    ------
-    BadInput
-        If the model or its codec is damaged or missing, or nothing can be written.
-    """
-    card = read_card(source)
-    load_model(source, codec)
-    number = int(card.version) if card.version.isdecimal() else 1
-    target = _copy_as_version(source, card, base, at_least=number)
-    _set_current_version(base, int(target.name))
-    return target
-
-
-def remove_version(name: str, version: str) -> Path:
-    """Remove one version of a model; the others stay.
-
-    If it was the current one, the version that it was fine-tuned from is current then, or else the newest.
-
-    Parameters
-    ----------
-    name
-        Name of the model.
-    version
-        Its number, as text.
-
-    Returns
-    -------
-    Path
-        Its folder, which was removed.
-
-    Raises
-    ------
-    BadInput
-        If there is no such version, or it came with the package.
-    """
-    versions = list_versions(name)
-    target = next((candidate for candidate in versions if candidate.version == version), None)
-    if target is None:
-        raise BadInput(
-            name, f"has no version {version}", f"use one of {', '.join(v.version for v in versions)}"
-        )
-    if target.origin == "package":
-        raise BadInput(f"{name} {version}", "came with the package, and stays", "remove another version")
-    if target.is_current:
-        others = [candidate for candidate in versions if candidate is not target]
-        if others:
-            parents = [c.version for c in others if target.parent == f"{name} {c.version}"]
-            revert(name, parents[-1] if parents else others[-1].version)
-        else:
-            reset_current_version(name)
-    remove_folder(target.folder)
-    return target.folder
 
 
 def revert(name: str, version: str | None = None) -> Path:
@@ -337,7 +266,7 @@ def revert(name: str, version: str | None = None) -> Path:
         version_list = ", ".join(version_info.version for version_info in versions)
         raise BadInput(name, f"has no version {version}", f"use one of {version_list}")
     if target.origin == "taught":
-        _set_current_version(name, int(target.folder.name))
+        set_current_version(name, int(target.folder.name))
     else:
         reset_current_version(name)
     return find_model(name)
@@ -390,7 +319,7 @@ def _checked_base_name(card: ModelCard) -> str:
     raise BadInput(base.name, "has other weights than the base model of the candidate", "keep both")
 
 
-def _copy_as_version(source: Path, card: ModelCard, base: str, *, at_least: int) -> Path:
+def copy_as_version(source: Path, card: ModelCard, base: str, *, at_least: int) -> Path:
     """Copy a model to the versions of its base model; one that is there already is not copied again."""
     for _, folder in _fine_tuned_versions(base):
         if read_card(folder).files == card.files:
@@ -414,7 +343,7 @@ def _copy_as_version(source: Path, card: ModelCard, base: str, *, at_least: int)
         return target
 
 
-def _set_current_version(name: str, number: int) -> None:
+def set_current_version(name: str, number: int) -> None:
     """Make a name load one of its versions, atomically."""
     folder = data_home() / "versions" / name
     with atomic_path(folder / CURRENT_FILE) as temporary:

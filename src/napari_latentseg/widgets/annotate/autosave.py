@@ -11,11 +11,12 @@ from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 
+from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
-from napari_latentseg.widgets.annotate.correction import Correction
+from napari_latentseg.widgets.annotate.correction import Correction, model_family
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -170,7 +171,13 @@ class Autosaver(QObject):
             if isinstance(layer, Image) and role_of(layer) in ("", "scan") and 2 <= layer.ndim <= 4
         ]
 
+        known_classes: set[str] = set()
+
         def read() -> tuple[tuple[Image, Scan] | None, Scan, NDArray[np.uint8]]:
+            cards = api.list_models().values()
+            known_classes.update(
+                c.name for card in cards if model_family(card) == family for c in card.classes
+            )
             scan, mask = self._open_stores.store(family).resume_draft(draft)
             open_image = next(
                 ((image, open_scan) for image, open_scan in images if _is_same_scan(open_scan, scan)), None
@@ -189,7 +196,9 @@ class Autosaver(QObject):
                 image, scan = open_image
             order = tuple(range(len(scan.spatial_axes)))
             model = (*draft.model,) if draft.model is not None else None
-            correction = Correction(image, scan, order, tuple(draft.classes), family, model)
+            correction = Correction(
+                image, scan, order, tuple(draft.classes), family, model, known_classes=known_classes or None
+            )
             correction.create_layer(mask)
             correction.is_dirty = True
             self._own_draft_ids.add(draft.id)

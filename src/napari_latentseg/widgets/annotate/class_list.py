@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from qtpy.QtCore import Qt, Signal
@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QColorDialog,
     QGridLayout,
     QHBoxLayout,
+    QLabel,
     QLineEdit,
     QPushButton,
     QToolButton,
@@ -34,10 +35,13 @@ class ClassList(QWidget):
         The label of the clicked class; 0 for the eraser.
     class_added
         Name and colour (``#rrggbb``) of the new class.
+    class_removed
+        The label of the class to remove.
     """
 
     class_chosen = Signal(int)
     class_added = Signal(str, str)
+    class_removed = Signal(int)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -48,9 +52,12 @@ class ClassList(QWidget):
         self._grid.setSpacing(4)
         self.add_button = QPushButton("Add class…")
         self.add_button.setToolTip(
-            "Add a class that the model does not segment yet. It is saved with the approved masks; a model"
-            " learns it in a new training"
+            "Add a class that the model does not know. It is saved with the approved masks; only a model that"
+            " is trained anew can learn it"
         )
+        self.remove_button = QPushButton("Remove class")
+        self.warning = QLabel()
+        self.warning.setWordWrap(True)
         self.name_field = QLineEdit()
         self.name_field.setPlaceholderText("Class name")
         self.color_button = QToolButton()
@@ -65,14 +72,25 @@ class ClassList(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(self._grid)
-        layout.addWidget(self.add_button)
+        self._edit_row = QWidget()
+        edit_row = QHBoxLayout(self._edit_row)
+        edit_row.setContentsMargins(0, 0, 0, 0)
+        edit_row.addWidget(self.add_button, 1)
+        edit_row.addWidget(self.remove_button, 1)
+        layout.addWidget(self._edit_row)
+        layout.addWidget(self.warning)
         layout.addWidget(self.add_row)
         self.add_row.hide()
+        self.warning.hide()
+        self._removable: frozenset[int] = frozenset()
         self._color = ""
         self.add_button.clicked.connect(self._show_add_row)
         self.confirm_button.clicked.connect(self._add)
         self.name_field.returnPressed.connect(self._add)
         self.color_button.clicked.connect(self._ask_color)
+        self.remove_button.clicked.connect(self._remove)
+        self._group.buttonToggled.connect(self._update_remove_button)
+        self._update_remove_button()
 
     def show_classes(self, classes: Sequence[ClassInfo], selected_label: int) -> None:
         """Show a button for each class; that of `selected_label` is checked."""
@@ -80,6 +98,38 @@ class ClassList(QWidget):
             self._classes = tuple(classes)
             self._rebuild_buttons()
         self.select(selected_label)
+
+    def show_added(self, labels: Collection[int], warning: str) -> None:
+        """Set which classes can be removed, and what is said before another one is added.
+
+        Parameters
+        ----------
+        labels
+            Of the classes that a person has added.
+        warning
+            Shown while the name of a new class is asked for.
+        """
+        self._removable = frozenset(labels)
+        self.warning.setText(warning)
+        self._update_remove_button()
+
+    def _selected_label(self) -> int:
+        """The label of the checked button; 0 for the eraser or none."""
+        return next((label for label, button in self.buttons.items() if button.isChecked()), 0)
+
+    def _update_remove_button(self, *_: Any) -> None:
+        is_removable = self._selected_label() in self._removable
+        self.remove_button.setVisible(bool(self._removable))
+        self.remove_button.setEnabled(is_removable)
+        self.remove_button.setToolTip(
+            "Remove the selected class; what is painted with it is erased"
+            if is_removable
+            else "Select a class that was added; those of the model stay"
+        )
+
+    def _remove(self, *_: Any) -> None:
+        if (label := self._selected_label()) in self._removable:
+            self.class_removed.emit(label)
 
     def select(self, label: int) -> None:
         """Check the button of a label; unknown labels are ignored."""
@@ -107,8 +157,9 @@ class ClassList(QWidget):
 
     def _show_add_row(self) -> None:
         self._set_color(unused_color(self._classes))
-        self.add_button.hide()
+        self._edit_row.hide()
         self.add_row.show()
+        self.warning.setVisible(bool(self.warning.text()))
         self.name_field.setFocus()
 
     def _set_color(self, color: str) -> None:
@@ -126,7 +177,8 @@ class ClassList(QWidget):
             self.class_added.emit(self.name_field.text(), self._color)
             self.name_field.clear()
         self.add_row.hide()
-        self.add_button.show()
+        self.warning.hide()
+        self._edit_row.show()
 
 
 def _swatch(color: str) -> QIcon:

@@ -61,6 +61,8 @@ class Correction:
         Name, version and SHA-256 of the model that produced the mask; None where unknown.
     result
         The run that produced the mask; None for a resumed draft.
+    known_classes
+        Names of the classes that the model knows; None if all of `classes`.
 
     Attributes
     ----------
@@ -85,11 +87,16 @@ class Correction:
         family: str,
         model: tuple[str, str, str] | None,
         result: RunResult | None = None,
+        *,
+        known_classes: Iterable[str] | None = None,
     ) -> None:
         self.image = image
         self.scan = scan
         self.axis_order = order
         self.classes = classes
+        self.known_classes = (
+            frozenset(c.name for c in classes) if known_classes is None else frozenset(known_classes)
+        )
         self.family = family
         self.model = model
         self._result = weakref.ref(result) if result is not None else None
@@ -281,6 +288,21 @@ class Correction:
             return
         self.classes = (*self.classes, *added)
         if self.layer is not None:
+            style = label_style(self.classes)
+            self.layer.colormap = style["colormap"]
+            self.layer.features = style["features"]
+
+    @property
+    def added_labels(self) -> frozenset[int]:
+        """The labels of classes that a person has added, and that the model does not know."""
+        return frozenset(c.label for c in self.classes if c.name not in self.known_classes)
+
+    def remove_class(self, label: int) -> None:
+        """Remove a class, also from the colours and names of the copy; nothing may be painted with it."""
+        self.classes = tuple(c for c in self.classes if c.label != label)
+        if self.layer is not None:
+            if int(self.layer.selected_label) == label:
+                self.layer.selected_label = self.classes[0].label
             style = label_style(self.classes)
             self.layer.colormap = style["colormap"]
             self.layer.features = style["features"]

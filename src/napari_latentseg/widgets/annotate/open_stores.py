@@ -47,6 +47,19 @@ class OpenStores:
 
         return self.store(family).approved_in_words() if family in list_stores() else ""
 
+    def remove_class(self, family: str, label: int) -> None:
+        """Remove a class from the annotations of a model family, if it is there.
+
+        Raises
+        ------
+        BadInput
+            If something approved uses it.
+        """
+        from napari_latentseg.annotations import list_stores
+
+        if family in list_stores() and label in {c.label for c in self.store(family).classes}:
+            self.store(family).remove_class(label)
+
     def unfinished_drafts(
         self, open_draft_ids: frozenset[str], own_draft_ids: frozenset[str]
     ) -> list[tuple[str, Draft]]:

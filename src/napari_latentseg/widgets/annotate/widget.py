@@ -14,6 +14,7 @@ from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE, format_slices, slice_text
 from napari_latentseg.widgets._shared.threads import show_exception
+from napari_latentseg.widgets.annotate.added_classes import remove_added_class, unknown_class_warning
 from napari_latentseg.widgets.annotate.class_list import ClassList
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.annotate.drafts_panel import DraftsPanel
@@ -125,6 +126,7 @@ class AnnotateWidget(DockWidget):
         self.unlock_button.clicked.connect(self.unlock_shown)
         self.classes.class_chosen.connect(self._select_label)
         self.classes.class_added.connect(self._add_class)
+        self.classes.class_removed.connect(self._remove_class)
         self.drafts_panel.resume_requested.connect(corrections.autosaver.resume_draft)
         self.drafts_panel.discard_requested.connect(corrections.autosaver.discard_draft)
         self.train_button.clicked.connect(lambda: self.open_widget("Train"))
@@ -167,6 +169,7 @@ class AnnotateWidget(DockWidget):
         self.classes.setVisible(layer is not None)
         if layer is not None:
             self.classes.show_classes(correction.classes, int(layer.selected_label))
+            self.classes.show_added(correction.added_labels, unknown_class_warning(correction))
             if layer.events.selected_label.callbacks.count(self._follow_label) == 0:
                 self.connect_event(layer.events.selected_label, self._follow_label)
         has_many_planes = correction.plane_count > 1
@@ -295,6 +298,12 @@ class AnnotateWidget(DockWidget):
         correction = self.correction
         if correction is not None:
             self._run_or_explain(lambda: self.corrections.add_class(correction, name, color))
+
+    def _remove_class(self, label: int) -> None:
+        correction = self.correction
+        if correction is not None:
+            changed = self.corrections.changed.emit
+            self._run_or_explain(lambda: remove_added_class(self.corrections, correction, label, changed))
 
     def approve_shown(self) -> None:
         """Approve the slice on screen."""
