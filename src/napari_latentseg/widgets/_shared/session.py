@@ -13,6 +13,7 @@ from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
 from napari_latentseg.widgets._shared.cases import Cases
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of
+from napari_latentseg.widgets._shared.orientation_letters import OrientationLetters
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
@@ -331,4 +332,6 @@ def session_of(viewer: ViewerModel) -> ViewerSession:
     use_data_folder()
     remove_brush_background(viewer)
     show_unit_notice_once()
-    return ViewerSession(viewer)
+    session = ViewerSession(viewer)
+    OrientationLetters(viewer, session)
+    return session

@@ -155,7 +155,7 @@ class SpacingDialog(QDialog):
             name="scale",
             edge_color="yellow",
             edge_width=max(1.0, min(self.image.data.shape[:2]) / 200) if not self.image.multiscale else 2.0,
-            metadata={METADATA_KEY: {"role": "ruler"}},
+            metadata={METADATA_KEY: {"role": "ruler", "image": str(self.image.unique_id)}},
             **spatial_arguments(self.image),
         )
         self._viewer.add_layer(ruler)

@@ -1,0 +1,89 @@
+"""R, L, A, P, S and I at the edges of the view, where it is known how the image lies in the patient."""
+
+from __future__ import annotations
+
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from napari.components.overlays import TextOverlay
+from qtpy.QtCore import QObject
+
+from napari_latentseg.core.orientation import EdgeLetters, edge_letters
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.layers import scan_from_layer
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_latentseg.widgets._shared.session import ViewerSession
+
+__all__ = ["OrientationLetters"]
+
+_POSITIONS = {"top": "top_center", "bottom": "bottom_center", "left": "middle_left", "right": "middle_right"}
+_FONT_SIZE = 14  # points: read from a metre away
+_COLOR = "#ffd75e"  # seen on black and on white tissue
+
+
+class OrientationLetters(QObject):
+    """Shows the side of the patient at each edge of a viewer, for the image that is worked on.
+
+    napari draws a view parallel to two world axes, which are those of the patient where the file says so
+    (frame LPS). Without that, as of a photograph, and in 3D there are no letters.
+
+    Parameters
+    ----------
+    viewer
+        The viewer.
+    session
+        Its session, which becomes the parent.
+    """
+
+    def __init__(self, viewer: ViewerModel, session: ViewerSession) -> None:
+        super().__init__(session)
+        self._viewer = weakref.ref(viewer)
+        self._session = session
+        overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
+        if overlays is None:  # before napari 0.9 a viewer has one text only
+            return
+        self.overlays: dict[str, TextOverlay] = {}
+        for edge, position in _POSITIONS.items():
+            name = f"latentseg_{edge}"
+            if name not in overlays:
+                # without a box: napari 0.9 can crash in OpenGL when it draws one after a layer was removed
+                overlays[name] = TextOverlay(position=position, color=_COLOR, font_size=_FONT_SIZE, box=False)
+            self.overlays[edge] = overlays[name]
+        dims, camera = viewer.dims.events, viewer.scene.camera.events
+        for emitter in (dims.order, dims.ndisplay, dims.ndim, camera.orientation):
+            emitter.connect(self.refresh)
+        session.image_changed.connect(self.refresh)
+        self.refresh()
+
+    def refresh(self, *_: Any) -> None:
+        """Show the letters of the view, or none."""
+        letters = self._letters()
+        for edge, overlay in self.overlays.items():
+            text = "" if letters is None else str(getattr(letters, edge))
+            overlay.text = text
+            overlay.visible = bool(text)
+
+    def _letters(self) -> EdgeLetters | None:
+        viewer, image = self._viewer(), self._session.image
+        if viewer is None or image is None or viewer.dims.ndisplay != 2:
+            return None
+        geometry = None
+        with suppress(BadInput):  # a layer that is no scan, such as one with five dimensions
+            geometry = scan_from_layer(image).geometry
+        if geometry is None or geometry.frame != "LPS":
+            return None
+        first_axis = viewer.dims.ndim - geometry.ndim  # layers with more dimensions add axes in front
+        row, column = (axis - first_axis for axis in viewer.dims.displayed)
+        if min(row, column) < 0:
+            return None
+        vertical, horizontal = (str(part) for part in viewer.scene.camera.orientation2d)
+        return edge_letters(
+            geometry.axis_labels[row],
+            geometry.axis_labels[column],
+            rows_go_down=vertical == "down",
+            columns_go_right=horizontal == "right",
+        )
