@@ -16,7 +16,7 @@ from napari_latentseg.widgets._shared.layers import scan_from_layer
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_latentseg.widgets._shared.session import ViewerSession
+    from napari_latentseg.widgets._shared.cases import Cases
 
 __all__ = ["OrientationLetters"]
 
@@ -35,14 +35,14 @@ class OrientationLetters(QObject):
     ----------
     viewer
         The viewer.
-    session
-        Its session, which becomes the parent.
+    cases
+        Tells which image is worked on; becomes the parent.
     """
 
-    def __init__(self, viewer: ViewerModel, session: ViewerSession) -> None:
-        super().__init__(session)
+    def __init__(self, viewer: ViewerModel, cases: Cases) -> None:
+        super().__init__(cases)
         self._viewer = weakref.ref(viewer)
-        self._session = session
+        self._cases = cases
         overlays = getattr(getattr(viewer, "canvas", None), "overlays", None)
         if overlays is None:  # before napari 0.9 a viewer has one text only
             return
@@ -56,7 +56,7 @@ class OrientationLetters(QObject):
         dims, camera = viewer.dims.events, viewer.scene.camera.events
         for emitter in (dims.order, dims.ndisplay, dims.ndim, camera.orientation):
             emitter.connect(self.refresh)
-        session.image_changed.connect(self.refresh)
+        cases.image_changed.connect(self.refresh)
         self.refresh()
 
     def refresh(self, *_: Any) -> None:
@@ -68,7 +68,7 @@ class OrientationLetters(QObject):
             overlay.visible = bool(text)
 
     def _letters(self) -> EdgeLetters | None:
-        viewer, image = self._viewer(), self._session.image
+        viewer, image = self._viewer(), self._cases.image
         if viewer is None or image is None or viewer.dims.ndisplay != 2:
             return None
         geometry = None

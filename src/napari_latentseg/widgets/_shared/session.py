@@ -333,5 +333,5 @@ def session_of(viewer: ViewerModel) -> ViewerSession:
     remove_brush_background(viewer)
     show_unit_notice_once()
     session = ViewerSession(viewer)
-    OrientationLetters(viewer, session)
+    OrientationLetters(viewer, session.cases)
     return session
