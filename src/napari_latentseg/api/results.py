@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from napari_latentseg.core.classes import ClassInfo
+    from napari_latentseg.core.contours import Contours
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.models.card import ModelCard
@@ -30,6 +31,7 @@ def write_result(
     card: ModelCard | None = None,
     format: str | None = None,
     contours: bool = False,
+    band: bool = False,
     table: bool = False,
     report: str | Path | None = None,
     deidentify: bool = False,
@@ -59,6 +61,10 @@ def write_result(
         ``"dicom-seg"``; that of the scan where not given.
     contours
         Also write outlines, as GeoJSON (STEM_contours.geojson).
+    band
+        Also write the inner and the outer contour between which the true edge lies in 9 of 10 images, as
+        masks (STEM_inner, STEM_outer; in DICOM-SEG two segments for each class, STEM_band), and among the
+        outlines. The card must promise them, and for a result like this one.
     table
         Also write a table of areas or volumes, as CSV (STEM_measurements.csv).
     report
@@ -77,8 +83,8 @@ def write_result(
     Raises
     ------
     BadInput
-        If the format is not known, the scan is not that of the result, something is there that must not be
-        replaced, or nothing can be written.
+        If the format is not known, the scan is not that of the result, the card promises no contours for it,
+        something is there that must not be replaced, or nothing can be written.
 
     Examples
     --------
@@ -104,6 +110,7 @@ def write_result(
         from napari_latentseg.report import check_report, check_report_replaceable, make_report
 
         check_report(report_path)
+    edge_contours = _edge_contours(result, card) if band else None
     measurements = None
     extra_files: dict[str, Callable[[Path], object]] = {}
     if table or report_path is not None:
@@ -120,7 +127,7 @@ def write_result(
         elif not overwrite:
             check_report_replaceable(report_path, result.record.input.sha256)
     written = write_segmentation(
-        result, folder, stem, format=format, contours=contours, deidentify=deidentify,
+        result, folder, stem, format=format, contours=contours, band=edge_contours, deidentify=deidentify,
         extra_files=extra_files, overwrite=overwrite,
     )  # fmt: skip
     if report_path is not None and not is_report_inside:
@@ -137,6 +144,7 @@ def check_result(
     case: str = "",
     format: str | None = None,
     contours: bool = False,
+    band: bool = False,
     table: bool = False,
     report: str | Path | None = None,
     input_sha256: Callable[[], str] | None = None,
@@ -149,7 +157,7 @@ def check_result(
     ----------
     image
         The image or the result, of which only the header is used.
-    folder, stem, case, format, contours, table, report, overwrite
+    folder, stem, case, format, contours, band, table, report, overwrite
         As for `write_result`.
     classes
         Of the model.
@@ -179,8 +187,24 @@ def check_result(
             check_report_replaceable(Path(report), input_sha256())
     check_target(
         image, folder, stem, classes, format=format, input_sha256=input_sha256, is_box=is_box,
-        extra_names=names, overwrite=overwrite,
+        band=band, extra_names=names, overwrite=overwrite,
     )  # fmt: skip
+
+
+def _edge_contours(result: Segmentation, card: ModelCard | None) -> Contours:
+    """The contours that enclose the true edge.
+
+    Raises
+    ------
+    BadInput
+        If the card does not promise them for this result.
+    """
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.measure import contours
+
+    if card is None:
+        raise BadInput("band", "needs the card of the model", "give the card, or write the result without it")
+    return contours(result, card)
 
 
 def _stem(stem: str | None, case: str) -> str:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ClassContours", "Contours"]
+__all__ = ["CONTOUR_SIDES", "ClassContours", "ContourSide", "Contours"]
+
+ContourSide = Literal["inner", "outer"]
+
+CONTOUR_SIDES: tuple[ContourSide, ...] = ("inner", "outer")
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,10 @@ class ClassContours:
     outer: NDArray[np.bool_]
     reach: float
 
+    def region(self, side: ContourSide) -> NDArray[np.bool_]:
+        """The region inside one of the two."""
+        return self.inner if side == "inner" else self.outer
+
 
 @dataclass(frozen=True)
 class Contours:
@@ -48,3 +57,7 @@ class Contours:
     level: float
     promise: str
     classes: tuple[ClassContours, ...]
+
+    def name(self, side: ContourSide) -> str:
+        """What files and legends call a contour: ``inner contour (90 %)``."""
+        return f"{side} contour ({self.level * 100:g} %)"

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.contours import CONTOUR_SIDES, Contours
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.segmentation import Segmentation
 
@@ -17,7 +21,7 @@ __all__ = ["find_outlines", "write_geojson"]
 _Ring = NDArray[np.float64]
 
 
-def write_geojson(segmentation: Segmentation, path: Path) -> None:
+def write_geojson(segmentation: Segmentation, path: Path, band: Contours | None = None) -> None:
     """Write the contours of every class, slice by slice, as polygons with holes.
 
     Coordinates are world coordinates, x first: patient coordinates (LPS) in millimetres if the scan has them,
@@ -30,33 +34,52 @@ def write_geojson(segmentation: Segmentation, path: Path) -> None:
         Its mask is written.
     path
         The file to write.
+    band
+        Contours that enclose the true edge, which are written too: their features have a property
+        ``"contour"`` (``"inner contour (90 %)"``) and the file a member ``"promise"``.
     """
     geometry = segmentation.geometry
     spatial = [i for i, a in enumerate(geometry.axis_labels) if a != "t"]
+    planes = list(np.ndindex(*segmentation.mask.shape[:-2]))
+
+    def features_of(
+        info: ClassInfo, plane_mask: Callable[[tuple[int, ...]], NDArray[np.bool_]], **properties: str
+    ) -> Iterator[dict[str, Any]]:
+        fixed = {"class": info.name, "label": info.label, "color": info.color} | properties
+        for index in planes:
+            for rings in _world_polygons(plane_mask(index), geometry, index, spatial):
+                yield {
+                    "type": "Feature",
+                    "geometry": {"type": "Polygon", "coordinates": rings},
+                    "properties": fixed | {"plane": list(index)},
+                }
+
     features = [
-        {
-            "type": "Feature",
-            "geometry": {"type": "Polygon", "coordinates": rings},
-            "properties": {
-                "class": info.name,
-                "label": info.label,
-                "color": info.color,
-                "plane": list(index),
-            },
-        }
+        feature
         for info in segmentation.mask_classes
-        for index in np.ndindex(*segmentation.mask.shape[:-2])
-        for rings in _world_polygons(
-            np.asarray(segmentation.mask[index]) == info.label, geometry, index, spatial
-        )
+        for feature in features_of(info, partial(_plane_mask, segmentation.mask, info.label))
     ]
+    if band is not None:
+        for class_contours in band.classes:
+            info = segmentation.classes[class_contours.class_index]
+            for side in CONTOUR_SIDES:
+                region = class_contours.region(side)
+                features += features_of(info, region.__getitem__, contour=band.name(side))
     coordinate_system = {
         "frame": geometry.frame or "the image's own",
         "order": [geometry.axis_labels[i] for i in reversed(spatial)],
         "units": [geometry.units[i] for i in reversed(spatial)],
     }
-    text = json.dumps({"type": "FeatureCollection", "place": coordinate_system, "features": features})
+    collection: dict[str, Any] = {"type": "FeatureCollection", "place": coordinate_system}
+    collection["features"] = features
+    if band is not None:
+        collection["promise"] = band.promise
+    text = json.dumps(collection)
     path.write_text(text + "\n", "utf-8")
+
+
+def _plane_mask(mask: Any, label: int, index: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.asarray(np.asarray(mask[index]) == label, dtype=np.bool_)
 
 
 def _world_polygons(

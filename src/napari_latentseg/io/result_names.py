@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.contours import CONTOUR_SIDES
 from napari_latentseg.errors import BadInput
 
 __all__ = [
+    "BAND_NAME",
     "RECORD_NAME",
     "RESULT_SUFFIXES",
     "array_names",
@@ -21,6 +23,9 @@ __all__ = [
     "class_suffixes",
     "name_prefix",
 ]
+
+BAND_NAME = "band"
+"""The name of both contours in one file (DICOM-SEG), after the prefix of the result."""
 
 RECORD_NAME = "run.json"
 """The name of the run record, after the prefix of the result."""
@@ -68,10 +73,11 @@ def class_suffixes(classes: Sequence[ClassInfo]) -> list[str]:
     ]
 
 
-def array_names(classes: Sequence[ClassInfo]) -> list[str]:
-    """The names of mask, means and variances, without prefix and suffix."""
-    kinds = ("mean", "variance")
-    return ["mask", *(f"{kind}{suffix}" for kind in kinds for suffix in class_suffixes(classes))]
+def array_names(classes: Sequence[ClassInfo], *, with_band: bool = False) -> list[str]:
+    """The names of mask, means and variances, without prefix and suffix; on request those of the contours."""
+    kinds = ("mean", "variance", *(CONTOUR_SIDES if with_band else ()))
+    names = ["mask", *(f"{kind}{suffix}" for kind in kinds for suffix in class_suffixes(classes))]
+    return [*names, BAND_NAME] if with_band else names
 
 
 def check_case_code(code: str) -> None:

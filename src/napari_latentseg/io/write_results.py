@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.contours import CONTOUR_SIDES, Contours
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
@@ -49,6 +50,7 @@ def check_target(
     format: str | None = None,
     input_sha256: Callable[[], str] | None = None,
     is_box: bool = False,
+    band: bool = False,
     extra_names: Sequence[str] = (),
     overwrite: bool = False,
 ) -> None:
@@ -67,6 +69,8 @@ def check_target(
         are there already are not looked at.
     is_box
         Whether the hash is that of a box in the image.
+    band
+        Whether contours that enclose the true edge are to be written.
     extra_names
         Names of further files, without the stem.
 
@@ -78,7 +82,7 @@ def check_target(
     check_format(format, image)
     folder, prefix = Path(folder), name_prefix(stem)
     suffix = result_suffix(format, ImageHeader.of(image))
-    names = [f"{prefix}{name}{suffix}" for name in array_names(classes)]
+    names = [f"{prefix}{name}{suffix}" for name in array_names(classes, with_band=band)]
     names += [f"{prefix}{name}" for name in (*extra_names, RECORD_NAME)]
     check_name_lengths(folder, names)
     check_writable_folder(folder)
@@ -94,6 +98,7 @@ def write_segmentation(
     format: str | None = None,
     deidentify: bool = False,
     contours: bool = False,
+    band: Contours | None = None,
     extra_files: Mapping[str, Callable[[Path], object]] | None = None,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -120,6 +125,10 @@ def write_segmentation(
         Leave out what names patient, study or institution. Only DICOM-SEG holds such attributes.
     contours
         Write `STEM_contours.geojson` too.
+    band
+        Contours that enclose the true edge, from `napari_latentseg.measure.contours`: the regions inside them
+        are written as `STEM_inner` and `STEM_outer` (`STEM_inner-NAME` with several classes), or as segments
+        of `STEM_band.dcm`, and as polygons into the GeoJSON.
     extra_files
         Further files of the result, by name without the stem (``"measurements.csv"``): each function writes
         its file to the path that it is given.
@@ -144,10 +153,10 @@ def write_segmentation(
     try:
         ensure_writable_folder(folder)
         with temporary_folder(folder) as temporary:
-            written = _write_arrays(segmentation, temporary, prefix, format, deidentify=deidentify)
+            written = _write_arrays(segmentation, temporary, prefix, format, band, deidentify=deidentify)
             extras = dict(extra_files or {})
             if contours:
-                extras = {CONTOURS_NAME: lambda path: write_geojson(segmentation, path), **extras}
+                extras = {CONTOURS_NAME: lambda path: write_geojson(segmentation, path, band), **extras}
             for name, write_extra in extras.items():
                 written.append(temporary / f"{prefix}{name}")
                 write_extra(written[-1])
@@ -178,18 +187,30 @@ def write_segmentation(
 
 
 def _write_arrays(
-    segmentation: Segmentation, folder: Path, prefix: str, format: str | None, *, deidentify: bool
+    segmentation: Segmentation,
+    folder: Path,
+    prefix: str,
+    format: str | None,
+    band: Contours | None,
+    *,
+    deidentify: bool,
 ) -> list[Path]:
-    """Write mask, means and variances."""
+    """Write mask, means, variances and contours."""
     class_names = class_suffixes(segmentation.classes)
     if format == seg.NAME:
-        return seg.write_dicom_results(segmentation, folder, prefix, class_names, deidentify=deidentify)
+        return seg.write_dicom_results(
+            segmentation, folder, prefix, class_names, band=band, deidentify=deidentify
+        )
     arrays: dict[str, NDArray[np.generic]] = {"mask": segmentation.mask}
     for kind, per_class in (("mean", segmentation.mean), ("variance", segmentation.variance)):
         if per_class is not None:
             arrays |= {
                 f"{kind}{name}": class_array for name, class_array in zip(class_names, per_class, strict=True)
             }
+    for class_contours in band.classes if band is not None else ():
+        k = class_contours.class_index
+        label = np.uint8(segmentation.classes[k].label)
+        arrays |= {f"{side}{class_names[k]}": class_contours.region(side) * label for side in CONTOUR_SIDES}
     suffix = result_suffix(format, ImageHeader.of(segmentation))
     written = []
     for name, array in arrays.items():

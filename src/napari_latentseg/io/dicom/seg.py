@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo, Code
+from napari_latentseg.core.contours import CONTOUR_SIDES, Contours
 from napari_latentseg.core.person_mask import describe_mask
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.segmentation import Segmentation
@@ -20,6 +21,7 @@ from napari_latentseg.io._errors import write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
 from napari_latentseg.io.dicom.source import deidentified, find_source
 from napari_latentseg.io.image_header import ImageHeader
+from napari_latentseg.io.result_names import BAND_NAME
 from napari_latentseg.utils.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def write_dicom_results(
     name_prefix: str,
     class_suffixes: Sequence[str],
     *,
+    band: Contours | None = None,
     deidentify: bool = False,
 ) -> list[Path]:
     """Write a result as DICOM objects that refer to the segmented series.
@@ -64,6 +67,9 @@ def write_dicom_results(
         Start of every file name.
     class_suffixes
         Suffix of the variance file of each class; see `napari_latentseg.io.result_names.class_suffixes`.
+    band
+        Contours that enclose the true edge: `band`, a binary segmentation with two overlapping segments for
+        each class, the regions inside the inner and the outer contour.
     deidentify
         Write new UIDs, and nothing that names patient, study or institution.
 
@@ -86,6 +92,8 @@ def write_dicom_results(
             "mask": partial(objects.mask, 1),
             "mean": partial(objects.mean, 2),
         }
+        if band is not None and band.classes:
+            builders[BAND_NAME] = partial(objects.band, 4, band)
         if segmentation.variance is not None:
             for k, class_suffix in enumerate(class_suffixes):
                 builders[f"variance{class_suffix}"] = partial(objects.variance, 3, k)
@@ -138,35 +146,59 @@ class _DicomObjects:
         mask = np.asarray(self.segmentation.mask)  # a large mask is a dask array
         if not set(np.unique(mask)) <= {0, *(info.label for info in classes)}:
             raise BadInput("mask", "holds labels that are no class of the model", "paint with its classes")
-        return self._segmentation(number, labels[mask], "BINARY", "MASK")
+        return self._segmentation(number, labels[mask], "BINARY", "MASK", self._mask_descriptions())
 
     def mean(self, number: int) -> Any:
         """The mean probability of each class as a segment."""
         values = np.clip(np.moveaxis(np.asarray(self.segmentation.mean), 0, -1), 0, 1).astype(np.float32)
-        return self._segmentation(number, values, "FRACTIONAL", "MEAN")
+        descriptions = [
+            _segment_description(
+                self.segmentation.record, info, k, "AUTOMATIC", "mean probability over the samples"
+            )
+            for k, info in enumerate(self.segmentation.classes, start=1)
+        ]
+        return self._segmentation(number, values, "FRACTIONAL", "MEAN", descriptions)
 
-    def _segmentation(self, number: int, volume: NDArray[Any], kind: str, label: str) -> Any:
+    def band(self, number: int, band: Contours) -> Any:
+        """The regions inside the inner and the outer contour of each class as segments, which overlap."""
+        regions, descriptions = [], []
+        for class_contours in band.classes:
+            info = self.segmentation.classes[class_contours.class_index]
+            for side in CONTOUR_SIDES:
+                regions.append(class_contours.region(side))
+                # the kind of the contour must not be cut off by a long name
+                name = f"{info.name[: _MAX_STRING_LENGTH - 24]}, {band.name(side)}"
+                descriptions.append(
+                    _segment_description(
+                        self.segmentation.record,
+                        info.replace(name=name, code=_category_and_type(info)[1], includes=()),
+                        len(regions),
+                        "AUTOMATIC",
+                        band.promise,
+                    )
+                )
+        volume = np.stack(regions, axis=-1).astype(np.uint8)
+        return self._segmentation(number, volume, "BINARY", "BAND", descriptions)
+
+    def _segmentation(
+        self, number: int, volume: NDArray[Any], kind: str, label: str, descriptions: Sequence[Any]
+    ) -> Any:
         from highdicom.seg import Segmentation as DicomSegmentation
 
         return DicomSegmentation(
             source_images=self.source_headers,
             pixel_array=self.source.to_source_order(volume),
             segmentation_type=kind,
-            segment_descriptions=self._segment_descriptions(is_mask=label == "MASK"),
+            segment_descriptions=descriptions,
             max_fractional_value=_MAX_FRACTIONAL_VALUE,
             omit_empty_frames=False,
             content_label=f"LATENTSEG_{label}",
             **self._common_attributes(number, label.lower()),
         )
 
-    def _segment_descriptions(self, *, is_mask: bool) -> list[Any]:
-        """One for each class: of the mask, which a person may have changed, or of the model's mean."""
+    def _mask_descriptions(self) -> list[Any]:
+        """One for each class of the mask, which a person may have changed."""
         record = self.segmentation.record
-        if not is_mask:
-            return [
-                _segment_description(record, info, number, "AUTOMATIC", "mean probability over the samples")
-                for number, info in enumerate(self.segmentation.classes, start=1)
-            ]
         model_labels = {info.label for info in self.segmentation.classes}
         by_model = "SEMIAUTOMATIC" if record.mask_edited else "AUTOMATIC"
         return [
