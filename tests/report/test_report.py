@@ -122,6 +122,28 @@ def test_the_outline_lies_around_the_mask(tmp_path: Path):
         assert (drawn.min(), drawn.max()) == pytest.approx((low * scale[axis], high * scale[axis]), abs=4)
 
 
+def test_the_whole_image_is_shown_where_the_regions_are_cut_out(tmp_path: Path):
+    shape = (1, 400, 500)
+    ball = balls(shape, (1.0, 1.0, 1.0), ((0, 100, 120), 12))
+    samples = np.stack([np.where(ball, p, 0.02) for p in (0.4, 0.7, 0.9)])[:, None]
+    result = made(samples[:, :, 0], Geometry.from_spacing("yx", (1.0, 1.0), "mm"), "yx")
+    page = page_of(make_report(result, None, None, tmp_path / "a.html"))
+    overview, *strips = pictures(page)
+    assert len(strips) == 1
+    assert "The image, whole" in page.words
+    half = (overview.width - 8) // 2
+    assert half / overview.height == pytest.approx(500 / 400, rel=0.02)
+    left, right = (np.asarray(overview)[:, a : a + half].astype(int) for a in (0, half + 8))
+    rows, columns = np.nonzero((left != right).any(axis=2))
+    assert rows.mean() / overview.height == pytest.approx(100 / 400, abs=0.02)
+    assert columns.mean() / half == pytest.approx(120 / 500, abs=0.02)
+
+
+def test_a_small_image_is_not_shown_twice(tmp_path: Path):
+    page = page_of(make_report(found(), image(), None, tmp_path / "a.html"))
+    assert "whole" not in page.words
+
+
 def test_nothing_in_it_runs_or_is_fetched(tmp_path: Path, card: ModelCard):
     result = found(EVIL, '"onload="x')
     evil = card.model_copy(update={"title": EVIL})

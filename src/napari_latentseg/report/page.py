@@ -15,7 +15,7 @@ from napari_latentseg.measure import INTERVAL_LEVEL, Measurement
 from napari_latentseg.measure.measurement import display_unit, format_value
 from napari_latentseg.measure.physical_space import PhysicalSpace
 from napari_latentseg.report.explanation import curve_points, curve_text, explanation, percent
-from napari_latentseg.report.pictures import ImageStrip
+from napari_latentseg.report.pictures import ImageStrip, Overview
 from napari_latentseg.review import MEASURES, Finding, uncertainty_basis
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def render_page(
     strips: Sequence[tuple[Finding, ImageStrip]],
     card: ModelCard | None,
     *,
+    overview: Overview | None = None,
     has_image: bool,
     note: str,
 ) -> str:
@@ -66,6 +67,8 @@ def render_page(
         See `write_report`.
     strips
         The slices to show with their pictures, the most uncertain first.
+    overview
+        A whole slice; None where the strips show it.
     has_image
         Whether the pictures show the image, or the mean probability instead.
     """
@@ -82,6 +85,7 @@ def render_page(
         rows_left_out=left_out,
         measure=MEASURES[strips[0][0].measure] if strips else None,
         background="the image" if has_image else "the mean probability",
+        overview=_overview_picture(result, overview) if overview is not None else None,
         pictures=[_picture(result, finding, strip) for finding, strip in strips],
         reading=explanation(result, rows, card),
         missing=_missing_text(result),
@@ -169,6 +173,20 @@ def _row(row: Measurement, color: str) -> dict[str, str]:
     }
 
 
+def _overview_picture(result: Segmentation, overview: Overview) -> dict[str, Any]:
+    width, height = overview.size
+    text = "the mask is empty" if overview.is_empty else "the outline of the mask"
+    if overview.index and not overview.is_empty:
+        text += ", in the slice with the largest part of it"
+    return {
+        "title": _plane_text(result, overview.index),
+        "text": text,
+        "width": width,
+        "height": height,
+        "png": base64.b64encode(overview.png).decode("ascii"),
+    }
+
+
 def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[str, Any]:
     measure = MEASURES[finding.measure]
     lines = [
@@ -189,16 +207,20 @@ def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[
     }
 
 
-def _location(result: Segmentation, finding: Finding) -> str:
-    """The plane, counted from 1, and the world position of the uncertain region."""
+def _plane_text(result: Segmentation, index: tuple[int, ...]) -> str:
+    """The slice, counted from 1: ``Slice 3 of 12``."""
     names = {"t": "time", "z": "slice"}
-    shape = result.mask.shape
     planes = [
         f"{names.get(axis, axis)} {i + 1} of {n}"
-        for axis, i, n in zip(result.axes, finding.index, shape, strict=False)
+        for axis, i, n in zip(result.axes, index, result.mask.shape, strict=False)
     ]
+    return ", ".join(planes).capitalize() or "The image"
+
+
+def _location(result: Segmentation, finding: Finding) -> str:
+    """The plane, counted from 1, and the world position of the uncertain region."""
+    text = _plane_text(result, finding.index)
     physical_space = PhysicalSpace.from_geometry(result.geometry, result.axes)
-    text = ", ".join(planes).capitalize() or "The image"
     if physical_space.unit == "pixel":
         return text
     spatial = [i for i, axis in enumerate(result.axes) if axis != "t"]

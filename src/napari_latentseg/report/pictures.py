@@ -1,4 +1,4 @@
-"""Pictures of a slice of a result: the image, the outline of the mask, and the uncertainty."""
+"""Pictures of a result: a whole slice, and regions with the outline of the mask and the uncertainty."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from napari_latentseg.review import Finding
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["ImageStrip", "render_strip"]
+__all__ = ["ImageStrip", "Overview", "render_overview", "render_strip"]
 
 # Sizes in pixels, chosen by hand so that three rows of pictures fit on one sheet of A4 and a lesion of a few
 # voxels can still be seen.
@@ -59,6 +59,28 @@ class ImageStrip:
     max_value: float
     quantity: str
     is_cropped: bool
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A whole slice, without and with the outlines of the mask.
+
+    Attributes
+    ----------
+    png
+        The two pictures, as PNG.
+    size
+        Width and height in pixels.
+    index
+        Index of the slice along the leading axes, from 0; empty for a 2D image.
+    is_empty
+        Whether the mask holds nothing in it, and then in no slice.
+    """
+
+    png: bytes
+    size: tuple[int, int]
+    index: tuple[int, ...]
+    is_empty: bool
 
 
 def render_strip(
@@ -103,13 +125,56 @@ def render_strip(
         outlined,
         _with_heatmap(background, uncertainty / max_value if max_value else uncertainty),
     ]
-    strip_image = Image.new("RGB", (3 * size[0] + 2 * _GAP, size[1]), "white")
+    png, picture_size = _side_by_side(panels)
+    is_cropped = (rows, columns) != ((0, shape[0]), (0, shape[1]))
+    return ImageStrip(png, picture_size, max_value, quantity, is_cropped)
+
+
+def render_overview(segmentation: Segmentation, image: Scan | None) -> Overview:
+    """Draw a whole slice, and beside it the same with the outlines of the mask.
+
+    Of a volume it is the slice with the largest part of the mask, or the middle one where the mask is empty.
+
+    Parameters
+    ----------
+    segmentation, image
+        As for `render_strip`.
+    """
+    *leading, rows, columns = segmentation.mask.shape
+    index = _largest_slice(segmentation, tuple(leading))
+    step = max(1, -(-max(rows, columns) // _MAX_READ_SIDE))
+    plane: tuple[Any, ...] = (*index, slice(0, rows, step), slice(0, columns, step))
+    spacing = segmentation.geometry.spacing[-2:]
+    scale = min(_MAX_PANEL_HEIGHT / (rows * spacing[0]), _MAX_PANEL_WIDTH / (columns * spacing[1]))
+    size = (max(1, round(columns * spacing[1] * scale)), max(1, round(rows * spacing[0] * scale)))
+    if len(segmentation.mean):
+        mean = np.asarray(segmentation.mean[(slice(None), *plane)], dtype=np.float64).max(axis=0)
+    else:
+        mean = np.zeros(np.asarray(segmentation.mask[plane]).shape)
+    background = _background(image, plane, mean).resize(size, Image.Resampling.BICUBIC)
+    colors = [(c.label, c.color) for c in segmentation.mask_classes]
+    labels = np.asarray(segmentation.mask[plane])
+    png, picture_size = _side_by_side([background, _with_outlines(background, labels, colors)])
+    return Overview(png, picture_size, index, not labels.any())
+
+
+def _largest_slice(segmentation: Segmentation, leading: tuple[int, ...]) -> tuple[int, ...]:
+    areas = {
+        index: int(np.count_nonzero(np.asarray(segmentation.mask[index]))) for index in np.ndindex(*leading)
+    }
+    largest = max(areas, key=lambda index: areas[index])
+    return largest if areas[largest] else tuple(n // 2 for n in leading)
+
+
+def _side_by_side(panels: Sequence[Picture]) -> tuple[bytes, tuple[int, int]]:
+    """Panels of one size as one PNG, and its size."""
+    width, height = panels[0].size
+    strip_image = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height), "white")
     for number, panel in enumerate(panels):
-        strip_image.paste(panel, (number * (size[0] + _GAP), 0))
+        strip_image.paste(panel, (number * (width + _GAP), 0))
     stream = io.BytesIO()
     strip_image.save(stream, "PNG", optimize=True)
-    is_cropped = (rows, columns) != ((0, shape[0]), (0, shape[1]))
-    return ImageStrip(stream.getvalue(), strip_image.size, max_value, quantity, is_cropped)
+    return stream.getvalue(), strip_image.size
 
 
 def _crop_ranges(box: Sequence[_Range], shape: tuple[int, int]) -> tuple[_Range, _Range]:

@@ -11,7 +11,7 @@ from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement, measure
 from napari_latentseg.report.page import render_page
-from napari_latentseg.report.pictures import render_strip
+from napari_latentseg.report.pictures import render_overview, render_strip
 from napari_latentseg.review import Finding, rank
 from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
 
@@ -120,7 +120,12 @@ def write_report(
         raise BadInput("image", why, "give the image that was segmented")
     top_slices = [finding for finding in findings if finding.kind == "slice"][:_MAX_PICTURES]
     strips = [(finding, render_strip(segmentation, image, finding)) for finding in top_slices]
-    text = render_page(segmentation, measurements, strips, card, has_image=image is not None, note=note)
+    # strips of small images show all of the slice already, and a sheet of A4 has no room to show it twice
+    needs_overview = not strips or any(strip.is_cropped for _, strip in strips)
+    overview = render_overview(segmentation, image) if needs_overview else None
+    text = render_page(
+        segmentation, measurements, strips, card, overview=overview, has_image=image is not None, note=note
+    )
     ensure_writable_folder(path.absolute().parent)
     with atomic_path(path) as temporary:
         temporary.write_text(text, "utf-8")
