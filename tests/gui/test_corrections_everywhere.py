@@ -152,6 +152,23 @@ def test_dicom_seg_is_semiautomatic_after_a_stroke_and_approval_is_told(window, 
     assert record["approved_slices"] == [[SLICE, SLICE]]
 
 
+def test_sizes_follow_the_brush_and_undo(window, qtbot):
+    review, segment = window.review, window.segment
+    qtbot.waitUntil(lambda: "the model's" in review.measures.mask_text.text(), timeout=60_000)
+    before = review.measures.size_text.text()
+    copy = window.correct()
+    voxels = np.count_nonzero(copy.data)
+    for text in (review.measures.size_text, segment.result_panel.size_text):
+        qtbot.waitUntil(lambda text=text: "yours" in text.text(), timeout=60_000)
+        assert "model" in text.text()
+    assert "corrected by a person" in review.measures.mask_text.text()
+    assert voxels != np.count_nonzero(window.result.segmentation.mask)
+    press_key(window.viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    window.settle("model")
+    qtbot.waitUntil(lambda: review.measures.size_text.text() == before, timeout=60_000)
+    qtbot.waitUntil(lambda: "yours" not in segment.result_panel.size_text.text(), timeout=60_000)
+
+
 def test_edit_alone_corrects_nothing(window, qtbot):
     window.review.next()
     press_key(window.viewer, Qt.Key.Key_E, Qt.KeyboardModifier.ShiftModifier)

@@ -180,12 +180,12 @@ def test_one_answer_says_that_there_is_no_variance(tmp_path: Path):
     assert "of 1 samples" not in page.words
 
 
-def test_all_yes_or_no_has_no_pictures(tmp_path: Path):
+def test_all_yes_or_no_has_no_uncertain_slices(tmp_path: Path):
     result = found(samples=1, source="none")
     hard = replace(result, mean=(result.mean > 0.5).astype(np.float32))
     page = page_of(make_report(hard, image(), None, tmp_path / "a.html"))
     assert "No uncertain slice was found" in page.words
-    assert not pictures(page)
+    assert len(pictures(page)) == 1  # the whole slice
 
 
 def test_a_single_plane_in_colours(tmp_path: Path):
@@ -195,8 +195,8 @@ def test_a_single_plane_in_colours(tmp_path: Path):
     result = made(samples, Geometry.from_spacing("yx"), "yx")
     colours = Scan(np.random.default_rng(0).integers(0, 255, (300, 400, 3), np.uint8), "yxc", result.geometry)
     page = page_of(make_report(result, colours, None, tmp_path / "a.html"))
-    (picture,) = pictures(page)
-    assert picture.mode == "RGB"
+    whole, picture = pictures(page)
+    assert whole.mode == picture.mode == "RGB"
     assert "a part of the image" in page.words
     assert "pixels" in page.words
 

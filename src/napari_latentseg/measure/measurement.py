@@ -136,9 +136,15 @@ class Measurement:
         return self.value * MM_PER_UNIT[self.unit[:-1]] ** 3 / _MM3_PER_ML
 
     def describe(self) -> str:
-        """One line for people: ``lesion: 1.5 ml, 0.56 % of the image (90 %: 1.4 to 1.6, calibrated)``."""
+        """One line for people: ``lesion: 1.5 ml, 0.56 % of the image (90 %: 1.4 to 1.6, calibrated)``.
+
+        Where a person has changed the mask: ``lesion: model 1.5 ml, yours 1.6 ml (model's 90 %: ...)``.
+        """
         where = f" in {self.segmented}" if self.segmented else ""
-        line = f"{self.title}: {self.size_text if self.value else 'nothing found'}{where}"
+        size = self.size_text if self.value else "nothing found"
+        if self.is_corrected and self.model_value is not None:
+            size = f"model {self.format_size(self.model_value)}, yours {self.size_text}"
+        line = f"{self.title}: {size}{where}"
         if self.fraction is not None and self.value:
             line += f", {_percent(self.fraction)} of {'that' if self.segmented else 'the image'}"
         if interval := self.interval_text:
@@ -147,6 +153,13 @@ class Measurement:
             unit = display_unit(self.length_unit)
             line += f", {format_value(self.long_axis)} × {format_value(self.short_axis)} {unit}"
         return line
+
+    @property
+    def is_corrected(self) -> bool:
+        """Whether `value` is of a mask that a person has changed, and `model_value` of the model's own."""
+        if self.model_value is None:
+            return False
+        return self.mask_state == "corrected" or self.value != self.model_value
 
     @property
     def size_text(self) -> str:
@@ -166,7 +179,9 @@ class Measurement:
         low, high = self._format_number(self.low), self._format_number(self.high)
         # nothing found: the line has no other number that would have the unit
         unit = "" if self.value else f" {self._display_scale[1]}"
-        return f"{INTERVAL_LEVEL:.0%}: {low} to {high}{unit}, {origin}".replace("%", " %")
+        level = f"{INTERVAL_LEVEL:.0%}".replace("%", " %")
+        whose = "model's " if self.is_corrected else ""
+        return f"{whose}{level}: {low} to {high}{unit}, {origin}"
 
     def _format_number(self, value: float) -> str:
         factor, unit = self._display_scale

@@ -50,6 +50,9 @@ _COLUMNS = (
     _Column("{size} ({unit})", attrgetter("value")),
     _Column("{size} (ml)", attrgetter("ml"), is_optional=True),
     _Column("mask", attrgetter("mask_state")),
+    _Column(
+        "model's {size} ({unit})", lambda row: row.model_value if row.is_corrected else None, is_optional=True
+    ),
     _Column("mean of samples ({unit})", attrgetter("mean")),
     _Column("std of samples ({unit})", attrgetter("std")),
     _Column("low {level} ({unit})", attrgetter("low")),

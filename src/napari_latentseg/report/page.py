@@ -165,12 +165,19 @@ def _row(row: Measurement, color: str) -> dict[str, str]:
     return {
         "title": row.title,
         "color": color,
-        "size": f"{row.size_text} in {row.segmented}" if row.segmented else row.size_text,
+        "size": _size_text(row),
         "interval": row.interval_text.partition(": ")[2].rpartition(", ")[0],
         "interval_source": sources[row.interval_source],
         "probability": "" if row.probability is None else f"{row.probability:.2f}",
         "diameters": diameters,
     }
+
+
+def _size_text(row: Measurement) -> str:
+    text = f"{row.size_text} in {row.segmented}" if row.segmented else row.size_text
+    if row.is_corrected and row.model_value is not None:
+        text += f" (model: {row.format_size(row.model_value)})"
+    return text
 
 
 def _overview_picture(result: Segmentation, overview: Overview) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from napari_latentseg.core.person_mask import (
     predicted_slices,
     with_person_mask,
 )
+from napari_latentseg.measure import Measurement, class_sizes
 from napari_latentseg.widgets._shared.threads import run_in_thread
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ class MaskTracker(QObject):
     Signals
     -------
     changed
-        The result; at most once in `_DELAY_MS`, and only if labels or approvals are others than before.
+        The result, with its `latest_mask` and `sizes` up to date; at most once in `_DELAY_MS`, and only if
+        labels or approvals are others than before.
     """
 
     changed = Signal(object)
@@ -198,13 +200,17 @@ class MaskTracker(QObject):
         results, self._pending = list(self._pending.values()), {}
         shown = [(result, result.shown_mask()) for result in results if result.segmentation is not None]
 
-        def compare() -> list[tuple[Any, Any]]:
-            return [(result, mask) for result, mask in shown if _differs(mask, result.latest_mask)]
+        def compare() -> list[tuple[Any, ShownMask, tuple[Measurement, ...]]]:
+            return [
+                (result, mask, class_sizes(mask.segmentation, result.card))
+                for result, mask in shown
+                if _differs(mask, result.latest_mask)
+            ]
 
-        def show(changed: list[tuple[Any, ShownMask]]) -> None:
+        def show(changed: list[tuple[Any, ShownMask, tuple[Measurement, ...]]]) -> None:
             self._worker = None
-            for result, mask in changed:
-                result.latest_mask = mask
+            for result, mask, sizes in changed:
+                result.latest_mask, result.sizes = mask, sizes
                 self.changed.emit(result)
 
         def fail(error: BaseException) -> None:

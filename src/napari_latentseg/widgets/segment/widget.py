@@ -113,6 +113,7 @@ class SegmentWidget(DockWidget):
         session.finished.connect(self._on_finished)
         session.failed.connect(self._on_failed)
         session.thresholded.connect(self._show_result)
+        session.mask_changed.connect(self._show_result)
         session.results_changed.connect(self._show_result)
 
     def _on_models(self) -> None:
