@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from tests.helpers.canvas import drag_on_canvas
+from tests.helpers.shown import show_ball_in
 
 from napari_latentseg.annotations import AnnotationStore, list_stores
 from napari_latentseg.errors import BadInput
@@ -344,6 +346,19 @@ def test_edits_are_saved_and_resumed_in_another_window(viewer, widget, segment, 
     assert correction.draft is not None  # the other planes are not approved yet
 
 
+def test_strokes_just_before_the_window_closes_are_kept(own_home, make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    shown = show_ball_in(viewer, (6, 40, 50))
+    copy = corrections_of(viewer).edit(shown.result)
+    drag_on_canvas(viewer, copy, (viewer.dims.current_step[0], 4, 4), (viewer.dims.current_step[0], 4, 20))
+    painted = copy.data.copy()
+    viewer.close()  # within the seconds between two autosaves
+    store = AnnotationStore.for_model(shown.result.card.name)
+    (draft,) = store.drafts()
+    corrections_of(viewer).open_stores.close()
+    np.testing.assert_array_equal(AnnotationStore(store.folder).resume_draft(draft)[1], painted)
+
+
 def test_a_draft_is_deleted_when_all_of_it_is_approved(viewer, widget, segment, qtbot):
     segment(volume(), name="scan")
     widget.edit_button.click()
@@ -365,8 +380,10 @@ def test_a_removed_copy_can_be_resumed(viewer, widget, segment, qtbot):
     copy = viewer.layers.selection.active
     copy.paint((0, 5, 5), 1 - int(copy.data[0, 5, 5]))
     painted = copy.data.copy()
+    notification_manager.records.clear()
     viewer.layers.remove(copy)
     qtbot.waitUntil(lambda: len(widget.drafts_panel.resume_buttons) == 1, timeout=60_000)
+    assert any("What was painted is kept" in text for text in messages())
     widget.drafts_panel.resume_buttons[0].click()
     qtbot.waitUntil(lambda: any(role_of(layer) == "corrected" for layer in viewer.layers), timeout=60_000)
     (again,) = [layer for layer in viewer.layers if role_of(layer) == "corrected"]

@@ -42,12 +42,12 @@ def run(widget, qtbot):
 def test_a_range_of_slices(viewer, widget, volume, qtbot):
     widget.form.roi_fields.slices.value = "range"
     assert widget.form.roi_fields.range_row.isVisibleTo(widget)
-    assert (widget.form.roi_fields.first.value(), widget.form.roi_fields.last.value()) == (0, 5)
-    widget.form.roi_fields.first.setValue(2)
-    widget.form.roi_fields.last.setValue(3)
+    assert (widget.form.roi_fields.first.value(), widget.form.roi_fields.last.value()) == (1, 6)
+    widget.form.roi_fields.first.setValue(3)
+    widget.form.roi_fields.last.setValue(4)
     segmentation = run(widget, qtbot)
     assert [z for z in range(6) if segmentation.mean[0, z].any()] == [2, 3]
-    widget.form.roi_fields.first.setValue(4)
+    widget.form.roi_fields.first.setValue(5)
     assert not widget.run_button.isEnabled()
     assert "the first is after the last" in widget.problem_label.text()
 
@@ -111,8 +111,8 @@ def test_other_planes_of_a_volume(viewer, widget, volume, qtbot, plane, axis):
     assert widget.form.roi_fields.plane.native.isVisibleTo(widget.form.advanced.content())
     widget.form.roi_fields.plane.value = plane
     widget.form.roi_fields.slices.value = "range"
-    widget.form.roi_fields.first.setValue(20)
-    widget.form.roi_fields.last.setValue(20)
+    widget.form.roi_fields.first.setValue(21)
+    widget.form.roi_fields.last.setValue(21)
     segmentation = run(widget, qtbot)
     assert segmentation.mask.shape == volume.data.shape
     assert segmentation.geometry.spacing == pytest.approx((4, 0.5, 0.5))

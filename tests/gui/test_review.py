@@ -83,7 +83,7 @@ def test_objects_can_be_listed(shown_volume, review, qtbot):
 def test_a_click_on_the_profile_goes_there(shown_volume, review, qtbot):
     review.profile.plane_chosen.emit(9)
     assert slice_on_screen(shown_volume) == 9
-    assert review.profile._line.value() == 9
+    assert review.profile._line.value() == 10  # counted from 1
 
 
 def test_the_variance_is_shown_and_hidden(shown_volume, review):

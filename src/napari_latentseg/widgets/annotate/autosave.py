@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
+from napari.utils.notifications import show_info
 from numpy.typing import NDArray
-from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal
 
 from napari_latentseg import api
 from napari_latentseg.errors import BadInput
@@ -77,6 +78,9 @@ class Autosaver(QObject):
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._save_before_quit)
+        window = getattr(viewer, "window", None)
+        if window is not None:  # a script may close a window and go on
+            window._qt_window.installEventFilter(self)
 
     def save_all(self) -> None:
         """Save every copy that may have changed since it was last saved."""
@@ -112,6 +116,9 @@ class Autosaver(QObject):
                 self._save_again.discard(id(correction))
                 self.save(correction, is_last=True)
             elif is_last:
+                if draft is not None and correction.layer is not None:
+                    name = correction.layer.name
+                    show_info(f"“{name}” was removed. What was painted is kept: Resume in Annotate.")
                 correction.layer = None
                 self.refresh_drafts()
 
@@ -233,13 +240,23 @@ class Autosaver(QObject):
         self.drafts = [entry for entry in self.drafts if entry[1].id != draft.id]
         self.drafts_changed.emit()
 
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Save unsaved copies before the window closes."""
+        if event is not None and event.type() == QEvent.Type.Close:
+            self._save_unsaved()
+        return False
+
     def _save_before_quit(self) -> None:
-        """Save unsaved copies when the program ends: in this thread, as workers may no longer run."""
+        self._save_unsaved()
+        self._open_stores.close()
+
+    def _save_unsaved(self) -> None:
+        """Save unsaved copies in this thread, as workers may no longer run."""
         for correction in self._corrections:
             if correction.layer is not None and correction.is_dirty:
                 with suppress(BadInput, OSError):
                     self._set_draft(correction, self._write(correction, correction.current_mask()))
-        self._open_stores.close()
+                    correction.is_dirty = False
 
 
 def _show_draft_image(viewer: ViewerModel, scan: Scan, name: str) -> Image:

@@ -15,7 +15,7 @@ _BARS = "#4a90d9"  # readable in the dark and the light theme
 
 
 class ProfilePlot(QWidget):
-    """One bar for each slice; the current slice is marked, and a click shows another.
+    """One bar for each slice, counted from 1; the current slice is marked, and a click shows another.
 
     Signals
     -------
@@ -77,17 +77,17 @@ class ProfilePlot(QWidget):
             self._build_plot()
         self._values = values
         heights = np.nan_to_num(values)
-        self._bars.setOpts(x=np.arange(len(values)), height=heights)
-        self._plot.setXRange(-0.5, len(values) - 0.5, padding=0.01)
+        self._bars.setOpts(x=np.arange(len(values)) + 1, height=heights)
+        self._plot.setXRange(0.5, len(values) + 0.5, padding=0.01)
         self._plot.setYRange(0, float(heights.max(initial=0)) or 1.0, padding=0.02)
 
     def show_plane(self, number: int) -> None:
-        """Mark the current slice."""
+        """Mark the current slice, given by its number from 0."""
         if self._plot is not None:
-            self._line.setValue(number)
+            self._line.setValue(number + 1)
 
     def _on_click(self, event: Any) -> None:
         box = self._plot.getPlotItem().getViewBox()
-        number = round(float(box.mapSceneToView(event.scenePos()).x()))
+        number = round(float(box.mapSceneToView(event.scenePos()).x())) - 1
         if 0 <= number < len(self._values):
             self.plane_chosen.emit(number)

@@ -85,6 +85,7 @@ class SegmentForm(QWidget):
         self.model_summary.setWordWrap(True)
         self.model_summary.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.card_button = QPushButton("i")
+        self.card_button.setAccessibleName("Model card")
         self.card_button.setFixedWidth(28)
         self.card_button.setToolTip("Model card: intended use, training data and validation results")
         self.card_button.clicked.connect(self.show_card)

@@ -15,6 +15,7 @@ from napari_latentseg.core.reorient import WORLD_AXIS_OF_PLANE, reorient
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import index_on_screen, role_of, scan_from_layer
 from napari_latentseg.widgets._shared.result_layers import PlaneView
+from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE
 from napari_latentseg.widgets.segment.region import CropBox, crop_box_in_view, crop_box_of_shapes, image_shape
 
 if TYPE_CHECKING:
@@ -67,8 +68,10 @@ class RoiFields(QObject):
             tooltip="Slices of the volume to segment; starts with the current slice",
         )
         self.first, self.last = QSpinBox(), QSpinBox()
-        self.first.setToolTip("The first slice, counted from 0 like napari's slider")
-        self.last.setToolTip("The last slice (inclusive)")
+        self.first.setToolTip(f"The first slice. {SLICE_NUMBER_NOTE}")
+        self.last.setToolTip(f"The last slice (inclusive). {SLICE_NUMBER_NOTE}")
+        for box in (self.first, self.last):
+            box.setMinimum(1)
         self.range_row = QWidget()
         range_layout = QHBoxLayout(self.range_row)
         range_layout.setContentsMargins(0, 0, 0, 0)
@@ -131,13 +134,13 @@ class RoiFields(QObject):
         self._form.setRowVisible(self.range_row, is_range)
         if image is not None and 2 <= image.ndim <= 4:
             self._order = reorient(scan_from_layer(image), str(self.plane.value))[1]
-            last_plane = math.prod(self._leading(image)) - 1
+            slice_count = math.prod(self._leading(image))
             for box in (self.first, self.last):
                 box.blockSignals(True)
-                is_new_maximum = box.maximum() != last_plane
-                box.setMaximum(last_plane)
+                is_new_maximum = box.maximum() != slice_count
+                box.setMaximum(slice_count)
                 if is_new_maximum and box is self.last:
-                    box.setValue(last_plane)
+                    box.setValue(slice_count)
                 box.blockSignals(False)
         self.changed.emit()
 
@@ -170,7 +173,7 @@ class RoiFields(QObject):
         elif image.ndim > 2 and self.slices.value == "range":
             if self.first.value() > self.last.value():
                 raise BadInput("slices", "the first is after the last", "swap the two numbers")
-            slices = (self.first.value(), self.last.value())
+            slices = (self.first.value() - 1, self.last.value() - 1)
         crop_box = None
         if self.area.value == "view":
             crop_box = crop_box_in_view(self.viewer, image, self._order)
