@@ -13,6 +13,8 @@ from napari_latentseg.widgets._shared.layers import METADATA_KEY, index_on_scree
 from napari_latentseg.widgets._shared.threads import run_in_thread
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from napari.components import ViewerModel
 
     from napari_latentseg.widgets._shared.session import RunResult
@@ -65,6 +67,10 @@ class SampleContours(QObject):
         The viewer to add the layer to.
     """
 
+    role = "outlines"
+    title = "samples"
+    colours = _COLOURS
+
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
         self.viewer = viewer
@@ -110,7 +116,7 @@ class SampleContours(QObject):
 
     def _draw(self) -> None:
         result = self._result
-        if result is None or result.segmentation is None or result.segmentation.sample_maps is None:
+        if result is None or result.segmentation is None or self.unavailable_reason(result):
             return
         if self._worker is not None:
             self._timer.start()
@@ -120,13 +126,7 @@ class SampleContours(QObject):
         leading_index = [at for at in screen_index[:-2] if not isinstance(at, slice)]
         if len(leading_index) != image.ndim - 2:  # the view shows another orientation of the volume
             return
-        segmentation, maps = result.segmentation, result.segmentation.sample_maps
-        number = (
-            int(np.ravel_multi_index(leading_index, segmentation.mask.shape[:-2])) if leading_index else 0
-        )
-
-        def compute() -> Any:
-            return contour_segments(maps.plane_samples(number), segmentation.record.threshold)
+        compute = self.segments_of(result, tuple(int(i) for i in leading_index))
 
         def show(answer: Any) -> None:
             self._worker = None
@@ -140,6 +140,15 @@ class SampleContours(QObject):
 
         self._worker = run_in_thread(compute, show, fail, self)
 
+    def segments_of(self, result: RunResult, index: tuple[int, ...]) -> Callable[[], Any]:
+        """The function that computes the lines of a slice in a worker, see `contour_segments`."""
+        segmentation = result.segmentation
+        assert segmentation is not None
+        maps, threshold = segmentation.sample_maps, segmentation.record.threshold
+        assert maps is not None
+        number = int(np.ravel_multi_index(index, segmentation.mask.shape[:-2])) if index else 0
+        return lambda: contour_segments(maps.plane_samples(number), threshold)
+
     def _show(
         self,
         result: RunResult,
@@ -151,13 +160,15 @@ class SampleContours(QObject):
         data = np.zeros((len(segments), 2, image.ndim), dtype=np.float32)
         data[:, 0, : len(leading_index)] = leading_index
         data[:, :, -2:] = segments
-        colours = np.array([_COLOURS[k % len(_COLOURS)] for k in numbers]) if len(numbers) else "white"
+        colours = (
+            np.array([self.colours[k % len(self.colours)] for k in numbers]) if len(numbers) else "white"
+        )
         if self.layer is None or self.layer not in self.viewer.layers:
             self.layer = Vectors(
                 data,
                 ndim=image.ndim,
-                name=f"{image.name} samples",
-                metadata={METADATA_KEY: {"role": "outlines"}},
+                name=f"{image.name} {self.title}",
+                metadata={METADATA_KEY: {"role": self.role}},
                 edge_color=colours,
                 edge_width=_width(image),
                 vector_style="line",

@@ -17,6 +17,7 @@ from napari_latentseg.widgets._shared.layers import index_on_screen
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.review.edge_contours import EdgeContours
 from napari_latentseg.widgets.review.marks import region_marks
 from napari_latentseg.widgets.review.measures import MeasuresPanel
 from napari_latentseg.widgets.review.navigate import navigate_to
@@ -71,6 +72,8 @@ class ReviewWidget(DockWidget):
         self.variance_button = QPushButton("Variance")
         self.contours_button = QPushButton("Sample contours")
         self.contours = SampleContours(napari_viewer, self)
+        self.edge_button = QPushButton("90 % contours")
+        self.edge_contours = EdgeContours(napari_viewer, self)
         self.measures = MeasuresPanel(napari_viewer)
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
@@ -85,7 +88,7 @@ class ReviewWidget(DockWidget):
         self.next_button.setToolTip("Next region not yet seen")
         self.approve_button.setToolTip("Approve the mask on this slice, lock it and go to the next region")
         self.edit_button.setToolTip("Edit a copy of the mask with napari's brush")
-        for button in (self.variance_button, self.contours_button):
+        for button in (self.variance_button, self.contours_button, self.edge_button):
             button.setCheckable(True)
         navigation_row = QHBoxLayout()
         for button in (self.previous_button, self.next_button, self.approve_button, self.edit_button):
@@ -94,6 +97,7 @@ class ReviewWidget(DockWidget):
         display_row.addWidget(QLabel("Show"))
         display_row.addWidget(self.variance_button, 1)
         display_row.addWidget(self.contours_button, 1)
+        display_row.addWidget(self.edge_button, 1)
         selection_grid = QGridLayout()
         selection_grid.addWidget(QLabel("Result"), 0, 0)
         selection_grid.addWidget(self.results, 0, 1)
@@ -128,10 +132,12 @@ class ReviewWidget(DockWidget):
         self.edit_button.clicked.connect(self.edit)
         self.variance_button.clicked.connect(self.show_variance)
         self.contours_button.clicked.connect(self.show_contours)
+        self.edge_button.clicked.connect(self.show_edge_contours)
         self.export_button.clicked.connect(self.ask_export)
         self.measures.failed.connect(show_error)
         self.connect_event(self.viewer.dims.events.current_step, self._on_step)
-        self.connect_event(self.viewer.dims.events.current_step, self.contours.follow_slice)
+        for contours in (self.contours, self.edge_contours):
+            self.connect_event(self.viewer.dims.events.current_step, contours.follow_slice)
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             self.connect_event(event, self.measures.reset_references)
 
@@ -200,6 +206,10 @@ class ReviewWidget(DockWidget):
         self.contours_button.setToolTip(unavailable or "Show the contour of each sample over the image")
         if not unavailable:
             add_key_to_tooltip("contours", self.contours_button)
+        no_promise = self.edge_contours.unavailable_reason(result)
+        band = result.card.contour_band if result.card is not None else None
+        self.edge_button.setEnabled(not no_promise)
+        self.edge_button.setToolTip(no_promise or ("" if band is None else band.promise))
         variances = result.layers.layers_of("variance")
         self.variance_button.setEnabled(bool(variances))
         self.variance_button.setChecked(any(layer.visible for layer in variances))
@@ -251,6 +261,7 @@ class ReviewWidget(DockWidget):
         run_in_thread(compute, show, owner=self)
         self.measures.show_result(result)
         self.contours.show_contours(result, self.contours_button.isChecked())
+        self.edge_contours.show_contours(result, self.edge_button.isChecked())
 
     def _update_marks(self) -> None:
         """Show the status of the regions, and how many there are of each."""
@@ -348,6 +359,10 @@ class ReviewWidget(DockWidget):
     def show_contours(self, on: bool) -> None:
         """Show the contour of each sample on the current slice, or hide them."""
         self.contours.show_contours(self.result, on)
+
+    def show_edge_contours(self, on: bool) -> None:
+        """Show the contours between which the true edge lies, or hide them."""
+        self.edge_contours.show_contours(self.result, on)
 
     def ask_export(self) -> None:
         """Open the export dialog."""

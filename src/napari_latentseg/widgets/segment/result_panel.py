@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidge
 
 from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
-from napari_latentseg.measure import Measurement
+from napari_latentseg.measure import Measurement, expected_dice_lines
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_meaning
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets.segment.form import SOURCE_LABELS
@@ -47,6 +47,12 @@ class ResultPanel(QWidget):
         self.size_text.setWordWrap(True)
         self.interval_note = QLabel()
         self.interval_note.setWordWrap(True)
+        self.dice_text = QLabel()
+        self.dice_text.setWordWrap(True)
+        self.dice_text.setToolTip(
+            "The Dice of the model's mask against a reference, as on the images that the model was calibrated"
+            " with (see the model card); not of a mask that you have corrected"
+        )
         self.run_note = QLabel()
         self.run_note.setWordWrap(True)
         self.toggles: dict[str, QPushButton] = {}
@@ -74,6 +80,7 @@ class ResultPanel(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self.size_text)
         layout.addWidget(self.interval_note)
+        layout.addWidget(self.dice_text)
         layout.addLayout(toggle_row)
         layout.addWidget(self.run_note)
         layout.addLayout(buttons)
@@ -95,6 +102,9 @@ class ResultPanel(QWidget):
         record = segmentation.record
         self.size_text.setText("\n".join(row.describe() for row in sizes))
         self.interval_note.setText(note)
+        estimates = expected_dice_lines(record.expected_dice)
+        self.dice_text.setText("\n".join(estimates))
+        self.dice_text.setVisible(bool(estimates))
         self.run_note.setText(_run_note(segmentation))
         self.more_button.setEnabled(record.source not in _NO_MORE_SAMPLES)
         self.more_button.setToolTip(
