@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.measure import Measurement
+from napari_latentseg.measure import Measurement, expected_dice_lines
 from napari_latentseg.review import uncertainty_basis
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ def explanation(
     if result.record.cleanup is not None and kinds & {"calibrated", "samples"}:
         which = "of single objects " if result.record.volumes_cleaned else ""
         lines.append(f"The mask was post-processed; the samples behind the intervals {which}were not.")
+    if estimates := result.record.expected_dice:
+        whose = (
+            "; it is that of the model's mask, not of the corrected one" if result.record.mask_edited else ""
+        )
+        lines.append(f"{'; '.join(expected_dice_lines(estimates))}{whose}.")
     return lines
 
 
