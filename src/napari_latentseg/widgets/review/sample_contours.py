@@ -69,7 +69,7 @@ class SampleContours(QObject):
 
     role = "outlines"
     title = "samples"
-    colours = _COLOURS
+    colours: tuple[str, ...] = _COLOURS
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
