@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_latentseg.core.dice_estimate import DiceEstimate
 from napari_latentseg.evaluation.contour_band import ClassBand, ContourBand
 from napari_latentseg.measure import contours
 from napari_latentseg.widgets.review.widget import ReviewWidget
+from napari_latentseg.widgets.segment.export import ExportDialog
+from napari_latentseg.widgets.segment.result_panel import ResultPanel
 
 
 @pytest.fixture
@@ -57,3 +63,43 @@ def test_a_model_that_was_not_calibrated_says_why_there_are_no_contours(shown_vo
     qtbot.addWidget(review)
     assert not review.edge_button.isEnabled()
     assert review.edge_button.toolTip().startswith("No contours with a promise: ")
+
+
+def test_the_export_writes_both_contours(promising, qtbot, tmp_path):
+    dialog = ExportDialog(promising.result, None)
+    qtbot.addWidget(dialog)
+    dialog.folder.setText(str(tmp_path))
+    assert dialog.band.isEnabled(), dialog.band.toolTip()
+    for box in (dialog.band, dialog.report, dialog.table):
+        box.setChecked(box is dialog.band)
+    dialog.save()
+    qtbot.waitUntil(lambda: bool(list(tmp_path.glob("*run.json"))), timeout=60_000)
+    (record,) = tmp_path.glob("*run.json")
+    names = set(json.loads(record.read_text())["files"])
+    assert {name.partition(".")[0] for name in names} >= {"inner", "outer"}
+
+
+def test_the_export_of_an_uncalibrated_model_says_why_there_are_none(shown_volume, qtbot):
+    dialog = ExportDialog(shown_volume.result, None)
+    qtbot.addWidget(dialog)
+    assert not dialog.band.isEnabled()
+    assert "calibrated" in dialog.band.toolTip()
+
+
+def test_segment_shows_the_expected_dice_and_hides_it_where_there_is_none(shown_volume, qtbot):
+    panel = ResultPanel()
+    qtbot.addWidget(panel)
+    panel.show()
+    result = shown_volume.result
+    segmentation = result.segmentation
+    for estimates, text in (
+        (
+            {"lesion": DiceEstimate(expected=0.84, lower=0.62)},
+            "Expected Dice about 0.84, at least 0.62 in 9 of",
+        ),
+        ({}, ""),
+    ):
+        told = replace(segmentation, record=segmentation.record.replace(expected_dice=estimates))
+        panel.show_result(told, result.layers, [], "")
+        assert panel.dice_text.text().startswith(text)
+        assert panel.dice_text.isVisible() == bool(estimates)

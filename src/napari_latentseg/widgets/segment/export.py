@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_latentseg.measure import contours_unavailable_reason
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.segment.mask_choice import MaskChoice
@@ -69,6 +70,11 @@ class ExportDialog(QDialog):
         )
         self.mask_choice = MaskChoice(result)
         self.contours = QCheckBox("contours (GeoJSON)")
+        self.band = QCheckBox("90 % contours: the true edge lies between them")
+        segmentation = result.segmentation
+        no_band = "" if segmentation is None else contours_unavailable_reason(segmentation, result.card)
+        self.band.setEnabled(not no_band)
+        self.band.setToolTip(no_band or "Two masks for each class; in DICOM-SEG two segments")
         self.table = QCheckBox("table of areas and volumes (CSV)")
         self.report = QCheckBox("one-page report (HTML) with the most uncertain slices")
         self.deidentify = QCheckBox("de-identify (no patient, study or institution metadata)")
@@ -82,6 +88,7 @@ class ExportDialog(QDialog):
         form.addRow("Include", self.table)
         form.addRow("", self.report)
         form.addRow("", self.contours)
+        form.addRow("", self.band)
         form.addRow("", self.deidentify)
         always = QLabel("Mask, mean, variance and the run record are always written.")
         always.setWordWrap(True)
@@ -116,6 +123,7 @@ class ExportDialog(QDialog):
             Path(self.folder.text().strip()),
             format=self.format.currentData(),
             contours=self.contours.isChecked(),
+            band=self.band.isChecked(),
             table=self.table.isChecked(),
             deidentify=self.deidentify.isChecked(),
             report=self.report.isChecked(),
@@ -131,6 +139,7 @@ def export_result(
     *,
     format: str | None = None,
     contours: bool = False,
+    band: bool = False,
     table: bool = False,
     deidentify: bool = False,
     report: bool = False,
@@ -146,8 +155,9 @@ def export_result(
         Created where it does not exist.
     format
         See `napari_latentseg.io.write_results.write_segmentation`; None for the format of the image.
-    contours, table
-        Write the contours as GeoJSON, and a table of measurements as CSV.
+    contours, band, table
+        Write the contours as GeoJSON, the contours between which the true edge lies, and a table of
+        measurements as CSV.
     deidentify
         Leave out metadata and file names that could identify the patient.
     report
@@ -177,6 +187,7 @@ def export_result(
             card=result.card,
             format=format,
             contours=contours,
+            band=band,
             table=table,
             report=folder / f"{stem}_report.html" if report else None,
             deidentify=deidentify,
