@@ -93,7 +93,7 @@ def test_edit_makes_a_copy(viewer, widget, segment, qtbot):
     assert str(copy.mode) == "paint"
     assert copy.selected_label == 1
     assert list(copy.features["class"]) == ["", "target"]
-    np.testing.assert_allclose(copy.colormap.map(1), [1, 176 / 255, 0, 1], atol=0.01)
+    np.testing.assert_allclose(copy.colormap.map(1)[..., :3], [1, 176 / 255, 0], atol=0.01)
     metadata = copy.metadata[METADATA_KEY]
     assert metadata["image"] == str(image.unique_id)
     assert metadata["model"][:2] == [MODEL, "1"]

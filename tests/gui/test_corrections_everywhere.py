@@ -158,15 +158,17 @@ def test_sizes_follow_the_brush_and_undo(window, qtbot):
     before = review.measures.size_text.text()
     copy = window.correct()
     voxels = np.count_nonzero(copy.data)
-    for text in (review.measures.size_text, segment.result_panel.size_text):
-        qtbot.waitUntil(lambda text=text: "yours" in text.text(), timeout=60_000)
+    class_name = segment.result_panel.legend.rows[0].info.name
+    in_legend = lambda: segment.result_panel.legend.size_text(class_name)  # noqa: E731
+    for text in (review.measures.size_text.text, in_legend):
+        qtbot.waitUntil(lambda text=text: "yours" in text(), timeout=60_000)
         assert "model" in text.text()
     assert "corrected by a person" in review.measures.mask_text.text()
     assert voxels != np.count_nonzero(window.result.segmentation.mask)
     press_key(window.viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     window.settle("model")
     qtbot.waitUntil(lambda: review.measures.size_text.text() == before, timeout=60_000)
-    qtbot.waitUntil(lambda: "yours" not in segment.result_panel.size_text.text(), timeout=60_000)
+    qtbot.waitUntil(lambda: "yours" not in in_legend(), timeout=60_000)
 
 
 def test_edit_alone_corrects_nothing(window, qtbot):

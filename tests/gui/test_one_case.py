@@ -264,7 +264,7 @@ def test_a_renamed_image_renames_what_belongs_to_it(cases, segment, review):
     assert review.header.line.toolTip().startswith("case 7 · run 1 · Breast ultrasound")
     assert cases.first_result.layers.mask.name.startswith("benign_105 ")
     cases.second.name = "T2 axial of the second visit"
-    assert cases.second_result.layers.mask.name == "T2 axial o…ond visit run 1 mask"
+    assert cases.second_result.layers.mask.name == "T2 axia… visit run 1 mask"
 
 
 def test_every_header_says_case_run_and_model_within_340_pixels(cases, segment):

@@ -212,7 +212,7 @@ def rank_and_close(viewer, qtbot):
     qtbot.waitUntil(lambda: widget.contours.layer is not None, timeout=60_000)
     qtbot.waitUntil(lambda: bool(widget.measures.size_text.text()), timeout=60_000)
     widget.rank()
-    parts = {"widget": widget, "contours": widget.contours, "measures": widget.measures}
+    parts = {"widget": widget, "measures": widget.measures}
     viewer.window.remove_dock_widget(widget)
     widget.deleteLater()
     return {name: weakref.ref(part) for name, part in parts.items()}

@@ -85,7 +85,7 @@ def test_the_lesion_of_the_phantom_is_found(viewer, widget, qtbot, phantom):
     truth = ultrasound_phantom().reference > 0
     mask = layers_by_role(viewer)["mask"].data > 0
     assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.7
-    assert "mm²" in widget.result_panel.size_text.text()
+    assert "mm²" in widget.result_panel.legend.size_text("lesion")
 
 
 @pytest.fixture

@@ -104,7 +104,7 @@ def test_results_follow(viewer, widget, qtbot):
     np.testing.assert_allclose(layer_matrix(mask), layer_matrix(image))
     assert {str(unit) for unit in mask.units} == {"millimeter"}
     qtbot.waitUntil(lambda: result.sizes != extents, timeout=5000)
-    qtbot.waitUntil(lambda: "mm²" in widget.result_panel.size_text.text(), timeout=5000)
+    qtbot.waitUntil(lambda: "mm²" in widget.result_panel.legend.size_text("lesion"), timeout=5000)
     widget.draw_more()  # samples drawn later are in mm as well
     qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
     assert result.segmentation.record.samples == 8

@@ -39,25 +39,27 @@ def segmentation_of(samples: np.ndarray, geometry: Geometry, card) -> Segmentati
     """The segmentation that a run would have given."""
     n, k, *shape = samples.shape
     classes = card.classes
-    maps = SampleMaps(k, shape[0], tuple(shape[1:]), 2**30)
-    for sample in samples:
-        for number in range(shape[0]):
+    leading, plane_shape = tuple(shape[:-2]), tuple(shape[-2:])
+    planes = int(np.prod(leading, dtype=int))
+    maps = SampleMaps(k, planes, plane_shape, 2**30, leading=leading)
+    for sample in samples.reshape(n, k, planes, *plane_shape):
+        for number in range(planes):
             maps.add(number, sample[:, number])
-    mean = samples.mean(axis=0)
+    mean, axes = samples.mean(axis=0), "zyx"[-len(shape) :]
     size, unit = geometry.voxel_volume
     volumes = (samples > 0.5).reshape(n, k, -1).sum(axis=2) * size
     record = RunRecord(
-        plugin_version="0", time="", classes=classes, samples_asked=n, samples=n, planes_done=shape[0],
-        planes=shape[0], source="augment", source_settings={}, seed=0, threshold=0.5, device="cpu",
-        precision="float32", tile=None, overlap=0, working_size=tuple(shape[1:]), seconds=1, complete=True,
+        plugin_version="0", time="", classes=classes, samples_asked=n, samples=n, planes_done=planes,
+        planes=planes, source="augment", source_settings={}, seed=0, threshold=0.5, device="cpu",
+        precision="float32", tile=None, overlap=0, working_size=plane_shape, seconds=1, complete=True,
         volumes={c.name: list(volumes[:, i]) for i, c in enumerate(classes)}, volume_unit=unit, versions={},
-        input=InputRecord(sha256="0" * 64, format="", axes="zyx", shape=tuple(shape), dtype="float32",
+        input=InputRecord(sha256="0" * 64, format="", axes=axes, shape=tuple(shape), dtype="float32",
                           spacing=geometry.spacing, units=geometry.units),
         model=ModelRecord(name=card.name, version="1", method="gms", variant="", codec="", sha256={}),
     )  # fmt: skip
     return Segmentation(
         mask=labels_from_probabilities(mean, 0.5, classes), mean=mean, variance=samples.var(axis=0),
-        volumes=volumes, axes="zyx", geometry=geometry, format="nifti", properties={}, classes=classes,
+        volumes=volumes, axes=axes, geometry=geometry, format="nifti", properties={}, classes=classes,
         record=record, sample_maps=maps,
     )  # fmt: skip
 

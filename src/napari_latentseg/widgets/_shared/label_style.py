@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
 
@@ -35,9 +37,20 @@ def label_style(classes: Sequence[ClassInfo]) -> dict[str, Any]:
 
 
 def unused_color(classes: Sequence[ClassInfo]) -> str:
-    """A colour that no class has yet; one that is used where there is none left."""
-    used_colors = {c.color.lower() for c in classes}
-    return next(
-        (candidate for candidate in _COLOURS if candidate not in used_colors),
-        _COLOURS[len(classes) % len(_COLOURS)],
-    )
+    """The colour of a palette that differs most from those of the classes.
+
+    Differences are Euclidean distances in CIE Lab, which is about even to the eye; what counts is the class
+    whose colour is nearest.
+    """
+    if not classes:
+        return _COLOURS[0]
+    from skimage.color import rgb2lab
+
+    palette, used = (rgb2lab(_rgb(colors)) for colors in (_COLOURS, [c.color for c in classes]))
+    nearest = np.linalg.norm(palette[:, None] - used[None], axis=-1).min(axis=1)
+    return _COLOURS[int(nearest.argmax())]
+
+
+def _rgb(colors: Sequence[str]) -> NDArray[np.float64]:
+    """Colours ``"#rrggbb"``, `(n, 3)` in [0, 1]."""
+    return np.array([[int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)] for color in colors])

@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
 
-__all__ = ["MAP_ROLES", "MAX_VARIANCE", "agreement_colormap", "map_limits", "map_meaning", "map_style"]
+__all__ = [
+    "MAP_ROLES",
+    "MAX_VARIANCE",
+    "agreement_colormap",
+    "map_limits",
+    "map_meaning",
+    "map_scale",
+    "map_style",
+]
 
 MAP_ROLES = ("variance", "mean", "agreement")
 """The maps of a result, from the lowest layer to the highest."""
@@ -19,7 +27,7 @@ MAP_ROLES = ("variance", "mean", "agreement")
 MAX_VARIANCE = 0.25
 """The population variance of numbers in [0, 1] is at most this: half of them 0, the other half 1."""
 
-_MAP_OPACITY = 0.7
+_MAP_OPACITY = 0.6
 # Parts of plasma and viridis, which are perceptually even and safe for colour-blind people. Their darkest
 # colours cannot be told from the black of an ultrasound or CT image.
 _AGREEMENT_RANGE = (0.25, 0.95)
@@ -97,4 +105,13 @@ def map_meaning(role: str, samples: int) -> str:
         "agreement": f"How many of the {samples} samples assign the voxel to the class, at the threshold.",
         "mean": "Mean probability of the class over the samples.",
         "variance": "How much the samples differ. A small variance does not prove that the mask is correct.",
+    }[role]
+
+
+def map_scale(role: str, samples: int) -> tuple[str, str]:
+    """What the two ends of the scale of a map mean, in words."""
+    return {
+        "agreement": (f"1 of {samples} samples", f"{samples} of {samples}: all agree"),
+        "mean": ("0: background in all samples", "1: certain in all samples"),
+        "variance": ("0: all samples agree", f"{MAX_VARIANCE}: half yes, half no"),
     }[role]

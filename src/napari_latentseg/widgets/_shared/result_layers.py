@@ -19,6 +19,7 @@ from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.widgets._shared.label_style import label_style
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, index_on_screen, role_of, spatial_arguments
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES
+from napari_latentseg.widgets._shared.mask_look import MaskLook
 from napari_latentseg.widgets._shared.result_maps import ResultMaps
 from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 
@@ -102,6 +103,8 @@ class ResultLayers:
         The number of the run on this image, from 1.
     is_edited
         Whether the mask was edited by hand.
+    look
+        How the classes of the mask are drawn.
     maps
         Agreement, mean and variance.
     """
@@ -123,6 +126,8 @@ class ResultLayers:
         ]
         self.run_number = 1 + max([0, *earlier_runs])
         self._record: dict[str, Any] | None = None
+        shape = (image.data[0] if image.multiscale else image.data).shape[: image.ndim]
+        self.look = MaskLook(classes, (int(shape[-2]), int(shape[-1])))
         self.maps = ResultMaps(image, classes, self._layer_arguments)
 
     @property
@@ -170,11 +175,11 @@ class ResultLayers:
     def _add_mask(self, data: NDArray[np.uint8]) -> None:
         self.mask = Labels(
             data,
-            opacity=0.5,
             **self._layer_arguments("mask"),
             **label_style(self.classes),
             **spatial_arguments(self.image),
         )
+        self.look.add(self.mask)
         self.mask.selected_label = self.classes[0].label
         self.mask.editable = False  # until the run has ended, which would overwrite edits
         self.mask.events.labels_update.connect(

@@ -58,7 +58,7 @@ def count_text(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-MAX_IMAGE_NAME = 20
+MAX_IMAGE_NAME = 14
 """Characters of an image's name in the names of its layers: with run and role they fit napari's list."""
 
 

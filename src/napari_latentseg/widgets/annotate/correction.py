@@ -275,6 +275,8 @@ class Correction:
             **label_style(self.classes),
             **spatial_arguments(self.image),
         )
+        if result is not None:
+            result.layers.look.add(layer)  # as the mask that it is a copy of
         layer.selected_label = self.classes[0].label
         # pixels: 2.5 % of the shorter side, within what is easy to handle
         layer.brush_size = max(2, min(40, round(min(self.scan.spatial_shape[-2:]) / 40)))
@@ -291,6 +293,8 @@ class Correction:
             style = label_style(self.classes)
             self.layer.colormap = style["colormap"]
             self.layer.features = style["features"]
+            if self.result is not None:
+                self.result.layers.look.apply(self.layer)
 
     @property
     def added_labels(self) -> frozenset[int]:

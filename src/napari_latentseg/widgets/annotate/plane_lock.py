@@ -63,6 +63,8 @@ def show_approved_frame(layer: Labels, is_approved: bool) -> None:
         box.line_color, box.line_thickness, box.points = _FRAME_COLOR, 3, False
     if box.visible != is_approved:
         box.visible = is_approved
+        if is_approved:  # napari (0.9) draws the frame half a voxel off until the layer is drawn again
+            layer.refresh()
 
 
 class PlaneLock(QObject):

@@ -8,15 +8,18 @@ import numpy as np
 
 from napari_latentseg.core.contours import CONTOUR_SIDES, Contours
 from napari_latentseg.measure import contours, contours_unavailable_reason
-from napari_latentseg.widgets.review.sample_contours import SampleContours, contour_segments
+from napari_latentseg.widgets._shared.per_viewer import per_viewer
+from napari_latentseg.widgets._shared.sample_contours import SampleContours, contour_segments
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from napari.components import ViewerModel
+
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.widgets._shared.session import RunResult
 
-__all__ = ["EdgeContours"]
+__all__ = ["EdgeContours", "edge_contours_of"]
 
 
 class EdgeContours(SampleContours):
@@ -57,3 +60,9 @@ class EdgeContours(SampleContours):
             return contour_segments(regions, 0.5)
 
         return compute
+
+
+@per_viewer
+def edge_contours_of(viewer: ViewerModel) -> EdgeContours:
+    """The inner and outer contour of a viewer."""
+    return EdgeContours(viewer)

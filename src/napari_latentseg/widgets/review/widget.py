@@ -14,16 +14,16 @@ from napari_latentseg.widgets._shared.controls import elastic_combo
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.layers import index_on_screen
+from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.annotate.corrections import corrections_of
-from napari_latentseg.widgets.review.edge_contours import EdgeContours
+from napari_latentseg.widgets.review.edge_contours import edge_contours_of
 from napari_latentseg.widgets.review.marks import region_marks
 from napari_latentseg.widgets.review.measures import MeasuresPanel
 from napari_latentseg.widgets.review.navigate import navigate_to
 from napari_latentseg.widgets.review.profile import ProfilePlot
 from napari_latentseg.widgets.review.queue import QueueView
-from napari_latentseg.widgets.review.sample_contours import SampleContours
 from napari_latentseg.widgets.segment.export import ExportDialog
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class ReviewWidget(DockWidget):
         self.edit_button = QPushButton("Edit")
         self.variance_button = QPushButton("Variance")
         self.contours_button = QPushButton("Sample contours")
-        self.contours = SampleContours(napari_viewer, self)
+        self.contours = sample_contours_of(napari_viewer)
         self.edge_button = QPushButton("90 % contours")
-        self.edge_contours = EdgeContours(napari_viewer, self)
+        self.edge_contours = edge_contours_of(napari_viewer)
         self.measures = MeasuresPanel(napari_viewer)
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
@@ -133,11 +133,11 @@ class ReviewWidget(DockWidget):
         self.variance_button.clicked.connect(self.show_variance)
         self.contours_button.clicked.connect(self.show_contours)
         self.edge_button.clicked.connect(self.show_edge_contours)
+        self.contours.toggled.connect(self.contours_button.setChecked)
+        self.edge_contours.toggled.connect(self.edge_button.setChecked)
         self.export_button.clicked.connect(self.ask_export)
         self.measures.failed.connect(show_error)
         self.connect_event(self.viewer.dims.events.current_step, self._on_step)
-        for contours in (self.contours, self.edge_contours):
-            self.connect_event(self.viewer.dims.events.current_step, contours.follow_slice)
         for event in (self.viewer.layers.events.inserted, self.viewer.layers.events.removed):
             self.connect_event(event, self.measures.reset_references)
 
@@ -203,12 +203,14 @@ class ReviewWidget(DockWidget):
         """Enable the buttons of what the result has; the tooltip of a disabled button gives the reason."""
         unavailable = self.contours.unavailable_reason(result)
         self.contours_button.setEnabled(not unavailable)
+        self.contours_button.setChecked(self.contours.is_on)
         self.contours_button.setToolTip(unavailable or "Show the contour of each sample over the image")
         if not unavailable:
             add_key_to_tooltip("contours", self.contours_button)
         no_promise = self.edge_contours.unavailable_reason(result)
         band = result.card.contour_band if result.card is not None else None
         self.edge_button.setEnabled(not no_promise)
+        self.edge_button.setChecked(self.edge_contours.is_on)
         self.edge_button.setToolTip(no_promise or ("" if band is None else band.promise))
         variances = result.layers.layers_of("variance")
         self.variance_button.setEnabled(bool(variances))
@@ -233,7 +235,7 @@ class ReviewWidget(DockWidget):
             self._update_marks()
 
     def rank(self, *_: Any) -> None:
-        """Rank slices or objects by uncertainty in a worker, and update measures and contours."""
+        """Rank slices or objects by uncertainty in a worker, and update the measures."""
         result = self.result
         if result is None or result.segmentation is None:
             return
@@ -260,8 +262,6 @@ class ReviewWidget(DockWidget):
 
         run_in_thread(compute, show, owner=self)
         self.measures.show_result(result)
-        self.contours.show_contours(result, self.contours_button.isChecked())
-        self.edge_contours.show_contours(result, self.edge_button.isChecked())
 
     def _update_marks(self) -> None:
         """Show the status of the regions, and how many there are of each."""

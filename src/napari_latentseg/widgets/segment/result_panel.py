@@ -3,29 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
+from qtpy.compat import isalive
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.measure import Measurement, expected_dice_lines
+from napari_latentseg.widgets._shared.class_legend import ClassLegend
+from napari_latentseg.widgets._shared.color_bar import ColorBar
+from napari_latentseg.widgets._shared.cursor_readout import CursorReadout
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_meaning
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
+from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
+from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.segment.form import SOURCE_LABELS
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
 
 __all__ = ["ResultPanel"]
 
-_ROLES = ("mask", *reversed(MAP_ROLES))
+_OUTLINES = "outlines"
+# what is shown -> row, column and columns of its button: five buttons do not fit into one row of 340 pixels
+_BUTTON_PLACES = {
+    "mask": (0, 0, 3),
+    _OUTLINES: (0, 3, 3),
+    "agreement": (1, 0, 2),
+    "mean": (1, 2, 2),
+    "variance": (1, 4, 2),
+}
 # why no more samples can be drawn, by source
 _NO_MORE_SAMPLES = {
     "none": "This source is deterministic",
     "members": "Each ensemble member gives one sample; set the number above and segment again",
 }
+_NO_VOXEL = "Point at the image to read out a voxel."
 
 
 class ResultPanel(QWidget):
-    """Sizes of the classes, visibility of the layers, more samples, review, export.
+    """Legend of the classes with their sizes, maps, read-out at the cursor, more samples, review, export.
+
+    Parameters
+    ----------
+    viewer
+        The viewer of the results.
 
     Signals
     -------
@@ -41,51 +65,72 @@ class ResultPanel(QWidget):
     review_requested = Signal()
     export_requested = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.size_text = QLabel()
-        self.size_text.setWordWrap(True)
+        self._session = session_of(viewer)
+        self._layers: ResultLayers | None = None
+        self._segmentation: Segmentation | None = None
+        self.legend = ClassLegend()
+        self.other_sizes = QLabel()  # of what has no row in the legend, such as time points
         self.interval_note = QLabel()
-        self.interval_note.setWordWrap(True)
         self.dice_text = QLabel()
-        self.dice_text.setWordWrap(True)
         self.dice_text.setToolTip(
             "The Dice of the model's mask against a reference, as on the images that the model was calibrated"
             " with (see the model card); not of a mask that you have corrected"
         )
-        self.run_note = QLabel()
-        self.run_note.setWordWrap(True)
         self.toggles: dict[str, QPushButton] = {}
-        toggle_row = QHBoxLayout()
-        toggle_row.addWidget(QLabel("Show"))
-        for role in _ROLES:
-            button = QPushButton(role.capitalize())
-            button.setCheckable(True)
-            button.clicked.connect(lambda on, role=role: self._toggle(role, on))
-            self.toggles[role] = button
-            toggle_row.addWidget(button, 1)
+        self.color_bar = ColorBar()
+        self.readout = CursorReadout(viewer, self)
+        self.readout_label = QLabel(_NO_VOXEL)
+        self.run_note = QLabel()
+        for label in (
+            self.other_sizes,
+            self.interval_note,
+            self.dice_text,
+            self.readout_label,
+            self.run_note,
+        ):
+            label.setWordWrap(True)
+        # two lines, so that what is below does not move with the mouse
+        self.readout_label.setMinimumHeight(2 * self.readout_label.fontMetrics().lineSpacing())
+        self.contours = sample_contours_of(viewer)
         self.more_button = QPushButton("+5 samples")
         self.review_button = QPushButton("Review")
         self.review_button.setToolTip("Review the regions where the samples differ most")
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write mask, mean, variance and the run record to a folder")
+        self._lay_out()
+        self.legend.class_selected.connect(self._on_class)
+        self.readout.changed.connect(self._on_readout)
+        self.contours.toggled.connect(self._update_toggles)
         self.more_button.clicked.connect(self.more_requested)
         self.review_button.clicked.connect(self.review_requested)
         self.export_button.clicked.connect(self.export_requested)
+
+    def _lay_out(self) -> None:
+        toggle_grid = QGridLayout()
+        toggle_grid.setSpacing(4)
+        for role, (row, column, columns) in _BUTTON_PLACES.items():
+            button = QPushButton("Sample outlines" if role == _OUTLINES else role.capitalize())
+            button.setCheckable(True)
+            button.clicked.connect(lambda on, role=role: self._toggle(role, on))
+            self.toggles[role] = button
+            toggle_grid.addWidget(button, row, column, 1, columns)
         buttons = QHBoxLayout()
-        buttons.addWidget(self.more_button)
-        buttons.addWidget(self.review_button)
-        buttons.addWidget(self.export_button)
+        for button in (self.more_button, self.review_button, self.export_button):
+            buttons.addWidget(button)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self.size_text)
+        layout.addWidget(self.legend)
+        layout.addWidget(self.other_sizes)
         layout.addWidget(self.interval_note)
         layout.addWidget(self.dice_text)
-        layout.addLayout(toggle_row)
+        layout.addLayout(toggle_grid)
+        layout.addWidget(self.color_bar)
+        layout.addWidget(self.readout_label)
         layout.addWidget(self.run_note)
         layout.addLayout(buttons)
-        self._layers: ResultLayers | None = None
-        self._segmentation: Segmentation | None = None
+        self.color_bar.hide()
 
     def show_result(
         self,
@@ -94,13 +139,18 @@ class ResultPanel(QWidget):
         sizes: Iterable[Measurement],
         note: str,
     ) -> None:
-        """Show a result, the sizes of its classes and a note on them; follow the visibility of its layers."""
+        """Show a result, the sizes of its classes and a note on them; follow its layers."""
+        if layers is not self._layers:
+            if self._layers is not None:
+                self._layers.maps.shown_class_changed.disconnect(self._on_shown_class)
+            layers.maps.shown_class_changed.connect(self._on_shown_class)
         self._layers, self._segmentation = layers, segmentation
         for layer in layers.all_layers:
             layer.events.visible.disconnect(self._update_toggles)
             layer.events.visible.connect(self._update_toggles)
+        self.legend.show_look(layers.look, layers.maps.shown_class)
+        self._show_sizes(sizes)
         record = segmentation.record
-        self.size_text.setText("\n".join(row.describe() for row in sizes))
         self.interval_note.setText(note)
         estimates = expected_dice_lines(record.expected_dice)
         self.dice_text.setText("\n".join(estimates))
@@ -110,22 +160,82 @@ class ResultPanel(QWidget):
         self.more_button.setToolTip(
             _NO_MORE_SAMPLES.get(record.source, "Add five samples to the mean and variance")
         )
+        self.readout.set_result(layers)
         self._update_toggles()
+
+    def _show_sizes(self, sizes: Iterable[Measurement]) -> None:
+        """Sizes of the classes in their rows, all others below."""
+        class_names = {row.info.name for row in self.legend.rows}
+        class_sizes, other_lines = {}, []
+        for size in sizes:
+            line = size.describe()
+            if size.title in class_names:
+                class_sizes[size.title] = line.removeprefix(f"{size.title}: ")
+            else:
+                other_lines.append(line)
+        self.legend.set_sizes(class_sizes)
+        self.other_sizes.setText("\n".join(other_lines))
+        self.other_sizes.setVisible(bool(other_lines))
 
     def set_busy(self, busy: bool) -> None:
         """Disable the panel during a run."""
         self.setEnabled(not busy)
 
+    def _on_class(self, position: int) -> None:
+        if self._layers is not None:
+            self._layers.maps.show_class(position)
+
+    def _on_shown_class(self, position: int) -> None:
+        if isalive(self) and self._layers is not None:
+            self.legend.show_look(self._layers.look, position)
+            self._update_color_bar()
+            self.readout.follow()
+
+    def _on_readout(self, text: str) -> None:
+        self.readout_label.setText(text or _NO_VOXEL)
+
     def _toggle(self, role: str, on: bool) -> None:
-        for layer in self._layers.layers_of(role) if self._layers is not None else []:
+        """Show or hide; of the maps one at a time, because two of them mix to colours without a meaning."""
+        if self._layers is None:
+            return
+        if role == _OUTLINES:
+            self.contours.show_contours(self._session.current, on)
+            return
+        if on and role in MAP_ROLES:
+            for other in MAP_ROLES:
+                for layer in self._layers.layers_of(other):
+                    layer.visible = other == role
+        for layer in self._layers.layers_of(role):
             layer.visible = on
 
     def _update_toggles(self, event: object = None) -> None:
+        if not isalive(self):  # a layer may outlive the widget
+            return
         for role, button in self.toggles.items():
+            if role == _OUTLINES:
+                reason = self.contours.unavailable_reason(self._session.current)
+                button.setEnabled(not reason)
+                button.setChecked(self.contours.is_on)
+                button.setToolTip(reason or "The outline of each sample on the current slice")
+                continue
             shown = self._layers.layers_of(role) if self._layers is not None else []
             button.setEnabled(bool(shown))
             button.setChecked(any(layer.visible for layer in shown))
             button.setToolTip(self._tooltip(role, bool(shown)))
+        self._update_color_bar()
+
+    def _update_color_bar(self) -> None:
+        layers, segmentation = self._layers, self._segmentation
+        visible = [
+            role
+            for role in reversed(MAP_ROLES)
+            if layers is not None and any(layer.visible for layer in layers.layers_of(role))
+        ]
+        self.color_bar.setVisible(bool(visible))
+        if visible and layers is not None and segmentation is not None:
+            classes = segmentation.classes
+            class_name = classes[layers.maps.shown_class].name if len(classes) > 1 else ""
+            self.color_bar.show_map(visible[0], segmentation.record.samples, class_name)
 
     def _tooltip(self, role: str, is_in_viewer: bool) -> str:
         segmentation = self._segmentation

@@ -45,7 +45,7 @@ class SegmentWidget(DockWidget):
         super().__init__(napari_viewer)
         self.form = SegmentForm(napari_viewer)
         self.form.restore(self.session.choices)
-        self.result_panel = ResultPanel()
+        self.result_panel = ResultPanel(napari_viewer)
         self.run_button = QPushButton("Segment")
         self.problem_label = QLabel()
         self.problem_label.setWordWrap(True)
@@ -93,6 +93,8 @@ class SegmentWidget(DockWidget):
         events = self.viewer.layers.events
         for event in (events.inserted, events.removed, events.reordered):
             self.connect_event(event, self.form.reset_choices)
+        self.connect_event(self.viewer.cursor.events.position, self.result_panel.readout.follow)
+        self.connect_event(self.viewer.events.mouse_over_canvas, self.result_panel.readout.follow)
         self.form.changed.connect(self._refresh)
         self.form.threshold_changed.connect(self._apply_threshold)
         self.run_button.clicked.connect(self.segment)

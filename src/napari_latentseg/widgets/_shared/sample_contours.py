@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Vectors
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, index_on_screen, spatial_arguments
+from napari_latentseg.widgets._shared.per_viewer import per_viewer
+from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 from napari_latentseg.widgets._shared.threads import run_in_thread
 
 if TYPE_CHECKING:
@@ -19,7 +23,7 @@ if TYPE_CHECKING:
 
     from napari_latentseg.widgets._shared.session import RunResult
 
-__all__ = ["SampleContours", "contour_segments"]
+__all__ = ["SampleContours", "contour_segments", "sample_contours_of"]
 
 # distinguishable with red-green colour blindness (Okabe and Ito 2008)
 _COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7", "#ffffff")
@@ -59,21 +63,28 @@ def contour_segments(
 
 
 class SampleContours(QObject):
-    """A layer of sample contours, which follows the current slice while it is visible.
+    """A layer of sample contours, which follows the current result and slice while it is visible.
 
     Parameters
     ----------
     viewer
         The viewer to add the layer to.
+
+    Signals
+    -------
+    toggled
+        The contours were shown or hidden.
     """
 
     role = "outlines"
     title = "samples"
     colours: tuple[str, ...] = _COLOURS
 
-    def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
-        super().__init__(parent)
-        self.viewer = viewer
+    toggled = Signal(bool)
+
+    def __init__(self, viewer: ViewerModel) -> None:
+        super().__init__()
+        self._viewer = weakref.ref(viewer)
         self.layer: Vectors | None = None
         self._result: RunResult | None = None
         self._worker: Any = None
@@ -81,11 +92,22 @@ class SampleContours(QObject):
         self._timer.setSingleShot(True)
         self._timer.setInterval(40)
         self._timer.timeout.connect(self._draw)
+        self._session = session_of(viewer)
+        self._session.results_changed.connect(self._follow_result)
+        self._session.thresholded.connect(self._follow_result)
+        viewer.dims.events.current_step.connect(self.follow_slice)
+        viewer.layers.events.removed.connect(self._on_removed)
 
     @property
     def is_on(self) -> bool:
         """Whether the contours are shown."""
-        return self.layer is not None and self.layer in self.viewer.layers and self.layer.visible
+        viewer = self._viewer()
+        return (
+            self.layer is not None
+            and viewer is not None
+            and self.layer in viewer.layers
+            and bool(self.layer.visible)
+        )
 
     def unavailable_reason(self, result: RunResult | None) -> str:
         """Why the contours of a result are not available; empty where they are."""
@@ -101,13 +123,16 @@ class SampleContours(QObject):
     def show_contours(self, result: RunResult | None, on: bool) -> None:
         """Show the contours of a result, or hide them."""
         self._result = result
-        if not on or self.unavailable_reason(result):
-            if self.layer is not None and self.layer in self.viewer.layers:
-                self.layer.visible = False
-            return
-        if self.layer is not None and self.layer in self.viewer.layers:
-            self.layer.visible = True
-        self._timer.start()
+        on = on and not self.unavailable_reason(result)
+        if self.layer is not None and self.layer.visible != on:
+            self.layer.visible = on
+        if on:
+            self._timer.start()
+
+    def _follow_result(self, *_: Any) -> None:
+        """Draw the contours of the result that is current now."""
+        if self.is_on:
+            self.show_contours(self._session.current, True)
 
     def follow_slice(self, event: Any = None) -> None:
         """Draw the contours of the slice that is on screen now."""
@@ -115,14 +140,14 @@ class SampleContours(QObject):
             self._timer.start()
 
     def _draw(self) -> None:
-        result = self._result
-        if result is None or result.segmentation is None or self.unavailable_reason(result):
+        result, viewer = self._result, self._viewer()
+        if viewer is None or result is None or result.segmentation is None or self.unavailable_reason(result):
             return
         if self._worker is not None:
             self._timer.start()
             return
         image = result.layers.image
-        screen_index = index_on_screen(self.viewer, image)
+        screen_index = index_on_screen(viewer, image)
         leading_index = [at for at in screen_index[:-2] if not isinstance(at, slice)]
         if len(leading_index) != image.ndim - 2:  # the view shows another orientation of the volume
             return
@@ -131,7 +156,7 @@ class SampleContours(QObject):
         def show(answer: Any) -> None:
             self._worker = None
             if (
-                result is self._result and image in self.viewer.layers
+                result is self._result and image in viewer.layers
             ):  # neither removed nor closed in the meantime
                 self._show(result, leading_index, *answer)
 
@@ -163,23 +188,50 @@ class SampleContours(QObject):
         colours = (
             np.array([self.colours[k % len(self.colours)] for k in numbers]) if len(numbers) else "white"
         )
-        if self.layer is None or self.layer not in self.viewer.layers:
-            self.layer = Vectors(
-                data,
-                ndim=image.ndim,
-                name=f"{image.name} {self.title}",
-                metadata={METADATA_KEY: {"role": self.role}},
-                edge_color=colours,
-                edge_width=_width(image),
-                vector_style="line",
-                **spatial_arguments(image),
-            )
-            active = self.viewer.layers.selection.active
-            self.viewer.add_layer(self.layer)
-            self.viewer.layers.selection.active = active
+        owner = {
+            "role": self.role,
+            "image": str(image.unique_id),
+            "run": result.layers.run_number,
+        }
+        name = f"{elide_middle(image.name, MAX_IMAGE_NAME)} run {result.layers.run_number} {self.title}"
+        viewer = self._viewer()
+        if viewer is None:
             return
-        self.layer.data = data
-        self.layer.edge_color = colours
+        if self.layer is not None and self.layer in viewer.layers:
+            if self.layer.metadata[METADATA_KEY] == owner:
+                self.layer.data = data
+                self.layer.edge_color = colours
+                return
+            viewer.layers.remove(self.layer)  # another image may have other dimensions and another geometry
+        self.layer = Vectors(
+            data,
+            ndim=image.ndim,
+            name=name,
+            metadata={METADATA_KEY: owner},
+            edge_color=colours,
+            edge_width=_width(image),
+            vector_style="line",
+            **spatial_arguments(image),
+        )
+        self.layer.events.visible.connect(self._on_visible)
+        active = viewer.layers.selection.active
+        viewer.add_layer(self.layer)
+        viewer.layers.selection.active = active
+        self._on_visible()
+
+    def _on_removed(self, event: Any) -> None:
+        if event.value is self.layer:
+            self.layer = None
+            self._on_visible()
+
+    def _on_visible(self, event: Any = None) -> None:
+        self.toggled.emit(self.is_on)
+
+
+@per_viewer
+def sample_contours_of(viewer: ViewerModel) -> SampleContours:
+    """The sample contours of a viewer, shared by its widgets."""
+    return SampleContours(viewer)
 
 
 def _width(image: Any) -> float:
