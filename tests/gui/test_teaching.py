@@ -179,8 +179,8 @@ def test_versions_are_listed_with_the_base_on_the_same_cases_and_removed_one_by_
     models.reload()
     qtbot.waitUntil(lambda: row_of(models.tree, MODEL).childCount() == 3, timeout=60_000)
     row = row_of(models.tree, MODEL)
-    assert row.child(0).text(0) == "Dice 0.81, base 0.78\non the same 2 cases"
-    assert row.child(2).text(0) == "not measured"
+    assert row.child(0).text(0) == "v3 (fine-tuned), current\nDice 0.81, base 0.78, on the same 2 cases"
+    assert row.child(2).text(0) == "v1 (installed)\nnot measured"
     assert models.tree.visualItemRect(row.child(0)).height() > models.tree.visualItemRect(row).height()
     centre = models.tree.visualItemRect(row.child(1)).center()
     qtbot.mouseClick(models.tree.viewport(), Qt.MouseButton.LeftButton, pos=centre)

@@ -11,9 +11,9 @@ from pathlib import Path
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.archive import read_archive_card, unpacked_archive
 from napari_latentseg.models.card import CARD, ModelCard, read_card
-from napari_latentseg.models.lineage import parent_model
+from napari_latentseg.models.lineage import parent_model, version_with_weights
 from napari_latentseg.models.store import load_model, model_folders, unversioned_model_folders
-from napari_latentseg.models.versions import copy_as_version, next_version, set_current_version
+from napari_latentseg.models.versions import copy_as_version, next_version, revert, set_current_version
 from napari_latentseg.utils.paths import data_home
 
 __all__ = ["InstallPlan", "check_is_model", "install_as_version", "plan_install"]
@@ -37,7 +37,9 @@ class InstallPlan:
     parent
         The model here that it is a version of, by its lineage and the hashes of the weights; empty if none.
     parent_version
-        The number that it gets as a version of that model.
+        The number that it gets as a version of that model, or has where it is here already.
+    is_here
+        Whether a version of that model has the same weights.
     free_name
         A name that no model has.
     has_lineage
@@ -51,6 +53,7 @@ class InstallPlan:
     is_embedded: bool
     parent: str
     parent_version: str
+    is_here: bool
     free_name: str
     has_lineage: bool
 
@@ -76,8 +79,9 @@ def plan_install(source: str | Path) -> InstallPlan:
     number = 2
     while f"{name}-{number}" in names:
         number += 1
-    parent_version = ""
-    if card is not None and parent:
+    parent_version = "" if card is None or not parent else version_with_weights(parent, card)
+    is_here = bool(parent_version)
+    if card is not None and parent and not is_here:
         own = int(card.version) if card.version.isdecimal() else 1
         parent_version = str(max(int(next_version(parent)), own))
     return InstallPlan(
@@ -88,6 +92,7 @@ def plan_install(source: str | Path) -> InstallPlan:
         is_embedded=original is not None and data_home() not in original.parents,
         parent=parent,
         parent_version=parent_version,
+        is_here=is_here,
         free_name=f"{name}-{number}" if name in names else name,
         has_lineage=card is not None and bool(card.lineage),
     )
@@ -148,6 +153,8 @@ def install_as_version(source: Path, *, codec: Path | None = None) -> Path:
         if not parent:
             why = "was fine-tuned from no model with weights that are here"
             raise BadInput(card.name, why, "give it another name with --name")
+        if same := version_with_weights(parent, card):
+            return revert(parent, same)
         load_model(folder, codec)
         number = int(card.version) if card.version.isdecimal() else 1
         target = copy_as_version(folder, card, parent, at_least=number)

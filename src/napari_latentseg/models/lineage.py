@@ -11,7 +11,7 @@ from napari_latentseg.models.split import Split, read_split
 from napari_latentseg.models.store import model_folders
 from napari_latentseg.models.versions import list_versions
 
-__all__ = ["lineage_split", "parent_model"]
+__all__ = ["lineage_split", "parent_model", "version_with_weights"]
 
 
 def parent_model(card: ModelCard) -> str:
@@ -29,6 +29,20 @@ def parent_model(card: ModelCard) -> str:
         if ancestor.sha256 in _weights_of(ancestor.name):
             return ancestor.name
     return ""
+
+
+def version_with_weights(name: str, card: ModelCard) -> str:
+    """The number of the version of a model that has the weights of a card; empty where none has.
+
+    Parameters
+    ----------
+    name
+        Of the model here.
+    card
+        Of the weights.
+    """
+    folder = _weights_of(name).get(card.files.get(WEIGHTS_FILE, ""))
+    return "" if folder is None else read_card(folder).version
 
 
 def lineage_split(folder: Path, card: ModelCard) -> Split:

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QLineEdit,
     QPushButton,
+    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -22,8 +23,12 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.widgets._shared.label_style import unused_color
+from napari_latentseg.widgets._shared.text import elide_middle
 
 __all__ = ["ClassList"]
+
+
+_NAME_LENGTH = 17  # letters beside the swatch, with two buttons in a row of 320 pixels
 
 
 class ClassList(QWidget):
@@ -140,11 +145,13 @@ class ClassList(QWidget):
         for button in self.buttons.values():
             self._group.removeButton(button)
             self._grid.removeWidget(button)
+            button.hide()  # it is deleted later, and would lie over the new ones until then
             button.deleteLater()
         self.buttons = {}
         button_specs = [(c.label, c.name, c.color) for c in self._classes]
         for position, (label, name, color) in enumerate([*button_specs, (0, "Eraser", "")]):
-            button = QPushButton(_swatch(color), f" {name}" if color else name)
+            button = QPushButton(_swatch(color), f" {elide_middle(name, _NAME_LENGTH)}" if color else name)
+            button.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             button.setCheckable(True)
             button.setMinimumHeight(26)
             # pixels; with an icon Qt makes the row too low for the text

@@ -51,7 +51,8 @@ class InstallDialog(QDialog):
         self.setWindowTitle("Install a model")
         self._used_names = set(used_names)
         title = QLabel(f"There is a model named {plan.name} already.")
-        self.version_option = QRadioButton(f"As version {plan.parent_version} of {plan.parent}")
+        here = ", which is here already" if plan.is_here else ""
+        self.version_option = QRadioButton(f"As version {plan.parent_version} of {plan.parent}{here}")
         self.name_option = QRadioButton("Under another name:")
         self.replace_option = QRadioButton("In place of the model that is here")
         self.name = QLineEdit(plan.free_name)

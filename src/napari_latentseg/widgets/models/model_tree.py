@@ -63,7 +63,8 @@ class ModelTree(QTreeWidget):
         self.setColumnCount(3)
         self.setHeaderLabels(["Model", "Version", ""])
         self.setRootIsDecorated(True)
-        self.setUniformRowHeights(False)  # a version that was compared with its base has two lines
+        self.setIndentation(14)  # pixels: the default of 20 takes room that the figures need
+        self.setUniformRowHeights(False)  # a version has two lines, a model one
         self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setMinimumHeight(150)
         header = self.header()
@@ -100,16 +101,12 @@ class ModelTree(QTreeWidget):
             self.addTopLevelItem(item)
             if len(entry.versions) > 1:
                 for child_version, _ in reversed(entry.versions):
-                    child = self._item(
-                        [
-                            _dsc_text(child_version),
-                            _version_text(child_version),
-                            _CURRENT if child_version.is_current else "",
-                        ]
-                    )
+                    current = _CURRENT if child_version.is_current else ""
+                    child = self._item([_child_text(child_version), _version_text(child_version), current])
                     child.setData(0, Qt.ItemDataRole.UserRole, (entry.name, child_version.folder))
                     child.setToolTip(0, _tooltip(child_version.dice, child_version))
                     item.addChild(child)
+                    child.setFirstColumnSpanned(True)  # the figures need the whole width
                 item.setExpanded(True)
             if entry.name == name:
                 self.setCurrentItem(item)
@@ -165,9 +162,10 @@ def _version_text(version: ModelVersion) -> str:
     return f"v{version.version} ({_ORIGINS.get(version.origin, version.origin)})"
 
 
-def _dsc_text(version: ModelVersion) -> str:
-    """The Dice of a version; that of its base on the same cases is in a second line, for a narrow column."""
-    return version.dice.replace(", on the same", "\non the same") or "not measured"
+def _child_text(version: ModelVersion) -> str:
+    """What the row of a version says: number and origin, and below its Dice with that of its base."""
+    current = f", {_CURRENT}" if version.is_current else ""
+    return f"{_version_text(version)}{current}\n{version.dice or 'not measured'}"
 
 
 def _tooltip(title: str, version: ModelVersion) -> str:
