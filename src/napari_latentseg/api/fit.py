@@ -15,13 +15,19 @@ __all__ = ["check_fit"]
 
 
 def check_fit(
-    scan: Scan | str | Path, model: Model | LocatedModel | str | Path, *, plane: str = "acquired"
+    scan: Scan | str | Path,
+    model: Model | LocatedModel | str | Path,
+    *,
+    plane: str = "acquired",
+    pixels: bool = True,
+    device: str = "auto",
 ) -> Fit | None:
-    """Whether a model was made for an image, as far as the image's header tells.
+    """Whether a model was made for an image.
 
-    Modality, dimensions, grey or colour, spacing and size are compared with the training images. A model runs
-    on any image; where the verdict is not ``"fits"``, its measured accuracy and its calibrated intervals do
-    not hold.
+    Modality, dimensions, grey or colour, spacing and size are compared with the training images, and so are
+    the latents of a few slices. A run checks all slices, at no further cost, and puts the verdict into its
+    record. A model runs on any image; where the verdict is not ``"fits"``, its measured accuracy and its
+    calibrated intervals do not hold.
 
     Parameters
     ----------
@@ -31,6 +37,10 @@ def check_fit(
         A model, or the name or folder of one.
     plane
         The orientation of the slices, as for `segment`.
+    pixels
+        Whether the latents are compared too; without, no model is loaded, and nothing is read but the header.
+    device
+        ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
 
     Returns
     -------
@@ -41,21 +51,32 @@ def check_fit(
     Raises
     ------
     BadInput
-        If there is no such model or scan, or the scan has no such slices.
+        If there is no such model, scan or device, or the scan has no such slices.
 
     Examples
     --------
     >>> from napari_latentseg import check_fit
     >>> from napari_latentseg.sample_data import ultrasound_phantom
-    >>> check_fit(ultrasound_phantom().scan, "hippocampus-mr").state
-    'foreign'
+    >>> fit = check_fit(ultrasound_phantom().scan, "hippocampus-mr", pixels=False)
+    >>> fit.reasons[0]
+    'the image is US, the training images are MR'
     """
     from napari_latentseg.core.reorient import reorient
     from napari_latentseg.evaluation.header_fit import header_fit
     from napari_latentseg.io import read_scan
     from napari_latentseg.models.store import locate_model
 
-    card = (locate_model(model) if isinstance(model, str | Path) else model).card
+    located_model = locate_model(model) if isinstance(model, str | Path) else model
     input_scan = read_scan(scan) if isinstance(scan, str | Path) else scan
     oriented, _ = reorient(input_scan, plane)
-    return header_fit(oriented, card.modality, card.fit.headers if card.fit is not None else None)
+    if not pixels:
+        card = located_model.card
+        return header_fit(oriented, card.modality, card.fit.headers if card.fit is not None else None)
+
+    from napari_latentseg.inference.fit import check_scan
+    from napari_latentseg.models.store import LocatedModel, load_model
+    from napari_latentseg.utils.device import resolve_compute
+
+    compute = resolve_compute(device)
+    loaded = load_model(located_model) if isinstance(located_model, LocatedModel) else located_model
+    return check_scan(loaded, compute, input_scan, plane)

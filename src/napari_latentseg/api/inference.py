@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.data.cases import Case
+    from napari_latentseg.evaluation.fit import FitReference
     from napari_latentseg.evaluation.report import EvaluationReport
+    from napari_latentseg.inference.predictor import Predictor
     from napari_latentseg.inference.run import Run
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.card import ModelCard
@@ -283,7 +285,9 @@ def calibrate(
 
     The calibration of the mean probabilities is measured on all of the images. The intervals for areas and
     volumes are fitted to one half of them and tested on the other. The contours that enclose the true edge,
-    and the expected Dice, are fitted to all of them and tested by leaving each image out; they need 20.
+    and the expected Dice, are fitted to all of them and tested by leaving each image out; they need 20. Where
+    the folder holds the training images of the model, they are described in the card too, so that it can be
+    told whether another image is like them (see `check_fit`).
 
     Parameters
     ----------
@@ -364,8 +368,25 @@ def calibrate(
         except BadInput as error:
             card_updates[field] = None
             on_note(f"no {words}: {error}")
+    reference = _fit_reference(calibration.predictor, Path(data), split)
+    if reference is not None:
+        card_updates["fit"] = reference
     # reads the card again: it may have changed in the minutes since
     return update_card(located_model.folder, card_updates, output_folder)
+
+
+def _fit_reference(predictor: Predictor, data: Path, split: Split) -> FitReference | None:
+    """What the training images in a folder are like; None if it holds none."""
+    from napari_latentseg.data.cases import find_cases
+    from napari_latentseg.inference.fit import fit_reference
+
+    cases: dict[str, dict[str, Case]] = {"train": {}, "validation": {}, "": {}}
+    for case in find_cases(data):
+        cases[split.part_of(case)].setdefault(case.content_sha256, case)
+    training, validation = list(cases["train"].values()), list(cases["validation"].values())
+    if not training:
+        return None
+    return fit_reference(predictor.model, predictor.compute, training, validation)
 
 
 def _locate(model: Model | LocatedModel | str | Path) -> Model | LocatedModel:

@@ -72,6 +72,8 @@ def calibrate(
         if reliability.ece_unsure is not None:
             first, last = reliability.uncertain_range
             print_line(f"  {reliability.ece_unsure:.4f} for means from {first:g} to {last:g}", quiet=quiet)
+    if card.fit is not None:
+        print_line(f"compares images with {card.fit.images} training images", quiet=quiet)
     if (interval := card.volume_interval) is not None:
         for name, measured in interval.coverage.items():
             line = f"{name}: {interval.level:.0%} intervals held in {measured:.0%}"

@@ -252,10 +252,12 @@ def _size_lines(segmentation: Segmentation, card: ModelCard) -> list[str]:
 
 
 def _remarks(segmentation: Segmentation) -> list[str]:
-    """What a person should know of the samples of a result."""
+    """What a person should know of a result: whether the model fits the image, and of its samples."""
     from napari_latentseg.measure import expected_dice_lines
 
     record, remarks = segmentation.record, []
+    if record.fit is not None:
+        remarks.append(record.fit.describe())
     if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
         remarks.append(f"{record.samples} of {record.samples_asked} samples were enough")
     if segmentation.variance is None:

@@ -17,6 +17,7 @@ from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, CaseSplit
 from napari_latentseg.finetuning.comparison import SCORING_SAMPLES
 from napari_latentseg.finetuning.config import FineTuneConfig
 from napari_latentseg.finetuning.loop import Tuner
+from napari_latentseg.inference.fit import extend_reference
 from napari_latentseg.models.card import Ancestor, MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.models.folder import Model, save_model_folder
@@ -105,6 +106,8 @@ def write_candidate(
         If it cannot be written.
     """
     base, folder = candidate.model.card, candidate.model.folder
+    numbered = list(enumerate(candidate.cases, start=1))
+    taught = [case for number, case in numbered if number not in split.validation_cases]
     train_count = len({s.case for s in split.train})
     own = TrainingData(
         name="your annotated images",
@@ -129,10 +132,12 @@ def write_candidate(
         volume_interval=None,
         contour_band=None,
         expected_dice=None,
+        fit=None
+        if base.fit is None
+        else extend_reference(base.fit, candidate.model, candidate.compute, taught),
     )
-    numbered = list(enumerate(candidate.cases, start=1))
     model_split = read_split(folder).extended(
-        train=[case for number, case in numbered if number not in split.validation_cases],
+        train=taught,
         validation=[case for number, case in numbered if number in split.validation_cases],
     )
     # one row for each time that the weights were validated, where the log of a training has one an epoch

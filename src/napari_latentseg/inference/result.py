@@ -267,6 +267,7 @@ def _run_record(
         plane=state.plane,
         tolerance=None if state.stopper is None else state.stopper.tolerance,
         cleanup=settings.cleanup if settings.cleanup.is_active else None,
+        fit=state.fit_check.result(),
         volumes=volumes_by_name(state.classes, volumes),
         volume_unit=unit,
         versions={"python": platform.python_version()}

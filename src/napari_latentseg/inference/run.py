@@ -9,6 +9,7 @@ from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE, give_spacing
 from napari_latentseg.core.labels import labels_from_probabilities
@@ -17,6 +18,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.banded_resize import resize_in_bands, row_bands
+from napari_latentseg.inference.fit import LatentSums
 from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.sampler import Sampler
@@ -223,15 +225,24 @@ class Run:
             tiling = make_tiling(augmented_plane, state.card.preprocess)
             tile_count = len(tiling.corners())
             blender = working_plane.new_blender(tiling)
+            sums = None
+            if sample == 0:  # of the image as it is: the first augmentation is the identity
+                if isinstance(augmented_plane, Tensor):
+                    state.fit_check.add_image(plane, augmented_plane)
+                if state.fit_check.needs_latents:
+                    sums = LatentSums(tiling.height, self._model.method.downsampling_factor)
             for done_tiles in self._sampler.sample_tiles(
                 augmented_plane,
                 tiling,
                 blender,
                 sample,
                 conditioning_cache if working_plane.can_cache else [],
+                None if sums is None else sums.add,
             ):
                 if done_tiles < tile_count:
                     yield RunProgress(self._fraction_done(done_tiles / tile_count), plane, sample, False)
+            if sums is not None:
+                state.fit_check.add(plane, sums)
             restored = working_plane.deaugment(blender, transform)
             bands = resize_in_bands(restored, state.working_size, state.planes.plane_shape, class_count)
             native_bands = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)

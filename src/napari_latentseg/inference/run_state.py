@@ -16,6 +16,7 @@ from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.early_stopping import SampleStopper
 from napari_latentseg.inference.ensemble import Ensemble
+from napari_latentseg.inference.fit import FitCheck
 from napari_latentseg.inference.scratch_arrays import memory_limit
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.inference.tta import TTATransform
@@ -63,6 +64,8 @@ class RunState:
         How many samples each plane gets, unless `stopper` ends the sampling earlier.
     stopper
         Early stopping; None without it.
+    fit_check
+        What tells whether the model was made for this image.
     tta_transforms
         Augmentation of each requested sample; the identity unless the sampling source is ``"augment"``.
     notes
@@ -89,6 +92,7 @@ class RunState:
     completed_samples: NDArray[np.int64]
     requested_samples: int
     stopper: SampleStopper | None
+    fit_check: FitCheck
     tta_transforms: list[TTATransform] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     input_sha256: str = ""
@@ -145,6 +149,7 @@ class RunState:
             stopper=None
             if settings.tolerance is None
             else SampleStopper(settings.tolerance, settings.samples),
+            fit_check=FitCheck.of(card, reoriented, len(planes)),
             notes=[*reoriented.notes, *planes.notes],
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
@@ -62,6 +62,7 @@ class Sampler:
         blender: TileBlender | StripBlender,
         sample: int,
         conditioning_cache: ConditioningCache,
+        on_encoded: Callable[[Tensor, Sequence[tuple[int, int]]], None] | None = None,
     ) -> Iterator[int]:
         """Draw one sample of every tile, batch by batch, and add the tiles to a blender.
 
@@ -79,6 +80,9 @@ class Sampler:
             Index of the sample, from 0.
         conditioning_cache
             Conditioning of an earlier sample of the same augmented plane; filled if empty.
+        on_encoded
+            Called once for each tile that is encoded here, with the conditioning of a batch and the tiles'
+            corners.
 
         Yields
         ------
@@ -117,6 +121,8 @@ class Sampler:
             tiles = self._batch.attempt(sample_next)
             corners, conditioning = pending.pop(0)
             blender.add_tiles(tiles, corners)
+            if on_encoded is not None and not is_cached and conditioning is not None:
+                on_encoded(conditioning, corners)
             if source not in ("augment", "members") and not is_cached and conditioning is not None:
                 conditioning_cache.append((corners, conditioning))
             done_count += len(corners)

@@ -6,6 +6,7 @@ from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
+from napari_latentseg.evaluation.fit import FitReference
 from napari_latentseg.models.card import ModelCard
 
 __all__ = ["card_lines", "card_text", "dice_text", "dice_words"]
@@ -59,6 +60,8 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         lines.append(("Expected Dice", _expected_dice_text(card.expected_dice)))
         if card.expected_dice.worst_fifth:
             lines.append(("Worst fifth", card.expected_dice.worst_fifth.describe()))
+    if card.fit:
+        lines.append(("Made for", _fit_text(card.fit)))
     source_descriptions = SAMPLING_SOURCES | {
         "members": f"{SAMPLING_SOURCES['members']}, {card.members} in all"
     }
@@ -173,6 +176,36 @@ def _expected_dice_text(expected: ExpectedDice) -> str:
         texts.append(f"{text}, {expected.level:.0%} bound held in {fit.coverage:.0%} of {fit.cases} images")
     ensemble = f"{expected.samples} samples from {expected.source}"
     return f"{'; '.join(texts)}, each left out in turn ({ensemble}), by {expected.data}"
+
+
+def _fit_text(fit: FitReference) -> str:
+    """Which images the model was trained on, as far as others are compared with them, in words."""
+    headers = fit.headers
+    kinds = " and ".join({2: "single images", 3: "volumes"}[n] for n in headers.dimensions)
+    colors = " or ".join({"grey": "grey", "colour": "in colour"}[color] for color in headers.colors)
+    parts = [f"{kinds}, {colors}" if colors else kinds]
+    if headers.spacing is not None:
+        parts.append(f"pixels of {_range_text(headers.spacing)} mm")
+    if headers.slice_spacing is not None:
+        parts.append(f"slices {_range_text(headers.slice_spacing)} mm apart")
+    if headers.sides_mm is not None:
+        parts.append(f"sides of {_range_text(headers.sides_mm)} mm")
+    else:
+        parts.append(f"sides of {_range_text(headers.sides)} pixels")
+    text = "; ".join(parts)
+    if fit.latents is None:
+        return f"{text} ({fit.images} training images)"
+    limits = fit.latents.volumes or fit.latents.slices
+    return (
+        f"{text}; images at a distance above {limits.unusual:.2f} are called unusual, above"
+        f" {limits.foreign:.2f} foreign (from {fit.images} training and {fit.validation_images} validation"
+        " images)"
+    )
+
+
+def _range_text(limits: tuple[float, float]) -> str:
+    low, high = f"{limits[0]:g}", f"{limits[1]:g}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _metric_text(name: str, value: float, unit: str) -> str:

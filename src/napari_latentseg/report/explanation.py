@@ -36,6 +36,12 @@ def explanation(
         One paragraph each.
     """
     lines = [result.record.meaning]
+    model_fit = result.record.fit
+    if model_fit is not None and model_fit.state != "fits":
+        lines.append(
+            f"{model_fit.describe()}. What was measured of this model on images like its training images,"
+            " such as its Dice and its calibration, does not hold here."
+        )
     if result.variance is None:
         lines.append(f"There is no variance here, only {uncertainty_basis(result)}.")
     kinds = {m.interval_source for m in measurements}

@@ -16,7 +16,9 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.record import SamplingSource
 from napari_latentseg.errors import BadInput, Cancelled, first_validation_error
+from napari_latentseg.evaluation.fit import FitReference
 from napari_latentseg.inference.evaluate import Evaluation
+from napari_latentseg.inference.fit import fit_reference
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.base import Method
@@ -149,7 +151,9 @@ class TrainingJob:
                 self._evaluate(members, card, dataset, keys["validation"], source, samples)
                 for dataset in datasets
             ]
-        card = card.replace(metrics=tuple(metrics))
+        card = card.replace(
+            metrics=tuple(metrics), fit=self._fit_reference(members.trained_methods, card, datasets, keys)
+        )
         extras = {
             # the codec by its name: its path on this machine does not belong into a model that is shared
             TRAINING_FILE: _json(
@@ -251,6 +255,23 @@ class TrainingJob:
         return evaluation.record(
             f"{name}: the {len(cases)} validation images, never trained on; {selection_note}"
         )
+
+    def _fit_reference(
+        self,
+        methods: Sequence[Method],
+        card: ModelCard,
+        datasets: Sequence[AnnotatedDataset],
+        hashes: dict[str, list[str]],
+    ) -> FitReference:
+        """What the training images are like; `hashes` are those of `Dataset.content_hashes`."""
+        cases = {case.content_sha256: case for dataset in datasets for case in dataset.cases}
+        training, validation = (
+            [case for key, case in cases.items() if key in set(hashes[part])]
+            for part in ("train", "validation")
+        )
+        first_member, *other_members = methods
+        model = Model(first_member, card, self.out, tuple(other_members))
+        return fit_reference(model, self.compute, training, validation)
 
     def _run_record(self, members: MemberTraining) -> dict[str, Any]:
         stopped = {"stopped": True, "training": self.checkpoint.training_id} if members.stopped else {}
