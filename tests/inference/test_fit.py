@@ -96,6 +96,12 @@ def test_a_constant_image_is_told_even_without_a_reference(
         assert fit.describe().startswith("Not made for this image: every pixel has the same value")
 
 
+def test_an_image_of_one_bright_pixel_is_not_constant(model: Model) -> None:
+    pixels = np.zeros((48, 64), np.uint8)
+    pixels[21, 33] = 255
+    assert check_scan(model, COMPUTE, Scan(pixels, "yx", Geometry.from_spacing("yx"))) is None
+
+
 def test_without_a_reference_and_a_modality_nothing_is_claimed(model: Model, cases: list[Case]) -> None:
     assert _run(model, cases[25].read_scan(), source="none") is None
     assert check_scan(model, COMPUTE, cases[25].read_scan()) is None

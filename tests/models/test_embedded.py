@@ -42,6 +42,38 @@ def test_its_card_says_what_its_doubt_is_worth(folder: Path) -> None:
     assert all(0.8 <= share <= 0.98 for share in interval.coverage.values())
 
 
+def test_its_card_says_which_images_it_was_made_for(folder: Path) -> None:
+    card = read_card(folder)
+    assert card.fit is not None
+    assert card.fit.latents is not None
+    assert card.fit.sharpness is not None
+    assert card.fit.validation_images == len(read_split(folder).earlier_validation)
+    assert (card.fit.latents.volumes is None) == (card.fit.headers.dimensions == (2,))
+    assert "\nMade for:      " in card_text(card)
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "other"),
+    [
+        ("breast-ultrasound", "busi", "ph2"),
+        ("hippocampus-mr", "msd_hippocampus", "acdc"),
+        ("retina-vessels", "chase_db1", "ph2"),
+    ],
+)
+def test_it_tells_its_own_images_from_others(data_dir: Path, name: str, own: str, other: str) -> None:
+    from napari_latentseg import check_fit, read_scan
+    from napari_latentseg.data.cases import find_cases
+
+    model = load_model(name)
+    split = read_split(model.folder)
+    cases = [case for case in find_cases(data_dir / own) if split.part_of(case) == "validation"][:3]
+    assert [fit.state for case in cases if (fit := check_fit(case.read_scan(), model))] == ["fits"] * 3
+    for path in sorted((data_dir / other / "images").iterdir())[:2]:
+        fit = check_fit(read_scan(path), model)
+        assert fit is not None
+        assert fit.state != "fits"
+
+
 def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None:
     """Over three of them, one pass; the card's figure is that of all."""
     from napari_latentseg.data.cases import find_cases

@@ -24,6 +24,7 @@ from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.segment.card import CardDialog
+from napari_latentseg.widgets.segment.fit_line import FitLine, fitting_model
 from napari_latentseg.widgets.segment.postprocess_fields import PostProcessFields
 from napari_latentseg.widgets.segment.roi_fields import RegionOfInterest, RoiFields
 from napari_latentseg.widgets.segment.spacing import SpacingRow
@@ -64,6 +65,8 @@ class SegmentForm(QWidget):
         self.viewer = viewer
         self.session = session_of(viewer)
         self._is_listing_images = False
+        self._is_offering_model = False
+        self._is_model_chosen = False  # by the person: then it stays, whatever image is opened
         self.cards: dict[str, ModelCard] = api.list_models()
         self.image = ComboBox(
             choices=self._image_choices, nullable=True, tooltip="The image layer to segment"
@@ -84,6 +87,7 @@ class SegmentForm(QWidget):
         self.model_summary = QLabel()
         self.model_summary.setWordWrap(True)
         self.model_summary.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.fit_line = FitLine(lambda: self.session.busy, self)
         self.card_button = QPushButton("i")
         self.card_button.setAccessibleName("Model card")
         self.card_button.setFixedWidth(28)
@@ -108,6 +112,7 @@ class SegmentForm(QWidget):
         fields.addRow("Spacing", self.spacing_row)
         fields.addRow("Model", row(self.model.native, self.card_button))
         fields.addRow("", self.model_summary)
+        fields.addRow("", self.fit_line)
         fields.addRow("Samples", self.samples.native)
         fields.addRow("Source", self.source.native)
         fields.addRow("Threshold", self.threshold.native)
@@ -134,7 +139,9 @@ class SegmentForm(QWidget):
         self.model_summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
 
     def _connect(self) -> None:
-        self.model.changed.connect(self._on_model)
+        self.model.changed.connect(self._on_model_changed)
+        self.changed.connect(self._check_fit)
+        self.fit_line.fit_changed.connect(self.changed)
         self.source.changed.connect(self._on_source)
         self.threshold.changed.connect(lambda *_: self.threshold_changed.emit())
         self.postprocess_fields.postprocess_changed.connect(self.threshold_changed)
@@ -179,14 +186,17 @@ class SegmentForm(QWidget):
         """List the installed models again; the selected one stays selected while it exists."""
         previous = self.model.value
         self.cards = api.list_models()
+        self._is_offering_model = True  # magicgui selects an entry by itself
         self.model.choices = [(card.title, name) for name, card in self.cards.items()]
         if previous in self.cards:
             self.model.value = previous
+        self._is_offering_model = False
         self._on_model()
 
     def values(self) -> dict[str, Any]:
         """The values of the fields, for `restore`; layers are left out."""
-        return {name: field.value for name, field in self._stored_fields().items()}
+        values = {name: field.value for name, field in self._stored_fields().items()}
+        return values | {"model_chosen": self._is_model_chosen}
 
     def restore(self, values: dict[str, Any]) -> None:
         """Set the fields to earlier values; what no longer exists is skipped."""
@@ -194,6 +204,7 @@ class SegmentForm(QWidget):
             if name in values:
                 with suppress(ValueError):  # a model that has been removed since
                     field.value = values[name]
+        self._is_model_chosen = bool(values.get("model_chosen", self._is_model_chosen))
 
     def _stored_fields(self) -> dict[str, Any]:
         postprocess = self.postprocess_fields
@@ -226,7 +237,25 @@ class SegmentForm(QWidget):
         self.spacing_row.show_for_image(image)
         self.roi_fields.show_for_image(image)
         if image is not None and 2 <= image.ndim <= 4:
+            self._offer_model(image)
             self.postprocess_fields.show_unit(scan_from_layer(image).geometry.voxel_volume[1])
+
+    def _offer_model(self, image: Image) -> None:
+        """Select a model that fits the image, unless the person has chosen one."""
+        if not self._is_model_chosen:
+            self._is_offering_model = True
+            self.model.value = fitting_model(image, self.cards, str(self.model.value)) or self.model.value
+            self._is_offering_model = False
+
+    def _check_fit(self) -> None:
+        orientation = "acquired"
+        with suppress(BadInput):  # a region that is not in the image, which `problems` says
+            orientation = self.roi_fields.region().plane_view.orientation
+        self.fit_line.check(self.image.value, self.card, orientation)
+
+    def _on_model_changed(self, *_: Any) -> None:
+        self._is_model_chosen = self._is_model_chosen or not self._is_offering_model
+        self._on_model()
 
     def _on_model(self, *_: Any) -> None:
         card = self.card

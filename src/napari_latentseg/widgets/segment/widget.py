@@ -131,6 +131,7 @@ class SegmentWidget(DockWidget):
         self.session.choices = self.form.values()
         problems = self.form.problems()
         busy = self.busy
+        self.run_button.setText("Segment anyway" if self.form.fit_line.is_doubtful else "Segment")
         self.run_button.setEnabled(not problems and not busy)
         self.run_button.setToolTip(
             "A run is in progress; wait or cancel"
