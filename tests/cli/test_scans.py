@@ -37,6 +37,15 @@ def test_info_reads_no_pixels(cli, volume, monkeypatch):
     assert "spacing:  3 0.8 0.7" in ended.out
 
 
+def test_info_says_whether_a_model_fits(cli, refused, volume):
+    told = json.loads(cli("info", volume, "--model", "breast-ultrasound", "--json").out)
+    assert told["fit"]["state"] == "foreign"
+    assert told["fit"]["reasons"][0] == "a volume, the training images are single images"
+    ended = cli("info", volume, "--model", "breast-ultrasound")
+    assert "Not made for this image: a volume" in ended.out
+    assert "none-such" in refused("info", volume, "--model", "none-such")
+
+
 def test_info_lists_several(cli, tmp_path):
     import zarr
 

@@ -26,6 +26,10 @@ def register(app: typer.Typer) -> None:
 def info(
     scan: ScanPath,
     series: Series = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Also say whether this model was made for the image; reads some of its pixels."),
+    ] = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Print format, size and geometry of an image, without reading its pixels; or list several."""
@@ -46,10 +50,18 @@ def info(
         )
         print_line("choose one with --series N")
         return
-    description = _describe_scan(read_scan_lazy(scan, series=series))
+    image = read_scan_lazy(scan, series=series)
+    description = _describe_scan(image)
+    fit = None
+    if model is not None:
+        from napari_latentseg import api
+
+        fit = api.check_fit(image, model)
     if as_json:
-        print_json(description)
+        print_json(description | ({} if model is None else {"fit": fit and fit.model_dump(mode="json")}))
         return
+    if model is not None:
+        description[model] = "not known whether it fits" if fit is None else fit.describe()
     print_table(
         [(f"{name}:", _format_cell(value)) for name, value in description.items() if value not in ("", [], 0)]
     )
