@@ -162,7 +162,7 @@ def test_sizes_follow_the_brush_and_undo(window, qtbot):
     in_legend = lambda: segment.result_panel.legend.size_text(class_name)  # noqa: E731
     for text in (review.measures.size_text.text, in_legend):
         qtbot.waitUntil(lambda text=text: "yours" in text(), timeout=60_000)
-        assert "model" in text.text()
+        assert "model" in text()
     assert "corrected by a person" in review.measures.mask_text.text()
     assert voxels != np.count_nonzero(window.result.segmentation.mask)
     press_key(window.viewer, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)

@@ -87,7 +87,7 @@ def test_the_export_of_an_uncalibrated_model_says_why_there_are_none(shown_volum
 
 
 def test_segment_shows_the_expected_dice_and_hides_it_where_there_is_none(shown_volume, qtbot):
-    panel = ResultPanel()
+    panel = ResultPanel(shown_volume.viewer)
     qtbot.addWidget(panel)
     panel.show()
     result = shown_volume.result
