@@ -9,7 +9,6 @@ from tests.helpers.canvas import drag_on_canvas
 from tests.helpers.shown import show_ball_in
 
 from napari_latentseg.annotations import AnnotationStore, list_stores
-from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
 from napari_latentseg.widgets._shared.text import format_numbers
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -404,20 +403,6 @@ def test_a_copy_that_was_moved_is_refused(viewer, widget, segment, qtbot):
     widget.approve_button.click()
     assert any("another geometry" in text for text in messages())
     assert MODEL not in list_stores()
-
-
-def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segment, widget, qtbot):
-    data = volume()
-    layer = viewer.add_image(data, name="scan")
-    (segmenting,) = [w for w in viewer.window.dock_widgets.values() if isinstance(w, SegmentWidget)]
-    segmenting.form.image.value = layer
-    segmenting.form.model.value = MODEL
-    segmenting.form.roi_fields.slices.value = "shown"
-    segmenting.run_button.click()
-    qtbot.waitUntil(lambda: not segmenting.busy, timeout=60_000)
-    correction = corrections_of(viewer).correction_of(segmenting.session.current)
-    with pytest.raises(BadInput, match="only 1 of 5"):
-        corrections_of(viewer).approvals.approve(correction, None)
 
 
 def test_format_numbers():

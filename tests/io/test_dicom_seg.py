@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -243,6 +244,42 @@ def test_an_empty_mask_and_no_variance(made, tmp_path):
     )
     assert [p.name for p in written] == ["mask.dcm", "mean.dcm", "run.json"]
     assert not highdicom.seg.segread(written[0]).pixel_array.any()
+
+
+@pytest.mark.parametrize("kind", ["along the normal", "frames", "against the normal"])
+def test_slices_that_were_not_segmented_have_no_frame(made, tmp_path, kind):
+    """A frame of zeros would say that somebody looked there and found nothing."""
+    scan = reader.read(source(made, tmp_path / "in", kind))
+    whole = segmentation(scan)
+    part = {"planes_done": 2, "segmented_slices": ((1, 2),), "complete": False}
+    mask = whole.mask.copy()
+    mask[[0, 3]] = 0
+    found = replace(whole, mask=mask, record=whole.record.replace(**part))
+    written = write_segmentation(found, tmp_path / "out", format="dicom-seg")[:3]
+    places = [scan.geometry.matrix @ [k, 0, 0, 1] for k in (1, 2)]
+    for file in written:
+        ds = pydicom.dcmread(file)
+        assert ds.ContentDescription.endswith("; 2 of 4 slices segmented; cancelled")
+        where = positions_of(ds)
+        assert len(where) == ds.NumberOfFrames == 2
+        for place in places:
+            assert np.linalg.norm(where - place[2::-1], axis=1).min() < 1e-4
+    stored = pydicom.dcmread(written[0]).pixel_array
+    assert stored.sum() == np.count_nonzero(mask)
+    mask = mask.copy()
+    mask[3, 0, 0] = TARGET.label  # painted by a person
+    painted = replace(found, mask=mask, record=found.record.replace(mask_edited=True, mask_state="corrected"))
+    (file, *_) = write_segmentation(painted, tmp_path / "painted", format="dicom-seg")
+    assert pydicom.dcmread(file).NumberOfFrames == 3
+
+
+def test_an_earlier_record_of_a_cancelled_run_has_all_frames_and_says_so(made, tmp_path):
+    scan = reader.read(source(made, tmp_path / "in", "along the normal"))
+    whole = segmentation(scan)
+    found = replace(whole, record=whole.record.replace(planes_done=2, complete=False))
+    (file, *_) = write_segmentation(found, tmp_path / "out", format="dicom-seg")
+    ds = pydicom.dcmread(file)
+    assert (ds.NumberOfFrames, ds.ContentDescription) == (4, "mask; 2 of 4 slices segmented; cancelled")
 
 
 def references(ds: pydicom.Dataset) -> set[str]:

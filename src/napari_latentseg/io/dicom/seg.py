@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from napari_latentseg.core.classes import ClassInfo, Code
 from napari_latentseg.core.contours import CONTOUR_SIDES, Contours
 from napari_latentseg.core.person_mask import describe_mask
+from napari_latentseg.core.plane_axes import plane_axis_order
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
@@ -55,7 +56,8 @@ def write_dicom_results(
 
     `mask` is a binary segmentation with one segment for each class; `mean` a fractional segmentation with
     probabilities in 255 steps; `variance` a float32 parametric map for each class, which a segmentation
-    cannot hold (PS3.3, A.51 and A.75). Empty slices are written, too: some viewers just stack the frames.
+    cannot hold (PS3.3, A.51 and A.75). Slices without a prediction have no frame, unless a person has painted
+    in them. Segmented slices that are empty are written: some viewers just stack the frames.
 
     Parameters
     ----------
@@ -186,8 +188,7 @@ class _DicomObjects:
         from highdicom.seg import Segmentation as DicomSegmentation
 
         return DicomSegmentation(
-            source_images=self.source_headers,
-            pixel_array=self.source.to_source_order(volume),
+            pixel_array=self.source.to_source_order(volume)[self._has_frame],
             segmentation_type=kind,
             segment_descriptions=descriptions,
             max_fractional_value=_MAX_FRACTIONAL_VALUE,
@@ -225,9 +226,9 @@ class _DicomObjects:
             intercept=0,
         )
         window = VOILUTTransformation(0.125, 0.25, voi_lut_function="LINEAR_EXACT")
+        variance = np.asarray(self.segmentation.variance[k], np.float32)
         dataset = ParametricMap(
-            source_images=self.source_headers,
-            pixel_array=self.source.to_source_order(np.asarray(self.segmentation.variance[k], np.float32)),
+            pixel_array=self.source.to_source_order(variance)[self._has_frame],
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[mapping],
             voi_lut_transformations=[window],
@@ -237,13 +238,49 @@ class _DicomObjects:
         dataset.Laterality = ""  # required without a body part
         return dataset
 
+    @cached_property
+    def _has_frame(self) -> NDArray[np.bool_]:
+        """Which images of the source get a frame: those that were segmented, or painted by a person.
+
+        All of them where the slices were segmented along another axis of the volume, or where the record of
+        an earlier version does not say which slices they were.
+        """
+        segmentation, count = self.segmentation, len(self.segmentation.mask)
+        region = segmentation.segmented_region
+        order = plane_axis_order(segmentation.geometry, 3, segmentation.record.plane)
+        has_frame = np.ones(count, dtype=np.bool_)
+        if region.ranges is not None and region.slice_count == count and order[0] == 0:
+            painted = np.array([bool(np.any(np.asarray(plane))) for plane in segmentation.mask])
+            has_frame = region.slice_flags() | painted
+        return self.source.to_source_order(has_frame)
+
+    def _source_attributes(self) -> dict[str, Any]:
+        """The images that the frames refer to; of a multiframe file, their positions too."""
+        from highdicom import PlanePositionSequence
+
+        if len(self.source_headers) == len(self._has_frame):
+            kept = [ds for ds, is_kept in zip(self.source_headers, self._has_frame, strict=True) if is_kept]
+            return {"source_images": kept}
+        attributes: dict[str, Any] = {"source_images": self.source_headers}
+        if not self._has_frame.all():
+            groups = self.source_headers[0].PerFrameFunctionalGroupsSequence
+            attributes["plane_positions"] = [
+                PlanePositionSequence("PATIENT", groups[n].PlanePositionSequence[0].ImagePositionPatient)
+                for n in np.flatnonzero(self._has_frame)
+            ]
+        return attributes
+
     def _common_attributes(self, number: int, content: str) -> dict[str, Any]:
         from highdicom import UID
 
         record = self.segmentation.record
         hashes = sorted(record.model.sha256.values())
         base = min(int(self.source_headers[0].get("SeriesNumber") or 0), 20_000) * 100
+        region = self.segmentation.segmented_region
+        segmented = region.describe() or f"all {region.slice_count} slices"
+        cancelled = "; cancelled" if region.is_cancelled else ""
         return {
+            **self._source_attributes(),
             "series_instance_uid": UID(),
             "series_number": base + number,
             "sop_instance_uid": UID(),
@@ -252,9 +289,7 @@ class _DicomObjects:
             "manufacturer_model_name": record.model.name[:_MAX_STRING_LENGTH],
             "software_versions": record.plugin_version[:_MAX_STRING_LENGTH] or "0",
             "device_serial_number": hashes[0][:16] if hashes else "unknown",
-            "content_description": f"{content}; {record.planes_done} of {record.planes} slices done"[
-                :_MAX_STRING_LENGTH
-            ],
+            "content_description": f"{content}; {segmented} segmented{cancelled}"[:_MAX_STRING_LENGTH],
             "series_description": f"{record.model.name} {content}"[:_MAX_STRING_LENGTH],
             "pixel_measures": self._pixel_measures(),
         }

@@ -129,7 +129,7 @@ class Approvals(QObject):
             If the mask is gone, or none of the planes is left to approve.
         """
         mask, classes = correction.current_mask(), correction.classes
-        plane_numbers = correction.unapproved_planes(numbers)
+        plane_numbers = correction.unapproved_planes(numbers, mask)
         # copies: later strokes are not part of the approval
         plane_copies = {n: np.array(correction.plane_of(mask, n)) for n in plane_numbers}
 

@@ -21,12 +21,14 @@ from napari_latentseg.widgets._shared.layers import (
     matches_geometry,
     spatial_arguments,
 )
+from napari_latentseg.widgets._shared.text import format_numbers
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.core.scan import Scan
+    from napari_latentseg.core.segmented_region import SegmentedRegion
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.widgets._shared.session import RunResult
     from napari_latentseg.widgets.annotate.plane_lock import PlaneLock
@@ -107,6 +109,7 @@ class Correction:
         self.draft: Any = None
         self._original_mask: NDArray[np.uint8] | None = None
         self._geometry = geometry_on_screen(image)
+        self._segmented_region: SegmentedRegion | None = None
 
     @property
     def result(self) -> RunResult | None:
@@ -168,34 +171,47 @@ class Correction:
         """Whether both are of the same image, planes and model family."""
         return (self.image, self.family, self.axis_order) == (other.image, other.family, other.axis_order)
 
-    def unapproved_planes(self, numbers: Iterable[int] | None) -> list[int]:
+    @property
+    def segmented_region(self) -> SegmentedRegion | None:
+        """Which planes have a prediction; None where that is not known, as of a resumed draft."""
+        result = self.result.segmentation if self.result is not None else None
+        if result is not None:  # kept, for the run may be removed from the viewer and its copy stay
+            self._segmented_region = result.segmented_region
+        return self._segmented_region
+
+    def unapproved_planes(self, numbers: Iterable[int] | None, mask: NDArray[np.uint8]) -> list[int]:
         """Which of some planes are not approved yet.
 
         Parameters
         ----------
         numbers
             Plane numbers, from 0; None for all planes.
+        mask
+            The labels to approve, in layer axis order.
 
         Raises
         ------
         BadInput
-            If none is left or a number is out of range; also for all planes of a volume that was segmented
-            in part, for the rest would be approved as empty.
+            If none is left or a number is out of range; also if a plane has no prediction and nothing is
+            painted in it, for it would be approved, and taught, as empty.
         """
         plane_numbers = sorted(set(range(self.plane_count) if numbers is None else numbers))
         if not plane_numbers or plane_numbers[0] < 0 or plane_numbers[-1] >= self.plane_count:
             raise BadInput("slices", "are outside this image", f"choose between 1 and {self.plane_count}")
-        record = (
-            self.result.segmentation.record
-            if self.result is not None and self.result.segmentation is not None
-            else None
-        )
-        if numbers is None and record is not None and record.planes_done < record.planes:
-            why = f"only {record.planes_done} of {record.planes} were segmented"
-            raise BadInput("slices", why, "approve those, or segment the others first")
         unapproved = [n for n in plane_numbers if n not in self.approved]
         if not unapproved:
             raise BadInput("slices", "are already approved", "unlock them to edit them")
+        region = self.segmented_region
+        without_prediction = region.missing(unapproved) if region is not None else []
+        unknown = [n for n in without_prediction if not self.plane_of(mask, n).any()]
+        if unknown:
+            is_one = len(unknown) == 1
+            them = "it" if is_one else "them"
+            raise BadInput(
+                f"slice{'' if is_one else 's'} {format_numbers(n + 1 for n in unknown)}",
+                f"{'was' if is_one else 'were'} not segmented, and nothing is painted in {them}",
+                f"segment {them} first, or paint what is there",
+            )
         return unapproved
 
     def as_planes(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,0 +1,112 @@
+"""Slices that were not segmented are not empty ones: a run that is cancelled, and approvals after it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
+
+from napari_latentseg.annotations import AnnotationStore, list_stores
+from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.annotate.widget import AnnotateWidget
+from napari_latentseg.widgets.segment.widget import SegmentWidget
+
+MODEL = "tiny-taught"
+
+
+@pytest.fixture
+def viewer(own_home, viewer):
+    """The viewer, with a home of the test's own."""
+    return viewer
+
+
+@pytest.fixture
+def segment(viewer):
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+    return widget
+
+
+@pytest.fixture
+def widget(viewer, segment):
+    annotate = AnnotateWidget(viewer)
+    viewer.window.add_dock_widget(annotate, name="Annotate", area="right")
+    return annotate
+
+
+def volume(planes=5, shape=(48, 56)):
+    return np.random.default_rng(3).random((planes, *shape)).astype(np.float32)
+
+
+def settle(qtbot, viewer):
+    corrections = corrections_of(viewer)
+    qtbot.waitUntil(lambda: corrections.approvals.writes_in_progress == 0, timeout=60_000)
+
+
+def entries():
+    return AnnotationStore.for_model(MODEL).approvals()
+
+
+def messages():
+    return [str(n.message) for n in notification_manager.records]
+
+
+def test_a_run_that_was_cancelled_says_so_and_has_no_interval(viewer, segment, qtbot):
+    segment.form.image.value = viewer.add_image(volume(40, (96, 96)), name="scan")
+    segment.form.model.value = MODEL
+    segment.form.samples.value = 5
+    qtbot.mouseClick(segment.run_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: len(viewer.layers) > 1, timeout=120_000)  # a slice is shown
+    qtbot.mouseClick(segment.cancel_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not segment.busy, timeout=60_000)
+    result = segment.session.current
+    done = result.segmentation.record.planes_done
+    assert 0 < done < 40
+    assert result.title.endswith(", cancelled")
+    panel = segment.result_panel
+    assert f" in {done} of 40 slices" in panel.size_text.text()
+    assert "90 %" not in panel.size_text.text()
+    assert "the run was cancelled" in panel.interval_note.text()
+    assert f"{40 - done} of 40 slices" in panel.interval_note.text()
+    assert panel.run_note.text().startswith("Cancelled: ")
+
+
+def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segment, widget, qtbot):
+    data = volume()
+    layer = viewer.add_image(data, name="scan")
+    segment.form.image.value = layer
+    segment.form.model.value = MODEL
+    segment.form.roi_fields.slices.value = "shown"
+    segment.run_button.click()
+    qtbot.waitUntil(lambda: not segment.busy, timeout=60_000)
+    segmented = segment.form.settings().first_plane
+
+    def refused(button):
+        notification_manager.records.clear()
+        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        (text,) = messages()
+        assert MODEL not in list_stores() or not entries()
+        return text
+
+    others = [n for n in range(5) if n != segmented]
+    assert "were not segmented, and nothing is painted in them" in refused(widget.approve_all_button)
+    widget.first_slice.setValue(others[0] + 1)
+    widget.last_slice.setValue(others[0] + 1)
+    text = refused(widget.approve_range_button)
+    assert text.startswith(f"slice {others[0] + 1}: was not segmented, and nothing is painted in it")
+    viewer.dims.set_point(0, others[1])
+    assert f"slice {others[1] + 1}: was not segmented" in refused(widget.approve_button)
+    # what a person has painted there may be approved
+    qtbot.mouseClick(widget.edit_button, Qt.MouseButton.LeftButton)
+    viewer.layers.selection.active.paint((others[1], 5, 5), 1)
+    qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+    settle(qtbot, viewer)
+    (entry,) = entries()
+    assert entry.planes == (others[1],)
+    viewer.dims.set_point(0, segmented)
+    qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+    settle(qtbot, viewer)
+    assert entries()[-1].planes == (segmented,)
+    case = AnnotationStore.for_model(MODEL).annotated_case(segment.session.current.job.scan)
+    assert sorted(case.annotated_slices) == sorted([segmented, others[1]])  # no other slice is taught
