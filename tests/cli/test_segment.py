@@ -306,6 +306,8 @@ def test_as_a_program(folder: Path, tiny_model_folder: Path) -> None:
     assert not (folder / "out").exists()
     good = run("grey.png")
     assert (good.returncode, good.stderr) == (0, "")
-    assert good.stdout.split() == [
+    files, sizes = good.stdout.splitlines()[:4], good.stdout.splitlines()[4:]
+    assert files == [
         str(Path("out", n)) for n in ("grey_mask.tif", "grey_mean.tif", "grey_variance.tif", "grey_run.json")
     ]
+    assert sizes[0].startswith("target: ")

@@ -55,14 +55,16 @@ def test_convert(cli, photograph: Path, tmp_path: Path) -> None:
         ("nan", "not possible"),
     ],
 )
-def test_what_cannot_be_is_one_line(cli, photograph: Path, tmp_path: Path, spacing: str, why: str) -> None:
+def test_what_cannot_be_is_one_line(
+    cli, own_home, photograph: Path, tmp_path: Path, spacing: str, why: str
+) -> None:
     ended = cli("segment", photograph, "--model", MODEL, "--spacing", spacing, "--out", tmp_path / "out")
     assert ended.code == 2
     assert why in " ".join(ended.errors)
     assert not (tmp_path / "out").exists()
 
 
-def test_a_file_with_a_spacing_keeps_it(cli, photograph: Path, tmp_path: Path) -> None:
+def test_a_file_with_a_spacing_keeps_it(cli, own_home, photograph: Path, tmp_path: Path) -> None:
     scan = tmp_path / "scan.nii.gz"
     assert cli("convert", photograph, scan, "--spacing", "0.5").code == 0
     ended = cli("segment", scan, "--model", MODEL, "--spacing", "0.2", "--out", tmp_path / "out")

@@ -110,7 +110,7 @@ def by_the_copy_that_is_painted(mask: Geometry, folder: Path, card: ModelCard) -
 def by_the_source_of_a_result(image: Geometry, folder: Path, card: ModelCard) -> None:
     """Whether the DICOM series that is there is the one that was segmented."""
     series = SimpleNamespace(header=SimpleNamespace(series="1.2"), geometry=image, shape=SHAPE)
-    found: Any = SimpleNamespace(properties={"dicom_series": "1.2"}, geometry=placed(), mask=MASK)
+    found: Any = SimpleNamespace(properties={"dicom_series": "1.2"}, geometry=placed(), shape=SHAPE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(source, "find_series", lambda path: ([series], ()))
         assert source._matching_series(found, Path("series")) is series
