@@ -44,7 +44,7 @@ def test_areas_and_pixels_have_their_own_headings():
     assert not any("ml" in name for name in columns)
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2", "@sum", "\tx", "ok"])
+@pytest.mark.parametrize("name", ["=1+1", "+cmd", "-2", "@sum", "\tx", "＝1+1", "＠sum", " =1", "ok"])
 def test_a_spreadsheet_takes_no_name_for_a_formula(tmp_path: Path, name: str):
     found = segmentation("cyst")
     rows = [replace(row, name=name) for row in measure(found)]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from napari_latentseg.core.contours import Contours
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.measure import Measurement
     from napari_latentseg.models.card import ModelCard
 
 __all__ = ["check_result", "write_result"]
@@ -34,6 +35,7 @@ def write_result(
     band: bool = False,
     table: bool = False,
     report: str | Path | None = None,
+    append_to: str | Path | None = None,
     deidentify: bool = False,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -69,6 +71,8 @@ def write_result(
         Also write a table of areas or volumes, as CSV (STEM_measurements.csv).
     report
         The HTML file of a report on one page; none where not given.
+    append_to
+        A table of cases, as CSV, to which the classes are added; made where it does not exist.
     deidentify
         Leave out what names patient, study or institution (DICOM-SEG).
     overwrite
@@ -110,10 +114,12 @@ def write_result(
         from napari_latentseg.report import check_report, check_report_replaceable, make_report
 
         check_report(report_path)
+    if append_to is not None:
+        _check_table(Path(append_to), stem, lambda: result.record.input.sha256, overwrite=overwrite)
     edge_contours = _edge_contours(result, card) if band else None
-    measurements = None
+    measurements: tuple[Measurement, ...] = ()
     extra_files: dict[str, Callable[[Path], object]] = {}
-    if table or report_path is not None:
+    if table or report_path is not None or append_to is not None:
         from napari_latentseg.measure import measure, write_csv
 
         measurements = measure(result, scan, card=card)
@@ -132,6 +138,12 @@ def write_result(
     )  # fmt: skip
     if report_path is not None and not is_report_inside:
         written.append(write_page(report_path))
+    if append_to is not None:
+        from napari_latentseg.measure import append_to_table
+
+        written.append(
+            append_to_table(Path(append_to), result.record, measurements, stem, overwrite=overwrite)
+        )
     return written
 
 
@@ -147,6 +159,7 @@ def check_result(
     band: bool = False,
     table: bool = False,
     report: str | Path | None = None,
+    append_to: str | Path | None = None,
     input_sha256: Callable[[], str] | None = None,
     is_box: bool = False,
     overwrite: bool = False,
@@ -157,7 +170,7 @@ def check_result(
     ----------
     image
         The image or the result, of which only the header is used.
-    folder, stem, case, format, contours, band, table, report, overwrite
+    folder, stem, case, format, contours, band, table, report, append_to, overwrite
         As for `write_result`.
     classes
         Of the model.
@@ -185,6 +198,8 @@ def check_result(
             names.append(_REPORT_NAME)
         elif input_sha256 is not None and not overwrite and Path(report).exists():
             check_report_replaceable(Path(report), input_sha256())
+    if append_to is not None:
+        _check_table(Path(append_to), stem, input_sha256, overwrite=overwrite)
     check_target(
         image, folder, stem, classes, format=format, input_sha256=input_sha256, is_box=is_box,
         band=band, extra_names=names, overwrite=overwrite,
@@ -220,6 +235,14 @@ def _stem(stem: str | None, case: str) -> str:
 
         check_case_code(case)
     return stem if stem is not None else case or "result"
+
+
+def _check_table(path: Path, case: str, input_sha256: Callable[[], str] | None, *, overwrite: bool) -> None:
+    """Refuse a file that is no table of cases, or has this case with another image."""
+    from napari_latentseg.measure import check_case_table
+
+    compares = input_sha256 is not None and not overwrite and path.exists()
+    check_case_table(path, case, input_sha256() if compares and input_sha256 is not None else "")
 
 
 def _is_inside(report: Path, folder: Path, prefix: str) -> bool:

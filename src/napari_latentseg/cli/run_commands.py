@@ -165,6 +165,9 @@ def segment(
     report: Annotated[
         Path | None, typer.Option(help="Also write a report on one page: an HTML file.")
     ] = None,
+    append_to: Annotated[
+        Path | None, typer.Option(help="Also add the classes to this table of cases, a CSV file.")
+    ] = None,
     deidentify: Annotated[
         bool,
         typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG."),
@@ -209,7 +212,8 @@ def segment(
     stem = case or (f"scan-{_input_sha256(image, settings.box)[:8]}" if deidentify else stem_of(scan))
     check_result(
         image, out, stem, classes=located_model.card.classes, format=format, contours=contours, band=band,
-        table=table, report=report, input_sha256=partial(_input_sha256, image, settings.box),
+        table=table, report=report, append_to=append_to,
+        input_sha256=partial(_input_sha256, image, settings.box),
         is_box=settings.box is not None, overwrite=overwrite,
     )  # fmt: skip
     with progress_bar("segmenting", quiet=quiet) as progress:
@@ -218,7 +222,8 @@ def segment(
     why_no_band = contours_unavailable_reason(segmentation, located_model.card) if band else ""
     written = api.write_result(
         segmentation, out, stem, case=case, scan=run.state.original, card=located_model.card, format=format,
-        contours=contours, band=band and not why_no_band, table=table, report=report, deidentify=deidentify,
+        contours=contours, band=band and not why_no_band, table=table, report=report, append_to=append_to,
+        deidentify=deidentify,
         overwrite=overwrite,
     )  # fmt: skip
     for path in written:

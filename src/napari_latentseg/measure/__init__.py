@@ -6,6 +6,8 @@
 - `expected_dice`: the Dice to expect of a result.
 - `interval_basis`: whether intervals may be called calibrated, and if not, why not.
 - `table`: rows as a pandas table and as CSV.
+- `case_table`: a CSV file to which each case adds its classes.
+- `spreadsheet_text`: text that a spreadsheet does not run as a formula.
 - `class_sizes`: the rows of the classes alone, quickly enough to follow a slider.
 - `size_interval`: the interval of a size, for every row of both.
 - `timepoint`: `TimePoint`, the arrays of one point in time, read block by block.
@@ -19,6 +21,7 @@
 from __future__ import annotations
 
 from napari_latentseg.core.contours import Contours
+from napari_latentseg.measure.case_table import CASE_COLUMNS, append_to_table, check_case_table
 from napari_latentseg.measure.class_sizes import class_sizes
 from napari_latentseg.measure.contours import contours, contours_unavailable_reason
 from napari_latentseg.measure.expected_dice import expected_dice, expected_dice_lines
@@ -28,11 +31,14 @@ from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Intensity, Meas
 from napari_latentseg.measure.table import measurement_table, write_csv
 
 __all__ = [
+    "CASE_COLUMNS",
     "INTERVAL_LEVEL",
     "Contours",
     "Intensity",
     "IntervalBasis",
     "Measurement",
+    "append_to_table",
+    "check_case_table",
     "class_sizes",
     "contours",
     "contours_unavailable_reason",

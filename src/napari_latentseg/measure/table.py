@@ -9,14 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Measurement
+from napari_latentseg.measure.spreadsheet_text import escape_formulas
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["measurement_table", "write_csv"]
-
-# a spreadsheet would run text with such a start as a formula (OWASP, "CSV injection")
-_FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def _centroid(axis: int) -> Callable[[Measurement], float | None]:
@@ -122,11 +120,7 @@ def write_csv(path: Path, measurements: Sequence[Measurement]) -> None:
     writer = measurement_table(measurements).drop(columns="index", errors="ignore")
     for heading in ("class", "interval", "interval note", "segmented"):  # the columns of text
         if heading in writer:
-            writer[heading] = [_no_formula(text) for text in writer[heading]]
+            writer[heading] = [escape_formulas(text) for text in writer[heading]]
     # opened here, since pandas would compress by the file extension; RFC 4180 ends lines with CR LF
     with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer.to_csv(file, index=False, lineterminator="\r\n")
-
-
-def _no_formula(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA_PREFIXES) else text

@@ -1,0 +1,168 @@
+"""A table that grows over cases: one CSV file, one row for each class of each run."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from napari_latentseg.core.record import RunRecord
+from napari_latentseg.errors import BadInput
+from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Measurement
+from napari_latentseg.measure.spreadsheet_text import escape_formulas
+from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
+from napari_latentseg.utils.path_lock import path_lock
+
+__all__ = ["CASE_COLUMNS", "append_to_table", "check_case_table"]
+
+_LEVEL = f"{INTERVAL_LEVEL * 100:.0f} %"
+CASE_COLUMNS = (
+    "case", "image", "model", "version", "run", "mask", "class", "label", "time", "size", "unit", "ml",
+    "mean of samples", "std of samples", f"low {_LEVEL}", f"high {_LEVEL}", "interval", "samples",
+    "threshold", "complete",
+)  # fmt: skip
+"""The headings of the table. A unit is a column, since the cases may differ in it."""
+
+_CASE, _IMAGE, _RUN = (CASE_COLUMNS.index(name) for name in ("case", "image", "run"))
+_HASH_LENGTH = (
+    16  # digits of the image's SHA-256: two of a million images agree in them with odds of 1 to 10^7
+)
+_ENCODING = "utf-8-sig"  # Excel takes UTF-8 without the mark for another encoding
+
+
+def check_case_table(path: Path, case: str = "", input_sha256: str = "") -> None:
+    """Refuse a file that is no table of cases, or that has this case with another image.
+
+    Parameters
+    ----------
+    path
+        The table; it need not exist.
+    case, input_sha256
+        The case, and the hash of its image; not compared where empty.
+
+    Raises
+    ------
+    BadInput
+        If the file cannot be read or written, has other columns, or has a row of this case with another
+        image.
+    """
+    if path.suffix.lower() != ".csv":
+        raise BadInput(path, "is no file name for a table", "use the extension .csv")
+    check_writable_folder(path.absolute().parent)
+    rows = _read_rows(path)
+    if case and input_sha256:
+        _check_same_image(path, rows, case, input_sha256)
+
+
+def append_to_table(
+    path: Path, record: RunRecord, measurements: Sequence[Measurement], case: str, *, overwrite: bool = False
+) -> Path:
+    """Add the classes of a result to a table of cases; what the table has of the same run is replaced.
+
+    Parameters
+    ----------
+    path
+        A CSV file; made where it does not exist.
+    record
+        The record of the run.
+    measurements
+        From `napari_latentseg.measure.measure`; single objects are left out.
+    case
+        The code of the case.
+    overwrite
+        Replace rows of this case that are of another image.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    BadInput
+        As `check_case_table`. The table is as it was then.
+    """
+    path = Path(path)
+    check_case_table(path)
+    folder = ensure_writable_folder(path.absolute().parent)
+    try:
+        with path_lock(folder / f".{path.name}.lock", path):
+            rows = _read_rows(path)
+            if not overwrite:
+                _check_same_image(path, rows, case, record.input.sha256)
+            image, name = _image_key(record.input.sha256), escape_formulas(case)
+            kept = [
+                row for row in rows if row[_CASE] != name or (row[_IMAGE], row[_RUN]) != (image, record.time)
+            ]
+            if overwrite:
+                kept = [row for row in kept if row[_CASE] != name or row[_IMAGE] == image]
+            new = [_row(record, m, name) for m in measurements if not m.object_number]
+            with (
+                atomic_path(path) as temporary,
+                temporary.open("w", encoding=_ENCODING, newline="") as file,
+            ):
+                csv.writer(file).writerows([CASE_COLUMNS, *kept, *new])
+    except OSError as error:
+        raise BadInput(
+            path, f"cannot be written ({error.strerror})", "close it in other programs, or choose another"
+        ) from error
+    return path
+
+
+def _read_rows(path: Path) -> list[list[str]]:
+    """The rows without the headings; none where there is no file."""
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding=_ENCODING, newline="") as file:
+            headings, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(path, "cannot be read as a table of cases", "choose another file") from error
+    rows = [row for row in rows if row]
+    if tuple(headings) != CASE_COLUMNS or any(len(row) != len(CASE_COLUMNS) for row in rows):
+        raise BadInput(
+            path, "is there already, and has other columns than a table of cases", "choose another file"
+        )
+    return rows
+
+
+def _check_same_image(path: Path, rows: Sequence[Sequence[str]], case: str, input_sha256: str) -> None:
+    name, image = escape_formulas(case), _image_key(input_sha256)
+    if any(row[_CASE] == name and row[_IMAGE] != image for row in rows):
+        raise BadInput(
+            path,
+            f"has the case {case!r} with another image",
+            "choose another case code, or overwrite it (--overwrite)",
+        )
+
+
+def _image_key(input_sha256: str) -> str:
+    """The image of a row; the prefix keeps a spreadsheet from taking digits with an e for a number."""
+    return f"sha256:{input_sha256[:_HASH_LENGTH]}"
+
+
+def _row(record: RunRecord, row: Measurement, case: str) -> list[str]:
+    numbers = (row.mean, row.std, row.low, row.high)
+    return [
+        case,
+        _image_key(record.input.sha256),
+        escape_formulas(record.model.name),
+        escape_formulas(record.model.version),
+        record.time,
+        row.mask_state,
+        escape_formulas(row.name),
+        str(row.label),
+        "" if row.time is None else str(row.time + 1),
+        _number(row.value),
+        row.unit,
+        _number(row.ml),
+        *(_number(value) for value in numbers),
+        row.interval_source,
+        str(record.samples),
+        _number(record.threshold),
+        "yes" if record.complete else "no",
+    ]
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.9g}"
