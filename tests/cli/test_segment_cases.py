@@ -30,12 +30,16 @@ def patients(tmp_path: Path) -> tuple[Path, Path]:
     return paths[0], paths[1]
 
 
-@pytest.fixture
-def no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+def forbid_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     def loaded(*_: object) -> None:
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr(inference, "_load", loaded)
+
+
+@pytest.fixture
+def no_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    forbid_loading(monkeypatch)
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -64,7 +68,6 @@ def first(
     return options
 
 
-@pytest.mark.usefixtures("no_model_is_loaded")
 def test_another_patient_is_refused_before_the_model_is_loaded(
     first, patients, refused, tmp_path: Path
 ) -> None:

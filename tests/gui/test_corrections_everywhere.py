@@ -17,7 +17,7 @@ from napari_latentseg.io import read_scan
 from napari_latentseg.widgets._shared.layers import role_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.review.widget import ReviewWidget
-from napari_latentseg.widgets.segment.export import ExportDialog
+from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 MODEL = "tiny-taught"
@@ -83,8 +83,11 @@ class Window:
         dialog.mask_choice.setCurrentIndex(dialog.mask_choice.findData(own_mask))
         dialog.contours.setChecked(everything)
         save = dialog.buttons.button(QDialogButtonBox.StandardButton.Save)
+        self.qtbot.waitUntil(save.isEnabled, timeout=60_000)  # the folder has been looked at
         self.qtbot.mouseClick(save, Qt.MouseButton.LeftButton)
-        self.qtbot.waitUntil(lambda: any(folder.glob("*report.html")), timeout=60_000)
+        self.qtbot.waitUntil(
+            lambda: any(folder.glob("*run.json")) and not any(folder.glob(".*")), timeout=60_000
+        )
         self.qtbot.waitUntil(lambda: not self.review.findChildren(ExportDialog), timeout=60_000)
         return {path.name.rpartition("_")[2]: path for path in folder.iterdir()}
 

@@ -13,7 +13,7 @@ from napari_latentseg.core.dice_estimate import DiceEstimate
 from napari_latentseg.evaluation.contour_band import ClassBand, ContourBand
 from napari_latentseg.measure import contours
 from napari_latentseg.widgets.review.widget import ReviewWidget
-from napari_latentseg.widgets.segment.export import ExportDialog
+from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 from napari_latentseg.widgets.segment.result_panel import ResultPanel
 
 

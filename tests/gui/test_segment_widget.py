@@ -400,7 +400,7 @@ def test_the_cut_can_be_undone(viewer, widget, qtbot, phantom):
 
 
 def test_export_with_table_and_report(viewer, widget, qtbot, phantom, tmp_path):
-    from napari_latentseg.widgets.segment.export import ExportDialog
+    from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 
     run(widget, qtbot, samples=3)
     widget.ask_export()
@@ -409,8 +409,8 @@ def test_export_with_table_and_report(viewer, widget, qtbot, phantom, tmp_path):
     dialog.deidentify.setChecked(True)
     dialog.contours.setChecked(True)
     dialog.save()
-    qtbot.waitUntil((tmp_path / "result_report.html").exists, timeout=60_000)  # written last
+    qtbot.waitUntil((tmp_path / "case-1_report.html").exists, timeout=60_000)  # written last
     names = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".part-")}
     assert len(names) == 7
-    assert {"result_run.json", "result_report.html", "result_measurements.csv"} <= names
-    assert "ultrasound phantom" not in (tmp_path / "result_report.html").read_text()
+    assert {"case-1_run.json", "case-1_report.html", "case-1_measurements.csv"} <= names
+    assert "ultrasound phantom" not in (tmp_path / "case-1_report.html").read_text()

@@ -71,9 +71,10 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
             raise BadInput(file_scan.name, "does not have the shape of the mean", "write the result again")
     mask_array = np.asarray(mask.array).reshape(shape)
     if is_edited:
-        if not np.isin(np.unique(mask_array), [0, *(info.label for info in record.classes)]).all():
+        labels = [0, *(info.label for info in (*record.classes, *record.added_classes))]
+        if not np.isin(np.unique(mask_array), labels).all():
             raise BadInput(mask_path, "holds labels that are no class of the model", "paint with its classes")
-        record = record.replace(mask_edited=True, mask_state="corrected")
+        record = record.replace(mask_edited=True, mask_state="corrected", approved_slices=())
     return Segmentation(
         mask=mask_array.astype(np.uint8, copy=False),
         mean=_stack_classes(means, shape),

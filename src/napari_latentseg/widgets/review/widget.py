@@ -24,7 +24,7 @@ from napari_latentseg.widgets.review.measures import MeasuresPanel
 from napari_latentseg.widgets.review.navigate import navigate_to
 from napari_latentseg.widgets.review.profile import ProfilePlot
 from napari_latentseg.widgets.review.queue import QueueView
-from napari_latentseg.widgets.segment.export import ExportDialog
+from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel

@@ -2,147 +2,144 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_info
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QDialog,
-    QDialogButtonBox,
-    QFileDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLabel,
-    QLineEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
 
-from napari_latentseg.measure import contours_unavailable_reason
-from napari_latentseg.widgets._shared.preferences import preferences
+from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.case_codes import case_codes_of, remember_folder
 from napari_latentseg.widgets._shared.threads import run_in_thread
-from napari_latentseg.widgets.segment.mask_choice import MaskChoice
 
 if TYPE_CHECKING:
+    from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.widgets._shared.session import RunResult
 
-__all__ = ["ExportDialog", "export_result"]
-
-_FORMATS = {
-    "same as the image": None,
-    "NIfTI": "nifti",
-    "DICOM-SEG": "dicom-seg",
-    "OME-TIFF": "ome-tiff",
-    "OME-Zarr": "ome-zarr",
-    "NRRD": "nrrd",
-    "MetaImage": "metaimage",
-    "PNG": "png",
-}
+__all__ = ["ExportCheck", "ExportSettings", "check_export", "default_name", "export_result"]
 
 
-class ExportDialog(QDialog):
-    """Asks for the folder, the format and the extras of an export; does not block the viewer."""
+@dataclass(frozen=True)
+class ExportSettings:
+    """What is written, where, and under which name.
 
-    def __init__(self, result: RunResult, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.setWindowTitle(f"Export {result.title}")
-        self.setObjectName("export")
-        self._result = result
-        self.folder = QLineEdit()
-        self.folder.setPlaceholderText("choose a folder")
-        browse = QPushButton("Browse…")
-        browse.clicked.connect(self._browse)
-        folder_row = QHBoxLayout()
-        folder_row.addWidget(self.folder, 1)
-        folder_row.addWidget(browse)
-        self.format = QComboBox()
-        is_dicom = result.segmentation is not None and result.segmentation.format == "dicom"
-        for title, name in _FORMATS.items():
-            if name != "dicom-seg" or is_dicom:
-                self.format.addItem(title, name)
-        self.format.setToolTip(
-            "DICOM-SEG is available for images opened from a DICOM series, which it references"
+    Attributes
+    ----------
+    folder
+        Created where it does not exist.
+    name
+        Start of the file names.
+    is_code
+        Whether the name is a case code, which record and report name, or the name of the image, which may be
+        that of the patient.
+    format
+        See `napari_latentseg.io.write_results.write_segmentation`; None for the format of the image.
+    contours, band, table, report
+        Write the contours as GeoJSON, the contours between which the true edge lies, a table of measurements
+        as CSV, and an HTML report.
+    append_to
+        A table of cases to which the classes are added.
+    deidentify
+        Leave out metadata that could identify the patient.
+    overwrite
+        Replace what is there, also of another image.
+    """
+
+    folder: Path
+    name: str
+    is_code: bool = True
+    format: str | None = None
+    contours: bool = False
+    band: bool = False
+    table: bool = False
+    report: bool = False
+    append_to: Path | None = None
+    deidentify: bool = False
+    overwrite: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that `api.write_result` and `check_result` have in common."""
+        from napari_latentseg.io.result_names import name_prefix
+
+        report = self.folder / f"{name_prefix(self.name)}report.html" if self.report else None
+        return {
+            "folder": self.folder, "stem": self.name, "case": self.name if self.is_code else "",
+            "format": self.format, "contours": self.contours, "band": self.band, "table": self.table,
+            "report": report, "append_to": self.append_to, "overwrite": self.overwrite,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ExportCheck:
+    """What an export would meet.
+
+    Attributes
+    ----------
+    problem
+        Why it is impossible, or what is in the way; empty where nothing is.
+    can_replace
+        Whether it is possible once the user allows to replace what is there.
+    note
+        What the user should know of an export that is possible.
+    """
+
+    problem: str = ""
+    can_replace: bool = False
+    note: str = ""
+
+
+def check_export(result: Segmentation, settings: ExportSettings) -> ExportCheck:
+    """Find out what an export would meet. Reads files, so it is called in a worker."""
+    from napari_latentseg.api.results import check_result
+    from napari_latentseg.io.earlier_results import find_earlier_result
+    from napari_latentseg.io.result_names import name_prefix
+
+    record = result.record
+    check = partial(
+        check_result, result, classes=result.classes, input_sha256=lambda: record.input.sha256,
+        is_box=record.box is not None,
+    )  # fmt: skip
+    arguments = settings.arguments()
+    try:
+        check(**arguments)
+    except BadInput as error:
+        try:
+            check(**arguments | {"overwrite": True})
+        except BadInput as fatal:
+            return ExportCheck(f"{Path(fatal.what).name}: {fatal.why}. {_sentence(fatal.remedy)}")
+        name = Path(error.what).name
+        return ExportCheck(
+            f"{name} {error.why}. Choose another name or folder, or tick Replace.", can_replace=True
         )
-        self.mask_choice = MaskChoice(result)
-        self.contours = QCheckBox("contours (GeoJSON)")
-        self.band = QCheckBox("90 % contours: the true edge lies between them")
-        segmentation = result.segmentation
-        no_band = "" if segmentation is None else contours_unavailable_reason(segmentation, result.card)
-        self.band.setEnabled(not no_band)
-        self.band.setToolTip(no_band or "Two masks for each class; in DICOM-SEG two segments")
-        self.table = QCheckBox("table of areas and volumes (CSV)")
-        self.report = QCheckBox("one-page report (HTML) with the most uncertain slices")
-        self.deidentify = QCheckBox("de-identify (no patient, study or institution metadata)")
-        for box in (self.table, self.report):
-            box.setChecked(True)
-        self.deidentify.setChecked(preferences().deidentify)
-        form = QFormLayout()
-        form.addRow("Folder", folder_row)
-        form.addRow("Format", self.format)
-        form.addRow("Mask", self.mask_choice)
-        form.addRow("Include", self.table)
-        form.addRow("", self.report)
-        form.addRow("", self.contours)
-        form.addRow("", self.band)
-        form.addRow("", self.deidentify)
-        always = QLabel("Mask, mean, variance and the run record are always written.")
-        always.setWordWrap(True)
-        self.buttons = QDialogButtonBox(
-            QDialogButtonBox.StandardButton.Save | QDialogButtonBox.StandardButton.Cancel
-        )
-        self.buttons.accepted.connect(self.save)
-        self.buttons.rejected.connect(self.close)
-        self.folder.textChanged.connect(self._refresh)
-        layout = QVBoxLayout(self)
-        layout.addLayout(form)
-        layout.addWidget(always)
-        layout.addWidget(self.buttons)
-        self.resize(460, self.sizeHint().height())
-        self._refresh()
+    if not settings.overwrite and settings.folder.is_dir():
+        earlier = find_earlier_result(settings.folder, name_prefix(settings.name))
+        if earlier.record is not None:
+            return ExportCheck(
+                note="An earlier result of this image is there under this name. It will be replaced."
+            )
+    return ExportCheck()
 
-    def _browse(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Folder for the result")
-        if folder:
-            self.folder.setText(folder)
 
-    def _refresh(self) -> None:
-        save = self.buttons.button(QDialogButtonBox.StandardButton.Save)
-        if save is not None:
-            save.setEnabled(bool(self.folder.text().strip()))
-            save.setToolTip("" if self.folder.text().strip() else "Choose a folder first")
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
-    def save(self) -> Any:
-        """Write the export, and close the dialog."""
-        worker = export_result(
-            self._result,
-            Path(self.folder.text().strip()),
-            format=self.format.currentData(),
-            contours=self.contours.isChecked(),
-            band=self.band.isChecked(),
-            table=self.table.isChecked(),
-            deidentify=self.deidentify.isChecked(),
-            report=self.report.isChecked(),
-            own_mask=self.mask_choice.own_mask,
-        )
-        self.close()
-        return worker
+
+def default_name(result: RunResult, *, deidentify: bool) -> tuple[str, bool]:
+    """The name that an export gets unless the user types one, and whether it is a case code.
+
+    The image's name may be the patient's, so it is used only where the export need not be de-identified.
+    """
+    if deidentify:
+        return case_codes_of(result.layers.viewer).code_of(result.layers.image), True
+    return _file_name(result.layers.image.name), False
 
 
 def export_result(
     result: RunResult,
     folder: Path,
     *,
-    format: str | None = None,
-    contours: bool = False,
-    band: bool = False,
-    table: bool = False,
-    deidentify: bool = False,
-    report: bool = False,
+    settings: ExportSettings | None = None,
     own_mask: bool = False,
 ) -> Any:
     """Write a result to a folder, off the GUI thread, with the mask that counts (`RunResult.shown_mask`).
@@ -153,15 +150,8 @@ def export_result(
         A finished result.
     folder
         Created where it does not exist.
-    format
-        See `napari_latentseg.io.write_results.write_segmentation`; None for the format of the image.
-    contours, band, table
-        Write the contours as GeoJSON, the contours between which the true edge lies, and a table of
-        measurements as CSV.
-    deidentify
-        Leave out metadata and file names that could identify the patient.
-    report
-        Write an HTML report too.
+    settings
+        What is written; mask, mean, variance and record under the name of the image where not given.
     own_mask
         Write the model's own mask, although a person has corrected it.
 
@@ -170,28 +160,26 @@ def export_result(
     worker
         Returns the paths that were written.
     """
-    segmentation, layers = result.segmentation, result.layers
+    segmentation = result.segmentation
     assert segmentation is not None
-    # the layer's name may identify the patient
-    stem = "result" if deidentify else _file_name(layers.image.name)
+    if settings is None:
+        name, is_code = default_name(result, deidentify=False)
+        settings = ExportSettings(folder, name, is_code)
+    if settings.is_code:
+        case_codes_of(result.layers.viewer).set_code(result.layers.image, settings.name)
     shown = result.shown_mask()  # now: later strokes are not part of it
+    scan, card = result.job.scan, result.card
 
     def write() -> list[Path]:
         from napari_latentseg import api
 
-        return api.write_result(
-            segmentation if own_mask else shown.segmentation,
-            folder,
-            stem,
-            scan=result.job.scan,
-            card=result.card,
-            format=format,
-            contours=contours,
-            band=band,
-            table=table,
-            report=folder / f"{stem}_report.html" if report else None,
-            deidentify=deidentify,
-        )
+        arguments = settings.arguments()
+        paths = api.write_result(
+            segmentation if own_mask else shown.segmentation, **arguments, scan=scan, card=card,
+            deidentify=settings.deidentify,
+        )  # fmt: skip
+        remember_folder(folder)
+        return paths
 
     return run_in_thread(write, lambda paths: show_info(f"{len(paths)} files written to {folder}"))
 

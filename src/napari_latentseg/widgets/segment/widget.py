@@ -19,7 +19,8 @@ from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.runner import RunJob, RunProgress, preload_imports
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
-from napari_latentseg.widgets.segment.export import ExportDialog, export_result
+from napari_latentseg.widgets.segment.export import export_result
+from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 from napari_latentseg.widgets.segment.form import SegmentForm
 from napari_latentseg.widgets.segment.region import image_shape
 from napari_latentseg.widgets.segment.result_panel import ResultPanel

@@ -1,0 +1,179 @@
+"""The export dialog, with real keys and clicks: no patient's files are replaced by another's, or mixed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QDialogButtonBox
+
+from napari_latentseg.io.file_hashes import path_sha256
+from napari_latentseg.widgets.segment.export_dialog import ExportDialog
+from napari_latentseg.widgets.segment.widget import SegmentWidget
+
+SAVE = QDialogButtonBox.StandardButton.Save
+
+
+@pytest.fixture
+def viewer(make_napari_viewer, monkeypatch, tmp_path):
+    monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path / "home"))
+    viewer = make_napari_viewer(show=True)
+    yield viewer
+    viewer.close()
+
+
+@pytest.fixture
+def widget(viewer, qtbot):
+    widget = SegmentWidget(viewer)
+    viewer.window.add_dock_widget(widget, name="Segment", area="right")
+    return widget
+
+
+def segmented(viewer, widget, qtbot, name: str, seed: int):
+    """An image of a patient, and its result."""
+    values = np.random.default_rng(seed).integers(0, 256, (96, 112), dtype=np.uint8)
+    widget.form.image.value = viewer.add_image(values, name=name)
+    widget.form.samples.value = 3
+    qtbot.waitUntil(widget.run_button.isEnabled, timeout=30_000)
+    before = widget.finished_result
+    widget.run_button.click()
+    qtbot.waitUntil(lambda: not widget.busy and widget.finished_result not in (None, before), timeout=120_000)
+    return widget.finished_result
+
+
+def opened(widget, qtbot, folder: Path | None) -> ExportDialog:
+    qtbot.mouseClick(widget.result_panel.export_button, Qt.MouseButton.LeftButton)
+    dialog = [d for d in widget.findChildren(ExportDialog) if d.isVisible()][-1]
+    if folder is not None:
+        dialog.folder.clear()
+        qtbot.keyClicks(dialog.folder, str(folder))
+    return dialog
+
+
+def tick(box, qtbot) -> None:
+    """Click on the square of a checkbox."""
+    before = box.isChecked()
+    qtbot.mouseClick(box, Qt.MouseButton.LeftButton, pos=QPoint(8, box.height() // 2))
+    assert box.isChecked() != before
+
+
+def is_ready(dialog: ExportDialog) -> bool:
+    return dialog.buttons.button(SAVE).isEnabled()
+
+
+def saved(dialog: ExportDialog, qtbot, folder: Path, name: str) -> None:
+    qtbot.waitUntil(lambda: is_ready(dialog), timeout=30_000)
+    qtbot.mouseClick(dialog.buttons.button(SAVE), Qt.MouseButton.LeftButton)
+    done = folder / f"{name}_run.json"
+    qtbot.waitUntil(lambda: done.exists() and not list(folder.glob(".*")), timeout=60_000)
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {p.name: path_sha256(p) for p in folder.iterdir() if not p.name.startswith(".")}
+
+
+def test_two_patients_in_one_folder_stay_apart_by_default(viewer, widget, qtbot, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    first = segmented(viewer, widget, qtbot, "Mustermann_Max", 1)
+    dialog = opened(widget, qtbot, out)
+    assert dialog.name.text() == "case-1"
+    tick(dialog.cases, qtbot)
+    saved(dialog, qtbot, out, "case-1")
+    qtbot.waitUntil((out / "cases.csv").exists, timeout=30_000)
+    before = contents(out)
+    assert "<dd>case-1</dd>" in (out / "case-1_report.html").read_text()
+    segmented(viewer, widget, qtbot, "Vorname_Nachname", 2)
+    dialog = opened(widget, qtbot, None)
+    qtbot.waitUntil(lambda: dialog.folder.text() == str(out), timeout=30_000)  # remembered
+    assert dialog.name.text() == "case-2"
+    tick(dialog.cases, qtbot)
+    saved(dialog, qtbot, out, "case-2")
+    qtbot.waitUntil(lambda: contents(out)["cases.csv"] != before["cases.csv"], timeout=30_000)
+    after = contents(out)
+    assert {n: after[n] for n in before if n != "cases.csv"} == {
+        n: before[n] for n in before if n != "cases.csv"
+    }
+    with (out / "cases.csv").open(encoding="utf-8-sig") as file:
+        assert [row["case"] for row in csv.DictReader(file)] == ["case-1", "case-2"]
+    assert (
+        json.loads((out / "case-1_run.json").read_text())["input"]["sha256"] == first.job.scan.content_sha256
+    )
+    everything = b"".join(p.read_bytes() for p in out.iterdir())
+    assert b"Mustermann" not in everything
+    assert b"Nachname" not in everything
+
+
+def test_a_name_that_is_taken_is_said_before_save(viewer, widget, qtbot, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    segmented(viewer, widget, qtbot, "one", 1)
+    saved(opened(widget, qtbot, out), qtbot, out, "case-1")
+    dialog = opened(widget, qtbot, out)
+    qtbot.waitUntil(lambda: "It will be replaced" in dialog.message.text(), timeout=30_000)
+    assert is_ready(dialog)
+    dialog.close()
+    before = contents(out)
+    second = segmented(viewer, widget, qtbot, "two", 2)
+    dialog = opened(widget, qtbot, out)
+    dialog.name.selectAll()
+    qtbot.keyClicks(dialog.name, "case-1")
+    qtbot.waitUntil(lambda: "is of a result of another image" in dialog.message.text(), timeout=30_000)
+    assert "tick Replace" in dialog.message.text()
+    assert "--overwrite" not in dialog.message.text()
+    assert not is_ready(dialog)
+    assert dialog.replace.isVisible()
+    tick(dialog.replace, qtbot)
+    qtbot.waitUntil(lambda: is_ready(dialog), timeout=30_000)
+    dialog.name.selectAll()
+    qtbot.keyClicks(dialog.name, "con")
+    qtbot.waitUntil(lambda: "Windows reserves" in dialog.message.text(), timeout=30_000)
+    assert not dialog.replace.isChecked()  # what was allowed for one name is not for another
+    assert not is_ready(dialog)
+    dialog.name.selectAll()
+    qtbot.keyClicks(dialog.name, "study 7")
+    saved(dialog, qtbot, out, "study 7")
+    after = contents(out)
+    assert {name: after[name] for name in before} == before
+    dialog = opened(widget, qtbot, out)
+    assert dialog.name.text() == "study 7"  # the code of this image from now on
+    dialog.name.selectAll()
+    qtbot.keyClicks(dialog.name, "case-1")
+    qtbot.waitUntil(lambda: dialog.replace.isVisible(), timeout=30_000)
+    tick(dialog.replace, qtbot)
+    saved(dialog, qtbot, out, "case-1")
+    theirs = second.job.scan.content_sha256
+    qtbot.waitUntil(lambda: theirs in (out / "case-1_run.json").read_text(), timeout=30_000)
+
+
+def test_impossible_formats_are_grey_and_say_why(viewer, widget, qtbot, tmp_path):
+    segmented(viewer, widget, qtbot, "one", 1)
+    dialog = opened(widget, qtbot, tmp_path)
+    model = dialog.format.model()
+    qtbot.waitUntil(lambda: not model.item(dialog.format.findData("nifti")).isEnabled(), timeout=30_000)
+    possible = {dialog.format.itemData(r) for r in range(dialog.format.count()) if model.item(r).isEnabled()}
+    assert possible == {None, "ome-tiff", "ome-zarr", "nrrd", "png"}
+    assert "no physical size" in model.item(dialog.format.findData("nifti")).toolTip()
+    assert "DICOM series" in model.item(dialog.format.findData("dicom-seg")).toolTip()
+    dialog.close()
+
+
+def test_the_image_gives_the_name_only_where_it_may_be_known(viewer, widget, qtbot, tmp_path):
+    segmented(viewer, widget, qtbot, "benign 105", 1)
+    dialog = opened(widget, qtbot, tmp_path)
+    tick(dialog.deidentify, qtbot)
+    assert dialog.name.text() == "benign-105"
+    tick(dialog.deidentify, qtbot)
+    assert dialog.name.text() == "case-1"
+    dialog.name.selectAll()
+    qtbot.keyClicks(dialog.name, "mine")
+    tick(dialog.deidentify, qtbot)
+    assert dialog.name.text() == "mine"
+    dialog.name.clear()
+    assert not is_ready(dialog)
+    assert dialog.buttons.button(SAVE).toolTip() == "Give the case a code first"
+    dialog.close()
