@@ -197,6 +197,6 @@ class OneFolder(RuleBasedStateMachine):
 
 
 OneFolder.TestCase.settings = settings(
-    max_examples=30, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestOneFolder = pytest.mark.timeout(300)(OneFolder.TestCase)
