@@ -66,8 +66,7 @@ def test_a_model_that_was_not_calibrated_says_why_there_are_no_contours(shown_vo
 
 
 def test_the_export_writes_both_contours(promising, qtbot, tmp_path):
-    dialog = ExportDialog(promising.result, None)
-    qtbot.addWidget(dialog)
+    dialog = ExportDialog(promising.result, None)  # deletes itself when it is saved
     dialog.folder.setText(str(tmp_path))
     assert dialog.band.isEnabled(), dialog.band.toolTip()
     for box in (dialog.band, dialog.report, dialog.table):
