@@ -13,6 +13,7 @@ from tests.helpers.two_cases import SHAPE, add_case, add_result, click_eye, clic
 
 from napari_latentseg.widgets._shared.cases import is_case_image
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.models.widget import ModelsWidget
 from napari_latentseg.widgets.review.widget import ReviewWidget
 from napari_latentseg.widgets.segment.widget import SegmentWidget
@@ -290,8 +291,6 @@ def test_a_widget_opened_late_shows_one_case(viewer):
 
 
 def test_a_corrected_copy_goes_with_its_case(cases):
-    from napari_latentseg.widgets.annotate.corrections import corrections_of
-
     copy = corrections_of(cases.viewer).edit(cases.second_result)
     assert copy.visible
     click_layer(cases.viewer, cases.first)
@@ -306,3 +305,33 @@ def test_every_map_belongs_to_an_image(cases):
     for layer in cases.viewer.layers:
         assert is_case_image(layer) or cases.session.cases.image_of(layer) in (cases.first, cases.second)
     assert isinstance(cases.second_result.layers.mask, Labels)
+
+
+def test_a_run_that_ends_is_the_current_one_though_a_copy_of_an_earlier_run_was_selected(cases):
+    """The layers that a run adds leave the selection as it was, which is no choice of the earlier run."""
+    corrections = corrections_of(cases.viewer)
+    copy = corrections.edit(cases.second_result)
+    process_events()
+    assert cases.viewer.layers.selection.active is copy
+    second_run = add_result(cases.viewer, cases.second)
+    process_events()
+    assert cases.session.current is second_run
+    assert second_run.layers.mask.visible
+    assert not copy.visible
+    assert not cases.second_result.layers.mask.visible
+    assert cases.viewer.layers.selection.active is cases.second  # the brush is not left on a hidden layer
+    assert corrections.active.result is second_run
+    click_layer(cases.viewer, copy)
+    assert cases.session.current is cases.second_result
+    assert copy.visible
+    assert not second_run.layers.mask.visible
+
+
+def test_maps_that_are_added_do_not_choose_the_result_whose_layer_is_selected(cases):
+    """napari selects each new layer, and the one before again: that one stays selected, and no more."""
+    second_run = add_result(cases.viewer, cases.second)
+    click_layer(cases.viewer, cases.second_result.layers.mask)
+    cases.session.select_result(second_run)
+    assert cases.viewer.layers.selection.active is cases.second
+    click_layer(cases.viewer, second_run.layers.mask)
+    assert cases.session.current is second_run

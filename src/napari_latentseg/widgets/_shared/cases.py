@@ -85,6 +85,7 @@ class Cases(QObject):
         self._timer.timeout.connect(self._follow_selection)
         self._is_removing = False
         self._new_channel: Image | None = None  # napari selects it, and the case is to stay its first channel
+        self._followed: weakref.ref[Layer] | None = None  # the selected layer that was acted upon last
         layers = viewer.layers
         layers.events.inserted.connect(self._on_inserted)
         layers.events.removed.connect(self._on_removed)
@@ -149,9 +150,13 @@ class Cases(QObject):
         self._select_in_case()
 
     def hide_runs(self, runs: Iterable[int]) -> None:
-        """Hide the layers of some runs on the image of the case, and show those of the others."""
+        """Hide the layers of some runs on the image of the case, and show those of the others.
+
+        A hidden layer does not stay selected: keys and brush would act on what nobody sees.
+        """
         self._hidden_runs = frozenset(runs)
         self.update_layers()
+        self._select_in_case()
 
     def update_layers(self) -> None:
         """Hide the layers of other cases and runs; the others get the visibility back that they had."""
@@ -243,12 +248,16 @@ class Cases(QObject):
         active = viewer.layers.selection.active
         if is_case_image(active):
             if active is not self._new_channel:
+                self._followed = weakref.ref(active)
                 self.set_image(active)
         elif active is not None:  # a layer that is being added is selected for a moment
             self._timer.start()
 
     def _follow_selection(self) -> None:
-        """Make the image of the selected layer the case; after a removal the case stays."""
+        """Make the image of the selected layer the case; after a removal the case stays.
+
+        A layer that was selected before, and is again after our own layers were added, is not a new choice.
+        """
         viewer = self._viewer()
         if viewer is None:
             return
@@ -264,22 +273,28 @@ class Cases(QObject):
             viewer.layers.selection.active = self.image
             return
         image = self.image_of(active)
-        if image is None:
+        is_new_choice = self._followed is None or self._followed() is not active
+        self._followed = weakref.ref(active)
+        if image is None or not is_new_choice:
             return
         self.set_image(image)
         if not is_case_image(active):
             self.layer_chosen.emit(active)
 
     def _select_in_case(self) -> None:
-        """Select the image of the case where the selected layer belongs to another case."""
+        """Select the image of the case where the selected layer is of another case, or of a hidden run."""
         viewer = self._viewer()
         if viewer is None or self.image is None or not self.is_open(self.image):
             return
         active = viewer.layers.selection.active
         owner = self._owner(active) if active is not None else ""
-        if owner and self._group_of(owner) != self._group_of(str(self.image.unique_id)):
+        if active is None or not owner:
+            return
+        is_of_case = self._group_of(owner) == self._group_of(str(self.image.unique_id))
+        if not is_of_case or self._run(active) in self._hidden_runs:
             with self._own_update():
                 viewer.layers.selection.active = self.image
+            self._followed = weakref.ref(self.image)
 
     def _on_removed(self, event: Any) -> None:
         layer = event.value

@@ -200,8 +200,9 @@ class ViewerSession(QObject):
         self.runner.cancel()
 
     def select_result(self, result: RunResult) -> None:
-        """Make a result the current one, and its image the case."""
-        if result not in self.results or result is self.current:
+        """Make a result the current one, and its image the case; it is shown during another run, too."""
+        is_chosen = result is self.current and self._chosen.get(result.image) is result
+        if result not in self.results or is_chosen:
             return
         self._chosen[result.image] = result
         if result.image is not self.image:
