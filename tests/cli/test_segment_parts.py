@@ -104,3 +104,30 @@ def test_from_python(image: Path, tiny_model_folder: Path) -> None:
     )
     assert found.roi == (slice(4, 60), slice(0, 70))
     assert len(found.volumes) == record.samples == found.sample_maps.sample_count < 12
+
+
+def test_the_agreement_of_the_samples(segment, image: Path) -> None:
+    mask, _, record, _ = segment("-n", 4, "--agreement")
+    counts = tifffile.imread(image.parent / "out" / "grey_agreement.tif")
+    assert (counts.dtype, record["samples"]) == (np.uint8, 4)
+    assert counts.max() == 4
+    assert (counts[mask > 0] > 0).all()
+    segment("-n", 4)
+    assert not list((image.parent / "out").glob("*agreement*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (("-n", 2), "needs 3 samples or more, and there are 2"),
+        (("--sampling", "none"), "needs 3 samples or more, and one pass has none"),
+    ],
+)
+def test_an_agreement_of_too_few_samples_is_refused(
+    refused, image: Path, tiny_model_folder: Path, options: tuple[object, ...], why: str
+) -> None:
+    out = image.parent / "out"
+    assert why in refused(
+        "segment", image, "--model", tiny_model_folder, "--out", out, *options, "--agreement"
+    )
+    assert not out.exists()

@@ -177,3 +177,23 @@ def test_the_image_gives_the_name_only_where_it_may_be_known(viewer, widget, qtb
     assert not is_ready(dialog)
     assert dialog.buttons.button(SAVE).toolTip() == "Give the case a code first"
     dialog.close()
+
+
+def test_the_agreement_is_written_on_request_and_greyed_where_there_is_none(viewer, widget, qtbot, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    segmented(viewer, widget, qtbot, "one", 1)
+    dialog = opened(widget, qtbot, out)
+    tick(dialog.agreement, qtbot)
+    saved(dialog, qtbot, out, "case-1")
+    assert (out / "case-1_agreement.tif").exists()
+    saved(opened(widget, qtbot, out), qtbot, out, "case-1")  # without it
+    qtbot.waitUntil(lambda: not (out / "case-1_agreement.tif").exists(), timeout=30_000)
+    widget.form.samples.value = 2
+    before = widget.finished_result
+    widget.run_button.click()
+    qtbot.waitUntil(lambda: not widget.busy and widget.finished_result is not before, timeout=120_000)
+    dialog = opened(widget, qtbot, out)
+    assert not dialog.agreement.isEnabled()
+    assert "3 different samples" in dialog.agreement.toolTip()
+    dialog.close()

@@ -31,6 +31,7 @@ def write_result(
     scan: Scan | None = None,
     card: ModelCard | None = None,
     format: str | None = None,
+    agreement: bool = False,
     contours: bool = False,
     band: bool = False,
     table: bool = False,
@@ -61,6 +62,9 @@ def write_result(
     format
         ``"nifti"``, ``"ome-tiff"``, ``"nrrd"``, ``"metaimage"``, ``"ome-zarr"``, ``"png"`` or
         ``"dicom-seg"``; that of the scan where not given.
+    agreement
+        Also write how many samples assign each voxel to a class (STEM_agreement; for several classes one file
+        each): 0 to `record.samples`. It needs 3 samples that were kept.
     contours
         Also write outlines, as GeoJSON (STEM_contours.geojson).
     band
@@ -87,8 +91,9 @@ def write_result(
     Raises
     ------
     BadInput
-        If the format is not known, the scan is not that of the result, the card promises no contours for it,
-        something is there that must not be replaced, or nothing can be written.
+        If the format is not known, the scan is not that of the result, the result has no agreement of its
+        samples, the card promises no contours for it, something is there that must not be replaced, or
+        nothing can be written.
 
     Examples
     --------
@@ -133,8 +138,8 @@ def write_result(
         elif not overwrite:
             check_report_replaceable(report_path, result.record.input.sha256)
     written = write_segmentation(
-        result, folder, stem, format=format, contours=contours, band=edge_contours, deidentify=deidentify,
-        extra_files=extra_files, overwrite=overwrite,
+        result, folder, stem, format=format, agreement=agreement, contours=contours, band=edge_contours,
+        deidentify=deidentify, extra_files=extra_files, overwrite=overwrite,
     )  # fmt: skip
     if report_path is not None and not is_report_inside:
         written.append(write_page(report_path))
@@ -155,6 +160,7 @@ def check_result(
     classes: Sequence[ClassInfo],
     case: str = "",
     format: str | None = None,
+    agreement: bool = False,
     contours: bool = False,
     band: bool = False,
     table: bool = False,
@@ -170,7 +176,7 @@ def check_result(
     ----------
     image
         The image or the result, of which only the header is used.
-    folder, stem, case, format, contours, band, table, report, append_to, overwrite
+    folder, stem, case, format, agreement, contours, band, table, report, append_to, overwrite
         As for `write_result`.
     classes
         Of the model.
@@ -202,7 +208,7 @@ def check_result(
         _check_table(Path(append_to), stem, input_sha256, overwrite=overwrite)
     check_target(
         image, folder, stem, classes, format=format, input_sha256=input_sha256, is_box=is_box,
-        band=band, extra_names=names, overwrite=overwrite,
+        agreement=agreement, band=band, extra_names=names, overwrite=overwrite,
     )  # fmt: skip
 
 

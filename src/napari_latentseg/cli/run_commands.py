@@ -151,6 +151,10 @@ def segment(
             help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; as the scan where not given."
         ),
     ] = None,
+    agreement: Annotated[
+        bool,
+        typer.Option("--agreement", help="Also write how many samples assign each voxel to a class."),
+    ] = False,
     contours: Annotated[bool, typer.Option("--contours", help="Also write outlines, as GeoJSON.")] = False,
     band: Annotated[
         bool,
@@ -184,9 +188,10 @@ def segment(
     """Segment an image or volume; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json."""
     from napari_latentseg import api
     from napari_latentseg.api.results import check_result
+    from napari_latentseg.core.agreement import agreement_unavailable_reason
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.io import stem_of
-    from napari_latentseg.io.result_format import check_format
+    from napari_latentseg.io.result_format import check_agreement, check_format
     from napari_latentseg.io.result_names import check_case_code
     from napari_latentseg.utils.atomic import check_writable_folder
 
@@ -207,12 +212,14 @@ def segment(
         classes=None if classes is None else [name.strip() for name in classes.split(",")],
         cleanup=_make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
     )  # fmt: skip
+    if agreement:
+        check_agreement(settings.samples, settings.source, format)
     image = _open_image(scan, series, channel, parse_spacing(spacing))
     # the name of a file or folder may be the patient's
     stem = case or (f"scan-{_input_sha256(image, settings.box)[:8]}" if deidentify else stem_of(scan))
     check_result(
-        image, out, stem, classes=located_model.card.classes, format=format, contours=contours, band=band,
-        table=table, report=report, append_to=append_to,
+        image, out, stem, classes=located_model.card.classes, format=format, agreement=agreement,
+        contours=contours, band=band, table=table, report=report, append_to=append_to,
         input_sha256=partial(_input_sha256, image, settings.box),
         is_box=settings.box is not None, overwrite=overwrite,
     )  # fmt: skip
@@ -220,16 +227,20 @@ def segment(
         run = api.start_run(image, located_model, settings, plane=plane, codec=codec)
         segmentation = run.finish(progress)
     why_no_band = contours_unavailable_reason(segmentation, located_model.card) if band else ""
+    why_no_agreement = agreement_unavailable_reason(segmentation) if agreement else ""
     written = api.write_result(
         segmentation, out, stem, case=case, scan=run.state.original, card=located_model.card, format=format,
-        contours=contours, band=band and not why_no_band, table=table, report=report, append_to=append_to,
-        deidentify=deidentify,
-        overwrite=overwrite,
+        agreement=agreement and not why_no_agreement, contours=contours, band=band and not why_no_band,
+        table=table, report=report, append_to=append_to, deidentify=deidentify, overwrite=overwrite,
     )  # fmt: skip
     for path in written:
         print_line(str(path), quiet=quiet)
-    no_band = [f"no contours: {why_no_band}"] if why_no_band else []
-    for line in [*_size_lines(segmentation, located_model.card), *_remarks(segmentation), *no_band]:
+    left_out = [
+        f"no {what}: {why[0].lower()}{why[1:]}"
+        for what, why in (("agreement", why_no_agreement), ("contours", why_no_band))
+        if why
+    ]
+    for line in [*_size_lines(segmentation, located_model.card), *_remarks(segmentation), *left_out]:
         print_line(line, quiet=quiet)
 
 

@@ -27,6 +27,8 @@ def agreement_unavailable_reason(segmentation: Segmentation) -> str:
     str
         A sentence for the user.
     """
+    if segmentation.written_agreement is not None:
+        return ""
     if segmentation.record.source == "none":
         return "This result is a single pass without samples"
     if segmentation.variance is None:  # too few, or several of them are equal
@@ -64,6 +66,8 @@ def agreement_counts(segmentation: Segmentation) -> NDArray[np.uint8] | NDArray[
     >>> counts.shape, counts.dtype, int(counts.max())
     ((1, 96, 128), dtype('uint8'), 3)
     """
+    if segmentation.written_agreement is not None:
+        return segmentation.written_agreement
     maps = segmentation.sample_maps
     if maps is None or agreement_unavailable_reason(segmentation):
         return None

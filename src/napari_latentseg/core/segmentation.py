@@ -62,6 +62,9 @@ class Segmentation:
     model_mask
         The model's mask where `mask` is one that a person has changed, see
         `napari_latentseg.core.person_mask.with_person_mask`; else None.
+    written_agreement
+        `napari_latentseg.core.agreement.agreement_counts` of a result that was read from files, where they
+        were written with it; else None.
 
     Examples
     --------
@@ -88,6 +91,7 @@ class Segmentation:
     sample_maps: SampleMaps | None = None
     roi: tuple[slice, ...] | None = None
     model_mask: NDArray[np.uint8] | None = None
+    written_agreement: NDArray[np.uint8] | NDArray[np.uint16] | None = None
 
     @property
     def mask_classes(self) -> tuple[ClassInfo, ...]:
@@ -143,8 +147,9 @@ class Segmentation:
             volumes, volumes_cleaned = self.sample_volumes(threshold, new_cleanup)
         elif threshold != self.record.threshold or volumes_cleaned:
             volumes, volumes_cleaned = np.zeros((0, len(self.classes))), False
+        is_same = _is_same_mask(self, threshold, new_cleanup)
         record_changes = {
-            "expected_dice": self.record.expected_dice if _is_same_mask(self, threshold, new_cleanup) else {},
+            "expected_dice": self.record.expected_dice if is_same else {},
             "threshold": threshold,
             "cleanup": new_cleanup if new_cleanup.is_active else None,
             "volumes": volumes_by_name(self.classes, volumes),
@@ -156,8 +161,9 @@ class Segmentation:
             "added_classes": (),
         }
         return replace(
-            self, mask=mask, model_mask=None, volumes=volumes, record=self.record.replace(**record_changes)
-        )
+            self, mask=mask, model_mask=None, volumes=volumes, record=self.record.replace(**record_changes),
+            written_agreement=self.written_agreement if is_same else None,
+        )  # fmt: skip
 
     def with_spacing(self, spacing: Sequence[float]) -> Segmentation:
         """The same result of an image without a physical size, with the spacing that a person knows.

@@ -1,4 +1,4 @@
-"""Read back what `write_results` wrote: mask, mean, variance and the run record of a segmentation."""
+"""Read back what `write_results` wrote: mask, mean, variance, agreement and run record of a segmentation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from napari_latentseg.io.commit_files import is_interrupted
 from napari_latentseg.io.earlier_results import read_record
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.registry import read_scan_lazy, readable_suffixes
-from napari_latentseg.io.result_names import RECORD_NAME, class_suffixes
+from napari_latentseg.io.result_names import AGREEMENT_NAME, RECORD_NAME, class_suffixes
 
 __all__ = ["read_segmentation", "sibling_record"]
 
@@ -40,7 +40,7 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
     -------
     Segmentation
         As it was written, without `source` and `sample_maps`: the file name of the scan is not recorded, and
-        of the samples only the areas or volumes are.
+        of the samples only the areas or volumes are, and their agreement where it was written.
 
     Raises
     ------
@@ -62,6 +62,10 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
     mean_paths = [files.unchanged_path(f"mean{suffix}") for suffix in suffixes]
     has_variance = all(files.has(f"variance{suffix}") for suffix in suffixes)
     variance_paths = [files.unchanged_path(f"variance{suffix}") for suffix in suffixes if has_variance]
+    has_agreement = all(files.has(f"{AGREEMENT_NAME}{suffix}") for suffix in suffixes)
+    agreement_paths = [
+        files.unchanged_path(f"{AGREEMENT_NAME}{suffix}") for suffix in suffixes if has_agreement
+    ]
     mask, means = read_scan_lazy(mask_path), [read_scan_lazy(path) for path in mean_paths]
     axes = record.input.axes.removesuffix(CHANNEL)
     template = means[0]
@@ -88,6 +92,9 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
         properties={},
         classes=record.classes,
         record=record,
+        written_agreement=np.stack([read_scan_lazy(path).array.reshape(shape) for path in agreement_paths])
+        if has_agreement
+        else None,
     )
 
 
@@ -169,11 +176,11 @@ class _ResultFiles:
         return sha256 is not None and path_sha256(path) != sha256
 
     def has(self, kind: str) -> bool:
-        """Whether the result has a mask, mean or variance, by its name without stem and suffix."""
+        """Whether the result has a map (mask, mean, variance, agreement), by name without stem and suffix."""
         return self._find(kind) is not None
 
     def path(self, kind: str) -> Path:
-        """The file of a mask, mean or variance.
+        """The file of a map.
 
         Raises
         ------
@@ -188,7 +195,7 @@ class _ResultFiles:
         return path
 
     def unchanged_path(self, kind: str) -> Path:
-        """The file of a mean or variance.
+        """The file of a mean, variance or agreement.
 
         Raises
         ------

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicom import seg
 from napari_latentseg.io.dicom.source import find_source
 from napari_latentseg.io.image_header import ImageHeader
 from napari_latentseg.io.registry import format_for
-from napari_latentseg.io.result_names import RESULT_SUFFIXES
+from napari_latentseg.io.result_names import AGREEMENT_NAME, RESULT_SUFFIXES
 
-__all__ = ["check_format", "impossible_formats", "result_suffix"]
+__all__ = ["check_agreement", "check_format", "impossible_formats", "result_suffix"]
 
 _SMALL = 2  # voxels along each axis of the array that is written to test a format
 
@@ -47,6 +47,34 @@ def check_format(format: str | None, image: Scan | Segmentation | None = None) -
         find_source(header)
     else:
         _write_small_array(header, result_suffix(format, header))
+
+
+def check_agreement(samples: int, source: str, format: str | None) -> None:
+    """Refuse to write an agreement of samples that are too few, or too many for the format.
+
+    Parameters
+    ----------
+    samples, source
+        As in `napari_latentseg.core.record.RunRecord`.
+    format
+        As for `check_format`.
+
+    Raises
+    ------
+    BadInput
+        If there are fewer than 3 samples, or more than DICOM-SEG has steps.
+    """
+    if source == "none":
+        why, remedy = "needs 3 samples or more, and one pass has none", "choose another sampling source"
+    elif samples < MIN_SAMPLES_FOR_VARIANCE:
+        why = f"needs {MIN_SAMPLES_FOR_VARIANCE} samples or more, and there are {samples}"
+        remedy = "segment with more samples"
+    elif format == seg.NAME and samples > seg.MAX_FRACTIONAL_VALUE:
+        why = f"of {samples} samples: DICOM-SEG can count {seg.MAX_FRACTIONAL_VALUE}"
+        remedy = "choose another format, or fewer samples"
+    else:
+        return
+    raise BadInput(AGREEMENT_NAME, why, remedy)
 
 
 def impossible_formats(image: Scan | Segmentation) -> dict[str | None, str]:

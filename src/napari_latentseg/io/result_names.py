@@ -14,6 +14,7 @@ from napari_latentseg.core.contours import CONTOUR_SIDES
 from napari_latentseg.errors import BadInput
 
 __all__ = [
+    "AGREEMENT_NAME",
     "BAND_NAME",
     "RECORD_NAME",
     "RESULT_SUFFIXES",
@@ -23,6 +24,9 @@ __all__ = [
     "class_suffixes",
     "name_prefix",
 ]
+
+AGREEMENT_NAME = "agreement"
+"""The name of the agreement of the samples, after the prefix of the result."""
 
 BAND_NAME = "band"
 """The name of both contours in one file (DICOM-SEG), after the prefix of the result."""
@@ -73,11 +77,17 @@ def class_suffixes(classes: Sequence[ClassInfo]) -> list[str]:
     ]
 
 
-def array_names(classes: Sequence[ClassInfo], *, with_band: bool = False) -> list[str]:
-    """The names of mask, means and variances, without prefix and suffix; on request those of the contours."""
-    kinds = ("mean", "variance", *(CONTOUR_SIDES if with_band else ()))
+def array_names(
+    classes: Sequence[ClassInfo], *, with_agreement: bool = False, with_band: bool = False
+) -> list[str]:
+    """The names of mask, means and variances, without prefix and suffix; on request those of further maps.
+
+    In DICOM-SEG the agreement of all classes is one file, and so are all contours; these names are included.
+    """
+    names_in_dicom = [AGREEMENT_NAME] * with_agreement + [BAND_NAME] * with_band
+    kinds = ["mean", "variance", *[AGREEMENT_NAME] * with_agreement, *(CONTOUR_SIDES if with_band else ())]
     names = ["mask", *(f"{kind}{suffix}" for kind in kinds for suffix in class_suffixes(classes))]
-    return [*names, BAND_NAME] if with_band else names
+    return list(dict.fromkeys([*names, *names_in_dicom]))
 
 
 def check_case_code(code: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.agreement import agreement_counts, agreement_unavailable_reason
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.contours import CONTOUR_SIDES, Contours
 from napari_latentseg.core.scan import Scan
@@ -23,8 +24,9 @@ from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.geojson import write_geojson
 from napari_latentseg.io.image_header import ImageHeader
 from napari_latentseg.io.registry import format_for
-from napari_latentseg.io.result_format import check_format, result_suffix
+from napari_latentseg.io.result_format import check_agreement, check_format, result_suffix
 from napari_latentseg.io.result_names import (
+    AGREEMENT_NAME,
     RECORD_NAME,
     array_names,
     check_name_lengths,
@@ -50,6 +52,7 @@ def check_target(
     format: str | None = None,
     input_sha256: Callable[[], str] | None = None,
     is_box: bool = False,
+    agreement: bool = False,
     band: bool = False,
     extra_names: Sequence[str] = (),
     overwrite: bool = False,
@@ -69,6 +72,8 @@ def check_target(
         are there already are not looked at.
     is_box
         Whether the hash is that of a box in the image.
+    agreement
+        Whether the agreement of the samples is to be written.
     band
         Whether contours that enclose the true edge are to be written.
     extra_names
@@ -80,9 +85,13 @@ def check_target(
         As `write_segmentation`.
     """
     check_format(format, image)
+    if agreement and isinstance(image, Segmentation):
+        _check_agreement(image, format)
     folder, prefix = Path(folder), name_prefix(stem)
     suffix = result_suffix(format, ImageHeader.of(image))
-    names = [f"{prefix}{name}{suffix}" for name in array_names(classes, with_band=band)]
+    names = [
+        f"{prefix}{name}{suffix}" for name in array_names(classes, with_agreement=agreement, with_band=band)
+    ]
     names += [f"{prefix}{name}" for name in (*extra_names, RECORD_NAME)]
     check_name_lengths(folder, names)
     check_writable_folder(folder)
@@ -97,6 +106,7 @@ def write_segmentation(
     *,
     format: str | None = None,
     deidentify: bool = False,
+    agreement: bool = False,
     contours: bool = False,
     band: Contours | None = None,
     extra_files: Mapping[str, Callable[[Path], object]] | None = None,
@@ -123,6 +133,10 @@ def write_segmentation(
         scan's format.
     deidentify
         Leave out what names patient, study or institution. Only DICOM-SEG holds such attributes.
+    agreement
+        Write how many samples assign each voxel to a class too, `STEM_agreement` (`STEM_agreement-NAME` with
+        several classes): 0 to the record's `samples`, uint8, or uint16 with more than 255 samples. DICOM-SEG
+        holds a segment for each class, in fractions of the number of samples.
     contours
         Write `STEM_contours.geojson` too.
     band
@@ -144,16 +158,22 @@ def write_segmentation(
     Raises
     ------
     BadInput
-        If the folder cannot be written, the format cannot hold the geometry, or something is there that must
-        not be replaced. Everything is as before then, and a folder that was created for the result is gone.
+        If the folder cannot be written, the format cannot hold the geometry, the result has no agreement of
+        its samples, or something is there that must not be replaced. Everything is as before then, and a
+        folder that was created for the result is gone.
     """
     check_format(format)
+    if agreement:
+        _check_agreement(segmentation, format)
     folder, prefix = Path(folder), name_prefix(stem)
     new_folders = _folders_to_create(folder)
     try:
         ensure_writable_folder(folder)
         with temporary_folder(folder) as temporary:
-            written = _write_arrays(segmentation, temporary, prefix, format, band, deidentify=deidentify)
+            counts = agreement_counts(segmentation) if agreement else None
+            written = _write_arrays(
+                segmentation, temporary, prefix, format, counts, band, deidentify=deidentify
+            )
             extras = dict(extra_files or {})
             if contours:
                 extras = {CONTOURS_NAME: lambda path: write_geojson(segmentation, path, band), **extras}
@@ -191,18 +211,23 @@ def _write_arrays(
     folder: Path,
     prefix: str,
     format: str | None,
+    agreement: NDArray[np.uint8] | NDArray[np.uint16] | None,
     band: Contours | None,
     *,
     deidentify: bool,
 ) -> list[Path]:
-    """Write mask, means, variances and contours."""
+    """Write mask, means, variances, agreement and contours."""
     class_names = class_suffixes(segmentation.classes)
     if format == seg.NAME:
         return seg.write_dicom_results(
-            segmentation, folder, prefix, class_names, band=band, deidentify=deidentify
+            segmentation, folder, prefix, class_names, agreement=agreement, band=band, deidentify=deidentify
         )
     arrays: dict[str, NDArray[np.generic]] = {"mask": segmentation.mask}
-    for kind, per_class in (("mean", segmentation.mean), ("variance", segmentation.variance)):
+    for kind, per_class in (
+        ("mean", segmentation.mean),
+        ("variance", segmentation.variance),
+        (AGREEMENT_NAME, agreement),
+    ):
         if per_class is not None:
             arrays |= {
                 f"{kind}{name}": class_array for name, class_array in zip(class_names, per_class, strict=True)
@@ -218,6 +243,12 @@ def _write_arrays(
         format_for(path).write(path, array, segmentation.axes, segmentation.geometry, segmentation.properties)
         written.append(path)
     return written
+
+
+def _check_agreement(segmentation: Segmentation, format: str | None) -> None:
+    check_agreement(segmentation.record.samples, segmentation.record.source, format)
+    if reason := agreement_unavailable_reason(segmentation):
+        raise BadInput(AGREEMENT_NAME, f"{reason[0].lower()}{reason[1:]}", "write the result without it")
 
 
 def _check_no_folder_in_the_way(temporary: Path, folder: Path, names: Sequence[str]) -> None:

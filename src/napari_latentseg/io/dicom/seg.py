@@ -22,7 +22,7 @@ from napari_latentseg.io._errors import write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
 from napari_latentseg.io.dicom.source import deidentified, find_source
 from napari_latentseg.io.image_header import ImageHeader
-from napari_latentseg.io.result_names import BAND_NAME
+from napari_latentseg.io.result_names import AGREEMENT_NAME, BAND_NAME
 from napari_latentseg.utils.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 
     from napari_latentseg.io.dicom.source import DicomSource
 
-__all__ = ["NAME", "RESULT_SUFFIX", "write_dicom_mask", "write_dicom_results"]
+__all__ = ["MAX_FRACTIONAL_VALUE", "NAME", "RESULT_SUFFIX", "write_dicom_mask", "write_dicom_results"]
 
 NAME = "dicom-seg"
 RESULT_SUFFIX = ".dcm"
 
-_MAX_FRACTIONAL_VALUE = 255  # steps of a probability: the most that the standard allows
+MAX_FRACTIONAL_VALUE = 255  # steps of a probability: the most that the standard allows
 _MAX_STRING_LENGTH = 64  # characters of DICOM's long string (LO)
 _TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 _ABNORMAL = Code(scheme="SCT", value="49755003", meaning="Morphologically Abnormal Structure")
@@ -49,6 +49,7 @@ def write_dicom_results(
     name_prefix: str,
     class_suffixes: Sequence[str],
     *,
+    agreement: NDArray[np.uint8] | NDArray[np.uint16] | None = None,
     band: Contours | None = None,
     deidentify: bool = False,
 ) -> list[Path]:
@@ -69,6 +70,10 @@ def write_dicom_results(
         Start of every file name.
     class_suffixes
         Suffix of the variance file of each class; see `napari_latentseg.io.result_names.class_suffixes`.
+    agreement
+        How many samples assign each voxel to each class, `(K, *spatial)`: `agreement`, a fractional
+        segmentation whose largest value is the number of samples, so that its stored values are these counts;
+        `MAX_FRACTIONAL_VALUE` samples at most.
     band
         Contours that enclose the true edge: `band`, a binary segmentation with two overlapping segments for
         each class, the regions inside the inner and the outer contour.
@@ -94,6 +99,8 @@ def write_dicom_results(
             "mask": partial(objects.mask, 1),
             "mean": partial(objects.mean, 2),
         }
+        if agreement is not None:
+            builders[AGREEMENT_NAME] = partial(objects.agreement, 5, agreement)
         if band is not None and band.classes:
             builders[BAND_NAME] = partial(objects.band, 4, band)
         if segmentation.variance is not None:
@@ -161,6 +168,19 @@ class _DicomObjects:
         ]
         return self._segmentation(number, values, "FRACTIONAL", "MEAN", descriptions)
 
+    def agreement(self, number: int, counts: NDArray[np.uint8] | NDArray[np.uint16]) -> Any:
+        """How many samples assign a voxel to each class, as a segment in fractions of their number."""
+        record = self.segmentation.record
+        values = np.moveaxis(counts, 0, -1).astype(np.float32) / record.samples
+        what = f"agreement: {record.samples} stands for all {record.samples} samples"
+        descriptions = [
+            _segment_description(record, info, k, "AUTOMATIC", what)
+            for k, info in enumerate(self.segmentation.classes, start=1)
+        ]
+        return self._segmentation(
+            number, values, "FRACTIONAL", "AGREE", descriptions, max_fractional_value=record.samples
+        )
+
     def band(self, number: int, band: Contours) -> Any:
         """The regions inside the inner and the outer contour of each class as segments, which overlap."""
         regions, descriptions = [], []
@@ -183,7 +203,14 @@ class _DicomObjects:
         return self._segmentation(number, volume, "BINARY", "BAND", descriptions)
 
     def _segmentation(
-        self, number: int, volume: NDArray[Any], kind: str, label: str, descriptions: Sequence[Any]
+        self,
+        number: int,
+        volume: NDArray[Any],
+        kind: str,
+        label: str,
+        descriptions: Sequence[Any],
+        *,
+        max_fractional_value: int = MAX_FRACTIONAL_VALUE,
     ) -> Any:
         from highdicom.seg import Segmentation as DicomSegmentation
 
@@ -191,7 +218,7 @@ class _DicomObjects:
             pixel_array=self.source.to_source_order(volume)[self._has_frame],
             segmentation_type=kind,
             segment_descriptions=descriptions,
-            max_fractional_value=_MAX_FRACTIONAL_VALUE,
+            max_fractional_value=max_fractional_value,
             omit_empty_frames=False,
             content_label=f"LATENTSEG_{label}",
             **self._common_attributes(number, label.lower()),

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.measure import contours_unavailable_reason
 from napari_latentseg.widgets._shared.case_codes import read_last_folder
 from napari_latentseg.widgets._shared.preferences import preferences
@@ -84,8 +85,7 @@ class ExportDialog(QDialog):
         self.cases.toggled.connect(self._on_other_target)
         for changed in (
             self.format.currentIndexChanged, self.table.toggled, self.report.toggled, self.contours.toggled,
-            self.band.toggled,
-            self.replace.toggled,
+            self.agreement.toggled, self.band.toggled, self.replace.toggled,
         ):  # fmt: skip
             changed.connect(self._on_change)
         self.deidentify.toggled.connect(self._fill_name)
@@ -104,6 +104,10 @@ class ExportDialog(QDialog):
             self.format.addItem(title, name)
         self.table = QCheckBox("table of areas and volumes (CSV)")
         self.report = QCheckBox("one-page report (HTML) with the most uncertain slices")
+        self.agreement = QCheckBox("agreement: how many samples call a voxel the class")
+        no_agreement = agreement_unavailable_reason(self._segmentation)
+        self.agreement.setEnabled(not no_agreement)
+        self.agreement.setToolTip(no_agreement or "One map for each class, from 0 to the number of samples")
         self.contours = QCheckBox("contours (GeoJSON)")
         self.band = QCheckBox("90 % contours: the true edge lies between them")
         no_band = contours_unavailable_reason(self._segmentation, self._result.card)
@@ -133,6 +137,7 @@ class ExportDialog(QDialog):
         form.addRow("Format", self.format)
         form.addRow("Include", self.table)
         form.addRow("", self.report)
+        form.addRow("", self.agreement)
         form.addRow("", self.contours)
         form.addRow("", self.band)
         form.addRow("", self.cases)
@@ -179,8 +184,8 @@ class ExportDialog(QDialog):
         cases = self.cases_path.text().strip()
         return ExportSettings(
             folder, name, is_code or name != proposed, self.format.currentData(),
-            contours=self.contours.isChecked(), band=self.band.isChecked(),
-            table=self.table.isChecked(), report=self.report.isChecked(),
+            agreement=self.agreement.isChecked(), contours=self.contours.isChecked(),
+            band=self.band.isChecked(), table=self.table.isChecked(), report=self.report.isChecked(),
             append_to=(Path(cases) if cases else folder / "cases.csv") if self.cases.isChecked() else None,
             deidentify=self.deidentify.isChecked(), overwrite=self.replace.isChecked(),
         )  # fmt: skip
