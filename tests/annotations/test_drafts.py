@@ -12,6 +12,7 @@ from tests.helpers.annotated import CLASSES, KINDS, contents, make_mask, make_sc
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.errors import BadInput
 
 MODEL = ("retina-vessels", "2", "ab" * 32)
@@ -48,6 +49,18 @@ def test_work_goes_on_where_it_ended(store: AnnotationStore, kind: str) -> None:
     assert again.save_draft(found, values, classes=CLASSES, model=MODEL).id == mine.id  # in its place
     (now,) = left(again).drafts()
     assert not AnnotationStore(again.folder).resume_draft(now)[1].any()
+
+
+@pytest.mark.parametrize(
+    "region",
+    [None, SegmentedRegion(5, 3, ((0, 1), (4, 4)), (1, 2, 9, 8), 5, True), SegmentedRegion(5, 2, None)],
+)
+def test_a_draft_knows_what_was_segmented(
+    store: AnnotationStore, scan: Scan, region: SegmentedRegion
+) -> None:
+    store.save_draft(scan, make_mask(scan), classes=CLASSES, segmented_region=region)
+    (draft,) = left(store).drafts()
+    assert draft.segmented_region == region
 
 
 def test_what_has_not_changed_is_not_written_again(store: AnnotationStore, scan: Scan) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
-from qtpy.QtCore import Qt
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtWidgets import QApplication, QLabel, QMessageBox
+from tests.helpers.two_cases import add_result, click_layer
 
 from napari_latentseg.annotations import AnnotationStore, list_stores
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -65,8 +67,9 @@ def test_a_run_that_was_cancelled_says_so_and_has_no_interval(viewer, segment, q
     assert 0 < done < 40
     assert result.title.endswith(", cancelled")
     panel = segment.result_panel
-    assert f" in {done} of 40 slices" in panel.size_text.text()
-    assert "90 %" not in panel.size_text.text()
+    sizes = " ".join(label.text() for label in panel.legend.findChildren(QLabel))
+    assert f" in {done} of 40 slices" in sizes
+    assert "90 %" not in sizes
     assert "the run was cancelled" in panel.interval_note.text()
     assert f"{40 - done} of 40 slices" in panel.interval_note.text()
     assert panel.run_note.text().startswith("Cancelled: ")
@@ -110,3 +113,116 @@ def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segmen
     assert entries()[-1].planes == (segmented,)
     case = AnnotationStore.for_model(MODEL).annotated_case(segment.session.current.job.scan)
     assert sorted(case.annotated_slices) == sorted([segmented, others[1]])  # no other slice is taught
+
+
+def segment_one_slice(viewer, segment, qtbot, data):
+    layer = viewer.add_image(data, name="scan")
+    segment.form.image.value = layer
+    segment.form.model.value = MODEL
+    segment.form.roi_fields.slices.value = "shown"
+    segment.run_button.click()
+    qtbot.waitUntil(lambda: not segment.busy, timeout=60_000)
+    return layer
+
+
+def test_a_resumed_draft_knows_which_slices_were_segmented(viewer, segment, widget, qtbot):
+    layer = segment_one_slice(viewer, segment, qtbot, volume())
+    segmented = segment.form.settings().first_plane
+    others = [n for n in range(5) if n != segmented]
+    widget.edit()
+    viewer.layers.selection.active.paint((segmented, 5, 5), 1)
+    autosaver = widget.corrections.autosaver
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: len(autosaver.drafts) == 1, timeout=60_000)
+    assert layer not in viewer.layers
+    ((family, draft),) = autosaver.drafts
+    autosaver.resume_draft(family, draft)
+    qtbot.waitUntil(lambda: widget.correction is not None, timeout=60_000)
+    viewer.dims.set_point(0, others[0])
+    notification_manager.records.clear()
+    qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+    (text,) = messages()
+    assert text.startswith(f"slice {others[0] + 1}: was not segmented, and nothing is painted in it")
+    assert not entries()
+    viewer.dims.set_point(0, segmented)
+    qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+    settle(qtbot, viewer)
+    assert entries()[-1].planes == (segmented,)
+
+
+def test_a_copy_keeps_the_slices_that_it_was_made_of(viewer, segment, widget, qtbot):
+    """Another run, or more samples, may segment further slices; the copy does not get them."""
+    segment_one_slice(viewer, segment, qtbot, volume())
+    segmented = segment.form.settings().first_plane
+    widget.edit()
+    result = segment.session.current
+    record = result.segmentation.record
+    whole = record.replace(planes_done=record.planes, slices=None, segmented_slices=None)
+    object.__setattr__(result.segmentation, "record", whole)
+    assert result.segmentation.segmented_region.is_whole
+    assert widget.correction.segmented_region.segmented_count == 1
+    assert segmented in widget.correction.segmented_region
+
+
+def answer(button):
+    """Answer the next question; its text is appended to the list that is returned."""
+    questions = []
+
+    def click():
+        box = QApplication.activeModalWidget()
+        questions.append(box.text())
+        box.button(button).click()
+
+    QTimer.singleShot(300, click)
+    return questions
+
+
+def test_a_slice_of_which_a_box_was_segmented_is_approved_only_if_a_person_says_so(
+    viewer, segment, widget, qtbot
+):
+    buttons = QMessageBox.StandardButton
+    viewer.add_shapes([np.array([[8, 8], [8, 40], [40, 40], [40, 8]])], name="box")
+    layer = viewer.add_image(volume()[0], name="scan")
+    segment.form.image.value = layer
+    segment.form.model.value = MODEL
+    segment.form.roi_fields.area.value = viewer.layers["box"]
+    segment.run_button.click()
+    qtbot.waitUntil(lambda: not segment.busy, timeout=60_000)
+    assert segment.session.current.segmentation.record.box is not None
+    questions = answer(buttons.No)
+    notification_manager.records.clear()
+    qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+    assert questions == ["Only a box of this image was segmented. Is nothing outside of it?"]
+    (text,) = messages()
+    assert text.startswith("this image: only a box was segmented; paint what is outside")
+    assert MODEL not in list_stores() or not entries()
+    answer(buttons.Yes)
+    qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+    settle(qtbot, viewer)
+    assert len(entries()) == 1
+    widget.unlock_shown()
+    settle(qtbot, viewer)
+    widget.edit()  # what was painted was looked at: no question
+    viewer.layers.selection.active.paint((2, 2), 1)
+    qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+    settle(qtbot, viewer)
+    assert len(entries()) == 1
+    assert entries()[0].edited
+
+
+def test_what_is_not_on_screen_is_not_approved(viewer, segment, widget, qtbot):
+    first = segment_one_slice(viewer, segment, qtbot, volume())
+    result = segment.session.current
+    second = viewer.add_image(volume(), name="another")
+    assert segment.session.image is second
+    notification_manager.records.clear()
+    widget.corrections.approve(result, (segment.form.settings().first_plane,))
+    (text,) = messages()
+    assert "is not on screen; select its layer first" in text
+    assert MODEL not in list_stores() or not entries()
+    click_layer(viewer, first)
+    later = add_result(viewer, first)
+    assert segment.session.current is later
+    notification_manager.records.clear()
+    widget.corrections.approve(result, (segment.form.settings().first_plane,))
+    assert "is not on screen" in messages()[0]

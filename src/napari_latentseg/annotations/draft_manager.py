@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from napari_latentseg.annotations.records import CaseRecord, ModelVersion, utc_n
 from napari_latentseg.annotations.session_lock import is_alive
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.errors import BadInput
 
 __all__ = ["DraftManager"]
@@ -54,9 +56,13 @@ class DraftManager:
         mask: NDArray[np.uint8],
         classes: Sequence[ClassInfo],
         model: ModelVersion | None,
+        segmented_region: SegmentedRegion | None = None,
     ) -> Draft:
         """See `AnnotationStore.save_draft`."""
         directory = self._directory
+        fields: dict[str, Any] = {
+            "model": model, "classes": tuple(classes), "segmented_region": segmented_region
+        }  # fmt: skip
         _ = scan.content_sha256  # cached before the lock is taken: for a large scan it takes about a second
         with (
             directory.thread_lock,
@@ -66,13 +72,13 @@ class DraftManager:
             record, files = directory.stage_case(scan, temporary)
             draft_path = directory.session.folder / draft_file_name(record.name, model)
             if draft_path.exists():
-                header = self._save(draft_path, record, mask, classes, model, temporary)
+                header = self._save(draft_path, record, mask, fields, temporary)
             else:  # image and draft under one lock, so that no other process removes the image as unused
                 self._chunked_masks.pop(draft_path.name, None)
                 with directory.write_lock():
                     record, _ = directory.commit_case(scan, record, files, temporary)
                     draft_path = directory.session.folder / draft_file_name(record.name, model)
-                    header = self._save(draft_path, record, mask, classes, model, temporary)
+                    header = self._save(draft_path, record, mask, fields, temporary)
         return _draft_of(f"{directory.session.token}/{draft_path.name}", header, in_use=True)
 
     def _save(
@@ -80,14 +86,13 @@ class DraftManager:
         draft_path: Path,
         record: CaseRecord,
         mask: NDArray[np.uint8],
-        classes: Sequence[ClassInfo],
-        model: ModelVersion | None,
+        fields: dict[str, Any],
         temporary: Callable[[str], Path],
     ) -> DraftHeader:
         """Write a draft unless neither mask nor header has changed; returns its header."""
         chunked, previous_header = self._chunked_masks.get(draft_path.name, (ChunkedMask(), None))
         changed = chunked.update(mask)
-        header = DraftHeader(case=record, model=model, classes=tuple(classes), time=utc_now(), pieces=())
+        header = DraftHeader(case=record, time=utc_now(), pieces=(), **fields)
         is_unchanged_header = (
             previous_header is not None and previous_header.replace(time=header.time) == header
         )
@@ -173,5 +178,6 @@ class DraftManager:
 def _draft_of(id: str, header: DraftHeader, *, in_use: bool) -> Draft:
     case = header.case
     return Draft(
-        id, case.name, case.pixels, header.model, header.classes, case.axes, case.shape, header.time, in_use
-    )
+        id, case.name, case.pixels, header.model, header.classes, case.axes, case.shape, header.time,
+        header.segmented_region, in_use,
+    )  # fmt: skip

@@ -16,6 +16,7 @@ from napari_latentseg.annotations.journal import with_checksum, without_checksum
 from napari_latentseg.annotations.records import CaseRecord, ModelVersion
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.errors import BadInput
 
 __all__ = [
@@ -42,6 +43,8 @@ class DraftHeader(FrozenModel):
         Of the image, without its files.
     pieces
         Length in bytes and hash of each compressed chunk, in their order.
+    segmented_region
+        See `Draft`; drafts of earlier versions have none.
     """
 
     format: int = 1
@@ -50,6 +53,7 @@ class DraftHeader(FrozenModel):
     classes: tuple[ClassInfo, ...]
     time: str
     pieces: tuple[tuple[int, str], ...]
+    segmented_region: SegmentedRegion | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,8 @@ class Draft:
         What the mask began from.
     time
         Of the last save, UTC.
+    segmented_region
+        The part that had a prediction when the mask was taken over; None where that is not known.
     in_use
         Whether a window that is open works on it.
     """
@@ -78,6 +84,7 @@ class Draft:
     axes: str
     shape: tuple[int, ...]
     time: str
+    segmented_region: SegmentedRegion | None
     in_use: bool = field(compare=False)
 
 

@@ -41,6 +41,7 @@ from napari_latentseg.annotations.verify import IntegrityFinding, find_problems
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
+from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.paths import data_home
@@ -357,6 +358,7 @@ class AnnotationStore:
         *,
         classes: Sequence[ClassInfo],
         model: ModelVersion | tuple[str, str, str] | None = None,
+        segmented_region: SegmentedRegion | None = None,
         geometry: Geometry | None = None,
     ) -> Draft:
         """Save a mask that is being worked on, so that it survives the program; one for each image and model.
@@ -365,18 +367,16 @@ class AnnotationStore:
 
         Parameters
         ----------
-        scan, mask, classes, model, geometry
-            As for `approve`; labels that are no class are saved too.
+        scan, mask, classes, model, segmented_region, geometry
+            As for `approve`; labels that are no class are saved too. `segmented_region` is that of `Draft`.
 
         Raises
         ------
         BadInput
             If the mask is not this image's, or a file cannot be written; then the last draft remains.
         """
-        values = self._checked_mask(scan, mask, geometry)
-        return self._draft_manager.save(
-            scan, values, classes, None if model is None else ModelVersion(*model)
-        )
+        values, version = self._checked_mask(scan, mask, geometry), model and ModelVersion(*model)
+        return self._draft_manager.save(scan, values, classes, version, segmented_region)
 
     def drafts(self) -> list[Draft]:
         """The drafts of all processes, newest first; those not in use were left when a program ended."""

@@ -19,13 +19,11 @@ def case_description(session: ViewerSession) -> str:
     if image is None:
         return _NO_CASE
     name = image.name if session.cases.is_open(image) else f"{image.name} (image removed)"
-    running, result = session.running, session.current
-    if running is not None and running.image is image:
-        state = "" if running in session.results else " in progress"
-        return f"{name} · run {running.layers.run_number}{state} · {_model(running)}"
+    result = session.shown_result
     if result is None:
         return f"{name} · not segmented"
-    return f"{name} · run {result.layers.run_number} · {_model(result)}"
+    state = " in progress" if result is session.running and result not in session.results else ""
+    return f"{name} · run {result.layers.run_number}{state} · {_model(result)}"
 
 
 class CaseHeader(QWidget):

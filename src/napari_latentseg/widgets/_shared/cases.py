@@ -124,6 +124,11 @@ class Cases(QObject):
         """Whether an image is in the viewer."""
         return any(layer is image for layer in self.layers)
 
+    def is_of_case(self, image: Image) -> bool:
+        """Whether an image is the case, or another channel of it."""
+        group = self._group_of(str(image.unique_id))
+        return self.image is not None and group == self._group_of(str(self.image.unique_id))
+
     @property
     def count(self) -> int:
         """How many images are in the viewer; the channels of one file are one."""

@@ -8,6 +8,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QFrame,
+    QMessageBox,
     QPushButton,
     QSizePolicy,
     QWidget,
@@ -17,11 +18,19 @@ from superqt import QCollapsible
 __all__ = [
     "CopyDetailsButton",
     "collapsible",
+    "confirm",
     "elastic_combo",
     "form_layout",
     "let_combo_shrink",
     "separator",
 ]
+
+
+def confirm(parent: QWidget | None, title: str, question: str) -> bool:
+    """Ask a question that is answered with Yes or No; No is the default."""
+    buttons = QMessageBox.StandardButton
+    answer = QMessageBox.question(parent, title, question, buttons.Yes | buttons.No, buttons.No)
+    return bool(answer == buttons.Yes)
 
 
 def let_combo_shrink(combo: QComboBox) -> None:

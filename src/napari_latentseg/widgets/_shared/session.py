@@ -212,11 +212,22 @@ class ViewerSession(QObject):
         self.hide_other_runs()
         self.results_changed.emit()
 
-    def hide_other_runs(self) -> None:
-        """Of the case, show the layers of the current result, or of the run in progress, alone."""
-        shown, running = self.current, self._running_result
+    @property
+    def shown_result(self) -> RunResult | None:
+        """The result whose layers are shown.
+
+        That of the run in progress on the case, unless another one was chosen since it began; else `current`.
+        """
+        running = self._running_result
         if running is not None and running.image is self.image and self.image not in self._chosen:
-            shown = running if running.layers.layers_of("mask") else self.current
+            return running
+        return self.current
+
+    def hide_other_runs(self) -> None:
+        """Of the case, show the layers of `shown_result` alone, once it has some."""
+        shown = self.shown_result
+        if shown is not None and not shown.layers.layers_of("mask"):
+            shown = self.current
         runs = {result.layers.run_number for result in self.results_of(self.image)}
         self.cases.hide_runs(runs - {shown.layers.run_number} if shown is not None else ())
 

@@ -139,7 +139,11 @@ class Autosaver(QObject):
                 store.discard_draft(correction.draft)
             return None
         return store.save_draft(
-            correction.scan, mask_copy, classes=correction.classes, model=correction.model
+            correction.scan,
+            mask_copy,
+            classes=correction.classes,
+            model=correction.model,
+            segmented_region=correction.segmented_region,
         )
 
     def _set_draft(self, correction: Correction, draft: Draft | None) -> None:
@@ -204,8 +208,9 @@ class Autosaver(QObject):
             order = tuple(range(len(scan.spatial_axes)))
             model = (*draft.model,) if draft.model is not None else None
             correction = Correction(
-                image, scan, order, tuple(draft.classes), family, model, known_classes=known_classes or None
-            )
+                image, scan, order, tuple(draft.classes), family, model, known_classes=known_classes or None,
+                segmented_region=draft.segmented_region,
+            )  # fmt: skip
             correction.create_layer(mask)
             correction.is_dirty = True
             self._own_draft_ids.add(draft.id)

@@ -65,6 +65,8 @@ class Correction:
         The run that produced the mask; None for a resumed draft.
     known_classes
         Names of the classes that the model knows; None if all of `classes`.
+    segmented_region
+        The part with a prediction, of a resumed draft; None where that is not known.
 
     Attributes
     ----------
@@ -91,6 +93,7 @@ class Correction:
         result: RunResult | None = None,
         *,
         known_classes: Iterable[str] | None = None,
+        segmented_region: SegmentedRegion | None = None,
     ) -> None:
         self.image = image
         self.scan = scan
@@ -109,7 +112,7 @@ class Correction:
         self.draft: Any = None
         self._original_mask: NDArray[np.uint8] | None = None
         self._geometry = geometry_on_screen(image)
-        self._segmented_region: SegmentedRegion | None = None
+        self._segmented_region = segmented_region
 
     @property
     def result(self) -> RunResult | None:
@@ -120,6 +123,8 @@ class Correction:
         """Make a resumed draft that of a run of the same image and model family."""
         self._result = weakref.ref(result)
         self._original_mask = result.segmentation.mask if result.segmentation is not None else None
+        if self._segmented_region is None and result.segmentation is not None:
+            self._segmented_region = result.segmentation.segmented_region
 
     @property
     def title(self) -> str:
@@ -173,10 +178,14 @@ class Correction:
 
     @property
     def segmented_region(self) -> SegmentedRegion | None:
-        """Which planes have a prediction; None where that is not known, as of a resumed draft."""
+        """The part of the mask with a prediction; None where that is not known, as of an old draft.
+
+        Of a copy it is the part that had one when the copy was made: more samples may go on where a run was
+        cancelled, but the copy does not get them.
+        """
         result = self.result.segmentation if self.result is not None else None
-        if result is not None:  # kept, for the run may be removed from the viewer and its copy stay
-            self._segmented_region = result.segmented_region
+        if result is not None and self.layer is None:
+            return result.segmented_region
         return self._segmented_region
 
     def unapproved_planes(self, numbers: Iterable[int] | None, mask: NDArray[np.uint8]) -> list[int]:
@@ -213,6 +222,31 @@ class Correction:
                 f"segment {them} first, or paint what is there",
             )
         return unapproved
+
+    def unknown_outside_box(self, numbers: Iterable[int], mask: NDArray[np.uint8]) -> list[int]:
+        """Those of some planes of which only a box was segmented, and that no person has changed.
+
+        Parameters
+        ----------
+        numbers, mask
+            As for `unapproved_planes`.
+        """
+        region = self.segmented_region
+        if region is None or region.box is None:
+            return []
+        top, left, bottom, right = region.box
+        unknown = []
+        for n in numbers:
+            plane = self.plane_of(mask, n)
+            labels_in_box = np.count_nonzero(plane[top:bottom, left:right])
+            if np.count_nonzero(plane) == labels_in_box and not self._is_changed(mask, n):
+                unknown.append(n)
+        return unknown
+
+    def _is_changed(self, mask: NDArray[np.uint8], number: int) -> bool:
+        """Whether a plane is known to differ from the model's mask."""
+        is_known = self._original_mask is not None or self.layer is None
+        return is_known and self.has_changes(mask, [number])
 
     def as_planes(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """A mask in layer axis order, reoriented to the segmented planes; a view."""
@@ -272,9 +306,10 @@ class Correction:
             Labels in layer axis order, uint8; the layer takes the array over.
         """
         result = self.result
-        self._original_mask = (
-            result.segmentation.mask if result is not None and result.segmentation is not None else None
-        )
+        segmentation = result.segmentation if result is not None else None
+        self._original_mask = segmentation.mask if segmentation is not None else None
+        if segmentation is not None:
+            self._segmented_region = segmentation.segmented_region
         number = f" {result.layers.run_number}" if result is not None and result.layers.run_number > 1 else ""
         layer_metadata = {
             "role": ROLE,

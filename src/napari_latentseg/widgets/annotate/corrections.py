@@ -13,10 +13,11 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.controls import confirm
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.shown_mask import PersonMask
-from napari_latentseg.widgets._shared.text import slice_text
+from napari_latentseg.widgets._shared.text import format_numbers, slice_text
 from napari_latentseg.widgets._shared.threads import show_exception
 from napari_latentseg.widgets.annotate.approvals import Approvals
 from napari_latentseg.widgets.annotate.approved_frame import ApprovedFrame
@@ -287,18 +288,48 @@ class Corrections(QObject):
         Raises
         ------
         BadInput
-            Also if another run of the image is being corrected on one of these planes: approving this mask
-            would replace those strokes.
+            Also if the mask is not on screen, because another case or run is; if another run of the image is
+            being corrected on one of these planes, whose strokes would be replaced; and if only a box of them
+            was segmented, unless the person says that nothing is outside.
         """
+        self._check_on_screen(correction)
+        numbers = None if numbers is None else list(numbers)
         other_copy = self._other_copy(correction)
         if other_copy is not None and other_copy.layer is not None:
-            plane_numbers = list(range(correction.plane_count) if numbers is None else numbers)
+            plane_numbers = list(range(correction.plane_count)) if numbers is None else numbers
             if other_copy.has_changes(other_copy.current_mask(), plane_numbers):
                 raise BadInput(
                     "approve", f"“{other_copy.layer.name}” holds corrections there",
                     "select that layer to approve them, or remove it to approve this run's mask",
                 )  # fmt: skip
+        self._ask_about_box(correction, numbers)
         return self.approvals.approve(correction, numbers)
+
+    def _check_on_screen(self, correction: Correction) -> None:
+        viewer = self._viewer()
+        if viewer is None:
+            return
+        session = session_of(viewer)
+        is_other_run = correction.result is not None and correction.result is not session.shown_result
+        if is_other_run or not session.cases.is_of_case(correction.image):
+            raise BadInput("approve", f"“{correction.title}” is not on screen", "select its layer first")
+
+    def _ask_about_box(self, correction: Correction, numbers: list[int] | None) -> None:
+        """Nothing is approved as empty that was not looked at: outside of a box, a person has to say so."""
+        mask = correction.current_mask()
+        unknown = correction.unknown_outside_box(correction.unapproved_planes(numbers, mask), mask)
+        if not unknown:
+            return
+        if correction.leading_shape:
+            subject = f"slice{'' if len(unknown) == 1 else 's'} {format_numbers(n + 1 for n in unknown)}"
+        else:
+            subject = "this image"
+        viewer = self._viewer()
+        window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+        if not confirm(
+            window, "Approve", f"Only a box of {subject} was segmented. Is nothing outside of it?"
+        ):
+            raise BadInput(subject, "only a box was segmented", "paint what is outside, or segment all of it")
 
     def _on_active_layer(self, event: Any = None) -> None:
         self.changed.emit()
