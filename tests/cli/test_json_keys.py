@@ -17,7 +17,7 @@ MEASUREMENT = ["title", "name", "label", "object", "time", "value", "unit", "len
                "intensity", "mask_state", "interval_reason", "fraction", "segmented", "model_value",
                "ml"]  # fmt: skip
 FINDING = ["kind", "index", "box", "name", "label", "number", "why", "uncertainty", "measure"]
-COMPARISON = ["name", "label", "time", "dsc", "iou", "hd95", "assd", "unit", "empty"]
+COMPARISON = ["name", "label", "time", "dsc", "iou", "hd95", "assd", "unit", "empty", "segmented"]
 VERSION = [
     "name", "version", "parent", "folder", "current", "origin", "dsc", "line", "dsc_images", "base_dsc",
 ]  # fmt: skip

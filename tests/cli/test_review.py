@@ -132,6 +132,32 @@ def test_compare(cli, result: Path, tmp_path: Path) -> None:
     assert found["unit"] == "mm"
 
 
+def test_what_was_not_segmented_is_not_compared(
+    cli, refused, volume: Path, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    def run(name: str, *options: object) -> Path:
+        given = ("segment", volume, "--model", tiny_model_folder, "-n", 3, "--case", name)
+        assert cli(*given, "--out", tmp_path / name, *options).code == 0
+        return tmp_path / name / f"{name}_mask.nii.gz"
+
+    whole, some = run("whole"), run("some", "--slices", "2-3")
+    planes = nibabel.load(whole).shape[2]
+    for pair in ((some, whole), (whole, some)):
+        ended = cli("compare", *pair)
+        assert ended.code == 0
+        row, note = ended.out.splitlines()
+        assert row.startswith(f"target in 2 of {planes} slices: DSC 1.000,")
+        assert note == f"Compared in 2 of {planes} slices only: the rest was not segmented."
+        (found,) = json.loads(cli("compare", *pair, "--json").out)
+        assert (found["dsc"], found["segmented"]) == (1.0, f"2 of {planes} slices")
+    (found,) = json.loads(cli("compare", whole, whole, "--json").out)
+    assert found["segmented"] == ""
+    record_path = some.with_name("some_run.json")
+    record = json.loads(record_path.read_text())
+    record_path.write_text(json.dumps(record | {"segmented_slices": None, "slices": None, "complete": False}))
+    assert "does not say which slices were segmented" in refused("compare", some, whole)
+
+
 def test_compare_pictures(cli, refused, tmp_path: Path, tiny_model_folder: Path) -> None:
     mask, truth = np.zeros((2, 30, 40), np.uint8)
     mask[5:15, 5:15] = 1

@@ -13,7 +13,8 @@ from tests.helpers.segmentation import segmentation
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.plane_axes import plane_axis_order
 from napari_latentseg.core.ranges import as_ranges
-from napari_latentseg.core.segmented_region import SegmentedRegion
+from napari_latentseg.core.segmented_region import SegmentedRegion, segmented_voxels
+from napari_latentseg.errors import BadInput
 
 
 def region(**changes: Any) -> SegmentedRegion:
@@ -85,3 +86,40 @@ def test_the_region_holds_the_slices_that_it_was_made_from(flags):
 )
 def test_the_last_two_axes_are_those_of_a_slice(axes, plane, order):
     assert plane_axis_order(Geometry.from_spacing(axes), len(axes), plane) == order
+
+
+PART = {"planes": 4, "planes_done": 2, "slices": (1, 2), "segmented_slices": ((1, 2),)}
+
+
+def voxels(mask: np.ndarray, axes: str = "zyx", **changes: Any) -> np.ndarray | None:
+    return segmented_voxels(segmentation().record.replace(**changes), mask, Geometry.from_spacing(axes))
+
+
+def test_voxels_outside_of_what_was_segmented_say_nothing():
+    mask = np.zeros((4, 5, 6), np.uint8)
+    assert voxels(mask, planes=4, planes_done=4) is None
+    assert voxels(mask, **PART).any(axis=(1, 2)).tolist() == [False, True, True, False]
+    boxed = voxels(mask, **PART, box=(1, 2, 4, 6))
+    assert boxed.sum() == 2 * 3 * 4
+    assert boxed[1:3, 1:4, 2:6].all()
+    coronal = voxels(mask.transpose(1, 0, 2), **PART, plane="coronal")
+    assert coronal.shape == (5, 4, 6)
+    assert coronal.any(axis=(0, 2)).tolist() == [False, True, True, False]
+
+
+def test_a_slice_in_which_a_person_painted_says_something():
+    mask = np.zeros((4, 5, 6), np.uint8)
+    mask[3, 2, 2] = 1
+    assert voxels(mask, **PART).all(axis=(1, 2)).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"planes": 4, "planes_done": 2, "complete": False}, "does not say which slices"),
+        ({"planes": 5, "planes_done": 1, "slices": (1, 1)}, "has 4 slices, and its record 5"),
+    ],
+)
+def test_a_record_that_does_not_tell_is_refused(changes: dict[str, Any], why: str):
+    with pytest.raises(BadInput, match=why):
+        voxels(np.zeros((4, 5, 6), np.uint8), **changes)

@@ -12,6 +12,7 @@ from tests.helpers.two_cases import add_result, click_layer
 from napari_latentseg.annotations import AnnotationStore, list_stores
 from napari_latentseg.widgets.annotate.corrections import corrections_of
 from napari_latentseg.widgets.annotate.widget import AnnotateWidget
+from napari_latentseg.widgets.review.widget import ReviewWidget
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 MODEL = "tiny-taught"
@@ -226,3 +227,16 @@ def test_what_is_not_on_screen_is_not_approved(viewer, segment, widget, qtbot):
     notification_manager.records.clear()
     widget.corrections.approve(result, (segment.form.settings().first_plane,))
     assert "is not on screen" in messages()[0]
+
+
+def test_a_comparison_leaves_out_what_was_not_segmented(viewer, segment, qtbot):
+    segment_one_slice(viewer, segment, qtbot, volume())
+    segmented = segment.form.settings().first_plane
+    mask = np.array(segment.session.current.layers.mask.data)
+    reference = np.full_like(mask, 1)
+    reference[segmented] = mask[segmented]
+    review = ReviewWidget(viewer)
+    viewer.window.add_dock_widget(review, name="Review", area="right")
+    review.measures.reference.value = viewer.add_labels(reference, name="reader")
+    qtbot.waitUntil(lambda: "DSC 1.000" in review.measures.comparison.text(), timeout=60_000)
+    assert " in 1 of 5 slices: DSC 1.000" in review.measures.comparison.text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,9 @@ from napari_latentseg.cli.options import Channel, JsonOutput, Quiet, Series
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from napari_latentseg.core.classes import ClassInfo
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
@@ -137,7 +141,10 @@ def compare_masks(
     edited: Edited = False,
     as_json: JsonOutput = False,
 ) -> None:
-    """Compare two masks: DSC, IoU and HD95 of each class; distances in mm where the masks have a spacing."""
+    """Compare two masks: DSC, IoU and HD95 of each class; distances in mm where the masks have a spacing.
+
+    What a run left out (slices after a cancelled one, outside a box) is not compared.
+    """
     from napari_latentseg.evaluation.compare import compare
     from napari_latentseg.io import read_scan
 
@@ -145,15 +152,19 @@ def compare_masks(
     for scan in scans:
         if scan.axes != scan.spatial_axes:
             raise BadInput(scan.name, "has channels, but a mask has none", "give a mask")
+    classes = _classes_of_masks(mask, model, scans, edited=edited)
+    segmented, segmented_text, note = _segmented_part((mask, reference), scans)
     rows = compare(
-        scans[0].array, scans[1].array, scans[0].geometry,
-        _classes_of_masks(mask, model, scans, edited=edited), reference_geometry=scans[1].geometry, assd=assd,
+        scans[0].array, scans[1].array, scans[0].geometry, classes, reference_geometry=scans[1].geometry,
+        assd=assd, segmented=segmented, segmented_text=segmented_text,
     )  # fmt: skip
     if as_json:
         print_json([asdict(row) for row in rows])
         return
     for row in rows:
         print_line(row.describe())
+    if note:
+        print_line(note)
 
 
 def report_result(
@@ -207,6 +218,39 @@ def _find_card(segmentation: Segmentation) -> ModelCard | None:
         return None
     has_same_files = all(model_record.sha256.get(name) == digest for name, digest in card.files.items())
     return card if has_same_files and card.version == model_record.version else None
+
+
+def _segmented_part(
+    paths: Sequence[Path], scans: Sequence[Scan]
+) -> tuple[NDArray[np.bool_] | None, str, str]:
+    """The voxels to compare where masks are of runs that left some out, in words, and a note for people.
+
+    Masks of different shapes have no common part: `compare` refuses them.
+    """
+    import numpy as np
+
+    from napari_latentseg.core.segmented_region import SegmentedRegion, segmented_voxels
+    from napari_latentseg.io.read_results import sibling_record
+
+    if scans[0].array.shape != scans[1].array.shape:
+        return None, "", ""
+    parts, texts = [], []
+    for path, scan in zip(paths, scans, strict=True):
+        # whether the file was edited since matters for its classes, not for what was segmented
+        record = sibling_record(path, edited=True)
+        if record is None:
+            continue
+        try:
+            voxels = segmented_voxels(record, np.asarray(scan.array), scan.geometry)
+        except BadInput as error:
+            raise BadInput(path, error.why, error.remedy) from error
+        if voxels is not None:
+            parts.append(voxels)
+            texts.append(SegmentedRegion.from_record(record).describe())
+    if not parts:
+        return None, "", ""
+    text = " and ".join(dict.fromkeys(texts))
+    return np.logical_and.reduce(parts), text, f"Compared in {text} only: the rest was not segmented."
 
 
 def _classes_of_masks(

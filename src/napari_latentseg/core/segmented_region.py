@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.plane_axes import plane_axis_order
 from napari_latentseg.core.record import RunRecord
+from napari_latentseg.errors import BadInput
 
-__all__ = ["SegmentedRegion"]
+__all__ = ["SegmentedRegion", "segmented_voxels"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +118,50 @@ class SegmentedRegion:
             return ""
         verb = "was" if self.missing_count == 1 else "were"
         return f"{self.missing_count} of {self.slice_count} slices {verb} not segmented"
+
+
+def segmented_voxels(
+    record: RunRecord, mask: NDArray[np.generic], geometry: Geometry
+) -> NDArray[np.bool_] | None:
+    """The voxels of a mask that say something: 0 is background there, and elsewhere not known.
+
+    Parameters
+    ----------
+    record
+        Of the run that made the mask.
+    mask
+        Its labels. A slice without a prediction counts where a person has painted in it.
+    geometry
+        Geometry of the mask.
+
+    Returns
+    -------
+    ndarray or None
+        `mask.shape`; None for all voxels.
+
+    Raises
+    ------
+    BadInput
+        If the record does not say which slices were segmented, or is of another shape.
+    """
+    region = SegmentedRegion.from_record(record)
+    if region.is_whole:
+        return None
+    if region.ranges is None:
+        why = "is of a cancelled run, and its record does not say which slices were segmented"
+        raise BadInput("mask", why, "segment the image again")
+    # a file may have dropped the axis of a single slice
+    order = plane_axis_order(geometry, mask.ndim, record.plane if mask.ndim > 2 else "acquired")
+    turned = mask.transpose(order)
+    planes = turned.reshape(-1, *turned.shape[-2:])
+    if len(planes) != region.slice_count:
+        raise BadInput(
+            "mask",
+            f"has {len(planes)} slices, and its record {region.slice_count}",
+            "give the mask as it was written",
+        )
+    has_labels = region.slice_flags() | planes.any(axis=(1, 2))
+    top, left, bottom, right = region.box or (0, 0, *planes.shape[1:])
+    voxels = np.zeros(planes.shape, dtype=np.bool_)
+    voxels[has_labels, top:bottom, left:right] = True
+    return voxels.reshape(turned.shape).transpose(np.argsort(order))

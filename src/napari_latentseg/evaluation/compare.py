@@ -44,6 +44,8 @@ class Comparison:
     empty
         Which of the two lacks the class: ``"prediction"``, ``"truth"`` (the reference), ``"both"``, or
         ``""``.
+    segmented
+        What was compared where that is not everything, such as ``"29 of 40 slices"``; empty for all.
     """
 
     name: str
@@ -55,10 +57,12 @@ class Comparison:
     assd: float | None
     unit: str
     empty: Empty
+    segmented: str = ""
 
     def describe(self) -> str:
         """One line for the user."""
         name = self.name if self.time is None else f"{self.name}, time {self.time + 1}"
+        name += f" in {self.segmented}" if self.segmented else ""
         if self.empty:
             empty_text = {
                 "prediction": "not in the mask",
@@ -79,6 +83,8 @@ def compare(
     *,
     reference_geometry: Geometry | None = None,
     assd: bool = False,
+    segmented: NDArray[np.bool_] | None = None,
+    segmented_text: str = "",
 ) -> tuple[Comparison, ...]:
     """Compare a label map with a reference, class by class and time point by time point.
 
@@ -95,6 +101,12 @@ def compare(
         Geometry of the reference, to check that it agrees with `geometry`; not checked if None.
     assd
         Whether to return the average symmetric surface distance too.
+    segmented
+        The voxels to compare, of the shape of the masks, where a run left some out (see
+        `napari_latentseg.core.segmented_region.segmented_voxels`); None for all. What either mask holds
+        elsewhere is passed over.
+    segmented_text
+        What they are, in words: `Comparison.segmented`.
 
     Returns
     -------
@@ -121,6 +133,10 @@ def compare(
         )
     if reference_geometry is not None:
         _check_same_geometry(geometry, reference_geometry, mask_labels.shape)
+    if segmented is not None:
+        if not segmented.any():
+            raise BadInput("mask", "has no slice that was segmented", "segment the image again")
+        mask_labels, reference_labels = mask_labels * segmented, reference_labels * segmented
     if not classes:
         raise BadInput("classes", "are empty", "give masks with at least one label")
     time_axis = geometry.axis_labels.index("t") if "t" in geometry.axis_labels else None
@@ -135,7 +151,7 @@ def compare(
         comparisons += _compare_timepoint(
             mask_at_time, reference_at_time, classes, time, physical_distance, assd
         )
-    return tuple(comparisons)
+    return tuple(replace(comparison, segmented=segmented_text) for comparison in comparisons)
 
 
 def _compare_timepoint(

@@ -135,14 +135,19 @@ class MeasuresPanel(QWidget):
         )
 
         def compute() -> tuple[Comparison, ...]:
+            from napari_latentseg.core.segmented_region import segmented_voxels
             from napari_latentseg.evaluation.compare import compare
 
+            mask = np.asarray(mask_data)
+            segmented = segmented_voxels(segmentation.record, mask, segmentation.geometry)
             return compare(
-                np.asarray(mask_data),
+                mask,
                 np.asarray(reference_data),
                 segmentation.geometry,
                 segmentation.classes,
                 reference_geometry=reference_geometry,
+                segmented=segmented,
+                segmented_text="" if segmented is None else segmentation.segmented_region.describe(),
             )
 
         def show(comparisons: tuple[Comparison, ...]) -> None:
