@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
+from tests.helpers.segmenting import add_phantom, layers_by_role, run
 
 from napari_latentseg.inference.sampler import Sampler
+from napari_latentseg.io import read_scan
 from napari_latentseg.sample_data import ultrasound_phantom
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
-from napari_latentseg.widgets.segment.samples import layer_data_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 
@@ -24,27 +25,7 @@ def widget(viewer, qtbot):
 
 @pytest.fixture
 def phantom(viewer, widget):
-    """The ultrasound phantom as a turned and stretched layer, with the model that fits."""
-    data, arguments, _ = layer_data_of(ultrasound_phantom())
-    del arguments["scale"], arguments["translate"]
-    layer = viewer.add_image(
-        data, scale=(0.15, 0.2), translate=(3, -7), rotate=20, shear=[0.1],
-        affine=[[1, 0.1, 2], [0, 1.2, 5], [0, 0, 1]], **arguments,
-    )  # fmt: skip
-    widget.form.model.value = "breast-ultrasound"
-    return layer
-
-
-def run(widget, qtbot, **fields):
-    for name, value in fields.items():
-        getattr(widget.form, name).value = value
-    widget.run_button.click()
-    assert widget.busy
-    qtbot.waitUntil(lambda: not widget.busy, timeout=120_000)
-
-
-def layers_by_role(viewer):
-    return {role_of(layer): layer for layer in viewer.layers if role_of(layer) not in ("", "scan")}
+    return add_phantom(viewer, widget)
 
 
 def test_sample_gives_four_layers(viewer, widget, qtbot):
@@ -167,7 +148,7 @@ def test_cut_moves_the_mask(viewer, widget, qtbot, phantom):
     run(widget, qtbot, samples=3)
     layer = layers_by_role(viewer)["mask"]
     mean = layers_by_role(viewer)["mean"].data
-    widget.form.threshold.value = 0.2
+    widget.result_threshold.slider.value = 0.2
     qtbot.waitUntil(lambda: np.array_equal(layer.data > 0, mean > 0.2), timeout=60_000)
 
 
@@ -177,7 +158,7 @@ def test_a_painted_mask_is_left_alone(viewer, widget, qtbot, phantom):
     layer.paint((20, 20), 1)
     painted = layer.data.copy()
     assert painted[20, 20] == 1
-    widget.form.threshold.value = 0.9
+    widget.result_threshold.slider.value = 0.9
     qtbot.wait(500)
     np.testing.assert_array_equal(layer.data, painted)
     widget.result_panel.more_button.click()
@@ -308,7 +289,6 @@ def test_export_writes_what_is_shown(viewer, widget, qtbot, phantom, tmp_path):
     record = json.loads(next(tmp_path.glob("*_run.json")).read_text())
     assert record["mask_edited"] is False
     assert record["samples"] == 3
-    from napari_latentseg.io import read_scan
 
     scan = read_scan(next(tmp_path.glob("*_mask*")))
     np.testing.assert_array_equal(np.asarray(scan.array), layers_by_role(viewer)["mask"].data)
@@ -346,7 +326,6 @@ def test_result_layers_are_of_their_kinds(viewer, widget, qtbot, phantom):
 
 
 def test_a_corrected_mask_goes_out_as_corrected(viewer, widget, qtbot, phantom, tmp_path):
-    from napari_latentseg.io import read_scan
 
     run(widget, qtbot, samples=3)
     layer = layers_by_role(viewer)["mask"]
@@ -386,17 +365,6 @@ def test_early_stop_and_mending_are_recorded(viewer, widget, qtbot, phantom):
     widget.form.postprocess_fields.min_size.value = 1e6
     qtbot.waitUntil(lambda: not layers_by_role(viewer)["mask"].data.any(), timeout=60_000)
     assert widget.finished_result.segmentation.record.cleanup.smallest == 1e6
-
-
-def test_the_cut_can_be_undone(viewer, widget, qtbot, phantom):
-    run(widget, qtbot, samples=3)
-    layer = layers_by_role(viewer)["mask"]
-    before = layer.data.copy()
-    widget.form.threshold.value = 0.8
-    qtbot.waitUntil(lambda: widget.finished_result.segmentation.record.threshold == 0.8, timeout=60_000)
-    assert not np.array_equal(layer.data, before)
-    layer.undo()
-    np.testing.assert_array_equal(layer.data, before)
 
 
 def test_export_with_table_and_report(viewer, widget, qtbot, phantom, tmp_path):

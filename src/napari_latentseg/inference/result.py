@@ -39,7 +39,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         In the axes and the geometry of the scan as it was given; None before the first complete sample.
     """
     ensemble, samples_per_plane, settings = state.ensemble, state.ensemble.samples_per_plane, state.settings
-    has_result = samples_per_plane >= max(1, _required_samples(state))
+    has_result = samples_per_plane >= max(1, state.kept_samples)
     if not has_result.any():
         return None
     sample_count = int(samples_per_plane[has_result].min())
@@ -123,14 +123,6 @@ def _with_expected_dice(result: Segmentation, state: RunState) -> Segmentation:
         return result
     estimates = expected_dice(result, state.card)
     return replace(result, record=result.record.replace(expected_dice=estimates)) if estimates else result
-
-
-def _required_samples(state: RunState) -> int:
-    """How many samples a plane needs to be shown: those of the planes that were completed."""
-    completed = state.completed_samples[state.completed_samples > 0]
-    if len(state.planes) == 1 or not completed.size:
-        return int(state.ensemble.samples_per_plane.max())
-    return int(completed.min())
 
 
 def _notes(state: RunState, sample_count: int, distinct_count: int) -> list[str]:

@@ -117,7 +117,8 @@ class Run:
         """Ask for more samples; iterate again to draw them.
 
         The result equals that of one run with the larger number of samples. Early stopping no longer applies:
-        all of these samples are drawn.
+        all of these samples are drawn. A run that was stopped goes on from the samples that its result holds,
+        whatever number had been asked for; planes without a result are drawn, too.
 
         Parameters
         ----------
@@ -137,7 +138,7 @@ class Run:
                 f"{state.card.name} gives the same answer every time without a sampling source",
                 "choose a source",
             )
-        total = state.target_samples + additional
+        total = (state.kept_samples or state.target_samples) + additional
         if state.settings.source == "members" and total > state.card.members:
             raise BadInput("samples", members_limit_message(state.card), "choose another source for more")
         if additional < 1 or total > MAX_SAMPLES:

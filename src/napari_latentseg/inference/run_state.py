@@ -159,6 +159,14 @@ class RunState:
         return None if self.stopper is None else self.stopper.final_sample_count
 
     @property
+    def kept_samples(self) -> int:
+        """How many samples the planes have that a result shows; 0 before the first is complete."""
+        completed = self.completed_samples[self.completed_samples > 0]
+        if len(self.planes) == 1 or not completed.size:
+            return int(self.ensemble.samples_per_plane.max())
+        return int(completed.min())
+
+    @property
     def target_samples(self) -> int:
         """How many samples each plane gets, as far as is known."""
         return self.early_stop_samples or self.requested_samples

@@ -23,7 +23,8 @@ def case_description(session: ViewerSession) -> str:
     if result is None:
         return f"{name} · not segmented"
     state = " in progress" if result is session.running and result not in session.results else ""
-    return f"{name} · run {result.layers.run_number}{state} · {_model(result)}"
+    data = " (of earlier values)" if result.has_other_data else ""
+    return f"{name} · run {result.layers.run_number}{state}{data} · {_model(result)}"
 
 
 class CaseHeader(QWidget):

@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_latentseg.widgets._shared.case_header import CaseHeader
+from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
 from napari_latentseg.widgets._shared.session import session_of
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class DockWidget(QWidget):
         self.body.setContentsMargins(0, 0, 0, 0)
         self._events: list[tuple[Any, weakref.WeakMethod[Any]]] = []
         self._lay_out_frame()
-        self.destroyed.connect(_disconnector(self._events))
+        call_when_destroyed(self, _disconnector(self._events))
 
     def _lay_out_frame(self) -> None:
         self.empty_label.hide()

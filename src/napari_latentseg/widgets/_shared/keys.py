@@ -15,6 +15,7 @@ from napari.settings import get_settings
 from napari.utils.action_manager import action_manager
 from qtpy.QtWidgets import QAbstractButton
 
+from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
 from napari_latentseg.widgets._shared.session import session_of
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[
             if not _open_counts[name]:
                 action_manager.unbind_shortcut(_action_id(name))
 
-    widget.destroyed.connect(unbind)
+    call_when_destroyed(widget, unbind)
 
 
 def add_key_to_tooltip(name: str, button: QAbstractButton) -> None:

@@ -43,6 +43,8 @@ class RunResult:
         Duration of the run.
     seen_regions
         The regions of the review queue that were looked at, by `Finding.identity`.
+    has_other_data
+        Whether the values of the image were replaced since the run.
     person_mask
         Gives what a person has made of the mask; set by whoever keeps the corrections.
     latest_mask
@@ -59,6 +61,7 @@ class RunResult:
         self.was_cancelled = False
         self.seconds = 0.0
         self.seen_regions: set[Any] = set()
+        self.has_other_data = False
         self.person_mask: Callable[[], PersonMask] = PersonMask
         self.latest_mask: ShownMask | None = None
 
@@ -80,6 +83,19 @@ class RunResult:
         layer = self.layers.mask if self.is_in_viewer else None
         return shown_mask_of(self.segmentation, layer, self.person_mask(), self.job.view.order, copy=copy)
 
+    def check_data(self) -> None:
+        """Refuse what would mix this result with other data.
+
+        Raises
+        ------
+        BadInput
+            If the values of its image were replaced since the run.
+        """
+        if self.has_other_data:
+            raise BadInput(
+                self.title, "the values of its image were replaced since", "segment the image again"
+            )
+
     @property
     def image(self) -> Image:
         """The layer of its image, which may have been removed."""
@@ -95,6 +111,8 @@ class RunResult:
             parts.append(f"{self.segmentation.record.samples} samples")
             if self.segmentation.segmented_region.is_cancelled:
                 parts.append("cancelled")
+        if self.has_other_data:
+            parts.append("of earlier values")
         return ", ".join(parts)
 
     @property

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.qt.threading import create_worker
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
+from superqt.utils import create_worker
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement, class_sizes
 from napari_latentseg.widgets._shared.result_layers import DisplayData, PlaneView
 
 if TYPE_CHECKING:
+    from napari_latentseg.core.postprocess import PostProcess
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.inference.run import Run
@@ -41,6 +42,8 @@ class RunJob:
     view: PlaneView = field(default_factory=PlaneView)
     previous_run: Run | None = None
     extra_samples: int = 0
+    threshold: float | None = None  # of the earlier result, which may not be that of its run
+    cleanup: PostProcess | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Runner(QObject):
         super().__init__(parent)
         self._worker: Any = None
         self._cancel = threading.Event()
+        self._is_abandoned = False
         self._loaded_model: Model | None = None
 
     @property
@@ -111,7 +115,7 @@ class Runner(QObject):
             raise BadInput("run", "another run is in progress", "wait for it, or cancel it")
         self._cancel = threading.Event()
         worker = create_worker(self._run_guarded, job, self._cancel)
-        worker.yielded.connect(self.progressed)
+        worker.yielded.connect(self._on_yielded)
         worker.returned.connect(self._on_returned)
         worker.aborted.connect(self._on_aborted)
         self._worker = worker
@@ -119,6 +123,11 @@ class Runner(QObject):
 
     def cancel(self) -> None:
         """Stop the job after the current batch of tiles; completed samples are kept."""
+        self._cancel.set()
+
+    def abandon(self) -> None:
+        """Stop the job at once, and emit nothing from now on: the viewer is being closed."""
+        self._is_abandoned = True
         self._cancel.set()
 
     def _model(self, name: str) -> Model:
@@ -176,8 +185,12 @@ class Runner(QObject):
             if cancel.is_set() and step.fraction < 1:
                 cancelled = True
                 break
+        if self._is_abandoned:
+            return RunOutcome(run, None, True, time.perf_counter() - job_start)
         yield RunProgress(1, "computing the result")
         result = run.result()
+        if result is not None and job.threshold is not None:
+            result = result.with_threshold(job.threshold, job.cleanup)
         elapsed = time.perf_counter() - job_start
         if result is None:
             return RunOutcome(run, None, cancelled, elapsed)
@@ -190,16 +203,23 @@ class Runner(QObject):
             class_sizes(result, run.state.card),
         )
 
+    def _on_yielded(self, progress: RunProgress) -> None:
+        if not self._is_abandoned:
+            self.progressed.emit(progress)
+
     def _on_returned(self, outcome: RunOutcome | _Failure) -> None:
         self._worker = None
+        if self._is_abandoned:
+            return
         if isinstance(outcome, _Failure):
             self.failed.emit(outcome.text, outcome.details)
         else:
             self.finished.emit(outcome)
 
-    def _on_aborted(self) -> None:
+    def _on_aborted(self, nothing: object = None) -> None:
         self._worker = None
-        self.failed.emit("The run was stopped.", "")
+        if not self._is_abandoned:
+            self.failed.emit("The run was stopped.", "")
 
 
 def _time_left(seconds: float, done: float) -> str:

@@ -6,13 +6,15 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
 from napari_latentseg.widgets._shared.cases import Cases
-from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of
+from napari_latentseg.widgets._shared.closing import CloseGuard
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of, scan_from_layer
 from napari_latentseg.widgets._shared.orientation_letters import OrientationLetters
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.preferences import use_data_folder
@@ -20,6 +22,8 @@ from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob, Runner, RunOutcome, RunProgress
 from napari_latentseg.widgets._shared.shown_mask import MaskTracker
+from napari_latentseg.widgets._shared.text import count_text
+from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets._shared.thresholds import Thresholds
 from napari_latentseg.widgets._shared.timings import RunTimings
 from napari_latentseg.widgets._shared.unit_notice import show_unit_notice_once
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from napari.layers import Image, Layer
 
     from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.core.scan import Scan
 
 __all__ = ["RunResult", "ViewerSession", "session_of"]
 
@@ -106,11 +111,15 @@ class ViewerSession(QObject):
         self.thresholds = Thresholds(self)
         self.thresholds.applied.connect(self.thresholded)
         self.thresholds.failed.connect(self.failed)
+        self.mask_changed.connect(self.thresholds.follow_undo)
         self._chosen: weakref.WeakKeyDictionary[Image, RunResult] = weakref.WeakKeyDictionary()
         viewer.layers.events.removed.connect(self._on_removed)
+        CloseGuard(viewer, self.runner_is_busy, self.close, self)
         self.cases = Cases(viewer, self)
         self.cases.image_changed.connect(self._on_image_changed)
         self.cases.image_renamed.connect(self._on_image_renamed)
+        self.cases.image_removed.connect(self._on_image_removed)
+        self.cases.data_replaced.connect(self._on_data_replaced)
         self.cases.layer_chosen.connect(self._on_layer_chosen)
 
     @property
@@ -191,13 +200,31 @@ class ViewerSession(QObject):
             return
         self._refuse_while_busy()
         job = result.job
-        self.runner.start(RunJob(job.scan, job.model, job.settings, job.view, result.run, samples))
+        result.check_data()
+        shown = result.segmentation
+        assert shown is not None
+        self.runner.start(
+            RunJob(
+                job.scan, job.model, job.settings, job.view, result.run, samples,
+                shown.record.threshold, shown.cleanup,
+            )
+        )  # fmt: skip
         self._running_result = result
         self.started.emit(result)
 
     def cancel(self) -> None:
         """Stop the run; completed samples are kept."""
         self.runner.cancel()
+
+    def runner_is_busy(self) -> bool:
+        """Whether a run is in progress."""
+        return self.runner.busy
+
+    def close(self) -> None:
+        """Stop the run at once, and follow the viewer no longer: its window is being closed."""
+        self.runner.abandon()
+        self._layer_steps = None
+        self.cases.disconnect_all()
 
     def select_result(self, result: RunResult) -> None:
         """Make a result the current one, and its image the case; it is shown during another run, too."""
@@ -229,7 +256,9 @@ class ViewerSession(QObject):
         if shown is not None and not shown.layers.layers_of("mask"):
             shown = self.current
         runs = {result.layers.run_number for result in self.results_of(self.image)}
-        self.cases.hide_runs(runs - {shown.layers.run_number} if shown is not None else ())
+        other_data = {r.layers.run_number for r in self.results_of(self.image) if r.has_other_data}
+        other_runs = runs - {shown.layers.run_number} if shown is not None else set()
+        self.cases.hide_runs(other_runs | other_data)
 
     def _on_image_changed(self, image: Image | None) -> None:
         self.current = self._latest_result(image)
@@ -241,7 +270,10 @@ class ViewerSession(QObject):
         """The result of an image that was selected last; the newest where none was."""
         results = self.results_of(image)
         chosen = self._chosen.get(image) if image is not None else None
-        return chosen if chosen in results else results[-1] if results else None
+        if chosen in results and not (chosen and chosen.has_other_data):
+            return chosen
+        valid = [result for result in results if not result.has_other_data]
+        return valid[-1] if valid else None
 
     def _on_layer_chosen(self, layer: Layer) -> None:
         """Make the result of a selected layer the current one."""
@@ -249,6 +281,49 @@ class ViewerSession(QObject):
         for result in self.results_of(self.image):
             if result.layers.run_number == run:
                 self.select_result(result)
+
+    def _on_image_removed(self, image: Image) -> None:
+        """Say that the results of an image outlive it, where no more layers are being removed."""
+        results = weakref.WeakSet(self.results_of(image))
+
+        def say() -> None:
+            kept = [result for result in results if result.is_in_viewer]
+            if kept and not self.cases.is_open(image):
+                show_warning(
+                    f"The image of {count_text(len(kept), 'result')} was removed: {image.name}."
+                    " They can still be reviewed and exported; open the image again to correct them."
+                )
+
+        QTimer.singleShot(0, say)
+
+    def _on_data_replaced(self, image: Image) -> None:
+        """Mark the results of an image whose values are others now; those with equal values stay."""
+        results = self.results_of(image)
+        if self._running_result is not None and self._running_result.image is image:
+            results.append(self._running_result)
+        results = [result for result in results if not result.has_other_data]
+        if not results:
+            return
+        for result in results:  # at once: nothing is measured as the new image's while the values are read
+            result.has_other_data = True
+        new_scan = scan_from_layer(image) if 2 <= image.ndim <= 4 else None
+
+        def compare() -> list[bool]:
+            return [new_scan is not None and _has_equal_values(new_scan, r.job.scan) for r in results]
+
+        def show(equal: list[bool]) -> None:
+            for result, is_equal in zip(results, equal, strict=True):
+                result.has_other_data = not is_equal
+            if not all(equal):
+                show_warning(
+                    f"{image.name} has other values now: its earlier results belong to the values before,"
+                    " and are hidden. Segment it again."
+                )
+            self._on_image_changed(self.image)
+
+        run_in_thread(compare, show, owner=self)
+        if image is self.image:
+            self._on_image_changed(image)
 
     def _on_image_renamed(self, image: Image) -> None:
         if image is self.image:
@@ -291,6 +366,9 @@ class ViewerSession(QObject):
             QTimer.singleShot(0, lambda: self._show_next(result))
             return
         self._layer_steps = None
+        if not result.is_in_viewer:  # its layers were removed as they came
+            self.finished.emit(result)
+            return
         if result not in self.results:
             self.results.append(result)
         self._chosen[result.image] = result
@@ -336,6 +414,10 @@ class ViewerSession(QObject):
         """
         if self.current is not None and not self.busy:
             self.thresholds.apply(self.current, threshold, cleanup)
+
+
+def _has_equal_values(first: Scan, second: Scan) -> bool:
+    return first.array is second.array or first.content_sha256 == second.content_sha256
 
 
 @per_viewer

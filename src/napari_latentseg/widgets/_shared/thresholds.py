@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,14 @@ from napari_latentseg.widgets._shared.threads import run_in_thread
 
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.widgets._shared.run_result import RunResult
 
 __all__ = ["Thresholds"]
 
+_Step = tuple[float, Any]  # threshold and postprocessing
+
+_MAX_STEPS = 50  # of one result that undo is followed through; napari keeps 100 for a layer
 _DELAY_MS = 60  # about four frames: the slider has stopped, and the whole mask is updated
 
 
@@ -41,6 +46,7 @@ class Thresholds(QObject):
         self._timer.timeout.connect(self._apply_latest)
         self._pending: tuple[RunResult, float, PostProcess | None] | None = None
         self._worker: Any = None
+        self._steps: weakref.WeakKeyDictionary[RunResult, list[_Step]] = weakref.WeakKeyDictionary()
 
     def apply(self, result: RunResult, threshold: float, cleanup: PostProcess | None = None) -> None:
         """Threshold a result anew; a mask that was edited by hand is left unchanged.
@@ -84,6 +90,8 @@ class Thresholds(QObject):
             new_segmentation, voxels, mask, new_sizes = answer
             if result.segmentation is not segmentation or result.layers.is_edited:
                 return
+            self._remember(result, segmentation)
+            self._remember(result, new_segmentation)
             result.segmentation, result.sizes = new_segmentation, new_sizes
             result.layers.replace_mask(mask, voxels)
             result.layers.store_record(new_segmentation)
@@ -94,3 +102,47 @@ class Thresholds(QObject):
             self.failed.emit(str(error), "")
 
         self._worker = run_in_thread(compute, show, fail, self)
+
+    def _remember(self, result: RunResult, segmentation: Segmentation) -> None:
+        step = float(segmentation.record.threshold), segmentation.cleanup
+        steps = self._steps.setdefault(result, [])
+        if step in steps:
+            steps.remove(step)
+        steps.append(step)
+        del steps[:-_MAX_STEPS]
+
+    def follow_undo(self, result: RunResult) -> None:
+        """Find the threshold of a mask that undo or redo has brought back.
+
+        napari's undo changes the labels alone, so that the threshold, sizes and export have to follow them.
+        """
+        segmentation, layer = result.segmentation, result.layers.mask
+        if segmentation is None or layer is None or not result.is_in_viewer:
+            return
+        if not isinstance(segmentation.mask, np.ndarray):
+            return
+        labels = np.array(layer.data)
+        steps = list(reversed(self._steps.get(result, [])))
+
+        def compute() -> Any:
+            if np.array_equal(labels, segmentation.mask):
+                return segmentation, result.sizes
+            for threshold, cleanup in steps:
+                earlier = segmentation.with_threshold(threshold, cleanup)
+                if np.array_equal(labels, earlier.mask):
+                    return earlier, class_sizes(earlier, result.card)
+            return None
+
+        def show(answer: Any) -> None:
+            if result.segmentation is not segmentation or not np.array_equal(labels, layer.data):
+                return  # changed again, which is followed in its turn
+            was_edited = result.layers.is_edited
+            result.layers.is_edited = answer is None
+            if answer is not None and answer[0] is not segmentation:
+                result.segmentation, result.sizes = answer
+                result.layers.store_record(answer[0])
+                self.applied.emit(result)
+            elif was_edited != result.layers.is_edited:
+                self.applied.emit(result)
+
+        run_in_thread(compute, show, owner=self)

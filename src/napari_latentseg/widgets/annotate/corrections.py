@@ -149,6 +149,7 @@ class Corrections(QObject):
         """
         viewer = self._viewer()
         assert viewer is not None
+        result.check_data()
         correction = self.correction_of(result)
         other_copy = self._other_copy(correction)
         if other_copy is not None:  # one image has one draft, so it can have one copy

@@ -198,6 +198,7 @@ class ModelsWidget(DockWidget):
             return
         if selected[0].is_current:
             self._select_model(entry.name)
+            show_info(f"{selected[1].title} v{selected[0].version} is chosen in Segment.")
         else:
             self._revert(entry.name, selected[0].version)
 
@@ -365,8 +366,11 @@ class ModelsWidget(DockWidget):
                 remove_all.clicked.connect(lambda: self.remove(name))
         box.addButton(QMessageBox.StandardButton.Cancel)
         self.remove_dialog = box
-        box.destroyed.connect(lambda: setattr(self, "remove_dialog", None))
+        box.finished.connect(self._forget_remove_dialog)
         box.open()
+
+    def _forget_remove_dialog(self, answer: int) -> None:
+        self.remove_dialog = None
 
     def remove(self, name: str, version: str | None = None) -> Any:
         """Delete one version of a model, or the model with all its versions.

@@ -53,12 +53,12 @@ class SegmentForm(QWidget):
     -------
     changed
         Any field was changed.
-    threshold_changed
-        The threshold or the postprocessing was changed, which a finished mask can follow.
+    postprocess_changed
+        The postprocessing was changed, which a finished mask can follow.
     """
 
     changed = Signal()
-    threshold_changed = Signal()
+    postprocess_changed = Signal()
 
     def __init__(self, viewer: ViewerModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -67,6 +67,8 @@ class SegmentForm(QWidget):
         self._is_listing_images = False
         self._is_offering_model = False
         self._is_model_chosen = False  # by the person: then it stays, whatever image is opened
+        self._is_setting_samples = False
+        self._chosen_samples: int | None = None  # by hand; None for the model's default
         self.cards: dict[str, ModelCard] = api.list_models()
         self.image = ComboBox(
             choices=self._image_choices, nullable=True, tooltip="The image layer to segment"
@@ -79,7 +81,8 @@ class SegmentForm(QWidget):
         self.source = ComboBox(choices=[], tooltip="")
         self.threshold = FloatSlider(
             value=0.5, min=0.05, max=0.95, step=0.01,
-            tooltip="A voxel belongs to the mask where its mean probability exceeds the threshold",
+            tooltip="Threshold of the next run: a voxel belongs to the mask where its mean probability is"
+            " above it. A finished result has its own threshold",
         )  # fmt: skip
         self.spacing_row = SpacingRow(viewer, self)
         self.roi_fields = RoiFields(viewer, self)
@@ -115,7 +118,6 @@ class SegmentForm(QWidget):
         fields.addRow("", self.fit_line)
         fields.addRow("Samples", self.samples.native)
         fields.addRow("Source", self.source.native)
-        fields.addRow("Threshold", self.threshold.native)
         for combo in (
             self.image,
             self.model,
@@ -130,6 +132,7 @@ class SegmentForm(QWidget):
         advanced_body = QWidget()
         advanced_form = form_layout(advanced_body)
         self.roi_fields.add_rows(fields, advanced_form)
+        advanced_form.addRow("Threshold", self.threshold.native)
         self.postprocess_fields.add_rows(advanced_form)
         self.advanced = collapsible("Advanced", advanced_body)
         layout = QVBoxLayout(self)
@@ -143,12 +146,12 @@ class SegmentForm(QWidget):
         self.changed.connect(self._check_fit)
         self.fit_line.fit_changed.connect(self.changed)
         self.source.changed.connect(self._on_source)
-        self.threshold.changed.connect(lambda *_: self.threshold_changed.emit())
-        self.postprocess_fields.postprocess_changed.connect(self.threshold_changed)
+        self.threshold.changed.connect(lambda *_: self.changed.emit())
+        self.postprocess_fields.postprocess_changed.connect(self.postprocess_changed)
         self.image.changed.connect(self._on_image_chosen)
         self.session.image_changed.connect(self.show_case)
         self.spacing_row.spacing_given.connect(self._on_image)
-        self.samples.changed.connect(lambda *_: self.changed.emit())
+        self.samples.changed.connect(self._on_samples)
         self.roi_fields.changed.connect(self.changed)
         self.postprocess_fields.changed.connect(self.changed)
 
@@ -265,22 +268,33 @@ class SegmentForm(QWidget):
             self.model_summary.setToolTip(card.intended_use)
             self.source.choices = [(SOURCE_LABELS[s], s) for s in card.sources]
             self.source.value = card.sources[0]
-            self.samples.max = _MAX_SAMPLES
-            self.samples.value = preferences().samples or card.default_samples
+            self._show_samples(self._chosen_samples or _default_samples(card), _MAX_SAMPLES)
             self.threshold.value = card.threshold
         self._on_source()
+
+    def _on_samples(self, value: int) -> None:
+        """Remember a number that was chosen by hand, which another model does not change."""
+        if not self._is_setting_samples and self.card is not None:
+            self._chosen_samples = int(value) if value != _default_samples(self.card) else None
+        self.changed.emit()
+
+    def _show_samples(self, value: int, most: int) -> None:
+        self._is_setting_samples = True
+        self.samples.max = most
+        self.samples.value = min(value, most)
+        self._is_setting_samples = False
 
     def _on_source(self, *_: Any) -> None:
         source, card = self.source.value, self.card
         is_deterministic = source == "none"
         self.samples.enabled = not is_deterministic
         tooltip = f"How many samples to draw; a variance needs {MIN_SAMPLES_FOR_VARIANCE} or more"
-        self.samples.max = _MAX_SAMPLES
+        wanted = self._chosen_samples or int(self.samples.value)
+        most = card.members if source == "members" and card is not None else _MAX_SAMPLES
+        self._show_samples(wanted, most)
         if is_deterministic:
             tooltip = "This model is deterministic: one sample is enough"
         elif source == "members" and card is not None:
-            self.samples.value = min(int(self.samples.value), card.members)
-            self.samples.max = card.members
             tooltip = f"{members_limit_message(card)}; {tooltip[0].lower()}{tooltip[1:]}"
         self.samples.tooltip = tooltip
         self.source.tooltip = f"What makes the samples differ: {SAMPLING_SOURCES.get(str(source), '')}"
@@ -329,6 +343,10 @@ class SegmentForm(QWidget):
     def region(self) -> RegionOfInterest:
         """The slices and the crop box to segment; see `RoiFields.region`."""
         return self.roi_fields.region()
+
+
+def _default_samples(card: ModelCard) -> int:
+    return preferences().samples or card.default_samples
 
 
 def _card_summary(card: ModelCard) -> str:

@@ -62,6 +62,7 @@ class RoiFields(QObject):
         self.viewer = viewer
         self._image: Image | None = None
         self._order: tuple[int, ...] = ()
+        self._watched_shapes: Shapes | None = None
         self.slices = ComboBox(
             choices=[("all", "all"), ("current slice", "shown"), ("range", "range")],
             value="all",
@@ -115,6 +116,19 @@ class RoiFields(QObject):
         self.area.reset_choices()
         self.area.value = previous if previous in [value for _, value in self._area_choices()] else "all"
 
+    def _watch_shapes(self) -> None:
+        """Follow the shapes of the chosen layer: a rectangle may be drawn after it was chosen."""
+        chosen = self.area.value if isinstance(self.area.value, Shapes) else None
+        if chosen is self._watched_shapes:
+            return
+        for layer, change in ((self._watched_shapes, "disconnect"), (chosen, "connect")):
+            if layer is not None:
+                getattr(layer.events.data, change)(self._on_shapes)
+        self._watched_shapes = chosen
+
+    def _on_shapes(self, event: Any = None) -> None:
+        self.changed.emit()
+
     def show_for_image(self, image: Image | None) -> None:
         """Show the fields that apply to this image."""
         self._image = image
@@ -129,6 +143,7 @@ class RoiFields(QObject):
         self._on_changed()
 
     def _on_changed(self, *_: Any) -> None:
+        self._watch_shapes()
         image = self._image
         is_range = image is not None and image.ndim > 2 and self.slices.value == "range"
         self._form.setRowVisible(self.range_row, is_range)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import sizes_note
@@ -24,6 +24,7 @@ from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 from napari_latentseg.widgets.segment.form import SegmentForm
 from napari_latentseg.widgets.segment.region import image_shape
 from napari_latentseg.widgets.segment.result_panel import ResultPanel
+from napari_latentseg.widgets.segment.result_threshold import ResultThreshold
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -44,9 +45,13 @@ class SegmentWidget(DockWidget):
 
     def __init__(self, napari_viewer: ViewerModel) -> None:
         super().__init__(napari_viewer)
+        self._status_result: RunResult | None = None  # the run that the line of status tells of
         self.form = SegmentForm(napari_viewer)
         self.form.restore(self.session.choices)
         self.result_panel = ResultPanel(napari_viewer)
+        self.result_threshold = ResultThreshold()
+        self.result_header = QLabel()
+        self.result_header.setWordWrap(True)
         self.run_button = QPushButton("Segment")
         self.problem_label = QLabel()
         self.problem_label.setWordWrap(True)
@@ -83,9 +88,12 @@ class SegmentWidget(DockWidget):
         self.body.addLayout(progress_row)
         self.body.addWidget(self.status)
         self.body.addWidget(self.details_button)
+        self.body.addWidget(self.result_header)
+        self.body.addWidget(self.result_threshold)
         self.body.addWidget(self.result_panel)
         self.body.addStretch(1)
-        self.result_panel.hide()
+        for part in self._result_parts:
+            part.hide()
         self.progress_bar.hide()
         self.cancel_button.hide()
         self.status.hide()
@@ -97,7 +105,8 @@ class SegmentWidget(DockWidget):
         self.connect_event(self.viewer.cursor.events.position, self.result_panel.readout.follow)
         self.connect_event(self.viewer.events.mouse_over_canvas, self.result_panel.readout.follow)
         self.form.changed.connect(self._refresh)
-        self.form.threshold_changed.connect(self._apply_threshold)
+        self.form.postprocess_changed.connect(self._apply_postprocess)
+        self.result_threshold.threshold_chosen.connect(self._apply_threshold)
         self.run_button.clicked.connect(self.segment)
         self.cancel_button.clicked.connect(self.cancel)
         self.result_panel.more_requested.connect(self.draw_more)
@@ -105,8 +114,8 @@ class SegmentWidget(DockWidget):
         self.result_panel.export_requested.connect(self.ask_export)
         actions = {
             "segment": self.segment,
-            "threshold_down": lambda: self._shift_threshold(-0.05),
-            "threshold_up": lambda: self._shift_threshold(0.05),
+            "threshold_down": lambda: self._shift_threshold(-1),
+            "threshold_up": lambda: self._shift_threshold(1),
         }
         bind_keys(self.viewer, self, actions)
         session = self.session
@@ -118,6 +127,7 @@ class SegmentWidget(DockWidget):
         session.thresholded.connect(self._show_result)
         session.mask_changed.connect(self._show_result)
         session.results_changed.connect(self._show_result)
+        session.image_changed.connect(self._forget_status)
 
     def _on_models(self) -> None:
         model_name = self.session.choices.get("model")  # before the reload, which overwrites it
@@ -226,8 +236,6 @@ class SegmentWidget(DockWidget):
         run_in_thread(load, show, fail)
 
     def _on_started(self, result: RunResult) -> None:
-        if result.segmentation is None:
-            self.result_panel.hide()  # it still shows an earlier run
         self.details_button.set_details("")
         self.progress_bar.setValue(0)
         self._show_running("loading the model")
@@ -238,45 +246,79 @@ class SegmentWidget(DockWidget):
         self.cancel_button.show()
         self.status.setText(text)
         self.status.show()
-        self.result_panel.set_busy(True)
-        self._refresh()
+        self._set_busy(True)
 
     def _show_idle(self, text: str) -> None:
         self.progress_bar.hide()
         self.cancel_button.hide()
         self.status.setText(text)
         self.status.setVisible(bool(text))
-        self.result_panel.set_busy(False)
+        self._set_busy(False)
+
+    def _set_busy(self, busy: bool) -> None:
+        self.result_panel.set_busy(busy)
+        self.result_threshold.setEnabled(not busy)
         self._refresh()
 
     def _on_progress(self, progress: RunProgress) -> None:
         self.progress_bar.setValue(round(1000 * progress.done))
-        if self.cancel_button.isEnabled():
-            self.status.setText(progress.text)
+        running = self.session.running
+        if self.cancel_button.isEnabled() and running is not None:
+            self.status.setText(self._of_case(running, progress.text))
 
     def _on_finished(self, result: RunResult) -> None:
         segmentation = result.segmentation
+        self._status_result = result
         if segmentation is None:
-            self._show_idle("Cancelled before the first sample was complete.")
+            self._show_idle(self._of_case(result, "Cancelled before the first sample was complete."))
+            self._show_result()
             return
-        self._show_result()
         record = segmentation.record
-        if result.was_cancelled:
+        if not result.is_in_viewer:
+            text = "The layers of this run were removed; segment again to get them back."
+        elif result.was_cancelled:
             missing = segmentation.segmented_region.describe_missing()
             kept = f"{record.samples} of {record.samples_asked} samples are kept"
-            self._show_idle(f"Cancelled. {kept}{f'; {missing}' if missing else ''}.")
+            text = f"Cancelled. {kept}{f'; {missing}' if missing else ''}."
         else:
-            self._show_idle(f"Finished in {max(1, round(result.seconds))} s.")
+            text = f"Finished in {max(1, round(result.seconds))} s."
+        self._show_idle(self._of_case(result, text))
+        self._show_result()
         for note in record.input.notes:
             show_info(note)
 
+    @property
+    def _result_parts(self) -> tuple[QWidget, ...]:
+        return self.result_header, self.result_threshold, self.result_panel
+
+    def _of_case(self, result: RunResult, text: str) -> str:
+        """A text about a run, which names its image where that is not the case."""
+        return text if result.image is self.session.image else f"{result.image.name}: {text}"
+
+    def _forget_status(self, *_: Any) -> None:
+        """What was said about a run of another image goes with that image."""
+        if not self.busy and self._status_result is not None:
+            self._status_result = None
+            self.details_button.set_details("")
+            self._show_idle("")
+
     def _show_result(self, *_: Any) -> None:
-        result = self.session.current
-        has_result = result is not None and result.segmentation is not None
-        if result is not None and result.segmentation is not None:
+        """Show the result of the case, and nothing while that is being computed."""
+        result, running = self.session.current, self.session.running
+        told = self._status_result
+        if told is not None and told.segmentation is not None and not told.is_in_viewer and not self.busy:
+            self._forget_status()
+        is_shown = result is not None and result.segmentation is not None
+        if running is not None and running.image is self.session.image:
+            is_shown = False
+        if is_shown and result is not None and result.segmentation is not None:
             note = sizes_note(result.segmentation, result.card)
             self.result_panel.show_result(result.segmentation, result.layers, result.sizes, note)
-        self.result_panel.setVisible(has_result and not self.busy)
+            self.result_threshold.show_result(result)
+            self.result_header.setText(_nothing_found(result))
+        for part in self._result_parts:
+            part.setVisible(is_shown)
+        self.result_header.setVisible(is_shown and bool(self.result_header.text()))
 
     @property
     def busy(self) -> bool:
@@ -291,26 +333,36 @@ class SegmentWidget(DockWidget):
 
     def _on_failed(self, text: str, details: str) -> None:
         self.details_button.set_details(details)
+        self._status_result = None
         self._show_idle(text)
         self._show_result()
+        for (
+            part
+        ) in self._result_parts:  # figures of an earlier run below the error would be taken for its own
+            part.hide()
         show_error(text)
 
-    def _apply_threshold(self) -> None:
-        """Apply threshold and postprocessing to the current result."""
-        result = self.session.current
+    def _apply_threshold(self, threshold: float) -> None:
+        """Apply a threshold to the current result."""
+        if self.finished_result is not None:
+            self.session.apply_threshold(threshold)
+
+    def _apply_postprocess(self) -> None:
+        """Apply the postprocessing to the current result."""
+        result = self.finished_result
         if result is None or result.segmentation is None or self.busy:
             return
         if result.layers.is_edited:
-            self.status.setText("The mask was edited by hand, so the threshold does not change it.")
+            self.status.setText("The mask was edited by hand, so the postprocessing does not change it.")
             self.status.show()
             return
         self.session.apply_threshold(
-            float(self.form.threshold.value), self.form.postprocess_fields.postprocess()
+            float(result.segmentation.record.threshold), self.form.postprocess_fields.postprocess()
         )
 
-    def _shift_threshold(self, change: float) -> None:
-        threshold = self.form.threshold
-        threshold.value = min(max(round(float(threshold.value) + change, 2), threshold.min), threshold.max)
+    def _shift_threshold(self, steps: int) -> None:
+        if self.finished_result is not None and self.result_threshold.isEnabled():
+            self.result_threshold.shift(steps)
 
     def review(self) -> None:
         """Open the Review widget."""
@@ -338,3 +390,11 @@ class SegmentWidget(DockWidget):
         while self.busy and time.monotonic() < deadline:
             QApplication.processEvents()
             time.sleep(0.005)
+
+
+def _nothing_found(result: RunResult) -> str:
+    """A sentence for an empty mask; empty where something was found."""
+    if any(size.value > 0 for size in result.sizes):
+        return ""
+    names = " or ".join(info.name for info in result.layers.classes)
+    return f"Nothing was found: no voxel is above the threshold ({names})."
