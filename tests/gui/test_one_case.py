@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.layers import Labels
+from napari.utils.notifications import notification_manager
 from PIL import Image as PillowImage
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from tests.helpers.shared_viewer import process_events
 from tests.helpers.two_cases import SHAPE, add_case, add_result, click_eye, click_layer, two_cases
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.cases import is_case_image
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -299,6 +301,34 @@ def test_a_corrected_copy_goes_with_its_case(cases):
     click_layer(cases.viewer, copy)
     assert cases.session.current is cases.second_result
     assert copy.visible
+
+
+def test_replaced_values_of_an_image_are_another_image(cases, segment, review, qtbot):
+    result = cases.second_result
+    cases.second.data = cases.second.data.copy()  # equal values: it stays what it was
+    qtbot.waitUntil(lambda: not result.has_other_data, timeout=20_000)
+    assert cases.session.current is result
+    cases.second.data = 1 - cases.second.data
+    assert cases.session.current is None  # at once, and not when the values have been read
+    assert not result.layers.mask.visible
+    qtbot.waitUntil(lambda: "malignant_10 has other values now" in messages(), timeout=20_000)
+    assert segment.header.line.toolTip() == "malignant_10 · not segmented"
+    assert not segment.result_panel.isVisibleTo(segment)
+    assert review.is_empty
+    cases.session.select_result(result)
+    assert "(of earlier values)" in review.header.line.toolTip()
+    assert not result.layers.mask.visible
+    with pytest.raises(BadInput, match="were replaced since: segment the image again"):
+        corrections_of(cases.viewer).edit(result)
+
+
+def test_a_removed_image_is_told_once(cases, qtbot):
+    cases.viewer.layers.remove(cases.second)
+    qtbot.waitUntil(lambda: "The image of 1 result was removed: malignant_10." in messages(), timeout=20_000)
+
+
+def messages():
+    return "\n".join(record.message for record in notification_manager.records)
 
 
 def test_every_map_belongs_to_an_image(cases):

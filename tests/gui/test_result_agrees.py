@@ -32,7 +32,7 @@ def test_undo_takes_the_threshold_the_slider_and_the_sizes_back(viewer, widget, 
     run(widget, qtbot, samples=3)
     result, slider = widget.finished_result, widget.result_threshold.slider
     layer = result.layers.mask
-    before, sizes = layer.data.copy(), widget.result_panel.extent_text.text()
+    before, sizes = layer.data.copy(), widget.result_panel.size_text.text()
     for threshold in (0.8, 0.9):
         slider.value = threshold
         qtbot.waitUntil(lambda t=threshold: result.segmentation.record.threshold == t, timeout=20_000)
@@ -44,7 +44,7 @@ def test_undo_takes_the_threshold_the_slider_and_the_sizes_back(viewer, widget, 
         assert slider.value == pytest.approx(threshold)
         np.testing.assert_array_equal(layer.data, result.segmentation.mask)
     np.testing.assert_array_equal(layer.data, before)
-    assert widget.result_panel.extent_text.text() == sizes
+    assert widget.result_panel.size_text.text() == sizes
     layer.redo()
     qtbot.waitUntil(lambda: slider.value == pytest.approx(0.8), timeout=20_000)
     qtbot.wait(300)
@@ -72,7 +72,7 @@ def test_another_model_changes_neither_the_result_nor_the_number_of_samples(view
     run(widget, qtbot, samples=8)
     result = widget.finished_result
     before, record, sizes = (
-        result.layers.mask.data.copy(), result.segmentation.record, widget.result_panel.extent_text.text()
+        result.layers.mask.data.copy(), result.segmentation.record, widget.result_panel.size_text.text()
     )  # fmt: skip
     for model in ("retina-vessels", "hippocampus-mr", "breast-ultrasound"):
         widget.form.model.value = model
@@ -80,12 +80,13 @@ def test_another_model_changes_neither_the_result_nor_the_number_of_samples(view
         assert widget.form.samples.value == 8
     np.testing.assert_array_equal(result.layers.mask.data, before)
     assert result.segmentation.record == record
-    assert widget.result_panel.extent_text.text() == sizes
+    assert widget.result_panel.size_text.text() == sizes
 
 
 def test_the_keys_move_the_threshold_of_the_result(viewer, widget, qtbot, phantom):
     run(widget, qtbot, samples=3)
     of_form = widget.form.threshold.value
+    viewer.window._qt_window.activateWindow()
     press_key(viewer, Qt.Key.Key_Comma)
     qtbot.waitUntil(lambda: widget.finished_result.segmentation.record.threshold == 0.45, timeout=20_000)
     press_key(viewer, Qt.Key.Key_Period)

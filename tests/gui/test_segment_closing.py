@@ -35,7 +35,7 @@ def test_napari_closed_in_the_middle_of_a_run_ends_cleanly():
         "widget.segment()\n"
         "while widget.progress_bar.value() < 5:\n"
         "    QApplication.processEvents()\n"
-        "assert viewer.window._task_status_manager.is_busy()\n"  # so napari asks before it closes
+        "assert widget.busy\n"
         "viewer.close()\n"
         "QApplication.processEvents()\n"
         "print('closed')\n"
@@ -43,4 +43,51 @@ def test_napari_closed_in_the_middle_of_a_run_ends_cleanly():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60_000)
     assert ended.returncode == 0, ended.stderr
     assert "closed" in ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_x_of_the_window_asks_one_question_in_plain_words(tmp_path):
+    """In a program of its own: No leaves all as it was; Yes stops the run, and the program ends promptly."""
+    code = (
+        "import time, napari, numpy as np\n"
+        "from qtpy.QtCore import QEvent, QTimer\n"
+        "from qtpy.QtWidgets import QApplication, QMessageBox\n"
+        "from napari_latentseg.widgets._shared.closing import CloseGuard\n"
+        "from napari_latentseg.widgets.segment.widget import SegmentWidget\n"
+        "viewer = napari.Viewer(show=True)\n"
+        "viewer.add_image(np.random.default_rng(0).random((30, 64, 64)), name='stack')\n"
+        "widget = SegmentWidget(viewer)\n"
+        "viewer.window.add_dock_widget(widget)\n"
+        "widget.form.model.value = 'breast-ultrasound'\n"
+        "widget.form.samples.value = 100\n"
+        "widget.segment()\n"
+        "while widget.progress_bar.value() < 5:\n"
+        "    QApplication.processEvents()\n"
+        "window, questions = viewer.window._qt_window, []\n"
+        "(guard,) = widget.session.findChildren(CloseGuard)\n"
+        "class ByAPerson(QEvent):\n"
+        "    def __init__(self): super().__init__(QEvent.Type.Close)\n"
+        "    def spontaneous(self): return True\n"
+        "def answer(button):\n"
+        "    box = QApplication.activeModalWidget()\n"
+        "    questions.append(box.text())\n"
+        "    box.button(button).click()\n"
+        "for button in (QMessageBox.StandardButton.No, QMessageBox.StandardButton.Yes):\n"
+        "    QTimer.singleShot(300, lambda: answer(button))\n"
+        "    assert guard.eventFilter(window, ByAPerson())\n"
+        "    assert widget.busy\n"
+        "start = time.monotonic()\n"
+        "while window.isVisible():\n"
+        "    QApplication.processEvents()\n"
+        "from superqt.utils import WorkerBase\n"
+        "while WorkerBase._worker_set:\n"
+        "    QApplication.processEvents()\n"
+        "print(questions)\n"
+        "print(f'{time.monotonic() - start:.0f} s')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60_000)
+    assert ended.returncode == 0, ended.stderr
+    questions, seconds = ended.stdout.splitlines()
+    assert questions == str(["A segmentation is running. Close and stop it?"] * 2)
+    assert int(seconds.split()[0]) <= 10
     assert "Traceback" not in ended.stderr

@@ -175,7 +175,9 @@ class Runner(QObject):
                 started_count = int((run.state.ensemble.samples_per_plane > 0).sum())
                 position_text = f"slice {started_count} of {planes}, {position_text}"
             text = f"{position_text}{_time_left(step_time - sampling_start, step.fraction)}"
-            if step.is_sample_complete and (planes == 1 or step_time - last_preview > _PREVIEW_EVERY):
+            # more samples of a result that is on screen: it stays, with its threshold, until they are drawn
+            has_preview = job.previous_run is None and step.is_sample_complete
+            if has_preview and (planes == 1 or step_time - last_preview > _PREVIEW_EVERY):
                 last_preview = step_time
                 yield RunProgress(
                     step.fraction, text, run.state.planes.index(step.plane), run.preview(step.plane)

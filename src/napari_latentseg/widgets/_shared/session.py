@@ -108,7 +108,7 @@ class ViewerSession(QObject):
         self.thresholded.connect(self.mask_tracker.touch)
         self.results_changed.connect(self._watch_masks)
         self._layer_steps: Iterator[None] | None = None
-        self.thresholds = Thresholds(self)
+        self.thresholds = Thresholds(self._is_computing, self)
         self.thresholds.applied.connect(self.thresholded)
         self.thresholds.failed.connect(self.failed)
         self.mask_changed.connect(self.thresholds.follow_undo)
@@ -215,6 +215,10 @@ class ViewerSession(QObject):
     def cancel(self) -> None:
         """Stop the run; completed samples are kept."""
         self.runner.cancel()
+
+    def _is_computing(self, result: RunResult) -> bool:
+        """Whether more samples of a result are being drawn, or its layers updated."""
+        return self.busy and (self._running_result is None or self._running_result is result)
 
     def runner_is_busy(self) -> bool:
         """Whether a run is in progress."""

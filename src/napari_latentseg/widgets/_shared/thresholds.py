@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +28,13 @@ _DELAY_MS = 60  # about four frames: the slider has stopped, and the whole mask 
 class Thresholds(QObject):
     """Applies the threshold and postprocessing that a person asked for last.
 
+    Parameters
+    ----------
+    is_computing
+        Whether a result is being computed or its layers updated, so that its mask is not yet its own.
+    parent
+        Qt parent, which owns this.
+
     Signals
     -------
     applied
@@ -38,8 +46,9 @@ class Thresholds(QObject):
     applied = Signal(object)
     failed = Signal(str, str)
 
-    def __init__(self, parent: QObject | None = None) -> None:
+    def __init__(self, is_computing: Callable[[RunResult], bool], parent: QObject | None = None) -> None:
         super().__init__(parent)
+        self._is_computing = is_computing
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_DELAY_MS)
@@ -119,7 +128,7 @@ class Thresholds(QObject):
         segmentation, layer = result.segmentation, result.layers.mask
         if segmentation is None or layer is None or not result.is_in_viewer:
             return
-        if not isinstance(segmentation.mask, np.ndarray):
+        if not isinstance(segmentation.mask, np.ndarray) or self._is_computing(result):
             return
         labels = np.array(layer.data)
         steps = list(reversed(self._steps.get(result, [])))
@@ -134,7 +143,9 @@ class Thresholds(QObject):
             return None
 
         def show(answer: Any) -> None:
-            if result.segmentation is not segmentation or not np.array_equal(labels, layer.data):
+            if result.segmentation is not segmentation or self._is_computing(result):
+                return
+            if not np.array_equal(labels, layer.data):
                 return  # changed again, which is followed in its turn
             was_edited = result.layers.is_edited
             result.layers.is_edited = answer is None

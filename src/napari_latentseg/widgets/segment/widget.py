@@ -297,7 +297,7 @@ class SegmentWidget(DockWidget):
 
     def _forget_status(self, *_: Any) -> None:
         """What was said about a run of another image goes with that image."""
-        if not self.busy and self._status_result is not None:
+        if not self.busy and self.status.text():
             self._status_result = None
             self.details_button.set_details("")
             self._show_idle("")
