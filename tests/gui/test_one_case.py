@@ -318,7 +318,7 @@ def test_replaced_values_of_an_image_are_another_image(cases, segment, review, q
     cases.session.select_result(result)
     assert "(of earlier values)" in review.header.line.toolTip()
     assert not result.layers.mask.visible
-    with pytest.raises(BadInput, match="were replaced since: segment the image again"):
+    with pytest.raises(BadInput, match="were replaced since; segment the image again"):
         corrections_of(cases.viewer).edit(result)
 
 
