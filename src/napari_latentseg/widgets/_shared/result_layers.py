@@ -140,7 +140,8 @@ class ResultLayers:
     def layers_of(self, role: str) -> list[Layer]:
         """The layer with role ``"mask"``, ``"agreement"``, ``"mean"`` or ``"variance"``, if in the viewer."""
         layer = self.mask if role == "mask" else self.maps.layers.get(role)
-        return [layer] if layer is not None and layer in self.viewer.layers else []
+        viewer = self._viewer()  # None when it is gone: a worker may answer after that
+        return [layer] if layer is not None and viewer is not None and layer in viewer.layers else []
 
     @property
     def all_layers(self) -> list[Layer]:
