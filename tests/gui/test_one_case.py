@@ -365,3 +365,16 @@ def test_maps_that_are_added_do_not_choose_the_result_whose_layer_is_selected(ca
     assert cases.viewer.layers.selection.active is cases.second
     click_layer(cases.viewer, second_run.layers.mask)
     assert cases.session.current is second_run
+
+
+def test_a_mask_of_another_case_is_no_reference_unless_it_is_shown(cases, review):
+    def references():
+        review.measures.reset_references()
+        return [layer for layer in review.measures.reference.choices if layer is not None]
+
+    other = cases.first_result.layers.mask
+    assert other not in references()
+    own = cases.viewer.add_labels(np.ones(SHAPE, np.uint8), name="reference")
+    assert own in references()
+    click_eye(cases.viewer, other)
+    assert other in references()

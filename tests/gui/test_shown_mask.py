@@ -103,3 +103,47 @@ def test_approved_slices_are_those_that_hold_what_was_approved(shown_volume, qtb
     corrections.approvals.unlock(corrections.correction_of(result), [3])
     settled(qtbot, shown_volume, "model")
     assert 3 not in result.shown_mask().comparison.approved_slices
+
+
+def test_a_threshold_that_is_only_previewed_is_no_correction(shown_volume, qtbot):
+    """The slice on screen follows the slider at once; measures and export wait for the whole mask."""
+    result, session = shown_volume.result, shown_volume.session
+    settled(qtbot, shown_volume, "model")
+    go_to(shown_volume, SLICE)
+    session.thresholds._timer.setInterval(1500)  # as if the mask were large
+    before, threshold = result.segmentation.mask.copy(), result.segmentation.record.threshold
+    session.apply_threshold(0.9)
+    assert not np.array_equal(result.layers.mask.data, before)
+    qtbot.wait(500)  # longer than changes of the mask are waited for
+    assert result.segmentation.record.threshold == threshold
+    assert result.latest_mask.state == result.shown_mask().state == "model"
+    np.testing.assert_array_equal(result.shown_mask().data, before)
+    qtbot.waitUntil(lambda: result.segmentation.record.threshold == 0.9, timeout=60_000)
+    qtbot.wait(500)
+    assert result.latest_mask.state == "model"
+    np.testing.assert_array_equal(result.shown_mask().data, result.layers.mask.data)
+    assert not np.array_equal(result.layers.mask.data, before)
+
+
+def test_more_samples_leave_nothing_of_a_preview(shown_volume):
+    result = shown_volume.result
+    go_to(shown_volume, SLICE)
+    result.layers.preview_threshold(result.segmentation, 0.9)
+    assert result.layers.is_previewing
+    result.layers.set_mask(result.segmentation.mask.copy())
+    assert not result.layers.is_previewing
+    (slices, *_) = result.layers.changed_voxels(result.segmentation.mask)
+    assert not len(slices)
+
+
+def test_a_preview_whose_threshold_fails_is_taken_back(shown_volume, qtbot, monkeypatch):
+    result, session = shown_volume.result, shown_volume.session
+    go_to(shown_volume, SLICE)
+    before = result.layers.mask.data.copy()
+    monkeypatch.setattr(
+        type(result.segmentation), "with_threshold", lambda *_: (_ for _ in ()).throw(MemoryError("no room"))
+    )
+    with qtbot.waitSignal(session.failed, timeout=20_000):
+        session.apply_threshold(0.9)
+    np.testing.assert_array_equal(result.layers.mask.data, before)
+    assert not result.layers.is_previewing

@@ -217,6 +217,21 @@ class ResultLayers:
         )
         mask.refresh()
 
+    @property
+    def is_previewing(self) -> bool:
+        """Whether a slice on screen already has a threshold that the result has not yet."""
+        return bool(self._previewed_regions) and not self.is_edited
+
+    def end_preview(self) -> None:
+        """Give the previewed slices their labels back: their threshold could not be applied."""
+        previewed, self._previewed_regions = self._previewed_regions, []
+        mask = self.mask
+        if not previewed or self.is_edited or mask is None or mask not in self.viewer.layers:
+            return
+        for screen_index, original in previewed:
+            mask.data[screen_index] = original
+        mask.refresh()
+
     def changed_voxels(self, new_mask: NDArray[np.uint8]) -> VoxelIndices | None:
         """Indices of the voxels that differ in a new mask, previews aside; None where these are too many.
 
@@ -265,6 +280,7 @@ class ResultLayers:
 
     def set_mask(self, mask: NDArray[np.uint8]) -> None:
         """Replace the mask's data, unless it was edited by hand."""
+        self._previewed_regions = []  # of the data before
         if self.is_edited:
             return
         if self.mask is None or self.mask not in self.viewer.layers:

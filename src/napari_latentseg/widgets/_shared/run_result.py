@@ -80,8 +80,10 @@ class RunResult:
         """
         if self.segmentation is None:
             raise BadInput("mask", "the run has not finished", "wait for it")
-        layer = self.layers.mask if self.is_in_viewer else None
-        return shown_mask_of(self.segmentation, layer, self.person_mask(), self.job.view.order, copy=copy)
+        layer, person = self.layers.mask if self.is_in_viewer else None, self.person_mask()
+        if person.layer is None and self.layers.is_previewing:  # of a threshold that is not the result's yet
+            return ShownMask(self.segmentation, layer, self.segmentation.mask, person, self.job.view.order)
+        return shown_mask_of(self.segmentation, layer, person, self.job.view.order, copy=copy)
 
     def check_data(self) -> None:
         """Refuse what would mix this result with other data.

@@ -108,6 +108,7 @@ class Thresholds(QObject):
 
         def fail(error: BaseException) -> None:
             self._worker = None
+            result.layers.end_preview()
             self.failed.emit(str(error), "")
 
         self._worker = run_in_thread(compute, show, fail, self)

@@ -15,6 +15,7 @@ from napari_latentseg.core.person_mask import describe_mask
 from napari_latentseg.measure import sizes_note
 from napari_latentseg.widgets._shared.controls import let_combo_shrink
 from napari_latentseg.widgets._shared.layers import layer_matrix, role_of
+from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.review.objects import show_objects
 
@@ -82,7 +83,17 @@ class MeasuresPanel(QWidget):
         label_layers = [
             layer for layer in self.viewer.layers if isinstance(layer, Labels) and layer is not shown
         ]
-        return [(layer.name, layer) for layer in label_layers if role_of(layer) != "objects"]
+        return [
+            (layer.name, layer)
+            for layer in label_layers
+            if role_of(layer) != "objects" and self._is_comparable(layer)
+        ]
+
+    def _is_comparable(self, layer: Labels) -> bool:
+        """Whether a mask is of this case, or was opened with another image and is shown with this one."""
+        cases = session_of(self.viewer).cases
+        image = cases.image_of(layer)
+        return layer.visible or image is None or cases.is_of_case(image)
 
     def reset_references(self, event: Any = None) -> None:
         """List the Labels layers of the viewer again."""
