@@ -25,6 +25,7 @@ from napari_latentseg.measure import (
     expected_dice,
     expected_dice_lines,
 )
+from napari_latentseg.measure.expected_dice import with_expected_dice
 
 CONDITIONS: dict[str, Any] = {"samples": 5, "source": "augment", "threshold": 0.4, "data": "made"}
 
@@ -137,3 +138,14 @@ def test_a_threshold_that_moves_takes_the_expected_dice_out_of_the_record() -> N
     segmentation = replace(segmentation, record=segmentation.record.replace(expected_dice=estimates))
     assert segmentation.with_threshold(0.4).record.expected_dice == estimates
     assert segmentation.with_threshold(0.41).record.expected_dice == {}
+
+
+def test_the_expected_dice_follows_the_threshold_within_the_calibrated_range() -> None:
+    segmentation = with_expected_dice(result(), card())
+    estimates = segmentation.record.expected_dice
+    assert estimates
+    near = with_expected_dice(segmentation.with_threshold(0.43), card())
+    assert near.record.expected_dice == estimates
+    far = with_expected_dice(near.with_threshold(0.6), card())
+    assert far.record.expected_dice == {}
+    assert with_expected_dice(far.with_threshold(0.4), card()).record.expected_dice == estimates

@@ -20,7 +20,7 @@ from napari_latentseg.core.reorient import restore_orientation
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation, volumes_by_name
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings
-from napari_latentseg.measure.expected_dice import expected_dice
+from napari_latentseg.measure.expected_dice import with_expected_dice
 
 __all__ = ["build_segmentation"]
 
@@ -91,7 +91,8 @@ def build_segmentation(state: RunState) -> Segmentation | None:
         roi=_roi(state),
     )
     result = _with_postprocessed_volumes(result, settings)
-    return _with_expected_dice(restore_orientation(result, state.original, state.axis_order), state)
+    restored = restore_orientation(result, state.original, state.axis_order)
+    return with_expected_dice(restored, state.card) if restored.record.complete else restored
 
 
 def _postprocessed_mask(state: RunState, mean: Any, voxel_volume: float) -> Any:
@@ -115,14 +116,6 @@ def _with_postprocessed_volumes(result: Segmentation, settings: InferenceSetting
         volumes=volumes_by_name(result.classes, volumes), volumes_cleaned=volumes_cleaned
     )
     return replace(result, volumes=volumes, record=record)
-
-
-def _with_expected_dice(result: Segmentation, state: RunState) -> Segmentation:
-    """The result with the Dice to expect of it; not of one on disk, which would be read once more."""
-    if not result.record.complete or not isinstance(result.mean, np.ndarray):
-        return result
-    estimates = expected_dice(result, state.card)
-    return replace(result, record=result.record.replace(expected_dice=estimates)) if estimates else result
 
 
 def _notes(state: RunState, sample_count: int, distinct_count: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,13 @@ from napari_latentseg.evaluation.case_figures import soft_dice
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.measure.interval_basis import calibration_differences
 
-__all__ = ["DiceCard", "expected_dice", "expected_dice_lines", "expected_dice_unavailable_reason"]
+__all__ = [
+    "DiceCard",
+    "expected_dice",
+    "expected_dice_lines",
+    "expected_dice_unavailable_reason",
+    "with_expected_dice",
+]
 
 
 class DiceCard(Protocol):
@@ -72,6 +79,24 @@ def expected_dice(segmentation: Segmentation, card: DiceCard | None) -> dict[str
         if (estimate := fit.estimate(info.name, soft)) is not None:
             estimates[info.name] = estimate
     return estimates
+
+
+def with_expected_dice(segmentation: Segmentation, card: DiceCard | None) -> Segmentation:
+    """The result with the Dice to expect of it in its record, as it is at its present threshold.
+
+    A result on disk is returned as it is, for its mean would be read once more.
+
+    Parameters
+    ----------
+    segmentation, card
+        As for `expected_dice`.
+    """
+    if not isinstance(segmentation.mean, np.ndarray):
+        return segmentation
+    estimates = expected_dice(segmentation, card)
+    if estimates == segmentation.record.expected_dice:
+        return segmentation
+    return replace(segmentation, record=segmentation.record.replace(expected_dice=estimates))
 
 
 def expected_dice_lines(estimates: dict[str, DiceEstimate]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.measure import class_sizes
+from napari_latentseg.measure.expected_dice import with_expected_dice
 from napari_latentseg.widgets._shared.threads import run_in_thread
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Thresholds(QObject):
         segmentation = result.segmentation
 
         def compute() -> Any:
-            new_segmentation = segmentation.with_threshold(threshold, cleanup)
+            new_segmentation = _with_threshold(result, segmentation, threshold, cleanup)
             voxels = result.layers.changed_voxels(new_segmentation.mask)
             # a copy, because the user may paint in the layer
             mask = new_segmentation.mask if voxels is not None else np.array(new_segmentation.mask)
@@ -138,7 +139,7 @@ class Thresholds(QObject):
             if np.array_equal(labels, segmentation.mask):
                 return segmentation, result.sizes
             for threshold, cleanup in steps:
-                earlier = segmentation.with_threshold(threshold, cleanup)
+                earlier = _with_threshold(result, segmentation, threshold, cleanup)
                 if np.array_equal(labels, earlier.mask):
                     return earlier, class_sizes(earlier, result.card)
             return None
@@ -158,3 +159,10 @@ class Thresholds(QObject):
                 self.applied.emit(result)
 
         run_in_thread(compute, show, owner=self)
+
+
+def _with_threshold(
+    result: RunResult, segmentation: Segmentation, threshold: float, cleanup: PostProcess | None
+) -> Segmentation:
+    """A result at another threshold, with the Dice to expect of it there."""
+    return with_expected_dice(segmentation.with_threshold(threshold, cleanup), result.card)
