@@ -91,7 +91,8 @@ def with_expected_dice(segmentation: Segmentation, card: DiceCard | None) -> Seg
     segmentation, card
         As for `expected_dice`.
     """
-    if not isinstance(segmentation.mean, np.ndarray):
+    mean: Any = segmentation.mean
+    if not isinstance(mean, np.ndarray):
         return segmentation
     estimates = expected_dice(segmentation, card)
     if estimates == segmentation.record.expected_dice:
