@@ -118,3 +118,43 @@ def test_replay_is_made_from_what_the_model_learned(
     other = write_ellipses(tmp_path / "other", 3, seed=77)
     assert main(["add-replay", str(folder), "--data", str(other)]) == 2
     assert "holds no image that the model was trained on" in capsys.readouterr().err
+
+
+def test_a_taught_model_claims_nothing_of_its_base_and_can_be_calibrated(
+    base: tuple[Path, Path], write_ellipses: Callable[..., Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """What was measured with the weights of the base does not hold for those of the taught model."""
+    whole, taught = tmp_path / "whole", tmp_path / "taught"
+    learned, fresh = (
+        write_ellipses(tmp_path / "new", 3, seed=8),
+        write_ellipses(tmp_path / "fresh", 22, seed=9),
+    )
+    calibrate = ["-n", "3", "--device", "cpu"]
+    arguments = ["calibrate", str(base[0]), "--data", str(fresh), "--subset", "all", "--out", str(whole)]
+    assert main([*arguments, *calibrate]) == 0
+    before = read_card(whole)
+    assert before.fit is not None
+    assert None not in (before.reliability, before.volume_interval, before.contour_band, before.expected_dice)
+    arguments = ["finetune", str(whole), "--data", str(learned), "--minutes", "0.05", "--out", str(taught)]
+    assert main([*arguments, "--name", "tiny-taught-on"]) == 0
+    card = read_card(taught)
+    assert (card.reliability, card.volume_interval, card.contour_band, card.expected_dice) == (None,) * 4
+    assert card.fit is not None
+    assert card.fit.images == before.fit.images + 2
+
+    capsys.readouterr()
+    assert main(["calibrate", str(taught), "--data", str(learned), *calibrate]) == 0
+    assert "stays as it is: the folder holds 2 of 5 of them" in capsys.readouterr().out.replace("\n", " ")
+    assert read_card(taught).fit == card.fit  # the two taught images alone do not say what fits
+
+    arguments = ["calibrate", str(taught), "--data", str(fresh), "--subset", "all"]
+    assert main([*arguments, *calibrate]) == 0
+    after = read_card(taught)
+    assert None not in (after.reliability, after.volume_interval, after.contour_band, after.expected_dice)
+    assert after.fit == card.fit
+    image = fresh / "images" / "case_0.png"
+    arguments = ["segment", str(image), "--model", str(taught), "-n", "3", "--out", str(tmp_path / "out")]
+    capsys.readouterr()
+    assert main([*arguments, "--device", "cpu"]) == 0
+    assert "Expected Dice about" in capsys.readouterr().out

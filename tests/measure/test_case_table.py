@@ -148,3 +148,10 @@ def test_two_programs_lose_no_row(tmp_path: Path) -> None:
     programs = [subprocess.Popen([sys.executable, "-c", BOTH_AT_ONCE, str(path), name]) for name in "ab"]
     assert [program.wait(120) for program in programs] == [0, 0]
     assert len({row["case"] for row in rows_of(path)}) == 40
+
+
+def test_a_part_of_the_image_is_told_apart_from_all_of_it(tmp_path: Path) -> None:
+    path, result = tmp_path / "cases.csv", of("a" * 64, "lesion")
+    add(path, result, "whole")
+    add(path, replace(result, record=result.record.replace(box=(0, 0, 4, 4), time="2026-01-02")), "part")
+    assert [row["segmented"] for row in rows_of(path)] == ["all", "a box"]

@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.data.cases import Case
-    from napari_latentseg.evaluation.fit import FitReference
     from napari_latentseg.evaluation.report import EvaluationReport
-    from napari_latentseg.inference.predictor import Predictor
     from napari_latentseg.inference.run import Run
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.card import ModelCard
@@ -315,7 +313,8 @@ def calibrate(
     -------
     ModelCard
         The card as written, with `reliability` and, where there are enough images, `volume_interval`,
-        `contour_band` and `expected_dice`.
+        `contour_band` and `expected_dice`. `fit` is measured anew where the folder holds the training images
+        too; of a fine-tuned model, those of its base among them.
 
     Raises
     ------
@@ -368,25 +367,42 @@ def calibrate(
         except BadInput as error:
             card_updates[field] = None
             on_note(f"no {words}: {error}")
-    reference = _fit_reference(calibration.predictor, Path(data), split)
-    if reference is not None:
-        card_updates["fit"] = reference
+    training, validation = _cases_by_part(Path(data), split)
+    if why_not := _why_reference_stays(located_model.card, len(training), split):
+        on_note(f"what the training images are like stays as it is: {why_not}")
+    elif training:
+        from napari_latentseg.inference.fit import fit_reference
+
+        predictor = calibration.predictor
+        card_updates["fit"] = fit_reference(predictor.model, predictor.compute, training, validation)
     # reads the card again: it may have changed in the minutes since
     return update_card(located_model.folder, card_updates, output_folder)
 
 
-def _fit_reference(predictor: Predictor, data: Path, split: Split) -> FitReference | None:
-    """What the training images in a folder are like; None if it holds none."""
+def _cases_by_part(data: Path, split: Split) -> tuple[list[Case], list[Case]]:
+    """The training and the validation images in a folder, each once."""
     from napari_latentseg.data.cases import find_cases
-    from napari_latentseg.inference.fit import fit_reference
 
-    cases: dict[str, dict[str, Case]] = {"train": {}, "validation": {}, "": {}}
+    cases: dict[str, dict[str, Case]] = {"train": {}, "validation": {}}
     for case in find_cases(data):
-        cases[split.part_of(case)].setdefault(case.content_sha256, case)
-    training, validation = list(cases["train"].values()), list(cases["validation"].values())
-    if not training:
-        return None
-    return fit_reference(predictor.model, predictor.compute, training, validation)
+        if part := split.part_of(case):  # the hash of the content is asked for only where it is needed
+            cases[part].setdefault(case.content_sha256, case)
+    return list(cases["train"].values()), list(cases["validation"].values())
+
+
+def _why_reference_stays(card: ModelCard, training_count: int, split: Split) -> str:
+    """Why a folder with so many training images cannot tell what they are like; empty where it can.
+
+    A fine-tuned model has learned from the images of its base too, which are rarely in the folder. The few
+    that it was taught would make every other image look foreign.
+    """
+    if not training_count:
+        return ""
+    if card.lineage:
+        total = len(split.train) + len(split.earlier_train)
+    else:
+        total = card.fit.images if card.fit is not None else 0
+    return f"the folder holds {training_count} of {total} of them" if training_count < total else ""
 
 
 def _locate(model: Model | LocatedModel | str | Path) -> Model | LocatedModel:

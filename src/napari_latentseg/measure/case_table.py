@@ -17,8 +17,8 @@ __all__ = ["CASE_COLUMNS", "append_to_table", "check_case_table"]
 
 _LEVEL = f"{INTERVAL_LEVEL * 100:.0f} %"
 CASE_COLUMNS = (
-    "case", "image", "model", "version", "run", "mask", "class", "label", "time", "size", "unit", "ml",
-    "mean of samples", "std of samples", f"low {_LEVEL}", f"high {_LEVEL}", "interval", "samples",
+    "case", "image", "model", "version", "run", "mask", "class", "label", "time", "segmented", "size", "unit",
+    "ml", "mean of samples", "std of samples", f"low {_LEVEL}", f"high {_LEVEL}", "interval", "samples",
     "threshold", "complete",
 )  # fmt: skip
 """The headings of the table. A unit is a column, since the cases may differ in it."""
@@ -153,6 +153,7 @@ def _row(record: RunRecord, row: Measurement, case: str) -> list[str]:
         escape_formulas(row.name),
         str(row.label),
         "" if row.time is None else str(row.time + 1),
+        row.segmented or "all",
         _number(row.value),
         row.unit,
         _number(row.ml),

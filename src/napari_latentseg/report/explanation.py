@@ -37,10 +37,12 @@ def explanation(
     """
     lines = [result.record.meaning]
     model_fit = result.record.fit
-    if model_fit is not None and model_fit.state != "fits":
+    if model_fit is not None:
         lines.append(
-            f"{model_fit.describe()}. What was measured of this model on images like its training images,"
-            " such as its Dice and its calibration, does not hold here."
+            "In all that was checked, this image is like those that the model was trained on."
+            if model_fit.state == "fits"
+            else f"{model_fit.describe()}. What was measured of this model on images like its training"
+            " images, such as its Dice and its calibration, does not hold here."
         )
     if result.variance is None:
         lines.append(f"There is no variance here, only {uncertainty_basis(result)}.")

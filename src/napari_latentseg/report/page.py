@@ -136,10 +136,11 @@ def _run_facts(result: Segmentation, card: ModelCard | None) -> list[tuple[str, 
 
 
 def _missing_text(result: Segmentation) -> str:
-    """What was not looked at, in a sentence; empty where everything was."""
-    region = result.segmented_region
+    """What was not computed, in a sentence; empty where everything was."""
+    record, region = result.record, result.segmented_region
     if region.is_whole:
-        return ""
+        samples = f"{record.samples} of {record.samples_asked} samples"
+        return f"The run was cancelled after {samples}." if region.is_cancelled else ""
     missing = region.describe_missing() or f"only {region.describe()} was segmented"
     cancelled = "The run was cancelled: " if region.is_cancelled else ""
     sentence = f"{cancelled}{missing}, and the sizes are those of the rest"
