@@ -378,3 +378,59 @@ def test_a_mask_of_another_case_is_no_reference_unless_it_is_shown(cases, review
     assert own in references()
     click_eye(cases.viewer, other)
     assert other in references()
+
+
+def test_review_never_lists_the_regions_of_another_case(cases, review, qtbot):
+    qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=20_000)
+    review.go_to_row(0)
+    cases.session.set_image(cases.first)
+    assert not review.queue.findings  # at once, and not when those of this case are ranked
+    review.approve()
+    assert not corrections_of(cases.viewer).approvals.writes_in_progress
+    qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=20_000)
+
+
+def test_a_threshold_that_was_chosen_just_before_another_case_is_not_left_on_screen(cases, qtbot):
+    first, second = cases.first_result, cases.second_result
+    before = second.layers.mask.data.copy()
+    cases.viewer.dims.set_point(0, 15)
+    cases.session.apply_threshold(0.9)
+    assert second.layers.is_previewing
+    cases.session.set_image(cases.first)
+    cases.session.apply_threshold(0.9)
+    assert not second.layers.is_previewing
+    np.testing.assert_array_equal(second.layers.mask.data, before)
+    qtbot.waitUntil(lambda: first.segmentation.record.threshold == 0.9, timeout=20_000)
+    assert second.segmentation.record.threshold == 0.5
+
+
+def test_a_mask_that_is_corrected_in_a_copy_has_a_fixed_threshold(cases, segment, qtbot):
+    result, slider = cases.second_result, segment.result_threshold.slider
+    assert slider.native.isEnabled()
+    copy = corrections_of(cases.viewer).edit(result)
+    qtbot.waitUntil(lambda: not slider.native.isEnabled(), timeout=20_000)
+    assert slider.tooltip.startswith("The mask is being corrected in a copy")
+    cases.session.apply_threshold(0.9)
+    qtbot.wait(300)
+    assert result.segmentation.record.threshold == 0.5
+    assert result.shown_mask().state == "model"  # nobody has painted
+    cases.viewer.layers.remove(copy)
+    qtbot.waitUntil(lambda: slider.native.isEnabled(), timeout=20_000)
+    slider.value = 0.9
+    qtbot.waitUntil(lambda: result.segmentation.record.threshold == 0.9, timeout=20_000)
+
+
+def test_review_shows_a_slice_before_it_is_approved(own_home, cases, review, qtbot):
+    """The person may have scrolled to another slice, of which this region is no part."""
+    qtbot.waitUntil(lambda: len(review.queue.findings) > 0, timeout=20_000)
+    review.next()
+    (number,) = review.queue.findings[0].index
+    cases.viewer.dims.set_point(0, cases.second.data_to_world((7, 0, 0))[0])
+    approved = corrections_of(cases.viewer).correction_of(cases.second_result).approved
+    corrections = corrections_of(cases.viewer)
+    qtbot.mouseClick(review.approve_button, Qt.MouseButton.LeftButton)
+    assert "The slice of the selected region is shown now" in messages()
+    assert not corrections.approvals.writes_in_progress
+    assert cases.viewer.dims.point[0] == cases.second.data_to_world((number, 0, 0))[0]
+    qtbot.mouseClick(review.approve_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: list(approved) == [number], timeout=20_000)

@@ -85,6 +85,15 @@ class RunResult:
             return ShownMask(self.segmentation, layer, self.segmentation.mask, person, self.job.view.order)
         return shown_mask_of(self.segmentation, layer, person, self.job.view.order, copy=copy)
 
+    @property
+    def threshold_locked_reason(self) -> str:
+        """Why a threshold or postprocessing no longer changes the mask; empty where it does."""
+        if self.layers.is_edited:
+            return "The mask was edited by hand and stays as it is"
+        if self.person_mask().layer is not None:
+            return "The mask is being corrected in a copy, which stays as it is: remove the copy first"
+        return ""
+
     def check_data(self) -> None:
         """Refuse what would mix this result with other data.
 

@@ -59,7 +59,7 @@ class Thresholds(QObject):
         self._steps: weakref.WeakKeyDictionary[RunResult, list[_Step]] = weakref.WeakKeyDictionary()
 
     def apply(self, result: RunResult, threshold: float, cleanup: PostProcess | None = None) -> None:
-        """Threshold a result anew; a mask that was edited by hand is left unchanged.
+        """Threshold a result anew; a mask that a person works on is left unchanged.
 
         Parameters
         ----------
@@ -70,8 +70,10 @@ class Thresholds(QObject):
         cleanup
             Postprocessing of the mask; unchanged where None.
         """
-        if result.segmentation is None or result.layers.is_edited:
+        if result.segmentation is None or result.threshold_locked_reason:
             return
+        if self._pending is not None and self._pending[0] is not result:
+            self._pending[0].layers.end_preview()  # of another case, which was left in the meantime
         self._pending = result, threshold, cleanup
         result.layers.preview_threshold(result.segmentation, threshold)
         self._timer.start()
@@ -80,7 +82,9 @@ class Thresholds(QObject):
         if self._pending is None:
             return
         result, threshold, cleanup = self._pending
-        if result.segmentation is None or result.layers.is_edited:
+        if result.segmentation is None or result.threshold_locked_reason:
+            self._pending = None
+            result.layers.end_preview()
             return
         if self._worker is not None:
             self._timer.start()
@@ -98,7 +102,8 @@ class Thresholds(QObject):
         def show(answer: Any) -> None:
             self._worker = None
             new_segmentation, voxels, mask, new_sizes = answer
-            if result.segmentation is not segmentation or result.layers.is_edited:
+            if result.segmentation is not segmentation or result.threshold_locked_reason:
+                result.layers.end_preview()
                 return
             self._remember(result, segmentation)
             self._remember(result, new_segmentation)
@@ -132,6 +137,8 @@ class Thresholds(QObject):
             return
         if not isinstance(segmentation.mask, np.ndarray) or self._is_computing(result):
             return
+        if result.layers.is_previewing:  # the labels are on their way to another threshold
+            return
         labels = np.array(layer.data)
         steps = list(reversed(self._steps.get(result, [])))
 
@@ -147,7 +154,7 @@ class Thresholds(QObject):
         def show(answer: Any) -> None:
             if result.segmentation is not segmentation or self._is_computing(result):
                 return
-            if not np.array_equal(labels, layer.data):
+            if result.layers.is_previewing or not np.array_equal(labels, layer.data):
                 return  # changed again, which is followed in its turn
             was_edited = result.layers.is_edited
             result.layers.is_edited = answer is None

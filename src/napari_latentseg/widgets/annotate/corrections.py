@@ -294,6 +294,8 @@ class Corrections(QObject):
             was segmented, unless the person says that nothing is outside.
         """
         self._check_on_screen(correction)
+        if correction.result is not None:
+            correction.result.check_data()
         numbers = None if numbers is None else list(numbers)
         other_copy = self._other_copy(correction)
         if other_copy is not None and other_copy.layer is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton
 
@@ -18,6 +18,7 @@ from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.annotate.corrections import corrections_of
+from napari_latentseg.widgets.annotate.plane_lock import plane_on_screen
 from napari_latentseg.widgets.review.edge_contours import edge_contours_of
 from napari_latentseg.widgets.review.marks import region_marks
 from napari_latentseg.widgets.review.measures import MeasuresPanel
@@ -78,6 +79,7 @@ class ReviewWidget(DockWidget):
         self.export_button = QPushButton("Export…")
         self.export_button.setToolTip("Write masks, a table and a one-page report to a folder")
         self._request_id = 0
+        self._listed_result: RunResult | None = None  # whose regions the queue lists
         self._lay_out()
         self._connect()
         self._bind_keys()
@@ -168,6 +170,9 @@ class ReviewWidget(DockWidget):
     def _refresh(self, *_: Any) -> None:
         """List the results, and show the current one."""
         result, results = self.result, self.session.results
+        if result is not self._listed_result:  # no region of another case may be gone to or approved
+            self._listed_result = result
+            self.queue.fill(())
         self.results.clear()
         for run_result in results:
             self.results.addItem(run_result.title, run_result)
@@ -336,12 +341,25 @@ class ReviewWidget(DockWidget):
         return self.queue.findings[row] if 0 <= row < len(self.queue.findings) else None
 
     def approve(self) -> None:
-        """Approve the mask on this slice, and go to the next region."""
+        """Approve the mask on this slice, and go to the next region.
+
+        Where another slice is on screen, that of the region is shown first.
+        """
         result, finding = self.result, self._selected_finding()
         if result is None or finding is None:
             return
+        if self._is_other_slice_shown(result, finding):
+            self.go_to_row(self.queue.row)
+            show_info("The slice of the selected region is shown now; approve it once you have looked at it.")
+            return
         if corrections_of(self.viewer).approve(result, finding.index):
             self.next()
+
+    def _is_other_slice_shown(self, result: RunResult, finding: Finding) -> bool:
+        shape = result.job.scan.spatial_shape[:-2]
+        image = result.layers.image
+        number = plane_on_screen(self.viewer, image, tuple(range(image.ndim)))
+        return number is not None and bool(shape) and np.unravel_index(number, shape) != tuple(finding.index)
 
     def edit(self) -> None:
         """Edit a copy of the mask."""

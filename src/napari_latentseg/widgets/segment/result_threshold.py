@@ -43,12 +43,11 @@ class ResultThreshold(QWidget):
         """Follow a finished result."""
         if result.segmentation is None:
             return
-        is_edited = result.layers.is_edited
-        self.slider.native.setEnabled(not is_edited)
+        reason = result.threshold_locked_reason
+        self.slider.native.setEnabled(not reason)
         self.slider.tooltip = (
-            "The mask was edited by hand, so the threshold does not change it"
-            if is_edited
-            else "A voxel belongs to the mask of this result where its mean probability exceeds the threshold"
+            reason
+            or "A voxel belongs to the mask of this result where its mean probability exceeds the threshold"
             f" ({key_text('threshold_down')} and {key_text('threshold_up')})"
         )
         self._is_following = True

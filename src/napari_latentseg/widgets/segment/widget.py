@@ -352,8 +352,8 @@ class SegmentWidget(DockWidget):
         result = self.finished_result
         if result is None or result.segmentation is None or self.busy:
             return
-        if result.layers.is_edited:
-            self.status.setText("The mask was edited by hand, so the postprocessing does not change it.")
+        if reason := result.threshold_locked_reason:
+            self.status.setText(f"{reason}.")
             self.status.show()
             return
         self.session.apply_threshold(
