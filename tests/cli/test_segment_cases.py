@@ -187,3 +187,21 @@ def test_a_changed_mask_is_measured_only_as_an_edited_one(first, cli, refused, t
     assert cli("compare", mask, mask, "--edited").code == 0
     assert cli("report", tmp_path / "out", "--edited", "--out", tmp_path / "r.html").code == 0
     assert "corrected by a person" in (tmp_path / "r.html").read_text()
+
+
+def test_measure_does_not_replace_a_table_of_cases(first, refused, cli, tmp_path: Path) -> None:
+    table = (tmp_path / "all.csv").read_bytes()
+    assert "is a table of cases" in refused("measure", tmp_path / "out", "--csv", tmp_path / "all.csv")
+    assert (tmp_path / "all.csv").read_bytes() == table
+    for _ in range(2):  # its own table it may
+        assert cli("measure", tmp_path / "out", "--csv", tmp_path / "sizes.csv").code == 0
+
+
+def test_an_empty_code_does_not_give_way_to_the_name_of_the_file(
+    refused, patients, tiny_model_folder: Path, tmp_path: Path, no_model_is_loaded
+) -> None:
+    out = tmp_path / "new"
+    for code in ("", "  "):
+        given = ("segment", patients[0], "--model", tiny_model_folder, "--out", out, "--case", code)
+        assert refused(*given).startswith("case: is empty")
+    assert not out.exists()

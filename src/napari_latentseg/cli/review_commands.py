@@ -57,13 +57,15 @@ def measure_result(
 ) -> None:
     """Measure classes and objects: areas or volumes and their spread over samples, diameters, intensities."""
     from napari_latentseg.io.read_results import read_segmentation
-    from napari_latentseg.measure import measure, sizes_note, write_csv
+    from napari_latentseg.measure import is_case_table, measure, sizes_note, write_csv
     from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 
     if csv_file is not None:
         if csv_file.is_dir():
             raise BadInput(csv_file, "is a folder", "give the name of a file")
         check_writable_folder(csv_file.absolute().parent)
+        if is_case_table(csv_file):
+            raise BadInput(csv_file, "is a table of cases", "choose another file")
     segmentation = read_segmentation(result, edited=edited)
     card = _find_card(segmentation)
     with progress_bar("measuring", quiet=quiet or as_json) as progress:

@@ -177,9 +177,9 @@ def segment(
         typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG."),
     ] = False,
     case: Annotated[
-        str,
+        str | None,
         typer.Option(help="A code for the case: the files are named after it; record and report name it."),
-    ] = "",
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace also a result of another image, and changed files.")
     ] = False,
@@ -197,7 +197,7 @@ def segment(
 
     check_writable_folder(out)
     check_format(format)
-    if case:
+    if case is not None:  # an empty one, of a script's unset variable, must not give way to the file's name
         check_case_code(case)
     if report is not None:
         from napari_latentseg.report import check_report
@@ -229,7 +229,7 @@ def segment(
     why_no_band = contours_unavailable_reason(segmentation, located_model.card) if band else ""
     why_no_agreement = agreement_unavailable_reason(segmentation) if agreement else ""
     written = api.write_result(
-        segmentation, out, stem, case=case, scan=run.state.original, card=located_model.card, format=format,
+        segmentation, out, stem, case=case or "", scan=run.state.original, card=located_model.card, format=format,
         agreement=agreement and not why_no_agreement, contours=contours, band=band and not why_no_band,
         table=table, report=report, append_to=append_to, deidentify=deidentify, overwrite=overwrite,
     )  # fmt: skip
@@ -277,7 +277,8 @@ def _remarks(segmentation: Segmentation) -> list[str]:
     if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
         remarks.append(f"{record.samples} of {record.samples_asked} samples were enough")
     if segmentation.variance is None:
-        reason = "one pass" if record.source == "none" else f"{record.samples} samples"
+        samples = "1 sample" if record.samples == 1 else f"{record.samples} samples"
+        reason = "one pass" if record.source == "none" else samples
         remarks.append(f"no variance: {reason} cannot tell how much samples differ (3 or more can)")
     return [*remarks, *expected_dice_lines(record.expected_dice)]
 

@@ -21,7 +21,7 @@
 from __future__ import annotations
 
 from napari_latentseg.core.contours import Contours
-from napari_latentseg.measure.case_table import CASE_COLUMNS, append_to_table, check_case_table
+from napari_latentseg.measure.case_table import CASE_COLUMNS, append_to_table, check_case_table, is_case_table
 from napari_latentseg.measure.class_sizes import class_sizes
 from napari_latentseg.measure.contours import contours, contours_unavailable_reason
 from napari_latentseg.measure.expected_dice import expected_dice, expected_dice_lines
@@ -45,6 +45,7 @@ __all__ = [
     "expected_dice",
     "expected_dice_lines",
     "interval_basis",
+    "is_case_table",
     "measure",
     "measurement_table",
     "sizes_note",

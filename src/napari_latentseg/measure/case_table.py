@@ -13,7 +13,7 @@ from napari_latentseg.measure.spreadsheet_text import escape_formulas
 from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 from napari_latentseg.utils.path_lock import path_lock
 
-__all__ = ["CASE_COLUMNS", "append_to_table", "check_case_table"]
+__all__ = ["CASE_COLUMNS", "append_to_table", "check_case_table", "is_case_table"]
 
 _LEVEL = f"{INTERVAL_LEVEL * 100:.0f} %"
 CASE_COLUMNS = (
@@ -52,6 +52,14 @@ def check_case_table(path: Path, case: str = "", input_sha256: str = "") -> None
     rows = _read_rows(path)
     if case and input_sha256:
         _check_same_image(path, rows, case, input_sha256)
+
+
+def is_case_table(path: Path) -> bool:
+    """Whether a file is a table of cases, which a table of one result must not replace."""
+    try:
+        return path.is_file() and bool(_read_rows(path))
+    except BadInput:
+        return False
 
 
 def append_to_table(
