@@ -229,9 +229,10 @@ def segment(
     why_no_band = contours_unavailable_reason(segmentation, located_model.card) if band else ""
     why_no_agreement = agreement_unavailable_reason(segmentation) if agreement else ""
     written = api.write_result(
-        segmentation, out, stem, case=case or "", scan=run.state.original, card=located_model.card, format=format,
-        agreement=agreement and not why_no_agreement, contours=contours, band=band and not why_no_band,
-        table=table, report=report, append_to=append_to, deidentify=deidentify, overwrite=overwrite,
+        segmentation, out, stem, case=case or "", scan=run.state.original, card=located_model.card,
+        format=format, agreement=agreement and not why_no_agreement, contours=contours,
+        band=band and not why_no_band, table=table, report=report, append_to=append_to,
+        deidentify=deidentify, overwrite=overwrite,
     )  # fmt: skip
     for path in written:
         print_line(str(path), quiet=quiet)
