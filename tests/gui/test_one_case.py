@@ -320,6 +320,8 @@ def test_replaced_values_of_an_image_are_another_image(cases, segment, review, q
     assert not result.layers.mask.visible
     with pytest.raises(BadInput, match="were replaced since; segment the image again"):
         corrections_of(cases.viewer).edit(result)
+    assert corrections_of(cases.viewer).approve(result, (0,)) is None
+    qtbot.waitUntil(lambda: "were replaced since; segment the image again" in messages(), timeout=20_000)
 
 
 def test_a_removed_image_is_told_once(cases, qtbot):

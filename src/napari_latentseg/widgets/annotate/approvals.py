@@ -126,8 +126,11 @@ class Approvals(QObject):
         Raises
         ------
         BadInput
-            If the mask is gone, or none of the planes is left to approve.
+            If the mask is gone, none of the planes is left to approve, or the values of the image were
+            replaced since the run.
         """
+        if correction.result is not None:
+            correction.result.check_data()
         mask, classes = correction.current_mask(), correction.classes
         plane_numbers = correction.unapproved_planes(numbers, mask)
         # copies: later strokes are not part of the approval

@@ -152,7 +152,11 @@ class SegmentWidget(DockWidget):
             else f"Segment with the current settings ({key_text('segment')})"
         )
         self.show_empty_state(self.form.image.value is None and not busy, keep_content=True)
-        self.problem_label.setText("" if busy else problems[0] if problems else self._estimate())
+        # what the last run took stands below it, and says the same
+        is_told = busy or not self.status.isHidden()
+        self.problem_label.setText(
+            problems[0] if problems and not busy else "" if is_told else self._estimate()
+        )
         self.problem_label.setVisible(bool(self.problem_label.text()) and not self.is_empty)
 
     def _estimate(self) -> str:

@@ -1,0 +1,37 @@
+"""A button that opens another widget brings its tab to the front."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtCore import Qt
+from tests.helpers.two_cases import two_cases
+
+_PLUGIN = "napari-latentseg"
+
+
+@pytest.fixture
+def tabs(viewer):
+    """All widgets as tabs of one place, as the plugin's menu puts them; the last is in front."""
+    two_cases(viewer)
+    names = ("Review", "Train", "Models", "Annotate", "Segment")
+    return {name: viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)[1] for name in names}
+
+
+def is_in_front(widget) -> bool:
+    return not widget.visibleRegion().isEmpty()
+
+
+def test_segment_to_review(tabs, qtbot):
+    qtbot.waitUntil(lambda: is_in_front(tabs["Segment"]))
+    assert not is_in_front(tabs["Review"])
+    qtbot.mouseClick(tabs["Segment"].result_panel.review_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: is_in_front(tabs["Review"]))
+    assert not is_in_front(tabs["Segment"])
+
+
+def test_review_without_a_result_to_segment(tabs, viewer, qtbot):
+    viewer.layers.clear()
+    viewer.window.add_plugin_dock_widget(_PLUGIN, "Review", tabify=True)[0].raise_()
+    qtbot.waitUntil(lambda: is_in_front(tabs["Review"].empty_button))
+    qtbot.mouseClick(tabs["Review"].empty_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: is_in_front(tabs["Segment"]))
