@@ -14,7 +14,7 @@ from tests.helpers.geometries import CLOSE, by_itk, places
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.io import format_for, read_scan, readable_suffixes
-from napari_latentseg.widgets._shared.layers import layer_matrix, scan_from_layer
+from napari_latentseg.widgets._shared.layers import exact_matrix, layer_matrix, scan_from_layer
 from napari_latentseg.widgets.opening import opening, readers
 
 PLUGIN = "napari-latentseg"
@@ -48,7 +48,8 @@ def test_the_manifest_is_valid_and_knows_every_ending():
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii.gz"])
 def test_a_layer_is_saved_where_it_lies(viewer, turned, tmp_path, ending):
     (layer,) = viewer.open(str(turned), plugin=PLUGIN)
-    assert np.allclose(layer_matrix(layer), read_scan(turned).geometry.matrix)
+    assert np.allclose(exact_matrix(layer), read_scan(turned).geometry.matrix)
+    assert viewer.dims.nsteps == layer.data.shape
     path = tmp_path / f"out{ending}"
     assert viewer.layers.save(str(path), plugin=PLUGIN) == [str(path)]
     expected = places(read_scan(turned).geometry, layer.data.shape)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import hypot, radians, sin
 
 __all__ = ["SIDES_OF_AXIS", "EdgeLetters", "edge_letters"]
 
 SIDES_OF_AXIS = {"x": "RL", "y": "AP", "z": "IS"}
 """The sides of the patient towards which each axis of LPS decreases and increases."""
 
+# A second letter from 20 degrees on: usual tilts (the line between the commissures, the gantry) are below,
+# and one letter is right for them; at 45 degrees it would be arbitrary.
+_SECOND_LETTER = sin(radians(20))
+
 
 @dataclass(frozen=True)
 class EdgeLetters:
-    """The side of the patient at each edge of a view, one of R, L, A, P, I and S."""
+    """The side of the patient at each edge of a view: R, L, A, P, I and S, or several such as ``"AL"``."""
 
     top: str
     bottom: str
@@ -21,31 +27,51 @@ class EdgeLetters:
 
 
 def edge_letters(
-    row_axis: str, column_axis: str, *, rows_go_down: bool = True, columns_go_right: bool = True
+    down: Mapping[str, float],
+    right: Mapping[str, float],
+    *,
+    rows_go_down: bool = True,
+    columns_go_right: bool = True,
 ) -> EdgeLetters | None:
-    """The letters at the edges of a view that is parallel to two axes of the patient.
+    """The letters at the edges of a view.
 
     Parameters
     ----------
-    row_axis, column_axis
-        The axis of LPS along which the view runs vertically and horizontally: ``"z"``, ``"y"`` or ``"x"``.
+    down, right
+        The directions in the patient of the vertical and the horizontal axis of the view: the component along
+        each axis of LPS, ``{"y": 1.0}``. A side gets a letter for each component of more than sin(20 degrees)
+        of the direction's length, the largest first; there is always one.
     rows_go_down, columns_go_right
-        Whether positions increase downwards and to the right.
+        Whether positions along these axes increase downwards and to the right.
 
     Returns
     -------
     EdgeLetters or None
-        None if one of the axes is not an axis of the patient, such as time.
+        None if a direction is none of the patient, such as time.
 
     Examples
     --------
-    >>> edge_letters("y", "x")
+    >>> edge_letters({"y": 1}, {"x": 1})
     EdgeLetters(top='A', bottom='P', left='R', right='L')
-    >>> edge_letters("z", "y", rows_go_down=False)
+    >>> edge_letters({"z": 1}, {"y": 1}, rows_go_down=False)
     EdgeLetters(top='S', bottom='I', left='A', right='P')
+    >>> edge_letters({"y": 0.98, "z": -0.19}, {"x": 0.8, "y": 0.6})
+    EdgeLetters(top='A', bottom='P', left='RA', right='LP')
     """
-    if row_axis == column_axis or not {row_axis, column_axis} <= SIDES_OF_AXIS.keys():
+    vertical, horizontal = _ends(down), _ends(right)
+    if not vertical or not horizontal or vertical[0][0] in {end[0] for end in horizontal}:
         return None
-    vertical = SIDES_OF_AXIS[row_axis][:: 1 if rows_go_down else -1]
-    horizontal = SIDES_OF_AXIS[column_axis][:: 1 if columns_go_right else -1]
-    return EdgeLetters(vertical[0], vertical[1], horizontal[0], horizontal[1])
+    top, bottom = vertical[:: 1 if rows_go_down else -1]
+    left, right_side = horizontal[:: 1 if columns_go_right else -1]
+    return EdgeLetters(top, bottom, left, right_side)
+
+
+def _ends(direction: Mapping[str, float]) -> tuple[str, str] | None:
+    """The letters where a direction comes from and where it goes to; None outside the patient."""
+    length = hypot(*direction.values())
+    if not length or not direction.keys() <= SIDES_OF_AXIS.keys():
+        return None
+    axes = sorted(direction, key=lambda axis: -abs(direction[axis]))
+    named = axes[:1] + [axis for axis in axes[1:] if abs(direction[axis]) > _SECOND_LETTER * length]
+    towards = "".join(SIDES_OF_AXIS[axis][int(direction[axis] > 0)] for axis in named)
+    return "".join(SIDES_OF_AXIS[axis][int(direction[axis] < 0)] for axis in named), towards

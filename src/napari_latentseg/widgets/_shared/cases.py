@@ -17,7 +17,13 @@ import numpy as np
 from napari.layers import Image, Labels
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_latentseg.widgets._shared.layers import CHANNELS_KEY, METADATA_KEY, layer_matrix, role_of
+from napari_latentseg.widgets._shared.layers import (
+    CHANNELS_KEY,
+    METADATA_KEY,
+    exact_matrix,
+    place_on,
+    role_of,
+)
 from napari_latentseg.widgets._shared.text import MAX_IMAGE_NAME, elide_middle
 
 if TYPE_CHECKING:
@@ -231,6 +237,7 @@ class Cases(QObject):
             is_free_mask = isinstance(layer, Labels) and not role_of(layer)
             if is_free_mask and str(layer.unique_id) not in self._owners and _shape(layer) == shape:
                 self._owners[str(layer.unique_id)] = str(self.image.unique_id)
+                place_on(layer, self.image)
 
     def _on_inserted(self, event: Any) -> None:
         layer = event.value
@@ -369,7 +376,7 @@ def _is_overlay(image: Image, below: Image) -> bool:
     return (
         str(image.blending) in _OVERLAY_BLENDINGS
         and _shape(image) == _shape(below)
-        and bool(np.allclose(layer_matrix(image), layer_matrix(below)))
+        and bool(np.allclose(exact_matrix(image), exact_matrix(below)))
     )
 
 

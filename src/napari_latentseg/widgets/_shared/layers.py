@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE
+from napari_latentseg.core.placement import Placement
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit
 from napari_latentseg.errors import BadInput
@@ -24,11 +25,17 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANNELS_KEY",
     "METADATA_KEY",
+    "PLACEMENT_KEY",
     "SPACING_GIVEN_KEY",
-    "geometry_on_screen",
+    "axis_directions",
+    "exact_matrix",
     "index_on_screen",
+    "is_drawn_on",
+    "layer_geometry",
     "layer_matrix",
     "matches_geometry",
+    "place_on",
+    "placement_metadata",
     "role_of",
     "scan_from_layer",
     "spatial_arguments",
@@ -42,6 +49,9 @@ SPACING_GIVEN_KEY = "spacing_given"
 
 CHANNELS_KEY = "channels"
 """Key in that entry: it has the same value for the channels of one file, which are one case."""
+
+PLACEMENT_KEY = "placement"
+"""Key in that entry of a layer that is drawn in its own planes: its `Placement`."""
 
 _AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
 
@@ -58,11 +68,73 @@ def _entry(layer: Layer) -> dict[str, Any]:
 
 
 def layer_matrix(layer: Layer) -> NDArray[np.float64]:
-    """The affine from array index to world, `(n + 1, n + 1)`, with the layer's scale, rotation and so on."""
+    """The affine with which napari draws a layer, `(n + 1, n + 1)`: scale, rotation and so on.
+
+    Where the layer lies is another matter for one that is drawn in its own planes, see `exact_matrix`.
+    """
     layer_transform = Affine(
         scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate
     )
     return np.asarray(layer.affine.affine_matrix) @ layer_transform.affine_matrix
+
+
+def _placement(layer: Layer) -> Placement | None:
+    placement = _entry(layer).get(PLACEMENT_KEY)
+    return placement if isinstance(placement, Placement) and placement.ndim == layer.ndim else None
+
+
+def exact_matrix(layer: Layer) -> NDArray[np.float64]:
+    """The affine from array index to where a layer lies, `(n + 1, n + 1)`.
+
+    For a scan that is drawn in its own planes this is the affine of its file. If the layer was moved on
+    screen (transform mode) it is moved in these planes.
+    """
+    placement = _placement(layer)
+    return layer_matrix(layer) if placement is None else placement.exact_matrix(layer_matrix(layer))
+
+
+def axis_directions(layer: Layer) -> NDArray[np.float64]:
+    """Where the axes of the screen run for a layer: column j is the direction of the viewer's axis j."""
+    placement = _placement(layer)
+    return np.eye(layer.ndim) if placement is None else placement.to_exact[:-1, :-1]
+
+
+def placement_metadata(layer: Layer) -> dict[str, Any]:
+    """What our entry of a new layer on `layer` needs, so that it lies where `layer` does."""
+    entry = _entry(layer)
+    placement = {PLACEMENT_KEY: entry[PLACEMENT_KEY]} if PLACEMENT_KEY in entry else {}
+    return {"frame": entry.get("frame", ""), **placement}
+
+
+def is_drawn_on(layer: Labels, image: Layer) -> bool:
+    """Whether a layer without a placement of its own is drawn on an image that is drawn in its own planes."""
+    return _has_planes_for(layer, image) and _agree(_drawn(layer), _drawn(image), tuple(layer.data.shape))
+
+
+def place_on(layer: Labels, image: Layer) -> None:
+    """Tell a mask that was made elsewhere where it lies, if it lies on an image drawn in its own planes.
+
+    A mask that was made in this viewer, such as with napari's button for a new layer, is drawn on the image;
+    one of other software may lie on it in the patient, and is drawn in the planes of the image from then on.
+    """
+    if not _has_planes_for(layer, image):
+        return
+    if not is_drawn_on(layer, image):
+        drawn = _drawn(image)
+        exact = Geometry.from_matrix(exact_matrix(image), drawn.units, drawn.axis_labels)
+        if not _agree(_drawn(layer), exact, tuple(layer.data.shape)):
+            return
+        for name, value in spatial_arguments(image).items():
+            setattr(layer, name, value)
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**_entry(layer), **placement_metadata(image)}}
+
+
+def _has_planes_for(layer: Labels, image: Layer) -> bool:
+    return _placement(image) is not None and _placement(layer) is None and layer.ndim == image.ndim
+
+
+def _drawn(layer: Layer) -> Geometry:
+    return Geometry.from_matrix(layer_matrix(layer), _units(layer), _labels(layer))
 
 
 def scan_from_layer(layer: Image | Labels) -> Scan:
@@ -76,11 +148,10 @@ def scan_from_layer(layer: Image | Labels) -> Scan:
     data, *coarser = list(layer.data) if layer.multiscale else [layer.data]
     if layer.ndim not in _AXES:
         raise BadInput(layer.name, f"has {layer.ndim} dimensions", "use an image with two to four")
-    metadata = layer.metadata.get(METADATA_KEY, {}) if role_of(layer) else {}
-    scan_metadata = metadata if role_of(layer) == "scan" else {}
+    scan_metadata = _entry(layer) if role_of(layer) == "scan" else {}
     axes = scan_metadata.get("axes", "").removesuffix("c") or _AXES[layer.ndim]
     geometry = Geometry.from_matrix(
-        layer_matrix(layer), _units(layer), tuple(axes), metadata.get("frame", "")
+        exact_matrix(layer), _units(layer), tuple(axes), _entry(layer).get("frame", "")
     )
     return Scan(
         data,
@@ -100,39 +171,46 @@ def _units(layer: Layer) -> tuple[str, ...]:
     return tuple(name if name in MM_PER_UNIT or name in SECONDS else "pixel" for name in names)
 
 
-def geometry_on_screen(layer: Image | Labels) -> Geometry:
-    """The geometry in which napari draws a layer, in world coordinates; the frame of a file is ignored.
+def _labels(layer: Layer) -> tuple[str, ...]:
+    return tuple(map(str, layer.axis_labels))
+
+
+def layer_geometry(layer: Image | Labels) -> Geometry:
+    """Where a layer lies, see `exact_matrix`; without the frame, which masks of other software do not have.
 
     Raises
     ------
     BadInput
         If the transform is singular.
     """
-    return Geometry.from_matrix(layer_matrix(layer), _units(layer), tuple(map(str, layer.axis_labels)))
+    return Geometry.from_matrix(exact_matrix(layer), _units(layer), _labels(layer))
 
 
 def matches_geometry(mask: Labels, image: Geometry) -> bool:
-    """Whether a mask is drawn on its image, see `Geometry.agrees_with`.
+    """Whether a mask lies on its image, see `Geometry.agrees_with`.
 
     Parameters
     ----------
     mask
         A layer of the same shape as the image; only its geometry is compared.
     image
-        See `geometry_on_screen`. A mask from other software often has no units, and is drawn as if they were
+        See `layer_geometry`. A mask from other software often has no units, and is drawn as if they were
         the same; then only the numbers must agree.
     """
     try:
-        mask_geometry = geometry_on_screen(mask)
+        return _agree(layer_geometry(mask), image, tuple(mask.data.shape))
     except BadInput:
         return False
-    if "pixel" in (*mask_geometry.units, *image.units) and mask_geometry.ndim == image.ndim:
-        mask_geometry = replace(mask_geometry, units=image.units)
-    return image.agrees_with(mask_geometry, tuple(mask.data.shape))
+
+
+def _agree(mask: Geometry, image: Geometry, shape: tuple[int, ...]) -> bool:
+    if "pixel" in (*mask.units, *image.units) and mask.ndim == image.ndim:
+        mask = replace(mask, units=image.units)
+    return image.agrees_with(mask, shape)
 
 
 def spatial_arguments(layer: Layer) -> dict[str, Any]:
-    """The keywords that give a new layer the geometry of `layer`."""
+    """The keywords that draw a new layer where `layer` is drawn; see `placement_metadata`, too."""
     return {
         "scale": layer.scale,
         "translate": layer.translate,
@@ -147,7 +225,8 @@ def spatial_arguments(layer: Layer) -> dict[str, Any]:
 def index_on_screen(viewer: ViewerModel, layer: Layer) -> tuple[int | slice, ...]:
     """The part of a layer's data on screen: an index for each axis of the sliders, a slice for the others.
 
-    Of a volume that is oblique to the world axes napari shows the slice at the origin of the plane on screen.
+    Of a layer that is drawn oblique to the axes of the viewer, which ours are not, napari shows the slice at
+    the origin of the plane on screen.
     """
     dims = viewer.dims
     point = [0.0 if axis in dims.displayed else coordinate for axis, coordinate in enumerate(dims.point)]

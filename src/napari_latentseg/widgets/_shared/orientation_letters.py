@@ -11,7 +11,7 @@ from qtpy.QtCore import QObject
 
 from napari_latentseg.core.orientation import EdgeLetters, edge_letters
 from napari_latentseg.errors import BadInput
-from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.layers import axis_directions, scan_from_layer
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -28,8 +28,9 @@ _COLOR = "#ffd75e"  # seen on black and on white tissue
 class OrientationLetters(QObject):
     """Shows the side of the patient at each edge of a viewer, for the image that is worked on.
 
-    napari draws a view parallel to two world axes, which are those of the patient where the file says so
-    (frame LPS). Without that, as of a photograph, and in 3D there are no letters.
+    The view runs along two axes of the viewer. Where the file says so (frame LPS) these are axes of the
+    patient, or for a tilted scan, which is drawn in its own planes, directions in it. Without that, as of a
+    photograph, and in 3D there are no letters.
 
     Parameters
     ----------
@@ -81,9 +82,14 @@ class OrientationLetters(QObject):
         if min(row, column) < 0:
             return None
         vertical, horizontal = (str(part) for part in viewer.scene.camera.orientation2d)
+        directions = axis_directions(image)
+        down, right = (
+            {label: v for label, v in zip(geometry.axis_labels, directions[:, axis], strict=True) if v}
+            for axis in (row, column)
+        )
         return edge_letters(
-            geometry.axis_labels[row],
-            geometry.axis_labels[column],
+            down,
+            right,
             rows_go_down=vertical == "down",
             columns_go_right=horizontal == "right",
         )

@@ -17,7 +17,13 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.widgets._shared.label_style import label_style
-from napari_latentseg.widgets._shared.layers import METADATA_KEY, index_on_screen, role_of, spatial_arguments
+from napari_latentseg.widgets._shared.layers import (
+    METADATA_KEY,
+    index_on_screen,
+    placement_metadata,
+    role_of,
+    spatial_arguments,
+)
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES
 from napari_latentseg.widgets._shared.mask_look import MaskLook
 from napari_latentseg.widgets._shared.result_maps import ResultMaps
@@ -155,7 +161,7 @@ class ResultLayers:
             "image": str(self.image.unique_id),
             "run": self.run_number,
             "record": self._record,
-            "frame": (self.image.metadata.get(METADATA_KEY) or {}).get("frame", ""),
+            **placement_metadata(self.image),
         }
         name = f"{elide_middle(self.image.name, MAX_IMAGE_NAME)} run {self.run_number} {role}"
         return {"name": name, "metadata": {METADATA_KEY: metadata}}

@@ -17,8 +17,9 @@ from napari_latentseg.models.layout import WEIGHTS_FILE
 from napari_latentseg.widgets._shared.label_style import label_style
 from napari_latentseg.widgets._shared.layers import (
     METADATA_KEY,
-    geometry_on_screen,
+    layer_geometry,
     matches_geometry,
+    placement_metadata,
     spatial_arguments,
 )
 from napari_latentseg.widgets._shared.text import format_numbers
@@ -111,7 +112,7 @@ class Correction:
         self.is_dirty = False
         self.draft: Any = None
         self._original_mask: NDArray[np.uint8] | None = None
-        self._geometry = geometry_on_screen(image)
+        self._geometry = layer_geometry(image)
         self._segmented_region = segmented_region
 
     @property
@@ -316,6 +317,7 @@ class Correction:
             "image": str(self.image.unique_id),
             "run": result.layers.run_number if result is not None else 0,
             "model": list(self.model) if self.model is not None else None,
+            **placement_metadata(self.image),
             "frame": self.scan.geometry.frame,
         }
         layer = Labels(

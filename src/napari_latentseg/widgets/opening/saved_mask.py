@@ -13,8 +13,11 @@ from napari_latentseg.core.drawn_mask import drawn_mask
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import (
     METADATA_KEY,
-    geometry_on_screen,
+    PLACEMENT_KEY,
+    is_drawn_on,
+    layer_geometry,
     matches_geometry,
+    place_on,
     role_of,
     scan_from_layer,
 )
@@ -28,10 +31,43 @@ if TYPE_CHECKING:
 
     from napari_latentseg.core.segmentation import Segmentation
 
-__all__ = ["saved_mask"]
+__all__ = ["place_saved_mask", "saved_mask"]
 
 _MASK_ROLES = ("mask", "corrected", "")  # a layer without a role is one that a person has drawn
 _ELSE = "save it as .nii.gz, .nrrd or .mha"
+
+
+def place_saved_mask(path: Path, layer: Labels) -> None:
+    """Give the copy of a mask that was drawn on a tilted scan the place of that scan in the patient.
+
+    Parameters
+    ----------
+    path
+        The file to write, named in errors.
+    layer
+        The copy that napari gives to a writer. It is changed only if it has no place of its own.
+
+    Raises
+    ------
+    BadInput
+        If it is drawn on several tilted scans, which lie in different places.
+    """
+    viewer = napari.current_viewer()
+    layers = list(viewer.layers) if viewer is not None else []
+    images = [other for other in layers if isinstance(other, Image) and role_of(other) == "scan"]
+    below = [image for image in images if _has_shape(layer, image) and is_drawn_on(layer, image)]
+    visible = [image for image in below if image.visible]
+    placements = {image.metadata[METADATA_KEY][PLACEMENT_KEY] for image in visible or below}
+    if len(placements) > 1:
+        raise BadInput(
+            path.name, "the mask is drawn on several tilted scans", "hide all but the one that it belongs to"
+        )
+    if placements:
+        place_on(layer, (visible or below)[0])
+
+
+def _has_shape(layer: Labels, image: Image) -> bool:
+    return not image.multiscale and tuple(image.data.shape[: image.ndim]) == tuple(layer.data.shape)
 
 
 def saved_mask(path: Path, layer: Layer) -> Segmentation:
@@ -79,9 +115,7 @@ def _image_below(path: Path, layer: Labels, layers: list[Layer]) -> Image:
     fitting = [
         image
         for image in images
-        if not image.multiscale
-        and tuple(image.data.shape[: image.ndim]) == tuple(layer.data.shape)
-        and matches_geometry(layer, geometry_on_screen(image))
+        if _has_shape(layer, image) and matches_geometry(layer, layer_geometry(image))
     ]
     dicom_images = [image for image in fitting if scan_from_layer(image).format == "dicom"]
     if len(dicom_images or fitting) == 1:

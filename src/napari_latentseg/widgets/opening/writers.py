@@ -41,9 +41,12 @@ def write_labels(path: str, data: Any, attributes: dict[str, Any]) -> list[str]:
 
 def _write(path: str, data: Any, attributes: dict[str, Any], kind: str) -> list[str]:
     from napari_latentseg.io.convert import write_scan
+    from napari_latentseg.widgets.opening.saved_mask import place_saved_mask
 
     layer = Layer.create(data, attributes, kind)
     try:
+        if kind == "labels":
+            place_saved_mask(Path(path), layer)
         if path.lower().endswith(_DICOM_SUFFIX):
             _write_dicom(Path(path), layer)
             return [path]

@@ -14,7 +14,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.person_mask import describe_mask
 from napari_latentseg.measure import sizes_note
 from napari_latentseg.widgets._shared.controls import let_combo_shrink
-from napari_latentseg.widgets._shared.layers import layer_matrix, role_of
+from napari_latentseg.widgets._shared.layers import exact_matrix, role_of
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.review.objects import show_objects
@@ -142,7 +142,7 @@ class MeasuresPanel(QWidget):
         mask_data, reference_data = result.shown_mask().data, reference_layer.data
         geometry, n = segmentation.geometry, reference_layer.ndim
         reference_geometry = Geometry.from_matrix(
-            layer_matrix(reference_layer), geometry.units[-n:], geometry.axis_labels[-n:], geometry.frame
+            exact_matrix(reference_layer), geometry.units[-n:], geometry.axis_labels[-n:], geometry.frame
         )
 
         def compute() -> tuple[Comparison, ...]:

@@ -9,7 +9,12 @@ import numpy as np
 from napari.layers import Labels
 from numpy.typing import NDArray
 
-from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of, spatial_arguments
+from napari_latentseg.widgets._shared.layers import (
+    METADATA_KEY,
+    placement_metadata,
+    role_of,
+    spatial_arguments,
+)
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.review.objects_table import ObjectsTable
 
@@ -106,7 +111,11 @@ def show_objects(
             on_done()
             return
         data, table, object_measurements = answer
-        layer_metadata = {"role": "objects", "image": str(image.unique_id)}
+        layer_metadata = {
+            "role": "objects",
+            "image": str(image.unique_id),
+            **placement_metadata(image),
+        }
         for old_layer in list(viewer.layers):  # replaces an earlier layer of the same image
             if (
                 role_of(old_layer) == "objects"

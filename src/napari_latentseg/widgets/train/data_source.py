@@ -27,7 +27,7 @@ from qtpy.QtWidgets import (
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import (
     METADATA_KEY,
-    geometry_on_screen,
+    layer_geometry,
     matches_geometry,
     role_of,
     scan_from_layer,
@@ -205,7 +205,7 @@ def layer_pairs(viewer: ViewerModel) -> list[tuple[Image, Labels]]:
             is_match = image_shape(image) == tuple(mask.data.shape)
             if image_id is not None:
                 is_match = is_match and str(image.unique_id) == image_id
-            if is_match and matches_geometry(mask, geometry_on_screen(image)):
+            if is_match and matches_geometry(mask, layer_geometry(image)):
                 pairs.append((image, mask))
                 break
     return pairs
