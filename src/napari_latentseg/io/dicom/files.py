@@ -105,6 +105,11 @@ class DicomFile:
         """The file name without folders, whose names may be those of patients."""
         return PurePosixPath(self.member).name if self.member else self.path.name
 
+    @property
+    def folder(self) -> str:
+        """The folder that the file is in, on disk or in the zip; to group files, not to be shown."""
+        return str(PurePosixPath(self.member).parent) if self.member else str(self.path.parent)
+
     @contextmanager
     def open(self) -> Iterator[BinaryIO]:
         """Open for reading; no more is unpacked from a zip than it declares."""

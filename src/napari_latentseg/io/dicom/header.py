@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Frame", "Header", "read_header"]
 
-# The attributes that are read. Patient names and dates are not among them, so they are never in memory.
+# The attributes that are read. Of patients only name and number are among them, to find out whether the
+# description of the series repeats them; they are not kept.
+_IDENTIFYING_KEYWORDS = ("PatientName", "PatientID", "OtherPatientNames", "OtherPatientIDs")
 _KEYWORDS = (
+    *_IDENTIFYING_KEYWORDS, "StudyInstanceUID",
     "SOPClassUID", "SOPInstanceUID", "Modality", "SeriesInstanceUID", "SeriesNumber", "SeriesDescription",
     "FrameOfReferenceUID", "ImageType", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime", "EchoTime",
     "TemporalPositionIdentifier", "TemporalResolution", "TriggerTime", "DiffusionBValue",
@@ -79,6 +83,11 @@ class Header:
         The first eight digits of a hash of the UIDs; the UIDs themselves would lead to the patient.
     number, modality, description
         Of the series. The description is shown on screen only, never recorded: it may hold anything.
+    title
+        The description where it does not name the patient, else empty; for names of layers.
+    unnamed_series
+        Where the file has no UID of its series, as after some anonymisation: a hash of what files of one
+        series have in common. Empty otherwise.
     frames
         In the order of the file.
     unpositioned
@@ -95,6 +104,8 @@ class Header:
     number: int = 0
     modality: str = ""
     description: str = ""
+    title: str = ""
+    unnamed_series: str = ""
     frames: tuple[Frame, ...] = ()
     unpositioned: Unpositioned | None = None
     time_step: float = 0.0
@@ -126,14 +137,18 @@ def read_header(item: DicomFile) -> Header:
     if frame_count < 1 or encoding.rows < 1 or encoding.columns < 1:
         raise BadInput(item.name, "has no pixels", "export it again")
     groups = [_FunctionalGroups(ds, i) for i in range(frame_count)]
-    series = ds.get("SeriesInstanceUID") or ds.get("SOPInstanceUID") or item.name
+    series_uid = ds.get("SeriesInstanceUID")
+    series = series_uid or ds.get("SOPInstanceUID") or item.name
+    description = str(ds.get("SeriesDescription") or "")
     return Header(
         item,
         short_hash(series),
         short_hash(ds.get("FrameOfReferenceUID", "")),
         int(ds.get("SeriesNumber") or 0),
         str(ds.get("Modality") or ""),
-        str(ds.get("SeriesDescription") or ""),
+        description,
+        "" if _names_patient(description, ds) else " ".join(description.split()),
+        "" if series_uid else _hash_of_common_attributes(ds),
         tuple(_read_frame(item, ds, group, encoding) for group in groups),
         unpositioned_layout(ds, frame_count),
         float(ds.get("TemporalResolution") or 0) / 1000,
@@ -145,6 +160,21 @@ def _header_tags() -> list[Any]:
     from pydicom.tag import Tag
 
     return [Tag(keyword) for keyword in _KEYWORDS]
+
+
+def _names_patient(text: str, ds: Dataset) -> bool:
+    """Whether a text repeats a part of the patient's name, or the patient's number."""
+    identifying = " ".join(str(ds.get(keyword) or "") for keyword in _IDENTIFYING_KEYWORDS)
+    # a single letter, such as a middle initial or a number 1, is in most texts
+    parts = {part for part in re.split(r"[\W_]+", identifying.casefold()) if len(part) > 1}
+    words = set(re.split(r"[\W_]+", text.casefold()))
+    return any(part in words or (len(part) > 3 and part in text.casefold()) for part in parts)
+
+
+def _hash_of_common_attributes(ds: Dataset) -> str:
+    """A hash of what the files of one series share, besides size and orientation."""
+    keywords = ("StudyInstanceUID", "PatientID", "SeriesNumber", "Modality", "SeriesDescription", "ImageType")
+    return short_hash([str(ds.get(keyword) or "") for keyword in keywords])
 
 
 def _skip_reason(item: DicomFile, ds: Dataset) -> str:

@@ -21,6 +21,8 @@ from napari_latentseg.io.dicom.pixels import is_colour
 
 __all__ = ["Series", "SeriesInfo", "find_series"]
 
+_UNNAMED_NOTE = "the files have no UID of their series: they form one by size, orientation and position"
+
 
 @dataclass(frozen=True)
 class Series:
@@ -69,6 +71,8 @@ class SeriesInfo:
         Eight digits that identify the series: the start of a hash of its UID.
     description
         As the scanner wrote it. Shown on screen only, never recorded: it may hold anything.
+    title
+        The description where it does not name the patient, else empty; for names of layers.
     modality, axes, shape, spacing, units
         As of the scan; empty if there is a problem.
     count, size
@@ -88,6 +92,7 @@ class SeriesInfo:
     count: int
     size: tuple[int, int]
     problem: str = ""
+    title: str = ""
 
     @classmethod
     def from_series(cls, number: int, series: Series) -> SeriesInfo:
@@ -105,6 +110,7 @@ class SeriesInfo:
             len(series.frames),
             (series.frames[0].encoding.rows, series.frames[0].encoding.columns),
             f"{series.problem.why}; {series.problem.remedy}" if series.problem else "",
+            series.header.title,
         )
 
     def describe(self) -> str:
@@ -152,14 +158,17 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
         if skip_reasons:
             notes.append(f"{len(skip_reasons)} files that are not images were skipped")
         series_list = [
-            series for group in _group_frames(headers) for series in _build_series(path.name, *group)
+            series for group in _group_frames(headers) for series in _build_series(path.name, *group, headers)
         ]
     # a stable sort: series of equal number stay in the order of their files
     return sorted(series_list, key=lambda s: s.header.number), tuple(notes)
 
 
 def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]:
-    """Group frames by series, frame of reference, size and orientation; without position, by file."""
+    """Group frames by series, frame of reference, size and orientation; without position, by file.
+
+    Files without a UID of their series are grouped by folder, and by what files of one series share.
+    """
     groups: list[tuple[Header, list[Frame]]] = []
     groups_by_key: dict[tuple[Any, ...], list[tuple[SlicePose, list[Frame]]]] = {}
     for header in headers:
@@ -167,7 +176,8 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
             groups.append((header, list(header.frames)))
             continue
         first = header.frames[0].encoding
-        key = (header.series, header.frame_of_reference, first.rows, first.columns, is_colour(first))
+        series = (header.unnamed_series, header.item.folder) if header.unnamed_series else (header.series,)
+        key = (*series, header.frame_of_reference, first.rows, first.columns, is_colour(first))
         planes = groups_by_key.setdefault(key, [])
         for frame in header.frames:
             pose = frame.pose
@@ -182,9 +192,28 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
     return groups
 
 
-def _build_series(name: str, header: Header, frames: list[Frame]) -> list[Series]:
+def _build_series(name: str, header: Header, frames: list[Frame], headers: Sequence[Header]) -> list[Series]:
     if frames[0].pose is None:
         return [_unpositioned_series(header, frames)]
+    items = list(dict.fromkeys(frame.item for frame in frames))
+    if not header.unnamed_series or len(items) == 1:
+        return _arranged_series(name, header, frames)
+    stack = _arranged_series(name, replace(header, series=header.unnamed_series), frames)
+    is_stack = len(stack) == 1 and stack[0].axes == "zyx" and len(stack[0].frames) == len(frames)
+    if is_stack and stack[0].problem is None:
+        return [replace(stack[0], notes=(*stack[0].notes, _UNNAMED_NOTE))]
+    # without a UID, only a complete stack is taken for one series: files of several patients are never mixed
+    headers_by_item = {each.item: each for each in headers}
+    return [
+        series
+        for item in items
+        for series in _arranged_series(
+            name, headers_by_item[item], [frame for frame in frames if frame.item == item]
+        )
+    ]
+
+
+def _arranged_series(name: str, header: Header, frames: list[Frame]) -> list[Series]:
     try:
         return [_positioned_series(name, header, arranged) for arranged in order_frames(name, frames)]
     except BadInput as problem:

@@ -80,8 +80,11 @@ def find_source(image: ImageHeader) -> DicomSource:
     series = _matching_series(image, image.source)
     items = list(dict.fromkeys(frame.item for frame in series.frames))
     datasets = tuple(_read_header(item) for item in items)
-    if not all(ds.get("FrameOfReferenceUID") and ds.get("StudyInstanceUID") for ds in datasets):
-        raise BadInput(image.source.name, "names no frame of reference or study", "write NIfTI instead")
+    needed = ("FrameOfReferenceUID", "StudyInstanceUID", "SeriesInstanceUID")
+    if not all(ds.get(keyword) for ds in datasets for keyword in needed):
+        raise BadInput(
+            image.source.name, "names no frame of reference, study or series", "write NIfTI instead"
+        )
     sizes = [int(ds.get("NumberOfFrames") or 1) for ds in datasets]
     if sum(sizes) > len(series.frames) or (len(items) > 1 and max(sizes) > 1):
         raise BadInput(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zipfile import is_zipfile
 
 import numpy as np
 
@@ -34,6 +35,8 @@ class ScanSurvey:
         Name for the layers.
     series
         Descriptions of the series; the user chooses if there are two or more.
+    titles
+        For each series of a folder or zip of DICOM files a name for its layers; empty for `name`.
     read
         Reads a series by its number, from 1, or the only one for None; lazily if the file can be read in
         parts.
@@ -42,6 +45,11 @@ class ScanSurvey:
     name: str
     series: tuple[Any, ...]
     read: Callable[[int | None], Scan]
+    titles: tuple[str, ...] = ()
+
+    def layer_name(self, number: int | None) -> str:
+        """The name for the layers of a series, by its number, from 1, or of the only one."""
+        return (self.titles[(number or 1) - 1] if self.titles else "") or self.name
 
 
 def survey_path(path: Path) -> ScanSurvey:
@@ -59,8 +67,14 @@ def survey_path(path: Path) -> ScanSurvey:
     name = stem_of(path) if path.is_file() else path.name.removesuffix(".zarr").removesuffix(".ome")
     if find_reader(path) is reader:
         dicom_survey = reader.SeriesIndex.from_path(path)
+        infos = tuple(dicom_survey.series_infos)
+        # a file was chosen by its name; a folder is mostly called "dicom", or by a number
+        is_one_file = path.is_file() and not is_zipfile(path)
         return ScanSurvey(
-            name, tuple(dicom_survey.series_infos), lambda number: _load_if_small(dicom_survey.read(number))
+            name,
+            infos,
+            lambda number: _load_if_small(dicom_survey.read(number)),
+            () if is_one_file else tuple(info.title for info in infos),
         )
     return ScanSurvey(name, tuple(list_series(path)), lambda number: _read(path, number))
 

@@ -136,7 +136,7 @@ class ScanOpener(QObject):
 
 
 def _read_layers(survey: ScanSurvey, number: int | None) -> list[LayerData]:
-    layers = layers_of_scan(survey.read(number), survey.name)
+    layers = layers_of_scan(survey.read(number), survey.layer_name(number))
     # the first use of pint's unit registry takes 0.3 s: here, and not on the GUI thread with the first layer
     get_application_registry().parse_units("mm")
     return layers

@@ -72,7 +72,7 @@ def _is_ours(path: Path) -> bool:
 
 def _read_blocking(path: Path) -> list[LayerData]:
     survey = survey_path(path)
-    return layers_of_scan(survey.read(None), survey.name)
+    return layers_of_scan(survey.read(None), survey.layer_name(None))
 
 
 def _window_is_running() -> bool:
