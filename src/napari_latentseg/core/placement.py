@@ -32,7 +32,7 @@ class Placement:
     Examples
     --------
     >>> tilted = [[0.8, -0.6, 0, 5], [0.6, 0.8, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
-    >>> placement = Placement(np.eye(4), tilted)
+    >>> placement = Placement.from_matrices(np.eye(4), tilted)
     >>> placement.exact_matrix(np.eye(4))[0].tolist()
     [0.8, -0.6, 0.0, 5.0]
     """
@@ -40,10 +40,14 @@ class Placement:
     drawn: tuple[tuple[float, ...], ...]
     exact: tuple[tuple[float, ...], ...]
 
-    def __post_init__(self) -> None:
-        for name in ("drawn", "exact"):
-            matrix = np.asarray(getattr(self, name), dtype=np.float64)
-            object.__setattr__(self, name, tuple(tuple(map(float, row)) for row in matrix))
+    @classmethod
+    def from_matrices(cls, drawn: ArrayLike, exact: ArrayLike) -> Placement:
+        """Build from arrays, `(n + 1, n + 1)` each."""
+        first, second = (
+            tuple(tuple(map(float, row)) for row in np.asarray(matrix, dtype=np.float64))
+            for matrix in (drawn, exact)
+        )
+        return cls(first, second)
 
     @property
     def ndim(self) -> int:
@@ -106,12 +110,12 @@ def placement_of(geometry: Geometry, shape: tuple[int, ...]) -> Placement | None
     if (np.diag(upright) != 0).all() and geometry.agrees_with(
         Geometry.from_matrix(upright, geometry.units, geometry.axis_labels, geometry.frame), shape
     ):
-        return Placement(upright, geometry.matrix)
+        return Placement.from_matrices(upright, geometry.matrix)
     drawn = np.eye(geometry.ndim + 1)
     for axis, (step, sign) in enumerate(zip(geometry.spacing, _signs(geometry), strict=True)):
         drawn[axis, axis] = sign * step
         drawn[axis, -1] = 0.0 if sign > 0 else step * (shape[axis] - 1)
-    return Placement(drawn, geometry.matrix)
+    return Placement.from_matrices(drawn, geometry.matrix)
 
 
 def _signs(geometry: Geometry) -> list[int]:
