@@ -88,6 +88,32 @@ def test_report(cli, refused, result: Path, volume: Path, tmp_path: Path) -> Non
     assert "no such file" in refused("report", tmp_path / "none", "--out", out)
 
 
+@pytest.mark.parametrize("command", ["measure", "report"])
+def test_the_image_of_another_patient_is_refused(
+    cli, refused, result: Path, volume: Path, tmp_path: Path, command: str
+) -> None:
+    image = nibabel.load(volume)
+    other = tmp_path / "other.nii.gz"  # of the same size, in the same place
+    nibabel.save(nibabel.Nifti1Image(np.asarray(image.dataobj)[::-1], image.affine, image.header), other)
+    out = tmp_path / "page.html"
+    more = ("--out", out) if command == "report" else ()
+    assert "is not the image that was segmented" in refused(command, result, "--image", other, *more)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "part", [("--plane", "coronal"), ("--slices", "2-3"), ("--roi", "0,0,20,18"), ()], ids="-".join
+)
+def test_the_image_is_known_by_what_was_segmented_of_it(
+    cli, volume: Path, tiny_model_folder: Path, tmp_path: Path, part: tuple[str, ...]
+) -> None:
+    out = tmp_path / "out"
+    given = ("segment", volume, "--model", tiny_model_folder, "--out", out, "--sampling", "none")
+    assert cli(*given, *part).code == 0
+    ended = cli("measure", out, "--image", volume)
+    assert (ended.code, ended.errors) == (0, [])
+
+
 def test_segment_with_a_report_and_a_table(
     cli, refused, volume: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:

@@ -70,7 +70,7 @@ def measure_result(
     card = _find_card(segmentation)
     with progress_bar("measuring", quiet=quiet or as_json) as progress:
         rows = measure(
-            segmentation, _open_image(image, series, channel), objects=objects,
+            segmentation, _open_image(segmentation, image, series, channel), objects=objects,
             card=card, progress=progress,
         )  # fmt: skip
     if csv_file is not None:
@@ -186,8 +186,10 @@ def report_result(
     check_report(out)
     segmentation = read_segmentation(result, edited=edited)
     card = _find_card(segmentation)
+    scan = _open_image(segmentation, image, series, channel)
     print_line(
-        str(make_report(segmentation, _open_image(image, series, channel), card, out, note=note)), quiet=quiet
+        str(make_report(segmentation, scan, card, out, note=note)),
+        quiet=quiet,
     )
     if card is None:
         model = segmentation.record.model
@@ -198,15 +200,27 @@ def report_result(
         )
 
 
-def _open_image(path: Path | None, series: int | None = None, channel: int | None = None) -> Scan | None:
-    """The image at a path, read lazily where its format allows it; None without a path."""
+def _open_image(
+    segmentation: Segmentation, path: Path | None, series: int | None = None, channel: int | None = None
+) -> Scan | None:
+    """The image of a result, read lazily where its format allows it; None without a path.
+
+    Raises
+    ------
+    BadInput
+        If it is not the image that was segmented.
+    """
     from napari_latentseg.core.reorient import select_channel
+    from napari_latentseg.core.same_image import check_same_image
     from napari_latentseg.io import read_scan_lazy
 
     if path is None:
         return None
     scan = read_scan_lazy(path, series=series)
-    return scan if channel is None else select_channel(scan, channel)
+    if channel is not None:
+        scan = select_channel(scan, channel)
+    check_same_image(scan, segmentation.record)
+    return scan
 
 
 def _find_card(segmentation: Segmentation) -> ModelCard | None:
