@@ -2,8 +2,8 @@
 
     tools/display.sh run .venv/bin/python tools/screenshots.py --out docs/images
 
-Each picture is made by the real application on images that the package brings. Models that are taught on the
-way go to a temporary folder.
+Each picture is made by the real application, in a window of 1366x768, on images that the package brings or that
+are made here. Models that are taught on the way go to a temporary folder.
 """
 
 from __future__ import annotations
@@ -22,12 +22,19 @@ os.environ["NAPARI_LATENTSEG_HOME"] = tempfile.mkdtemp(prefix="latentseg-screens
 import napari
 import numpy as np
 from napari.settings import get_settings
-from qtpy.QtWidgets import QApplication, QWidget
+from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 
-from napari_latentseg.sample_data import retina, ultrasound_phantom, ultrasound_sweep
+from napari_latentseg import api
+from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.sample_data import SampleImage, retina, ultrasound_phantom, ultrasound_sweep
 from napari_latentseg.widgets.segment.samples import layer_data_of
 
 Shots = Iterator[tuple[str, QWidget | None]]
+
+_WIDGETS = ("Segment", "Review", "Annotate", "Train", "Models")
+_FIVE_CLASSES = Path(__file__).parents[1] / "docs" / "trainings" / "hippocampus-heart-guided"
+_LONG_NAME = "cardiac_cine_short_axis_follow_up_2026_patient_0071_end_diastole"
 
 
 def settle(seconds: float = 0.5) -> None:
@@ -57,6 +64,28 @@ def dock(viewer: Any, name: str) -> Any:
     return widget
 
 
+def raise_widget(viewer: Any, widget: Any, name: str) -> None:
+    widget.open_widget(name)
+    settle(0.3)
+
+
+def short_axis() -> SampleImage:
+    """A drawn stack of short-axis slices: two bright ventricles, the dark muscle between them, 10 slices."""
+    slices, rows, columns = np.mgrid[:10, :160, :160].astype(float)
+    size = 1 - 0.05 * slices
+    left = np.hypot(rows - 84, columns - 92) / size
+    right = np.hypot((rows - 76) / 1.2, columns - 62) / size
+    body = np.hypot((rows - 80) / 66, (columns - 80) / 74) < 1
+    signal = np.where(body, 0.35, 0.02)
+    signal[right < 21] = 0.85
+    signal[left < 26] = 0.2
+    signal[left < 17] = 0.9
+    noisy = signal + np.random.default_rng(0).normal(0, 0.04, signal.shape)
+    pixels = np.clip(noisy * 900, 0, None).astype(np.uint16)
+    scan = Scan(pixels, "zyx", Geometry.from_spacing("zyx", (8, 1.5, 1.5), "mm"), modality="MR")
+    return SampleImage(_LONG_NAME, scan, _FIVE_CLASSES.name)
+
+
 def segment(viewer: Any) -> Shots:
     widget = dock(viewer, "Segment")
     yield "segment-empty", widget
@@ -77,9 +106,19 @@ def segment(viewer: Any) -> Shots:
     widget.segment()
     wait_until(lambda: not widget.busy)
     yield "segment-done", widget
+    widget.result_panel.toggles["agreement"].click()
+    settle(0.5)
+    viewer.cursor.position = (20.0, 24.0)
     yield "window-segment", None
+    widget.form.model.value = "retina-vessels"
+    wait_until(lambda: not widget.form.fit_line.is_checking)
+    yield "segment-unusual", widget
+    widget.form.model.value = "breast-ultrasound"
     widget.ask_export()
     settle()
+    for dialog in widget.findChildren(QWidget, "export"):
+        dialog.folder.setText(tempfile.mkdtemp(prefix="exports-"))
+    settle(1)
     for dialog in widget.findChildren(QWidget, "export"):
         yield "export", dialog
         dialog.close()
@@ -88,6 +127,12 @@ def segment(viewer: Any) -> Shots:
     for dialog in widget.form.findChildren(QWidget, "card"):
         yield "card", dialog
         dialog.close()
+    show(viewer, retina())
+    widget.form.spacing_row.ask()
+    widget.form.spacing_row.dialog.draw_ruler()
+    settle()
+    yield "spacing", widget.form.spacing_row.dialog
+    widget.form.spacing_row.dialog.reject()
     viewer.layers.clear()
     viewer.add_image(np.full((20, 20), np.nan), name="broken", visible=False)  # Mesa draws no such image
     widget.segment()
@@ -114,6 +159,10 @@ def review(viewer: Any) -> Shots:
     settle(1)
     yield "window-review", None
     widget.show_variance(False)
+    widget.edge_button.click()
+    settle(1)
+    yield "window-contours", None
+    widget.edge_button.click()
     widget.contours_button.click()
     wait_until(lambda: widget.contours.layer is not None)
     settle(1)
@@ -122,6 +171,9 @@ def review(viewer: Any) -> Shots:
     widget.rank()
     settle(2)
     yield "review-objects", widget
+    widget.measures.objects_button.click()
+    settle(2)
+    yield "window-objects", None
     viewer.layers.clear()
     show(viewer, retina())
     segmenting.form.model.value = "retina-vessels"
@@ -175,7 +227,96 @@ def teach(viewer: Any) -> Shots:
     yield "models", models
 
 
-SCENES: dict[str, Callable[[Any], Shots]] = {"segment": segment, "review": review, "teach": teach}
+def crowded(viewer: Any) -> Shots:
+    """Five tabs, five classes, a long name, several images, and a run that was cancelled."""
+    if _FIVE_CLASSES.name not in api.list_models():
+        api.install_model(_FIVE_CLASSES)
+    widgets = {name: dock(viewer, name) for name in _WIDGETS}
+    segmenting, reviewing = widgets["Segment"], widgets["Review"]
+    raise_widget(viewer, segmenting, "Segment")
+    show(viewer, ultrasound_phantom())
+    show(viewer, short_axis())
+    segmenting.form.model.value = _FIVE_CLASSES.name
+    wait_until(lambda: not segmenting.form.fit_line.is_checking)
+    yield "crowded-ready", None
+    segmenting.form.samples.value = 60
+    segmenting.segment()
+    wait_until(lambda: segmenting.progress_bar.value() > 60 or not segmenting.busy)
+    segmenting.cancel()
+    wait_until(lambda: not segmenting.busy)
+    yield "crowded-cancelled", None
+    segmenting.form.samples.value = 8
+    segmenting.segment()
+    wait_until(lambda: not segmenting.busy)
+    segmenting.result_panel.toggles["agreement"].click()
+    settle(1)
+    yield "crowded-agreement", None
+    scroll_down(segmenting)
+    segmenting.result_panel.toggles["mean"].click()
+    settle(1)
+    yield "crowded-mean", None
+    segmenting.result_panel.toggles["variance"].click()
+    settle(1)
+    yield "crowded-variance", None
+    segmenting.form.advanced.expand(animate=False)
+    yield "crowded-advanced", None
+    segmenting.form.advanced.collapse(animate=False)
+    raise_widget(viewer, segmenting, "Review")
+    wait_until(lambda: bool(reviewing.queue.findings) and bool(reviewing.measures.size_text.text()))
+    reviewing.next()
+    yield "crowded-review", None
+    scroll_down(reviewing)
+    yield "crowded-review-end", None
+    segmenting.ask_export()
+    settle(1)
+    for dialog in segmenting.findChildren(QWidget, "export"):
+        yield "crowded-export", dialog
+        dialog.close()
+    raise_widget(viewer, segmenting, "Annotate")
+    widgets["Annotate"].edit()
+    settle(1)
+    yield "crowded-annotate", None
+    raise_widget(viewer, segmenting, "Train")
+    yield "crowded-train", None
+    raise_widget(viewer, segmenting, "Models")
+    wait_until(lambda: widgets["Models"]._running_jobs == 0)
+    settle(1)
+    yield "crowded-models", None
+
+
+def refused_slices(viewer: Any) -> Shots:
+    """Annotate after a run on some of the slices."""
+    segmenting, annotating = dock(viewer, "Segment"), dock(viewer, "Annotate")
+    show(viewer, ultrasound_sweep())
+    segmenting.form.model.value = "breast-ultrasound"
+    segmenting.form.samples.value = 40
+    segmenting.segment()
+    wait_until(lambda: segmenting.progress_bar.value() > 250 or not segmenting.busy)
+    segmenting.cancel()
+    wait_until(lambda: not segmenting.busy)
+    yield "part-segment", segmenting
+    viewer.dims.set_current_step(0, 23)
+    annotating.edit()
+    settle(1)
+    annotating.approve_all_button.click()
+    yield "part-annotate", None
+
+
+def scroll_down(widget: QWidget) -> None:
+    for area in widget.findChildren(QScrollArea):
+        bar = area.verticalScrollBar()
+        if bar is not None:
+            bar.setValue(bar.maximum())
+    settle(0.3)
+
+
+SCENES: dict[str, Callable[[Any], Shots]] = {
+    "segment": segment,
+    "review": review,
+    "teach": teach,
+    "refused_slices": refused_slices,
+    "crowded": crowded,
+}
 
 
 def main() -> None:

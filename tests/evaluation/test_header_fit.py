@@ -56,7 +56,7 @@ def test_what_is_like_the_training_images_fits(scan: Scan, modality: str, header
 
 UNLIKE = {
     "another modality": (
-        volume(modality="CT"), "MR", CROPS, "foreign", "the image is CT, the training images are MR",
+        volume(modality="CT"), "MR", CROPS, "foreign", "the image is CT, not MR",
     ),
     "a volume": (volume(), "", PHOTOS, "foreign", "a volume, the training images are single images"),
     "an image": (photo(), "", CROPS, "foreign", "a single image, the training images are volumes"),

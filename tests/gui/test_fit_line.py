@@ -97,7 +97,7 @@ def test_the_header_is_told_at_once_and_the_run_is_not_blocked(viewer, segment, 
     choose_model(segment, "Hippocampus MR")
     line = segment.form.fit_line
     assert line.isVisible()
-    assert line.text().startswith("Not made for this image: the image is US, the training images are MR")
+    assert line.text().startswith("Not made for this image: the image is US, not MR")
     assert segment.run_button.text() == "Segment anyway"
     assert segment.run_button.isEnabled()
     choose_model(segment, "Breast ultrasound lesions")

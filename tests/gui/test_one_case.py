@@ -55,7 +55,8 @@ def test_an_opened_file_is_the_image_that_is_segmented(viewer, segment, tmp_path
         viewer.open(tmp_path / f"{name}.png")
         assert session_of(viewer).image.name == name
         assert segment.form.image.value.name == name
-        assert segment.header.line.text() == f"{name} · not segmented"
+        assert segment.header.line.text() == name
+        assert segment.header.run_line.text() == "not segmented"
     assert visible_names(viewer) == {"malignant_10"}
 
 

@@ -112,7 +112,7 @@ def test_the_header_counts_in_a_run(fitted: Model, cases: list[Case]) -> None:
         replace(fitted, card=fitted.card.replace(modality="US")), cases[25].read_scan().replace(modality="MR")
     )
     assert fit.state == "foreign"
-    assert fit.reasons == ("the image is MR, the training images are US",)
+    assert fit.reasons == ("the image is MR, not US",)
 
 
 def test_the_number_of_samples_does_not_change_the_verdict(fitted: Model, cases: list[Case]) -> None:

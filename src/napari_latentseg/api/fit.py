@@ -59,7 +59,7 @@ def check_fit(
     >>> from napari_latentseg.sample_data import ultrasound_phantom
     >>> fit = check_fit(ultrasound_phantom().scan, "hippocampus-mr", pixels=False)
     >>> fit.reasons[0]
-    'the image is US, the training images are MR'
+    'the image is US, not MR'
     """
     from napari_latentseg.core.reorient import reorient
     from napari_latentseg.evaluation.header_fit import header_fit

@@ -188,12 +188,12 @@ def header_fit(scan: Scan, modality: str, headers: HeaderRange | None) -> Fit | 
     >>> from napari_latentseg.sample_data import ultrasound_phantom
     >>> scan = ultrasound_phantom().scan
     >>> header_fit(scan, "MR", None).describe()
-    'Not made for this image: the image is US, the training images are MR'
+    'Not made for this image: the image is US, not MR'
     """
     foreign, unusual = [], []
     codes, trained_codes = modality_codes(scan.modality), modality_codes(modality)
     if codes and trained_codes and not codes & trained_codes:
-        foreign.append(f"the image is {scan.modality}, the training images are {modality}")
+        foreign.append(f"the image is {scan.modality}, not {modality}")
     if headers is not None:
         facts = HeaderFacts.of(scan)
         if facts.dimensions not in headers.dimensions:

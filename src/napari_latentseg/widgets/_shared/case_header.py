@@ -1,9 +1,9 @@
-"""The line on top of every dock widget: which case, which run, which model."""
+"""The lines on top of every dock widget: which case; which run and model."""
 
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QCheckBox, QHBoxLayout, QSizePolicy, QWidget
+from qtpy.QtWidgets import QCheckBox, QGridLayout, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
 from napari_latentseg.widgets._shared.session import RunResult, ViewerSession
@@ -15,16 +15,21 @@ _NO_CASE = "No image is open"
 
 def case_description(session: ViewerSession) -> str:
     """Case, run and model of a session: ``"benign_105 · run 2 · Breast ultrasound v1"``."""
+    return " · ".join(part for part in _case_and_run(session) if part)
+
+
+def _case_and_run(session: ViewerSession) -> tuple[str, str]:
+    """The name of the case; its run and model, or that it has none."""
     image = session.image
     if image is None:
-        return _NO_CASE
+        return _NO_CASE, ""
     name = image.name if session.cases.is_open(image) else f"{image.name} (image removed)"
     result = session.shown_result
     if result is None:
-        return f"{name} · not segmented"
+        return name, "not segmented"
     state = " in progress" if result is session.running and result not in session.results else ""
     data = " (of earlier values)" if result.has_other_data else ""
-    return f"{name} · run {result.layers.run_number}{state}{data} · {_model(result)}"
+    return name, f"run {result.layers.run_number}{state}{data} · {_model(result)}"
 
 
 class CaseHeader(QWidget):
@@ -39,10 +44,14 @@ class CaseHeader(QWidget):
     def __init__(self, session: ViewerSession, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._session = session
-        self.line = QElidingLabel()
-        self.line.setElideMode(Qt.TextElideMode.ElideMiddle)
-        self.line.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.line.setAccessibleName("Case, run and model")
+        # two lines: a long name of an image must not push the run out of a line of 340 pixels
+        self.line, self.run_line = QElidingLabel(), QElidingLabel()
+        for label in (self.line, self.run_line):
+            label.setElideMode(Qt.TextElideMode.ElideMiddle)
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+            label.setStyleSheet("padding: 0; margin: 0")  # napari's would make the lines a third higher
+        self.line.setAccessibleName("Case")
+        self.run_line.setAccessibleName("Run and model")
         font = self.line.font()
         font.setBold(True)
         self.line.setFont(font)
@@ -50,10 +59,13 @@ class CaseHeader(QWidget):
         self.all_cases.setToolTip(
             "Show the layers of the other images, too; without it those of the case alone are shown"
         )
-        layout = QHBoxLayout(self)
+        layout = QGridLayout(self)
         layout.setContentsMargins(9, 4, 9, 2)
-        layout.addWidget(self.line, 1)
-        layout.addWidget(self.all_cases)
+        layout.setVerticalSpacing(0)
+        layout.addWidget(self.line, 0, 0)
+        layout.addWidget(self.all_cases, 0, 1)
+        layout.addWidget(self.run_line, 1, 0, 1, 2)
+        layout.setColumnStretch(0, 1)
         self.all_cases.toggled.connect(self._show_all_cases)
         session.image_changed.connect(self.refresh)
         session.results_changed.connect(self.refresh)
@@ -66,8 +78,12 @@ class CaseHeader(QWidget):
     def refresh(self, *_: object) -> None:
         """Show the case, run and model of now."""
         description = case_description(self._session)
-        self.line.setText(description)
-        self.line.setToolTip(description)
+        case, run = _case_and_run(self._session)
+        self.line.setText(case)
+        self.run_line.setText(run)
+        self.run_line.setVisible(bool(run))
+        for label in (self.line, self.run_line):
+            label.setToolTip(description)
         self.line.setEnabled(self._session.image is not None)
         self.all_cases.setVisible(self._session.cases.count > 1)
         self.all_cases.blockSignals(True)

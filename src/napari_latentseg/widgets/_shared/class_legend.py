@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qtpy.QtCore import QEvent, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QPainter, QPaintEvent, QPen, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QButtonGroup,
@@ -61,6 +61,7 @@ class ClassLegend(QWidget):
         self._scroll.setFrameShape(QFrame.Shape.NoFrame)
         self._scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._scroll.setWidget(self._list)
+        self._list.installEventFilter(self)
         self.outline_button = _kind_button("Outline", "Draw the edge of each class")
         self.fill_button = _kind_button("Fill", "Draw the area of each class")
         kinds = QButtonGroup(self)
@@ -128,9 +129,22 @@ class ClassLegend(QWidget):
 
     def _fit_height(self) -> None:
         """As high as its rows, up to six of them."""
-        width = self._scroll.contentsRect().width()
+        width = self.width()  # that of the scroll area is the one before in a resize event
+        scrolls = len(self.rows) > _MAX_ROWS
+        if scrolls and (bar := self._scroll.verticalScrollBar()) is not None:
+            width -= bar.sizeHint().width()
+        policy = Qt.ScrollBarPolicy.ScrollBarAsNeeded if scrolls else Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+        self._scroll.setVerticalScrollBarPolicy(policy)
         heights = [row.height_for(width) for row in self.rows[:_MAX_ROWS]]
-        self._scroll.setFixedHeight(sum(heights) + self._list_layout.spacing() * max(0, len(heights) - 1))
+        self._scroll.setFixedHeight(
+            sum(heights) + self._list_layout.spacing() * len(heights)
+        )  # and the stretch
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Follow the heights of the rows, which change with their sizes and the font."""
+        if watched is self._list and event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self._fit_height()
+        return super().eventFilter(watched, event)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """A narrower legend breaks its lines sooner."""

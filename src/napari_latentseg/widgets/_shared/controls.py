@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from qtpy.QtGui import QIcon
+from qtpy.QtCore import QEvent
+from qtpy.QtGui import QIcon, QResizeEvent
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
     QFormLayout,
     QFrame,
+    QLabel,
     QMessageBox,
     QPushButton,
     QSizePolicy,
@@ -17,6 +19,7 @@ from superqt import QCollapsible
 
 __all__ = [
     "CopyDetailsButton",
+    "WrappedLabel",
     "collapsible",
     "confirm",
     "elastic_combo",
@@ -80,6 +83,34 @@ def separator() -> QFrame:
     line.setFrameShape(QFrame.Shape.HLine)
     line.setFrameShadow(QFrame.Shadow.Sunken)
     return line
+
+
+class WrappedLabel(QLabel):
+    """Breaks its lines, and is as high as they need; a form layout cuts wrapped lines off."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+
+    def setText(self, text: str | None) -> None:
+        """Show a text."""
+        super().setText(text)
+        self._fit_height()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """A narrower label has more lines."""
+        super().resizeEvent(event)
+        self._fit_height()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Follow the theme and its font."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.StyleChange, QEvent.Type.FontChange):
+            self._fit_height()
+
+    def _fit_height(self) -> None:
+        self.setFixedHeight(max(0, self.heightForWidth(self.width())))
 
 
 class CopyDetailsButton(QPushButton):

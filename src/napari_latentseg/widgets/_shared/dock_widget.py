@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtGui import QShowEvent
+from qtpy.QtWidgets import QDockWidget, QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from napari_latentseg.widgets._shared.case_header import CaseHeader
 from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
@@ -85,6 +86,15 @@ class DockWidget(QWidget):
         layout.addWidget(notice)
         self.setMinimumWidth(_MIN_WIDTH)
         self.setMaximumWidth(_MAX_WIDTH)
+
+    def showEvent(self, event: QShowEvent | None) -> None:
+        """Leave the name of the plugin out of the tab, which is too narrow for it."""
+        super().showEvent(event)
+        dock = self.parent()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parent()
+        if dock is not None:
+            dock.setWindowTitle(dock.windowTitle().removesuffix(f" ({_PLUGIN})"))
 
     def set_empty_state(
         self, text: str, button_text: str = "", action: Callable[[], Any] | None = None, tooltip: str = ""

@@ -71,7 +71,7 @@ class ReviewWidget(DockWidget):
         self.approve_button = QPushButton("Approve")
         self.edit_button = QPushButton("Edit")
         self.variance_button = QPushButton("Variance")
-        self.contours_button = QPushButton("Sample contours")
+        self.contours_button = QPushButton("Sample outlines")
         self.contours = sample_contours_of(napari_viewer)
         self.edge_button = QPushButton("90 % contours")
         self.edge_contours = edge_contours_of(napari_viewer)
@@ -96,7 +96,7 @@ class ReviewWidget(DockWidget):
         for button in (self.previous_button, self.next_button, self.approve_button, self.edit_button):
             navigation_row.addWidget(button, 1)
         display_row = QHBoxLayout()
-        display_row.addWidget(QLabel("Show"))
+        display_row.setSpacing(4)
         display_row.addWidget(self.variance_button, 1)
         display_row.addWidget(self.contours_button, 1)
         display_row.addWidget(self.edge_button, 1)
@@ -209,7 +209,7 @@ class ReviewWidget(DockWidget):
         unavailable = self.contours.unavailable_reason(result)
         self.contours_button.setEnabled(not unavailable)
         self.contours_button.setChecked(self.contours.is_on)
-        self.contours_button.setToolTip(unavailable or "Show the contour of each sample over the image")
+        self.contours_button.setToolTip(unavailable or "Show the outline of each sample over the image")
         if not unavailable:
             add_key_to_tooltip("contours", self.contours_button)
         no_promise = self.edge_contours.unavailable_reason(result)

@@ -9,12 +9,13 @@ from typing import Any
 
 from napari.layers import Image
 from qtpy.QtCore import QTimer, Signal
-from qtpy.QtWidgets import QLabel, QSizePolicy, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_latentseg import api
 from napari_latentseg.core.fit import Fit
 from napari_latentseg.evaluation.header_fit import header_fit
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.widgets._shared.controls import WrappedLabel
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 
 __all__ = ["FitLine", "fitting_model"]
@@ -26,7 +27,7 @@ _POLL_MS = 50
 _RANKS = {"fits": 0, "unusual": 2, "foreign": 3}
 
 
-class FitLine(QLabel):
+class FitLine(WrappedLabel):
     """Whether the chosen model was made for the chosen image, in words; hidden where that is not known.
 
     The header is compared at once. The pixels are compared in a plain thread, which is asked for its result
@@ -56,8 +57,6 @@ class FitLine(QLabel):
         self._results: list[tuple[Any, Fit | None]] = []
         self._thread: threading.Thread | None = None
         self.setObjectName("fit")
-        self.setWordWrap(True)
-        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setToolTip(
             "Compared with the images that the model was trained on: modality, dimensions, colour, spacing,"
             " size, and how its encoder sees the image. It can be segmented in any case."

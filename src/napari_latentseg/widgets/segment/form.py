@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from magicgui.widgets import ComboBox, FloatSlider, SpinBox
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_latentseg import api
 from napari_latentseg.core.record import SAMPLING_SOURCES
@@ -19,7 +19,7 @@ from napari_latentseg.inference.settings import InferenceSettings, members_limit
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.card_text import dice_text
 from napari_latentseg.widgets._shared.cases import is_case_image
-from napari_latentseg.widgets._shared.controls import collapsible, form_layout, let_combo_shrink
+from napari_latentseg.widgets._shared.controls import WrappedLabel, collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
@@ -87,9 +87,7 @@ class SegmentForm(QWidget):
         self.spacing_row = SpacingRow(viewer, self)
         self.roi_fields = RoiFields(viewer, self)
         self.postprocess_fields = PostProcessFields(self)
-        self.model_summary = QLabel()
-        self.model_summary.setWordWrap(True)
-        self.model_summary.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        self.model_summary = WrappedLabel()
         self.fit_line = FitLine(lambda: self.session.busy, self)
         self.card_button = QPushButton("i")
         self.card_button.setAccessibleName("Model card")
@@ -114,8 +112,8 @@ class SegmentForm(QWidget):
         fields.addRow("Image", self.image.native)
         fields.addRow("Spacing", self.spacing_row)
         fields.addRow("Model", row(self.model.native, self.card_button))
-        fields.addRow("", self.model_summary)
-        fields.addRow("", self.fit_line)
+        fields.addRow(self.model_summary)
+        fields.addRow(self.fit_line)
         fields.addRow("Samples", self.samples.native)
         fields.addRow("Source", self.source.native)
         for combo in (

@@ -113,6 +113,7 @@ class SpacingDialog(QDialog):
             QDialogButtonBox.StandardButton.Apply | QDialogButtonBox.StandardButton.Cancel
         )
         self._lay_out()
+        self.resize(360, self.sizeHint().height())  # pixels: the explanation on two lines
         self.ruler_button.clicked.connect(self.draw_ruler)
         self.length.valueChanged.connect(self._on_ruler)
         self.pixel_size.valueChanged.connect(self._refresh)

@@ -69,6 +69,7 @@ class SegmentWidget(DockWidget):
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop and keep the completed samples")
         self.details_button = CopyDetailsButton()
+        self._status_basis: object = None
         self._lay_out()
         self._connect()
         preload_imports()
@@ -152,12 +153,23 @@ class SegmentWidget(DockWidget):
             else f"Segment with the current settings ({key_text('segment')})"
         )
         self.show_empty_state(self.form.image.value is None and not busy, keep_content=True)
-        # what the last run took stands below it, and says the same
-        is_told = busy or not self.status.isHidden()
-        self.problem_label.setText(
-            problems[0] if problems and not busy else "" if is_told else self._estimate()
-        )
+        if not busy and self._status_basis != self._basis():
+            self._show_status("")
+            self.details_button.set_details("")
+        # after a run its duration is there, and says the same
+        estimate = "" if problems or not self.status.isHidden() else self._estimate()
+        self.problem_label.setText("" if busy else problems[0] if problems else estimate)
         self.problem_label.setVisible(bool(self.problem_label.text()) and not self.is_empty)
+
+    def _basis(self) -> object:
+        """What the status is about: another image or setting makes it out of date."""
+        image = self.form.image.value
+        return None if image is None else image.unique_id, self.form.values()
+
+    def _show_status(self, text: str) -> None:
+        self._status_basis = self._basis()
+        self.status.setText(text)
+        self.status.setVisible(bool(text))
 
     def _estimate(self) -> str:
         """Text with the duration of the run, estimated from earlier runs; empty without any."""
@@ -255,8 +267,7 @@ class SegmentWidget(DockWidget):
     def _show_idle(self, text: str) -> None:
         self.progress_bar.hide()
         self.cancel_button.hide()
-        self.status.setText(text)
-        self.status.setVisible(bool(text))
+        self._show_status(text)
         self._set_busy(False)
 
     def _set_busy(self, busy: bool) -> None:
@@ -357,8 +368,7 @@ class SegmentWidget(DockWidget):
         if result is None or result.segmentation is None or self.busy:
             return
         if reason := result.threshold_locked_reason:
-            self.status.setText(f"{reason}.")
-            self.status.show()
+            self._show_status(f"{reason}.")
             return
         self.session.apply_threshold(
             float(result.segmentation.record.threshold), self.form.postprocess_fields.postprocess()

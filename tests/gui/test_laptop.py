@@ -1,0 +1,71 @@
+"""The five widgets as tabs in a window of 1366x768, with five classes and a long name."""
+
+from __future__ import annotations
+
+import pytest
+from qtpy.QtWidgets import QScrollArea, QTabBar
+from tests.helpers.five_classes import CLASSES, show_five_classes_in
+
+_LONG_NAME = "cardiac_cine_short_axis_follow_up_2026_patient_0071_end_diastole"
+_WIDGETS = ("Segment", "Review", "Annotate", "Train", "Models")
+
+
+@pytest.fixture
+def widgets(viewer, qtbot):
+    """The five widgets by name, at the size of a small laptop, with a finished result."""
+    viewer.window._qt_window.resize(1366, 768)
+    viewer.window._qt_window.show()
+    show_five_classes_in(viewer, name=_LONG_NAME)
+    opened = {
+        name: viewer.window.add_plugin_dock_widget("napari-latentseg", name, tabify=True)[1]
+        for name in _WIDGETS
+    }
+    opened["Segment"].open_widget("Segment")
+    qtbot.wait(200)
+    return opened
+
+
+def test_the_titles_of_all_tabs_can_be_read(widgets, viewer) -> None:
+    window = viewer.window._qt_window
+    bar = next(
+        bar for bar in window.findChildren(QTabBar) if bar.count() >= len(_WIDGETS) and bar.isVisible()
+    )
+    texts = [bar.tabText(i) for i in range(bar.count())]
+    assert set(_WIDGETS) <= set(texts)
+    for i, text in enumerate(texts):
+        assert bar.fontMetrics().horizontalAdvance(text) < bar.tabRect(i).width()
+        assert bar.tabRect(i).right() <= bar.width()
+
+
+@pytest.mark.parametrize("name", _WIDGETS)
+def test_nothing_lies_beyond_the_right_edge(name, widgets, qtbot) -> None:
+    widget = widgets[name]
+    widget.open_widget(name)
+    qtbot.wait(200)
+    scroll = widget.findChild(QScrollArea)
+    assert scroll.isVisible()
+    room = widget.minimumWidth() - scroll.verticalScrollBar().sizeHint().width()
+    assert scroll.widget().minimumSizeHint().width() <= room
+
+
+def test_the_header_says_run_and_model_of_a_long_name(widgets) -> None:
+    header = widgets["Segment"].header
+    assert "…" in header.line._elidedText()
+    assert header.run_line._elidedText() == "run 1 · Breast ultrasound lesions v1"
+
+
+def test_the_legend_shows_five_classes_without_scrolling(widgets) -> None:
+    legend = widgets["Segment"].result_panel.legend
+    assert len(legend.rows) == len(CLASSES)
+    assert legend._scroll.verticalScrollBar().maximum() == 0
+    assert legend._scroll.viewport().height() >= legend.rows[-1].geometry().bottom()
+
+
+def test_the_line_about_the_fit_is_shown_whole(widgets, qtbot) -> None:
+    form = widgets["Segment"].form
+    form.model.value = "retina-vessels"
+    qtbot.waitUntil(lambda: not form.fit_line.is_checking, timeout=20_000)
+    qtbot.wait(200)
+    assert form.fit_line.isVisible()
+    assert form.fit_line.height() >= form.fit_line.heightForWidth(form.fit_line.width())
+    assert form.height() < form.sizeHint().height() + 2 * form.fit_line.fontMetrics().lineSpacing()
