@@ -2,8 +2,8 @@
 
     tools/display.sh run .venv/bin/python tools/screenshots.py --out docs/images
 
-Each picture is made by the real application, in a window of 1366x768, on images that the package brings or that
-are made here. Models that are taught on the way go to a temporary folder.
+Each picture is made by the real application, in a window of 1366x768, on images that the package brings or
+that are made here. Models that are taught on the way go to a temporary folder.
 """
 
 from __future__ import annotations

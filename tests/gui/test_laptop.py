@@ -69,3 +69,13 @@ def test_the_line_about_the_fit_is_shown_whole(widgets, qtbot) -> None:
     assert form.fit_line.isVisible()
     assert form.fit_line.height() >= form.fit_line.heightForWidth(form.fit_line.width())
     assert form.height() < form.sizeHint().height() + 2 * form.fit_line.fontMetrics().lineSpacing()
+
+
+def test_a_long_summary_of_what_is_approved_widens_nothing(widgets, qtbot) -> None:
+    train = widgets["Train"]
+    train.open_widget("Train")
+    train.data_source.show_approved_count("128 images, 1042 slices of 87 volumes, and more " * 3)
+    qtbot.wait(100)
+    scroll = train.findChild(QScrollArea)
+    assert train.train_button.geometry().right() <= scroll.viewport().width()
+    assert "1042 slices" in train.data_source.approved_option.toolTip()

@@ -20,6 +20,7 @@ from qtpy.QtWidgets import (
     QListWidgetItem,
     QPushButton,
     QRadioButton,
+    QSizePolicy,
     QVBoxLayout,
     QWidget,
 )
@@ -64,7 +65,8 @@ class DataSourceFields(QWidget):
         self.approved_option = QRadioButton("Approved")
         self.layers_option = QRadioButton("Layers in this viewer")
         self.folder_option = QRadioButton("Folder")
-        self.approved_option.setToolTip("Images and slices approved for this model in Annotate or Review")
+        # a long summary is cut off at the right, and does not push the other fields out of sight
+        self.approved_option.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.layers_option.setToolTip("Labels layers that match an image layer; empty slices are skipped")
         self.folder_option.setToolTip("A folder with images/ and masks/, or an nnU-Net raw data set")
         self.group = QButtonGroup(self)
@@ -124,6 +126,8 @@ class DataSourceFields(QWidget):
     def show_approved_count(self, summary: str) -> None:
         """Show what is approved for the base model, in words; empty for nothing."""
         self.approved_option.setText(f"Approved: {summary or 'none yet'}")
+        note = "Images and slices approved for this model in Annotate or Review"
+        self.approved_option.setToolTip(f"{note}: {summary}" if summary else note)
 
     def _on_choice(self, *_: Any) -> None:
         self.pair_list.setVisible(self.source == "layers")

@@ -123,7 +123,8 @@ class TrainWidget(DockWidget):
         self.advanced = collapsible("Advanced", advanced)
         fields = form_layout()
         fields.addRow("Base model", self.model)
-        fields.addRow("Data", self.data_source)
+        fields.addRow(QLabel("Data"))
+        fields.addRow(self.data_source)  # the whole width, for what is approved in words
         fields.addRow("Time", self.minutes)
         form = QVBoxLayout(self.form)
         form.setContentsMargins(0, 0, 0, 0)
