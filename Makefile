@@ -33,7 +33,7 @@ test-all: system venv-test
 	MAKE="$(MAKE)" tools/run_tests.sh
 
 screenshots: system venv-demo
-	tools/display.sh run $(BIN)/python tools/screenshots.py --out docs/images
+	tools/display.sh run $(BIN)/python tools/screenshots.py --out docs/images --only segment review teach
 
 lint: venv-test checks
 

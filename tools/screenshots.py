@@ -1,8 +1,9 @@
 """Renders every widget in its states, in napari's dark and light theme, to be looked at and for the docs.
 
-    tools/display.sh run .venv/bin/python tools/screenshots.py --out docs/images
+    tools/display.sh run .venv/bin/python tools/screenshots.py --out docs/images --only segment review teach
+    tools/display.sh run .venv/bin/python tools/screenshots.py --out FOLDER --only crowded refused_slices
 
-Each picture is made by the real application, in a window of 1366x768, on images that the package brings or
+The second shows what is crowded or refused, to be looked at and not kept. Each picture is made by the real application, in a window of 1366x768, on images that the package brings or
 that are made here. Models that are taught on the way go to a temporary folder.
 """
 
@@ -159,10 +160,6 @@ def review(viewer: Any) -> Shots:
     settle(1)
     yield "window-review", None
     widget.show_variance(False)
-    widget.edge_button.click()
-    settle(1)
-    yield "window-contours", None
-    widget.edge_button.click()
     widget.contours_button.click()
     wait_until(lambda: widget.contours.layer is not None)
     settle(1)
@@ -173,7 +170,9 @@ def review(viewer: Any) -> Shots:
     yield "review-objects", widget
     widget.measures.objects_button.click()
     settle(2)
-    yield "window-objects", None
+    for dialog in widget.findChildren(QWidget, "objects"):
+        yield "objects", dialog
+        dialog.close()
     viewer.layers.clear()
     show(viewer, retina())
     segmenting.form.model.value = "retina-vessels"
