@@ -3,8 +3,9 @@
     tools/display.sh run .venv/bin/python tools/screenshots.py --out docs/images --only segment review teach
     tools/display.sh run .venv/bin/python tools/screenshots.py --out FOLDER --only crowded refused_slices
 
-The second shows what is crowded or refused, to be looked at and not kept. Each picture is made by the real application, in a window of 1366x768, on images that the package brings or
-that are made here. Models that are taught on the way go to a temporary folder.
+The second shows what is crowded or refused, to be looked at and not kept. Each picture is made by the real
+application, in a window of 1366x768, on images that the package brings or that are made here. Models that are
+taught on the way go to a temporary folder.
 """
 
 from __future__ import annotations
