@@ -102,7 +102,8 @@ def test_the_worst_reason_comes_first() -> None:
 
 
 def test_without_training_images_only_the_modality_is_compared() -> None:
-    assert header_fit(volume(modality="MR"), "MR", None) == Fit(state="fits")
+    assert header_fit(volume(modality="MR"), "MR", None) is None  # too little to say that it fits
+    assert header_fit(volume(modality="CT"), "MR", None).state == "foreign"
     assert header_fit(volume(), "MR", None) is None
     assert header_fit(volume(modality="MR"), "", None) is None
 

@@ -45,8 +45,8 @@ def check_fit(
     Returns
     -------
     Fit or None
-        None where nothing could be compared: the card knows nothing of the training images, and image or card
-        does not state its modality.
+        None where it is not known: the card does not describe the training images, and the modality does not
+        tell them apart.
 
     Raises
     ------

@@ -176,12 +176,12 @@ def header_fit(scan: Scan, modality: str, headers: HeaderRange | None) -> Fit | 
     modality
         Of the model's card.
     headers
-        Of the training images; None where the card does not have them: the modality alone is compared then.
+        Of the training images; None where the card does not have them: then only another modality is told.
 
     Returns
     -------
     Fit or None
-        None where nothing could be compared.
+        None where it is not known.
 
     Examples
     --------
@@ -203,8 +203,8 @@ def header_fit(scan: Scan, modality: str, headers: HeaderRange | None) -> Fit | 
                 f" {'single images' if is_volume else 'volumes'}"
             )
         unusual = _unlike(facts, headers)
-    elif not (codes and trained_codes):
-        return None
+    elif not foreign:
+        return None  # the same modality alone does not make an image fit
     state: FitState = "foreign" if foreign else "unusual" if unusual else "fits"
     return Fit(state=state, reasons=(*foreign, *unusual))
 

@@ -203,7 +203,8 @@ def _differences_of_image(segmentation: Segmentation, card: object, interval: Ca
     elif record.fit is not None and record.fit.state != "fits":
         yield record.fit.describe()[0].lower() + record.fit.describe()[1:]
     dimensions = image_dimensions(segmentation)
-    if interval.dimensions is not None and interval.dimensions != dimensions:
+    is_unlike = record.fit is not None and record.fit.state != "fits"  # which names the dimensions, too
+    if interval.dimensions is not None and interval.dimensions != dimensions and not is_unlike:
         names = {2: "an image of one slice", 3: "a volume"}
         yield f"this is {names[dimensions]}, and the calibration had {interval.dimensions}D images"
     if record.plane != "acquired":
