@@ -6,6 +6,8 @@ import pytest
 from qtpy.QtWidgets import QScrollArea, QTabBar
 from tests.helpers.five_classes import CLASSES, show_five_classes_in
 
+from napari_latentseg.widgets._shared.controls import WrappedLabel
+
 _LONG_NAME = "cardiac_cine_short_axis_follow_up_2026_patient_0071_end_diastole"
 _WIDGETS = ("Segment", "Review", "Annotate", "Train", "Models")
 
@@ -79,3 +81,14 @@ def test_a_long_summary_of_what_is_approved_widens_nothing(widgets, qtbot) -> No
     scroll = train.findChild(QScrollArea)
     assert train.train_button.geometry().right() <= scroll.viewport().width()
     assert "1042 slices" in train.data_source.approved_option.toolTip()
+
+
+def test_a_wrapped_label_is_as_high_as_its_lines(qtbot):
+    label = WrappedLabel()
+    qtbot.addWidget(label)
+    label.setText("Fits this image, and much more is said of it here")
+    label.show()
+    label.resize(60, label.height())
+    qtbot.waitUntil(lambda: label.height() > 3 * label.fontMetrics().height())
+    label.resize(600, label.height())
+    qtbot.waitUntil(lambda: label.height() < 2 * label.fontMetrics().height())

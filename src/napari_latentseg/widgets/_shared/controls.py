@@ -110,6 +110,7 @@ class WrappedLabel(QLabel):
             self._fit_height()
 
     def _fit_height(self) -> None:
+        self.setMinimumHeight(0)  # Qt's answer is never below the least height, so a label could only grow
         self.setFixedHeight(max(0, self.heightForWidth(self.width())))
 
 
