@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.path_lock import path_lock
 
 __all__ = ["commit", "os_errors_as_bad_input", "store_lock", "sync_file", "sync_folder"]
 
@@ -76,17 +77,9 @@ def store_lock(path: Path, subject: Path, timeout_s: float | None = None) -> Ite
     BadInput
         If another process keeps it for longer.
     """
-    try:
-        lock = FileLock(path, timeout=LOCK_TIMEOUT_S if timeout_s is None else timeout_s)
-        lock.acquire()
-    except Timeout as error:
-        raise BadInput(
-            subject, "is being written by another window or program", "try again in a moment"
-        ) from error
-    try:
+    seconds = LOCK_TIMEOUT_S if timeout_s is None else timeout_s
+    with path_lock(path, subject, seconds, keeps_file=True):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager

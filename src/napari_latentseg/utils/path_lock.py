@@ -16,7 +16,9 @@ _TIMEOUT_S = 60.0  # moving files takes milliseconds, comparing the hashes of a 
 
 
 @contextmanager
-def path_lock(lock_file: Path, subject: Path, timeout_s: float = _TIMEOUT_S) -> Iterator[None]:
+def path_lock(
+    lock_file: Path, subject: Path, timeout_s: float = _TIMEOUT_S, *, keeps_file: bool = False
+) -> Iterator[None]:
     """Keep other processes from writing while the block runs.
 
     It is a lock of the operating system, so it ends with the process, however that ends.
@@ -24,11 +26,13 @@ def path_lock(lock_file: Path, subject: Path, timeout_s: float = _TIMEOUT_S) -> 
     Parameters
     ----------
     lock_file
-        A file beside what is written, removed when the block ends.
+        A file beside what is written.
     subject
         What it guards, for the message.
     timeout_s
         Seconds to wait for another process.
+    keeps_file
+        Whether the file of the lock stays when the block ends.
 
     Raises
     ------
@@ -47,6 +51,7 @@ def path_lock(lock_file: Path, subject: Path, timeout_s: float = _TIMEOUT_S) -> 
     try:
         yield
     finally:
-        with suppress(OSError):  # Windows keeps a file that is open
-            lock_file.unlink()
+        if not keeps_file:
+            with suppress(OSError):  # Windows keeps a file that is open
+                lock_file.unlink()
         lock.release()
