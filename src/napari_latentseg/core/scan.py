@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -166,7 +167,9 @@ class Scan:
                 pass
         return self._content
 
-    def iter_sha256(self, box: tuple[int, int, int, int] | None = None) -> Iterator[str]:
+    def iter_sha256(
+        self, box: tuple[int, int, int, int] | None = None, progress: Progress = no_progress
+    ) -> Iterator[str]:
         """Compute the hash part by part, so that the caller can stop in between.
 
         Parameters
@@ -174,6 +177,8 @@ class Scan:
         box
             Rows and columns of every slice (top, left, bottom, right, half-open). Only these values are read
             and hashed, together with the shape of the image and the box. None for the whole image.
+        progress
+            Called after every part with the fraction of the values that is hashed, in [0, 1].
 
         Yields
         ------
@@ -196,12 +201,13 @@ class Scan:
             channels = (slice(None),) if self.axes.endswith(CHANNEL) else ()
             part = part[(..., slice(top, bottom), slice(left, right), *channels)]
         digest = hashlib.sha256(header.encode())
-        is_first = True
+        hashed_bytes = 0
         for values in _parts_in_order(part, self.name):
-            if not is_first:
-                yield ""
-            is_first = False
             digest.update(np.ascontiguousarray(values).data.cast("B"))
+            hashed_bytes += values.nbytes
+            progress(hashed_bytes / max(1, part.nbytes))
+            if hashed_bytes < part.nbytes:
+                yield ""
         if box is None:
             object.__setattr__(self, "_content", digest.hexdigest())
         yield digest.hexdigest()

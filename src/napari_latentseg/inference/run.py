@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from napari_latentseg.inference.sampler import Sampler
 from napari_latentseg.inference.settings import MAX_SAMPLES, InferenceSettings, members_limit_message
 from napari_latentseg.inference.tile_inference import ConditioningCache, make_tiling
 from napari_latentseg.inference.tta import TTATransform, tta_transforms
-from napari_latentseg.inference.working_plane import open_plane
+from napari_latentseg.inference.working_plane import WorkingPlane, open_plane
 from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.progress import Progress, no_progress
@@ -35,24 +36,30 @@ __all__ = ["Run", "RunProgress"]
 
 @dataclass(frozen=True)
 class RunProgress:
-    """How far a run has come; yielded after every batch of tiles.
+    """How far a run has come; yielded after every batch of tiles, and while a large image is read.
 
     Attributes
     ----------
     fraction
-        Fraction of the work that is done, in [0, 1]. It jumps where early stopping ends the sampling.
+        Fraction of the samples that is drawn, in [0, 1]. It jumps where early stopping ends the sampling.
     plane
         Index of the plane that is being segmented, from 0.
     sample
         Index of the sample that is being drawn of this plane, from 0.
     is_sample_complete
         Whether this batch completed the sample.
+    phase
+        What is being done: the image is hashed, a plane is read and resized, or a sample is drawn.
+    phase_fraction
+        Fraction of the hashing or reading that is done, in [0, 1]; 0 while samples are drawn.
     """
 
     fraction: float
     plane: int
     sample: int
     is_sample_complete: bool
+    phase: Literal["hash", "read", "sample"] = "sample"
+    phase_fraction: float = 0.0
 
 
 class Run:
@@ -185,10 +192,30 @@ class Run:
         if state.input_sha256:
             return
         first = self.plane_order()[0]
-        for sha256 in state.scan.iter_sha256(state.settings.box):
+        fractions: list[float] = []
+        for sha256 in state.scan.iter_sha256(state.settings.box, fractions.append):
             state.input_sha256 = sha256
             if not sha256:
-                yield RunProgress(0.0, first, int(state.ensemble.samples_per_plane[first]), False)
+                yield self._phase_progress(first, "hash", fractions[-1])
+
+    def _phase_progress(
+        self, plane: int, phase: Literal["hash", "read", "sample"], phase_fraction: float = 0.0
+    ) -> RunProgress:
+        """Progress between two batches."""
+        sample = int(self.state.ensemble.samples_per_plane[plane])
+        return RunProgress(self._fraction_done(), plane, sample, False, phase, phase_fraction)
+
+    def _open_plane(self, plane: int) -> Generator[RunProgress, None, WorkingPlane]:
+        """Read a plane, and resize it to the working size."""
+        state = self.state
+        reading = open_plane(state.planes, plane, state.working_size, len(state.classes), state.max_bytes)
+        while True:
+            try:
+                fraction = next(reading)
+            except StopIteration as end:
+                working_plane: WorkingPlane = end.value
+                return working_plane
+            yield self._phase_progress(plane, "read", fraction)
 
     def _needs_samples(self, plane: int) -> bool:
         """Whether a plane still needs samples, as far as is known."""
@@ -217,11 +244,15 @@ class Run:
         """
         state = self.state
         class_count = len(state.classes)
-        working_plane = open_plane(state.planes, plane, state.working_size, class_count, state.max_bytes)
+        working_plane = yield from self._open_plane(plane)
+        if not self._samples_drawn:  # the first batch may take long, and its image has been read
+            yield self._phase_progress(plane, "sample")
         conditioning_cache: ConditioningCache = []
         while self._needs_samples(plane):
             sample = int(state.ensemble.samples_per_plane[plane])
             transform = state.tta_transforms[sample]
+            for fraction in working_plane.prepare(transform):
+                yield self._phase_progress(plane, "read", fraction)
             augmented_plane = working_plane.augment(transform)
             tiling = make_tiling(augmented_plane, state.card.preprocess)
             tile_count = len(tiling.corners())

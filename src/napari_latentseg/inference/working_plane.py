@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol, cast
 
 import torch
@@ -32,6 +32,10 @@ class WorkingPlane(Protocol):
 
     can_cache: bool
 
+    def prepare(self, transform: TTATransform) -> Iterator[float]:
+        """Read what `augment` needs of the whole plane, band by band; yields the fraction that is done."""
+        ...
+
     def augment(self, transform: TTATransform) -> Tensor | LazyView:
         """The augmented plane, `(3, H, W)` in [0, 1]."""
         ...
@@ -47,8 +51,8 @@ class WorkingPlane(Protocol):
 
 def open_plane(
     planes: Planes, number: int, working_size: tuple[int, int], class_count: int, max_bytes: int
-) -> WorkingPlane:
-    """A plane of a scan, resized to the working size.
+) -> Generator[float, None, WorkingPlane]:
+    """Read a plane of a scan and resize it to the working size, band by band, so that it can be cancelled.
 
     Parameters
     ----------
@@ -63,6 +67,11 @@ def open_plane(
     max_bytes
         Memory limit in bytes for the plane, its augmented copy and the blender.
 
+    Yields
+    ------
+    float
+        The fraction that is read, in (0, 1).
+
     Returns
     -------
     WorkingPlane
@@ -76,8 +85,12 @@ def open_plane(
     # float32: the plane and its augmented copy, 3 channels each; sums of K classes, and the sum of the
     # weights
     if 4 * (2 * 3 + class_count + 1) * working_size[0] * working_size[1] <= max_bytes:
-        bands = resize_in_bands(read_rows, planes.plane_shape, working_size, 3)
-        return InMemoryPlane(torch.cat([band for _, band in bands], dim=1).clamp(0, 1), class_count)
+        plane = torch.empty(3, *working_size)
+        for rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, 3):
+            plane[:, rows] = band.clamp(0, 1)
+            if rows.stop < working_size[0]:
+                yield rows.stop / working_size[0]
+        return InMemoryPlane(plane, class_count)
     if working_size == planes.plane_shape:
 
         def read_crop(row_range: slice, column_range: slice) -> Tensor:
@@ -87,6 +100,7 @@ def open_plane(
     scratch = allocate((3, *working_size), 0)
     for band_rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, 3):
         scratch[:, band_rows] = band.clamp(0, 1).numpy()
+        yield band_rows.stop / working_size[0]
     return OutOfCorePlane(
         lambda down, across: torch.from_numpy(scratch[:, down, across]), working_size, class_count
     )
@@ -100,6 +114,9 @@ class InMemoryPlane:
     def __init__(self, plane: Tensor, class_count: int) -> None:
         self._plane = plane
         self._class_count = class_count
+
+    def prepare(self, transform: TTATransform) -> Iterator[float]:
+        return iter(())
 
     def augment(self, transform: TTATransform) -> Tensor:
         return transform.apply(self._plane)
@@ -128,18 +145,20 @@ class OutOfCorePlane:
         self._class_count = class_count
         self._mean_value: float | None = None
 
-    def _mean(self) -> float:
-        if self._mean_value is None:
-            height, width = self._size
-            bands = row_bands(height, 3 * width)
-            total = sum(float(self._read_crop(band, slice(0, width)).double().sum()) for band in bands)
-            self._mean_value = total / (3 * height * width)
-        return self._mean_value
+    def prepare(self, transform: TTATransform) -> Iterator[float]:
+        if self._mean_value is not None or transform.contrast == 1:
+            return
+        height, width = self._size
+        total = 0.0
+        for band in row_bands(height, 3 * width):
+            total += float(self._read_crop(band, slice(0, width)).double().sum())
+            yield band.stop / height
+        self._mean_value = total / (3 * height * width)
 
     def augment(self, transform: TTATransform) -> LazyView:
-        return LazyView(
-            self._read_crop, self._size, transform, self._mean() if transform.contrast != 1 else 0.0
-        )
+        mean = self._mean_value if transform.contrast != 1 else 0.0
+        assert mean is not None  # `prepare` has computed it
+        return LazyView(self._read_crop, self._size, transform, mean)
 
     def new_blender(self, tiling: Tiling) -> StripBlender:
         scratch: Any = allocate((self._class_count, tiling.height, tiling.width), 0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, Signal
+from qtpy.QtCore import QObject, QTimer, Signal
 from superqt.utils import create_worker
 
 from napari_latentseg.errors import BadInput
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.inference import run as inference_run
     from napari_latentseg.inference.run import Run
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.folder import Model
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["RunJob", "RunOutcome", "Runner", "preload_imports"]
 
 _PREVIEW_EVERY = 0.25  # seconds; drawing a slice more often slows the run down
+_CANCEL_GRACE_MS = 500  # after this, a person takes Cancel for broken
+_LOCK_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,12 @@ class RunJob:
 
 @dataclass(frozen=True)
 class RunProgress:
-    """Progress as text and as a fraction in [0, 1]; sometimes with a preview of one slice and its index."""
+    """Progress as text and as a fraction in [0, 1]; sometimes with a preview of one slice and its index.
 
-    done: float
+    The fraction is None where nobody knows how long the step takes.
+    """
+
+    done: float | None
     text: str
     plane_index: tuple[int, ...] = ()
     mask: NDArray[np.uint8] | None = None
@@ -58,9 +64,9 @@ class RunProgress:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended; `segmentation` is None where no sample was complete."""
+    """How a run ended; `segmentation` is None where no sample was complete, `run` where it was given up."""
 
-    run: Run
+    run: Run | None
     segmentation: Segmentation | None
     cancelled: bool
     seconds: float
@@ -74,8 +80,36 @@ class _Failure:
     details: str
 
 
+class _Activity:
+    """One job in its worker thread.
+
+    Attributes
+    ----------
+    cancel
+        Set when the job is to stop.
+    can_be_dropped
+        Whether nothing is lost when the job is given up: no sample is complete.
+    is_dropped
+        Whether it was given up; whatever it still sends is ignored.
+    """
+
+    def __init__(self, job: RunJob) -> None:
+        self.start_time = time.perf_counter()
+        self.cancel = threading.Event()
+        self.can_be_dropped = job.previous_run is None
+        self.is_dropped = False
+
+    def cancelled_outcome(self, run: Run | None = None) -> RunOutcome:
+        """The outcome of a job without a complete sample."""
+        return RunOutcome(run, None, True, time.perf_counter() - self.start_time)
+
+
 class Runner(QObject):
     """Runs one job at a time, off the GUI thread.
+
+    A job that is cancelled before its first sample is complete is given up after half a second, whatever it
+    is doing: loading a model, or a long computation, cannot be interrupted. Its thread ends when it can, and
+    a new job waits for that, so that two never use one model or twice the memory.
 
     Signals
     -------
@@ -94,7 +128,8 @@ class Runner(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._worker: Any = None
-        self._cancel = threading.Event()
+        self._activity: _Activity | None = None
+        self._computing = threading.Lock()
         self._is_abandoned = False
         self._loaded_model: Model | None = None
 
@@ -113,8 +148,8 @@ class Runner(QObject):
         """
         if self.busy:
             raise BadInput("run", "another run is in progress", "wait for it, or cancel it")
-        self._cancel = threading.Event()
-        worker = create_worker(self._run_guarded, job, self._cancel)
+        self._activity = _Activity(job)
+        worker = create_worker(self._run_guarded, job, self._activity)
         worker.yielded.connect(self._on_yielded)
         worker.returned.connect(self._on_returned)
         worker.aborted.connect(self._on_aborted)
@@ -123,12 +158,23 @@ class Runner(QObject):
 
     def cancel(self) -> None:
         """Stop the job after the current batch of tiles; completed samples are kept."""
-        self._cancel.set()
+        activity = self._activity
+        if activity is None or activity.cancel.is_set():
+            return
+        activity.cancel.set()
+        QTimer.singleShot(_CANCEL_GRACE_MS, lambda: self._drop(activity))
+
+    def _drop(self, activity: _Activity) -> None:
+        """Give up a job that has not stopped, where nothing is lost by it."""
+        if activity is self._activity and activity.can_be_dropped:
+            activity.is_dropped = True
+            self._end(activity.cancelled_outcome())
 
     def abandon(self) -> None:
         """Stop the job at once, and emit nothing from now on: the viewer is being closed."""
         self._is_abandoned = True
-        self._cancel.set()
+        if self._activity is not None:
+            self._activity.cancel.set()
 
     def _model(self, name: str) -> Model:
         """The model that a name loads now; only the last one is kept in memory."""
@@ -142,58 +188,58 @@ class Runner(QObject):
         return model
 
     def _run_guarded(
-        self, job: RunJob, cancel: threading.Event
-    ) -> Generator[RunProgress, None, RunOutcome | _Failure]:
+        self, job: RunJob, activity: _Activity
+    ) -> Generator[tuple[_Activity, RunProgress], None, tuple[_Activity, RunOutcome | _Failure]]:
         """Run the job; an error is returned, not raised, because Qt would end the program."""
         try:
-            return (yield from self._run_job(job, cancel))
+            while not self._computing.acquire(timeout=_LOCK_POLL_S):
+                yield activity, RunProgress(None, "waiting for the cancelled run to stop")
+                if activity.cancel.is_set():
+                    return activity, activity.cancelled_outcome()
+            try:
+                outcome = yield from self._run_job(job, activity)
+            finally:
+                self._computing.release()
+            return activity, outcome
         except BadInput as error:
-            return _Failure(str(error), "")
+            return activity, _Failure(str(error), "")
         except Exception as error:  # shown to the user
             details = "".join(traceback.format_exception(error))
-            return _Failure(
-                f"The run failed ({type(error).__name__}). Copy the details for a bug report.", details
-            )
+            text = f"The run failed ({type(error).__name__}). Copy the details for a bug report."
+            return activity, _Failure(text, details)
 
-    def _run_job(self, job: RunJob, cancel: threading.Event) -> Generator[RunProgress, None, RunOutcome]:
+    def _run_job(
+        self, job: RunJob, activity: _Activity
+    ) -> Generator[tuple[_Activity, RunProgress], None, RunOutcome]:
         from napari_latentseg import api
 
-        job_start = time.perf_counter()
-        yield RunProgress(0, "loading the model")
         run = job.previous_run
         if run is None:
-            run = api.start_run(job.scan, self._model(job.model), job.settings, plane=job.view.orientation)
+            yield activity, RunProgress(None, "loading the model")
+            model = self._model(job.model)
+            yield activity, RunProgress(None, "preparing the image")
+            if activity.cancel.is_set():
+                return activity.cancelled_outcome()
+            run = api.start_run(job.scan, model, job.settings, plane=job.view.orientation)
         else:
+            yield activity, RunProgress(None, "preparing the image")
             run.extend(job.extra_samples)
-        sampling_start = last_preview = time.perf_counter()
-        planes = len(run.state.planes)
         cancelled = False
+        # more samples of a result that is on screen: it stays, with its threshold, until they are drawn
+        previews = _Previews(run, is_shown=job.previous_run is None)
         for step in run:
-            step_time = time.perf_counter()
-            position_text = f"sample {step.sample + 1} of {run.state.target_samples}"
-            if planes > 1:
-                started_count = int((run.state.ensemble.samples_per_plane > 0).sum())
-                position_text = f"slice {started_count} of {planes}, {position_text}"
-            text = f"{position_text}{_time_left(step_time - sampling_start, step.fraction)}"
-            # more samples of a result that is on screen: it stays, with its threshold, until they are drawn
-            has_preview = job.previous_run is None and step.is_sample_complete
-            if has_preview and (planes == 1 or step_time - last_preview > _PREVIEW_EVERY):
-                last_preview = step_time
-                yield RunProgress(
-                    step.fraction, text, run.state.planes.index(step.plane), run.preview(step.plane)
-                )
-            else:
-                yield RunProgress(step.fraction, text)
-            if cancel.is_set() and step.fraction < 1:
+            activity.can_be_dropped &= not step.is_sample_complete
+            yield activity, previews.progress(step)
+            if activity.cancel.is_set() and step.fraction < 1:
                 cancelled = True
                 break
-        if self._is_abandoned:
-            return RunOutcome(run, None, True, time.perf_counter() - job_start)
-        yield RunProgress(1, "computing the result")
+        if self._is_abandoned or activity.is_dropped:
+            return activity.cancelled_outcome(run)
+        yield activity, RunProgress(1, "computing the result")
         result = run.result()
         if result is not None and job.threshold is not None:
             result = result.with_threshold(job.threshold, job.cleanup)
-        elapsed = time.perf_counter() - job_start
+        elapsed = time.perf_counter() - activity.start_time
         if result is None:
             return RunOutcome(run, None, cancelled, elapsed)
         return RunOutcome(
@@ -205,12 +251,18 @@ class Runner(QObject):
             class_sizes(result, run.state.card),
         )
 
-    def _on_yielded(self, progress: RunProgress) -> None:
-        if not self._is_abandoned:
+    def _on_yielded(self, sent: tuple[_Activity, RunProgress]) -> None:
+        activity, progress = sent
+        if activity is self._activity and not self._is_abandoned:
             self.progressed.emit(progress)
 
-    def _on_returned(self, outcome: RunOutcome | _Failure) -> None:
-        self._worker = None
+    def _on_returned(self, sent: tuple[_Activity, RunOutcome | _Failure]) -> None:
+        activity, outcome = sent
+        if activity is self._activity:
+            self._end(outcome)
+
+    def _end(self, outcome: RunOutcome | _Failure) -> None:
+        self._worker = self._activity = None
         if self._is_abandoned:
             return
         if isinstance(outcome, _Failure):
@@ -219,9 +271,39 @@ class Runner(QObject):
             self.finished.emit(outcome)
 
     def _on_aborted(self, nothing: object = None) -> None:
-        self._worker = None
-        if not self._is_abandoned:
-            self.failed.emit("The run was stopped.", "")
+        if self._worker is not None and self._worker.abort_requested:
+            self._end(_Failure("The run was stopped.", ""))
+
+
+class _Previews:
+    """Turns the steps of a run into text, and now and then a preview of a slice."""
+
+    def __init__(self, run: Run, *, is_shown: bool) -> None:
+        self._run = run
+        self._is_shown = is_shown
+        self._plane_count = len(run.state.planes)
+        self._sampling_start: float | None = None
+        self._last_preview = time.perf_counter()
+
+    def progress(self, step: inference_run.RunProgress) -> RunProgress:
+        """What the window shows of a step."""
+        if step.phase != "sample":
+            activity = "computing the checksum" if step.phase == "hash" else "reading the pixels"
+            return RunProgress(step.phase_fraction, f"{activity} of the image, {step.phase_fraction:.0%}")
+        now = time.perf_counter()
+        if self._sampling_start is None:
+            self._sampling_start = now
+        state = self._run.state
+        position_text = f"sample {step.sample + 1} of {state.target_samples}"
+        if self._plane_count > 1:
+            started_count = max(1, int((state.ensemble.samples_per_plane > 0).sum()))
+            position_text = f"slice {started_count} of {self._plane_count}, {position_text}"
+        text = f"{position_text}{_time_left(now - self._sampling_start, step.fraction)}"
+        is_due = self._plane_count == 1 or now - self._last_preview > _PREVIEW_EVERY
+        if not (self._is_shown and step.is_sample_complete and is_due):
+            return RunProgress(step.fraction, text)
+        self._last_preview = now
+        return RunProgress(step.fraction, text, state.planes.index(step.plane), self._run.preview(step.plane))
 
 
 def _time_left(seconds: float, done: float) -> str:

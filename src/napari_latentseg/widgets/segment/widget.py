@@ -253,7 +253,7 @@ class SegmentWidget(DockWidget):
 
     def _on_started(self, result: RunResult) -> None:
         self.details_button.set_details("")
-        self.progress_bar.setValue(0)
+        self._show_fraction(None)
         self._show_running("loading the model")
 
     def _show_running(self, text: str) -> None:
@@ -276,10 +276,15 @@ class SegmentWidget(DockWidget):
         self._refresh()
 
     def _on_progress(self, progress: RunProgress) -> None:
-        self.progress_bar.setValue(round(1000 * progress.done))
+        self._show_fraction(progress.done)
         running = self.session.running
         if self.cancel_button.isEnabled() and running is not None:
             self.status.setText(self._of_case(running, progress.text))
+
+    def _show_fraction(self, done: float | None) -> None:
+        """Show how much is done; without a number, the bar runs back and forth."""
+        self.progress_bar.setRange(0, 0 if done is None else 1000)
+        self.progress_bar.setValue(round(1000 * (done or 0)))
 
     def _on_finished(self, result: RunResult) -> None:
         segmentation = result.segmentation
