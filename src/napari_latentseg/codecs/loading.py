@@ -15,6 +15,7 @@ from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.codecs.spec import CODEC_KINDS
 from napari_latentseg.codecs.taef2 import Taef2Codec
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.outline import check_network_size
 from napari_latentseg.utils.weights import file_sha256, load_state, load_weights, read_torch_state
 
 __all__ = ["build_codec", "load_codec", "weights_file", "weights_files", "weights_hash"]
@@ -152,13 +153,17 @@ def _read_config(path: Path) -> dict[str, Any]:
 def _load_native(folder: Path) -> Codec:
     path = folder / CODEC_CONFIG
     config = _read_config(path)
+    weights = folder / CODEC_WEIGHTS
+
+    def build() -> Codec:
+        return build_codec(config.get("kind"), **config.get("network", {}))  # type: ignore[arg-type]
+
     try:
-        codec = build_codec(config.get("kind"), **config.get("network", {}))  # type: ignore[arg-type]
+        check_network_size("network", build, weights, _REMEDY)
+        codec = build()
     except BadInput as error:
         raise BadInput(f"{path}, {error.what}", error.why, error.remedy) from error
-    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
-        raise BadInput(f"{path}, network", f"does not fit the codec ({error})", _REMEDY) from error
-    load_weights(codec, folder / CODEC_WEIGHTS)
+    load_weights(codec, weights)
     return codec.freeze()
 
 
@@ -194,7 +199,8 @@ def _diffusers_weights(folder: Path) -> Path:
 
 def _load_diffusers(folder: Path) -> Codec:
     path = folder / DIFFUSERS_CONFIG
-    name = _read_config(path).get("_class_name")
+    config = _read_config(path)
+    name = config.get("_class_name")
     if name not in ("AutoencoderKL", "AutoencoderTiny"):
         raise BadInput(f"{path}, _class_name", f"is {name!r}", "use an AutoencoderKL or AutoencoderTiny")
     weights = _diffusers_weights(folder)
@@ -202,6 +208,9 @@ def _load_diffusers(folder: Path) -> Codec:
 
     from napari_latentseg.codecs.diffusers_codecs import KLCodec, TinyCodec
 
+    check_network_size(
+        f"{path}, settings", lambda: getattr(diffusers, name).from_config(config), weights, _REMEDY
+    )
     try:
         autoencoder, loading_info = getattr(diffusers, name).from_pretrained(
             folder, use_safetensors=True, local_files_only=True, torch_dtype=torch.float32,

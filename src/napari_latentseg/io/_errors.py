@@ -51,7 +51,9 @@ def read_errors(path: Path, kind: str) -> Iterator[None]:
         raise BadInput(path, "no such file", "check the path") from error
     except PermissionError as error:
         raise BadInput(path, "may not be read", "ask for the right to read it") from error
-    except Exception as error:  # for a broken file, libraries raise almost anything
+    except (KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:  # libraries raise almost anything; a panic of Rust is no Exception
         if "imagecodecs" in str(error):
             raise BadInput(
                 path,

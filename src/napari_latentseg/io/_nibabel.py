@@ -17,11 +17,14 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import read_errors, silence_logger
 from napari_latentseg.io._lazy import lazy_from_loader, lazy_memmap
+from napari_latentseg.utils.size_claims import DEFLATE_RATIO, check_claim, check_memory
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _READ_BYTES = 16 * 2**20  # at a time; gzip would hold a second copy of a volume that is read at once
+_MAX_TRAILING_BYTES = 64 * 2**20  # after the values of a gzip file; some programs pad them, none by that much
 
 
 @contextmanager
@@ -107,7 +110,9 @@ class StoredArray:
         """
         if not lazy:
             return self._read()
-        if is_gzip(self.path):
+        with nibabel_errors(self.path, self.kind):
+            is_compressed = self._check_claim()
+        if is_compressed:
             colours = len(self.dtype.names or ())
             dtype = np.dtype(self.dtype[0]) if colours else _scaled_dtype(self.dtype, self.slope, self.inter)
             shape = (*self.shape, colours) if colours else self.shape
@@ -115,19 +120,35 @@ class StoredArray:
         stored = lazy_memmap(self.path, self.offset, self.shape, self.dtype, "F")
         return _apply_scaling(stored, self.slope, self.inter)
 
+    @property
+    def _value_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def _check_claim(self) -> bool:
+        """Refuse a header that claims more than the file can hold; gives whether it is gzip."""
+        is_compressed = is_gzip(self.path)
+        claimed_bytes = self.offset + self._value_bytes
+        check_claim(self.path, claimed_bytes, self.path.stat().st_size, DEFLATE_RATIO if is_compressed else 1)
+        return is_compressed
+
     def _read(self) -> NDArray[Any]:
         with nibabel_errors(self.path, self.kind), open_unpacked(self.path) as opened:
+            self._check_claim()
+            check_memory(self.path, self._value_bytes)
             file: Any = opened
             file.seek(self.offset)
-            stored = bytearray(math.prod(self.shape) * self.dtype.itemsize)
+            stored = bytearray(self._value_bytes)
             view, position = memoryview(stored), 0
             while position < len(view):
                 count = file.readinto(view[position : position + _READ_BYTES])
                 if not count:
                     raise ValueError("the file is cut short")
                 position += count
-            while isinstance(file, gzip.GzipFile) and file.read(1 << 20):
-                pass  # to the end, where gzip has its checksum
+            end = position + _MAX_TRAILING_BYTES
+            while isinstance(file, gzip.GzipFile) and (count := len(file.read(1 << 20))):
+                position += count  # to the end, where gzip has its checksum
+                if position > end:
+                    raise BadInput(self.path, "holds far more than its header says", "copy it again")
             values = np.frombuffer(stored, self.dtype).reshape(self.shape, order="F")
             return cast(NDArray[Any], _apply_scaling(values, self.slope, self.inter))
 

@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import read_errors
 from napari_latentseg.io._lazy import lazy_from_loader, lazy_memmap
+from napari_latentseg.utils.size_claims import ANY_RATIO, DEFLATE_RATIO, check_claim, check_memory
 
 if TYPE_CHECKING:
     import dask.array as da
 
 _ZLIB_OR_GZIP = zlib.MAX_WBITS | 32  # zlib detects which of the two headers the data has
 _READ_CHUNK_BYTES = 1 << 20
+# the most that one byte of a file can stand for; of text, a digit and a space for a value of eight bytes
+_MAX_RATIOS = {"raw": 1, "text": 4, "deflate": DEFLATE_RATIO, "bzip2": ANY_RATIO}
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class RawLayout:
         BadInput
             If a file is missing, cut short or damaged.
         """
+        self._check_claim()
+        check_memory(self.files[0], self._file_bytes * len(self.files))
         file_arrays = [self._read_file(path) for path in self.files]
         full_array = file_arrays[0] if len(file_arrays) == 1 else np.concatenate(file_arrays)
         return full_array.astype(self.dtype.newbyteorder("="), copy=False)
@@ -80,6 +85,7 @@ class RawLayout:
         """
         import dask.array as da
 
+        self._check_claim()
         file_arrays = []
         for path in self.files:
             with read_errors(path, self.kind):
@@ -92,6 +98,13 @@ class RawLayout:
                 file_arrays.append(array)
         full_array: da.Array = da.concatenate(file_arrays).astype(self.dtype.newbyteorder("="))
         return full_array
+
+    def _check_claim(self) -> None:
+        """Refuse a header that claims more values than its files can hold, each of them counted once."""
+        with read_errors(self.files[0], self.kind):
+            stored_bytes = sum(path.stat().st_size for path in set(self.files))
+            claimed_bytes = self._file_bytes * len(self.files)
+            check_claim(self.files[0], claimed_bytes, stored_bytes, _MAX_RATIOS[self.encoding])
 
     @property
     def _file_shape(self) -> tuple[int, ...]:
@@ -142,6 +155,19 @@ class RawLayout:
         return values[skip:]
 
 
+def check_inside_folder(header: Path, name: str) -> None:
+    """Refuse a file name in a header that leads out of the folder of the header, on any system.
+
+    Raises
+    ------
+    BadInput
+        As described.
+    """
+    # an anchor is a root, a drive (C:) or a network share
+    if any(kind(name).anchor or ".." in kind(name).parts for kind in (PurePosixPath, PureWindowsPath)):
+        raise BadInput(header, "names a file outside its folder", "keep the header and its data together")
+
+
 def sibling_file(header: Path, name: str) -> Path:
     """The path of a data file that a header names: in the folder of the header, or below it.
 
@@ -150,11 +176,7 @@ def sibling_file(header: Path, name: str) -> Path:
     BadInput
         If the name leads out of that folder, or there is no such file.
     """
-    leaves_folder = any(
-        kind(name).is_absolute() or ".." in kind(name).parts for kind in (PurePosixPath, PureWindowsPath)
-    )
-    if leaves_folder:
-        raise BadInput(header, "names a file outside its folder", "keep the header and its data together")
+    check_inside_folder(header, name)
     path = header.parent / name
     if not path.is_file():
         raise BadInput(

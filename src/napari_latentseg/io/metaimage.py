@@ -123,7 +123,7 @@ def _data_files(path: Path, value: str, shape: tuple[int, ...]) -> tuple[Path, .
     first, *names = value.split("\n")
     if first.startswith("LIST"):
         return tuple(sibling_file(path, name.strip()) for name in names)
-    pattern = re.fullmatch(r"(\S*%\d*d\S*)((?:\s+\d+){0,3})", first)
+    pattern = re.fullmatch(r"([^\s%]*%\d{0,2}d[^\s%]*)((?:\s+\d+){0,3})", first)
     if pattern is None:
         return (sibling_file(path, first),)
     low, high, step = ([int(n) for n in pattern[2].split()] + [1, shape[0], 1][len(pattern[2].split()) :])[:3]

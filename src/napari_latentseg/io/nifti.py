@@ -16,6 +16,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, silence_logger, write_errors
 from napari_latentseg.io._nibabel import StoredArray, nibabel_errors, open_unpacked
 from napari_latentseg.io._ras import from_ras, to_ras
+from napari_latentseg.utils.size_claims import HARMLESS_BYTES
 
 NAME = "nifti"
 SUFFIXES = (".nii.gz", ".nii")
@@ -97,8 +98,17 @@ def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int]:
     if nifti1_magic != b"n+1\0" and nifti2_magic != b"n+2\0":
         raise ValueError("no magic number of NIfTI")
     kind, version = (nib.Nifti1Image, 1) if nifti1_magic == b"n+1\0" else (nib.Nifti2Image, 2)
+    _check_extensions(path, kind, header_bytes)
     check_spacing(path, kind, header_bytes)
     return kind, version
+
+
+def _check_extensions(path: Path, image_class: Any, header_bytes: bytes) -> None:
+    """Refuse header extensions that fill the memory: nibabel reads all that lies before the values."""
+    header_class = image_class.header_class
+    offset = header_class(header_bytes[: header_class.sizeof_hdr], check=False)["vox_offset"]
+    if not 0 <= float(offset) <= HARMLESS_BYTES:
+        raise BadInput(path, "is damaged: its values would begin far behind its header", "export it again")
 
 
 def check_spacing(path: Path, image_class: Any, header_bytes: bytes) -> None:

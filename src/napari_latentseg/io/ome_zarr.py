@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from napari_latentseg.io._ngff import (
     ngff_metadata,
 )
 from napari_latentseg.utils.atomic import atomic_folder
+from napari_latentseg.utils.size_claims import ANY_RATIO, HARMLESS_BYTES, check_claim, check_memory
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -33,6 +35,7 @@ RESULT_SUFFIX = ".ome.zarr"
 _KIND = "an OME-Zarr image"
 _ZARR_MARKER_FILES = ("zarr.json", ".zgroup", ".zattrs")
 _CHUNK_SIDE = 512  # pixels, along y and x: 256 KiB of uint8, read in one go by a viewer that shows a slice
+_MAX_CHUNKS = 2**22  # a task of dask takes about 1 kB; a stack of 1,000 planes of 32,768 x 32,768 has as many
 _SMALLEST_LEVEL_SIDE = 256  # the pyramid ends once both sides are no longer, the size of a thumbnail
 
 
@@ -88,6 +91,8 @@ def read(path: Path, series: int | None = None) -> Scan:
         arrays = [group[dataset["path"]] for dataset in metadata["datasets"]]
         if not arrays or not all(isinstance(a, zarr.Array) for a in arrays):
             raise ValueError("levels that are no arrays")
+        for array in arrays:
+            _check_chunks(path, array)
         layout = axis_layout(path, metadata, arrays[0].shape)
         levels = [layout.to_scan_axes(_as_dask(a)) for a in arrays]
         coarser = tuple(levels[1:])
@@ -100,6 +105,23 @@ def read(path: Path, series: int | None = None) -> Scan:
 
 
 read_lazy = read
+
+
+def _check_chunks(path: Path, array: Any) -> None:
+    """Refuse more chunks than dask can list, or chunks that are larger than what is stored could fill."""
+    chunk_count = math.prod(-(-n // max(1, c)) for n, c in zip(array.shape, array.chunks, strict=True))
+    if chunk_count > _MAX_CHUNKS:
+        raise BadInput(path, f"has {chunk_count} chunks, too many to be read", "save it in larger chunks")
+    chunk_bytes = math.prod(array.chunks) * array.dtype.itemsize
+    if chunk_bytes > HARMLESS_BYTES:
+        check_claim(path, chunk_bytes, _stored_bytes(path), ANY_RATIO)
+        check_memory(path, 2 * chunk_bytes)  # compressed and unpacked
+
+
+def _stored_bytes(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _as_dask(array: Any) -> da.Array:

@@ -16,6 +16,13 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, read_errors, write_errors
 from napari_latentseg.io._lazy import lazy_from_loader
+from napari_latentseg.utils.size_claims import (
+    DEFLATE_RATIO,
+    JPEG_RATIO,
+    RLE_RATIO,
+    check_claim,
+    check_memory,
+)
 
 NAME = "photo"
 SUFFIXES = (".jpeg", ".jpg", ".png", ".bmp")
@@ -54,8 +61,10 @@ def read(path: Path) -> Scan:
         with Image.open(path, formats=_PILLOW_FORMATS) as opened:
             if opened.format == "PNG":
                 _check_bit_depth(path, opened)
+                _check_claim(path, opened)
                 opened.verify()  # checksums and end marker, which reading alone ignores
         with Image.open(path, formats=_PILLOW_FORMATS) as opened:
+            _check_claim(path, opened)
             opened.load()
             try:
                 image = ImageOps.exif_transpose(opened)
@@ -76,6 +85,7 @@ def read_lazy(path: Path) -> Scan:
 
     with _pillow_errors(path), Image.open(path, formats=_PILLOW_FORMATS) as opened:
         _check_bit_depth(path, opened)
+        _check_claim(path, opened)
         one_pixel_image = Image.new(opened.mode, (1, 1))
         one_pixel_image.info = dict(opened.info)
         pixel = _to_array(one_pixel_image)
@@ -111,6 +121,15 @@ def _check_bit_depth(path: Path, opened: Any) -> None:
     raw_mode = raw_mode if isinstance(raw_mode, str) else str(raw_mode[0])
     if "16" in raw_mode and not opened.mode.startswith("I"):
         raise BadInput(path, "has colours of 16 bits, which cannot be read without loss", "save it as a TIFF")
+
+
+def _check_claim(path: Path, opened: Any) -> None:
+    """Refuse a header that claims more pixels than the file can hold, or than fit into memory."""
+    width, height = opened.size
+    claimed_bytes = width * height * len(opened.getbands())
+    ratio = {"PNG": DEFLATE_RATIO, "JPEG": JPEG_RATIO}.get(opened.format, RLE_RATIO * 2)
+    check_claim(path, claimed_bytes, path.stat().st_size, ratio)
+    check_memory(path, 2 * claimed_bytes)  # Pillow's image and the array
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import struct
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,7 +18,9 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.units import MM_PER_UNIT, OME_SYMBOLS, SECONDS, as_known_unit, conversion
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io._errors import as_writable, read_errors, write_errors
+from napari_latentseg.io._errors import as_writable, read_errors, silence_logger, write_errors
+from napari_latentseg.io._tiff_checks import check_ome_claims, check_page_chain, check_series_claim
+from napari_latentseg.utils.size_claims import check_memory
 
 NAME = "tiff"
 SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
@@ -53,9 +56,7 @@ def read(path: Path) -> Scan:
         If it is not a TIFF, lacks pages or data, or has unknown axes or colours other than grey, RGB and
         palette.
     """
-    import tifffile
-
-    with read_errors(path, _KIND), tifffile.TiffFile(path) as tif:
+    with _tiff_errors(path), _open_tiff(path) as tif:
         return _make_scan(path, tif, lazy=False)
 
 
@@ -67,10 +68,8 @@ def read_lazy(path: Path) -> Scan:
     BadInput
         As `read`.
     """
-    import tifffile
-
-    with read_errors(path, _KIND):
-        tif = tifffile.TiffFile(path)
+    with _tiff_errors(path):
+        tif = _open_tiff(path)
         try:
             return _make_scan(path, tif, lazy=True)
         except BaseException:
@@ -78,8 +77,28 @@ def read_lazy(path: Path) -> Scan:
             raise
 
 
+@contextmanager
+def _tiff_errors(path: Path) -> Iterator[None]:
+    """As `read_errors`, with tifffile's log kept still, and after the chain of pages was checked."""
+    with silence_logger("tifffile"), read_errors(path, _KIND):
+        check_page_chain(path)
+        yield
+
+
+def _open_tiff(path: Path) -> Any:
+    import tifffile
+
+    # An NDTiff has an index beside it, which may name any file: its pages are read as those of a plain TIFF.
+    return tifffile.TiffFile(path, is_ndtiff=False)
+
+
 def _make_scan(path: Path, tif: Any, lazy: bool) -> Scan:
+    if tif.is_ome and tif.ome_metadata:
+        check_ome_claims(path, tif.ome_metadata)
     series = tif.series[0]
+    check_series_claim(path, series)
+    if not lazy:
+        check_memory(path, int(series.nbytes))
     _check_complete(path, tif, series)
     axes = series.axes
     arrays = [_as_dask(tif, level) for level in series.levels] if lazy else [series.asarray()]

@@ -18,16 +18,19 @@ from napari_latentseg.models.install import install_folder, install_path
 from napari_latentseg.models.layout import REPLAY_FILE, check_files
 from napari_latentseg.models.store import LocatedModel, data_home, locate_model
 from napari_latentseg.utils.atomic import atomic_path, ensure_writable_folder
+from napari_latentseg.utils.size_claims import HARMLESS_BYTES, is_harmless_size
 
 __all__ = ["export_model", "install_archive", "read_archive_card", "unpacked_archive"]
 
 # file types of a model folder; none of them can contain executable code
-_SUFFIXES = (".safetensors", ".json", ".csv", ".png")
+_WEIGHTS_SUFFIX = ".safetensors"
+_SUFFIXES = (_WEIGHTS_SUFFIX, ".json", ".csv", ".png")
 # Limits against zip bombs, far above any real model: the largest published configuration (SDSeg in float16)
 # has 0.7 GB in about ten files, and a card has some kilobytes.
 _MAX_FILES = 256
 _MAX_BYTES = 8 << 30
 _MAX_CARD_BYTES = 4 << 20
+_MAX_RATIO = 200  # of what is large; weights hardly shrink at all
 _COPY_BLOCK_BYTES = 1 << 20  # memory used while copying
 _REMEDY = "ask for the file again"
 
@@ -214,6 +217,10 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.
             raise BadInput(path, f"contains {entry.filename!r}, which is no file of a model", _REMEDY)
         if stat.S_ISLNK(entry.external_attr >> 16):
             raise BadInput(path, f"contains {file!r}, which is a link", _REMEDY)
+        if not is_harmless_size(entry.file_size, entry.compress_size, _MAX_RATIO):
+            raise BadInput(path, f"contains {file!r}, which unpacks to more than is safe", _REMEDY)
+        if not file.endswith(_WEIGHTS_SUFFIX) and entry.file_size > HARMLESS_BYTES:
+            raise BadInput(path, f"contains {file!r}, which is larger than any such file", _REMEDY)
         if entry.flag_bits & 1:
             raise BadInput(path, "is encrypted", "ask for a file without a password")
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

@@ -34,6 +34,7 @@ _METHOD_SPELLINGS = {
     "guided": "Guided latent diffusion",
 }
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]*"
+MAX_MEMBERS = 200  # each is a file of weights; ensembles have 5 or 10
 
 
 class TrainingData(FrozenModel):
@@ -183,7 +184,7 @@ class ModelCard(FrozenModel):
     modality: str = ""
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
     sources: tuple[SamplingSource, ...] = Field(min_length=1)
-    members: int = Field(1, ge=1)
+    members: int = Field(1, ge=1, le=MAX_MEMBERS)
     default_samples: int = Field(5, ge=1)
     threshold: float = Field(0.5, gt=0, lt=1)
     training_data: tuple[TrainingData, ...] = ()

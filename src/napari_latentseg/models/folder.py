@@ -17,6 +17,7 @@ from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE, check_files, member_files
 from napari_latentseg.utils.atomic import atomic_folder
 from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.outline import check_network_size
 from napari_latentseg.utils.weights import file_sha256, load_weights, save_weights
 
 __all__ = ["Model", "load_model_folder", "save_model_folder"]
@@ -97,6 +98,12 @@ def load_model_folder(
     if codec is not None:
         _check_codec(folder, card, codec)
     try:
+        check_network_size(
+            "settings",
+            lambda: build_method(card.method, codec, card.settings),
+            folder / WEIGHTS_FILE,
+            _REMEDY,
+        )
         method = build_method(card.method, codec, card.settings)
     except BadInput as error:
         raise BadInput(f"{folder / CARD}, {error.what}", error.why, _REMEDY) from error

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicom.deflated import DEFLATED_SYNTAX
 from napari_latentseg.io.dicom.files import DicomFile
+from napari_latentseg.utils.size_claims import JPEG_RATIO, RLE_RATIO, check_claim
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 __all__ = ["PixelEncoding", "read_encoding"]
 
-_DEFLATED_SYNTAX = "1.2.840.10008.1.2.1.99"
+_RLE_SYNTAX = "1.2.840.10008.1.2.5"
+_VIDEO_SYNTAXES = "1.2.840.10008.1.2.4.10"  # how they begin: all frames of a video are in one fragment
 _FLOAT_PIXEL_TAGS = {(0x7FE0, 0x0008): "float32", (0x7FE0, 0x0009): "float64"}
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _ITEM_TAG, _END_TAG = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
@@ -56,7 +59,7 @@ class PixelEncoding:
     whole_file_only: bool = False
 
 
-def read_encoding(item: DicomFile, file: BinaryIO, ds: Dataset) -> PixelEncoding:
+def read_encoding(item: DicomFile, file: BinaryIO, ds: Dataset, inflated_bytes: int = 0) -> PixelEncoding:
     """Read the pixel encoding from a header, and check that the file is long enough for its pixels.
 
     Parameters
@@ -67,16 +70,25 @@ def read_encoding(item: DicomFile, file: BinaryIO, ds: Dataset) -> PixelEncoding
         The open file, at the end of the header.
     ds
         The header.
+    inflated_bytes
+        Of a deflated file, what `inflated_size` gives.
 
     Raises
     ------
     BadInput
-        If the file ends before its pixels do.
+        If the file ends before its pixels do, or cannot hold as many as its header claims.
     """
     syntax = _transfer_syntax(ds)
-    float_dtype, whole_file_only = (
-        ("", True) if syntax == _DEFLATED_SYNTAX else _check_complete(item, file, ds, syntax)
-    )
+    available_bytes = inflated_bytes or item.size()
+    # a frame has at least a byte; the header is kept for each frame, so their number is checked first
+    if int(ds.get("NumberOfFrames") or 1) > available_bytes:
+        raise _cut_short(item)
+    if syntax == DEFLATED_SYNTAX:
+        float_dtype, whole_file_only = "", True
+        if available_bytes < _uncompressed_bytes(ds):
+            raise _cut_short(item)
+    else:
+        float_dtype, whole_file_only = _check_complete(item, file, ds, syntax)
     return PixelEncoding(
         syntax,
         int(ds.Rows),
@@ -124,11 +136,19 @@ def _check_complete(item: DicomFile, file: BinaryIO, ds: Dataset, syntax: str) -
         file.seek(data_offset)
     whole_file_only = implicit != uid.is_implicit_VR if not uid.is_private else False
     if not uid.is_private and uid.is_compressed:
-        _check_fragments(item, file, int(ds.get("NumberOfFrames") or 1))
+        frames = int(ds.get("NumberOfFrames") or 1)
+        is_video = syntax.startswith(_VIDEO_SYNTAXES)
+        packed_bytes = _check_fragments(item, file, 1 if is_video else frames)
+        ratio = RLE_RATIO if syntax == _RLE_SYNTAX else JPEG_RATIO
+        check_claim(item.name, _uncompressed_bytes(ds) // frames, packed_bytes, ratio)
         return float_dtype, whole_file_only
     if item.size() - data_offset < _uncompressed_bytes(ds):
-        raise BadInput(item.name, "is cut short: its pixels are not all there", "copy it again")
+        raise _cut_short(item)
     return float_dtype, whole_file_only
+
+
+def _cut_short(item: DicomFile) -> BadInput:
+    return BadInput(item.name, "is cut short: its pixels are not all there", "copy it again")
 
 
 def _uncompressed_bytes(ds: Dataset) -> int:
@@ -139,20 +159,25 @@ def _uncompressed_bytes(ds: Dataset) -> int:
     return -(-bits // 8) * 2 // 3 if is_subsampled else -(-bits // 8)
 
 
-def _check_fragments(item: DicomFile, file: BinaryIO, frames: int) -> None:
-    """Skip through the fragments of compressed pixels by their lengths, to the sequence delimiter."""
-    size, fragment_count = item.size(), -1  # the first item is the offset table
+def _check_fragments(item: DicomFile, file: BinaryIO, frames: int) -> int:
+    """Skip through the fragments of compressed pixels by their lengths, to the sequence delimiter.
+
+    Gives their total size; refuses fewer fragments than frames.
+    """
+    size, packed_bytes = item.size(), 0
+    fragment_count = -1  # the first item is the offset table
     while True:
         head = file.read(8)
         if len(head) < 8:
-            if fragment_count >= frames:
-                return
             break
         group, element, length = struct.unpack("<HHL", head)
         if (group, element) == _END_TAG:
-            return
+            break
         fragment_count += 1
         if (group, element) != _ITEM_TAG or file.tell() + length > size:
-            break
+            raise _cut_short(item)
+        packed_bytes += length
         file.seek(length, 1)
-    raise BadInput(item.name, "is cut short: its pixels are not all there", "copy it again")
+    if fragment_count < frames:
+        raise _cut_short(item)
+    return packed_bytes

@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import silence_logger
 from napari_latentseg.io._progress import report_progress
+from napari_latentseg.utils.size_claims import is_harmless_size
 
 __all__ = [
     "DicomFile",
@@ -33,8 +34,7 @@ MAX_FILES = 100_000
 MAX_UNPACKED_BYTES = 64 * 2**30
 """Limit of the total unpacked size of a zip, in bytes, as the zip declares it."""
 MAX_COMPRESSION_RATIO = 200
-"""Limit of the compression of a large member of a zip; scans reach 2 to 5, black slices more."""
-_LARGE_MEMBER_BYTES = 64 * 2**20  # smaller ones do no harm, however well they compress
+"""Limit of the compression of large data in a zip; scans reach 2 to 5, black slices more."""
 
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _FIRST_TAG_GROUPS = {b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08"}
@@ -266,8 +266,8 @@ def _files_in_zip(path: Path) -> list[DicomFile]:
         if info.flag_bits & 1:
             raise BadInput(path.name, "is encrypted", "unpack it first")
         total += info.file_size
-        if total > MAX_UNPACKED_BYTES or info.file_size > max(
-            _LARGE_MEMBER_BYTES, MAX_COMPRESSION_RATIO * info.compress_size
+        if total > MAX_UNPACKED_BYTES or not is_harmless_size(
+            info.file_size, info.compress_size, MAX_COMPRESSION_RATIO
         ):
             raise BadInput(path.name, "unpacks to more than is safe", "unpack it first, and give the folder")
     names = [i.filename for i in members if not PurePosixPath(i.filename).name.startswith(".")]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.dicom.deflated import inflated_size
 from napari_latentseg.io.dicom.encoding import PixelEncoding, read_encoding
 from napari_latentseg.io.dicom.files import DicomFile
 from napari_latentseg.io.dicom.geometry import SlicePose
@@ -128,11 +129,12 @@ def read_header(item: DicomFile) -> Header:
     import pydicom
 
     with item.open() as file:
+        inflated_bytes = inflated_size(item, file)
         ds = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=_header_tags(), force=True)
         skip_reason = _skip_reason(item, ds)
         if skip_reason:
             return Header(item, skip_reason=skip_reason)
-        encoding = read_encoding(item, file, ds)
+        encoding = read_encoding(item, file, ds, inflated_bytes)
     frame_count = int(ds.get("NumberOfFrames") or 1)
     if frame_count < 1 or encoding.rows < 1 or encoding.columns < 1:
         raise BadInput(item.name, "has no pixels", "export it again")

@@ -50,15 +50,15 @@ def run_in_thread(
     work = [function]
     callbacks = [(on_done, on_error)]
 
-    def guarded() -> tuple[_T | None, Exception | None]:
+    def guarded() -> tuple[_T | None, BaseException | None]:
         try:
             return work.pop()(), None
-        except Exception as error:  # shown to the user
+        except BaseException as error:  # shown to the user; a panic of Rust is no Exception
             return None, error
 
     owner_ref = weakref.ref(owner) if owner is not None else None
 
-    def deliver(outcome: tuple[Any, Exception | None]) -> None:
+    def deliver(outcome: tuple[Any, BaseException | None]) -> None:
         show_value, show_error = callbacks.pop()
         if owner_ref is not None:
             living_owner = owner_ref()

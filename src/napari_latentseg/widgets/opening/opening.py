@@ -130,9 +130,11 @@ class ScanOpener(QObject):
             job.task.stop()
         self._close_dialog()
         self._jobs.popleft()
-        job.on_done(layers)
-        if self._jobs:
-            self._start_job(self._jobs[0])
+        try:
+            job.on_done(layers)
+        finally:  # the next file is read, whatever became of this one
+            if self._jobs:
+                self._start_job(self._jobs[0])
 
 
 def _read_layers(survey: ScanSurvey, number: int | None) -> list[LayerData]:

@@ -64,8 +64,8 @@ class BackgroundTask(QObject):
         # not the `destroyed` signal of this object: a method connected to that may be freed before it is
         # called, and crash
         window.destroyed.connect(self._on_window_destroyed)
-        # not a daemon: at exit Python waits for it, and it has been stopped by then
-        self._thread = threading.Thread(target=self._run, name="latentseg-reading")
+        # a daemon: a library may stay in a damaged file for minutes, and napari must be able to end
+        self._thread = threading.Thread(target=self._run, name="latentseg-reading", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -102,7 +102,7 @@ class BackgroundTask(QObject):
         try:
             with _no_full_collection():
                 outcome = (True, function(self))
-        except Exception as error:  # shown to the user
+        except BaseException as error:  # shown to the user; a panic of Rust is no Exception
             outcome = (False, error)
         results.put(outcome)
 

@@ -115,11 +115,13 @@ class FitLine(WrappedLabel):
 
             def compare() -> None:  # holds nothing of the widget, which may be closed before
                 fit = None
-                with suppress(Exception):  # a run will report the error
-                    fit = api.check_fit(scan, name, plane=orientation)
-                results.append((key, fit))
+                try:
+                    with suppress(Exception):  # a run will report the error
+                        fit = api.check_fit(scan, name, plane=orientation)
+                finally:  # after a panic of a decoder too, which is no Exception
+                    results.append((key, fit))
 
-            self._thread = threading.Thread(target=compare, name="latentseg-fit")
+            self._thread = threading.Thread(target=compare, name="latentseg-fit", daemon=True)
             self._thread.start()
         if self.is_checking:
             self._timer.start(_POLL_MS)
