@@ -192,7 +192,8 @@ def test_compare_pictures(cli, refused, tmp_path: Path, tiny_model_folder: Path)
         ("mask", mask),
         ("truth", truth),
         ("small", truth[1:]),
-        ("colour", np.dstack([truth] * 3)),
+        ("white", np.dstack([truth] * 3)),
+        ("colours", np.dstack([truth, np.roll(truth, 8, axis=1), truth])),
     ):
         Image.fromarray(values).save(tmp_path / f"{name}.png")
     ended = cli("compare", tmp_path / "mask.png", tmp_path / "truth.png")
@@ -200,7 +201,10 @@ def test_compare_pictures(cli, refused, tmp_path: Path, tiny_model_folder: Path)
     named = cli("compare", tmp_path / "mask.png", tmp_path / "truth.png", "--model", tiny_model_folder)
     assert named.out.startswith("target: DSC 0.909")
     assert "has shape" in refused("compare", tmp_path / "mask.png", tmp_path / "small.png")
-    assert "channels" in refused("compare", tmp_path / "mask.png", tmp_path / "colour.png")
+    assert cli("compare", tmp_path / "mask.png", tmp_path / "white.png").out == ended.out
+    assert "colours.png: holds 3 colours: #00ff00 (" in refused(
+        "compare", tmp_path / "mask.png", tmp_path / "colours.png"
+    )
 
 
 def test_what_takes_neither_torch_nor_qt(result: Path, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ MOVED = Geometry.from_matrix(
     ("mask", "reference", "other", "why"),
     [
         (FOUND, TRUTH[1:], None, "has shape"),
-        (FOUND, TRUTH, MOVED, "has another position or spacing"),
+        (FOUND, TRUTH, MOVED, "lies elsewhere in the patient than the mask"),
         (FOUND, TRUTH, Geometry.from_spacing("yx"), "has 2 axes"),
         (FOUND * 0.3, TRUTH, None, "no labels"),
         (np.where(FOUND, np.inf, 0.0), TRUTH, None, "no labels"),

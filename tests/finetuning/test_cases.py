@@ -109,7 +109,12 @@ MOVED = np.array([[1.0, 0, 0, 7], [0, 1, 0, 0], [0, 0, 2, 0], [0, 0, 0, 1]])
     [
         ({"tumour": 1}, marked(), None, "label 1 is 'tumour'; the model knows anterior, posterior"),
         ({}, marked(), None, "names no label"),
-        ({"anterior": 1}, marked(2), None, "case.nii.gz: holds label 2; the model knows 1 anterior"),
+        (
+            {"anterior": 1},
+            marked(2),
+            None,
+            r"case\.nii\.gz: holds the labels 2 \(24 pixels\); the model knows",
+        ),
         ({"anterior": 1}, marked()[:5], None, r"has shape \(5, 8, 5\), its image \(5, 8, 9\)"),
         ({"anterior": 1}, marked(), MOVED, "lies elsewhere in the patient than its image"),
     ],

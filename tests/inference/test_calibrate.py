@@ -125,10 +125,10 @@ def test_the_interval_is_tested_on_the_other_half(pairs: list[Case]) -> None:
 
 def test_no_place_counts_for_two_classes(pairs: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
     """A sample's volume of a class leaves out what is a part of it, and so must the reference."""
-    found = Calibration(Sure(pairs, NESTED), REQUEST, pairs[:1])
     truth = np.zeros((1, 48, 64), np.uint8)
     truth[0, :4, :5], truth[0, :2, :2] = 1, 2
     monkeypatch.setattr(Case, "read_class_numbers", lambda self, label_map: truth)
+    found = Calibration(Sure(pairs, NESTED), REQUEST, pairs[:1])
     monkeypatch.setattr(
         found.predictor,
         "segment",
@@ -173,14 +173,13 @@ def test_few_images_make_no_interval(pairs: list[Case]) -> None:
 
 
 def test_a_mask_of_another_size_is_refused(pairs: list[Case], monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Calibration(Sure(pairs), REQUEST, pairs)
     monkeypatch.setattr(
         Case,
         "read_class_numbers",
         lambda self, label_map: np.zeros((1, 5, 5), np.uint8),
     )
     with pytest.raises(BadInput, match="give a mask of the same shape"):
-        list(found.run())
+        Calibration(Sure(pairs), REQUEST, pairs)
 
 
 def test_a_real_model(tiny_model: Model, pairs: list[Case]) -> None:

@@ -123,7 +123,8 @@ def test_a_stack_is_scored_as_a_volume(tmp_path: Path, shape: tuple[int, ...]) -
 
 @pytest.mark.parametrize("shape", [(24, 29), (12, 60), (48, 30)])
 def test_a_mask_of_another_size_is_named(tmp_path: Path, shape: tuple[int, int]) -> None:
-    pairs = folder_of(tmp_path, np.zeros(shape, np.uint8))
+    pairs = folder_of(tmp_path, disc(12, 12))
+    Image.fromarray(np.zeros(shape, np.uint8)).save(tmp_path / "masks" / "0.png")
     with pytest.raises(BadInput, match=r"0\.png: has shape"):
         run(Evaluation(Told(disc(12, 12)), REQUEST, pairs))
 

@@ -130,7 +130,7 @@ class StoreDirectory:
         return Case(
             record.name,
             (lambda: self.read_case(record)) if scan is None else (lambda: scan),
-            read_mask,
+            mask_reader=read_mask,
             annotated_slices=tuple(sorted({n for a in case_approvals for n in a.planes})),
             known_hashes={"content": record.pixels},
         )

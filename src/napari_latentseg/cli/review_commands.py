@@ -145,15 +145,13 @@ def compare_masks(
 ) -> None:
     """Compare two masks: DSC, IoU and HD95 of each class; distances in mm where the masks have a spacing.
 
+    A reference that lies where the mask does but is stored in another orientation is turned exactly.
+
     What a run left out (slices after a cancelled one, outside a box) is not compared.
     """
     from napari_latentseg.evaluation.compare import compare
-    from napari_latentseg.io import read_scan
 
-    scans = [read_scan(path) for path in (mask, reference)]
-    for scan in scans:
-        if scan.axes != scan.spatial_axes:
-            raise BadInput(scan.name, "has channels, but a mask has none", "give a mask")
+    scans = [_read_mask(path) for path in (mask, reference)]
     classes = _classes_of_masks(mask, model, scans, edited=edited)
     segmented, segmented_text, note = _segmented_part((mask, reference), scans)
     rows = compare(
@@ -236,6 +234,15 @@ def _find_card(segmentation: Segmentation) -> ModelCard | None:
     return card if has_same_files and card.version == model_record.version else None
 
 
+def _read_mask(path: Path) -> Scan:
+    """A mask file as labels in its geometry."""
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.data.mask_file import read_mask_file
+
+    mask = read_mask_file(path)
+    return Scan(mask.labels, "".join(mask.geometry.axis_labels), mask.geometry, source=path)
+
+
 def _segmented_part(
     paths: Sequence[Path], scans: Sequence[Scan]
 ) -> tuple[NDArray[np.bool_] | None, str, str]:
@@ -246,12 +253,15 @@ def _segmented_part(
     import numpy as np
 
     from napari_latentseg.core.segmented_region import SegmentedRegion, segmented_voxels
+    from napari_latentseg.core.turn import find_turn
     from napari_latentseg.io.read_results import sibling_record
 
-    if scans[0].array.shape != scans[1].array.shape:
-        return None, "", ""
+    target = scans[0]
     parts, texts = [], []
     for path, scan in zip(paths, scans, strict=True):
+        turn = find_turn(scan.geometry, scan.array.shape, target.geometry, target.array.shape)
+        if turn is None and scan.array.shape != target.array.shape:
+            return None, "", ""
         # whether the file was edited since matters for its classes, not for what was segmented
         record = sibling_record(path, edited=True)
         if record is None:
@@ -261,7 +271,7 @@ def _segmented_part(
         except BadInput as error:
             raise BadInput(path, error.why, error.remedy) from error
         if voxels is not None:
-            parts.append(voxels)
+            parts.append(voxels if turn is None else turn.apply(voxels))
             texts.append(SegmentedRegion.from_record(record).describe())
     if not parts:
         return None, "", ""

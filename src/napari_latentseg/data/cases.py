@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,18 +13,15 @@ from numpy.typing import NDArray
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.label_map import LabelMap
+from napari_latentseg.data.mask_file import UnreadableFile, read_mask_file, turned_to_image
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io import read_scan, stem_of
+from napari_latentseg.io import read_scan, read_scan_lazy, stem_of
 from napari_latentseg.utils.weights import file_sha256
 
-__all__ = ["UNKNOWN_CLASS", "Case", "find_cases", "read_mask", "rgb_slices"]
+__all__ = ["UNKNOWN_CLASS", "Case", "find_cases", "rgb_slices"]
 
 UNKNOWN_CLASS = 255
 """In class numbers, voxels of a class that the model does not know; no class has this number."""
-
-# A mask that reaches above this is a picture, white on black, and not a map of class numbers: no data set
-# of this project has more than 127 classes, and the white of a picture is 255 or, in a resized JPEG, near it.
-_MAX_CLASS_NUMBER = 127
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +39,8 @@ class Case:
     scan_reader
         Decodes the image.
     mask_reader
-        Decodes the mask: labels as the source numbers them, uint8 `(N, H, W)`, slice by slice in the order of
-        `Planes`.
+        Of a case without a mask file, decodes the mask: labels as the source numbers them, `(N, H, W)`, slice
+        by slice in the order of `Planes`.
     image_file, mask_file
         None for a case of an annotation store, which has a file for each time and channel.
     annotated_slices
@@ -60,6 +57,9 @@ class Case:
         How many times more the same image was given.
     copy_names
         What messages call these copies, and whether the mask of each is another one.
+    folder_labels
+        The labels that were found in the masks of its folder so far; all cases of the folder share them. For
+        a model of one class they must be one label, in all masks together.
     known_hashes
         `content_sha256` under ``"content"`` and `file_sha256` under ``"file"``, once they are known. What
         `dataclasses.replace` makes of a case shares it, so that no image is decoded twice for its hash.
@@ -67,7 +67,7 @@ class Case:
 
     name: str
     scan_reader: Callable[[], Scan] = field(repr=False)
-    mask_reader: Callable[[], NDArray[np.uint8]] = field(repr=False)
+    mask_reader: Callable[[], NDArray[Any]] | None = field(default=None, repr=False)
     image_file: Path | None = None
     mask_file: Path | None = None
     annotated_slices: tuple[int, ...] | None = None
@@ -76,6 +76,7 @@ class Case:
     unknown_labels: Mapping[int, str] = field(default_factory=dict)
     copies: int = 0
     copy_names: tuple[tuple[str, bool], ...] = ()
+    folder_labels: set[int] = field(default_factory=set, repr=False)
     known_hashes: dict[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -98,9 +99,8 @@ class Case:
         return cls(
             name,
             lambda: read_scan(image_file),
-            partial(read_mask, mask_file),
-            image_file,
-            mask_file,
+            image_file=image_file,
+            mask_file=mask_file,
             label_map=label_map,
             ignore_label=ignore_label,
         )
@@ -110,23 +110,49 @@ class Case:
 
         Raises
         ------
-        BadInput
+        UnreadableFile
             If it cannot be read.
         """
-        scan = self.scan_reader()
+        try:
+            scan = self.scan_reader()
+        except BadInput as error:
+            raise UnreadableFile.of(error) from error
         if "content" not in self.known_hashes:
             self.known_hashes["content"] = scan.content_sha256
         return scan
 
-    def read_mask(self) -> NDArray[np.uint8]:
-        """The mask with the labels of its source, uint8 `(N, H, W)`.
+    def read_mask(self, known_labels: Collection[int] | None = None) -> NDArray[Any]:
+        """The mask with the labels of its source, uint8 or int32 `(N, H, W)`, index on index with the image.
+
+        Parameters
+        ----------
+        known_labels
+            The labels that it may hold; None where it is of one class. See `read_mask_file`.
 
         Raises
         ------
+        UnreadableFile
+            If it cannot be read.
         BadInput
-            If it cannot be read, or holds what is no label.
+            If it holds what is no label, or lies elsewhere than its image.
         """
-        return self.mask_reader()
+        if self.mask_file is None:
+            assert self.mask_reader is not None
+            return self.mask_reader()
+        mask = read_mask_file(self.mask_file, known_labels)
+        labels = mask.labels
+        if mask.geometry.frame:
+            labels = turned_to_image(mask, self._image_header(), self.mask_file.name)
+        return labels.reshape(-1, *labels.shape[-2:])
+
+    def _image_header(self) -> Scan:
+        """The image with its geometry and shape; its values need not be read."""
+        if self.image_file is None:
+            return self.read_scan()
+        try:
+            return read_scan_lazy(self.image_file)
+        except BadInput as error:
+            raise UnreadableFile.of(error) from error
 
     @property
     def content_sha256(self) -> str:
@@ -176,29 +202,69 @@ class Case:
         return self.name if self.mask_file is None else self.mask_file
 
     @property
+    def mask_name(self) -> str:
+        """What a message calls the mask: the name of its file, or of the case of the store."""
+        return self.name if self.mask_file is None else self.mask_file.name
+
+    @property
     def dataset_name(self) -> str:
         """The name of the folder that holds `images/` and `masks/`; empty for a case of a store."""
         return "" if self.mask_file is None else self.mask_file.absolute().parent.parent.name
 
     def read_class_numbers(self, label_map: LabelMap) -> NDArray[np.uint8]:
-        """The mask as `LabelMap.to_class_numbers` gives it, uint8 `(N, H, W)`; 0 is no class.
+        """The mask in the class numbers of a model, uint8 `(N, H, W)`; 0 is no class.
 
         Parameters
         ----------
         label_map
-            What the labels mean. Labels that it does not name are background.
+            What the labels mean.
+
+        Returns
+        -------
+        ndarray
+            From 1 in the order of `LabelMap.classes`. `UNKNOWN_CLASS` where nothing is known: in slices that
+            are not annotated, at the ignore label, and at classes that the model does not know.
 
         Raises
         ------
+        UnreadableFile
+            If the mask cannot be read.
         BadInput
-            If the mask cannot be read, or be split into the patient's right and left.
+            If it holds a label without a meaning, lies elsewhere than its image, or cannot be split into the
+            patient's right and left.
         """
-        labels = self.read_mask()
-        if not label_map.has_lateralized:
-            return label_map.to_class_numbers(labels)
-        mask_scan = self.read_scan() if self.mask_file is None else read_scan(self.mask_file)
-        numbers = label_map.to_class_numbers(labels.reshape(mask_scan.spatial_shape), mask_scan.geometry)
-        return numbers.reshape(labels.shape)
+        class_numbers, ignored = self._read_numbers(label_map)
+        if ignored is not None:
+            class_numbers[ignored] = UNKNOWN_CLASS
+        if self.annotated_slices is not None:
+            is_unannotated = np.ones(len(class_numbers), bool)
+            is_unannotated[list(self.annotated_slices)] = False
+            class_numbers[is_unannotated] = UNKNOWN_CLASS
+        return class_numbers
+
+    def _read_numbers(self, label_map: LabelMap) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None]:
+        """The class numbers, with unknown classes marked, and where the ignore label is."""
+        known_labels = label_map.known_labels
+        if known_labels is not None:
+            known_labels |= set(self.unknown_labels)
+            known_labels |= set() if self.ignore_label is None else {self.ignore_label}
+        labels = self.read_mask(known_labels)
+        ignored = None if self.ignore_label is None else labels == self.ignore_label
+        is_unknown = np.isin(labels, list(self.unknown_labels)) if self.unknown_labels else None
+        for marked in (ignored, is_unknown):
+            if marked is not None:
+                labels = np.where(marked, 0, labels)
+        label_map.check_labels(labels, self.mask_name, self.folder_labels)
+        self.folder_labels.update(set(np.unique(labels).tolist()) - {0})
+        if label_map.has_lateralized:
+            image = self._image_header()
+            volume = labels.reshape(image.spatial_shape)
+            class_numbers = label_map.to_class_numbers(volume, image.geometry).reshape(labels.shape)
+        else:
+            class_numbers = label_map.to_class_numbers(labels)
+        if is_unknown is not None:
+            class_numbers[is_unknown] = UNKNOWN_CLASS
+        return class_numbers, ignored
 
     def read_annotation(self, scan: Scan) -> tuple[NDArray[np.uint8], tuple[int, ...]]:
         """The mask in the class numbers of the model, checked against the image and the model's classes.
@@ -223,56 +289,18 @@ class Case:
             not know.
         """
         assert self.label_map is not None
-        subject = self.name if self.mask_file is None else self.mask_file.name
-        labels = self.read_mask()
-        self._check_geometry(scan)
-        annotated: Sequence[int] = range(len(labels))
-        if self.annotated_slices is not None:
-            annotated = self.annotated_slices
-        if self.ignore_label is not None:
-            annotated = tuple(i for i in annotated if not (labels[i] == self.ignore_label).any())
-            labels = np.where(labels == self.ignore_label, 0, labels)
-        is_unknown = np.isin(labels, list(self.unknown_labels)) if self.unknown_labels else None
-        if is_unknown is not None:
-            labels = np.where(is_unknown, 0, labels)
-        _check_labels(subject, labels, self.label_map)
+        class_numbers, ignored = self._read_numbers(self.label_map)
         planes = Planes(scan, 0.0, 1.0)  # for its shape alone, so the range of values does not matter
         expected_shape = (len(planes), *planes.plane_shape)
-        if labels.shape != expected_shape:
-            raise BadInput(
-                subject, f"has shape {labels.shape}, its image {expected_shape}", "make them equal"
-            )
-        class_numbers = self.label_map.to_class_numbers(labels)
-        if is_unknown is not None:
-            class_numbers[is_unknown] = UNKNOWN_CLASS
+        if class_numbers.shape != expected_shape:
+            why = f"has shape {class_numbers.shape}, its image {expected_shape}"
+            raise BadInput(self.mask_name, why, "make them equal")
+        annotated: Sequence[int] = range(len(class_numbers))
+        if self.annotated_slices is not None:
+            annotated = self.annotated_slices
+        if ignored is not None:
+            annotated = [i for i in annotated if not ignored[i].any()]
         return class_numbers, tuple(annotated)
-
-    def _check_geometry(self, scan: Scan) -> None:
-        """A mask file that says where it lies in the patient must lie where its image does."""
-        if self.mask_file is None:  # a store has checked it when the mask was approved
-            return
-        image, mask = scan.geometry, read_scan(self.mask_file).geometry
-        is_comparable = image.frame and mask.frame and image.ndim == mask.ndim
-        if is_comparable and not image.agrees_with(mask, scan.spatial_shape):
-            raise BadInput(
-                self.mask_file.name,
-                "lies elsewhere in the patient than its image",
-                "save it with the geometry of its image",
-            )
-
-
-def _check_labels(subject: str, labels: NDArray[np.uint8], label_map: LabelMap) -> None:
-    """Refuse labels that the model does not know."""
-    labels_present = sorted(set(np.unique(labels).tolist()) - {0})
-    # for a model of one class any label is that class, but several labels in one mask are several classes
-    if label_map.labels is None:
-        unknown, problem = labels_present[1:], f"labels {', '.join(map(str, labels_present))}"
-    else:
-        unknown = [label for label in labels_present if label not in label_map.labels]
-        problem = f"label {unknown[0]}" if unknown else ""
-    if unknown:
-        class_list = ", ".join(f"{c.label} {c.name}" for c in label_map.classes)
-        raise BadInput(subject, f"holds {problem}", f"the model knows {class_list}; number the mask so")
 
 
 def find_cases(folder: Path, *, masks: str = "masks") -> list[Case]:
@@ -304,7 +332,11 @@ def find_cases(folder: Path, *, masks: str = "masks") -> list[Case]:
             raise BadInput(path, f"has no mask of the same name in {masks}/", "add or remove it")
     if not image_files:
         raise BadInput(folder / "images", "is empty", "put at least one image there")
-    return [Case.from_files(name, path, mask_files[name]) for name, path in image_files.items()]
+    folder_labels: set[int] = set()
+    return [
+        replace(Case.from_files(name, path, mask_files[name]), folder_labels=folder_labels)
+        for name, path in image_files.items()
+    ]
 
 
 def _files_by_stem(folder: Path) -> dict[str, Path]:
@@ -334,35 +366,3 @@ def rgb_slices(scan: Scan) -> NDArray[np.uint8]:
     """
     planes = Planes.from_scan(scan)
     return np.stack([np.round(planes[i] * 255).astype(np.uint8) for i in range(len(planes))])
-
-
-def read_mask(path: Path) -> NDArray[np.uint8]:
-    """A mask file as labels, uint8 `(N, H, W)`.
-
-    A mask that reaches above 127 (white on black, a JPEG's, a resized one's) is a picture of one class: what
-    is brighter than half of its maximum is the class. Any other holds the labels themselves. Of colours the
-    brightest channel counts, alpha is dropped, and NaN and infinity are background.
-
-    Raises
-    ------
-    BadInput
-        If the file cannot be read, or holds negative numbers.
-    """
-    scan = read_scan(path)
-    values = np.asarray(scan.array)
-    if scan.axes.endswith("c"):
-        values = values[..., :3].max(axis=-1)
-    values = values.reshape(-1, *values.shape[-2:])
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8)
-    if values.dtype.kind == "f":
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    if values.min() < 0:
-        raise BadInput(path, "holds negative numbers, which no class has", "number the classes from 1")
-    maximum = values.max()
-    labels: NDArray[np.uint8] = (
-        (values > maximum / 2).astype(np.uint8)
-        if maximum > _MAX_CLASS_NUMBER
-        else np.round(values).astype(np.uint8)
-    )
-    return labels

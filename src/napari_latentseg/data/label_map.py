@@ -7,7 +7,7 @@ left; a class that a data set did not annotate is unknown there, and not backgro
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,16 @@ from pydantic import Field
 from napari_latentseg.core.classes import ClassInfo, class_descendants
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.data.mask_values import COLOR_LABEL, counted_labels, label_text
 from napari_latentseg.errors import BadInput
 
 __all__ = ["LabelMap", "LabelTarget", "LateralizedLabel"]
 
-_LABEL_LIMIT = 255  # masks are uint8, and nnU-Net's ignore label takes one more number than the classes
+_LABEL_LIMIT = 2 * COLOR_LABEL  # colours are the highest labels
+
+
+# from this number on, the labels of a mask for one class are rather those of single objects than of classes
+_MIN_INSTANCES = 20
 
 
 class LateralizedLabel(FrozenModel):
@@ -43,29 +48,38 @@ class LabelMap:
     classes
         Of the model, in the order of its channels.
     labels
-        The class of each label of the data set; a label that is left out is background. None for a model of
-        one class, which is any label.
+        The class of each label of the data set; several labels may be one class. None for a model of one
+        class, which is any label.
     name
         Of the data set, for messages.
+    others_are_background
+        Whether labels that are left out are background; if not, a mask that holds them is refused.
+    several_are_one_class
+        Where `labels` is None, whether a mask may hold several labels, which are all the one class.
 
     Raises
     ------
     BadInput
-        If a label names a class that the model does not have, or two labels name the same one.
+        If a label names a class that the model does not have, or two name the same side of an organ.
     """
 
     classes: tuple[ClassInfo, ...]
     labels: Mapping[int, LabelTarget] | None = None
     name: str = "data"
+    others_are_background: bool = False
+    several_are_one_class: bool = False
 
     def __post_init__(self) -> None:
         if self.labels is None:
             return
         class_names = [c.name for c in self.classes]
         label_of_name: dict[str, int] = {}
+        sided_names = {
+            name for t in self.labels.values() if isinstance(t, LateralizedLabel) for name in t.split
+        }
         for label, target in self.labels.items():
             if not 1 <= label < _LABEL_LIMIT:
-                raise BadInput(f"{self.name}, label {label}", "is no label", "use 1 to 254; 0 is background")
+                raise BadInput(f"{self.name}, label {label}", "is no label", "use 1 or more; 0 is background")
             for name in _class_names(target):
                 if name not in class_names:
                     raise BadInput(
@@ -73,11 +87,11 @@ class LabelMap:
                         f"no class {name!r}",
                         f"use one of {', '.join(class_names)}",
                     )
-                if name in label_of_name:
+                if name in label_of_name and name in sided_names:
                     raise BadInput(
                         f"{self.name}, label {label}",
                         f"is {name!r}, and so is label {label_of_name[name]}",
-                        "give each class one label",
+                        "give each side one label",
                     )
                 label_of_name[name] = label
 
@@ -86,6 +100,56 @@ class LabelMap:
         """The map of masks with the model's own labels; for a model of one class, any label is that class."""
         is_multiclass = len(classes) > 1
         return cls(tuple(classes), {c.label: c.name for c in classes} if is_multiclass else None)
+
+    @property
+    def known_labels(self) -> frozenset[int] | None:
+        """The labels that have a meaning; None for a model of one class, which is any label."""
+        return None if self.labels is None else frozenset(self.labels)
+
+    def check_labels(self, labels: NDArray[Any], subject: str, elsewhere: Set[int] = frozenset()) -> None:
+        """Refuse a mask with labels that have no meaning.
+
+        Parameters
+        ----------
+        labels
+            Of a whole mask.
+        subject
+            What the error calls the mask.
+        elsewhere
+            The labels of other masks of the same folder, which must be the same one for a model of one class.
+
+        Raises
+        ------
+        BadInput
+            With the first labels of the mask and their numbers of pixels.
+        """
+        present = set(np.unique(labels).tolist()) - {0}
+        if self.labels is None:
+            if self.several_are_one_class or len(present | elsewhere) <= 1:
+                return
+            name = self.classes[0].name
+            if len(present) == 1:
+                others = ", ".join(map(label_text, sorted(elsewhere)[:3]))
+                why = f"holds label {label_text(*present)}, and other masks of the folder {others}"
+            elif len(present) >= _MIN_INSTANCES:
+                why = f"holds {len(present)} labels, perhaps of single objects: {counted_labels(labels)}"
+            else:
+                why = f"holds the labels {counted_labels(labels)}"
+            raise BadInput(
+                subject,
+                why,
+                f"the model has one class, {name!r}: --labels any={name} takes all as it,"
+                f" --labels {label_text(min(present))}={name} that one alone",
+            )
+        unknown = sorted(present - set(self.labels))
+        if unknown and not self.others_are_background:
+            known = ", ".join(f"{label_text(n)} {_target_text(t)}" for n, t in list(self.labels.items())[:10])
+            raise BadInput(
+                subject,
+                f"holds the labels {counted_labels(labels)}",
+                f"the model knows {known}: number the mask so, or say what each label means with --labels"
+                f" {label_text(unknown[0])}=NAME",
+            )
 
     @property
     def annotated(self) -> tuple[bool, ...]:
@@ -100,9 +164,7 @@ class LabelMap:
         """Whether a label is to be split into the patient's right and left, which takes a geometry."""
         return any(isinstance(target, LateralizedLabel) for target in (self.labels or {}).values())
 
-    def to_class_numbers(
-        self, labels: NDArray[np.uint8], geometry: Geometry | None = None
-    ) -> NDArray[np.uint8]:
+    def to_class_numbers(self, labels: NDArray[Any], geometry: Geometry | None = None) -> NDArray[np.uint8]:
         """The labels of a whole scan as class numbers, from 1 in the order of `classes`; 0 is none.
 
         A structure that lies in another keeps its own number: see `class_masks`.
@@ -122,7 +184,7 @@ class LabelMap:
         if self.labels is None:
             return (labels > 0).astype(np.uint8)
         number_of_class = {c.name: k + 1 for k, c in enumerate(self.classes)}
-        class_numbers = np.zeros_like(labels)
+        class_numbers = np.zeros(labels.shape, np.uint8)
         for label, target in self.labels.items():
             label_mask = labels == label
             if isinstance(target, str):
@@ -148,6 +210,10 @@ class LabelMap:
         """The same, class by class, so that a large scan is not in memory K times."""
         for k, included in enumerate(class_descendants(self.classes)):
             yield np.isin(class_numbers, [k + 1, *(j + 1 for j in included)])
+
+
+def _target_text(target: LabelTarget) -> str:
+    return " and ".join(_class_names(target))
 
 
 def _class_names(target: LabelTarget) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.turn import find_turn, misplacement
 from napari_latentseg.core.units import conversion
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
@@ -92,7 +93,8 @@ def compare(
     ----------
     mask, reference
         Label maps of one shape: integers or booleans, without a channel axis. With a single class, every
-        nonzero value is the class.
+        nonzero value is the class. A reference that lies where the mask does but is stored in another
+        orientation is turned exactly.
     geometry
         Geometry of the mask. Distances are exact for anisotropic, oblique and sheared grids.
     classes
@@ -119,6 +121,10 @@ def compare(
         If shapes or geometries differ, or an array is not a label map.
     """
     mask_labels, reference_labels = _check_labels("mask", mask), _check_labels("reference", reference)
+    if reference_geometry is not None:
+        reference_labels, reference_geometry = _turned_as_mask(
+            reference_labels, reference_geometry, geometry, mask_labels.shape
+        )
     if mask_labels.shape != reference_labels.shape:
         raise BadInput(
             "reference",
@@ -194,6 +200,18 @@ def _check_labels(name: str, array: Any) -> NDArray[Any]:
     return values
 
 
+def _turned_as_mask(
+    reference: NDArray[Any], reference_geometry: Geometry, geometry: Geometry, shape: tuple[int, ...]
+) -> tuple[NDArray[Any], Geometry]:
+    """The reference index on index with the mask; as it is where it lies elsewhere."""
+    if reference.ndim != reference_geometry.ndim or len(shape) != geometry.ndim:
+        return reference, reference_geometry
+    turn = find_turn(reference_geometry, reference.shape, geometry, shape) if geometry.frame else None
+    if turn is None:
+        return reference, reference_geometry
+    return turn.apply(reference), turn.apply_to_geometry(reference_geometry, reference.shape)
+
+
 def _check_same_geometry(geometry: Geometry, other: Geometry, shape: tuple[int, ...]) -> None:
     if other.ndim != geometry.ndim:
         raise BadInput(
@@ -206,9 +224,8 @@ def _check_same_geometry(geometry: Geometry, other: Geometry, shape: tuple[int, 
     if not (geometry.frame and other.frame):  # unknown in a TIFF, which does not say e.g. LPS: not compared
         other = replace(other, frame=geometry.frame)
     if not geometry.agrees_with(other, shape):
-        raise BadInput(
-            "reference", "has another position or spacing than the mask", "give a reference of the same image"
-        )
+        why = misplacement(other, shape, geometry, shape).replace("its image", "the mask")
+        raise BadInput("reference", why, "give a reference of the same image")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pydantic import Field
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.evaluation.arrays import Empty
 
-__all__ = ["EvaluatedModel", "EvaluationReport", "ImageResult", "MeanScores", "ScoreSpread"]
+__all__ = ["EvaluatedModel", "EvaluationReport", "ImageResult", "LeftOut", "MeanScores", "ScoreSpread"]
 
 
 class EvaluatedModel(FrozenModel):
@@ -49,6 +49,13 @@ class ImageResult(FrozenModel):
     empty: Empty = ""
 
 
+class LeftOut(FrozenModel):
+    """An image that could not be used, by the name of its file without the suffix, and why."""
+
+    name: str
+    reason: str
+
+
 class EvaluationReport(FrozenModel):
     """The scores of a model on annotated images; frozen.
 
@@ -73,6 +80,8 @@ class EvaluationReport(FrozenModel):
         How the scores are defined, in plain words.
     images
         The scores of each image.
+    left_out
+        The images that could not be used; nothing above counts them.
 
     Examples
     --------
@@ -98,6 +107,7 @@ class EvaluationReport(FrozenModel):
     threshold: float
     conventions: dict[str, str]
     images: tuple[ImageResult, ...]
+    left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The report with the keys of the JSON file that ``evaluate --json`` writes."""

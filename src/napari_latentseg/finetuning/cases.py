@@ -119,12 +119,11 @@ def _with_copy(first: Case, copy: Case) -> Case:
 
 def _has_other_mask(first: Case, copy: Case) -> bool:
     """Whether two cases of one image are annotated in other slices, or with other masks."""
-    masks, annotated_slices = [], []
+    masks = []
     for case in (first, copy):
         assert case.label_map is not None
         masks.append(case.read_class_numbers(case.label_map))
-        annotated_slices.append(case.annotated_slices or tuple(range(len(masks[-1]))))
-    return annotated_slices[0] != annotated_slices[1] or not np.array_equal(masks[0], masks[1])
+    return not np.array_equal(masks[0], masks[1])
 
 
 class _HeldScans:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.labels import class_region
 from napari_latentseg.core.segmentation import Segmentation
-from napari_latentseg.core.slices import Planes
-from napari_latentseg.data.cases import Case
+from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import (
@@ -26,7 +25,8 @@ from napari_latentseg.evaluation.calibration import (
 from napari_latentseg.evaluation.case_figures import CaseFigures, case_figures
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
-from napari_latentseg.inference.evaluate import label_map_for
+from napari_latentseg.evaluation.report import LeftOut
+from napari_latentseg.inference.evaluate import check_shape, label_map_for
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.measure.interval_basis import image_dimensions
@@ -52,6 +52,8 @@ class Calibration:
 
     Attributes
     ----------
+    left_out
+        The images that could not be used, and why; they are no longer in `cases`.
     image_hashes
         `Scan.content_sha256` of each image, in the order of `cases`.
     sample_voxel_counts
@@ -73,6 +75,7 @@ class Calibration:
     settings: InferenceSettings
     cases: Sequence[Case]
     split: Split = field(default_factory=Split)
+    left_out: list[LeftOut] = field(init=False, default_factory=list)
     image_hashes: list[str] = field(init=False, default_factory=list)
     sample_voxel_counts: NDArray[np.float64] = field(init=False)
     reference_voxel_counts: NDArray[np.float64] = field(init=False)
@@ -87,6 +90,7 @@ class Calibration:
             )
         if not self.cases:
             raise BadInput("data", "holds no annotated image", "give images with reference masks")
+        self.cases = self._usable_cases()
         self.image_hashes = [case.content_sha256 for case in self.cases]
         self._parts = [self.split.part_of(case) for case in self.cases]
         trained_count = self._parts.count("train")
@@ -103,6 +107,24 @@ class Calibration:
         self._reliability_accumulator = ReliabilityAccumulator()
         self._dimensions: set[Literal[2, 3]] = set()
 
+    def _usable_cases(self) -> list[Case]:
+        """The images that can be read and have a mask that fits; the others are left out.
+
+        Masks are read twice for it: what cannot be used is known before the hours that the samples take.
+        """
+        usable, first_error = [], None
+        for case in self.cases:
+            try:
+                reference = case.read_class_numbers(label_map_for(self.predictor.model.card, case))
+                check_shape(case, reference, case.read_scan())
+                usable.append(case)
+            except BadInput as error:
+                first_error = first_error or error
+                self.left_out.append(LeftOut(name=case.name, reason=str(error)))
+        if first_error is not None and not usable:
+            raise first_error
+        return usable
+
     def run(self) -> Iterator[float]:
         """Segment image after image, and collect probabilities and volumes.
 
@@ -114,22 +136,13 @@ class Calibration:
         Raises
         ------
         BadInput
-            If an image cannot be read, or has another shape than its mask.
+            If an image can no longer be read.
         """
         card = self.predictor.model.card
         for number, case in enumerate(self.cases):
-            scan = case.read_scan()
-            segmentation = self.predictor.segment(scan, self.settings)
             label_map = label_map_for(card, case)
-            reference = case.read_class_numbers(label_map)
-            shape = (len(Planes.from_scan(scan)), *segmentation.mask.shape[-2:])
-            if reference.shape != shape:
-                raise BadInput(
-                    case.mask_source,
-                    f"has shape {reference.shape}, its image {shape}",
-                    "give a mask of the same shape",
-                )
-            self._accumulate(number, segmentation, reference, label_map)
+            segmentation = self.predictor.segment(case.read_scan(), self.settings)
+            self._accumulate(number, segmentation, case.read_class_numbers(label_map), label_map)
             yield (number + 1) / len(self.cases)
 
     def _accumulate(
@@ -140,14 +153,21 @@ class Calibration:
         voxel_volume, _ = segmentation.geometry.voxel_volume
         self.sample_voxel_counts[number] = np.round(segmentation.volumes / voxel_volume)
         annotated = np.array(label_map.annotated)
-        voxel_counts = np.bincount(reference.ravel(), minlength=len(annotated) + 1)[1:]
-        self.reference_voxel_counts[number, annotated] = voxel_counts[annotated]
+        is_known = reference != UNKNOWN_CLASS
+        is_whole = bool(is_known.all())  # of a part nobody knows the volume
+        if is_whole:
+            voxel_counts = np.bincount(reference.ravel(), minlength=len(annotated) + 1)[1:]
+            self.reference_voxel_counts[number, annotated] = voxel_counts[annotated]
         means = segmentation.mean.reshape(len(annotated), *reference.shape)
-        self.case_figures.append(self._figures(segmentation, reference, label_map))
+        no_figures: list[CaseFigures | None] = [None] * len(annotated)
+        figures = self._figures(segmentation, reference, label_map) if is_whole else no_figures
+        self.case_figures.append(figures)
         for plane, class_numbers in enumerate(reference):
             for k, class_mask in enumerate(label_map.iter_class_masks(class_numbers)):
                 if annotated[k]:
-                    self._reliability_accumulator.add(np.asarray(means[k, plane]), class_mask)
+                    known = is_known[plane]
+                    mean = np.asarray(means[k, plane])
+                    self._reliability_accumulator.add(mean[known], class_mask[known])
 
     def _figures(
         self, segmentation: Segmentation, reference: NDArray[np.uint8], label_map: LabelMap

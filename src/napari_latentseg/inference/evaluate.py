@@ -7,8 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from napari_latentseg.data.cases import Case
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.slices import Planes
+from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import CONVENTIONS
@@ -16,6 +19,7 @@ from napari_latentseg.evaluation.report import (
     EvaluatedModel,
     EvaluationReport,
     ImageResult,
+    LeftOut,
     MeanScores,
     ScoreSpread,
 )
@@ -25,7 +29,7 @@ from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.card import MetricRecord, ModelCard
 from napari_latentseg.models.split import Split
 
-__all__ = ["Evaluation", "label_map_for"]
+__all__ = ["Evaluation", "check_shape", "label_map_for"]
 
 
 @dataclass
@@ -48,8 +52,12 @@ class Evaluation:
     Attributes
     ----------
     scores
-        One for each image, in the order of `cases`. Several classes are averaged, over those that the
-        reference annotates and that are in the reference or in the prediction.
+        One for each image that could be used, in the order of `cases`. Several classes are averaged, over
+        those that the reference annotates and that are in the reference or in the prediction.
+    scored_cases
+        The images of `scores`.
+    left_out
+        The images that could not be used, and why.
     training_image_count, validation_image_count
         How many of the images scored so far the model was trained on, and how many were its validation
         images.
@@ -60,11 +68,13 @@ class Evaluation:
     cases: Sequence[Case]
     split: Split = field(default_factory=Split)
     scores: list[ImageScores] = field(init=False, default_factory=list)
+    scored_cases: list[Case] = field(init=False, default_factory=list)
+    left_out: list[LeftOut] = field(init=False, default_factory=list)
     training_image_count: int = field(init=False, default=0)
     validation_image_count: int = field(init=False, default=0)
 
     def run(self) -> Iterator[float]:
-        """Score image after image.
+        """Score image after image; one that cannot be used is left out, and the others are scored.
 
         Yields
         ------
@@ -74,32 +84,38 @@ class Evaluation:
         Raises
         ------
         BadInput
-            If an image cannot be read, or has another shape than its mask.
+            If no image can be used; the reason is that of the first.
         """
+        first_error: BadInput | None = None
         for number, case in enumerate(self.cases):
-            segmentation = self.predictor.segment(case.read_scan(), self.settings)
-            label_map = label_map_for(self.predictor.model.card, case)
-            reference = case.read_class_numbers(label_map)
-            predicted_planes = segmentation.mask.reshape(-1, *segmentation.mask.shape[-2:])
-            if reference.shape != predicted_planes.shape:
-                raise BadInput(
-                    case.mask_source,
-                    f"has shape {reference.shape}, its image {predicted_planes.shape}",
-                    "give a mask of the same shape",
-                )
-            self.scores.append(
-                self._score(segmentation.mask, reference.reshape(segmentation.mask.shape), label_map)
-            )
-            part = self.split.part_of(case)
-            self.training_image_count += part == "train"
-            self.validation_image_count += part == "validation"
+            try:
+                self._score_case(case)
+            except BadInput as error:
+                first_error = first_error or error
+                self.left_out.append(LeftOut(name=case.name, reason=str(error)))
             yield (number + 1) / len(self.cases)
+        if first_error is not None and not self.scores:
+            raise first_error
+
+    def _score_case(self, case: Case) -> None:
+        scan = case.read_scan()
+        label_map = label_map_for(self.predictor.model.card, case)
+        reference = case.read_class_numbers(label_map)  # what is wrong with it is said before the long part
+        check_shape(case, reference, scan)
+        segmentation = self.predictor.segment(scan, self.settings)
+        reference = reference.reshape(segmentation.mask.shape)
+        self.scores.append(self._score(segmentation.mask, reference, label_map))
+        self.scored_cases.append(case)
+        part = self.split.part_of(case)
+        self.training_image_count += part == "train"
+        self.validation_image_count += part == "validation"
 
     def _score(
         self, prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], label_map: LabelMap
     ) -> ImageScores:
         classes = self.predictor.model.card.classes
         class_numbers = LabelMap.for_model(classes).to_class_numbers(prediction)
+        class_numbers[reference == UNKNOWN_CLASS] = 0  # as in the reference: nothing is scored there
         class_mask_pairs = zip(
             label_map.iter_class_masks(class_numbers),
             label_map.iter_class_masks(reference),
@@ -142,8 +158,9 @@ class Evaluation:
             conventions=dict(CONVENTIONS) | {"size": "at the size of the image files", "hd95_unit": "pixel"},
             images=tuple(
                 ImageResult(name=case.name, **s.model_dump())
-                for case, s in zip(self.cases, self.scores, strict=True)
+                for case, s in zip(self.scored_cases, self.scores, strict=True)
             ),
+            left_out=tuple(self.left_out),
         )
 
     def _summary(self) -> tuple[dict[str, float], dict[str, float | None], dict[str, int] | None]:
@@ -185,13 +202,38 @@ class Evaluation:
         )
 
 
-def label_map_for(card: ModelCard, case: Case) -> LabelMap:
-    """The meaning of the values in a reference mask: the labels of the model, or of a training data set.
+def check_shape(case: Case, reference: NDArray[np.uint8], scan: Scan) -> None:
+    """Refuse a mask of another shape than its image.
 
-    The latter if the mask lies in the folder of a data set whose labels the card lists.
+    Parameters
+    ----------
+    case, scan
+        The image.
+    reference
+        Its mask, `(N, H, W)`.
+
+    Raises
+    ------
+    BadInput
+        If they differ.
     """
+    planes = Planes(scan, 0.0, 1.0)  # for its shape alone, so the range of values does not matter
+    shape = (len(planes), *planes.plane_shape)
+    if reference.shape != shape:
+        why = f"has shape {reference.shape}, its image {shape}"
+        raise BadInput(case.mask_source, why, "give a mask of the same shape")
+
+
+def label_map_for(card: ModelCard, case: Case) -> LabelMap:
+    """The meaning of the values in a reference mask.
+
+    That of the case where it has one; else the labels of a training data set, if the mask lies in the folder
+    of one whose labels the card lists; else those of the model.
+    """
+    if case.label_map is not None:
+        return case.label_map
     folder = case.dataset_name
     for data in card.training_data:
         if data.labels and data.folder == folder:
-            return LabelMap(card.classes, data.labels, folder)
+            return LabelMap(card.classes, data.labels, folder, others_are_background=True)
     return LabelMap.for_model(card.classes)

@@ -14,7 +14,7 @@ from torch import Tensor
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.augment import augment
 from napari_latentseg.data.augmentation_config import AugmentationConfig
-from napari_latentseg.data.cases import Case, rgb_slices
+from napari_latentseg.data.cases import UNKNOWN_CLASS, Case, rgb_slices
 from napari_latentseg.data.slices import Slice, make_slice
 from napari_latentseg.data.split import groups_by_dhash, groups_by_hash, hold_out
 from napari_latentseg.errors import BadInput, Cancelled
@@ -125,7 +125,8 @@ def _slices_of(
 ) -> Iterator[tuple[NDArray[np.uint8], Slice]]:
     """The slices of a case at the size of the file `(H, W, 3)`, and at working size."""
     scan = case.read_scan()
-    images, class_numbers = rgb_slices(scan), case.read_class_numbers(dataset.label_map)
+    class_numbers = case.read_class_numbers(dataset.label_map)
+    images = rgb_slices(scan)
     if images.shape[:3] != class_numbers.shape:
         raise BadInput(
             case.mask_source,
@@ -134,6 +135,8 @@ def _slices_of(
         )
     spacing = Planes(scan, 0.0, 1.0).spacing
     for rgb, target in list(zip(images, class_numbers, strict=True))[:: dataset.config.every]:
+        if (target == UNKNOWN_CLASS).any():  # a slice that is not annotated, or not as a whole
+            continue
         yield (
             rgb,
             make_slice(

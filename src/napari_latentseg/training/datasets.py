@@ -110,7 +110,7 @@ def _label_map_for(name: str, classes: tuple[ClassInfo, ...], config: TrainingCo
         return LabelMap(classes, None, name)
     if name in config.datasets:
         if labels := config.datasets[name].labels:
-            return LabelMap(classes, labels, name)
+            return LabelMap(classes, labels, name, others_are_background=True)
     elif config.datasets:
         raise BadInput(
             name, "has no map of its labels", f"add it to datasets, beside {', '.join(config.datasets)}"
