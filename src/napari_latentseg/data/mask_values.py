@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 __all__ = [
     "COLOR_LABEL",
@@ -103,6 +102,8 @@ def _is_small_part(part: NDArray[np.bool_], whole: NDArray[np.bool_], max_share:
 
 def _near_white(grey: NDArray[np.float32], distance: int) -> NDArray[np.bool_]:
     """Pixels with white in reach, in their slice."""
+    from scipy import ndimage  # here, since a card names labels and loads without scipy
+
     reach = 2 * distance + 1
     brightest: NDArray[np.float32] = ndimage.maximum_filter(grey, size=(1, reach, reach))
     return brightest >= 1 - WHITE_TOLERANCE
@@ -110,6 +111,8 @@ def _near_white(grey: NDArray[np.float32], distance: int) -> NDArray[np.bool_]:
 
 def _is_flat(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Pixels whose eight neighbours in the slice have the same value."""
+    from scipy import ndimage
+
     size = (1, 3, 3)
     highest: NDArray[Any] = ndimage.maximum_filter(values, size=size)
     return np.asarray(highest == ndimage.minimum_filter(values, size=size))
