@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["BadInput", "Cancelled", "first_validation_error"]
+__all__ = ["BadInput", "Cancelled", "choose_from", "first_validation_error"]
 
 
 class BadInput(ValueError):
@@ -68,6 +69,32 @@ class Cancelled(Exception):
     ...     print("stopped")
     stopped
     """
+
+
+def choose_from(value: object, choices: Iterable[str]) -> str:
+    """What to do about a name that is not known: the known ones, the most alike first in the sentence.
+
+    Parameters
+    ----------
+    value
+        What was given.
+    choices
+        The known names.
+
+    Examples
+    --------
+    >>> choose_from("axail", ["axial", "coronal"])
+    "did you mean 'axial'? (axial, coronal)"
+    >>> choose_from("x", ["axial", "coronal"])
+    'use one of axial, coronal'
+    """
+    import difflib
+
+    names = list(choices)
+    # the default cutoff of difflib, which is meant for typing errors
+    similar = difflib.get_close_matches(str(value).lower(), names, n=1)
+    known = ", ".join(names)
+    return f"did you mean {similar[0]!r}? ({known})" if similar else f"use one of {known}"
 
 
 # pydantic's kinds of error, in plain words; the words in braces are pydantic's own names for the limits

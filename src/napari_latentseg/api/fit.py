@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_latentseg.api.images import ImageLike, open_image
+
 if TYPE_CHECKING:
     from napari_latentseg.core.fit import Fit
-    from napari_latentseg.core.scan import Scan
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
 
@@ -15,7 +16,7 @@ __all__ = ["check_fit"]
 
 
 def check_fit(
-    scan: Scan | str | Path,
+    scan: ImageLike,
     model: Model | LocatedModel | str | Path,
     *,
     plane: str = "acquired",
@@ -32,7 +33,7 @@ def check_fit(
     Parameters
     ----------
     scan
-        A scan, or the path of one.
+        An image of any kind, as for `segment`.
     model
         A model, or the name or folder of one.
     plane
@@ -63,11 +64,10 @@ def check_fit(
     """
     from napari_latentseg.core.reorient import reorient
     from napari_latentseg.evaluation.header_fit import header_fit
-    from napari_latentseg.io import read_scan
     from napari_latentseg.models.store import locate_model
 
-    located_model = locate_model(model) if isinstance(model, str | Path) else model
-    input_scan = read_scan(scan) if isinstance(scan, str | Path) else scan
+    located_model = model if hasattr(model, "card") else locate_model(model)
+    input_scan = open_image(scan)
     oriented, _ = reorient(input_scan, plane)
     if not pixels:
         card = located_model.card

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_latentseg.api.images import ImageLike, open_image
+from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.argument_types import as_path, shown
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
-    from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.data.cases import Case
     from napari_latentseg.evaluation.report import EvaluationReport
@@ -25,7 +27,7 @@ __all__ = ["calibrate", "evaluate", "segment", "start_run"]
 
 
 def segment(
-    scan: Scan | str | Path,
+    scan: ImageLike,
     model: Model | LocatedModel | str | Path,
     *,
     samples: int | None = None,
@@ -38,6 +40,7 @@ def segment(
     series: int | None = None,
     channel: int | None = None,
     spacing: float | Sequence[float] | None = None,
+    axes: str | None = None,
     plane: str = "acquired",
     slices: tuple[int, int] | None = None,
     box: tuple[int, int, int, int] | None = None,
@@ -51,7 +54,8 @@ def segment(
     Parameters
     ----------
     scan
-        A scan, or the path of one.
+        A `Scan`; the path of a file or folder; an array (NumPy, dask, torch, xarray, zarr); an image of
+        SimpleITK, nibabel or Pillow; or an image layer of napari.
     model
         A loaded model, or the name or folder of one.
     samples
@@ -75,8 +79,11 @@ def segment(
     channel
         Which channel of an image whose channels are not colours, counted from 1.
     spacing
-        In mm, for an image whose file states none, such as a photograph: one number for square pixels or
-        cubic voxels, or one for each axis of the array but time and channels.
+        In mm, for an array, or an image whose file states none, such as a photograph: one number for square
+        pixels or cubic voxels, or one for each axis of the array but time and channels.
+    axes
+        Of an array, one letter for each axis out of ``t z y x c``, such as ``"zyx"`` or ``"yxc"``. Not needed
+        where the shape leaves no doubt.
     plane
         The orientation of the slices: ``"acquired"``, ``"axial"``, ``"coronal"`` or ``"sagittal"``. The
         result has the orientation of the scan in any case.
@@ -116,24 +123,35 @@ def segment(
     ((256, 320), (1, 256, 320), 3)
     >>> result.record.volume_unit
     'mm2'
+
+    An array becomes an image with its spacing:
+
+    >>> import numpy as np
+    >>> picture = np.random.default_rng(0).integers(0, 256, (96, 128), dtype=np.uint8)
+    >>> segment(picture, "breast-ultrasound", source="none", spacing=0.2).geometry.spacing
+    (0.2, 0.2)
     """
     from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.utils.argument_types import check_callable, whole_numbers
 
+    check_callable("progress", progress)
     located_model = _locate(model)
+    if slices is not None:
+        first, last = whole_numbers("slices", slices, 2)
+        slices = (first - 1, last - 1)
     settings = InferenceSettings.for_model(
         located_model.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
-        precision=precision, slices=None if slices is None else (slices[0] - 1, slices[1] - 1), box=box,
-        classes=classes, cleanup=cleanup, tolerance=tolerance,
+        precision=precision, slices=slices, box=box, classes=classes, cleanup=cleanup, tolerance=tolerance,
     )  # fmt: skip
     run = start_run(
         scan, located_model, settings, plane=plane, series=series, channel=channel, spacing=spacing,
-        codec=codec,
+        axes=axes, codec=codec,
     )  # fmt: skip
     return run.finish(progress)
 
 
 def start_run(
-    scan: Scan | str | Path,
+    scan: ImageLike,
     model: Model | LocatedModel | str | Path,
     settings: InferenceSettings | None = None,
     *,
@@ -141,6 +159,7 @@ def start_run(
     series: int | None = None,
     channel: int | None = None,
     spacing: float | Sequence[float] | None = None,
+    axes: str | None = None,
     codec: str | Path | None = None,
 ) -> Run:
     """Prepare a segmentation that is worked on step by step: for progress, previews, stopping, more samples.
@@ -149,7 +168,7 @@ def start_run(
 
     Parameters
     ----------
-    scan, model, plane, series, channel, spacing, codec
+    scan, model, plane, series, channel, spacing, axes, codec
         As for `segment`.
     settings
         The settings; those of the model card where not given.
@@ -177,19 +196,17 @@ def start_run(
     2
     """
     # what can be refused cheaply is refused before torch is loaded
-    from napari_latentseg.core.given_spacing import give_spacing
-    from napari_latentseg.core.reorient import reorient, select_channel
+    from napari_latentseg.core.reorient import reorient
     from napari_latentseg.inference.settings import InferenceSettings
-    from napari_latentseg.io import read_scan
 
     located_model = _locate(model)
     if settings is None:
         settings = InferenceSettings.for_model(located_model.card)
-    input_scan = read_scan(scan, series=series) if isinstance(scan, str | Path) else scan
-    if channel is not None:
-        input_scan = select_channel(input_scan, channel)
-    if spacing is not None:
-        input_scan = give_spacing(input_scan, [spacing] if isinstance(spacing, int | float) else spacing)
+    if not isinstance(settings, InferenceSettings):
+        raise BadInput(
+            "settings", f"{shown(settings)} is no InferenceSettings", "see InferenceSettings.for_model"
+        )
+    input_scan = open_image(scan, series=series, channel=channel, spacing=spacing, axes=axes)
     reorient(input_scan, plane)  # raises where the scan has no such slices
 
     from napari_latentseg.inference.predictor import Predictor
@@ -335,11 +352,10 @@ def calibrate(
     True
     """
     # what can be refused cheaply is refused before torch is loaded
-    from napari_latentseg.errors import BadInput
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.update_card import check_can_update_card, update_card
 
-    located_model, output_folder = _locate(model), Path(out) if out is not None else None
+    located_model, output_folder = _locate(model), None if out is None else as_path("out", out)
     settings = InferenceSettings.for_model(
         located_model.card, samples=samples, source=source, seed=seed, device=device
     )
@@ -367,7 +383,7 @@ def calibrate(
         except BadInput as error:
             card_updates[field] = None
             on_note(f"no {words}: {error}")
-    training, validation = _cases_by_part(Path(data), split)
+    training, validation = _cases_by_part(as_path("data", data), split)
     if why_not := _why_reference_stays(located_model.card, len(training), split):
         on_note(f"what the training images are like stays as it is: {why_not}")
     elif training:
@@ -407,15 +423,18 @@ def _why_reference_stays(card: ModelCard, training_count: int, split: Split) -> 
 
 def _locate(model: Model | LocatedModel | str | Path) -> Model | LocatedModel:
     """A model with its folder and card; one that is loaded has both."""
-    from napari_latentseg.models.store import locate_model
+    from napari_latentseg.models.store import LocatedModel, locate_model
 
-    return locate_model(model) if isinstance(model, str | Path) else model
+    # a loaded model is known by its card, since its class would load torch
+    is_found = isinstance(model, LocatedModel) or hasattr(model, "card")
+    return model if is_found else locate_model(model)
 
 
 def _load(model: Model | LocatedModel, codec: str | Path | None = None) -> Model:
     from napari_latentseg.models.store import LocatedModel, load_model
 
-    return load_model(model, codec) if isinstance(model, LocatedModel) else model
+    folder = None if codec is None else as_path("codec", codec)
+    return load_model(model, folder) if isinstance(model, LocatedModel) else model
 
 
 def _annotated_images(
@@ -429,12 +448,11 @@ def _annotated_images(
         If the folder holds none.
     """
     from napari_latentseg.data.cases import find_cases
-    from napari_latentseg.errors import BadInput
     from napari_latentseg.models.split import read_split
 
     if subset not in ("all", "validation"):
         raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
-    cases, split = find_cases(Path(data)), read_split(model.folder)
+    cases, split = find_cases(as_path("data", data)), read_split(model.folder)
     if subset == "validation":
         cases = [case for case in cases if split.part_of(case) == "validation"]
         if not cases:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_latentseg.utils.argument_types import as_path
+
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
@@ -125,7 +127,7 @@ def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None)
     """
     from napari_latentseg.models.store import load_model as load
 
-    return load(name, codec)
+    return load(name, None if codec is None else as_path("codec", codec))
 
 
 def install_model(
@@ -182,7 +184,7 @@ def install_model(
     from napari_latentseg.models.install import install_folder, install_gms_checkpoint, install_path
     from napari_latentseg.models.install_plan import check_is_model, install_as_version
 
-    path = Path(source)
+    path = as_path("source", source)
     codec_folder = Path(codec) if codec else None
     check_is_model(path)
     if as_version:
@@ -239,7 +241,7 @@ def plan_install(source: str | Path) -> InstallPlan:
     """
     from napari_latentseg.models.install_plan import plan_install as plan
 
-    return plan(source)
+    return plan(as_path("source", source))
 
 
 def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: bool = False) -> Path:
@@ -273,7 +275,7 @@ def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: b
     """
     from napari_latentseg.models.archive import export_model as export
 
-    return export(name, Path(path), replay=replay)
+    return export(name, as_path("path", path), replay=replay)
 
 
 def remove_model(name: str, version: str | None = None) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
@@ -104,9 +107,9 @@ def train(
             "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
         )
     check_device_and_precision(device, settings.precision)
-    folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
+    folders = _folders(data)
     find_datasets(folders, settings)
-    check_output_dir(Path(out), resume=resume)
+    check_output_dir(as_path("out", out), resume=resume)
 
     from napari_latentseg.models.store import open_codec
     from napari_latentseg.training.job import TrainingJob
@@ -193,16 +196,22 @@ def finetune(
     from napari_latentseg.models.store import find_model
     from napari_latentseg.utils.device import check_device_and_precision
 
-    base_folder = find_model(base)
+    base_folder, folders = find_model(base), _folders(data)
     check_device_and_precision(device, "auto")
 
     from napari_latentseg.finetuning.job import FineTuneJob
     from napari_latentseg.models.card import read_card
 
     job = FineTuneJob(
-        base_folder, data, None if out is None else Path(out), minutes=minutes, name=name, device=device,
-        seed=seed, should_stop=should_stop, resume=resume, codec=codec,
+        base_folder, folders, None if out is None else as_path("out", out), minutes=minutes, name=name,
+        device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
     )  # fmt: skip
     for event in job:
         on_event(event)
     return read_card(job.out)
+
+
+def _folders(data: Any) -> list[Path]:
+    """The folders of one path or several."""
+    is_several = isinstance(data, Iterable) and not isinstance(data, str | os.PathLike)
+    return [as_path("data", folder) for folder in (data if is_several else [data])]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +17,9 @@ class FrozenModel(BaseModel):
     and read with either.
     """
 
+    _fields_shown: ClassVar[tuple[str, ...]] = ()
+    """The fields in the representation of a large model; empty for all."""
+
     model_config = ConfigDict(
         frozen=True,
         extra="forbid",
@@ -23,6 +27,11 @@ class FrozenModel(BaseModel):
         validate_by_alias=True,
         validate_by_name=True,
     )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        if not self._fields_shown:
+            return super().__repr_args__()
+        return [(name, getattr(self, name)) for name in self._fields_shown]
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, validated like a new model.

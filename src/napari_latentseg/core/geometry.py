@@ -256,6 +256,20 @@ class Geometry:
         off_diagonal = np.abs(linear - np.diag(np.diag(linear)))
         return bool((off_diagonal <= 1e-9 * np.linalg.norm(linear, axis=0)).all())
 
+    def describe_spacing(self) -> str:
+        """The spacing in a few words: ``"5 x 0.5 x 0.5 mm"``.
+
+        Examples
+        --------
+        >>> Geometry.from_spacing("tyx", (2.0, 0.5, 0.5), "mm").describe_spacing()
+        '2 s x 0.5 x 0.5 mm'
+        """
+        parts = []
+        for i, (step, unit) in enumerate(zip(self.spacing, self.units, strict=True)):
+            is_last_of_unit = i + 1 == self.ndim or self.units[i + 1] != unit
+            parts.append(f"{step:.4g} {unit}" if is_last_of_unit else f"{step:.4g}")
+        return " x ".join(parts)
+
     @property
     def voxel_volume(self) -> tuple[float, str]:
         """Volume of one voxel (area of one pixel) and its unit: ``(1.25, "mm3")``; the time axis is left out.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -157,6 +157,8 @@ class RunRecord(FrozenModel):
     >>> record.samples, record.source, record.complete, len(record.volumes["lesion"])
     (3, 'augment', True, 3)
     """
+
+    _fields_shown: ClassVar[tuple[str, ...]] = ("time", "samples", "source", "threshold", "complete")
 
     plugin_version: str
     time: str

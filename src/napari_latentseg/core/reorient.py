@@ -70,7 +70,7 @@ def reorient(scan: Scan, plane: str) -> tuple[Scan, tuple[int, ...]]:
     BadInput
         If the plane is unknown, or the scan is not a volume in patient coordinates.
     """
-    if plane not in WORLD_AXIS_OF_PLANE:
+    if not isinstance(plane, str) or plane not in WORLD_AXIS_OF_PLANE:
         raise BadInput("plane", f"{plane!r} is not known", f"use one of {', '.join(WORLD_AXIS_OF_PLANE)}")
     n = len(scan.spatial_axes)
     if WORLD_AXIS_OF_PLANE[plane] is None:

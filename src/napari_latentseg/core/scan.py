@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[Any] | da.Array
 
-__all__ = ["CHANNEL", "Scan", "to_numpy"]
+__all__ = ["CHANNEL", "Scan", "describe_array", "to_numpy"]
 
 CHANNEL = "c"
 _AXES = frozenset("tzyxc")
@@ -113,6 +113,11 @@ class Scan:
                 "give a geometry of all axes but channels",
             )
         object.__setattr__(self, "properties", MappingProxyType(dict(self.properties)))
+
+    def __repr__(self) -> str:
+        # neither values nor the name of the file, which may be the patient's
+        details = [self.modality, self.format, self.geometry.describe_spacing()]
+        return f"Scan({describe_array(self.array, self.axes)}, {', '.join(d for d in details if d)})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A mappingproxy cannot be pickled, and scans are sent to other processes.
@@ -221,6 +226,11 @@ class Scan:
             If the new values do not fit the others.
         """
         return replace(self, **changes)
+
+
+def describe_array(array: Any, axes: str) -> str:
+    """Axes, shape and type of an array in a few words: ``"zyx 20 x 64 x 48 int16"``."""
+    return f"{axes} {' x '.join(map(str, array.shape))} {array.dtype}"
 
 
 def to_numpy(array: Any) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.postprocess import MAX_IN_MEMORY_VOXELS, PostProcess
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.sample_store import SampleMaps
+from napari_latentseg.core.scan import describe_array
 from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.errors import BadInput
 
@@ -92,6 +93,14 @@ class Segmentation:
     roi: tuple[slice, ...] | None = None
     model_mask: NDArray[np.uint8] | None = None
     written_agreement: NDArray[np.uint8] | NDArray[np.uint16] | None = None
+
+    def __repr__(self) -> str:
+        record = self.record
+        samples = "1 sample" if record.samples == 1 else f"{record.samples} samples"
+        names = ", ".join(info.name for info in self.mask_classes)
+        image = f"{describe_array(self.mask, self.axes)}, {self.geometry.describe_spacing()}"
+        model = f"{record.model.name} {record.model.version}"
+        return f"Segmentation({image}, {names}; {samples} from {record.source}, {model})"
 
     @property
     def mask_classes(self) -> tuple[ClassInfo, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -93,6 +93,8 @@ class EvaluationReport(FrozenModel):
     >>> 0 < report.mean.iou < report.mean.dsc < 1
     True
     """
+
+    _fields_shown: ClassVar[tuple[str, ...]] = ("model", "image_count", "samples", "source", "mean")
 
     model: EvaluatedModel
     mean: MeanScores

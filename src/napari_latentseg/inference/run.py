@@ -120,6 +120,12 @@ class Run:
             else _identity_transforms()
         )
 
+    def __repr__(self) -> str:
+        card, settings = self.state.card, self.state.settings
+        return (
+            f"Run({card.name!r}, {settings.samples} samples from {settings.source}, {self.state.original!r})"
+        )
+
     def extend(self, additional: int) -> None:
         """Ask for more samples; iterate again to draw them.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
@@ -13,6 +13,7 @@ from napari_latentseg.core.record import SAMPLING_SOURCES, SamplingSource
 from napari_latentseg.core.slices import CropBox
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.utils.argument_types import number, whole_number, whole_numbers
 from napari_latentseg.utils.device import check_device_and_precision
 
 __all__ = ["MAX_SAMPLES", "InferenceSettings", "members_limit_message"]
@@ -123,7 +124,7 @@ class InferenceSettings(FrozenModel):
         BadInput
             Naming the field, if a value is out of range or the model does not support it.
         """
-        explicit = {k: v for k, v in values.items() if v is not None}
+        explicit = {k: _checked(k, v) for k, v in values.items() if v is not None}
         source = explicit.setdefault("source", card.sources[0])
         if source not in SAMPLING_SOURCES:
             raise BadInput("source", f"{source!r} is not known", f"use one of {', '.join(card.sources)}")
@@ -162,6 +163,40 @@ class InferenceSettings(FrozenModel):
             raise BadInput(field, why, "correct it") from error
         check_device_and_precision(settings.device, settings.precision)
         return settings
+
+
+# What a value must be, since pydantic would take the text "3" and the number 3.0 for 3
+_WHOLE_NUMBERS = ("samples", "seed", "tiles_at_once", "first_plane", "memory_limit")
+_NUMBERS = ("threshold", "tolerance")
+_TEXTS = ("source", "device", "precision")
+_SEVERAL_WHOLE_NUMBERS = {"slices": 2, "box": 4}
+
+
+def _checked(name: str, value: Any) -> Any:
+    """A value of a field with NumPy's numbers made into Python's.
+
+    Raises
+    ------
+    BadInput
+        If it is of another type than the field.
+    """
+    if name in _WHOLE_NUMBERS:
+        return whole_number(name, value)
+    if name in _NUMBERS:
+        return number(name, value)
+    if name in _TEXTS and not isinstance(value, str):
+        raise BadInput(name, f"{value!r} is no text", "write a word, such as 'auto'")
+    if name in _SEVERAL_WHOLE_NUMBERS:
+        return whole_numbers(name, value, _SEVERAL_WHOLE_NUMBERS[name])
+    if name == "classes" and (isinstance(value, str) or not isinstance(value, Iterable)):
+        raise BadInput("classes", f"{value!r} is no list of names", f"write [{str(value)!r}]")
+    if name == "classes":
+        return list(value)
+    if name == "cleanup" and not isinstance(value, PostProcess):
+        raise BadInput(
+            "cleanup", f"{value!r} is no PostProcess", "write PostProcess(fill_holes=True), for example"
+        )
+    return value
 
 
 def _ordered_class_names(card: ModelCard, requested: Sequence[str]) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -169,6 +169,8 @@ class ModelCard(FrozenModel):
     >>> [segmented.name for segmented in card.classes], card.method_name
     (['lesion'], 'GMS')
     """
+
+    _fields_shown: ClassVar[tuple[str, ...]] = ("name", "version", "method", "title")
 
     name: str = Field(pattern=f"^{NAME_PATTERN}$")
     title: str

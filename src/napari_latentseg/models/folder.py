@@ -53,6 +53,10 @@ class Model:
     folder: Path
     other_members: tuple[Method, ...] = ()
 
+    def __repr__(self) -> str:
+        members = f", {len(self.members)} members" if self.other_members else ""
+        return f"Model({self.card.name!r}, version {self.card.version}, {self.card.method_name}{members})"
+
     @property
     def members(self) -> tuple[Method, ...]:
         """All ensemble members; every sampling source but ``"members"`` uses the first alone."""

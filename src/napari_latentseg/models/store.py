@@ -6,6 +6,7 @@ Nothing here needs torch until a model is loaded.
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.codecs.spec import CodecSpec
-from napari_latentseg.errors import BadInput
+from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
+from napari_latentseg.utils.argument_types import shown
 from napari_latentseg.utils.paths import data_home
 
 if TYPE_CHECKING:
@@ -108,7 +110,14 @@ def find_model(name: str | Path) -> Path:
     BadInput
         If there is no such model.
     """
-    is_folder = bool(str(name)) and (Path(name) / CARD).is_file()
+    if not isinstance(name, str | os.PathLike):
+        raise BadInput(
+            "model", f"{shown(name)} is no model", "give its name, its folder, or what load_model returned"
+        )
+    try:
+        is_folder = bool(str(name)) and (Path(name) / CARD).is_file()
+    except (OSError, ValueError):  # too long for a file name, or with a character that none can have
+        is_folder = False
     if is_folder and isinstance(name, Path):
         return name
     folders = model_folders()
@@ -116,15 +125,22 @@ def find_model(name: str | Path) -> Path:
         return folders[str(name)]
     if is_folder:
         return Path(name)
-    if Path(name).is_dir() and str(name):
+    if _is_folder(name) and str(name):
         raise BadInput(name, f"holds no {CARD}", "give the folder of a model, or its name")
     raise BadInput(
         "model",
         f"no model {str(name)!r}",
-        f"use the folder of a model, or one of {', '.join(folders)}"
+        f"{choose_from(name, folders)}, or the folder of a model"
         if folders
         else "give the folder of a model",
     )
+
+
+def _is_folder(name: str | Path) -> bool:
+    try:
+        return Path(name).is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -147,6 +163,9 @@ class LocatedModel:
 
     folder: Path
     card: ModelCard
+
+    def __repr__(self) -> str:
+        return f"LocatedModel({self.card.name!r}, version {self.card.version})"
 
 
 def locate_model(name: str | Path | LocatedModel) -> LocatedModel:

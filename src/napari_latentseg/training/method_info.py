@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from napari_latentseg.core.frozen import FrozenModel
 
@@ -59,6 +59,8 @@ class MethodInfo(FrozenModel):
     >>> gms.name, gms.parameters.trainable
     ('gms', {'mapper': 1564976})
     """
+
+    _fields_shown: ClassVar[tuple[str, ...]] = ("name", "title")
 
     name: str
     title: str

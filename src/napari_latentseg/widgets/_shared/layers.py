@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE
-from napari_latentseg.core.placement import Placement
-from napari_latentseg.core.scan import Scan
-from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.napari_layers import (
+    METADATA_KEY,
+    PLACEMENT_KEY,
+    SPACING_GIVEN_KEY,
+    entry_of,
+    exact_matrix,
+    layer_labels,
+    layer_matrix,
+    layer_placement,
+    layer_units,
+    role_of,
+    scan_from_layer,
+)
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -41,67 +48,19 @@ __all__ = [
     "spatial_arguments",
 ]
 
-METADATA_KEY = "napari-latentseg"
-"""Key of our entry in a layer's metadata; layers are never identified by their names."""
-
-SPACING_GIVEN_KEY = "spacing_given"
-"""In our entry of an image layer's metadata: its spacing was given by a person."""
-
 CHANNELS_KEY = "channels"
 """Key in that entry: it has the same value for the channels of one file, which are one case."""
-
-PLACEMENT_KEY = "placement"
-"""Key in that entry of a layer that is drawn in its own planes: its `Placement`."""
-
-_AXES = {2: "yx", 3: "zyx", 4: "tzyx"}
-
-
-def role_of(layer: Layer) -> str:
-    """The role of our layers, ``"mask"``, ``"mean"``, ``"variance"``, ``"scan"`` ...; empty for others."""
-    return str(_entry(layer).get("role", ""))
-
-
-def _entry(layer: Layer) -> dict[str, Any]:
-    """Our entry in a layer's metadata; empty where there is none."""
-    metadata = layer.metadata.get(METADATA_KEY)
-    return metadata if isinstance(metadata, dict) else {}
-
-
-def layer_matrix(layer: Layer) -> NDArray[np.float64]:
-    """The affine with which napari draws a layer, `(n + 1, n + 1)`: scale, rotation and so on.
-
-    Where the layer lies is another matter for one that is drawn in its own planes, see `exact_matrix`.
-    """
-    layer_transform = Affine(
-        scale=layer.scale, rotate=layer.rotate, shear=layer.shear, translate=layer.translate
-    )
-    return np.asarray(layer.affine.affine_matrix) @ layer_transform.affine_matrix
-
-
-def _placement(layer: Layer) -> Placement | None:
-    placement = _entry(layer).get(PLACEMENT_KEY)
-    return placement if isinstance(placement, Placement) and placement.ndim == layer.ndim else None
-
-
-def exact_matrix(layer: Layer) -> NDArray[np.float64]:
-    """The affine from array index to where a layer lies, `(n + 1, n + 1)`.
-
-    For a scan that is drawn in its own planes this is the affine of its file. If the layer was moved on
-    screen (transform mode) it is moved in these planes.
-    """
-    placement = _placement(layer)
-    return layer_matrix(layer) if placement is None else placement.exact_matrix(layer_matrix(layer))
 
 
 def axis_directions(layer: Layer) -> NDArray[np.float64]:
     """Where the axes of the screen run for a layer: column j is the direction of the viewer's axis j."""
-    placement = _placement(layer)
+    placement = layer_placement(layer)
     return np.eye(layer.ndim) if placement is None else placement.to_exact[:-1, :-1]
 
 
 def placement_metadata(layer: Layer) -> dict[str, Any]:
     """What our entry of a new layer on `layer` needs, so that it lies where `layer` does."""
-    entry = _entry(layer)
+    entry = entry_of(layer)
     placement = {PLACEMENT_KEY: entry[PLACEMENT_KEY]} if PLACEMENT_KEY in entry else {}
     return {"frame": entry.get("frame", ""), **placement}
 
@@ -126,53 +85,15 @@ def place_on(layer: Labels, image: Layer) -> None:
             return
         for name, value in spatial_arguments(image).items():
             setattr(layer, name, value)
-    layer.metadata = {**layer.metadata, METADATA_KEY: {**_entry(layer), **placement_metadata(image)}}
+    layer.metadata = {**layer.metadata, METADATA_KEY: {**entry_of(layer), **placement_metadata(image)}}
 
 
 def _has_planes_for(layer: Labels, image: Layer) -> bool:
-    return _placement(image) is not None and _placement(layer) is None and layer.ndim == image.ndim
+    return layer_placement(image) is not None and layer_placement(layer) is None and layer.ndim == image.ndim
 
 
 def _drawn(layer: Layer) -> Geometry:
-    return Geometry.from_matrix(layer_matrix(layer), _units(layer), _labels(layer))
-
-
-def scan_from_layer(layer: Image | Labels) -> Scan:
-    """The scan that a layer shows, with its geometry; arrays are not copied, dask stays lazy.
-
-    Raises
-    ------
-    BadInput
-        If the layer does not have two to four dimensions.
-    """
-    data, *coarser = list(layer.data) if layer.multiscale else [layer.data]
-    if layer.ndim not in _AXES:
-        raise BadInput(layer.name, f"has {layer.ndim} dimensions", "use an image with two to four")
-    scan_metadata = _entry(layer) if role_of(layer) == "scan" else {}
-    axes = scan_metadata.get("axes", "").removesuffix("c") or _AXES[layer.ndim]
-    geometry = Geometry.from_matrix(
-        exact_matrix(layer), _units(layer), tuple(axes), _entry(layer).get("frame", "")
-    )
-    return Scan(
-        data,
-        axes + ("c" if getattr(layer, "rgb", False) else ""),
-        geometry,
-        modality=scan_metadata.get("modality", ""),
-        format=scan_metadata.get("format", "") or ("tiff" if geometry.is_axis_aligned else "nifti"),
-        properties=scan_metadata.get("properties", {}),
-        source=scan_metadata.get("source") or Path(layer.name),
-        notes=(GIVEN_SPACING_NOTE,) if _entry(layer).get(SPACING_GIVEN_KEY) else (),
-        levels=tuple(coarser),
-    )
-
-
-def _units(layer: Layer) -> tuple[str, ...]:
-    names = [canonical_unit(unit) for unit in layer.units]
-    return tuple(name if name in MM_PER_UNIT or name in SECONDS else "pixel" for name in names)
-
-
-def _labels(layer: Layer) -> tuple[str, ...]:
-    return tuple(map(str, layer.axis_labels))
+    return Geometry.from_matrix(layer_matrix(layer), layer_units(layer), layer_labels(layer))
 
 
 def layer_geometry(layer: Image | Labels) -> Geometry:
@@ -183,7 +104,7 @@ def layer_geometry(layer: Image | Labels) -> Geometry:
     BadInput
         If the transform is singular.
     """
-    return Geometry.from_matrix(exact_matrix(layer), _units(layer), _labels(layer))
+    return Geometry.from_matrix(exact_matrix(layer), layer_units(layer), layer_labels(layer))
 
 
 def matches_geometry(mask: Labels, image: Geometry) -> bool:
