@@ -110,7 +110,8 @@ def test_every_representation_is_one_short_line(tiny_model_folder: Path, tmp_pat
     located = latentseg.locate_model("breast-ultrasound")
     objects = [
         model, located, located.card, scan, scan.geometry, result, result.record,
-        latentseg.start_run(scan, model), latentseg.MethodInfo.model_construct(name="gms", title="GMS"), located.card.classes[0],
+        latentseg.start_run(scan, model), located.card.classes[0],
+        latentseg.MethodInfo.model_construct(name="gms", title="GMS"),
         latentseg.PostProcess(), latentseg.model_history("breast-ultrasound")[0],
         latentseg.InferenceSettings.for_model(model.card),
     ]  # fmt: skip

@@ -67,7 +67,7 @@ def test_a_name_goes_before_a_folder_and_a_path_before_a_name(
 
 @pytest.mark.parametrize("name", ["lost", "", "/nowhere/at/all"])
 def test_a_model_that_is_not_there(home: Path, name: str) -> None:
-    with pytest.raises(BadInput, match=r"use the folder of a model, or one of .*lesions"):
+    with pytest.raises(BadInput, match=r"use one of .*lesions.*, or the folder of a model"):
         store.find_model(name)
 
 

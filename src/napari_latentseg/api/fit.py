@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
 from napari_latentseg.api.images import ImageLike, open_image
 
 if TYPE_CHECKING:
@@ -64,9 +65,8 @@ def check_fit(
     """
     from napari_latentseg.core.reorient import reorient
     from napari_latentseg.evaluation.header_fit import header_fit
-    from napari_latentseg.models.store import locate_model
 
-    located_model = model if hasattr(model, "card") else locate_model(model)
+    located_model = locate_chosen_model(model)
     input_scan = open_image(scan)
     oriented, _ = reorient(input_scan, plane)
     if not pixels:
@@ -74,9 +74,7 @@ def check_fit(
         return header_fit(oriented, card.modality, card.fit.headers if card.fit is not None else None)
 
     from napari_latentseg.inference.fit import check_scan
-    from napari_latentseg.models.store import LocatedModel, load_model
     from napari_latentseg.utils.device import resolve_compute
 
     compute = resolve_compute(device)
-    loaded = load_model(located_model) if isinstance(located_model, LocatedModel) else located_model
-    return check_scan(loaded, compute, input_scan, plane)
+    return check_scan(load_chosen_model(located_model), compute, input_scan, plane)

@@ -54,7 +54,5 @@ def _spacings(spacing: Any) -> list[float]:
     """One number or several, as numbers."""
     if isinstance(spacing, str):
         raise BadInput("spacing", f"{shown(spacing)} is text", "write numbers: 0.2, or (5, 0.2, 0.2)")
-    values: Iterable[Any] = (
-        spacing if isinstance(spacing, Iterable) and getattr(spacing, "ndim", 1) else [spacing]
-    )
-    return [number("spacing", value) for value in values]
+    is_single = not isinstance(spacing, Iterable) or getattr(spacing, "ndim", None) == 0
+    return [number("spacing", value) for value in ([spacing] if is_single else spacing)]

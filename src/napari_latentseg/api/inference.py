@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
 from napari_latentseg.api.images import ImageLike, open_image
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path, shown
@@ -135,7 +136,7 @@ def segment(
     from napari_latentseg.utils.argument_types import check_callable, whole_numbers
 
     check_callable("progress", progress)
-    located_model = _locate(model)
+    located_model = locate_chosen_model(model)
     if slices is not None:
         first, last = whole_numbers("slices", slices, 2)
         slices = (first - 1, last - 1)
@@ -199,7 +200,7 @@ def start_run(
     from napari_latentseg.core.reorient import reorient
     from napari_latentseg.inference.settings import InferenceSettings
 
-    located_model = _locate(model)
+    located_model = locate_chosen_model(model)
     if settings is None:
         settings = InferenceSettings.for_model(located_model.card)
     if not isinstance(settings, InferenceSettings):
@@ -211,7 +212,7 @@ def start_run(
 
     from napari_latentseg.inference.predictor import Predictor
 
-    predictor = Predictor(_load(located_model, codec), settings.device, settings.precision)
+    predictor = Predictor(load_chosen_model(located_model, codec), settings.device, settings.precision)
     return predictor.start(input_scan, settings, plane)
 
 
@@ -267,7 +268,7 @@ def evaluate(
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.inference.settings import InferenceSettings
 
-    located_model = _locate(model)
+    located_model = locate_chosen_model(model)
     settings = InferenceSettings.for_model(
         located_model.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device
     )
@@ -276,7 +277,7 @@ def evaluate(
     from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.inference.predictor import Predictor
 
-    evaluation = Evaluation(Predictor(_load(located_model), device), settings, cases, split)
+    evaluation = Evaluation(Predictor(load_chosen_model(located_model), device), settings, cases, split)
     for fraction in evaluation.run():
         progress(fraction)
     return evaluation.report()
@@ -355,7 +356,7 @@ def calibrate(
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.update_card import check_can_update_card, update_card
 
-    located_model, output_folder = _locate(model), None if out is None else as_path("out", out)
+    located_model, output_folder = locate_chosen_model(model), None if out is None else as_path("out", out)
     settings = InferenceSettings.for_model(
         located_model.card, samples=samples, source=source, seed=seed, device=device
     )
@@ -368,7 +369,7 @@ def calibrate(
     from napari_latentseg.inference.calibrate import Calibration
     from napari_latentseg.inference.predictor import Predictor
 
-    calibration = Calibration(Predictor(_load(located_model), device), settings, cases, split)
+    calibration = Calibration(Predictor(load_chosen_model(located_model), device), settings, cases, split)
     for fraction in calibration.run():
         progress(fraction)
     card_updates: dict[str, Any] = {"reliability": calibration.reliability()}
@@ -419,22 +420,6 @@ def _why_reference_stays(card: ModelCard, training_count: int, split: Split) -> 
     else:
         total = card.fit.images if card.fit is not None else 0
     return f"the folder holds {training_count} of {total} of them" if training_count < total else ""
-
-
-def _locate(model: Model | LocatedModel | str | Path) -> Model | LocatedModel:
-    """A model with its folder and card; one that is loaded has both."""
-    from napari_latentseg.models.store import LocatedModel, locate_model
-
-    # a loaded model is known by its card, since its class would load torch
-    is_found = isinstance(model, LocatedModel) or hasattr(model, "card")
-    return model if is_found else locate_model(model)
-
-
-def _load(model: Model | LocatedModel, codec: str | Path | None = None) -> Model:
-    from napari_latentseg.models.store import LocatedModel, load_model
-
-    folder = None if codec is None else as_path("codec", codec)
-    return load_model(model, folder) if isinstance(model, LocatedModel) else model
 
 
 def _annotated_images(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 import os
 from collections.abc import Iterable
@@ -44,14 +43,14 @@ def whole_number(name: str, value: Any) -> int:
 
 
 def number(name: str, value: Any) -> float:
-    """A finite number, which may be one of NumPy's.
+    """A number, which may be one of NumPy's.
 
     Raises
     ------
     BadInput
         If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise BadInput(name, f"{shown(value)} is no number", "write a number such as 0.5, without quotes")
     return float(value)
 
