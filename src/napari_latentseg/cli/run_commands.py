@@ -90,6 +90,7 @@ def _run_under_xvfb(out: Path | None, samples: int | None, quiet: bool) -> None:
         "-s",
         "-screen 0 1920x1200x24",
         sys.executable,
+        "-P",  # a file in the current folder must not be imported in place of a module
         "-m",
         "napari_latentseg",
         "demo",

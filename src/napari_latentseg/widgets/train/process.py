@@ -75,7 +75,8 @@ class FineTuneRequest:
 
     def command_line(self) -> list[str]:
         """The arguments of the Python interpreter that start the training."""
-        command = ["-m", "napari_latentseg", "finetune", self.base]
+        # -P: a file in the current folder must not be imported in place of a module
+        command = ["-P", "-m", "napari_latentseg", "finetune", self.base]
         for folder in self.data:
             command += ["--data", str(folder)]
         command += ["--minutes", f"{self.minutes:g}", "--device", self.device]
