@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_latentseg.annotations.directory import is_store
 from napari_latentseg.annotations.drafts import Draft
 from napari_latentseg.annotations.records import CaseRecord, ModelVersion
 from napari_latentseg.annotations.store import AnnotationStore, list_stores, store_folder
@@ -15,6 +16,7 @@ __all__ = [
     "Draft",
     "IntegrityFinding",
     "ModelVersion",
+    "is_store",
     "list_stores",
     "store_folder",
 ]

@@ -64,10 +64,12 @@ class PlaneLayout:
 
     def locate(self, plane_number: int) -> tuple[int | None, int]:
         """The time point of a slice, and its number in the volume of that time point."""
+        if "t" not in self.axes:
+            return None, plane_number
         index = dict(
             zip(self.axes[:-2], np.unravel_index(plane_number, self.shape[:-2] or (1,)), strict=False)
         )
-        return (int(index["t"]) if "t" in index else None), int(index.get("z", 0))
+        return int(index["t"]), int(index.get("z", 0))
 
     def timepoint_volume(self, array: Any, time: int | None) -> Any:
         """The part of an array that belongs to one time point; a view."""

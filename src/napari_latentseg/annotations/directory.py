@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,25 +17,21 @@ from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, DraftHeader, read_
 from napari_latentseg.annotations.durable_io import commit, os_errors_as_bad_input, store_lock
 from napari_latentseg.annotations.journal import Journal
 from napari_latentseg.annotations.mask_files import MergedMask, merge_approvals, merge_timepoints
-from napari_latentseg.annotations.nnunet_dataset import IMAGES_FOLDER, NnunetCase, nnunet_cases
-from napari_latentseg.annotations.nnunet_sync import sync
-from napari_latentseg.annotations.records import (
-    ApprovalRecord,
-    CaseRecord,
-    ClassesRecord,
-    ClassRemoval,
-    Revocation,
-)
+from napari_latentseg.annotations.nnunet_dataset import IMAGES_FOLDER, LABELS_FOLDER, NnunetCase
+from napari_latentseg.annotations.nnunet_sync import NnunetSync
+from napari_latentseg.annotations.records import CaseRecord, as_ranges
 from napari_latentseg.annotations.session_lock import SessionLock, remove_dead_sessions
+from napari_latentseg.annotations.store_index import StoreIndex, is_record_of
 from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import nifti
+from napari_latentseg.utils.atomic import make_private_folder
 from napari_latentseg.utils.weights import file_sha256
 
-__all__ = ["DRAFTS_FOLDER", "JOURNAL_FILE", "StoreDirectory"]
+__all__ = ["DRAFTS_FOLDER", "StoreDirectory", "is_store"]
 
 JOURNAL_FILE, OBJECTS_FOLDER, PENDING_FOLDER, DRAFTS_FOLDER, LOCK_FILE = (
     "journal.jsonl",
@@ -43,6 +40,25 @@ JOURNAL_FILE, OBJECTS_FOLDER, PENDING_FOLDER, DRAFTS_FOLDER, LOCK_FILE = (
     "drafts",
     ".lock",
 )
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a store with approvals, also where its journal is missing."""
+    return (folder / JOURNAL_FILE).is_file() or (
+        (folder / OBJECTS_FOLDER).is_dir() and (folder / LABELS_FOLDER).is_dir()
+    )
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Hold Python's search for cycles while many records are made, which would take half of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class StoreDirectory:
@@ -63,25 +79,51 @@ class StoreDirectory:
         self.folder = folder
         self.notes: tuple[str, ...] = ()
         self.journal = Journal(folder / JOURNAL_FILE)
+        self.index = StoreIndex(self.journal)
+        self._nnunet = NnunetSync(folder, folder / PENDING_FOLDER)
         self.session = SessionLock(folder / DRAFTS_FOLDER)
         self.thread_lock = RLock()
         self._merge_cache: dict[str, MergedMask] = {}
         if folder.exists() and not folder.is_dir():
             raise BadInput(folder, "is no folder", "give a folder for the annotations")
-        self.refresh()
-        if self.journal.path.exists() or (folder / PENDING_FOLDER).is_dir():
-            with (
-                suppress(BadInput),
-                self.write_lock(timeout_s=0.2),
-            ):  # a store that may only be read is not cleaned up
-                self._clean_up()
+        with _without_garbage_collection():
+            self.refresh()
+            if self.is_journal_missing():
+                self.add_note(
+                    f"{JOURNAL_FILE} is missing, and nothing counts as approved: put it back from a backup"
+                )
+            if self.journal.path.exists() or (folder / PENDING_FOLDER).is_dir():
+                with (
+                    suppress(BadInput),
+                    self.write_lock(timeout_s=0.2),
+                ):  # a store that may only be read is not cleaned up
+                    self._clean_up()
 
     def refresh(self) -> None:
         """Read new lines of the journal; does not wait for a write of this process."""
-        self.journal.refresh()
-        if self.journal.damaged_lines:
-            lines = ", ".join(map(str, self.journal.damaged_lines))
+        self.index.update()
+        if damaged_lines := self.journal.damaged_lines:
+            ranges = as_ranges(damaged_lines)
+            lines = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in ranges)
             self.add_note(f"the journal is damaged in line {lines}: annotations verify says what that means")
+
+    def is_journal_missing(self) -> bool:
+        """Whether there are approved masks, but no journal: it is written before a label file is."""
+        return not self.journal.path.exists() and is_store(self.folder)
+
+    def check_journal(self) -> None:
+        """Refuse to begin a new journal beside masks that were approved with another.
+
+        Raises
+        ------
+        BadInput
+            If the journal is missing.
+        """
+        if self.is_journal_missing():
+            raise BadInput(
+                self.journal.path, "is missing, and the masks that were approved are still there",
+                "put it back from a backup, or move the folder away to begin anew",
+            )  # fmt: skip
 
     def add_note(self, text: str) -> None:
         """Add a note, once."""
@@ -91,24 +133,12 @@ class StoreDirectory:
     def records(self) -> tuple[dict[str, CaseRecord], list[Approval]]:
         """The records of the cases by name, and all approvals, oldest first, also those that were revoked."""
         self.refresh()
-        cases: dict[str, CaseRecord] = {}
-        approvals: list[tuple[int, ApprovalRecord]] = []
-        revoked: set[int] = set()
-        for line in list(self.journal):
-            match line.record:
-                case CaseRecord() as case:
-                    cases[case.name] = case
-                case ApprovalRecord() as approval:
-                    approvals.append((line.number, approval))
-                case Revocation() as revocation:
-                    revoked.add(revocation.approval)
-        # the line of a case may be damaged: its approvals cannot be read without it
-        return cases, [Approval(n, a, n in revoked) for n, a in approvals if a.case in cases]
+        return self.index.cases, self.index.approvals(revoked=True)
 
     def active(self) -> tuple[dict[str, CaseRecord], list[Approval]]:
         """The records of the cases by name, and the approvals that were not revoked, oldest first."""
-        cases, approvals = self.records()
-        return cases, [a for a in approvals if not a.revoked]
+        self.refresh()
+        return self.index.cases, self.index.approvals()
 
     def case(self, record: CaseRecord, approvals: Iterable[Approval], scan: Scan | None = None) -> Case:
         """The case of a record, with the newest of what was approved of it.
@@ -118,11 +148,11 @@ class StoreDirectory:
         record
             Of the image.
         approvals
-            Those that were not revoked, oldest first; of any cases.
+            Those of it that were not revoked, oldest first.
         scan
             The image, where it is in memory already.
         """
-        case_approvals = [a for a in approvals if a.case == record.name]
+        case_approvals = list(approvals)
 
         def read_mask() -> NDArray[np.uint8]:
             return merge_timepoints(record, case_approvals, self.object_path)
@@ -139,14 +169,7 @@ class StoreDirectory:
     def classes(self) -> tuple[ClassInfo, ...]:
         """The classes of the store, in the order in which they were added."""
         self.refresh()
-        classes: dict[int, ClassInfo] = {}
-        for line in self.journal:
-            match line.record:
-                case ClassesRecord() as added:
-                    classes |= {c.label: c for c in added.classes}
-                case ClassRemoval() as removal:
-                    classes.pop(removal.label, None)
-        return tuple(classes.values())
+        return self.index.classes
 
     def count_uses(self, label: int) -> int:
         """In how many images an approval that was not revoked holds a label; reads their masks."""
@@ -160,14 +183,18 @@ class StoreDirectory:
                 used_in.add(approval.case)
         return len(used_in)
 
-    def find_case(self, scan: Scan, records: Iterable[CaseRecord]) -> CaseRecord | None:
-        """The record of a scan, found by its values and geometry; None where there is none."""
-        candidates = [
-            r for r in records
-            if (r.axes, r.shape, r.dtype) == (scan.axes, tuple(scan.array.shape), scan.array.dtype.str)
-            and r.place.geometry.agrees_with(scan.geometry, scan.spatial_shape)
-        ]  # fmt: skip
-        return next((r for r in candidates if r.pixels == scan.content_sha256), None)
+    def find_case(self, scan: Scan, *, with_pending: bool = False) -> CaseRecord | None:
+        """The record of a scan, found by its values and geometry; None where there is none.
+
+        Parameters
+        ----------
+        scan
+            The image.
+        with_pending
+            Look through the images that only drafts need, too.
+        """
+        self.refresh()
+        return self.index.find(scan, self._pending_records().values() if with_pending else ())
 
     def image_path(self, name: str) -> Path:
         """The path of an image file; it is moved to `imagesTr` when the first slice of it is approved."""
@@ -182,9 +209,9 @@ class StoreDirectory:
     def write_lock(self, timeout_s: float | None = None) -> Iterator[None]:
         """Hold the store's lock; the end of the journal is repaired first."""
         with self.thread_lock, os_errors_as_bad_input(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(self.folder)
             with store_lock(self.folder / LOCK_FILE, self.folder, timeout_s):
-                if self.journal.repair_tail():
+                if self.journal.repair_tail() == "removed":  # not where only the line break was missing
                     self.add_note(
                         "the last line of the journal was cut short, and was removed: what it was to record "
                         "had not been reported as done"
@@ -222,19 +249,13 @@ class StoreDirectory:
 
     def _sync_nnunet(self) -> bool:
         """Bring the files that nnU-Net reads up to date; returns whether any changed; only under the lock."""
-        records, approvals = self.active()
-        if not records:
-            return False
-        visible_cases, hidden_cases = nnunet_cases(records.values(), approvals)
+        self.refresh()
 
         def temporary(suffix: str) -> Path:
             self.session.claim()
             return self.session.temporary_path(suffix)
 
-        pending = self.folder / PENDING_FOLDER
-        return bool(
-            sync(self.folder, visible_cases, hidden_cases, self.classes, pending, temporary, self._merge_of)
-        )
+        return bool(self._nnunet.update(self.index, temporary, self._merge_of))
 
     def sync_nnunet_after(self, case: str = "") -> None:
         """As `_sync_nnunet`, after the journal was written; a failure is only noted.
@@ -284,12 +305,10 @@ class StoreDirectory:
 
     def stage_case(self, scan: Scan, temporary: Callable[[str], Path]) -> tuple[CaseRecord, dict[str, Path]]:
         """The record of a scan, and its temporary files where it is not in the store yet."""
-        records, _ = self.active()
-        pending = self._pending_records()
-        existing = self.find_case(scan, [*records.values(), *pending.values()])
+        existing = self.find_case(scan, with_pending=True)
         if existing is not None:
             return existing, {}
-        names = set(records) | set(pending)
+        names = self.index.cases.keys() | self._pending_records().keys()
         record = new_case_record(scan, lambda name: name in names)
         return record, write_case(scan, record, temporary)
 
@@ -309,16 +328,15 @@ class StoreDirectory:
         is_new
             Whether the journal has no line for it yet.
         """
-        records, _ = self.active()
-        existing = self.find_case(scan, records.values())
+        existing = self.find_case(scan)
         if existing is not None:
             return existing, False
-        pending = self.find_case(scan, self._pending_records().values())
+        pending = next((r for r in self._pending_records().values() if is_record_of(r, scan)), None)
         if pending is not None and all(self.image_path(name).exists() for name in pending.files):
             return pending, True
         if not files:  # it was in the store when it was staged, and its last draft was discarded since
             files = write_case(scan, record, temporary)
-        if record.name in records:  # another process has just given this name to another image
+        if record.name in self.index.cases:  # another process has just given this name to another image
             raise BadInput(scan.name, "could not be given a name", "try again")
         complete = record.replace(files={n: file_sha256(p) for n, p in files.items()})
         for name, path in files.items():
@@ -348,7 +366,8 @@ class StoreDirectory:
         folder = self.folder / PENDING_FOLDER
         if not folder.is_dir():
             return
-        records, _ = self.active()
+        self.refresh()
+        records = self.index.cases
         needed_names = set(records) | {header.case.name for header in self.draft_headers().values()}
         for path in folder.iterdir():
             name = re.match(r"scan-[0-9a-f]+", path.name)

@@ -54,7 +54,7 @@ def export_dataset(
         raise BadInput("annotations", "nothing is approved yet", "approve at least one slice")
     check_unused_folder(folder)
     try:
-        with atomic_folder(folder) as temporary:
+        with atomic_folder(folder, is_private=True) as temporary:
             for name in (IMAGES_FOLDER, LABELS_FOLDER):
                 (temporary / name).mkdir()
             for case in cases:

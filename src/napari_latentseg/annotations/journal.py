@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -21,6 +22,8 @@ __all__ = ["Journal", "JournalLine", "with_checksum", "without_checksum"]
 
 _CHECKSUM_MARK = ',"sha256":"'
 _CHECKSUM_LENGTH = len(_CHECKSUM_MARK) + 64 + len('"}')
+_LINE_START = b'{"line":'
+_MAX_LOST_LINES = 100_000  # between two lines; a line that claims more is damaged, and is not believed
 
 
 def with_checksum(body: dict[str, Any]) -> str:
@@ -37,9 +40,12 @@ def without_checksum(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         body = json.loads(head + b"}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
+
+
+TailRepair = Literal["", "completed", "removed"]
 
 
 @dataclass(frozen=True)
@@ -54,13 +60,23 @@ class Journal:
     """Reads the lines that are new since it last read, and appends lines.
 
     Reading needs no lock: a line counts once its end and its checksum are there. A line that is cut short was
-    being written when its process ended, so it was never reported as done.
+    being written when its process ended, so it was never reported as done. Each line holds its own number, so
+    that a line that is damaged or lost costs no other.
 
     Parameters
     ----------
     path
         The file, which need not be there.
+
+    Attributes
+    ----------
+    lines
+        The intact lines, in order.
+    generation
+        Changes when the file was replaced, and is read from its beginning again.
     """
+
+    generation = 0
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,12 +84,35 @@ class Journal:
         self._reset()
 
     def _reset(self) -> None:
+        self.generation += 1
         self.lines: list[JournalLine] = []
-        self.damaged_lines: list[int] = []  # numbers of complete lines whose checksum is wrong
-        self._line_count = 0
+        self._lost_numbers: list[int] = []  # of lines before the last intact one
+        self._last_number = 0  # of the last intact line
+        self._damaged_count = 0  # lines after it that are damaged
         self._end_offset = 0
         self._last_line = b""
         self._file_identity: tuple[int, int] | None = None
+
+    @property
+    def damaged_lines(self) -> list[int]:
+        """Numbers of the lines that are damaged, missing, or there twice with different content."""
+        trailing = range(self._last_number + 1, self._last_number + 1 + self._damaged_count)
+        return sorted({*self._lost_numbers, *trailing})
+
+    @property
+    def _line_count(self) -> int:
+        return self._last_number + self._damaged_count
+
+    def lines_after(self, generation: int, count: int) -> tuple[int, list[JournalLine]]:
+        """The present generation, and its lines after the first `count` of a generation.
+
+        Parameters
+        ----------
+        generation, count
+            What the caller has; of another generation than the present one, all lines are new.
+        """
+        with self._lock:
+            return self.generation, self.lines[count if generation == self.generation else 0 :]
 
     def refresh(self) -> bool:
         """Read new lines; returns whether there were any.
@@ -105,7 +144,8 @@ class Journal:
                 new_bytes = file.read()
         except FileNotFoundError:
             had_lines = bool(self._line_count)
-            self._reset()
+            if had_lines or self._file_identity is not None:
+                self._reset()
             return had_lines
         except OSError as error:
             raise BadInput(
@@ -118,21 +158,29 @@ class Journal:
 
     def _parse_line(self, line: bytes) -> None:
         """Add the record of the next line."""
-        self._line_count += 1
         self._end_offset += len(line) + 1
         self._last_line = line + b"\n"
         body = without_checksum(line)
-        if body is None or body.pop("line", None) != self._line_count:
-            self.damaged_lines.append(self._line_count)
+        if body is None and (start := line.rfind(_LINE_START)) > 0:  # after a damaged line without its end
+            body = without_checksum(line[start:])
+        number = None if body is None else body.pop("line", None)
+        if not isinstance(number, int) or not 0 < number <= self._last_number + _MAX_LOST_LINES:
+            self._damaged_count += 1
             return
         try:
-            self.lines.append(
-                JournalLine(self._line_count, RECORD_ADAPTER.validate_python(body, strict=False))
-            )
+            record = RECORD_ADAPTER.validate_python(body, strict=False)
         except ValidationError as error:
             raise BadInput(
                 self.path, "was written by a newer version of this plugin", "update napari-latentseg"
             ) from error
+        if number <= self._last_number:
+            place = bisect_left(self.lines, number, key=lambda earlier: earlier.number)
+            if self.lines[place] != JournalLine(number, record):  # the earlier one counts
+                self._lost_numbers.append(number)
+            return
+        self._lost_numbers += range(self._last_number + 1, number)
+        self._last_number, self._damaged_count = number, 0
+        self.lines.append(JournalLine(number, record))
 
     def append(self, records: Sequence[Record]) -> int:
         """Append lines; all of them are on the disk when this returns. Only under the store's lock.
@@ -182,8 +230,14 @@ class Journal:
             unwritten = unwritten[os.write(handle, unwritten) :]
         os.fsync(handle)
 
-    def repair_tail(self) -> bool:
-        """Remove an incomplete last line; returns whether there was one. Only under the store's lock.
+    def repair_tail(self) -> TailRepair:
+        """Complete or remove a last line without its end. Only under the store's lock.
+
+        Returns
+        -------
+        str
+            ``"completed"`` where nothing but the line break was missing, ``"removed"`` where the line was cut
+            short; empty where there was no such line.
 
         Raises
         ------
@@ -193,25 +247,25 @@ class Journal:
         with self._lock:
             self._read()
             if not self.path.exists() or self.path.stat().st_size == self._end_offset:
-                return False
+                return ""
             handle = os.open(self.path, os.O_RDWR | getattr(os, "O_BINARY", 0))
             try:
-                self._repair_tail(handle)
+                return self._repair_tail(handle)
             finally:
                 os.close(handle)
-            return True
 
-    def _repair_tail(self, handle: int) -> None:
+    def _repair_tail(self, handle: int) -> TailRepair:
         os.lseek(handle, self._end_offset, os.SEEK_SET)
         tail = b"".join(iter(lambda: os.read(handle, 1 << 16), b""))
         if not tail:
-            return
+            return ""
         if without_checksum(tail) is not None:  # only the newline is missing
             self._write(handle, tail + b"\n")
             self._parse_line(tail)
-            return
+            return "completed"
         os.ftruncate(handle, self._end_offset)
         os.fsync(handle)
+        return "removed"
 
     def __iter__(self) -> Iterator[JournalLine]:
         with self._lock:

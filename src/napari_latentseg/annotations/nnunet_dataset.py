@@ -20,11 +20,15 @@ __all__ = [
     "IMAGES_FOLDER",
     "LABELS_FOLDER",
     "NnunetCase",
+    "dataset_channels",
     "dataset_json",
     "ignore_label",
+    "label_states",
     "new_classes",
     "nnunet_cases",
+    "read_dataset_json",
     "read_label_states",
+    "timepoint_cases",
 ]
 
 IMAGES_FOLDER, LABELS_FOLDER, DATASET_JSON = "imagesTr", "labelsTr", "dataset.json"
@@ -135,33 +139,57 @@ def nnunet_cases(
     for approval in approvals:
         by_case.setdefault(approval.case, []).append(approval)
     cases = list(cases)
-    channels = max((c.channels for c in cases if c.name in by_case), default=1)
-    channels = min(channels, 3) if channels in COLOR_CHANNEL_COUNTS else channels
+    channels = dataset_channels(c.channels for c in cases if c.name in by_case)
     with_approvals: list[NnunetCase] = []
     without_approvals: list[NnunetCase] = []
     for case in cases:
-        layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
-        case_approvals = by_case.get(case.name, [])
-        planes: dict[int | None, set[int]] = {}
-        for approval in case_approvals:
-            for number in approval.planes:
-                time, plane_index = layout.locate(number)
-                planes.setdefault(time, set()).add(plane_index)
-        depth = layout.plane_count // len(layout.timepoints)
-        for time in layout.timepoints:
-            timepoint_approvals = tuple(
-                a for a in case_approvals if any(block.time == time for block in a.blocks)
-            )
-            is_fully_approved = len(planes.get(time, ())) == depth
-            nnunet_case = NnunetCase(
-                layout.timepoint_name(case.name, time),
-                case,
-                time,
-                timepoint_approvals,
-                is_fully_approved,
-                channels,
-            )
-            (with_approvals if timepoint_approvals else without_approvals).append(nnunet_case)
+        visible, hidden = timepoint_cases(case, by_case.get(case.name, []), channels)
+        with_approvals += visible
+        without_approvals += hidden
+    return with_approvals, without_approvals
+
+
+def dataset_channels(channels: Iterable[int]) -> int:
+    """How many channels every image of the data set has.
+
+    Parameters
+    ----------
+    channels
+        Of the images of which something is approved.
+    """
+    most = max(channels, default=1)
+    return min(most, 3) if most in COLOR_CHANNEL_COUNTS else most
+
+
+def timepoint_cases(
+    case: CaseRecord, approvals: Sequence[Approval], channels: int
+) -> tuple[list[NnunetCase], list[NnunetCase]]:
+    """The volumes of one image, as nnU-Net reads them: those with approved slices, and the others.
+
+    Parameters
+    ----------
+    case
+        The image.
+    approvals
+        Those of it that were not revoked, oldest first.
+    channels
+        Of every image of the data set.
+    """
+    layout = PlaneLayout(case.spatial_axes, case.spatial_shape)
+    planes: dict[int | None, set[int]] = {}
+    for approval in approvals:
+        for number in approval.planes:
+            time, plane_index = layout.locate(number)
+            planes.setdefault(time, set()).add(plane_index)
+    depth = layout.plane_count // len(layout.timepoints)
+    with_approvals: list[NnunetCase] = []
+    without_approvals: list[NnunetCase] = []
+    for time in layout.timepoints:
+        timepoint_approvals = tuple(a for a in approvals if any(block.time == time for block in a.blocks))
+        name = layout.timepoint_name(case.name, time)
+        is_fully_approved = len(planes.get(time, ())) == depth
+        nnunet_case = NnunetCase(name, case, time, timepoint_approvals, is_fully_approved, channels)
+        (with_approvals if timepoint_approvals else without_approvals).append(nnunet_case)
     return with_approvals, without_approvals
 
 
@@ -204,15 +232,29 @@ def dataset_json(
         "numTraining": len(cases),
         "file_ending": NIFTI_SUFFIX,
     }
-    if state is not None:
-        content[STATE_KEY] = {"format": 1, "labels": state}
-    return json.dumps(content, indent=2) + "\n"
+    text = json.dumps(content, indent=2)
+    if state is not None:  # on one line: Python indents slowly, and there may be 10,000 images
+        text = f'{text[:-2]},\n  "{STATE_KEY}": {json.dumps({"format": 1, "labels": state})}\n}}'
+    return f"{text}\n"
 
 
 def read_label_states(path: Path) -> dict[str, dict[str, str]]:
     """What each label file was made from, and its SHA-256, read from `dataset.json`; {} without one."""
+    return label_states(read_dataset_json(path))
+
+
+def read_dataset_json(path: Path) -> Any:
+    """The content of `dataset.json`; None where it is missing or damaged."""
     try:
-        states = json.loads(path.read_text("utf-8"))[STATE_KEY]["labels"]
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def label_states(content: Any) -> dict[str, dict[str, str]]:
+    """What each label file was made from, and its SHA-256, by the content of `dataset.json`; {} without."""
+    try:
+        states = content[STATE_KEY]["labels"]
         return {str(k): {"of": str(v["of"]), "sha256": str(v["sha256"])} for k, v in states.items()}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (LookupError, TypeError, AttributeError):
         return {}

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.annotations.case_files import PlaneLayout
-from napari_latentseg.annotations.directory import DRAFTS_FOLDER, JOURNAL_FILE, StoreDirectory
+from napari_latentseg.annotations.directory import DRAFTS_FOLDER, StoreDirectory, is_store
 from napari_latentseg.annotations.draft_manager import DraftManager
 from napari_latentseg.annotations.drafts import DRAFT_SUFFIX, Draft
 from napari_latentseg.annotations.durable_io import commit, os_errors_as_bad_input
@@ -81,7 +81,7 @@ def list_stores() -> dict[str, Path]:
     return {
         folder.name: folder
         for folder in folders
-        if (folder / JOURNAL_FILE).is_file() or any((folder / DRAFTS_FOLDER).glob(f"*/*{DRAFT_SUFFIX}"))
+        if is_store(folder) or any((folder / DRAFTS_FOLDER).glob(f"*/*{DRAFT_SUFFIX}"))
     }
 
 
@@ -164,11 +164,9 @@ class AnnotationStore:
         `Case.annotated_slices` are the approved ones. Image and mask are read when they are asked for: the
         mask as it was approved when this was called, 0 in the other slices.
         """
-        records, approvals = self._directory.active()
-        by_case: dict[str, list[Approval]] = {name: [] for name in records}
-        for approval in approvals:
-            by_case[approval.case].append(approval)
-        return [self._directory.case(record, by_case[record.name]) for record in records.values()]
+        self._directory.refresh()
+        index = self._directory.index
+        return [self._directory.case(r, index.approvals_of(r.name)) for r in index.cases.values()]
 
     def annotated_cases(self) -> list[Case]:
         """The images of which something is approved, oldest first."""
@@ -201,11 +199,10 @@ class AnnotationStore:
         scan
             Is not read again.
         """
-        records, approvals = self._directory.active()
-        record = self._directory.find_case(scan, records.values())
+        record = self._directory.find_case(scan)
         if record is None:
             return None
-        case = self._directory.case(record, approvals, scan)
+        case = self._directory.case(record, self._directory.index.approvals_of(record.name), scan)
         return case if case.annotated_slices else None
 
     def approve(
@@ -335,18 +332,18 @@ class AnnotationStore:
         """The classes that are new to the store; refuses a scan or classes that do not belong in it."""
         if not classes:
             raise BadInput("classes", "there are none", "name at least one")
+        self._directory.check_journal()
         added_classes = new_classes(self.classes, classes)
-        records, _ = self._directory.active()
         channels = scan.array.shape[-1] if scan.axes.endswith(CHANNEL) else 1
-        for record in records.values():
+        for other_channels, spatial_axes in self._directory.index.channel_layouts:
             # photographs: a model sees three channels of each; a volume beside a photograph is a mistake
-            is_alike = {record.channels, channels} <= set(COLOR_CHANNEL_COUNTS) and (
-                len(record.spatial_axes) == len(scan.spatial_axes) == 2
+            is_alike = {other_channels, channels} <= set(COLOR_CHANNEL_COUNTS) and (
+                spatial_axes == len(scan.spatial_axes) == 2
             )
-            if record.channels != channels and not is_alike:
+            if other_channels != channels and not is_alike:
                 raise BadInput(
                     scan.name,
-                    f"has {channels} channels, and the images of these annotations have {record.channels}",
+                    f"has {channels} channels, and the images of these annotations have {other_channels}",
                     "use other annotations for it",
                 )
         return added_classes

@@ -70,10 +70,17 @@ def find_problems(
     image_path
         Gives the path of an image file by its name.
     """
+    objects = folder / "objects"
+    if not journal.path.exists() and objects.is_dir() and any(objects.iterdir()):
+        yield IntegrityFinding(
+            journal.path.name,
+            "is missing: nothing counts as approved without it; put it back from a backup",
+        )
     for number in journal.damaged_lines:
         yield IntegrityFinding(
             journal.path.name,
-            f"line {number} is damaged: what was approved with it does not count (its files are still there)",
+            f"line {number} is damaged or missing: what was approved with it does not count (its files are"
+            " still there)",
         )
     for approval in approvals:
         for block in approval.blocks:

@@ -51,6 +51,9 @@ def list_annotations(store: Store = None, as_json: JsonOutput = False) -> None:
                 (name, str(entry.id), entry.case, _slice_ranges(entry.planes), version,
                  "yes" if entry.edited else "no", entry.time)
             )  # fmt: skip
+    for name, annotation_store in opened_stores.items():
+        for note in annotation_store.notes:
+            print_line(f"{name}: {note}")
     if len(rows) == 1:
         print_line("nothing is approved yet")
         return
@@ -148,7 +151,7 @@ def _select_stores(store: str | None) -> dict[str, Path]:
     BadInput
         If there is none of that name.
     """
-    from napari_latentseg.annotations import list_stores
+    from napari_latentseg.annotations import is_store, list_stores
     from napari_latentseg.errors import BadInput
 
     all_stores = list_stores()
@@ -157,7 +160,7 @@ def _select_stores(store: str | None) -> dict[str, Path]:
     if store in all_stores:
         return {store: all_stores[store]}
     folder = Path(store)
-    if (folder / "journal.jsonl").is_file():
+    if is_store(folder):
         return {folder.resolve().name: folder}
     raise BadInput(
         "store",

@@ -17,6 +17,7 @@ __all__ = [
     "check_unused_folder",
     "check_writable_folder",
     "ensure_writable_folder",
+    "make_private_folder",
 ]
 
 
@@ -45,6 +46,18 @@ def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path
             folder, f"the {what} cannot be written ({error.strerror})", "choose another folder"
         ) from error
     return folder
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create a folder that only this user can read, for images of patients; one that is there stays as it is.
+
+    Raises
+    ------
+    OSError
+        If it cannot be created.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def check_writable_folder(folder: Path, *, what: str = "output folder") -> None:
@@ -119,7 +132,7 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, replace: bool = False, is_private: bool = False) -> Iterator[Path]:
     """A temporary folder beside `folder`: moved to `folder` when the block succeeds, removed when it fails.
 
     Parameters
@@ -128,6 +141,8 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         Must not exist, or be empty, unless `replace`.
     replace
         Replace an existing folder when the block succeeds.
+    is_private
+        Only this user can read it.
 
     Raises
     ------
@@ -142,7 +157,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     parent = ensure_writable_folder(folder.absolute().parent)
     temporary = parent / f".part-{secrets.token_hex(8)}"
     previous = temporary.with_name(f"{temporary.name}-former")
-    temporary.mkdir()
+    temporary.mkdir(mode=0o700 if is_private else 0o777)
     try:
         yield temporary
         try:
