@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.out_of_core import LazyView, StripBlender
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.inference.tile_inference import (
@@ -92,7 +94,7 @@ class Sampler:
         Raises
         ------
         BadInput
-            If the memory is too small for a single tile.
+            If the memory is too small for a single tile, or the network gives values that are not finite.
         """
         source, compute = self._settings.source, self._compute
         method = self._model.members[sample if source == "members" else 0]
@@ -112,9 +114,12 @@ class Sampler:
                 corners = corners[:count]
             if condition is None:
                 condition = encode_tiles(method, augmented_plane, tiling, corners, compute)
+                self._check_finite(condition)
                 pending[0] = (corners, condition)
             noise = tile_noise(method, corners, self._settings.seed, sample) if uses_noise else None
-            return sample_tiles(method, condition, compute, noise, self._class_indices)
+            probabilities = sample_tiles(method, condition, compute, noise, self._class_indices)
+            self._check_finite(probabilities)
+            return probabilities
 
         done_count = 0
         while pending:
@@ -127,6 +132,15 @@ class Sampler:
                 conditioning_cache.append((corners, conditioning))
             done_count += len(corners)
             yield done_count
+
+    def _check_finite(self, values: Tensor) -> None:
+        """Refuse what overflowing weights give: nothing would be found, as in an empty image."""
+        if not torch.isfinite(values).all():
+            raise BadInput(
+                f"model {self._model.card.name!r}",
+                "gives values that are not finite (NaN or infinite)",
+                "install it again, or use another model",
+            )
 
     def _note(self, count: int) -> None:
         self._notes.append(f"memory ran out; continued with {count} tiles at once")
