@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 
 import nibabel as nib
@@ -13,6 +14,7 @@ from tests.helpers.dicom import positions, series
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.io import ome_zarr
+from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets.opening import opening
 
 PLUGIN = "napari-latentseg"
@@ -81,3 +83,28 @@ def test_a_window_that_closes_ends_the_reading(make_napari_viewer, qtbot, scans)
     thread.join(60)
     assert not thread.is_alive()
     assert not viewer.layers
+
+
+def test_what_the_reader_assumed_is_said_when_the_file_opens(viewer, qtbot, tmp_path, monkeypatch):
+    """And it is with the layer, so that the record of a run has it as from the command line."""
+    shown = []
+    monkeypatch.setattr(opening, "show_info", shown.append)
+    image = nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), None)  # neither sform nor qform
+    nib.save(image, tmp_path / "a.nii")
+    dropped(viewer, tmp_path / "a.nii")
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
+    (note,) = shown
+    assert note.startswith("a.nii: the file does not say how the image lies in the patient")
+    assert note == f"a.nii: {'; '.join(scan_from_layer(viewer.layers[0]).notes)}"
+
+
+def test_a_file_opens_after_refused_ones_in_a_cleared_viewer(viewer, qtbot, tmp_path):
+    """As in a review that goes through a list of files; the window must not go down."""
+    (tmp_path / "bad.nii").write_bytes(b"damaged" * 100)
+    nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)), tmp_path / "good.nii")
+    for _ in range(3):
+        for name, layers in (("good.nii", 1), ("bad.nii", 0), ("bad.nii", 0)):
+            viewer.layers.clear()
+            gc.collect()
+            viewer.open(str(tmp_path / name), plugin=PLUGIN)
+            assert len(viewer.layers) == layers

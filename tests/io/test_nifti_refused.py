@@ -55,12 +55,6 @@ REFUSED = {
         Geometry.from_spacing("tzyx", (-1.0, 1, 1, 1), "mm"),
         "time axis",
     ),
-    "time in frames": (
-        SERIES,
-        "tzyx",
-        Geometry.from_matrix(np.eye(5), ("pixel", "mm", "mm", "mm"), tuple("tzyx")),
-        "time axis",
-    ),
     "complex": (VOLUME.astype(complex), "zyx", MM, "complex128"),
     "text": (VOLUME.astype(str), "zyx", MM, "cannot be written"),
     "too large a number": (VOLUME.astype(np.int64) + 2**40, "zyx", MM, "32 bits"),

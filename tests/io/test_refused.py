@@ -106,6 +106,27 @@ def ome(folder: Path, change: Callable[[dict], None]) -> Path:
     return path
 
 
+def _newer(folder: Path, version: str) -> Path:
+    """As 0.6 has it: the axes lie in a system of coordinates."""
+    path = made(folder / "a.ome.zarr")
+    file = path / "zarr.json"
+    metadata = json.loads(file.read_text())
+    image = metadata["attributes"]["ome"]["multiscales"][0]
+    image["coordinateSystems"] = [{"name": "intrinsic", "axes": image.pop("axes")}]
+    metadata["attributes"]["ome"]["version"] = version
+    file.write_text(json.dumps(metadata))
+    return path
+
+
+def _vox_offset(folder: Path, offset: float) -> Path:
+    path = folder / "a.nii"
+    nib.save(nib.Nifti1Image(VOLUME.T, np.eye(4)), path)
+    content = bytearray(path.read_bytes())
+    content[108:112] = np.array(offset, "<f4").tobytes()
+    path.write_bytes(content)
+    return path
+
+
 def first(image: dict) -> dict:
     return image["datasets"][0]["coordinateTransformations"][0]
 
@@ -160,7 +181,14 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "mha, too few numbers": (lambda p: mha(p, "Offset = 0.0 ", "Offset = "), "damaged"),
     "mha, no end": (lambda p: mha(p, "ElementDataFile", "ElementDataFill"), "damaged"),
-    "mha, unknown type": (lambda p: mha(p, "MET_SHORT", "MET_SHIRT"), "damaged"),
+    "mha, unknown type": (lambda p: mha(p, "MET_SHORT", "MET_SHIRT"), "type of values that is not known"),
+    "mha, a type of 4 or 8 bytes": (lambda p: mha(p, "MET_SHORT", "MET_LONG"), "MET_LONG, which has 4 or 8"),
+    "mha, the same without a sign": (lambda p: mha(p, "MET_SHORT", "MET_ULONG"), "MET_ULONG"),
+    "zarr, version 0.6": (lambda p: _newer(p, "0.6"), "is OME-Zarr of version 0.6"),
+    "zarr, version 1.0": (lambda p: _newer(p, "1.0.dev"), "is OME-Zarr of version 1.0"),
+    "nifti, values at byte 0": (lambda p: _vox_offset(p, 0.0), "vox_offset"),
+    "nifti, values at byte 348": (lambda p: _vox_offset(p, 348.0), "vox_offset"),
+    "nifti, values nowhere": (lambda p: _vox_offset(p, float("nan")), "vox_offset"),
     "mha, cut short": (lambda p: cut(mha(p), 20), "cut short"),
     "mha, plain and cut short": (lambda p: cut(plain_by_itk(p / "a.mha"), 2), "cut short"),
     "mhd, data missing": (lambda p: edited(made(p / "a.mhd"), "a.zraw", "b.zraw"), "needs b.zraw"),

@@ -56,7 +56,7 @@ def test_names(name, expected, kind):
 def test_what_is_not_read(name):
     with pytest.raises(BadInput, match="cannot be read"):
         format_for(name)
-    assert stem_of(name) == Path(name).stem
+    assert stem_of(name) == name  # whole: the end of a UID is no suffix
 
 
 def test_a_format_by_its_name_is_text_and_a_file_of_that_name_is_a_path():

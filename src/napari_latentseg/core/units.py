@@ -37,13 +37,13 @@ OME_SYMBOLS: dict[str, str] = {
 """The symbol of each unit in OME-XML."""
 
 _SPELLINGS: dict[str, tuple[str, ...]] = {
-    "pixel": ("", "pixels", "px"),
+    "pixel": ("", "px"),
     "nm": ("nanometre",),
-    "um": (*(f"{sign}m" for sign in _MICRO), "micron", "microns", "micrometre"),
+    "um": (*(f"{sign}m" for sign in _MICRO), "micron", "micrometre"),
     "mm": ("millimetre",),
     "cm": ("centimetre",),
     "m": ("metre",),
-    "s": ("seconds", "sec"),
+    "s": ("sec",),
     "ms": ("msec",),
     "us": (*(f"{sign}s" for sign in _MICRO), "usec"),
 }
@@ -58,9 +58,10 @@ _CONVERTED_UNITS: dict[str, tuple[float, str]] = {
     ),
     **dict.fromkeys(("dm", "decimeter"), (10.0, "cm")),
     **dict.fromkeys(("in", "inch", "inches"), (25.4, "mm")),
+    **dict.fromkeys(("thou", "mil"), (0.0254, "mm")),
     **dict.fromkeys(("ns", "nanosecond"), (1e-3, "us")),
     **dict.fromkeys(("min", "minute"), (60.0, "s")),
-    **dict.fromkeys(("h", "hour"), (3600.0, "s")),
+    **dict.fromkeys(("h", "hr", "hour"), (3600.0, "s")),
     **dict.fromkeys(("d", "day"), (86400.0, "s")),
 }
 """Units that files use and this package does not: their size, and the unit of this package it is in."""
@@ -80,7 +81,14 @@ def canonical_unit(text: object) -> str:
     ('mm', 'um', 'furlong')
     """
     name = str(text).strip()
-    return _NAMES.get(name, name)
+    return _NAMES.get(name) or _NAMES.get(_singular(name), name)
+
+
+def _singular(name: str) -> str:
+    """A word in lower case and without a plural s; symbols, in which case counts, are left as they are."""
+    word = name.lower().rstrip(".")
+    is_word = len(word) >= 3 and word.isascii()
+    return word.removesuffix("s") if is_word else name
 
 
 def as_known_unit(text: object) -> tuple[float, str] | None:
@@ -104,7 +112,7 @@ def as_known_unit(text: object) -> tuple[float, str] | None:
     name = canonical_unit(text)
     if name in MM_PER_UNIT or name in SECONDS or name == "pixel":
         return 1.0, name
-    return _CONVERTED_UNITS.get(name)
+    return _CONVERTED_UNITS.get(name) or _CONVERTED_UNITS.get(_singular(name))
 
 
 def conversion(unit: str, to: str) -> float | None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,12 @@ _WRITABLE_DTYPES = tuple(
 )
 
 
+_COPY_AGAIN = "copy or export it again"
+_silenced_loggers: ContextVar[frozenset[str]] = ContextVar("silenced_loggers", default=frozenset())
+
+
 @contextmanager
-def read_errors(path: Path, kind: str) -> Iterator[None]:
+def read_errors(path: Path, kind: str, why: str = "") -> Iterator[None]:
     """Turn any error of a library that reads a file into `BadInput`, which names the file.
 
     Parameters
@@ -31,6 +35,8 @@ def read_errors(path: Path, kind: str) -> Iterator[None]:
         The file.
     kind
         What the file should be, with its article: ``"a TIFF file"``.
+    why
+        The reason to give for a broken file, in place of "is not KIND, or is damaged or cut short".
 
     Raises
     ------
@@ -48,6 +54,8 @@ def read_errors(path: Path, kind: str) -> Iterator[None]:
             path, "does not fit into memory", "crop it, or use a machine with more memory"
         ) from error
     except FileNotFoundError as error:
+        if path.exists():  # a library's own error, about a part of the file
+            raise BadInput(path, why or f"is not {kind}, or lacks a part", _COPY_AGAIN) from error
         raise BadInput(path, "no such file", "check the path") from error
     except PermissionError as error:
         raise BadInput(path, "may not be read", "ask for the right to read it") from error
@@ -60,9 +68,7 @@ def read_errors(path: Path, kind: str) -> Iterator[None]:
                 "is compressed in a way that needs another package",
                 "install imagecodecs, or save it uncompressed",
             ) from error
-        raise BadInput(
-            path, f"is not {kind}, or is damaged or cut short", "copy or export it again"
-        ) from error
+        raise BadInput(path, why or f"is not {kind}, or is damaged or cut short", _COPY_AGAIN) from error
 
 
 @contextmanager
@@ -99,18 +105,25 @@ def write_errors(path: Path, suffixes: tuple[str, ...], kind: str) -> Iterator[N
 
 @contextmanager
 def silence_logger(logger: str) -> Iterator[None]:
-    """Suppress a library's log messages in this thread: they may quote the header of a patient's file."""
-    thread_id = threading.get_ident()
+    """Suppress a library's log messages in this context: they may quote the header of a patient's file.
 
-    def is_other_thread(record: logging.LogRecord) -> bool:
-        return record.thread != thread_id
+    Notes
+    -----
+    The context is that of `contextvars`: it covers this thread, and the threads in which Zarr decodes chunks
+    on its behalf, but no others.
+    """
+
+    def is_elsewhere(record: logging.LogRecord) -> bool:
+        return logger not in _silenced_loggers.get()
 
     log = logging.getLogger(logger)
-    log.addFilter(is_other_thread)
+    token = _silenced_loggers.set(_silenced_loggers.get() | {logger})
+    log.addFilter(is_elsewhere)
     try:
         yield
     finally:
-        log.removeFilter(is_other_thread)
+        log.removeFilter(is_elsewhere)
+        _silenced_loggers.reset(token)
 
 
 def as_writable(path: Path, array: NDArray[np.generic], axes: str, geometry: Geometry) -> NDArray[np.generic]:

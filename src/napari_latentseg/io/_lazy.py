@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,3 +65,36 @@ def lazy_memmap(
     chunks[slowest] = max(1, min(shape[slowest], _CHUNK_BYTES // slab_bytes))
     lazy_array: da.Array = da.from_array(values, chunks=tuple(chunks), name=False)
     return lazy_array
+
+
+def lazy_from_store(source: Any, decode_errors: Callable[[], AbstractContextManager[None]]) -> da.Array:
+    """A dask array of a Zarr array, with its chunks.
+
+    Parameters
+    ----------
+    source
+        The Zarr array.
+    decode_errors
+        Makes the context in which each chunk is read; it turns the errors of decoders into `BadInput`.
+    """
+    import dask.array as da
+
+    lazy_array: da.Array = da.from_array(
+        _CheckedSource(source, decode_errors),
+        chunks=source.chunks,
+        name=False,
+        meta=np.empty((0,) * source.ndim, source.dtype),
+    )
+    return lazy_array
+
+
+class _CheckedSource:
+    """An array-like for dask that reads every part within a context."""
+
+    def __init__(self, source: Any, decode_errors: Callable[[], AbstractContextManager[None]]) -> None:
+        self._source, self._decode_errors = source, decode_errors
+        self.shape, self.dtype, self.ndim = tuple(source.shape), source.dtype, source.ndim
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        with self._decode_errors():
+            return np.asarray(self._source[key])

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import dask.array as da
     from yaozarrs import v05
 
+_NEWEST_VERSION = (0, 5)
 _V01_AXES = ("t", "c", "z", "y", "x")
 
 
@@ -37,6 +38,21 @@ class AxisLayout:
 
         reordered: da.Array = da.squeeze(array, axis=self._dropped_axes).transpose(self._order)
         return reordered
+
+
+def check_version(path: Path, attributes: Mapping[str, Any]) -> None:
+    """Refuse a version of OME-NGFF after 0.5, whose metadata mean other things.
+
+    Raises
+    ------
+    BadInput
+        If the group states such a version.
+    """
+    version = str(attributes.get("ome", {}).get("version", ""))
+    numbers = [int(part) for part in version.split(".") if part.isdigit()]
+    if tuple(numbers[:2]) > _NEWEST_VERSION:
+        why = f"is OME-Zarr of version {numbers[0]}.{numbers[1] if len(numbers) > 1 else 0}"
+        raise BadInput(path, f"{why}; versions up to 0.5 are read", "save it as version 0.5")
 
 
 def multiscale_metadata(attributes: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -74,6 +90,7 @@ def image_names(path: Path, group: Any) -> list[str]:
         If there is no image, or the group is a plate or a well.
     """
     attributes = group.attrs.asdict()
+    check_version(path, attributes)
     if multiscale_metadata(attributes) is not None:
         return [""]
     inner = attributes.get("ome", attributes)

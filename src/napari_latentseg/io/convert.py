@@ -23,6 +23,9 @@ __all__ = ["convert", "write_scan"]
 # A tenth of a micrometre, far below what a scanner resolves: float32 headers pass, headers rounded for
 # printing do not, whatever the slice thickness.
 _EXACT_MM = 1e-4
+_NRRD_UNIT_NOTE = (
+    "ITK programs (3D Slicer, ITK-SNAP) ignore the unit of length of an NRRD file, and take it as millimetres"
+)
 
 
 def convert(
@@ -103,6 +106,8 @@ def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
             notes.append(
                 f"{target_format.NAME} keeps the positions, but cannot say that they are patient coordinates"
             )
+        if target_format.NAME == "nrrd" and not {"mm", "pixel"} >= set(_length_units(written_scan.geometry)):
+            notes.append(_NRRD_UNIT_NOTE)
         del written_scan  # a lazy array may keep the file open
         for written_path in sorted(Path(temporary).iterdir(), key=lambda p: p == path):
             final_path = folder / written_path.name
@@ -110,6 +115,10 @@ def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
                 raise BadInput(target, "is there already", "choose another name")
             written_path.replace(final_path)
     return tuple(notes)
+
+
+def _length_units(geometry: Geometry) -> list[str]:
+    return [unit for label, unit in zip(geometry.axis_labels, geometry.units, strict=True) if label != "t"]
 
 
 def _check_same_geometry(target: Path, scan: Scan, written_scan: Scan) -> None:

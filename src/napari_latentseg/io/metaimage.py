@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
-from napari_latentseg.core.units import MM_PER_UNIT, SECONDS
+from napari_latentseg.core.units import MM_PER_UNIT, SECONDS, canonical_unit
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, read_errors, write_errors
 from napari_latentseg.io._raw import RawLayout, sibling_file
@@ -35,6 +35,7 @@ _MODALITIES = {"MET_MOD_CT": "CT", "MET_MOD_MR": "MR", "MET_MOD_NM": "NM", "MET_
 _ORIGIN_KEYS = ("Offset", "Position", "Origin")
 _MATRIX_KEYS = ("TransformMatrix", "Rotation", "Orientation")
 _NO_TIME_UNIT_NOTE = "the file gives no unit of time; seconds were assumed"
+_UNKNOWN_UNIT_NOTE = "the file gives its sizes in a unit that is not known; millimetres were assumed"
 
 
 def read(path: Path) -> Scan:
@@ -82,9 +83,7 @@ def _read_layout(path: Path) -> tuple[RawLayout, dict[str, str]]:
         is_big_endian = _is_true(
             fields.get("BinaryDataByteOrderMSB", fields.get("ElementByteOrderMSB", "False"))
         )
-        dtype = np.dtype(
-            (">" if is_big_endian else "<") + _TYPES[fields["ElementType"].removesuffix("_ARRAY")]
-        )
+        dtype = np.dtype((">" if is_big_endian else "<") + _type_code(path, fields["ElementType"]))
         encoding = "deflate" if _is_true(fields.get("CompressedData", "False")) else "raw"
         if not _is_true(fields.get("BinaryData", "True")):
             encoding = "text"
@@ -96,6 +95,24 @@ def _read_layout(path: Path) -> tuple[RawLayout, dict[str, str]]:
         if channels > 1:
             shape = (*shape, channels)
         return RawLayout(files, dtype, shape, skip, encoding, data_offset, _KIND), fields
+
+
+def _type_code(path: Path, element_type: str) -> str:
+    """NumPy's type code, without byte order.
+
+    Raises
+    ------
+    BadInput
+        If the type is unknown, or its size is not the same everywhere.
+    """
+    name = element_type.removesuffix("_ARRAY")
+    if name in ("MET_LONG", "MET_ULONG"):
+        raise BadInput(
+            path, f"has values of type {name}, which has 4 or 8 bytes by system", "save it as MET_INT"
+        )
+    if name not in _TYPES:
+        raise BadInput(path, "has a type of values that is not known", "save it as MET_SHORT or MET_FLOAT")
+    return _TYPES[name]
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], int]:
@@ -147,7 +164,11 @@ def _make_scan(path: Path, array: Any, fields: Mapping[str, str]) -> Scan:
     )  # one row for each axis, x first
     matrix[:n, :n] = (directions * steps[:, None]).T[::-1, ::-1]
     matrix[:n, n] = _read_numbers(fields, _ORIGIN_KEYS, n, [0.0] * n)[::-1]
-    unit = {"um": "um", "cm": "cm"}.get(fields.get("DistanceUnits", "mm").strip().lower(), "mm")
+    unit = canonical_unit(fields.get("DistanceUnits", "mm").strip() or "mm")
+    notes = [_NO_TIME_UNIT_NOTE] if "t" in labels else []
+    if unit not in MM_PER_UNIT:
+        unit = "mm"
+        notes.append(_UNKNOWN_UNIT_NOTE)
     units = tuple("s" if a == "t" else unit for a in labels)
     return Scan(
         array,
@@ -156,7 +177,7 @@ def _make_scan(path: Path, array: Any, fields: Mapping[str, str]) -> Scan:
         modality=_MODALITIES.get(fields.get("Modality", ""), ""),
         format=NAME,
         source=path,
-        notes=(_NO_TIME_UNIT_NOTE,) if "t" in labels else (),
+        notes=tuple(notes),
     )
 
 
@@ -195,8 +216,7 @@ def write(
     Raises
     ------
     BadInput
-        If MetaImage cannot hold the geometry: no physical pixel size, or a time axis without a unit or mixed
-        with space.
+        If MetaImage cannot hold the geometry: no physical pixel size, or a time axis mixed with space.
     """
     with write_errors(path, SUFFIXES, _KIND):
         values = as_writable(path, array, axes, geometry)
@@ -234,7 +254,8 @@ def _geometry_fields(path: Path, axes: str, geometry: Geometry) -> dict[str, str
         unit = geometry.units[i]
         if axis == "t":
             mixed = matrix[0, 1:n].any() or matrix[1:n, 0].any()
-            factor = SECONDS.get(unit)
+            # times that are only counted, as in most diffusion series: MetaImage has no unit of time
+            factor = 1.0 if unit == "pixel" else SECONDS.get(unit)
             if mixed or factor is None:
                 raise BadInput(
                     path, "has a time axis that MetaImage cannot hold", "give its steps in seconds"

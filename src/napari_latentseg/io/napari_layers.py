@@ -17,6 +17,7 @@ from napari_latentseg.errors import BadInput
 
 __all__ = [
     "METADATA_KEY",
+    "NOTES_KEY",
     "PLACEMENT_KEY",
     "SPACING_GIVEN_KEY",
     "entry_of",
@@ -34,6 +35,9 @@ METADATA_KEY = "napari-latentseg"
 
 SPACING_GIVEN_KEY = "spacing_given"
 """In our entry of an image layer's metadata: its spacing was given by a person."""
+
+NOTES_KEY = "notes"
+"""In our entry of an image layer's metadata: the notes of the reader, see `Scan.notes`."""
 
 PLACEMENT_KEY = "placement"
 """Key in that entry of a layer that is drawn in its own planes: its `Placement`."""
@@ -104,7 +108,10 @@ def scan_from_layer(layer: Any) -> Scan:
         format=scan_metadata.get("format", "") or ("tiff" if geometry.is_axis_aligned else "nifti"),
         properties=scan_metadata.get("properties", {}),
         source=scan_metadata.get("source") or Path(layer.name),
-        notes=(GIVEN_SPACING_NOTE,) if entry_of(layer).get(SPACING_GIVEN_KEY) else (),
+        notes=(
+            *scan_metadata.get(NOTES_KEY, ()),
+            *((GIVEN_SPACING_NOTE,) if entry_of(layer).get(SPACING_GIVEN_KEY) else ()),
+        ),
         levels=tuple(coarser),
     )
 

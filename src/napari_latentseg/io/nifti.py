@@ -15,6 +15,7 @@ from napari_latentseg.core.units import MM_PER_UNIT
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, silence_logger, write_errors
 from napari_latentseg.io._nibabel import StoredArray, nibabel_errors, open_unpacked
+from napari_latentseg.io._nifti_place import nifti_place, time_axis
 from napari_latentseg.io._ras import from_ras, to_ras
 from napari_latentseg.utils.size_claims import HARMLESS_BYTES
 
@@ -46,6 +47,9 @@ def read(path: Path) -> Scan:
     The array is nibabel's with its axes reversed; the affine is converted from RAS to LPS. A 2D image that is
     not axial (sagittal, coronal or oblique) is read as a `zyx` volume of one slice, since the geometry of two
     axes cannot hold its position. Colours (RGB24, RGBA32) become a last axis `c`.
+
+    Where sform and qform disagree, the one that ITK programs use counts, and a note says so. Where neither is
+    set, there is no frame: the axes are those of the file.
 
     Integers keep their type unless the header scales them; then they become float32. A header without a unit
     of length means millimetres, as in all common tools.
@@ -98,16 +102,27 @@ def _image_class(path: Path, file: BinaryIO) -> tuple[Any, int]:
     if nifti1_magic != b"n+1\0" and nifti2_magic != b"n+2\0":
         raise ValueError("no magic number of NIfTI")
     kind, version = (nib.Nifti1Image, 1) if nifti1_magic == b"n+1\0" else (nib.Nifti2Image, 2)
-    _check_extensions(path, kind, header_bytes)
+    _check_data_offset(path, kind, header_bytes)
     check_spacing(path, kind, header_bytes)
     return kind, version
 
 
-def _check_extensions(path: Path, image_class: Any, header_bytes: bytes) -> None:
-    """Refuse header extensions that fill the memory: nibabel reads all that lies before the values."""
+def _check_data_offset(path: Path, image_class: Any, header_bytes: bytes) -> None:
+    """Refuse values that begin within the header, or so far behind it that its extensions fill the memory.
+
+    Programs differ in where they look for values that would begin within the header, and nibabel reads all
+    that lies before the values.
+    """
     header_class = image_class.header_class
     offset = header_class(header_bytes[: header_class.sizeof_hdr], check=False)["vox_offset"]
-    if not 0 <= float(offset) <= HARMLESS_BYTES:
+    first = header_class.single_vox_offset
+    if not offset >= first:
+        raise BadInput(
+            path,
+            f"has a header (vox_offset) that puts the values before byte {first}, where they cannot be",
+            "write it again with a current program",
+        )
+    if not offset <= HARMLESS_BYTES:
         raise BadInput(path, "is damaged: its values would begin far behind its header", "export it again")
 
 
@@ -161,26 +176,28 @@ def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
         spatial -= 1
     if not 2 <= spatial <= 4:
         raise BadInput(path, f"has {spatial} dimensions", "give a 2D image, a volume or a time series")
-    affine = np.asarray(header.get_best_affine(), dtype=np.float64)
+    place = nifti_place(header)
+    affine, notes = place.affine, place.notes
     is_axial = bool((np.abs(affine[2, :2]) <= _ROUNDING_STEPS * np.linalg.norm(affine[:3, :2], axis=0)).all())
     if spatial == 2 and not is_axial:
         array, spatial = np.expand_dims(array, 2), 3
     array = array.transpose(*reversed(range(spatial)), *([spatial] if channel_axes else []))
     labels = _LABELS[-spatial:]
 
-    step = float(header["pixdim"][4]) if spatial == 4 else 1.0
-    start = float(header["toffset"]) if spatial == 4 else 0.0
-    time = (step if np.isfinite(step) and step > 0 else 1.0, start if np.isfinite(start) else 0.0)
+    step, start, time_unit = 1.0, 0.0, ""
+    if spatial == 4:
+        step, start, time_unit, time_notes = time_axis(header)
+        notes += time_notes
     code = int(header["xyzt_units"])
-    space_unit, time_unit = _units(code)
+    space_unit = _space_unit(code)
     return Scan(
         array,
         labels + ("c" if channel_axes else ""),
         Geometry.from_matrix(
-            from_ras(affine, spatial, time),
+            from_ras(affine, spatial, (step, start)),
             tuple(time_unit if a == "t" else space_unit for a in labels),
             tuple(labels),
-            "LPS",
+            "LPS" if place.is_known else "",
         ),
         format=NAME,
         properties={
@@ -192,12 +209,13 @@ def scan_from_header(path: Path, array: Any, header: Any, version: int) -> Scan:
             "place": {key: np.asarray(header[key], dtype=np.float64).tolist() for key in _GEOMETRY_FIELDS},
         },
         source=path,
+        notes=notes,
     )
 
 
-def _units(code: int) -> tuple[str, str]:
-    """The units of length and time in the header field `xyzt_units`."""
-    return {1: "m", 2: "mm", 3: "um"}.get(code & 7, "mm"), {8: "s", 16: "ms", 24: "us"}.get(code & 56, "s")
+def _space_unit(code: int) -> str:
+    """The unit of length in the header field `xyzt_units`."""
+    return {1: "m", 2: "mm", 3: "um"}.get(code & 7, "mm")
 
 
 def write(
@@ -265,7 +283,7 @@ def _to_nifti_units(path: Path, axes: str, geometry: Geometry) -> Geometry:
     if axes.startswith("t"):
         time = geometry.units[0]
         is_mixed = np.any(matrix[0, 1:n] != 0) or np.any(matrix[1:n, 0] != 0)
-        if time not in _TIME_UNITS.values() or is_mixed or matrix[0, 0] <= 0:
+        if time not in (*_TIME_UNITS.values(), "pixel") or is_mixed or matrix[0, 0] <= 0:
             raise BadInput(path, "has a time axis that NIfTI cannot hold", "give its steps in seconds")
         units[0] = time
     return Geometry.from_matrix(matrix, tuple(units), geometry.axis_labels, geometry.frame)
@@ -284,12 +302,17 @@ def _header_agrees(
     header: Any, axes: str, geometry: Geometry, *, atol_steps: float, atol: float = np.inf
 ) -> bool:
     """Whether a header, whose numbers may be rounded, holds this geometry."""
-    time = (float(header["pixdim"][4]), float(header["toffset"])) if axes.startswith("t") else (1.0, 0.0)
+    time = (1.0, 0.0)
+    if axes.startswith("t"):
+        step, start, unit, _ = time_axis(header)
+        time = (step, start)
+        if unit != geometry.units[0]:
+            return False
     rows = [*(i for i, a in enumerate(_LABELS) if a in axes), len(_LABELS)]
     lengths = (*header.get_data_shape(), 1, 1)[3::-1]
-    with np.errstate(all="ignore"):
-        full = from_ras(np.asarray(header.get_best_affine(), dtype=np.float64), 4, time)
     try:
+        with np.errstate(all="ignore"):
+            full = from_ras(nifti_place(header).affine, 4, time)
         header_geometry = Geometry.from_matrix(
             full[np.ix_(rows, rows)], geometry.units, geometry.axis_labels, geometry.frame
         )
@@ -322,16 +345,14 @@ def _reuse_header(
         or is_plane != (axes[-3:] != "zyx")
     ):
         return None
-    length, time = _units(code)
-    has_time = axes.startswith("t")
-    if length != geometry.units[-1] or (has_time and time != geometry.units[0]):
+    if _space_unit(code) != geometry.units[-1]:
         return None
     header = _new_empty_header(version, values)
     header["pixdim"][: len(pixdim)] = pixdim
     for key, value in geometry_fields.items():
         header[key] = value
     header["xyzt_units"] = code
-    if has_time:
+    if axes.startswith("t"):
         header["pixdim"][4], header["toffset"] = geometry.affine[0][0], geometry.affine[0][-1]
     return header if _header_agrees(header, axes, geometry, atol_steps=_ROUNDING_STEPS) else None
 
@@ -369,7 +390,7 @@ def _new_header(
         if axes.startswith("t"):
             header["pixdim"][4], header["toffset"] = matrix[0, 0], matrix[0, -1]
         lengths = {v: k for k, v in _SPACE_UNITS.items()}
-        times = {v: k for k, v in _TIME_UNITS.items()}
+        times = {v: k for k, v in _TIME_UNITS.items()} | {"pixel": "unknown"}
         header.set_xyzt_units(lengths[length], times[geometry.units[0] if axes.startswith("t") else "s"])
         if _header_agrees(header, axes, geometry, atol_steps=_TOLERANCE_STEPS, atol=_TOLERANCE_MM):
             return header

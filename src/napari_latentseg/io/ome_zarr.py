@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import read_errors, writable_dtype, write_errors
+from napari_latentseg.io._lazy import lazy_from_store
+from napari_latentseg.io._missing_chunks import missing_chunk_notes
 from napari_latentseg.io._ngff import (
     axis_layout,
     channel_display,
@@ -33,6 +36,7 @@ SUFFIXES = (".ome.zarr", ".zarr.zip", ".zarr", ".ozx")
 RESULT_SUFFIX = ".ome.zarr"
 
 _KIND = "an OME-Zarr image"
+_DAMAGED_CHUNK = "has a chunk that is damaged or cut short"
 _ZARR_MARKER_FILES = ("zarr.json", ".zgroup", ".zattrs")
 _CHUNK_SIDE = 512  # pixels, along y and x: 256 KiB of uint8, read in one go by a viewer that shows a slice
 _MAX_CHUNKS = 2**22  # a task of dask takes about 1 kB; a stack of 1,000 planes of 32,768 x 32,768 has as many
@@ -72,7 +76,7 @@ def read(path: Path, series: int | None = None) -> Scan:
     Raises
     ------
     BadInput
-        If it is not an OME-Zarr image, is incomplete, has unknown axes or units, or has a coordinate
+        If it is not an OME-Zarr image, has lost chunks, has unknown axes or units, or has a coordinate
         transformation other than a scale and a translation.
     """
     import zarr
@@ -94,13 +98,13 @@ def read(path: Path, series: int | None = None) -> Scan:
         for array in arrays:
             _check_chunks(path, array)
         layout = axis_layout(path, metadata, arrays[0].shape)
-        levels = [layout.to_scan_axes(_as_dask(a)) for a in arrays]
+        levels = [layout.to_scan_axes(_as_dask(path, a)) for a in arrays]
         coarser = tuple(levels[1:])
         channels = channel_display(group.attrs.asdict()) if CHANNEL in layout.axes else []
         properties = {"channels": channels} if channels else {}
         return Scan(
             levels[0], layout.axes, layout.geometry, format=NAME,
-            properties=properties, source=path, levels=coarser,
+            properties=properties, source=path, notes=missing_chunk_notes(path, arrays), levels=coarser,
         )  # fmt: skip
 
 
@@ -124,10 +128,8 @@ def _stored_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def _as_dask(array: Any) -> da.Array:
-    import dask.array as da
-
-    lazy_array: da.Array = da.from_zarr(array)
+def _as_dask(path: Path, array: Any) -> da.Array:
+    lazy_array = lazy_from_store(array, partial(read_errors, path, _KIND, _DAMAGED_CHUNK))
     native: da.Array = lazy_array.astype(lazy_array.dtype.newbyteorder("="))
     return native
 
@@ -216,7 +218,12 @@ def _store_level(group: Any, name: str, level: da.Array, order: str) -> Any:
 
     chunks = tuple(min(n, _CHUNK_SIDE) if a in "yx" else 1 for a, n in zip(order, level.shape, strict=True))
     zarr_array = group.create_array(
-        name, shape=level.shape, dtype=level.dtype, chunks=chunks, dimension_names=list(order)
+        name,
+        shape=level.shape,
+        dtype=level.dtype,
+        chunks=chunks,
+        dimension_names=list(order),
+        config={"write_empty_chunks": True},  # so that a chunk that is not there is one that was lost
     )
     da.store(level.rechunk(chunks), zarr_array, lock=False)
     return zarr_array

@@ -59,8 +59,8 @@ def read(path: Path) -> Scan:
 
     with _pillow_errors(path):
         with Image.open(path, formats=_PILLOW_FORMATS) as opened:
+            _check_bit_depth(path, opened)
             if opened.format == "PNG":
-                _check_bit_depth(path, opened)
                 _check_claim(path, opened)
                 opened.verify()  # checksums and end marker, which reading alone ignores
         with Image.open(path, formats=_PILLOW_FORMATS) as opened:
@@ -119,7 +119,8 @@ def _check_bit_depth(path: Path, opened: Any) -> None:
     """Refuse colours of 16 bits a channel, which Pillow would reduce to 8."""
     raw_mode = opened.tile[0][3] if opened.tile else ""
     raw_mode = raw_mode if isinstance(raw_mode, str) else str(raw_mode[0])
-    if "16" in raw_mode and not opened.mode.startswith("I"):
+    # a BMP of 16 bits has 5 or 6 bits a channel, which Pillow keeps
+    if opened.format == "PNG" and "16" in raw_mode and not opened.mode.startswith("I"):
         raise BadInput(path, "has colours of 16 bits, which cannot be read without loss", "save it as a TIFF")
 
 

@@ -113,14 +113,19 @@ def _suffix_of(path: Path) -> str | None:
 def stem_of(path: Path | str) -> str:
     """The file name without its suffix, which may be a double one (``.nii.gz``).
 
+    A name without the suffix of a format is returned whole: what follows its last dot may be a part of a
+    UID, as in the names of DICOM files, and two files would get one stem.
+
     Examples
     --------
     >>> stem_of("scans/knee.2.nii.gz")
     'knee.2'
+    >>> stem_of("1.2.840.113619.2.5")
+    '1.2.840.113619.2.5'
     """
     path = Path(path)
     suffix = _suffix_of(path)
-    return path.name[: -len(suffix)] if suffix else path.stem
+    return path.name[: -len(suffix)] if suffix else path.name
 
 
 def format_for(path: Path | str) -> Format:

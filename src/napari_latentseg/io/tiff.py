@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import struct
 import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import CHANNEL, Scan
-from napari_latentseg.core.units import MM_PER_UNIT, OME_SYMBOLS, SECONDS, as_known_unit, conversion
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import as_writable, read_errors, silence_logger, write_errors
+from napari_latentseg.io._lazy import lazy_from_store
 from napari_latentseg.io._tiff_checks import check_ome_claims, check_page_chain, check_series_claim
+from napari_latentseg.io._tiff_metadata import (
+    TiffSizes,
+    calibrated,
+    imagej_calibration,
+    imagej_sizes,
+    ome_channels,
+    ome_metadata,
+    ome_sizes,
+)
 from napari_latentseg.utils.size_claims import check_memory
 
 NAME = "tiff"
@@ -31,9 +39,6 @@ _KIND = "a TIFF file"
 # The tags with OME's and ImageJ's metadata: ImageDescription, and ImageJ's two private tags.
 _METADATA_TAGS = {270, 50838, 50839}
 
-# Axis letter to a length or time and its unit.
-_Steps = dict[str, tuple[float, str]]
-
 
 def read(path: Path) -> Scan:
     """Read the first series of images at full resolution.
@@ -41,6 +46,7 @@ def read(path: Path) -> Scan:
     A plain TIFF with several pages of one size is a `zyx` stack. If the sizes differ, the pages of the first
     size are read, and ``properties["series"]`` is the number of sizes. Axes of length one are dropped.
     Spacing and origin come from OME or ImageJ metadata, in the unit of x, or in pixels if x or y has none.
+    ImageJ's linear calibration of the values is applied, since ImageJ stores signed ones that way.
     The baseline resolution tags are ignored (they are print settings more often than pixel sizes), and so is
     the orientation tag. Palettes become RGB and white-is-zero is inverted, except in ImageJ and OME files,
     where both concern display only.
@@ -77,17 +83,10 @@ def read_lazy(path: Path) -> Scan:
             raise
 
 
-@contextmanager
-def _tiff_errors(path: Path) -> Iterator[None]:
-    """As `read_errors`, with tifffile's log kept still, and after the chain of pages was checked."""
-    with silence_logger("tifffile"), read_errors(path, _KIND):
-        check_page_chain(path)
-        yield
-
-
 def _open_tiff(path: Path) -> Any:
     import tifffile
 
+    check_page_chain(path)
     # An NDTiff has an index beside it, which may name any file: its pages are read as those of a plain TIFF.
     return tifffile.TiffFile(path, is_ndtiff=False)
 
@@ -99,53 +98,77 @@ def _make_scan(path: Path, tif: Any, lazy: bool) -> Scan:
     check_series_claim(path, series)
     if not lazy:
         check_memory(path, int(series.nbytes))
-    _check_complete(path, tif, series)
+    _check_compression(path, series.keyframe)
+    for level in series.levels:
+        _check_complete(path, tif, level)
     axes = series.axes
-    arrays = [_as_dask(tif, level) for level in series.levels] if lazy else [series.asarray()]
-    steps: _Steps = {}
-    offsets: _Steps = {}
+    decode_errors = partial(_tiff_errors, path, _decode_fault(series.keyframe))
+    if lazy:
+        arrays = [_as_dask(tif, series, level, decode_errors) for level in range(len(series.levels))]
+    else:
+        with decode_errors():
+            arrays = [series.asarray()]
+    sizes = TiffSizes()
     if tif.is_ome and tif.ome_metadata:
-        steps, offsets = _ome_geometry(tif.ome_metadata)
+        sizes = ome_sizes(tif.ome_metadata)
     elif tif.is_imagej:
-        steps = _imagej_spacing(tif)
+        sizes = imagej_sizes(tif)
+        line, calibration_notes = imagej_calibration(tif.imagej_metadata or {})
+        arrays = [calibrated(array, *line) for array in arrays]
+        sizes.notes += calibration_notes
     else:
         arrays = [_resolve_colours(path, series.keyframe, array, axes) for array in arrays]
         axes = axes + "S" if arrays[0].ndim > len(axes) else axes
     axes_and_levels = [_to_scan_axes(path, array, axes) for array in arrays]
     array, axes = axes_and_levels[0]
     levels = tuple(level for level, same in axes_and_levels[1:] if same == axes)
-    geometry = _geometry(axes.removesuffix(CHANNEL), steps, offsets)
     properties: dict[str, Any] = {"series": len(tif.series)}
     if axes.endswith(CHANNEL) and tif.is_ome and tif.ome_metadata:
-        properties["channels"] = _ome_channels(tif.ome_metadata)
-    return Scan(array, axes, geometry, format=NAME, properties=properties, source=path, levels=levels)
+        properties["channels"] = ome_channels(tif.ome_metadata)
+    return Scan(
+        array, axes, sizes.geometry(axes.removesuffix(CHANNEL)), format=NAME,
+        properties=properties, source=path, notes=tuple(sizes.notes), levels=levels,
+    )  # fmt: skip
 
 
-def _ome_channels(text: str) -> list[dict[str, str]]:
-    """Names and colours (``"#rrggbb"``) of the channels of the first image, empty text if not given."""
-    image = next((e for e in ElementTree.fromstring(text) if _tag(e) == "Image"), None)
-    channels = []
-    for element in image.iter() if image is not None else ():
-        if _tag(element) == "Channel":
-            colour = element.get("Color")  # RGBA in a signed 32-bit integer
-            number = int(colour) & 0xFFFFFFFF if colour and colour.lstrip("-").isdigit() else None
-            channels.append(
-                {
-                    "name": element.get("Name") or "",
-                    "colour": "" if number is None else f"#{number >> 8:06x}",
-                }
-            )
-    return channels
+@contextmanager
+def _tiff_errors(path: Path, why: str = "") -> Iterator[None]:
+    """As `read_errors`, without tifffile's log messages: they hold the file's name."""
+    with silence_logger("tifffile"), read_errors(path, _KIND, why):
+        yield
 
 
-def _as_dask(tif: Any, level: Any) -> Any:
+def _decode_fault(page: Any) -> str:
+    """The reason to give if the values of a page cannot be decoded."""
+    from tifffile import COMPRESSION
+
+    if page.compression == COMPRESSION.OJPEG:
+        return "is compressed as old-style JPEG, in a variant that cannot be decoded"
+    return "has values that cannot be decoded: they are damaged or cut short"
+
+
+def _check_compression(path: Path, page: Any) -> None:
+    """Refuse a method of compression that tifffile does not know, before any value is decoded."""
+    from tifffile import TIFF
+
+    try:
+        TIFF.DECOMPRESSORS[page.compression]
+    except KeyError:
+        raise BadInput(
+            path,
+            f"is compressed by a method that is not supported (TIFF compression {int(page.compression)})",
+            "save it uncompressed, or with LZW or Deflate",
+        ) from None
+
+
+def _as_dask(tif: Any, series: Any, level: int, decode_errors: Any) -> Any:
     """A resolution level as a dask array; the file is closed when the array is garbage collected."""
-    import dask.array as da
     import zarr
 
-    zarr_array = zarr.open_array(level.aszarr(), mode="r")
+    # without `level`, the store of a pyramid is a group of all its levels
+    zarr_array = zarr.open_array(series.aszarr(level=level), mode="r")
     weakref.finalize(zarr_array, tif.close)
-    return da.from_zarr(zarr_array)
+    return lazy_from_store(zarr_array, decode_errors)
 
 
 def _check_complete(path: Path, tif: Any, series: Any) -> None:
@@ -190,12 +213,17 @@ def _resolve_colours(path: Path, page: Any, array: Any, axes: str) -> Any:
     photometric = page.photometric
     if photometric == PHOTOMETRIC.PALETTE and page.colormap is not None:
         table: NDArray[np.uint8] = (page.colormap >> 8).astype(np.uint8)
+        if array.dtype == np.bool_:
+            array = array.astype(np.uint8)  # truth values would select instead of index
         if isinstance(array, np.ndarray):
             return np.moveaxis(table[:, array], 0, -1)
         return array.map_blocks(
             lambda block: np.moveaxis(table[:, block], 0, -1),
             dtype=table.dtype, new_axis=array.ndim, chunks=(*array.chunks, (3,)),
         )  # fmt: skip
+    has_alpha = "S" in axes and array.shape[axes.index("S")] == 2 and page.extrasamples
+    if has_alpha and photometric in (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE):
+        array = array[(*[slice(None)] * axes.index("S"), slice(1))]  # grey with alpha
     if photometric == PHOTOMETRIC.MINISWHITE:
         if array.dtype == np.bool_:
             return ~array
@@ -205,8 +233,6 @@ def _resolve_colours(path: Path, page: Any, array: Any, axes: str) -> Any:
     grey = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE, PHOTOMETRIC.RGB)
     if photometric not in grey and not (photometric == PHOTOMETRIC.YCBCR and jpeg):
         raise BadInput(path, "has a colour model that is not supported", "save it as grey or RGB")
-    if axes.endswith("S") and array.shape[-1] == 2 and photometric != PHOTOMETRIC.RGB and page.extrasamples:
-        return array[..., :1]  # grey with alpha
     return array
 
 
@@ -232,103 +258,6 @@ def _to_scan_axes(path: Path, array: Any, axes: str) -> tuple[Any, str]:
     order = sorted(range(len(names)), key=lambda i: "tzyxc".index(names[i]))
     array = array.transpose(order)
     return array.astype(array.dtype.newbyteorder("="), copy=False), "".join(names[i] for i in order)
-
-
-def _parse_length(size: object, unit: object) -> tuple[float, str] | None:
-    """A length in a unit of `MM_PER_UNIT` or in pixels; None if it is not finite or the unit is no length."""
-    number, (factor, name) = float(str(size)), as_known_unit(unit) or (1.0, "")
-    if not math.isfinite(number) or (name != "pixel" and name not in MM_PER_UNIT):
-        return None
-    return number * factor, name
-
-
-def _time(size: object, unit: object) -> tuple[float, str] | None:
-    """A time in a unit of `SECONDS`; None if it is not a positive number or the unit is no time."""
-    number, (factor, name) = float(str(size)), as_known_unit(unit) or (1.0, "")
-    if not math.isfinite(number) or number <= 0 or name not in SECONDS:
-        return None
-    return number * factor, name
-
-
-def _convert_length(length: tuple[float, str], unit: str) -> float | None:
-    """Convert a length to another unit; None between pixels and physical units."""
-    number, length_unit = length
-    factor = conversion(length_unit, unit)
-    return None if factor is None else number * factor
-
-
-def _geometry(axes: str, steps: _Steps, offsets: _Steps) -> Geometry:
-    unit = steps["x"][1] if "x" in steps and "y" in steps else "pixel"
-    matrix = np.eye(len(axes) + 1)
-    units = []
-    for i, axis in enumerate(axes):
-        if axis == "t":
-            matrix[i, i], name = steps.get("t", (1.0, "pixel"))
-            units.append(name)
-            continue
-        step = _convert_length(steps[axis], unit) if axis in steps and "x" in steps and "y" in steps else None
-        units.append("pixel" if step is None else unit)
-        matrix[i, i] = 1.0 if step is None else step
-        offset = _convert_length(offsets[axis], unit) if axis in offsets and step is not None else None
-        matrix[i, -1] = 0.0 if offset is None else offset
-    return Geometry.from_matrix(matrix, tuple(units), tuple(axes))
-
-
-def _ome_geometry(xml: str) -> tuple[_Steps, _Steps]:
-    """The physical pixel sizes and the position of the first slice, by axis."""
-    steps: _Steps = {}
-    offsets: _Steps = {}
-    pixels = next((e for e in ElementTree.fromstring(xml).iter() if _tag(e) == "Pixels"), None)
-    if pixels is None:
-        return steps, offsets
-    planes = [e for e in pixels if _tag(e) == "Plane"]
-    first = min(planes, key=lambda e: [int(e.get(k, "0")) for k in ("TheT", "TheC", "TheZ")], default=None)
-    for axis in "XYZ":
-        size = _parse_length(
-            pixels.get(f"PhysicalSize{axis}", "nan"), pixels.get(f"PhysicalSize{axis}Unit", "um")
-        )
-        if size is not None and size[0] > 0:
-            steps[axis.lower()] = size
-        if first is not None:
-            unit = first.get(f"Position{axis}Unit", "reference frame")
-            offset = _parse_length(first.get(f"Position{axis}", "nan"), unit)
-            if offset is not None:
-                offsets[axis.lower()] = offset
-    time = _time(pixels.get("TimeIncrement", "nan"), pixels.get("TimeIncrementUnit", "s"))
-    if time is not None:
-        steps["t"] = time
-    return steps, offsets
-
-
-def _tag(element: ElementTree.Element) -> str:
-    return element.tag.rpartition("}")[2]
-
-
-def _imagej_spacing(tif: Any) -> _Steps:
-    meta = tif.imagej_metadata or {}
-    tags = tif.pages[0].tags
-    steps: _Steps = {}
-
-    def unit(key: str) -> str:
-        # ImageJ writes the micro sign as the six characters \u00B5
-        return str(meta.get(key, meta.get("unit", ""))).replace("\\u00B5", "\N{MICRO SIGN}")
-
-    for axis, tag, key in (("x", "XResolution", "unit"), ("y", "YResolution", "yunit")):
-        if tag in tags and unit(key):
-            count, per = tags[tag].value
-            size = _parse_length(per / count if count > 0 and per > 0 else "nan", unit(key))
-            if size is not None and size[1] != "pixel":
-                steps[axis] = size
-    spacing = _parse_length(meta.get("spacing", "nan"), unit("zunit"))
-    if spacing is not None and spacing[0] > 0 and steps:
-        steps["z"] = spacing
-    interval = meta.get("finterval") or "nan"
-    time = _time(interval, meta.get("tunit", "s")) or _time(
-        interval, "s"
-    )  # without a unit, ImageJ's interval is in seconds
-    if time is not None:
-        steps["t"] = time
-    return steps
 
 
 def write(
@@ -368,37 +297,7 @@ def write(
         if CHANNEL in axes:
             values = np.moveaxis(values, -1, 0)
         order = CHANNEL * (CHANNEL in axes) + axes.removesuffix(CHANNEL)
-        metadata = {"axes": order.upper(), **_ome_metadata(path, geometry, order, values.shape)}
+        metadata = {"axes": order.upper(), **ome_metadata(path, geometry, order, values.shape)}
         tifffile.imwrite(
             path, values, ome=True, metadata=metadata, compression="zlib", photometric="minisblack"
         )
-
-
-def _ome_metadata(path: Path, geometry: Geometry, order: str, shape: tuple[int, ...]) -> dict[str, Any]:
-    matrix = geometry.matrix
-    if not geometry.is_axis_aligned or np.diag(matrix)[:-1].min() <= 0:
-        raise BadInput(path, "a TIFF cannot hold a rotated or flipped geometry", "write NIfTI instead")
-    metadata: dict[str, Any] = {}
-    planes: dict[str, Any] = {}
-    counts = [n for a, n in zip(order, shape, strict=True) if a not in "yx"]
-    plane_count = math.prod(counts)
-    for i, axis in enumerate(order.removeprefix(CHANNEL)):
-        step, start, unit = float(matrix[i, i]), float(matrix[i, -1]), geometry.units[i]
-        if unit == "pixel" and (step, start) == (1.0, 0.0):
-            continue
-        is_known = unit in SECONDS if axis == "t" else unit in MM_PER_UNIT or unit == "pixel"
-        if not is_known or (axis == "t" and start != 0):
-            raise BadInput(path, f"a TIFF cannot hold the axis {axis} in {unit!r}", "write NIfTI instead")
-        if axis == "t":
-            metadata |= {"TimeIncrement": step, "TimeIncrementUnit": OME_SYMBOLS[unit]}
-            continue
-        name = axis.upper()
-        metadata |= {f"PhysicalSize{name}": step, f"PhysicalSize{name}Unit": OME_SYMBOLS[unit]}
-        position = np.full(plane_count, start)
-        if axis == "z":
-            position += step * np.indices(counts)[[a for a in order if a not in "yx"].index("z")].ravel()
-        planes |= {
-            f"Position{name}": position.tolist(),
-            f"Position{name}Unit": [OME_SYMBOLS[unit]] * plane_count,
-        }
-    return {**metadata, "Plane": planes} if planes else metadata

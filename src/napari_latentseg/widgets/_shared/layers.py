@@ -13,6 +13,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.napari_layers import (
     METADATA_KEY,
+    NOTES_KEY,
     PLACEMENT_KEY,
     SPACING_GIVEN_KEY,
     entry_of,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CHANNELS_KEY",
     "METADATA_KEY",
+    "NOTES_KEY",
     "PLACEMENT_KEY",
     "SPACING_GIVEN_KEY",
     "axis_directions",

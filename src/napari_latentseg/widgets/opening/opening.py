@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from pint import get_application_registry
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QInputDialog, QProgressDialog, QWidget
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._progress import report_progress_to
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, NOTES_KEY
 from napari_latentseg.widgets.opening.layer_data import LayerData, ScanSurvey, layers_of_scan, survey_path
 from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
 
@@ -132,6 +133,7 @@ class ScanOpener(QObject):
         self._jobs.popleft()
         try:
             job.on_done(layers)
+            _show_notes(job.path, layers)
         finally:  # the next file is read, whatever became of this one
             if self._jobs:
                 self._start_job(self._jobs[0])
@@ -156,6 +158,15 @@ def _show_read_error(path: Path, error: BaseException) -> None:
             path.name, f"could not be read ({type(error).__name__})", "report it, with the type of the file"
         )
     show_error(str(error))
+
+
+def _show_notes(path: Path, layers: list[LayerData]) -> None:
+    """Show what the reader assumed or left out; the channels of a file have the same notes."""
+    notes = dict.fromkeys(
+        note for _, arguments, _ in layers for note in arguments["metadata"][METADATA_KEY][NOTES_KEY]
+    )
+    if notes:
+        show_info(f"{path.name}: {'; '.join(notes)}")
 
 
 def choose_series(path: Path, series: tuple[Any, ...], window: QWidget | None = None) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 from napari_latentseg.core.placement import placement_of
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.sample_data import SampleImage
-from napari_latentseg.widgets._shared.layers import METADATA_KEY, PLACEMENT_KEY
+from napari_latentseg.widgets._shared.layers import METADATA_KEY, NOTES_KEY, PLACEMENT_KEY
 
 __all__ = ["layer_data_of", "retina_sample", "scan_arguments", "sweep_sample", "ultrasound_sample"]
 
@@ -36,6 +36,7 @@ def scan_arguments(scan: Scan) -> dict[str, Any]:
                 "format": scan.format,
                 "modality": scan.modality,
                 "properties": dict(scan.properties),
+                NOTES_KEY: scan.notes,
                 "source": scan.source,  # in memory only: DICOM-SEG references the files
             }
         },
