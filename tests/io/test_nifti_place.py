@@ -35,7 +35,7 @@ def moved(by):
     return affine
 
 
-@pytest.mark.parametrize("codes", itertools.product(range(4), repeat=2), ids=str)
+@pytest.mark.parametrize("codes", list(itertools.product(range(4), repeat=2)), ids=str)
 @pytest.mark.parametrize("sform", [moved(12.0), TURN @ OBLIQUE, OBLIQUE], ids=["moved", "turned", "the same"])
 def test_image_and_results_lie_where_simpleitk_shows_the_image(tmp_path, sform, codes):
     path = saved(tmp_path / "a.nii", sform, OBLIQUE, codes)
