@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 import tifffile
@@ -202,16 +204,16 @@ def test_one_line_from_every_way_to_the_values(tmp_path, name, capfd):
 
 
 def test_tifffile_does_not_name_the_file_on_stderr(tmp_path, caplog, capfd):
-    tifffile.imwrite(tmp_path / "Mustermann.tif", ramp((40, 50)), rowsperstrip=8, metadata=None)
-    retagged(tmp_path / "Mustermann.tif", "RowsPerStrip", 40)  # fewer strips than are stored: a warning
-    with tifffile.TiffFile(tmp_path / "Mustermann.tif") as tif:
-        assert tif.pages[0].is_contiguous is not None
-    assert caplog.records, "tifffile no longer warns about this file"
+    path = tmp_path / "Mustermann.tif"
+    tifffile.imwrite(path, ramp((40, 50)), rowsperstrip=8, metadata=None)
+    retagged(path, "RowsPerStrip", 40)  # fewer strips than are stored
+    with tifffile.TiffFile(path) as tif:
+        assert len(tif.pages[0].dataoffsets) == 1
+    assert "Mustermann" in caplog.text or caplog.records, "tifffile no longer warns about this file"
     caplog.clear()
+    capfd.readouterr()
     for read in (read_scan, read_scan_lazy):
-        try:
-            np.asarray(read(tmp_path / "Mustermann.tif").array)
-        except BadInput as error:
-            assert "Mustermann" in error.what
+        with contextlib.suppress(BadInput):
+            np.asarray(read(path).array)
     assert not caplog.records
-    assert "Mustermann" not in capfd.readouterr().err
+    assert capfd.readouterr() == ("", "")
