@@ -16,11 +16,10 @@ import zarr
 from nibabel.testing import data_path
 from PIL import Image
 from tests.helpers.dicom import positions, series
+from tests.helpers.ngff import image, stored
 from tests.helpers.nifti import OBLIQUE
-from tests.io.test_ngff import image, stored
-from tests.io.test_photo import KINDS
-from tests.io.test_tiff_arrays import STORED
-from tests.io.test_tiff_pyramids import PYRAMIDS
+from tests.helpers.photos import KINDS, png
+from tests.helpers.tiff import PYRAMIDS, STORED
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
@@ -79,8 +78,6 @@ def test_a_bmp_of_5_6_and_5_bits(tmp_path):
 
 @pytest.mark.parametrize("colour", [2, 4, 6])
 def test_a_png_of_16_bits_a_channel_is_refused_by_both(tmp_path, colour):
-    from tests.io.test_photo import png
-
     channels = {2: 3, 4: 2, 6: 4}[colour]
     (tmp_path / "a.png").write_bytes(png(16, colour, b"\0" + bytes(2 * channels), 1, 1))
     for read in (read_scan, read_scan_lazy):

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 import zarr
-from tests.io.test_ngff import image
+from tests.helpers.ngff import image
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput

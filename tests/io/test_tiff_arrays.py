@@ -8,76 +8,12 @@ import numpy as np
 import pytest
 import skimage
 import tifffile
-from tests.helpers.tiff import ramp
+from tests.helpers.tiff import STORED, ramp
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.io import tiff
 
 # --- arrays and axes ------------------------------------------------------------------------------
-
-# What is stored, how tifffile is asked to store it, and the axes and the order that we read.
-STORED = {
-    "grey": ((30, 20), {}, "yx", None),
-    "grey, two bytes": ((30, 20), {"dtype": np.uint16}, "yx", None),
-    "grey, with a sign": ((30, 20), {"dtype": np.int16}, "yx", None),
-    "floats": ((30, 20), {"dtype": np.float32}, "yx", None),
-    "half floats": ((30, 20), {"dtype": np.float16}, "yx", None),
-    "doubles": ((30, 20), {"dtype": np.float64}, "yx", None),
-    "big-endian": ((30, 20), {"dtype": np.uint16, "byteorder": ">"}, "yx", None),
-    "one element": ((1, 1), {}, "yx", None),
-    "wide": ((2, 5000), {}, "yx", None),
-    "colours": ((30, 20, 3), {"photometric": "rgb"}, "yxc", None),
-    "colours and alpha": ((30, 20, 4), {"photometric": "rgb", "extrasamples": ["unassalpha"]}, "yxc", None),
-    "colours, plane by plane": (
-        (3, 30, 20),
-        {"photometric": "rgb", "planarconfig": "separate"},
-        "yxc",
-        (1, 2, 0),
-    ),
-    "pages": ((5, 30, 20), {"metadata": None}, "zyx", None),
-    "three pages": ((3, 30, 20), {"metadata": None, "photometric": "minisblack"}, "zyx", None),
-    "pages, compressed": ((5, 30, 20), {"metadata": None, "compression": "zlib"}, "zyx", None),
-    "pages of colours": ((5, 30, 20, 3), {"metadata": None, "photometric": "rgb"}, "zyxc", None),
-    "pages that tifffile describes": ((5, 30, 20), {}, "zyx", None),
-    "tiles": ((70, 50), {"tile": (32, 32)}, "yx", None),
-    "strips": ((70, 50), {"rowsperstrip": 16}, "yx", None),
-    "BigTIFF": ((30, 20), {"bigtiff": True}, "yx", None),
-    "ImageJ stack": ((5, 30, 20), {"imagej": True, "metadata": {"axes": "ZYX"}}, "zyx", None),
-    "ImageJ time": ((5, 30, 20), {"imagej": True, "metadata": {"axes": "TYX"}}, "tyx", None),
-    "ImageJ channels": ((2, 30, 20), {"imagej": True, "metadata": {"axes": "CYX"}}, "yxc", (1, 2, 0)),
-    "ImageJ hyperstack": (
-        (2, 3, 4, 30, 20),
-        {"imagej": True, "metadata": {"axes": "TZCYX"}},
-        "tzyxc",
-        (0, 1, 3, 4, 2),
-    ),
-    "ImageJ colours": ((5, 30, 20, 3), {"imagej": True, "metadata": {"axes": "ZYXS"}}, "zyxc", None),
-    "OME stack": ((5, 30, 20), {"ome": True, "metadata": {"axes": "ZYX"}}, "zyx", None),
-    "OME, channels first": (
-        (2, 3, 30, 20),
-        {"ome": True, "metadata": {"axes": "CZYX"}},
-        "zyxc",
-        (1, 2, 3, 0),
-    ),
-    "OME, depth before time": (
-        (2, 3, 30, 20),
-        {"ome": True, "metadata": {"axes": "ZTYX"}},
-        "tzyx",
-        (1, 0, 2, 3),
-    ),
-    "OME colours": (
-        (30, 20, 3),
-        {"ome": True, "photometric": "rgb", "metadata": {"axes": "YXS"}},
-        "yxc",
-        None,
-    ),
-    "OME, all of length one but a plane": (
-        (1, 1, 1, 30, 20),
-        {"ome": True, "metadata": {"axes": "TZCYX"}},
-        "yx",
-        None,
-    ),
-}
 
 
 @pytest.mark.parametrize(("shape", "options", "axes", "order"), STORED.values(), ids=STORED.keys())
