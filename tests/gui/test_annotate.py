@@ -107,7 +107,16 @@ def test_edit_makes_a_copy(viewer, widget, segment, qtbot):
     copy.redo()
     assert copy.data[2, 5, 5] == 1
     assert corrections_of(viewer).edit(result) is copy  # a second time, the same
+    assert not widget.edit_button.isEnabled()  # that is what goes on
+    viewer.layers.selection.active = image
     assert widget.edit_button.text() == "Resume editing"
+    assert widget.edit_button.isEnabled()
+    widget.edit_button.click()
+    assert viewer.layers.selection.active is copy
+    assert not widget.edit_button.isEnabled()
+    copy.visible = False
+    viewer.layers.selection.active = image
+    assert widget.edit_button.isEnabled()
 
 
 def test_approve_a_slice_a_range_and_all(viewer, widget, segment, qtbot):

@@ -86,24 +86,27 @@ def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segmen
     qtbot.waitUntil(lambda: not segment.busy, timeout=60_000)
     segmented = segment.form.settings().first_plane
 
-    def refused(button):
+    def refused(press):
         notification_manager.records.clear()
-        qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
+        press()
         (text,) = messages()
         assert MODEL not in list_stores() or not entries()
         return text
 
     others = [n for n in range(5) if n != segmented]
-    assert "were not segmented, and nothing is painted in them" in refused(widget.approve_all_button)
+    assert "were not segmented, and nothing is painted in them" in refused(widget.approve_all)
     widget.first_slice.setValue(others[0] + 1)
     widget.last_slice.setValue(others[0] + 1)
-    text = refused(widget.approve_range_button)
+    text = refused(lambda: qtbot.mouseClick(widget.approve_range_button, Qt.MouseButton.LeftButton))
     assert text.startswith(f"slice {others[0] + 1}: was not segmented, and nothing is painted in it")
     viewer.dims.set_point(0, others[1])
-    assert f"slice {others[1] + 1}: was not segmented" in refused(widget.approve_button)
+    assert f"slice {others[1] + 1}: was not segmented" in refused(
+        lambda: qtbot.keyClick(viewer.window._qt_viewer.canvas.native, Qt.Key.Key_A)
+    )
     # what a person has painted there may be approved
     qtbot.mouseClick(widget.edit_button, Qt.MouseButton.LeftButton)
     viewer.layers.selection.active.paint((others[1], 5, 5), 1)
+    qtbot.waitUntil(widget.approve_button.isEnabled, timeout=10_000)
     qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
     settle(qtbot, viewer)
     (entry,) = entries()
@@ -114,6 +117,34 @@ def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segmen
     assert entries()[-1].planes == (segmented,)
     case = AnnotationStore.for_model(MODEL).annotated_case(segment.session.current.job.scan)
     assert sorted(case.annotated_slices) == sorted([segmented, others[1]])  # no other slice is taught
+
+
+def test_buttons_tell_which_slices_were_not_segmented(viewer, segment, widget, qtbot):
+    segment_one_slice(viewer, segment, qtbot, volume(3))
+    segmented = segment.form.settings().first_plane
+    others = [n for n in range(3) if n != segmented]
+    viewer.dims.set_point(0, others[0])
+    assert widget.slice_status.text() == f"Slice {others[0] + 1} of 3 (slider {others[0]}): not segmented."
+    assert not widget.approve_button.isEnabled()
+    assert "was not segmented" in widget.approve_button.toolTip()
+    assert not widget.approve_all_button.isEnabled()
+    assert "2 of 3 slices were not segmented" in widget.approve_all_button.toolTip()
+    assert widget.approve_range_button.isEnabled()
+    qtbot.mouseClick(widget.edit_button, Qt.MouseButton.LeftButton)
+    copy = viewer.layers.selection.active
+    copy.paint((others[0], 5, 5), 1)
+    qtbot.waitUntil(widget.approve_button.isEnabled, timeout=10_000)
+    assert "not approved yet" in widget.slice_status.text()
+    copy.paint((others[1], 5, 5), 1)
+    qtbot.waitUntil(widget.approve_all_button.isEnabled, timeout=10_000)
+    viewer.dims.set_point(0, others[0])
+    copy.undo()
+    copy.undo()
+    qtbot.waitUntil(lambda: not widget.approve_all_button.isEnabled(), timeout=10_000)
+    qtbot.waitUntil(lambda: not widget.approve_button.isEnabled(), timeout=10_000)
+    viewer.dims.set_point(0, segmented)
+    assert "not approved yet" in widget.slice_status.text()
+    assert widget.approve_button.isEnabled()
 
 
 def segment_one_slice(viewer, segment, qtbot, data):
@@ -141,10 +172,13 @@ def test_a_resumed_draft_knows_which_slices_were_segmented(viewer, segment, widg
     qtbot.waitUntil(lambda: widget.correction is not None, timeout=60_000)
     viewer.dims.set_point(0, others[0])
     notification_manager.records.clear()
-    qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+    assert not widget.approve_button.isEnabled()
+    widget.approve_shown()
     (text,) = messages()
     assert text.startswith(f"slice {others[0] + 1}: was not segmented, and nothing is painted in it")
     assert not entries()
+    viewer.layers.selection.active.paint((others[0], 5, 5), 1)
+    qtbot.waitUntil(widget.approve_button.isEnabled, timeout=10_000)
     viewer.dims.set_point(0, segmented)
     qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
     settle(qtbot, viewer)

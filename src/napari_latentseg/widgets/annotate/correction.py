@@ -224,6 +224,28 @@ class Correction:
             )
         return unapproved
 
+    def has_labels_in(self, number: int) -> bool:
+        """Whether anything is labelled in a plane; False where the mask is gone."""
+        try:
+            return bool(self.plane_of(self.current_mask(), number).any())
+        except BadInput:  # approving says why
+            return False
+
+    def empty_unsegmented_planes(self) -> list[int]:
+        """The planes without a prediction in which nobody has painted or approved anything.
+
+        Of a run this asks for the last comparison of its mask with the model's, which may be a moment old, but
+        does not read the whole mask, as `unapproved_planes` does.
+        """
+        region, result = self.segmented_region, self.result
+        if region is None or region.has_all_slices:
+            return []
+        planes = [n for n in region.missing(range(self.plane_count)) if n not in self.approved]
+        if result is None:
+            return [n for n in planes if not self.has_labels_in(n)]
+        comparison = result.latest_mask.comparison if result.latest_mask is not None else None
+        return [n for n in planes if comparison is None or n not in comparison.edited_slices]
+
     def unknown_outside_box(self, numbers: Iterable[int], mask: NDArray[np.uint8]) -> list[int]:
         """Those of some planes of which only a box was segmented, and that no person has changed.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_latentseg.errors import BadInput
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AnnotateWidget"]
 
 _SAVING = "An approval is being saved"
+_NOT_SEGMENTED = "This slice was not segmented: segment it first, or paint what is there"
 
 
 class AnnotateWidget(DockWidget):
@@ -62,6 +64,7 @@ class AnnotateWidget(DockWidget):
         self.train_button = QPushButton("Fine-tune the model…")
         self.drafts_panel = DraftsPanel()
         self.editor = QWidget()
+        self._unsegmented: list[int] = []  # planes that were not segmented, and in which nothing is painted
         for label in (self.slice_status, self.approved_summary, self.totals):
             label.setWordWrap(True)
         self._lay_out()
@@ -118,6 +121,7 @@ class AnnotateWidget(DockWidget):
         corrections.autosaver.drafts_changed.connect(self._update_drafts)
         self.session.results_changed.connect(self._refresh)
         self.session.finished.connect(self._refresh)
+        self.session.mask_changed.connect(self._update_unsegmented)
         self.correction_list.activated.connect(self._choose)
         self.edit_button.clicked.connect(self.edit)
         self.approve_button.clicked.connect(self.approve_shown)
@@ -141,8 +145,6 @@ class AnnotateWidget(DockWidget):
             name: action for name, action in actions.items() if name not in self.session.handlers
         }
         bind_keys(self.viewer, self, unbound_actions)
-        self.edit_button.setToolTip("Correct a copy of the mask with napari's brush; the prediction is kept")
-        add_key_to_tooltip("edit", self.edit_button)
 
     @property
     def correction(self) -> Correction | None:
@@ -165,13 +167,14 @@ class AnnotateWidget(DockWidget):
         current = correction.result if correction.result in choices else correction
         self.correction_list.setCurrentIndex(choices.index(current) if current in choices else -1)
         layer = correction.layer
-        self.edit_button.setText("Edit this mask" if layer is None else "Resume editing")
+        self._update_edit_button(correction)
         self.classes.setVisible(layer is not None)
         if layer is not None:
             self.classes.show_classes(correction.classes, int(layer.selected_label))
             self.classes.show_added(correction.added_labels, unknown_class_warning(correction))
             if layer.events.selected_label.callbacks.count(self._follow_label) == 0:
                 self.connect_event(layer.events.selected_label, self._follow_label)
+                self.connect_event(layer.events.paint, self._on_paint)
         has_many_planes = correction.plane_count > 1
         self.approve_all_button.setVisible(has_many_planes)
         self.range_row.setVisible(has_many_planes)
@@ -183,8 +186,20 @@ class AnnotateWidget(DockWidget):
                 box.setValue(correction.plane_count)
         self.approved_summary.setVisible(has_many_planes)
         self.approved_summary.setText(f"Approved slices: {format_slices(correction.approved) or 'none yet'}.")
-        self._update_slice_status()
+        self._update_unsegmented()
         self._update_totals()
+
+    def _update_edit_button(self, correction: Correction) -> None:
+        """Offer editing, unless that is what goes on already."""
+        layer = correction.layer
+        self.edit_button.setText("Edit this mask" if layer is None else "Resume editing")
+        is_editing = layer is not None and layer.visible and self.viewer.layers.selection.active is layer
+        self.edit_button.setEnabled(not is_editing)
+        if is_editing:
+            self.edit_button.setToolTip("You are editing the mask: paint in the image")
+            return
+        self.edit_button.setToolTip("Correct a copy of the mask with napari's brush; the prediction is kept")
+        add_key_to_tooltip("edit", self.edit_button)
 
     def _plane_on_screen(self) -> int | None:
         """The number of the plane on screen; None in 3-D, or where the view has another orientation."""
@@ -193,6 +208,17 @@ class AnnotateWidget(DockWidget):
             return None
         layer = correction.layer if correction.layer is not None else correction.image
         return plane_on_screen(self.viewer, layer, correction.axis_order)
+
+    def _on_paint(self, event: Any = None) -> None:
+        QTimer.singleShot(0, self._update_unsegmented)  # napari may tell of a stroke before it has set the labels
+
+    def _update_unsegmented(self, *_: Any) -> None:
+        """Find out anew which slices have neither a prediction nor a stroke."""
+        if not self.is_open:
+            return
+        correction = self.correction
+        self._unsegmented = correction.empty_unsegmented_planes() if correction is not None else []
+        self._update_slice_status()
 
     def _update_slice_status(self, event: Any = None) -> None:
         """Show whether the slice on screen is approved, and which of the buttons apply to it."""
@@ -204,37 +230,48 @@ class AnnotateWidget(DockWidget):
         if correction.leading_shape and plane is not None:
             name = slice_text(plane, correction.plane_count)
         is_approved = plane is not None and plane in correction.approved
+        is_unsegmented = plane is not None and plane in self._unsegmented and not correction.has_labels_in(plane)
         if plane is None:
             self.slice_status.setText("The view shows another orientation of the volume.")
         elif busy:
             self.slice_status.setText(f"{name}: saving.")
+        elif is_approved:
+            self.slice_status.setText(f"{name}: approved, locked.")
         else:
             self.slice_status.setText(
-                f"{name}: approved, locked." if is_approved else f"{name}: not approved yet."
+                f"{name}: not segmented." if is_unsegmented else f"{name}: not approved yet."
             )
         self.unlock_button.setVisible(is_approved)
         self.unlock_button.setEnabled(not busy)
         self.unlock_button.setToolTip("Revoke the approval so that the slice can be edited again")
-        self.approve_button.setEnabled(plane is not None and not is_approved and not busy)
+        self.approve_button.setEnabled(plane is not None and not (is_approved or is_unsegmented or busy))
         if busy:
             self.approve_button.setToolTip(_SAVING)
         elif is_approved:
             self.approve_button.setToolTip("This slice is already approved")
         elif plane is None:
             self.approve_button.setToolTip("Show a slice that was segmented")
+        elif is_unsegmented:
+            self.approve_button.setToolTip(_NOT_SEGMENTED)
         else:
             self.approve_button.setToolTip("Approve the mask on this slice and lock it")
             add_key_to_tooltip("approve", self.approve_button)
+        self._update_buttons_of_many(correction, busy)
+
+    def _update_buttons_of_many(self, correction: Correction, busy: bool) -> None:
+        """Enable what approves several slices, and tell of a disabled button why it is."""
         is_whole = len(correction.approved) == correction.plane_count
-        for button in (self.approve_all_button, self.approve_range_button):
-            button.setEnabled(not busy and not is_whole)
-            button.setToolTip(
-                _SAVING
-                if busy
-                else "All slices are already approved"
-                if is_whole
-                else "Approve and lock these slices"
+        reason = _SAVING if busy else "All slices are already approved" if is_whole else ""
+        self.approve_range_button.setEnabled(not reason)
+        self.approve_range_button.setToolTip(reason or "Approve and lock these slices")
+        if self._unsegmented and not reason:
+            verb = "was" if len(self._unsegmented) == 1 else "were"
+            reason = (
+                f"{len(self._unsegmented)} of {correction.plane_count} slices {verb} not segmented:"
+                f" {format_slices(self._unsegmented)}. Approve the others with Approve range"
             )
+        self.approve_all_button.setEnabled(not reason)
+        self.approve_all_button.setToolTip(reason or "Approve and lock all slices")
 
     def _update_totals(self) -> None:
         correction = self.correction
