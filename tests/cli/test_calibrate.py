@@ -36,9 +36,9 @@ def test_what_was_found_goes_into_the_card(cli, model: Path, data: Path) -> None
     lines = ended.out.splitlines()
     assert lines[0].startswith("calibration error 0.")
     assert "20 images, never trained on; 3 samples from augment" in lines[0]
-    assert any(line.startswith("target: 90% intervals held in ") for line in lines)
+    assert any(line.startswith("target: 90 % intervals held in ") for line in lines)
     assert any(line.endswith("of 10 other images") for line in lines)
-    assert any(line.startswith("target: the true edge lay between the 90% contours in ") for line in lines)
+    assert any(line.startswith("target: the true edge lay between the 90 % contours in ") for line in lines)
     assert lines[-1].startswith("reviewing the fifth of the images with the lowest expected Dice finds ")
     card = read_card(model)
     assert card.reliability.images == 20
@@ -66,7 +66,7 @@ def test_too_few_images_have_a_curve_but_no_interval(cli, model: Path, data: Pat
     ended = cli("calibrate", model, "--data", data, "-n", 3)
     assert ended.code == 0
     first = ended.out.splitlines()[0]
-    assert first.startswith("no interval: cases: are 6, half of them to fit on; an interval of 90% needs 9")
+    assert first.startswith("no interval: cases: are 6, half of them to fit on; an interval of 90 % needs 9")
     card = read_card(model)
     assert card.reliability.images == 6
     assert card.volume_interval is card.contour_band is card.expected_dice is None

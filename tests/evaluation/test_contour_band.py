@@ -85,4 +85,4 @@ def test_a_card_with_an_endless_distance_is_refused() -> None:
 
 def test_the_promise_is_in_words() -> None:
     band = ContourBand.fit(["lesion"], [[f] for f in drawn_figures(30)], **CONDITIONS)
-    assert band.promise.startswith("In 90% of images like these the true edge lies between the contours")
+    assert band.promise.startswith("In 90 % of images like these the true edge lies between the contours")

@@ -93,7 +93,7 @@ def test_without_missed_classes_the_text_does_not_speak_of_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "words"), [(0.9, "9 of 10 images"), (0.95, "95% of images"), (0.8, "8 of 10 images")]
+    ("level", "words"), [(0.9, "9 of 10 images"), (0.95, "95 % of images"), (0.8, "8 of 10 images")]
 )
 def test_the_level_is_said_as_people_read_it(level: float, words: str) -> None:
     assert words in DiceEstimate(expected=0.8, lower=0.6, level=level).describe()

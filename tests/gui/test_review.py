@@ -95,6 +95,27 @@ def test_the_variance_is_shown_and_hidden(shown_volume, review):
     assert not layer.visible
 
 
+def test_the_variance_button_follows_what_is_shown_from_elsewhere(shown_volume, review):
+    layers = shown_volume.result.layers
+    (variance,), (mean,) = layers.layers_of("variance"), layers.layers_of("mean")
+    mean.visible = True
+    variance.visible = True
+    assert review.variance_button.isChecked()
+    variance.visible = False
+    assert not review.variance_button.isChecked()
+    review.variance_button.click()
+    assert (variance.visible, mean.visible) == (True, False)  # two maps mix to colours without a meaning
+
+
+def test_labels_changed_in_place_are_measured_after_a_refresh(shown_volume, review, qtbot):
+    qtbot.waitUntil(lambda: bool(review.measures.size_text.text()), timeout=60_000)
+    mask = shown_volume.result.layers.mask
+    mask.data[5] = 0
+    mask.refresh()
+    qtbot.waitUntil(lambda: "yours" in review.measures.size_text.text(), timeout=10_000)
+    assert shown_volume.result.latest_mask.comparison.edited_slices == (5,)
+
+
 def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
     def drawn():
         layer = review.contours.layer

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 from qtpy.QtCore import Qt
+from tests.helpers.canvas import press_key
+from tests.helpers.shared_viewer import process_events
 from tests.helpers.two_cases import two_cases
 
 _PLUGIN = "napari-latentseg"
@@ -35,3 +37,20 @@ def test_review_without_a_result_to_segment(tabs, viewer, qtbot):
     qtbot.waitUntil(lambda: is_in_front(tabs["Review"].empty_button))
     qtbot.mouseClick(tabs["Review"].empty_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: is_in_front(tabs["Segment"]))
+
+
+@pytest.mark.parametrize("name", ["Segment", "Annotate", "Train", "Models"])
+def test_the_keys_for_what_is_shown_work_in_every_widget(viewer, show_ball, name):
+    shown = show_ball((6, 40, 48))
+    (variance,) = shown.result.layers.layers_of("variance")
+    dock, review = viewer.window.add_plugin_dock_widget(_PLUGIN, "Review")
+    viewer.window.add_plugin_dock_widget(_PLUGIN, name)
+    press_key(viewer, Qt.Key.Key_U)
+    assert variance.visible
+    viewer.window.remove_dock_widget(dock)
+    review.deleteLater()
+    process_events()
+    press_key(viewer, Qt.Key.Key_U)
+    assert not variance.visible
+    press_key(viewer, Qt.Key.Key_U)
+    assert variance.visible

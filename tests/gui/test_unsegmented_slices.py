@@ -74,6 +74,9 @@ def test_a_run_that_was_cancelled_says_so_and_has_no_interval(viewer, segment, q
     assert "the run was cancelled" in panel.interval_note.text()
     assert f"{40 - done} of 40 slices" in panel.interval_note.text()
     assert panel.run_note.text().startswith("Cancelled: ")
+    texts = (label.text() for label in segment.findChildren(QLabel))
+    assert sum("not segmented" in text for text in texts) == 1  # said once
+    assert panel.interval_note.text().count("not segmented") == 1
 
 
 def test_slices_that_were_not_segmented_are_not_approved_as_empty(viewer, segment, widget, qtbot):
@@ -183,6 +186,27 @@ def test_a_resumed_draft_knows_which_slices_were_segmented(viewer, segment, widg
     qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
     settle(qtbot, viewer)
     assert entries()[-1].planes == (segmented,)
+
+
+def test_a_resumed_draft_is_that_of_a_later_run_of_its_image(viewer, segment, widget, qtbot):
+    segment_one_slice(viewer, segment, qtbot, volume(3))
+    segmented = segment.form.settings().first_plane
+    widget.edit()
+    viewer.layers.selection.active.paint((segmented, 5, 5), 1)
+    autosaver = widget.corrections.autosaver
+    viewer.layers.clear()
+    qtbot.waitUntil(lambda: len(autosaver.drafts) == 1, timeout=60_000)
+    qtbot.mouseClick(widget.drafts_panel.resume_buttons[0], Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: widget.correction is not None, timeout=60_000)
+    correction = widget.correction
+    assert correction.result is None
+    segment.run_button.click()
+    qtbot.waitUntil(lambda: not segment.busy, timeout=60_000)
+    result = segment.session.current
+    assert correction.result is result
+    assert result.shown_mask().layer is correction.layer
+    qtbot.waitUntil(lambda: result.latest_mask is not None and result.latest_mask.is_edited, timeout=10_000)
+    assert widget.correction_list.count() == 1
 
 
 def test_a_copy_keeps_the_slices_that_it_was_made_of(viewer, segment, widget, qtbot):

@@ -142,7 +142,7 @@ def test_the_text_says_what_matters(lesions: Path) -> None:
     ):
         assert part in text
     assert text.startswith("Model:")
-    assert len(text.splitlines()) == len(card_lines(card)) + 1
+    assert len(text.splitlines()) == len(card_lines(card)) + 2  # name, and title with version
 
 
 def test_figures_of_other_kinds_are_given_too(lesions: Path) -> None:

@@ -87,5 +87,7 @@ def test_it_is_told_in_words(lesions: Path) -> None:
     text = card_text(card)
     error = "expected calibration error 0.1100 (mean of 8 samples from augment), on 4 images"
     assert f"Calibration:   {error}" in text
-    assert "Intervals:     90% for areas and volumes of lesion (8 samples from augment), by 20 images" in text
-    assert "they held in 10 other images: lesion 90%" in text
+    assert (
+        "Intervals:     90 % for areas and volumes of lesion (8 samples from augment), by 20 images" in text
+    )
+    assert "they held in 10 other images: lesion 90 %" in text

@@ -217,7 +217,7 @@ def test_the_card_says_how_the_data_were_split(folders: list[Path]) -> None:
     """In blocks of files, but for a set that knows its patients."""
     blocks = config(split={"fraction": 0.3, "block": 2})
     found = training_data_records(find_datasets(folders, blocks), read_dataset(folders, blocks), blocks)
-    assert [t.split for t in found] == ["30% by blocks of 2 files, seed 0", "30% by patient, seed 0"]
+    assert [t.split for t in found] == ["30 % by blocks of 2 files, seed 0", "30 % by patient, seed 0"]
 
 
 def test_the_time_is_that_of_all_stages_and_members() -> None:

@@ -17,6 +17,7 @@ from napari_latentseg.cli.options import (
     SamplingSource,
     Seed,
 )
+from napari_latentseg.core.percent import percent
 
 if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
@@ -76,7 +77,7 @@ def calibrate(
         print_line(f"compares images with {card.fit.images} training images", quiet=quiet)
     if (interval := card.volume_interval) is not None:
         for name, measured in interval.coverage.items():
-            line = f"{name}: {interval.level:.0%} intervals held in {measured:.0%}"
+            line = f"{name}: {percent(interval.level)} intervals held in {percent(measured)}"
             print_line(f"{line} of {interval.tested_on} other images", quiet=quiet)
     for line in _figure_lines(card):
         print_line(line, quiet=quiet)
@@ -87,13 +88,13 @@ def _figure_lines(card: ModelCard) -> list[str]:
     lines = []
     if (band := card.contour_band) is not None:
         for name, fit in band.classes.items():
-            line = f"{name}: the true edge lay between the {band.level:.0%} contours"
-            lines.append(f"{line} in {fit.coverage:.0%} of {fit.cases} images, each left out in turn")
+            line = f"{name}: the true edge lay between the {percent(band.level)} contours"
+            lines.append(f"{line} in {percent(fit.coverage)} of {fit.cases} images, each left out in turn")
     if (expected := card.expected_dice) is not None:
         for name, dice_fit in expected.classes.items():
             lines.append(f"{name}: expected Dice is off by {dice_fit.mean_error:.2f} in the mean")
-            line = f"{name}: the Dice was at least the {expected.level:.0%} bound"
-            lines.append(f"{line} in {dice_fit.coverage:.0%} of {dice_fit.cases} images")
+            line = f"{name}: the Dice was at least the {percent(expected.level)} bound"
+            lines.append(f"{line} in {percent(dice_fit.coverage)} of {dice_fit.cases} images")
         if expected.worst_fifth is not None:
             lines.append(expected.worst_fifth.describe())
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.percent import percent
 
 __all__ = ["DiceEstimate"]
 
@@ -40,4 +41,4 @@ class DiceEstimate(FrozenModel):
 
 def _share(level: float) -> str:
     """A level as a share that people read at once: ``9 of 10``."""
-    return f"{level * 10:.0f} of 10" if round(level * 10, 6).is_integer() else f"{level:.0%} of"
+    return f"{level * 10:.0f} of 10" if round(level * 10, 6).is_integer() else f"{percent(level)} of"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.percent import percent
 from napari_latentseg.errors import BadInput
 
 __all__ = [
@@ -316,7 +317,7 @@ class VolumeInterval(FrozenModel):
             )
             raise BadInput(
                 "cases",
-                f"{why}; an interval of {fitted.level:.0%} needs {required}",
+                f"{why}; an interval of {percent(fitted.level)} needs {required}",
                 "give more annotated images",
             )
         return fitted.replace(factors=factors, shifts=shifts)

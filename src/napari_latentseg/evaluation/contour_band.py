@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.percent import percent
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.case_figures import EDGE_TOLERANCE, CaseFigures
 from napari_latentseg.evaluation.conformal import MIN_CASES, conformal_bound, leave_one_out
@@ -101,9 +102,9 @@ class ContourBand(FrozenModel):
     def promise(self) -> str:
         """What the contours promise, in words for people."""
         return (
-            f"In {self.level:.0%} of images like these the true edge lies between the contours: all but"
-            f" {self.tolerance:.0%} of the true region lies inside the outer one, and the inner one goes"
-            f" beyond the true region by no more than {self.tolerance:.0%} of its size."
+            f"In {percent(self.level)} of images like these the true edge lies between the contours: all"
+            f" but {percent(self.tolerance)} of the true region lies inside the outer one, and the inner one"
+            f" goes beyond the true region by no more than {percent(self.tolerance)} of its size."
         )
 
     @classmethod
@@ -149,7 +150,7 @@ class ContourBand(FrozenModel):
             why = (
                 f"are {most} with a class; contours need {MIN_CASES}"
                 if most < MIN_CASES
-                else f"are wrong too often for contours that hold in {fitted.level:.0%} of them"
+                else f"are wrong too often for contours that hold in {percent(fitted.level)} of them"
             )
             raise BadInput("cases", why, "give more annotated images")
         return fitted.replace(classes=classes)

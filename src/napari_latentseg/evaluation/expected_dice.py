@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from napari_latentseg.core.dice_estimate import DiceEstimate
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.percent import percent
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.case_figures import CaseFigures
 from napari_latentseg.evaluation.conformal import MIN_CASES, conformal_bound, leave_one_out
@@ -92,11 +93,11 @@ class WorstFifth(FrozenModel):
         """In words for people."""
         text = (
             "reviewing the fifth of the images with the lowest expected Dice finds"
-            f" {self.error_share:.0%} of all error"
+            f" {percent(self.error_share)} of all error"
         )
         if self.missed_share is not None:
             text += (
-                f", and {self.missed_share:.0%} of the images with a class that is missed (Dice below"
+                f", and {percent(self.missed_share)} of the images with a class that is missed (Dice below"
                 f" {MISSED_DICE:g}; {self.missed} of {self.images})"
             )
         return text

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.finetuning.budget import VALIDATION_FRACTION, CaseSplit
@@ -114,7 +115,9 @@ def write_candidate(
         licence="not stated",
         images=train_count,
         validation_images=len(split.validation_cases),
-        split=f"{VALIDATION_FRACTION:.0%} by case, seed {candidate.seed}" if split.validation_cases else "",
+        split=f"{percent(VALIDATION_FRACTION)} by case, seed {candidate.seed}"
+        if split.validation_cases
+        else "",
     )
     card = base.replace(
         name=candidate.name,

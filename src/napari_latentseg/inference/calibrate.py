@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.labels import class_region
+from napari_latentseg.core.percent import percent
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.label_map import LabelMap
@@ -228,7 +229,8 @@ class Calibration:
         if len(fit) < required:
             raise BadInput(
                 "cases",
-                f"are {len(self.cases)}, half of them to fit on; an interval of {level:.0%} needs {required}",
+                f"are {len(self.cases)}, half of them to fit on;"
+                f" an interval of {percent(level)} needs {required}",
                 "give more annotated images",
             )
         fitted = VolumeInterval.fit(

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Measurement
@@ -15,7 +16,7 @@ from napari_latentseg.utils.path_lock import path_lock
 
 __all__ = ["CASE_COLUMNS", "append_to_table", "check_case_table", "is_case_table"]
 
-_LEVEL = f"{INTERVAL_LEVEL * 100:.0f} %"
+_LEVEL = percent(INTERVAL_LEVEL)
 CASE_COLUMNS = (
     "case", "image", "model", "version", "run", "mask", "class", "label", "time", "segmented", "size", "unit",
     "ml", "mean of samples", "std of samples", f"low {_LEVEL}", f"high {_LEVEL}", "interval", "samples",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES, RunRecord
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.evaluation.calibration import VolumeInterval
@@ -104,7 +105,7 @@ class IntervalBasis:
         """One sentence for people."""
         if self.kind == "none":
             return f"No intervals: {self.reason}."
-        level = f"{INTERVAL_LEVEL:.0%}".replace("%", " %")
+        level = percent(INTERVAL_LEVEL)
         if self.kind == "calibrated" and self.interval is not None:
             return f"{level} intervals, calibrated on {self.interval.cases} images (see the model card)."
         return f"{level} intervals of {self.samples} samples, not calibrated: {self.reason}."
@@ -173,9 +174,11 @@ def calibration_differences(
 
 def sizes_note(segmentation: Segmentation, card: CalibratedCard | None) -> str:
     """What to say below the sizes of a result: what their intervals rest on, and what was not segmented."""
-    note = interval_basis(segmentation, card).describe()
-    missing = segmentation.segmented_region.describe_missing()
-    return f"{note} The sizes are those of the others: {missing}." if missing else note
+    basis, region = interval_basis(segmentation, card), segmentation.segmented_region
+    note, missing = basis.describe(), region.describe_missing()
+    if not missing or missing in note or region.describe() in note:
+        return note
+    return f"{note} The sizes are those of the others: {missing}."
 
 
 def _why_no_interval(segmentation: Segmentation) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import MaskState
 from napari_latentseg.core.units import MM_PER_UNIT
 
@@ -179,7 +180,7 @@ class Measurement:
         low, high = self._format_number(self.low), self._format_number(self.high)
         # nothing found: the line has no other number that would have the unit
         unit = "" if self.value else f" {self._display_scale[1]}"
-        level = f"{INTERVAL_LEVEL:.0%}".replace("%", " %")
+        level = percent(INTERVAL_LEVEL)
         whose = "model's " if self.is_corrected else ""
         return f"{whose}{level}: {low} to {high}{unit}, {origin}"
 

@@ -8,6 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Measurement
 from napari_latentseg.measure.spreadsheet_text import escape_formulas
 
@@ -96,7 +97,7 @@ def measurement_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
         "unit": unit,
         "length": measurements[0].length_unit,
         "size": {"2": "area", "3": "volume"}.get(unit[-1], "size"),
-        "level": f"{INTERVAL_LEVEL:.0%}".replace("%", " %"),
+        "level": percent(INTERVAL_LEVEL),
     }
     columns: dict[str, list[Any]] = {}
     for column in _COLUMNS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
@@ -13,9 +14,8 @@ __all__ = ["card_lines", "card_text", "dice_text", "dice_words"]
 
 
 def card_lines(card: ModelCard) -> list[tuple[str, str]]:
-    """The card as pairs of heading and text."""
+    """The card as pairs of heading and text, without name, title and version."""
     lines = [
-        ("Title", f"{card.title}, version {card.version}"),
         ("Modality", card.modality or "not stated"),
         ("Classes", ", ".join(c.name for c in card.classes)),
         ("Intended use", card.intended_use),
@@ -74,9 +74,8 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
 
 def card_text(card: ModelCard) -> str:
     """The card as text for a terminal, one line per entry."""
-    return "\n".join(
-        f"{heading + ':':<15}{text}" for heading, text in [("Model", card.name), *card_lines(card)]
-    )
+    headings = [("Model", card.name), ("Title", f"{card.title}, version {card.version}")]
+    return "\n".join(f"{heading + ':':<15}{text}" for heading, text in [*headings, *card_lines(card)])
 
 
 def dice_text(card: ModelCard, label: str = "Dice ") -> str:
@@ -148,9 +147,11 @@ def _interval_text(interval: VolumeInterval) -> str:
     """Level and classes of the calibrated intervals, and their coverage on other images, in words."""
     ensemble = f"{interval.samples} samples from {interval.source}"
     names = ", ".join(interval.factors)
-    text = f"{interval.level:.0%} for areas and volumes of {names} ({ensemble}), by {interval.data}"
+    text = f"{percent(interval.level)} for areas and volumes of {names} ({ensemble}), by {interval.data}"
     if interval.coverage:
-        coverage_text = ", ".join(f"{name} {fraction:.0%}" for name, fraction in interval.coverage.items())
+        coverage_text = ", ".join(
+            f"{name} {percent(fraction)}" for name, fraction in interval.coverage.items()
+        )
         text += f"; they held in {interval.tested_on} other images: {coverage_text}"
     return text
 
@@ -158,8 +159,8 @@ def _interval_text(interval: VolumeInterval) -> str:
 def _contour_text(band: ContourBand) -> str:
     """Promise and width of the contours, and how often they held, in words."""
     classes = "; ".join(
-        f"{name}: median distance {fit.typical_outward:.0%} of the mask's size outwards"
-        f" and {fit.typical_inward:.0%} inwards, held in {fit.coverage:.0%} of {fit.cases} images,"
+        f"{name}: median distance {percent(fit.typical_outward)} of the mask's size outwards"
+        f" and {percent(fit.typical_inward)} inwards, held in {percent(fit.coverage)} of {fit.cases} images,"
         " each left out in turn"
         for name, fit in band.classes.items()
     )
@@ -173,7 +174,9 @@ def _expected_dice_text(expected: ExpectedDice) -> str:
         text = f"{name}: mean error {fit.mean_error:.2f}"
         if fit.correlation is not None:
             text += f", rank correlation {fit.correlation:.2f}"
-        texts.append(f"{text}, {expected.level:.0%} bound held in {fit.coverage:.0%} of {fit.cases} images")
+        texts.append(
+            f"{text}, {percent(expected.level)} bound held in {percent(fit.coverage)} of {fit.cases} images"
+        )
     ensemble = f"{expected.samples} samples from {expected.source}"
     return f"{'; '.join(texts)}, each left out in turn ({ensemble}), by {expected.data}"
 

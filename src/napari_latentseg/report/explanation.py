@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import Measurement, expected_dice_lines
 from napari_latentseg.review import uncertainty_basis
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from napari_latentseg.evaluation.calibration import Reliability
     from napari_latentseg.models.card import ModelCard
 
-__all__ = ["curve_points", "curve_text", "explanation", "percent"]
+__all__ = ["curve_points", "curve_text", "explanation"]
 
 
 def explanation(
@@ -95,8 +96,3 @@ def curve_points(reliability: Reliability) -> list[tuple[float, float]]:
     """Mean probability and observed frequency of each bin that is not empty, in [0, 1]."""
     pairs = zip(reliability.predicted, reliability.observed, strict=True)
     return [(p, o) for p, o in pairs if p is not None and o is not None]
-
-
-def percent(fraction: float) -> str:
-    """A fraction in [0, 1] as a percentage: ``90 %``."""
-    return f"{100 * fraction:.0f} %"

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.core.person_mask import describe_mask
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import INTERVAL_LEVEL, Measurement
 from napari_latentseg.measure.measurement import display_unit, format_value
 from napari_latentseg.measure.physical_space import PhysicalSpace
-from napari_latentseg.report.explanation import curve_points, curve_text, explanation, percent
+from napari_latentseg.report.explanation import curve_points, curve_text, explanation
 from napari_latentseg.report.pictures import ImageStrip, Overview
 from napari_latentseg.review import MEASURES, Finding, uncertainty_basis
 
@@ -35,6 +36,11 @@ _REASON_TEXTS = {
 }
 
 
+def _keep_percent(value: Any) -> Any:
+    """Keep a line of the page from being broken between a number and its percent sign."""
+    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
+
+
 @cache
 def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -43,6 +49,7 @@ def _template() -> Template:
         loader=PackageLoader("napari_latentseg", "report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_keep_percent,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from napari_latentseg.core.percent import percent
 from napari_latentseg.models.card import TrainingData
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset
@@ -44,7 +45,7 @@ def training_data_records(
                 validation_images=len(
                     {s.content_sha256 for s in data.validation if s.dataset == dataset.name}
                 ),
-                split=f"{split.fraction:.0%} by {_split_unit(pattern, split.block)}"
+                split=f"{percent(split.fraction)} by {_split_unit(pattern, split.block)}"
                 + (", near duplicates together" if split.likeness_bits is not None else "")
                 + f", seed {split.seed}",
                 folder=dataset.name if dataset_config.labels else "",

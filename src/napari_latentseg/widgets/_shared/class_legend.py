@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.widgets._shared.mask_look import MaskLook
+from napari_latentseg.widgets._shared.text import keep_units
 
 __all__ = ["ClassLegend"]
 
@@ -240,7 +241,7 @@ class _ClassRow(QWidget):
 
     def set_size(self, text: str) -> None:
         """Show the size of the class."""
-        self.size_label.setText(text)
+        self.size_label.setText(keep_units(text))
         self.size_label.setToolTip(text)
         self.size_label.setVisible(bool(text))
 

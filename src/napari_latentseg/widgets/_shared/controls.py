@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QEvent
-from qtpy.QtGui import QIcon, QResizeEvent
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QHelpEvent, QIcon, QResizeEvent
 from qtpy.QtWidgets import (
     QApplication,
     QComboBox,
@@ -13,6 +13,10 @@ from qtpy.QtWidgets import (
     QMessageBox,
     QPushButton,
     QSizePolicy,
+    QStyle,
+    QStyleOptionComboBox,
+    QStylePainter,
+    QToolTip,
     QWidget,
 )
 from superqt import QCollapsible
@@ -23,6 +27,7 @@ __all__ = [
     "collapsible",
     "confirm",
     "elastic_combo",
+    "elided_entry",
     "form_layout",
     "let_combo_shrink",
     "separator",
@@ -36,8 +41,67 @@ def confirm(parent: QWidget | None, title: str, question: str) -> bool:
     return bool(answer == buttons.Yes)
 
 
+class _ElidedEntry(QObject):
+    """Draws the entry of a combo box with an ellipsis where it is too long, and tells it as a tooltip.
+
+    Qt cuts the text off at the arrow. A paint event is replaced, as magicgui makes some of the boxes.
+    """
+
+    def eventFilter(self, combo: QObject | None, event: QEvent | None) -> bool:
+        """Draw the box, or show its tooltip."""
+        if event is None or not isinstance(combo, QComboBox):
+            return False
+        if event.type() == QEvent.Type.Paint:
+            self._paint(combo)
+            return True
+        if isinstance(event, QHelpEvent) and event.type() == QEvent.Type.ToolTip:
+            text = combo.currentText()
+            if elided_entry(combo) != text:
+                QToolTip.showText(event.globalPos(), "\n".join(filter(None, (text, combo.toolTip()))), combo)
+                return True
+        return False
+
+    def _paint(self, combo: QComboBox) -> None:
+        option = _combo_option(combo)
+        option.currentText = elided_entry(combo)
+        painter = QStylePainter(combo)
+        painter.drawComplexControl(QStyle.ComplexControl.CC_ComboBox, option)
+        painter.drawControl(QStyle.ControlElement.CE_ComboBoxLabel, option)
+        painter.end()
+
+
+def _combo_option(combo: QComboBox) -> QStyleOptionComboBox:
+    """What `QComboBox.initStyleOption` gives, which only a subclass can call."""
+    option = QStyleOptionComboBox()
+    option.initFrom(combo)
+    option.frame = combo.hasFrame()
+    option.currentIcon = combo.itemIcon(combo.currentIndex())
+    option.iconSize = combo.iconSize()
+    view = combo.view()
+    if view is not None and view.isVisible():
+        option.state |= QStyle.StateFlag.State_On
+    return option
+
+
+def elided_entry(combo: QComboBox) -> str:
+    """The entry of a combo box as it is drawn: its middle is left out where it is too long."""
+    style = combo.style()
+    assert style is not None
+    field = style.subControlRect(
+        QStyle.ComplexControl.CC_ComboBox,
+        _combo_option(combo),
+        QStyle.SubControl.SC_ComboBoxEditField,
+        combo,
+    )
+    width = field.width() - 4  # pixels: what Qt leaves free at both ends
+    if not combo.itemIcon(combo.currentIndex()).isNull():
+        width -= combo.iconSize().width() + 4
+    return combo.fontMetrics().elidedText(combo.currentText(), Qt.TextElideMode.ElideMiddle, width)
+
+
 def let_combo_shrink(combo: QComboBox) -> None:
-    """Let a combo box take the width there is: a long entry is cut off, and does not widen the widget."""
+    """Let a combo box take the width there is: a long entry is elided, and does not widen the widget."""
+    combo.installEventFilter(_ElidedEntry(combo))
     combo.setMinimumWidth(80)
     combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)

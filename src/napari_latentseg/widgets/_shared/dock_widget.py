@@ -13,6 +13,8 @@ from qtpy.QtWidgets import QDockWidget, QFrame, QLabel, QPushButton, QScrollArea
 
 from napari_latentseg.widgets._shared.case_header import CaseHeader
 from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
+from napari_latentseg.widgets._shared.keys import bind_keys
+from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import session_of
 
 if TYPE_CHECKING:
@@ -61,6 +63,9 @@ class DockWidget(QWidget):
         self._events: list[tuple[Any, weakref.WeakMethod[Any]]] = []
         self._lay_out_frame()
         call_when_destroyed(self, _disconnector(self._events))
+        bind_keys(
+            napari_viewer, self, {"variance": self.toggle_variance, "contours": self.toggle_sample_outlines}
+        )
 
     def _lay_out_frame(self) -> None:
         self.empty_label.hide()
@@ -144,6 +149,18 @@ class DockWidget(QWidget):
         """
         emitter.connect(callback)
         self._events.append((emitter, weakref.WeakMethod(callback)))
+
+    def toggle_variance(self) -> None:
+        """Show the variance of the result over the image, or hide it."""
+        result = self.session.current
+        if result is not None:
+            is_shown = any(layer.visible for layer in result.layers.layers_of("variance"))
+            result.layers.show_map("variance", not is_shown)
+
+    def toggle_sample_outlines(self) -> None:
+        """Show the outlines of the samples of the result over the image, or hide them."""
+        outlines = sample_contours_of(self.viewer)
+        outlines.show_contours(self.session.current, not outlines.is_on)
 
     def open_widget(self, name: str) -> None:
         """Open another of our widgets as a tab beside this one, and raise it.

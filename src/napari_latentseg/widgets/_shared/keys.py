@@ -60,11 +60,12 @@ def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[
     widget
         The keys are unbound when it is destroyed.
     actions
-        Names of `ACTIONS`, and the functions to call in this viewer.
+        Names of `ACTIONS`, and the functions to call in this viewer. Of several open widgets the one that was
+        opened last is asked.
     """
     handlers = session_of(viewer).handlers
     for name, function in actions.items():
-        handlers[name] = function
+        handlers.setdefault(name, []).append(function)
         _register(name)
         _open_counts[name] = _open_counts.get(name, 0) + 1
         if _open_counts[name] == 1:
@@ -73,7 +74,8 @@ def bind_keys(viewer: ViewerModel, widget: QWidget, actions: dict[str, Callable[
 
     def unbind() -> None:
         for name, function in actions.items():
-            if handlers.get(name) is function:
+            handlers[name].remove(function)
+            if not handlers[name]:
                 del handlers[name]
             _open_counts[name] -= 1
             if not _open_counts[name]:
@@ -108,9 +110,9 @@ def _register(name: str) -> None:
     _registered.add(name)
 
     def call_handler(viewer: Any) -> None:
-        handler = session_of(viewer).handlers.get(name)
-        if handler is not None:
-            handler()
+        handlers = session_of(viewer).handlers.get(name)
+        if handlers:
+            handlers[-1]()
 
     call_handler.__name__ = f"latentseg_{name}"
     action = ACTIONS[name]

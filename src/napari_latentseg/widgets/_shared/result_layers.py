@@ -199,6 +199,12 @@ class ResultLayers:
     def _on_paint(self, event: Any = None) -> None:
         self.is_edited = self.is_edited or not self._is_updating
 
+    def show_map(self, role: str, on: bool) -> None:
+        """Show or hide a map; one at a time, because two of them mix to colours without a meaning."""
+        for other in MAP_ROLES if on else (role,):
+            for layer in self.layers_of(other):
+                layer.visible = on and other == role
+
     @contextmanager
     def _own_update(self) -> Iterator[None]:
         self._is_updating = True

@@ -77,7 +77,7 @@ class ViewerSession(QObject):
     choices
         The values in the Segment widget, for when it is opened again.
     handlers
-        The action of each key; see `keys`.
+        The functions of each key's action, that of the widget opened last at the end; see `keys`.
     """
 
     started = Signal(object)
@@ -98,7 +98,7 @@ class ViewerSession(QObject):
         self._running_result: RunResult | None = None
         self.choices: dict[str, Any] = {}
         self.timings = RunTimings()
-        self.handlers: dict[str, Callable[[], Any]] = {}
+        self.handlers: dict[str, list[Callable[[], Any]]] = {}
         self.runner = Runner(self)
         self.runner.progressed.connect(self._on_progress)
         self.runner.finished.connect(self._on_finished)

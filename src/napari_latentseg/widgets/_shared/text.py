@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "elide_middle",
     "format_numbers",
     "format_slices",
+    "keep_units",
     "slice_text",
 ]
 
@@ -56,6 +58,22 @@ def count_text(number: int, noun: str) -> str:
     ('1 slice', '3 slices')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|ml\b|[mµu]m|pixels?\b|s\b|min\b)")
+
+
+def keep_units(text: str) -> str:
+    r"""A text for a label that breaks its lines, but never between a number and its unit.
+
+    Texts of files and of the command line keep ordinary spaces, so that they can be searched.
+
+    Examples
+    --------
+    >>> keep_units("1.52 ml (90 %: 1.44 to 1.61)")
+    '1.52\xa0ml (90\xa0%: 1.44 to 1.61)'
+    """
+    return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
 
 
 MAX_IMAGE_NAME = 14

@@ -234,8 +234,8 @@ class Correction:
     def empty_unsegmented_planes(self) -> list[int]:
         """The planes without a prediction in which nobody has painted or approved anything.
 
-        Of a run this asks for the last comparison of its mask with the model's, which may be a moment old, but
-        does not read the whole mask, as `unapproved_planes` does.
+        Of a run this asks for the last comparison of its mask with the model's, which may be a moment old,
+        but does not read the whole mask, as `unapproved_planes` does.
         """
         region, result = self.segmented_region, self.result
         if region is None or region.has_all_slices:

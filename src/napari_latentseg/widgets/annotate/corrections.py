@@ -14,6 +14,7 @@ from qtpy.QtCore import QObject, Signal
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.controls import confirm
+from napari_latentseg.widgets._shared.layers import METADATA_KEY
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.shown_mask import PersonMask
@@ -85,6 +86,10 @@ class Corrections(QObject):
             if correction.result is result:
                 return correction
         new_correction = correction_of_result(result)
+        for known in self.corrections:
+            if known.result is None and known.layer is not None and known.is_same_target(new_correction):
+                self._adopt(known, result)
+                return known
         # those without a copy whose result is gone are of no further use
         self.corrections[:] = [
             known for known in self.corrections if known.layer is not None or known.result is not None
@@ -92,6 +97,18 @@ class Corrections(QObject):
         self.corrections.append(new_correction)
         self.approvals.load(new_correction)
         return new_correction
+
+    def _adopt(self, correction: Correction, result: RunResult) -> None:
+        """Make a copy without a result, as of a resumed draft, that of a result of the same image."""
+        layer, viewer = correction.layer, self._viewer()
+        correction.adopt(result)
+        if layer is None or viewer is None:
+            return
+        result.layers.look.add(layer)
+        entry = {**layer.metadata[METADATA_KEY], "run": result.layers.run_number}
+        layer.metadata = {**layer.metadata, METADATA_KEY: entry}
+        session_of(viewer).mask_tracker.watch(result, layer)
+        session_of(viewer).mask_tracker.touch(result)
 
     def person_mask(self, result: RunResult) -> PersonMask:
         """What a person has made of the mask of a result: its copy, and what is approved of its image."""
@@ -113,6 +130,8 @@ class Corrections(QObject):
         viewer = self._viewer()
         for result in session_of(viewer).results if viewer is not None else ():
             result.person_mask = _person_mask_getter(self, result)
+            if result.segmentation is not None and any(c.result is None for c in self.corrections):
+                self.correction_of(result)  # a resumed draft may be of this image
 
     def _touch_results(self) -> None:
         viewer = self._viewer()
@@ -214,7 +233,7 @@ class Corrections(QObject):
         if result is not None and result.segmentation is not None:
             own = self.correction_of(result)
             if own.layer is None and own.is_same_target(correction):  # the draft is of the run on screen
-                correction.adopt(result)
+                self._adopt(correction, result)
                 self.corrections.remove(own)
         self.corrections.append(correction)
         self._add_copy(correction)

@@ -210,7 +210,8 @@ class AnnotateWidget(DockWidget):
         return plane_on_screen(self.viewer, layer, correction.axis_order)
 
     def _on_paint(self, event: Any = None) -> None:
-        QTimer.singleShot(0, self._update_unsegmented)  # napari may tell of a stroke before it has set the labels
+        # napari may tell of a stroke before it has set the labels
+        QTimer.singleShot(0, self._update_unsegmented)
 
     def _update_unsegmented(self, *_: Any) -> None:
         """Find out anew which slices have neither a prediction nor a stroke."""
@@ -230,7 +231,7 @@ class AnnotateWidget(DockWidget):
         if correction.leading_shape and plane is not None:
             name = slice_text(plane, correction.plane_count)
         is_approved = plane is not None and plane in correction.approved
-        is_unsegmented = plane is not None and plane in self._unsegmented and not correction.has_labels_in(plane)
+        is_unsegmented = plane in self._unsegmented and not correction.has_labels_in(plane or 0)
         if plane is None:
             self.slice_status.setText("The view shows another orientation of the volume.")
         elif busy:

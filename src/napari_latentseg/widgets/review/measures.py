@@ -16,6 +16,7 @@ from napari_latentseg.measure import sizes_note
 from napari_latentseg.widgets._shared.controls import let_combo_shrink
 from napari_latentseg.widgets._shared.layers import exact_matrix, role_of
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.text import keep_units
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.review.objects import show_objects
 
@@ -126,8 +127,9 @@ class MeasuresPanel(QWidget):
             measurements, whose, note = answer
             self.mask_text.setText(f"Mask: {whose}.")
             self.mask_text.setToolTip(shown.layer.name if shown.layer is not None else "")
-            self.size_text.setText("\n".join(measurement.describe() for measurement in measurements))
-            self.interval_note.setText(note)
+            sizes = "\n".join(measurement.describe() for measurement in measurements)
+            self.size_text.setText(keep_units(sizes))
+            self.interval_note.setText(keep_units(note))
             self._compare()
 
         run_in_thread(compute, show, lambda error: self.failed.emit(str(error)), self)

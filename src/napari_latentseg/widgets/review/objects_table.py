@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QAbstractItemView, QDialog, QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout
 
-from napari_latentseg.measure.measurement import format_value
+from napari_latentseg.measure.measurement import display_unit, format_value
 from napari_latentseg.widgets.review.navigate import navigate_to
 
 if TYPE_CHECKING:
@@ -59,13 +60,14 @@ class ObjectsTable(QDialog):
         note = "Click a row to show the object." if len(table) else "The mask is empty: there is no object."
         self.note = QLabel(f"{note} Click a heading to sort.")
         self.table = QTableWidget(len(table), len(table.columns))
-        self.table.setHorizontalHeaderLabels([str(column) for column in table.columns])
+        self.table.setHorizontalHeaderLabels([_heading(str(column)) for column in table.columns])
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         for row, values in enumerate(table.itertuples(index=False)):
             for column, value in enumerate(values):
                 self.table.setItem(row, column, _Cell(value, row))
         self.table.resizeColumnsToContents()
+        self.table.sortItems(0, Qt.SortOrder.AscendingOrder)  # the largest object of each class first
         self.table.setSortingEnabled(True)
         self.table.cellClicked.connect(self._go_to)
         layout = QVBoxLayout(self)
@@ -92,6 +94,13 @@ class _Cell(QTableWidgetItem):
         if isinstance(other, _Cell) and not isinstance(self.value, str):
             return bool(self.value < other.value)
         return super().__lt__(other)
+
+
+def _heading(column: str) -> str:
+    """A heading of the table of measurements, with units as they are written on the screen."""
+    if column == "index":
+        return "#"
+    return re.sub(r"\((\w+)\)", lambda match: f"({display_unit(match[1])})", column)
 
 
 def _cell_text(value: Any) -> str:

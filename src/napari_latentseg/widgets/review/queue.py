@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["REVIEW_MARKS", "QueueView"]
 
-REVIEW_MARKS = {"": "new", "seen": "seen", "approved": "✓ approved", "corrected": "corrected"}
+REVIEW_MARKS = {"": "new", "seen": "seen", "approved": "approved", "corrected": "corrected"}
 """Status of a region -> text in the table."""
 
 _COLUMNS = ("#", "status", "slice", "class", "reason", "unc.")
-_STATUS_COLUMN, _CLASS_COLUMN = 1, 3
+_STATUS_COLUMN, _SLICE_COLUMN, _CLASS_COLUMN = 1, 2, 3
 _COLUMN_TOOLTIPS = {
     "status": "new, seen, corrected (its slice differs from the model's mask), or approved",
     "slice": SLICE_NUMBER_NOTE,
@@ -149,6 +149,7 @@ class QueueView(QTableView):
 
     def fill(self, findings: Sequence[Finding]) -> None:
         """List other regions; the selected one stays selected where it is among them."""
+        self.setColumnHidden(_SLICE_COLUMN, all(finding.index == () for finding in findings))
         previous_region = self.findings[self.row].identity if 0 <= self.row < len(self.findings) else None
         self._model.fill(findings)
         for row, finding in enumerate(findings):

@@ -152,8 +152,6 @@ class ReviewWidget(DockWidget):
                 "previous": self.previous,
                 "approve": self.approve,
                 "edit": self.edit,
-                "variance": self.variance_button.click,
-                "contours": self.contours_button.click,
             },
         )
         add_key_to_tooltip("next", self.next_button)
@@ -219,12 +217,22 @@ class ReviewWidget(DockWidget):
         self.edge_button.setToolTip(no_promise or ("" if band is None else band.promise))
         variances = result.layers.layers_of("variance")
         self.variance_button.setEnabled(bool(variances))
-        self.variance_button.setChecked(any(layer.visible for layer in variances))
+        for layer in variances:
+            layer.events.visible.disconnect(self._on_variance_shown)  # it is connected at most once
+            layer.events.visible.connect(self._on_variance_shown)
+        self._on_variance_shown()
         self.variance_button.setToolTip(
             "Show the variance over the image" if variances else "This run has no variance"
         )
         if variances:
             add_key_to_tooltip("variance", self.variance_button)
+
+    def _on_variance_shown(self, event: Any = None) -> None:
+        """The variance can be shown from elsewhere, too."""
+        if not self.is_open:  # a layer may outlive the widget
+            return
+        variances = self.result.layers.layers_of("variance") if self.result is not None else []
+        self.variance_button.setChecked(any(layer.visible for layer in variances))
 
     def _on_result(self, row: int) -> None:
         self.session.select_result(self.session.results[row])
@@ -370,9 +378,8 @@ class ReviewWidget(DockWidget):
     def show_variance(self, on: bool) -> None:
         """Show the variance over the image, or hide it."""
         if self.result is not None:
-            for layer in self.result.layers.layers_of("variance"):
-                layer.visible = on
-            self.variance_button.setChecked(on)
+            self.result.layers.show_map("variance", on)
+            self._on_variance_shown()
 
     def show_contours(self, on: bool) -> None:
         """Show the contour of each sample on the current slice, or hide them."""

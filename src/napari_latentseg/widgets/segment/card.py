@@ -29,7 +29,7 @@ class CardDialog(QDialog):
             f"<td style='padding: 3px 0'>{escape(text)}</td></tr>"
             for heading, text in card_lines(card)
         )
-        self.text.setHtml(f"<h3>{escape(card.title)}</h3><table>{rows}</table>")
+        self.text.setHtml(f"<h3>{escape(card.title)} v{escape(card.version)}</h3><table>{rows}</table>")
         buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         buttons.rejected.connect(self.close)
         layout = QVBoxLayout(self)

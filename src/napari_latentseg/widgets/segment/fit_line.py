@@ -17,6 +17,7 @@ from napari_latentseg.evaluation.header_fit import header_fit
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.controls import WrappedLabel
 from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.text import keep_units
 
 __all__ = ["FitLine", "fitting_model"]
 
@@ -129,7 +130,7 @@ class FitLine(WrappedLabel):
             self._timer.stop()
 
     def _show(self, fit: Fit | None) -> None:
-        self.setText("" if fit is None else fit.describe())
+        self.setText("" if fit is None else keep_units(fit.describe()))
         self.setVisible(fit is not None)
         if fit != self.fit:
             self.fit = fit

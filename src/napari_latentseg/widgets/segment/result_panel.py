@@ -19,6 +19,7 @@ from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_meaning
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.text import keep_units
 from napari_latentseg.widgets.segment.form import SOURCE_LABELS
 
 if TYPE_CHECKING:
@@ -151,9 +152,9 @@ class ResultPanel(QWidget):
         self.legend.show_look(layers.look, layers.maps.shown_class)
         self._show_sizes(sizes)
         record = segmentation.record
-        self.interval_note.setText(note)
+        self.interval_note.setText(keep_units(note))
         estimates = expected_dice_lines(record.expected_dice)
-        self.dice_text.setText("\n".join(estimates))
+        self.dice_text.setText(keep_units("\n".join(estimates)))
         self.dice_text.setVisible(bool(estimates))
         self.run_note.setText(_run_note(segmentation))
         self.more_button.setEnabled(record.source not in _NO_MORE_SAMPLES)
@@ -174,7 +175,7 @@ class ResultPanel(QWidget):
             else:
                 other_lines.append(line)
         self.legend.set_sizes(class_sizes)
-        self.other_sizes.setText("\n".join(other_lines))
+        self.other_sizes.setText(keep_units("\n".join(other_lines)))
         self.other_sizes.setVisible(bool(other_lines))
 
     def set_busy(self, busy: bool) -> None:
@@ -195,16 +196,15 @@ class ResultPanel(QWidget):
         self.readout_label.setText(text or _NO_VOXEL)
 
     def _toggle(self, role: str, on: bool) -> None:
-        """Show or hide; of the maps one at a time, because two of them mix to colours without a meaning."""
+        """Show or hide."""
         if self._layers is None:
             return
         if role == _OUTLINES:
             self.contours.show_contours(self._session.current, on)
             return
-        if on and role in MAP_ROLES:
-            for other in MAP_ROLES:
-                for layer in self._layers.layers_of(other):
-                    layer.visible = other == role
+        if role in MAP_ROLES:
+            self._layers.show_map(role, on)
+            return
         for layer in self._layers.layers_of(role):
             layer.visible = on
 
@@ -258,7 +258,6 @@ def _run_note(segmentation: Segmentation) -> str:
     if region.is_cancelled:
         requested = f" of {record.samples_asked} requested" if record.samples < record.samples_asked else ""
         line = f"Cancelled: {line}{requested}"
-        line += f"; {region.describe_missing()}" if region.missing_count else ""
     elif not region.is_whole:
         line += f", on {region.describe()}"
     if record.source != "none" and record.samples < MIN_SAMPLES_FOR_VARIANCE:

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.core.given_spacing import spacing_from_ruler
 from napari_latentseg.errors import BadInput
+from napari_latentseg.widgets._shared.controls import WrappedLabel
 from napari_latentseg.widgets._shared.image_spacing import give_spacing_to_image, spacing_text
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
 
@@ -107,8 +108,7 @@ class SpacingDialog(QDialog):
         self.length.setValue(10.0)
         self.ruler_button = QPushButton("Draw a line on the image")
         self.ruler_button.setToolTip("Press at one end of a scale bar or calliper, and release at the other")
-        self.ruler_text = QLabel()
-        self.ruler_text.setWordWrap(True)
+        self.ruler_text = WrappedLabel()
         self.buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Apply | QDialogButtonBox.StandardButton.Cancel
         )
@@ -131,8 +131,8 @@ class SpacingDialog(QDialog):
             form.addRow("Between slices", self.slice_distance)
         ruler_form = QFormLayout()
         ruler_form.addRow("Length of the line", self.length)
-        explanation = QLabel("Type the size of a pixel, or measure it along a scale in the image:")
-        explanation.setWordWrap(True)
+        explanation = WrappedLabel()
+        explanation.setText("Type the size of a pixel, or measure it along a scale in the image:")
         layout = QVBoxLayout(self)
         layout.addLayout(form)
         layout.addWidget(explanation)
@@ -212,6 +212,7 @@ def _millimetres(tooltip: str) -> QDoubleSpinBox:
     box.setDecimals(_DECIMALS)
     box.setRange(0.0, 1000.0)
     box.setSuffix(" mm")
+    box.setSpecialValueText("not given")  # for 0, which no image has
     box.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
     box.setAlignment(Qt.AlignmentFlag.AlignRight)
     box.setToolTip(tooltip)

@@ -297,9 +297,8 @@ class SegmentWidget(DockWidget):
         if not result.is_in_viewer:
             text = "The layers of this run were removed; segment again to get them back."
         elif result.was_cancelled:
-            missing = segmentation.segmented_region.describe_missing()
-            kept = f"{record.samples} of {record.samples_asked} samples are kept"
-            text = f"Cancelled. {kept}{f'; {missing}' if missing else ''}."
+            # the note below the sizes says which slices were not segmented
+            text = f"Cancelled. {record.samples} of {record.samples_asked} samples are kept."
         else:
             text = f"Finished in {max(1, round(result.seconds))} s."
         self._show_idle(self._of_case(result, text))

@@ -138,6 +138,7 @@ class ComparisonPanel(QWidget):
                 label = QLabel(text)
                 if column:
                     label.setAlignment(Qt.AlignmentFlag.AlignRight)
+                label.setWordWrap(not column)
                 self._grid.addWidget(label, row, column)
         scores = {case.case: (case.before.dsc, case.after.dsc) for case in comparison.cases}
         self.pictures.show_cases(preview, scores)
@@ -166,13 +167,13 @@ def metric_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
     rows = []
     validation, replay = comparison.held_out, comparison.own
     unit = validation.unit if validation is not None else ""
-    for scores, subset in ((validation, "validation"), (replay, "replay")):
+    for scores, subset in ((validation, "validation"), (replay, "own images")):
         if scores is None:
             continue
         for metric, before, after, digits in (
             ("Dice", scores.before.dsc, scores.after.dsc, 3),
             (f"HD95 ({unit})", scores.before.hd95, scores.after.hd95, 1),
-            ("ECE", scores.before.ece, scores.after.ece, 3),
+            ("Calibration error (ECE)", scores.before.ece, scores.after.ece, 3),
         ):
             if before is not None and after is not None:
                 rows.append((f"{metric}, {subset}", f"{before:.{digits}f}", f"{after:.{digits}f}"))

@@ -18,7 +18,8 @@ __all__ = ["TrainingCurves"]
 _HEIGHT = 112  # pixels; two plots fit below the comparison on a screen of 1366 x 768
 # Okabe-Ito colours: visible on a dark and on a light theme, and distinct with red-green colour blindness
 _COLOURS = {"dsc": "#e69f00", "replay_dsc": "#56b4e9"}
-_CURVE_LABELS = {"dsc": "validation", "replay_dsc": "replay"}
+_CURVE_LABELS = {"dsc": "validation", "replay_dsc": "own images"}
+_LOSS_LABELS = {"cross_entropy": "cross-entropy", "dice": "Dice"}
 _LOSS_COLOURS = ("#009e73", "#cc79a7", "#d55e00", "#0072b2")
 
 
@@ -78,7 +79,7 @@ class TrainingCurves(QWidget):
             key = f"loss {name}"
             if key not in self._curves:
                 pen = pyqtgraph.mkPen(_LOSS_COLOURS[number % len(_LOSS_COLOURS)], width=2)
-                self._curves[key] = self._plots["losses"].plot(pen=pen, name=name)
+                self._curves[key] = self._plots["losses"].plot(pen=pen, name=_LOSS_LABELS.get(name, name))
             points = [(t, e.losses[name]) for t, e in zip(x, epochs, strict=True) if name in e.losses]
             self._curves[key].setData([t for t, _ in points], [y for _, y in points])
 
@@ -98,7 +99,9 @@ class TrainingCurves(QWidget):
             plot.getAxis("bottom").enableAutoSIPrefix(False)
             # away from the end of the curve: Dice rises, the losses fall
             legend_y = -4 if name == "dice" else 4
-            plot.addLegend(offset=(-4, legend_y), labelTextSize="8pt", verSpacing=-6)
+            # three losses below each other do not fit above the axis
+            columns = 1 if name == "dice" else 2
+            plot.addLegend(offset=(-4, legend_y), labelTextSize="8pt", verSpacing=-6, colCount=columns)
             self._layout.addWidget(plot)
             self._plots[name] = plot
         self._plots["losses"].setLabel("bottom", "seconds")
@@ -116,8 +119,8 @@ class TrainingCurves(QWidget):
             self._baselines[name] = pyqtgraph.InfiniteLine(angle=0, pen=dashed)
             self._plots["dice"].addItem(self._baselines[name], ignoreBounds=False)
         self._plots["dice"].setToolTip(
-            "Dice on patches of the validation cases, and on replay patches of the base model's own training"
-            " images. Dashed: base model."
+            "Dice on patches of the validation cases, and on patches of the base model's own training images"
+            " (replay). Dashed: base model."
         )
         self.follow_theme()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg import api
+from napari_latentseg.core.percent import percent
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.training.events import FineTuneData, FineTuneEpoch, FineTuneSaved, Judged
@@ -67,7 +68,7 @@ def training_progress(training: TrainingProcess, is_writing: bool) -> tuple[floa
         case "failed":
             return 0.0, training.error
         case "preparing" if training.stage_fraction:
-            return 0.0, f"encoding the images, {training.stage_fraction:.0%}"
+            return 0.0, f"encoding the images, {percent(training.stage_fraction)}"
         case "preparing":
             return 0.0, "starting"
         case "stopping":
