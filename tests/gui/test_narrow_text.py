@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +10,7 @@ from qtpy.QtGui import QHelpEvent
 from qtpy.QtWidgets import QApplication, QToolTip
 from tests.helpers.five_classes import show_five_classes_in
 
+from napari_latentseg.review import MEASURES, Finding
 from napari_latentseg.widgets._shared.controls import elastic_combo, elided_entry
 from napari_latentseg.widgets._shared.text import keep_units
 from napari_latentseg.widgets.review.objects_table import ObjectsTable
@@ -113,5 +112,6 @@ def test_the_table_of_objects_begins_with_the_largest_and_writes_units_as_usual(
 def test_the_queue_of_a_2d_image_has_no_column_of_slices(qtbot, index, is_hidden):
     queue = QueueView()
     qtbot.addWidget(queue)
-    queue.fill([SimpleNamespace(index=index, identity=index)])
+    box = ((0, 4),) * (2 + len(index))
+    queue.fill([Finding("object", index, box, "lesion", 1, 1, "boundary", 0.2, next(iter(MEASURES)))])
     assert queue.isColumnHidden(2) is is_hidden

@@ -85,7 +85,8 @@ def test_what_is_on_it(tmp_path: Path, card: ModelCard):
     page = page_of(path)
     for text in (
         "For research. Not a medical device.", "A tiny model", "made, version 1", "5 samples from flips",
-        "lesion", "90\N{NO-BREAK SPACE}% interval", "A small variance does not prove the mask right", "made images",
+        "lesion", "90\N{NO-BREAK SPACE}% interval", "A small variance does not prove the mask right",
+        "made images",
         "calibration error 0.020",
         "about x", "mm (LPS)", '"sha256"',
     ):  # fmt: skip
