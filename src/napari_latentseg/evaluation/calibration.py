@@ -315,11 +315,8 @@ class VolumeInterval(FrozenModel):
                 if max_informative < required
                 else "have a class that too many of the samples miss entirely"
             )
-            raise BadInput(
-                "cases",
-                f"{why}; an interval of {percent(fitted.level)} needs {required}",
-                "give more annotated images",
-            )
+            needs = f"an interval of {percent(fitted.level)} needs {required}"
+            raise BadInput("cases", f"{why}; {needs}", "give more annotated images")
         return fitted.replace(factors=factors, shifts=shifts)
 
     def interval(self, class_name: str, volumes: NDArray[np.float64]) -> tuple[float, float]:
