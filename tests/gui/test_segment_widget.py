@@ -71,16 +71,17 @@ def test_the_lesion_of_the_phantom_is_found(viewer, widget, qtbot, phantom):
 
 @pytest.fixture
 def batches(monkeypatch):
-    """How many tiles each batch that was drawn so far brought its sample to."""
+    """How many tiles of its sample were blended after each batch so far."""
     drawn = []
-    sample_tiles = Sampler.sample_tiles
+    draw = Sampler.draw
 
-    def counting(self, *args):
-        for count in sample_tiles(self, *args):
-            drawn.append(count)
-            yield count
+    def counting(self, jobs):
+        for tiles in draw(self, jobs):
+            if tiles is not None:
+                drawn.append(tiles[-1].job.blended_tiles)
+            yield tiles
 
-    monkeypatch.setattr(Sampler, "sample_tiles", counting)
+    monkeypatch.setattr(Sampler, "draw", counting)
     return drawn
 
 

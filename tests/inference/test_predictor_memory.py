@@ -118,7 +118,7 @@ def test_memory_too_small_for_one_tile_is_said_plainly(
 
     monkeypatch.setattr(tiny_model.method, "encode", never)
     with pytest.raises(BadInput, match="memory: is too small for a single tile"):
-        predicted(tiny_model, scan_of(picture(8, 8)))
+        predicted(tiny_model, scan_of(picture(8, 8)), tiles_at_once=2)
 
 
 def test_an_image_is_encoded_once_where_all_samples_see_the_same(

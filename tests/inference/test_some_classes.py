@@ -75,8 +75,8 @@ def test_what_the_model_does_not_know_is_refused(model: Model, asked, message: s
 def test_guided_computes_only_those(monkeypatch: pytest.MonkeyPatch) -> None:
     method = make(classes=3).eval()
     rows: list[int] = []
-    predict = method._predict
-    monkeypatch.setattr(method, "_predict", lambda z, *more: (rows.append(len(z)), predict(z, *more))[1])
+    predict = method.denoise
+    monkeypatch.setattr(method, "denoise", lambda z, *more: (rows.append(len(z)), predict(z, *more))[1])
     with torch.inference_mode():
         condition = method.encode(torch.rand(2, 3, 32, 32))
 

@@ -15,7 +15,11 @@ Modules, in the order in which a run uses them:
   disk.
 - `tta`: test-time augmentation of a plane, and its exact inverse.
 - `tiles`: overlapping tiles of a plane, and the weighted blending of their probabilities.
-- `sampler`: `Sampler`, one sample of all tiles in batches, halved where memory runs out.
+- `sample_job`: `SampleJob`, one sample of one plane in the making, and its tiles.
+- `job_source`: `JobSource`, reads planes and makes the jobs of a run, ahead of the networks.
+- `sampler`: `Sampler`, batches of tiles of several samples and planes, halved where memory runs out.
+- `pipeline`: one batch is read, one computed and one used at the same time.
+- `batch_size`: how many tiles go through the networks together.
 - `tile_inference`: encode a batch of tiles and sample the probabilities of it; `sample_plane` does a whole
   plane.
 - `positional_noise`: `PositionalNoise`, noise that depends on the position, so that tiles and slices agree.

@@ -1,4 +1,4 @@
-"""The noise of one sample, as a field over the latent grid that tiles and slices share."""
+"""The noise of samples, as a field over the latent grid that tiles and slices share."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ class PositionalNoise:
     ----------
     seed
         Seed of the run.
-    sample
-        Index of the sample.
+    samples
+        Index of the sample, from 0: one for all tiles of the batch, or one for each.
     corners
         Row and column of the top left position of every tile of the batch, in the latent grid.
     """
 
-    def __init__(self, seed: int, sample: int, corners: Sequence[tuple[int, int]]) -> None:
+    def __init__(self, seed: int, samples: int | Sequence[int], corners: Sequence[tuple[int, int]]) -> None:
         self.seed = seed
-        self.sample = sample
         self.corners = list(corners)
+        self.samples = [samples] * len(self.corners) if isinstance(samples, int) else list(samples)
 
     def __call__(self, shape: tuple[int, ...], step: int = 0) -> Tensor:
         """Noise for the tiles.
@@ -59,12 +59,20 @@ class PositionalNoise:
         if count != len(self.corners):
             raise ValueError(f"noise for {count} tiles, but {len(self.corners)} corners")
         period = _PERIOD * -(-max(height, width) // _PERIOD)
-        generator = torch.Generator().manual_seed(_derive_seed(self.seed, self.sample, step))
-        field = torch.randn((channels, period, period), generator=generator)
+        fields = {
+            sample: self._field(sample, step, (channels, period, period)) for sample in set(self.samples)
+        }
         rows, columns = torch.arange(height), torch.arange(width)
         return torch.stack(
-            [field[:, (rows + y) % period][:, :, (columns + x) % period] for y, x in self.corners]
+            [
+                fields[sample][:, (rows + y) % period][:, :, (columns + x) % period]
+                for sample, (y, x) in zip(self.samples, self.corners, strict=True)
+            ]
         )
+
+    def _field(self, sample: int, step: int, shape: tuple[int, int, int]) -> Tensor:
+        generator = torch.Generator().manual_seed(_derive_seed(self.seed, sample, step))
+        return torch.randn(shape, generator=generator)
 
 
 def _derive_seed(*numbers: int) -> int:

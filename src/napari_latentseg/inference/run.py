@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -19,19 +19,20 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.banded_resize import resize_in_bands, row_bands
-from napari_latentseg.inference.fit import LatentSums
+from napari_latentseg.inference.job_source import JobSource
 from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_state import RunState
+from napari_latentseg.inference.sample_job import SampleJob
 from napari_latentseg.inference.sampler import Sampler
 from napari_latentseg.inference.settings import MAX_SAMPLES, InferenceSettings, members_limit_message
-from napari_latentseg.inference.tile_inference import ConditioningCache, make_tiling
 from napari_latentseg.inference.tta import TTATransform, tta_transforms
-from napari_latentseg.inference.working_plane import WorkingPlane, open_plane
 from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.progress import Progress, no_progress
 
 __all__ = ["Run", "RunProgress"]
+
+_UNDECIDED_SAMPLES = 2  # drawn at once while early stopping is undecided; one of them may be in vain
 
 
 @dataclass(frozen=True)
@@ -129,9 +130,9 @@ class Run:
     def extend(self, additional: int) -> None:
         """Ask for more samples; iterate again to draw them.
 
-        The result equals that of one run with the larger number of samples. Early stopping no longer applies:
-        all of these samples are drawn. A run that was stopped goes on from the samples that its result holds,
-        whatever number had been asked for; planes without a result are drawn, too.
+        The result equals that of one run with the larger number of samples, but for rounding. Early stopping
+        no longer applies: all of these samples are drawn. A run that was stopped goes on from the samples
+        that its result holds, whatever number had been asked for; planes without a result are drawn, too.
 
         Parameters
         ----------
@@ -179,12 +180,11 @@ class Run:
         try:
             yield from self._hash_input()
             # With early stopping, an empty plane can stop before the first plane with foreground has fixed
-            # the number of samples for all; a second pass then brings it to that number.
-            while incomplete_planes := [plane for plane in self.plane_order() if self._needs_samples(plane)]:
-                for plane in incomplete_planes:
-                    for progress in self._sample_plane(plane):
-                        state.seconds = seconds_before + time.perf_counter() - start_time
-                        yield progress
+            # the number of samples for all; a further pass then brings it to that number.
+            while planned := self._planned_samples():
+                for progress in self._draw(planned):
+                    state.seconds = seconds_before + time.perf_counter() - start_time
+                    yield progress
         finally:
             state.seconds = seconds_before + time.perf_counter() - start_time
 
@@ -211,18 +211,6 @@ class Run:
         sample = int(self.state.ensemble.samples_per_plane[plane])
         return RunProgress(self._fraction_done(), plane, sample, False, phase, phase_fraction)
 
-    def _open_plane(self, plane: int) -> Generator[RunProgress, None, WorkingPlane]:
-        """Read a plane, and resize it to the working size."""
-        state = self.state
-        reading = open_plane(state.planes, plane, state.working_size, len(state.classes), state.max_bytes)
-        while True:
-            try:
-                fraction = next(reading)
-            except StopIteration as end:
-                working_plane: WorkingPlane = end.value
-                return working_plane
-            yield self._phase_progress(plane, "read", fraction)
-
     def _needs_samples(self, plane: int) -> bool:
         """Whether a plane still needs samples, as far as is known."""
         state = self.state
@@ -242,54 +230,83 @@ class Run:
         )
         return (self._samples_drawn + partial) / max(1, self._samples_drawn + remaining)
 
-    def _sample_plane(self, plane: int) -> Iterator[RunProgress]:
-        """Draw samples of one plane until it has enough, and add each to the ensemble.
+    def _planned_samples(self) -> list[tuple[int, int]]:
+        """Index of the plane and of the sample of those to draw next, in order.
 
-        For each sample: augment the plane, cut it into tiles, sample and blend the tiles, undo the
-        augmentation, and resize the probabilities to the size of the scan.
+        Plane by plane from `first_plane` outwards, or in groups of planes where the samples of one plane do
+        not fit into one batch.
         """
         state = self.state
-        class_count = len(state.classes)
-        working_plane = yield from self._open_plane(plane)
-        if not self._samples_drawn:  # the first batch may take long, and its image has been read
-            yield self._phase_progress(plane, "sample")
-        conditioning_cache: ConditioningCache = []
-        while self._needs_samples(plane):
-            sample = int(state.ensemble.samples_per_plane[plane])
-            transform = state.tta_transforms[sample]
-            for fraction in working_plane.prepare(transform):
-                yield self._phase_progress(plane, "read", fraction)
-            augmented_plane = working_plane.augment(transform)
-            tiling = make_tiling(augmented_plane, state.card.preprocess)
-            tile_count = len(tiling.corners())
-            blender = working_plane.new_blender(tiling)
-            sums = None
-            if sample == 0:  # of the image as it is: the first augmentation is the identity
-                if isinstance(augmented_plane, Tensor):
-                    state.fit_check.add_image(plane, augmented_plane)
-                if state.fit_check.needs_latents:
-                    sums = LatentSums(tiling.height, self._model.method.downsampling_factor)
-            for done_tiles in self._sampler.sample_tiles(
-                augmented_plane,
-                tiling,
-                blender,
-                sample,
-                conditioning_cache if working_plane.can_cache else [],
-                None if sums is None else sums.add,
-            ):
-                if done_tiles < tile_count:
-                    yield RunProgress(self._fraction_done(done_tiles / tile_count), plane, sample, False)
-            if sums is not None:
-                state.fit_check.add(plane, sums)
-            restored = working_plane.deaugment(blender, transform)
-            bands = resize_in_bands(restored, state.working_size, state.planes.plane_shape, class_count)
-            native_bands = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)
-            change = state.ensemble.add_sample_bands(
-                plane, native_bands, state.settings.threshold, compare_mask=state.stopper is not None
-            )
-            self._samples_drawn += 1
-            self._note_completed(plane, sample + 1, change)
-            yield RunProgress(self._fraction_done(), plane, sample, True)
+        incomplete = [plane for plane in self.plane_order() if self._needs_samples(plane)]
+        drawn, target = state.ensemble.samples_per_plane, state.target_samples
+        if state.stopper is not None and state.early_stop_samples is None:
+            # how many are enough is known when these are drawn; more of them might be in vain
+            return [
+                (plane, sample)
+                for plane in incomplete[:1]
+                for sample in range(int(drawn[plane]), min(target, int(drawn[plane]) + _UNDECIDED_SAMPLES))
+            ]
+        source, is_whole = state.settings.source, state.card.preprocess.mode == "whole"
+        has_mixed_samples = source == "members" or (source == "augment" and is_whole)
+        size = self._sampler.tiles_per_batch if has_mixed_samples else 1
+        rest = incomplete[1:]
+        planned: list[tuple[int, int]] = []
+        for group in [incomplete[:1], *(rest[i : i + size] for i in range(0, len(rest), size))]:
+            pairs = [(plane, sample) for plane in group for sample in range(int(drawn[plane]), target)]
+            # samples of other members need another network; the image as it is, the first sample, is smaller
+            # than the augmented ones
+            pairs.sort(key=lambda pair: pair[1] if source == "members" else pair[1] > 0)
+            planned += pairs
+        return planned
+
+    def _draw(self, planned: Sequence[tuple[int, int]]) -> Iterator[RunProgress]:
+        """Draw samples and add each to the ensemble.
+
+        For each: augment the plane, cut it into tiles, sample and blend the tiles, undo the augmentation, and
+        resize the probabilities to the size of the scan.
+        """
+        source = JobSource(self.state, planned, self._model.method.downsampling_factor)
+        drawing = self._sampler.draw(source.jobs())
+        current = (*planned[0], 0.0)  # plane, sample, and the fraction of it that is drawn
+        try:
+            for tiles in drawing:
+                if tiles is None:
+                    yield self._waiting_progress(source, *current)
+                    continue
+                for job in dict.fromkeys(tile.job for tile in tiles):
+                    if job.is_complete:
+                        yield from self._add_sample(job)
+                    else:
+                        current = (job.plane, job.sample, job.blended_tiles / job.tile_count)
+                        yield RunProgress(self._fraction_done(current[2]), job.plane, job.sample, False)
+        finally:
+            source.stop()
+            drawing.close()
+
+    def _waiting_progress(self, source: JobSource, plane: int, sample: int, partial: float) -> RunProgress:
+        """Progress while no batch is ready: a plane is read, or the networks compute."""
+        if (reading := source.reading) is not None:
+            return self._phase_progress(reading[0], "read", reading[1])
+        return RunProgress(self._fraction_done(partial), plane, sample, False)
+
+    def _add_sample(self, job: SampleJob) -> Iterator[RunProgress]:
+        """Add a complete sample to the ensemble, unless early stopping has made it needless."""
+        state, plane = self.state, job.plane
+        if not self._needs_samples(plane):
+            return
+        if job.sample == 0 and isinstance(job.image, Tensor):
+            state.fit_check.add_image(plane, job.image)
+        if job.sums is not None:
+            state.fit_check.add(plane, job.sums)
+        restored = job.working_plane.deaugment(job.blender, job.transform)
+        bands = resize_in_bands(restored, state.working_size, state.planes.plane_shape, len(state.classes))
+        native_bands = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)
+        change = state.ensemble.add_sample_bands(
+            plane, native_bands, state.settings.threshold, compare_mask=state.stopper is not None
+        )
+        self._samples_drawn += 1
+        self._note_completed(plane, job.sample + 1, change)
+        yield RunProgress(self._fraction_done(), plane, job.sample, True)
 
     def _note_completed(self, plane: int, sample_count: int, change: float | None) -> None:
         """Record that a plane is complete, and ask the stopper whether all planes are."""

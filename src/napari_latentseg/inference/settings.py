@@ -42,7 +42,8 @@ class InferenceSettings(FrozenModel):
     device, precision
         See `resolve_compute`.
     tiles_at_once
-        Tiles in one batch; halved where memory runs out.
+        Tiles in one batch, halved where memory runs out; None to choose by model and device, see
+        `napari_latentseg.inference.batch_size.tiles_per_batch`.
     slices
         First and last plane to segment, both included, counted from 0; None for all.
     box
@@ -80,7 +81,7 @@ class InferenceSettings(FrozenModel):
     threshold: float = Field(0.5, gt=0, lt=1)
     device: str = "auto"
     precision: str = "auto"
-    tiles_at_once: int = Field(4, ge=1)
+    tiles_at_once: int | None = Field(None, ge=1)
     slices: tuple[int, int] | None = None
     box: CropBox | None = None
     first_plane: int = Field(0, ge=0)

@@ -14,11 +14,17 @@ from napari_latentseg.inference.tiles import TileBlender, Tiling
 from napari_latentseg.methods.base import Method, Noise
 from napari_latentseg.utils.device import Compute
 
-__all__ = ["ConditioningCache", "encode_tiles", "make_tiling", "sample_plane", "sample_tiles", "tile_noise"]
+__all__ = [
+    "encode_images",
+    "encode_tiles",
+    "make_tiling",
+    "sample_plane",
+    "sample_tiles",
+    "tile_noise",
+]
 
 TileCorners = list[tuple[int, int]]
 """Row and column of the top left pixel of each tile."""
-ConditioningCache = list[tuple[TileCorners, Tensor]]
 
 
 def make_tiling(plane: Tensor | LazyView, preprocess: Preprocess) -> Tiling:
@@ -36,10 +42,16 @@ def encode_tiles(
 
     It does not depend on the sample, so it can be computed once and reused.
     """
-    tiles = torch.stack([tiling.crop_tile(plane, corner) for corner in corners])
-    tiles = tiles.to(compute.torch_device()).contiguous(memory_format=torch.channels_last)
+    return encode_images(
+        method, torch.stack([tiling.crop_tile(plane, corner) for corner in corners]), compute
+    )
+
+
+def encode_images(method: Method, images: Tensor, compute: Compute) -> Tensor:
+    """The conditioning of images `(B, 3, size, size)` in [0, 1], such as tiles."""
+    images = images.to(compute.torch_device()).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), compute.autocast():
-        return method.encode(tiles)
+        return method.encode(images)
 
 
 def sample_tiles(
@@ -86,7 +98,7 @@ def sample_plane(
     return blender.blend((tiling.height, tiling.width))
 
 
-def tile_noise(method: Method, corners: TileCorners, seed: int, sample: int) -> Noise:
-    """The noise of one sample for tiles at these corners, which are in pixels."""
+def tile_noise(method: Method, corners: TileCorners, seed: int, samples: int | Sequence[int]) -> Noise:
+    """The noise of tiles at these corners, which are in pixels, of one sample or of one for each tile."""
     latent_factor = method.downsampling_factor
-    return PositionalNoise(seed, sample, [(y // latent_factor, x // latent_factor) for y, x in corners])
+    return PositionalNoise(seed, samples, [(y // latent_factor, x // latent_factor) for y, x in corners])

@@ -197,6 +197,9 @@ class Method(nn.Module, ABC):
         Whether `sample` without noise gives the same prediction every time.
     needs_codec
         Whether it is built on a pretrained codec.
+    network_functions
+        Names of the methods in which its networks run in a prediction. Each maps tensors to a tensor, or to a
+        tuple of them, in the same way for every value and batch size, so that an engine can compile it.
     config_class
         The pydantic model of its settings.
     """
@@ -207,6 +210,7 @@ class Method(nn.Module, ABC):
     sampling_sources: ClassVar[tuple[str, ...]] = ()
     is_deterministic: ClassVar[bool] = True
     needs_codec: ClassVar[bool] = True
+    network_functions: ClassVar[tuple[str, ...]] = ()
     config_class: ClassVar[type[BaseModel]]
 
     def __init__(self, codec: Codec | None, config: BaseModel) -> None:

@@ -71,6 +71,7 @@ class GMS(Method):
     name: ClassVar[str] = "gms"
     title: ClassVar[str] = "Generative Medical Segmentation"
     paper: ClassVar[str] = "Huo, Ouyang, Ourselin, Sparks: Generative Medical Segmentation. AAAI 2025"
+    network_functions: ClassVar[tuple[str, ...]] = ("encode", "predict_masks")
     config_class: ClassVar[type[BaseModel]] = GMSConfig
     config: GMSConfig
     codec: Codec
@@ -142,9 +143,14 @@ class GMS(Method):
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded masks, `(B, K, H, W)` in [0, 1]; GMS has no noise at test time and ignores it."""
+        return self.predict_masks(conditioning)
+
+    def predict_masks(self, conditioning: Tensor) -> Tensor:
+        """The decoded masks, `(B, K, H, W)` in [0, 1]."""
         mask_latents: Tensor = self.mapper(conditioning)["out"]
-        masks = self.codec.decode_mask(self._split_classes(mask_latents))
-        return masks.reshape(len(mask_latents), self.config.classes, *masks.shape[-2:])
+        masks: Tensor = self.codec.decode_mask(self._split_classes(mask_latents))
+        per_class: Tensor = masks.unflatten(0, (-1, self.config.classes))
+        return per_class.squeeze(2)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Equation 5, summed over the supervised levels: MSE of the latents and Dice of the decoded masks.

@@ -64,6 +64,7 @@ class GuidedLatentDiffusion(Method):
     sampling_sources: ClassVar[tuple[str, ...]] = ("noise",)
     is_deterministic: ClassVar[bool] = False
     needs_codec: ClassVar[bool] = False
+    network_functions: ClassVar[tuple[str, ...]] = ("encode", "denoise", "decode")
     config_class: ClassVar[type[BaseModel]] = GuidedConfig
     config: GuidedConfig
 
@@ -186,9 +187,7 @@ class GuidedLatentDiffusion(Method):
         """Class input of the denoiser for class indices `(B,)`: the indices, or their text embeddings."""
         return classes if self.texts is None else self.texts(classes)
 
-    def _predict(
-        self, z_t: Tensor, t: Tensor, conditioning: Tensor, classes: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def denoise(self, z_t: Tensor, t: Tensor, conditioning: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Prediction and variance output `v`, each `(B, C, h, w)`; see `PosteriorStep.log_variance`.
 
         If the variance is not learned, `v` is -1, which stands for the smallest variance.
@@ -243,7 +242,7 @@ class GuidedLatentDiffusion(Method):
             t, weight = self.resampler.sample_timesteps(batch_size, generator)
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
         z_t = diffusion.add_noise(z0, epsilon, t)
-        predicted, v = self._predict(z_t, t, conditioning, classes)
+        predicted, v = self.denoise(z_t, t, conditioning, classes)
         predicts_z0 = self.config.diffusion.prediction == "sample"
         sample_losses = (predicted - (z0 if predicts_z0 else epsilon)).square().flatten(1).mean(1)
         terms = {"latent": (weight * sample_losses).mean()}
@@ -262,6 +261,11 @@ class GuidedLatentDiffusion(Method):
         """The standardised image latent, `(B, C, H/f, W/f)`."""
         with torch.no_grad():
             return self.image_autoencoder.encode(_to_grey(images))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Probabilities `(B, 1, H, W)` in [0, 1] of mask latents `(B, C, h, w)`."""
+        probabilities: Tensor = self.mask_autoencoder.decode(latents).sigmoid()
+        return probabilities
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """One sample of all classes from the same noise: probabilities `(B, K, H, W)` in [0, 1]."""
@@ -298,7 +302,7 @@ class GuidedLatentDiffusion(Method):
             return noise((batch_size, *shape[1:]), step).repeat(class_count, 1, 1, 1)
 
         def predict(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            return self._predict(z, t, repeated_conditioning, repeated_classes)
+            return self.denoise(z, t, repeated_conditioning, repeated_classes)
 
         def predict_z0(z: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
             predicted, v = predict(z, t)
@@ -310,7 +314,7 @@ class GuidedLatentDiffusion(Method):
             z = ancestral_sample(predict_z0, alpha_bar, latent_shape, shared_noise, steps)
         else:
             z = self.diffusion.sample(lambda z, t: predict(z, t)[0], latent_shape, shared_noise)
-        probabilities = self.mask_autoencoder.decode(z).sigmoid()
+        probabilities = self.decode(z)
         return probabilities.reshape(class_count, batch_size, *probabilities.shape[-2:]).transpose(0, 1)
 
 

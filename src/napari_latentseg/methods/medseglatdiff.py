@@ -83,6 +83,7 @@ class MedSegLatDiff(Method):
     sampling_sources: ClassVar[tuple[str, ...]] = ("noise",)
     is_deterministic: ClassVar[bool] = False
     needs_codec: ClassVar[bool] = False
+    network_functions: ClassVar[tuple[str, ...]] = ("encode", "denoise", "decode")
     config_class: ClassVar[type[BaseModel]] = MedSegLatDiffConfig
     config: MedSegLatDiffConfig
 
@@ -202,10 +203,19 @@ class MedSegLatDiff(Method):
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """One sample `(B, 1, H, W)` in [0, 1]: a mask latent from noise (Equation 12, corrected), decoded."""
         latents = self.diffusion.sample(
-            lambda z_t, t: self.denoiser(z_t, t, conditioning),
+            lambda z_t, t: self.denoise(z_t, t, conditioning),
             tuple(conditioning.shape),
             random_noise() if noise is None else noise,
         )
+        return self.decode(latents)
+
+    def denoise(self, z_t: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
+        """The noise that the U-Net predicts, from noisy latents, timesteps `(B,)` and image latents."""
+        predicted: Tensor = self.denoiser(z_t, t, conditioning)
+        return predicted
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Probabilities `(B, 1, H, W)` in [0, 1] of mask latents `(B, C, h, w)`."""
         return self._probability(self.mask_autoencoder.decode(latents))
 
     def _probability(self, logits: Tensor) -> Tensor:

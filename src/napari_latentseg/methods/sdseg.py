@@ -121,6 +121,7 @@ class SDSeg(Method):
     )
     sampling_sources: ClassVar[tuple[str, ...]] = ("noise",)
     is_deterministic: ClassVar[bool] = False
+    network_functions: ClassVar[tuple[str, ...]] = ("encode", "denoise", "decode")
     config_class: ClassVar[type[BaseModel]] = SDSegConfig
     config: SDSegConfig
     codec: Codec
@@ -254,7 +255,7 @@ class SDSeg(Method):
         t = self.diffusion.sample_timesteps(len(z0), generator)
         epsilon = torch.randn(z0.shape, generator=generator).to(z0)
         z_t = self.diffusion.add_noise(z0, epsilon, t)
-        predicted = self._denoise(z_t, t, z_c)
+        predicted = self.denoise(z_t, t, z_c)
         error_ratio = self.diffusion.latent_to_noise_error_ratio(t)
         if self.config.prediction == "epsilon":
             noise_error = (predicted - epsilon).abs()
@@ -289,13 +290,18 @@ class SDSeg(Method):
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """A mask `(B, 1, H, W)` in [0, 1] from noise; with one step, Equation 2 at the last timestep."""
         latents = self.diffusion.sample(
-            lambda z_t, t: self._denoise(z_t, t, conditioning),
+            lambda z_t, t: self.denoise(z_t, t, conditioning),
             tuple(conditioning.shape),
             random_noise() if noise is None else noise,
         )
+        return self.decode(latents)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Masks `(B, 1, H, W)` in [0, 1] of mask latents `(B, C, h, w)`."""
         return self.codec.decode_mask(latents / self.latent_scale.value)
 
-    def _denoise(self, z_t: Tensor, t: Tensor, z_c: Tensor) -> Tensor:
+    def denoise(self, z_t: Tensor, t: Tensor, z_c: Tensor) -> Tensor:
+        """The U-Net's prediction from noisy latents, timesteps `(B,)` and image latents: `(B, C, h, w)`."""
         # never in half precision: an error of the noise is multiplied by up to 39 in the latent (Equation 2)
         with torch.autocast(z_t.device.type, enabled=False):
             predicted: Tensor = self.denoiser(z_t.float(), t, z_c.float())

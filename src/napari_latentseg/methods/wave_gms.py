@@ -94,6 +94,7 @@ class WaveGMS(Method):
         "Ahmed, Shaikh, Mohy-ud-Din: Wave-GMS: Lightweight Multi-Scale Generative Model for Medical Image"
         " Segmentation. 2025"
     )
+    network_functions: ClassVar[tuple[str, ...]] = ("encode", "predict_masks")
     config_class: ClassVar[type[BaseModel]] = WaveGMSConfig
     config: WaveGMSConfig
     codec: Codec
@@ -146,8 +147,11 @@ class WaveGMS(Method):
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded mask `(B, 1, H, W)` in [0, 1]: of the mean latent, or of a posterior sample."""
         mean, std = _mean_and_std(conditioning)
-        z = mean if noise is None else mean + std * noise(tuple(mean.shape)).to(mean)
-        mask_latents: Tensor = self.mapper(z)["out"]
+        return self.predict_masks(mean if noise is None else mean + std * noise(tuple(mean.shape)).to(mean))
+
+    def predict_masks(self, latents: Tensor) -> Tensor:
+        """The decoded masks `(B, 1, H, W)` in [0, 1] of image latents `(B, C, h, w)`."""
+        mask_latents: Tensor = self.mapper(latents)["out"]
         return self.codec.decode_mask(mask_latents)
 
     def loss(self, batch: Batch, generator: torch.Generator | None = None) -> dict[str, Tensor]:
