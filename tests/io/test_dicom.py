@@ -268,20 +268,6 @@ def test_big_endian(made, tmp_path):
     assert scan.array.dtype.isnative
 
 
-def test_a_decoder_that_is_not_installed_is_named(monkeypatch):
-    """JPEG needs a package under another licence than this one's, which not everybody has."""
-    from pydicom.data import get_testdata_file
-    from pydicom.pixels.decoders import base
-
-    path = get_testdata_file("SC_rgb_small_odd_jpeg.dcm", download=False)
-    if path is None:
-        pytest.skip("this pydicom does not carry the file")
-    reader.read(Path(path))
-    monkeypatch.setattr(base.Decoder, "is_available", False)
-    with pytest.raises(BadInput, match=r"needs another package \(JPEG Baseline.*napari-latentseg\[jpeg\]"):
-        reader.read(Path(path))
-
-
 def test_a_series_is_lazy_and_goes_to_another_process(made, tmp_path):
     import pickle
 

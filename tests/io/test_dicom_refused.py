@@ -160,7 +160,7 @@ REFUSED: dict[str, tuple[Spoil, str]] = {
     "a film in MPEG": (film, r"^a\.dcm: has a transfer syntax that is not supported \(MPEG2"),
     "a broken header": (broken_header, r"^001\.dcm: is not a DICOM file"),
     "cut short in its header": (header_cut_short, r"^003\.dcm: ends before its pixels"),
-    "a name where a number should be": (bad_number, r"^a\.dcm: is not a DICOM file, or is damaged"),
+    "a name where a number should be": (bad_number, r"^a\.dcm: has text in place of its number of frames"),
     "a slope of 0": (no_slope, "invalid rescale slope"),
     "a segmentation": (a_segmentation, "is a segmentation"),
     "a whole slide": (tiles, "whole-slide"),

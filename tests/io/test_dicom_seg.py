@@ -415,3 +415,34 @@ def test_the_real_series_is_in_place(data_dir, tmp_path):
         mask, *_ = write_segmentation(found, tmp_path, format="dicom-seg", deidentify=deidentify)
         volume = highdicom.seg.segread(mask).get_volume(combine_segments=True)
         assert np.array_equal(same_place(volume, scan), found.mask)
+
+
+@pytest.mark.parametrize(
+    ("character_set", "name"),
+    [
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        (["", "ISO 2022 IR 58"], "Wang^XiaoDong=王^小东"),
+        ("ISO 2022 IR 100", "Müller^Jörg"),
+        ("ISO_IR 100", "Müller^Jörg"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+        ("", "Doe^Jane"),
+        ("ISO_IR 6", "Doe^Jane"),
+    ],
+)
+def test_the_name_is_kept_in_the_character_sets_of_any_hospital(made, tmp_path, character_set, name):
+    written_name: Any = name
+    if "ISO 2022 IR 58" in character_set:  # pydicom leaves out the escape sequences when it writes Chinese
+        code, parts = b"\x1b$)A", [part.encode("gb2312") for part in ("王", "小东")]
+        raw = b"Wang^XiaoDong=" + b"^".join(code + part for part in parts)
+        written_name = pydicom.valuerep.PersonName(raw, ["iso8859", "iso_ir_58"])
+    made.series(
+        tmp_path / "in", made.ramp(2, 6, 5), made.positions(2),
+        SpecificCharacterSet=character_set, PatientName=written_name,
+    )  # fmt: skip
+    scan = reader.read(tmp_path / "in")
+    mask, *_ = write_segmentation(segmentation(scan), tmp_path / "out", format="dicom-seg")
+    ds = pydicom.dcmread(mask)
+    assert str(ds.PatientName) == name
+    kept = isinstance(character_set, str) and character_set in ("ISO_IR 100", "GB18030")
+    assert ds.SpecificCharacterSet == (character_set if kept else "ISO_IR 192")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicom.deflated import DEFLATED_SYNTAX
 from napari_latentseg.io.dicom.files import DicomFile
+from napari_latentseg.io.dicom.lookup_tables import has_modality_lut
 from napari_latentseg.utils.size_claims import JPEG_RATIO, RLE_RATIO, check_claim
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class PixelEncoding:
     whole_file_only
         Whether single frames cannot be read: the file is deflated as a whole, or not encoded as its transfer
         syntax says.
+    tiles
+        Of a mosaic of slices, the number of tiles down and across; `rows` and `columns` are those of a tile.
     """
 
     syntax: str
@@ -57,6 +60,18 @@ class PixelEncoding:
     float_dtype: str = ""
     has_modality_lut: bool = False
     whole_file_only: bool = False
+    tiles: tuple[int, int] = (1, 1)
+
+    @property
+    def is_mosaic(self) -> bool:
+        """Whether the image is a mosaic of slices."""
+        return self.tiles != (1, 1)
+
+    def tile_slices(self, tile: int) -> tuple[slice, slice]:
+        """Rows and columns of a tile in the image, counted from the upper left, row by row."""
+        down, across = divmod(tile, self.tiles[1])
+        top, left = down * self.rows, across * self.columns
+        return slice(top, top + self.rows), slice(left, left + self.columns)
 
 
 def read_encoding(item: DicomFile, file: BinaryIO, ds: Dataset, inflated_bytes: int = 0) -> PixelEncoding:
@@ -99,7 +114,7 @@ def read_encoding(item: DicomFile, file: BinaryIO, ds: Dataset, inflated_bytes: 
         int(ds.get("BitsStored") or ds.BitsAllocated),
         bool(ds.get("PixelRepresentation") or 0),
         float_dtype,
-        "ModalityLUTSequence" in ds,
+        has_modality_lut(ds),
         whole_file_only,
     )
 
@@ -118,10 +133,11 @@ def _transfer_syntax(ds: Dataset) -> str:
 
 def _check_complete(item: DicomFile, file: BinaryIO, ds: Dataset, syntax: str) -> tuple[str, bool]:
     """Refuse a file that ends before its pixels do; return `float_dtype` and `whole_file_only`."""
-    from pydicom.uid import UID
+    from pydicom.uid import UID, AllTransferSyntaxes
 
     uid = UID(syntax)
-    is_little_endian = uid.is_private or uid.is_little_endian
+    is_known = uid in AllTransferSyntaxes  # pixels in any other are refused when they are decoded
+    is_little_endian = not is_known or uid.is_little_endian
     tag_and_length = file.read(12)
     if len(tag_and_length) < 8:
         raise BadInput(item.name, "ends before its pixels", "copy it again")
@@ -134,8 +150,10 @@ def _check_complete(item: DicomFile, file: BinaryIO, ds: Dataset, syntax: str) -
     if implicit:
         data_offset -= 4
         file.seek(data_offset)
-    whole_file_only = implicit != uid.is_implicit_VR if not uid.is_private else False
-    if not uid.is_private and uid.is_compressed:
+    if not is_known:
+        return float_dtype, False
+    whole_file_only = implicit != uid.is_implicit_VR
+    if uid.is_compressed:
         frames = int(ds.get("NumberOfFrames") or 1)
         is_video = syntax.startswith(_VIDEO_SYNTAXES)
         packed_bytes = _check_fragments(item, file, 1 if is_video else frames)

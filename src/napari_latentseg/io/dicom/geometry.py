@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import mul
 
 import numpy as np
@@ -49,6 +49,10 @@ class SlicePose:
         """Unit normal of the slice: row x column."""
         cross_product = np.cross(self.row, self.column)
         return np.asarray(cross_product / np.linalg.norm(cross_product), dtype=np.float64)
+
+    def moved_to(self, position: NDArray[np.float64]) -> SlicePose:
+        """The same slice at another position in mm, x first."""
+        return replace(self, position=_as_vector([float(v) for v in position]))
 
     @classmethod
     def from_header(

@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from napari_latentseg.io.dicom.deflated import inflated_size
 from napari_latentseg.io.dicom.encoding import PixelEncoding, read_encoding
 from napari_latentseg.io.dicom.files import DicomFile
 from napari_latentseg.io.dicom.geometry import SlicePose
+from napari_latentseg.io.dicom.lookup_tables import note_on_modality_lut
+from napari_latentseg.io.dicom.mosaic import is_mosaic, read_mosaic
 from napari_latentseg.io.dicom.unpositioned import Unpositioned, unpositioned_layout
 
 if TYPE_CHECKING:
@@ -40,7 +42,10 @@ _KEYWORDS = (
     "RescaleIntercept", "ModalityLUTSequence", "GridFrameOffsetVector", "DoseGridScaling",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "SequenceOfUltrasoundRegions",
     "DirectoryRecordSequence", "DimensionOrganizationType", "TotalPixelMatrixColumns", "PixelPaddingValue",
+    "PixelIntensityRelationship",
 )  # fmt: skip
+# Numbers without which a scan is still read rightly: left out where they hold text.
+_OPTIONAL_NUMBERS = ("SeriesNumber", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Frame:
         Rescaling of stored values.
     distinguishing_attributes
         What may distinguish it from another frame at the same position: time, b-value, echo, image type.
+    tile
+        Of a mosaic, the number of the tile that is this frame, from 0.
     """
 
     item: DicomFile
@@ -70,6 +77,7 @@ class Frame:
     slope: float
     intercept: float
     distinguishing_attributes: dict[str, Any] = field(compare=False)
+    tile: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,10 @@ class Header:
         Temporal resolution in seconds; 0 if not given.
     skip_reason
         Why the file is not read as an image (``"holds no image"``); empty for an image.
+    notes
+        What was assumed or left out, for people.
+    problem
+        Why the series of this file cannot be read, though the file is intact; None if it can.
     """
 
     item: DicomFile
@@ -111,6 +123,8 @@ class Header:
     unpositioned: Unpositioned | None = None
     time_step: float = 0.0
     skip_reason: str = ""
+    notes: tuple[str, ...] = ()
+    problem: BadInput | None = None
 
 
 def short_hash(uid: object) -> str:
@@ -134,11 +148,15 @@ def read_header(item: DicomFile) -> Header:
         skip_reason = _skip_reason(item, ds)
         if skip_reason:
             return Header(item, skip_reason=skip_reason)
+        _check_numbers(item, ds)
         encoding = read_encoding(item, file, ds, inflated_bytes)
     frame_count = int(ds.get("NumberOfFrames") or 1)
     if frame_count < 1 or encoding.rows < 1 or encoding.columns < 1:
         raise BadInput(item.name, "has no pixels", "export it again")
     groups = [_FunctionalGroups(ds, i) for i in range(frame_count)]
+    frames = tuple(_read_frame(item, ds, group, encoding) for group in groups)
+    frames, notes, problem = _split_mosaic(item, ds, frames)
+    lut_note = note_on_modality_lut(ds)
     series_uid = ds.get("SeriesInstanceUID")
     series = series_uid or ds.get("SOPInstanceUID") or item.name
     description = str(ds.get("SeriesDescription") or "")
@@ -151,10 +169,59 @@ def read_header(item: DicomFile) -> Header:
         description,
         "" if _names_patient(description, ds) else " ".join(description.split()),
         "" if series_uid else _hash_of_common_attributes(ds),
-        tuple(_read_frame(item, ds, group, encoding) for group in groups),
+        frames,
         unpositioned_layout(ds, frame_count),
         float(ds.get("TemporalResolution") or 0) / 1000,
+        notes=(*notes, lut_note) if lut_note else notes,
+        problem=problem or _problem_of_values(item, ds),
     )
+
+
+def _check_numbers(item: DicomFile, ds: Dataset) -> None:
+    """Refuse numbers that hold text (``0,5``), or leave them out; pydicom returns them as text."""
+    from pydicom.datadict import dictionary_description, dictionary_VR
+
+    for keyword in _KEYWORDS:
+        if keyword not in ds or dictionary_VR(keyword) not in ("DS", "IS"):
+            continue
+        try:
+            value = ds.get(keyword)
+            for number in [value] if value is None or isinstance(value, str | int | float) else value:
+                float(number or 0)
+        except (ValueError, TypeError) as error:
+            if keyword not in _OPTIONAL_NUMBERS:
+                name = dictionary_description(keyword).lower()
+                raise BadInput(item.name, f"has text in place of its {name}", "export it again") from error
+            del ds[keyword]
+
+
+def _problem_of_values(item: DicomFile, ds: Dataset) -> BadInput | None:
+    """Stored bits that are not the lowest ones: before 2006 allowed, and read by every library as if."""
+    bits_stored = int(ds.get("BitsStored") or ds.BitsAllocated)
+    high_bit = ds.get("HighBit")
+    if high_bit is None or int(high_bit) <= bits_stored - 1 or bits_stored == 1:
+        return None
+    why = f"stores values in its upper bits (high bit {int(high_bit)}, {bits_stored} bits stored)"
+    return BadInput(item.name, why, "export it with the usual high bit")
+
+
+def _split_mosaic(
+    item: DicomFile, ds: Dataset, frames: tuple[Frame, ...]
+) -> tuple[tuple[Frame, ...], tuple[str, ...], BadInput | None]:
+    """The slices of a mosaic as frames; with notes, or with the reason why it cannot be split."""
+    if not is_mosaic(ds):
+        return frames, (), None
+    try:
+        mosaic = read_mosaic(item)
+    except BadInput as problem:
+        return frames, (), problem
+    if mosaic is None:
+        return frames, (), None
+    (image,) = frames
+    rows, columns = image.encoding.rows // mosaic.tiles[0], image.encoding.columns // mosaic.tiles[1]
+    encoding = replace(image.encoding, rows=rows, columns=columns, tiles=mosaic.tiles)
+    slices = [replace(image, encoding=encoding, pose=pose, tile=k) for k, pose in enumerate(mosaic.poses)]
+    return tuple(slices), mosaic.notes, None
 
 
 @cache
@@ -271,8 +338,7 @@ def _pose_at_offset(item: DicomFile, pose: SlicePose, offsets: Sequence[Any], in
     first = float(offsets[0])
     if first != 0 and not np.allclose(normal, (0, 0, 1)):
         raise BadInput(item.name, "has no positions of its frames", "export it again")
-    x, y, z = (float(v) for v in pose.position + normal * (float(offsets[index]) - first))
-    return SlicePose((x, y, z), pose.row, pose.column, pose.spacing, pose.thickness)
+    return pose.moved_to(pose.position + normal * (float(offsets[index]) - first))
 
 
 def _distinguishing_attributes(groups: _FunctionalGroups) -> dict[str, Any]:

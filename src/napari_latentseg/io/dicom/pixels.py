@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from napari_latentseg.io._errors import read_errors
 from napari_latentseg.io.dicom.encoding import PixelEncoding
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
 from napari_latentseg.io.dicom.header import Frame
+from napari_latentseg.io.dicom.lookup_tables import apply_modality_lut, apply_palette
+from napari_latentseg.io.dicom.stored_values import decode_stored
 
 __all__ = ["FrameStack", "decode", "is_colour", "value_dtype"]
 
@@ -22,6 +24,7 @@ _PALETTE = "PALETTE COLOR"
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT", "YBR_PARTIAL_420", "YBR_PARTIAL_422")
 _INTEGER_DTYPES = (np.int16, np.uint16, np.int32, np.uint32)
+_KIND = "DICOM whose pixels can be read"  # for messages
 _EXACT_IN_FLOAT32 = 24  # bits of its significand
 
 
@@ -66,7 +69,7 @@ def value_dtype(frames: Sequence[Frame]) -> np.dtype[Any]:
     return np.dtype(np.float64 if needs_float64 else np.float32)
 
 
-def decode(frame: Frame, dtype: DTypeLike) -> NDArray[Any]:
+def decode(frame: Frame, dtype: DTypeLike, stored: tuple[NDArray[Any], Any] | None = None) -> NDArray[Any]:
     """The values of a frame, `(rows, columns)` or `(rows, columns, 3)`.
 
     Grey values are rescaled by slope and intercept or by the modality LUT; MONOCHROME1 (white is zero) is
@@ -78,6 +81,8 @@ def decode(frame: Frame, dtype: DTypeLike) -> NDArray[Any]:
         The frame.
     dtype
         As `value_dtype` gives it.
+    stored
+        What `decode_stored` gave for another frame of the same mosaic.
 
     Raises
     ------
@@ -88,60 +93,24 @@ def decode(frame: Frame, dtype: DTypeLike) -> NDArray[Any]:
     readable_kinds = _COLOURS if encoding.samples_per_pixel > 1 else (*_GREY, _PALETTE)
     if encoding.photometric not in readable_kinds or encoding.samples_per_pixel not in (1, 3):
         raise BadInput(frame.item.name, "has a colour model that is not supported", "export it as RGB")
-    with silence_dicom_loggers(), read_errors(Path(frame.item.name), "DICOM whose pixels can be read"):
-        array, header = _decode_stored(frame)
-        if array.shape[:2] != (encoding.rows, encoding.columns):
+    with silence_dicom_loggers(), read_errors(Path(frame.item.name), _KIND):
+        array, header = stored or decode_stored(frame.item, encoding, frame.index)
+        if array.shape[:2] != (encoding.rows * encoding.tiles[0], encoding.columns * encoding.tiles[1]):
             raise ValueError("pixels that do not have the shape in the header")
+        array = array[encoding.tile_slices(frame.tile)]
         if encoding.photometric == _PALETTE:
-            return _apply_palette(array, header)
+            return apply_palette(array, header, encoding)
         if is_colour(encoding) or encoding.float_dtype:
             return np.asarray(array, dtype=dtype)
         return _apply_rescale(frame, array, header, np.dtype(dtype))
 
 
-def _decode_stored(frame: Frame) -> tuple[NDArray[Any], Any]:
-    import pydicom
-    from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.pixels.utils import pixel_array
-    from pydicom.uid import UID
-
-    syntax = UID(frame.encoding.syntax)
-    header: Any = pydicom.Dataset()
-    try:
-        if syntax.is_transfer_syntax and syntax.is_compressed and not get_decoder(syntax).is_available:
-            raise BadInput(
-                frame.item.name,
-                f"is compressed in a way that needs another package ({syntax.name})",
-                'pip install "napari-latentseg[jpeg]", or export it uncompressed',
-            )
-        with frame.item.open_seekable() as file:
-            if frame.encoding.whole_file_only:
-                header = pydicom.dcmread(file, force=True)
-                return np.asarray(pixel_array(header, index=frame.index)), header
-            array = pixel_array(file, ds_out=header, index=frame.index, transfer_syntax_uid=syntax)
-            return np.asarray(array), header
-    except NotImplementedError as error:
-        name = "an unknown one" if syntax.is_private or syntax.name == syntax else syntax.name
-        raise BadInput(
-            frame.item.name, f"has a transfer syntax that is not supported ({name})", "export it uncompressed"
-        ) from error
-
-
-def _apply_palette(array: NDArray[Any], header: Any) -> NDArray[np.uint8]:
-    from pydicom.pixels.processing import apply_color_lut
-
-    colours = np.asarray(apply_color_lut(array, header))[..., :3]
-    return (colours >> 8 if colours.dtype.itemsize > 1 else colours).astype(np.uint8)
-
-
 def _apply_rescale(frame: Frame, array: NDArray[Any], header: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
-    from pydicom.pixels.processing import apply_modality_lut
-
     if frame.encoding.photometric == "MONOCHROME1":
         inverted = sum(_stored_range(frame.encoding)) - array.astype(np.int64)
         array = inverted.astype(array.dtype)
     if frame.encoding.has_modality_lut:
-        return np.asarray(apply_modality_lut(array, header)).astype(dtype)
+        return np.asarray(apply_modality_lut(array, header, frame.encoding)).astype(dtype)
     if (frame.slope, frame.intercept) == (1.0, 0.0):
         return array.astype(dtype, copy=False)
     return (array * np.float64(frame.slope) + frame.intercept).astype(dtype)
@@ -171,13 +140,33 @@ class FrameStack:
 
     @property
     def chunks(self) -> tuple[int, ...]:
-        """Chunk lengths: one frame a chunk."""
-        return (*[1] * len(self._leading), *self.shape[len(self._leading) :])
+        """Chunk lengths: one frame a chunk; of mosaics, all slices that are stored as one image."""
+        leading = [1] * len(self._leading)
+        if self._frames[0].encoding.is_mosaic:
+            leading[-1:] = self._leading[-1:]
+        return (*leading, *self.shape[len(leading) :])
 
     def __getitem__(self, index: Any) -> NDArray[Any]:
         index = index if isinstance(index, tuple) else (index,)
         leading_ndim = len(self._leading)
         order = np.arange(math.prod(self._leading)).reshape(self._leading)
         frame_numbers = np.asarray(order[index[:leading_ndim]])
-        planes = [decode(self._frames[i], self.dtype)[index[leading_ndim:]] for i in frame_numbers.ravel()]
+        planes = [
+            plane[index[leading_ndim:]]
+            for plane in _decode_frames([self._frames[i] for i in frame_numbers.ravel()], self.dtype)
+        ]
         return np.stack(planes).reshape(frame_numbers.shape + planes[0].shape)
+
+
+def _decode_frames(frames: Sequence[Frame], dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    """Decode frames; slices that follow each other in one mosaic are decoded once."""
+    previous: Frame | None = None
+    stored: tuple[NDArray[Any], Any] | None = None
+    for frame in frames:
+        if not frame.encoding.is_mosaic:
+            stored = None
+        elif previous is None or previous.item != frame.item:
+            with silence_dicom_loggers(), read_errors(Path(frame.item.name), _KIND):
+                stored = decode_stored(frame.item, frame.encoding, frame.index)
+        yield decode(frame, dtype, stored)
+        previous = frame

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import read_errors
 from napari_latentseg.io._progress import report_progress
-from napari_latentseg.io.dicom.files import find_dicom_files, silence_dicom_loggers, zip_kept_open
+from napari_latentseg.io.dicom.files import DicomFile, find_dicom_files, silence_dicom_loggers, zip_kept_open
 from napari_latentseg.io.dicom.geometry import SlicePose, is_same_orientation, stack_matrix
 from napari_latentseg.io.dicom.header import Frame, Header, read_header
 from napari_latentseg.io.dicom.ordering import OrderedFrames, order_frames
@@ -157,8 +157,11 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
             raise BadInput(path.name, why, "choose the file or folder of a scan")
         if skip_reasons:
             notes.append(f"{len(skip_reasons)} files that are not images were skipped")
+        headers_by_item = {header.item: header for header in headers}
         series_list = [
-            series for group in _group_frames(headers) for series in _build_series(path.name, *group, headers)
+            series
+            for group in _group_frames(headers)
+            for series in _build_series(path.name, *group, headers_by_item)
         ]
     # a stable sort: series of equal number stay in the order of their files
     return sorted(series_list, key=lambda s: s.header.number), tuple(notes)
@@ -192,10 +195,15 @@ def _group_frames(headers: Sequence[Header]) -> list[tuple[Header, list[Frame]]]
     return groups
 
 
-def _build_series(name: str, header: Header, frames: list[Frame], headers: Sequence[Header]) -> list[Series]:
+def _build_series(
+    name: str, header: Header, frames: list[Frame], headers: Mapping[DicomFile, Header]
+) -> list[Series]:
+    items = list(dict.fromkeys(frame.item for frame in frames))
+    problem = next((headers[item].problem for item in items if headers[item].problem), None)
+    if problem:
+        return [Series(header, tuple(frames), leading=(len(frames),), problem=problem)]
     if frames[0].pose is None:
         return [_unpositioned_series(header, frames)]
-    items = list(dict.fromkeys(frame.item for frame in frames))
     if not header.unnamed_series or len(items) == 1:
         return _arranged_series(name, header, frames)
     stack = _arranged_series(name, replace(header, series=header.unnamed_series), frames)
@@ -203,13 +211,10 @@ def _build_series(name: str, header: Header, frames: list[Frame], headers: Seque
     if is_stack and stack[0].problem is None:
         return [replace(stack[0], notes=(*stack[0].notes, _UNNAMED_NOTE))]
     # without a UID, only a complete stack is taken for one series: files of several patients are never mixed
-    headers_by_item = {each.item: each for each in headers}
     return [
         series
         for item in items
-        for series in _arranged_series(
-            name, headers_by_item[item], [frame for frame in frames if frame.item == item]
-        )
+        for series in _arranged_series(name, headers[item], [frame for frame in frames if frame.item == item])
     ]
 
 
@@ -231,14 +236,14 @@ def _unpositioned_series(header: Header, frames: list[Frame]) -> Series:
         f"{unpositioned.frame_axis}yx",
         leading,
         unpositioned.geometry(),
-        unpositioned.notes,
+        (*header.notes, *unpositioned.notes),
     )
 
 
 def _positioned_series(name: str, header: Header, ordered: OrderedFrames) -> Series:
     first_volume = ordered.frames[: ordered.slices]
     volume_count = len(ordered.frames) // ordered.slices
-    series = Series(header, ordered.frames, notes=ordered.notes)
+    series = Series(header, ordered.frames, notes=(*header.notes, *ordered.notes))
     try:
         matrix = stack_matrix(name, [frame.pose for frame in first_volume if frame.pose])
     except BadInput as problem:

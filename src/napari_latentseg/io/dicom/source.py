@@ -37,6 +37,7 @@ _EMPTIED_KEYWORDS = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+_CHINESE_ESCAPE = "\x1b$)A"  # of ISO 2022 IR 58, which pydicom leaves in the text
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,12 @@ def find_source(image: ImageHeader) -> DicomSource:
         raise BadInput(
             image.source.name, "names no frame of reference, study or series", "write NIfTI instead"
         )
+    if series.frames[0].encoding.is_mosaic:
+        raise BadInput(
+            image.source.name,
+            "keeps its slices in mosaics, which DICOM-SEG cannot name",
+            "write NIfTI instead",
+        )
     sizes = [int(ds.get("NumberOfFrames") or 1) for ds in datasets]
     if sum(sizes) > len(series.frames) or (len(items) > 1 and max(sizes) > 1):
         raise BadInput(
@@ -119,7 +126,28 @@ def _read_header(item: DicomFile) -> Dataset:
             ds.PatientSex = ""
         if not ds.get("SliceThickness"):
             ds.SliceThickness = 0  # highdicom asks for it, but uses the pixel measures it is given
+        _use_one_character_set(ds)
         return ds
+
+
+def _use_one_character_set(ds: Dataset) -> None:
+    """Turn text in ISO 2022, with escape sequences, or in a set that is not defined, into UTF-8.
+
+    highdicom refuses the usual sets of Japanese, Korean and Chinese hospitals; any other stays as it is.
+    """
+    from highdicom import SpecificCharacterSetValues
+    from pydicom.valuerep import PersonName
+
+    if "SpecificCharacterSet" not in ds:
+        return
+    accepted = [each.value for each in SpecificCharacterSetValues if not each.value.startswith("ISO 2022")]
+    if ds.SpecificCharacterSet in accepted:
+        return
+    ds.decode()
+    for element in ds:
+        if isinstance(element.value, str | PersonName) and _CHINESE_ESCAPE in str(element.value):
+            element.value = str(element.value).replace(_CHINESE_ESCAPE, "")
+    ds.SpecificCharacterSet = SpecificCharacterSetValues.UNICODE_IN_UTF8.value
 
 
 def deidentified(datasets: Sequence[Dataset]) -> tuple[Dataset, ...]:

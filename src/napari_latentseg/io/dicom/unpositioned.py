@@ -71,10 +71,23 @@ def unpositioned_layout(ds: Dataset, frames: int) -> Unpositioned:
     if is_cine and pointer != 0x3004000C:  # Grid Frame Offset Vector: the frames are slices
         step, step_unit = _frame_interval(ds)
         return Unpositioned(spacing, unit, "t", step, step_unit, notes)
-    slice_spacing = abs(float(ds.get("SpacingBetweenSlices") or 0))
-    if slice_spacing > 0 and unit == "mm":
+    if ds.get("ImagePositionPatient"):
+        notes = (
+            *notes,
+            "the file gives one position for all frames: where they lie in the patient is not known",
+        )
+    slice_spacing = _positive(ds.get("SpacingBetweenSlices"))
+    if not slice_spacing and (slice_spacing := _positive(ds.get("SliceThickness"))):
+        notes = (*notes, "the distance of the slices is taken from their thickness")
+    if slice_spacing and unit == "mm":
         return Unpositioned(spacing, unit, "z", slice_spacing, "mm", notes)
     return Unpositioned(spacing, unit, "z", notes=notes)
+
+
+def _positive(value: object) -> float:
+    """The size of a number; 0 where there is none, or it is not finite."""
+    size = abs(float(str(value or 0)))
+    return size if math.isfinite(size) else 0.0
 
 
 def _pixel_size(ds: Dataset) -> tuple[tuple[float, float], str, tuple[str, ...]]:
