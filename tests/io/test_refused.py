@@ -255,16 +255,16 @@ def test_no_right_to_read(tmp_path, name):
 
 
 SHIPPED = sorted(p for p in Path(data_path).iterdir() if p.is_file())
-READ = {".dcm", ".mgz", ".nii"}
+READ = {".mgz", ".nii"}
 
 
 def is_read(path: Path) -> bool:
-    """Analyze and NIfTI headers come without their images there, and one file has six dimensions."""
+    """Headers come without their images, one file has six dimensions, and the DICOM mosaics are shrunken."""
     return (path.suffix in READ or path.name.endswith(".nii.gz")) and path.name != "row_major.dconn.nii"
 
 
 def test_nibabel_ships_files_of_both_kinds():
-    assert sum(map(is_read, SHIPPED)) >= 10
+    assert sum(map(is_read, SHIPPED)) >= 8
     assert len(SHIPPED) - sum(map(is_read, SHIPPED)) >= 30
 
 
@@ -283,8 +283,6 @@ def test_what_nibabel_ships_and_is_read(path):
     lazy = read_scan_lazy(path)
     assert np.array_equal(np.asarray(lazy.array), np.asarray(scan.array), equal_nan=True)
     assert lazy.geometry == scan.geometry
-    if path.suffix == ".dcm":  # nibabel has no such reader; tests of their own hold these to ITK
-        return
     theirs = nib.load(path)
     values = np.squeeze(np.asarray(theirs.dataobj))
     assert np.allclose(np.asarray(scan.array).T, values, rtol=1e-6, equal_nan=True)
