@@ -19,6 +19,7 @@ __all__ = ["PixelEncoding", "read_encoding"]
 
 _RLE_SYNTAX = "1.2.840.10008.1.2.5"
 _VIDEO_SYNTAXES = "1.2.840.10008.1.2.4.10"  # how they begin: all frames of a video are in one fragment
+_BIG_ENDIAN_SYNTAX = "1.2.840.10008.1.2.2"
 _FLOAT_PIXEL_TAGS = {(0x7FE0, 0x0008): "float32", (0x7FE0, 0x0009): "float64"}
 _LONG_VRS = (b"OB", b"OW", b"OF", b"OD", b"UN")
 _ITEM_TAG, _END_TAG = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
@@ -61,6 +62,11 @@ class PixelEncoding:
     has_modality_lut: bool = False
     whole_file_only: bool = False
     tiles: tuple[int, int] = (1, 1)
+
+    @property
+    def is_big_endian(self) -> bool:
+        """Whether the file stores words with the high byte first."""
+        return self.syntax == _BIG_ENDIAN_SYNTAX
 
     @property
     def is_mosaic(self) -> bool:
@@ -128,7 +134,7 @@ def _transfer_syntax(ds: Dataset) -> str:
     implicit, is_little_endian = ds.original_encoding
     if implicit:
         return "1.2.840.10008.1.2"
-    return "1.2.840.10008.1.2.1" if is_little_endian else "1.2.840.10008.1.2.2"
+    return "1.2.840.10008.1.2.1" if is_little_endian else _BIG_ENDIAN_SYNTAX
 
 
 def _check_complete(item: DicomFile, file: BinaryIO, ds: Dataset, syntax: str) -> tuple[str, bool]:

@@ -10,11 +10,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from napari_latentseg.io.dicom.encoding import PixelEncoding
-
 __all__ = ["apply_modality_lut", "apply_palette", "has_modality_lut", "note_on_modality_lut"]
 
-_BIG_ENDIAN_SYNTAX = "1.2.840.10008.1.2.2"
 _MOST_ENTRIES = 2**16  # which a descriptor of 16 bits writes as 0
 _FLUOROSCOPY_MODALITIES = ("XA", "RF")
 _NON_LINEAR_RELATIONSHIPS = ("LOG", "DISP")
@@ -44,7 +41,9 @@ def _leads_back_to_intensity(ds: Dataset) -> bool:
     return is_non_linear and str(ds.get("Modality") or "") in _FLUOROSCOPY_MODALITIES
 
 
-def apply_modality_lut(stored: NDArray[Any], header: Any, encoding: PixelEncoding) -> NDArray[Any]:
+def apply_modality_lut(
+    stored: NDArray[Any], header: Any, *, is_signed: bool, is_big_endian: bool
+) -> NDArray[Any]:
     """The values that the modality LUT gives for stored ones (PS3.3, C.11.1.1).
 
     Parameters
@@ -53,8 +52,8 @@ def apply_modality_lut(stored: NDArray[Any], header: Any, encoding: PixelEncodin
         Integers, of any shape.
     header
         With the Modality LUT Sequence.
-    encoding
-        How the pixels are stored.
+    is_signed, is_big_endian
+        How the file stores integers.
 
     Raises
     ------
@@ -64,9 +63,9 @@ def apply_modality_lut(stored: NDArray[Any], header: Any, encoding: PixelEncodin
     item = header.ModalityLUTSequence[0]
     descriptor = [int(v) for v in item.LUTDescriptor]
     count, first = descriptor[0] or _MOST_ENTRIES, descriptor[1]
-    if encoding.signed and first >= _MOST_ENTRIES // 2:  # a signed number, read as an unsigned one
+    if is_signed and first >= _MOST_ENTRIES // 2:  # a signed number, read as an unsigned one
         first -= _MOST_ENTRIES
-    entries = _lut_entries(item.LUTData, count, encoding.syntax == _BIG_ENDIAN_SYNTAX)
+    entries = _lut_entries(item.LUTData, count, is_big_endian)
     if len(entries) < count:
         raise ValueError("a lookup table that is too short")
     return np.asarray(entries[np.clip(stored.astype(np.int64) - first, 0, count - 1)])
@@ -82,7 +81,7 @@ def _lut_entries(data: Any, count: int, is_big_endian: bool) -> NDArray[np.uint1
     return np.frombuffer(words.astype("<u2").tobytes(), np.uint8)[:count].astype(np.uint16)
 
 
-def apply_palette(indices: NDArray[Any], header: Any, encoding: PixelEncoding) -> NDArray[np.uint8]:
+def apply_palette(indices: NDArray[Any], header: Any, *, is_big_endian: bool) -> NDArray[np.uint8]:
     """The colours of a palette image, `(rows, columns, 3)`.
 
     Parameters
@@ -91,12 +90,12 @@ def apply_palette(indices: NDArray[Any], header: Any, encoding: PixelEncoding) -
         Stored values.
     header
         With the lookup tables of red, green and blue.
-    encoding
-        How the pixels are stored.
+    is_big_endian
+        How the file stores words.
     """
     from pydicom.pixels.processing import apply_color_lut
 
-    if encoding.syntax == _BIG_ENDIAN_SYNTAX:
+    if is_big_endian:
         _swap_palette_bytes(header)
     colours = np.asarray(apply_color_lut(indices, header))[..., :3]
     return (colours >> 8 if colours.dtype.itemsize > 1 else colours).astype(np.uint8)

@@ -99,7 +99,7 @@ def decode(frame: Frame, dtype: DTypeLike, stored: tuple[NDArray[Any], Any] | No
             raise ValueError("pixels that do not have the shape in the header")
         array = array[encoding.tile_slices(frame.tile)]
         if encoding.photometric == _PALETTE:
-            return apply_palette(array, header, encoding)
+            return apply_palette(array, header, is_big_endian=encoding.is_big_endian)
         if is_colour(encoding) or encoding.float_dtype:
             return np.asarray(array, dtype=dtype)
         return _apply_rescale(frame, array, header, np.dtype(dtype))
@@ -110,7 +110,10 @@ def _apply_rescale(frame: Frame, array: NDArray[Any], header: Any, dtype: np.dty
         inverted = sum(_stored_range(frame.encoding)) - array.astype(np.int64)
         array = inverted.astype(array.dtype)
     if frame.encoding.has_modality_lut:
-        return np.asarray(apply_modality_lut(array, header, frame.encoding)).astype(dtype)
+        values = apply_modality_lut(
+            array, header, is_signed=frame.encoding.signed, is_big_endian=frame.encoding.is_big_endian
+        )
+        return values.astype(dtype)
     if (frame.slope, frame.intercept) == (1.0, 0.0):
         return array.astype(dtype, copy=False)
     return (array * np.float64(frame.slope) + frame.intercept).astype(dtype)
