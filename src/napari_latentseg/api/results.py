@@ -116,6 +116,7 @@ def write_result(
     if case:
         result = replace(result, record=result.record.replace(case=case))
     if report_path is not None:
+        from napari_latentseg.io.earlier_results import check_not_of_result
         from napari_latentseg.report import check_report, check_report_replaceable, make_report
 
         check_report(report_path)
@@ -136,6 +137,7 @@ def write_result(
         if is_report_inside:
             extra_files[_REPORT_NAME] = write_page
         elif not overwrite:
+            check_not_of_result(report_path)
             check_report_replaceable(report_path, result.record.input.sha256)
     written = write_segmentation(
         result, folder, stem, format=format, agreement=agreement, contours=contours, band=edge_contours,
@@ -197,12 +199,14 @@ def check_result(
     folder, stem = Path(folder), _stem(stem, case)
     names = [CONTOURS_NAME] * contours + [_TABLE_NAME] * table
     if report is not None:
+        from napari_latentseg.io.earlier_results import check_not_of_result
         from napari_latentseg.report import check_report, check_report_replaceable
 
         check_report(Path(report))
         if _is_inside(Path(report), folder, name_prefix(stem)):
             names.append(_REPORT_NAME)
         elif input_sha256 is not None and not overwrite and Path(report).exists():
+            check_not_of_result(Path(report))
             check_report_replaceable(Path(report), input_sha256())
     if append_to is not None:
         _check_table(Path(append_to), stem, input_sha256, overwrite=overwrite)

@@ -27,6 +27,8 @@ __all__ = ["app", "run"]
 # What typer raises for a wrong command line. Typer vendors click, so its class is reached through typer.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
+_STOPPED = 130  # as a shell reports Ctrl+C
+
 app = typer.Typer(
     name="napari-latentseg",
     help="Segment medical images with generative models in latent space. For research; not a medical device.",
@@ -77,5 +79,7 @@ def run(args: Sequence[str] | None = None) -> int:
         return 2
     except (KeyboardInterrupt, typer.Abort, Cancelled):
         print_error("stopped")
-        return 130
+        return _STOPPED
+    if code == _STOPPED:  # typer turns Ctrl+C into this code, without a word
+        print_error("stopped")
     return int(code or 0)

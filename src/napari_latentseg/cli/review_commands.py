@@ -31,6 +31,7 @@ Result = Annotated[
 Edited = Annotated[
     bool, typer.Option("--edited", help="The mask was edited in another program: take it as it is now.")
 ]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")]
 Image = Annotated[Path | None, typer.Option(help="The image that was segmented.")]
 
 
@@ -51,13 +52,21 @@ def measure_result(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the whole table to this file.")
     ] = None,
+    overwrite: Overwrite = False,
     edited: Edited = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
     """Measure classes and objects: areas or volumes and their spread over samples, diameters, intensities."""
+    from napari_latentseg.io.earlier_results import check_not_of_result
     from napari_latentseg.io.read_results import read_segmentation
-    from napari_latentseg.measure import is_case_table, measure, sizes_note, write_csv
+    from napari_latentseg.measure import (
+        check_csv_replaceable,
+        is_case_table,
+        measure,
+        sizes_note,
+        write_csv,
+    )
     from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 
     if csv_file is not None:
@@ -66,7 +75,10 @@ def measure_result(
         check_writable_folder(csv_file.absolute().parent)
         if is_case_table(csv_file):
             raise BadInput(csv_file, "is a table of cases", "choose another file")
+        check_not_of_result(csv_file)
     segmentation = read_segmentation(result, edited=edited)
+    if csv_file is not None and not overwrite:
+        check_csv_replaceable(csv_file, segmentation.record.input.sha256)
     card = _find_card(segmentation)
     with progress_bar("measuring", quiet=quiet or as_json) as progress:
         rows = measure(
@@ -76,7 +88,7 @@ def measure_result(
     if csv_file is not None:
         ensure_writable_folder(csv_file.absolute().parent)
         with atomic_path(csv_file) as temporary:
-            write_csv(temporary, rows)
+            write_csv(temporary, rows, input_sha256=segmentation.record.input.sha256)
     if as_json:
         print_json([measurement_json(row) for row in rows])
         return
@@ -174,15 +186,20 @@ def report_result(
     series: Series = None,
     channel: Channel = None,
     note: Annotated[str, typer.Option(help="A text of your own for the page.")] = "",
+    overwrite: Overwrite = False,
     edited: Edited = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a report on one HTML page: sizes, intervals, and pictures of the most uncertain slices."""
+    from napari_latentseg.io.earlier_results import check_not_of_result
     from napari_latentseg.io.read_results import read_segmentation
-    from napari_latentseg.report import check_report, make_report
+    from napari_latentseg.report import check_report, check_report_replaceable, make_report
 
     check_report(out)
+    check_not_of_result(out)
     segmentation = read_segmentation(result, edited=edited)
+    if not overwrite:
+        check_report_replaceable(out, segmentation.record.input.sha256)
     card = _find_card(segmentation)
     scan = _open_image(segmentation, image, series, channel)
     print_line(

@@ -14,7 +14,14 @@ from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.result_names import RECORD_NAME, RESULT_SUFFIXES, array_names
 
-__all__ = ["EarlierResult", "check_replaceable", "files_to_remove", "find_earlier_result", "read_record"]
+__all__ = [
+    "EarlierResult",
+    "check_not_of_result",
+    "check_replaceable",
+    "files_to_remove",
+    "find_earlier_result",
+    "read_record",
+]
 
 _REMEDY = "choose another case code or folder, or overwrite it (--overwrite)"
 _ARRAY_SUFFIXES = (*RESULT_SUFFIXES.values(), ".dcm")
@@ -41,7 +48,7 @@ class EarlierResult:
     changed: tuple[str, ...] = ()
 
 
-def find_earlier_result(folder: Path, prefix: str) -> EarlierResult:
+def find_earlier_result(folder: Path, prefix: str, *, compare: bool = True) -> EarlierResult:
     """Read the record of the result with this name prefix and compare its files with it.
 
     Parameters
@@ -50,6 +57,8 @@ def find_earlier_result(folder: Path, prefix: str) -> EarlierResult:
         Need not exist.
     prefix
         `napari_latentseg.io.result_names.name_prefix` of the result.
+    compare
+        Whether to read the files and compare their hashes; without it, none counts as changed.
     """
     record_path = folder / f"{prefix}{RECORD_NAME}"
     try:
@@ -65,7 +74,7 @@ def find_earlier_result(folder: Path, prefix: str) -> EarlierResult:
     # a name that leads to another folder is not one that was written here
     hashes = {f"{prefix}{name}": sha256 for name, sha256 in record.files.items() if Path(name).name == name}
     names = [name for name in hashes if os.path.lexists(folder / name)]
-    changed = [name for name in names if path_sha256(folder / name) != hashes[name]]
+    changed = [name for name in names if compare and path_sha256(folder / name) != hashes[name]]
     return EarlierResult(record_path, record, tuple(names), tuple(changed))
 
 
@@ -109,6 +118,30 @@ def check_replaceable(
 def files_to_remove(earlier: EarlierResult, new_names: Iterable[str]) -> list[str]:
     """The files of an earlier result that a new one does not replace."""
     return sorted(set(earlier.files) - set(new_names))
+
+
+def check_not_of_result(path: Path) -> None:
+    """Refuse to write a single file, such as a report, over one that a run record names.
+
+    Parameters
+    ----------
+    path
+        The file to be written; it need not exist.
+
+    Raises
+    ------
+    BadInput
+        If it is a file of a result, which would no longer be what its record says.
+    """
+    if not os.path.lexists(path):
+        return
+    for record_path in path.absolute().parent.glob(f"*{RECORD_NAME}"):
+        prefix = record_path.name.removesuffix(RECORD_NAME)
+        if not path.name.startswith(prefix):
+            continue
+        earlier = find_earlier_result(record_path.parent, prefix, compare=False)
+        if path.name in (record_path.name, *earlier.files):
+            raise BadInput(path, f"is a file of the result {record_path.name}", "choose another name")
 
 
 def read_record(path: Path) -> RunRecord:

@@ -28,7 +28,7 @@ from napari_latentseg.measure.expected_dice import expected_dice, expected_dice_
 from napari_latentseg.measure.interval_basis import IntervalBasis, interval_basis, sizes_note
 from napari_latentseg.measure.measure_segmentation import measure
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Intensity, Measurement
-from napari_latentseg.measure.table import measurement_table, write_csv
+from napari_latentseg.measure.table import check_csv_replaceable, measurement_table, write_csv
 
 __all__ = [
     "CASE_COLUMNS",
@@ -39,6 +39,7 @@ __all__ = [
     "Measurement",
     "append_to_table",
     "check_case_table",
+    "check_csv_replaceable",
     "class_sizes",
     "contours",
     "contours_unavailable_reason",

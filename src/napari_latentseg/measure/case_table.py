@@ -10,7 +10,7 @@ from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Measurement
-from napari_latentseg.measure.spreadsheet_text import escape_formulas
+from napari_latentseg.measure.spreadsheet_text import escape_formulas, image_key
 from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 from napari_latentseg.utils.path_lock import path_lock
 
@@ -25,9 +25,6 @@ CASE_COLUMNS = (
 """The headings of the table. A unit is a column, since the cases may differ in it."""
 
 _CASE, _IMAGE, _RUN = (CASE_COLUMNS.index(name) for name in ("case", "image", "run"))
-_HASH_LENGTH = (
-    16  # digits of the image's SHA-256: two of a million images agree in them with odds of 1 to 10^7
-)
 _ENCODING = "utf-8-sig"  # Excel takes UTF-8 without the mark for another encoding
 
 
@@ -99,7 +96,7 @@ def append_to_table(
             rows = _read_rows(path)
             if not overwrite:
                 _check_same_image(path, rows, case, record.input.sha256)
-            image, name = _image_key(record.input.sha256), escape_formulas(case)
+            image, name = image_key(record.input.sha256), escape_formulas(case)
             kept = [
                 row for row in rows if row[_CASE] != name or (row[_IMAGE], row[_RUN]) != (image, record.time)
             ]
@@ -136,7 +133,7 @@ def _read_rows(path: Path) -> list[list[str]]:
 
 
 def _check_same_image(path: Path, rows: Sequence[Sequence[str]], case: str, input_sha256: str) -> None:
-    name, image = escape_formulas(case), _image_key(input_sha256)
+    name, image = escape_formulas(case), image_key(input_sha256)
     if any(row[_CASE] == name and row[_IMAGE] != image for row in rows):
         raise BadInput(
             path,
@@ -145,16 +142,11 @@ def _check_same_image(path: Path, rows: Sequence[Sequence[str]], case: str, inpu
         )
 
 
-def _image_key(input_sha256: str) -> str:
-    """The image of a row; the prefix keeps a spreadsheet from taking digits with an e for a number."""
-    return f"sha256:{input_sha256[:_HASH_LENGTH]}"
-
-
 def _row(record: RunRecord, row: Measurement, case: str) -> list[str]:
     numbers = (row.mean, row.std, row.low, row.high)
     return [
         case,
-        _image_key(record.input.sha256),
+        image_key(record.input.sha256),
         escape_formulas(record.model.name),
         escape_formulas(record.model.version),
         record.time,

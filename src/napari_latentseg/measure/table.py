@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import math
 from collections.abc import Callable, Sequence
 from operator import attrgetter
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from napari_latentseg.core.percent import percent
+from napari_latentseg.errors import BadInput
 from napari_latentseg.measure.measurement import INTERVAL_LEVEL, Measurement
-from napari_latentseg.measure.spreadsheet_text import escape_formulas
+from napari_latentseg.measure.spreadsheet_text import escape_formulas, image_key
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["measurement_table", "write_csv"]
+__all__ = ["check_csv_replaceable", "measurement_table", "write_csv"]
+
+_IMAGE_COLUMN = "image"
 
 
 def _centroid(axis: int) -> Callable[[Measurement], float | None]:
@@ -108,7 +112,37 @@ def measurement_table(measurements: Sequence[Measurement]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def write_csv(path: Path, measurements: Sequence[Measurement]) -> None:
+def check_csv_replaceable(path: Path, input_sha256: str) -> None:
+    """Refuse to replace a file that is no table of the same image.
+
+    Parameters
+    ----------
+    path
+        The file to be written; it need not exist.
+    input_sha256
+        `RunRecord.input.sha256` of the run.
+
+    Raises
+    ------
+    BadInput
+        If there is such a file, or it cannot be read.
+    """
+    if not path.exists():
+        return
+    try:
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            images = {row.get(_IMAGE_COLUMN) for row in csv.DictReader(file)}
+    except (OSError, csv.Error) as error:
+        raise BadInput(path, "cannot be read as a table", "choose another name") from error
+    if images != {image_key(input_sha256)}:
+        raise BadInput(
+            path,
+            "is there already, and is no table of this image",
+            "choose another name, or overwrite it (--overwrite)",
+        )
+
+
+def write_csv(path: Path, measurements: Sequence[Measurement], *, input_sha256: str = "") -> None:
     """Write measurements as CSV (RFC 4180, UTF-8), with empty fields for missing values.
 
     Parameters
@@ -117,11 +151,15 @@ def write_csv(path: Path, measurements: Sequence[Measurement]) -> None:
         The file; an existing one is replaced.
     measurements
         Rows of one segmentation.
+    input_sha256
+        The hash of the image, for a last column that says which image it is; no such column where empty.
     """
     writer = measurement_table(measurements).drop(columns="index", errors="ignore")
     for heading in ("class", "interval", "interval note", "segmented"):  # the columns of text
         if heading in writer:
             writer[heading] = [escape_formulas(text) for text in writer[heading]]
+    if input_sha256:
+        writer[_IMAGE_COLUMN] = image_key(input_sha256)
     # opened here, since pandas would compress by the file extension; RFC 4180 ends lines with CR LF
     with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer.to_csv(file, index=False, lineterminator="\r\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from napari_latentseg.training.output_dir import CLAIM_FILE, checkpoint_folder, is_without_state
 from napari_latentseg.utils.atomic import ensure_writable_folder
+from napari_latentseg.utils.path_lock import holds_file
 
 __all__ = ["OutputClaim"]
 
@@ -45,19 +45,9 @@ class OutputClaim:
                 return False
             except FileNotFoundError:  # the training that had it has just ended
                 continue
-            if self._holds_file():
+            if holds_file(self._lock, self._folder / CLAIM_FILE):  # not removed in the meantime
                 return True
             self._lock.release()
-
-    def _holds_file(self) -> bool:
-        """Whether the locked file is still the one in the folder, and not removed in the meantime."""
-        handle = self._lock._context.lock_file_fd
-        try:
-            return handle is not None and os.path.samestat(
-                os.fstat(handle), (self._folder / CLAIM_FILE).stat()
-            )
-        except OSError:
-            return False
 
     def release(self) -> None:
         """Give the claim up; the folder is removed, unless it holds a checkpoint."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from napari_latentseg.errors import BadInput
 
-__all__ = ["path_lock"]
+__all__ = ["holds_file", "path_lock"]
 
 _TIMEOUT_S = 60.0  # moving files takes milliseconds, comparing the hashes of a large earlier result seconds
 
@@ -44,6 +45,9 @@ def path_lock(
     lock = FileLock(lock_file, timeout=timeout_s)
     try:
         lock.acquire()
+        while not holds_file(lock, lock_file):
+            lock.release()
+            lock.acquire()
     except Timeout as error:
         raise BadInput(
             subject, "is being written by another window or program", "try again in a moment"
@@ -55,3 +59,16 @@ def path_lock(
             with suppress(OSError):  # Windows keeps a file that is open
                 lock_file.unlink()
         lock.release()
+
+
+def holds_file(lock: FileLock, lock_file: Path) -> bool:
+    """Whether the file that was locked still has its name.
+
+    Between our opening and locking it, the holder before may have removed it; a third process would then lock
+    a new file of this name. Only from 4.2.11 on does filelock look itself.
+    """
+    descriptor = lock._context.lock_file_fd
+    try:
+        return descriptor is not None and os.path.samestat(os.fstat(descriptor), lock_file.stat())
+    except OSError:
+        return False
