@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import napari_latentseg
+from napari_latentseg import api
 from napari_latentseg.cli import app as module
 from napari_latentseg.cli.console import print_line, print_table, progress_bar
 
@@ -71,9 +72,18 @@ def test_every_end_has_its_code(
     class Command:
         main = staticmethod(fail)
 
-    monkeypatch.setattr(module.typer.main, "get_command", lambda _: Command)
+    monkeypatch.setattr(module, "_command", lambda: Command)
     ended = cli("doctor")
     assert (ended.code, ended.errors) == (code, [line])
+
+
+def test_ctrl_c_in_a_command_is_one_line(cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "locate_model", interrupted)
+    ended = cli("segment", "a.png", "--model", "m", "--out", tmp_path)
+    assert (ended.code, ended.out, ended.errors) == (130, "", ["error: stopped"])
 
 
 def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +92,7 @@ def test_faults_of_ours_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         def main(**_: object) -> None:
             raise ZeroDivisionError
 
-    monkeypatch.setattr(module.typer.main, "get_command", lambda _: Command)
+    monkeypatch.setattr(module, "_command", lambda: Command)
     with pytest.raises(ZeroDivisionError):
         module.run(["doctor"])
 

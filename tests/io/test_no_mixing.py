@@ -1,202 +1,393 @@
-"""Two patients and one folder, in any order: no file of one is replaced, mixed or read as the other's."""
+"""Two patients and one folder, in any order, from window, command line and Python.
+
+No file of one is ever replaced, mixed or measured as the other's.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import csv
+import itertools
 import json
 import shutil
+import sys
 import tempfile
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.helpers.segmentation import segmentation
+from numpy.typing import NDArray
+from tests.helpers.patients import (
+    NAMES,
+    WRITERS,
+    Killed,
+    Patient,
+    broken_move,
+    command,
+    make_patients,
+    owner_of,
+)
 
-from napari_latentseg import api
-from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.read_results import read_segmentation
 from napari_latentseg.measure import measure
 
-PATIENTS = ("a", "b")
-FORMATS = (None, "png", "nrrd", "ome-zarr")
+FORMATS = (None, "nifti", "ome-tiff", "nrrd", "metaimage", "ome-zarr", "dicom-seg")
 STEMS = ("T1", "case-2")
 MINE = "T1_mask_by_hand.nii.gz"
+PERSON = "person"
+VOXEL_MM3 = 2.0
+MASK_NAMES = {"mask.nii.gz", "mask.ome.tif", "mask.nrrd", "mask.mha", "mask.ome.zarr"}
 
-
-class Killed(BaseException):
-    """Stands for the end of the process: no handler of errors and no cleanup runs to its end."""
-
-
-def of(patient: str, run: int, *, variance: bool = True) -> Segmentation:
-    """A result whose mask has as many voxels as no result of the other patient."""
-    result = segmentation(Geometry.from_spacing("yx"))
-    mask = np.zeros((6, 9), np.uint8)
-    mask.flat[: 1 + 2 * run + PATIENTS.index(patient)] = 1
-    mean = np.where(mask, 0.9, 0.1).astype(np.float32)[None]
-    record = result.record
-    record = record.replace(
-        input=record.input.model_copy(update={"sha256": patient * 64}), seed=run,
-        time=f"2026-01-01T00:00:{run:02}+00:00",
-    )  # fmt: skip
-    return replace(result, mask=mask, mean=mean, variance=mean / 4 if variance else None, record=record)
-
-
+patient_names, stems = st.sampled_from(NAMES), st.sampled_from(STEMS)
 WRITE = {
-    "patient": st.sampled_from(PATIENTS), "format": st.sampled_from(FORMATS),
-    "stem": st.sampled_from(STEMS), "extras": st.booleans(), "variance": st.booleans(),
-    "overwrite": st.booleans(),
+    "writer": st.sampled_from(tuple(WRITERS)), "name": patient_names, "stem": stems,
+    "mask": st.sampled_from(("model", "thresholded", "corrected")), "format": st.sampled_from(FORMATS),
+    "extras": st.booleans(), "cases": st.booleans(), "overwrite": st.booleans(),
 }  # fmt: skip
+
+counts: Counter[str] = Counter()
+"""How often each thing was done, for a look at a long run."""
 
 
 class OneFolder(RuleBasedStateMachine):
-    """Writes into one folder, some of which fail or are killed in between."""
+    """Writes into one folder, some of which fail or are killed, and what a person does in between.
+
+    Every file is known by its content: who made it is the patient whose action it first appeared in.
+    """
 
     @initialize()
     def begin(self) -> None:
-        self.folder = Path(tempfile.mkdtemp())
+        self.root = Path(tempfile.mkdtemp())
+        self.folder = self.root / "out"
+        self.folder.mkdir()
         (self.folder / MINE).write_text("mine")
-        self.runs = 0
-        self.written: dict[str, tuple[str, int]] = {}
-        """The patient and the run of each stem."""
-        self.uncertain: set[str] = set()
-        """Stems whose write was killed, and may be the one or the other."""
+        self.patients: dict[str, Patient] = make_patients(self.root)
+        self.numbers = itertools.count(1)
+        self.masks: dict[int, NDArray[np.uint8]] = {}
+        """The mask of each run."""
+        self.made_by: dict[str, str] = {}
+        """Who made a content, by its hash."""
+        self.whole: dict[str, int] = {}
+        """The run of each stem that was written and not touched since."""
+        self.unsure: set[str] = set()
+        """Stems that a person touched, or whose write was killed."""
+        self.is_overwriting: set[str] = set()
+        """Stems of which a write with `overwrite` was killed: the next write to them completes it."""
+        self.credit(PERSON)
 
     def teardown(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(getattr(self, "root", ""), ignore_errors=True)
 
-    def attempt(self, patient: str, stem: str, *, overwrite: bool, **options: bool | str | None) -> bool:
-        """Write a result; whether it was written."""
-        extras = bool(options["extras"])
-        self.runs = self.runs % 20 + 1
-        result = of(patient, self.runs, variance=bool(options["variance"]))
-        report = self.folder / f"{stem}_report.html" if extras else None
-        paths = api.write_result(
-            result, self.folder, stem, format=options["format"], table=extras, contours=extras, report=report,
-            append_to=self.folder / "cases.csv", overwrite=overwrite,
-        )  # fmt: skip
-        return bool(paths)
+    def contents(self) -> dict[str, str]:
+        """The hash of each file, those of unfinished writes too; but not of the table, which both share."""
+        paths = [
+            *self.folder.iterdir(),
+            *self.folder.glob(".part-*/*"),
+            *self.folder.glob(".part-*/earlier/*"),
+        ]
+        return {
+            p.relative_to(self.folder).as_posix(): path_sha256(p)
+            for p in paths
+            if p.name not in ("cases.csv", "earlier") and not p.name.startswith(".")
+        }
+
+    def credit(self, maker: str) -> None:
+        for sha256 in self.contents().values():
+            self.made_by.setdefault(sha256, maker)
+
+    @contextlib.contextmanager
+    def acting(self, name: str, replaceable: str = "") -> Iterator[None]:
+        """Something is done with the image of a patient; the files of all others must stay as they are.
+
+        But those whose names begin with `replaceable`, where that is not empty.
+        """
+        before = self.contents()
+        try:
+            yield
+        finally:
+            self.credit(name)
+            after = self.contents()
+            for file, sha256 in before.items():
+                maker = self.made_by[sha256]
+                if maker == name or file.startswith((replaceable or ".", ".")):
+                    continue
+                assert file in after, f"{file} of {maker} is gone"
+                assert self.made_by[after[file]] == maker, f"{file} of {maker} was replaced by {name}"
+
+    def voxels(self, number: int) -> int:
+        return int(self.masks[number].sum())
+
+    def replaceable(self, stem: str, overwrite: bool) -> str:
+        return f"{stem}_" if overwrite or stem in self.is_overwriting else ""
+
+    def write_once(self, writer: str, name: str, stem: str, mask: str, **options: Any) -> int:
+        """Write a result of a new run; its number."""
+        number = next(self.numbers)
+        result = self.patients[name].result(number, mask)
+        self.masks[number] = result.mask
+        self.latest = number
+        WRITERS[writer](self.patients[name], result, self.folder, stem, **options)
+        return number
 
     @rule(**WRITE)
-    def write(self, patient: str, stem: str, overwrite: bool, **options: bool | str | None) -> None:
-        before = self.contents(stem)
-        owner = self.written.get(stem)
+    def write(self, name: str, stem: str, overwrite: bool, cases: bool, **options: Any) -> None:
+        owner = self.owner(stem)
+        taken = cases and any(
+            row["case"] == stem and not self.is_of(row["image"], name) for row in self.rows()
+        )
+        is_in_the_way = taken or owner not in (None, name) or self.has_stray(stem)
         refusal = ""
-        try:
-            self.attempt(patient, stem, overwrite=overwrite, **options)
-        except BadInput as error:
-            refusal = str(error)
-        if not refusal:
-            assert overwrite or owner is None or owner[0] == patient or stem in self.uncertain
-            self.written[stem] = (patient, self.runs)
-            self.uncertain.discard(stem)
+        with self.acting(name, self.replaceable(stem, overwrite)):
+            try:
+                number = self.write_once(name=name, stem=stem, overwrite=overwrite, cases=cases, **options)
+            except BadInput as error:
+                refusal = str(error)
+        if refusal:
+            counts["refused"] += 1
+            assert not overwrite, refusal
+            assert is_in_the_way or stem in self.unsure, refusal
             return
-        assert not overwrite
-        if stem not in self.uncertain:
-            assert "another image" in refusal
-            assert self.contents(stem) == before
-            # the table may lag behind: a process was killed before it added its rows
-            assert (owner is not None and owner[0] != patient) or "cases.csv" in refusal
+        counts[f"written from {options['writer']}"] += 1
+        assert overwrite or not taken
+        assert overwrite or owner in (None, name) or stem in self.unsure
+        self.now_whole(stem, number)
 
     @rule(**WRITE, step=st.integers(1, 8))
-    def fail(self, patient: str, stem: str, overwrite: bool, step: int, **options: bool | str | None) -> None:
+    def fail(self, name: str, stem: str, overwrite: bool, step: int, **options: Any) -> None:
         """The disk is full at some step; what was there stays."""
-        before, whole = self.contents(stem), stem not in self.uncertain
-        with self.broken(step, OSError(28, "No space left on device")) as broken:
+        before, was_sure = self.contents(), stem not in self.unsure
+        with (
+            self.acting(name, self.replaceable(stem, overwrite)),
+            broken_move(self.folder, step, OSError(28, "No space left on device")) as broken,
+        ):
             try:
-                self.attempt(patient, stem, overwrite=overwrite, **options)
+                number = self.write_once(name=name, stem=stem, overwrite=overwrite, **options)
             except BadInput:
-                if not broken or not broken[0].endswith("cases.csv"):
-                    assert not whole or self.contents(stem) == before
+                counts["full disk"] += bool(broken)
+                if broken != ["cases.csv"]:
+                    assert not was_sure or self.contents() == before
                     return
+                number = self.latest
             else:
                 assert not broken, "a full disk was not noticed"
-        self.written[stem] = (patient, self.runs)
-        self.uncertain.discard(stem)
+        self.now_whole(stem, number)
 
     @rule(**WRITE, step=st.integers(1, 8))
-    def kill(self, patient: str, stem: str, overwrite: bool, step: int, **options: bool | str | None) -> None:
+    def kill(self, name: str, stem: str, overwrite: bool, step: int, **options: Any) -> None:
         """The process ends at some step."""
-        with self.broken(step, Killed()) as broken, patch("shutil.rmtree"):
+        with (
+            self.acting(name, self.replaceable(stem, overwrite)),
+            broken_move(self.folder, step, Killed()) as broken,
+        ):
             try:
-                self.attempt(patient, stem, overwrite=overwrite, **options)
+                number = self.write_once(name=name, stem=stem, overwrite=overwrite, **options)
             except BadInput:
                 return
             except Killed:
-                if not broken[0].endswith("cases.csv"):
-                    self.uncertain.add(stem)
+                counts["killed"] += 1
+                number = self.latest
+                if broken != ["cases.csv"]:
+                    self.whole.pop(stem, None)
+                    self.unsure.add(stem)
+                    if overwrite:
+                        self.is_overwriting.add(stem)
                     return
-        self.written[stem] = (patient, self.runs)
-        self.uncertain.discard(stem)
+        self.now_whole(stem, number)
 
-    @contextlib.contextmanager
-    def broken(self, step: int, error: BaseException):
-        """Let the n-th move into the folder fail."""
-        move, moves, broken = Path.replace, [0], []
+    def now_whole(self, stem: str, number: int) -> None:
+        self.whole[stem] = number
+        self.unsure.discard(stem)
+        self.is_overwriting.discard(stem)
 
-        def moving(source: Path, target: Path) -> Path:
-            if Path(target).parent == self.folder:
-                moves[0] += 1
-                if moves[0] == step:
-                    broken.append(str(target))
-                    raise error
-            return move(source, target)
+    @rule(stem=stems, file=st.sampled_from(("sizes.csv", *(f"{s}_measurements.csv" for s in STEMS))),
+          overwrite=st.booleans())  # fmt: skip
+    def measure_to_file(self, stem: str, file: str, overwrite: bool) -> None:
+        self.use(stem, file, overwrite, "measure", "--no-objects", "--csv")
 
-        with patch.object(Path, "replace", moving):
-            yield broken
+    @rule(stem=stems, file=st.sampled_from(("r.html", *(f"{s}_report.html" for s in STEMS))),
+          overwrite=st.booleans())  # fmt: skip
+    def report_to_file(self, stem: str, file: str, overwrite: bool) -> None:
+        self.use(stem, file, overwrite, "report", "--out")
 
-    def contents(self, stem: str) -> dict[str, str]:
-        return {p.name: path_sha256(p) for p in self.folder.glob(f"{stem}_*")}
+    def use(self, stem: str, file: str, overwrite: bool, name: str, *options: str) -> None:
+        """Write a single file from a result: that of its own image, or none."""
+        owner = self.owner(stem)
+        record = self.folder / f"{stem}_run.json"
+        flag = ["--overwrite"] if overwrite else []
+        with self.acting(owner or PERSON, file if overwrite else ""), contextlib.suppress(BadInput):
+            command(name, record, *options, self.folder / file, *flag)
+            counts[name] += 1
+
+    @rule(stem=stems)
+    def read_by_command(self, stem: str) -> None:
+        """`measure` and `rank` say the numbers of the image that the record names."""
+        record = self.folder / f"{stem}_run.json"
+        owner = self.owner(stem)
+        with self.acting(PERSON), contextlib.suppress(BadInput):
+            (row,) = json.loads(command("measure", record, "--no-objects", "--json"))
+            assert owner_of(round(row["value"] / VOXEL_MM3)) == owner
+            json.loads(command("rank", record, "--json"))
+            counts["read"] += 1
+
+    @rule()
+    def compare(self) -> None:
+        """The Dice of the masks is that of the two runs."""
+        if len(self.whole) < len(STEMS):
+            return
+        masks = [self.record(stem)["files"].keys() & MASK_NAMES for stem in STEMS]
+        paths = [
+            self.folder / f"{stem}_{min(names)}" for stem, names in zip(STEMS, masks, strict=True) if names
+        ]
+        if len(paths) < len(STEMS):  # in DICOM-SEG
+            return
+        with self.acting(PERSON):
+            (row,) = json.loads(command("compare", *paths, "--json"))
+        first, second = (self.masks[self.whole[stem]] > 0 for stem in STEMS)
+        assert row["dsc"] == pytest.approx(2 * (first & second).sum() / (first.sum() + second.sum()))
+        counts["compared"] += 1
+
+    @rule(pick=st.integers(0, 40))
+    def delete(self, pick: int) -> None:
+        if path := self.picked(pick):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            counts["deleted"] += 1
+
+    @rule(pick=st.integers(0, 40))
+    def rename(self, pick: int) -> None:
+        """A person gives a file the name that it would have in the other result."""
+        if path := self.picked(pick):
+            stem, kind = path.name.split("_", 1)
+            target = path.with_name(f"{STEMS[1 - STEMS.index(stem)]}_{kind}")
+            if target.is_dir():
+                shutil.rmtree(target)
+            path.replace(target)
+            self.touch(target)
+            counts["renamed"] += 1
+
+    @rule(pick=st.integers(0, 40))
+    def change(self, pick: int) -> None:
+        path = self.picked(pick)
+        if path is not None and path.is_file():
+            path.write_bytes(path.read_bytes() + b"\n")
+            self.credit(PERSON)
+            counts["changed"] += 1
+
+    def picked(self, number: int) -> Path | None:
+        """One of the files of both results, which a person is about to touch."""
+        names = sorted(p for p in self.contents() if p.startswith(STEMS) and p != MINE and "_" in p)
+        if not names:
+            return None
+        path = self.folder / names[number % len(names)]
+        self.touch(path)
+        return path
+
+    def touch(self, path: Path) -> None:
+        stem = path.name.split("_", 1)[0]
+        self.whole.pop(stem, None)
+        self.unsure.add(stem)
+
+    def has_stray(self, stem: str) -> bool:
+        """Whether there is a file with the name of one of a result that its record does not name."""
+        names = {
+            n.removeprefix(f"{stem}_") for n in self.contents() if n.startswith(f"{stem}_") and n != MINE
+        }
+        with contextlib.suppress(OSError, ValueError):
+            names -= self.record(stem)["files"].keys() | {"run.json"}
+        return bool(names)
+
+    def record(self, stem: str) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads((self.folder / f"{stem}_run.json").read_text())
+        return record
+
+    def owner(self, stem: str) -> str | None:
+        """The patient of a record; None without one that can be read."""
+        with contextlib.suppress(OSError, ValueError):
+            return self.name_of(self.record(stem)["input"]["sha256"])
+        return None
+
+    def name_of(self, sha256: str) -> str:
+        return next(name for name, patient in self.patients.items() if patient.sha256 == sha256)
+
+    def is_of(self, image: str, name: str) -> bool:
+        return image == f"sha256:{self.patients[name].sha256[:16]}"
+
+    def rows(self) -> list[dict[str, str]]:
+        try:
+            with (self.folder / "cases.csv").open(encoding="utf-8-sig", newline="") as file:
+                return list(csv.DictReader(file))
+        except FileNotFoundError:
+            return []
 
     @invariant()
     def nothing_is_mixed(self) -> None:
         if not hasattr(self, "folder"):
             return
+        counts["steps"] += 1
         assert (self.folder / MINE).read_text() == "mine"
-        with (
-            contextlib.suppress(FileNotFoundError),
-            (self.folder / "cases.csv").open(encoding="utf-8-sig") as file,
-        ):
-            images = {(row["case"], row["image"]) for row in csv.DictReader(file)}
-            assert len(images) == len({case for case, _ in images})
         for stem in STEMS:
-            files = {p for p in self.contents(stem) if p not in (MINE, f"{stem}_run.json")}
-            record_path = self.folder / f"{stem}_run.json"
-            if stem in self.uncertain:
-                with contextlib.suppress(BadInput):  # refused, or whole
-                    self.belongs_together(record_path, read_segmentation(record_path))
-                continue
-            if stem not in self.written:
-                assert not files
-                continue
-            patient, run = self.written[stem]
-            record = json.loads(record_path.read_text())
-            assert (record["input"]["sha256"], record["seed"]) == (patient * 64, run)
-            assert files == {f"{stem}_{name}" for name in record["files"]}
-            for name, sha256 in record["files"].items():
-                assert path_sha256(self.folder / f"{stem}_{name}") == sha256
-            self.belongs_together(record_path, read_segmentation(record_path))
+            if stem in self.whole:
+                self.check_whole(stem)
+            with contextlib.suppress(BadInput):
+                self.check_numbers(stem)
 
-    @staticmethod
-    def belongs_together(record_path: Path, result: Segmentation) -> None:
-        """Mask, mean and record are of one run."""
-        patient, run = result.record.input.sha256[0], result.record.seed
-        assert measure(result, objects=False)[0].value == 1 + 2 * run + PATIENTS.index(patient)
-        assert np.array_equal(result.mask > 0, result.mean[0] > 0.5)
-        table = record_path.with_name(record_path.name.replace("run.json", "measurements.csv"))
-        if "measurements.csv" in result.record.files:
-            assert f",{float(1 + 2 * run + PATIENTS.index(patient))}," in table.read_text()
+    def check_whole(self, stem: str) -> None:
+        """All files of the result are there as its record names them."""
+        record, number = self.record(stem), self.whole[stem]
+        assert record["seed"] == number
+        assert self.name_of(record["input"]["sha256"]) == owner_of(self.voxels(number))
+        for name, sha256 in record["files"].items():
+            assert path_sha256(self.folder / f"{stem}_{name}") == sha256, name
+        table = self.folder / f"{stem}_measurements.csv"
+        if "measurements.csv" in record["files"]:
+            assert f",{self.voxels(number) * VOXEL_MM3}," in table.read_text()
+
+    def check_numbers(self, stem: str) -> None:
+        """What can be read is of the run, and the patient, that the record names."""
+        result = read_segmentation(self.folder / f"{stem}_run.json")
+        voxels = round(measure(result, objects=False)[0].value / VOXEL_MM3)
+        assert voxels == self.voxels(result.record.seed)
+        assert owner_of(voxels) == self.name_of(result.record.input.sha256)
+
+    @invariant()
+    def the_table_is_true(self) -> None:
+        if not hasattr(self, "folder"):
+            return
+        rows = self.rows()
+        images = {(row["case"], row["image"]) for row in rows}
+        assert len(images) == len({case for case, _ in images})
+        for row in rows:
+            voxels = round(float(row["size"]) / VOXEL_MM3)
+            assert voxels in map(self.voxels, self.masks)
+            assert self.is_of(row["image"], owner_of(voxels))
 
 
 OneFolder.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestOneFolder = pytest.mark.timeout(300)(OneFolder.TestCase)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+class TestManyFolders(OneFolder.TestCase):
+    """The same, with thousands of steps that differ each time."""
+
+    settings = settings(
+        max_examples=250, stateful_step_count=30, deadline=None, derandomize=False,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+
+    def runTest(self) -> None:
+        counts.clear()
+        super().runTest()
+        report = ", ".join(f"{n} {what}" for what, n in counts.most_common())
+        sys.stdout.write(f"{report}\n")
+        assert counts["steps"] > 2000

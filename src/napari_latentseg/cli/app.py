@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 
 import typer
 
@@ -61,9 +62,17 @@ def _root(
     """Has no work of its own: `--version` is handled in its callback, before any command."""
 
 
+@cache
+def _command() -> typer.core.TyperGroup:
+    """The commands, which typer takes long to build from their functions."""
+    command = typer.main.get_command(app)
+    assert isinstance(command, typer.core.TyperGroup)
+    return command
+
+
 def run(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; an error is one line on the standard error."""
-    command = typer.main.get_command(app)
+    command = _command()
     arguments = with_current_names(sys.argv[1:] if args is None else args)
     try:
         code = command.main(args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False)
