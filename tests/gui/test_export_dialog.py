@@ -8,10 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QDialogButtonBox
+from tests.helpers.patients import command
 
+from napari_latentseg.errors import BadInput
 from napari_latentseg.io.file_hashes import path_sha256
+from napari_latentseg.sample_data import ultrasound_phantom
 from napari_latentseg.widgets.segment.export_dialog import ExportDialog
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
@@ -33,9 +37,10 @@ def widget(viewer, qtbot):
     return widget
 
 
-def segmented(viewer, widget, qtbot, name: str, seed: int):
-    """An image of a patient, and its result."""
-    values = np.random.default_rng(seed).integers(0, 256, (96, 112), dtype=np.uint8)
+def segmented(viewer, widget, qtbot, name: str, seed: int, values: np.ndarray | None = None):
+    """An image of a patient, and its result; noise where no values are given."""
+    if values is None:
+        values = np.random.default_rng(seed).integers(0, 256, (96, 112), dtype=np.uint8)
     widget.form.image.value = viewer.add_image(values, name=name)
     widget.form.samples.value = 3
     qtbot.waitUntil(widget.run_button.isEnabled, timeout=30_000)
@@ -197,3 +202,60 @@ def test_the_agreement_is_written_on_request_and_greyed_where_there_is_none(view
     assert not dialog.agreement.isEnabled()
     assert "3 different samples" in dialog.agreement.toolTip()
     dialog.close()
+
+
+def test_two_patients_in_turn_from_window_and_command_line(viewer, widget, qtbot, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    values = np.asarray(ultrasound_phantom(shape=(96, 128)).scan.array)
+    first = segmented(viewer, widget, qtbot, "T1", 1, values)
+    Image.fromarray(np.roll(values, 20, axis=1)).save(tmp_path / "T1.png")
+    second = ("segment", tmp_path / "T1.png", "--model", "breast-ultrasound", "-n", 3, "--out", out)
+
+    def export_first(name: str, format: str, *, replace: bool = False) -> None:
+        dialog = opened(widget, qtbot, out)
+        dialog.name.selectAll()
+        qtbot.keyClicks(dialog.name, name)
+        dialog.format.setCurrentIndex(dialog.format.findData(format))
+        if replace:
+            qtbot.waitUntil(dialog.replace.isVisible, timeout=30_000)
+            assert not is_ready(dialog)
+            tick(dialog.replace, qtbot)
+        before = contents(out)
+        saved(dialog, qtbot, out, name)
+        qtbot.waitUntil(lambda: contents(out) != before and not list(out.glob(".*")), timeout=30_000)
+
+    def volume(name: str) -> float:
+        (row,) = json.loads(command("measure", out / f"{name}_run.json", "--no-objects", "--json"))
+        return row["value"]
+
+    export_first("T1", "nrrd")
+    before = contents(out)
+    with pytest.raises(BadInput, match="another image"):
+        command(*second)
+    assert contents(out) == before
+    command(*second, "--case", "case-2", "--table")
+    of_second = {name: sha256 for name, sha256 in contents(out).items() if name.startswith("case-2")}
+    assert {name: sha256 for name, sha256 in contents(out).items() if name not in of_second} == before
+    seconds_volume = volume("case-2")
+    threshold = first.segmentation.record.threshold
+    widget.result_threshold.shift(5)
+    qtbot.waitUntil(lambda: first.segmentation.record.threshold != threshold, timeout=30_000)
+    export_first("T1", "png")
+    assert not (out / "T1_mask.nrrd").exists()
+    assert {name: contents(out)[name] for name in of_second} == of_second
+    firsts_volume = volume("T1")
+    assert firsts_volume == np.count_nonzero(first.segmentation.mask)
+    assert 0 < firsts_volume != seconds_volume > 0
+    (out / "case-2_mask.tif").unlink()
+    with pytest.raises(BadInput, match="holds no case-2_mask"):
+        volume("case-2")
+    export_first("case-2", "ome-tiff", replace=True)
+    assert volume("case-2") == firsts_volume
+    assert not set(contents(out).values()) & set(of_second.values())
+    with pytest.raises(BadInput, match="another image"):
+        command(*second, "--case", "case-2")
+    before = {name: sha256 for name, sha256 in contents(out).items() if name.startswith("T1")}
+    command(*second, "--case", "case-2", "--overwrite")
+    assert (volume("case-2"), volume("T1")) == (seconds_volume, firsts_volume)
+    assert {name: contents(out)[name] for name in before} == before
