@@ -12,6 +12,7 @@ from tests.helpers.nifti import OBLIQUE, ramp
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.io import format_for, nifti, read_scan
+from napari_latentseg.io.convert import convert
 
 SHAPE = (2, 3, 4)
 TURN = np.eye(4)
@@ -76,6 +77,20 @@ def test_a_sheared_sform_counts_because_no_qform_can_be_sheared(tmp_path):
     expected = nib.affines.apply_affine(sheared, [(3, 2, 1)])[0] * (-1, -1, 1)
     assert np.allclose(places(scan.geometry, SHAPE)[-1][::-1], expected, atol=1e-4)
     assert "the sform counts" in scan.notes[0]
+
+
+@pytest.mark.parametrize(("unit", "notes"), [("micron", 1), ("mm", 0)])
+def test_nrrd_in_micrometres_is_written_with_a_note(tmp_path, unit, notes):
+    """ITK, and with it 3D Slicer, ignores the unit in the header."""
+    image = nib.Nifti1Image(ramp((4, 3, 2)), np.diag([25.0, 25, 25, 1]))
+    image.header.set_xyzt_units(unit)
+    nib.save(image, tmp_path / "a.nii")
+    said = convert(tmp_path / "a.nii", tmp_path / "b.nrrd")
+    assert len([note for note in said if "ignore the unit of length" in note]) == notes
+    assert np.abs(np.diff(by_itk(tmp_path / "b.nrrd", SHAPE), axis=0)).max() == 75  # as if millimetres
+    convert(tmp_path / "a.nii", tmp_path / "b.mha")  # which is written in millimetres
+    step = 0.025 if unit == "micron" else 25
+    assert np.ptp(by_itk(tmp_path / "b.mha", SHAPE)[:, 2]) == pytest.approx(3 * step)
 
 
 # --- time ----------------------------------------------------------------------------------------

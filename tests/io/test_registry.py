@@ -11,6 +11,7 @@ from PIL import Image
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import FORMATS, format_for, read_scan, readable_suffixes, registry, stem_of
+from napari_latentseg.io.result_names import name_prefix
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -57,6 +58,22 @@ def test_what_is_not_read(name):
     with pytest.raises(BadInput, match="cannot be read"):
         format_for(name)
     assert stem_of(name) == name  # whole: the end of a UID is no suffix
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("1.2.840.113619.2.5", "1.2.840.113619.2.6"),
+        (
+            "CT.1.3.12.2.60064.30000022120808113428000016573",
+            "CT.1.3.12.2.60064.30000022120808113428000016574",
+        ),
+        ("IM-0001.0001", "IM-0001.0002"),
+    ],
+)
+def test_results_of_files_that_are_named_by_a_uid_get_names_of_their_own(first, second):
+    assert name_prefix(stem_of(first)) != name_prefix(stem_of(second))
+    assert name_prefix(stem_of(first)) == f"{first}_"
 
 
 def test_a_format_by_its_name_is_text_and_a_file_of_that_name_is_a_path():

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,6 @@ import numpy as np
 
 from napari_latentseg.errors import BadInput
 
-_METADATA_FILES = frozenset(("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata"))
 _MAX_CHUNKS_LISTED = 200_000  # chunks of larger arrays are counted and not listed one by one
 _MAX_COARSE_BYTES = 16 * 2**20  # of a coarser level that is read for comparison: about 0.1 s
 
@@ -71,8 +72,6 @@ def _stored_chunks(array: Any) -> set[tuple[int, ...]] | None:
         parts = parts[1:] if parts[0] == "c" else parts  # version 3 puts all chunks into a folder c
         if len(parts) == array.ndim and all(part.isdecimal() for part in parts):
             stored.add(tuple(map(int, parts)))
-    if array.ndim == 0 or not names:
-        return stored
     return stored
 
 
@@ -82,11 +81,10 @@ def _stored_names(store: Any, folder: str) -> list[str] | None:
 
     if isinstance(store, LocalStore):
         root = Path(store.root) / folder
-        files = (p for p in root.rglob("*") if p.name not in _METADATA_FILES and p.is_file())
-        return [p.relative_to(root).as_posix() for p in files]
+        walk = os.walk(root)  # not rglob, which asks the disk about every file
+        relative = ((Path(at).relative_to(root).as_posix(), files) for at, _, files in walk)
+        return [f"{at}/{name}".removeprefix("./") for at, files in relative for name in files]
     if isinstance(store, ZipStore):
-        import zipfile
-
         prefix = f"{folder}/" if folder else ""
         with zipfile.ZipFile(store.path) as archive:
             return [n.removeprefix(prefix) for n in archive.namelist() if n.startswith(prefix)]
