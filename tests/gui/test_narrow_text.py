@@ -78,6 +78,7 @@ def test_the_boxes_of_segment_and_review_elide_a_long_name(viewer, qtbot):
         ("1.52 ml, 0.56 % of the image", "1.52_ml, 0.56_% of the image"),
         ("173 mm² (90 %: 132 to 232)", "173_mm² (90_%: 132 to 232)"),
         ("703 pixels in 3 of 4 slices", "703_pixels in 3 of 4 slices"),
+        ("256 x 320 pixels, 0.2 × 0.2 mm", "256_x_320_pixels, 0.2_×_0.2_mm"),
         ("5 samples of 10 mlx", "5 samples of 10 mlx"),
     ],
 )

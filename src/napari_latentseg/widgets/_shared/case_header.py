@@ -55,7 +55,7 @@ class CaseHeader(QWidget):
         font = self.line.font()
         font.setBold(True)
         self.line.setFont(font)
-        self.all_cases = QCheckBox("all cases")
+        self.all_cases = QCheckBox("All cases")
         self.all_cases.setToolTip(
             "Show the layers of the other images, too; without it those of the case alone are shown"
         )

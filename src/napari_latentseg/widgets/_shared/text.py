@@ -60,7 +60,7 @@ def count_text(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=%|ml\b|[mµu]m|pixels?\b|s\b|min\b)")
+_NOT_TO_BREAK = re.compile(r"(?<=\d) (?=[x×] \d|%|ml\b|[mµu]m|pixels?\b|s\b|min\b)|(?<=\d [x×]) (?=\d)")
 
 
 def keep_units(text: str) -> str:
@@ -73,7 +73,7 @@ def keep_units(text: str) -> str:
     >>> keep_units("1.52 ml (90 %: 1.44 to 1.61)")
     '1.52\xa0ml (90\xa0%: 1.44 to 1.61)'
     """
-    return _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text)
+    return _NOT_TO_BREAK.sub("\N{NO-BREAK SPACE}", text)
 
 
 MAX_IMAGE_NAME = 14
