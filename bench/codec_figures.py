@@ -22,7 +22,8 @@ from diffusers import AutoencoderTiny
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import load_codec
-from napari_latentseg.data.cases import find_cases, rgb_slices
+from napari_latentseg.data.cases import rgb_slices
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.data.preprocess import resize, resize_labels
 from napari_latentseg.evaluation.metrics import dice, psnr
 from napari_latentseg.models.store import embedded_codec

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_latentseg.data.cases import find_cases
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.evaluation.conformal import conformal_bound
 from napari_latentseg.evaluation.contour_band import needed_factors
 from napari_latentseg.inference.calibrate import Calibration

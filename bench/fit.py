@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_latentseg import Geometry, Scan, read_scan, sample_data
-from napari_latentseg.data.cases import Case, find_cases
+from napari_latentseg.data.cases import Case
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.evaluation.fit import FitReference, ImageStatistics
 from napari_latentseg.evaluation.header_fit import HeaderFacts, HeaderRange
 from napari_latentseg.inference.fit import FitCheck, LatentSums, scan_statistics, training_orientation

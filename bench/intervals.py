@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from napari_latentseg.data.cases import find_cases
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.evaluation.calibration import VolumeInterval, interval_coverage
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor

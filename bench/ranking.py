@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.data.cases import find_cases
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor

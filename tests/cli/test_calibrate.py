@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from napari_latentseg.data.cases import find_cases
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.card_text import card_text
 from napari_latentseg.models.layout import SPLIT_FILE

@@ -230,14 +230,24 @@ def test_evaluate_refuses_what_makes_no_sense(
     assert message in refused("evaluate", "--model", tiny_model_folder, "--data", data, *options)
 
 
-def test_a_mask_of_another_size_is_named(
-    refused, write_ellipses: Callable[..., Path], tiny_model_folder: Path, tmp_path: Path
+def test_a_mask_of_another_size_is_left_out_by_its_name(
+    cli, refused, write_ellipses: Callable[..., Path], tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     from PIL import Image
 
     folder = write_ellipses(tmp_path / "data", count=2)
     Image.new("L", (7, 5)).save(folder / "masks" / "case_1.png")
     file = tmp_path / "report.json"
-    message = refused("evaluate", "--model", tiny_model_folder, "--data", folder, "--json", file)
-    assert "case_1.png: has shape (1, 5, 7), its image (1, 48, 64)" in message
+    command = ("evaluate", "--model", tiny_model_folder, "--data", folder, "--json", file)
+    ended = cli(*command)
+    assert ended.code == 3
+    (line,) = ended.errors
+    assert line.startswith("error: left out: ")
+    assert "case_1.png: has shape (1, 5, 7), its image (1, 48, 64)" in line
+    report = json.loads(file.read_text())
+    assert report["count"] == 1
+    assert [image["name"] for image in report["left_out"]] == ["case_1"]
+    file.unlink()
+    Image.new("L", (7, 5)).save(folder / "masks" / "case_0.png")
+    assert "case_0.png: has shape (1, 5, 7)" in refused(*command)  # nothing is left to score
     assert not file.exists()

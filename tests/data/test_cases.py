@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from napari_latentseg.core.geometry import Geometry
-from napari_latentseg.data.cases import Case, find_cases, rgb_slices
+from napari_latentseg.data.cases import Case, rgb_slices
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import format_for
 

@@ -17,7 +17,7 @@ from napari_latentseg import api
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import ClassInfo
-from napari_latentseg.data.cases import find_cases
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.finetuning.cases import collect_cases
 from napari_latentseg.finetuning.job import FineTuneJob

@@ -168,7 +168,7 @@ def test_a_store_without_approvals_or_with_other_classes_is_said(two: ModelCard,
     mask[3] = 1
     other = (ClassInfo(label=1, name="tumour", color="#ff0000"),)
     entry = store.approve(scan_of(1), mask, classes=other)
-    with pytest.raises(BadInput, match="holds the class 'tumour'; the model knows anterior, posterior alone"):
+    with pytest.raises(BadInput, match="label 1 is 'tumour'; the model knows anterior, posterior"):
         collect_cases([tmp_path / "store"], two)
     store.revoke(entry)
     with pytest.raises(BadInput, match="no slice is approved"):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_latentseg.data.cases import find_cases
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.job import FineTuneJob
 from napari_latentseg.models.card import read_card

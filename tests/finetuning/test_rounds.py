@@ -15,7 +15,8 @@ from PIL import Image
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.classes import ClassInfo
-from napari_latentseg.data.cases import UNKNOWN_CLASS, find_cases
+from napari_latentseg.data.cases import UNKNOWN_CLASS
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.finetuning.job import FineTuneJob

@@ -13,7 +13,8 @@ from PIL import Image
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.data.cases import Case, find_cases
+from napari_latentseg.data.cases import Case
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.report import EvaluationReport
 from napari_latentseg.evaluation.scores import score

@@ -14,7 +14,8 @@ from scipy import ndimage
 
 from napari_latentseg import Geometry, Scan, check_fit
 from napari_latentseg.data.augmentation_config import AugmentationConfig
-from napari_latentseg.data.cases import Case, find_cases
+from napari_latentseg.data.cases import Case
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.fit import (
     LatentSums,

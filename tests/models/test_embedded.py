@@ -62,7 +62,7 @@ def test_its_card_says_which_images_it_was_made_for(folder: Path) -> None:
 )
 def test_it_tells_its_own_images_from_others(data_dir: Path, name: str, own: str, other: str) -> None:
     from napari_latentseg import check_fit, read_scan
-    from napari_latentseg.data.cases import find_cases
+    from napari_latentseg.data.folders import find_cases
 
     model = load_model(name)
     split = read_split(model.folder)
@@ -76,7 +76,7 @@ def test_it_tells_its_own_images_from_others(data_dir: Path, name: str, own: str
 
 def test_the_hippocampus_of_volumes_that_were_kept_apart(data_dir: Path) -> None:
     """Over three of them, one pass; the card's figure is that of all."""
-    from napari_latentseg.data.cases import find_cases
+    from napari_latentseg.data.folders import find_cases
     from napari_latentseg.evaluation.metrics import dice
     from napari_latentseg.inference.predictor import Predictor
     from napari_latentseg.inference.settings import InferenceSettings

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from napari_latentseg.data.cases import find_cases
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset, steps_per_epoch, training_batches

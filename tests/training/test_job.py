@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from napari_latentseg.api import evaluate
-from napari_latentseg.data.cases import find_cases
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.folder import Model

@@ -15,7 +15,7 @@ from napari_latentseg.utils.progress import Progress, no_progress
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
     from napari_latentseg.core.segmentation import Segmentation
-    from napari_latentseg.data.cases import Case
+    from napari_latentseg.data.label_names import LabelsOption
     from napari_latentseg.evaluation.report import EvaluationReport
     from napari_latentseg.inference.run import Run
     from napari_latentseg.inference.settings import InferenceSettings
@@ -226,6 +226,8 @@ def evaluate(
     threshold: float | None = None,
     device: str = "auto",
     subset: str = "all",
+    labels: LabelsOption | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
     progress: Progress = no_progress,
 ) -> EvaluationReport:
     """Score a model on annotated images: Dice, IoU and HD95.
@@ -235,11 +237,17 @@ def evaluate(
     model
         A loaded model, or the name or folder of one.
     data
-        A folder with `images/` and `masks/`, whose files have the same names.
+        A folder with `images/` and `masks/`, whose files have the same names; an nnU-Net raw data set; images
+        beside their `_mask` files; or an annotation store.
     samples, source, seed, threshold, device
         As for `segment`.
     subset
         ``"all"`` images, or ``"validation"``: those that were the model's validation images in training.
+    labels
+        What the labels of the masks mean, where that is not what the folder or the model says: see
+        `parse_label_names`.
+    on_note
+        Called with a sentence on what was passed over in the folder.
     progress
         Called with the fraction done, in [0, 1].
 
@@ -247,13 +255,13 @@ def evaluate(
     -------
     EvaluationReport
         Mean and standard deviation of Dice and IoU (in [0, 1]) and of HD95 (in pixels), the scores of each
-        image, and how many of the images the model has seen in training.
+        image, and how many of the images the model has seen in training. An image that cannot be used is in
+        `left_out` with the reason, and the others are scored.
 
     Raises
     ------
     BadInput
-        If there is no such model or data, an image and its mask differ in shape, or a setting is not
-        possible.
+        If there is no such model or data, no image can be used, or a setting is not possible.
 
     Examples
     --------
@@ -266,13 +274,16 @@ def evaluate(
     True
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.api.annotated_images import annotated_images
     from napari_latentseg.inference.settings import InferenceSettings
 
     located_model = locate_chosen_model(model)
     settings = InferenceSettings.for_model(
         located_model.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device
     )
-    cases, split = _annotated_images(located_model, data, subset, "give the data it was trained on")
+    _, cases, split = annotated_images(
+        located_model, data, subset, "give the data it was trained on", labels, on_note
+    )
 
     from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.inference.predictor import Predictor
@@ -293,8 +304,10 @@ def calibrate(
     level: float = 0.9,
     device: str = "auto",
     subset: str = "validation",
+    labels: LabelsOption | None = None,
     out: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
+    on_left_out: Callable[[str], None] = lambda text: None,
     progress: Progress = no_progress,
 ) -> ModelCard:
     """Measure how reliable a model's probabilities and volumes are, and write that into its card.
@@ -310,7 +323,8 @@ def calibrate(
     model
         The name or the folder of a model.
     data
-        A folder with `images/` and `masks/`, whose files have the same names.
+        A folder with `images/` and `masks/`, whose files have the same names; an nnU-Net raw data set; images
+        beside their `_mask` files; or an annotation store.
     samples, source, seed, device
         As for `segment`; at least three samples. The intervals are valid for this number and source alone.
     level
@@ -319,11 +333,16 @@ def calibrate(
     subset
         ``"validation"``: the model's own validation images; ``"all"``: all images, if the model was trained
         on none of them.
+    labels
+        What the labels of the masks mean, where that is not what the folder or the model says: see
+        `parse_label_names`.
     out
         A folder for a copy of the model with the new card. Required for an embedded model, which is not
         changed.
     on_note
-        Called with a sentence on what could not be computed, and why.
+        Called with a sentence on what could not be computed or used, and why.
+    on_left_out
+        Called with the reason for each image that cannot be used; the others are.
     progress
         Called with the fraction done, in [0, 1].
 
@@ -353,6 +372,7 @@ def calibrate(
     True
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.api.annotated_images import annotated_images, cases_by_part
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.update_card import check_can_update_card, update_card
 
@@ -364,12 +384,14 @@ def calibrate(
         raise BadInput("level", f"is {level:g}", "give one between 0 and 1, such as 0.9")
     check_can_update_card(located_model.folder, output_folder)
     remedy = "give the data it was trained on, or use the subset all with images that are new to it"
-    cases, split = _annotated_images(located_model, data, subset, remedy)
+    all_cases, cases, split = annotated_images(located_model, data, subset, remedy, labels, on_note)
 
     from napari_latentseg.inference.calibrate import Calibration
     from napari_latentseg.inference.predictor import Predictor
 
     calibration = Calibration(Predictor(load_chosen_model(located_model), device), settings, cases, split)
+    for left_out in calibration.left_out:
+        on_left_out(left_out.reason)
     for fraction in calibration.run():
         progress(fraction)
     card_updates: dict[str, Any] = {"reliability": calibration.reliability()}
@@ -384,7 +406,7 @@ def calibrate(
         except BadInput as error:
             card_updates[field] = None
             on_note(f"no {words}: {error}")
-    training, validation = _cases_by_part(as_path("data", data), split)
+    training, validation = cases_by_part(all_cases, split)
     if why_not := _why_reference_stays(located_model.card, len(training), split):
         on_note(f"what the training images are like stays as it is: {why_not}")
     elif training:
@@ -394,17 +416,6 @@ def calibrate(
         card_updates["fit"] = fit_reference(predictor.model, predictor.compute, training, validation)
     # reads the card again: it may have changed in the minutes since
     return update_card(located_model.folder, card_updates, output_folder)
-
-
-def _cases_by_part(data: Path, split: Split) -> tuple[list[Case], list[Case]]:
-    """The training and the validation images in a folder, each once."""
-    from napari_latentseg.data.cases import find_cases
-
-    cases: dict[str, dict[str, Case]] = {"train": {}, "validation": {}}
-    for case in find_cases(data):
-        if part := split.part_of(case):  # the hash of the content is asked for only where it is needed
-            cases[part].setdefault(case.content_sha256, case)
-    return list(cases["train"].values()), list(cases["validation"].values())
 
 
 def _why_reference_stays(card: ModelCard, training_count: int, split: Split) -> str:
@@ -420,26 +431,3 @@ def _why_reference_stays(card: ModelCard, training_count: int, split: Split) -> 
     else:
         total = card.fit.images if card.fit is not None else 0
     return f"the folder holds {training_count} of {total} of them" if training_count < total else ""
-
-
-def _annotated_images(
-    model: Model | LocatedModel, data: str | Path, subset: str, remedy: str
-) -> tuple[list[Case], Split]:
-    """The images of a folder or of its validation subset, and the split of the model.
-
-    Raises
-    ------
-    BadInput
-        If the folder holds none.
-    """
-    from napari_latentseg.data.cases import find_cases
-    from napari_latentseg.models.split import read_split
-
-    if subset not in ("all", "validation"):
-        raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
-    cases, split = find_cases(as_path("data", data)), read_split(model.folder)
-    if subset == "validation":
-        cases = [case for case in cases if split.part_of(case) == "validation"]
-        if not cases:
-            raise BadInput(data, f"holds none of the validation images of {model.card.name}", remedy)
-    return cases, split

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
+    from napari_latentseg.data.label_names import LabelsOption
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.training.events import FineTuneEvent, TrainEvent
 
@@ -28,6 +29,8 @@ def train(
     download: bool = False,
     resume: bool = False,
     changes: dict[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
+    labels: LabelsOption | None = None,
     on_event: Callable[[TrainEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
@@ -36,8 +39,8 @@ def train(
     Parameters
     ----------
     data
-        A folder with `images/` and `masks/`, whose files have the same names; or several such folders, whose
-        labels the configuration explains.
+        One or several folders of annotated images: `images/` with `masks/` of the same names, an nnU-Net raw
+        data set, images beside their `_mask` files, or an annotation store.
     out
         The model folder to write. It must not exist yet, or be empty.
     config
@@ -57,6 +60,13 @@ def train(
         the same.
     changes
         Fields of the configuration to change, such as ``{"epochs": 10}`` or ``{"members": 5}``.
+    classes
+        The classes of the model, by name: labels 1, 2, ... of the masks, unless `labels` says otherwise.
+        Where neither they nor the configuration name classes, those that the folders name are learned, or a
+        single one.
+    labels
+        What the labels of the masks mean, where neither the folder nor the model says it: a mapping such as
+        ``{17: "hippocampus"}`` or ``{"any": "lesion"}``, the same as text, or a file.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
     should_stop
@@ -87,10 +97,12 @@ def train(
     ('lesions', 'GMS')
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.data.label_names import parse_label_names
     from napari_latentseg.errors import BadInput
     from napari_latentseg.models.card import read_card
     from napari_latentseg.training.config import load_config, with_changes
     from napari_latentseg.training.datasets import find_datasets
+    from napari_latentseg.training.named_classes import class_changes
     from napari_latentseg.training.output_dir import check_output_dir
     from napari_latentseg.utils.device import check_device_and_precision
 
@@ -101,13 +113,15 @@ def train(
         counts = {"epochs": None, "steps": None}
         stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
         changes = {"steps": None, "stages": stages} | changes
+    folders = _folders(data)
     settings = with_changes(settings, changes)
+    label_names = None if labels is None else parse_label_names(labels)
+    settings = with_changes(settings, class_changes(folders, settings, classes, label_names))
     if method is not None and method != settings.method:
         raise BadInput(
             "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
         )
     check_device_and_precision(device, settings.precision)
-    folders = _folders(data)
     find_datasets(folders, settings)
     check_output_dir(as_path("out", out), resume=resume)
 
@@ -137,6 +151,7 @@ def finetune(
     seed: int = 0,
     codec: str | Path | None = None,
     resume: bool = False,
+    labels: LabelsOption | None = None,
     on_event: Callable[[FineTuneEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
@@ -149,8 +164,9 @@ def finetune(
     base
         The name or the folder of a model with one member.
     data
-        One or several folders of annotated images: `images/` with `masks/`, an nnU-Net raw data set, or an
-        annotation store. Of an image that is approved in part, only the approved slices are used.
+        One or several folders of annotated images: `images/` with `masks/`, an nnU-Net raw data set, images
+        beside their `_mask` files, or an annotation store. Of an image that is approved in part, only the
+        approved slices are used.
     out
         The folder of the candidate; in the package's data folder where not given.
     minutes
@@ -165,6 +181,9 @@ def finetune(
         The folder of the model's codec, where the codec is neither embedded nor installed.
     resume
         Continue a fine-tuning that was stopped, from the checkpoint beside `out`.
+    labels
+        What the labels of the masks mean, where neither the folder nor the model says it: a mapping such as
+        ``{17: "hippocampus"}`` or ``{"any": "lesion"}``, the same as text, or a file.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
     should_stop
@@ -193,9 +212,11 @@ def finetune(
     ('breast-ultrasound-tuned', 'breast-ultrasound 1')
     """
     # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.data.label_names import parse_label_names
     from napari_latentseg.models.store import find_model
     from napari_latentseg.utils.device import check_device_and_precision
 
+    label_names = None if labels is None else parse_label_names(labels)
     base_folder, folders = find_model(base), _folders(data)
     check_device_and_precision(device, "auto")
 
@@ -205,6 +226,7 @@ def finetune(
     job = FineTuneJob(
         base_folder, folders, None if out is None else as_path("out", out), minutes=minutes, name=name,
         device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
+        label_names=label_names,
     )  # fmt: skip
     for event in job:
         on_event(event)

@@ -8,7 +8,10 @@ __all__ = ["main"]
 
 
 def main(args: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (0 well, 1 a fault of ours, 2 bad input, 130 stopped)."""
+    """Run the command line; returns the exit code.
+
+    0 well, 1 a fault of ours, 2 bad input, 3 some of the images could not be used, 130 stopped.
+    """
     from napari_latentseg.cli.app import run
 
     return run(args)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_latentseg.cli.console import print_json, print_line, progress_bar
+from napari_latentseg.cli.console import exit_partial, print_json, print_line, progress_bar
 from napari_latentseg.cli.options import (
     AnnotatedFolder,
     Device,
     JsonOutput,
+    LabelsOption,
     Quiet,
     Samples,
     SamplingSource,
@@ -49,6 +50,7 @@ def calibrate(
     subset: Annotated[
         str, typer.Option(help="validation: the model's own validation images; or all.")
     ] = "validation",
+    labels: LabelsOption = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
@@ -59,13 +61,16 @@ def calibrate(
     from napari_latentseg import api
 
     quiet = quiet or as_json
+    left_out: list[str] = []
     with progress_bar("calibrating", quiet=quiet) as progress:
         card = api.calibrate(
             model, data, samples=samples, source=sampling, seed=seed, level=coverage, device=device,
-            subset=subset, out=out, on_note=lambda text: print_line(text, quiet=quiet), progress=progress,
+            subset=subset, labels=labels, out=out, on_note=lambda text: print_line(text, quiet=quiet),
+            on_left_out=left_out.append, progress=progress,
         )  # fmt: skip
     if as_json:
         print_json(card.model_dump(mode="json", include=_FIGURES))
+        exit_partial(left_out)
         return
     if (reliability := card.reliability) is not None:
         ensemble = f"{reliability.samples} samples from {reliability.source}"
@@ -81,6 +86,7 @@ def calibrate(
             print_line(f"{line} of {interval.tested_on} other images", quiet=quiet)
     for line in _figure_lines(card):
         print_line(line, quiet=quiet)
+    exit_partial(left_out)
 
 
 def _figure_lines(card: ModelCard) -> list[str]:

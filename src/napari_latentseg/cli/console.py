@@ -8,7 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["print_error", "print_json", "print_line", "print_table", "progress_bar"]
+__all__ = [
+    "EXIT_PARTIAL",
+    "exit_partial",
+    "print_error",
+    "print_json",
+    "print_line",
+    "print_table",
+    "progress_bar",
+]
+
+EXIT_PARTIAL = 3
+"""Exit code where some of the images could not be used, and the work was done with the others."""
 
 
 def print_line(text: str, *, quiet: bool = False) -> None:
@@ -23,6 +34,23 @@ def print_line(text: str, *, quiet: bool = False) -> None:
 def print_error(text: str) -> None:
     """Print one line to the standard error."""
     sys.stderr.write(f"error: {text}\n")
+
+
+def exit_partial(left_out: Sequence[str]) -> None:
+    """Say which images could not be used, and leave with the exit code for that; nothing where all could.
+
+    Raises
+    ------
+    typer.Exit
+        With code 3.
+    """
+    if not left_out:
+        return
+    import typer
+
+    for reason in left_out:
+        print_error(f"left out: {reason}")
+    raise typer.Exit(EXIT_PARTIAL)
 
 
 def print_json(value: Any) -> None:

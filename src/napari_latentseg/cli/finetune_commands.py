@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_latentseg.cli.console import print_line, progress_bar
+from napari_latentseg.cli.console import exit_partial, print_line, progress_bar
 from napari_latentseg.cli.interrupt import stop_on_interrupt, stop_on_stdin_line
-from napari_latentseg.cli.options import AnnotatedFolders, CodecFolder, Device, Quiet, Resume
+from napari_latentseg.cli.options import AnnotatedFolders, CodecFolder, Device, LabelsOption, Quiet, Resume
 
 if TYPE_CHECKING:
     from napari_latentseg.training.events import FineTuneEvent
@@ -28,12 +28,7 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     base: Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of the model to start from.")],
-    data: Annotated[
-        list[Path],
-        typer.Option(
-            help="Folder with images/ and masks/, nnU-Net raw data set, or annotation store; may be repeated."
-        ),
-    ],
+    data: AnnotatedFolders,
     minutes: Annotated[
         float, typer.Option(help="Time for everything but the comparison with the base.")
     ] = 2.0,
@@ -44,6 +39,7 @@ def finetune(
         Path | None,
         typer.Option(help="Folder of the new model; in the package's data folder where not given."),
     ] = None,
+    labels: LabelsOption = None,
     codec: CodecFolder = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -80,7 +76,7 @@ def finetune(
 
         api.finetune(
             base, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
-            resume=resume, on_event=report, should_stop=stop_requested.is_set,
+            labels=labels, resume=resume, on_event=report, should_stop=stop_requested.is_set,
         )  # fmt: skip
     if not events:
         judged, saved_event = last_events["judged"], last_events["saved"]
@@ -90,6 +86,9 @@ def finetune(
         print_line(f"{saved_event.folder}: use it with `models adopt`, or `models discard` it", quiet=quiet)
         if saved_event.stopped:
             print_line("stopped before the end; the same command with --resume continues", quiet=quiet)
+    data_event = last_events["data"]
+    assert data_event.event == "data"
+    exit_partial(data_event.left_out)
 
 
 def _print_event(event: FineTuneEvent, quiet: bool) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "CodecFolder",
     "Device",
     "JsonOutput",
+    "LabelsOption",
     "ModelOption",
     "Quiet",
     "Resume",
@@ -32,10 +33,13 @@ __all__ = [
     "with_option_name",
 ]
 
-AnnotatedFolder = Annotated[Path, typer.Option(help="Folder with images/ and masks/ of the same file names.")]
+_ANNOTATED_FOLDER_HELP = (
+    "Folder of annotated images: images/ and masks/ of the same file names, an nnU-Net raw data set, images"
+    " beside their _mask files, or an annotation store"
+)
+AnnotatedFolder = Annotated[Path, typer.Option(help=f"{_ANNOTATED_FOLDER_HELP}.")]
 AnnotatedFolders = Annotated[
-    list[Path],
-    typer.Option(help="Folder with images/ and masks/ of the same file names; may be given several times."),
+    list[Path], typer.Option(help=f"{_ANNOTATED_FOLDER_HELP}; may be given several times.")
 ]
 Channel = Annotated[
     int | None, typer.Option(help="Which channel, from 1, of an image whose channels are not colours.")
@@ -46,6 +50,14 @@ CodecFolder = Annotated[
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 JsonOutput = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        help="What the labels of the masks mean: 17=NAME,53=NAME; any=NAME where all are one class;"
+        " #800000=NAME for a colour; or a file of labels.",
+    ),
+]
 ModelOption = Annotated[str, typer.Option(help="Name or folder of a model; `models` lists them.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Resume = Annotated[

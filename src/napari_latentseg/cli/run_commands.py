@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_latentseg.cli.console import print_line, progress_bar
+from napari_latentseg.cli.console import exit_partial, print_line, progress_bar
 from napari_latentseg.cli.options import (
     AnnotatedFolder,
     Channel,
     CodecFolder,
     Device,
+    LabelsOption,
     ModelOption,
     Quiet,
     Samples,
@@ -299,9 +300,13 @@ def evaluate(
     subset: Annotated[
         str, typer.Option(help="all, or validation: the model's own validation images.")
     ] = "all",
+    labels: LabelsOption = None,
     quiet: Quiet = False,
 ) -> None:
-    """Score a model on annotated images: Dice (DSC), IoU and HD95."""
+    """Score a model on annotated images: Dice (DSC), IoU and HD95.
+
+    An image that cannot be used is left out with the reason, and the exit code is 3.
+    """
     from napari_latentseg import api
     from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
 
@@ -312,7 +317,8 @@ def evaluate(
     with progress_bar("scoring", quiet=quiet) as progress:
         report = api.evaluate(
             model, data, samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
-            subset=subset, progress=progress,
+            subset=subset, labels=labels, on_note=lambda text: print_line(text, quiet=quiet),
+            progress=progress,
         )  # fmt: skip
     if json_file is not None:
         ensure_writable_folder(json_file.absolute().parent)
@@ -326,6 +332,7 @@ def evaluate(
     )
     if warning := _training_overlap(report, subset):
         print_line(warning, quiet=quiet)
+    exit_partial([image.reason for image in report.left_out])
 
 
 def _training_overlap(report: EvaluationReport, subset: str) -> str:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_latentseg.cli.console import print_line, progress_bar
+from napari_latentseg.cli.console import exit_partial, print_line, progress_bar
 from napari_latentseg.cli.interrupt import stop_on_interrupt
-from napari_latentseg.cli.options import AnnotatedFolders, Device, Quiet, Resume
+from napari_latentseg.cli.options import AnnotatedFolders, Device, LabelsOption, Quiet, Resume
 
 if TYPE_CHECKING:
     from napari_latentseg.training.events import TrainEvent
@@ -53,6 +53,10 @@ def train(
             help="Train this many members, each with a seed of its own; samples can come from them."
         ),
     ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="The classes of the labels 1, 2, ... of the masks: NAME,NAME.")
+    ] = None,
+    labels: LabelsOption = None,
     resume: Resume = False,
     device: Device = "auto",
     events: Annotated[bool, typer.Option("--events", help="Print one JSON object a line.")] = False,
@@ -65,6 +69,7 @@ def train(
 
     changes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "members": members}
     stopped_early = False
+    left_out: tuple[str, ...] = ()
     try:
         with (
             stop_on_interrupt() as stop_requested,
@@ -72,7 +77,9 @@ def train(
         ):
 
             def report(event: TrainEvent) -> None:
-                nonlocal stopped_early
+                nonlocal stopped_early, left_out
+                if event.event == "data":
+                    left_out = event.left_out
                 if events:
                     sys.stdout.write(json.dumps(event.as_dict()) + "\n")
                     sys.stdout.flush()
@@ -87,6 +94,7 @@ def train(
                 data, out, config=config or _default_config(method), method=method, codec=codec, name=name,
                 device=device, download=download, resume=resume,
                 changes={k: v for k, v in changes.items() if v is not None},
+                classes=None if classes is None else classes.split(","), labels=labels,
                 on_event=report, should_stop=stop_requested.is_set,
             )  # fmt: skip
     except Cancelled:
@@ -96,6 +104,7 @@ def train(
             )
         raise
     if events:
+        exit_partial(left_out)
         return
     # one record for each data set and sampling source: print those of the first source
     for metric in card.metrics[: max(1, len(card.training_data))]:
@@ -104,6 +113,7 @@ def train(
         print_line(f"{out}: {card.method_title}, {score}{data_set_text}", quiet=quiet)
     if stopped_early:
         print_line("stopped before the end; the same command with --resume continues", quiet=quiet)
+    exit_partial(left_out)
 
 
 def _print_event(event: TrainEvent, quiet: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.mask_file import UnreadableFile, read_mask_file, turned_to_image
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io import read_scan, read_scan_lazy, stem_of
+from napari_latentseg.io import read_scan, read_scan_lazy
 from napari_latentseg.utils.weights import file_sha256
 
-__all__ = ["UNKNOWN_CLASS", "Case", "find_cases", "rgb_slices"]
+__all__ = ["UNKNOWN_CLASS", "Case", "rgb_slices"]
 
 UNKNOWN_CLASS = 255
 """In class numbers, voxels of a class that the model does not know; no class has this number."""
@@ -301,59 +301,6 @@ class Case:
         if ignored is not None:
             annotated = [i for i in annotated if not ignored[i].any()]
         return class_numbers, tuple(annotated)
-
-
-def find_cases(folder: Path, *, masks: str = "masks") -> list[Case]:
-    """The images of `folder/images` with the masks of the same file name, in the order of the names.
-
-    Parameters
-    ----------
-    folder
-        Holds `images/` and the folder named by `masks`.
-    masks
-        The name of the folder of masks.
-
-    Raises
-    ------
-    BadInput
-        If a folder is missing or empty, an image has no mask, or two files have one name.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise BadInput(folder, "no such folder", "give a folder that holds images/ and masks/")
-    for subfolder in ("images", masks):
-        if not (folder / subfolder).is_dir():
-            raise BadInput(
-                folder, f"has no folder {subfolder}/", f"give a folder that holds images/ and {masks}/"
-            )
-    image_files, mask_files = _files_by_stem(folder / "images"), _files_by_stem(folder / masks)
-    for name, path in image_files.items():
-        if name not in mask_files:
-            raise BadInput(path, f"has no mask of the same name in {masks}/", "add or remove it")
-    if not image_files:
-        raise BadInput(folder / "images", "is empty", "put at least one image there")
-    folder_labels: set[int] = set()
-    return [
-        replace(Case.from_files(name, path, mask_files[name]), folder_labels=folder_labels)
-        for name, path in image_files.items()
-    ]
-
-
-def _files_by_stem(folder: Path) -> dict[str, Path]:
-    """The files of a folder by their stem, in the order of their names; hidden ones are left out."""
-    files: dict[str, Path] = {}
-    try:
-        paths = sorted(folder.iterdir())
-    except OSError as error:
-        raise BadInput(folder, "cannot be read", "ask for the right to read it") from error
-    for path in paths:
-        if path.name.startswith(".") or not path.is_file():
-            continue
-        name = stem_of(path)
-        if name in files:  # image and mask are matched by this name, which must be one file's alone
-            raise BadInput(path, f"has the same name as {files[name].name}", "rename or remove one of them")
-        files[name] = path
-    return files
 
 
 def rgb_slices(scan: Scan) -> NDArray[np.uint8]:

@@ -56,6 +56,8 @@ class LabelMap:
         Whether labels that are left out are background; if not, a mask that holds them is refused.
     several_are_one_class
         Where `labels` is None, whether a mask may hold several labels, which are all the one class.
+    several_remedy
+        What else to do where a mask for one class holds several labels.
 
     Raises
     ------
@@ -68,6 +70,7 @@ class LabelMap:
     name: str = "data"
     others_are_background: bool = False
     several_are_one_class: bool = False
+    several_remedy: str = ""
 
     def __post_init__(self) -> None:
         if self.labels is None:
@@ -138,8 +141,8 @@ class LabelMap:
             raise BadInput(
                 subject,
                 why,
-                f"the model has one class, {name!r}: --labels any={name} takes all as it,"
-                f" --labels {label_text(min(present))}={name} that one alone",
+                f"the model has one class, {name!r}: {self.several_remedy}--labels any={name} takes all as"
+                f" it, --labels {label_text(min(present))}={name} that one alone",
             )
         unknown = sorted(present - set(self.labels))
         if unknown and not self.others_are_background:

@@ -113,5 +113,5 @@ class EvaluationReport(FrozenModel):
 
     def to_json(self) -> dict[str, Any]:
         """The report with the keys of the JSON file that ``evaluate --json`` writes."""
-        left_out = {"empty"} if self.empty is None else None
-        return self.model_dump(mode="json", by_alias=True, exclude=left_out)
+        without = {name for name in ("empty", "left_out") if not getattr(self, name)}
+        return self.model_dump(mode="json", by_alias=True, exclude=without)

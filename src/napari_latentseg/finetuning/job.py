@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.finetuning.budget import CaseSplit, Encoding, split_cases
@@ -80,6 +81,8 @@ class FineTuneJob:
         The settings of the training; None for the default.
     checkpoint_every
         Seconds between checkpoints.
+    label_names
+        What the labels of the masks mean; None for what the folders or the model say.
 
     Raises
     ------
@@ -103,6 +106,7 @@ class FineTuneJob:
         steps: int | None = None,
         config: FineTuneConfig | None = None,
         checkpoint_every: float = 20.0,
+        label_names: LabelNames | None = None,
     ) -> None:
         self._start_time = time.perf_counter()
         self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
@@ -134,7 +138,12 @@ class FineTuneJob:
         self.compute = resolve_compute(device, "auto")
         self.should_stop, self.resume = should_stop, resume
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
-        self.cases = collect_cases(self.folders, self.model.card)
+        self._notes: list[str] = []
+        self._left_out: list[BadInput] = []
+        self.cases = collect_cases(
+            self.folders, self.model.card, label_names,
+            on_note=self._notes.append, on_left_out=self._left_out.append,
+        )  # fmt: skip
 
     @property
     def method(self) -> Method:
@@ -195,7 +204,8 @@ class FineTuneJob:
             train=len({s.case for s in split.train}),
             apart=len(split.validation_cases),
             replay=0 if replay is None else len(replay.train),
-            note="; ".join([*notes, *second_mask_notes(self.cases)]),
+            note="; ".join([*notes, *self._notes, *second_mask_notes(self.cases)]),
+            left_out=tuple(map(str, self._left_out)),
         )
         identity = self._identity(slices)
         snapshot = self._restore(identity) if self.resume else None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.augment import augment
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case, rgb_slices
+from napari_latentseg.data.mask_file import UnreadableFile
 from napari_latentseg.data.slices import Slice, make_slice
 from napari_latentseg.data.split import groups_by_dhash, groups_by_hash, hold_out
 from napari_latentseg.errors import BadInput, Cancelled
@@ -44,11 +46,20 @@ class Dataset:
     copies
         How many files hold an image that another file holds too. They are not left out, since another data
         set may have annotated other classes of the same image; all copies are on one side of the split.
+    other_masks
+        How many of these files have another mask than the first, as of a second reader.
+    left_out
+        Why the files of an image could not be read, by the name of its case.
+    notes
+        What was passed over in the folders.
     """
 
     train: list[Slice]
     validation: list[Slice]
     copies: int = 0
+    other_masks: int = 0
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def content_hashes(self) -> dict[str, list[str]]:
         """`Case.content_sha256` of every image, for training and validation."""
@@ -93,23 +104,34 @@ def read_dataset(
     slices: list[Slice] = []
     groups: list[str] = []
     native_images: list[NDArray[np.uint8]] = []
+    left_out: dict[str, BadInput] = {}
+    masks_of_image: dict[str, list[str]] = {}
     for dataset in datasets:
         first_index = len(slices)
         for case, group in zip(dataset.cases, dataset.groups, strict=True):
-            for rgb, annotated_slice in _slices_of(case, dataset, config):
+            try:
+                case_slices = list(_slices_of(case, dataset, config))
+            except UnreadableFile as error:
+                left_out[case.name] = error
+                case_slices = []
+            for rgb, annotated_slice in case_slices:
                 slices.append(annotated_slice)
                 groups.append(group)
                 if config.split.likeness_bits is not None:
                     native_images.append(rgb)
+            if case_slices:
+                masks_of_image.setdefault(case.content_sha256, []).append(_masks_sha256(case_slices))
             done += 1
             if not progress(done, total):
                 raise Cancelled
+        if left_out and first_index == len(slices):
+            raise next(iter(left_out.values()))
         if not any(s.has_annotated_foreground for s in slices[first_index:]):
             masks = dataset.cases[0].mask_file
             subject = dataset.name if masks is None else masks.parent
             raise BadInput(subject, "every mask is empty", "mark the target in at least one image")
     groups = groups_by_hash(groups, [s.content_sha256 for s in slices])
-    copies = total - len({s.content_sha256 for s in slices})
+    copies = sum(len(masks) - 1 for masks in masks_of_image.values())
     if config.split.likeness_bits is not None:
         groups = groups_by_dhash(native_images, groups, max_hamming_distance=config.split.likeness_bits)
     validation_groups = _validation_groups(slices, groups, config)
@@ -117,6 +139,9 @@ def read_dataset(
         [s for s, group in zip(slices, groups, strict=True) if group not in validation_groups],
         [s for s, group in zip(slices, groups, strict=True) if group in validation_groups],
         copies,
+        sum(len(set(masks)) - 1 for masks in masks_of_image.values()),
+        {name: str(error) for name, error in left_out.items()},
+        tuple(note for dataset in datasets for note in dataset.notes),
     )
 
 
@@ -144,6 +169,13 @@ def _slices_of(
                 content_sha256=case.content_sha256, dataset=dataset.name,
             ),
         )  # fmt: skip
+
+
+def _masks_sha256(case_slices: Sequence[tuple[NDArray[np.uint8], Slice]]) -> str:
+    digest = hashlib.sha256()
+    for _, annotated_slice in case_slices:
+        digest.update(annotated_slice.mask.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _validation_groups(slices: list[Slice], groups: list[str], config: TrainingConfig) -> set[str]:

@@ -53,6 +53,10 @@ class DatasetConfig(FrozenModel):
     labels
         The class of each label, or ``{"split": [right, left]}`` for a label of a paired organ. Classes that
         no label names are not annotated in this data set. Empty where the labels are the model's own.
+    several_are_one_class
+        Whether masks may hold several labels that are all the one class of the model, as of single objects.
+    ignore_label
+        The label of voxels that nobody annotated; slices that hold it are not trained on.
     group_pattern
         Replaces `SplitConfig.group_pattern`.
     every
@@ -62,6 +66,8 @@ class DatasetConfig(FrozenModel):
     """
 
     labels: dict[int, LabelTarget] = Field(default_factory=dict)
+    several_are_one_class: bool = False
+    ignore_label: int | None = None
     group_pattern: str | None = None
     every: int = Field(1, ge=1)
     name: str = ""

@@ -55,6 +55,8 @@ class TrainData(_Event):
         Number of training slices and of validation slices.
     note
         Remarks on the files for the user; may be empty.
+    left_out
+        Why an image was left out, for each one that cannot be read; no key on the line where there is none.
     """
 
     event: Literal["data"] = "data"
@@ -62,6 +64,11 @@ class TrainData(_Event):
     train: int
     apart: int
     note: str
+    left_out: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of a JSON line, with the keys in a fixed order."""
+        return self.model_dump(mode="json", exclude=None if self.left_out else {"left_out"})
 
 
 class TrainEpoch(_Event):
@@ -150,6 +157,8 @@ class FineTuneData(_Event):
         Number of replayed training patches of the model's first training.
     note
         Remarks on the data for the user; may be empty.
+    left_out
+        Why an image was left out, for each one that cannot be read; no key on the line where there is none.
     """
 
     event: Literal["data"] = "data"
@@ -159,6 +168,11 @@ class FineTuneData(_Event):
     apart: int
     replay: int
     note: str
+    left_out: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of a JSON line, with the keys in a fixed order."""
+        return self.model_dump(mode="json", exclude=None if self.left_out else {"left_out"})
 
 
 class Caching(_Event):

@@ -133,7 +133,8 @@ class TrainingJob:
             images=image_count,
             train=len(data.train),
             apart=len(data.validation),
-            note=copies_kept_together(data.copies),
+            note="; ".join(filter(None, [copies_kept_together(data.copies, data.other_masks), *data.notes])),
+            left_out=tuple(data.left_out.values()),
         )
         members = MemberTraining(
             self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity
@@ -142,7 +143,7 @@ class TrainingJob:
         if not members.trained_methods:
             raise Cancelled
         keys = data.content_hashes()
-        datasets = find_datasets(self.folders, self.config)
+        datasets = [d.without(data.left_out) for d in find_datasets(self.folders, self.config)]
         card = self._build_card(members, training_data_records(datasets, data, self.config))
         metrics = []
         for source, samples in self._evaluation_settings(members.trained_methods):

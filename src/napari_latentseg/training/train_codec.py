@@ -20,7 +20,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from napari_latentseg.core.frozen import FrozenModel
-from napari_latentseg.data.cases import find_cases, rgb_slices
+from napari_latentseg.data.cases import rgb_slices
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.data.split import groups_by_dhash, groups_by_name, hold_out
 from napari_latentseg.networks.compact import CompactDecoder, CompactEncoder
 from napari_latentseg.training.loop import TrainingStep

@@ -1,0 +1,96 @@
+"""The images of a folder that a model is evaluated or calibrated on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_latentseg.utils.argument_types import as_path
+
+if TYPE_CHECKING:
+    from napari_latentseg.data.cases import Case
+    from napari_latentseg.data.label_names import LabelsOption
+    from napari_latentseg.models.folder import Model
+    from napari_latentseg.models.split import Split
+    from napari_latentseg.models.store import LocatedModel
+
+__all__ = ["annotated_images", "cases_by_part"]
+
+
+def annotated_images(
+    model: Model | LocatedModel,
+    data: str | Path,
+    subset: str,
+    remedy: str,
+    labels: LabelsOption | None,
+    on_note: Callable[[str], None],
+) -> tuple[list[Case], list[Case], Split]:
+    """All images of a folder, those of the subset, and the split of the model.
+
+    Parameters
+    ----------
+    model
+        Of which the validation images are.
+    data
+        A folder of any kind that `read_annotated_folder` takes.
+    subset
+        ``"all"`` or ``"validation"``.
+    remedy
+        What to do where the subset is empty.
+    labels
+        What the labels of the masks mean; None for what the folder or the model says.
+    on_note
+        Called with what was passed over.
+
+    Raises
+    ------
+    BadInput
+        If the folder holds none.
+    """
+    from napari_latentseg.annotations.annotated_folder import cases_for_classes, read_annotated_folder
+    from napari_latentseg.data.label_names import parse_label_names
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.models.split import read_split
+
+    if subset not in ("all", "validation"):
+        raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
+    label_names = None if labels is None else parse_label_names(labels)
+    annotated = read_annotated_folder(as_path("data", data))
+    for note in annotated.notes:
+        on_note(note)
+    all_cases = cases_for_classes(annotated, model.card.classes, label_names)
+    split = read_split(model.folder)
+    if subset == "all":
+        return all_cases, all_cases, split
+    cases = [case for case in all_cases if _part_of(case, split) == "validation"]
+    if not cases:
+        raise BadInput(data, f"holds none of the validation images of {model.card.name}", remedy)
+    return all_cases, cases, split
+
+
+def cases_by_part(cases: Sequence[Case], split: Split) -> tuple[list[Case], list[Case]]:
+    """The training and the validation images among some, each once; those that cannot be read are left out.
+
+    Parameters
+    ----------
+    cases
+        Any images.
+    split
+        Of the model.
+    """
+    by_part: dict[str, dict[str, Case]] = {"train": {}, "validation": {}}
+    for case in cases:
+        if part := _part_of(case, split):  # the hash of the content is asked for only where it is needed
+            by_part[part].setdefault(case.content_sha256, case)
+    return list(by_part["train"].values()), list(by_part["validation"].values())
+
+
+def _part_of(case: Case, split: Split) -> str:
+    """Of an image that cannot be read nobody knows to which part it belongs."""
+    from napari_latentseg.data.mask_file import UnreadableFile
+
+    try:
+        return split.part_of(case)
+    except UnreadableFile:
+        return ""
