@@ -68,7 +68,10 @@ class DataSourceFields(QWidget):
         # a long summary is cut off at the right, and does not push the other fields out of sight
         self.approved_option.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.layers_option.setToolTip("Labels layers that match an image layer; empty slices are skipped")
-        self.folder_option.setToolTip("A folder with images/ and masks/, or an nnU-Net raw data set")
+        self.folder_option.setToolTip(
+            "A folder with images/ and masks/, an nnU-Net raw data set, images beside their _mask files, or"
+            " an annotation store"
+        )
         self.group = QButtonGroup(self)
         for button in (self.approved_option, self.layers_option, self.folder_option):
             self.group.addButton(button)
@@ -86,8 +89,19 @@ class DataSourceFields(QWidget):
         folder_layout.setContentsMargins(0, 0, 0, 0)
         folder_layout.addWidget(self.folder_path, 1)
         folder_layout.addWidget(self.browse_button)
+        self.folder_labels = QLineEdit()
+        self.folder_labels.setPlaceholderText("labels, if not the model's: 17=NAME, or any=NAME")
+        self.folder_labels.setToolTip(
+            "What the labels of the masks mean: 17=NAME,53=NAME; any=NAME where all are one class;"
+            " #800000=NAME for a colour; or a file of labels"
+        )
+        folder_rows = QVBoxLayout()
+        folder_rows.setContentsMargins(0, 0, 0, 0)
+        folder_rows.setSpacing(3)
+        folder_rows.addLayout(folder_layout)
+        folder_rows.addWidget(self.folder_labels)
         self._folder_row = QWidget()
-        self._folder_row.setLayout(folder_layout)
+        self._folder_row.setLayout(folder_rows)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(3)

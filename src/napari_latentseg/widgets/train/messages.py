@@ -38,7 +38,8 @@ def planned_validation_text(cases: int | None) -> str:
 
 def validation_text(data: FineTuneData) -> str:
     """Number of validation and training cases of a running fine-tuning, and its note."""
-    note = _sentence(data.note)
+    left_out = [f"left out: {reason}" for reason in data.left_out]
+    note = _sentence("; ".join(filter(None, [data.note, *left_out])))
     if not data.apart:
         return note or "Validation: none."
     validation, training = count_text(data.apart, "case"), count_text(data.train, "case")

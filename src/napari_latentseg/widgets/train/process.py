@@ -40,6 +40,7 @@ _MAX_DETAILS_CHARS = 20_000  # of the error output; a traceback of torch fits
 _END_TIMEOUT_MS = 2000  # for the process to end by itself when napari is closed
 _EXIT_INTERRUPTED = 130  # exit codes of our command line
 _EXIT_BAD_INPUT = 2
+_EXIT_PARTIAL = 3  # some images could not be read; the `data` event names them
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class FineTuneRequest:
         Name of the new model if both are kept; empty to let the training take the next free one.
     device, seed
         As the command line takes them.
+    labels
+        What the labels of the masks mean, as the command line takes it; empty for what the folder says.
     resume
         Whether to resume a stopped training of that name.
     temporary_data
@@ -70,6 +73,7 @@ class FineTuneRequest:
     name: str
     device: str = "auto"
     seed: int = 0
+    labels: str = ""
     resume: bool = False
     temporary_data: Path | None = None
 
@@ -83,6 +87,8 @@ class FineTuneRequest:
         command += ["--seed", str(self.seed), "--events"]
         if self.name:
             command += ["--name", self.name]
+        if self.labels:
+            command += ["--labels", self.labels]
         return [*command, "--resume"] if self.resume else command
 
 
@@ -316,7 +322,7 @@ class TrainingProcess(QObject):
             self._handle_line(self._partial_line)
         if status != QProcess.ExitStatus.NormalExit:
             self._set_ended("failed", _unexpected_end("it was killed, or crashed"))
-        elif code == 0 and self.saved is not None and self.judged is not None:
+        elif code in (0, _EXIT_PARTIAL) and self.saved is not None and self.judged is not None:
             self._set_ended("done", "")
         elif code == _EXIT_INTERRUPTED:
             self._set_ended("failed", "Stopped before the first training step. Nothing was changed.")

@@ -289,13 +289,15 @@ class TrainWidget(DockWidget):
             return None
         if self.data_source.source == "layers":
             return self._write_layers_and_start(card)
+        request = self._request(card)
         if self.data_source.source == "folder":
             data = Path(self.data_source.folder_path.text().strip())
+            request = replace(request, labels=self.data_source.folder_labels.text().strip())
         else:
             from napari_latentseg.annotations import store_folder
 
             data = store_folder(model_family(card))
-        self._start(replace(self._request(card), data=(data,)))
+        self._start(replace(request, data=(data,)))
         return None
 
     def _write_layers_and_start(self, card: ModelCard) -> Any:
