@@ -11,6 +11,8 @@ import threading
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from PIL import Image
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_latentseg.errors import BadInput
@@ -104,6 +106,21 @@ def test_the_hint_says_what_is_missing(viewer, widget, tmp_path):
     widget.data_source.folder_path.setText(str(tmp_path))
     assert widget.train_button.isEnabled()
     assert not widget.hint.isVisible()
+
+
+def test_labels_of_a_folder_are_typed_and_a_broken_image_is_named(viewer, widget, qtbot, images):
+    for path in (images / "masks").iterdir():  # masks of single objects
+        mask = np.asarray(Image.open(path)) > 0
+        Image.fromarray((mask * (1 + np.arange(mask.shape[1]) // 20)).astype(np.uint8)).save(path)
+    (images / "images" / "case_1.png").write_bytes(b"broken")
+    from_folder(widget, images, minutes=0.02)
+    qtbot.keyClicks(widget.data_source.folder_labels, "any=lesion")
+    qtbot.mouseClick(widget.train_button, Qt.MouseButton.LeftButton)
+    finish(widget, qtbot)
+    assert widget.training.state == "done", widget.training.error + widget.training.details
+    assert widget.training.data.cases == 5
+    assert "left out: " in validation_text(widget.training.data)
+    assert "case_1.png" in validation_text(widget.training.data)
 
 
 def test_from_a_folder_to_a_decision(viewer, widget, qtbot, images):
