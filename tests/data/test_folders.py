@@ -239,6 +239,16 @@ def test_an_option_says_what_the_labels_mean(tmp_path: Path) -> None:
         cases_for_classes(annotated, (LESION,), parse_label_names("17=liver"))
 
 
+def test_any_label_is_the_one_class_of_a_model_of_one() -> None:
+    wall = LESION.replace(label=2, name="wall")
+    with pytest.raises(BadInput, match="the model has no class 'liver'; write any=lesion"):
+        parse_label_names("any=liver").label_map((LESION,), by_person=True)
+    with pytest.raises(
+        BadInput, match="'any' needs a model of one class; say which label is which of lesion, wall"
+    ):
+        parse_label_names("any=lesion").label_map((LESION, wall), by_person=True)
+
+
 def test_grey_rgb_and_rgba_images_lie_beside_each_other(tmp_path: Path) -> None:
     alpha = np.full_like(GREY, 255)
     for name, values in (

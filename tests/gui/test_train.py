@@ -114,7 +114,7 @@ def test_labels_of_a_folder_are_typed_and_a_broken_image_is_named(viewer, widget
         Image.fromarray((mask * (1 + np.arange(mask.shape[1]) // 20)).astype(np.uint8)).save(path)
     (images / "images" / "case_1.png").write_bytes(b"broken")
     from_folder(widget, images, minutes=0.02)
-    qtbot.keyClicks(widget.data_source.folder_labels, "any=lesion")
+    qtbot.keyClicks(widget.data_source.folder_labels, "any=target")
     qtbot.mouseClick(widget.train_button, Qt.MouseButton.LeftButton)
     finish(widget, qtbot)
     assert widget.training.state == "done", widget.training.error + widget.training.details

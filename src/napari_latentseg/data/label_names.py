@@ -85,9 +85,12 @@ class LabelNames:
         """
         names = [c.name for c in classes]
         if self.any_name:
-            if len(classes) > 1 or self.any_name not in names:
+            if len(classes) > 1:
+                remedy = f"say which label is which of {', '.join(names)}"
+                raise BadInput(self.source, "'any' needs a model of one class", remedy)
+            if self.any_name not in names:
                 raise BadInput(
-                    self.source, f"'any' cannot be {self.any_name!r}", f"name {' or '.join(names)}"
+                    self.source, f"the model has no class {self.any_name!r}", f"write any={names[0]}"
                 )
             return LabelMap(classes, None, self.source, several_are_one_class=True), {}
         if by_person:
