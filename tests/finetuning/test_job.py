@@ -226,7 +226,7 @@ def test_what_cannot_be_learnt_from_is_said(
         assert not (tmp_path / "out").exists()
         assert not list(tmp_path.glob(".part-*"))
 
-    refused(tmp_path / "nowhere", "holds no annotated images")
+    refused(tmp_path / "nowhere", "no such folder")
     empty = write_ellipses(tmp_path / "empty", 3)
     for path in (empty / "masks").iterdir():
         Image.new("L", (64, 48)).save(path)
@@ -238,7 +238,7 @@ def test_what_cannot_be_learnt_from_is_said(
     mask = np.zeros((48, 64), np.uint8)
     mask[:10], mask[20:30] = 1, 3
     Image.fromarray(mask).save(several / "masks" / "case_1.png")
-    refused(several, "holds labels 1, 3; the model knows 1 ellipse")
+    refused(several, r"holds the labels 1 \(640 pixels\), 3 \(640\); the model has one class, 'ellipse'")
     fine = write_ellipses(tmp_path / "fine", 3)
     refused(fine, "no such time", minutes=0)
     refused(fine, "is no model's", name="Ä")
