@@ -34,7 +34,7 @@ def forbid_loading(monkeypatch: pytest.MonkeyPatch) -> None:
     def loaded(*_: object) -> None:
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(inference, "_load", loaded)
+    monkeypatch.setattr(inference, "load_chosen_model", loaded)
 
 
 @pytest.fixture
