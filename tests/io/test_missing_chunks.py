@@ -8,6 +8,8 @@ import zipfile
 import numpy as np
 import pytest
 import zarr
+from skimage.filters import gaussian
+from skimage.transform import downscale_local_mean
 from tests.helpers.ngff import image
 
 from napari_latentseg.core.geometry import Geometry
@@ -67,19 +69,39 @@ def test_shards_are_counted_where_chunks_lie_in_them(tmp_path):
     assert "1 of 2 chunks are not stored (1200 values)" in read_scan(path).notes[0]
 
 
+LARGE = np.arange(1, 3 * 64 * 96 + 1, dtype=np.float32).reshape(3, 64, 96)
+
+
 def test_a_lost_chunk_is_refused_where_a_coarser_level_has_values(tmp_path):
-    path = stored(tmp_path / "a.zarr", levels=2)
-    shutil.rmtree(path / "0" / "c" / "2")
-    with pytest.raises(BadInput, match="has lost at least 2 of its 16 chunks"):
+    path = stored(tmp_path / "a.zarr", LARGE, levels=2, chunks=(1, 32, 32))
+    shutil.rmtree(path / "0" / "c" / "2" / "1")
+    with pytest.raises(BadInput, match="has lost at least 3 of its 18 chunks"):
         read_scan(path)
 
 
-def test_an_empty_chunk_of_a_pyramid_is_not_lost(tmp_path):
-    volume = VOLUME.copy()
-    volume[1] = 0
-    scan = read_scan(stored(tmp_path / "a.zarr", volume, levels=2))
-    assert np.array_equal(np.asarray(scan.array), volume)
-    assert "4 of 16 chunks" in scan.notes[0]
+@pytest.mark.parametrize("fill_value", [0, 7, np.nan])
+def test_an_empty_chunk_of_a_pyramid_is_not_lost(tmp_path, fill_value):
+    volume = LARGE.copy()
+    volume[1] = fill_value
+    volume[2, :32, :32] = fill_value
+    path = stored(tmp_path / "a.zarr", volume, levels=2, chunks=(1, 32, 32), fill_value=fill_value)
+    scan = read_scan(path)
+    assert np.array_equal(np.asarray(scan.array), volume, equal_nan=True)
+    assert "7 of 18 chunks" in scan.notes[0]
+
+
+def test_what_smoothing_draws_into_an_empty_chunk_is_no_loss(tmp_path):
+    volume = LARGE.copy()
+    volume[:, :32, :32] = 0
+    path = stored(tmp_path / "a.zarr", volume, levels=1, chunks=(1, 32, 32))
+    small = np.stack([downscale_local_mean(gaussian(plane, 2 / 3), (2, 2)) for plane in volume])
+    assert (small[:, :16, :16] > 0).any()
+    group = zarr.open_group(path)
+    group.create_array("1", data=small.astype(np.float32), chunks=(1, 32, 32))
+    group.attrs["ome"] = {"multiscales": [image() | {"datasets": [
+        {"path": name, "coordinateTransformations": SCALE} for name in ("0", "1")
+    ]}]}  # fmt: skip
+    assert "3 of 18 chunks" in read_scan(path).notes[0]
 
 
 def test_we_store_empty_chunks_too(tmp_path):

@@ -21,6 +21,9 @@ from napari_latentseg.errors import BadInput
 
 _MAX_CHUNKS_LISTED = 200_000  # chunks of larger arrays are counted and not listed one by one
 _MAX_COARSE_BYTES = 16 * 2**20  # of a coarser level that is read for comparison: about 0.1 s
+# In elements of the coarsest level: an antialiasing Gaussian of scikit-image reaches 1.4 elements of each
+# level, and halving repeatedly at most doubles that in elements of the last one.
+_SMOOTHING_MARGIN = 3
 
 
 def missing_chunk_notes(path: Path, levels: Sequence[Any]) -> tuple[str, ...]:
@@ -108,11 +111,12 @@ def _check_not_lost(
     is_small = len(levels) > 1 and coarsest.size * coarsest.dtype.itemsize <= _MAX_COARSE_BYTES
     if not missing or not is_small or coarsest.ndim != finest.ndim:
         return
-    is_empty = np.asarray(coarsest[...]) == (0 if finest.fill_value is None else finest.fill_value)
+    values, fill_value = np.asarray(coarsest[...]), 0 if finest.fill_value is None else finest.fill_value
+    is_empty = np.isnan(values) if fill_value != fill_value else values == fill_value  # unequal: not a number
     ratios = [n / m for n, m in zip(finest.shape, coarsest.shape, strict=True)]
     lost = 0
     for index in missing:
-        # without the outermost elements, into which a smoothing filter may have drawn neighbours
+        # without a margin, into which smoothing before downsampling may have drawn values of its neighbours
         region = tuple(
             slice(*_inner_range(i * side, min((i + 1) * side, n), ratio))
             for i, side, n, ratio in zip(index, sides, finest.shape, ratios, strict=True)
@@ -125,6 +129,8 @@ def _check_not_lost(
 
 
 def _inner_range(start: int, stop: int, ratio: float) -> tuple[int, int]:
+    """The range of a chunk in the coarsest level, along one axis, without the margin."""
     if ratio == 1:
         return start, stop
-    return math.ceil(start / ratio) + 1, max(0, math.floor(stop / ratio) - 1)
+    first = math.ceil(start / ratio) + _SMOOTHING_MARGIN
+    return first, max(first, math.floor(stop / ratio) - _SMOOTHING_MARGIN)
