@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from npe2 import PluginManifest
+from tests.helpers.dicom import dataset, save
 from tests.helpers.geometries import CLOSE, by_itk, places
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.io import format_for, read_scan, readable_suffixes
 from napari_latentseg.widgets._shared.layers import exact_matrix, layer_matrix, scan_from_layer
 from napari_latentseg.widgets.opening import opening, readers
+from napari_latentseg.widgets.opening.readers import get_reader
 
 PLUGIN = "napari-latentseg"
 TURNED = nib.affines.from_matvec(
@@ -43,6 +45,23 @@ def test_the_manifest_is_valid_and_knows_every_ending():
     }
     assert set(kinds) == {"image", "labels"}
     assert {".nii.gz", ".nrrd", ".ome.tif", ".zarr"} <= kinds["labels"]
+
+
+UID = "1.3.12.2.1107.5.1.4.60064.30000022120808113428000016573"
+
+
+@pytest.mark.parametrize("name", ["IM-0001-0001", "I10", "1.2.840.113619.2.5", UID, f"CT.{UID}"])
+def test_dicom_without_an_ending_or_named_by_its_uid_opens(viewer, tmp_path, name):
+    values = np.arange(30, dtype=np.int16).reshape(5, 6)
+    save(dataset(values), tmp_path / name)
+    (layer,) = viewer.open(str(tmp_path / name))  # napari itself chooses the reader
+    assert np.array_equal(np.asarray(layer.data)[0], values)
+
+
+def test_other_files_without_an_ending_are_left_to_other_plugins(tmp_path):
+    for name in ("README", "notes.2"):
+        (tmp_path / name).write_text("no image")
+        assert get_reader(str(tmp_path / name)) is None
 
 
 @pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii.gz"])

@@ -52,11 +52,11 @@ def get_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None
 
 def _is_ours(path: Path) -> bool:
     from napari_latentseg.io import readable_suffixes
+    from napari_latentseg.io.dicom.files import begins_as_dicom
 
     if not path.is_dir():
-        return path.name.lower().endswith(readable_suffixes())
+        return path.name.lower().endswith(readable_suffixes()) or begins_as_dicom(path)
     from napari_latentseg.io import ome_zarr
-    from napari_latentseg.io.dicom.files import begins_as_dicom
 
     if ome_zarr.is_ours(path):
         return True
