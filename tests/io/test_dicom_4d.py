@@ -1,4 +1,4 @@
-"""Oblique series of several volumes (diffusion): their results can be written, and where not it is known before."""
+"""Oblique series of several volumes (diffusion): their results can be written as NIfTI."""
 
 from __future__ import annotations
 

@@ -118,7 +118,8 @@ def result_suffix(format: str | None, image: ImageHeader) -> str:
 
 def _source_format(image: ImageHeader) -> str:
     """The format of the image; TIFF for DICOM images without a physical pixel size, which NIfTI needs."""
-    if image.format == "dicom" and "pixel" in image.geometry.units:
+    space_units = [unit for axis, unit in zip(image.axes, image.geometry.units, strict=False) if axis != "t"]
+    if image.format == "dicom" and "pixel" in space_units:
         return "tiff"
     return image.format or "tiff"
 
