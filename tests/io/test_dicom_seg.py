@@ -338,10 +338,14 @@ def test_a_source_with_the_barest_header(made, tmp_path, deidentify):
          "InstanceNumber", "Manufacturer", "SeriesDescription")
     )  # fmt: skip
     for k, where in enumerate(made.positions(3)):
-        one = made.dataset(made.ramp(12, 10), ImagePositionPatient=where, **bare, PatientSex="X")
+        one = made.dataset(
+            made.ramp(12, 10), ImagePositionPatient=where, **bare, PatientSex="X",
+            PositionReferenceIndicator=made.secrets[0],
+        )  # fmt: skip
         made.save(one, tmp_path / "in" / f"{k}.dcm")
     found = segmentation(reader.read(tmp_path / "in"))
     mask, *_ = write_segmentation(found, tmp_path / "out", format="dicom-seg", deidentify=deidentify)
+    assert (made.secrets[0].encode() in mask.read_bytes()) is not deidentify
     volume = highdicom.seg.segread(mask).get_volume(combine_segments=True)
     assert np.array_equal(same_place(volume, reader.read(tmp_path / "in")), found.mask)
 

@@ -24,7 +24,7 @@ __all__ = ["DicomSource", "deidentified", "find_source"]
 # What a new object needs from its source, besides patient and study.
 _KEPT_KEYWORDS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID",
-    "PositionReferenceIndicator", "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames",
+    "Modality", "ImageType", "Rows", "Columns", "NumberOfFrames",
     "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness",
     "SpacingBetweenSlices", "SeriesNumber", "InstanceNumber", "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence", "DimensionOrganizationSequence", "DimensionIndexSequence",
@@ -35,7 +35,7 @@ _REPLACED_KEYWORDS = (
 )  # fmt: skip
 _EMPTIED_KEYWORDS = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
-    "AccessionNumber", "ReferringPhysicianName",
+    "AccessionNumber", "ReferringPhysicianName", "PositionReferenceIndicator",  # the last may hold any text
 )  # fmt: skip
 _CHINESE_ESCAPE = "\x1b$)A"  # of ISO 2022 IR 58, which pydicom leaves in the text
 
