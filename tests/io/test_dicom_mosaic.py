@@ -82,9 +82,12 @@ def test_several_volumes_make_a_series_and_each_file_is_decoded_once(made, tmp_p
     assert np.array_equal(np.asarray(scan.array[1, 2, ::2, 3]), volumes[1, 2, ::2, 3])
 
 
-def test_without_the_private_header_the_order_is_assumed_with_a_note(made, tmp_path):
+@pytest.mark.parametrize("damaged", [False, True])
+def test_without_the_private_header_the_order_is_assumed_with_a_note(made, tmp_path, damaged):
     volume = made.ramp(5, 4, 4)
-    ds = siemens_mosaic(volume, (0, 0, 0), [1, 0, 0, 0, 1, 0], None, csa=False)
+    ds = siemens_mosaic(volume, (0, 0, 0), [1, 0, 0, 0, 1, 0], None, csa=damaged)
+    if damaged:
+        ds.private_block(0x29, "SIEMENS CSA HEADER")[0x10].value = b"SV10\x04\x03\x02\x01" + b"\xff" * 40
     scan = reader.read(made.save(ds, tmp_path / "a.dcm"))
     assert np.array_equal(np.asarray(scan.array), volume)
     assert "the order of its slices is assumed from the orientation" in scan.notes

@@ -196,7 +196,7 @@ def _check_numbers(item: DicomFile, ds: Dataset) -> None:
 
 
 def _problem_of_values(item: DicomFile, ds: Dataset) -> BadInput | None:
-    """Stored bits that are not the lowest ones: before 2006 allowed, and read by every library as if."""
+    """Values in the upper bits, which were allowed before 2006 and which most programs read wrongly."""
     bits_stored = int(ds.get("BitsStored") or ds.BitsAllocated)
     high_bit = ds.get("HighBit")
     if high_bit is None or int(high_bit) <= bits_stored - 1 or bits_stored == 1:

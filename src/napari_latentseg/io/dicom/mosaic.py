@@ -164,7 +164,7 @@ def _private(ds: Dataset, element: tuple[int, str, int]) -> Any:
 
 
 def _read_csa(ds: Dataset) -> dict[str, Any]:
-    """Siemens' own header of an image, as nibabel reads it; empty if there is none."""
+    """Siemens' own header of an image, as nibabel reads it; empty if there is none, or it is damaged."""
     data = _private(ds, _CSA_IMAGE_HEADER)
     if not isinstance(data, bytes):
         return {}
@@ -172,7 +172,10 @@ def _read_csa(ds: Dataset) -> dict[str, Any]:
         warnings.simplefilter("ignore")  # nibabel warns that its other readers of DICOM are experimental
         from nibabel.nicom import csareader
 
-    csa: dict[str, Any] = csareader.read(data)
+    try:
+        csa: dict[str, Any] = csareader.read(data)
+    except csareader.CSAReadError:
+        return {}
     return csa
 
 
