@@ -8,7 +8,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["BadInput", "Cancelled", "choose_from", "first_validation_error"]
+__all__ = ["BadInput", "Cancelled", "choose_from", "first_validation_error", "printable"]
+
+
+# control characters but tab and line feed, with which a text could write into the terminal or its title, and
+# the marks that turn the direction of what follows them
+_UNPRINTABLE = dict.fromkeys(
+    (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\ufffd"
+)
+
+
+def printable(text: str) -> str:
+    r"""A text without what a terminal would take for a command.
+
+    Examples
+    --------
+    >>> printable("red \x1b[31mtitle")
+    'red �[31mtitle'
+    """
+    return text.translate(_UNPRINTABLE)
 
 
 class BadInput(ValueError):
@@ -44,11 +62,11 @@ class BadInput(ValueError):
     """
 
     def __init__(self, what: object, why: str, remedy: str = "") -> None:
-        # the name of a file may contain line breaks, or bytes that are not text
+        # the name of a file may contain line breaks, commands for a terminal, or bytes that are not text
         name = str(what).encode("utf-8", "replace").decode("utf-8")
-        self.what = " ".join(name.splitlines())
-        self.why = " ".join(str(why).split())
-        self.remedy = " ".join(str(remedy).split())
+        self.what = printable(" ".join(name.splitlines()))
+        self.why = printable(" ".join(str(why).split()))
+        self.remedy = printable(" ".join(str(remedy).split()))
         super().__init__(self.what, self.why, self.remedy)
 
     def __str__(self) -> str:

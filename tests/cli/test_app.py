@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import pytest
 import napari_latentseg
 from napari_latentseg import api
 from napari_latentseg.cli import app as module
-from napari_latentseg.cli.console import print_line, print_table, progress_bar
+from napari_latentseg.cli.console import print_error, print_json, print_line, print_table, progress_bar
+from napari_latentseg.errors import BadInput
 
 
 @pytest.mark.parametrize("args", [["--version"], ["--version", "segment"]])
@@ -164,3 +166,17 @@ def test_what_is_refused_early_does_not_wait_for_torch(tiny_model_folder: Path, 
     assert done.stdout.splitlines()[-1] == "0 False"
     assert len(done.stderr.splitlines()) == len(cases)
     assert not (tmp_path / "out").exists()
+
+
+def test_commands_for_a_terminal_are_taken_out_of_what_is_printed(capsys) -> None:
+    hostile = "a\x1b]52;c;cm0gLXJm\x07b\x1b[31mc\x9bd\u202ee"
+    print_line(f"{hostile}\tnext\nline")
+    print_table([("NAME",), (hostile,)])
+    print_json({"title": hostile, "dsc": float("nan"), "list": [float("inf"), 1.5]})
+    print_error(str(BadInput(hostile, hostile, hostile)))
+    out, err = capsys.readouterr()
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & {*out, *err}
+    assert "\tnext\nline" in out
+    values = json.loads(out[out.index("{") :])
+    assert (values["dsc"], values["list"]) == (None, [None, 1.5])
+    assert values["title"].startswith("a\x1b]52")  # escaped in JSON, so that programs read the very text

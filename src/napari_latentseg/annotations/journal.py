@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from napari_latentseg.annotations.durable_io import sync_folder
 from napari_latentseg.annotations.records import RECORD_ADAPTER, Record
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = ["Journal", "JournalLine", "with_checksum", "without_checksum"]
 
@@ -39,8 +40,8 @@ def without_checksum(line: bytes) -> dict[str, Any] | None:
     if not head or tail != mark + hashlib.sha256(head).hexdigest().encode() + b'"}':
         return None
     try:
-        body = json.loads(head + b"}")
-    except (ValueError, RecursionError):
+        body = load_json(head + b"}")
+    except ValueError:
         return None
     return body if isinstance(body, dict) else None
 

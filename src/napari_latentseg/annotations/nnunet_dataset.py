@@ -13,6 +13,7 @@ from napari_latentseg.annotations.records import CaseRecord
 from napari_latentseg.annotations.types import Approval
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = [
     "COLOR_CHANNEL_COUNTS",
@@ -246,8 +247,8 @@ def read_label_states(path: Path) -> dict[str, dict[str, str]]:
 def read_dataset_json(path: Path) -> Any:
     """The content of `dataset.json`; None where it is missing or damaged."""
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return load_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+from napari_latentseg.errors import printable
 
 __all__ = [
     "EXIT_PARTIAL",
@@ -27,13 +30,13 @@ def print_line(text: str, *, quiet: bool = False) -> None:
     if not quiet:
         # the encoding of a pipe may lack letters of a file name
         known = getattr(sys.stdout, "encoding", None) or "utf-8"
-        sys.stdout.write(text.encode(known, "replace").decode(known) + "\n")
+        sys.stdout.write(printable(text).encode(known, "replace").decode(known) + "\n")
         sys.stdout.flush()
 
 
 def print_error(text: str) -> None:
     """Print one line to the standard error."""
-    sys.stderr.write(f"error: {text}\n")
+    sys.stderr.write(f"error: {printable(text)}\n")
 
 
 def exit_partial(left_out: Sequence[str]) -> None:
@@ -54,8 +57,16 @@ def exit_partial(left_out: Sequence[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print indented JSON to the standard output."""
-    print_line(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print indented JSON to the standard output; NaN and infinity, which JSON does not have, as null."""
+    print_line(json.dumps(_without_non_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _without_non_finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_non_finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_non_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(rows: Sequence[tuple[str, ...]], quiet: bool = False) -> None:

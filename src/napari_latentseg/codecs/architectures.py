@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import CODEC_CONFIG, build_codec
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = ["KNOWN_CODECS", "meta_codec", "meta_codec_from_folder"]
 
@@ -50,6 +50,6 @@ def meta_codec(name: str) -> Codec | None:
 
 def meta_codec_from_folder(folder: Path) -> Codec:
     """The codec of a folder in this project's layout (`codec.json`), on torch's meta device."""
-    settings = json.loads((folder / CODEC_CONFIG).read_text("utf-8"))
+    settings = load_json((folder / CODEC_CONFIG).read_text("utf-8"))
     with torch.device("meta"):
         return build_codec(settings["kind"], **settings["network"]).freeze()

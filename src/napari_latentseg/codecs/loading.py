@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.codecs.spec import CODEC_KINDS
 from napari_latentseg.codecs.taef2 import Taef2Codec
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.json_text import load_json
 from napari_latentseg.utils.outline import check_network_size
 from napari_latentseg.utils.weights import file_sha256, load_state, load_weights, read_torch_state
 
@@ -142,8 +142,8 @@ def _require_file(path: Path) -> Path:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        config = load_json(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
         raise BadInput(path, "is not readable as JSON", _REMEDY) from error
     if not isinstance(config, dict):
         raise BadInput(path, "is not a JSON object", _REMEDY)

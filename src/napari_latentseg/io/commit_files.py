@@ -17,6 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from napari_latentseg.utils.json_text import load_json
+
 __all__ = ["commit_files", "finish_interrupted", "is_interrupted", "temporary_folder"]
 
 _TEMPORARY_PREFIX = ".part-"
@@ -153,7 +155,7 @@ def _journals(folder: Path, record_name: str) -> list[tuple[Path, list[str], lis
     journals = []
     for journal in folder.glob(f"{_TEMPORARY_PREFIX}*/{_JOURNAL}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
-            content = json.loads(journal.read_text("utf-8"))
+            content = load_json(journal.read_text("utf-8"))
             new, removed = list(content["new"]), list(content["removed"])
             if new[-1:] == [record_name] and all(_is_plain(name) for name in (*new, *removed)):
                 journals.append((journal.stat().st_mtime, journal.parent, new, removed))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.layout import SPLIT_FILE
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = ["Identified", "Part", "Split", "read_split"]
 
@@ -141,7 +141,7 @@ def read_split(folder: Path) -> Split:
     if not path.is_file():
         return Split()
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = load_json(path.read_text("utf-8"))
         version = int(content.get("format", 1))
         train, validation = _parts(content)
         earlier = _parts(content.get("earlier", {}))

@@ -5,7 +5,6 @@ Nothing here needs torch until a model is loaded.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.utils.argument_types import shown
+from napari_latentseg.utils.json_text import load_json
 from napari_latentseg.utils.paths import data_home
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _current_version(folder: Path) -> Path | None:
     if not re.fullmatch(NAME_PATTERN, folder.name):
         return None
     try:
-        number = json.loads((folder / CURRENT_FILE).read_text("utf-8"))["version"]
+        number = load_json((folder / CURRENT_FILE).read_text("utf-8"))["version"]
     except (OSError, ValueError, LookupError, TypeError):
         return None
     version_path = folder / str(number)

@@ -38,6 +38,7 @@ from napari_latentseg.models.store import (
     version_folder,
 )
 from napari_latentseg.utils.atomic import atomic_folder, atomic_path, ensure_writable_folder
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = [
     "ModelVersion",
@@ -182,7 +183,7 @@ def _dsc_fields(folder: Path, card: ModelCard) -> dict[str, Any]:
     if base_dsc is None:  # cards of earlier versions do not have it
         try:
             base_dsc = float(
-                json.loads((folder / COMPARISON_FILE).read_text("utf-8"))["held_out"]["before"]["dsc"]
+                load_json((folder / COMPARISON_FILE).read_text("utf-8"))["held_out"]["before"]["dsc"]
             )
         except (OSError, ValueError, LookupError, TypeError):
             base_dsc = None
@@ -400,7 +401,7 @@ def _origin(folder: Path) -> str:
 def comparison_line(folder: Path) -> str:
     """The first line of a model's comparison with its base model; empty without one."""
     try:
-        return str(json.loads((folder / COMPARISON_FILE).read_text("utf-8"))["line"])
+        return str(load_json((folder / COMPARISON_FILE).read_text("utf-8"))["line"])
     except (OSError, ValueError, LookupError, TypeError):
         return ""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, read_card
 from napari_latentseg.models.layout import check_files
 from napari_latentseg.utils.atomic import check_unused_folder
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = [
     "CLAIM_FILE",
@@ -88,7 +88,7 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     """
     path = checkpoint / STATE_FILE
     try:
-        state = json.loads(path.read_text("utf-8"))
+        state = load_json(path.read_text("utf-8"))
         if isinstance(state, dict) and state.get("format") == 1:
             return state
     except (OSError, ValueError) as error:
@@ -107,7 +107,7 @@ def is_model_of_stopped_training(folder: Path, training_id: str) -> bool:
         Of the training, see `Checkpoint`.
     """
     try:
-        run = json.loads((folder / TRAINING_FILE).read_text("utf-8"))["run"]
+        run = load_json((folder / TRAINING_FILE).read_text("utf-8"))["run"]
         if not (run["stopped"] is True and run["training"] == training_id):
             return False
         card = read_card(folder)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qtpy.QtCore import QObject
 
 from napari_latentseg.utils.atomic import atomic_path
+from napari_latentseg.utils.json_text import load_json
 from napari_latentseg.utils.paths import data_home
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 
@@ -55,7 +56,7 @@ def _memory_file() -> Path:
 def read_last_folder() -> str:
     """The folder of the user's last export; empty where there is none any more. Reads a file."""
     with suppress(OSError, ValueError, KeyError, TypeError):
-        folder = str(json.loads(_memory_file().read_text("utf-8"))["folder"])
+        folder = str(load_json(_memory_file().read_text("utf-8"))["folder"])
         return folder if Path(folder).is_dir() else ""
     return ""
 

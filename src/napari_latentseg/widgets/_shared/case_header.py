@@ -6,6 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QGridLayout, QSizePolicy, QWidget
 from superqt import QElidingLabel
 
+from napari_latentseg.widgets._shared.plain_text import plain_text
 from napari_latentseg.widgets._shared.session import RunResult, ViewerSession
 
 __all__ = ["CaseHeader", "case_description"]
@@ -47,6 +48,7 @@ class CaseHeader(QWidget):
         # two lines: a long name of an image must not push the run out of a line of 340 pixels
         self.line, self.run_line = QElidingLabel(), QElidingLabel()
         for label in (self.line, self.run_line):
+            label.setTextFormat(Qt.TextFormat.PlainText)
             label.setElideMode(Qt.TextElideMode.ElideMiddle)
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
             label.setStyleSheet("padding: 0; margin: 0")  # napari's would make the lines a third higher
@@ -83,7 +85,7 @@ class CaseHeader(QWidget):
         self.run_line.setText(run)
         self.run_line.setVisible(bool(run))
         for label in (self.line, self.run_line):
-            label.setToolTip(description)
+            label.setToolTip(plain_text(description))
         self.line.setEnabled(self._session.image is not None)
         self.all_cases.setVisible(self._session.cases.count > 1)
         self.all_cases.blockSignals(True)

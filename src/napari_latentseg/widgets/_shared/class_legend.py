@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QRadioButton,
     QScrollArea,
@@ -24,6 +23,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.widgets._shared.mask_look import MaskLook
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 from napari_latentseg.widgets._shared.text import keep_units
 
 __all__ = ["ClassLegend"]
@@ -75,7 +75,7 @@ class ClassLegend(QWidget):
         kind_row = QHBoxLayout()
         kind_row.addWidget(self.outline_button)
         kind_row.addWidget(self.fill_button)
-        kind_row.addWidget(QLabel("Opacity"))
+        kind_row.addWidget(PlainLabel("Opacity"))
         kind_row.addWidget(self.opacity_slider, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -175,7 +175,7 @@ class ClassLegend(QWidget):
         self.opacity_slider.setValue(round(100 * look.opacity(info.label)))
         self.opacity_slider.blockSignals(False)
         self.opacity_slider.setEnabled(look.is_shown(info.label))
-        self.opacity_slider.setToolTip(f"Opacity of {info.name}")
+        self.opacity_slider.setToolTip(plain_text(f"Opacity of {info.name}"))
         self.opacity_slider.setAccessibleName(f"Opacity of {info.name}")
 
     def _on_selected(self, position: int) -> None:
@@ -210,16 +210,15 @@ class _ClassRow(QWidget):
         self.info = info
         self.eye = _Eye()
         self.eye.setAccessibleName(f"Show {info.name}")
-        swatch = QLabel()
+        swatch = PlainLabel()
         swatch.setPixmap(_swatch(info.color))
-        swatch.setToolTip(f"Colour of {info.name}: {info.color}")
+        swatch.setToolTip(plain_text(f"Colour of {info.name}: {info.color}"))
         self.name_button = _ElidedRadioButton(info.name)
-        self.name_button.setToolTip(
-            info.name if is_only else f"{info.name}: select it for agreement, mean, variance and opacity"
-        )
+        purpose = "" if is_only else ": select it for agreement, mean, variance and opacity"
+        self.name_button.setToolTip(plain_text(f"{info.name}{purpose}"))
         if is_only:
             self.name_button.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # there is nothing to choose
-        self.size_label = QLabel()
+        self.size_label = PlainLabel()
         self.size_label.setWordWrap(True)
         self.size_label.setStyleSheet("padding: 0; margin: 0")  # napari's would make the row a third higher
         self.size_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -242,7 +241,7 @@ class _ClassRow(QWidget):
     def set_size(self, text: str) -> None:
         """Show the size of the class."""
         self.size_label.setText(keep_units(text))
-        self.size_label.setToolTip(text)
+        self.size_label.setToolTip(plain_text(text))
         self.size_label.setVisible(bool(text))
 
     def show_eye(self, shown: bool) -> None:
@@ -251,7 +250,7 @@ class _ClassRow(QWidget):
         self.eye.setChecked(shown)
         self.eye.blockSignals(False)
         self.eye.update()
-        self.eye.setToolTip(f"Hide {self.info.name}" if shown else f"Show {self.info.name}")
+        self.eye.setToolTip(plain_text(f"{'Hide' if shown else 'Show'} {self.info.name}"))
 
 
 class _Eye(QToolButton):

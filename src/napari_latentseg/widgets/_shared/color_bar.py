@@ -6,9 +6,10 @@ import numpy as np
 from napari.utils.colormaps import Colormap
 from qtpy.QtCore import QRectF, Qt
 from qtpy.QtGui import QColor, QPainter, QPaintEvent
-from qtpy.QtWidgets import QGridLayout, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_latentseg.widgets._shared.map_style import map_meaning, map_scale, map_style
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 
 __all__ = ["ColorBar"]
 
@@ -22,9 +23,9 @@ class ColorBar(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.bar = _Bar()
-        self.low_label, self.high_label = QLabel(), QLabel()
+        self.low_label, self.high_label = PlainLabel(), PlainLabel()
         self.high_label.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignTop)
-        self.meaning = QLabel()
+        self.meaning = PlainLabel()
         for label in (self.low_label, self.high_label, self.meaning):
             label.setWordWrap(True)
         ends = QGridLayout()

@@ -9,7 +9,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QFrame,
-    QLabel,
     QMessageBox,
     QPushButton,
     QSizePolicy,
@@ -20,6 +19,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 from superqt import QCollapsible
+
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 
 __all__ = [
     "CopyDetailsButton",
@@ -37,7 +38,7 @@ __all__ = [
 def confirm(parent: QWidget | None, title: str, question: str) -> bool:
     """Ask a question that is answered with Yes or No; No is the default."""
     buttons = QMessageBox.StandardButton
-    answer = QMessageBox.question(parent, title, question, buttons.Yes | buttons.No, buttons.No)
+    answer = QMessageBox.question(parent, title, plain_text(question), buttons.Yes | buttons.No, buttons.No)
     return bool(answer == buttons.Yes)
 
 
@@ -149,11 +150,11 @@ def separator() -> QFrame:
     return line
 
 
-class WrappedLabel(QLabel):
+class WrappedLabel(PlainLabel):
     """Breaks its lines, and is as high as they need; a form layout cuts wrapped lines off."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__(parent=parent)
         self.setWordWrap(True)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
 

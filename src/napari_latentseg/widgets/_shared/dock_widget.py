@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QDockWidget, QFrame, QLabel, QPushButton, QScrollArea
 from napari_latentseg.widgets._shared.case_header import CaseHeader
 from napari_latentseg.widgets._shared.destroyed import call_when_destroyed
 from napari_latentseg.widgets._shared.keys import bind_keys
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import session_of
 
@@ -54,7 +55,7 @@ class DockWidget(QWidget):
         self.viewer = napari_viewer
         self.session = session_of(napari_viewer)
         self.header = CaseHeader(self.session, self)
-        self.empty_label = QLabel()
+        self.empty_label = PlainLabel()
         self.empty_label.setWordWrap(True)
         self.empty_button = QPushButton()
         self.content = QWidget()

@@ -6,17 +6,17 @@ versions the same fields can be set in `settings.json` in the default data folde
 
 from __future__ import annotations
 
-import json
 import os
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from napari.utils.notifications import show_warning
 from pydantic import ConfigDict, Field, ValidationError
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.utils.json_text import load_json
 from napari_latentseg.utils.paths import HOME_ENV_VAR, data_home
+from napari_latentseg.widgets._shared.plain_text import show_warning
 
 __all__ = ["Preferences", "preferences", "use_data_folder"]
 
@@ -90,7 +90,7 @@ def _read_stored() -> dict[str, Any]:
     if page is not None:
         return {name: getattr(page, name) for name in Preferences.model_fields if hasattr(page, name)}
     try:
-        values = json.loads(_settings_file().read_text("utf-8"))
+        values = load_json(_settings_file().read_text("utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):

@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_warning
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
@@ -17,6 +16,7 @@ from napari_latentseg.widgets._shared.closing import CloseGuard
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, role_of, scan_from_layer
 from napari_latentseg.widgets._shared.orientation_letters import OrientationLetters
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
+from napari_latentseg.widgets._shared.plain_text import show_warning
 from napari_latentseg.widgets._shared.preferences import use_data_folder
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.run_result import RunResult

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from napari.qt.threading import create_worker
-from napari.utils.notifications import show_error
 from qtpy.compat import isalive
 from qtpy.QtCore import QObject
+
+from napari_latentseg.widgets._shared.plain_text import show_error
 
 __all__ = ["run_in_thread", "show_exception"]
 

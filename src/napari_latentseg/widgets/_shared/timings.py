@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.utils.atomic import atomic_path
+from napari_latentseg.utils.json_text import load_json
 from napari_latentseg.utils.paths import data_home
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class RunTimings:
         if self._seconds is None:
             self._seconds = {}
             with suppress(OSError, ValueError, TypeError, AttributeError):  # a damaged file counts as none
-                content = json.loads(self._path.read_text("utf-8"))
+                content = load_json(self._path.read_text("utf-8"))
                 self._seconds = {
                     key: {int(pixels): float(seconds) for pixels, seconds in timings.items()}
                     for key, timings in content.items()

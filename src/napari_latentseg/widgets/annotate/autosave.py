@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
-from napari.utils.notifications import show_info
 from numpy.typing import NDArray
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer, Signal
 
 from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import role_of, scan_from_layer
+from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.correction import Correction, model_family

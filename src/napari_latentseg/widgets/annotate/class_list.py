@@ -12,7 +12,6 @@ from qtpy.QtWidgets import (
     QColorDialog,
     QGridLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QSizePolicy,
@@ -23,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.widgets._shared.label_style import unused_color
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 from napari_latentseg.widgets._shared.text import elide_middle
 
 __all__ = ["ClassList"]
@@ -61,7 +61,7 @@ class ClassList(QWidget):
             " is trained anew can learn it"
         )
         self.remove_button = QPushButton("Remove class")
-        self.warning = QLabel()
+        self.warning = PlainLabel()
         self.warning.setWordWrap(True)
         self.name_field = QLineEdit()
         self.name_field.setPlaceholderText("Class name")
@@ -156,7 +156,7 @@ class ClassList(QWidget):
             button.setMinimumHeight(26)
             # pixels; with an icon Qt makes the row too low for the text
             self._grid.setRowMinimumHeight(position // 2, 28)
-            button.setToolTip(f"Paint {name} (label {label})" if label else "Erase (label 0)")
+            button.setToolTip(plain_text(f"Paint {name} (label {label})") if label else "Erase (label 0)")
             button.clicked.connect(lambda _=False, label=label: self.class_chosen.emit(label))
             self._group.addButton(button)
             self._grid.addWidget(button, position // 2, position % 2)

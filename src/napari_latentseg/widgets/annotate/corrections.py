@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from napari.utils.notifications import show_info, show_warning
 from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.core.classes import ClassInfo
@@ -16,6 +15,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.controls import confirm
 from napari_latentseg.widgets._shared.layers import METADATA_KEY
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
+from napari_latentseg.widgets._shared.plain_text import show_info, show_warning
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.shown_mask import PersonMask
 from napari_latentseg.widgets._shared.text import format_numbers, slice_text

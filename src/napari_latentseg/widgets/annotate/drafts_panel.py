@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGridLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
+
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 
 if TYPE_CHECKING:
     from napari_latentseg.annotations import Draft
@@ -31,7 +33,7 @@ class DraftsPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.header = QLabel()
+        self.header = PlainLabel()
         self.header.setWordWrap(True)
         self.resume_buttons: list[QPushButton] = []
         self.discard_buttons: list[QPushButton] = []
@@ -54,7 +56,7 @@ class DraftsPanel(QWidget):
                 widget.deleteLater()
         self.resume_buttons, self.discard_buttons = [], []
         for row, (family, draft) in enumerate(drafts[:_MAX_DRAFTS]):
-            description = QLabel(_draft_text(family, draft))
+            description = PlainLabel(_draft_text(family, draft))
             description.setWordWrap(True)
             resume, discard = QPushButton("Resume"), QPushButton("Discard")
             resume.setToolTip("Open the image and the unfinished mask")

@@ -6,12 +6,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QSpinBox, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.controls import elastic_combo, separator
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE, format_slices, slice_text
 from napari_latentseg.widgets._shared.threads import show_exception
@@ -53,14 +54,14 @@ class AnnotateWidget(DockWidget):
         self.correction_list = elastic_combo("The mask to correct and approve")
         self.edit_button = QPushButton("Edit this mask")
         self.classes = ClassList()
-        self.slice_status = QLabel()
+        self.slice_status = PlainLabel()
         self.approve_button = QPushButton("Current slice")
         self.approve_all_button = QPushButton("All slices")
         self.first_slice, self.last_slice = QSpinBox(), QSpinBox()
         self.approve_range_button = QPushButton("Approve range")
         self.unlock_button = QPushButton("Unlock")
-        self.approved_summary = QLabel()
-        self.totals = QLabel()
+        self.approved_summary = PlainLabel()
+        self.totals = PlainLabel()
         self.train_button = QPushButton("Fine-tune the model…")
         self.drafts_panel = DraftsPanel()
         self.editor = QWidget()
@@ -81,13 +82,13 @@ class AnnotateWidget(DockWidget):
         self.first_slice.setPrefix("from ")
         self.last_slice.setPrefix("to ")
         header = QHBoxLayout()
-        header.addWidget(QLabel("Mask"))
+        header.addWidget(PlainLabel("Mask"))
         header.addWidget(self.correction_list, 1)
         status_row = QHBoxLayout()
         status_row.addWidget(self.slice_status, 1)
         status_row.addWidget(self.unlock_button)
         approve_row = QHBoxLayout()
-        approve_row.addWidget(QLabel("Approve"))
+        approve_row.addWidget(PlainLabel("Approve"))
         approve_row.addWidget(self.approve_button, 1)
         approve_row.addWidget(self.approve_all_button, 1)
         self.range_row = QWidget()

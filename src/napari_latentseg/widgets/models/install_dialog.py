@@ -11,7 +11,6 @@ from qtpy.QtWidgets import (
     QButtonGroup,
     QDialog,
     QDialogButtonBox,
-    QLabel,
     QLineEdit,
     QPushButton,
     QRadioButton,
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.models.card import NAME_PATTERN
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 
 if TYPE_CHECKING:
     from napari_latentseg.models.install_plan import InstallPlan
@@ -50,13 +50,13 @@ class InstallDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Install a model")
         self._used_names = set(used_names)
-        title = QLabel(f"There is a model named {plan.name} already.")
+        title = PlainLabel(f"There is a model named {plan.name} already.")
         here = ", which is here already" if plan.is_here else ""
         self.version_option = QRadioButton(f"As version {plan.parent_version} of {plan.parent}{here}")
         self.name_option = QRadioButton("Under another name:")
         self.replace_option = QRadioButton("In place of the model that is here")
         self.name = QLineEdit(plan.free_name)
-        self.hint = QLabel()
+        self.hint = PlainLabel()
         self.hint.setWordWrap(True)
         self.install_button = QPushButton("Install")
         self.install_button.setDefault(True)
@@ -106,7 +106,7 @@ class InstallDialog(QDialog):
     def _update(self, *_: Any) -> None:
         problem = self._problem()
         self.install_button.setEnabled(not problem)
-        self.install_button.setToolTip(problem)
+        self.install_button.setToolTip(plain_text(problem))
         self.hint.setText(problem or self._no_version)
         self.hint.setVisible(bool(self.hint.text()))
 

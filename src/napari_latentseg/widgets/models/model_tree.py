@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 from napari_latentseg import ModelVersion, api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.widgets._shared.plain_text import plain_text
 
 __all__ = ["ModelEntry", "ModelTree", "list_model_entries"]
 
@@ -97,14 +98,14 @@ class ModelTree(QTreeWidget):
                 [card.title, _version_text(version), _CURRENT if len(entry.versions) > 1 else ""]
             )
             item.setData(0, Qt.ItemDataRole.UserRole, (entry.name, version.folder))
-            item.setToolTip(0, entry.name)
+            item.setToolTip(0, plain_text(entry.name))
             self.addTopLevelItem(item)
             if len(entry.versions) > 1:
                 for child_version, _ in reversed(entry.versions):
                     current = _CURRENT if child_version.is_current else ""
                     child = self._item([_child_text(child_version), _version_text(child_version), current])
                     child.setData(0, Qt.ItemDataRole.UserRole, (entry.name, child_version.folder))
-                    child.setToolTip(0, _tooltip(child_version.dice, child_version))
+                    child.setToolTip(0, plain_text(_tooltip(child_version.dice, child_version)))
                     item.addChild(child)
                     child.setFirstColumnSpanned(True)  # the figures need the whole width
                 item.setExpanded(True)

@@ -7,7 +7,6 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QFileDialog,
@@ -22,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg.models.card_text import card_lines
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
+from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.models.install_dialog import InstallDialog
 from napari_latentseg.widgets.models.model_tree import ModelEntry, ModelTree, list_model_entries
@@ -349,6 +349,7 @@ class ModelsWidget(DockWidget):
         box.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         box.setIcon(QMessageBox.Icon.Question)
         box.setWindowTitle("Remove a model")
+        box.setTextFormat(Qt.TextFormat.PlainText)
         box.setText(f"Remove {selected[1].title} v{version.version} ({entry.name})?")
         kept = ", ".join(f"v{other.version}" for other in others)
         kept_text = f"{kept} {'is' if len(others) == 1 else 'are'} kept. " if others else ""

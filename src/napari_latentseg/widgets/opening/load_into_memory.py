@@ -11,10 +11,10 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_error
 
 from napari_latentseg.core.scan import to_numpy
 from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.widgets._shared.plain_text import show_error
 from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from napari.utils.notifications import show_error, show_info
 from pint import get_application_registry
 from qtpy.QtCore import QObject
 from qtpy.QtWidgets import QInputDialog, QProgressDialog, QWidget
@@ -20,6 +19,7 @@ from qtpy.QtWidgets import QInputDialog, QProgressDialog, QWidget
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._progress import report_progress_to
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, NOTES_KEY
+from napari_latentseg.widgets._shared.plain_text import show_error, show_info
 from napari_latentseg.widgets.opening.layer_data import LayerData, ScanSurvey, layers_of_scan, survey_path
 from napari_latentseg.widgets.opening.reader_thread import BackgroundTask
 

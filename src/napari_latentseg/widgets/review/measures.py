@@ -8,13 +8,14 @@ import numpy as np
 from magicgui.widgets import ComboBox
 from napari.layers import Labels
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.person_mask import describe_mask
 from napari_latentseg.measure import sizes_note
 from napari_latentseg.widgets._shared.controls import let_combo_shrink
 from napari_latentseg.widgets._shared.layers import exact_matrix, role_of
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.text import keep_units
 from napari_latentseg.widgets._shared.threads import run_in_thread
@@ -46,12 +47,12 @@ class MeasuresPanel(QWidget):
         self.viewer = viewer
         self._result: RunResult | None = None
         self._request_id = 0
-        self.mask_text = QLabel()
+        self.mask_text = PlainLabel()
         self.mask_text.setWordWrap(True)
-        self.size_text = QLabel()
+        self.size_text = PlainLabel()
         self.size_text.setWordWrap(True)
         self.size_text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.interval_note = QLabel()
+        self.interval_note = PlainLabel()
         self.interval_note.setWordWrap(True)
         self.reference = ComboBox(
             choices=self._mask_choices,
@@ -59,13 +60,13 @@ class MeasuresPanel(QWidget):
             tooltip="A reference mask to compare with: DSC, IoU and HD95",
         )
         let_combo_shrink(self.reference.native)
-        self.comparison = QLabel()
+        self.comparison = PlainLabel()
         self.comparison.setWordWrap(True)
         self.comparison.hide()
         self.objects_button = QPushButton("Table of objects")
         self.objects_button.setToolTip("List the connected objects in a table, and outline each in the image")
         compared = QHBoxLayout()
-        compared.addWidget(QLabel("Compare with"))
+        compared.addWidget(PlainLabel("Compare with"))
         compared.addWidget(self.reference.native, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -126,7 +127,7 @@ class MeasuresPanel(QWidget):
                 return
             measurements, whose, note = answer
             self.mask_text.setText(f"Mask: {whose}.")
-            self.mask_text.setToolTip(shown.layer.name if shown.layer is not None else "")
+            self.mask_text.setToolTip(plain_text(shown.layer.name) if shown.layer is not None else "")
             sizes = "\n".join(measurement.describe() for measurement in measurements)
             self.size_text.setText(keep_units(sizes))
             self.interval_note.setText(keep_units(note))

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QAbstractItemView, QDialog, QLabel, QTableWidget, QTableWidgetItem, QVBoxLayout
+from qtpy.QtWidgets import QAbstractItemView, QDialog, QTableWidget, QTableWidgetItem, QVBoxLayout
 
 from napari_latentseg.measure.measurement import display_unit, format_value
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets.review.navigate import navigate_to
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class ObjectsTable(QDialog):
         self.setObjectName("objects")
         self._measurements, self._viewer, self._image = measurements, viewer, image
         note = "Click a row to show the object." if len(table) else "The mask is empty: there is no object."
-        self.note = QLabel(f"{note} Click a heading to sort.")
+        self.note = PlainLabel(f"{note} Click a heading to sort.")
         self.table = QTableWidget(len(table), len(table.columns))
         self.table.setHorizontalHeaderLabels([_heading(str(column)) for column in table.columns])
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)

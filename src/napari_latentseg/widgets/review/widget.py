@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton
 
 from napari_latentseg.review import MEASURES, available_measures, uncertainty_basis
 from napari_latentseg.widgets._shared.controls import elastic_combo
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.layers import index_on_screen
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text, show_error, show_info
 from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread
@@ -60,11 +60,11 @@ class ReviewWidget(DockWidget):
         self.rank_unit = elastic_combo("List slices or objects")
         for name in _RANK_UNITS:
             self.rank_unit.addItem(name, name)
-        self.basis_label = QLabel()
+        self.basis_label = PlainLabel()
         self.basis_label.setWordWrap(True)
         self.profile = ProfilePlot()
         self.queue = QueueView()
-        self.counter = QLabel()
+        self.counter = PlainLabel()
         self.counter.setWordWrap(True)
         self.previous_button = QPushButton("< Previous")
         self.next_button = QPushButton("Next >")
@@ -101,11 +101,11 @@ class ReviewWidget(DockWidget):
         display_row.addWidget(self.contours_button, 1)
         display_row.addWidget(self.edge_button, 1)
         selection_grid = QGridLayout()
-        selection_grid.addWidget(QLabel("Result"), 0, 0)
+        selection_grid.addWidget(PlainLabel("Result"), 0, 0)
         selection_grid.addWidget(self.results, 0, 1)
-        selection_grid.addWidget(QLabel("List"), 1, 0)
+        selection_grid.addWidget(PlainLabel("List"), 1, 0)
         selection_grid.addWidget(self.rank_unit, 1, 1)
-        selection_grid.addWidget(QLabel("Sort by"), 2, 0)
+        selection_grid.addWidget(PlainLabel("Sort by"), 2, 0)
         selection_grid.addWidget(self.measure_box, 2, 1)
         selection_grid.setColumnStretch(1, 1)
         self.body.addLayout(selection_grid)
@@ -214,7 +214,7 @@ class ReviewWidget(DockWidget):
         band = result.card.contour_band if result.card is not None else None
         self.edge_button.setEnabled(not no_promise)
         self.edge_button.setChecked(self.edge_contours.is_on)
-        self.edge_button.setToolTip(no_promise or ("" if band is None else band.promise))
+        self.edge_button.setToolTip(plain_text(no_promise or ("" if band is None else band.promise)))
         variances = result.layers.layers_of("variance")
         self.variance_button.setEnabled(bool(variances))
         for layer in variances:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from html import escape
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QTextBrowser, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QTextBrowser, QVBoxLayout, QWidget
 
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.card_text import card_lines
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 
 __all__ = ["CardDialog"]
@@ -35,6 +36,6 @@ class CardDialog(QDialog):
         layout = QVBoxLayout(self)
         layout.addWidget(self.text, 1)
         if card.reliability is not None:
-            layout.addWidget(QLabel("Calibration of the probabilities:"))
+            layout.addWidget(PlainLabel("Calibration of the probabilities:"))
             layout.addWidget(ReliabilityPlot(card.reliability))
         layout.addWidget(buttons)

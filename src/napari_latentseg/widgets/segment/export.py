@@ -7,10 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
-
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.case_codes import case_codes_of, remember_folder
+from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QPushButton,
     QVBoxLayout,
@@ -25,6 +24,7 @@ from qtpy.QtWidgets import (
 from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.measure import contours_unavailable_reason
 from napari_latentseg.widgets._shared.case_codes import read_last_folder
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.threads import run_in_thread
 from napari_latentseg.widgets.segment.export import (
@@ -125,7 +125,7 @@ class ExportDialog(QDialog):
         self.deidentify.setChecked(preferences().deidentify)
         self.replace = QCheckBox("Replace what is there")
         self.replace.setVisible(False)
-        self.message = QLabel()
+        self.message = PlainLabel()
         self.message.setWordWrap(True)
         self.message.setTextFormat(Qt.TextFormat.PlainText)
 
@@ -143,7 +143,7 @@ class ExportDialog(QDialog):
         form.addRow("", self.cases)
         form.addRow("", _with_button(self.cases_path, "Choose…", self._browse_cases))
         form.addRow("", self.deidentify)
-        always = QLabel("Mask, mean, variance and the run record are always written.")
+        always = PlainLabel("Mask, mean, variance and the run record are always written.")
         always.setWordWrap(True)
         self.buttons = QDialogButtonBox(
             QDialogButtonBox.StandardButton.Save | QDialogButtonBox.StandardButton.Cancel

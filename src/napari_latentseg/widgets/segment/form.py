@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from napari_latentseg.models.card_text import dice_text
 from napari_latentseg.widgets._shared.cases import is_case_image
 from napari_latentseg.widgets._shared.controls import WrappedLabel, collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.plain_text import plain_text
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.segment.card import CardDialog
@@ -74,7 +76,7 @@ class SegmentForm(QWidget):
             choices=self._image_choices, nullable=True, tooltip="The image layer to segment"
         )
         self.model = ComboBox(
-            choices=[(card.title, name) for name, card in self.cards.items()],
+            choices=self._model_choices(),
             tooltip="The trained model; (i) shows its card",
         )
         self.samples = SpinBox(value=5, min=1, max=_MAX_SAMPLES)
@@ -183,12 +185,20 @@ class SegmentForm(QWidget):
             self._list_images()
         self.session.set_image(self.image.value)
 
+    def _model_choices(self) -> list[tuple[str, str]]:
+        """Each model by its title, with its name where others have that title too."""
+        titles = Counter(card.title for card in self.cards.values())
+        return [
+            (card.title if titles[card.title] == 1 else f"{card.title} ({name})", name)
+            for name, card in self.cards.items()
+        ]
+
     def reload_models(self) -> None:
         """List the installed models again; the selected one stays selected while it exists."""
         previous = self.model.value
         self.cards = api.list_models()
         self._is_offering_model = True  # magicgui selects an entry by itself
-        self.model.choices = [(card.title, name) for name, card in self.cards.items()]
+        self.model.choices = self._model_choices()
         if previous in self.cards:
             self.model.value = previous
         self._is_offering_model = False
@@ -261,13 +271,13 @@ class SegmentForm(QWidget):
     def _on_model(self, *_: Any) -> None:
         card = self.card
         if card is not None:
-            self.model.native.setToolTip(f"{card.title}; (i) shows its card")
+            self.model.native.setToolTip(plain_text(f"{card.title}; (i) shows its card"))
             self.model_summary.setText(_card_summary(card))
-            self.model_summary.setToolTip(card.intended_use)
+            self.model_summary.setToolTip(plain_text(card.intended_use))
             self.source.choices = [(SOURCE_LABELS[s], s) for s in card.sources]
             self.source.value = card.sources[0]
             self._show_samples(self._chosen_samples or _default_samples(card), _MAX_SAMPLES)
-            self.threshold.value = card.threshold
+            self.threshold.value = min(max(card.threshold, self.threshold.min), self.threshold.max)
         self._on_source()
 
     def _on_samples(self, value: int) -> None:
@@ -288,7 +298,9 @@ class SegmentForm(QWidget):
         self.samples.enabled = not is_deterministic
         tooltip = f"How many samples to draw; a variance needs {MIN_SAMPLES_FOR_VARIANCE} or more"
         wanted = self._chosen_samples or int(self.samples.value)
-        most = card.members if source == "members" and card is not None else _MAX_SAMPLES
+        most = _MAX_SAMPLES
+        if source == "members" and card is not None:
+            most = min(card.members, _MAX_SAMPLES)
         self._show_samples(wanted, most)
         if is_deterministic:
             tooltip = "This model is deterministic: one sample is enough"

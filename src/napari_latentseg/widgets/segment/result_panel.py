@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.compat import isalive
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from napari_latentseg.core.agreement import agreement_unavailable_reason
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
@@ -16,6 +16,7 @@ from napari_latentseg.widgets._shared.class_legend import ClassLegend
 from napari_latentseg.widgets._shared.color_bar import ColorBar
 from napari_latentseg.widgets._shared.cursor_readout import CursorReadout
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_meaning
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import session_of
@@ -72,9 +73,9 @@ class ResultPanel(QWidget):
         self._layers: ResultLayers | None = None
         self._segmentation: Segmentation | None = None
         self.legend = ClassLegend()
-        self.other_sizes = QLabel()  # of what has no row in the legend, such as time points
-        self.interval_note = QLabel()
-        self.dice_text = QLabel()
+        self.other_sizes = PlainLabel()  # of what has no row in the legend, such as time points
+        self.interval_note = PlainLabel()
+        self.dice_text = PlainLabel()
         self.dice_text.setToolTip(
             "The Dice of the model's mask against a reference, as on the images that the model was calibrated"
             " with (see the model card); not of a mask that you have corrected"
@@ -82,8 +83,8 @@ class ResultPanel(QWidget):
         self.toggles: dict[str, QPushButton] = {}
         self.color_bar = ColorBar()
         self.readout = CursorReadout(viewer, self)
-        self.readout_label = QLabel(_NO_VOXEL)
-        self.run_note = QLabel()
+        self.readout_label = PlainLabel(_NO_VOXEL)
+        self.run_note = PlainLabel()
         for label in (
             self.other_sizes,
             self.interval_note,

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from magicgui.widgets import FloatSlider
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QWidget
 
 from napari_latentseg.widgets._shared.keys import key_text
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 
 if TYPE_CHECKING:
     from napari_latentseg.widgets._shared.session import RunResult
@@ -34,7 +35,7 @@ class ResultThreshold(QWidget):
         self.slider = FloatSlider(value=0.5, min=0.05, max=0.95, step=0.01)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(QLabel("Threshold"))
+        layout.addWidget(PlainLabel("Threshold"))
         layout.addWidget(self.slider.native, 1)
         self._is_following = False
         self.slider.changed.connect(self._on_moved)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from magicgui.widgets import ComboBox
 from napari.layers import Image, Shapes
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QLabel, QSpinBox, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QSpinBox, QWidget
 
 from napari_latentseg.core.reorient import WORLD_AXIS_OF_PLANE, reorient
 from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.layers import index_on_screen, role_of, scan_from_layer
+from napari_latentseg.widgets._shared.plain_text import PlainLabel
 from napari_latentseg.widgets._shared.result_layers import PlaneView
 from napari_latentseg.widgets._shared.text import SLICE_NUMBER_NOTE
 from napari_latentseg.widgets.segment.region import CropBox, crop_box_in_view, crop_box_of_shapes, image_shape
@@ -77,7 +78,7 @@ class RoiFields(QObject):
         range_layout = QHBoxLayout(self.range_row)
         range_layout.setContentsMargins(0, 0, 0, 0)
         range_layout.addWidget(self.first, 1)
-        range_layout.addWidget(QLabel("to"))
+        range_layout.addWidget(PlainLabel("to"))
         range_layout.addWidget(self.last, 1)
         self.area = ComboBox(
             choices=self._area_choices,

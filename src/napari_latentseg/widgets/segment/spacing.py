@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Shapes
-from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QDialog,
@@ -15,7 +14,6 @@ from qtpy.QtWidgets import (
     QDoubleSpinBox,
     QFormLayout,
     QHBoxLayout,
-    QLabel,
     QPushButton,
     QVBoxLayout,
     QWidget,
@@ -26,6 +24,7 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.widgets._shared.controls import WrappedLabel
 from napari_latentseg.widgets._shared.image_spacing import give_spacing_to_image, spacing_text
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -51,7 +50,7 @@ class SpacingRow(QWidget):
         self._viewer = viewer
         self._image: weakref.ref[Image] | None = None
         self.dialog: SpacingDialog | None = None
-        self.text = QLabel()
+        self.text = PlainLabel()
         self.button = QPushButton("Set…")
         self.button.setToolTip("Give the size of a pixel, so that sizes are in mm instead of pixels")
         self.button.clicked.connect(self.ask)

@@ -7,8 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_error, show_info, show_warning
-from qtpy.QtWidgets import QApplication, QHBoxLayout, QLabel, QProgressBar, QPushButton, QWidget
+from qtpy.QtWidgets import QApplication, QHBoxLayout, QProgressBar, QPushButton, QWidget
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import sizes_note
@@ -16,6 +15,13 @@ from napari_latentseg.widgets._shared.controls import CopyDetailsButton
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import bind_keys, key_text
 from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.plain_text import (
+    PlainLabel,
+    plain_text,
+    show_error,
+    show_info,
+    show_warning,
+)
 from napari_latentseg.widgets._shared.runner import RunJob, RunProgress, preload_imports
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
@@ -50,10 +56,10 @@ class SegmentWidget(DockWidget):
         self.form.restore(self.session.choices)
         self.result_panel = ResultPanel(napari_viewer)
         self.result_threshold = ResultThreshold()
-        self.result_header = QLabel()
+        self.result_header = PlainLabel()
         self.result_header.setWordWrap(True)
         self.run_button = QPushButton("Segment")
-        self.problem_label = QLabel()
+        self.problem_label = PlainLabel()
         self.problem_label.setWordWrap(True)
         self.set_empty_state(
             "Open an image first, or try the plugin on a sample.",
@@ -64,7 +70,7 @@ class SegmentWidget(DockWidget):
         self.progress_bar = QProgressBar()
         self.progress_bar.setRange(0, 1000)
         self.progress_bar.setTextVisible(False)
-        self.status = QLabel()
+        self.status = PlainLabel()
         self.status.setWordWrap(True)
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop and keep the completed samples")
@@ -148,7 +154,7 @@ class SegmentWidget(DockWidget):
         self.run_button.setToolTip(
             "A run is in progress; wait or cancel"
             if busy
-            else problems[0]
+            else plain_text(problems[0])
             if problems
             else f"Segment with the current settings ({key_text('segment')})"
         )

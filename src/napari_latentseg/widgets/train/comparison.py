@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QGridLayout, QHBoxLayout, QLabel, QPushButton, QVBoxL
 
 from napari_latentseg.models.comparison import Comparison
 from napari_latentseg.training.events import PreviewCase
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text
 
 __all__ = ["CaseThumbnails", "ComparisonPanel", "metric_rows"]
 
@@ -52,15 +53,15 @@ class CaseThumbnails(QWidget):
         self.pictures, self.captions = [], []
         self.setVisible(bool(cases))
         for column, title in enumerate(_COLUMNS.values()):
-            self._grid.addWidget(QLabel(title), 0, column, Qt.AlignmentFlag.AlignHCenter)
+            self._grid.addWidget(PlainLabel(title), 0, column, Qt.AlignmentFlag.AlignHCenter)
         for row, case in enumerate(sorted(cases, key=lambda case: _dsc_change(case, scores))):
             for column, name in enumerate(_COLUMNS):
-                picture = QLabel()
+                picture = PlainLabel()
                 picture.setPixmap(_pixmap(getattr(case, name)))
                 picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
                 self._grid.addWidget(picture, 2 * row + 1, column)
                 self.pictures.append(picture)
-            caption = QLabel(_caption(case, scores))
+            caption = PlainLabel(_caption(case, scores))
             caption.setAlignment(Qt.AlignmentFlag.AlignCenter)
             self._grid.addWidget(caption, 2 * row + 2, 0, 1, len(_COLUMNS))
             self.captions.append(caption)
@@ -82,7 +83,7 @@ class ComparisonPanel(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.verdict = QLabel()
+        self.verdict = PlainLabel()
         self.verdict.setWordWrap(True)
         self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         font = self.verdict.font()
@@ -94,7 +95,7 @@ class ComparisonPanel(QWidget):
         self._grid.setVerticalSpacing(2)
         self._grid.setColumnStretch(0, 1)
         self.pictures = CaseThumbnails()
-        self.notes = QLabel()
+        self.notes = PlainLabel()
         self.notes.setWordWrap(True)
         self.use_button = QPushButton()
         self.keep_both_button = QPushButton("Keep both")
@@ -135,7 +136,7 @@ class ComparisonPanel(QWidget):
         headings = ("", f"v{base.version}", "new")
         for row, cells in enumerate([headings, *rows] if rows else []):
             for column, text in enumerate(cells):
-                label = QLabel(text)
+                label = PlainLabel(text)
                 if column:
                     label.setAlignment(Qt.AlignmentFlag.AlignRight)
                 label.setWordWrap(not column)
@@ -150,10 +151,12 @@ class ComparisonPanel(QWidget):
         self.notes.setVisible(bool(notes))
         self.use_button.setText(f"Use v{new.version}")
         self.use_button.setToolTip(
-            f"Segment will use the new version of {base.name};"
-            f" v{base.version} is kept: revert to it in Models"
+            plain_text(
+                f"Segment will use the new version of {base.name};"
+                f" v{base.version} is kept: revert to it in Models"
+            )
         )
-        self.keep_both_button.setToolTip(f"Install it next to the base model, as {new.name}")
+        self.keep_both_button.setToolTip(plain_text(f"Install it next to the base model, as {new.name}"))
         self.discard_button.setToolTip("Delete the new model; approved masks are kept")
 
     def set_busy(self, busy: bool) -> None:

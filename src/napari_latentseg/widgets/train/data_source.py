@@ -33,6 +33,7 @@ from napari_latentseg.widgets._shared.layers import (
     role_of,
     scan_from_layer,
 )
+from napari_latentseg.widgets._shared.plain_text import plain_text
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.annotate.correction import ROLE as CORRECTED_ROLE
 from napari_latentseg.widgets.segment.region import image_shape
@@ -141,7 +142,7 @@ class DataSourceFields(QWidget):
         """Show what is approved for the base model, in words; empty for nothing."""
         self.approved_option.setText(f"Approved: {summary or 'none yet'}")
         note = "Images and slices approved for this model in Annotate or Review"
-        self.approved_option.setToolTip(f"{note}: {summary}" if summary else note)
+        self.approved_option.setToolTip(plain_text(f"{note}: {summary}" if summary else note))
 
     def _on_choice(self, *_: Any) -> None:
         self.pair_list.setVisible(self.source == "layers")
@@ -164,7 +165,7 @@ class DataSourceFields(QWidget):
             item.setCheckState(
                 Qt.CheckState.Checked if id(mask) in checked_masks else Qt.CheckState.Unchecked
             )
-            item.setToolTip(f"{mask.name} on {image.name}")
+            item.setToolTip(plain_text(f"{mask.name} on {image.name}"))
             item.setData(Qt.ItemDataRole.UserRole, (image, mask))
             self.pair_list.addItem(item)
         self.pair_list.blockSignals(False)

@@ -7,13 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari.utils.notifications import show_info
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QHBoxLayout,
-    QLabel,
     QLineEdit,
     QProgressBar,
     QPushButton,
@@ -31,6 +29,7 @@ from napari_latentseg.widgets._shared.controls import (
     form_layout,
 )
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text, show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.correction import model_family
 from napari_latentseg.widgets.annotate.corrections import corrections_of
@@ -76,10 +75,10 @@ class TrainWidget(DockWidget):
         self.name = QLineEdit()
         self.device = QComboBox()
         self.seed = QSpinBox()
-        self.validation_note = QLabel()
+        self.validation_note = PlainLabel()
         self.train_button = QPushButton("Train")
-        self.hint = QLabel()
-        self.status = QLabel()
+        self.hint = PlainLabel()
+        self.status = PlainLabel()
         self.progress_bar = QProgressBar()
         self.stop_button = QPushButton("Stop and keep best")
         self.resume_button = QPushButton("Resume")
@@ -123,7 +122,7 @@ class TrainWidget(DockWidget):
         self.advanced = collapsible("Advanced", advanced)
         fields = form_layout()
         fields.addRow("Base model", self.model)
-        fields.addRow(QLabel("Data"))
+        fields.addRow(PlainLabel("Data"))
         fields.addRow(self.data_source)  # the whole width, for what is approved in words
         fields.addRow("Time", self.minutes)
         form = QVBoxLayout(self.form)
@@ -223,7 +222,9 @@ class TrainWidget(DockWidget):
         elif awaits_decision:
             self.train_button.setToolTip("Use, keep both or discard the new model first")
         else:
-            self.train_button.setToolTip(problem or "Fine-tune a copy of the base model on the training data")
+            self.train_button.setToolTip(
+                plain_text(problem) or "Fine-tune a copy of the base model on the training data"
+            )
         self.hint.setText(problem)
         self.hint.setVisible(bool(problem) and not awaits_decision)
 
