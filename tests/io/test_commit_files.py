@@ -116,3 +116,17 @@ def test_a_kill_at_any_step_leaves_one_of_the_two(tmp_path: Path) -> None:
             break
         assert done.returncode == 9
     assert step > 5
+
+
+def test_what_a_killed_process_left_long_ago_is_removed(tmp_path: Path) -> None:
+    long_ago = 1_000_000_000
+    for name in (".part-abcd_123", ".part-recent12", ".part-of-mine", ".part-journal1"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "T1_mask.nrrd").write_text("half a file")
+    (tmp_path / ".part-journal1" / "commit.json").write_text("{}")
+    for path in [*tmp_path.rglob("*")]:
+        if "recent" not in str(path):
+            os.utime(path, (long_ago, long_ago))
+    write_segmentation(result("1"), tmp_path, "T1", format="nrrd")
+    left = {path.name for path in tmp_path.glob(".part-*")}
+    assert left == {".part-recent12", ".part-of-mine", ".part-journal1"}

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,10 +21,17 @@ from typing import NamedTuple
 
 from napari_latentseg.utils.json_text import load_json
 
-__all__ = ["commit_files", "finish_interrupted", "is_interrupted", "temporary_folder"]
+__all__ = [
+    "commit_files",
+    "finish_interrupted",
+    "is_interrupted",
+    "remove_abandoned",
+    "temporary_folder",
+]
 
 _TEMPORARY_PREFIX = ".part-"
 _JOURNAL = "commit.json"
+_ABANDONED_AFTER_S = 86_400  # no result takes a day to be written
 _EARLIER = "earlier"  # the folder of what is replaced or removed, until all is in place
 
 
@@ -143,6 +152,27 @@ def finish_interrupted(folder: Path, record_name: str) -> None:
                 (folder / name).replace(temporary / f"{_EARLIER}-{name}")
         (temporary / _JOURNAL).unlink()
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary folders of processes that were killed before their files were complete.
+
+    Those of the last day may belong to a process that is still writing, and those with a journal to a result
+    of another name, which the next write of that result finishes.
+
+    Parameters
+    ----------
+    folder
+        A folder of results.
+    """
+    for temporary in folder.glob(f"{_TEMPORARY_PREFIX}*"):
+        with suppress(OSError):
+            is_ours = re.fullmatch(r"[a-z0-9_]{8}", temporary.name.removeprefix(_TEMPORARY_PREFIX))
+            if not is_ours or temporary.is_symlink() or (temporary / _JOURNAL).exists():
+                continue
+            newest = max(path.stat().st_mtime for path in (temporary, *temporary.rglob("*")))
+            if time.time() - newest > _ABANDONED_AFTER_S:
+                shutil.rmtree(temporary, ignore_errors=True)
 
 
 def is_interrupted(folder: Path, record_name: str) -> bool:

@@ -17,7 +17,12 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import ome_zarr
-from napari_latentseg.io.commit_files import commit_files, finish_interrupted, temporary_folder
+from napari_latentseg.io.commit_files import (
+    commit_files,
+    finish_interrupted,
+    remove_abandoned,
+    temporary_folder,
+)
 from napari_latentseg.io.dicom import seg
 from napari_latentseg.io.earlier_results import check_replaceable, files_to_remove, find_earlier_result
 from napari_latentseg.io.file_hashes import path_sha256
@@ -187,6 +192,7 @@ def write_segmentation(
             names = [*(path.name for path in written), record_path.name]
             with path_lock(folder / _LOCK_NAME, folder):
                 finish_interrupted(folder, record_path.name)
+                remove_abandoned(folder)
                 _check_no_folder_in_the_way(temporary, folder, names)
                 earlier = find_earlier_result(folder, prefix)
                 if not overwrite:
