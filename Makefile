@@ -16,7 +16,7 @@ help:
 	@echo "make lint    the checks without the tests"
 	@echo "make screenshots  render every widget in its states into docs/images"
 	@echo "make format  let ruff put the code in order"
-	@echo "make torture kill processes while they write, 200 times, and see whether anything is lost"
+	@echo "make torture kill processes while they write, 200 times, and read 5,000 damaged files"
 	@echo "make clean   remove .venv, demo/ and the caches"
 
 demo: system venv-demo
@@ -49,6 +49,7 @@ format: venv-test
 
 torture: venv-test
 	$(BIN)/python tools/torture.py --kills 200
+	$(BIN)/python tools/fuzz.py --count 5000
 
 system:
 	@tools/setup_env.sh system
