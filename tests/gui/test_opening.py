@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import threading
 
 import nibabel as nib
 import numpy as np
@@ -108,3 +109,52 @@ def test_a_file_opens_after_refused_ones_in_a_cleared_viewer(viewer, qtbot, tmp_
             gc.collect()
             viewer.open(str(tmp_path / name), plugin=PLUGIN)
             assert len(viewer.layers) == layers
+
+
+class PanicException(BaseException):
+    """As pyo3's, which Rust code raises: it is no `Exception`."""
+
+
+def test_a_panic_of_a_decoder_does_not_keep_the_next_file_waiting(viewer, qtbot, tmp_path, monkeypatch):
+    for name in ("bad.nii", "good.nii"):
+        nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)), tmp_path / name)
+    survey_path, shown = opening.survey_path, []
+
+    def survey_or_panic(path):
+        if path.name == "bad.nii":
+            raise PanicException("index out of bounds: the len is 896 but the index is 897")
+        return survey_path(path)
+
+    monkeypatch.setattr(opening, "survey_path", survey_or_panic)
+    monkeypatch.setattr(opening, "show_error", shown.append)
+    both = [str(tmp_path / "bad.nii"), str(tmp_path / "good.nii")]
+    QTimer.singleShot(0, lambda: viewer.open(both, plugin=PLUGIN))
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
+    assert viewer.layers[0].name == "good"
+    assert shown == ["bad.nii: could not be read (PanicException); report it, with the type of the file"]
+
+
+def test_a_reading_that_does_not_end_does_not_hold_the_program(viewer, qtbot, tmp_path, monkeypatch):
+    """After Cancel the next file is read, and the thread is none that Python waits for at its end."""
+    for name in ("endless.nii", "good.nii"):
+        nib.save(nib.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4)), tmp_path / name)
+    survey_path, release = opening.survey_path, threading.Event()
+
+    def survey_or_stay(path):
+        if path.name == "endless.nii":
+            release.wait()
+        return survey_path(path)
+
+    monkeypatch.setattr(opening, "survey_path", survey_or_stay)
+    opener = opening.opener_of(viewer.window._qt_window)
+    both = [str(tmp_path / "endless.nii"), str(tmp_path / "good.nii")]
+    QTimer.singleShot(0, lambda: viewer.open(both, plugin=PLUGIN))
+    qtbot.waitUntil(lambda: len(opener._jobs) == 2, timeout=60_000)
+    thread = opener._jobs[0].task._thread
+    opener.cancel()
+    qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=60_000)
+    assert viewer.layers[0].name == "good"
+    assert thread.is_alive()
+    assert thread.daemon
+    release.set()
+    thread.join(60)
