@@ -15,15 +15,18 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import imagecodecs
 import nibabel as nib
 import numpy as np
 import psutil
 import pydicom
 import pytest
 import tifffile
+from pydicom.encaps import encapsulate
 from tests.helpers.dicom import dataset, save
 
 from napari_latentseg import BadInput
+from napari_latentseg.io._codestreams import stream_pixels
 from napari_latentseg.io.registry import list_series, read_scan, read_scan_lazy
 
 MIB = 2**20
@@ -94,13 +97,18 @@ def nrrd(folder: Path, encoding: str = "gzip") -> Path:
     return folder / "a.nrrd"
 
 
-def tiff(folder: Path, compression: int = 8) -> Path:
-    """One strip of 20,000 x 20,000 pixels in no bytes."""
-    tags = [(256, 4, 20_000), (257, 4, 20_000), (258, 3, 8), (259, 3, compression), (262, 3, 1),
-            (273, 4, 8), (277, 3, 1), (278, 4, 20_000), (279, 4, 0)]  # fmt: skip
+def tiff(folder: Path) -> Path:
+    return one_strip(folder, (20_000, 20_000), 8, b"")
+
+
+def one_strip(folder: Path, size: tuple[int, int], compression: int, content: bytes) -> Path:
+    """A TIFF file of one strip with this content."""
+    rows, columns = size
+    tags = [(256, 4, columns), (257, 4, rows), (258, 3, 8), (259, 3, compression), (262, 3, 1),
+            (273, 4, 122), (277, 3, 1), (278, 4, rows), (279, 4, len(content))]  # fmt: skip
     stored = struct.pack("<2sHIH", b"II", 42, 8, len(tags))
     stored += b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
-    (folder / "a.tif").write_bytes(stored + bytes(4))
+    (folder / "a.tif").write_bytes(stored + bytes(4) + content)
     return folder / "a.tif"
 
 
@@ -219,6 +227,49 @@ def deflated_dicom(folder: Path, trailing: int, **changes: object) -> Path:
     return folder / "a.dcm"
 
 
+def stream(kind: str, side: int = 12_000) -> bytes:
+    """A compressed image of 32 x 32 whose own header claims another size."""
+    values = np.arange(1024).reshape(32, 32).astype(np.uint8)
+    if kind == "jpeg2000":
+        data = bytearray(imagecodecs.jpeg2k_encode(values, codecformat="j2k", level=0))
+        sizes = data.index(b"\xff\x51") + 6
+        data[sizes : sizes + 8] = data[sizes + 16 : sizes + 24] = struct.pack(">II", side, side)
+        return bytes(data)
+    is_lossless = kind == "jpeg-ls"
+    data = bytearray(imagecodecs.jpegls_encode(values) if is_lossless else imagecodecs.jpeg8_encode(values))
+    frame = data.index(b"\xff\xf7" if is_lossless else b"\xff\xc0")
+    data[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
+    return bytes(data)
+
+
+def stream_in_dicom(folder: Path, kind: str, syntax: str) -> Path:
+    ds = dataset(np.zeros((32, 32), np.uint8))
+    ds.PixelData = encapsulate([stream(kind)])
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = syntax
+    return save(ds, folder / "a.dcm")
+
+
+def jpeg_in_dicom(folder: Path) -> Path:
+    return stream_in_dicom(folder, "jpeg", pydicom.uid.JPEGBaseline8Bit)
+
+
+def jpeg_ls_in_dicom(folder: Path) -> Path:
+    return stream_in_dicom(folder, "jpeg-ls", pydicom.uid.JPEGLSLossless)
+
+
+def jpeg2000_in_dicom(folder: Path) -> Path:
+    return stream_in_dicom(folder, "jpeg2000", pydicom.uid.JPEG2000Lossless)
+
+
+def jpeg_in_tiff(folder: Path) -> Path:
+    return one_strip(folder, (32, 32), 7, stream("jpeg"))
+
+
+def jpeg2000_in_tiff(folder: Path) -> Path:
+    return one_strip(folder, (32, 32), 34712, stream("jpeg2000"))
+
+
 def dicom_deflated_bomb(folder: Path) -> Path:
     return deflated_dicom(folder, 100 * MIB)
 
@@ -236,6 +287,8 @@ BOMBS = [
     (zarr_slices, "too many"), (zarr_chunks, "too many"), (zarr_one_chunk, "claims more"),
     (png, "claims more"), (bmp, "claims more"),
     (dicom_rows, "claims more"), (dicom_frames, "cut short"), (dicom_frames_without_bits, "cut short"),
+    (jpeg_in_dicom, "claims more"), (jpeg_ls_in_dicom, "claims more"), (jpeg2000_in_dicom, "claims more"),
+    (jpeg_in_tiff, "claims more"), (jpeg2000_in_tiff, "claims more"),
     (dicom_deflated_bomb, "inflates to more"), (dicom_deflated_frames, "cut short"),
 ]  # fmt: skip
 
@@ -406,3 +459,13 @@ def test_a_zip_bomb_of_dicom_is_refused(tmp_path: Path) -> None:
         archive.writestr("a.dcm", bytes(128) + b"DICM" + bytes(100 * MIB))
     with pytest.raises(BadInput, match="unpacks to more than is safe"):
         list_series(path)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "jpeg-ls", "jpeg2000"])
+def test_the_size_of_a_stream_is_read_from_its_header(kind: str) -> None:
+    assert stream_pixels(stream(kind, 300)) == 300 * 300
+
+
+@pytest.mark.parametrize("head", [b"", b"\xff\xd8", b"\xff\xd8\xff\xc0", b"\xff\x4f\xff\x51", b"\x00" * 4096])
+def test_what_is_no_stream_claims_nothing(head: bytes) -> None:
+    assert stream_pixels(head) == 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io._codestreams import STREAM_HEADER_BYTES, stream_pixels
 from napari_latentseg.io._raw import check_inside_folder
 from napari_latentseg.utils.size_claims import DEFLATE_RATIO, JPEG_RATIO, check_claim
 
@@ -18,6 +20,8 @@ __all__ = ["check_ome_claims", "check_page_chain", "check_series_claim"]
 _LAYOUTS = {42: (4, "I", "H", 12), 43: (8, "Q", "Q", 20)}
 _MAX_MODULO_STEPS = 1_000_000  # tifffile makes an array of them to count them; real ones have a few dozen
 _NO_COMPRESSION = 1
+_BYTES_PER_PIXEL = 4  # of a decoder: OpenJPEG keeps 32 bits for each sample
+_MAX_CHECKED_TILES = 2000  # 20 ms; a slide has a hundred thousand
 _DEFLATE_LIKE = (5, 8, 32773, 32946)  # LZW and PackBits do less than Deflate
 _DAMAGED = ("is damaged: its pages do not follow each other", "export it again")
 
@@ -142,3 +146,20 @@ def check_series_claim(path: Path, series: Any) -> None:
     handles = {page.parent.filehandle.path for page in series.pages if page is not None}
     stored_bytes = sum(Path(file).stat().st_size for file in {str(path), *handles} if Path(file).is_file())
     check_claim(path, int(series.nbytes), stored_bytes, ratio)
+    if ratio == JPEG_RATIO:
+        _check_streams(path, series, stored_bytes)
+
+
+def _check_streams(path: Path, series: Any, stored_bytes: int) -> None:
+    """Refuse a tile whose own header claims too many pixels; of large images the first tiles are checked."""
+    places = (
+        place
+        for page in series.pages
+        if page is not None and page.parent is series.keyframe.parent
+        for place in zip(page.dataoffsets, page.databytecounts, strict=False)
+    )
+    with path.open("rb") as file:
+        for offset, length in islice(places, _MAX_CHECKED_TILES):
+            file.seek(offset)
+            pixels = stream_pixels(file.read(min(length, STREAM_HEADER_BYTES)))
+            check_claim(path, pixels * _BYTES_PER_PIXEL, stored_bytes, JPEG_RATIO)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io._codestreams import STREAM_HEADER_BYTES, stream_pixels
 from napari_latentseg.io.dicom.deflated import DEFLATED_SYNTAX
 from napari_latentseg.io.dicom.files import DicomFile
 from napari_latentseg.io.dicom.lookup_tables import has_modality_lut
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PixelEncoding", "read_encoding"]
 
+_BYTES_PER_PIXEL = 4  # of a decoder, at least: OpenJPEG keeps 32 bits for each sample
 _RLE_SYNTAX = "1.2.840.10008.1.2.5"
 _VIDEO_SYNTAXES = "1.2.840.10008.1.2.4.10"  # how they begin: all frames of a video are in one fragment
 _BIG_ENDIAN_SYNTAX = "1.2.840.10008.1.2.2"
@@ -162,9 +164,10 @@ def _check_complete(item: DicomFile, file: BinaryIO, ds: Dataset, syntax: str) -
     if uid.is_compressed:
         frames = int(ds.get("NumberOfFrames") or 1)
         is_video = syntax.startswith(_VIDEO_SYNTAXES)
-        packed_bytes = _check_fragments(item, file, 1 if is_video else frames)
+        packed_bytes, most_pixels = _check_fragments(item, file, 1 if is_video else frames)
         ratio = RLE_RATIO if syntax == _RLE_SYNTAX else JPEG_RATIO
         check_claim(item.name, _uncompressed_bytes(ds) // frames, packed_bytes, ratio)
+        check_claim(item.name, most_pixels * _BYTES_PER_PIXEL, packed_bytes, ratio)
         return float_dtype, whole_file_only
     if item.size() - data_offset < _uncompressed_bytes(ds):
         raise _cut_short(item)
@@ -183,12 +186,12 @@ def _uncompressed_bytes(ds: Dataset) -> int:
     return -(-bits // 8) * 2 // 3 if is_subsampled else -(-bits // 8)
 
 
-def _check_fragments(item: DicomFile, file: BinaryIO, frames: int) -> int:
+def _check_fragments(item: DicomFile, file: BinaryIO, frames: int) -> tuple[int, int]:
     """Skip through the fragments of compressed pixels by their lengths, to the sequence delimiter.
 
-    Gives their total size; refuses fewer fragments than frames.
+    Gives their total size, and the most pixels that one of them claims; refuses fewer fragments than frames.
     """
-    size, packed_bytes = item.size(), 0
+    size, packed_bytes, most_pixels = item.size(), 0, 0
     fragment_count = -1  # the first item is the offset table
     while True:
         head = file.read(8)
@@ -201,7 +204,9 @@ def _check_fragments(item: DicomFile, file: BinaryIO, frames: int) -> int:
         if (group, element) != _ITEM_TAG or file.tell() + length > size:
             raise _cut_short(item)
         packed_bytes += length
-        file.seek(length, 1)
+        head = file.read(min(length, STREAM_HEADER_BYTES))
+        most_pixels = max(most_pixels, stream_pixels(head))
+        file.seek(length - len(head), 1)
     if fragment_count < frames:
         raise _cut_short(item)
-    return packed_bytes
+    return packed_bytes, most_pixels
