@@ -33,7 +33,7 @@ from fuzz_targets import TARGETS
 
 MAX_SECONDS = 10
 KILL_SECONDS = 40
-START_SECONDS = 120
+START_SECONDS = 600  # of a machine that does much else
 MAX_MEMORY_BYTES = 2**30
 ADDRESS_BYTES = 8 * 2**30  # asked for and not used, it is no memory; this much shows that it would be used
 MAX_LOG_BYTES = 2**20
@@ -110,7 +110,7 @@ def child(root: Path, seed_number: int, targets: list[str]) -> None:
     for seed in seeds:  # also for the imports
         whole = root / seed.name
         outcome, reason = attempt(seed.target, whole / seed.main if seed.main else whole)
-        if outcome != "read" and "pyramid" not in seed.name:
+        if outcome != "read":
             raise AssertionError(f"{seed.name} is not read before it is damaged: {outcome}: {reason}")
     limit_address_space()
     peak_memory()
