@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from fuzz_mutate import mutate_folder
-from fuzz_seeds import Seed, make_seeds
+from fuzz_seeds import Seed, make_seeds, write_home
 from fuzz_targets import TARGETS
 
 MAX_SECONDS = 10
@@ -212,8 +212,7 @@ def fuzz(
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         root = Path(folder)
         seeds = make_seeds(root)
-        shutil.copytree(root / "codec", root / "whole-codec")
-        (root / "home").mkdir()
+        write_home(root / "home")
         (root / "seeds.json").write_text(json.dumps([(s.name, s.target, s.main) for s in seeds]))
         chosen = [s for s in seeds if s.target in targets]
         reader = Reader(root, seed_number, targets)
@@ -255,6 +254,7 @@ def replay(kept: Path) -> int:
     about = json.loads((kept / "about.json").read_text())
     path = kept / "input" / about["main"] if about["main"] else kept / "input"
     with tempfile.TemporaryDirectory() as home:
+        write_home(Path(home))
         os.environ["NAPARI_LATENTSEG_HOME"] = home
         from napari_latentseg.errors import BadInput
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -42,6 +43,13 @@ def make_seeds(root: Path) -> list[Seed]:
     for make in (_nifti, _other_volumes, _tiff, _photos, _zarr, _dicom, _records):
         seeds += make(root)
     return seeds
+
+
+def write_home(home: Path) -> None:
+    """The user's folder, with the codec that the models need."""
+    with tempfile.TemporaryDirectory() as folder, tarfile.open(LEGACY) as archive:
+        archive.extractall(folder, filter="data")
+        shutil.copytree(Path(folder) / "home" / "codecs", home / "codecs")
 
 
 def _folder(root: Path, name: str) -> Path:

@@ -40,19 +40,17 @@ def read_image(path: Path) -> None:
 
 def read_model(folder: Path) -> None:
     """Card, split, comparison, replay and weights."""
-    from napari_latentseg.codecs.loading import load_codec
     from napari_latentseg.models.card import read_card
     from napari_latentseg.models.card_text import card_text
-    from napari_latentseg.models.folder import load_model_folder
     from napari_latentseg.models.split import read_split
+    from napari_latentseg.models.store import load_model
     from napari_latentseg.models.versions import comparison_line
 
     card = read_card(folder)
     card_text(card)
     read_split(folder)
     comparison_line(folder)
-    model = load_model_folder(folder, lambda spec: load_codec(folder.parent / "whole-codec"), card)
-    _read_replay(folder, model)
+    _read_replay(folder, load_model(folder))
 
 
 def _read_replay(folder: Path, model: Any) -> None:
@@ -129,7 +127,7 @@ def read_config(path: Path) -> None:
 def read_archive(path: Path) -> None:
     from napari_latentseg.models.archive import install_archive
 
-    install_archive(path, "fuzzed", codec=path.parent.parent / "whole-codec", replace=True)
+    install_archive(path, "fuzzed", replace=True)
 
 
 TARGETS: dict[str, Callable[[Path], None]] = {
