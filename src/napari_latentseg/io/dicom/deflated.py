@@ -14,7 +14,7 @@ __all__ = ["DEFLATED_SYNTAX", "inflated_size"]
 DEFLATED_SYNTAX = "1.2.840.10008.1.2.1.99"
 
 _META_BYTES = 4096  # the file meta information, which holds the syntax, is a tenth of that
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 16
 
 
 def inflated_size(item: DicomFile, file: BinaryIO) -> int:
@@ -36,7 +36,6 @@ def inflated_size(item: DicomFile, file: BinaryIO) -> int:
     file.seek(0)
     if not is_deflated:
         return 0
-    stored_bytes = item.size()
     _skip_file_meta(file)
     inflater, inflated_bytes = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while not inflater.eof:
@@ -44,7 +43,8 @@ def inflated_size(item: DicomFile, file: BinaryIO) -> int:
         if not compressed:
             break
         inflated_bytes += len(inflater.decompress(compressed, _BLOCK_BYTES))
-        if not is_harmless_size(inflated_bytes, stored_bytes, MAX_COMPRESSION_RATIO):
+        # of what was read so far, so that a bomb ends at its first block
+        if not is_harmless_size(inflated_bytes, file.tell(), MAX_COMPRESSION_RATIO):
             raise BadInput(item.name, "inflates to more than is safe", "export it without compression")
     file.seek(0)
     return inflated_bytes
