@@ -19,6 +19,7 @@ __all__ = ["check_ome_claims", "check_page_chain", "check_series_claim"]
 # header size, then the formats of an offset and of a number of tags, and the size of a tag, by version
 _LAYOUTS = {42: (4, "I", "H", 12), 43: (8, "Q", "Q", 20)}
 _MAX_MODULO_STEPS = 1_000_000  # tifffile makes an array of them to count them; real ones have a few dozen
+_MAX_DIGITS = 20  # more than any size of a file has; Python refuses to read thousands
 _NO_COMPRESSION = 1
 _BYTES_PER_PIXEL = 4  # of a decoder: OpenJPEG keeps 32 bits for each sample
 _MAX_CHECKED_TILES = 2000  # 20 ms; a slide has a hundred thousand
@@ -105,8 +106,9 @@ def check_ome_claims(path: Path, xml: str) -> None:
 
 
 def _integer(element: ElementTree.Element, name: str) -> int:
-    text = element.get(name, "0").strip()
-    return int(text) if text.isdecimal() and len(text) < 20 else len(text) ** 9 if len(text) >= 20 else 0
+    """An attribute as a number; 0 where it is none, which is left to the reader."""
+    digits = element.get(name, "").strip()
+    return int(digits[:_MAX_DIGITS]) if digits.isdecimal() else 0
 
 
 def _product(numbers: Iterable[int]) -> int:
@@ -117,6 +119,7 @@ def _product(numbers: Iterable[int]) -> int:
 
 
 def _modulo_steps(element: ElementTree.Element) -> float:
+    """How many steps an axis has that is folded into another (OME's modulo annotations)."""
     try:
         start, end = float(element.get("Start", "0")), float(element.get("End", "0"))
         return abs(end - start) / abs(float(element.get("Step", "1")))
