@@ -126,3 +126,15 @@ def test_what_is_no_whole_result(tmp_path: Path) -> None:
     (tmp_path / "loose_mean.nii.gz").write_bytes(b"")
     with pytest.raises(BadInput, match=r"no run\.json beside it"):
         read_segmentation(tmp_path / "loose_mean.nii.gz")
+
+
+def test_a_variance_of_another_shape_is_refused(tmp_path: Path) -> None:
+    """In a result of an earlier version, whose record has no hashes of its files."""
+    write_segmentation(volume(), tmp_path, "a", format="nifti")
+    write_segmentation(volume(planes=5), tmp_path / "other", "a", format="nifti")
+    record = json.loads((tmp_path / "a_run.json").read_text())
+    record.pop("files")
+    (tmp_path / "a_run.json").write_text(json.dumps(record))
+    (tmp_path / "a_variance.nii.gz").write_bytes((tmp_path / "other" / "a_variance.nii.gz").read_bytes())
+    with pytest.raises(BadInput, match=r"a_variance\.nii\.gz: does not have the shape of the mean"):
+        read_segmentation(tmp_path)

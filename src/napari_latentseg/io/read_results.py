@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
         properties={},
         classes=record.classes,
         record=record,
-        written_agreement=np.stack([read_scan_lazy(path).array.reshape(shape) for path in agreement_paths])
+        written_agreement=np.stack([_in_shape(read_scan_lazy(path), shape) for path in agreement_paths])
         if has_agreement
         else None,
     )
@@ -283,7 +284,7 @@ def _restore_geometry(scan: Scan, axes: str, shape: tuple[int, ...], record: Run
 
 def _stack_classes(scans: list[Scan], shape: tuple[int, ...]) -> Any:
     """Stack the maps of the classes to `(K, *spatial)`, float32; a dask array if they are large."""
-    arrays = [scan.array.reshape(shape) for scan in scans]
+    arrays = [_in_shape(scan, shape) for scan in scans]
     if (
         all(isinstance(a, np.ndarray) for a in arrays)
         or sum(a.nbytes for a in arrays) <= _MAX_IN_MEMORY_BYTES
@@ -292,6 +293,12 @@ def _stack_classes(scans: list[Scan], shape: tuple[int, ...]) -> Any:
     import dask.array as da
 
     return da.stack([_to_probabilities(da.asarray(a)) for a in arrays])
+
+
+def _in_shape(scan: Scan, shape: tuple[int, ...]) -> Any:
+    if math.prod(scan.array.shape) != math.prod(shape):
+        raise BadInput(scan.name, "does not have the shape of the mean", "write the result again")
+    return scan.array.reshape(shape)
 
 
 def _to_probabilities(array: Any) -> Any:
