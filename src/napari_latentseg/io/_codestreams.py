@@ -63,4 +63,4 @@ def _j2k_pixels(head: bytes) -> int:
         return 0
     columns, rows = _SIZE_OF_J2K.unpack_from(head, size_at)
     left, top = _SIZE_OF_J2K.unpack_from(head, size_at + 8)
-    return max(0, columns - left) * max(0, rows - top)
+    return int(max(0, columns - left) * max(0, rows - top))
