@@ -107,6 +107,7 @@ def test_layers_of_other_threads_are_not_counted(tmp_path: Path) -> None:
     [
         ("x.csv", bytes(80 << 20), zipfile.ZIP_DEFLATED, "unpacks to more than is safe"),
         ("x.csv", bytes(65 << 20), zipfile.ZIP_STORED, "larger than any such file"),
+        ("", b"x", zipfile.ZIP_STORED, "which is no file of a model"),
     ],
 )
 def test_an_archive_does_not_unpack_to_far_more_than_it_is(
@@ -114,7 +115,7 @@ def test_an_archive_does_not_unpack_to_far_more_than_it_is(
 ) -> None:
     path = export_model("lesions", tmp_path / "lesions.zip")
     with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(f"lesions/{name}", content, compression)
+        archive.writestr(zipfile.ZipInfo(f"lesions/{name}" if name else ""), content, compression)
     with pytest.raises(BadInput, match=why):
         install_archive(path, "other")
     assert "other" not in model_folders()

@@ -204,7 +204,7 @@ def _checked_entries(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.
     entries: dict[str, zipfile.ZipInfo] = {}
     folders = set()
     for entry in infos:
-        if entry.is_dir():
+        if entry.filename.endswith("/"):  # not `is_dir`, which fails at an empty name
             continue
         folder_name, _, file = entry.filename.rpartition("/")
         folders.add(folder_name)

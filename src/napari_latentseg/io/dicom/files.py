@@ -254,14 +254,15 @@ def _files_in_folder(folder: Path) -> tuple[list[DicomFile], int]:
 def _files_in_zip(path: Path) -> list[DicomFile]:
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if not info.is_dir()]
+            # not `is_dir`, which fails at an empty name
+            members = [info for info in archive.infolist() if not info.filename.endswith("/")]
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise BadInput(path.name, "is a damaged zip", "copy or pack it again") from error
     _check_file_count(path, len(members))
     total = 0
     for info in members:
         name = PurePosixPath(info.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+        if not name.parts or name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
             raise BadInput(path.name, "holds names that lead out of the zip", "pack the folder anew")
         if info.flag_bits & 1:
             raise BadInput(path.name, "is encrypted", "unpack it first")
