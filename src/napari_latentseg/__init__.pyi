@@ -1,3 +1,5 @@
+from .api.batch import FileResult as FileResult
+from .api.batch import segment_files as segment_files
 from .api.fit import check_fit as check_fit
 from .api.inference import calibrate as calibrate
 from .api.inference import evaluate as evaluate
@@ -12,6 +14,7 @@ from .api.models import locate_model as locate_model
 from .api.models import plan_install as plan_install
 from .api.models import remove_model as remove_model
 from .api.results import write_result as write_result
+from .api.training import FineTuned as FineTuned
 from .api.training import finetune as finetune
 from .api.training import train as train
 from .api.versions import adopt_model as adopt_model
@@ -29,14 +32,21 @@ from .core.scan import Scan as Scan
 from .core.segmentation import Segmentation as Segmentation
 from .errors import BadInput as BadInput
 from .errors import Cancelled as Cancelled
+from .evaluation.compare import Comparison as Comparison
+from .evaluation.compare import compare as compare
 from .evaluation.report import EvaluationReport as EvaluationReport
 from .inference.run import Run as Run
 from .inference.settings import InferenceSettings as InferenceSettings
+from .io.read_results import read_segmentation as read_segmentation
 from .io.registry import read_scan as read_scan
+from .io.write_results import write_segmentation as write_segmentation
+from .measure.measurement import Measurement as Measurement
 from .models.card import ModelCard as ModelCard
 from .models.folder import Model as Model
 from .models.store import LocatedModel as LocatedModel
 from .models.versions import ModelVersion as ModelVersion
+from .review.ranking import Finding as Finding
+from .review.ranking import rank as rank
 from .training.method_info import MethodInfo as MethodInfo
 
 __version__: str

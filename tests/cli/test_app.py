@@ -49,7 +49,7 @@ def test_every_command_has_help(cli, command: str) -> None:
         (["segment", "a.png", "--model", "m", "--out", "o", "--colour", "red"], "--colour"),
         (["models", "info"], "Missing argument"),
         (["models", "lists"], "lists"),
-        (["--verbose"], "--verbose"),
+        (["--verbos"], "--verbos"),
     ],
 )
 def test_a_wrong_command_line_is_one_line(refused: Callable[..., str], args: list[str], message: str) -> None:

@@ -59,7 +59,7 @@ def test_models_and_methods(keys: Callable[..., list[str]]) -> None:
 
 def test_a_report(cli: Callable[..., Any], own_home: Path, tmp_path: Path) -> None:
     data = write_annotated_phantoms(tmp_path / "data", 2, shape=(64, 80))
-    assert cli("evaluate", "--model", MODEL, "--data", data, "--json", tmp_path / "report.json").code == 0
+    assert cli("evaluate", "--model", MODEL, "--data", data, "--out", tmp_path / "report.json").code == 0
     report = json.loads((tmp_path / "report.json").read_text())
     assert list(report) == REPORT
     assert list(report["images"][0]) == ["name", "dsc", "iou", "hd95", "empty"]

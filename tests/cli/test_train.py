@@ -184,7 +184,7 @@ def test_a_signal_asks_for_a_stop(
 def test_scores_are_printed_and_written(cli, data: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "new" / "report.json"
     ended = cli(
-        "evaluate", "--model", tiny_model_folder, "--data", data, "--json", file, "--samples", 3, "--seed", 4
+        "evaluate", "--model", tiny_model_folder, "--data", data, "--out", file, "--samples", 3, "--seed", 4
     )
     assert (ended.code, ended.errors) == (0, [])
     report = json.loads(file.read_text())
@@ -221,7 +221,7 @@ def test_images_that_were_trained_on_are_not_kept_silent(cli, data: Path, config
         (["--subset", "validation"], "holds none of the validation images of tiny-whole"),
         (["--samples", 0], "samples: must be 1 or more"),
         (["--data", "nowhere"], "nowhere: no such folder"),
-        (["--json", "."], "is a folder"),
+        (["--out", "."], "does not end in .json"),
         (["--model", "no-such"], "no model 'no-such'"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_mask_of_another_size_is_left_out_by_its_name(
     folder = write_ellipses(tmp_path / "data", count=2)
     Image.new("L", (7, 5)).save(folder / "masks" / "case_1.png")
     file = tmp_path / "report.json"
-    command = ("evaluate", "--model", tiny_model_folder, "--data", folder, "--json", file)
+    command = ("evaluate", "--model", tiny_model_folder, "--data", folder, "--out", file)
     ended = cli(*command)
     assert ended.code == 3
     (line,) = ended.errors

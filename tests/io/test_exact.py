@@ -78,7 +78,7 @@ def test_every_pair_by_conversion(tmp_path, geometry):
     for first in ("a.nrrd", "a.mha", "a.nii.gz"):
         path = written(tmp_path, first, VOLUME, geometry)
         for second in ANY_PLACE:
-            convert(path, tmp_path / f"b{second[1:]}")
+            convert(path, tmp_path / f"b{second[1:]}", overwrite=True)
             scan = read_scan(tmp_path / f"b{second[1:]}")
             assert np.array_equal(np.asarray(scan.array), VOLUME)
             assert np.abs(places(scan.geometry, SHAPE) - places(geometry, SHAPE)).max() < CLOSE
@@ -93,7 +93,7 @@ def test_every_pair_of_upright_ones_by_conversion(tmp_path, geometry):
             target = tmp_path / f"b{second[1:]}"
             if target.is_dir():
                 shutil.rmtree(target)
-            convert(path, target)
+            convert(path, target, overwrite=True)
             scan = read_scan(target)
             assert np.array_equal(np.asarray(scan.array), VOLUME)
             assert np.abs(places(scan.geometry, SHAPE) - places(geometry, SHAPE)).max() < CLOSE
@@ -155,7 +155,7 @@ def test_what_cannot_say_a_turned_place_refuses_it(tmp_path, name):
     turned = Geometry.from_matrix(np.eye(4)[[1, 0, 2, 3]], ("mm",) * 3, tuple("zyx"), "LPS")
     source = written(tmp_path, "a.nrrd", VOLUME, turned)
     with pytest.raises(BadInput, match="turned"):
-        convert(source, tmp_path / name)
+        convert(source, tmp_path / name, overwrite=True)
     assert [p.name for p in tmp_path.iterdir()] == ["a.nrrd"]
 
 

@@ -8,6 +8,7 @@ needs when it is called, after the cheap checks.
 
 from __future__ import annotations
 
+from napari_latentseg.api.batch import segment_files
 from napari_latentseg.api.fit import check_fit
 from napari_latentseg.api.inference import calibrate, evaluate, segment, start_run
 from napari_latentseg.api.models import (
@@ -53,6 +54,7 @@ __all__ = [
     "remove_model",
     "revert_model",
     "segment",
+    "segment_files",
     "start_run",
     "train",
     "write_result",

@@ -244,7 +244,9 @@ def plan_install(source: str | Path) -> InstallPlan:
     return plan(as_path("source", source))
 
 
-def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: bool = False) -> Path:
+def export_model(
+    name: str | Path | LocatedModel, path: str | Path, *, replay: bool = False, overwrite: bool = False
+) -> Path:
     """Write a model as one zip file, for `install_model` on another machine.
 
     Parameters
@@ -252,10 +254,12 @@ def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: b
     name
         The name of a model, whose version in use is written; or the folder of one.
     path
-        The zip file to write, in a folder that exists. A file of that name is replaced.
+        The zip file to write, in a folder that exists.
     replay
         Whether the encoded patches of its training images are included, which keep it from forgetting when it
         is fine-tuned. Images can be reconstructed from them: include them only if these may be shared.
+    overwrite
+        Replace a file that is there already.
 
     Returns
     -------
@@ -265,7 +269,7 @@ def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: b
     Raises
     ------
     BadInput
-        If there is no such model, it is damaged, or the file cannot be written.
+        If there is no such model, it is damaged, or the file is there already or cannot be written.
 
     Examples
     --------
@@ -274,8 +278,11 @@ def export_model(name: str | Path | LocatedModel, path: str | Path, *, replay: b
     'breast-ultrasound.zip'
     """
     from napari_latentseg.models.archive import export_model as export
+    from napari_latentseg.utils.atomic import check_output_file
 
-    return export(name, as_path("path", path), replay=replay)
+    file = as_path("path", path)
+    check_output_file(file, (".zip",), overwrite=overwrite)
+    return export(name, file, replay=replay)
 
 
 def remove_model(name: str, version: str | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,36 @@ if TYPE_CHECKING:
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.training.events import FineTuneEvent, TrainEvent
 
-__all__ = ["finetune", "train"]
+__all__ = ["FineTuned", "finetune", "train"]
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """A fine-tuned model that waits for a decision.
+
+    Attributes
+    ----------
+    card
+        Its card.
+    folder
+        Its folder, which holds `comparison.json`; `adopt_model` and `discard_model` take it.
+    verdict
+        What the comparison with its base on the validation cases says, in a sentence.
+    is_stopped
+        Whether the training was stopped before its end.
+
+    Examples
+    --------
+    >>> from napari_latentseg import FineTuned, list_models
+    >>> card = list_models()["breast-ultrasound"]
+    >>> FineTuned(card, Path("breast-ultrasound-tuned"), "Better on 4 of 5 cases.").verdict
+    'Better on 4 of 5 cases.'
+    """
+
+    card: ModelCard
+    folder: Path
+    verdict: str
+    is_stopped: bool = False
 
 
 def train(
@@ -154,7 +184,7 @@ def finetune(
     labels: LabelsOption | None = None,
     on_event: Callable[[FineTuneEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> ModelCard:
+) -> FineTuned:
     """Fine-tune a model on a few corrected images, and compare the new model with its base.
 
     The base is not changed. The new model is a candidate until it is adopted or discarded.
@@ -192,8 +222,9 @@ def finetune(
 
     Returns
     -------
-    ModelCard
-        The card of the candidate, for `adopt_model` or `discard_model`. Its folder holds `comparison.json`.
+    FineTuned
+        The card and the folder of the candidate, for `adopt_model` or `discard_model`, and the verdict of the
+        comparison with its base.
 
     Raises
     ------
@@ -207,9 +238,11 @@ def finetune(
     >>> from napari_latentseg import finetune
     >>> from napari_latentseg.sample_data import write_annotated_phantoms
     >>> data = write_annotated_phantoms("corrected", 3, shape=(96, 96))
-    >>> card = finetune("breast-ultrasound", data, minutes=0.02)
-    >>> card.name, card.parent
-    ('breast-ultrasound-tuned', 'breast-ultrasound 1')
+    >>> tuned = finetune("breast-ultrasound", data, minutes=0.02)
+    >>> tuned.card.name, tuned.card.parent, tuned.folder.name
+    ('breast-ultrasound-tuned', 'breast-ultrasound 1', 'breast-ultrasound-tuned')
+    >>> len(tuned.verdict) > 10
+    True
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.data.label_names import parse_label_names
@@ -228,9 +261,14 @@ def finetune(
         device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
         label_names=label_names,
     )  # fmt: skip
+    verdict, is_stopped = "", False
     for event in job:
+        if event.event == "judged":
+            verdict = event.line
+        elif event.event == "saved":
+            is_stopped = event.stopped
         on_event(event)
-    return read_card(job.out)
+    return FineTuned(read_card(job.out), job.out, verdict, is_stopped)
 
 
 def _folders(data: Any) -> list[Path]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import cache
 
@@ -17,13 +19,18 @@ from napari_latentseg.cli import (
     review_commands,
     run_commands,
     scan_commands,
+    segment_command,
     train_commands,
 )
+from napari_latentseg.cli.command_line import VERBOSE, read_command_line
 from napari_latentseg.cli.console import print_error, print_line
 from napari_latentseg.cli.options import with_current_names, with_option_name
 from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.utils.device import is_out_of_memory
 
 __all__ = ["app", "run"]
+
+_OUT_OF_MEMORY = "memory: is too small for this; close other programs, or crop the image"
 
 # What typer raises for a wrong command line. Typer vendors click, so its class is reached through typer.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -33,11 +40,12 @@ _STOPPED = 130  # as a shell reports Ctrl+C
 app = typer.Typer(
     name="napari-latentseg",
     help="Segment medical images with generative models in latent space. For research; not a medical device.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 run_commands.register(app)
+segment_command.register(app)
 scan_commands.register(app)
 review_commands.register(app)
 train_commands.register(app)
@@ -58,6 +66,9 @@ def _root(
     version: bool = typer.Option(
         False, "--version", is_eager=True, callback=_print_version, help="Print the version and leave."
     ),
+    verbose: bool = typer.Option(
+        False, "--verbose", help="Show where an error arose; may stand anywhere. For reports of faults."
+    ),
 ) -> None:
     """Has no work of its own: `--version` is handled in its callback, before any command."""
 
@@ -74,18 +85,30 @@ def run(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; an error is one line on the standard error."""
     command = _command()
     arguments = with_current_names(sys.argv[1:] if args is None else args)
+    is_verbose = VERBOSE in arguments
     try:
+        arguments = read_command_line(command, arguments)
         code = command.main(args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False)
     except BadInput as error:
         print_error(str(with_option_name(error, arguments)))
+        if is_verbose:
+            traceback.print_exc()
         return 2
     except _UsageError as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         print_error(f"{' '.join(message.split())} (--help tells more)")
         return 2
     except MemoryError:
-        print_error("memory: is too small for this; close other programs, or crop the image")
+        print_error(_OUT_OF_MEMORY)
         return 2
+    except RuntimeError as error:
+        if "torch" not in sys.modules or not is_out_of_memory(error):
+            raise
+        print_error(_OUT_OF_MEMORY)
+        return 2
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (KeyboardInterrupt, typer.Abort, Cancelled):
         print_error("stopped")
         return _STOPPED

@@ -11,12 +11,17 @@ from napari_latentseg.cli.console import exit_partial, print_json, print_line, p
 from napari_latentseg.cli.options import (
     AnnotatedFolder,
     Device,
+    FormerModelArgument,
     JsonOutput,
     LabelsOption,
+    OptionalModel,
     Quiet,
     Samples,
     SamplingSource,
     Seed,
+    Threads,
+    model_given,
+    use_threads,
 )
 from napari_latentseg.core.percent import percent
 
@@ -34,11 +39,16 @@ def register(app: typer.Typer) -> None:
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="Name or folder of a model.")],
     data: AnnotatedFolder,
+    name: FormerModelArgument = None,
+    model: OptionalModel = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Write a copy of the model with the new card here, in place of changing its card."),
+        typer.Option(
+            "--out",
+            "-o",
+            help="Write a copy of the model with the new card here; its own stays as it is.",
+        ),
     ] = None,
     samples: Samples = None,
     sampling: SamplingSource = None,
@@ -47,6 +57,7 @@ def calibrate(
     ] = 0.9,
     seed: Seed = 0,
     device: Device = "auto",
+    threads: Threads = None,
     subset: Annotated[
         str, typer.Option(help="validation: the model's own validation images; or all.")
     ] = "validation",
@@ -60,11 +71,12 @@ def calibrate(
     """
     from napari_latentseg import api
 
-    quiet = quiet or as_json
+    chosen_model, quiet = model_given(model, name), quiet or as_json
+    use_threads(threads)
     left_out: list[str] = []
     with progress_bar("calibrating", quiet=quiet) as progress:
         card = api.calibrate(
-            model, data, samples=samples, source=sampling, seed=seed, level=coverage, device=device,
+            chosen_model, data, samples=samples, source=sampling, seed=seed, level=coverage, device=device,
             subset=subset, labels=labels, out=out, on_note=lambda text: print_line(text, quiet=quiet),
             on_left_out=left_out.append, progress=progress,
         )  # fmt: skip

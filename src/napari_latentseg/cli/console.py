@@ -14,6 +14,7 @@ from napari_latentseg.errors import printable
 __all__ = [
     "EXIT_PARTIAL",
     "exit_partial",
+    "json_text",
     "print_error",
     "print_json",
     "print_line",
@@ -57,15 +58,20 @@ def exit_partial(left_out: Sequence[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print indented JSON to the standard output; NaN and infinity, which JSON does not have, as null."""
-    print_line(json.dumps(_without_non_finite(value), indent=2, ensure_ascii=False, allow_nan=False))
+    """Print indented JSON to the standard output."""
+    print_line(json_text(value, indent=2))
 
 
-def _without_non_finite(value: Any) -> Any:
+def json_text(value: Any, indent: int | None = None) -> str:
+    """JSON as the standard defines it: a number that is not finite, which it cannot hold, becomes null."""
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_non_finite(item) for key, item in value.items()}
+        return {name: _finite(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_non_finite(item) for item in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_latentseg.cli.console import exit_partial, print_line, progress_bar
+from napari_latentseg.cli.console import exit_partial, json_text, print_line, progress_bar
 from napari_latentseg.cli.interrupt import stop_on_interrupt, stop_on_stdin_line
-from napari_latentseg.cli.options import AnnotatedFolders, CodecFolder, Device, LabelsOption, Quiet, Resume
+from napari_latentseg.cli.options import (
+    AnnotatedFolders,
+    CodecFolder,
+    Device,
+    FormerModelArgument,
+    LabelsOption,
+    OptionalModel,
+    Quiet,
+    Resume,
+    Threads,
+    model_given,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from napari_latentseg.training.events import FineTuneEvent
@@ -27,8 +38,9 @@ def register(app: typer.Typer) -> None:
 
 
 def finetune(
-    base: Annotated[str, typer.Argument(metavar="NAME", help="Name or folder of the model to start from.")],
     data: AnnotatedFolders,
+    base: FormerModelArgument = None,
+    model: OptionalModel = None,
     minutes: Annotated[
         float, typer.Option(help="Time for everything but the comparison with the base.")
     ] = 2.0,
@@ -37,12 +49,13 @@ def finetune(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the new model; in the package's data folder where not given."),
+        typer.Option("--out", "-o", help="Folder of the new model; among the models where not given."),
     ] = None,
     labels: LabelsOption = None,
     codec: CodecFolder = None,
     resume: Resume = False,
     device: Device = "auto",
+    threads: Threads = None,
     seed: Annotated[int, typer.Option(help="Draws the validation cases and the augmentation.")] = 0,
     events: Annotated[
         bool, typer.Option("--events", help="Print one JSON object a line; a line `stop` on the input stops.")
@@ -56,6 +69,8 @@ def finetune(
     """
     from napari_latentseg import api
 
+    base_model = model_given(model, base)
+    use_threads(threads)
     last_events: dict[str, FineTuneEvent] = {}
     with (
         stop_on_interrupt() as stop_requested,
@@ -67,7 +82,7 @@ def finetune(
         def report(event: FineTuneEvent) -> None:
             last_events[event.event] = event
             if events:
-                sys.stdout.write(json.dumps(event.as_dict()) + "\n")
+                sys.stdout.write(json_text(event.as_dict()) + "\n")
                 sys.stdout.flush()
                 return
             _print_event(event, quiet)
@@ -75,7 +90,7 @@ def finetune(
                 progress(min(1.0, event.seconds / (60 * minutes)))
 
         api.finetune(
-            base, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
+            base_model, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
             labels=labels, resume=resume, on_event=report, should_stop=stop_requested.is_set,
         )  # fmt: skip
     if not events:

@@ -9,7 +9,7 @@ import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
 from napari_latentseg.cli.json_records import version_json
-from napari_latentseg.cli.options import JsonOutput
+from napari_latentseg.cli.options import JsonOutput, Overwrite
 from napari_latentseg.errors import BadInput
 
 __all__ = ["register"]
@@ -79,7 +79,9 @@ def install(
     download: Annotated[
         bool, typer.Option("--download", help="Allow a checkpoint's codec to be downloaded from the hub.")
     ] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace an installed model.")] = False,
+    replace: Annotated[
+        bool, typer.Option("--overwrite", "--replace", help="Replace an installed model.")
+    ] = False,
     as_version: Annotated[
         bool,
         typer.Option(
@@ -96,7 +98,7 @@ def install(
             why = f"a model {plan.name!r} exists already"
             remedy = (
                 f"add --as-version to install it as version {plan.parent_version} of {plan.parent},"
-                " give another with --name, or add --replace"
+                " give another with --name, or add --overwrite"
             )
             raise BadInput("name", why, remedy)
     card = api.install_model(
@@ -209,13 +211,14 @@ def export(
             "--with-replay", help="Include the encoded patches of its training images, if it has any."
         ),
     ] = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a model as one zip file, for `models install` on another machine."""
     from napari_latentseg import api
     from napari_latentseg.models.layout import REPLAY_FILE
 
     model = api.locate_model(name)
-    api.export_model(model, path, replay=with_replay)
+    api.export_model(model, path, replay=with_replay, overwrite=overwrite)
     print_line(f"{path}: {name}")
     if with_replay and REPLAY_FILE in model.card.files:
         print_line("it holds encoded patches of its training images, which can be reconstructed from them")

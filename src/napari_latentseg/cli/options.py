@@ -16,9 +16,12 @@ __all__ = [
     "Channel",
     "CodecFolder",
     "Device",
+    "FormerModelArgument",
     "JsonOutput",
     "LabelsOption",
     "ModelOption",
+    "OptionalModel",
+    "Overwrite",
     "Quiet",
     "Resume",
     "Samples",
@@ -27,8 +30,11 @@ __all__ = [
     "Seed",
     "Series",
     "Spacing",
+    "Threads",
     "Threshold",
+    "model_given",
     "parse_spacing",
+    "use_threads",
     "with_current_names",
     "with_option_name",
 ]
@@ -37,6 +43,15 @@ _ANNOTATED_FOLDER_HELP = (
     "Folder of annotated images: images/ and masks/ of the same file names, an nnU-Net raw data set, images"
     " beside their _mask files, or an annotation store"
 )
+
+
+def _model_names(incomplete: str) -> list[str]:
+    """The names of models, for the completion of the shell."""
+    from napari_latentseg.models.store import model_folders
+
+    return [name for name in model_folders() if name.startswith(incomplete)]
+
+
 AnnotatedFolder = Annotated[Path, typer.Option(help=f"{_ANNOTATED_FOLDER_HELP}.")]
 AnnotatedFolders = Annotated[
     list[Path], typer.Option(help=f"{_ANNOTATED_FOLDER_HELP}; may be given several times.")
@@ -48,8 +63,10 @@ CodecFolder = Annotated[
     Path | None,
     typer.Option(help="Folder of the model's codec, where it is neither embedded nor installed."),
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-JsonOutput = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 (the second GPU), or mps.")]
+JsonOutput = Annotated[
+    bool, typer.Option("--json", help="Print JSON on the standard output, and nothing else there.")
+]
 LabelsOption = Annotated[
     str | None,
     typer.Option(
@@ -58,7 +75,19 @@ LabelsOption = Annotated[
         " #800000=NAME for a colour; or a file of labels.",
     ),
 ]
-ModelOption = Annotated[str, typer.Option(help="Name or folder of a model; `models` lists them.")]
+ModelOption = Annotated[
+    str,
+    typer.Option(
+        "--model", "-m", help="Name or folder of a model; `models` lists them.", autocompletion=_model_names
+    ),
+]
+OptionalModel = Annotated[
+    str | None, typer.Option("--model", "-m", help="Name or folder of a model.", autocompletion=_model_names)
+]
+# Commands that work with a model on data take it by --model alone in their help; a name without it, as these
+# commands took it before, means the same.
+FormerModelArgument = Annotated[str | None, typer.Argument(metavar="NAME", hidden=True)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue one that was stopped; all other options must be the same.")
@@ -87,6 +116,9 @@ Spacing = Annotated[
         help="Pixel size in mm of an image whose file states none: 0.2, or a number for each axis: 5,0.2,0.2."
     ),
 ]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Compute with so many threads; all processor cores where not given.")
+]
 Threshold = Annotated[
     float | None, typer.Option(help="A voxel belongs to a class where its mean probability is above this.")
 ]
@@ -98,6 +130,30 @@ _FORMER_NAMES: dict[str, dict[str, str]] = {
     "evaluate": {"--source": "--sampling"},
     "calibrate": {"--source": "--sampling", "--level": "--coverage"},
 }
+
+
+def model_given(option: str | None, argument: str | None) -> str:
+    """The model of a command that takes it as an option, and as an argument as it did before.
+
+    Raises
+    ------
+    BadInput
+        If it is given neither way, or both with different names.
+    """
+    if option is not None and argument is not None and option != argument:
+        raise BadInput("model", f"both {argument!r} and {option!r} are given", "give one with --model NAME")
+    model = argument if option is None else option
+    if model is None:
+        raise BadInput("model", "is missing", "give one with --model NAME; `models` lists them")
+    return model
+
+
+def use_threads(count: int | None) -> None:
+    """Compute with so many threads, if a number is given."""
+    if count is not None:
+        from napari_latentseg.utils.threads import limit_threads
+
+        limit_threads(count)
 
 
 def parse_spacing(text: str | None) -> list[float] | None:

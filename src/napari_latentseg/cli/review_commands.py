@@ -11,7 +11,7 @@ import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table, progress_bar
 from napari_latentseg.cli.json_records import finding_json, measurement_json
-from napari_latentseg.cli.options import Channel, JsonOutput, Quiet, Series
+from napari_latentseg.cli.options import Channel, JsonOutput, OptionalModel, Overwrite, Quiet, Series
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ Result = Annotated[
 Edited = Annotated[
     bool, typer.Option("--edited", help="The mask was edited in another program: take it as it is now.")
 ]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")]
 Image = Annotated[Path | None, typer.Option(help="The image that was segmented.")]
 
 
@@ -52,8 +51,8 @@ def measure_result(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the whole table to this file.")
     ] = None,
-    overwrite: Overwrite = False,
     edited: Edited = False,
+    overwrite: Overwrite = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
@@ -67,15 +66,15 @@ def measure_result(
         sizes_note,
         write_csv,
     )
-    from napari_latentseg.utils.atomic import atomic_path, check_writable_folder, ensure_writable_folder
+    from napari_latentseg.utils.atomic import atomic_path, check_output_file, ensure_writable_folder
 
     if csv_file is not None:
-        if csv_file.is_dir():
-            raise BadInput(csv_file, "is a folder", "give the name of a file")
-        check_writable_folder(csv_file.absolute().parent)
         if is_case_table(csv_file):
             raise BadInput(csv_file, "is a table of cases", "choose another file")
         check_not_of_result(csv_file)
+        check_output_file(
+            csv_file, (".csv",), overwrite=True
+        )  # what is there is compared with the result below
     segmentation = read_segmentation(result, edited=edited)
     if csv_file is not None and not overwrite:
         check_csv_replaceable(csv_file, segmentation.record.input.sha256)
@@ -148,7 +147,7 @@ def rank_result(
 def compare_masks(
     mask: Annotated[Path, typer.Argument(help="A mask.")],
     reference: Annotated[Path, typer.Argument(help="The mask that it is compared with.")],
-    model: Annotated[str | None, typer.Option(help="Model whose classes the labels are.")] = None,
+    model: OptionalModel = None,
     assd: Annotated[
         bool, typer.Option("--assd", help="Also the average symmetric surface distance.")
     ] = False,
@@ -181,13 +180,13 @@ def compare_masks(
 
 def report_result(
     result: Result,
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The HTML file to write.")],
     image: Image = None,
     series: Series = None,
     channel: Channel = None,
     note: Annotated[str, typer.Option(help="A text of your own for the page.")] = "",
-    overwrite: Overwrite = False,
     edited: Edited = False,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a report on one HTML page: sizes, intervals, and pictures of the most uncertain slices."""

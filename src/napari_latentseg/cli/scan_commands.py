@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
-from napari_latentseg.cli.options import Channel, JsonOutput, Quiet, ScanPath, Series, Spacing, parse_spacing
+from napari_latentseg.cli.options import (
+    Channel,
+    JsonOutput,
+    Overwrite,
+    Quiet,
+    ScanPath,
+    Series,
+    Spacing,
+    parse_spacing,
+)
 
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
@@ -28,7 +37,11 @@ def info(
     series: Series = None,
     model: Annotated[
         str | None,
-        typer.Option(help="Also say whether this model was made for the image; reads some of its pixels."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Also say whether this model was made for the image; reads some of its pixels.",
+        ),
     ] = None,
     as_json: JsonOutput = False,
 ) -> None:
@@ -106,11 +119,15 @@ def convert(
     series: Series = None,
     channel: Channel = None,
     spacing: Spacing = None,
+    overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Write an image in another format with the same geometry; a format that cannot hold it is refused."""
     from napari_latentseg.io.convert import convert as write
 
-    for note in write(source, target, series=series, channel=channel, spacing=parse_spacing(spacing)):
+    notes = write(
+        source, target, series=series, channel=channel, spacing=parse_spacing(spacing), overwrite=overwrite
+    )
+    for note in notes:
         print_line(f"note: {note}", quiet=quiet)
     print_line(str(target), quiet=quiet)

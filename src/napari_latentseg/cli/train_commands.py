@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_latentseg.cli.console import exit_partial, print_line, progress_bar
+from napari_latentseg.cli.console import exit_partial, json_text, print_line, progress_bar
 from napari_latentseg.cli.interrupt import stop_on_interrupt
-from napari_latentseg.cli.options import AnnotatedFolders, Device, LabelsOption, Quiet, Resume
+from napari_latentseg.cli.options import (
+    AnnotatedFolders,
+    Device,
+    LabelsOption,
+    Quiet,
+    Resume,
+    Threads,
+    use_threads,
+)
 
 if TYPE_CHECKING:
     from napari_latentseg.training.events import TrainEvent
@@ -26,7 +33,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     data: AnnotatedFolders,
-    out: Annotated[Path, typer.Option(help="The model folder to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to write.")],
     method: Annotated[str, typer.Option(help="gms, wave-gms, sdseg, medseglatdiff or guided.")] = "gms",
     config: Annotated[
         str | None, typer.Option(help="Name of a configuration, or a JSON file; the small one of the method.")
@@ -59,6 +66,7 @@ def train(
     labels: LabelsOption = None,
     resume: Resume = False,
     device: Device = "auto",
+    threads: Threads = None,
     events: Annotated[bool, typer.Option("--events", help="Print one JSON object a line.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -67,6 +75,7 @@ def train(
     from napari_latentseg.errors import Cancelled
     from napari_latentseg.training.output_dir import checkpoint_folder
 
+    use_threads(threads)
     changes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "members": members}
     stopped_early = False
     left_out: tuple[str, ...] = ()
@@ -81,7 +90,7 @@ def train(
                 if event.event == "data":
                     left_out = event.left_out
                 if events:
-                    sys.stdout.write(json.dumps(event.as_dict()) + "\n")
+                    sys.stdout.write(json_text(event.as_dict()) + "\n")
                     sys.stdout.flush()
                 else:
                     _print_event(event, quiet)
@@ -136,12 +145,12 @@ def _default_config(method: str) -> str:
     BadInput
         If there is no such method.
     """
-    from napari_latentseg.errors import BadInput
+    from napari_latentseg.errors import BadInput, choose_from
     from napari_latentseg.training.config import load_config, named_configs
 
     # from the names of the files: importing the methods would load torch
     small = [name.removesuffix("-small") for name in named_configs() if name.endswith("-small")]
     methods = [name for name in small if load_config(f"{name}-small").method == name]
     if method not in methods:
-        raise BadInput("method", f"no method {method!r}", f"use one of {', '.join(methods)}")
+        raise BadInput("method", f"no method {method!r}", choose_from(method, methods))
     return f"{method}-small"

@@ -47,6 +47,12 @@ class Comparison:
         ``""``.
     segmented
         What was compared where that is not everything, such as ``"29 of 40 slices"``; empty for all.
+
+    Examples
+    --------
+    >>> from napari_latentseg import Comparison
+    >>> Comparison("lesion", 1, None, 0.8, 0.667, 2.5, None, "mm", "").dsc
+    0.8
     """
 
     name: str
@@ -119,6 +125,16 @@ def compare(
     ------
     BadInput
         If shapes or geometries differ, or an array is not a label map.
+
+    Examples
+    --------
+    >>> from napari_latentseg import ClassInfo, Geometry, compare
+    >>> mask, reference = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    >>> mask[5:15, 5:15], reference[5:15, 5:10] = 1, 1
+    >>> classes = (ClassInfo(label=1, name="lesion", color="#ff0000"),)
+    >>> (row,) = compare(mask, reference, Geometry.from_spacing("yx", (0.5, 0.5), "mm"), classes)
+    >>> round(row.dsc, 3), row.unit
+    (0.667, 'mm')
     """
     mask_labels, reference_labels = _check_labels("mask", mask), _check_labels("reference", reference)
     if reference_geometry is not None:

@@ -112,6 +112,6 @@ class EvaluationReport(FrozenModel):
     left_out: tuple[LeftOut, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """The report with the keys of the JSON file that ``evaluate --json`` writes."""
+        """The report with the keys of the JSON file that ``evaluate --out`` writes."""
         without = {name for name in ("empty", "left_out") if not getattr(self, name)}
         return self.model_dump(mode="json", by_alias=True, exclude=without)

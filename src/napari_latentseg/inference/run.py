@@ -78,6 +78,8 @@ class Run:
 
     Attributes
     ----------
+    model
+        The model, which further runs may use.
     state
         Everything that has been computed so far.
 
@@ -102,7 +104,7 @@ class Run:
     ) -> None:
         card = model.card
         self.state = RunState.create(card, compute, scan, settings, plane)
-        self._model = model
+        self.model = model
         names = {c.name for c in self.state.classes}
         class_indices = [i for i, c in enumerate(card.classes) if c.name in names]
         self._sampler = Sampler(
@@ -175,7 +177,7 @@ class Run:
         state.tta_transforms += islice(
             self._transform_stream, max(0, state.requested_samples - len(state.tta_transforms))
         )
-        self._model.to(state.compute)
+        self.model.to(state.compute)
         self._samples_drawn = 0
         try:
             yield from self._hash_input()
@@ -265,7 +267,7 @@ class Run:
         For each: augment the plane, cut it into tiles, sample and blend the tiles, undo the augmentation, and
         resize the probabilities to the size of the scan.
         """
-        source = JobSource(self.state, planned, self._model.method.downsampling_factor)
+        source = JobSource(self.state, planned, self.model.method.downsampling_factor)
         drawing = self._sampler.draw(source.jobs())
         current = (*planned[0], 0.0)  # plane, sample, and the fraction of it that is drawn
         try:

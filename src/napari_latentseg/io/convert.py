@@ -35,6 +35,7 @@ def convert(
     series: int | None = None,
     channel: int | None = None,
     spacing: Sequence[float] | None = None,
+    overwrite: bool = False,
 ) -> tuple[str, ...]:
     """Read an image and write it in another format.
 
@@ -43,11 +44,13 @@ def convert(
     source
         A file or folder that `read_scan` reads.
     target
-        The file or folder to write; its suffix determines the format. An existing file is replaced.
+        The file or folder to write; its suffix determines the format.
     series, channel
         Which of several images and channels, counted from 1.
     spacing
         In mm, for an image whose file states none; see `napari_latentseg.core.given_spacing.give_spacing`.
+    overwrite
+        Replace files that are there already.
 
     Returns
     -------
@@ -57,19 +60,26 @@ def convert(
     Raises
     ------
     BadInput
-        If it cannot be read, or the new format cannot hold the geometry; nothing is written then.
+        If it cannot be read, something is there that must not be replaced, or the new format cannot hold the
+        geometry; nothing is written then.
     """
     target = Path(target)
     format_for(target)
     scan = read_scan_lazy(source, series=series)
+    if target.exists() and not overwrite:
+        raise _exists(target)
     if channel is not None:
         scan = select_channel(scan, channel)
     if spacing is not None:
         scan = give_spacing(scan, spacing)
-    return write_scan(scan, target)
+    return write_scan(scan, target, overwrite=overwrite)
 
 
-def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
+def _exists(path: Path) -> BadInput:
+    return BadInput(path, "is there already", "choose another name, or replace it (--overwrite)")
+
+
+def write_scan(scan: Scan, target: Path, *, overwrite: bool = True) -> tuple[str, ...]:
     """Write a scan, and verify the geometry by reading the header of the new file.
 
     Parameters
@@ -78,6 +88,8 @@ def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
         The scan.
     target
         As for `convert`.
+    overwrite
+        Replace files that are there already.
 
     Returns
     -------
@@ -109,7 +121,11 @@ def write_scan(scan: Scan, target: Path) -> tuple[str, ...]:
         if target_format.NAME == "nrrd" and not {"mm", "pixel"} >= set(_length_units(written_scan.geometry)):
             notes.append(_NRRD_UNIT_NOTE)
         del written_scan  # a lazy array may keep the file open
-        for written_path in sorted(Path(temporary).iterdir(), key=lambda p: p == path):
+        written_paths = sorted(Path(temporary).iterdir(), key=lambda p: p == path)
+        for written_path in written_paths:
+            if (folder / written_path.name).exists() and not overwrite:  # also that of the values alone
+                raise _exists(folder / written_path.name)
+        for written_path in written_paths:
             final_path = folder / written_path.name
             if final_path.is_dir():
                 raise BadInput(target, "is there already", "choose another name")

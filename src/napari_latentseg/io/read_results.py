@@ -48,6 +48,15 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
     BadInput
         If there is no run record, a file is missing, was changed after the run or does not fit the others, or
         the result is DICOM-SEG.
+
+    Examples
+    --------
+    >>> from napari_latentseg import segment, read_segmentation, write_result
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> result = segment(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound", samples=3)
+    >>> written = write_result(result, "results", case="phantom-1")
+    >>> bool((read_segmentation("results").mask == result.mask).all())
+    True
     """
     files = _ResultFiles.find(Path(path))
     record = files.record

@@ -166,6 +166,14 @@ def write_segmentation(
         If the folder cannot be written, the format cannot hold the geometry, the result has no agreement of
         its samples, or something is there that must not be replaced. Everything is as before then, and a
         folder that was created for the result is gone.
+
+    Examples
+    --------
+    >>> from napari_latentseg import segment, write_segmentation
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> result = segment(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound", samples=3)
+    >>> [path.name for path in write_segmentation(result, Path("results"), "phantom-1")]
+    ['phantom-1_mask.tif', 'phantom-1_mean.tif', 'phantom-1_variance.tif', 'phantom-1_run.json']
     """
     check_format(format)
     if agreement:

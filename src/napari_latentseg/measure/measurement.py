@@ -91,6 +91,15 @@ class Measurement:
     model_value
         Area or volume of the class in the model's mask, which differs from `value` where a person has
         corrected the mask; None for objects, and for classes that the model does not have.
+
+    Examples
+    --------
+    >>> from napari_latentseg import segment
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> result = segment(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound", samples=3)
+    >>> from napari_latentseg.measure import measure
+    >>> measure(result, objects=False)[0].unit
+    'mm2'
     """
 
     name: str

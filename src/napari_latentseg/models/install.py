@@ -44,7 +44,7 @@ def install_path(name: str, *, replace: bool = False) -> Path:
         raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
     if name in model_folders() and not replace:
         raise BadInput(
-            "name", f"a model {name!r} exists already", "give another with --name, or add --replace"
+            "name", f"a model {name!r} exists already", "give another with --name, or add --overwrite"
         )
     return data_home() / "models" / name
 

@@ -17,6 +17,7 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.utils.argument_types import shown
+from napari_latentseg.utils.fork_guard import check_not_forked
 from napari_latentseg.utils.json_text import load_json
 from napari_latentseg.utils.paths import data_home
 
@@ -213,6 +214,7 @@ def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None)
     BadInput
         If the model or its codec is not on this machine, or damaged.
     """
+    check_not_forked()  # already the loading of large weights would never end
     from napari_latentseg.models.folder import load_model_folder
 
     model = locate_model(name)

@@ -55,6 +55,14 @@ class Finding:
         Value of the measure, in its unit; larger is more uncertain.
     measure
         Key of the measure in `MEASURES`.
+
+    Examples
+    --------
+    >>> from napari_latentseg import segment, rank
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> result = segment(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound", samples=3)
+    >>> rank(result)[0].uncertainty > 0
+    True
     """
 
     kind: RegionKind
@@ -133,6 +141,14 @@ def rank(
     BadInput
         If the measure is unknown or needs samples that the segmentation does not have, if there is no
         variance and all mean probabilities are close to 0 or 1, or if the mask has another shape.
+
+    Examples
+    --------
+    >>> from napari_latentseg import segment, rank
+    >>> from napari_latentseg.sample_data import ultrasound_phantom
+    >>> result = segment(ultrasound_phantom(shape=(96, 128)).scan, "breast-ultrasound", samples=3)
+    >>> [finding.kind for finding in rank(result)]
+    ['slice']
     """
     key = _resolve_measure(segmentation, measure)
     if by not in ("slices", "objects"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,11 +15,48 @@ from napari_latentseg.errors import BadInput
 __all__ = [
     "atomic_folder",
     "atomic_path",
+    "check_output_file",
     "check_unused_folder",
     "check_writable_folder",
     "ensure_writable_folder",
     "make_private_folder",
 ]
+
+
+# what only writing fails with: no space, quota used up, file too large, read-only
+_DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def check_output_file(path: Path, suffixes: Sequence[str], *, overwrite: bool = False) -> None:
+    """Refuse, before anything is computed, a file that must not or cannot be written.
+
+    Parameters
+    ----------
+    path
+        The file to write. Its folder need not exist.
+    suffixes
+        The endings that the file may have, lower case.
+    overwrite
+        Whether a file that is there may be replaced.
+
+    Raises
+    ------
+    BadInput
+        If its ending is another, it is a folder or is there already, or its folder cannot be written.
+    """
+    path = Path(path)
+    if not path.name.lower().endswith(tuple(suffixes)):
+        raise BadInput(path, f"does not end in {' or '.join(suffixes)}", "choose another name")
+    try:
+        is_folder, is_taken = path.is_dir(), os.path.lexists(path)
+        path.exists()  # raises where the name is too long
+    except (OSError, ValueError) as error:
+        raise BadInput(path, "is no name that a file can have", "choose another name") from error
+    if is_folder:
+        raise BadInput(path, "is a folder", "give the name of a file")
+    if is_taken and not overwrite:
+        raise BadInput(path, "is there already", "choose another name, or replace it (--overwrite)")
+    check_writable_folder(path.absolute().parent)
 
 
 def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path:
@@ -122,7 +160,12 @@ def atomic_path(path: Path, suffix: str = "") -> Iterator[Path]:
     except OSError as error:
         raise _write_error(path, error) from error
     try:
-        yield temporary
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            raise _write_error(path, error) from error
         try:
             temporary.replace(path)
         except OSError as error:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.fork_guard import check_not_forked, note_computation
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +32,7 @@ class Compute:
     Attributes
     ----------
     device
-        ``"cpu"``, ``"cuda"`` or ``"mps"``.
+        ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     precision
         ``"float32"`` or ``"bfloat16"``: autocast, in which weights stay float32.
     """
@@ -44,7 +46,7 @@ class Compute:
 
         if self.precision == "float32":
             return nullcontext()
-        return torch.autocast(self.device, torch.bfloat16)
+        return torch.autocast(self.device.partition(":")[0], torch.bfloat16)
 
     def torch_device(self) -> torch.device:
         """The device as a torch object."""
@@ -59,11 +61,13 @@ def check_device_and_precision(device: str, precision: str) -> None:
     Raises
     ------
     BadInput
-        If one of them is not in `DEVICES` or `PRECISIONS`.
+        If one of them is not in `DEVICES` or `PRECISIONS`; a GPU may have its number, as in ``"cuda:1"``.
     """
-    for name, value, choices in (("device", device, DEVICES), ("precision", precision, PRECISIONS)):
-        if value not in choices:
-            raise BadInput(name, f"{value!r} is not known", f"use one of {', '.join(choices)}")
+    if device not in DEVICES and not re.fullmatch(r"cuda:\d{1,3}", device):
+        remedy = f"use one of {', '.join(DEVICES)}; cuda:1 is the second GPU"
+        raise BadInput("device", f"{device!r} is not known", remedy)
+    if precision not in PRECISIONS:
+        raise BadInput("precision", f"{precision!r} is not known", f"use one of {', '.join(PRECISIONS)}")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -83,6 +87,8 @@ def available_devices() -> dict[str, str]:
     names = {"cpu": f"CPU, {torch.get_num_threads()} threads"}
     if torch.cuda.is_available():
         names["cuda"] = torch.cuda.get_device_name()
+        count = torch.cuda.device_count()
+        names |= {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(count) if count > 1}
     if torch.backends.mps.is_available():
         names["mps"] = "Apple GPU"
     return names
@@ -94,19 +100,26 @@ def resolve_compute(device: str = "auto", precision: str = "auto") -> Compute:
     Parameters
     ----------
     device
-        One of `DEVICES`; ``"auto"`` is the first available of cuda, mps and cpu.
+        One of `DEVICES`, or a GPU by its number; ``"auto"`` is the first available of cuda, mps and cpu.
     precision
         One of `PRECISIONS`; ``"auto"`` is bfloat16 where the hardware multiplies it natively, else float32.
 
     Raises
     ------
     BadInput
-        If one of them is unknown, or the device is not available.
+        If one of them is unknown, the device is not available, or this process was forked from one in which
+        torch had computed.
     """
+    import torch
+
     check_device_and_precision(device, precision)
+    check_not_forked()
+    note_computation(torch.get_num_threads())
     available = available_devices()
     if device == "auto":
         device = next(d for d in ("cuda", "mps", "cpu") if d in available)
+    elif device == "cuda:0" and "cuda" in available:
+        pass  # also where it is the only GPU, which is listed without its number
     elif device not in available:
         raise BadInput("device", f"no {device} on this machine", f"use one of {', '.join(available)}")
     if precision == "auto":
@@ -117,8 +130,8 @@ def resolve_compute(device: str = "auto", precision: str = "auto") -> Compute:
 def _has_native_bfloat16(device: str) -> bool:
     import torch
 
-    if device == "cuda":
-        return torch.cuda.get_device_capability() >= (8, 0)  # Ampere and later
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_capability(device) >= (8, 0)  # Ampere and later
     if device == "mps":
         return False
     get_capabilities = getattr(torch.cpu, "get_capabilities", None)  # torch 2.10 and later

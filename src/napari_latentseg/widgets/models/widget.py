@@ -333,7 +333,7 @@ class ModelsWidget(DockWidget):
         def write() -> Path:
             from napari_latentseg import api
 
-            return api.export_model(folder, path)
+            return api.export_model(folder, path, overwrite=True)
 
         return self._run_job(write, lambda written: show_info(f"Written to {written.name}."))
 

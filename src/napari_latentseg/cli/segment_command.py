@@ -1,0 +1,291 @@
+"""`segment`."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_latentseg.cli.console import EXIT_PARTIAL, print_error, print_json, print_line, progress_bar
+from napari_latentseg.cli.json_records import measurement_json
+from napari_latentseg.cli.options import (
+    Channel,
+    CodecFolder,
+    Device,
+    JsonOutput,
+    ModelOption,
+    Quiet,
+    Samples,
+    SamplingSource,
+    Seed,
+    Series,
+    Spacing,
+    Threads,
+    Threshold,
+    parse_spacing,
+    use_threads,
+)
+from napari_latentseg.errors import BadInput
+
+if TYPE_CHECKING:
+    from napari_latentseg.api.batch import FileResult
+    from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.core.segmentation import Segmentation
+    from napari_latentseg.models.card import ModelCard
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(segment)
+
+
+def segment(
+    scans: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SCAN...",
+            help="Images or volumes: files, folders of DICOM or OME-Zarr, or a folder with images in it.",
+        ),
+    ],
+    model: ModelOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the result.")],
+    samples: Samples = None,
+    sampling: SamplingSource = None,
+    threshold: Threshold = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    codec: CodecFolder = None,
+    series: Series = None,
+    channel: Channel = None,
+    spacing: Spacing = None,
+    plane: Annotated[
+        str, typer.Option(help="Orientation of the slices: acquired, axial, coronal or sagittal.")
+    ] = "acquired",
+    slices: Annotated[
+        str | None, typer.Option(help="Segment only these slices, counted from 1: 40-60, or 50.")
+    ] = None,
+    roi: Annotated[
+        str | None,
+        typer.Option(help="Segment only this box of each slice: TOP,LEFT,BOTTOM,RIGHT in pixels, from 0."),
+    ] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Segment only these classes of the model, separated by commas.")
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(help="Stop early once samples change the mask by no more than this (1 - Dice): 0.01."),
+    ] = None,
+    min_size: Annotated[
+        float, typer.Option(help="Remove objects below this area or volume, in the image's unit (mm2, mm3).")
+    ] = 0.0,
+    fill_holes: Annotated[
+        bool, typer.Option("--fill-holes", help="Fill holes that a class encloses on all sides.")
+    ] = False,
+    keep_largest: Annotated[
+        bool, typer.Option("--keep-largest", help="Keep only the largest object of each class.")
+    ] = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; as the scan where not given."
+        ),
+    ] = None,
+    agreement: Annotated[
+        bool,
+        typer.Option("--agreement", help="Also write how many samples assign each voxel to a class."),
+    ] = False,
+    contours: Annotated[bool, typer.Option("--contours", help="Also write outlines, as GeoJSON.")] = False,
+    band: Annotated[
+        bool,
+        typer.Option(
+            "--band",
+            help="Also write inner and outer contours: in 9 of 10 images the true edge lies between them.",
+        ),
+    ] = False,
+    table: Annotated[
+        bool, typer.Option("--table", help="Also write a table of areas or volumes, as CSV.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option(help="Also write a report on one page: an HTML file.")
+    ] = None,
+    append_to: Annotated[
+        Path | None, typer.Option(help="Also add the classes to this table of cases, a CSV file.")
+    ] = None,
+    deidentify: Annotated[
+        bool,
+        typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG."),
+    ] = False,
+    case: Annotated[
+        str | None,
+        typer.Option(help="A code for the case: the files are named after it; record and report name it."),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace also a result of another image, and changed files.")
+    ] = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option("--skip-existing", help="Pass over images with a complete result of this model there."),
+    ] = False,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+) -> None:
+    """Segment images or volumes; writes STEM_mask, STEM_mean, STEM_variance and STEM_run.json of each.
+
+    Of several images, those that cannot be segmented are named, and the others get their results; the exit
+    code is 3 then.
+    """
+    from napari_latentseg import api
+    from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.io.result_format import check_agreement, check_format
+    from napari_latentseg.io.result_names import check_case_code
+    from napari_latentseg.utils.atomic import check_writable_folder
+
+    check_writable_folder(out)
+    check_format(format)
+    if case is not None:  # an empty one, of a script's unset variable, must not give way to the file's name
+        check_case_code(case)
+    if report is not None:
+        from napari_latentseg.report import check_report
+
+        check_report(report)
+    use_threads(threads)
+    model_found = api.locate_model(model)
+    settings = InferenceSettings.for_model(
+        model_found.card, samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
+        precision=precision, slices=_parse_slice_range(slices), box=_parse_box(roi), tolerance=tolerance,
+        classes=None if classes is None else [name.strip() for name in classes.split(",")],
+        cleanup=_make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
+    )  # fmt: skip
+    if agreement:
+        check_agreement(settings.samples, settings.source, format)
+    position = (1, 1)
+
+    def count_file(number: int, total: int) -> None:
+        nonlocal position
+        position = (number, total)
+
+    records: list[dict[str, Any]] = []
+    failures: list[BadInput] = []
+    with progress_bar("segmenting", quiet=quiet or as_json) as progress:
+        files = api.segment_files(
+            scans, model_found, out, settings, plane=plane, series=series, channel=channel,
+            spacing=parse_spacing(spacing), codec=codec, case=case or "", skip_existing=skip_existing,
+            on_start=count_file, progress=lambda done: progress((position[0] - 1 + done) / position[1]),
+            format=format, agreement=agreement, contours=contours, band=band, table=table, report=report,
+            append_to=append_to, deidentify=deidentify, overwrite=overwrite,
+        )  # fmt: skip
+        for result in files:
+            if result.error is not None:
+                failures.append(result.error)
+                if position[1] > 1:
+                    print_error(str(result.error))
+            elif as_json:
+                records.append(_result_json(result, model_found.card))
+            else:
+                _print_result(result, model_found.card, quiet=quiet)
+    total = position[1]
+    if failures and total == 1:
+        raise failures[0]
+    if as_json:
+        print_json({"results": records, "errors": [str(error) for error in failures]})
+    if failures:
+        print_error(f"{len(failures)} of {total} images have no result")
+        raise typer.Exit(2 if len(failures) == total else EXIT_PARTIAL)
+
+
+def _print_result(result: FileResult, card: ModelCard, *, quiet: bool) -> None:
+    """The files of a result, the sizes of its classes, and what a person should know of it."""
+    if result.segmentation is None:
+        print_line(f"{result.scan}: has a result already", quiet=quiet)
+        return
+    for path in result.written:
+        print_line(str(path), quiet=quiet)
+    segmentation = result.segmentation
+    for line in [*_size_lines(segmentation, card), *_remarks(segmentation), *result.left_out]:
+        print_line(line, quiet=quiet)
+
+
+def _result_json(result: FileResult, card: ModelCard) -> dict[str, Any]:
+    """A result for other programs."""
+    from napari_latentseg.measure import class_sizes
+
+    segmentation = result.segmentation
+    if segmentation is None:
+        return {"image": str(result.scan), "skipped": True}
+    return {
+        "image": str(result.scan),
+        "skipped": False,
+        "files": [str(path) for path in result.written],
+        "sizes": [measurement_json(row) for row in class_sizes(segmentation, card)],
+        "remarks": [*_remarks(segmentation), *result.left_out],
+    }
+
+
+def _size_lines(segmentation: Segmentation, card: ModelCard) -> list[str]:
+    """The size of each class, what its interval rests on, and what was not segmented."""
+    from napari_latentseg.measure import class_sizes, sizes_note
+
+    return [*(row.describe() for row in class_sizes(segmentation, card)), sizes_note(segmentation, card)]
+
+
+def _remarks(segmentation: Segmentation) -> list[str]:
+    """What a person should know of a result: whether the model fits the image, and of its samples."""
+    from napari_latentseg.measure import expected_dice_lines
+
+    record, remarks = segmentation.record, []
+    if record.fit is not None:
+        remarks.append(record.fit.describe())
+    if record.tolerance is not None and record.complete and record.samples < record.samples_asked:
+        remarks.append(f"{record.samples} of {record.samples_asked} samples were enough")
+    if segmentation.variance is None:
+        samples = "1 sample" if record.samples == 1 else f"{record.samples} samples"
+        reason = "one pass" if record.source == "none" else samples
+        remarks.append(f"no variance: {reason} cannot tell how much samples differ (3 or more can)")
+    return [*remarks, *expected_dice_lines(record.expected_dice)]
+
+
+def _make_postprocess(min_size: float, *, fill_holes: bool, keep_largest: bool) -> PostProcess:
+    from napari_latentseg.core.postprocess import PostProcess
+
+    if not 0 <= min_size < math.inf:
+        raise BadInput("min-size", f"{min_size:g} is no size", "give 0 or more")
+    return PostProcess(smallest=min_size, fill_holes=fill_holes, keep_largest=keep_largest)
+
+
+def _parse_box(text: str | None) -> tuple[int, int, int, int] | None:
+    """Top, left, bottom and right of ``"0,0,512,512"``.
+
+    Raises
+    ------
+    BadInput
+        If it is not four whole numbers.
+    """
+    if text is None:
+        return None
+    numbers = [part.strip() for part in text.split(",")]
+    if len(numbers) != 4 or not all(part.isdecimal() for part in numbers):
+        raise BadInput("roi", f"{text!r} is no box", "write TOP,LEFT,BOTTOM,RIGHT in whole pixels")
+    top, left, bottom, right = (int(part) for part in numbers)
+    return top, left, bottom, right
+
+
+def _parse_slice_range(text: str | None) -> tuple[int, int] | None:
+    """First and last slice, counted from 0, of ``"40-60"`` or ``"50"``, which are counted from 1.
+
+    Raises
+    ------
+    BadInput
+        If it is neither.
+    """
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    if not first.isdecimal() or (dash and not last.isdecimal()) or int(first) < 1:
+        raise BadInput("slices", f"{text!r} is no range", "write 40-60, or 50; the first slice is 1")
+    return int(first) - 1, int(last if dash else first) - 1
