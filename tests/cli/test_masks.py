@@ -55,7 +55,16 @@ def test_a_store_and_its_export_score_as_the_folder_that_they_come_from(
     cli, folder: Path, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     as_store(folder, tmp_path / "store")
-    command = ("evaluate", "--model", tiny_model_folder, "--samples", 3, "--json", tmp_path / "r.json")
+    command = (
+        "evaluate",
+        "--model",
+        tiny_model_folder,
+        "--samples",
+        3,
+        "--overwrite",
+        "--out",
+        tmp_path / "r.json",
+    )
     means = []
     for data in (folder, tmp_path / "store", tmp_path / "Dataset001_Shapes"):
         assert cli(*command, "--data", data, "--labels", "any=target").code == 0
@@ -78,7 +87,7 @@ def test_a_mask_turned_in_its_file_scores_the_same_to_the_last_bit(
             (tmp_path / name / part).mkdir(parents=True)
             nib.save(nib.Nifti1Image(array, where), tmp_path / name / part / "a.nii.gz")
         report = tmp_path / f"{name}.json"
-        command = ("evaluate", "--model", tiny_model_folder, "--data", tmp_path / name, "--json", report)
+        command = ("evaluate", "--model", tiny_model_folder, "--data", tmp_path / name, "--out", report)
         assert cli(*command, "--sampling", "none").code == 0
         reports.append(json.loads(report.read_text())["images"])
     assert reports[0] == reports[1]
