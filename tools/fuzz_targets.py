@@ -107,7 +107,7 @@ def read_result(folder: Path) -> None:
 
 def read_pairs(folder: Path) -> None:
     """A folder of images and masks."""
-    from napari_latentseg.data.cases import find_cases
+    from napari_latentseg.data.folders import find_cases
     from napari_latentseg.errors import BadInput
 
     for case in find_cases(folder):

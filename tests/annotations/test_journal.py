@@ -6,17 +6,21 @@ import os
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tests.helpers.annotated import DISC, VESSEL
 
 from napari_latentseg.annotations.journal import Journal, with_checksum, without_checksum
 from napari_latentseg.annotations.records import (
     ApprovalRecord,
+    CaseRecord,
     ClassesRecord,
+    GeometryRecord,
     MaskBlock,
     Record,
     Revocation,
     as_ranges,
 )
+from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.errors import BadInput
 
 RECORDS: list[Record] = [
@@ -154,3 +158,14 @@ def test_a_disk_that_is_full_leaves_the_journal_as_it_was(
     assert path.read_bytes() == before
     assert journal.append(RECORDS[2:]) == 4
     assert records(path)[:3] == RECORDS
+
+
+def test_an_image_whose_axes_do_not_fit_its_shape_is_no_record() -> None:
+    """Such a line has the right checksum where another program wrote it."""
+    geometry = Geometry.from_spacing("yx")
+    fields = CaseRecord(
+        name="scan-01234567", pixels="a" * 64, axes="yx", shape=(4, 5), dtype="uint8",
+        place=GeometryRecord.from_geometry(geometry), files={}, time="2026-01-01T00:00:00+00:00",
+    ).model_dump()  # fmt: skip
+    with pytest.raises(ValidationError, match="2 axes do not fit a shape of 1"):
+        CaseRecord.model_validate(fields | {"shape": (4,)})

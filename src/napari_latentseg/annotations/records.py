@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, model_validator
 
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.frozen import FrozenModel
@@ -90,6 +90,12 @@ class CaseRecord(FrozenModel):
     modality: str = ""
     files: dict[str, SHA256]
     time: str
+
+    @model_validator(mode="after")
+    def _check_axes(self) -> CaseRecord:
+        if len(self.axes) != len(self.shape):
+            raise ValueError(f"{len(self.axes)} axes do not fit a shape of {len(self.shape)}")
+        return self
 
     @property
     def spatial_axes(self) -> str:
