@@ -57,6 +57,16 @@ for event in FineTuneJob(base, data, Path(out), steps=int(steps), seed=3, minute
     pass
 """
 
+EVALUATE = """
+import json, sys
+from pathlib import Path
+
+from napari_latentseg.api import evaluate
+
+model, data, out = sys.argv[1:]
+Path(out).write_text(json.dumps(evaluate(model, data, samples=3).to_json()))
+"""
+
 
 def python(checkout: Path, home: Path, *arguments: str) -> None:
     """Run this Python with the package of one checkout; one thread, so that sums have one order."""
@@ -83,8 +93,8 @@ def run_all(checkout: Path, images: Path, out: Path) -> None:
                "--seed", "1", "--out", str(out / f"segment-{name}"))  # fmt: skip
     python(checkout, home, *latentseg, "segment", str(images / "volume.nii.gz"), "--model", "hippocampus-mr",
            "--samples", "3", "--seed", "2", "--out", str(out / "segment-hippocampus-mr"))  # fmt: skip
-    python(checkout, home, *latentseg, "evaluate", "--model", MODELS[0], "--data", str(images / "data"),
-           "--samples", "3", "--json", str(out / "evaluate.json"))  # fmt: skip
+    # the command line of earlier checkouts has other names for the file of `evaluate`
+    python(checkout, home, "-c", EVALUATE, MODELS[0], str(images / "data"), str(out / "evaluate.json"))
     candidate = out / "candidate"
     python(
         checkout, home, "-c", FINE_TUNE, MODELS[0], str(images / "data"), str(candidate), str(TRAINING_STEPS)

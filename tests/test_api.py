@@ -46,7 +46,7 @@ def test_progress_comes_to_one(tiny_model_folder: Path) -> None:
     api.segment(ultrasound_phantom().scan, tiny_model_folder, samples=4, progress=seen.append)
     assert seen == sorted(seen)
     assert seen[-1] == 1
-    assert len(seen) == 4
+    assert {0.25, 0.5, 0.75} <= set(seen)
 
 
 def test_a_model_finds_its_codec_in_a_place_of_its_own(
