@@ -3,7 +3,8 @@
 A file system can rename one file at once, but not several. So the complete files lie in a temporary folder
 with a list of what is to be done (the journal) before the first of them is moved. A process that fails puts
 back what was there; one that is killed leaves the journal, and the next one that writes the same result
-finishes its work.
+finishes its work. The earlier record is taken away first and the new one comes last, so that other programs,
+which know no journal, never find a record beside files that are not its own.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from napari_latentseg.utils.json_text import load_json
 __all__ = [
     "commit_files",
     "finish_interrupted",
+    "interrupted_records",
     "is_interrupted",
     "remove_abandoned",
     "temporary_folder",
@@ -32,7 +34,8 @@ __all__ = [
 _TEMPORARY_PREFIX = ".part-"
 _JOURNAL = "commit.json"
 _ABANDONED_AFTER_S = 86_400  # no result takes a day to be written
-_EARLIER = "earlier"  # the folder of what is replaced or removed, until all is in place
+# the folders of what is replaced and of what is removed, until all is in place
+_EARLIER, _REMOVED = "earlier", "removed"
 
 
 class _Step(NamedTuple):
@@ -40,6 +43,10 @@ class _Step(NamedTuple):
 
     name: str
     has_new_file: bool
+
+    def kept(self, temporary: Path) -> Path:
+        """Where the earlier file is until all is in place."""
+        return temporary / (_EARLIER if self.has_new_file else _REMOVED) / self.name
 
 
 @contextmanager
@@ -64,7 +71,7 @@ def commit_files(temporary: Path, folder: Path, new: Sequence[str], removed: Seq
         Where they go.
     new
         Names of the new files or folders, in the order in which they are moved. The last is the record, which
-        says what belongs together.
+        says what belongs together; an earlier one of that name is taken away before anything else.
     removed
         Names of files or folders that are removed once the new files are there, before the record is moved.
 
@@ -76,9 +83,11 @@ def commit_files(temporary: Path, folder: Path, new: Sequence[str], removed: Seq
     journal = temporary / _JOURNAL
     part = journal.with_suffix(".part")
     part.write_text(json.dumps({"new": list(new), "removed": list(removed)}), "utf-8")
-    (temporary / _EARLIER).mkdir()
+    for kept in (_EARLIER, _REMOVED):
+        (temporary / kept).mkdir()
     part.replace(journal)
     steps = [
+        _Step(new[-1], False),
         *(_Step(name, True) for name in new[:-1]),
         *(_Step(name, False) for name in removed),
         _Step(new[-1], True),
@@ -87,7 +96,7 @@ def commit_files(temporary: Path, folder: Path, new: Sequence[str], removed: Seq
     try:
         for step in steps:
             done.append(step)
-            _keep_earlier(folder / step.name, temporary / _EARLIER / step.name, step)
+            _keep_earlier(folder / step.name, step.kept(temporary), step)
             if step.has_new_file:
                 (temporary / step.name).replace(folder / step.name)
     except OSError:
@@ -114,7 +123,7 @@ def _undo(temporary: Path, folder: Path, steps: Sequence[_Step]) -> bool:
     """Put back what was there; False where that fails, so that the journal has to stay."""
     is_complete = True
     for step in reversed(steps):
-        path, kept = folder / step.name, temporary / _EARLIER / step.name
+        path, kept = folder / step.name, step.kept(temporary)
         try:
             if step.has_new_file and not os.path.lexists(temporary / step.name) and os.path.lexists(path):
                 path.replace(temporary / step.name)
@@ -141,17 +150,29 @@ def finish_interrupted(folder: Path, record_name: str) -> None:
         If a file cannot be moved.
     """
     for temporary, new, removed in _journals(folder, record_name):
-        for name in new:
-            source, target = temporary / name, folder / name
-            if os.path.lexists(source):
-                if target.is_dir():
-                    target.replace(temporary / f"{_EARLIER}-{name}")
-                source.replace(target)
+        if os.path.lexists(temporary / record_name):
+            _take_away(folder / record_name, temporary)
+        for name in new[:-1]:
+            _finish_move(temporary / name, folder / name)
         for name in removed:
-            if os.path.lexists(folder / name):
-                (folder / name).replace(temporary / f"{_EARLIER}-{name}")
+            _take_away(folder / name, temporary)
+        _finish_move(temporary / record_name, folder / record_name)
         (temporary / _JOURNAL).unlink()
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _finish_move(source: Path, target: Path) -> None:
+    """Move a file or folder that has not been moved yet."""
+    if os.path.lexists(source):
+        if target.is_dir():
+            _take_away(target, source.parent)
+        source.replace(target)
+
+
+def _take_away(path: Path, temporary: Path) -> None:
+    """Move an earlier file or folder, where it is still there, to what is removed in the end."""
+    if os.path.lexists(path):
+        path.replace(temporary / f"{_EARLIER}-{path.name}")
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -180,14 +201,19 @@ def is_interrupted(folder: Path, record_name: str) -> bool:
     return bool(_journals(folder, record_name))
 
 
-def _journals(folder: Path, record_name: str) -> list[tuple[Path, list[str], list[str]]]:
+def interrupted_records(folder: Path) -> list[str]:
+    """Names of the records of all results that a killed process was putting in place; some may be missing."""
+    return sorted({new[-1] for _, new, _ in _journals(folder) if new})
+
+
+def _journals(folder: Path, record_name: str | None = None) -> list[tuple[Path, list[str], list[str]]]:
     """Temporary folders whose files are complete, with what is to be done; oldest first."""
     journals = []
     for journal in folder.glob(f"{_TEMPORARY_PREFIX}*/{_JOURNAL}"):
         with suppress(OSError, ValueError, KeyError, TypeError):
             content = load_json(journal.read_text("utf-8"))
             new, removed = list(content["new"]), list(content["removed"])
-            if new[-1:] == [record_name] and all(_is_plain(name) for name in (*new, *removed)):
+            if record_name in (None, *new[-1:]) and all(_is_plain(name) for name in (*new, *removed)):
                 journals.append((journal.stat().st_mtime, journal.parent, new, removed))
     return [(temporary, new, removed) for _, temporary, new, removed in sorted(journals)]
 

@@ -15,7 +15,7 @@ from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io.commit_files import is_interrupted
+from napari_latentseg.io.commit_files import interrupted_records, is_interrupted
 from napari_latentseg.io.earlier_results import read_record
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.registry import read_scan_lazy, readable_suffixes
@@ -126,12 +126,14 @@ def sibling_record(path: Path, *, edited: bool = False) -> RunRecord | None:
     Raises
     ------
     BadInput
-        If there is one that cannot be read, or the file was changed after the run.
+        If there is one that cannot be read, the file was changed after the run, or the program was killed
+        while it wrote the result.
     """
     path = Path(path)
     record_path = _record_beside(path)
     if record_path is None:
         return None
+    _check_complete(record_path)
     files = _ResultFiles(record_path, read_record(record_path))
     if not files.owns(path):
         return None
@@ -155,8 +157,7 @@ class _ResultFiles:
     def find(cls, path: Path) -> _ResultFiles:
         """The result in a folder, or that of a record, mask or mean."""
         record_path = _find_record(path)
-        if is_interrupted(record_path.parent, record_path.name):
-            raise BadInput(record_path, "was being written when the program ended", "write the result again")
+        _check_complete(record_path)
         files = cls(record_path, read_record(record_path))
         if path.is_dir() and not path.name.endswith(".zarr"):
             return files
@@ -226,14 +227,23 @@ class _ResultFiles:
         return None
 
 
+def _check_complete(record_path: Path) -> None:
+    if is_interrupted(record_path.parent, record_path.name):
+        raise BadInput(record_path, "was being written when the program ended", "write the result again")
+
+
+def _has_record(record_path: Path) -> bool:
+    """Whether there is a record, or will be once a write that was interrupted is finished."""
+    return record_path.is_file() or is_interrupted(record_path.parent, record_path.name)
+
+
 def _find_record(path: Path) -> Path:
-    if path.name.endswith(RECORD_NAME) and path.is_file():
+    if path.name.endswith(RECORD_NAME) and _has_record(path):
         return path
     if path.is_dir() and not path.name.endswith(".zarr"):
+        names = {*(p.name for p in path.glob(f"*{RECORD_NAME}")), *interrupted_records(path)}
         records = sorted(
-            p
-            for p in path.glob(f"*{RECORD_NAME}")
-            if p.name == RECORD_NAME or p.name.endswith(f"_{RECORD_NAME}")
+            path / name for name in names if name == RECORD_NAME or name.endswith(f"_{RECORD_NAME}")
         )
         if len(records) == 1:
             return records[0]
@@ -253,7 +263,7 @@ def _record_beside(path: Path) -> Path | None:
     for kind in ("mask", "mean"):
         name_prefix, has_kind, _ = path.name.rpartition(kind)
         record = path.with_name(f"{name_prefix}{RECORD_NAME}")
-        if has_kind and record.is_file():
+        if has_kind and _has_record(record):
             return record
     return None
 

@@ -20,6 +20,7 @@ from napari_latentseg.io import ome_zarr
 from napari_latentseg.io.commit_files import (
     commit_files,
     finish_interrupted,
+    is_interrupted,
     remove_abandoned,
     temporary_folder,
 )
@@ -101,7 +102,24 @@ def check_target(
     check_name_lengths(folder, names)
     check_writable_folder(folder)
     if input_sha256 is not None and not overwrite:
+        _finish_earlier_write(folder, f"{prefix}{RECORD_NAME}")
         check_replaceable(find_earlier_result(folder, prefix), input_sha256, names, is_box=is_box)
+
+
+def _finish_earlier_write(folder: Path, record_name: str) -> None:
+    """Put back the record of a result that a killed process left without one, as it says whose the files are.
+
+    Raises
+    ------
+    BadInput
+        If a file cannot be moved.
+    """
+    if is_interrupted(folder, record_name):
+        try:
+            with path_lock(folder / _LOCK_NAME, folder):
+                finish_interrupted(folder, record_name)
+        except OSError as error:
+            raise BadInput(folder, f"could not be written ({error.strerror})", _remedy(error)) from error
 
 
 def write_segmentation(
