@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
+from qtpy.QtCore import Qt
 from tests.helpers.canvas import drag_on_canvas
 from tests.helpers.shown import show_ball_in
 
@@ -174,6 +175,24 @@ def test_a_single_plane(viewer, widget, segment, qtbot):
     settle(qtbot, viewer)
     assert entries()[0].planes == (0,)
     assert widget.slice_status.text() == "This image: approved, locked."
+
+
+def test_grey_is_approved_after_colour(viewer, widget, segment, qtbot):
+    grey = (volume()[0] * 200).astype(np.uint8)
+    alpha = np.full_like(grey, 255)
+    images = {
+        "rgb": np.dstack([grey + 1, grey, grey + 2]),
+        "grey": grey,
+        "rgba": np.dstack([grey + 5, grey, grey, alpha]),
+    }
+    notification_manager.records.clear()
+    for number, (name, data) in enumerate(images.items(), start=1):
+        segment(data, name=name, rgb=data.ndim == 3)
+        qtbot.mouseClick(widget.approve_button, Qt.MouseButton.LeftButton)
+        settle(qtbot, viewer)
+        assert len(entries()) == number
+        assert widget.slice_status.text() == "This image: approved, locked."
+    assert messages() == []
 
 
 def test_an_approved_slice_is_locked(viewer, widget, segment, qtbot):
