@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from napari_latentseg.annotations import AnnotationStore
 from napari_latentseg.core.classes import ClassInfo
@@ -18,6 +20,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.cases import Case
 from napari_latentseg.errors import BadInput
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
+from napari_latentseg.finetuning.copies import copy_notes
 from napari_latentseg.io import read_scan
 from napari_latentseg.models.card import ModelCard, read_card
 
@@ -81,6 +84,30 @@ def test_a_copy_under_another_name_is_the_same_case(
 ) -> None:
     folders = [write_ellipses(tmp_path / name, 3) for name in "ab"]
     assert len(collect_cases(folders, card)) == 3
+
+
+def test_the_mask_of_a_reader_is_chosen_by_the_name_of_its_file(
+    write_ellipses: Callable[..., Path], card: ModelCard, tmp_path: Path
+) -> None:
+    folder = write_ellipses(tmp_path / "d", 3)
+    masks = {"case_1": np.asarray(Image.open(folder / "masks" / "case_1.png"))}
+    for reader, shift in (("Lee", 5), ("Smith", 9)):
+        name = f"case_1_{reader}"
+        shutil.copy(folder / "images" / "case_1.png", folder / "images" / f"{name}.png")
+        masks[name] = np.roll(masks["case_1"], shift, 0)
+        Image.fromarray(masks[name]).save(folder / "masks" / f"{name}.png")
+    for reader, expected in ((None, "case_1"), ("lee", "case_1_Lee"), ("smith", "case_1_Smith")):
+        cases = collect_cases([folder], card, reader=reader)
+        assert len(cases) == 3
+        (case,) = [case for case in cases if case.copies]
+        assert case.name == expected
+        assert np.array_equal(annotation(case)[0][0] > 0, masks[expected] > 0)
+        assert set(case.copy_names) == {(f"{name}.png", True) for name in masks if name != expected}
+        assert copy_notes(cases, has_reader=reader is not None)[1].endswith(
+            "the first mask counts" if reader is None else "the chosen reader's, where there is one, counts"
+        )
+    with pytest.raises(BadInput, match="reader: no file name contains 'jones'"):
+        collect_cases([folder], card, reader="jones")
 
 
 def test_labels_of_nnunet_go_by_their_names(two: ModelCard, tmp_path: Path) -> None:

@@ -182,6 +182,7 @@ def finetune(
     codec: str | Path | None = None,
     resume: bool = False,
     labels: LabelsOption | None = None,
+    reader: str | None = None,
     on_event: Callable[[FineTuneEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FineTuned:
@@ -214,6 +215,9 @@ def finetune(
     labels
         What the labels of the masks mean, where neither the folder nor the model says it: a mapping such as
         ``{17: "hippocampus"}`` or ``{"any": "lesion"}``, the same as text, or a file.
+    reader
+        Where several readers annotated one image, each in a file of its own: a part of the names of the files
+        whose masks are used. Where not given, and for images without such a file, the first by name is used.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
     should_stop
@@ -259,7 +263,7 @@ def finetune(
     job = FineTuneJob(
         base_folder, folders, None if out is None else as_path("out", out), minutes=minutes, name=name,
         device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
-        label_names=label_names,
+        label_names=label_names, reader=reader,
     )  # fmt: skip
     verdict, is_stopped = "", False
     for event in job:

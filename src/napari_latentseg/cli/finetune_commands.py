@@ -52,6 +52,14 @@ def finetune(
         typer.Option("--out", "-o", help="Folder of the new model; among the models where not given."),
     ] = None,
     labels: LabelsOption = None,
+    reader: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Of an image that several readers annotated, use the file whose name contains this; the"
+            " first by name where not given.",
+        ),
+    ] = None,
     codec: CodecFolder = None,
     resume: Resume = False,
     device: Device = "auto",
@@ -91,7 +99,7 @@ def finetune(
 
         api.finetune(
             base_model, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
-            labels=labels, resume=resume, on_event=report, should_stop=stop_requested.is_set,
+            labels=labels, reader=reader, resume=resume, on_event=report, should_stop=stop_requested.is_set,
         )  # fmt: skip
     if not events:
         judged, saved_event = last_events["judged"], last_events["saved"]

@@ -32,14 +32,15 @@ def collect_cases(
     card: ModelCard,
     label_names: LabelNames | None = None,
     *,
+    reader: str | None = None,
     on_note: Callable[[str], None] = lambda text: None,
     on_left_out: Callable[[BadInput], None] | None = None,
 ) -> list[Case]:
     """The annotated images of some folders, each image once, whatever its files are called or hold it as.
 
-    Of an image that was given more than once, the first is taken; `Case.copies` counts the others, and
-    `Case.copy_names` says which have another mask. Classes of a folder that the model does not know are in
-    `Case.unknown_labels`.
+    Of an image that was given more than once, the first is taken, or the one of `reader`; `Case.copies`
+    counts the others, and `Case.copy_names` says which have another mask. Classes of a folder that the model
+    does not know are in `Case.unknown_labels`.
 
     Parameters
     ----------
@@ -49,6 +50,9 @@ def collect_cases(
         Of the model that is to learn; says which classes it knows.
     label_names
         What the labels mean, where a person says it.
+    reader
+        Of an image that was given more than once, the first whose file name contains this text is taken,
+        whatever the case of its letters; the first of all where none does.
     on_note
         Called with what was passed over, without names of files.
     on_left_out
@@ -62,8 +66,10 @@ def collect_cases(
     Raises
     ------
     BadInput
-        If a folder is of no such kind, nothing in it is approved, or no image can be read.
+        If a folder is of no such kind, nothing in it is approved, no image can be read, or no file name
+        contains `reader`.
     """
+    cases_of_image: dict[str, list[Case]] = {}
     cases: dict[str, Case] = {}
     budget = _HeldScans()
     first_error: UnreadableFile | None = None
@@ -77,19 +83,28 @@ def collect_cases(
             try:
                 if case.image_file is not None:
                     case = budget.decode(case)
-                first = cases.get(case.content_sha256)  # a copy under another name would cross the split
-                case = case if first is None else _with_copy(first, case)
                 _check_mask_file(case)
+                # a copy under another name would cross the split
+                same_image = [*cases_of_image.get(case.content_sha256, ()), case]
+                cases[case.content_sha256] = _choose_copy(same_image, reader)
             except UnreadableFile as error:
                 if on_left_out is None:
                     raise
                 first_error = first_error or error
                 on_left_out(error)
                 continue
-            cases[case.content_sha256] = case
+            cases_of_image[case.content_sha256] = same_image
     if first_error is not None and not cases:
         raise first_error
+    given = [case for same_image in cases_of_image.values() for case in same_image]
+    if reader is not None and not any(_is_of_reader(case, reader) for case in given):
+        raise BadInput("reader", f"no file name contains {reader!r}", "give a part of the names of the files")
     return list(cases.values())
+
+
+def _is_of_reader(case: Case, reader: str) -> bool:
+    """Whether the name of the image or of its mask contains the text."""
+    return any(reader.casefold() in name.casefold() for name in (case.file_name, case.mask_name))
 
 
 def _check_mask_file(case: Case) -> None:
@@ -137,16 +152,20 @@ def read_slices(case: Case, card: ModelCard, number: int = 0) -> list[Slice]:
     ]
 
 
-def _with_copy(first: Case, copy: Case) -> Case:
-    """The first case of an image, which remembers that the image was given once more."""
-    copy_name = (copy.file_name, _has_other_mask(first, copy))
-    return replace(first, copies=first.copies + 1, copy_names=(*first.copy_names, copy_name))
+def _choose_copy(same_image: Sequence[Case], reader: str | None) -> Case:
+    """The case that is used of those of one image, which remembers the others."""
+    chosen = same_image[0]
+    if reader is not None:
+        chosen = next((case for case in same_image if _is_of_reader(case, reader)), chosen)
+    others = [case for case in same_image if case is not chosen]
+    names = tuple((other.file_name, _has_other_mask(chosen, other)) for other in others)
+    return replace(chosen, copies=len(others), copy_names=names)
 
 
-def _has_other_mask(first: Case, copy: Case) -> bool:
+def _has_other_mask(chosen: Case, copy: Case) -> bool:
     """Whether two cases of one image are annotated in other slices, or with other masks."""
     masks = []
-    for case in (first, copy):
+    for case in (chosen, copy):
         assert case.label_map is not None
         masks.append(case.read_class_numbers(case.label_map))
     return not np.array_equal(masks[0], masks[1])

@@ -12,13 +12,15 @@ __all__ = ["copy_notes", "second_mask_notes"]
 _MAX_NAMES = 5  # of copies, so that the line can be read; how many there are is said in any case
 
 
-def copy_notes(cases: Sequence[Case]) -> list[str]:
+def copy_notes(cases: Sequence[Case], *, has_reader: bool = False) -> list[str]:
     """How many copies of images were left out, without file names, which may be patients'.
 
     Parameters
     ----------
     cases
         From `collect_cases`.
+    has_reader
+        Whether a reader was chosen, whose name is not said.
     """
     copies = sum(case.copies for case in cases)
     if not copies:
@@ -27,7 +29,8 @@ def copy_notes(cases: Sequence[Case]) -> list[str]:
     other_masks = sum(is_other for case in cases for _, is_other in case.copy_names)
     if other_masks:
         word = "1 copy has" if other_masks == 1 else f"{other_masks} copies have"
-        notes.append(f"{word} another mask than the image that was used: the first mask counts")
+        rule = "the chosen reader's, where there is one," if has_reader else "the first mask"
+        notes.append(f"{word} another mask than the image that was used: {rule} counts")
     return notes
 
 

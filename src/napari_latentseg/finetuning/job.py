@@ -83,6 +83,8 @@ class FineTuneJob:
         Seconds between checkpoints.
     label_names
         What the labels of the masks mean; None for what the folders or the model say.
+    reader
+        Whose mask of an image that was given several times is used, see `collect_cases`.
 
     Raises
     ------
@@ -107,6 +109,7 @@ class FineTuneJob:
         config: FineTuneConfig | None = None,
         checkpoint_every: float = 20.0,
         label_names: LabelNames | None = None,
+        reader: str | None = None,
     ) -> None:
         self._start_time = time.perf_counter()
         self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
@@ -140,8 +143,9 @@ class FineTuneJob:
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
         self._notes: list[str] = []
         self._left_out: list[BadInput] = []
+        self._has_reader = reader is not None
         self.cases = collect_cases(
-            self.folders, self.model.card, label_names,
+            self.folders, self.model.card, label_names, reader=reader,
             on_note=self._notes.append, on_left_out=self._left_out.append,
         )  # fmt: skip
 
@@ -197,7 +201,7 @@ class FineTuneJob:
             notes.append(text)
         if replay is None:
             notes.append("the model has no replay of its own training, so it may forget")
-        notes += copy_notes(self.cases)
+        notes += copy_notes(self.cases, has_reader=self._has_reader)
         yield FineTuneData(
             cases=len(self.cases),
             planes=len(slices),
