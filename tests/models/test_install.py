@@ -87,6 +87,23 @@ def test_a_name_that_no_card_can_have_is_refused(source: Path, home: Path, name:
     assert not list((home / "models").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("con", "'con' is a name that Windows reserves"),
+        ("nul.v2", "'nul.v2' is a name that Windows reserves"),
+        ("retina-vessels.", "begins or ends with a space or a dot"),
+        ("a" * 300, "has 300 characters, and 64 are the most"),
+    ],
+)
+def test_a_name_that_no_folder_can_have_everywhere_is_refused(
+    source: Path, home: Path, name: str, why: str
+) -> None:
+    with pytest.raises(BadInput, match=f"^name: .*{why}"):
+        install_folder(source, name)
+    assert not list((home / "models").iterdir())
+
+
 def test_nothing_damaged_is_installed(source: Path, home: Path) -> None:
     weights = source / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")

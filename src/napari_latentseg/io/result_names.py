@@ -90,13 +90,15 @@ def array_names(
     return list(dict.fromkeys([*names, *names_in_dicom]))
 
 
-def check_case_code(code: str) -> None:
-    """Refuse a case code that cannot be part of a file name on every system.
+def check_case_code(code: str, what: str = "case") -> None:
+    """Refuse a case code, or the name of a model, that cannot be part of a file name on every system.
 
     Parameters
     ----------
     code
-        What a person calls the case.
+        What a person calls the case or the model.
+    what
+        What the error calls it.
 
     Raises
     ------
@@ -122,10 +124,10 @@ def check_case_code(code: str) -> None:
     elif code.partition(".")[0].strip().lower() in _RESERVED_NAMES:
         why = f"{code!r} is a name that Windows reserves"
     elif len(code) > _MAX_CODE_LENGTH:
-        why = f"has {len(code)} characters, and a code has {_MAX_CODE_LENGTH} at most"
+        why = f"has {len(code)} characters, and {_MAX_CODE_LENGTH} are the most"
     else:
         return
-    raise BadInput("case", why, "use letters, digits, '-' and '_'")
+    raise BadInput(what, why, "use letters, digits, '-' and '_'")
 
 
 def check_name_lengths(folder: Path, names: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.result_names import check_case_code
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.models.store import (
     CURRENT_FILE,
@@ -42,6 +43,7 @@ def install_path(name: str, *, replace: bool = False) -> Path:
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise BadInput("name", f"{name!r} is no model's", "use small letters, digits, dots and dashes")
+    check_case_code(name, "name")
     if name in model_folders() and not replace:
         raise BadInput(
             "name", f"a model {name!r} exists already", "give another with --name, or add --overwrite"
