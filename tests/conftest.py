@@ -229,6 +229,16 @@ def published_names() -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
+def no_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory runs out, all objects are gone through: a second each, in a process of many tests."""
+    from types import SimpleNamespace
+
+    from napari_latentseg.utils import oom
+
+    monkeypatch.setattr(oom, "gc", SimpleNamespace(collect=lambda: 0))
+
+
+@pytest.fixture
 def own_home(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -291,6 +291,7 @@ def test_a_full_disk_is_said_and_leaves_nothing_half(
     assert tree(taught_base) == before
 
 
+@pytest.mark.usefixtures("no_garbage_collection")
 def test_too_little_memory_means_smaller_batches(
     own_home: Path, taught_base: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,8 @@ from torch import Tensor
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.oom import BatchSize, run_in_batches
 
+pytestmark = pytest.mark.usefixtures("no_garbage_collection")
+
 
 def out_of_memory() -> RuntimeError:
     """As the allocator of the CPU says it; CUDA has a class of its own."""
