@@ -11,6 +11,7 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.labels import argmax_classes, labels_from_probabilities
 from napari_latentseg.data.label_map import LabelMap, LateralizedLabel
+from napari_latentseg.data.label_names import read_label_file
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import TrainingConfig, load_config
 from napari_latentseg.training.datasets import class_infos, find_datasets
@@ -160,3 +161,10 @@ def test_the_abdomen_has_the_paper_s_counts() -> None:
         "amos_ct": 15,
         "word": 17,
     }
+
+
+def test_label_names_nested_too_deeply_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text("[" * 100_000)
+    with pytest.raises(BadInput, match="it is no JSON"):
+        read_label_file(path)

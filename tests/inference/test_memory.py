@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from itertools import islice
 from pathlib import Path
 
@@ -170,7 +171,7 @@ def test_a_limit_that_is_none(monkeypatch):
 
 
 def test_what_lies_on_disk_goes_with_its_array(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(scratch_arrays.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     made = scratch_arrays.allocate((2, 30, 40), 0)
     made[0, 3:5] = 1
     assert float(made[0].sum()) == 80

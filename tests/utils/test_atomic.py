@@ -4,12 +4,18 @@ import os
 import stat
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.utils.atomic import atomic_folder, atomic_path, ensure_writable_folder
+from napari_latentseg.utils.atomic import (
+    atomic_folder,
+    atomic_path,
+    bring_back_replaced,
+    ensure_writable_folder,
+)
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps other permissions")
 
@@ -231,3 +237,40 @@ def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     for do in (lambda: ensure_writable_folder(locked), lambda: ensure_writable_folder(locked / "below")):
         with pytest.raises(BadInput, match="cannot be written"):
             do()
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing after it is done."""
+
+
+def test_a_folder_whose_replacement_was_killed_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    rename = Path.rename
+    for kill_at, expected in ((1, "old"), (2, "old"), (3, "new")):
+        with atomic_folder(folder, replace=True) as temporary:
+            (temporary / "card").write_text("old")
+        with monkeypatch.context() as patch:
+            renames = 0
+
+            def dying(self: Path, target: Path, kill_at: int = kill_at) -> Path:
+                nonlocal renames
+                renames += 1
+                if renames == kill_at:
+                    raise Killed
+                return rename(self, target)
+
+            patch.setattr(Path, "rename", dying)
+            with suppress(Killed), atomic_folder(folder, replace=True) as temporary:
+                (temporary / "card").write_text("new")
+        bring_back_replaced(tmp_path)
+        assert (folder / "card").read_text() == expected
+        assert names(tmp_path) == ["model"]
+
+
+def test_what_was_replaced_is_removed_where_the_new_folder_is_in_place(tmp_path: Path) -> None:
+    for name in ("model", ".part-0123456789abcdef-former-model", ".part-of-a-user-former-x"):
+        (tmp_path / name).mkdir()
+    bring_back_replaced(tmp_path)
+    assert names(tmp_path) == [".part-of-a-user-former-x", "model"]

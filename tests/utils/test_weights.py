@@ -194,3 +194,10 @@ def test_what_is_no_state_dict_of_torch(tmp_path: Path, make: Callable[[Path], o
     with pytest.raises(BadInput, match=rf"w\.pth: .*{message}") as found:
         read_torch_state(tmp_path / "w.pth")
     assert found.value.remedy
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int32, torch.bool])
+def test_weights_that_are_no_floats_are_refused(net: nn.Module, dtype: torch.dtype) -> None:
+    state = {name: value.to(dtype) for name, value in net.state_dict().items()}
+    with pytest.raises(BadInput, match=r"holds numbers of type (complex64|int32|bool), not floats"):
+        load_state(net, state, Path("weights.safetensors"))

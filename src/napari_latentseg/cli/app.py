@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 
 import typer
@@ -24,9 +25,11 @@ from napari_latentseg.cli import (
 )
 from napari_latentseg.cli.command_line import VERBOSE, read_command_line
 from napari_latentseg.cli.console import print_error, print_line
+from napari_latentseg.cli.interrupt import Terminated, exit_on_termination
 from napari_latentseg.cli.options import with_current_names, with_option_name
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.utils.device import is_out_of_memory
+from napari_latentseg.utils.scratch import remove_abandoned_scratch
 
 __all__ = ["app", "run"]
 
@@ -88,7 +91,11 @@ def run(args: Sequence[str] | None = None) -> int:
     is_verbose = VERBOSE in arguments
     try:
         arguments = read_command_line(command, arguments)
-        code = command.main(args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False)
+        remove_abandoned_scratch()
+        with exit_on_termination():
+            code = command.main(
+                args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False
+            )
     except BadInput as error:
         print_error(str(with_option_name(error, arguments)))
         if is_verbose:
@@ -112,6 +119,10 @@ def run(args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort, Cancelled):
         print_error("stopped")
         return _STOPPED
+    except Terminated as error:
+        with suppress(OSError):  # the terminal is gone after SIGHUP
+            print_error("stopped")
+        return int(str(error.code))
     if code == _STOPPED:  # typer turns Ctrl+C into this code, without a word
         print_error("stopped")
     return int(code or 0)

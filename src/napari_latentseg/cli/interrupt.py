@@ -9,7 +9,38 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["stop_on_interrupt", "stop_on_stdin_line"]
+__all__ = ["Terminated", "exit_on_termination", "stop_on_interrupt", "stop_on_stdin_line"]
+
+
+class Terminated(SystemExit):
+    """SIGTERM or SIGHUP arrived; `code` is what a shell reports for it."""
+
+
+@contextmanager
+def exit_on_termination() -> Iterator[None]:
+    """Raise `Terminated` at SIGTERM and SIGHUP, so that temporary files are removed; a second ends at once.
+
+    Signals that were ignored before, as with nohup, still are. Outside the main thread, to which Python sends
+    all signals, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated(128 + number)
+
+    names = ("SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    previous = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) == signal.SIG_DFL}
+    for number in previous:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

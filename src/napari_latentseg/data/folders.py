@@ -15,6 +15,7 @@ from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_names import LABEL_FILES, LabelNames, read_label_file
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import read_scan, readable_suffixes, stem_of
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = ["AnnotatedFolder", "find_annotated", "find_cases"]
 
@@ -234,9 +235,7 @@ def _nnunet_cases(folder: Path, passed_over: _PassedOver) -> list[Case]:
 
 
 def _dataset_json(path: Path) -> Mapping[str, object]:
-    import json
-
-    content = json.loads(path.read_text("utf-8-sig"))  # `read_label_file` has checked it
+    content = load_json(path.read_text("utf-8-sig"))  # `read_label_file` has checked it
     return content if isinstance(content, dict) else {}
 
 

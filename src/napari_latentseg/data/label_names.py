@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.mask_values import COLOR_LABEL, label_text
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = ["LABEL_FILES", "LabelNames", "LabelsOption", "parse_label_names", "read_label_file"]
 
@@ -155,7 +155,7 @@ def read_label_file(path: Path) -> LabelNames:
     if path.suffix.lower() != ".json":
         return _from_pairs([pair for line in text.splitlines() if (pair := _pair_of_line(path, line))], path)
     try:
-        content = json.loads(text)
+        content = load_json(text)
     except ValueError as error:
         raise BadInput(path, "is missing or not readable", "correct it: it is no JSON") from error
     table = content.get("labels", content) if isinstance(content, dict) else None

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import shutil
-import tempfile
 import weakref
 from typing import Any
 
 import numpy as np
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.scratch import make_scratch_folder, remove_scratch_folder
 
 __all__ = ["DEFAULT_MEMORY_LIMIT", "MEMORY_ENV_VAR", "allocate", "memory_limit"]
 
@@ -68,8 +67,8 @@ def allocate(shape: tuple[int, ...], max_bytes: int) -> Any:
         return np.zeros(shape, dtype=np.float32)
     import zarr
 
-    folder = tempfile.mkdtemp(prefix="latentseg-")
+    folder = make_scratch_folder()
     chunks = (*(1 for _ in shape[:-2]), *(min(n, _CHUNK_SIDE) for n in shape[-2:]))
     disk_array = zarr.create_array(folder, shape=shape, chunks=chunks, dtype=np.float32, fill_value=0)
-    weakref.finalize(disk_array, shutil.rmtree, folder, ignore_errors=True)
+    weakref.finalize(disk_array, remove_scratch_folder, folder)
     return disk_array

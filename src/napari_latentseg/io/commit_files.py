@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from napari_latentseg.utils.json_text import load_json
+from napari_latentseg.utils.leftovers import remove_leftovers
 
 __all__ = [
     "commit_files",
@@ -33,7 +32,6 @@ __all__ = [
 
 _TEMPORARY_PREFIX = ".part-"
 _JOURNAL = "commit.json"
-_ABANDONED_AFTER_S = 86_400  # no result takes a day to be written
 # the folders of what is replaced and of what is removed, until all is in place
 _EARLIER, _REMOVED = "earlier", "removed"
 
@@ -186,14 +184,7 @@ def remove_abandoned(folder: Path) -> None:
     folder
         A folder of results.
     """
-    for temporary in folder.glob(f"{_TEMPORARY_PREFIX}*"):
-        with suppress(OSError):
-            is_ours = re.fullmatch(r"[a-z0-9_]{8}", temporary.name.removeprefix(_TEMPORARY_PREFIX))
-            if not is_ours or temporary.is_symlink() or (temporary / _JOURNAL).exists():
-                continue
-            newest = max(path.stat().st_mtime for path in (temporary, *temporary.rglob("*")))
-            if time.time() - newest > _ABANDONED_AFTER_S:
-                shutil.rmtree(temporary, ignore_errors=True)
+    remove_leftovers(folder, kept_with=_JOURNAL)
 
 
 def is_interrupted(folder: Path, record_name: str) -> bool:

@@ -17,8 +17,10 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.utils.argument_types import shown
+from napari_latentseg.utils.atomic import bring_back_replaced
 from napari_latentseg.utils.fork_guard import check_not_forked
 from napari_latentseg.utils.json_text import load_json
+from napari_latentseg.utils.leftovers import remove_leftovers
 from napari_latentseg.utils.paths import data_home
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ __all__ = [
     "locate_model",
     "model_folders",
     "open_codec",
+    "subfolders",
     "unversioned_model_folders",
     "version_folder",
 ]
@@ -90,12 +93,31 @@ def unversioned_model_folders() -> dict[str, Path]:
     """As `model_folders`, but only installed and embedded models, without fine-tuned versions."""
     folders: dict[str, Path] = {}
     for root in (data_home() / "models", _embedded_root()):
-        if root.is_dir():
-            for folder in sorted(root.iterdir()):
-                is_complete = not folder.name.startswith(".")  # being installed or removed
-                if is_complete and (folder / CARD).is_file() and folder.name not in folders:
-                    folders[folder.name] = folder
+        for folder in subfolders(root):
+            if (folder / CARD).is_file() and folder.name not in folders:
+                folders[folder.name] = folder
     return folders
+
+
+def subfolders(root: Path) -> list[Path]:
+    """What is in a folder of models, by name, without what is being installed or removed.
+
+    What a process that was killed has left there is put right: a model that it was replacing is back, and its
+    temporary files are removed after a day.
+
+    Parameters
+    ----------
+    root
+        Need not exist.
+    """
+    if not root.is_dir():
+        return []
+    paths = list(root.iterdir())
+    if any(path.name.startswith(".part-") for path in paths):
+        bring_back_replaced(root)
+        remove_leftovers(root)
+        paths = list(root.iterdir())
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def find_model(name: str | Path) -> Path:

@@ -34,6 +34,7 @@ from napari_latentseg.models.store import (
     find_model,
     load_model,
     model_folders,
+    subfolders,
     unversioned_model_folders,
     version_folder,
 )
@@ -114,8 +115,7 @@ def candidate_folder(name: str) -> Path:
 def list_candidates() -> dict[str, Path]:
     """The folders of all candidates, by name."""
     root = data_home() / "candidates"
-    folders = sorted(root.iterdir()) if root.is_dir() else []
-    return {p.name: p for p in folders if not p.name.startswith(".") and (p / CARD).is_file()}
+    return {p.name: p for p in subfolders(root) if (p / CARD).is_file()}
 
 
 def free_name(base: str, used: Iterable[str] = ()) -> str:
@@ -382,7 +382,7 @@ def _fine_tuned_versions(name: str) -> list[tuple[int, Path]]:
     if not re.fullmatch(NAME_PATTERN, name):
         return []
     root = data_home() / "versions" / name
-    folders = [p for p in root.iterdir() if p.name.isdecimal()] if root.is_dir() else []
+    folders = [p for p in subfolders(root) if p.name.isdecimal()]
     return sorted((int(p.name), p) for p in folders if (p / CARD).is_file())
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.path_lock import path_lock
 
 __all__ = [
     "atomic_folder",
     "atomic_path",
+    "bring_back_replaced",
     "check_output_file",
     "check_unused_folder",
     "check_writable_folder",
@@ -57,6 +61,10 @@ def check_output_file(path: Path, suffixes: Sequence[str], *, overwrite: bool = 
     if is_taken and not overwrite:
         raise BadInput(path, "is there already", "choose another name, or replace it (--overwrite)")
     check_writable_folder(path.absolute().parent)
+
+
+_REPLACED = re.compile(r"\.part-[0-9a-f]{16}-former-(.+)")
+_SWAP_LOCK = ".part.lock"
 
 
 def ensure_writable_folder(folder: Path, *, what: str = "output folder") -> Path:
@@ -183,7 +191,8 @@ def atomic_folder(folder: Path, *, replace: bool = False, is_private: bool = Fal
     folder
         Must not exist, or be empty, unless `replace`.
     replace
-        Replace an existing folder when the block succeeds.
+        Replace an existing folder when the block succeeds. `bring_back_replaced` undoes what a process that
+        was killed in between has left.
     is_private
         Only this user can read it.
 
@@ -192,23 +201,24 @@ def atomic_folder(folder: Path, *, replace: bool = False, is_private: bool = Fal
     BadInput
         If `folder` exists and is not empty, or its parent cannot be written.
     """
-    import shutil
-
     folder = Path(folder)
     if not replace and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadInput(folder, "is there already", "choose another name")
     parent = ensure_writable_folder(folder.absolute().parent)
     temporary = parent / f".part-{secrets.token_hex(8)}"
-    previous = temporary.with_name(f"{temporary.name}-former")
+    previous = temporary.with_name(f"{temporary.name}-former-{folder.name}")
     temporary.mkdir(mode=0o700 if is_private else 0o777)
     try:
         yield temporary
         try:
             if replace and folder.exists():
-                folder.rename(previous)
-            elif folder.exists():
-                folder.rmdir()
-            temporary.rename(folder)
+                with path_lock(parent / _SWAP_LOCK, folder):
+                    folder.rename(previous)
+                    temporary.rename(folder)
+            else:
+                if folder.exists():
+                    folder.rmdir()
+                temporary.rename(folder)
         except OSError as error:
             if previous.exists() and not folder.exists():
                 previous.rename(folder)
@@ -217,6 +227,26 @@ def atomic_folder(folder: Path, *, replace: bool = False, is_private: bool = Fal
         shutil.rmtree(temporary, ignore_errors=True)
         if folder.exists():
             shutil.rmtree(previous, ignore_errors=True)
+
+
+def bring_back_replaced(parent: Path) -> None:
+    """Give a folder its name back where a process was killed while `atomic_folder` replaced it.
+
+    Parameters
+    ----------
+    parent
+        Holds the folders that were being replaced. Where it cannot be written, all stays as it is.
+    """
+    with suppress(OSError, BadInput):
+        matches = [(path, match[1]) for path in parent.iterdir() if (match := _REPLACED.fullmatch(path.name))]
+        if not matches:
+            return
+        with path_lock(parent / _SWAP_LOCK, parent):
+            for former, name in matches:
+                if (parent / name).exists():
+                    shutil.rmtree(former, ignore_errors=True)
+                elif former.exists():
+                    former.rename(parent / name)
 
 
 def _write_error(path: Path, error: OSError) -> BadInput:

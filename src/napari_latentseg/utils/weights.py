@@ -81,7 +81,8 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
     Raises
     ------
     BadInput
-        If a name or shape is not that of the module, or a value is not finite; the module is unchanged then.
+        If a name, shape or type is not that of the module, or a value is not finite; the module is unchanged
+        then.
     """
     expected = module.state_dict()
     missing, extra = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
@@ -100,6 +101,9 @@ def load_state(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> No
                 f" not {tuple(expected[name].shape)}",
                 _REINSTALL,
             )
+        if value.is_complex() or (expected[name].is_floating_point() and not value.is_floating_point()):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise BadInput(path, f"weight {name} holds numbers of type {kind}, not floats", _REINSTALL)
         if not bool(value.isfinite().all()):
             raise BadInput(path, f"weight {name} holds values that are not finite", _REINSTALL)
     module.load_state_dict({name: value.float() for name, value in state.items()})

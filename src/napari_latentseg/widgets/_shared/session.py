@@ -10,6 +10,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.utils.scratch import remove_abandoned_scratch
 from napari_latentseg.widgets._shared.brush_cursor import remove_brush_background
 from napari_latentseg.widgets._shared.cases import Cases
 from napari_latentseg.widgets._shared.closing import CloseGuard
@@ -93,6 +94,7 @@ class ViewerSession(QObject):
     def __init__(self, viewer: ViewerModel) -> None:
         super().__init__()
         self._viewer = weakref.ref(viewer)
+        run_in_thread(remove_abandoned_scratch)
         self.results: list[RunResult] = []
         self.current: RunResult | None = None
         self._running_result: RunResult | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -26,6 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.scratch import make_scratch_folder, remove_scratch_folder
 from napari_latentseg.widgets._shared.layers import (
     METADATA_KEY,
     layer_geometry,
@@ -264,7 +263,7 @@ def write_layer_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -
     Returns
     -------
     Path
-        The folder; the caller deletes it.
+        The folder; the caller deletes it with `remove_scratch_folder`.
 
     Raises
     ------
@@ -273,7 +272,7 @@ def write_layer_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -
     """
     from napari_latentseg.annotations import AnnotationStore
 
-    folder = Path(tempfile.mkdtemp(prefix="latentseg-training-data-"))
+    folder = make_scratch_folder("training-data-")
     try:
         with AnnotationStore(folder) as store:
             for scan, data, name in pairs:
@@ -290,6 +289,6 @@ def write_layer_pairs(pairs: Sequence[tuple[Scan, Any, str]], card: ModelCard) -
                     raise BadInput(name, "belongs to an image that is checked twice", "uncheck one of them")
                 store.approve(scan, mask, classes=card.classes, planes=planes, edited=True)
     except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
+        remove_scratch_folder(folder)
         raise
     return folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import weakref
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from napari_latentseg.training.events import (
     PreviewCase,
     parse_finetune_event,
 )
+from napari_latentseg.utils.scratch import remove_scratch_folder
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets.train.confirm_close import confirm_before_closing
@@ -261,7 +261,7 @@ class TrainingProcess(QObject):
 
     def _remove_temporary_data(self) -> None:
         if self.request is not None and self.request.temporary_data is not None:
-            shutil.rmtree(self.request.temporary_data, ignore_errors=True)
+            remove_scratch_folder(self.request.temporary_data)
 
     def _read(self) -> None:
         if self._process is None:

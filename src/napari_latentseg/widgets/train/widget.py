@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg import api
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.scratch import remove_scratch_folder
 from napari_latentseg.widgets._shared.controls import (
     CopyDetailsButton,
     collapsible,
@@ -336,7 +336,7 @@ class TrainWidget(DockWidget):
             self.training.start(request)
         except BadInput as error:
             if request.temporary_data is not None:
-                shutil.rmtree(request.temporary_data, ignore_errors=True)
+                remove_scratch_folder(request.temporary_data)
             show_exception(error)
 
     def resume(self) -> None:
