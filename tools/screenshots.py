@@ -93,6 +93,7 @@ def segment(viewer: Any) -> Shots:
     yield "segment-empty", widget
     show(viewer, ultrasound_phantom())
     widget.form.model.value = "breast-ultrasound"
+    wait_until(lambda: not widget.form.fit_line.is_checking)
     yield "segment-ready", widget
     widget.form.advanced.expand(animate=False)
     yield "segment-more", widget

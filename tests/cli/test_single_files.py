@@ -50,6 +50,34 @@ def test_a_file_that_a_record_names_stays_as_the_record_says(
     assert path_sha256(folder / file) == before
 
 
+def test_measure_adds_to_a_table_of_cases_with_the_objects_or_without(folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+
+    def rows() -> list[tuple[str, str]]:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            return [(row["case"], row["object"]) for row in csv.DictReader(file)]
+
+    command("measure", folder / "A_run.json", "--append-to", table)
+    wholes, objects = [row for row in rows() if not row[1]], [row for row in rows() if row[1]]
+    assert {case for case, _ in rows()} == {"A"}
+    assert wholes
+    assert objects
+    command("measure", folder / "A_run.json", "--append-to", table, "--no-objects")
+    assert rows() == wholes
+    command("measure", folder / "B_run.json", "--append-to", table)
+    assert {case for case, _ in rows()} == {"A", "B"}
+    (tmp_path / "other").mkdir()
+    (folder / "B_run.json").rename(tmp_path / "other" / "A_run.json")
+    for path in folder.glob("B_*"):
+        path.rename(tmp_path / "other" / path.name.replace("B_", "A_"))
+    before = table.read_bytes()
+    with pytest.raises(BadInput, match="has the case 'A' with another image"):
+        command("measure", tmp_path / "other" / "A_run.json", "--append-to", table)
+    assert table.read_bytes() == before
+    with pytest.raises(BadInput, match="is a table of cases"):
+        command("measure", folder / "A_run.json", "--csv", table, "--overwrite")
+
+
 def test_the_table_says_which_image_it_is_of(folder: Path, tmp_path: Path) -> None:
     command("measure", folder / "A_run.json", "--csv", tmp_path / "sizes.csv")
     with (tmp_path / "sizes.csv").open(newline="") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QDialogButtonBox
@@ -92,11 +93,13 @@ def test_two_patients_in_one_folder_stay_apart_by_default(viewer, widget, qtbot,
     qtbot.waitUntil((out / "cases.csv").exists, timeout=30_000)
     before = contents(out)
     assert "<dd>case-1</dd>" in (out / "case-1_report.html").read_text()
-    segmented(viewer, widget, qtbot, "Vorname_Nachname", 2)
+    second = segmented(viewer, widget, qtbot, "Vorname_Nachname", 2)
     dialog = opened(widget, qtbot, None)
     qtbot.waitUntil(lambda: dialog.folder.text() == str(out), timeout=30_000)  # remembered
     assert dialog.name.text() == "case-2"
+    assert not dialog.case_objects.isEnabled()
     tick(dialog.cases, qtbot)
+    tick(dialog.case_objects, qtbot)
     saved(dialog, qtbot, out, "case-2")
     qtbot.waitUntil(lambda: contents(out)["cases.csv"] != before["cases.csv"], timeout=30_000)
     after = contents(out)
@@ -104,7 +107,12 @@ def test_two_patients_in_one_folder_stay_apart_by_default(viewer, widget, qtbot,
         n: before[n] for n in before if n != "cases.csv"
     }
     with (out / "cases.csv").open(encoding="utf-8-sig") as file:
-        assert [row["case"] for row in csv.DictReader(file)] == ["case-1", "case-2"]
+        rows = [(row["case"], row["object"]) for row in csv.DictReader(file)]
+    _, objects = scipy.ndimage.label(second.segmentation.mask)
+    assert objects > 0
+    assert rows == [
+        ("case-1", ""), ("case-2", ""), *(("case-2", str(n + 1)) for n in range(objects)),
+    ]  # fmt: skip
     assert (
         json.loads((out / "case-1_run.json").read_text())["input"]["sha256"] == first.job.scan.content_sha256
     )

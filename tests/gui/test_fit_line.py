@@ -108,6 +108,7 @@ def test_the_pixels_are_compared_off_the_gui_thread(viewer, segment, pixels, qtb
     pixels["breast-ultrasound"] = UNLIKE
     add_ultrasound(viewer)
     assert segment.run_button.text() == "Segment"
+    assert segment.form.fit_line.text() == "The header fits; the pixels are not compared yet"
     wait_for(qtbot, segment)
     assert segment.form.fit_line.text() == UNLIKE.describe()
     assert segment.run_button.text() == "Segment anyway"

@@ -324,9 +324,9 @@ def test_a_worse_model_is_shown_as_worse(qtbot):
     assert metric_rows(COMPARISON) == [
         ("Dice, validation", "0.710", "0.650"),
         ("HD95 (mm), validation", "4.2", "5.0"),
-        ("Calibration error (ECE), validation", "0.010", "0.020"),
+        ("Calibration error, validation", "0.010", "0.020"),
         ("Dice, own images", "0.800", "0.790"),
-        ("Calibration error (ECE), own images", "0.030", "0.030"),
+        ("Calibration error, own images", "0.030", "0.030"),
     ]
     assert panel.use_button.text() == "Use v2"
     assert [c.text() for c in panel.pictures.captions] == [

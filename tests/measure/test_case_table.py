@@ -40,8 +40,10 @@ def of(sha256: str, *names: str, time: str = "2026-01-01T00:00:00+00:00") -> Seg
     return replace(result, record=changed)
 
 
-def add(path: Path, result: Segmentation, case: str, *, overwrite: bool = False) -> None:
-    append_to_table(path, result.record, measure(result), case, overwrite=overwrite)
+def add(
+    path: Path, result: Segmentation, case: str, *, objects: bool = False, overwrite: bool = False
+) -> None:
+    append_to_table(path, result.record, measure(result), case, objects=objects, overwrite=overwrite)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -63,6 +65,44 @@ def test_each_class_of_each_case_is_a_row(tmp_path: Path) -> None:
     assert float(last["size"]) == measure(of("b"))[0].value
     assert float(last["ml"]) == float(last["size"]) / 1000
     assert [p.name for p in path.parent.iterdir()] == ["cases.csv"]
+
+
+def with_two_objects(result: Segmentation) -> Segmentation:
+    mask = np.zeros_like(result.mask)
+    mask[:, 1:5, 1:5] = 1
+    mask[:, 6:8, 6:8] = 1
+    return replace(result, mask=mask)
+
+
+def test_objects_have_rows_on_request_which_sum_up_to_the_class(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    add(path, with_two_objects(of("a")), "case-1", objects=True)
+    add(path, with_two_objects(of("b")), "case-2")
+    rows = rows_of(path)
+    assert [(row["case"], row["object"]) for row in rows] == [
+        ("case-1", ""), ("case-1", "1"), ("case-1", "2"), ("case-2", ""),
+    ]  # fmt: skip
+    # two slices of 4 x 4 and 2 x 2 voxels of 2 x 0.5 x 0.5 mm
+    assert [float(row["size"]) for row in rows] == [20, 16, 4, 20]
+    add(path, with_two_objects(of("a")), "case-1")
+    assert [(row["case"], row["object"]) for row in rows_of(path)] == [("case-2", ""), ("case-1", "")]
+
+
+def test_a_table_without_the_column_of_objects_is_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "cases.csv"
+    add(path, of("a"), "case-1")
+    new = rows_of(path)
+    earlier = [{name: row[name] for name in row if name != "object"} for row in new]
+    with path.open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(earlier[0]))
+        writer.writeheader()
+        writer.writerows(earlier)
+    with pytest.raises(BadInput, match="has the case 'case-1' with another image"):
+        check_case_table(path, "case-1", "b" * 64)
+    add(path, with_two_objects(of("b")), "case-2", objects=True)
+    rows = rows_of(path)
+    assert rows[:1] == new
+    assert [row["object"] for row in rows] == ["", "", "1", "2"]
 
 
 def test_the_same_run_is_replaced_and_another_is_added(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.evaluation.calibration import VolumeInterval
-from napari_latentseg.measure import interval_basis
+from napari_latentseg.measure import interval_basis, sizes_note
 
 THRESHOLD = 0.4
 
@@ -81,6 +81,21 @@ def test_what_differs_from_the_calibration_is_said(record, of_card, reason):
     basis = interval_basis(result(**record), card(**of_card))
     assert (basis.kind, basis.reasons) == ("samples", (reason,))
     assert basis.describe() == f"90 % intervals of 5 samples, not calibrated: {reason}."
+
+
+@pytest.mark.parametrize(
+    ("fit", "reason"),
+    [
+        (FOREIGN, "the model was not made for the image"),
+        (Fit(state="unusual", reasons=("very dark",)), "the image is unusual for the model"),
+    ],
+)
+def test_why_the_image_does_not_fit_may_stand_elsewhere(fit: Fit, reason: str):
+    note = sizes_note(result(fit=fit, threshold=0.46), card(), with_fit_reasons=False)
+    assert note == (
+        f"90 % intervals of 5 samples, not calibrated: {reason}; the threshold is 0.46, calibrated at 0.40."
+    )
+    assert fit.reasons[0] in sizes_note(result(fit=fit), card())
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def segment_files(
         Called with the fraction of the present file that is done, in [0, 1].
     **outputs
         Options of `write_result`: `format`, `agreement`, `contours`, `band`, `table`, `report` (for a single
-        file only), `append_to`, `deidentify` and `overwrite`.
+        file only), `append_to`, `append_objects`, `deidentify` and `overwrite`.
 
     Returns
     -------
@@ -197,7 +197,8 @@ class _Job:
         stem = self.case or (f"scan-{_input_sha256(image, box)[:8]}" if is_hidden else stem_of(path))
         if self.skip_existing and self._has_result(image, stem):
             return FileResult(path, is_skipped=True)
-        checked = {name: value for name, value in options.items() if name != "deidentify"}
+        unchecked = ("deidentify", "append_objects")  # neither can be in the way of a result
+        checked = {name: value for name, value in options.items() if name not in unchecked}
         check_result(
             image, self.out, stem, classes=self.card.classes, input_sha256=partial(_input_sha256, image, box),
             is_box=box is not None, **checked,

@@ -37,6 +37,7 @@ def write_result(
     table: bool = False,
     report: str | Path | None = None,
     append_to: str | Path | None = None,
+    append_objects: bool = False,
     deidentify: bool = False,
     overwrite: bool = False,
 ) -> list[Path]:
@@ -77,6 +78,8 @@ def write_result(
         The HTML file of a report on one page; none where not given.
     append_to
         A table of cases, as CSV, to which the classes are added; made where it does not exist.
+    append_objects
+        Also add a row for each connected object to the table of cases.
     deidentify
         Leave out what names patient, study or institution (DICOM-SEG).
     overwrite
@@ -149,7 +152,14 @@ def write_result(
         from napari_latentseg.measure import append_to_table
 
         written.append(
-            append_to_table(Path(append_to), result.record, measurements, stem, overwrite=overwrite)
+            append_to_table(
+                Path(append_to),
+                result.record,
+                measurements,
+                stem,
+                objects=append_objects,
+                overwrite=overwrite,
+            )
         )
     return written
 

@@ -51,6 +51,9 @@ def measure_result(
     csv_file: Annotated[
         Path | None, typer.Option("--csv", help="Write the whole table to this file.")
     ] = None,
+    append_to: Annotated[
+        Path | None, typer.Option(help="Also add what was measured to this table of cases, a CSV file.")
+    ] = None,
     edited: Edited = False,
     overwrite: Overwrite = False,
     as_json: JsonOutput = False,
@@ -58,8 +61,10 @@ def measure_result(
 ) -> None:
     """Measure classes and objects: areas or volumes and their spread over samples, diameters, intensities."""
     from napari_latentseg.io.earlier_results import check_not_of_result
-    from napari_latentseg.io.read_results import read_segmentation
+    from napari_latentseg.io.read_results import case_of_result, read_segmentation
     from napari_latentseg.measure import (
+        append_to_table,
+        check_case_table,
         check_csv_replaceable,
         is_case_table,
         measure,
@@ -78,6 +83,9 @@ def measure_result(
     segmentation = read_segmentation(result, edited=edited)
     if csv_file is not None and not overwrite:
         check_csv_replaceable(csv_file, segmentation.record.input.sha256)
+    case = "" if append_to is None else case_of_result(result)
+    if append_to is not None:
+        check_case_table(append_to, case, "" if overwrite else segmentation.record.input.sha256)
     card = _find_card(segmentation)
     with progress_bar("measuring", quiet=quiet or as_json) as progress:
         rows = measure(
@@ -88,6 +96,8 @@ def measure_result(
         ensure_writable_folder(csv_file.absolute().parent)
         with atomic_path(csv_file) as temporary:
             write_csv(temporary, rows, input_sha256=segmentation.record.input.sha256)
+    if append_to is not None:
+        append_to_table(append_to, segmentation.record, rows, case, objects=objects, overwrite=overwrite)
     if as_json:
         print_json([measurement_json(row) for row in rows])
         return

@@ -117,6 +117,9 @@ def segment(
     append_to: Annotated[
         Path | None, typer.Option(help="Also add the classes to this table of cases, a CSV file.")
     ] = None,
+    append_objects: Annotated[
+        bool, typer.Option("--append-objects", help="Also add each connected object to the table of cases.")
+    ] = False,
     deidentify: Annotated[
         bool,
         typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG."),
@@ -178,7 +181,7 @@ def segment(
             spacing=parse_spacing(spacing), codec=codec, case=case or "", skip_existing=skip_existing,
             on_start=count_file, progress=lambda done: progress((position[0] - 1 + done) / position[1]),
             format=format, agreement=agreement, contours=contours, band=band, table=table, report=report,
-            append_to=append_to, deidentify=deidentify, overwrite=overwrite,
+            append_to=append_to, append_objects=append_objects, deidentify=deidentify, overwrite=overwrite,
         )  # fmt: skip
         for result in files:
             if result.error is not None:

@@ -21,7 +21,7 @@ from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.registry import read_scan_lazy, readable_suffixes
 from napari_latentseg.io.result_names import AGREEMENT_NAME, RECORD_NAME, class_suffixes
 
-__all__ = ["read_segmentation", "sibling_record"]
+__all__ = ["case_of_result", "read_segmentation", "sibling_record"]
 
 _MAX_UINT16 = 65535  # stands for probability 1 in a PNG; see `photo.write`
 _MAX_IN_MEMORY_BYTES = 2**31  # 2 GiB of maps, which a machine that runs napari has to spare
@@ -106,6 +106,23 @@ def read_segmentation(path: Path | str, *, edited: bool = False) -> Segmentation
         if has_agreement
         else None,
     )
+
+
+def case_of_result(path: Path | str) -> str:
+    """What a result is called in a table of cases: its case code, else the start of its file names.
+
+    Parameters
+    ----------
+    path
+        The folder of the result, its record, its mask or its mean.
+
+    Raises
+    ------
+    BadInput
+        If there is no result, or its record cannot be read.
+    """
+    files = _ResultFiles.find(Path(path))
+    return files.record.case or files.prefix.removesuffix("_") or "result"
 
 
 def sibling_record(path: Path, *, edited: bool = False) -> RunRecord | None:

@@ -1,4 +1,4 @@
-"""A table that grows over cases: one CSV file, one row for each class of each run."""
+"""A table that grows over cases: a CSV file with a row for each class of a run, and on request each object."""
 
 from __future__ import annotations
 
@@ -18,13 +18,18 @@ __all__ = ["CASE_COLUMNS", "append_to_table", "check_case_table", "is_case_table
 
 _LEVEL = percent(INTERVAL_LEVEL)
 CASE_COLUMNS = (
-    "case", "image", "model", "version", "run", "mask", "class", "label", "time", "segmented", "size", "unit",
-    "ml", "mean of samples", "std of samples", f"low {_LEVEL}", f"high {_LEVEL}", "interval", "samples",
-    "threshold", "complete",
+    "case", "image", "model", "version", "run", "mask", "class", "label", "object", "time", "segmented",
+    "size", "unit", "ml", "mean of samples", "std of samples", f"low {_LEVEL}", f"high {_LEVEL}", "interval",
+    "samples", "threshold", "complete",
 )  # fmt: skip
-"""The headings of the table. A unit is a column, since the cases may differ in it."""
+"""The headings of the table. A unit is a column, since the cases may differ in it.
 
-_CASE, _IMAGE, _RUN = (CASE_COLUMNS.index(name) for name in ("case", "image", "run"))
+"object" is empty in the row of a whole class, and 1, 2, 3 in those of its objects, the largest first.
+"""
+
+_CASE, _IMAGE, _RUN, _OBJECT = (CASE_COLUMNS.index(name) for name in ("case", "image", "run", "object"))
+# tables of earlier versions had whole classes alone, and no column for objects
+_EARLIER_COLUMNS = tuple(name for name in CASE_COLUMNS if name != "object")
 _ENCODING = "utf-8-sig"  # Excel takes UTF-8 without the mark for another encoding
 
 
@@ -61,9 +66,17 @@ def is_case_table(path: Path) -> bool:
 
 
 def append_to_table(
-    path: Path, record: RunRecord, measurements: Sequence[Measurement], case: str, *, overwrite: bool = False
+    path: Path,
+    record: RunRecord,
+    measurements: Sequence[Measurement],
+    case: str,
+    *,
+    objects: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Add the classes of a result to a table of cases; what the table has of the same run is replaced.
+
+    A table of an earlier version, without the column of objects, gets that column.
 
     Parameters
     ----------
@@ -72,9 +85,11 @@ def append_to_table(
     record
         The record of the run.
     measurements
-        From `napari_latentseg.measure.measure`; single objects are left out.
+        From `napari_latentseg.measure.measure`.
     case
         The code of the case.
+    objects
+        Also add a row for each object that was measured.
     overwrite
         Replace rows of this case that are of another image.
 
@@ -102,7 +117,7 @@ def append_to_table(
             ]
             if overwrite:
                 kept = [row for row in kept if row[_CASE] != name or row[_IMAGE] == image]
-            new = [_row(record, m, name) for m in measurements if not m.object_number]
+            new = [_row(record, m, name) for m in measurements if objects or not m.object_number]
             with (
                 atomic_path(path) as temporary,
                 temporary.open("w", encoding=_ENCODING, newline="") as file,
@@ -125,11 +140,13 @@ def _read_rows(path: Path) -> list[list[str]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BadInput(path, "cannot be read as a table of cases", "choose another file") from error
     rows = [row for row in rows if row]
-    if tuple(headings) != CASE_COLUMNS or any(len(row) != len(CASE_COLUMNS) for row in rows):
+    has_objects = tuple(headings) == CASE_COLUMNS
+    is_table = has_objects or tuple(headings) == _EARLIER_COLUMNS
+    if not is_table or any(len(row) != len(headings) for row in rows):
         raise BadInput(
             path, "is there already, and has other columns than a table of cases", "choose another file"
         )
-    return rows
+    return rows if has_objects else [[*row[:_OBJECT], "", *row[_OBJECT:]] for row in rows]
 
 
 def _check_same_image(path: Path, rows: Sequence[Sequence[str]], case: str, input_sha256: str) -> None:
@@ -153,6 +170,7 @@ def _row(record: RunRecord, row: Measurement, case: str) -> list[str]:
         row.mask_state,
         escape_formulas(row.name),
         str(row.label),
+        str(row.object_number or ""),
         "" if row.time is None else str(row.time + 1),
         row.segmented or "all",
         _number(row.value),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
+from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES, RunRecord
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
@@ -33,6 +34,12 @@ Over 200 random halves of the validation images of the embedded models, interval
 the card's threshold held in 89 to 93 % of the other half at that threshold, in 88 to 94 % at 0.05 from it,
 and in 83 % at 0.10 above it (anterior hippocampus), 40 % at 0.30 above it; see docs/benchmarks.md.
 """
+
+
+_SHORT_FIT_TEXTS = {
+    "unusual": "the image is unusual for the model",
+    "foreign": "the model was not made for the image",
+}
 
 
 class Calibrated(Protocol):
@@ -172,9 +179,26 @@ def calibration_differences(
     )
 
 
-def sizes_note(segmentation: Segmentation, card: CalibratedCard | None) -> str:
-    """What to say below the sizes of a result: what their intervals rest on, and what was not segmented."""
+def sizes_note(
+    segmentation: Segmentation, card: CalibratedCard | None, *, with_fit_reasons: bool = True
+) -> str:
+    """What to say below the sizes of a result: what their intervals rest on, and what was not segmented.
+
+    Parameters
+    ----------
+    segmentation
+        The result.
+    card
+        Card of its model.
+    with_fit_reasons
+        Say why the image does not fit the model; False where that stands beside the note.
+    """
     basis, region = interval_basis(segmentation, card), segmentation.segmented_region
+    fit = segmentation.record.fit
+    if fit is not None and not with_fit_reasons:
+        short = _SHORT_FIT_TEXTS.get(fit.state, "")
+        reasons = tuple(short if reason == _fit_phrase(fit) else reason for reason in basis.reasons)
+        basis = replace(basis, reasons=reasons)
     note, missing = basis.describe(), region.describe_missing()
     if not missing or missing in note or region.describe() in note:
         return note
@@ -204,7 +228,7 @@ def _differences_of_image(segmentation: Segmentation, card: object, interval: Ca
     if record.fit is None and getattr(card, "fit", None) is not None:
         yield "whether the image fits the model was not checked"
     elif record.fit is not None and record.fit.state != "fits":
-        yield record.fit.describe()[0].lower() + record.fit.describe()[1:]
+        yield _fit_phrase(record.fit)
     dimensions = image_dimensions(segmentation)
     is_unlike = record.fit is not None and record.fit.state != "fits"  # which names the dimensions, too
     if interval.dimensions is not None and interval.dimensions != dimensions and not is_unlike:
@@ -214,6 +238,11 @@ def _differences_of_image(segmentation: Segmentation, card: object, interval: Ca
         yield f"the slices are {record.plane}, not as acquired"
     if not region.is_whole:
         yield f"only {region.describe()} {'was' if region.has_all_slices else 'were'} segmented"
+
+
+def _fit_phrase(fit: Fit) -> str:
+    """The verdict and its reasons within a sentence."""
+    return fit.describe()[0].lower() + fit.describe()[1:]
 
 
 def _differences_of_run(record: RunRecord, interval: Calibrated) -> Iterator[str]:

@@ -39,6 +39,8 @@ class ExportSettings:
         true edge lies, a table of measurements as CSV, and an HTML report.
     append_to
         A table of cases to which the classes are added.
+    append_objects
+        Add each object to it, too.
     deidentify
         Leave out metadata that could identify the patient.
     overwrite
@@ -55,6 +57,7 @@ class ExportSettings:
     table: bool = False
     report: bool = False
     append_to: Path | None = None
+    append_objects: bool = False
     deidentify: bool = False
     overwrite: bool = False
 
@@ -176,7 +179,7 @@ def export_result(
         arguments = settings.arguments()
         paths = api.write_result(
             segmentation if own_mask else shown.segmentation, **arguments, scan=scan, card=card,
-            deidentify=settings.deidentify,
+            append_objects=settings.append_objects, deidentify=settings.deidentify,
         )  # fmt: skip
         remember_folder(folder)
         return paths

@@ -119,8 +119,11 @@ class ExportDialog(QDialog):
         self.cases_path = QLineEdit()
         self.cases_path.setPlaceholderText("cases.csv in the folder")
         self.cases_path.setAccessibleName("Table of cases")
-        self.cases_path.setEnabled(False)
-        self.cases.toggled.connect(self.cases_path.setEnabled)
+        self.case_objects = QCheckBox("with a row for each object")
+        self.case_objects.setToolTip("The rows of whole classes have an empty column 'object'")
+        for part in (self.cases_path, self.case_objects):
+            part.setEnabled(False)
+            self.cases.toggled.connect(part.setEnabled)
         self.deidentify = QCheckBox("de-identify (no patient, study or institution metadata)")
         self.deidentify.setChecked(preferences().deidentify)
         self.replace = QCheckBox("Replace what is there")
@@ -142,6 +145,7 @@ class ExportDialog(QDialog):
         form.addRow("", self.band)
         form.addRow("", self.cases)
         form.addRow("", _with_button(self.cases_path, "Choose…", self._browse_cases))
+        form.addRow("", self.case_objects)
         form.addRow("", self.deidentify)
         always = PlainLabel("Mask, mean, variance and the run record are always written.")
         always.setWordWrap(True)
@@ -187,7 +191,8 @@ class ExportDialog(QDialog):
             agreement=self.agreement.isChecked(), contours=self.contours.isChecked(),
             band=self.band.isChecked(), table=self.table.isChecked(), report=self.report.isChecked(),
             append_to=(Path(cases) if cases else folder / "cases.csv") if self.cases.isChecked() else None,
-            deidentify=self.deidentify.isChecked(), overwrite=self.replace.isChecked(),
+            append_objects=self.case_objects.isChecked(), deidentify=self.deidentify.isChecked(),
+            overwrite=self.replace.isChecked(),
         )  # fmt: skip
 
     def _on_other_target(self) -> None:

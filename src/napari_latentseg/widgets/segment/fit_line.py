@@ -25,6 +25,7 @@ _DELAY_MS = (
     300  # the check begins when the choice has settled, and does not slow down stepping through models
 )
 _POLL_MS = 50
+_ONLY_HEADER = "The header fits; the pixels are not compared yet"
 _RANKS = {"fits": 0, "unusual": 2, "foreign": 3}
 
 
@@ -96,10 +97,9 @@ class FitLine(WrappedLabel):
         key = (id(image), data, header, card.name, card.version, orientation)
         if key == self._key:
             return
-        self._key, self._request = key, None
+        self._key, self._request = key, (image, card.name, orientation)
         headers = None if card.fit is None else card.fit.headers
         self._show(header_fit(scan, card.modality, headers))
-        self._request = (image, card.name, orientation)
         self._timer.start(_DELAY_MS)
 
     def _proceed(self) -> None:
@@ -130,7 +130,9 @@ class FitLine(WrappedLabel):
             self._timer.stop()
 
     def _show(self, fit: Fit | None) -> None:
-        self.setText("" if fit is None else keep_units(fit.describe()))
+        is_part = fit is not None and fit.state == "fits" and self.is_checking
+        text = _ONLY_HEADER if is_part else "" if fit is None else fit.describe()
+        self.setText(keep_units(text))
         self.setVisible(fit is not None)
         if fit != self.fit:
             self.fit = fit

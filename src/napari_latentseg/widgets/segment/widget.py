@@ -337,8 +337,10 @@ class SegmentWidget(DockWidget):
         if running is not None and running.image is self.session.image:
             is_shown = False
         if is_shown and result is not None and result.segmentation is not None:
-            note = sizes_note(result.segmentation, result.card)
+            # the line on the fit says why; it is of the chosen model, so the whole note is in the tooltip
+            note = sizes_note(result.segmentation, result.card, with_fit_reasons=False)
             self.result_panel.show_result(result.segmentation, result.layers, result.sizes, note)
+            self.result_panel.interval_note.setToolTip(sizes_note(result.segmentation, result.card))
             self.result_threshold.show_result(result)
             self.result_header.setText(_nothing_found(result))
         for part in self._result_parts:

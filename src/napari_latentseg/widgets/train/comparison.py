@@ -176,7 +176,7 @@ def metric_rows(comparison: Comparison) -> list[tuple[str, str, str]]:
         for metric, before, after, digits in (
             ("Dice", scores.before.dsc, scores.after.dsc, 3),
             (f"HD95 ({unit})", scores.before.hd95, scores.after.hd95, 1),
-            ("Calibration error (ECE)", scores.before.ece, scores.after.ece, 3),
+            ("Calibration error", scores.before.ece, scores.after.ece, 3),
         ):
             if before is not None and after is not None:
                 rows.append((f"{metric}, {subset}", f"{before:.{digits}f}", f"{after:.{digits}f}"))
