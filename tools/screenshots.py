@@ -15,6 +15,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ import napari
 import numpy as np
 from napari.settings import get_settings
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
+from scipy import ndimage
 
 from napari_latentseg import api
 from napari_latentseg.core.geometry import Geometry
@@ -184,12 +186,41 @@ def review(viewer: Any) -> Shots:
     yield "review-plane", widget
 
 
+def smooth_phantom() -> SampleImage:
+    """The phantom as a wider beam shows it: its speckle is then as coarse as that of the training images."""
+    sample = ultrasound_phantom()
+    pixels = ndimage.gaussian_filter(np.asarray(sample.scan.array), 1)
+    return replace(sample, scan=replace(sample.scan, array=pixels))
+
+
+def edge_contours(viewer: Any) -> Shots:
+    """The contours between which the true edge lies, on an image that fits the model."""
+    segmenting, reviewing = dock(viewer, "Segment"), dock(viewer, "Review")
+    raise_widget(viewer, segmenting, "Segment")
+    show(viewer, smooth_phantom())
+    segmenting.form.model.value = "breast-ultrasound"
+    segmenting.segment()
+    wait_until(lambda: not segmenting.busy)
+    wait_until(lambda: not segmenting.form.fit_line.is_checking)
+    yield "segment-fits", segmenting
+    raise_widget(viewer, segmenting, "Review")
+    wait_until(lambda: bool(reviewing.queue.findings) and bool(reviewing.measures.size_text.text()))
+    reviewing.edge_button.click()
+    wait_until(lambda: reviewing.edge_contours.layer is not None)
+    settle(1)
+    yield "window-contours", None
+
+
 def teach(viewer: Any) -> Shots:
     segmenting = dock(viewer, "Segment")
     annotating = dock(viewer, "Annotate")
     yield "annotate-empty", annotating
     training = dock(viewer, "Train")
     yield "train-empty", training
+    training.data_source.folder_option.click()
+    settle(0.2)
+    yield "train-folder", training
+    training.data_source.approved_option.click()
     segmenting.form.model.value = "breast-ultrasound"
     segmenting.form.samples.value = 3
     for seed in range(5):
@@ -314,6 +345,7 @@ def scroll_down(widget: QWidget) -> None:
 SCENES: dict[str, Callable[[Any], Shots]] = {
     "segment": segment,
     "review": review,
+    "edge_contours": edge_contours,
     "teach": teach,
     "refused_slices": refused_slices,
     "crowded": crowded,
@@ -337,6 +369,8 @@ def main() -> None:
                 settle()
                 path = arguments.out / f"{shot}-{theme}.png"
                 if widget is None:
+                    viewer.reset_view()  # docks were opened since the image was
+                    settle()
                     viewer.screenshot(str(path), canvas_only=False, flash=False)
                 else:
                     widget.grab().save(str(path))

@@ -84,8 +84,9 @@ def test_another_patient_is_refused_before_the_model_is_loaded(
 def test_a_code_of_its_own_keeps_them_apart(first, patients, cli, tmp_path: Path) -> None:
     before = contents(tmp_path / "out")
     ended = cli(
-        "segment", patients[1], *first, "--case", "case-2", "--report", tmp_path / "out/case-2_report.html"
-    )
+        "segment", patients[1], *first, "--case", "case-2", "--report", tmp_path / "out/case-2_report.html",
+        "--append-objects",
+    )  # fmt: skip
     assert (ended.code, ended.errors) == (0, [])
     after = contents(tmp_path / "out")
     assert {name: after[name] for name in before} == before
@@ -98,7 +99,8 @@ def test_a_code_of_its_own_keeps_them_apart(first, patients, cli, tmp_path: Path
     )  # fmt: skip
     assert "<dd>case-2</dd>" in (tmp_path / "out" / "case-2_report.html").read_text()
     with (tmp_path / "all.csv").open(encoding="utf-8-sig") as file:
-        assert [row["case"] for row in csv.DictReader(file)] == ["T1", "case-2"]
+        rows = [(row["case"], row["object"]) for row in csv.DictReader(file)]
+    assert rows[:3] == [("T1", ""), ("case-2", ""), ("case-2", "1")]
 
 
 def test_overwrite_replaces_all_of_the_other(first, patients, cli, tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def test_two_patients_in_one_folder_stay_apart_by_default(viewer, widget, qtbot,
     qtbot.waitUntil((out / "cases.csv").exists, timeout=30_000)
     before = contents(out)
     assert "<dd>case-1</dd>" in (out / "case-1_report.html").read_text()
-    second = segmented(viewer, widget, qtbot, "Vorname_Nachname", 2)
+    lesion = np.asarray(ultrasound_phantom(shape=(96, 128)).scan.array)
+    second = segmented(viewer, widget, qtbot, "Vorname_Nachname", 2, lesion)
     dialog = opened(widget, qtbot, None)
     qtbot.waitUntil(lambda: dialog.folder.text() == str(out), timeout=30_000)  # remembered
     assert dialog.name.text() == "case-2"

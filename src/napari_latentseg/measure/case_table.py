@@ -1,4 +1,4 @@
-"""A table that grows over cases: a CSV file with a row for each class of a run, and on request each object."""
+"""A table that grows over cases: a CSV file, one row for each class of a run and on request each object."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ class EdgeContours(SampleContours):
 
     role = "edge contours"
     title = "inner and outer contour"
-    colours = ("#56b4e9", "#e69f00")  # inner, outer; as Okabe and Ito 2008
+    # inner, outer; of Okabe and Ito 2008 the two that no class of an embedded model has
+    colours = ("#cc79a7", "#f0e442")
 
     _computed: tuple[Segmentation, Contours] | None = None
 
