@@ -24,7 +24,7 @@ def test_a_panic_of_a_decoder_is_bad_input(tmp_path: Path, monkeypatch: pytest.M
         raise PanicException("index out of bounds")
 
     path = save(dataset(np.zeros((8, 8), np.uint8)), tmp_path / "a.dcm")
-    monkeypatch.setattr("pydicom.pixels.utils.pixel_array", panic)
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.as_array", panic)
     with pytest.raises(BadInput, match=r"a\.dcm"):
         read_scan(path)
 
@@ -37,7 +37,7 @@ def test_a_wish_to_end_the_program_is_not_taken_for_damage(
         raise kind
 
     path = save(dataset(np.zeros((8, 8), np.uint8)), tmp_path / "a.dcm")
-    monkeypatch.setattr("pydicom.pixels.utils.pixel_array", stop)
+    monkeypatch.setattr("pydicom.pixels.decoders.base.Decoder.as_array", stop)
     with pytest.raises(kind):
         read_scan(path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -96,15 +97,17 @@ def apply_palette(indices: NDArray[Any], header: Any, *, is_big_endian: bool) ->
     from pydicom.pixels.processing import apply_color_lut
 
     if is_big_endian:
-        _swap_palette_bytes(header)
+        header = _with_swapped_palette(header)
     colours = np.asarray(apply_color_lut(indices, header))[..., :3]
     return (colours >> 8 if colours.dtype.itemsize > 1 else colours).astype(np.uint8)
 
 
-def _swap_palette_bytes(header: Any) -> None:
-    """Swap the bytes of the words of a palette: pydicom takes them as little endian in any file."""
+def _with_swapped_palette(header: Any) -> Any:
+    """With the bytes of a palette's words swapped: pydicom takes them as little endian in any file."""
+    swapped = copy.deepcopy(header)
     for colour in ("Red", "Green", "Blue"):
         keyword = f"{colour}PaletteColorLookupTableData"
-        if keyword in header:
-            words = np.frombuffer(header[keyword].value, ">u2")
-            header[keyword].value = words.astype("<u2").tobytes()
+        if keyword in swapped:
+            words = np.frombuffer(swapped[keyword].value, ">u2")
+            swapped[keyword].value = words.astype("<u2").tobytes()
+    return swapped

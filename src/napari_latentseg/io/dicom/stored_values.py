@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.dicom.encoding import PixelEncoding
 from napari_latentseg.io.dicom.files import DicomFile
+from napari_latentseg.io.dicom.pixel_header import read_pixel_header
 
 if TYPE_CHECKING:
     from pydicom.uid import UID
@@ -44,7 +45,8 @@ def decode_stored(item: DicomFile, encoding: PixelEncoding, index: int) -> tuple
         `(rows, columns)` or `(rows, columns, samples)`; YBR colours as RGB. Bits above those that are stored,
         in which old files keep overlays, are cleared, or filled with the sign.
     header : pydicom.Dataset
-        The attributes that describe the pixels, lookup tables among them.
+        The attributes that describe the pixels, lookup tables among them; not to be changed, since the other
+        frames share it.
 
     Raises
     ------
@@ -70,9 +72,10 @@ def decode_stored(item: DicomFile, encoding: PixelEncoding, index: int) -> tuple
                 header = pydicom.dcmread(file, force=True)
                 values = pixel_array(header, index=index, decoding_plugin=plugin)
             else:
-                values = pixel_array(
-                    file, ds_out=header, index=index, transfer_syntax_uid=syntax, decoding_plugin=plugin
-                )
+                pixels = read_pixel_header(item, syntax)
+                header = pixels.attributes
+                file.seek(pixels.data_offset)
+                values, _ = decoder.as_array(file, index=index, decoding_plugin=plugin, **pixels.options)
     except NotImplementedError as error:
         name = "a private or unknown one" if syntax.is_private or syntax.name == syntax else syntax.name
         raise BadInput(
