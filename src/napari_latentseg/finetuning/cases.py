@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from napari_latentseg.annotations.annotated_folder import cases_for_classes, read_annotated_folder
-from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.cases import Case
+from napari_latentseg.data.held_reads import HeldReads
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.data.mask_file import UnreadableFile
@@ -21,10 +21,6 @@ from napari_latentseg.io import read_scan_lazy
 from napari_latentseg.models.card import ModelCard
 
 __all__ = ["collect_cases", "read_slices"]
-
-# Images are decoded first to find duplicates, and again to learn from. Up to this many bytes of them stay in
-# memory in between: the usual few corrected scans are decoded once, and a large data set is not held whole.
-_MAX_HELD_BYTES = 512 * 2**20
 
 
 def collect_cases(
@@ -71,7 +67,7 @@ def collect_cases(
     """
     cases_of_image: dict[str, list[Case]] = {}
     cases: dict[str, Case] = {}
-    budget = _HeldScans()
+    held = HeldReads()
     first_error: UnreadableFile | None = None
     for folder in map(Path, folders):
         annotated = read_annotated_folder(folder)
@@ -82,7 +78,7 @@ def collect_cases(
                 case = replace(case, label_map=LabelMap.for_model(card.classes))
             try:
                 if case.image_file is not None:
-                    case = budget.decode(case)
+                    case = held.hold_image(case, case.read_scan())
                 _check_mask_file(case)
                 # a copy under another name would cross the split
                 same_image = [*cases_of_image.get(case.content_sha256, ()), case]
@@ -169,24 +165,3 @@ def _has_other_mask(chosen: Case, copy: Case) -> bool:
         assert case.label_map is not None
         masks.append(case.read_class_numbers(case.label_map))
     return not np.array_equal(masks[0], masks[1])
-
-
-class _HeldScans:
-    """Decodes images for their hashes, and holds them until they are read again, up to a number of bytes."""
-
-    def __init__(self) -> None:
-        self._bytes_left = _MAX_HELD_BYTES
-
-    def decode(self, case: Case) -> Case:
-        """The same case, whose image is already decoded where there is room for it."""
-        scan = case.read_scan()
-        size = int(scan.array.nbytes)
-        if size > self._bytes_left:
-            return case
-        self._bytes_left -= size
-        return replace(case, scan_reader=_first_from_memory(scan, case.scan_reader))
-
-
-def _first_from_memory(scan: Scan, read: Callable[[], Scan]) -> Callable[[], Scan]:
-    held = [scan]
-    return lambda: held.pop() if held else read()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from napari_latentseg.core.labels import class_region
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
+from napari_latentseg.data.held_reads import HeldReads
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.calibration import (
@@ -91,6 +93,7 @@ class Calibration:
             )
         if not self.cases:
             raise BadInput("data", "holds no annotated image", "give images with reference masks")
+        self._reference_readers: list[Callable[[], NDArray[np.uint8]]] = []
         self.cases = self._usable_cases()
         self.image_hashes = [case.content_sha256 for case in self.cases]
         self._parts = [self.split.part_of(case) for case in self.cases]
@@ -111,14 +114,19 @@ class Calibration:
     def _usable_cases(self) -> list[Case]:
         """The images that can be read and have a mask that fits; the others are left out.
 
-        Masks are read twice for it: what cannot be used is known before the hours that the samples take.
+        All are read for it, so that what cannot be used is known before the hours that the samples take, and
+        held for the samples as far as there is room.
         """
-        usable, first_error = [], None
+        usable, first_error, held = [], None, HeldReads()
         for case in self.cases:
             try:
-                reference = case.read_class_numbers(label_map_for(self.predictor.model.card, case))
-                check_shape(case, reference, case.read_scan())
-                usable.append(case)
+                read_reference = partial(
+                    case.read_class_numbers, label_map_for(self.predictor.model.card, case)
+                )
+                reference, scan = read_reference(), case.read_scan()
+                check_shape(case, reference, scan)
+                usable.append(held.hold_image(case, scan))
+                self._reference_readers.append(held.hold(reference, reference.nbytes, read_reference))
             except BadInput as error:
                 first_error = first_error or error
                 self.left_out.append(LeftOut(name=case.name, reason=str(error)))
@@ -143,7 +151,7 @@ class Calibration:
         for number, case in enumerate(self.cases):
             label_map = label_map_for(card, case)
             segmentation = self.predictor.segment(case.read_scan(), self.settings)
-            self._accumulate(number, segmentation, case.read_class_numbers(label_map), label_map)
+            self._accumulate(number, segmentation, self._reference_readers[number](), label_map)
             yield (number + 1) / len(self.cases)
 
     def _accumulate(
