@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import weakref
 from collections.abc import Iterator, Mapping
@@ -35,6 +36,10 @@ SUFFIXES = (".ome.tiff", ".ome.tif", ".tiff", ".tif")
 RESULT_SUFFIX = ".tif"
 
 _KIND = "a TIFF file"
+
+# Each tile that is read by itself costs about a millisecond: of 16 x 16 pixels, seconds for a page.
+_SMALL_TILE_BYTES = 4 * 2**10
+_WHOLE_PAGE_BYTES = 64 * 2**20
 
 # The tags with OME's and ImageJ's metadata: ImageDescription, and ImageJ's two private tags.
 _METADATA_TAGS = {270, 50838, 50839}
@@ -166,9 +171,17 @@ def _as_dask(tif: Any, series: Any, level: int, decode_errors: Any) -> Any:
     import zarr
 
     # without `level`, the store of a pyramid is a group of all its levels
-    zarr_array = zarr.open_array(series.aszarr(level=level), mode="r")
+    store = series.aszarr(level=level, chunkmode=_chunk_mode(series.levels[level].keyframe))
+    zarr_array = zarr.open_array(store, mode="r")
     weakref.finalize(zarr_array, tif.close)
     return lazy_from_store(zarr_array, decode_errors)
+
+
+def _chunk_mode(page: Any) -> str:
+    """Read tile by tile, but pages of very small tiles or strips as a whole."""
+    is_small = math.prod(page.chunks) * page.dtype.itemsize < _SMALL_TILE_BYTES
+    page_bytes = math.prod(page.shape) * page.dtype.itemsize
+    return "page" if is_small and page_bytes <= _WHOLE_PAGE_BYTES else "strile"
 
 
 def _check_complete(path: Path, tif: Any, series: Any) -> None:
