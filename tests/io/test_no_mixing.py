@@ -374,7 +374,11 @@ class OneFolder(RuleBasedStateMachine):
 OneFolder.TestCase.settings = settings(
     max_examples=6, stateful_step_count=10, deadline=None, suppress_health_check=list(HealthCheck)
 )
-TestOneFolder = pytest.mark.timeout(300)(OneFolder.TestCase)
+
+
+@pytest.mark.timeout(300)
+class TestOneFolder(OneFolder.TestCase):
+    """A class of its own, so that its limit of time is not that of `TestManyFolders`, too."""
 
 
 @pytest.mark.slow
