@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 
@@ -267,6 +268,15 @@ def test_bad_input_is_one_line(viewer, widget, qtbot, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
+def test_the_training_process_imports_nothing_from_the_current_folder(own_home, tmp_path):
+    (tmp_path / "typer.py").write_text("open('imported', 'w').close()")
+    command = [sys.executable, *FineTuneRequest("no-such-model", (tmp_path,), 1, "").command_line()]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert "no model 'no-such-model'" in ended.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["typer.py"]
+
+
 def test_a_killed_training_is_reported(viewer, widget, qtbot, images):
     from_folder(widget, images, 0.5)
     widget.train_button.click()
