@@ -17,6 +17,7 @@ from tests.helpers.dicom import positions, series
 from tests.helpers.segmentation import segmentation
 
 from napari_latentseg import api
+from napari_latentseg.api import inference
 from napari_latentseg.cli import main
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
@@ -123,8 +124,9 @@ def write_from_command_line(
     arguments += ["--table", "--contours", "--report", folder / f"{stem}_report.html"] if extras else []
     arguments += ["--append-to", folder / "cases.csv"] if cases else []
     arguments += ["--overwrite"] if overwrite else []
-    run = SimpleNamespace(finish=lambda progress: result, state=SimpleNamespace(original=patient.scan))
-    with patch.object(api, "start_run", lambda *_, **__: run):
+    state = SimpleNamespace(original=patient.scan)
+    run = SimpleNamespace(finish=lambda progress: result, state=state, model=None)
+    with patch.object(inference, "start_run", lambda *_, **__: run):
         command(*arguments)
 
 
