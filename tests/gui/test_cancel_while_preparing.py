@@ -13,8 +13,7 @@ from qtpy.QtCore import Qt
 
 from napari_latentseg import api
 from napari_latentseg.core import scan as scan_module
-from napari_latentseg.inference import run as run_module
-from napari_latentseg.inference import sampler
+from napari_latentseg.inference import job_source, sampler
 from napari_latentseg.widgets._shared import runner
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
@@ -76,24 +75,24 @@ def blocking_hash(step: Step, monkeypatch: Any) -> None:
 
 
 def blocking_read(step: Step, monkeypatch: Any) -> None:
-    open_plane = run_module.open_plane
+    open_plane = job_source.open_plane
 
     def opened(*arguments: Any) -> Any:
         yield 0.3
         step.block()
         return (yield from open_plane(*arguments))
 
-    monkeypatch.setattr(run_module, "open_plane", opened)
+    monkeypatch.setattr(job_source, "open_plane", opened)
 
 
 def blocking_encoder(step: Step, monkeypatch: Any) -> None:
-    encode_tiles = sampler.encode_tiles
+    encode_images = sampler.encode_images
 
     def encode(*arguments: Any) -> Any:
         step.block()
-        return encode_tiles(*arguments)
+        return encode_images(*arguments)
 
-    monkeypatch.setattr(sampler, "encode_tiles", encode)
+    monkeypatch.setattr(sampler, "encode_images", encode)
 
 
 PHASES = {
@@ -146,15 +145,15 @@ def test_a_new_run_waits_for_the_cancelled_one(widget, qtbot, monkeypatch, step)
 
 
 def test_a_complete_sample_is_kept_however_long_the_next_one_takes(widget, qtbot, monkeypatch, step):
-    encode_tiles, calls = sampler.encode_tiles, []
+    encode_images, calls = sampler.encode_images, []
 
     def encode(*arguments: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
             step.block()
-        return encode_tiles(*arguments)
+        return encode_images(*arguments)
 
-    monkeypatch.setattr(sampler, "encode_tiles", encode)
+    monkeypatch.setattr(sampler, "encode_images", encode)
     widget.form.samples.value = 3
     qtbot.mouseClick(widget.run_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(step.is_reached.is_set, timeout=60_000)
