@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
-from typing import TypeVar
+import threading
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any, TypeVar
 
 __all__ = ["computed_ahead"]
 
@@ -13,9 +14,21 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _HEARTBEAT_S = 0.1  # how often a caller can stop; half a second without an answer passes for broken
+_AHEAD = 2  # items under way while the caller uses one: one is computed, and the next is read
 
 
-def computed_ahead(items: Iterable[T], compute: Callable[[T], R]) -> Iterator[tuple[T, R] | None]:
+@dataclass(frozen=True)
+class _Outcome:
+    """What a thread gave: a value, an error, or the end of the items."""
+
+    value: Any = None
+    error: BaseException | None = None
+    is_end: bool = False
+
+
+def computed_ahead(
+    items: Iterable[T], compute: Callable[[T], R]
+) -> Generator[tuple[T, R] | None, None, None]:
     """Each item with what is computed of it, in order, one ahead of the caller.
 
     While the caller uses the result of an item, the next is computed and the one after it is read, each in a
@@ -44,35 +57,58 @@ def computed_ahead(items: Iterable[T], compute: Callable[[T], R]) -> Iterator[tu
     >>> list(filter(None, computed_ahead([1, 2, 3], lambda number: number**2)))
     [(1, 1), (2, 4), (3, 9)]
     """
-    iterator = iter(items)
-    with (
-        ThreadPoolExecutor(1, "latentseg-read") as reader,
-        ThreadPoolExecutor(1, "latentseg-compute") as computer,
-    ):
+    is_stopped = threading.Event()
+    free_slots = threading.Semaphore(_AHEAD)
+    was_read: SimpleQueue[_Outcome] = SimpleQueue()
+    was_computed: SimpleQueue[_Outcome] = SimpleQueue()
 
-        def submit_next() -> Future[tuple[T, R] | None]:
-            """Read the next item and, in the other thread, compute it; None at the end of the items."""
-            reading = reader.submit(lambda: list(islice(iterator, 1)))
-            return computer.submit(lambda: next(((item, compute(item)) for item in reading.result()), None))
+    def read() -> None:
+        iterator = iter(items)
+        while free_slots.acquire() and not is_stopped.is_set():
+            outcome = _attempt(lambda: next(iterator, is_stopped))
+            if outcome.value is is_stopped:  # no item can be this object: the items are at their end
+                outcome = _Outcome(is_end=True)
+            was_read.put(outcome)
+            if outcome.is_end or outcome.error is not None:
+                return
 
-        # two under way: the second is read while the first is computed, and computed while that is used
-        pending = [submit_next(), submit_next()]
-        try:
-            while (result := (yield from _await(pending[0]))) is not None:
-                pending = [*pending[1:], submit_next()]
-                yield result
-        finally:
-            for future in pending:
-                future.cancel()
-            reader.shutdown(wait=False, cancel_futures=True)
+    def work() -> None:
+        while not (outcome := was_read.get()).is_end and not is_stopped.is_set():
+            if outcome.error is None:
+                item = outcome.value
+                outcome = _attempt(lambda: (item, compute(item)))  # noqa: B023
+            was_computed.put(outcome)
+            if outcome.error is not None:
+                return
+        was_computed.put(_Outcome(is_end=True))
+
+    # daemons: a file that is never read to its end does not keep the program from ending
+    threads = [threading.Thread(target=target, name="latentseg-run", daemon=True) for target in (read, work)]
+    for thread in threads:
+        thread.start()
+    try:
+        while True:
+            try:
+                outcome = was_computed.get(timeout=_HEARTBEAT_S)
+            except Empty:
+                yield None
+                continue
+            if outcome.error is not None:
+                raise outcome.error
+            if outcome.is_end:
+                return
+            free_slots.release()
+            yield outcome.value
+    finally:
+        is_stopped.set()
+        free_slots.release()
+        was_read.put(_Outcome(is_end=True))
+        for thread in threads:
+            thread.join()
 
 
-def _await(future: Future[R]) -> Generator[None, None, R]:
-    """The result of a future, with a heartbeat while there is none."""
-    while True:
-        try:
-            return future.result(timeout=_HEARTBEAT_S)
-        except TimeoutError:
-            if future.done():  # the error of the work itself
-                raise
-            yield None
+def _attempt(function: Callable[[], Any]) -> _Outcome:
+    try:
+        return _Outcome(function())
+    except BaseException as error:  # raised in the thread of the caller
+        return _Outcome(error=error)
