@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
 import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from napari.qt.threading import create_worker
 from qtpy.compat import isalive
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QThreadPool
 
 from napari_latentseg.widgets._shared.plain_text import show_error
 
 __all__ = ["run_in_thread", "show_exception"]
+
+_EXIT_WAIT_MS = 10_000  # a run that was told to stop ends after its batch; a file may be read for longer
+
+
+@atexit.register
+def _wait_for_workers() -> None:
+    """At the end of a program: a worker that outlives Qt's objects would abort it."""
+    pool = QThreadPool.globalInstance()
+    if pool is not None:
+        pool.waitForDone(_EXIT_WAIT_MS)
+
 
 _T = TypeVar("_T")
 
