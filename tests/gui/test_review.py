@@ -113,7 +113,7 @@ def test_labels_changed_in_place_are_measured_after_a_refresh(shown_volume, revi
     mask.data[5] = 0
     mask.refresh()
     qtbot.waitUntil(lambda: "yours" in review.measures.size_text.text(), timeout=10_000)
-    assert shown_volume.result.latest_mask.comparison.edited_slices == (5,)
+    qtbot.waitUntil(lambda: shown_volume.result.latest_mask.comparison.edited_slices == (5,), timeout=10_000)
 
 
 def test_outlines_follow_the_slice_on_screen(shown_volume, review, qtbot):
