@@ -140,6 +140,7 @@ def test_a_taught_model_claims_nothing_of_its_base_and_can_be_calibrated(
     assert main([*arguments, "--name", "tiny-taught-on"]) == 0
     card = read_card(taught)
     assert (card.reliability, card.volume_interval, card.contour_band, card.expected_dice) == (None,) * 4
+    assert card.bfloat16 is None
     assert card.fit is not None
     assert card.fit.images == before.fit.images + 2
 

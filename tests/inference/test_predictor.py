@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from tests.helpers.predicted import TURNED, picture, predicted, same, scan_of
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.bfloat16_check import Bfloat16Check
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.folder import Model
@@ -152,6 +154,23 @@ def test_bfloat16_agrees_with_float32(model: Model) -> None:
     away = np.abs(full.mean - half.mean)
     assert 0 < away.mean() < 5e-3
     assert np.mean(full.mask != half.mask) < 0.02
+
+
+def test_auto_is_bfloat16_only_where_the_card_allows_it(
+    tiny_model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_latentseg.utils.device.has_native_bfloat16", lambda device: True)
+    check = Bfloat16Check(
+        max_mask_change=0.0, mean_change=0.0, images=3, samples=5, source="augment", device="cpu"
+    )
+    changed = check.replace(max_mask_change=0.01)
+    precisions = [
+        Predictor(
+            replace(tiny_model, card=tiny_model.card.replace(bfloat16=measured)), "cpu"
+        ).compute.precision
+        for measured in (None, check, changed)
+    ]
+    assert precisions == ["float32", "bfloat16", "float32"]
 
 
 @pytest.mark.parametrize("name", ["breast-ultrasound", "retina-vessels"])

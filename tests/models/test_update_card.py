@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.bfloat16_check import Bfloat16Check
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.models import store
 from napari_latentseg.models.card import CARD, ModelCard, read_card
@@ -80,6 +82,25 @@ def test_a_card_without_them_is_as_good_as_ever(lesions: Path) -> None:
     assert ModelCard.model_validate(old) == card
     assert "Calibration" not in card_text(card)
     assert "Intervals" not in card_text(card)
+
+
+def test_the_card_says_whether_bfloat16_is_used(lesions: Path) -> None:
+    how: dict[str, Any] = {"images": 20, "samples": 5, "source": "augment", "device": "cpu"}
+    check = Bfloat16Check(max_mask_change=0.00042, mean_change=0.0012, **how)
+    card = read_card(lesions)
+    assert not card.allows_bfloat16
+    assert "bfloat16" not in card_text(card)
+    equal = card.replace(bfloat16=check)
+    assert equal.allows_bfloat16
+    text = (
+        "used by --precision auto: it changed up to 0.042 % of the pixels of a mask, and the mean by 0.0012"
+    )
+    assert f"bfloat16:      {text} on average (mean of 5 samples from augment, 20 images)" in card_text(equal)
+    other = card.replace(bfloat16=check.replace(max_mask_change=0.0043, images=1))
+    assert not other.allows_bfloat16
+    assert "not used by --precision auto: it changed up to 0.43 %" in card_text(other)
+    assert "1 image)" in card_text(other)
+    assert ModelCard.model_validate_json(other.model_dump_json()) == other
 
 
 def test_it_is_told_in_words(lesions: Path) -> None:

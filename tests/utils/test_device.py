@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.utils import device
 from napari_latentseg.utils.device import Compute, available_devices, is_out_of_memory, resolve_compute
 
 
@@ -13,13 +14,20 @@ def test_the_processor_is_always_there() -> None:
     assert "cpu" in available_devices()
     assert resolve_compute("cpu", "float32") == Compute("cpu", "float32")
     assert resolve_compute().device in available_devices()
-    assert resolve_compute("cpu").precision in ("float32", "bfloat16")
 
 
-@pytest.mark.parametrize(("device", "precision"), [("gpu", "auto"), ("cpu", "float16"), ("", "auto")])
-def test_what_no_machine_has_is_refused(device: str, precision: str) -> None:
+def test_auto_is_bfloat16_only_where_it_is_allowed_and_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    for is_native, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(device, "has_native_bfloat16", lambda _, native=is_native: native)
+        assert resolve_compute("cpu").precision == "float32"
+        assert resolve_compute("cpu", is_bfloat16_allowed=True).precision == precision
+        assert resolve_compute("cpu", "bfloat16").precision == "bfloat16"
+
+
+@pytest.mark.parametrize(("name", "precision"), [("gpu", "auto"), ("cpu", "float16"), ("", "auto")])
+def test_what_no_machine_has_is_refused(name: str, precision: str) -> None:
     with pytest.raises(BadInput, match="is not known; use one of auto"):
-        resolve_compute(device, precision)
+        resolve_compute(name, precision)
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])

@@ -138,7 +138,7 @@ class FineTuneJob:
         check_output_dir(self.out, resume=resume)
         self.minutes, self.seed, self.steps = minutes, seed, steps
         self.config = config or FineTuneConfig()
-        self.compute = resolve_compute(device, "auto")
+        self.compute = resolve_compute(device, "auto", is_bfloat16_allowed=True)
         self.should_stop, self.resume = should_stop, resume
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
         self._notes: list[str] = []

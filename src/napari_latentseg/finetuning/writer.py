@@ -135,6 +135,7 @@ def write_candidate(
         volume_interval=None,
         contour_band=None,
         expected_dice=None,
+        bfloat16=None,
         fit=None
         if base.fit is None
         else extend_reference(base.fit, candidate.model, candidate.compute, taught),

@@ -22,7 +22,8 @@ class Predictor:
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``, see `resolve_compute`.
     precision
-        Floating point type of the network's arithmetic, see `resolve_compute`.
+        Floating point type of the network's arithmetic, see `resolve_compute`; ``"auto"`` is bfloat16 only
+        where the model's card allows it.
 
     Raises
     ------
@@ -32,7 +33,7 @@ class Predictor:
 
     def __init__(self, model: Model, device: str = "auto", precision: str = "auto") -> None:
         self.model = model
-        self.compute = resolve_compute(device, precision)
+        self.compute = resolve_compute(device, precision, is_bfloat16_allowed=model.card.allows_bfloat16)
         model.to(self.compute)
 
     def start(self, scan: Scan, settings: InferenceSettings, plane: str = "acquired") -> Run:

@@ -16,6 +16,7 @@ from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.label_map import LabelTarget
 from napari_latentseg.data.preprocess import Preprocess
 from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.evaluation.bfloat16_check import Bfloat16Check
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
@@ -155,6 +156,8 @@ class ModelCard(FrozenModel):
         Inner and outer contours that enclose the true edge in most images; None where not calibrated.
     expected_dice
         The Dice to expect of a result, with a lower bound; None where not calibrated.
+    bfloat16
+        How much bfloat16 changes its results; None where not measured.
     intended_use, limits
         What it is for, and its known limitations, as text.
     files
@@ -197,6 +200,7 @@ class ModelCard(FrozenModel):
     fit: FitReference | None = None
     contour_band: ContourBand | None = None
     expected_dice: ExpectedDice | None = None
+    bfloat16: Bfloat16Check | None = None
     intended_use: str = "Research. Not a medical device."
     limits: str = ""
     files: dict[str, str] = Field(default_factory=dict)
@@ -237,6 +241,11 @@ class ModelCard(FrozenModel):
         """The metrics to show first: of an ensemble from the default sampling source, if measured."""
         default_source_metrics = [m for m in self.metrics if m.source == self.sources[0] and m.samples > 1]
         return next(iter([*default_source_metrics, *self.metrics]), None)
+
+    @property
+    def allows_bfloat16(self) -> bool:
+        """Whether ``--precision auto`` may be bfloat16: it was shown to give the same masks."""
+        return self.bfloat16 is not None and self.bfloat16.is_allowed
 
     @property
     def method_name(self) -> str:

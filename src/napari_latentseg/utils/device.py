@@ -17,6 +17,7 @@ __all__ = [
     "Compute",
     "available_devices",
     "check_device_and_precision",
+    "has_native_bfloat16",
     "is_out_of_memory",
     "resolve_compute",
 ]
@@ -94,7 +95,9 @@ def available_devices() -> dict[str, str]:
     return names
 
 
-def resolve_compute(device: str = "auto", precision: str = "auto") -> Compute:
+def resolve_compute(
+    device: str = "auto", precision: str = "auto", *, is_bfloat16_allowed: bool = False
+) -> Compute:
     """Resolve ``"auto"`` to the device and precision of this machine.
 
     Parameters
@@ -102,7 +105,11 @@ def resolve_compute(device: str = "auto", precision: str = "auto") -> Compute:
     device
         One of `DEVICES`, or a GPU by its number; ``"auto"`` is the first available of cuda, mps and cpu.
     precision
-        One of `PRECISIONS`; ``"auto"`` is bfloat16 where the hardware multiplies it natively, else float32.
+        One of `PRECISIONS`; ``"auto"`` is bfloat16 where it is allowed and the hardware multiplies it
+        natively, else float32.
+    is_bfloat16_allowed
+        Whether ``"auto"`` may be bfloat16: for a model whose card shows that its masks stay the same
+        (`ModelCard.allows_bfloat16`), and for training steps, whose weights stay float32.
 
     Raises
     ------
@@ -123,11 +130,18 @@ def resolve_compute(device: str = "auto", precision: str = "auto") -> Compute:
     elif device not in available:
         raise BadInput("device", f"no {device} on this machine", f"use one of {', '.join(available)}")
     if precision == "auto":
-        precision = "bfloat16" if _has_native_bfloat16(device) else "float32"
+        precision = "bfloat16" if is_bfloat16_allowed and has_native_bfloat16(device) else "float32"
     return Compute(device, precision)
 
 
-def _has_native_bfloat16(device: str) -> bool:
+def has_native_bfloat16(device: str) -> bool:
+    """Whether the hardware multiplies bfloat16 natively; elsewhere it is slower than float32.
+
+    Parameters
+    ----------
+    device
+        One of `available_devices`.
+    """
     import torch
 
     if device.startswith("cuda"):
