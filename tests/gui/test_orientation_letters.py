@@ -7,8 +7,8 @@ import pytest
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.widgets._shared.layers import scan_arguments
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets.segment.samples import scan_arguments
 
 EDGES = ("top", "bottom", "left", "right")
 

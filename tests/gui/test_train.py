@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 
@@ -268,12 +267,14 @@ def test_bad_input_is_one_line(viewer, widget, qtbot, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such signal")
-def test_the_training_process_imports_nothing_from_the_current_folder(own_home, tmp_path):
+def test_the_training_process_imports_nothing_from_the_current_folder(viewer, qtbot, tmp_path, monkeypatch):
     (tmp_path / "typer.py").write_text("open('imported', 'w').close()")
-    command = [sys.executable, *FineTuneRequest("no-such-model", (tmp_path,), 1, "").command_line()]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 2
-    assert "no model 'no-such-model'" in ended.stderr
+    monkeypatch.chdir(tmp_path)
+    training = training_of(viewer)
+    training.start(FineTuneRequest("no-such-model", (tmp_path,), 1, ""))
+    qtbot.waitUntil(lambda: not training.busy, timeout=120_000)
+    assert training.state == "failed"
+    assert "no model 'no-such-model'" in training.error
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["typer.py"]
 
 
@@ -281,7 +282,7 @@ def test_a_killed_training_is_reported(viewer, widget, qtbot, images):
     from_folder(widget, images, 0.5)
     widget.train_button.click()
     qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
-    os.kill(widget.training._process.processId(), signal.SIGKILL)
+    os.kill(widget.training.child.process_id, signal.SIGKILL)
     finish(widget, qtbot)
     assert widget.training.state == "failed"
     assert "ended unexpectedly" in widget.status.text()
@@ -298,8 +299,7 @@ def test_napari_asks_and_ends_the_training(viewer, widget, qtbot, images):
     from_folder(widget, images, 0.5)
     widget.train_button.click()
     qtbot.waitUntil(lambda: bool(widget.training.epochs), timeout=120_000)
-    process = widget.training._process
-    number = process.processId()
+    number = widget.training.child.process_id
     manager = viewer.window._task_status_manager
     assert any("being trained" in line for line in manager.get_status())
     manager.cancel_all()  # what napari does when its window is closed all the same

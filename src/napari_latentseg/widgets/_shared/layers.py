@@ -10,6 +10,8 @@ from napari.layers import Image, Labels
 from numpy.typing import NDArray
 
 from napari_latentseg.core.geometry import Geometry
+from napari_latentseg.core.placement import placement_of
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.napari_layers import (
     METADATA_KEY,
@@ -46,6 +48,7 @@ __all__ = [
     "place_on",
     "placement_metadata",
     "role_of",
+    "scan_arguments",
     "scan_from_layer",
     "spatial_arguments",
 ]
@@ -143,6 +146,38 @@ def spatial_arguments(layer: Layer) -> dict[str, Any]:
         "units": layer.units,
         "axis_labels": layer.axis_labels,
     }
+
+
+def scan_arguments(scan: Scan) -> dict[str, Any]:
+    """The keywords for `add_image` that give the layer the geometry of the scan.
+
+    A scan that is oblique to the axes of the world is drawn in its own planes, so that the slices on screen
+    are those of the scan, and a slider has as many positions; its exact affine is in the metadata.
+    """
+    geometry = scan.geometry
+    placement = placement_of(geometry, scan.spatial_shape)
+    arguments: dict[str, Any] = {
+        "axis_labels": geometry.axis_labels,
+        "units": geometry.units,
+        "rgb": scan.axes.endswith("c"),
+        "metadata": {
+            METADATA_KEY: {
+                "role": "scan",
+                "axes": scan.axes,
+                "frame": geometry.frame,
+                "format": scan.format,
+                "modality": scan.modality,
+                "properties": dict(scan.properties),
+                NOTES_KEY: scan.notes,
+                "source": scan.source,  # in memory only: DICOM-SEG references the files
+            }
+        },
+    }
+    if placement is not None:
+        arguments["metadata"][METADATA_KEY][PLACEMENT_KEY] = placement
+    matrix = geometry.matrix if placement is None else np.array(placement.drawn)
+    scale = [float(matrix[i, i]) for i in range(geometry.ndim)]
+    return arguments | {"scale": scale, "translate": [float(v) for v in matrix[:-1, -1]]}
 
 
 def index_on_screen(viewer: ViewerModel, layer: Layer) -> tuple[int | slice, ...]:

@@ -18,6 +18,7 @@ from superqt.utils import create_worker
 from napari_latentseg.errors import BadInput
 from napari_latentseg.measure import Measurement, class_sizes
 from napari_latentseg.widgets._shared.result_layers import DisplayData, PlaneView
+from napari_latentseg.widgets._shared.text import time_left_text
 
 if TYPE_CHECKING:
     from napari_latentseg.core.postprocess import PostProcess
@@ -298,23 +299,12 @@ class _Previews:
         if self._plane_count > 1:
             started_count = max(1, int((state.ensemble.samples_per_plane > 0).sum()))
             position_text = f"slice {started_count} of {self._plane_count}, {position_text}"
-        text = f"{position_text}{_time_left(now - self._sampling_start, step.fraction)}"
+        text = f"{position_text}{time_left_text(now - self._sampling_start, step.fraction)}"
         is_due = self._plane_count == 1 or now - self._last_preview > _PREVIEW_EVERY
         if not (self._is_shown and step.is_sample_complete and is_due):
             return RunProgress(step.fraction, text)
         self._last_preview = now
         return RunProgress(step.fraction, text, state.planes.index(step.plane), self._run.preview(step.plane))
-
-
-def _time_left(seconds: float, done: float) -> str:
-    if done <= 0 or done >= 1 or seconds < 0.5:
-        return ""
-    seconds_left = seconds * (1 - done) / done
-    return (
-        f", about {seconds_left / 60:.0f} min left"
-        if seconds_left > 90
-        else f", about {max(1, round(seconds_left))} s left"
-    )
 
 
 def preload_imports() -> threading.Thread:

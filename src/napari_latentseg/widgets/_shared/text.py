@@ -14,6 +14,7 @@ __all__ = [
     "format_slices",
     "keep_units",
     "slice_text",
+    "time_left_text",
 ]
 
 SLICE_NUMBER_NOTE = "Slices are counted from 1; napari's slider counts from 0 and shows one less"
@@ -109,3 +110,31 @@ def format_numbers(numbers: Iterable[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+_MIN_SECONDS = 0.5  # an estimate from less time is too far off to be of use
+
+
+def time_left_text(seconds: float, done: float) -> str:
+    """The end of a line about progress: how long it will still take; empty where nobody can tell.
+
+    Parameters
+    ----------
+    seconds
+        Since the start.
+    done
+        How much is done, in [0, 1].
+
+    Examples
+    --------
+    >>> time_left_text(10, 0.5), time_left_text(600, 0.5), time_left_text(10, 0)
+    (', about 10 s left', ', about 10 min left', '')
+    """
+    if done <= 0 or done >= 1 or seconds < _MIN_SECONDS:
+        return ""
+    seconds_left = seconds * (1 - done) / done
+    if seconds_left > 5400:
+        return f", about {seconds_left / 3600:.0f} h left"
+    if seconds_left > 90:
+        return f", about {seconds_left / 60:.0f} min left"
+    return f", about {max(1, round(seconds_left))} s left"

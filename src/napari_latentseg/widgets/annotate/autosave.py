@@ -266,7 +266,7 @@ class Autosaver(QObject):
 
 def _show_draft_image(viewer: ViewerModel, scan: Scan, name: str) -> Image:
     """Add the image of a draft to the viewer."""
-    from napari_latentseg.widgets.segment.samples import scan_arguments
+    from napari_latentseg.widgets._shared.layers import scan_arguments
 
     image = Image(scan.array, name=name, **scan_arguments(scan))
     viewer.add_layer(image)

@@ -12,8 +12,7 @@ from zipfile import is_zipfile
 import numpy as np
 
 from napari_latentseg.core.scan import CHANNEL, Scan, to_numpy
-from napari_latentseg.widgets._shared.layers import CHANNELS_KEY, METADATA_KEY
-from napari_latentseg.widgets.segment.samples import scan_arguments
+from napari_latentseg.widgets._shared.layers import CHANNELS_KEY, METADATA_KEY, scan_arguments
 
 __all__ = ["LayerData", "ScanSurvey", "contrast_limits_of", "layers_of_scan", "survey_path"]
 

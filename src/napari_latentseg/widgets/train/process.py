@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import weakref
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from qtpy.QtCore import QCoreApplication, QObject, QProcess, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.events import (
@@ -25,9 +22,15 @@ from napari_latentseg.training.events import (
     parse_finetune_event,
 )
 from napari_latentseg.utils.scratch import remove_scratch_folder
+from napari_latentseg.widgets._shared.child_process import (
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_PARTIAL,
+    ChildProcess,
+    error_line,
+)
 from napari_latentseg.widgets._shared.per_viewer import per_viewer
 from napari_latentseg.widgets._shared.session import session_of
-from napari_latentseg.widgets.train.confirm_close import confirm_before_closing
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -35,12 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["FineTuneRequest", "TrainingProcess", "TrainingState", "training_of"]
 
 TrainingState = Literal["idle", "preparing", "running", "stopping", "validating", "done", "failed"]
-
-_MAX_DETAILS_CHARS = 20_000  # of the error output; a traceback of torch fits
-_END_TIMEOUT_MS = 2000  # for the process to end by itself when napari is closed
-_EXIT_INTERRUPTED = 130  # exit codes of our command line
-_EXIT_BAD_INPUT = 2
-_EXIT_PARTIAL = 3  # some images could not be read; the `data` event names them
 
 
 @dataclass(frozen=True)
@@ -78,9 +75,8 @@ class FineTuneRequest:
     temporary_data: Path | None = None
 
     def command_line(self) -> list[str]:
-        """The arguments of the Python interpreter that start the training."""
-        # -P: a file in the current folder must not be imported in place of a module
-        command = ["-P", "-m", "napari_latentseg", "finetune", self.base]
+        """The command and its options."""
+        command = ["finetune", self.base]
         for folder in self.data:
             command += ["--data", str(folder)]
         command += ["--minutes", f"{self.minutes:g}", "--device", self.device]
@@ -125,14 +121,12 @@ class TrainingProcess(QObject):
 
     def __init__(self, viewer: ViewerModel, parent: QObject) -> None:
         super().__init__(parent)
-        self._viewer = weakref.ref(viewer)
-        self._process: QProcess | None = None
-        self._release_napari: Callable[[], None] = lambda: None
+        self.child = ChildProcess(viewer, self)
+        self.child.lines_received.connect(self._on_lines)
+        self.child.ended.connect(self._on_ended)
+        self.child.closed.connect(self._on_closed)
         self.request: FineTuneRequest | None = None
         self._reset("idle")
-        application = QCoreApplication.instance()
-        if application is not None:
-            application.aboutToQuit.connect(self.end)
 
     def _reset(self, state: TrainingState) -> None:
         self.state: TrainingState = state
@@ -143,8 +137,6 @@ class TrainingProcess(QObject):
         self.saved: FineTuneSaved | None = None
         self.stage_fraction = 0.0
         self.error = self.details = ""
-        self._partial_line = b""
-        self._stderr_text = ""
 
     @property
     def busy(self) -> bool:
@@ -174,18 +166,7 @@ class TrainingProcess(QObject):
         self._reset("preparing")
         self.epochs = epochs
         self.request = request
-        process = QProcess(self)
-        process.setProgram(sys.executable)
-        process.setArguments(request.command_line())
-        process.readyReadStandardOutput.connect(self._read)
-        process.readyReadStandardError.connect(self._read_errors)
-        process.finished.connect(self._on_finished)
-        process.errorOccurred.connect(self._on_error)
-        self._process = process
-        viewer = self._viewer()
-        if viewer is not None:
-            self._release_napari = confirm_before_closing(viewer, "a model is being trained", self.end)
-        process.start()
+        self.child.start(request.command_line(), "a model is being trained")
         self.changed.emit()
 
     def resume(self, minutes: float) -> None:
@@ -207,32 +188,11 @@ class TrainingProcess(QObject):
 
     def stop(self) -> None:
         """Ask the process to stop: it keeps and validates the best weights so far."""
-        if self._process is not None and self.busy:
-            self._process.write(b"stop\n")
+        if self.child.is_running and self.busy:
+            self.child.request_stop()
             if self.state != "validating":
                 self.state = "stopping"
             self.changed.emit()
-
-    def end(self, *_: Any) -> bool:
-        """End the process at once because napari closes: ask it to stop, terminate it, then kill it.
-
-        Returns
-        -------
-        bool
-            True, as napari requires of a function that cancels a task.
-        """
-        process = self._process
-        if process is not None and process.state() != QProcess.ProcessState.NotRunning:
-            process.finished.disconnect(self._on_finished)
-            process.errorOccurred.disconnect(self._on_error)
-            process.write(b"stop\n")
-            process.terminate()
-            if not process.waitForFinished(_END_TIMEOUT_MS):
-                process.kill()
-                process.waitForFinished(_END_TIMEOUT_MS)
-            self._set_ended("failed", "Training ended because napari was closed.")
-        self._remove_temporary_data()
-        return True
 
     def show_candidate(self, judged: Judged, saved: FineTuneSaved) -> None:
         """Show a model from an earlier session that was neither adopted nor discarded.
@@ -263,24 +223,16 @@ class TrainingProcess(QObject):
         if self.request is not None and self.request.temporary_data is not None:
             remove_scratch_folder(self.request.temporary_data)
 
-    def _read(self) -> None:
-        if self._process is None:
-            return
-        *lines, self._partial_line = (
-            self._partial_line + self._process.readAllStandardOutput().data()
-        ).split(b"\n")
+    def _on_lines(self, lines: list[bytes]) -> None:
         for line in lines:
-            self._handle_line(line)
+            try:
+                event = parse_finetune_event(line)
+            except ValueError:  # a warning of a library, for the details of an error
+                self.child.add_error_output(line.decode("utf-8", "replace") + "\n")
+                continue
+            self._apply(event)
+            self.event_received.emit(event)
         self.changed.emit()
-
-    def _handle_line(self, line: bytes) -> None:
-        try:
-            event = parse_finetune_event(line)
-        except ValueError:  # a warning of a library, for the details of an error
-            self._add_error_text(line.decode("utf-8", "replace") + "\n")
-            return
-        self._apply(event)
-        self.event_received.emit(event)
 
     def _apply(self, event: FineTuneEvent) -> None:
         match event:
@@ -304,49 +256,30 @@ class TrainingProcess(QObject):
                 if self.request is not None:  # its name, where none was given; resuming needs it
                     self.request = replace(self.request, name=event.name)
 
-    def _add_error_text(self, text: str) -> None:
-        self._stderr_text = (self._stderr_text + text)[-_MAX_DETAILS_CHARS:]
-
-    def _read_errors(self) -> None:
-        if self._process is not None:
-            self._add_error_text(self._process.readAllStandardError().data().decode("utf-8", "replace"))
-
-    def _on_error(self, error: QProcess.ProcessError) -> None:
-        if error == QProcess.ProcessError.FailedToStart:
+    def _on_ended(self, code: int | None) -> None:
+        if self.child.failed_to_start:
             self._set_ended("failed", "The training could not be started.")
-
-    def _on_finished(self, code: int, status: QProcess.ExitStatus) -> None:
-        self._read()
-        self._read_errors()
-        if self._partial_line:
-            self._handle_line(self._partial_line)
-        if status != QProcess.ExitStatus.NormalExit:
+        elif code is None:
             self._set_ended("failed", _unexpected_end("it was killed, or crashed"))
-        elif code in (0, _EXIT_PARTIAL) and self.saved is not None and self.judged is not None:
+        # some images may not have been readable; the `data` event names them
+        elif code in (0, EXIT_PARTIAL) and self.saved is not None and self.judged is not None:
             self._set_ended("done", "")
-        elif code == _EXIT_INTERRUPTED:
+        elif code == EXIT_INTERRUPTED:
             self._set_ended("failed", "Stopped before the first training step. Nothing was changed.")
-        elif code == _EXIT_BAD_INPUT:
-            self._set_ended("failed", _error_line(self._stderr_text))
+        elif code == EXIT_BAD_INPUT:
+            self._set_ended("failed", error_line(self.child.error_output) or "The training was refused.")
         else:
             self._set_ended("failed", _unexpected_end(f"code {code}"))
 
+    def _on_closed(self, was_running: bool) -> None:
+        if was_running:
+            self._set_ended("failed", "Training ended because napari was closed.")
+        self._remove_temporary_data()
+
     def _set_ended(self, state: TrainingState, error: str) -> None:
         self.state, self.error = state, error
-        self.details = self._stderr_text.strip() if state == "failed" else ""
-        self._release_napari()
-        self._release_napari = lambda: None
-        process, self._process = self._process, None
-        if process is not None:
-            QTimer.singleShot(0, process.deleteLater)  # not now: this may be called by one of its signals
+        self.details = self.child.error_output.strip() if state == "failed" else ""
         self.changed.emit()
-
-
-def _error_line(stderr_text: str) -> str:
-    """The last error of our command line in its error output."""
-    lines = [line for line in stderr_text.splitlines() if line.strip()]
-    error_line = next((line for line in reversed(lines) if line.startswith("error: ")), "".join(lines[-1:]))
-    return error_line.removeprefix("error: ") or "The training was refused."
 
 
 def _unexpected_end(reason: str) -> str:
