@@ -1,5 +1,7 @@
-from .api.batch import FileResult as FileResult
-from .api.batch import segment_files as segment_files
+from .api.batch import BatchReport as BatchReport
+from .api.batch import batch as batch
+from .api.files import FileResult as FileResult
+from .api.files import segment_files as segment_files
 from .api.fit import check_fit as check_fit
 from .api.inference import calibrate as calibrate
 from .api.inference import evaluate as evaluate

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from napari_latentseg import BadInput, read_scan, segment_files
-from napari_latentseg.api import batch
+from napari_latentseg.api import files
 from napari_latentseg.io.find_scans import find_scans
 
 RNG = np.random.default_rng(0)
@@ -144,6 +144,6 @@ def test_a_file_that_does_not_fit_into_memory_does_not_stop_the_others(
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(batch, "open_image", fail)
+    monkeypatch.setattr(files, "open_image", fail)
     results = list(segment_files(folder, tiny_model_folder, tmp_path / "out"))
     assert all("does not fit into memory" in str(result.error) for result in results)

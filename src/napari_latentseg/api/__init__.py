@@ -8,7 +8,8 @@ needs when it is called, after the cheap checks.
 
 from __future__ import annotations
 
-from napari_latentseg.api.batch import segment_files
+from napari_latentseg.api.batch import batch
+from napari_latentseg.api.files import segment_files
 from napari_latentseg.api.fit import check_fit
 from napari_latentseg.api.inference import calibrate, evaluate, segment, start_run
 from napari_latentseg.api.models import (
@@ -35,6 +36,7 @@ from napari_latentseg.io import read_scan
 
 __all__ = [
     "adopt_model",
+    "batch",
     "calibrate",
     "check_fit",
     "discard_model",

@@ -1,237 +1,388 @@
-"""Segment several files into one folder, with the model loaded once."""
+"""Segment many scans: find them, segment each, keep a table, and go on where an earlier run ended."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import errno
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_latentseg.api.chosen_model import locate_chosen_model
+from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
 from napari_latentseg.api.images import open_image
-from napari_latentseg.errors import BadInput
-from napari_latentseg.utils.argument_types import as_path
+from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.utils.argument_types import as_path, whole_number
+from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from napari_latentseg.batches.case import BatchCase, BatchJob, CaseOutcome
+    from napari_latentseg.batches.events import BatchEvent
+    from napari_latentseg.batches.executors import Executor
+    from napari_latentseg.core.postprocess import PostProcess
     from napari_latentseg.core.scan import Scan
     from napari_latentseg.core.segmentation import Segmentation
-    from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
 
-__all__ = ["FileResult", "segment_files"]
+__all__ = ["BatchReport", "batch", "segment_case"]
+
+# The model of this process: with its key, since the folder may get another model meanwhile.
+_loaded: dict[tuple[Path, str, Path | None], Model] = {}
+_FULL_DISK = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
-class FileResult:
-    """What became of one file.
+class BatchReport:
+    """What became of the cases of a batch, or of a part of one.
 
     Attributes
     ----------
-    scan
-        The file or folder.
-    segmentation
-        Its result; None where it failed, or was there already.
-    written
-        The files of the result.
-    left_out
-        What was asked for and could not be written, and why.
-    error
-        Why it failed; None where it did not.
-    is_skipped
-        Whether a complete result of the same image by the same model was there already.
+    table
+        The file `cases.tsv`.
+    outcomes
+        For each case its name, state (``"done"``, ``"failed"`` or ``"skipped"``), reason, seconds, result,
+        sizes and most doubtful slice, in the order in which they ended.
+    is_stopped
+        Whether it was stopped before the last case.
 
     Examples
     --------
-    >>> from napari_latentseg import FileResult
-    >>> FileResult(Path("knee.nii.gz"), is_skipped=True).error is None
-    True
+    >>> from napari_latentseg import BatchReport
+    >>> BatchReport(Path("results/cases.tsv"), ()).count("failed")
+    0
     """
 
-    scan: Path
-    segmentation: Segmentation | None = None
-    written: tuple[Path, ...] = ()
-    left_out: tuple[str, ...] = ()
-    error: BadInput | None = None
-    is_skipped: bool = False
+    table: Path
+    outcomes: tuple[CaseOutcome, ...]
+    is_stopped: bool = False
+
+    def count(self, state: str) -> int:
+        """How many cases ended in a state."""
+        return sum(outcome.state == state for outcome in self.outcomes)
 
 
-def segment_files(
-    scans: str | Path | Iterable[str | Path],
+def batch(
+    scans: str | Path,
     model: Model | LocatedModel | str | Path,
     out: str | Path,
-    settings: InferenceSettings | None = None,
     *,
-    plane: str = "acquired",
-    series: int | None = None,
+    layout: str = "flat",
+    part: int = 1,
+    parts: int = 1,
+    resume: bool = False,
+    fail_fast: bool = False,
+    samples: int | None = None,
+    source: str | None = None,
+    seed: int = 0,
+    threshold: float | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    codec: str | Path | None = None,
     channel: int | None = None,
     spacing: float | Sequence[float] | None = None,
-    codec: str | Path | None = None,
-    case: str = "",
-    skip_existing: bool = False,
-    on_start: Callable[[int, int], None] = lambda number, total: None,
-    progress: Callable[[float], None] = lambda done: None,
+    plane: str = "acquired",
+    classes: Sequence[str] | None = None,
+    cleanup: PostProcess | None = None,
+    tolerance: float | None = None,
+    executor: Executor | None = None,
+    on_event: Callable[[BatchEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
     **outputs: Any,
-) -> Iterator[FileResult]:
-    """Segment files and write their results into one folder; one that fails does not stop the others.
+) -> BatchReport:
+    """Segment many scans into one folder; one that fails costs only itself.
 
     Parameters
     ----------
     scans
-        Files, and folders of DICOM, OME-Zarr or images; or one of them.
+        A folder, in which each file and each DICOM series is a case, however deep; or a pattern such as
+        ``"scans/*/t1.nii.gz"``.
     model
         A loaded model, or the name or folder of one. It is loaded once.
     out
-        The folder of the results, which are called after the files.
-    settings
-        As for `start_run`.
-    plane, series, channel, spacing, codec
-        As for `segment`, for every file.
-    case
-        As for `write_result`; for a single file only.
-    skip_existing
-        Pass over files of which the folder has a complete result by this version of the model.
-    on_start
-        Called before each file with its number, from 1, and their count.
-    progress
-        Called with the fraction of the present file that is done, in [0, 1].
+        The folder of the results and of the table `cases.tsv`, which grows as cases end.
+    layout
+        ``"flat"``: each case has a folder with what `segment` writes.
+    part, parts
+        Do only the cases of one of several parts, counted from 1; other processes do the others.
+    resume
+        Skip cases that an earlier run into this folder has finished, unless input, model or settings are
+        others now.
+    fail_fast
+        End at the first case that fails.
+    samples, source, seed, threshold, device, precision, codec, channel, spacing, plane, classes, cleanup, \
+tolerance
+        As for `segment`, for every case.
+    executor
+        Who computes; this process where not given.
+    on_event
+        Called with each event, see `napari_latentseg.batches.events`.
+    should_stop
+        Asked often; once it says True, the batch ends without the case at hand.
     **outputs
-        Options of `write_result`: `format`, `agreement`, `contours`, `band`, `table`, `report` (for a single
-        file only), `append_to`, `append_objects`, `deidentify` and `overwrite`.
+        Options of `write_result`: `format`, `agreement`, `contours`, `band`, `table` and `deidentify`.
 
     Returns
     -------
-    iterator of FileResult
-        One for each file, as soon as it is written or has failed; a file is segmented when it is asked for.
+    BatchReport
+        What became of each case.
 
     Raises
     ------
     BadInput
-        If there is no such model or file, two results would have the same name, or an argument is not
-        possible. Nothing is segmented then.
+        If there is no such model or input, an argument is not possible, the folder holds a batch and `resume`
+        is not given, another batch writes into it, or its disk is full.
 
     Examples
     --------
-    >>> from napari_latentseg import segment_files
+    >>> from napari_latentseg import batch
     >>> from napari_latentseg.sample_data import write_annotated_phantoms
     >>> folder = write_annotated_phantoms("phantoms", 2, shape=(96, 128)) / "images"
-    >>> [result.scan.name for result in segment_files(folder, "breast-ultrasound", "results")]
-    ['phantom_0.png', 'phantom_1.png']
+    >>> report = batch(folder, "breast-ultrasound", "results", samples=3)
+    >>> [(outcome.case, outcome.state) for outcome in report.outcomes]
+    [('phantom_0', 'done'), ('phantom_1', 'done')]
+    >>> batch(folder, "breast-ultrasound", "results", samples=3, resume=True).count("skipped")
+    2
     """
+    from napari_latentseg.batches.batch_folder import BatchFolder
+    from napari_latentseg.batches.case import BatchJob
+    from napari_latentseg.batches.executors import InProcess
+    from napari_latentseg.batches.find_cases import cases_of_part, find_cases
+    from napari_latentseg.batches.run import run_batch
     from napari_latentseg.inference.settings import InferenceSettings
-    from napari_latentseg.io.find_scans import check_different_stems, find_scans
 
-    several = [scans] if isinstance(scans, str | Path) else scans
-    found, _ = find_scans([as_path("scan", scan) for scan in several])
-    if len(found) > 1:
-        if case or outputs.get("report") is not None:
-            raise BadInput("case" if case else "report", f"is one for {len(found)} images", "leave it out")
-        if not outputs.get("deidentify"):  # names come from the content there
-            check_different_stems(found)
-    located = locate_chosen_model(model)
-    job = _Job(
-        located, as_path("out", out), settings or InferenceSettings.for_model(located.card), plane,
-        {"series": series, "channel": channel, "spacing": spacing}, codec, case, skip_existing, outputs,
+    located, output_folder = locate_chosen_model(model), as_path("out", out)
+    settings = InferenceSettings.for_model(
+        located.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
+        precision=precision, classes=classes, cleanup=cleanup, tolerance=tolerance,
     )  # fmt: skip
+    _check_outputs(outputs, layout, settings.samples, settings.source)
+    folder = BatchFolder(output_folder, whole_number("part", part), whole_number("parts", parts))
+    found = find_cases(as_path("scans", scans), output_folder)
+    own_cases = cases_of_part(found.cases, folder.part, folder.parts)
+    if not resume:
+        folder.check_unused()
+    codec_folder = None if codec is None else as_path("codec", codec)
+    job = BatchJob(
+        located.folder.absolute(), _model_key(located.card), output_folder.absolute(), settings, plane,
+        channel, spacing, codec_folder, layout, outputs, resume,
+    )  # fmt: skip
+    if hasattr(located, "method"):
+        _keep_model(job, located)  # type: ignore[arg-type]
+    class_names = settings.classes or tuple(info.name for info in located.card.classes)
+    run = run_batch(
+        folder, job, own_cases, executor or InProcess(segment_case), class_names, fail_fast=fail_fast,
+        on_event=on_event, should_stop=should_stop,
+    )  # fmt: skip
+    return BatchReport(folder.table, run.outcomes, run.is_stopped)
 
-    def results() -> Iterator[FileResult]:
-        for number, scan in enumerate(found, 1):
-            on_start(number, len(found))
-            try:
-                yield job.run(scan, progress)
-            except BadInput as error:
-                yield FileResult(scan, error=error)
-            except (MemoryError, OSError) as error:
-                reason = getattr(error, "strerror", None) or "it does not fit into memory"
-                yield FileResult(scan, error=BadInput(scan, f"could not be segmented ({reason})"))
 
-    return results()
+def segment_case(job: BatchJob, case: BatchCase, progress: Progress = no_progress) -> CaseOutcome:
+    """Segment one case of a batch and write its result; every error becomes the reason of its failure.
+
+    The model is loaded once in a process. Other processes can run it, as it and its arguments can be pickled.
+
+    Parameters
+    ----------
+    job, case
+        What to do.
+    progress
+        Called with the fraction done; what it raises stops the case.
+
+    Returns
+    -------
+    CaseOutcome
+        ``"skipped"`` where an earlier run finished it and `job.resume` is set.
+    """
+    from napari_latentseg.batches.case import CaseOutcome
+
+    started_at = time.monotonic()
+    stops_batch = False
+    try:
+        if case.problem is not None:
+            raise case.problem
+        outcome = _segment(job, case, progress)
+    except Cancelled:
+        raise
+    except BadInput as error:
+        reason, stops_batch = str(error), _is_disk_full(error) or isinstance(error, _NoModel)
+    except MemoryError:
+        reason = str(BadInput(case.path, "does not fit into memory", "close other programs"))
+    except OSError as error:
+        reason, stops_batch = str(BadInput(case.path, f"failed ({error.strerror})")), _is_disk_full(error)
+    except Exception as error:
+        # a file that trips a fault of ours, or of a library, must not cost the others their results
+        what = f"a fault of the program ({type(error).__name__})"
+        reason = str(BadInput(case.path, what, "`segment --verbose` shows where it arose"))
+    else:
+        seconds = outcome.seconds if outcome.state == "skipped" else time.monotonic() - started_at
+        return outcome.replace(seconds=seconds)
+    seconds = time.monotonic() - started_at
+    return CaseOutcome(
+        case=case.name, state="failed", reason=reason, seconds=seconds, stops_batch=stops_batch
+    )
 
 
-class _Job:
-    """What is the same for every file: the model, which is loaded for the first of them, and the options."""
+def _segment(job: BatchJob, case: BatchCase, progress: Progress) -> CaseOutcome:
+    """Segment a case that is not finished.
 
-    def __init__(
-        self,
-        model: Model | LocatedModel,
-        out: Path,
-        settings: InferenceSettings,
-        plane: str,
-        image_options: dict[str, Any],
-        codec: str | Path | None,
-        case: str,
-        skip_existing: bool,
-        outputs: dict[str, Any],
-    ) -> None:
-        self.model = model
-        self.card: ModelCard = model.card
-        self.out = out
-        self.settings = settings
-        self.plane = plane
-        self.image_options = image_options
-        self.codec = codec
-        self.case = case
-        self.skip_existing = skip_existing
-        self.outputs = outputs
+    Raises
+    ------
+    BadInput
+        If it cannot be read or segmented, or its result cannot be written.
+    """
+    from napari_latentseg.api.inference import start_run
+    from napari_latentseg.batches.case import CaseOutcome
+    from napari_latentseg.batches.case_input import CaseInput
+    from napari_latentseg.batches.case_state import CaseState, fingerprint, finished_outcome, write_state
+    from napari_latentseg.batches.summary import doubtful_slice, sizes_of
+    from napari_latentseg.io.file_hashes import path_sha256
 
-    def run(self, path: Path, progress: Callable[[float], None]) -> FileResult:
-        """Segment one file.
+    files = CaseInput(case)
+    expected = fingerprint(job, case, files.sha256)
+    if job.resume and (finished := finished_outcome(job.out, case.name, expected)) is not None:
+        return finished.replace(state="skipped")
+    image = open_image(files.read(), channel=job.channel, spacing=job.spacing)
+    located = _model_of(job)
+    target = _FlatTarget(job, case, located.card)
+    target.check(image)
+    run = start_run(image, located, job.settings, plane=job.plane)
+    segmentation = run.finish(progress)
+    files.check_unchanged()
+    target.check(image)  # a person may have saved something there meanwhile
+    write_state(job.out, case.name, CaseState(fingerprint=expected, is_finished=False, files=target.owned))
+    written, left_out = target.write(segmentation, run.state.original)
+    outcome = CaseOutcome(
+        case=case.name,
+        state="done",
+        reason="; ".join(left_out),
+        seconds=segmentation.record.seconds,
+        result=written[-1].relative_to(job.out).as_posix(),
+        sizes=sizes_of(segmentation, located.card),
+        doubtful_slice=doubtful_slice(segmentation),
+    )
+    hashes = {path.relative_to(job.out).as_posix(): path_sha256(path) for path in written}
+    state = CaseState(fingerprint=expected, is_finished=True, files=hashes, outcome=outcome)
+    write_state(job.out, case.name, state)
+    return outcome
+
+
+class _FlatTarget:
+    """The folder of a case, with the files that `segment` writes."""
+
+    def __init__(self, job: BatchJob, case: BatchCase, card: ModelCard) -> None:
+        from napari_latentseg.batches.case_state import read_state
+
+        self._job, self._case, self._card = job, case, card
+        self._folder = job.out / case.name
+        state = read_state(job.out, case.name)
+        self.owned = state.files if state is not None else {}
+        self._is_own = state is not None
+
+    def check(self, image: Scan) -> None:
+        """Refuse to replace what is not the batch's own, or was changed since.
 
         Raises
         ------
         BadInput
-            If it cannot be read, or its result cannot be written.
+            If there is such a file, or nothing can be written.
         """
-        from napari_latentseg.api.inference import start_run
-        from napari_latentseg.api.results import check_result, write_result
-        from napari_latentseg.core.agreement import agreement_unavailable_reason
-        from napari_latentseg.io.registry import stem_of
-        from napari_latentseg.measure import contours_unavailable_reason
-
-        image = open_image(path, **self.image_options)
-        box, options = self.settings.box, self.outputs
-        # the name of a file or folder may be the patient's
-        is_hidden = options.get("deidentify", False)
-        stem = self.case or (f"scan-{_input_sha256(image, box)[:8]}" if is_hidden else stem_of(path))
-        if self.skip_existing and self._has_result(image, stem):
-            return FileResult(path, is_skipped=True)
-        unchecked = ("deidentify", "append_objects")  # neither can be in the way of a result
-        checked = {name: value for name, value in options.items() if name not in unchecked}
-        check_result(
-            image, self.out, stem, classes=self.card.classes, input_sha256=partial(_input_sha256, image, box),
-            is_box=box is not None, **checked,
-        )  # fmt: skip
-        run = start_run(image, self.model, self.settings, plane=self.plane, codec=self.codec)
-        self.model = run.model
-        segmentation = run.finish(progress)
-        reasons = {
-            "agreement": agreement_unavailable_reason(segmentation) if options.get("agreement") else "",
-            "band": contours_unavailable_reason(segmentation, self.card) if options.get("band") else "",
-        }
-        possible = {name: False for name, reason in reasons.items() if reason}
-        written = write_result(
-            segmentation, self.out, stem, case=self.case, scan=run.state.original, card=self.card,
-            **(options | possible),
-        )  # fmt: skip
-        titles = {"agreement": "agreement", "band": "contours"}
-        left_out = [f"no {titles[n]}: {why[0].lower()}{why[1:]}" for n, why in reasons.items() if why]
-        return FileResult(path, segmentation, tuple(written), tuple(left_out))
-
-    def _has_result(self, image: Scan, stem: str) -> bool:
-        """Whether the folder has a complete and unchanged result of this image by this model."""
+        from napari_latentseg.api.results import check_result
         from napari_latentseg.io.earlier_results import find_earlier_result
         from napari_latentseg.io.result_names import name_prefix
 
-        earlier = find_earlier_result(self.out, name_prefix(stem))
-        record = earlier.record
-        if record is None or earlier.changed or not record.complete:
-            return False
-        is_same_model = (record.model.name, record.model.version) == (self.card.name, self.card.version)
-        return is_same_model and record.input.sha256 == _input_sha256(image, self.settings.box)
+        earlier = find_earlier_result(self._folder, name_prefix(self._case.name), compare=False).record
+
+        def input_sha256() -> str:
+            # a result of the batch itself may be replaced by that of another version of the image
+            return earlier.input.sha256 if self._is_own and earlier is not None else image.content_sha256
+
+        options = {name: value for name, value in self._job.outputs.items() if name != "deidentify"}
+        check_result(
+            image,
+            self._folder,
+            self._case.name,
+            classes=self._card.classes,
+            input_sha256=input_sha256,
+            **options,
+        )
+
+    def write(self, segmentation: Segmentation, image: Scan) -> tuple[list[Path], tuple[str, ...]]:
+        """Write the result; gives its files, the record last, and what was left out and why."""
+        from napari_latentseg.api.files import possible_outputs
+        from napari_latentseg.api.results import write_result
+
+        options, left_out = possible_outputs(segmentation, self._card, self._job.outputs)
+        written = write_result(
+            segmentation, self._folder, self._case.name, case=self._case.name if self._case.is_code else "",
+            scan=image, card=self._card, overwrite=self._is_own, **options,
+        )  # fmt: skip
+        return written, left_out
 
 
-def _input_sha256(image: Scan, box: tuple[int, int, int, int] | None) -> str:
-    """The hash by which the record of a run names its image."""
-    return list(image.iter_sha256(box))[-1]
+class _NoModel(BadInput):
+    """The model cannot be loaded, for this case or any other."""
+
+
+def _model_of(job: BatchJob) -> Model:
+    """The model, which is loaded for the first case of this process.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be loaded, or is another one by now.
+    """
+    key = (job.model, job.model_key, job.codec)
+    if key not in _loaded:
+        try:
+            located = locate_chosen_model(job.model)
+            if _model_key(located.card) != job.model_key:
+                raise BadInput(job.model, "was replaced while the batch ran", "start it again with --resume")
+            _keep_model(job, load_chosen_model(located, job.codec))
+        except BadInput as error:
+            raise _NoModel(error.what, error.why, error.remedy) from error
+    return _loaded[key]
+
+
+def _keep_model(job: BatchJob, model: Model) -> None:
+    """Keep one model in this process: an earlier one goes."""
+    _loaded.clear()
+    _loaded[(job.model, job.model_key, job.codec)] = model
+
+
+def _model_key(card: ModelCard) -> str:
+    """What changes with the weights of a model and of its codec."""
+    files = ",".join(f"{name}:{sha256}" for name, sha256 in sorted(card.files.items()))
+    return f"{card.name} {card.version} {files} {card.codec.sha256 if card.codec is not None else ''}"
+
+
+def _check_outputs(outputs: dict[str, Any], layout: str, samples: int, source: str) -> None:
+    """Refuse options that no case could have.
+
+    Raises
+    ------
+    BadInput
+        If an option or the layout is not known, or does not fit the samples.
+    """
+    from napari_latentseg.errors import choose_from
+    from napari_latentseg.io.result_format import check_agreement, check_format
+
+    if layout not in ("flat",):
+        raise BadInput("layout", f"{layout!r} is not known", choose_from(layout, ["flat"]))
+    known = ("format", "agreement", "contours", "band", "table", "deidentify")
+    for name in outputs:
+        if name not in known:
+            raise BadInput(name, "is no option of a batch", choose_from(name, known))
+    check_format(outputs.get("format"))
+    if outputs.get("agreement"):
+        check_agreement(samples, source, outputs.get("format"))
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is a disk without space."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL_DISK:
+            return True
+        error = error.__cause__
+    return False

@@ -14,6 +14,7 @@ import typer
 from napari_latentseg import __version__
 from napari_latentseg.cli import (
     annotations_commands,
+    batch_command,
     calibrate_commands,
     finetune_commands,
     models_commands,
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 run_commands.register(app)
 segment_command.register(app)
+batch_command.register(app)
 scan_commands.register(app)
 review_commands.register(app)
 train_commands.register(app)

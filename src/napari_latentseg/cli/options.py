@@ -127,6 +127,7 @@ Threshold = Annotated[
 # those of the fields that the options set, so that errors about a field can name the option.
 _FORMER_NAMES: dict[str, dict[str, str]] = {
     "segment": {"--smallest": "--min-size", "--box": "--roi", "--source": "--sampling"},
+    "batch": {"--smallest": "--min-size", "--source": "--sampling"},
     "evaluate": {"--source": "--sampling"},
     "calibrate": {"--source": "--sampling", "--level": "--coverage"},
 }

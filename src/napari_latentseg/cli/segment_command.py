@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,11 +26,27 @@ from napari_latentseg.cli.options import (
     parse_spacing,
     use_threads,
 )
+from napari_latentseg.cli.segment_options import (
+    Agreement,
+    Band,
+    ClassNames,
+    Contours,
+    Deidentify,
+    FillHoles,
+    KeepLargest,
+    MinSize,
+    Precision,
+    ResultFormat,
+    SlicePlane,
+    Table,
+    Tolerance,
+    make_postprocess,
+    parse_classes,
+)
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
-    from napari_latentseg.api.batch import FileResult
-    from napari_latentseg.core.postprocess import PostProcess
+    from napari_latentseg.api.files import FileResult
     from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.models.card import ModelCard
 
@@ -59,14 +74,12 @@ def segment(
     seed: Seed = 0,
     device: Device = "auto",
     threads: Threads = None,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
+    precision: Precision = "auto",
     codec: CodecFolder = None,
     series: Series = None,
     channel: Channel = None,
     spacing: Spacing = None,
-    plane: Annotated[
-        str, typer.Option(help="Orientation of the slices: acquired, axial, coronal or sagittal.")
-    ] = "acquired",
+    plane: SlicePlane = "acquired",
     slices: Annotated[
         str | None, typer.Option(help="Segment only these slices, counted from 1: 40-60, or 50.")
     ] = None,
@@ -74,43 +87,16 @@ def segment(
         str | None,
         typer.Option(help="Segment only this box of each slice: TOP,LEFT,BOTTOM,RIGHT in pixels, from 0."),
     ] = None,
-    classes: Annotated[
-        str | None, typer.Option(help="Segment only these classes of the model, separated by commas.")
-    ] = None,
-    tolerance: Annotated[
-        float | None,
-        typer.Option(help="Stop early once samples change the mask by no more than this (1 - Dice): 0.01."),
-    ] = None,
-    min_size: Annotated[
-        float, typer.Option(help="Remove objects below this area or volume, in the image's unit (mm2, mm3).")
-    ] = 0.0,
-    fill_holes: Annotated[
-        bool, typer.Option("--fill-holes", help="Fill holes that a class encloses on all sides.")
-    ] = False,
-    keep_largest: Annotated[
-        bool, typer.Option("--keep-largest", help="Keep only the largest object of each class.")
-    ] = False,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            help="nifti, ome-tiff, nrrd, metaimage, ome-zarr, png or dicom-seg; as the scan where not given."
-        ),
-    ] = None,
-    agreement: Annotated[
-        bool,
-        typer.Option("--agreement", help="Also write how many samples assign each voxel to a class."),
-    ] = False,
-    contours: Annotated[bool, typer.Option("--contours", help="Also write outlines, as GeoJSON.")] = False,
-    band: Annotated[
-        bool,
-        typer.Option(
-            "--band",
-            help="Also write inner and outer contours: in 9 of 10 images the true edge lies between them.",
-        ),
-    ] = False,
-    table: Annotated[
-        bool, typer.Option("--table", help="Also write a table of areas or volumes, as CSV.")
-    ] = False,
+    classes: ClassNames = None,
+    tolerance: Tolerance = None,
+    min_size: MinSize = 0.0,
+    fill_holes: FillHoles = False,
+    keep_largest: KeepLargest = False,
+    format: ResultFormat = None,
+    agreement: Agreement = False,
+    contours: Contours = False,
+    band: Band = False,
+    table: Table = False,
     report: Annotated[
         Path | None, typer.Option(help="Also write a report on one page: an HTML file.")
     ] = None,
@@ -120,10 +106,7 @@ def segment(
     append_objects: Annotated[
         bool, typer.Option("--append-objects", help="Also add each connected object to the table of cases.")
     ] = False,
-    deidentify: Annotated[
-        bool,
-        typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG."),
-    ] = False,
+    deidentify: Deidentify = False,
     case: Annotated[
         str | None,
         typer.Option(help="A code for the case: the files are named after it; record and report name it."),
@@ -162,8 +145,8 @@ def segment(
     settings = InferenceSettings.for_model(
         model_found.card, samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
         precision=precision, slices=_parse_slice_range(slices), box=_parse_box(roi), tolerance=tolerance,
-        classes=None if classes is None else [name.strip() for name in classes.split(",")],
-        cleanup=_make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
+        classes=parse_classes(classes),
+        cleanup=make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
     )  # fmt: skip
     if agreement:
         check_agreement(settings.samples, settings.source, format)
@@ -251,14 +234,6 @@ def _remarks(segmentation: Segmentation) -> list[str]:
         reason = "one pass" if record.source == "none" else samples
         remarks.append(f"no variance: {reason} cannot tell how much samples differ (3 or more can)")
     return [*remarks, *expected_dice_lines(record.expected_dice)]
-
-
-def _make_postprocess(min_size: float, *, fill_holes: bool, keep_largest: bool) -> PostProcess:
-    from napari_latentseg.core.postprocess import PostProcess
-
-    if not 0 <= min_size < math.inf:
-        raise BadInput("min-size", f"{min_size:g} is no size", "give 0 or more")
-    return PostProcess(smallest=min_size, fill_holes=fill_holes, keep_largest=keep_largest)
 
 
 def _parse_box(text: str | None) -> tuple[int, int, int, int] | None:

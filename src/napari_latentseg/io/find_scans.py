@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.registry import FORMATS, readable_suffixes, stem_of
 
-__all__ = ["FoundScans", "check_different_stems", "find_scans"]
+__all__ = ["FoundScans", "check_different_stems", "find_scans", "is_image_file"]
 
 _FOLDER_FORMATS = ("omezarr", "dicom")
 # Headers of these name a second file with the values, which is no image of its own
@@ -78,8 +78,11 @@ def check_different_stems(scans: Iterable[Path]) -> None:
 def _is_image(path: Path) -> bool:
     if path.name.startswith("."):  # hidden, or the ._ files of macOS
         return False
-    if path.is_dir():
-        return _is_image_folder(path)
+    return _is_image_folder(path) if path.is_dir() else is_image_file(path)
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether a file has the name of an image; values that another file is the header of are none."""
     name = path.name.lower()
     if any(path.with_suffix(header).exists() for header in _HEADERS_OF_VALUES.get(path.suffix.lower(), ())):
         return False

@@ -19,9 +19,13 @@ from napari_latentseg.io.dicom.header import Frame, Header, read_header
 from napari_latentseg.io.dicom.ordering import OrderedFrames, order_frames
 from napari_latentseg.io.dicom.pixels import is_colour
 
-__all__ = ["Series", "SeriesInfo", "find_series"]
+__all__ = ["NoImageError", "Series", "SeriesInfo", "find_series"]
 
 _UNNAMED_NOTE = "the files have no UID of their series: they form one by size, orientation and position"
+
+
+class NoImageError(BadInput):
+    """The DICOM files are all reports, settings of the display and the like."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def find_series(path: Path) -> tuple[list[Series], tuple[str, ...]]:
                 headers.append(header)
         if not headers:
             why = skip_reasons[0] if len(items) == 1 else "holds no image, only reports and the like"
-            raise BadInput(path.name, why, "choose the file or folder of a scan")
+            raise NoImageError(path.name, why, "choose the file or folder of a scan")
         if skip_reasons:
             notes.append(f"{len(skip_reasons)} files that are not images were skipped")
         headers_by_item = {header.item: header for header in headers}

@@ -1,0 +1,118 @@
+"""The loop of a batch: cases to an executor, outcomes to the table and to whoever watches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from napari_latentseg.batches.batch_folder import BatchFolder
+from napari_latentseg.batches.case import BatchCase, BatchJob, CaseOutcome, State
+from napari_latentseg.batches.events import BatchEnd, BatchEvent, BatchStart, CaseEnd, CaseProgress
+from napari_latentseg.batches.executors import Executor
+from napari_latentseg.batches.table import BatchTable
+from napari_latentseg.errors import BadInput
+
+__all__ = ["BatchRun", "run_batch"]
+
+
+@dataclass(frozen=True)
+class BatchRun:
+    """What became of the cases of a batch.
+
+    Attributes
+    ----------
+    outcomes
+        In the order in which they ended.
+    is_stopped
+        Whether it was stopped before the last case.
+    """
+
+    outcomes: tuple[CaseOutcome, ...]
+    is_stopped: bool = False
+
+    def count(self, state: State) -> int:
+        """How many cases ended in a state."""
+        return sum(outcome.state == state for outcome in self.outcomes)
+
+
+def run_batch(
+    folder: BatchFolder,
+    job: BatchJob,
+    cases: Sequence[BatchCase],
+    executor: Executor,
+    class_names: Sequence[str],
+    *,
+    fail_fast: bool = False,
+    on_event: Callable[[BatchEvent], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> BatchRun:
+    """Segment the cases of a batch or of a part of it.
+
+    Parameters
+    ----------
+    folder
+        Of the batch; it is locked while this runs.
+    job, cases
+        What to do.
+    executor
+        Who does it.
+    class_names
+        Of the model, for the columns of the table.
+    fail_fast
+        Whether the first failure ends the batch.
+    on_event
+        Called in this thread.
+    should_stop
+        Asked often; once it says True, the batch ends without the case at hand.
+
+    Returns
+    -------
+    BatchRun
+        What became of the cases.
+
+    Raises
+    ------
+    BadInput
+        If the folder is in use, or cannot be written.
+    """
+    outcomes: list[CaseOutcome] = []
+    with folder.in_use():
+        table = BatchTable(folder, cases, class_names)
+        table.close()  # one that cannot be written is refused before anything is computed
+        on_event(BatchStart(cases=len(cases)))
+        full_disk = ""
+
+        def report(case: str, done: float) -> None:
+            on_event(CaseProgress(case=case, done=min(1.0, max(0.0, done))))
+
+        running = executor.outcomes(job, cases, report, should_stop)
+        try:
+            with closing(running):  # type: ignore[type-var]
+                for outcome in running:
+                    if outcome.stops_batch:
+                        full_disk = outcome.reason
+                        break
+                    outcomes.append(outcome)
+                    table.add(outcome)
+                    on_event(_case_event(folder, outcome))
+                    if fail_fast and outcome.state == "failed":
+                        break
+        finally:
+            table.close()
+    if full_disk:
+        raise BadInput(folder.out, full_disk, "then continue with --resume")
+    run = BatchRun(tuple(outcomes), should_stop() and len(outcomes) < len(cases))
+    done, failed, skipped = (run.count(state) for state in ("done", "failed", "skipped"))
+    on_event(BatchEnd(done=done, failed=failed, skipped=skipped, stopped=run.is_stopped))
+    return run
+
+
+def _case_event(folder: BatchFolder, outcome: CaseOutcome) -> CaseEnd:
+    return CaseEnd(
+        case=outcome.case,
+        state=outcome.state,
+        reason=outcome.reason,
+        seconds=round(outcome.seconds, 3),
+        result=str(folder.out / outcome.result) if outcome.result else "",
+    )

@@ -1,0 +1,154 @@
+"""The table of a batch: one row a case, complete at any moment for whoever reads it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from napari_latentseg.batches.batch_folder import BatchFolder
+from napari_latentseg.batches.case import BatchCase, CaseOutcome
+from napari_latentseg.errors import BadInput
+from napari_latentseg.measure.spreadsheet_text import escape_formulas
+from napari_latentseg.utils.path_lock import path_lock
+
+__all__ = ["COLUMNS", "BatchTable", "read_rows"]
+
+COLUMNS = ("case", "path", "series", "state", "reason", "seconds", "result", "doubtful_slice", "unit")
+"""The columns that every table has; each class has three more, NAME_size, NAME_low and NAME_high."""
+
+_SIZES = ("size", "low", "high")
+# The table is written as a whole: at most this share of the time goes into it, whatever its length.
+_MAX_SHARE_OF_TIME = 0.05
+_MERGE_EVERY_S = 10.0  # the parts of a batch share a lock for it, perhaps over a network
+
+Row = Mapping[str, str]
+
+
+class BatchTable:
+    """Grows as cases end.
+
+    Parameters
+    ----------
+    folder
+        The folder of the batch, which is in use by this process.
+    cases
+        Of this part.
+    class_names
+        Of the model, in the order of the columns.
+    """
+
+    def __init__(self, folder: BatchFolder, cases: Iterable[BatchCase], class_names: Sequence[str]) -> None:
+        self._folder = folder
+        self._cases = {case.name: case for case in cases}
+        sizes = [f"{name}_{kind}" for name in class_names for kind in _SIZES]
+        self._columns = [*COLUMNS[:-1], *sizes, COLUMNS[-1]]
+        # rows of an earlier run stay until their cases end in this one
+        earlier = read_rows(folder.table) | read_rows(folder.part_table)
+        own = {escape_formulas(name) for name in self._cases}
+        self._rows: dict[str, Row] = {
+            name: row for name, row in earlier.items() if folder.parts == 1 or name in own
+        }
+        self._due_at = 0.0
+        self._merge_due_at = time.monotonic() + _MERGE_EVERY_S
+
+    def add(self, outcome: CaseOutcome) -> None:
+        """Add or replace the row of a case, and write the table if it is time for that.
+
+        Raises
+        ------
+        BadInput
+            If the table cannot be written; the old one is whole.
+        """
+        row = self._row(outcome)
+        self._rows.pop(row["case"], None)
+        self._rows[row["case"]] = row
+        if time.monotonic() >= self._due_at:
+            self._write(is_last=False)
+
+    def close(self) -> None:
+        """Write what is not written yet."""
+        self._write(is_last=True)
+
+    def _row(self, outcome: CaseOutcome) -> Row:
+        case = self._cases[outcome.case]
+        row = dict.fromkeys(self._columns, "")
+        row |= {
+            "case": outcome.case,
+            "path": str(case.path),
+            "series": "" if case.series is None else str(case.series),
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "seconds": f"{outcome.seconds:.2f}",
+            "result": outcome.result,
+            "doubtful_slice": outcome.doubtful_slice,
+            "unit": outcome.sizes[0].unit if outcome.sizes else "",
+        }
+        for size in outcome.sizes:
+            for kind in _SIZES:
+                value = getattr(size, kind)
+                row[f"{size.name}_{kind}"] = "" if value is None else f"{value:.9g}"
+        return {name: escape_formulas(_one_line(text)) for name, text in row.items()}
+
+    def _write(self, *, is_last: bool) -> None:
+        started_at = time.monotonic()
+        if self._folder.parts == 1:
+            self._folder.replace(self._folder.table, self._text(self._rows))
+            if not self._folder.part_table.exists():  # says that the folder holds a batch
+                self._folder.replace(self._folder.part_table, self._text({}))
+        else:
+            self._folder.replace(self._folder.part_table, self._text(self._rows))
+            if is_last or started_at >= self._merge_due_at:
+                self._merge()
+                self._merge_due_at = time.monotonic() + _MERGE_EVERY_S
+        ended_at = time.monotonic()
+        self._due_at = ended_at + (ended_at - started_at) / _MAX_SHARE_OF_TIME
+
+    def _merge(self) -> None:
+        """Put the tables of the parts into the one of all cases."""
+        try:
+            with path_lock(self._folder.table_lock(), self._folder.table, keeps_file=True):
+                rows = read_rows(self._folder.table)
+                for table in self._folder.part_tables:
+                    rows |= read_rows(table)
+                self._folder.replace(self._folder.table, self._text(dict(sorted(rows.items()))))
+        except OSError as error:
+            raise BadInput(
+                self._folder.table, f"cannot be locked ({error.strerror})", "choose another folder"
+            ) from error
+
+    def _text(self, rows: Mapping[str, Row]) -> str:
+        """The table as text; columns of classes that an earlier run had stay."""
+        further = dict.fromkeys(name for row in rows.values() for name in row if name not in self._columns)
+        columns = [*self._columns[:-1], *further, self._columns[-1]]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, delimiter="\t", lineterminator="\n", restval="")
+        writer.writeheader()
+        writer.writerows(rows.values())
+        return text.getvalue()
+
+
+def read_rows(path: Path) -> dict[str, Row]:
+    """The rows of a table of cases by the name of the case; none where there is no such table.
+
+    Raises
+    ------
+    BadInput
+        If the file is no table of cases.
+    """
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(path, "cannot be read as a table of cases", "choose another folder") from error
+    reader = csv.DictReader(io.StringIO(text), delimiter="\t")
+    if not set(COLUMNS) <= set(reader.fieldnames or ()):
+        raise BadInput(path, "is no table of cases", "rename it, or choose another folder")
+    return {row["case"]: {name: value or "" for name, value in row.items() if name} for row in reader}
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()) if any(mark in text for mark in "\t\r\n") else text

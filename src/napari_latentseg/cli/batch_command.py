@@ -1,0 +1,187 @@
+"""`batch`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from napari_latentseg.cli.console import (
+    EXIT_PARTIAL,
+    json_text,
+    print_error,
+    print_json,
+    print_line,
+    progress_bar,
+)
+from napari_latentseg.cli.interrupt import stop_on_interrupt, stop_on_stdin_line
+from napari_latentseg.cli.options import (
+    Channel,
+    CodecFolder,
+    Device,
+    JsonOutput,
+    ModelOption,
+    Quiet,
+    Samples,
+    SamplingSource,
+    Seed,
+    Spacing,
+    Threads,
+    Threshold,
+    parse_spacing,
+    use_threads,
+)
+from napari_latentseg.cli.segment_options import (
+    Agreement,
+    Band,
+    ClassNames,
+    Contours,
+    Deidentify,
+    FillHoles,
+    KeepLargest,
+    MinSize,
+    Precision,
+    ResultFormat,
+    SlicePlane,
+    Table,
+    Tolerance,
+    make_postprocess,
+    parse_classes,
+)
+
+if TYPE_CHECKING:
+    from napari_latentseg.api.batch import BatchReport
+    from napari_latentseg.batches.events import BatchEvent
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command of this file."""
+    app.command()(batch)
+
+
+def batch(
+    scans: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help="A folder of any depth, or a pattern in quotes: 'scans/*/t1.nii.gz'."
+        ),
+    ],
+    model: ModelOption,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results and the table cases.tsv.")],
+    layout: Annotated[str, typer.Option(help="How the results lie: flat, a folder for each case.")] = "flat",
+    parts: Annotated[int, typer.Option(help="Do only one of so many parts; see --part.")] = 1,
+    part: Annotated[int, typer.Option(help="Which of the --parts, from 1.")] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip cases that are finished, unless input or settings changed.")
+    ] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first case that fails.")] = False,
+    samples: Samples = None,
+    sampling: SamplingSource = None,
+    threshold: Threshold = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    threads: Threads = None,
+    precision: Precision = "auto",
+    codec: CodecFolder = None,
+    channel: Channel = None,
+    spacing: Spacing = None,
+    plane: SlicePlane = "acquired",
+    classes: ClassNames = None,
+    tolerance: Tolerance = None,
+    min_size: MinSize = 0.0,
+    fill_holes: FillHoles = False,
+    keep_largest: KeepLargest = False,
+    format: ResultFormat = None,
+    agreement: Agreement = False,
+    contours: Contours = False,
+    band: Band = False,
+    table: Table = False,
+    deidentify: Deidentify = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Print one JSON object a line, and stop at a line `stop`.")
+    ] = False,
+    as_json: JsonOutput = False,
+    quiet: Quiet = False,
+) -> None:
+    """Segment many scans, with a table of what became of each; --resume continues where it ended.
+
+    Exit code 3: some cases failed, each with its reason on the standard error and in cases.tsv. Ctrl+C gives
+    up the case at hand.
+    """
+    from napari_latentseg import api
+    from napari_latentseg.errors import Cancelled
+
+    use_threads(threads)
+    with (
+        stop_on_interrupt() as stop_requested,
+        progress_bar("segmenting", quiet=quiet or as_json or events) as progress,
+    ):
+        if events:
+            stop_on_stdin_line(stop_requested)
+        watch = _Watch(progress, is_json_lines=events, quiet=quiet or as_json)
+        report = api.batch(
+            scans, model, out, layout=layout, part=part, parts=parts, resume=resume, fail_fast=fail_fast,
+            samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
+            precision=precision, codec=codec, channel=channel, spacing=parse_spacing(spacing), plane=plane,
+            classes=parse_classes(classes), tolerance=tolerance,
+            cleanup=make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
+            format=format, agreement=agreement, contours=contours, band=band, table=table,
+            deidentify=deidentify, on_event=watch.on_event, should_stop=stop_requested.is_set,
+        )  # fmt: skip
+    if as_json:
+        _print_report(report)
+    if report.is_stopped:
+        raise Cancelled
+    if failed := report.count("failed"):
+        print_error(f"{failed} of {len(report.outcomes)} cases failed; {report.table} says why")
+        raise typer.Exit(EXIT_PARTIAL)
+    print_line(str(report.table), quiet=quiet or as_json or events)
+
+
+class _Watch:
+    """Prints what happens, as lines for people or as JSON lines."""
+
+    def __init__(self, progress: Callable[[float], None], *, is_json_lines: bool, quiet: bool) -> None:
+        self._progress = progress
+        self._is_json_lines, self._quiet = is_json_lines, quiet
+        self._cases, self._ended = 1, 0
+        self._running: dict[str, float] = {}
+
+    def on_event(self, event: BatchEvent) -> None:
+        """Print an event, and move the bar."""
+        if self._is_json_lines:
+            sys.stdout.write(json_text(event.as_dict()) + "\n")
+            sys.stdout.flush()
+        if event.event == "start":
+            self._cases = max(1, event.cases)
+        elif event.event == "progress":
+            self._running[event.case] = event.done
+        elif event.event == "case":
+            self._running.pop(event.case, None)
+            self._ended += 1
+            if event.state == "failed":
+                print_error(f"{event.case}: {event.reason}")
+            else:
+                note = f" ({event.reason})" if event.reason else ""
+                line = f"{event.case}: {event.state}, {event.result}{note}"
+                print_line(line, quiet=self._quiet or self._is_json_lines)
+        self._progress((self._ended + sum(self._running.values())) / self._cases)
+
+
+def _print_report(report: BatchReport) -> None:
+    """What became of each case, for other programs."""
+    print_json(
+        {
+            "table": str(report.table),
+            **{state: report.count(state) for state in ("done", "failed", "skipped")},
+            "stopped": report.is_stopped,
+            "cases": [
+                outcome.model_dump(mode="json", exclude={"stops_batch"}) for outcome in report.outcomes
+            ],
+        }
+    )
