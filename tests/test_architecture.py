@@ -61,6 +61,9 @@ STEPS: dict[str, tuple[set[str], str]] = {
     ),
 }
 
+COMPILER = {"sympy", "torch._dynamo", "torch._inductor"}
+"""What torch loads to compile networks: over a second of processor time, and nothing here compiles."""
+
 RUN_STEPS = """
 import json, sys
 for code in json.loads(sys.argv[1]):
@@ -189,6 +192,18 @@ def test_the_steps_load_what_they_name(loaded_by_step: dict[str, set[str]]) -> N
     assert "napari_latentseg" in loaded_by_step["the package"]
     assert "npe2" in loaded_by_step["the manifest"]
     assert "numpy" in set.union(*loaded_by_step.values())
+
+
+def test_a_model_is_loaded_without_the_compiler_of_torch() -> None:
+    code = (
+        "import json, sys\n"
+        "from napari_latentseg.models.store import load_model\n"
+        "[load_model(name) for name in ('breast-ultrasound', 'hippocampus-mr', 'retina-vessels')]\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    modules = set(json.loads(run_python(code)))
+    assert "torch.nn" in modules
+    assert COMPILER & modules == set()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="git makes no links on Windows by default")

@@ -18,7 +18,7 @@ from napari_latentseg.methods.registry import METHODS, build_method
 from napari_latentseg.models.archive import export_model, install_archive
 from napari_latentseg.models.card import CARD
 from napari_latentseg.models.store import load_model, model_folders
-from napari_latentseg.utils.outline import check_network_size
+from napari_latentseg.utils.outline import check_network_size, unset_weights
 
 
 def edit_card(folder: Path, **changes: object) -> Path:
@@ -129,3 +129,21 @@ def test_every_method_can_be_outlined(tmp_path: Path) -> None:
     for name, method in METHODS.items():
         method_codec = codec if method.needs_codec else None
         check_network_size("settings", partial(build_method, name, method_codec, {}), weights, "")
+
+
+def test_weights_of_a_file_replace_all_that_were_not_drawn(lesions: Path) -> None:
+    """Memory that nothing was written to often holds zeros, so it is filled with what no weight may be."""
+    state = torch.random.get_rng_state()
+    with unset_weights():
+        layer = nn.Linear(2, 3)
+        seeded = torch.empty(3).normal_(generator=torch.Generator().manual_seed(1))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert layer.weight.shape == (3, 2)
+    assert torch.equal(seeded, torch.randn(3, generator=torch.Generator().manual_seed(1)))
+    torch.utils.deterministic.fill_uninitialized_memory = True
+    torch.use_deterministic_algorithms(True)  # fills new memory with NaN
+    try:
+        first, second = (load_model("lesions").method.state_dict() for _ in range(2))
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(first[name], second[name]) and first[name].isfinite().all() for name in first)

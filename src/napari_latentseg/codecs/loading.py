@@ -15,7 +15,7 @@ from napari_latentseg.codecs.spec import CODEC_KINDS
 from napari_latentseg.codecs.taef2 import Taef2Codec
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.json_text import load_json
-from napari_latentseg.utils.outline import check_network_size
+from napari_latentseg.utils.outline import check_network_size, unset_weights
 from napari_latentseg.utils.weights import file_sha256, load_state, load_weights, read_torch_state
 
 __all__ = ["build_codec", "load_codec", "weights_file", "weights_files", "weights_hash"]
@@ -160,7 +160,8 @@ def _load_native(folder: Path) -> Codec:
 
     try:
         check_network_size("network", build, weights, _REMEDY)
-        codec = build()
+        with unset_weights():
+            codec = build()
     except BadInput as error:
         raise BadInput(f"{path}, {error.what}", error.why, error.remedy) from error
     load_weights(codec, weights)

@@ -17,7 +17,7 @@ from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE, check_files, member_files
 from napari_latentseg.utils.atomic import atomic_folder
 from napari_latentseg.utils.device import Compute
-from napari_latentseg.utils.outline import check_network_size
+from napari_latentseg.utils.outline import check_network_size, unset_weights
 from napari_latentseg.utils.weights import file_sha256, load_weights, save_weights
 
 __all__ = ["Model", "load_model_folder", "save_model_folder"]
@@ -108,7 +108,8 @@ def load_model_folder(
             folder / WEIGHTS_FILE,
             _REMEDY,
         )
-        method = build_method(card.method, codec, card.settings)
+        with unset_weights():
+            method = build_method(card.method, codec, card.settings)
     except BadInput as error:
         raise BadInput(f"{folder / CARD}, {error.what}", error.why, _REMEDY) from error
     if card.preprocess.size % method.size_multiple:
@@ -134,7 +135,8 @@ def load_model_folder(
     load_weights(method.trainable_modules, folder / WEIGHTS_FILE)
     other_members = []
     for name in member_files(card.members):
-        member = build_method(card.method, codec, card.settings)
+        with unset_weights():
+            member = build_method(card.method, codec, card.settings)
         load_weights(member.trainable_modules, folder / name)
         other_members.append(member.eval())
     return Model(method.eval(), card, folder, tuple(other_members))

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import init
 from torch.nn.modules.module import register_module_module_registration_hook
+from torch.overrides import TorchFunctionMode
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.size_claims import is_harmless_size
 
-__all__ = ["check_network_size"]
+__all__ = ["check_network_size", "unset_weights"]
 
 _MAX_MODULES = 10_000  # the largest published network here has about 1,500
 # Bytes in memory for a byte in the file: float16 becomes float32, and buffers may come to as much again.
 _BYTES_PER_STORED_BYTE = 4
 _MAX_REASON_LENGTH = 120  # of what torch says, which may repeat the settings
+# On the meta device normal_ is computed by torch._refs, which imports torch._dynamo and sympy: over a second.
+_RANDOM_FILLS = (Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_uniform_)
 _BUILDING_ERRORS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -57,6 +62,33 @@ def check_network_size(what: object, build: Callable[[], nn.Module], weights: Pa
         raise BadInput(what, "is of a network far larger than its weights", remedy)
 
 
+class _UnsetWeights(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _RANDOM_FILLS and kwargs.get("generator") is None:
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]  # torch.nn.init passes it by name
+        return func(*args, **kwargs)
+
+
+def unset_weights() -> AbstractContextManager[object]:
+    """In this thread, new modules do not draw random weights, since those of a file replace them.
+
+    Only for networks whose weights are then loaded by `load_weights`, which takes none but complete files.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from napari_latentseg.utils.outline import unset_weights
+    >>> with unset_weights():
+    ...     layer = nn.Linear(2, 3)
+    >>> layer.weight.shape
+    torch.Size([3, 2])
+    """
+    return _UnsetWeights()
+
+
 @contextmanager
 def _outline() -> Iterator[None]:
     """In this thread, new tensors have a shape only, and modules are built up to a number."""
@@ -71,7 +103,7 @@ def _outline() -> Iterator[None]:
 
     handle = register_module_module_registration_hook(count_module)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), unset_weights():
             yield
     finally:
         handle.remove()
