@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Set before anything under test is imported: settings, models and caches of the tests are nobody's own.
 _HOME = tempfile.mkdtemp(prefix="latentseg-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["NAPARI_LATENTSEG_ENGINE"] = "torch"  # to compile each of a thousand tiny models takes longer
 os.environ["NAPARI_CONFIG"] = ""  # napari then keeps its settings in memory
 os.environ["NAPARI_LATENTSEG_HOME"] = str(Path(_HOME, "latentseg"))
 for _name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"):

@@ -1,12 +1,13 @@
 from .api.batch import BatchReport as BatchReport
 from .api.batch import batch as batch
+from .api.evaluation import calibrate as calibrate
+from .api.evaluation import evaluate as evaluate
 from .api.files import FileResult as FileResult
 from .api.files import segment_files as segment_files
 from .api.fit import check_fit as check_fit
-from .api.inference import calibrate as calibrate
-from .api.inference import evaluate as evaluate
 from .api.inference import segment as segment
 from .api.inference import start_run as start_run
+from .api.models import compile_model as compile_model
 from .api.models import export_model as export_model
 from .api.models import install_model as install_model
 from .api.models import list_methods as list_methods

@@ -13,7 +13,8 @@ from qtpy.QtCore import Qt
 
 from napari_latentseg import api
 from napari_latentseg.core import scan as scan_module
-from napari_latentseg.inference import job_source, sampler
+from napari_latentseg.engines.torch_engine import TorchEngine
+from napari_latentseg.inference import job_source
 from napari_latentseg.widgets._shared import runner
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
@@ -86,13 +87,13 @@ def blocking_read(step: Step, monkeypatch: Any) -> None:
 
 
 def blocking_encoder(step: Step, monkeypatch: Any) -> None:
-    encode_images = sampler.encode_images
+    encode_images = TorchEngine.encode
 
     def encode(*arguments: Any) -> Any:
         step.block()
         return encode_images(*arguments)
 
-    monkeypatch.setattr(sampler, "encode_images", encode)
+    monkeypatch.setattr(TorchEngine, "encode", encode)
 
 
 PHASES = {
@@ -145,7 +146,7 @@ def test_a_new_run_waits_for_the_cancelled_one(widget, qtbot, monkeypatch, step)
 
 
 def test_a_complete_sample_is_kept_however_long_the_next_one_takes(widget, qtbot, monkeypatch, step):
-    encode_images, calls = sampler.encode_images, []
+    encode_images, calls = TorchEngine.encode, []
 
     def encode(*arguments: Any) -> Any:
         calls.append(1)
@@ -153,7 +154,7 @@ def test_a_complete_sample_is_kept_however_long_the_next_one_takes(widget, qtbot
             step.block()
         return encode_images(*arguments)
 
-    monkeypatch.setattr(sampler, "encode_images", encode)
+    monkeypatch.setattr(TorchEngine, "encode", encode)
     widget.form.samples.value = 3
     qtbot.mouseClick(widget.run_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(step.is_reached.is_set, timeout=60_000)

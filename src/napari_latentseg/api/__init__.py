@@ -1,18 +1,20 @@
 """The Python API: one function for each thing that the widgets and the command line do.
 
-`inference` segments, evaluates and calibrates; `training` trains and fine-tunes; `models` finds, loads,
-installs and exports models; `versions` decides on fine-tuned models; `results` writes results; `fit` tells
-whether a model was made for an image. Importing them loads neither torch nor Qt: a function imports what it
-needs when it is called, after the cheap checks.
+`inference` segments; `evaluation` scores and calibrates; `training` trains and fine-tunes; `models` finds,
+loads, installs and exports models; `versions` decides on fine-tuned models; `results` writes results; `fit`
+tells whether a model was made for an image; `batch` and `files` segment many. Importing them loads neither
+torch nor Qt: a function imports what it needs when it is called, after the cheap checks.
 """
 
 from __future__ import annotations
 
 from napari_latentseg.api.batch import batch
+from napari_latentseg.api.evaluation import calibrate, evaluate
 from napari_latentseg.api.files import segment_files
 from napari_latentseg.api.fit import check_fit
-from napari_latentseg.api.inference import calibrate, evaluate, segment, start_run
+from napari_latentseg.api.inference import segment, start_run
 from napari_latentseg.api.models import (
+    compile_model,
     export_model,
     install_model,
     list_methods,
@@ -39,6 +41,7 @@ __all__ = [
     "batch",
     "calibrate",
     "check_fit",
+    "compile_model",
     "discard_model",
     "evaluate",
     "export_model",

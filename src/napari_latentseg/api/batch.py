@@ -79,6 +79,7 @@ def batch(
     threshold: float | None = None,
     device: str = "auto",
     precision: str = "auto",
+    engine: str = "auto",
     codec: str | Path | None = None,
     channel: int | None = None,
     spacing: float | Sequence[float] | None = None,
@@ -111,8 +112,8 @@ def batch(
         others now.
     fail_fast
         End at the first case that fails.
-    samples, source, seed, threshold, device, precision, codec, channel, spacing, plane, classes, cleanup, \
-tolerance
+    samples, source, seed, threshold, device, precision, engine, codec, channel, spacing, plane, classes, \
+cleanup, tolerance
         As for `segment`, for every case.
     executor
         Who computes; this process where not given.
@@ -155,7 +156,7 @@ tolerance
     located, output_folder = locate_chosen_model(model), as_path("out", out)
     settings = InferenceSettings.for_model(
         located.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
-        precision=precision, classes=classes, cleanup=cleanup, tolerance=tolerance,
+        precision=precision, engine=engine, classes=classes, cleanup=cleanup, tolerance=tolerance,
     )  # fmt: skip
     _check_outputs(outputs, layout, settings.samples, settings.source)
     folder = BatchFolder(output_folder, whole_number("part", part), whole_number("parts", parts))

@@ -9,7 +9,8 @@ import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
 from napari_latentseg.cli.json_records import version_json
-from napari_latentseg.cli.options import JsonOutput, Overwrite
+from napari_latentseg.cli.options import CodecFolder, JsonOutput, Overwrite, Quiet, Threads, use_threads
+from napari_latentseg.cli.segment_options import Precision
 from napari_latentseg.errors import BadInput
 
 __all__ = ["register"]
@@ -64,6 +65,24 @@ def info(name: str, as_json: JsonOutput = False) -> None:
         print_json(card.model_dump(mode="json"))
     else:
         print_line(card_text(card))
+
+
+@models.command(name="compile")
+def compile_(
+    name: str,
+    precision: Precision = "auto",
+    threads: Threads = None,
+    codec: CodecFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compile a model for this machine's processor now, so that no run need do it."""
+    from napari_latentseg import api
+
+    use_threads(threads)
+    refusal = api.compile_model(name, precision=precision, codec=codec)
+    if refusal:
+        raise BadInput(f"model {name!r}", f"OpenVINO refuses it ({refusal})", "torch computes it")
+    print_line(f"{name} is compiled", quiet=quiet)
 
 
 @models.command()

@@ -32,6 +32,7 @@ from napari_latentseg.cli.segment_options import (
     ClassNames,
     Contours,
     Deidentify,
+    Engine,
     FillHoles,
     KeepLargest,
     MinSize,
@@ -75,6 +76,7 @@ def segment(
     device: Device = "auto",
     threads: Threads = None,
     precision: Precision = "auto",
+    engine: Engine = "auto",
     codec: CodecFolder = None,
     series: Series = None,
     channel: Channel = None,
@@ -144,8 +146,8 @@ def segment(
     model_found = api.locate_model(model)
     settings = InferenceSettings.for_model(
         model_found.card, samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
-        precision=precision, slices=_parse_slice_range(slices), box=_parse_box(roi), tolerance=tolerance,
-        classes=parse_classes(classes),
+        precision=precision, engine=engine, slices=_parse_slice_range(slices), box=_parse_box(roi),
+        tolerance=tolerance, classes=parse_classes(classes),
         cleanup=make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
     )  # fmt: skip
     if agreement:

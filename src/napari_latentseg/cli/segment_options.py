@@ -18,6 +18,7 @@ __all__ = [
     "ClassNames",
     "Contours",
     "Deidentify",
+    "Engine",
     "FillHoles",
     "KeepLargest",
     "MinSize",
@@ -56,6 +57,7 @@ KeepLargest = Annotated[
 MinSize = Annotated[
     float, typer.Option(help="Remove objects below this area or volume, in the image's unit (mm2, mm3).")
 ]
+Engine = Annotated[str, typer.Option(help="auto, torch, or openvino (on the CPU).")]
 Precision = Annotated[str, typer.Option(help="auto, float32 or bfloat16.")]
 ResultFormat = Annotated[
     str | None,

@@ -97,8 +97,9 @@ class RunRecord(FrozenModel):
         Of the random numbers.
     threshold
         A voxel belongs to a class if its mean probability is above this, in [0, 1].
-    device, precision
-        What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; ``"float32"``, ``"bfloat16"``.
+    device, precision, engine
+        What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; ``"float32"``, ``"bfloat16"``; ``"torch"``,
+        ``"openvino"``.
     tile, overlap, working_size
         Height and width of a tile, None where slices were not tiled; overlap of tiles; height and width of a
         slice as the model saw it. All in pixels of the resized slice.
@@ -180,6 +181,7 @@ class RunRecord(FrozenModel):
     working_size: tuple[int, int]
     seconds: float
     complete: bool
+    engine: str = "torch"
     slices: tuple[int, int] | None = None
     box: tuple[int, int, int, int] | None = None
     plane: str = "acquired"

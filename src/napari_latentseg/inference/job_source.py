@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-
-from torch import Tensor
+from typing import Any
 
 from napari_latentseg.inference.fit import LatentSums
 from napari_latentseg.inference.run_state import RunState
@@ -42,7 +41,7 @@ class JobSource:
         self._downsampling_factor = downsampling_factor
         self._is_stopped = threading.Event()
         self._planes: dict[int, WorkingPlane] = {}
-        self._conditioning: dict[int, dict[Corner, Tensor]] = {}
+        self._conditioning: dict[int, dict[Corner, Any]] = {}
 
     def stop(self) -> None:
         """Make no more samples; a plane that is being read is given up at the next band of rows."""

@@ -24,6 +24,12 @@ from napari_latentseg.measure.expected_dice import with_expected_dice
 
 __all__ = ["build_segmentation"]
 
+# what computed, and so what another machine needs for the same result
+_LIBRARIES = {
+    "torch": ("torch", "numpy", "diffusers"),
+    "openvino": ("openvino", "torch", "numpy", "diffusers"),
+}
+
 
 def build_segmentation(state: RunState) -> Segmentation | None:
     """The segmentation from the samples so far; see `Run.result`.
@@ -241,6 +247,7 @@ def _run_record(
         threshold=settings.threshold,
         device=state.compute.device,
         precision=state.compute.precision,
+        engine=state.compute.engine,
         tile=(pre.size, pre.size) if pre.mode == "tiles" else None,
         overlap=pre.overlap,
         working_size=state.working_size,
@@ -256,7 +263,7 @@ def _run_record(
         volumes=volumes_by_name(state.classes, volumes),
         volume_unit=unit,
         versions={"python": platform.python_version()}
-        | {name: _package_version(name) for name in ("torch", "numpy", "diffusers")},
+        | {name: _package_version(name) for name in _LIBRARIES[state.compute.engine]},
     )
 
 

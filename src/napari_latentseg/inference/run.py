@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,10 @@ from napari_latentseg.core.labels import labels_from_probabilities
 from napari_latentseg.core.reorient import reorient
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.engines.base import Engine
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.banded_resize import resize_in_bands, row_bands
+from napari_latentseg.inference.batch_size import tiles_per_batch
 from napari_latentseg.inference.job_source import JobSource
 from napari_latentseg.inference.result import build_segmentation
 from napari_latentseg.inference.run_state import RunState
@@ -26,9 +28,12 @@ from napari_latentseg.inference.sample_job import SampleJob
 from napari_latentseg.inference.sampler import Sampler
 from napari_latentseg.inference.settings import MAX_SAMPLES, InferenceSettings, members_limit_message
 from napari_latentseg.inference.tta import TTATransform, tta_transforms
-from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from napari_latentseg.models.folder import Model
+    from napari_latentseg.models.store import LocatedModel
 
 __all__ = ["Run", "RunProgress"]
 
@@ -71,15 +76,19 @@ class Run:
 
     Parameters
     ----------
-    model, compute
-        The model, and the device and precision it runs with.
+    model
+        The model, which further runs may use.
+    engines
+        What computes each member of the model.
+    compute
+        Device, precision and engine.
     scan, settings, plane
         As for `Predictor.start`.
 
     Attributes
     ----------
     model
-        The model, which further runs may use.
+        The model.
     state
         Everything that has been computed so far.
 
@@ -100,15 +109,27 @@ class Run:
     """
 
     def __init__(
-        self, model: Model, compute: Compute, scan: Scan, settings: InferenceSettings, plane: str = "acquired"
+        self,
+        model: Model | LocatedModel,
+        engines: Sequence[Engine],
+        compute: Compute,
+        scan: Scan,
+        settings: InferenceSettings,
+        plane: str = "acquired",
     ) -> None:
         card = model.card
         self.state = RunState.create(card, compute, scan, settings, plane)
         self.model = model
         names = {c.name for c in self.state.classes}
         class_indices = [i for i, c in enumerate(card.classes) if c.name in names]
+        self._engines = engines
         self._sampler = Sampler(
-            model, compute, settings, None if settings.classes is None else class_indices, self.state.notes
+            card.name,
+            engines,
+            settings.tiles_at_once or tiles_per_batch(card, compute),
+            settings,
+            None if settings.classes is None else class_indices,
+            self.state.notes,
         )
         self._completed_planes: set[int] = set()
         self._samples_drawn = 0
@@ -116,7 +137,7 @@ class Run:
             tta_transforms(
                 card.augment,
                 settings.seed,
-                latent_step=model.method.size_multiple,
+                latent_step=engines[0].size_multiple,
                 tile_size=card.preprocess.size,
             )
             if settings.source == "augment"
@@ -177,7 +198,8 @@ class Run:
         state.tta_transforms += islice(
             self._transform_stream, max(0, state.requested_samples - len(state.tta_transforms))
         )
-        self.model.to(state.compute)
+        for engine in self._engines:
+            engine.activate()
         self._samples_drawn = 0
         try:
             yield from self._hash_input()
@@ -267,7 +289,7 @@ class Run:
         For each: augment the plane, cut it into tiles, sample and blend the tiles, undo the augmentation, and
         resize the probabilities to the size of the scan.
         """
-        source = JobSource(self.state, planned, self.model.method.downsampling_factor)
+        source = JobSource(self.state, planned, self._engines[0].downsampling_factor)
         drawing = self._sampler.draw(source.jobs())
         current = (*planned[0], 0.0)  # plane, sample, and the fraction of it that is drawn
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from torch import Tensor
 
@@ -52,7 +53,7 @@ class SampleJob:
     image: Tensor | LazyView
     tiling: Tiling
     blender: TileBlender | StripBlender
-    shared_conditioning: dict[Corner, Tensor] | None = None
+    shared_conditioning: dict[Corner, Any] | None = None
     is_encoded_here: bool = True
     sums: LatentSums | None = None
     blended_tiles: int = 0
@@ -69,8 +70,6 @@ class SampleJob:
     def blend(self, tile: Tile, probabilities: Tensor) -> None:
         """Add the probabilities of a tile, `(K, size, size)`."""
         self.blender.add_tiles(probabilities[None], [tile.corner])
-        if self.sums is not None and tile.conditioning is not None:
-            self.sums.add(tile.conditioning[None], [tile.corner])
         self.blended_tiles += 1
 
 
@@ -87,10 +86,10 @@ class Tile:
     image
         Its pixels, `(3, size, size)`; None where another tile brings the conditioning that is shared.
     conditioning
-        From `Method.encode`, `(C, h, w)`; None until it is encoded.
+        From `Engine.encode`; None until it is encoded.
     """
 
     job: SampleJob
     corner: Corner
     image: Tensor | None
-    conditioning: Tensor | None = None
+    conditioning: Any = None

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_latentseg.engines.base import Engine
 from napari_latentseg.errors import BadInput
-from napari_latentseg.inference.batch_size import tiles_per_batch
 from napari_latentseg.inference.pipeline import computed_ahead
+from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.inference.sample_job import SampleJob, Tile
 from napari_latentseg.inference.settings import InferenceSettings
-from napari_latentseg.inference.tile_inference import encode_images, sample_tiles, tile_noise
-from napari_latentseg.methods.base import Method
-from napari_latentseg.models.folder import Model
-from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.oom import BatchSize
 
 __all__ = ["Sampler"]
@@ -27,12 +26,14 @@ class Sampler:
 
     Parameters
     ----------
-    model
-        The model; with the source ``"members"``, sample i comes from member i.
-    compute
-        Device and precision.
+    model_name
+        For messages.
+    engines
+        One for each member of the model; with the source ``"members"``, sample i comes from member i.
+    tiles_per_batch
+        How many tiles go through the networks together, where memory suffices.
     settings
-        Sampling source, seed and batch size (`tiles_at_once`).
+        Sampling source and seed.
     class_indices
         Indices of the requested classes; None for all.
     notes
@@ -41,19 +42,20 @@ class Sampler:
 
     def __init__(
         self,
-        model: Model,
-        compute: Compute,
+        model_name: str,
+        engines: Sequence[Engine],
+        tiles_per_batch: int,
         settings: InferenceSettings,
         class_indices: Sequence[int] | None,
         notes: list[str],
     ) -> None:
         self._notes = notes
-        self._model = model
-        self._compute = compute
+        self._model_name = model_name
+        self._engines = engines
         self._settings = settings
         self._class_indices = class_indices
         problem = "is too small for a single tile of this model"  # follows "memory: "
-        self.tiles_per_batch = settings.tiles_at_once or tiles_per_batch(model.card, compute)
+        self.tiles_per_batch = tiles_per_batch
         self._batch = BatchSize(self.tiles_per_batch, problem, self._note)
 
     def draw(self, jobs: Iterable[SampleJob]) -> Generator[list[Tile] | None, None, None]:
@@ -101,10 +103,10 @@ class Sampler:
 
     def _fits(self, tile: Tile, other: Tile) -> bool:
         """Whether two tiles can be in one batch."""
-        return tile.job.tiling.size == other.job.tiling.size and self._member(tile) is self._member(other)
+        return tile.job.tiling.size == other.job.tiling.size and self._engine(tile) is self._engine(other)
 
-    def _member(self, tile: Tile) -> Method:
-        return self._model.members[tile.job.sample if self._settings.source == "members" else 0]
+    def _engine(self, tile: Tile) -> Engine:
+        return self._engines[tile.job.sample if self._settings.source == "members" else 0]
 
     def _compute_batch(self, tiles: list[Tile]) -> list[Tensor]:
         """Probabilities of each tile, `(K, size, size)`."""
@@ -115,28 +117,30 @@ class Sampler:
         return probabilities
 
     def _draw_tiles(self, tiles: list[Tile]) -> list[Tensor]:
-        method = self._member(tiles[0])
-        self._encode(method, tiles)
-        conditioning = torch.stack([tile.conditioning for tile in tiles if tile.conditioning is not None])
-        uses_noise = self._settings.source in method.sampling_sources or not method.is_deterministic
+        engine = self._engine(tiles[0])
+        self._encode(engine, tiles)
         noise = None
-        if uses_noise:
-            corners, samples = [tile.corner for tile in tiles], [tile.job.sample for tile in tiles]
-            noise = tile_noise(method, corners, self._settings.seed, samples)
-        probabilities = sample_tiles(method, conditioning, self._compute, noise, self._class_indices)
+        if engine.uses_noise(self._settings.source):
+            factor = engine.downsampling_factor
+            corners = [(tile.corner[0] // factor, tile.corner[1] // factor) for tile in tiles]
+            noise = PositionalNoise(self._settings.seed, [tile.job.sample for tile in tiles], corners)
+        conditioning = [tile.conditioning for tile in tiles]
+        probabilities = engine.sample(conditioning, noise, self._class_indices)
         self._check_finite(probabilities)
-        return list(probabilities)
+        return list(torch.from_numpy(probabilities))
 
-    def _encode(self, method: Method, tiles: list[Tile]) -> None:
+    def _encode(self, engine: Engine, tiles: list[Tile]) -> None:
         """Give each tile its conditioning: computed here, or shared with an earlier sample of the plane."""
         pending = [tile for tile in tiles if tile.image is not None and tile.conditioning is None]
         if pending:
-            images = torch.stack([tile.image for tile in pending if tile.image is not None])
-            encoded = encode_images(method, images, self._compute)
-            self._check_finite(encoded)
-            for tile, conditioning in zip(pending, encoded, strict=True):
+            images = np.stack([tile.image.numpy() for tile in pending if tile.image is not None])
+            for tile, conditioning in zip(pending, engine.encode(images), strict=True):
                 tile.conditioning = conditioning
                 tile.image = None
+                if tile.job.sums is not None:
+                    latents = engine.as_array(conditioning)
+                    self._check_finite(latents)
+                    tile.job.sums.add(torch.from_numpy(latents)[None], [tile.corner])
                 if tile.job.shared_conditioning is not None:
                     tile.job.shared_conditioning[tile.corner] = conditioning
         for tile in tiles:
@@ -144,11 +148,11 @@ class Sampler:
                 assert tile.job.shared_conditioning is not None
                 tile.conditioning = tile.job.shared_conditioning[tile.corner]
 
-    def _check_finite(self, values: Tensor) -> None:
+    def _check_finite(self, values: NDArray[np.float32]) -> None:
         """Refuse what overflowing weights give: nothing would be found, as in an empty image."""
-        if not torch.isfinite(values).all():
+        if not np.isfinite(values).all():
             raise BadInput(
-                f"model {self._model.card.name!r}",
+                f"model {self._model_name!r}",
                 "gives values that are not finite (NaN or infinite)",
                 "install it again, or use another model",
             )

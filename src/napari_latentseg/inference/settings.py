@@ -14,7 +14,7 @@ from napari_latentseg.core.slices import CropBox
 from napari_latentseg.errors import BadInput, first_validation_error
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.argument_types import number, whole_number, whole_numbers
-from napari_latentseg.utils.device import check_device_and_precision
+from napari_latentseg.utils.device import check_device_and_precision, check_engine
 
 __all__ = ["MAX_SAMPLES", "InferenceSettings", "members_limit_message"]
 
@@ -39,7 +39,7 @@ class InferenceSettings(FrozenModel):
         Seed of noise and augmentation, which makes a run repeatable on the same machine.
     threshold
         Mean probability above which a voxel belongs to a class, in (0, 1).
-    device, precision
+    device, precision, engine
         See `resolve_compute`.
     tiles_at_once
         Tiles in one batch, halved where memory runs out; None to choose by model and device, see
@@ -81,6 +81,7 @@ class InferenceSettings(FrozenModel):
     threshold: float = Field(0.5, gt=0, lt=1)
     device: str = "auto"
     precision: str = "auto"
+    engine: str = "auto"
     tiles_at_once: int | None = Field(None, ge=1)
     slices: tuple[int, int] | None = None
     box: CropBox | None = None
@@ -163,13 +164,14 @@ class InferenceSettings(FrozenModel):
                 why = "must lie between 0 and 1"
             raise BadInput(field, why, "correct it") from error
         check_device_and_precision(settings.device, settings.precision)
+        check_engine(settings.engine)
         return settings
 
 
 # What a value must be, since pydantic would take the text "3" and the number 3.0 for 3
 _WHOLE_NUMBERS = ("samples", "seed", "tiles_at_once", "first_plane", "memory_limit")
 _NUMBERS = ("threshold", "tolerance")
-_TEXTS = ("source", "device", "precision")
+_TEXTS = ("source", "device", "precision", "engine")
 _SEVERAL_WHOLE_NUMBERS = {"slices": 2, "box": 4}
 
 

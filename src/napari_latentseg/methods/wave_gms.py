@@ -94,7 +94,7 @@ class WaveGMS(Method):
         "Ahmed, Shaikh, Mohy-ud-Din: Wave-GMS: Lightweight Multi-Scale Generative Model for Medical Image"
         " Segmentation. 2025"
     )
-    network_functions: ClassVar[tuple[str, ...]] = ("encode", "predict_masks")
+    network_functions: ClassVar[tuple[str, ...]] = ("encode", "predict_masks", "predict_mean")
     config_class: ClassVar[type[BaseModel]] = WaveGMSConfig
     config: WaveGMSConfig
     codec: Codec
@@ -146,8 +146,14 @@ class WaveGMS(Method):
 
     def sample(self, conditioning: Tensor, noise: Noise | None = None) -> Tensor:
         """The decoded mask `(B, 1, H, W)` in [0, 1]: of the mean latent, or of a posterior sample."""
+        if noise is None:
+            return self.predict_mean(conditioning)
         mean, std = _mean_and_std(conditioning)
-        return self.predict_masks(mean if noise is None else mean + std * noise(tuple(mean.shape)).to(mean))
+        return self.predict_masks(mean + std * noise(tuple(mean.shape)).to(mean))
+
+    def predict_mean(self, conditioning: Tensor) -> Tensor:
+        """The decoded masks `(B, 1, H, W)` in [0, 1] of the mean image latent of what `encode` gives."""
+        return self.predict_masks(_mean_and_std(conditioning)[0])
 
     def predict_masks(self, latents: Tensor) -> Tensor:
         """The decoded masks `(B, 1, H, W)` in [0, 1] of image latents `(B, C, h, w)`."""

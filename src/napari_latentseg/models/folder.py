@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from napari_latentseg.codecs.base import Codec
@@ -39,6 +40,8 @@ class Model:
         The model folder.
     other_members
         Further ensemble members on the same codec, for the sampling source ``"members"``.
+    checksums
+        Of the weights as they were loaded from the folder; empty where they were not.
 
     Examples
     --------
@@ -52,6 +55,7 @@ class Model:
     card: ModelCard
     folder: Path
     other_members: tuple[Method, ...] = ()
+    checksums: tuple[float, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
         members = f", {len(self.members)} members" if self.other_members else ""
@@ -62,6 +66,10 @@ class Model:
         """All ensemble members; every sampling source but ``"members"`` uses the first alone."""
         return (self.method, *self.other_members)
 
+    def has_loaded_weights(self) -> bool:
+        """Whether the weights still are those of the files that the card names, and not trained since."""
+        return bool(self.checksums) and np.allclose(self.checksums, _checksums(self.members), 1e-9, 1e-9)
+
     def to(self, compute: Compute) -> None:
         """Move every member to the device of `compute`.
 
@@ -69,6 +77,12 @@ class Model:
         """
         for method in self.members:
             method.to(compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _checksums(members: Sequence[Method]) -> tuple[float, ...]:
+    """The sum of each weight: training changes every one, and a sum is quick."""
+    weights = [weight for member in members for weight in member.state_dict().values()]
+    return tuple(float(weight.double().sum()) for weight in weights)
 
 
 def load_model_folder(
@@ -139,7 +153,9 @@ def load_model_folder(
             member = build_method(card.method, codec, card.settings)
         load_weights(member.trainable_modules, folder / name)
         other_members.append(member.eval())
-    return Model(method.eval(), card, folder, tuple(other_members))
+    method.eval()
+    checksums = _checksums([method, *other_members])
+    return Model(method, card, folder, tuple(other_members), checksums)
 
 
 def _check_codec(folder: Path, card: ModelCard, codec: Codec) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.fork_guard import check_not_forked, note_computation
@@ -17,13 +20,22 @@ __all__ = [
     "Compute",
     "available_devices",
     "check_device_and_precision",
+    "check_engine",
     "has_native_bfloat16",
     "is_out_of_memory",
     "resolve_compute",
+    "resolve_engine",
+    "wanted_engine",
 ]
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16")
+ENGINES = ("auto", "torch", "openvino")
+
+_OUT_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "bad allocation", "failed to allocate")
+
+ENGINE_ENV_VAR = "NAPARI_LATENTSEG_ENGINE"
+"""Environment variable with the engine that ``"auto"`` stands for; ``"torch"`` does without OpenVINO."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +48,13 @@ class Compute:
         ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"mps"``.
     precision
         ``"float32"`` or ``"bfloat16"``: autocast, in which weights stay float32.
+    engine
+        What computes the networks: ``"torch"``, or ``"openvino"`` where it can.
     """
 
     device: str
     precision: str
+    engine: str = "torch"
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which networks run: autocast for bfloat16."""
@@ -71,14 +86,57 @@ def check_device_and_precision(device: str, precision: str) -> None:
         raise BadInput("precision", f"{precision!r} is not known", f"use one of {', '.join(PRECISIONS)}")
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error means that memory ran out; each backend of torch reports this differently."""
-    import torch
+def check_engine(engine: str) -> None:
+    """Refuse an unknown engine, or one that is not installed.
 
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    Raises
+    ------
+    BadInput
+        If it is not in `ENGINES`, or is OpenVINO and that is missing.
+    """
+    if engine not in ENGINES:
+        raise BadInput("engine", f"{engine!r} is not known", f"use one of {', '.join(ENGINES)}")
+    if engine == "openvino" and importlib.util.find_spec("openvino") is None:
+        raise BadInput("engine", "OpenVINO is not installed", "pip install openvino, or leave it out")
+
+
+def wanted_engine(engine: str) -> str:
+    """An engine, where ``"auto"`` is what the environment variable `ENGINE_ENV_VAR` says."""
+    return os.environ.get(ENGINE_ENV_VAR) or "auto" if engine == "auto" else engine
+
+
+def resolve_engine(engine: str, device: str, precision: str) -> Literal["torch", "openvino"]:
+    """Resolve ``"auto"`` to what computes the networks.
+
+    Parameters
+    ----------
+    engine
+        One of `ENGINES`; ``"auto"`` is what the environment variable `ENGINE_ENV_VAR` says, or else OpenVINO
+        where it is installed and the device is the CPU.
+    device, precision
+        As in `Compute`.
+
+    Raises
+    ------
+    BadInput
+        If it is unknown, not installed, or cannot compute on the device.
+    """
+    check_engine(engine)
+    if engine == "openvino" and device != "cpu":
+        raise BadInput("engine", "OpenVINO computes on the CPU alone", "use --device cpu, or another engine")
+    if wanted_engine(engine) == "torch" or device != "cpu" or importlib.util.find_spec("openvino") is None:
+        return "torch"
+    # where the processor has no bfloat16, OpenVINO would compute in float32
+    return "openvino" if precision == "float32" or has_native_bfloat16(device) else "torch"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out; each backend of torch, and OpenVINO, has its own words."""
+    torch = sys.modules.get("torch")
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
         return True
     message = str(error).lower()
-    return isinstance(error, RuntimeError) and ("allocate memory" in message or "out of memory" in message)
+    return isinstance(error, RuntimeError) and any(words in message for words in _OUT_OF_MEMORY)
 
 
 def available_devices() -> dict[str, str]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeVar
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.device import is_out_of_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["BatchSize", "run_in_batches"]
 
@@ -57,7 +58,8 @@ class BatchSize:
                     raise
             # outside the except block: the exception keeps its frames alive, and with them the tensors
             gc.collect()
-            if torch.cuda.is_available():
+            torch = sys.modules.get("torch")
+            if torch is not None and torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if self.rows < 2:
                 raise BadInput("memory", self.problem, "close other programs")
@@ -87,5 +89,7 @@ def run_in_batches(compute: Callable[[Tensor], Tensor], rows: Tensor, at_once: i
     BadInput
         If memory is too small even for a batch of one.
     """
+    import torch
+
     size = BatchSize(at_once)
     return size.attempt(lambda count: torch.cat([compute(batch) for batch in rows.split(count)]))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 
-__all__ = ["limit_threads"]
+__all__ = ["limit_threads", "thread_count"]
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -22,3 +23,17 @@ def limit_threads(count: int) -> None:
         os.environ[name] = str(count)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(count)
+
+
+def thread_count() -> int:
+    """How many threads computations use: as torch has it, or will have it once it is loaded."""
+    if torch := sys.modules.get("torch"):
+        count: int = torch.get_num_threads()
+        return count
+    with suppress(KeyError, ValueError):
+        return max(1, int(os.environ[_VARIABLES[0]]))
+    import psutil
+
+    cores = psutil.cpu_count(logical=False) or 1
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(cores)
+    return max(1, min(cores, len(allowed)))

@@ -1,0 +1,239 @@
+"""Score and calibrate models on annotated images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+from napari_latentseg.errors import BadInput
+from napari_latentseg.utils.argument_types import as_path
+from napari_latentseg.utils.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from napari_latentseg.data.label_names import LabelsOption
+    from napari_latentseg.evaluation.report import EvaluationReport
+    from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.models.folder import Model
+    from napari_latentseg.models.split import Split
+    from napari_latentseg.models.store import LocatedModel
+
+__all__ = ["calibrate", "evaluate"]
+
+
+def evaluate(
+    model: Model | LocatedModel | str | Path,
+    data: str | Path,
+    *,
+    samples: int | None = None,
+    source: str | None = None,
+    seed: int = 0,
+    threshold: float | None = None,
+    device: str = "auto",
+    subset: str = "all",
+    labels: LabelsOption | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+    progress: Progress = no_progress,
+) -> EvaluationReport:
+    """Score a model on annotated images: Dice, IoU and HD95.
+
+    Parameters
+    ----------
+    model
+        A loaded model, or the name or folder of one.
+    data
+        A folder with `images/` and `masks/`, whose files have the same names; an nnU-Net raw data set; images
+        beside their `_mask` files; or an annotation store.
+    samples, source, seed, threshold, device
+        As for `segment`.
+    subset
+        ``"all"`` images, or ``"validation"``: those that were the model's validation images in training.
+    labels
+        What the labels of the masks mean, where that is not what the folder or the model says: see
+        `parse_label_names`.
+    on_note
+        Called with a sentence on what was passed over in the folder.
+    progress
+        Called with the fraction done, in [0, 1].
+
+    Returns
+    -------
+    EvaluationReport
+        Mean and standard deviation of Dice and IoU (in [0, 1]) and of HD95 (in pixels), the scores of each
+        image, and how many of the images the model has seen in training. An image that cannot be used is in
+        `left_out` with the reason, and the others are scored.
+
+    Raises
+    ------
+    BadInput
+        If there is no such model or data, no image can be used, or a setting is not possible.
+
+    Examples
+    --------
+    >>> from napari_latentseg import evaluate
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> report = evaluate("breast-ultrasound", write_annotated_phantoms("phantoms", 2), source="none")
+    >>> report.image_count, report.training_count
+    (2, 0)
+    >>> report.mean.dsc > 0.5
+    True
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.api.annotated_images import annotated_images
+    from napari_latentseg.inference.settings import InferenceSettings
+
+    located_model = locate_chosen_model(model)
+    settings = InferenceSettings.for_model(
+        located_model.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device
+    )
+    _, cases, split = annotated_images(
+        located_model, data, subset, "give the data it was trained on", labels, on_note
+    )
+
+    from napari_latentseg.inference.evaluate import Evaluation
+    from napari_latentseg.inference.predictor import Predictor
+
+    evaluation = Evaluation(Predictor(load_chosen_model(located_model), device), settings, cases, split)
+    for fraction in evaluation.run():
+        progress(fraction)
+    return evaluation.report()
+
+
+def calibrate(
+    model: LocatedModel | str | Path,
+    data: str | Path,
+    *,
+    samples: int | None = None,
+    source: str | None = None,
+    seed: int = 0,
+    level: float = 0.9,
+    device: str = "auto",
+    subset: str = "validation",
+    labels: LabelsOption | None = None,
+    out: str | Path | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+    on_left_out: Callable[[str], None] = lambda text: None,
+    progress: Progress = no_progress,
+) -> ModelCard:
+    """Measure how reliable a model's probabilities and volumes are, and write that into its card.
+
+    The calibration of the mean probabilities is measured on all of the images. The intervals for areas and
+    volumes are fitted to one half of them and tested on the other. The contours that enclose the true edge,
+    and the expected Dice, are fitted to all of them and tested by leaving each image out; they need 20. Where
+    the folder holds the training images of the model, they are described in the card too, so that it can be
+    told whether another image is like them (see `check_fit`).
+
+    Parameters
+    ----------
+    model
+        The name or the folder of a model.
+    data
+        A folder with `images/` and `masks/`, whose files have the same names; an nnU-Net raw data set; images
+        beside their `_mask` files; or an annotation store.
+    samples, source, seed, device
+        As for `segment`; at least three samples. The intervals are valid for this number and source alone.
+    level
+        The share of true volumes that the intervals are to contain, of true edges that are to lie between
+        the contours, and of images whose Dice is to be at least the lower bound; in (0, 1).
+    subset
+        ``"validation"``: the model's own validation images; ``"all"``: all images, if the model was trained
+        on none of them.
+    labels
+        What the labels of the masks mean, where that is not what the folder or the model says: see
+        `parse_label_names`.
+    out
+        A folder for a copy of the model with the new card. Required for an embedded model, which is not
+        changed.
+    on_note
+        Called with a sentence on what could not be computed or used, and why.
+    on_left_out
+        Called with the reason for each image that cannot be used; the others are.
+    progress
+        Called with the fraction done, in [0, 1].
+
+    Returns
+    -------
+    ModelCard
+        The card as written, with `reliability` and, where there are enough images, `volume_interval`,
+        `contour_band` and `expected_dice`. `fit` is measured anew where the folder holds the training images
+        too; of a fine-tuned model, those of its base among them.
+
+    Raises
+    ------
+    BadInput
+        If there is no such model or data, the model was trained on some of the images, or a setting is
+        not possible; nothing is written then.
+
+    Examples
+    --------
+    >>> from napari_latentseg import calibrate
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> data = write_annotated_phantoms("phantoms", 2)
+    >>> card = calibrate("breast-ultrasound", data, samples=3, subset="all", out="calibrated", on_note=print)
+    no interval: cases: ...
+    no contours: cases: ...
+    no expected Dice: cases: ...
+    >>> 0 < card.reliability.ece < 1
+    True
+    """
+    # what can be refused cheaply is refused before torch is loaded
+    from napari_latentseg.api.annotated_images import annotated_images, cases_by_part
+    from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.models.update_card import check_can_update_card, update_card
+
+    located_model, output_folder = locate_chosen_model(model), None if out is None else as_path("out", out)
+    settings = InferenceSettings.for_model(
+        located_model.card, samples=samples, source=source, seed=seed, device=device
+    )
+    if not 0 < level < 1:
+        raise BadInput("level", f"is {level:g}", "give one between 0 and 1, such as 0.9")
+    check_can_update_card(located_model.folder, output_folder)
+    remedy = "give the data it was trained on, or use the subset all with images that are new to it"
+    all_cases, cases, split = annotated_images(located_model, data, subset, remedy, labels, on_note)
+
+    from napari_latentseg.inference.calibrate import Calibration
+    from napari_latentseg.inference.predictor import Predictor
+
+    calibration = Calibration(Predictor(load_chosen_model(located_model), device), settings, cases, split)
+    for left_out in calibration.left_out:
+        on_left_out(left_out.reason)
+    for fraction in calibration.run():
+        progress(fraction)
+    card_updates: dict[str, Any] = {"reliability": calibration.reliability()}
+    fits: tuple[tuple[str, str, Callable[[float], Any]], ...] = (
+        ("volume_interval", "interval", calibration.volume_interval),
+        ("contour_band", "contours", calibration.contour_band),
+        ("expected_dice", "expected Dice", calibration.expected_dice),
+    )
+    for field, words, fit in fits:
+        try:
+            card_updates[field] = fit(level)
+        except BadInput as error:
+            card_updates[field] = None
+            on_note(f"no {words}: {error}")
+    training, validation = cases_by_part(all_cases, split)
+    if why_not := _why_reference_stays(located_model.card, len(training), split):
+        on_note(f"what the training images are like stays as it is: {why_not}")
+    elif training:
+        from napari_latentseg.inference.fit import fit_reference
+
+        predictor = calibration.predictor
+        card_updates["fit"] = fit_reference(predictor.model, predictor.compute, training, validation)
+    # reads the card again: it may have changed in the minutes since
+    return update_card(located_model.folder, card_updates, output_folder)
+
+
+def _why_reference_stays(card: ModelCard, training_count: int, split: Split) -> str:
+    """Why a folder with so many training images cannot tell what they are like; empty where it can.
+
+    A fine-tuned model has learned from the images of its base too, which are rarely in the folder. The few
+    that it was taught would make every other image look foreign.
+    """
+    if not training_count:
+        return ""
+    if card.lineage:
+        total = len(split.train) + len(split.earlier_train)
+    else:
+        total = card.fit.images if card.fit is not None else 0
+    return f"the folder holds {training_count} of {total} of them" if training_count < total else ""

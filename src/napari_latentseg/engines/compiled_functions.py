@@ -1,0 +1,128 @@
+"""The compiled functions of a model: built once, kept on the disk and in memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_latentseg.engines.graph_cache import CompiledPlan, GraphCache
+from napari_latentseg.engines.model_key import compiled_model_key
+from napari_latentseg.engines.openvino import load_compiled
+from napari_latentseg.models.card import ModelCard
+
+__all__ = ["CompiledFunctions", "compiled_functions", "graph_name"]
+
+
+class CompiledFunctions:
+    """The compiled functions of a model in one precision.
+
+    Parameters
+    ----------
+    key
+        From `compiled_model_key`.
+    precision
+        ``"float32"`` or ``"bfloat16"``.
+    """
+
+    def __init__(self, key: str, precision: str) -> None:
+        self.precision = precision
+        self._cache = GraphCache(key)
+        self._cache.note_use()
+        self._loaded: dict[str, Any] = {}
+        self._plans: dict[str, CompiledPlan] = {}
+        self._lock = threading.RLock()  # one function computes at a time: two would fight for the cores
+
+    def plan(self, tile_size: int, member: int = 0) -> CompiledPlan | None:
+        """What tiles of a size need of a member of the model; None where that is not compiled yet."""
+        name = _plan_name(tile_size, member)
+        if name not in self._plans and (plan := self._cache.read_plan(name)) is not None:
+            self._plans[name] = plan
+        return self._plans.get(name)
+
+    def add_plan(self, tile_size: int, member: int, plan: CompiledPlan) -> None:
+        """Keep a plan whose functions are compiled."""
+        name = _plan_name(tile_size, member)
+        self._plans[name] = plan
+        self._cache.write_plan(name, plan)
+
+    def find(self, name: str) -> Any:
+        """A compiled function, from memory or from the disk; None where there is none that can be read."""
+        with self._lock:
+            if name not in self._loaded and (exported := self._cache.read(name)) is not None:
+                try:
+                    self._loaded[name] = load_compiled(exported, self.precision)
+                except RuntimeError:  # whatever is wrong with the file, the function can be compiled again
+                    return None
+            return self._loaded.get(name)
+
+    def find_or_build(self, name: str, build: Callable[[], Any]) -> Any:
+        """A compiled function; where there is none, it is built and kept.
+
+        Parameters
+        ----------
+        name
+            From `graph_name`.
+        build
+            Compiles it; what it raises is passed on.
+        """
+        with self._lock:
+            if (compiled := self.find(name)) is None:
+                compiled = self._loaded[name] = build()
+                self._cache.write(name, compiled.export_model().getvalue())
+            return compiled
+
+    def call(self, compiled: Any, arrays: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
+        """The outputs of a compiled function, float32."""
+        with self._lock:
+            outputs = compiled([np.ascontiguousarray(array) for array in arrays])
+            return [outputs[i] for i in range(len(compiled.outputs))]
+
+
+def _plan_name(tile_size: int, member: int) -> str:
+    return f"member{member}-tile{tile_size}"
+
+
+# A few models, so that a second run finds its functions in memory; each takes as much as its weights.
+@lru_cache(maxsize=4)
+def _functions_for(key: str, precision: str) -> CompiledFunctions:
+    return CompiledFunctions(key, precision)
+
+
+def compiled_functions(card: ModelCard, precision: str) -> CompiledFunctions:
+    """The compiled functions of a model, the same object as long as it is in use.
+
+    Parameters
+    ----------
+    card
+        Of the model.
+    precision
+        ``"float32"`` or ``"bfloat16"``.
+    """
+    return _functions_for(compiled_model_key(card, precision), precision)
+
+
+def graph_name(member: int, function: str, arrays: Sequence[Any]) -> str:
+    """The name of a function for arrays of these sizes and types, whatever the size of the batch.
+
+    Parameters
+    ----------
+    member
+        Which member of the model, from 0.
+    function
+        As in `Method.network_functions`.
+    arrays
+        Its arguments: arrays or tensors.
+
+    Examples
+    --------
+    >>> graph_name(0, "encode", [np.zeros((5, 3, 192, 192), np.float32)])
+    'member0-encode-3x192x192-float32'
+    """
+    shapes = ["x".join(map(str, array.shape[1:])) or "scalar" for array in arrays]
+    types = [str(array.dtype).removeprefix("torch.") for array in arrays]
+    return "-".join([f"member{member}", function, *(f"{s}-{t}" for s, t in zip(shapes, types, strict=True))])

@@ -1,0 +1,216 @@
+"""A method's own code as an engine; functions of its networks may be compiled."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_latentseg.engines.compiled_functions import CompiledFunctions, graph_name
+from napari_latentseg.engines.graph_cache import CompiledPlan
+from napari_latentseg.engines.openvino import compile_graph, convert_function
+from napari_latentseg.methods.base import Method, Noise, random_noise
+from napari_latentseg.utils.device import Compute
+
+__all__ = ["TorchEngine"]
+
+# Mean difference from torch, relative to the mean of the values: 1e-5 was seen in float32 and 1e-2 in
+# bfloat16. A graph of another network, or with a size that became a constant, is far off.
+_MAX_ERROR = {"float32": 1e-3, "bfloat16": 5e-2}
+
+
+class TorchEngine:
+    """Computes with torch; see `Engine`.
+
+    Parameters
+    ----------
+    method
+        On the device of `compute`.
+    compute
+        Device and precision.
+    functions
+        Compiled functions of the method's model, which compute its networks; None for torch alone.
+    member
+        Which member of the model it is, from 0.
+    """
+
+    def __init__(
+        self, method: Method, compute: Compute, functions: CompiledFunctions | None = None, member: int = 0
+    ) -> None:
+        self.name = "torch" if functions is None else "openvino"
+        self.downsampling_factor = method.downsampling_factor
+        self.size_multiple = method.size_multiple
+        self._compute = compute
+        self._device = compute.torch_device()
+        self._functions = functions
+        self._member = member
+        self._original = method
+        self._method = method
+        self._compiled: list[_CompiledFunction] = []
+        if functions is not None:
+            # shares all modules with the method, and has other functions of the same names
+            self._method = copy.copy(method)
+            for name in method.network_functions:
+                compiled = _CompiledFunction(functions, method, name, member)
+                self._compiled.append(compiled)
+                self._method.__dict__[name] = compiled
+
+    def activate(self) -> None:
+        self._original.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def uses_noise(self, source: str) -> bool:
+        return source in self._method.sampling_sources or not self._method.is_deterministic
+
+    def encode(self, images: NDArray[np.float32]) -> list[Tensor]:
+        with self._context():
+            return list(self._method.encode(self._to_device(images)))
+
+    def as_array(self, conditioning: Tensor) -> NDArray[np.float32]:
+        array: NDArray[np.float32] = conditioning.float().cpu().numpy()
+        return array
+
+    def sample(
+        self,
+        conditioning: Sequence[Tensor],
+        noise: Noise | None = None,
+        classes: Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:
+        with self._context():
+            stacked = torch.stack(list(conditioning))
+            if classes is None:
+                probabilities = self._method.sample(stacked, noise)
+            else:
+                probabilities = self._method.sample_classes(classes, stacked, noise)
+            array: NDArray[np.float32] = probabilities.float().cpu().numpy()
+            return array
+
+    def compile(self, tile_size: int) -> CompiledPlan:
+        """Compile what tiles of a size need, by drawing a sample of a tile of noise; kept for the next time.
+
+        Returns
+        -------
+        CompiledPlan
+            Its `refusal` says so where OpenVINO does not compute the model.
+        """
+        functions, method = self._functions, self._method
+        assert functions is not None
+        if (plan := functions.plan(tile_size, self._member)) is not None:
+            return plan
+        calls: list[_Call] = []
+        for compiled in self._compiled:
+            compiled.calls = calls
+        refusal, is_sequence = "", False
+        try:
+            with self._context():
+                random = np.random.default_rng(0)
+                images = self._to_device(random.random((1, 3, tile_size, tile_size), np.float32))
+                noise = None if method.is_deterministic else random_noise(torch.Generator().manual_seed(0))
+                probabilities = method.sample(method.encode(images), noise)
+            is_sequence = method.is_deterministic and _is_sequence(calls, images, probabilities)
+        except Exception as error:  # of many kinds; whatever it is, torch can compute the networks
+            refusal = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+        finally:
+            for compiled in self._compiled:
+                compiled.calls = None
+        names = tuple(dict.fromkeys(call.name for call in calls))
+        plan = CompiledPlan(names, self.downsampling_factor, self.size_multiple, is_sequence, refusal)
+        functions.add_plan(tile_size, self._member, plan)
+        return plan
+
+    @contextmanager
+    def _context(self) -> Iterator[None]:
+        """The context in which networks run."""
+        # compiled functions have their precision in them; what is left between them is little
+        autocast = self._compute.autocast() if self._functions is None else nullcontext()
+        with torch.inference_mode(), autocast:
+            yield
+
+    def _to_device(self, images: NDArray[np.float32]) -> Tensor:
+        tensor = torch.from_numpy(images)
+        if self._functions is not None:
+            return tensor
+        if self._device.type == "cuda":
+            tensor = tensor.pin_memory()  # is copied without waiting for the device
+        return tensor.to(self._device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One call of a compiled function."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    output: Tensor | tuple[Tensor, ...]
+
+
+class _CompiledFunction:
+    """Stands in for a method's function, and computes what it computes."""
+
+    def __init__(self, functions: CompiledFunctions, method: Method, name: str, member: int) -> None:
+        self.calls: list[_Call] | None = None
+        self._functions = functions
+        self._method = method
+        self._name = name
+        self._function: Callable[..., Any] = getattr(method, name)
+        self._member = member
+        self._graph: Any = None
+
+    def __call__(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """What the function returns, float32 on the CPU."""
+        name = graph_name(self._member, self._name, tensors)
+        compiled = self._functions.find_or_build(name, lambda: self._build(tensors))
+        outputs = self._compute(compiled, tensors)
+        output = outputs if len(outputs) > 1 else outputs[0]
+        if self.calls is not None:
+            self.calls.append(_Call(name, tensors, output))
+        return output
+
+    def _compute(self, compiled: Any, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        arrays = self._functions.call(compiled, [tensor.detach().numpy() for tensor in tensors])
+        return tuple(torch.from_numpy(array) for array in arrays)
+
+    def _build(self, tensors: Sequence[Tensor]) -> Any:
+        """Compile the function for arguments of these sizes, and see that it computes what torch computes.
+
+        Raises
+        ------
+        Exception
+            Of many kinds, if OpenVINO refuses the function or computes something else.
+        """
+        if self._graph is not None:
+            # a graph that was traced at another size holds for this one, unless it made the size a constant
+            with suppress(Exception):
+                return self._checked(compile_graph(self._graph, tensors, self._functions.precision), tensors)
+        self._graph = convert_function(self._method, self._function, tensors)
+        return self._checked(compile_graph(self._graph, tensors, self._functions.precision), tensors)
+
+    def _checked(self, compiled: Any, tensors: Sequence[Tensor]) -> Any:
+        expected = self._function(*tensors)
+        outputs = self._compute(compiled, tensors)
+        for output, reference in zip(
+            outputs, (expected,) if isinstance(expected, Tensor) else expected, strict=True
+        ):
+            error = (output - reference).abs().mean() / reference.abs().mean().clamp_min(1e-6)
+            if not error <= _MAX_ERROR[self._functions.precision]:
+                raise ValueError(f"{self._name} differs from torch by {float(error):.1e}")
+        return compiled
+
+
+def _is_sequence(calls: Sequence[_Call], images: Tensor, probabilities: Tensor) -> bool:
+    """Whether the prediction is the second function of what the first gave for the images, and no more."""
+    if len(calls) != 2:
+        return False
+    encode, predict = calls
+    return (
+        len(encode.inputs) == len(predict.inputs) == 1
+        and encode.inputs[0] is images
+        and predict.inputs[0] is encode.output
+        and probabilities is predict.output
+    )
