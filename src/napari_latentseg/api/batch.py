@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from napari_latentseg.batches.events import BatchEvent
     from napari_latentseg.batches.executors import Executor
     from napari_latentseg.core.postprocess import PostProcess
-    from napari_latentseg.core.scan import Scan
-    from napari_latentseg.core.segmentation import Segmentation
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
@@ -46,6 +44,10 @@ class BatchReport:
         sizes and most doubtful slice, in the order in which they ended.
     is_stopped
         Whether it was stopped before the last case.
+    cases
+        What was to be done: for each case its name, path, series, and the problem that was known before.
+    passed_over
+        How many files of a folder are no cases, by the reason.
 
     Examples
     --------
@@ -57,6 +59,8 @@ class BatchReport:
     table: Path
     outcomes: tuple[CaseOutcome, ...]
     is_stopped: bool = False
+    cases: tuple[BatchCase, ...] = ()
+    passed_over: Mapping[str, int] = field(default_factory=dict)
 
     def count(self, state: str) -> int:
         """How many cases ended in a state."""
@@ -64,15 +68,17 @@ class BatchReport:
 
 
 def batch(
-    scans: str | Path,
+    scans: str | Path | None,
     model: Model | LocatedModel | str | Path,
     out: str | Path,
     *,
+    case_list: str | Path | None = None,
     layout: str = "flat",
     part: int = 1,
     parts: int = 1,
     resume: bool = False,
     fail_fast: bool = False,
+    dry_run: bool = False,
     samples: int | None = None,
     source: str | None = None,
     seed: int = 0,
@@ -97,14 +103,21 @@ def batch(
     Parameters
     ----------
     scans
-        A folder, in which each file and each DICOM series is a case, however deep; or a pattern such as
-        ``"scans/*/t1.nii.gz"``.
+        A folder, in which each file and each DICOM series is a case, however deep; a pattern such as
+        ``"scans/*/t1.nii.gz"``; a BIDS data set, whose raw images in `anat`, `pet` and `micr` are cases; a
+        folder `imagesTs` of nnU-Net; or a CSV file, as `case_list`. None with `case_list`.
     model
         A loaded model, or the name or folder of one. It is loaded once.
     out
         The folder of the results and of the table `cases.tsv`, which grows as cases end.
+    case_list
+        A CSV file with the columns ``case``, ``path`` and, for a file or folder of several images,
+        ``series``. Paths start from its folder, or else from `scans`. The names of the cases are codes, which
+        the run records name too.
     layout
-        ``"flat"``: each case has a folder with what `segment` writes.
+        ``"flat"``: each case has a folder with what `segment` writes; ``"bids"``: BIDS derivatives, a label
+        map or the mask of a single class, and the mean probability of each class; ``"nnunet"``: a label map
+        for each case, as nnU-Net calls it.
     part, parts
         Do only the cases of one of several parts, counted from 1; other processes do the others.
     resume
@@ -112,6 +125,8 @@ def batch(
         others now.
     fail_fast
         End at the first case that fails.
+    dry_run
+        Only find the cases; nothing is segmented or written.
     samples, source, seed, threshold, device, precision, engine, codec, channel, spacing, plane, classes, \
 cleanup, tolerance
         As for `segment`, for every case.
@@ -160,23 +175,28 @@ cleanup, tolerance
     )  # fmt: skip
     _check_outputs(outputs, layout, settings.samples, settings.source)
     folder = BatchFolder(output_folder, whole_number("part", part), whole_number("parts", parts))
-    found = find_cases(as_path("scans", scans), output_folder)
+    found = find_cases(
+        None if scans is None else as_path("scans", scans),
+        case_list=None if case_list is None else as_path("case_list", case_list),
+        out=output_folder, deidentify=bool(outputs.get("deidentify")),
+    )  # fmt: skip
     own_cases = cases_of_part(found.cases, folder.part, folder.parts)
+    if dry_run:
+        return BatchReport(folder.table, (), False, own_cases, found.passed_over)
     if not resume:
         folder.check_unused()
-    codec_folder = None if codec is None else as_path("codec", codec)
+    codec_folder = None if codec is None else as_path("codec", codec).absolute()
     job = BatchJob(
         located.folder.absolute(), _model_key(located.card), output_folder.absolute(), settings, plane,
-        channel, spacing, codec_folder, layout, outputs, resume,
+        channel, spacing, codec_folder, layout, outputs, resume, folder.work.absolute(),
     )  # fmt: skip
     if hasattr(located, "method"):
         _keep_model(job, located)  # type: ignore[arg-type]
-    class_names = settings.classes or tuple(info.name for info in located.card.classes)
     run = run_batch(
-        folder, job, own_cases, executor or InProcess(segment_case), class_names, fail_fast=fail_fast,
+        folder, job, own_cases, executor or InProcess(segment_case), located.card, fail_fast=fail_fast,
         on_event=on_event, should_stop=should_stop,
     )  # fmt: skip
-    return BatchReport(folder.table, run.outcomes, run.is_stopped)
+    return BatchReport(folder.table, run.outcomes, run.is_stopped, own_cases, found.passed_over)
 
 
 def segment_case(job: BatchJob, case: BatchCase, progress: Progress = no_progress) -> CaseOutcome:
@@ -233,10 +253,17 @@ def _segment(job: BatchJob, case: BatchCase, progress: Progress) -> CaseOutcome:
     BadInput
         If it cannot be read or segmented, or its result cannot be written.
     """
+    from napari_latentseg.api.case_target import target_of
     from napari_latentseg.api.inference import start_run
     from napari_latentseg.batches.case import CaseOutcome
     from napari_latentseg.batches.case_input import CaseInput
-    from napari_latentseg.batches.case_state import CaseState, fingerprint, finished_outcome, write_state
+    from napari_latentseg.batches.case_state import (
+        CaseState,
+        fingerprint,
+        finished_outcome,
+        read_state,
+        write_state,
+    )
     from napari_latentseg.batches.summary import doubtful_slice, sizes_of
     from napari_latentseg.io.file_hashes import path_sha256
 
@@ -246,14 +273,19 @@ def _segment(job: BatchJob, case: BatchCase, progress: Progress) -> CaseOutcome:
         return finished.replace(state="skipped")
     image = open_image(files.read(), channel=job.channel, spacing=job.spacing)
     located = _model_of(job)
-    target = _FlatTarget(job, case, located.card)
+    target = target_of(job, case, located.card)
     target.check(image)
     run = start_run(image, located, job.settings, plane=job.plane)
     segmentation = run.finish(progress)
     files.check_unchanged()
     target.check(image)  # a person may have saved something there meanwhile
-    write_state(job.out, case.name, CaseState(fingerprint=expected, is_finished=False, files=target.owned))
-    written, left_out = target.write(segmentation, run.state.original)
+    earlier = read_state(job.out, case.name)
+    begun = CaseState(
+        fingerprint=expected, is_finished=False, files=target.prepare(segmentation, run.state.original),
+        earlier_files={} if earlier is None else earlier.files | earlier.earlier_files,
+    )  # fmt: skip
+    write_state(job.out, case.name, begun)
+    written, left_out = target.commit()
     outcome = CaseOutcome(
         case=case.name,
         state="done",
@@ -267,59 +299,6 @@ def _segment(job: BatchJob, case: BatchCase, progress: Progress) -> CaseOutcome:
     state = CaseState(fingerprint=expected, is_finished=True, files=hashes, outcome=outcome)
     write_state(job.out, case.name, state)
     return outcome
-
-
-class _FlatTarget:
-    """The folder of a case, with the files that `segment` writes."""
-
-    def __init__(self, job: BatchJob, case: BatchCase, card: ModelCard) -> None:
-        from napari_latentseg.batches.case_state import read_state
-
-        self._job, self._case, self._card = job, case, card
-        self._folder = job.out / case.name
-        state = read_state(job.out, case.name)
-        self.owned = state.files if state is not None else {}
-        self._is_own = state is not None
-
-    def check(self, image: Scan) -> None:
-        """Refuse to replace what is not the batch's own, or was changed since.
-
-        Raises
-        ------
-        BadInput
-            If there is such a file, or nothing can be written.
-        """
-        from napari_latentseg.api.results import check_result
-        from napari_latentseg.io.earlier_results import find_earlier_result
-        from napari_latentseg.io.result_names import name_prefix
-
-        earlier = find_earlier_result(self._folder, name_prefix(self._case.name), compare=False).record
-
-        def input_sha256() -> str:
-            # a result of the batch itself may be replaced by that of another version of the image
-            return earlier.input.sha256 if self._is_own and earlier is not None else image.content_sha256
-
-        options = {name: value for name, value in self._job.outputs.items() if name != "deidentify"}
-        check_result(
-            image,
-            self._folder,
-            self._case.name,
-            classes=self._card.classes,
-            input_sha256=input_sha256,
-            **options,
-        )
-
-    def write(self, segmentation: Segmentation, image: Scan) -> tuple[list[Path], tuple[str, ...]]:
-        """Write the result; gives its files, the record last, and what was left out and why."""
-        from napari_latentseg.api.files import possible_outputs
-        from napari_latentseg.api.results import write_result
-
-        options, left_out = possible_outputs(segmentation, self._card, self._job.outputs)
-        written = write_result(
-            segmentation, self._folder, self._case.name, case=self._case.name if self._case.is_code else "",
-            scan=image, card=self._card, overwrite=self._is_own, **options,
-        )  # fmt: skip
-        return written, left_out
 
 
 class _NoModel(BadInput):
@@ -366,15 +345,15 @@ def _check_outputs(outputs: dict[str, Any], layout: str, samples: int, source: s
     BadInput
         If an option or the layout is not known, or does not fit the samples.
     """
+    from napari_latentseg.batches.target import check_layout
     from napari_latentseg.errors import choose_from
     from napari_latentseg.io.result_format import check_agreement, check_format
 
-    if layout not in ("flat",):
-        raise BadInput("layout", f"{layout!r} is not known", choose_from(layout, ["flat"]))
     known = ("format", "agreement", "contours", "band", "table", "deidentify")
     for name in outputs:
         if name not in known:
             raise BadInput(name, "is no option of a batch", choose_from(name, known))
+    check_layout(layout, outputs)
     check_format(outputs.get("format"))
     if outputs.get("agreement"):
         check_agreement(samples, source, outputs.get("format"))

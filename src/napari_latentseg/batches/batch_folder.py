@@ -5,7 +5,8 @@ Beside the results, OUT holds `cases.tsv` and the hidden folder `.batch`:
 - `cases/NAME.json`, the state of a case (`napari_latentseg.batches.case_state`): the truth about what is
   finished, since the table may lag behind;
 - `1-of-1.lock`, held while a batch or a part of it runs, and `1-of-1.tsv`, the table of that part alone;
-- `work-1-of-1`, files of that part that are not complete.
+- `work-1-of-1`, files of that part that are not complete;
+- `layout`, how the results lie.
 """
 
 from __future__ import annotations
@@ -69,6 +70,26 @@ class BatchFolder:
     def part_tables(self) -> list[Path]:
         """The tables of all parts that have begun."""
         return sorted(self.hidden.glob(f"*-of-{self.parts}.tsv"))
+
+    def keep_layout(self, layout: str) -> None:
+        """Remember how the results lie, or refuse another layout than that of the results that are there.
+
+        Raises
+        ------
+        BadInput
+            If there are results in another layout, or nothing can be written.
+        """
+        path = self.hidden / "layout"
+        try:
+            earlier = path.read_text("utf-8").strip()
+        except OSError:
+            earlier = ""
+        if earlier and earlier != layout:
+            raise BadInput(
+                self.out, f"holds results in the layout {earlier}", "choose that or another folder"
+            )
+        if not earlier:
+            self.replace(path, f"{layout}\n")
 
     @property
     def work(self) -> Path:

@@ -70,6 +70,8 @@ class BatchJob:
         Options of `napari_latentseg.write_result`.
     resume
         Whether cases that an earlier run has finished are skipped.
+    work
+        A folder for files that are not complete, on the disk of `out`.
     """
 
     model: Path
@@ -83,6 +85,7 @@ class BatchJob:
     layout: str = "flat"
     outputs: dict[str, Any] = field(default_factory=dict)
     resume: bool = False
+    work: Path = Path()
 
 
 class ClassSize(FrozenModel):

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from napari_latentseg.batches.batch_folder import HIDDEN
 from napari_latentseg.batches.case import BatchCase, BatchJob, CaseOutcome
@@ -15,7 +15,7 @@ from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.atomic import atomic_path
 
-__all__ = ["CaseState", "fingerprint", "read_state", "write_state"]
+__all__ = ["CaseState", "fingerprint", "finished_outcome", "read_state", "write_state"]
 
 # What a result does not depend on, or only by rounding: which machine computes it, and in which order.
 _NOT_IN_FINGERPRINT = {"device", "tiles_at_once", "first_plane", "memory_limit", "keep_samples"}
@@ -34,6 +34,8 @@ class CaseState(FrozenModel):
         False while files are being put in place: they are the batch's own, and may be replaced.
     files
         SHA-256 of each file of the result, by its path relative to the folder of the batch.
+    earlier_files
+        Of the result that is being replaced, until it is.
     outcome
         The row in the table; None until it is finished.
     """
@@ -41,7 +43,12 @@ class CaseState(FrozenModel):
     fingerprint: str
     is_finished: bool
     files: dict[str, str]
+    earlier_files: dict[str, str] = Field(default_factory=dict)
     outcome: CaseOutcome | None = None
+
+    def owns(self, path: str, sha256: str) -> bool:
+        """Whether a file, by its relative path and its content, is one that the batch wrote."""
+        return sha256 in (self.files.get(path), self.earlier_files.get(path))
 
 
 def fingerprint(job: BatchJob, case: BatchCase, input_sha256: str) -> str:

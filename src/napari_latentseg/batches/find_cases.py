@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from glob import has_magic
 from pathlib import Path
+from typing import NamedTuple
 
+from napari_latentseg.batches.bids_cases import bids_cases, bids_root, is_bids, place_in_data_set
 from napari_latentseg.batches.case import BatchCase
-from napari_latentseg.batches.folder_cases import (
-    FoundCases,
-    cases_of_file,
-    cases_of_folder,
-    with_different_names,
-)
+from napari_latentseg.batches.case_input import CaseInput
+from napari_latentseg.batches.case_list import listed_cases
+from napari_latentseg.batches.folder_cases import cases_of_file, folder_cases
+from napari_latentseg.batches.nnunet_cases import is_nnunet, nnunet_cases
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.registry import stem_of
 
-__all__ = ["cases_of_part", "find_cases"]
+__all__ = ["FoundCases", "cases_of_part", "find_cases"]
+
+_LISTS = (".csv", ".tsv")
+_HIDDEN_NAME_DIGITS = 12  # of a hash: two of a million images agree in them with odds of 1 to 500
 
 
-def find_cases(source: Path, out: Path | None = None) -> FoundCases:
-    """The cases of a folder, a pattern or a file.
+class FoundCases(NamedTuple):
+    """Cases in the order of their names, and how many files were passed over, by the reason."""
+
+    cases: tuple[BatchCase, ...]
+    passed_over: dict[str, int]
+
+
+def find_cases(
+    source: Path | None,
+    *,
+    case_list: Path | None = None,
+    out: Path | None = None,
+    deidentify: bool = False,
+) -> FoundCases:
+    """The cases of a folder, a pattern, a file, a BIDS data set, a folder of nnU-Net, or a list.
 
     Parameters
     ----------
     source
-        What a person gave.
+        What a person gave: a CSV file is a list. None where there is a list.
+    case_list
+        A list of cases, see `napari_latentseg.batches.case_list.listed_cases`; the source is then a folder in
+        which its paths may be.
     out
         The folder of the batch, which may lie in the source.
+    deidentify
+        Whether names that come from files, which may be those of patients, give way to the start of the hash
+        of each image. Codes of a list, and the names of BIDS, which are codes too, stay.
 
     Returns
     -------
@@ -38,10 +63,26 @@ def find_cases(source: Path, out: Path | None = None) -> FoundCases:
     BadInput
         If it does not exist, holds no case, or two cases would have one name.
     """
-    found = cases_of_folder(source, out) if source.is_dir() else _cases_of_pattern(source)
-    if not found.cases:
+    passed_over: Counter[str] = Counter()
+    if case_list is None and source is not None and source.suffix.lower() in _LISTS:
+        source, case_list = None, source
+    if case_list is not None:
+        cases = listed_cases(case_list, source)
+    elif source is None:
+        raise BadInput("scans", "are missing", "give a folder, a pattern or a list of images")
+    elif not source.is_dir():
+        cases = _cases_of_pattern(source)
+    elif is_bids(source):
+        cases = bids_cases(source, passed_over)
+    elif is_nnunet(source):
+        cases = nnunet_cases(source, passed_over)
+    else:
+        cases = folder_cases(source, out, passed_over)
+    if not cases:
         raise BadInput(source, "holds no image", "give a folder, a pattern or a list of images")
-    return found
+    if deidentify:
+        cases = _without_file_names(cases)
+    return FoundCases(_with_different_names(cases), {kind: n for kind, n in passed_over.items() if n})
 
 
 def cases_of_part(cases: Sequence[BatchCase], part: int, parts: int) -> tuple[BatchCase, ...]:
@@ -72,16 +113,67 @@ def cases_of_part(cases: Sequence[BatchCase], part: int, parts: int) -> tuple[Ba
     return tuple(cases[part - 1 :: parts])
 
 
-def _cases_of_pattern(source: Path) -> FoundCases:
-    """The cases of a file, or of a pattern such as `scans/*/t1.nii.gz`."""
+def _cases_of_pattern(source: Path) -> list[BatchCase]:
+    """The cases of a file, or of a pattern such as `in/*/t1.nii.gz`, which may lead into a BIDS data set."""
     if source.exists():
-        return FoundCases(with_different_names(cases_of_file(source, source.parent)), {})
-    if not has_magic(str(source)):
+        paths, root = [source], source.parent
+    elif not has_magic(str(source)):
         raise BadInput(source, "no such file or folder", "check the path")
-    parts = source.parts
-    fixed = next(index for index, part in enumerate(parts) if has_magic(part))
-    root = Path(*parts[:fixed])
+    else:
+        parts = source.parts
+        fixed = next(index for index, part in enumerate(parts) if has_magic(part))
+        root = Path(*parts[:fixed])
+        paths = sorted(root.glob("/".join(parts[fixed:])))
     cases: list[BatchCase] = []
-    for path in sorted(root.glob("/".join(parts[fixed:]))):
-        cases += cases_of_file(path, root)
-    return FoundCases(with_different_names(cases), {})
+    for path in paths:
+        data_set = bids_root(path)
+        if data_set is not None and path.name.startswith("sub-"):
+            cases.append(place_in_data_set(path, data_set))
+        else:
+            cases += cases_of_file(path, root)
+    return cases
+
+
+def _with_different_names(cases: list[BatchCase]) -> tuple[BatchCase, ...]:
+    """Cases in the order of their names; files that differ in their endings alone are called after these too.
+
+    Raises
+    ------
+    BadInput
+        If two cases would still have one name.
+    """
+    counts = Counter(case.name.lower() for case in cases)
+    renamed = []
+    for case in cases:
+        ending = case.path.name.removeprefix(stem_of(case.path)).replace(".", "-").strip("-")
+        if counts[case.name.lower()] > 1 and not case.is_code and case.series is None and ending:
+            case = replace(case, name=f"{case.name}-{ending}")
+        renamed.append(case)
+    owners: dict[str, BatchCase] = {}
+    for case in renamed:
+        other = owners.setdefault(case.name.lower(), case)
+        if other is not case:
+            why = f"its case {case.name!r} would be called like that of {other.path}"
+            raise BadInput(case.path, why, "rename one of them, or name the cases in a list (--list)")
+    # other processes, which may run in other folders, read the files too
+    absolute = (replace(case, path=case.path.absolute()) for case in renamed)
+    return tuple(sorted(absolute, key=lambda case: case.name))
+
+
+def _without_file_names(cases: list[BatchCase]) -> list[BatchCase]:
+    """Cases that are called after the hash of their image; those that cannot be read are numbered."""
+    renamed: list[BatchCase] = []
+    counts: Counter[str] = Counter()
+    for case in sorted(cases, key=lambda case: case.name):
+        if case.is_code or case.folder:
+            renamed.append(case)
+            continue
+        try:
+            name = (
+                "scan-unreadable" if case.problem else f"scan-{CaseInput(case).sha256[:_HIDDEN_NAME_DIGITS]}"
+            )
+        except BadInput:
+            name = "scan-unreadable"
+        counts[name] += 1  # copies of one image are cases of their own
+        renamed.append(replace(case, name=name if counts[name] == 1 else f"{name}-{counts[name]}"))
+    return renamed

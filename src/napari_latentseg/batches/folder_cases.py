@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
 
 from napari_latentseg.batches.batch_folder import HIDDEN
 from napari_latentseg.batches.case import BatchCase
@@ -21,24 +20,19 @@ from napari_latentseg.io.find_scans import is_image_file
 from napari_latentseg.io.registry import stem_of
 from napari_latentseg.io.result_names import RECORD_NAME
 
-__all__ = ["FoundCases", "cases_of_file", "cases_of_folder", "with_different_names"]
+__all__ = ["cases_of_file", "folder_cases"]
 
 # Folders of annotated images keep their masks in these, beside the folder of the images.
-_MASK_FOLDERS = {"masks": "images", "labelstr": "imagestr", "labelsts": "imagests"}
+_MASK_FOLDER = re.compile(r"masks.*|labels(tr|ts)?", re.IGNORECASE)
+_IMAGE_FOLDER = re.compile(r"images(tr|ts)?", re.IGNORECASE)
 _MASK_STEM = re.compile(r"(.+?)[ _-](?:mask|seg|segmentation|label|labels|gt)(_\d+)?", re.IGNORECASE)
 _DICOM_SUFFIXES = (".dcm", ".dicom", ".ima")
 _UNSAFE = re.compile(r'[<>:"/\\|?*\x00-\x1f\x7f]+')
-_MAX_NAME_LENGTH = 64  # characters; as for the codes of cases
+# Characters of a name, so that folder, file and the endings of results fit into what file systems allow.
+_MAX_NAME_LENGTH = 100
 
 
-class FoundCases(NamedTuple):
-    """Cases in the order of their names, and how many files were passed over, by the reason."""
-
-    cases: tuple[BatchCase, ...]
-    passed_over: dict[str, int]
-
-
-def cases_of_folder(root: Path, out: Path | None = None) -> FoundCases:
+def folder_cases(root: Path, out: Path | None, passed_over: Counter[str]) -> list[BatchCase]:
     """The cases in a folder and in the folders in it.
 
     A folder with DICOM files is read with all that is below it, each series a case. Results of earlier runs,
@@ -51,13 +45,14 @@ def cases_of_folder(root: Path, out: Path | None = None) -> FoundCases:
         The folder.
     out
         The folder of the batch, which may lie in it.
+    passed_over
+        Counts what is left out, by kind.
 
     Raises
     ------
     BadInput
         If the folder cannot be read.
     """
-    passed_over: Counter[str] = Counter()
     cases: list[BatchCase] = []
     for folder, files in _walk(root, out, passed_over):
         if ome_zarr.is_ours(folder):
@@ -68,7 +63,7 @@ def cases_of_folder(root: Path, out: Path | None = None) -> FoundCases:
             cases += _file_cases([file for file in files if not _may_be_dicom(file)], root, passed_over)
         else:
             cases += _file_cases(files, root, passed_over)
-    return FoundCases(with_different_names(_join_split_series(cases, root)), dict(passed_over))
+    return _join_split_series(cases, root)
 
 
 def cases_of_file(path: Path, root: Path) -> list[BatchCase]:
@@ -76,35 +71,6 @@ def cases_of_file(path: Path, root: Path) -> list[BatchCase]:
     if (path.is_dir() or path.suffix.lower() == ".zip" or _may_be_dicom(path)) and _is_dicom(path):
         return _series_cases(path, root, Counter())
     return [BatchCase(_name(path, root), path)]
-
-
-def with_different_names(cases: list[BatchCase]) -> tuple[BatchCase, ...]:
-    """Cases in the order of their names, which are made different where two would be the same.
-
-    Raises
-    ------
-    BadInput
-        If two names still are.
-    """
-    counts = Counter(case.name.lower() for case in cases)
-    renamed = []
-    for case in cases:
-        if counts[case.name.lower()] > 1 and not case.is_code and case.series is None:
-            suffix = case.path.name.removeprefix(stem_of(case.path)).replace(".", "-").strip("-")
-            renamed.append(_renamed(case, f"{case.name}-{suffix}" if suffix else case.name))
-        else:
-            renamed.append(case)
-    owners: dict[str, BatchCase] = {}
-    for case in renamed:
-        other = owners.setdefault(case.name.lower(), case)
-        if other is not case:
-            why = f"its case {case.name!r} would be called like that of {other.path}"
-            raise BadInput(case.path, why, "rename one of them, or name the cases in a list (--list)")
-    return tuple(sorted(renamed, key=lambda case: case.name))
-
-
-def _renamed(case: BatchCase, name: str) -> BatchCase:
-    return replace(case, name=name)
 
 
 def _walk(root: Path, out: Path | None, passed_over: Counter[str]) -> Iterator[tuple[Path, list[Path]]]:
@@ -122,14 +88,14 @@ def _walk(root: Path, out: Path | None, passed_over: Counter[str]) -> Iterator[t
         yield folder, files
         is_one_image = ome_zarr.is_ours(folder)
         is_dicom = any(_may_be_dicom(file) and dicom.is_ours(file) for file in files)
-        lower = {name.lower() for name in names}
+        holds_masks = any(_IMAGE_FOLDER.fullmatch(name) for name in names)
         names[:] = sorted(
             name
             for name in names
             if not (is_one_image or is_dicom or name.startswith("."))
             and not (folder / name / HIDDEN).is_dir()
             and (avoided is None or (folder / name).resolve() != avoided)
-            and _MASK_FOLDERS.get(name.lower()) not in lower
+            and not (holds_masks and _MASK_FOLDER.fullmatch(name))
         )
 
 
@@ -223,6 +189,9 @@ def _name(path: Path, root: Path) -> str:
 
 
 def _shortened(name: str) -> str:
-    """A name that a file can have on every system; a long one keeps its end, which differs most."""
+    """A name that a file can have on every system; a hash stands for the middle of a long one."""
     safe = _UNSAFE.sub("_", name).strip(" .") or "case"
-    return safe if len(safe) <= _MAX_NAME_LENGTH else f"{safe[:15]}~{safe[-(_MAX_NAME_LENGTH - 16) :]}"
+    if len(safe) <= _MAX_NAME_LENGTH:
+        return safe
+    digits = hashlib.sha256(safe.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{safe[:30]}~{digits}~{safe[-60:]}"

@@ -7,11 +7,14 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from napari_latentseg.batches.batch_folder import BatchFolder
+from napari_latentseg.batches.bids_cases import bids_root
+from napari_latentseg.batches.bids_layout import describe_data_set
 from napari_latentseg.batches.case import BatchCase, BatchJob, CaseOutcome, State
 from napari_latentseg.batches.events import BatchEnd, BatchEvent, BatchStart, CaseEnd, CaseProgress
 from napari_latentseg.batches.executors import Executor
 from napari_latentseg.batches.table import BatchTable
 from napari_latentseg.errors import BadInput
+from napari_latentseg.models.card import ModelCard
 
 __all__ = ["BatchRun", "run_batch"]
 
@@ -41,7 +44,7 @@ def run_batch(
     job: BatchJob,
     cases: Sequence[BatchCase],
     executor: Executor,
-    class_names: Sequence[str],
+    card: ModelCard,
     *,
     fail_fast: bool = False,
     on_event: Callable[[BatchEvent], None] = lambda event: None,
@@ -57,8 +60,8 @@ def run_batch(
         What to do.
     executor
         Who does it.
-    class_names
-        Of the model, for the columns of the table.
+    card
+        Of the model: its classes are columns of the table.
     fail_fast
         Whether the first failure ends the batch.
     on_event
@@ -78,6 +81,11 @@ def run_batch(
     """
     outcomes: list[CaseOutcome] = []
     with folder.in_use():
+        folder.keep_layout(job.layout)
+        if job.layout == "bids":
+            raw = next((bids_root(case.path) for case in cases if case.folder), None)
+            describe_data_set(folder.out, card.name, card.version, raw)
+        class_names = job.settings.classes or tuple(info.name for info in card.classes)
         table = BatchTable(folder, cases, class_names)
         table.close()  # one that cannot be written is refused before anything is computed
         on_event(BatchStart(cases=len(cases)))

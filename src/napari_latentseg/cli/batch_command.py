@@ -66,21 +66,33 @@ def register(app: typer.Typer) -> None:
 
 
 def batch(
-    scans: Annotated[
-        str,
-        typer.Argument(
-            metavar="IN", help="A folder of any depth, or a pattern in quotes: 'scans/*/t1.nii.gz'."
-        ),
-    ],
     model: ModelOption,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results and the table cases.tsv.")],
-    layout: Annotated[str, typer.Option(help="How the results lie: flat, a folder for each case.")] = "flat",
+    scans: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="IN",
+            help="A folder of any depth, a pattern in quotes ('in/*/t1.nii.gz'), a BIDS data set, a folder "
+            "imagesTs of nnU-Net, or a CSV file as for --list.",
+        ),
+    ] = None,
+    case_list: Annotated[
+        Path | None,
+        typer.Option("--list", help="A CSV file with the columns case,path and perhaps series."),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            help="How the results lie: flat (a folder for each case), bids (derivatives) or nnunet."
+        ),
+    ] = "flat",
     parts: Annotated[int, typer.Option(help="Do only one of so many parts; see --part.")] = 1,
     part: Annotated[int, typer.Option(help="Which of the --parts, from 1.")] = 1,
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip cases that are finished, unless input or settings changed.")
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="End at the first case that fails.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the cases; write nothing.")] = False,
     samples: Samples = None,
     sampling: SamplingSource = None,
     threshold: Threshold = None,
@@ -127,7 +139,8 @@ def batch(
             stop_on_stdin_line(stop_requested)
         watch = _Watch(progress, is_json_lines=events, quiet=quiet or as_json)
         report = api.batch(
-            scans, model, out, layout=layout, part=part, parts=parts, resume=resume, fail_fast=fail_fast,
+            scans, model, out, case_list=case_list, layout=layout, part=part, parts=parts, resume=resume,
+            fail_fast=fail_fast, dry_run=dry_run,
             samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
             precision=precision, engine=engine, codec=codec, channel=channel,
             spacing=parse_spacing(spacing), plane=plane, classes=parse_classes(classes), tolerance=tolerance,
@@ -137,6 +150,10 @@ def batch(
         )  # fmt: skip
     if as_json:
         _print_report(report)
+    elif not events:
+        _print_passed_over(report, quiet=quiet)
+    if dry_run:
+        _end_dry_run(report, quiet=quiet or as_json or events)
     if report.is_stopped:
         raise Cancelled
     if failed := report.count("failed"):
@@ -177,13 +194,48 @@ class _Watch:
 
 def _print_report(report: BatchReport) -> None:
     """What became of each case, for other programs."""
+    planned = [
+        {
+            "case": case.name,
+            "path": str(case.path),
+            "series": case.series,
+            "problem": str(case.problem) if case.problem is not None else "",
+        }
+        for case in report.cases
+    ]
+    ended = [outcome.model_dump(mode="json", exclude={"stops_batch"}) for outcome in report.outcomes]
     print_json(
         {
             "table": str(report.table),
             **{state: report.count(state) for state in ("done", "failed", "skipped")},
             "stopped": report.is_stopped,
-            "cases": [
-                outcome.model_dump(mode="json", exclude={"stops_batch"}) for outcome in report.outcomes
-            ],
+            "passed_over": dict(report.passed_over),
+            "planned": planned,
+            "cases": ended,
         }
     )
+
+
+def _print_passed_over(report: BatchReport, *, quiet: bool) -> None:
+    """What was found in folders and is no case."""
+    if report.passed_over:
+        kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(report.passed_over.items()))
+        print_line(f"passed over: {kinds}", quiet=quiet)
+
+
+def _end_dry_run(report: BatchReport, *, quiet: bool) -> None:
+    """List the cases, and those that cannot be segmented with the reason.
+
+    Raises
+    ------
+    typer.Exit
+        With code 3 if there are such, else with 0.
+    """
+    for case in report.cases:
+        if case.problem is None:
+            series = "" if case.series is None else f", series {case.series}"
+            print_line(f"{case.name}: {case.path}{series}", quiet=quiet)
+        else:
+            print_error(f"{case.name}: {case.problem}")
+    has_problems = any(case.problem is not None for case in report.cases)
+    raise typer.Exit(EXIT_PARTIAL if has_problems else 0)

@@ -25,6 +25,7 @@ __all__ = [
     "commit_files",
     "finish_interrupted",
     "interrupted_records",
+    "is_abandoned",
     "is_interrupted",
     "remove_abandoned",
     "temporary_folder",
@@ -185,6 +186,11 @@ def remove_abandoned(folder: Path) -> None:
         A folder of results.
     """
     remove_leftovers(folder, kept_with=_JOURNAL)
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Whether a temporary folder, whose process has ended, has nothing that is still to be put in place."""
+    return not (temporary / _JOURNAL).exists()
 
 
 def is_interrupted(folder: Path, record_name: str) -> bool:
