@@ -13,9 +13,7 @@ from PIL import Image
 
 from napari_latentseg import batch, read_segmentation
 from napari_latentseg.api.batch import segment_case
-from napari_latentseg.batches.case import BatchCase
 from napari_latentseg.batches.events import parse_batch_event
-from napari_latentseg.batches.find_cases import cases_of_part
 from napari_latentseg.cli import main
 from napari_latentseg.errors import BadInput
 
@@ -141,10 +139,3 @@ def test_a_request_to_stop_gives_up_the_case_at_hand(
     assert list(rows(tmp_path / "out")) == ["a", "b"]
     again = batch(scans, tiny_model_folder, tmp_path / "out", samples=1, resume=True)
     assert [outcome.state for outcome in again.outcomes] == ["skipped", "skipped", "done", "done"]
-
-
-def test_parts_cover_each_case_once() -> None:
-    cases = [BatchCase(f"{i:02}", Path(f"{i:02}.png")) for i in range(50)]
-    parts = [cases_of_part(cases, part, 7) for part in range(1, 8)]
-    assert sorted(case.name for part in parts for case in part) == [case.name for case in cases]
-    assert {len(part) for part in parts} == {7, 8}

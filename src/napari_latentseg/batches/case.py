@@ -119,7 +119,7 @@ class CaseOutcome(FrozenModel):
         The slice with the largest uncertainty, counted from 1, after the time point where there is one
         (``"3/17"``); empty for a single slice, and where the samples do not tell.
     stops_batch
-        Whether the next case would fail in the same way: the disk is full.
+        Whether the next case would fail in the same way: the disk is full, or the model cannot be loaded.
     """
 
     case: str

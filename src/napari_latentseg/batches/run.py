@@ -77,7 +77,7 @@ def run_batch(
     Raises
     ------
     BadInput
-        If the folder is in use, or cannot be written.
+        If the folder is in use or cannot be written, its disk is full, or the model cannot be loaded.
     """
     outcomes: list[CaseOutcome] = []
     with folder.in_use():
@@ -89,7 +89,7 @@ def run_batch(
         table = BatchTable(folder, cases, class_names)
         table.close()  # one that cannot be written is refused before anything is computed
         on_event(BatchStart(cases=len(cases)))
-        full_disk = ""
+        end_reason = ""
 
         def report(case: str, done: float) -> None:
             on_event(CaseProgress(case=case, done=min(1.0, max(0.0, done))))
@@ -99,7 +99,7 @@ def run_batch(
             with closing(running):  # type: ignore[type-var]
                 for outcome in running:
                     if outcome.stops_batch:
-                        full_disk = outcome.reason
+                        end_reason = outcome.reason
                         break
                     outcomes.append(outcome)
                     table.add(outcome)
@@ -108,8 +108,9 @@ def run_batch(
                         break
         finally:
             table.close()
-    if full_disk:
-        raise BadInput(folder.out, full_disk, "then continue with --resume")
+    if end_reason:
+        what, _, why = end_reason.partition(": ")
+        raise BadInput(what, why, "then continue with --resume")
     run = BatchRun(tuple(outcomes), should_stop() and len(outcomes) < len(cases))
     done, failed, skipped = (run.count(state) for state in ("done", "failed", "skipped"))
     on_event(BatchEnd(done=done, failed=failed, skipped=skipped, stopped=run.is_stopped))
