@@ -18,7 +18,7 @@ from napari_latentseg.utils.atomic import atomic_path
 __all__ = ["CaseState", "fingerprint", "finished_outcome", "read_state", "write_state"]
 
 # What a result does not depend on, or only by rounding: which machine computes it, and in which order.
-_NOT_IN_FINGERPRINT = {"device", "tiles_at_once", "first_plane", "memory_limit", "keep_samples"}
+_NOT_IN_FINGERPRINT = {"device", "engine", "tiles_at_once", "first_plane", "memory_limit", "keep_samples"}
 # Options of `write_result` that change nothing in what is written.
 _NO_CONTENT = {"overwrite"}
 
