@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.data.cases import Case
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
+from napari_latentseg.inference import segment_each as segmenting
 from napari_latentseg.inference.calibrate import Calibration
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.settings import InferenceSettings
@@ -64,6 +66,20 @@ class Sure:
             geometry=scan.geometry,
             axes=scan.spatial_axes,
         )
+
+
+@pytest.fixture(autouse=True)
+def segment_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that answers what it is told is asked scan by scan."""
+
+    def segment_each(predictor: Any, scans: Iterable[Any], settings: InferenceSettings) -> Iterator[Any]:
+        if not isinstance(predictor, Sure):
+            yield from segmenting.segment_each(predictor, scans, settings)
+            return
+        for key, scan in scans:
+            yield key, scan if isinstance(scan, BadInput) else predictor.segment(scan, settings)
+
+    monkeypatch.setattr("napari_latentseg.inference.calibrate.segment_each", segment_each)
 
 
 def test_means_and_volumes_are_held_against_the_masks(pairs: list[Case]) -> None:

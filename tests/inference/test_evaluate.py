@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.report import EvaluationReport
 from napari_latentseg.evaluation.scores import score
+from napari_latentseg.inference import segment_each as segmenting
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.io import format_for
@@ -60,6 +63,20 @@ def folder_of(folder: Path, *masks: np.ndarray) -> list[Case]:
 def run(evaluation: Evaluation) -> EvaluationReport:
     list(evaluation.run())
     return evaluation.report()
+
+
+@pytest.fixture(autouse=True)
+def segment_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that answers what it is told is asked scan by scan."""
+
+    def segment_each(predictor: Any, scans: Iterable[Any], settings: InferenceSettings) -> Iterator[Any]:
+        if not isinstance(predictor, Told):
+            yield from segmenting.segment_each(predictor, scans, settings)
+            return
+        for key, scan in scans:
+            yield key, scan if isinstance(scan, BadInput) else predictor.segment(scan, settings)
+
+    monkeypatch.setattr("napari_latentseg.inference.evaluate.segment_each", segment_each)
 
 
 def test_one_class_is_scored_image_by_image(tmp_path: Path) -> None:

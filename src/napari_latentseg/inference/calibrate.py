@@ -31,6 +31,7 @@ from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.evaluation.report import LeftOut
 from napari_latentseg.inference.evaluate import check_shape, label_map_for
 from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.measure.interval_basis import image_dimensions
 from napari_latentseg.models.split import Split
@@ -148,9 +149,12 @@ class Calibration:
             If an image can no longer be read.
         """
         card = self.predictor.model.card
-        for number, case in enumerate(self.cases):
-            label_map = label_map_for(card, case)
-            segmentation = self.predictor.segment(case.read_scan(), self.settings)
+        settings = self.settings.replace(keep_samples=False)  # their volumes are counted as they are drawn
+        scans = ((number, case.read_scan()) for number, case in enumerate(self.cases))
+        for number, segmentation in segment_each(self.predictor, scans, settings):
+            if isinstance(segmentation, BadInput):
+                raise segmentation
+            label_map = label_map_for(card, self.cases[number])
             self._accumulate(number, segmentation, self._reference_readers[number](), label_map)
             yield (number + 1) / len(self.cases)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.label_map import LabelMap
@@ -25,11 +26,21 @@ from napari_latentseg.evaluation.report import (
 )
 from napari_latentseg.evaluation.scores import ImageScores, score, summarise
 from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.card import MetricRecord, ModelCard
 from napari_latentseg.models.split import Split
 
 __all__ = ["Evaluation", "check_shape", "label_map_for"]
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """A case with its reference mask in class numbers, `(N, H, W)`, and what they mean; None if unusable."""
+
+    case: Case
+    label_map: LabelMap | None = None
+    reference: NDArray[np.uint8] | None = None
 
 
 @dataclass
@@ -87,26 +98,37 @@ class Evaluation:
             If no image can be used; the reason is that of the first.
         """
         first_error: BadInput | None = None
-        for number, case in enumerate(self.cases):
-            try:
-                self._score_case(case)
-            except BadInput as error:
-                first_error = first_error or error
-                self.left_out.append(LeftOut(name=case.name, reason=str(error)))
+        settings = self.settings.replace(keep_samples=False)  # only the mask is scored
+        for number, (reading, result) in enumerate(segment_each(self.predictor, self._read(), settings)):
+            if isinstance(result, BadInput):
+                first_error = first_error or result
+                self.left_out.append(LeftOut(name=reading.case.name, reason=str(result)))
+            else:
+                self._score_case(reading, result)
             yield (number + 1) / len(self.cases)
         if first_error is not None and not self.scores:
             raise first_error
 
-    def _score_case(self, case: Case) -> None:
-        scan = case.read_scan()
-        label_map = label_map_for(self.predictor.model.card, case)
-        reference = case.read_class_numbers(label_map)  # what is wrong with it is said before the long part
-        check_shape(case, reference, scan)
-        segmentation = self.predictor.segment(scan, self.settings)
-        reference = reference.reshape(segmentation.mask.shape)
-        self.scores.append(self._score(segmentation.mask, reference, label_map))
-        self.scored_cases.append(case)
-        part = self.split.part_of(case)
+    def _read(self) -> Iterator[tuple[_Reading, Scan | BadInput]]:
+        """Each image with its mask, or what is wrong with them; the networks compute the one before."""
+        for case in self.cases:
+            try:
+                scan = case.read_scan()
+                label_map = label_map_for(self.predictor.model.card, case)
+                reference = case.read_class_numbers(label_map)
+                check_shape(case, reference, scan)
+            except BadInput as error:
+                yield _Reading(case), error
+            else:
+                yield _Reading(case, label_map, reference), scan
+
+    def _score_case(self, reading: _Reading, segmentation: Segmentation) -> None:
+        assert reading.reference is not None
+        assert reading.label_map is not None
+        reference = reading.reference.reshape(segmentation.mask.shape)
+        self.scores.append(self._score(segmentation.mask, reference, reading.label_map))
+        self.scored_cases.append(reading.case)
+        part = self.split.part_of(reading.case)
         self.training_image_count += part == "train"
         self.validation_image_count += part == "validation"
 

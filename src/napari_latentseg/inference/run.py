@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +22,7 @@ from napari_latentseg.inference.banded_resize import resize_in_bands, row_bands
 from napari_latentseg.inference.batch_size import tiles_per_batch
 from napari_latentseg.inference.job_source import JobSource
 from napari_latentseg.inference.result import build_segmentation
+from napari_latentseg.inference.run_progress import Phase, RunProgress
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.sample_job import SampleJob
 from napari_latentseg.inference.sampler import Sampler
@@ -38,34 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunProgress"]
 
 _UNDECIDED_SAMPLES = 2  # drawn at once while early stopping is undecided; one of them may be in vain
-
-
-@dataclass(frozen=True)
-class RunProgress:
-    """How far a run has come; yielded after every batch of tiles, and while a large image is read.
-
-    Attributes
-    ----------
-    fraction
-        Fraction of the samples that is drawn, in [0, 1]. It jumps where early stopping ends the sampling.
-    plane
-        Index of the plane that is being segmented, from 0.
-    sample
-        Index of the sample that is being drawn of this plane, from 0.
-    is_sample_complete
-        Whether this batch completed the sample.
-    phase
-        What is being done: the image is hashed, a plane is read and resized, or a sample is drawn.
-    phase_fraction
-        Fraction of the hashing or reading that is done, in [0, 1]; 0 while samples are drawn.
-    """
-
-    fraction: float
-    plane: int
-    sample: int
-    is_sample_complete: bool
-    phase: Literal["hash", "read", "sample"] = "sample"
-    phase_fraction: float = 0.0
 
 
 class Run:
@@ -91,6 +63,8 @@ class Run:
         The model.
     state
         Everything that has been computed so far.
+    sampler
+        Draws the samples.
 
     Raises
     ------
@@ -123,7 +97,7 @@ class Run:
         names = {c.name for c in self.state.classes}
         class_indices = [i for i, c in enumerate(card.classes) if c.name in names]
         self._engines = engines
-        self._sampler = Sampler(
+        self.sampler = Sampler(
             card.name,
             engines,
             settings.tiles_at_once or tiles_per_batch(card, compute),
@@ -195,11 +169,8 @@ class Run:
         state = self.state
         start_time = time.perf_counter()
         seconds_before = state.seconds
-        state.tta_transforms += islice(
-            self._transform_stream, max(0, state.requested_samples - len(state.tta_transforms))
-        )
-        for engine in self._engines:
-            engine.activate()
+        self._choose_transforms()
+        self._activate_engines()
         self._samples_drawn = 0
         try:
             yield from self._hash_input()
@@ -211,6 +182,60 @@ class Run:
                     yield progress
         finally:
             state.seconds = seconds_before + time.perf_counter() - start_time
+
+    def plan(self) -> list[tuple[int, int]]:
+        """Index of the plane and of the sample of all samples to draw, in order, of a run that was not begun.
+
+        For runs whose samples are drawn together, see `napari_latentseg.inference.segment_each`: the samples
+        of `jobs` are drawn by the `sampler` of one of them, and given to `add_sample`. Early stopping needs
+        to see each sample before the next is planned, so such a run is iterated over instead.
+        """
+        self._choose_transforms()
+        self._activate_engines()
+        for _ in self._hash_input():
+            pass
+        return self._planned_samples()
+
+    def jobs(self, planned: Sequence[tuple[int, int]]) -> Iterator[SampleJob]:
+        """The samples to draw, with their pixels.
+
+        Parameters
+        ----------
+        planned
+            From `plan`.
+        """
+        return JobSource(self.state, planned, self._engines[0].downsampling_factor).jobs()
+
+    def add_sample(self, job: SampleJob) -> None:
+        """Add a complete sample to the ensemble.
+
+        Parameters
+        ----------
+        job
+            From `jobs`, with every tile blended.
+        """
+        state, plane = self.state, job.plane
+        if job.sample == 0 and isinstance(job.image, Tensor):
+            state.fit_check.add_image(plane, job.image)
+        if job.sums is not None:
+            state.fit_check.add(plane, job.sums)
+        restored = job.working_plane.deaugment(job.blender, job.transform)
+        bands = resize_in_bands(restored, state.working_size, state.planes.plane_shape, len(state.classes))
+        native_bands = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)
+        change = state.ensemble.add_sample_bands(
+            plane, native_bands, state.settings.threshold, compare_mask=state.stopper is not None
+        )
+        self._samples_drawn += 1
+        self._note_completed(plane, job.sample + 1, change)
+
+    def _activate_engines(self) -> None:
+        for engine in self._engines:
+            engine.activate()
+
+    def _choose_transforms(self) -> None:
+        """Choose the augmentation of each sample."""
+        missing = self.state.requested_samples - len(self.state.tta_transforms)
+        self.state.tta_transforms += islice(self._transform_stream, max(0, missing))
 
     def _hash_input(self) -> Iterator[RunProgress]:
         """Hash the voxel values block by block: a dask array is never loaded whole, and cancelling works.
@@ -228,9 +253,7 @@ class Run:
             if not sha256:
                 yield self._phase_progress(first, "hash", fractions[-1])
 
-    def _phase_progress(
-        self, plane: int, phase: Literal["hash", "read", "sample"], phase_fraction: float = 0.0
-    ) -> RunProgress:
+    def _phase_progress(self, plane: int, phase: Phase, phase_fraction: float = 0.0) -> RunProgress:
         """Progress between two batches."""
         sample = int(self.state.ensemble.samples_per_plane[plane])
         return RunProgress(self._fraction_done(), plane, sample, False, phase, phase_fraction)
@@ -272,7 +295,7 @@ class Run:
             ]
         source, is_whole = state.settings.source, state.card.preprocess.mode == "whole"
         has_mixed_samples = source == "members" or (source == "augment" and is_whole)
-        size = self._sampler.tiles_per_batch if has_mixed_samples else 1
+        size = self.sampler.tiles_per_batch if has_mixed_samples else 1
         rest = incomplete[1:]
         planned: list[tuple[int, int]] = []
         for group in [incomplete[:1], *(rest[i : i + size] for i in range(0, len(rest), size))]:
@@ -290,7 +313,7 @@ class Run:
         resize the probabilities to the size of the scan.
         """
         source = JobSource(self.state, planned, self._engines[0].downsampling_factor)
-        drawing = self._sampler.draw(source.jobs())
+        drawing = self.sampler.draw(source.jobs())
         current = (*planned[0], 0.0)  # plane, sample, and the fraction of it that is drawn
         try:
             for tiles in drawing:
@@ -298,9 +321,10 @@ class Run:
                     yield self._waiting_progress(source, *current)
                     continue
                 for job in dict.fromkeys(tile.job for tile in tiles):
-                    if job.is_complete:
-                        yield from self._add_sample(job)
-                    else:
+                    if job.is_complete and self._needs_samples(job.plane):
+                        self.add_sample(job)
+                        yield RunProgress(self._fraction_done(), job.plane, job.sample, True)
+                    elif not job.is_complete:
                         current = (job.plane, job.sample, job.blended_tiles / job.tile_count)
                         yield RunProgress(self._fraction_done(current[2]), job.plane, job.sample, False)
         finally:
@@ -312,25 +336,6 @@ class Run:
         if (reading := source.reading) is not None:
             return self._phase_progress(reading[0], "read", reading[1])
         return RunProgress(self._fraction_done(partial), plane, sample, False)
-
-    def _add_sample(self, job: SampleJob) -> Iterator[RunProgress]:
-        """Add a complete sample to the ensemble, unless early stopping has made it needless."""
-        state, plane = self.state, job.plane
-        if not self._needs_samples(plane):
-            return
-        if job.sample == 0 and isinstance(job.image, Tensor):
-            state.fit_check.add_image(plane, job.image)
-        if job.sums is not None:
-            state.fit_check.add(plane, job.sums)
-        restored = job.working_plane.deaugment(job.blender, job.transform)
-        bands = resize_in_bands(restored, state.working_size, state.planes.plane_shape, len(state.classes))
-        native_bands = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)
-        change = state.ensemble.add_sample_bands(
-            plane, native_bands, state.settings.threshold, compare_mask=state.stopper is not None
-        )
-        self._samples_drawn += 1
-        self._note_completed(plane, job.sample + 1, change)
-        yield RunProgress(self._fraction_done(), plane, job.sample, True)
 
     def _note_completed(self, plane: int, sample_count: int, change: float | None) -> None:
         """Record that a plane is complete, and ask the stopper whether all planes are."""
