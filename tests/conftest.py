@@ -240,6 +240,14 @@ def no_garbage_collection(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_encodings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run encodes its images anew."""
+    from napari_latentseg.engines import encodings
+
+    monkeypatch.setattr(encodings, "_shared", encodings.EncodingCache(max_bytes=0))
+
+
+@pytest.fixture
 def own_home(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

@@ -14,6 +14,7 @@ from .api.models import list_methods as list_methods
 from .api.models import list_models as list_models
 from .api.models import load_model as load_model
 from .api.models import locate_model as locate_model
+from .api.models import needs_compiling as needs_compiling
 from .api.models import plan_install as plan_install
 from .api.models import remove_model as remove_model
 from .api.results import write_result as write_result

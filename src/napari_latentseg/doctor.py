@@ -49,11 +49,17 @@ def diagnose() -> dict[str, Any]:
 
 def _check_torch(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
     try:
-        from napari_latentseg.utils.device import available_devices, has_native_bfloat16, resolve_compute
+        from napari_latentseg.utils.device import (
+            available_devices,
+            has_native_bfloat16,
+            resolve_compute,
+            resolve_engine,
+        )
 
         facts["devices"] = ", ".join(f"{k} ({v})" for k, v in available_devices().items())
         compute = resolve_compute()
         is_native = has_native_bfloat16(compute.device)
+        facts["engine"] = resolve_engine("auto", compute.device, compute.precision)
         facts["arithmetic"] = f"{compute.precision}, bfloat16 is {'fast' if is_native else 'slow'} here"
     except Exception as error:  # a broken torch can fail in any way
         facts["devices"] = "unknown"

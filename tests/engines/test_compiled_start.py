@@ -53,3 +53,16 @@ def test_the_files_of_a_compiled_model_are_checked(own_home: Path, monkeypatch: 
     weights.write_bytes(weights.read_bytes()[:-4] + bytes(4))
     with pytest.raises(BadInput, match=r"weights\.safetensors: is not the file listed in the card"):
         segment(phantom, "tiny-taught", source="none")
+
+
+def test_what_the_window_asks_before_it_compiles_in_the_background(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_latentseg import compile_model, needs_compiling
+
+    monkeypatch.setenv("NAPARI_LATENTSEG_ENGINE", "auto")
+    monkeypatch.setattr("napari_latentseg.inference.compiled_start._may_have_gpu", lambda: False)
+    assert needs_compiling("tiny-taught")
+    assert not needs_compiling("tiny-taught", engine="torch")
+    assert compile_model("tiny-taught") == ""
+    assert not needs_compiling("tiny-taught")

@@ -15,7 +15,7 @@ from napari_latentseg.inference.tiles import TileBlender
 from napari_latentseg.methods.base import Noise
 from napari_latentseg.models.folder import Model
 
-pytestmark = pytest.mark.usefixtures("no_garbage_collection")
+pytestmark = pytest.mark.usefixtures("no_garbage_collection", "no_encodings")
 
 
 def test_memory_does_not_grow_with_the_samples(tiny_model: Model) -> None:

@@ -21,6 +21,7 @@ from napari_latentseg.api.models import (
     list_models,
     load_model,
     locate_model,
+    needs_compiling,
     plan_install,
     remove_model,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "load_model",
     "locate_model",
     "model_history",
+    "needs_compiling",
     "plan_install",
     "read_scan",
     "remove_model",

@@ -22,6 +22,7 @@ __all__ = [
     "list_models",
     "load_model",
     "locate_model",
+    "needs_compiling",
     "plan_install",
     "remove_model",
 ]
@@ -68,6 +69,43 @@ def compile_model(
 
     loaded_model = load_chosen_model(locate_chosen_model(model), codec)
     return Predictor(loaded_model, "cpu", precision, "openvino").compile()
+
+
+def needs_compiling(
+    model: Model | LocatedModel | str | Path, *, precision: str = "auto", engine: str = "auto"
+) -> bool:
+    """Whether the first run of a model on this machine would compile it; see `compile_model`.
+
+    Parameters
+    ----------
+    model
+        A loaded model, or the name or folder of one.
+    precision
+        ``"auto"``, ``"float32"`` or ``"bfloat16"``.
+    engine
+        ``"auto"``, ``"torch"`` or ``"openvino"``.
+
+    Returns
+    -------
+    bool
+        False also where torch computes the model.
+
+    Raises
+    ------
+    BadInput
+        If there is no such model.
+
+    Examples
+    --------
+    >>> from napari_latentseg import needs_compiling
+    >>> needs_compiling("hippocampus-mr", engine="torch")
+    False
+    """
+    from napari_latentseg.api.chosen_model import locate_chosen_model
+    from napari_latentseg.inference.compiled_start import is_compiled, uses_openvino
+
+    card = locate_chosen_model(model).card
+    return uses_openvino(engine, "auto") and not is_compiled(card, precision)
 
 
 def list_models() -> dict[str, ModelCard]:

@@ -15,4 +15,7 @@ Modules below them:
 - `graph_cache`: the files on the disk, named by a hash of everything that they were made from.
 - `model_key`: that hash.
 - `encodings`: images that were encoded before, for a second run on the same image.
+
+A window compiles the model that is chosen in a child process (``napari-latentseg models compile NAME``) where
+`api.needs_compiling` says so, and starts its runs with ``may_compile=False``: until then torch computes them.
 """
