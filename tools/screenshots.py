@@ -25,12 +25,14 @@ os.environ["NAPARI_LATENTSEG_HOME"] = tempfile.mkdtemp(prefix="latentseg-screens
 import napari
 import numpy as np
 from napari.settings import get_settings
+from PIL import Image
 from qtpy.QtWidgets import QApplication, QScrollArea, QWidget
 from scipy import ndimage
 
 from napari_latentseg import api
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.io.convert import write_scan
 from napari_latentseg.sample_data import SampleImage, retina, ultrasound_phantom, ultrasound_sweep
 from napari_latentseg.widgets.segment.samples import layer_data_of
 
@@ -334,6 +336,39 @@ def refused_slices(viewer: Any) -> Shots:
     yield "part-annotate", None
 
 
+def folder(viewer: Any) -> Shots:
+    """A folder of phantoms, a volume and a broken file: ready, running, done, and a case opened in Review."""
+    images = Path(tempfile.mkdtemp(prefix="scans-"))
+    for seed in range(6):
+        sample = ultrasound_phantom(seed)
+        Image.fromarray(np.asarray(sample.scan.array)).save(images / f"patient_{seed + 1:02d}.png")
+    sweep = ultrasound_sweep().scan
+    write_scan(sweep, images / "sweep_07.nii.gz")
+    (images / "patient_08.png").write_bytes(b"cut short")
+    segmenting = dock(viewer, "Segment")
+    segmenting.form.model.value = "breast-ultrasound"
+    segmenting.folder_button.click()
+    dialog = viewer.window._qt_window.findChild(QWidget, "batch")
+    yield "folder-empty", dialog
+    dialog.images.setText(str(images))
+    dialog.out.setText(tempfile.mkdtemp(prefix="results-"))
+    wait_until(dialog.start_button.isEnabled)
+    yield "folder-ready", dialog
+    dialog.start_button.click()
+    wait_until(lambda: len(dialog.process.rows) > 2)
+    yield "folder-running", dialog
+    wait_until(lambda: not dialog.process.busy)
+    settle(1)
+    dialog.table.selectRow(0)
+    yield "folder-done", dialog
+    dialog.open_case(dialog.process.rows["sweep_07"])
+    wait_until(lambda: bool(dialog.session.results))
+    settle(2)
+    dialog.hide()
+    yield "folder-review", None
+    dialog.close()
+
+
 def scroll_down(widget: QWidget) -> None:
     for area in widget.findChildren(QScrollArea):
         bar = area.verticalScrollBar()
@@ -346,6 +381,7 @@ SCENES: dict[str, Callable[[Any], Shots]] = {
     "segment": segment,
     "review": review,
     "edge_contours": edge_contours,
+    "folder": folder,
     "teach": teach,
     "refused_slices": refused_slices,
     "crowded": crowded,

@@ -186,12 +186,18 @@ class Measurement:
         if self.low is None or self.high is None:
             return ""
         origin = CALIBRATED if self.interval_source == CALIBRATED else f"of {self.samples} samples"
-        low, high = self._format_number(self.low), self._format_number(self.high)
         # nothing found: the line has no other number that would have the unit
         unit = "" if self.value else f" {self._display_scale[1]}"
         level = percent(INTERVAL_LEVEL)
         whose = "model's " if self.is_corrected else ""
-        return f"{whose}{level}: {low} to {high}{unit}, {origin}"
+        return f"{whose}{level}: {self.range_text}{unit}, {origin}"
+
+    @property
+    def range_text(self) -> str:
+        """``1.44 to 1.61`` in the unit of `size_text`; empty without an interval."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self._format_number(self.low)} to {self._format_number(self.high)}"
 
     def _format_number(self, value: float) -> str:
         factor, unit = self._display_scale

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from npe2 import PluginManager
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QShowEvent
@@ -174,6 +175,16 @@ class DockWidget(QWidget):
         dock, _ = self.viewer.window.add_plugin_dock_widget(_PLUGIN, name, tabify=True)
         dock.show()
         dock.raise_()
+
+    def run_command(self, name: str) -> None:
+        """Run one of our commands that napari's menus offer, on the viewer of this widget.
+
+        Parameters
+        ----------
+        name
+            As in the manifest: ``"segment_folder"``.
+        """
+        PluginManager.instance().commands.execute(f"{_PLUGIN}.{name}", args=(self.viewer,))
 
 
 def _disconnector(events: list[tuple[Any, weakref.WeakMethod[Any]]]) -> Callable[[], None]:

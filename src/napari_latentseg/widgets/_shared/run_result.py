@@ -13,6 +13,8 @@ from napari_latentseg.widgets._shared.runner import RunJob
 from napari_latentseg.widgets._shared.shown_mask import PersonMask, ShownMask, shown_mask_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari.layers import Image
 
     from napari_latentseg.core.segmentation import Segmentation
@@ -32,7 +34,9 @@ class RunResult:
     card
         The card of the model.
     run
-        Draws more samples, see `ViewerSession.draw_more`.
+        Draws more samples, see `ViewerSession.draw_more`; None for a result that was read from files.
+    saved_at
+        The record from which it was read; None for a run of this window.
     segmentation
         The segmentation with the current threshold and postprocessing; None until the run has ended.
     sizes
@@ -56,6 +60,7 @@ class RunResult:
         self.job = job
         self.card = card
         self.run: Any = None
+        self.saved_at: Path | None = None
         self.segmentation: Segmentation | None = None
         self.sizes: tuple[Measurement, ...] = ()
         self.was_cancelled = False

@@ -375,6 +375,11 @@ class ViewerSession(QObject):
         if not result.is_in_viewer:  # its layers were removed as they came
             self.finished.emit(result)
             return
+        self.add_result(result)
+        self.finished.emit(result)
+
+    def add_result(self, result: RunResult) -> None:
+        """Add a result whose layers are in the viewer; it becomes the selected one of its image."""
         if result not in self.results:
             self.results.append(result)
         self._chosen[result.image] = result
@@ -382,7 +387,6 @@ class ViewerSession(QObject):
             self.current = result
         self.hide_other_runs()
         self.results_changed.emit()
-        self.finished.emit(result)
 
     def _on_failed(self, text: str, details: str) -> None:
         result, self._running_result = self._running_result, None

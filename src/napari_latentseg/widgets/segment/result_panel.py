@@ -42,6 +42,7 @@ _NO_MORE_SAMPLES = {
     "none": "This source is deterministic",
     "members": "Each ensemble member gives one sample; set the number above and segment again",
 }
+_READ_FROM_FILES = "The result was read from files; segment the image again to draw more samples"
 _NO_VOXEL = "Point at the image to read out a voxel."
 
 
@@ -140,8 +141,13 @@ class ResultPanel(QWidget):
         layers: ResultLayers,
         sizes: Iterable[Measurement],
         note: str,
+        *,
+        can_extend: bool = True,
     ) -> None:
-        """Show a result, the sizes of its classes and a note on them; follow its layers."""
+        """Show a result, the sizes of its classes and a note on them; follow its layers.
+
+        A result that was read from files cannot be extended: it has no run that draws more samples.
+        """
         if layers is not self._layers:
             if self._layers is not None:
                 self._layers.maps.shown_class_changed.disconnect(self._on_shown_class)
@@ -158,10 +164,9 @@ class ResultPanel(QWidget):
         self.dice_text.setText(keep_units("\n".join(estimates)))
         self.dice_text.setVisible(bool(estimates))
         self.run_note.setText(_run_note(segmentation))
-        self.more_button.setEnabled(record.source not in _NO_MORE_SAMPLES)
-        self.more_button.setToolTip(
-            _NO_MORE_SAMPLES.get(record.source, "Add five samples to the mean and variance")
-        )
+        no_more = _NO_MORE_SAMPLES.get(record.source, "" if can_extend else _READ_FROM_FILES)
+        self.more_button.setEnabled(not no_more)
+        self.more_button.setToolTip(no_more or "Add five samples to the mean and variance")
         self.readout.set_result(layers)
         self._update_toggles()
 

@@ -59,6 +59,8 @@ class SegmentWidget(DockWidget):
         self.result_header = PlainLabel()
         self.result_header.setWordWrap(True)
         self.run_button = QPushButton("Segment")
+        self.folder_button = QPushButton("Folder…")
+        self.folder_button.setToolTip("Segment all images of a folder with this model and these settings")
         self.problem_label = PlainLabel()
         self.problem_label.setWordWrap(True)
         self.set_empty_state(
@@ -90,7 +92,10 @@ class SegmentWidget(DockWidget):
         progress_row.addWidget(self.progress_bar, 1)
         progress_row.addWidget(self.cancel_button)
         self.body.addWidget(self.form)
-        self.body.addWidget(self.run_button)
+        run_row = QHBoxLayout()
+        run_row.addWidget(self.run_button, 1)
+        run_row.addWidget(self.folder_button)
+        self.body.addLayout(run_row)
         self.body.addWidget(self.problem_label)
         self.body.addLayout(progress_row)
         self.body.addWidget(self.status)
@@ -115,6 +120,7 @@ class SegmentWidget(DockWidget):
         self.form.postprocess_changed.connect(self._apply_postprocess)
         self.result_threshold.threshold_chosen.connect(self._apply_threshold)
         self.run_button.clicked.connect(self.segment)
+        self.folder_button.clicked.connect(lambda: self.run_command("segment_folder"))
         self.cancel_button.clicked.connect(self.cancel)
         self.result_panel.more_requested.connect(self.draw_more)
         self.result_panel.review_requested.connect(self.review)
@@ -339,7 +345,9 @@ class SegmentWidget(DockWidget):
         if is_shown and result is not None and result.segmentation is not None:
             # the line on the fit says why; it is of the chosen model, so the whole note is in the tooltip
             note = sizes_note(result.segmentation, result.card, with_fit_reasons=False)
-            self.result_panel.show_result(result.segmentation, result.layers, result.sizes, note)
+            self.result_panel.show_result(
+                result.segmentation, result.layers, result.sizes, note, can_extend=result.run is not None
+            )
             self.result_panel.interval_note.setToolTip(sizes_note(result.segmentation, result.card))
             self.result_threshold.show_result(result)
             self.result_header.setText(_nothing_found(result))

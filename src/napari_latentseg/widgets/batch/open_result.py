@@ -1,0 +1,163 @@
+"""Open the image of a case with its result, as if it had been segmented in this window."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtCore import QTimer
+
+from napari_latentseg import api
+from napari_latentseg.core.reorient import reorient
+from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.errors import BadInput
+from napari_latentseg.inference.settings import InferenceSettings
+from napari_latentseg.io.dicom import reader as dicom
+from napari_latentseg.io.read_results import read_segmentation
+from napari_latentseg.io.registry import find_reader
+from napari_latentseg.measure import Measurement, class_sizes
+from napari_latentseg.models.card import ModelCard, read_card
+from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.result_layers import DisplayData, PlaneView, ResultLayers
+from napari_latentseg.widgets._shared.run_result import RunResult
+from napari_latentseg.widgets._shared.runner import RunJob
+from napari_latentseg.widgets._shared.session import session_of
+from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan, survey_path
+from napari_latentseg.widgets.review.navigate import navigate_to
+
+if TYPE_CHECKING:
+    from napari.components import ViewerModel
+
+    from napari_latentseg.widgets.batch.case_rows import CaseRow
+
+__all__ = ["open_case"]
+
+
+@dataclass(frozen=True)
+class _SavedCase:
+    """What is read in a worker: the layers of the image, and the result with all that is shown of it."""
+
+    layers: list[LayerData]
+    segmentation: Segmentation
+    card: ModelCard
+    settings: InferenceSettings
+    view: PlaneView
+    display: DisplayData
+    sizes: tuple[Measurement, ...]
+
+
+def open_case(
+    viewer: ViewerModel,
+    row: CaseRow,
+    on_done: Callable[[RunResult], Any],
+    on_error: Callable[[BaseException], None] = show_exception,
+) -> Any:
+    """Add the image of a case and the layers of its result; a result that is open already is selected.
+
+    Parameters
+    ----------
+    viewer
+        The viewer to add them to.
+    row
+        A case that has a result.
+    on_done
+        Called with the result once its layers are there.
+    on_error
+        Called with the error; shows it where not given.
+
+    Returns
+    -------
+    worker
+        Reads the files; None where the result is open already.
+    """
+    session, path = session_of(viewer), Path(row.result)
+    for result in session.results:
+        if result.saved_at == path and result.is_in_viewer:
+            session.select_result(result)
+            on_done(result)
+            return None
+
+    def show(saved: _SavedCase) -> None:
+        images = [viewer.add_image(data, **arguments) for data, arguments, _ in saved.layers]
+        image = images[0]
+        job = RunJob(scan_from_layer(image), saved.card.name, saved.settings, saved.view)
+        result = RunResult(ResultLayers(viewer, image, saved.segmentation.classes), job, saved.card)
+        result.segmentation, result.sizes, result.saved_at = saved.segmentation, saved.sizes, path
+        result.seconds = saved.segmentation.record.seconds
+        steps = result.layers.show_all(saved.segmentation, saved.display)
+        _add_layers(steps, lambda: finish(result))
+
+    def finish(result: RunResult) -> None:
+        if result.is_in_viewer:  # its layers may have been removed as they came
+            session.add_result(result)
+            if index := _doubtful_index(row.doubtful_slice, result.layers.image.ndim):
+                navigate_to(viewer, result.layers.image, index)
+            on_done(result)
+
+    return run_in_thread(lambda: _read(row), show, on_error)
+
+
+def _add_layers(steps: Iterator[None], on_done: Callable[[], Any]) -> None:
+    """Add one layer, let the window draw, then add the next."""
+    if next(steps, "end") is None:
+        QTimer.singleShot(0, lambda: _add_layers(steps, on_done))
+    else:
+        on_done()
+
+
+def _read(row: CaseRow) -> _SavedCase:
+    """Read the image and the result of a case.
+
+    Raises
+    ------
+    BadInput
+        If one of them is missing or was changed since, or the model is no longer installed.
+    """
+    segmentation = read_segmentation(Path(row.result))
+    record = segmentation.record
+    card = _card_of(record.model.name, record.model.version)
+    path = Path(row.path)
+    survey = survey_path(path)
+    series: Any = row.series or None
+    if series and find_reader(path).NAME != dicom.NAME:  # a series of DICOM has a name of digits
+        series = int(series)
+    scan = survey.read(series)
+    if scan.content_sha256 != record.input.sha256:
+        raise BadInput(
+            path.name, "was changed since it was segmented", "segment the folder again, with Continue"
+        )
+    order = reorient(scan, record.plane)[1]
+    is_reoriented = order != tuple(range(len(order)))
+    return _SavedCase(
+        layers_of_scan(scan, row.case),
+        segmentation,
+        card,
+        InferenceSettings(
+            samples=record.samples_asked,
+            source=record.source,
+            seed=record.seed,
+            threshold=record.threshold,
+        ),
+        PlaneView(record.plane, order if is_reoriented else ()),
+        DisplayData.from_segmentation(segmentation),
+        class_sizes(segmentation, card),
+    )
+
+
+def _card_of(name: str, version: str) -> ModelCard:
+    """The card of the version that made a result."""
+    for model in api.model_history(name):
+        if model.version == version:
+            return read_card(model.folder)
+    raise BadInput(f"version {version} of {name}", "is not installed", "install it under Models")
+
+
+def _doubtful_index(text: str, ndim: int) -> tuple[int, ...]:
+    """The index of a slice that the table counts from 1; empty where it names none of the image."""
+    numbers = text.split("/")
+    if len(numbers) != ndim - 2 or not all(number.isdecimal() for number in numbers):
+        return ()
+    return tuple(int(number) - 1 for number in numbers)
