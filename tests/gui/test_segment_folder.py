@@ -157,7 +157,7 @@ def test_from_the_menu_over_the_table_to_review(viewer, qtbot, open_dialog, imag
     assert len(viewer.layers) == layer_count
 
 
-def test_a_result_that_was_opened_is_measured_approved_and_not_extended(
+def test_a_result_that_was_opened_takes_a_threshold_and_no_more_samples(
     viewer, qtbot, open_dialog, images, results
 ):
     segmenting = SegmentWidget(viewer)

@@ -67,14 +67,8 @@ class _CaseModel(QAbstractTableModel):
         """Add new rows, and replace those of the same cases."""
         rows = list(rows)
         if any(size.name not in self.classes for row in rows for size in row.sizes):  # a new column
-            positions = self._positions
-            known = [*self.rows]
-            for row in rows:
-                if row.case in positions:
-                    known[positions[row.case]] = row
-                else:
-                    known.append(row)
-            self.set_rows(known)
+            known = {row.case: row for row in self.rows} | {row.case: row for row in rows}
+            self.set_rows(known.values())
             return
         new_rows = [row for row in rows if row.case not in self._positions]
         for row in rows:
@@ -140,6 +134,7 @@ class CaseTable(QTableView):
         if vertical is not None and horizontal is not None:
             vertical.hide()
             vertical.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+            vertical.setDefaultSectionSize(self.fontMetrics().height() + 8)
             horizontal.setStretchLastSection(True)
         self.activated.connect(lambda index: self.case_chosen.emit(self._row(index)))
         self.cases.modelReset.connect(self._fit_columns)
@@ -154,8 +149,9 @@ class CaseTable(QTableView):
         return self._row(index) if index.isValid() else None
 
     def _fit_columns(self) -> None:
-        """Fit the columns to the first rows; all of ten thousand would hold the window."""
-        self.resizeColumnsToContents()
+        """Fit the columns to the rows on screen; the last takes the space that is left."""
+        for column in range(self.cases.columnCount() - 1):
+            self.resizeColumnToContents(column)
 
 
 def _cell(row: CaseRow, headings: tuple[str, ...], classes: list[str], column: int) -> tuple[str, Any]:

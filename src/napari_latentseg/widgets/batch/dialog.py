@@ -105,6 +105,7 @@ class BatchDialog(QDialog):
         for name, title in LAYOUTS.items():
             self.layout_box.addItem(title, name)
         self.deidentify = QCheckBox("de-identify (no names of patients in file names and DICOM-SEG)")
+        self.deidentify.setToolTip("The table of cases still has the names of the files")
         self.deidentify.setChecked(preferences().deidentify)
         self.resume_box = QCheckBox("Continue: skip cases that are finished")
         self.resume_box.setToolTip("A case whose image or settings have changed is segmented again")
