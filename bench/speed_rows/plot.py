@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,9 +47,12 @@ def write_plot(points: Sequence[dict[str, Any]], path: Path) -> None:
                 symbolPen=None,
             )
             panel.showGrid(x=True, y=True, alpha=0.2)
+            panel.getAxis("left").setWidth(64 if column == 0 else 48)  # pixels, for four digits
             panel.getAxis("bottom").setTicks([_ticks(x, is_logarithmic)])
             if is_logarithmic:
-                panel.getAxis("left").setTicks([_decade_ticks(y)])
+                low, high = _at_least_a_decade(min(y) / 1.3, max(y) * 1.3)
+                panel.getAxis("left").setTicks([_decade_ticks(low, high)])
+                panel.setYRange(math.log10(low), math.log10(high), padding=0)
             else:
                 panel.setYRange(0, 1.1 * max(y))
             if row == len(MEASURES) - 1:
@@ -66,16 +70,18 @@ def write_plot(points: Sequence[dict[str, Any]], path: Path) -> None:
 
 def _ticks(values: Sequence[float], is_logarithmic: bool) -> list[tuple[float, str]]:
     """A tick at each value that was measured; pyqtgraph takes logarithms as positions."""
-    import math
-
     return [(math.log10(value) if is_logarithmic else value, f"{value:g}") for value in values]
 
 
-def _decade_ticks(values: Sequence[float]) -> list[tuple[float, str]]:
-    """Ticks at 1, 2 and 5 times the powers of ten within reach."""
-    import math
+def _at_least_a_decade(low: float, high: float) -> tuple[float, float]:
+    """A range around the same middle in which little change looks like little."""
+    low, high = max(low, 1e-6), max(high, 1e-6)
+    widened = max(1.0, math.sqrt(10 * low / high))
+    return low / widened, high * widened
 
-    first, last = (math.floor(math.log10(max(1e-6, edge))) for edge in (min(values), max(values)))
-    marks = [m * 10.0**power for power in range(first, last + 2) for m in TICKS_PER_DECADE]
-    low, high = min(values) / 2, max(values) * 2
+
+def _decade_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Ticks at 1, 2 and 5 times the powers of ten in a range."""
+    powers = range(math.floor(math.log10(low)), math.floor(math.log10(high)) + 1)
+    marks = [m * 10.0**power for power in powers for m in TICKS_PER_DECADE]
     return [(math.log10(mark), f"{mark:g}") for mark in marks if low <= mark <= high]
