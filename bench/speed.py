@@ -91,6 +91,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick and (options.write or options.figures):
         parser.error("the figures of --quick mean nothing: leave out --write and --figures")
+    if options.write and not options.figures and options.only != list(SECTIONS):
+        parser.error("--write needs --figures, which holds the sections that are not measured now")
     settings = Settings(
         data=options.data.resolve(),
         repeats=options.repeats or (1 if options.quick else 5),
