@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from napari_latentseg.engines.choose import open_engines
 from numpy.typing import NDArray
 
+from napari_latentseg.engines.choose import open_engines
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.models.folder import Model
 
