@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import errno
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
-from napari_latentseg.api.images import open_image
-from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.api.case_run import keep_model, model_key, segment_case
+from napari_latentseg.api.chosen_model import locate_chosen_model
+from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path, whole_number
-from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from napari_latentseg.batches.case import BatchCase, BatchJob, CaseOutcome
+    from napari_latentseg.batches.case import BatchCase, CaseOutcome
     from napari_latentseg.batches.events import BatchEvent
     from napari_latentseg.batches.executors import Executor
     from napari_latentseg.core.postprocess import PostProcess
-    from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
 
 __all__ = ["BatchReport", "batch", "segment_case"]
-
-# The model of this process: with its key, since the folder may get another model meanwhile.
-_loaded: dict[tuple[Path, str, Path | None], Model] = {}
-_FULL_DISK = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 @dataclass(frozen=True)
@@ -173,6 +165,7 @@ cleanup, tolerance
         located.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device,
         precision=precision, engine=engine, classes=classes, cleanup=cleanup, tolerance=tolerance,
     )  # fmt: skip
+    outputs = {name: value for name, value in outputs.items() if value not in (None, False)}
     _check_outputs(outputs, layout, settings.samples, settings.source)
     folder = BatchFolder(output_folder, whole_number("part", part), whole_number("parts", parts))
     found = find_cases(
@@ -187,154 +180,15 @@ cleanup, tolerance
         folder.check_unused()
     codec_folder = None if codec is None else as_path("codec", codec).absolute()
     job = BatchJob(
-        located.folder.absolute(), _model_key(located.card), output_folder.absolute(), settings, plane,
+        located.folder.absolute(), model_key(located.card), output_folder.absolute(), settings, plane,
         channel, spacing, codec_folder, layout, outputs, resume, folder.work.absolute(),
     )  # fmt: skip
-    if hasattr(located, "method"):
-        _keep_model(job, located)  # type: ignore[arg-type]
+    keep_model(job, located)
     run = run_batch(
         folder, job, own_cases, executor or InProcess(segment_case), located.card, fail_fast=fail_fast,
         on_event=on_event, should_stop=should_stop,
     )  # fmt: skip
     return BatchReport(folder.table, run.outcomes, run.is_stopped, own_cases, found.passed_over)
-
-
-def segment_case(job: BatchJob, case: BatchCase, progress: Progress = no_progress) -> CaseOutcome:
-    """Segment one case of a batch and write its result; every error becomes the reason of its failure.
-
-    The model is loaded once in a process. Other processes can run it, as it and its arguments can be pickled.
-
-    Parameters
-    ----------
-    job, case
-        What to do.
-    progress
-        Called with the fraction done; what it raises stops the case.
-
-    Returns
-    -------
-    CaseOutcome
-        ``"skipped"`` where an earlier run finished it and `job.resume` is set.
-    """
-    from napari_latentseg.batches.case import CaseOutcome
-
-    started_at = time.monotonic()
-    stops_batch = False
-    try:
-        if case.problem is not None:
-            raise case.problem
-        outcome = _segment(job, case, progress)
-    except Cancelled:
-        raise
-    except BadInput as error:
-        reason, stops_batch = str(error), _is_disk_full(error) or isinstance(error, _NoModel)
-    except MemoryError:
-        reason = str(BadInput(case.path, "does not fit into memory", "close other programs"))
-    except OSError as error:
-        reason, stops_batch = str(BadInput(case.path, f"failed ({error.strerror})")), _is_disk_full(error)
-    except Exception as error:
-        # a file that trips a fault of ours, or of a library, must not cost the others their results
-        what = f"a fault of the program ({type(error).__name__})"
-        reason = str(BadInput(case.path, what, "`segment --verbose` shows where it arose"))
-    else:
-        seconds = outcome.seconds if outcome.state == "skipped" else time.monotonic() - started_at
-        return outcome.replace(seconds=seconds)
-    seconds = time.monotonic() - started_at
-    return CaseOutcome(
-        case=case.name, state="failed", reason=reason, seconds=seconds, stops_batch=stops_batch
-    )
-
-
-def _segment(job: BatchJob, case: BatchCase, progress: Progress) -> CaseOutcome:
-    """Segment a case that is not finished.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be read or segmented, or its result cannot be written.
-    """
-    from napari_latentseg.api.case_target import target_of
-    from napari_latentseg.api.inference import start_run
-    from napari_latentseg.batches.case import CaseOutcome
-    from napari_latentseg.batches.case_input import CaseInput
-    from napari_latentseg.batches.case_state import (
-        CaseState,
-        fingerprint,
-        finished_outcome,
-        read_state,
-        write_state,
-    )
-    from napari_latentseg.batches.summary import doubtful_slice, sizes_of
-    from napari_latentseg.io.file_hashes import path_sha256
-
-    files = CaseInput(case)
-    expected = fingerprint(job, case, files.sha256)
-    if job.resume and (finished := finished_outcome(job.out, case.name, expected)) is not None:
-        return finished.replace(state="skipped")
-    image = open_image(files.read(), channel=job.channel, spacing=job.spacing)
-    located = _model_of(job)
-    target = target_of(job, case, located.card)
-    target.check(image)
-    run = start_run(image, located, job.settings, plane=job.plane)
-    segmentation = run.finish(progress)
-    files.check_unchanged()
-    target.check(image)  # a person may have saved something there meanwhile
-    earlier = read_state(job.out, case.name)
-    begun = CaseState(
-        fingerprint=expected, is_finished=False, files=target.prepare(segmentation, run.state.original),
-        earlier_files={} if earlier is None else earlier.files | earlier.earlier_files,
-    )  # fmt: skip
-    write_state(job.out, case.name, begun)
-    written, left_out = target.commit()
-    outcome = CaseOutcome(
-        case=case.name,
-        state="done",
-        reason="; ".join(left_out),
-        seconds=segmentation.record.seconds,
-        result=written[-1].relative_to(job.out).as_posix(),
-        sizes=sizes_of(segmentation, located.card),
-        doubtful_slice=doubtful_slice(segmentation),
-    )
-    hashes = {path.relative_to(job.out).as_posix(): path_sha256(path) for path in written}
-    state = CaseState(fingerprint=expected, is_finished=True, files=hashes, outcome=outcome)
-    write_state(job.out, case.name, state)
-    return outcome
-
-
-class _NoModel(BadInput):
-    """The model cannot be loaded, for this case or any other."""
-
-
-def _model_of(job: BatchJob) -> Model:
-    """The model, which is loaded for the first case of this process.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be loaded, or is another one by now.
-    """
-    key = (job.model, job.model_key, job.codec)
-    if key not in _loaded:
-        try:
-            located = locate_chosen_model(job.model)
-            if _model_key(located.card) != job.model_key:
-                raise BadInput(job.model, "was replaced while the batch ran", "start it again with --resume")
-            _keep_model(job, load_chosen_model(located, job.codec))
-        except BadInput as error:
-            raise _NoModel(error.what, error.why, error.remedy) from error
-    return _loaded[key]
-
-
-def _keep_model(job: BatchJob, model: Model) -> None:
-    """Keep one model in this process: an earlier one goes."""
-    _loaded.clear()
-    _loaded[(job.model, job.model_key, job.codec)] = model
-
-
-def _model_key(card: ModelCard) -> str:
-    """What changes with the weights of a model and of its codec."""
-    files = ",".join(f"{name}:{sha256}" for name, sha256 in sorted(card.files.items()))
-    return f"{card.name} {card.version} {files} {card.codec.sha256 if card.codec is not None else ''}"
 
 
 def _check_outputs(outputs: dict[str, Any], layout: str, samples: int, source: str) -> None:
@@ -357,12 +211,3 @@ def _check_outputs(outputs: dict[str, Any], layout: str, samples: int, source: s
     check_format(outputs.get("format"))
     if outputs.get("agreement"):
         check_agreement(samples, source, outputs.get("format"))
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether an error, or what caused it, is a disk without space."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL_DISK:
-            return True
-        error = error.__cause__
-    return False

@@ -76,6 +76,7 @@ def _sources(folder: Traversable) -> list[Traversable]:
     )
 
 
+@cache  # the metadata of packages take milliseconds to read, at each of thousands of images
 def _version(name: str) -> str:
     try:
         return version(name)

@@ -6,6 +6,7 @@ import importlib.util
 import platform
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from napari_latentseg.core.scan import Scan
@@ -107,6 +108,7 @@ def _precision(card: ModelCard, precision: str) -> str | None:
     return precision if precision == "float32" or has_native_bfloat16() else None
 
 
+@cache
 def _may_have_gpu() -> bool:
     """Whether torch might find a GPU here, as far as can be told without loading it."""
     if sys.platform == "darwin":

@@ -6,6 +6,7 @@ import math
 import platform
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -283,6 +284,7 @@ def _source_settings(ranges: dict[str, float], source: str) -> dict[str, float]:
     return {name: ranges[name] for name in names}
 
 
+@cache  # the metadata of packages take milliseconds to read, at each of thousands of images
 def _package_version(name: str) -> str:
     try:
         return version(name)

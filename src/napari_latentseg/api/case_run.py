@@ -1,0 +1,202 @@
+"""Segment one case of a batch, in whatever process: read it, segment it, write its result and its state."""
+
+from __future__ import annotations
+
+import errno
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+from napari_latentseg.api.images import open_image
+from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.utils.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from napari_latentseg.batches.case import BatchCase, BatchJob, CaseOutcome
+    from napari_latentseg.core.scan import Scan
+    from napari_latentseg.inference.run import Run
+    from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.models.folder import Model
+    from napari_latentseg.models.store import LocatedModel
+
+__all__ = ["keep_model", "model_key", "segment_case"]
+
+# The model of this process, by folder, key and codec: the folder may get another model meanwhile.
+_kept: dict[tuple[Path, str, Path | None], Model | LocatedModel] = {}
+_FULL_DISK = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+class _NoModel(BadInput):
+    """The model cannot be loaded, for this case or any other."""
+
+
+def segment_case(job: BatchJob, case: BatchCase, progress: Progress = no_progress) -> CaseOutcome:
+    """Segment one case of a batch and write its result; every error becomes the reason of its failure.
+
+    The model is loaded once in a process. Other processes can run it, as it and its arguments can be pickled.
+
+    Parameters
+    ----------
+    job, case
+        What to do.
+    progress
+        Called with the fraction done; what it raises stops the case.
+
+    Returns
+    -------
+    CaseOutcome
+        ``"skipped"`` where an earlier run finished it and `job.resume` is set.
+    """
+    from napari_latentseg.batches.case import CaseOutcome
+
+    started_at = time.monotonic()
+    stops_batch = False
+    try:
+        if case.problem is not None:
+            raise case.problem
+        return _segment(job, case, progress, started_at)
+    except Cancelled:
+        raise
+    except BadInput as error:
+        reason, stops_batch = str(error), _is_disk_full(error) or isinstance(error, _NoModel)
+    except MemoryError:
+        reason = str(BadInput(case.path, "does not fit into memory", "close other programs"))
+    except OSError as error:
+        reason, stops_batch = str(BadInput(case.path, f"failed ({error.strerror})")), _is_disk_full(error)
+    except Exception as error:
+        # a file that trips a fault of ours, or of a library, must not cost the others their results
+        why = f"met a fault of the program ({type(error).__name__})"
+        reason = str(BadInput(case.path, why, "`segment --verbose` shows where it arose"))
+    if job.outputs.get("deidentify") and not case.is_code:
+        for name in (str(case.path), case.path.name):
+            reason = reason.replace(name, case.name)
+    seconds = time.monotonic() - started_at
+    return CaseOutcome(
+        case=case.name, state="failed", reason=reason, seconds=seconds, stops_batch=stops_batch
+    )
+
+
+def _segment(job: BatchJob, case: BatchCase, progress: Progress, started_at: float) -> CaseOutcome:
+    """Segment a case that is not finished.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be read or segmented, or its result cannot be written.
+    """
+    from napari_latentseg.api.case_target import target_of
+    from napari_latentseg.batches.case import CaseOutcome
+    from napari_latentseg.batches.case_input import CaseInput
+    from napari_latentseg.batches.case_state import (
+        CaseState,
+        fingerprint,
+        finished_outcome,
+        read_state,
+        write_state,
+    )
+    from napari_latentseg.batches.summary import doubtful_slice, sizes_of
+    from napari_latentseg.io.file_hashes import path_sha256
+
+    files = CaseInput(case)
+    expected = fingerprint(job, case, files.sha256)
+    if job.resume and (finished := finished_outcome(job.out, case.name, expected)) is not None:
+        return finished.replace(state="skipped")
+    image = open_image(files.read(), channel=job.channel, spacing=job.spacing)
+    card = _model_of(job).card
+    target = target_of(job, case, card)
+    target.check(image)
+    run = _start(job, image)
+    segmentation = run.finish(progress)
+    files.check_unchanged()
+    target.check(image)  # a person may have saved something there meanwhile
+    earlier = read_state(job.out, case.name)
+    begun = CaseState(
+        fingerprint=expected, is_finished=False, files=target.prepare(segmentation, run.state.original),
+        earlier_files={} if earlier is None else earlier.files | earlier.earlier_files,
+    )  # fmt: skip
+    write_state(job.out, case.name, begun)
+    written, left_out = target.commit()
+    outcome = CaseOutcome(
+        case=case.name,
+        state="done",
+        reason="; ".join(left_out),
+        seconds=time.monotonic() - started_at,
+        result=written[-1].relative_to(job.out).as_posix(),
+        sizes=sizes_of(segmentation, card),
+        doubtful_slice=doubtful_slice(segmentation),
+    )
+    hashes = {path.relative_to(job.out).as_posix(): path_sha256(path) for path in written}
+    state = CaseState(fingerprint=expected, is_finished=True, files=hashes, outcome=outcome)
+    write_state(job.out, case.name, state)
+    return outcome
+
+
+def _start(job: BatchJob, image: Scan) -> Run:
+    """Start a run, and keep its model for the next case.
+
+    Raises
+    ------
+    BadInput
+        If the model cannot be loaded, or the image cannot be segmented by it.
+    """
+    from napari_latentseg.api.inference import start_run
+
+    model = _model_of(job)
+    try:
+        run = start_run(image, model, job.settings, plane=job.plane, codec=job.codec)
+    except BadInput:
+        try:  # is it the image, or would every case fail?
+            keep_model(job, load_chosen_model(model, job.codec))
+        except BadInput as error:
+            raise _NoModel(error.what, error.why, error.remedy) from error
+        raise
+    keep_model(job, run.model)
+    return run
+
+
+def _model_of(job: BatchJob) -> Model | LocatedModel:
+    """The model that is kept, or where it lies.
+
+    Raises
+    ------
+    BadInput
+        If it is gone, or another one by now.
+    """
+    kept = _kept.get(_key(job))
+    if kept is not None:
+        return kept
+    try:
+        model = locate_chosen_model(job.model)
+        if model_key(model.card) != job.model_key:
+            raise BadInput(job.model, "was replaced while the batch ran", "start it again with --resume")
+    except BadInput as error:
+        raise _NoModel(error.what, error.why, error.remedy) from error
+    keep_model(job, model)
+    return model
+
+
+def keep_model(job: BatchJob, model: Model | LocatedModel) -> None:
+    """Keep one model in this process for further cases; an earlier one goes."""
+    if _kept.get(_key(job)) is not model:
+        _kept.clear()
+        _kept[_key(job)] = model
+
+
+def model_key(card: ModelCard) -> str:
+    """What changes with the weights of a model and of its codec."""
+    files = ",".join(f"{name}:{sha256}" for name, sha256 in sorted(card.files.items()))
+    return f"{card.name} {card.version} {files} {card.codec.sha256 if card.codec is not None else ''}"
+
+
+def _key(job: BatchJob) -> tuple[Path, str, Path | None]:
+    return job.model, job.model_key, job.codec
+
+
+def _is_disk_full(error: BaseException | None) -> bool:
+    """Whether an error, or what caused it, is a disk without space."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL_DISK:
+            return True
+        error = error.__cause__
+    return False
