@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from tests.helpers import dicom
 
 from napari_latentseg import batch, read_segmentation
 from napari_latentseg.api.batch import segment_case
@@ -139,3 +140,72 @@ def test_a_request_to_stop_gives_up_the_case_at_hand(
     assert list(rows(tmp_path / "out")) == ["a", "b"]
     again = batch(scans, tiny_model_folder, tmp_path / "out", samples=1, resume=True)
     assert [outcome.state for outcome in again.outcomes] == ["skipped", "skipped", "done", "done"]
+
+
+def test_without_names_of_files_none_is_written(scans: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    (scans / "anna-meier.png").write_bytes(b"no picture")
+    write_image(scans / "berta-schulz.png", 5)
+    out = tmp_path / "out"
+    report = batch(scans, tiny_model_folder, out, samples=1, deidentify=True)
+    assert (report.count("done"), report.count("failed")) == (5, 1)
+    for path in out.rglob("*"):
+        assert "anna" not in path.name
+        assert "berta" not in path.name
+        if path.is_file() and path.suffix != ".tif":
+            text = path.read_text("utf-8")
+            assert "anna" not in text
+            assert "berta" not in text
+    again = batch(scans, tiny_model_folder, out, samples=1, deidentify=True, resume=True)
+    assert again.count("skipped") == 5
+
+
+def test_a_dry_run_lists_the_cases_and_writes_nothing(
+    scans: Path, tiny_model_folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (scans / "notes.txt").write_text("x")
+    options = ["-m", str(tiny_model_folder), "-o", str(tmp_path / "out"), "--dry-run"]
+    assert main(["batch", str(scans), *options]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "passed over: file that is no image (1)",
+        *(f"{name}: {scans / path}" for name, path in
+          {"a": "a.png", "b": "b.png", "x_c": "x/c.png", "y_c": "y/c.png"}.items()),
+    ]  # fmt: skip
+    table = tmp_path / "cases.csv"
+    table.write_text("case,path\np1,scans/a.png\np2,scans/lost.png\n")
+    assert main(["batch", "--list", str(table), *options]) == 3
+    captured = capsys.readouterr()
+    assert captured.out.splitlines() == [f"p1: {scans / 'a.png'}"]
+    assert "row 3 of cases.csv" in captured.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_codes_of_a_list_are_named_in_records(scans: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_text("case;path\np-1;scans/a.png\np-2;scans/x/c.png\n")
+    batch(table, tiny_model_folder, tmp_path / "out", samples=1)
+    assert read_segmentation(tmp_path / "out" / "p-2").record.case == "p-2"
+
+
+def test_series_of_dicom_have_results_of_their_own(tiny_model_folder: Path, tmp_path: Path) -> None:
+    for name, uid in (("a", "1.2.3"), ("b", "1.2.4")):
+        array = np.random.default_rng(len(uid)).integers(0, 99, (3, 20, 24), dtype=np.int16)
+        dicom.series(tmp_path / "in" / "study" / name, array, dicom.positions(3), SeriesInstanceUID=uid)
+    for path in (tmp_path / "in" / "study" / "b").iterdir():
+        path.rename(tmp_path / "in" / "study" / "a" / f"b-{path.name}")
+    report = batch(tmp_path / "in", tiny_model_folder, tmp_path / "out", samples=1)
+    assert [outcome.state for outcome in report.outcomes] == ["done", "done"]
+    for outcome in report.outcomes:
+        assert outcome.case.startswith("study_a_")
+        assert read_segmentation(tmp_path / "out" / outcome.case).mask.shape == (3, 20, 24)
+    again = batch(tmp_path / "in", tiny_model_folder, tmp_path / "out", samples=1, resume=True)
+    assert again.count("skipped") == 2
+
+
+def test_a_volume_has_a_most_doubtful_slice(tiny_model_folder: Path, tmp_path: Path) -> None:
+    from napari_latentseg import rank
+
+    array = np.random.default_rng(3).integers(0, 99, (5, 20, 24), dtype=np.int16)
+    dicom.series(tmp_path / "in", array, dicom.positions(5))
+    (outcome,) = batch(tmp_path / "in", tiny_model_folder, tmp_path / "out", samples=4).outcomes
+    findings = rank(read_segmentation(tmp_path / "out" / outcome.case))
+    assert outcome.doubtful_slice == str(findings[0].index[0] + 1)

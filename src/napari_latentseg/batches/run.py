@@ -86,7 +86,7 @@ def run_batch(
             raw = next((bids_root(case.path) for case in cases if case.folder), None)
             describe_data_set(folder.out, card.name, card.version, raw)
         class_names = job.settings.classes or tuple(info.name for info in card.classes)
-        table = BatchTable(folder, cases, class_names)
+        table = BatchTable(folder, cases, class_names, has_paths=not job.outputs.get("deidentify"))
         table.close()  # one that cannot be written is refused before anything is computed
         on_event(BatchStart(cases=len(cases)))
         end_reason = ""

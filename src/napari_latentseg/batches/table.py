@@ -38,10 +38,19 @@ class BatchTable:
         Of this part.
     class_names
         Of the model, in the order of the columns.
+    has_paths
+        Whether the table names the files, which may be called after patients.
     """
 
-    def __init__(self, folder: BatchFolder, cases: Iterable[BatchCase], class_names: Sequence[str]) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        folder: BatchFolder,
+        cases: Iterable[BatchCase],
+        class_names: Sequence[str],
+        *,
+        has_paths: bool = True,
+    ) -> None:
+        self._folder, self._has_paths = folder, has_paths
         self._cases = {case.name: case for case in cases}
         sizes = [f"{name}_{kind}" for name in class_names for kind in _SIZES]
         self._columns = [*COLUMNS[:-1], *sizes, COLUMNS[-1]]
@@ -77,7 +86,7 @@ class BatchTable:
         row = dict.fromkeys(self._columns, "")
         row |= {
             "case": outcome.case,
-            "path": str(case.path),
+            "path": str(case.path) if self._has_paths else "",
             "series": "" if case.series is None else str(case.series),
             "state": outcome.state,
             "reason": outcome.reason,
