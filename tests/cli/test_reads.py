@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from napari_latentseg.data.folders import find_cases
 from napari_latentseg.io import registry
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.models.layout import SPLIT_FILE
 from napari_latentseg.sample_data import write_annotated_phantoms
 
 MODEL = "tiny-taught"
@@ -70,6 +73,22 @@ def test_evaluate(cli: Callable[..., Any], reads: Counter[str], data: Path) -> N
     ended = cli("evaluate", "--model", MODEL, "--data", data, "--sampling", "none")
     assert ended.code == 0, ended
     assert reads == {"scan": 2 * 3, "card": 1, "models": 1}  # each image and its mask
+
+
+@pytest.mark.parametrize("command", ["evaluate", "calibrate"])
+def test_validation_images_are_decoded_once(
+    cli: Callable[..., Any], reads: Counter[str], data: Path, tiny_model_folder: Path, tmp_path: Path,
+    command: str,
+) -> None:  # fmt: skip
+    """To know which they are, all images are decoded; of the validation images the masks are read too."""
+    model = Path(shutil.copytree(tiny_model_folder, tmp_path / "split"))
+    hashes = [case.content_sha256 for case in find_cases(data)]
+    (model / SPLIT_FILE).write_text(json.dumps({"format": 2, "train": hashes[:1], "validation": hashes[1:]}))
+    reads.clear()
+    ended = cli(command, "--model", model, "--data", data, "-n", 3, "--subset", "validation")
+    assert ended.code == 0, ended
+    # to describe the training images, calibrate reads all of them once more
+    assert reads["scan"] == 3 + 2 + (3 if command == "calibrate" else 0)
 
 
 def test_calibrate(cli: Callable[..., Any], reads: Counter[str], data: Path) -> None:

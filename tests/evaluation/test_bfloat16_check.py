@@ -10,7 +10,7 @@ import pytest
 
 from napari_latentseg.evaluation.bfloat16_check import Bfloat16Accumulator, Bfloat16Check
 
-LIMITS: dict[str, Any] = {"images": 3, "samples": 5, "source": "augment", "device": "cpu"}
+LIMITS: dict[str, Any] = {"images": 20, "samples": 5, "source": "augment", "device": "cpu", "engine": "torch"}
 
 
 def changed(pixels: int, mean_change: float, shape: tuple[int, ...] = (100, 100)) -> tuple[Any, ...]:
@@ -36,12 +36,18 @@ def test_both_limits_count(max_mask_change: float, mean_change: float, is_allowe
     assert check.is_allowed == is_allowed
 
 
+def test_few_images_show_nothing() -> None:
+    check = Bfloat16Check(max_mask_change=0.0, mean_change=0.0, **LIMITS | {"images": 4})
+    assert not check.is_allowed
+    assert check.replace(images=5).is_allowed
+
+
 def test_the_largest_change_of_a_mask_counts_and_the_average_change_of_the_mean() -> None:
     accumulator = Bfloat16Accumulator()
     for pixels, mean_change in ((0, 0.002), (9, 0.004), (3, 0.009)):
         accumulator.add(*changed(pixels, mean_change))
     assert not accumulator.has_failed
-    check = accumulator.check(5, "augment", "cpu")
+    check = accumulator.check(5, "augment", "cpu", "torch")
     assert check is not None
     assert check.max_mask_change == 0.0009
     assert check.mean_change == pytest.approx(0.005, abs=2e-6)
@@ -52,15 +58,24 @@ def test_one_mask_that_changes_too_much_ends_the_check() -> None:
     accumulator = Bfloat16Accumulator()
     accumulator.add(*changed(11, 0.0))
     assert accumulator.has_failed
-    check = accumulator.check(5, "augment", "cpu")
+    check = accumulator.check(5, "augment", "cpu", "torch")
     assert check is not None
     assert not check.is_allowed
+
+
+def test_an_image_that_cannot_be_segmented_in_bfloat16_ends_the_check() -> None:
+    accumulator = Bfloat16Accumulator()
+    accumulator.add_failure()
+    assert accumulator.has_failed
+    check = accumulator.check(5, "augment", "cpu", "torch")
+    assert check is not None
+    assert (check.max_mask_change, check.is_allowed) == (1.0, False)
 
 
 def test_a_change_just_above_the_limit_is_not_rounded_to_it() -> None:
     accumulator = Bfloat16Accumulator()
     accumulator.add(*changed(1001, 0.0, (1000, 1000)))
-    check = accumulator.check(5, "augment", "cpu")
+    check = accumulator.check(5, "augment", "cpu", "torch")
     assert check is not None
     assert not check.is_allowed
 
@@ -69,11 +84,11 @@ def test_volumes_and_means_on_disk_are_compared() -> None:
     mask, mean, other, other_mean = changed(2, 0.003, (4, 10, 10))
     accumulator = Bfloat16Accumulator()
     accumulator.add(mask, da.from_array(mean), other, da.from_array(other_mean))
-    check = accumulator.check(5, "augment", "cpu")
+    check = accumulator.check(5, "augment", "cpu", "torch")
     assert check is not None
     assert check.max_mask_change == 0.005
     assert check.mean_change == pytest.approx(0.003, abs=2e-6)
 
 
 def test_without_an_image_nothing_is_known() -> None:
-    assert Bfloat16Accumulator().check(5, "augment", "cpu") is None
+    assert Bfloat16Accumulator().check(5, "augment", "cpu", "torch") is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,7 +45,7 @@ class Sure:
         data = TrainingData(name="drawn", licence="CC0", images=1, validation_images=len(pairs))
         card = SimpleNamespace(classes=classes, training_data=(data,))
         self.model = SimpleNamespace(card=card)
-        self.compute = SimpleNamespace(precision="float32")
+        self.compute = SimpleNamespace(precision="float32", device="mps", engine="torch")
         self.masks = [p.read_mask()[0] > 0 for p in pairs]
         self.wrong = np.random.default_rng(0).lognormal(0, 0.2, len(pairs))
         self.asked = 0
@@ -197,6 +198,52 @@ def test_a_mask_of_another_size_is_refused(pairs: list[Case], monkeypatch: pytes
     )
     with pytest.raises(BadInput, match="give a mask of the same shape"):
         Calibration(Sure(pairs), REQUEST, pairs)
+
+
+@pytest.mark.parametrize(
+    ("changed_pixels", "images", "is_allowed"), [(0, 20, True), (3, 20, True), (4, 1, False)]
+)
+def test_bfloat16_is_allowed_where_it_changes_no_mask(
+    tiny_model: Model, pairs: list[Case], monkeypatch: pytest.MonkeyPatch,
+    changed_pixels: int, images: int, is_allowed: bool,
+) -> None:  # fmt: skip
+    """The images have 3072 pixels. The first mask that changes too much ends the comparison."""
+    precisions: list[str] = []
+
+    def compared(model: Model, device: str, precision: str) -> Predictor:
+        precisions.append(precision)
+        return Predictor(model, device, "float32")
+
+    def segment_each(predictor: Any, scans: Iterable[Any], settings: InferenceSettings) -> Iterator[Any]:
+        for key, result in segmenting.segment_each(predictor, scans, settings):
+            mask = result.mask.copy()
+            mask.ravel()[:changed_pixels] ^= 1
+            yield key, replace(result, mask=mask)
+
+    monkeypatch.setattr("napari_latentseg.inference.bfloat16.has_native_bfloat16", lambda device: True)
+    monkeypatch.setattr("napari_latentseg.inference.bfloat16.Predictor", compared)
+    monkeypatch.setattr("napari_latentseg.inference.bfloat16.segment_each", segment_each)
+    calibration = Calibration(Predictor(tiny_model, "cpu", "float32"), REQUEST, pairs)
+    fractions = list(calibration.run())
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+    assert precisions == ["bfloat16"]
+    check = calibration.bfloat16
+    assert check is not None
+    assert (check.images, check.is_allowed) == (images, is_allowed)
+    assert check.max_mask_change == pytest.approx(changed_pixels / 3072, abs=1e-6)
+    expected = ("bfloat16", "float32") if is_allowed else ("float32",)
+    assert calibration.volume_interval().precisions == expected
+
+
+@pytest.mark.parametrize(("precision", "is_native"), [("float32", False), ("bfloat16", True)])
+def test_bfloat16_is_not_compared_where_it_cannot_help(
+    tiny_model: Model, pairs: list[Case], monkeypatch: pytest.MonkeyPatch, precision: str, is_native: bool
+) -> None:
+    monkeypatch.setattr("napari_latentseg.inference.bfloat16.has_native_bfloat16", lambda device: is_native)
+    calibration = Calibration(Predictor(tiny_model, "cpu", precision), REQUEST, pairs[:2])
+    assert list(calibration.run()) == [0.5, 1.0]
+    assert calibration.bfloat16 is None
 
 
 def test_a_real_model(tiny_model: Model, pairs: list[Case]) -> None:

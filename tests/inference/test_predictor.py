@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -160,9 +161,14 @@ def test_auto_is_bfloat16_only_where_the_card_allows_it(
     tiny_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("napari_latentseg.utils.device.has_native_bfloat16", lambda device: True)
-    check = Bfloat16Check(
-        max_mask_change=0.0, mean_change=0.0, images=3, samples=5, source="augment", device="cpu"
-    )
+    how: dict[str, Any] = {
+        "images": 20,
+        "samples": 5,
+        "source": "augment",
+        "device": "cpu",
+        "engine": "torch",
+    }
+    check = Bfloat16Check(max_mask_change=0.0, mean_change=0.0, **how)
     changed = check.replace(max_mask_change=0.01)
     precisions = [
         Predictor(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
+    from napari_latentseg.core.scan import Scan
     from napari_latentseg.data.cases import Case
     from napari_latentseg.data.label_names import LabelsOption
     from napari_latentseg.models.folder import Model
@@ -63,10 +66,28 @@ def annotated_images(
     split = read_split(model.folder)
     if subset == "all":
         return all_cases, all_cases, split
-    cases = [case for case in all_cases if _part_of(case, split) == "validation"]
+    cases = _validation_cases(all_cases, split)
     if not cases:
         raise BadInput(data, f"holds none of the validation images of {model.card.name}", remedy)
     return all_cases, cases, split
+
+
+def _validation_cases(cases: Sequence[Case], split: Split) -> list[Case]:
+    """The validation images; what was decoded to know them is held for their first use, if there is room."""
+    from napari_latentseg.data.held_reads import HeldReads
+
+    held, chosen = HeldReads(), []
+    for case in cases:
+        decoded: list[Scan] = []
+        if _part_of(replace(case, scan_reader=partial(_read_into, case, decoded)), split) == "validation":
+            chosen.append(held.hold_image(case, decoded[0]) if decoded else case)
+    return chosen
+
+
+def _read_into(case: Case, decoded: list[Scan]) -> Scan:
+    scan = case.scan_reader()
+    decoded.append(scan)
+    return scan
 
 
 def cases_by_part(cases: Sequence[Case], split: Split) -> tuple[list[Case], list[Case]]:

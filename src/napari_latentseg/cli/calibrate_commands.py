@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_FIGURES = {"name", "reliability", "volume_interval", "contour_band", "expected_dice"}
+_FIGURES = {"name", "reliability", "volume_interval", "contour_band", "expected_dice", "bfloat16"}
 
 
 def register(app: typer.Typer) -> None:
@@ -96,6 +96,8 @@ def calibrate(
         for name, measured in interval.coverage.items():
             line = f"{name}: {percent(interval.level)} intervals held in {percent(measured)}"
             print_line(f"{line} of {interval.tested_on} other images", quiet=quiet)
+    if (check := card.bfloat16) is not None:
+        print_line(f"bfloat16 {check.describe()}", quiet=quiet)
     for line in _figure_lines(card):
         print_line(line, quiet=quiet)
     exit_partial(left_out)

@@ -11,13 +11,14 @@ from pydantic import Field
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.core.record import SamplingSource
 
-__all__ = ["MAX_MASK_CHANGE", "MAX_MEAN_CHANGE", "Bfloat16Accumulator", "Bfloat16Check"]
+__all__ = ["MAX_MASK_CHANGE", "MAX_MEAN_CHANGE", "MIN_IMAGES", "Bfloat16Accumulator", "Bfloat16Check"]
 
 # A thousandth of the pixels is what two engines in float32 may differ by (docs/benchmarks.md), and far less
 # than two people who draw the same outline.
 MAX_MASK_CHANGE = 0.001
 # Half a hundredth of a probability: thresholds are set in steps of five hundredths.
 MAX_MEAN_CHANGE = 0.005
+MIN_IMAGES = 5  # fewer do not show much; a retina model has 6 validation images
 
 
 class Bfloat16Check(FrozenModel):
@@ -33,8 +34,8 @@ class Bfloat16Check(FrozenModel):
         How many images were compared. The comparison ends at the first whose mask changed too much.
     samples, source
         Size and sampling source of the ensemble.
-    device
-        Where the networks ran, as ``"cpu"`` or ``"cuda"``.
+    device, engine
+        Where the networks ran and what computed them, as ``"cpu"`` and ``"openvino"``.
     """
 
     max_mask_change: float = Field(ge=0, le=1)
@@ -43,6 +44,7 @@ class Bfloat16Check(FrozenModel):
     samples: int = Field(ge=1)
     source: SamplingSource
     device: str
+    engine: str
 
     @property
     def is_allowed(self) -> bool:
@@ -50,12 +52,23 @@ class Bfloat16Check(FrozenModel):
 
         Examples
         --------
-        >>> how = {"images": 20, "samples": 5, "source": "augment", "device": "cpu"}
+        >>> how = {"images": 20, "samples": 5, "source": "augment", "device": "cpu", "engine": "torch"}
         >>> check = Bfloat16Check(max_mask_change=0.0004, mean_change=0.001, **how)
         >>> check.is_allowed, check.replace(max_mask_change=0.002).is_allowed
         (True, False)
         """
-        return self.max_mask_change <= MAX_MASK_CHANGE and self.mean_change <= MAX_MEAN_CHANGE
+        is_equal = self.max_mask_change <= MAX_MASK_CHANGE and self.mean_change <= MAX_MEAN_CHANGE
+        return is_equal and self.images >= MIN_IMAGES
+
+    def describe(self) -> str:
+        """Whether bfloat16 may be used by default, and why, in words."""
+        answer = "used by --precision auto" if self.is_allowed else "not used by --precision auto"
+        ensemble = f"mean of {self.samples} samples from {self.source}"
+        images = f"{self.images} image{'' if self.images == 1 else 's'}"
+        return (
+            f"{answer}: it changed up to {100 * self.max_mask_change:.2g} % of the pixels of a mask, and the"
+            f" mean by {self.mean_change:.2g} on average ({ensemble}, {images})"
+        )
 
 
 class Bfloat16Accumulator:
@@ -67,7 +80,7 @@ class Bfloat16Accumulator:
     >>> accumulator = Bfloat16Accumulator()
     >>> mask = np.zeros((10, 10), np.uint8)
     >>> accumulator.add(mask, np.full((1, 10, 10), 0.2), mask, np.full((1, 10, 10), 0.201))
-    >>> accumulator.check(samples=5, source="augment", device="cpu").images
+    >>> accumulator.check(samples=5, source="augment", device="cpu", engine="torch").images
     1
     """
 
@@ -103,12 +116,17 @@ class Bfloat16Accumulator:
         )
         self._mean_changes.append(total / float(np.prod(mean.shape)))
 
-    def check(self, samples: int, source: SamplingSource, device: str) -> Bfloat16Check | None:
+    def add_failure(self) -> None:
+        """Add an image that could not be segmented in bfloat16."""
+        self._mask_changes.append(1.0)
+        self._mean_changes.append(1.0)
+
+    def check(self, samples: int, source: SamplingSource, device: str, engine: str) -> Bfloat16Check | None:
         """What was measured; None before the first image.
 
         Parameters
         ----------
-        samples, source, device
+        samples, source, device, engine
             See `Bfloat16Check`.
         """
         if not self.images:
@@ -120,6 +138,7 @@ class Bfloat16Accumulator:
             samples=samples,
             source=source,
             device=device,
+            engine=engine,
         )
 
 

@@ -18,6 +18,7 @@ from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.held_reads import HeldReads
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.bfloat16_check import Bfloat16Check
 from napari_latentseg.evaluation.calibration import (
     MIN_SAMPLES,
     Reliability,
@@ -29,6 +30,7 @@ from napari_latentseg.evaluation.case_figures import CaseFigures, case_figures
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.evaluation.report import LeftOut
+from napari_latentseg.inference.bfloat16 import Bfloat16Comparison
 from napari_latentseg.inference.evaluate import check_shape, label_map_for
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.segment_each import segment_each
@@ -68,6 +70,9 @@ class Calibration:
     case_figures
         For each image what it says about each class, in the order of `cases`; None where the class is not
         annotated, or neither in the mask nor in the reference.
+    bfloat16
+        How much bfloat16 changes the results; None before `run` is done, and where the predictor does not
+        compute in float32 or the hardware does not multiply bfloat16 natively.
 
     Raises
     ------
@@ -84,6 +89,7 @@ class Calibration:
     sample_voxel_counts: NDArray[np.float64] = field(init=False)
     reference_voxel_counts: NDArray[np.float64] = field(init=False)
     case_figures: list[list[CaseFigures | None]] = field(init=False, default_factory=list)
+    bfloat16: Bfloat16Check | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         if self.settings.source == "none" or self.settings.samples < MIN_SAMPLES:
@@ -150,13 +156,24 @@ class Calibration:
         """
         card = self.predictor.model.card
         settings = self.settings.replace(keep_samples=False)  # their volumes are counted as they are drawn
-        scans = ((number, case.read_scan()) for number, case in enumerate(self.cases))
-        for number, segmentation in segment_each(self.predictor, scans, settings):
+        read_scans = ((number, case.read_scan()) for number, case in enumerate(self.cases))
+        scans = (((number, scan), scan) for number, scan in read_scans)
+        comparison = Bfloat16Comparison(self.predictor, settings)
+        total = len(self.cases) + comparison.image_count(len(self.cases))
+        for (number, scan), segmentation in segment_each(self.predictor, scans, settings):
             if isinstance(segmentation, BadInput):
                 raise segmentation
             label_map = label_map_for(card, self.cases[number])
             self._accumulate(number, segmentation, self._reference_readers[number](), label_map)
-            yield (number + 1) / len(self.cases)
+            comparison.keep(scan, segmentation)
+            yield (number + 1) / total
+        done = len(self.cases)
+        for _ in comparison.run():
+            done += 1
+            yield done / total
+        self.bfloat16 = comparison.check()
+        if done < total:
+            yield 1.0
 
     def _accumulate(
         self, number: int, segmentation: Segmentation, reference: NDArray[np.uint8], label_map: LabelMap
@@ -254,7 +271,7 @@ class Calibration:
             source=self.settings.source,
             threshold=self.settings.threshold,
             dimensions=next(iter(self._dimensions)) if len(self._dimensions) == 1 else None,
-            precisions=(self.predictor.compute.precision,),
+            precisions=self._precisions(),
             data=self._data_description(len(fit)),
         )
         return fitted.with_coverage(names, self.sample_voxel_counts[test], self.reference_voxel_counts[test])
@@ -300,9 +317,15 @@ class Calibration:
             "source": self.settings.source,
             "threshold": self.settings.threshold,
             "dimensions": next(iter(self._dimensions)) if len(self._dimensions) == 1 else None,
-            "precisions": (self.predictor.compute.precision,),
+            "precisions": self._precisions(),
             "data": self._data_description(len(self.cases)),
         }
+
+    def _precisions(self) -> tuple[str, ...]:
+        """The precision of the results, and bfloat16 where it was shown to give the same."""
+        if self.bfloat16 is not None and self.bfloat16.is_allowed:
+            return ("bfloat16", "float32")
+        return (self.predictor.compute.precision,)
 
     def _data_description(self, count: int) -> str:
         sets = self.predictor.model.card.training_data

@@ -63,6 +63,8 @@ class Run:
         The model.
     state
         Everything that has been computed so far.
+    engines
+        As given.
     sampler
         Draws the samples.
 
@@ -96,7 +98,7 @@ class Run:
         self.model = model
         names = {c.name for c in self.state.classes}
         class_indices = [i for i, c in enumerate(card.classes) if c.name in names]
-        self._engines = engines
+        self.engines = engines
         self.sampler = Sampler(
             card.name,
             engines,
@@ -204,7 +206,7 @@ class Run:
         planned
             From `plan`.
         """
-        return JobSource(self.state, planned, self._engines[0].downsampling_factor).jobs()
+        return JobSource(self.state, planned, self.engines[0].downsampling_factor).jobs()
 
     def add_sample(self, job: SampleJob) -> None:
         """Add a complete sample to the ensemble.
@@ -229,7 +231,7 @@ class Run:
         self._note_completed(plane, job.sample + 1, change)
 
     def _activate_engines(self) -> None:
-        for engine in self._engines:
+        for engine in self.engines:
             engine.activate()
 
     def _choose_transforms(self) -> None:
@@ -312,7 +314,7 @@ class Run:
         For each: augment the plane, cut it into tiles, sample and blend the tiles, undo the augmentation, and
         resize the probabilities to the size of the scan.
         """
-        source = JobSource(self.state, planned, self._engines[0].downsampling_factor)
+        source = JobSource(self.state, planned, self.engines[0].downsampling_factor)
         drawing = self.sampler.draw(source.jobs())
         current = (*planned[0], 0.0)  # plane, sample, and the fraction of it that is drawn
         try:

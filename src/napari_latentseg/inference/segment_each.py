@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import zip_longest
 from typing import Generic, TypeVar
 
@@ -96,6 +97,7 @@ class _Stream(Generic[Key]):
         self._predictor = predictor
         self._scans = scans
         self._settings = settings
+        self._start_like_first: Callable[[Scan, InferenceSettings], Run] | None = None
         self._next: _Item[Key] | None = None  # was read, and begins the next group
         self._items: deque[_Item[Key]] = deque()  # of the group, until they are yielded
         self._item_of_job: dict[SampleJob, _Item[Key]] = {}
@@ -110,9 +112,8 @@ class _Stream(Generic[Key]):
         """Segment as many scans as fit into memory together; call `has_more` before."""
         first, self._next = self._next, None
         assert first is not None
-        if (
-            first.run is None or self._settings.tolerance is not None
-        ):  # how many samples it takes is not known
+        # with early stopping, how many samples a scan needs is known only while they are drawn
+        if first.run is None or self._settings.tolerance is not None:
             yield first.key, self._segment_alone(first)
             return
         self._items.append(first)
@@ -141,11 +142,19 @@ class _Stream(Generic[Key]):
             item = _Item(key, scan, error=scan if isinstance(scan, BadInput) else None)
             if isinstance(scan, Scan):
                 try:
-                    item.run = self._predictor.start(scan, self._settings)
+                    item.run = self._start(scan)
                 except BadInput as error:
                     item.error = error
             return item
         return None
+
+    def _start(self, scan: Scan) -> Run:
+        """A run of a scan; it has the engines of the first, since to open them all weights are looked at."""
+        if self._start_like_first is not None:
+            return self._start_like_first(scan, self._settings)
+        run = self._predictor.start(scan, self._settings)
+        self._start_like_first = partial(Run, run.model, run.engines, run.state.compute)
+        return run
 
     def _jobs(self, first: _Item[Key]) -> Iterator[SampleJob]:
         """The samples of a group; called in another thread."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from napari_latentseg.core.percent import percent
 from napari_latentseg.core.record import SAMPLING_SOURCES
-from napari_latentseg.evaluation.bfloat16_check import Bfloat16Check
 from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
@@ -62,7 +61,7 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         if card.expected_dice.worst_fifth:
             lines.append(("Worst fifth", card.expected_dice.worst_fifth.describe()))
     if card.bfloat16:
-        lines.append(("bfloat16", _bfloat16_text(card.bfloat16)))
+        lines.append(("bfloat16", card.bfloat16.describe()))
     if card.fit:
         lines.append(("Made for", _fit_text(card.fit)))
     source_descriptions = SAMPLING_SOURCES | {
@@ -182,17 +181,6 @@ def _expected_dice_text(expected: ExpectedDice) -> str:
         )
     ensemble = f"{expected.samples} samples from {expected.source}"
     return f"{'; '.join(texts)}, each left out in turn ({ensemble}), by {expected.data}"
-
-
-def _bfloat16_text(check: Bfloat16Check) -> str:
-    """Whether bfloat16 may be used by default, and why, in words."""
-    answer = "used by --precision auto" if check.is_allowed else "not used by --precision auto"
-    ensemble = f"mean of {check.samples} samples from {check.source}"
-    images = f"{check.images} image{'' if check.images == 1 else 's'}"
-    return (
-        f"{answer}: it changed up to {100 * check.max_mask_change:.2g} % of the pixels of a mask, and the"
-        f" mean by {check.mean_change:.2g} on average ({ensemble}, {images})"
-    )
 
 
 def _fit_text(fit: FitReference) -> str:
