@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-__all__ = ["BadInput", "Cancelled", "choose_from", "first_validation_error", "printable"]
+__all__ = ["BadInput", "Cancelled", "EndedElsewhere", "choose_from", "first_validation_error", "printable"]
 
 
 # control characters but tab and line feed, with which a text could write into the terminal or its title, and
@@ -87,6 +87,10 @@ class Cancelled(Exception):
     ...     print("stopped")
     stopped
     """
+
+
+class EndedElsewhere(Exception):
+    """Another process of the same training has ended early and says why; this one ends without a word."""
 
 
 def choose_from(value: object, choices: Iterable[str]) -> str:

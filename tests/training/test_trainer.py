@@ -13,9 +13,11 @@ from torch import Tensor
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.errors import BadInput
+from napari_latentseg.methods.base import Batch
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import Dataset, read_dataset
+from napari_latentseg.training.dataset import Dataset, read_dataset, unaugmented_batches
 from napari_latentseg.training.events import TrainEpoch
+from napari_latentseg.training.loop import TrainingStep
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute
 
@@ -252,3 +254,22 @@ def test_a_size_that_the_method_cannot_halve_is_refused_before_the_work(make: Ca
     unet = {"widths": [16, 16], "norm_groups": 8, "heads": 2}
     with pytest.raises(BadInput, match=r"preprocess\.size: is 40; use a multiple of the method's 16"):
         make(method="sdseg", settings={"denoiser": unet}, preprocess={"mode": "whole", "size": 40})
+
+
+def test_accumulated_batches_give_the_gradient_of_one_batch(data: Dataset) -> None:
+    """Of four images at once, of twice two, and of one by one."""
+    settings = {"width": 16, "levels": ["out"], "cross_entropy_weight": 1.0}
+    gradients = []
+    for size, count in ((4, 1), (2, 2), (1, 4)):
+        whole = config(settings=settings, batch_size=size, accumulate=count)
+        trainer = Trainer(whole, data, Blocks(), Compute("cpu", "float32"))
+        stage = trainer.method.stages()[0]
+        weights = list(stage.trainable.parameters())
+        step = TrainingStep(torch.optim.SGD(weights), stage.trainable, accumulate=count)
+        trainer.method.double()  # so that what differs is not the rounding of batches of other sizes
+        for _, batch in zip(range(count), unaugmented_batches(data.train, whole), strict=False):
+            step.add_gradient(stage.loss(Batch(batch.images.double(), batch.masks.double()), None))
+        gradients.append(torch.cat([w.grad.flatten() for w in weights if w.grad is not None]))
+    assert gradients[0].norm() > 0
+    for gradient in gradients[1:]:
+        assert (gradient - gradients[0]).norm() < 1e-6 * gradients[0].norm() + 1e-9

@@ -129,45 +129,53 @@ def train(
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.data.label_names import parse_label_names
     from napari_latentseg.errors import BadInput
-    from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.card import CARD, ModelCard, read_card
     from napari_latentseg.training.config import load_config, with_changes
     from napari_latentseg.training.datasets import find_datasets
     from napari_latentseg.training.named_classes import class_changes
     from napari_latentseg.training.output_dir import check_output_dir
+    from napari_latentseg.training.processes import join_processes
     from napari_latentseg.utils.device import check_device_and_precision
 
-    settings = load_config(config)
-    changes = dict(changes or {})
-    if "epochs" in changes:
-        # a number of epochs replaces a number of steps, and holds for every stage
-        counts = {"epochs": None, "steps": None}
-        stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
-        changes = {"steps": None, "stages": stages} | changes
-    folders = _folders(data)
-    settings = with_changes(settings, changes)
-    label_names = None if labels is None else parse_label_names(labels)
-    settings = with_changes(settings, class_changes(folders, settings, classes, label_names))
-    if method is not None and method != settings.method:
-        raise BadInput(
-            "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
+    processes = join_processes(device)
+    with processes.one_error():
+        settings = load_config(config)
+        changes = dict(changes or {})
+        if "epochs" in changes:
+            # a number of epochs replaces a number of steps, and holds for every stage
+            counts = {"epochs": None, "steps": None}
+            stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
+            changes = {"steps": None, "stages": stages} | changes
+        folders = _folders(data)
+        settings = processes.request.applied_to(with_changes(settings, changes))
+        label_names = None if labels is None else parse_label_names(labels)
+        settings = with_changes(settings, class_changes(folders, settings, classes, label_names))
+        if method is not None and method != settings.method:
+            raise BadInput(
+                "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
+            )
+        check_device_and_precision(device, settings.precision)
+        find_datasets(folders, settings)
+        check_output_dir(as_path("out", out), resume=resume)
+
+        from napari_latentseg.models.store import open_codec
+        from napari_latentseg.training.job import TrainingJob
+
+        loaded_codec, spec = None, None
+        if codec_source := codec or settings.codec:
+            loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
+        job = TrainingJob(
+            folders, Path(out), settings, loaded_codec, spec, name=name, device=device,
+            should_stop=should_stop, resume=resume, processes=processes,
+        )  # fmt: skip
+        for event in job:
+            if processes.is_main:
+                on_event(event)
+        if processes.count == 1:
+            return read_card(Path(out))
+        return ModelCard.model_validate_json(
+            processes.main_says(lambda: (Path(out) / CARD).read_text("utf-8"))
         )
-    check_device_and_precision(device, settings.precision)
-    find_datasets(folders, settings)
-    check_output_dir(as_path("out", out), resume=resume)
-
-    from napari_latentseg.models.store import open_codec
-    from napari_latentseg.training.job import TrainingJob
-
-    loaded_codec, spec = None, None
-    if codec_source := codec or settings.codec:
-        loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
-    job = TrainingJob(
-        folders, Path(out), settings, loaded_codec, spec, name=name, device=device, should_stop=should_stop,
-        resume=resume,
-    )  # fmt: skip
-    for event in job:
-        on_event(event)
-    return read_card(Path(out))
 
 
 def finetune(

@@ -28,8 +28,9 @@ from napari_latentseg.cli.command_line import VERBOSE, read_command_line
 from napari_latentseg.cli.console import print_error, print_line
 from napari_latentseg.cli.interrupt import Terminated, exit_on_termination
 from napari_latentseg.cli.options import with_current_names, with_option_name
-from napari_latentseg.errors import BadInput, Cancelled
+from napari_latentseg.errors import BadInput, Cancelled, EndedElsewhere
 from napari_latentseg.utils.device import is_out_of_memory
+from napari_latentseg.utils.launcher import says_errors
 from napari_latentseg.utils.scratch import remove_abandoned_scratch
 
 __all__ = ["app", "run"]
@@ -78,6 +79,12 @@ def _root(
     """Has no work of its own: `--version` is handled in its callback, before any command."""
 
 
+def _say_error(text: str) -> None:
+    """Print an error, once for all processes of a training."""
+    if says_errors():
+        print_error(text)
+
+
 @cache
 def _command() -> typer.core.TyperGroup:
     """The commands, which typer takes long to build from their functions."""
@@ -99,13 +106,13 @@ def run(args: Sequence[str] | None = None) -> int:
                 args=arguments or ["--help"], prog_name="napari-latentseg", standalone_mode=False
             )
     except BadInput as error:
-        print_error(str(with_option_name(error, arguments)))
+        _say_error(str(with_option_name(error, arguments)))
         if is_verbose:
             traceback.print_exc()
         return 2
     except _UsageError as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
-        print_error(f"{' '.join(message.split())} (--help tells more)")
+        _say_error(f"{' '.join(message.split())} (--help tells more)")
         return 2
     except MemoryError:
         print_error(_OUT_OF_MEMORY)
@@ -118,8 +125,10 @@ def run(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except EndedElsewhere:
+        return 1
     except (KeyboardInterrupt, typer.Abort, Cancelled):
-        print_error("stopped")
+        _say_error("stopped")
         return _STOPPED
     except Terminated as error:
         with suppress(OSError):  # the terminal is gone after SIGHUP

@@ -60,6 +60,12 @@ def train(
             help="Train this many members, each with a seed of its own; samples can come from them."
         ),
     ] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(
+            help="Batches whose gradients are added up for a step, in place of the configuration's."
+        ),
+    ] = None,
     classes: Annotated[
         str | None, typer.Option(help="The classes of the labels 1, 2, ... of the masks: NAME,NAME.")
     ] = None,
@@ -73,10 +79,20 @@ def train(
     """Train a model on annotated images. Ctrl+C stops and writes the best weights; --resume continues."""
     from napari_latentseg import api
     from napari_latentseg.errors import Cancelled
+    from napari_latentseg.training.launch import check_threads
     from napari_latentseg.training.output_dir import checkpoint_folder
+    from napari_latentseg.utils.launcher import is_main_process
 
+    check_threads(threads)
     use_threads(threads)
-    changes = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "members": members}
+    quiet = quiet or not is_main_process()
+    changes = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+        "members": members,
+        "accumulate": accumulate,
+    }
     stopped_early = False
     left_out: tuple[str, ...] = ()
     try:
@@ -114,6 +130,8 @@ def train(
         raise
     if events:
         exit_partial(left_out)
+        return
+    if not is_main_process():
         return
     # one record for each data set and sampling source: print those of the first source
     for metric in card.metrics[: max(1, len(card.training_data))]:

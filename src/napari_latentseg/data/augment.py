@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 
-__all__ = ["augment"]
+__all__ = ["augment", "draw_in_vain"]
 
 # Not torchvision, kornia or MONAI: each is one more dependency, and draws its random numbers in another
 # order, so that models trained with this code could not be trained again to the same weights.
@@ -59,24 +60,43 @@ def augment(
     return image.contiguous(), mask.contiguous()
 
 
+def draw_in_vain(image: Tensor, ranges: AugmentationConfig, rng: np.random.Generator, *, size: int) -> None:
+    """Draw the random numbers that `augment` would draw for an image, which another process augments.
+
+    Parameters
+    ----------
+    image
+        uint8 `(3, H, W)`.
+    ranges, rng, size
+        As for `augment`.
+    """
+    is_grey = _is_grey(image)
+    if not is_grey and ranges.jitter:
+        # a part of a coloured image can be grey, and then draws less
+        colours = image.float() / 255
+        augment(colours, colours[:1], ranges, rng, size=size)
+        return
+    _draw_affine(image.shape[-2], image.shape[-1], ranges, rng, size)
+    if rng.random() < ranges.quarter_turn:
+        rng.integers(4)
+    rng.random(2)  # both flips
+    if rng.random() < ranges.jitter:
+        _draw_jitter(ranges, rng, is_grey=is_grey)
+
+
+def _is_grey(image: Tensor) -> bool:
+    return bool((image[0] == image[1]).all() and (image[1] == image[2]).all())
+
+
 def _random_affine_crop(
     image: Tensor, mask: Tensor, ranges: AugmentationConfig, rng: np.random.Generator, size: int
 ) -> tuple[Tensor, Tensor]:
     height, width = image.shape[-2:]
-    # top left corner in whole pixels, so that a crop without rotation or shift is not interpolated
-    top, left = (int((n - size + 1) * rng.random()) if n > size else (n - size) // 2 for n in (height, width))
-    if rng.random() >= ranges.affine:
-        if height >= size and width >= size:
-            window = (slice(None), slice(top, top + size), slice(left, left + size))
-            return image[window], mask[window]
-        angle, factor, translation = 0.0, 1.0, (0.0, 0.0)
-    else:
-        angle = math.radians(rng.uniform(-ranges.rotate, ranges.rotate))
-        factor = 1 + rng.uniform(-ranges.scale, ranges.scale)
-        translation = (
-            rng.uniform(-ranges.shift, ranges.shift) * size,
-            rng.uniform(-ranges.shift, ranges.shift) * size,
-        )
+    (top, left), affine = _draw_affine(height, width, ranges, rng, size)
+    if affine is None and height >= size and width >= size:
+        window = (slice(None), slice(top, top + size), slice(left, left + size))
+        return image[window], mask[window]
+    angle, factor, translation = affine or (0.0, 1.0, (0.0, 0.0))
     # sampling positions: for each pixel of the result its row and column in the image
     coordinates = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
     y, x = torch.meshgrid(coordinates, coordinates, indexing="ij")
@@ -91,27 +111,59 @@ def _random_affine_crop(
     return resample(image, "bilinear").clamp(0, 1), resample(mask, "nearest")
 
 
+def _draw_affine(
+    height: int, width: int, ranges: AugmentationConfig, rng: np.random.Generator, size: int
+) -> tuple[tuple[int, int], tuple[float, float, tuple[float, float]] | None]:
+    """Top left corner of the crop; angle in radians, factor and translation in pixels, or None for none."""
+    # in whole pixels, so that a crop without rotation or shift is not interpolated
+    top, left = (int((n - size + 1) * rng.random()) if n > size else (n - size) // 2 for n in (height, width))
+    if rng.random() >= ranges.affine:
+        return (top, left), None
+    angle = math.radians(rng.uniform(-ranges.rotate, ranges.rotate))
+    factor = 1 + rng.uniform(-ranges.scale, ranges.scale)
+    translation = (
+        rng.uniform(-ranges.shift, ranges.shift) * size,
+        rng.uniform(-ranges.shift, ranges.shift) * size,
+    )
+    return (top, left), (angle, factor, translation)
+
+
 def jitter_colours(image: Tensor, ranges: AugmentationConfig, rng: np.random.Generator) -> Tensor:
     """Change brightness, contrast, saturation, hue and gamma of an image `(3, H, W)` in [0, 1].
 
     Each change is drawn from its range. Grey images keep equal channels; the result is clipped to [0, 1].
     """
-
-    def around_one(width: float) -> float:
-        return 1 + float(rng.uniform(-width, width))
-
-    x = image * around_one(ranges.brightness)
-    x = (x - x.mean()) * around_one(ranges.contrast) + x.mean()
-    is_grey = bool((image[0] == image[1]).all() and (image[1] == image[2]).all())
+    is_grey = _is_grey(image)
+    changes = _draw_jitter(ranges, rng, is_grey=is_grey)
+    x = image * changes.brightness
+    x = (x - x.mean()) * changes.contrast + x.mean()
     if not is_grey:
         grey = x.mean(0, keepdim=True)
-        x = grey + (x - grey) * around_one(ranges.saturation)
+        x = grey + (x - grey) * changes.saturation
         if ranges.hue:
-            x = _shift_hue(x.clamp(0, 1), float(rng.uniform(-ranges.hue, ranges.hue)))
+            x = _shift_hue(x.clamp(0, 1), changes.hue)
     x = x.clamp(0, 1)
     if ranges.gamma:
-        x = x ** math.exp(float(rng.uniform(-ranges.gamma, ranges.gamma)))
+        x = x ** math.exp(changes.log_gamma)
     return x
+
+
+class _Jitter(NamedTuple):
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    log_gamma: float
+
+
+def _draw_jitter(ranges: AugmentationConfig, rng: np.random.Generator, *, is_grey: bool) -> _Jitter:
+    def draw(width: float) -> float:
+        return float(rng.uniform(-width, width))
+
+    brightness, contrast = 1 + draw(ranges.brightness), 1 + draw(ranges.contrast)
+    saturation = 1.0 if is_grey else 1 + draw(ranges.saturation)
+    hue = draw(ranges.hue) if ranges.hue and not is_grey else 0.0
+    return _Jitter(brightness, contrast, saturation, hue, draw(ranges.gamma) if ranges.gamma else 0.0)
 
 
 def _shift_hue(image: Tensor, shift: float) -> Tensor:

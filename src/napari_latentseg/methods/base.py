@@ -41,11 +41,14 @@ class Batch:
         `(B, K)`, bool: whether a class was annotated in the data set an image comes from; None where all
         classes were. A class that was not annotated is unknown there, not background, and takes no part in
         the loss.
+    whole_annotated
+        Where several processes share a batch, `annotated` of all of it, on the CPU; otherwise None.
     """
 
     images: Tensor
     masks: Tensor
     annotated: Tensor | None = None
+    whole_annotated: Tensor | None = None
 
 
 class Noise(Protocol):
@@ -294,6 +297,18 @@ class Method(nn.Module, ABC):
         generator
             Of the CPU, for noise and timesteps; torch's global one where not given.
         """
+
+    def loss_row_count(self, annotated: Tensor) -> int:
+        """How many rows, all of the same weight, the terms of the loss are means of.
+
+        Several processes weight the loss of their shares of a batch by it.
+
+        Parameters
+        ----------
+        annotated
+            `(B, K)`, as in `Batch`.
+        """
+        return len(annotated)
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

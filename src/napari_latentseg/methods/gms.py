@@ -175,6 +175,10 @@ class GMS(Method):
         predicted = {name: self._split_classes(level)[annotated] for name, level in levels.items()}
         return matching_losses(self.config, self.codec, predicted, target, masks)
 
+    def loss_row_count(self, annotated: Tensor) -> int:
+        """How many annotated classes there are, over all images."""
+        return int(annotated.sum())
+
     def fine_tune_spec(self) -> FineTuneSpec:
         """The mapper's last block is trained on the features before it."""
         mapper = self.mapper

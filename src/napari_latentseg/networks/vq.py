@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.utils.batch_share import gather_rows, sum_over_batch
 
 __all__ = ["VQAutoencoder", "VQConfig"]
 
@@ -131,8 +132,8 @@ class VQAutoencoder(nn.Module):
         z = self._encode_continuous(x)
         quantised, commitment_loss, (_, _, code_indices) = self.network.quantize(z)
         if self.training:
-            self._last_outputs = _flatten_positions(z.detach())
-            self.usage += torch.bincount(code_indices, minlength=len(self.usage))
+            self._last_outputs = gather_rows(_flatten_positions(z.detach()))
+            self.usage += sum_over_batch(torch.bincount(code_indices, minlength=len(self.usage)))
         return self._decode_quantised(quantised), commitment_loss
 
     def _encode_continuous(self, x: Tensor) -> Tensor:

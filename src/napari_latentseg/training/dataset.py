@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_latentseg.core.slices import Planes
-from napari_latentseg.data.augment import augment
+from napari_latentseg.data.augment import augment, draw_in_vain
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case, rgb_slices
 from napari_latentseg.data.mask_file import UnreadableFile
@@ -25,9 +25,11 @@ from napari_latentseg.models.split import Split
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
 from napari_latentseg.training.datasets import AnnotatedDataset, find_datasets
+from napari_latentseg.utils.batch_share import WHOLE, Share
 
 __all__ = [
     "Dataset",
+    "images_per_batch",
     "read_dataset",
     "steps_per_epoch",
     "training_batches",
@@ -191,9 +193,11 @@ def _validation_groups(slices: list[Slice], groups: list[str], config: TrainingC
 
 
 def training_batches(
-    slices: list[Slice], config: TrainingConfig, rng: np.random.Generator
+    slices: list[Slice], config: TrainingConfig, rng: np.random.Generator, share: Share = WHOLE
 ) -> Iterator[Batch]:
-    """The batches of an epoch; an incomplete last batch is left out.
+    """The batches of an epoch, or the share of each that one process computes.
+
+    An incomplete last batch is left out.
 
     The slices are shuffled, `crops_per_image` times all of them, or sampled by `config.draw`.
 
@@ -204,7 +208,9 @@ def training_batches(
     config
         Its `augment`, `batch_size`, `preprocess` and what samples the slices are used.
     rng
-        Draws order and augmentation.
+        Draws order and augmentation, of the whole batch in every process.
+    share
+        Which share of a batch.
     """
     if config.draw is None:
         order = np.concatenate([rng.permutation(len(slices)) for _ in range(config.crops_per_image)])
@@ -212,18 +218,26 @@ def training_batches(
         order = sample_planes(slices, config.draw, rng)
     size = min(config.batch_size, len(order))
     for start in range(0, len(order) - size + 1, size):
-        samples, annotated = [], []
-        for i in order[start : start + size]:
-            image, mask = slices[i].to_float()
+        samples = []
+        indices = order[start : start + size]
+        own_rows = range(size)[share.rows(size)]
+        for row, i in enumerate(indices):
             augmentation_rng = rng
             if config.augment_variants:  # one of a few, which is the same each time
                 variant = rng.integers(config.augment_variants)
                 augmentation_rng = np.random.default_rng([config.seed, int(i), int(variant)])
-            samples.append(
-                augment(image, mask, config.augment, augmentation_rng, size=config.preprocess.size)
-            )
-            annotated.append(slices[i].annotated)
-        yield _batch(samples, annotated)
+            if row in own_rows:
+                image, mask = slices[i].to_float()
+                samples.append(
+                    augment(image, mask, config.augment, augmentation_rng, size=config.preprocess.size)
+                )
+            elif augmentation_rng is rng:
+                draw_in_vain(slices[i].image, config.augment, rng, size=config.preprocess.size)
+        batch = _batch(samples, [slices[indices[row]].annotated for row in own_rows])
+        if share.count > 1:
+            whole = torch.tensor([slices[i].annotated for i in indices])
+            batch = replace(batch, whole_annotated=whole)
+        yield batch
 
 
 def sample_planes(
@@ -276,5 +290,13 @@ def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...
 
 def steps_per_epoch(slices: list[Slice], config: TrainingConfig) -> int:
     """How many batches `training_batches` gives."""
-    total = len(slices) * config.crops_per_image if config.draw is None else config.draw.planes
-    return total // min(config.batch_size, total)
+    return _slices_per_epoch(slices, config) // images_per_batch(slices, config)
+
+
+def images_per_batch(slices: list[Slice], config: TrainingConfig) -> int:
+    """How many images a batch of `training_batches` has."""
+    return min(config.batch_size, _slices_per_epoch(slices, config))
+
+
+def _slices_per_epoch(slices: list[Slice], config: TrainingConfig) -> int:
+    return len(slices) * config.crops_per_image if config.draw is None else config.draw.planes

@@ -41,6 +41,7 @@ from napari_latentseg.training.output_dir import (
     is_model_of_stopped_training,
     read_state,
 )
+from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.provenance import combined_licence, training_data_records
 from napari_latentseg.training.replay import make_replay
 from napari_latentseg.utils.device import resolve_compute
@@ -73,6 +74,9 @@ class TrainingJob:
         not stopped, bit for bit, where the device is deterministic. All other arguments must be as before.
     checkpoint_every
         Seconds between checkpoints, which are written at the end of an epoch.
+    processes
+        Those that train together. The main one alone evaluates and writes; in the others the events end with
+        the training.
 
     Raises
     ------
@@ -94,6 +98,7 @@ class TrainingJob:
         should_stop: Callable[[], bool] = lambda: False,
         resume: bool = False,
         checkpoint_every: float = 60.0,
+        processes: Processes = ONE_PROCESS,
     ) -> None:
         self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
         self.out, self.config = Path(out), config
@@ -101,7 +106,10 @@ class TrainingJob:
         self.name = name.lower() if name else model_name_of(self.out)
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
-        self.compute = resolve_compute(device, config.precision, is_bfloat16_allowed=True)
+        self.compute = resolve_compute(
+            processes.device or device, config.precision, is_bfloat16_allowed=True
+        )
+        self.processes = processes
         self.should_stop, self.resume = should_stop, resume
         check_output_dir(self.out, resume=resume)
         self.checkpoint = Checkpoint(checkpoint_folder(self.out), interval_s=checkpoint_every)
@@ -137,11 +145,14 @@ class TrainingJob:
             left_out=tuple(data.left_out.values()),
         )
         members = MemberTraining(
-            self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity
-        )
+            self.config, data, self.codec, self.compute, self.should_stop, self.checkpoint, self._identity,
+            self.processes,
+        )  # fmt: skip
         yield from members.run(resume=self.resume)
         if not members.trained_methods:
             raise Cancelled
+        if not self.processes.is_main:
+            return
         keys = data.content_hashes()
         datasets = [d.without(data.left_out) for d in find_datasets(self.folders, self.config)]
         card = self._build_card(members, training_data_records(datasets, data, self.config))
@@ -285,6 +296,7 @@ class TrainingJob:
             "device": self.compute.device,
             "precision": self.compute.precision,
             "threads": torch.get_num_threads(),
+            **({"processes": self.processes.count} if self.processes.count > 1 else {}),
             "torch": torch.__version__.split("+")[0],
             "python": platform.python_version(),
         }

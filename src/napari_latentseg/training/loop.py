@@ -6,6 +6,7 @@ and a moving average follows them. Batches, learning rate and number of steps ar
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.training.processes import ONE_PROCESS, Processes
 
 __all__ = ["BestWeights", "TrainingStep", "averaged", "copied", "with_weights"]
 
@@ -40,6 +42,8 @@ class TrainingStep:
         The moving average, see `averaged`; None for none.
     name, remedy
         For the message where the loss is infinite or not a number.
+    processes
+        Those that train together, each with its share of every batch.
     """
 
     optimizer: torch.optim.Optimizer
@@ -49,6 +53,7 @@ class TrainingStep:
     average: AveragedModel | None = None
     name: str = "training"
     remedy: str = "lower the learning rate"
+    processes: Processes = ONE_PROCESS
 
     def __post_init__(self) -> None:
         self.weights = list(self.parts.parameters())
@@ -58,7 +63,9 @@ class TrainingStep:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("fraction", 1.0)
 
-    def add_gradient(self, terms: Mapping[str, Tensor], penalty: Tensor | None = None) -> dict[str, float]:
+    def add_gradient(
+        self, terms: Mapping[str, Tensor], penalty: Tensor | None = None, *, weight: float = 1.0
+    ) -> dict[str, float]:
         """Accumulate the gradient of a batch.
 
         Parameters
@@ -67,11 +74,13 @@ class TrainingStep:
             The weighted terms of the loss, by name, each a scalar; their sum is minimised.
         penalty
             Is minimised too, but is not among the terms that are returned.
+        weight
+            Of the share of the batch that this process computes, in (0, 1].
 
         Returns
         -------
         dict
-            The terms as floats.
+            The terms as floats, of the whole batch.
 
         Raises
         ------
@@ -81,13 +90,17 @@ class TrainingStep:
         total = torch.stack([term.float() for term in terms.values()]).sum()
         if penalty is not None:
             total = total + penalty
-        if not bool(torch.isfinite(total)):
+        (total * weight / self.accumulate if weight != 1 else total / self.accumulate).backward()
+        # read at once, and after the backward pass was queued: a GPU waits for nothing before it
+        read = torch.stack([*(term.detach().float() for term in terms.values()), total.detach()]).tolist()
+        *values, whole = self.processes.sums([value * weight for value in read])
+        if not math.isfinite(whole):
             raise BadInput(self.name, "the loss is no longer a number", self.remedy)
-        (total / self.accumulate).backward()
-        return {name: float(term.detach()) for name, term in terms.items()}
+        return dict(zip(terms, values, strict=True))
 
     def update(self) -> None:
         """Update the weights with the accumulated gradient, then the moving average."""
+        self.processes.add_gradients(self.weights)
         if self.clip_gradient:
             nn.utils.clip_grad_norm_(self.weights, self.clip_gradient)
         self.optimizer.step()

@@ -20,6 +20,7 @@ from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset
 from napari_latentseg.training.events import TrainEpoch
+from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.snapshot import Snapshot, add_prefix, strip_prefix
 from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute
@@ -40,6 +41,8 @@ class MemberTraining:
         Where the state is written.
     identity
         What must be the same when the training is resumed; stored in the checkpoint.
+    processes
+        See `Trainer`; the main process alone writes the checkpoint.
 
     Attributes
     ----------
@@ -61,6 +64,7 @@ class MemberTraining:
     should_stop: Callable[[], bool]
     checkpoint: Checkpoint
     identity: dict[str, Any]
+    processes: Processes = ONE_PROCESS
     trained_methods: list[Method] = field(init=False, default_factory=list)
     best_epochs: list[int] = field(init=False, default_factory=list)
     events: list[TrainEpoch] = field(init=False, default_factory=list)
@@ -80,12 +84,15 @@ class MemberTraining:
             If the checkpoint is of other data or damaged, or the training ended without an optimizer step.
         """
         identity = self.identity | {"data": dataset_sha256(self.data)}
+        remedy = "give every process the same files, and the same version of the program"
+        self.processes.check_same("images or masks", identity["data"], remedy)
         snapshot = self._restore_members(identity) if resume else None
         for member in range(len(self.trained_methods), self.config.members):
             config = self.config.replace(seed=self.config.seed + member)
             trainer = Trainer(
-                config, self.data, self.codec, self.compute, self.should_stop, self.checkpoint, snapshot
-            )
+                config, self.data, self.codec, self.compute, self.should_stop,
+                self.checkpoint if self.processes.is_main else None, snapshot, self.processes,
+            )  # fmt: skip
             snapshot = None
             self.checkpoint.common = self._common_state(identity)
             for epoch in trainer.run():

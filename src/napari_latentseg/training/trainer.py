@@ -22,6 +22,7 @@ from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import (
     Dataset,
+    images_per_batch,
     steps_per_epoch,
     training_batches,
     unaugmented_batches,
@@ -30,6 +31,7 @@ from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.latent_cache import cached_latents
 from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
 from napari_latentseg.training.pretrained import load_pretrained_weights
+from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.schedule import epoch_count, learning_rate_factor, warmup_epoch_count
 from napari_latentseg.training.scoring import CaseScorer
 from napari_latentseg.training.snapshot import Snapshot, StageState, restore, take_snapshot
@@ -37,8 +39,8 @@ from napari_latentseg.utils.device import Compute, is_out_of_memory
 
 __all__ = ["Trainer"]
 
-# Not Lightning or accelerate: neither resumes in the middle of an epoch bit for bit with safetensors alone
-# (both pickle), nor has stages that are trained one after the other.
+# Not Lightning, nor the trainer of accelerate: neither resumes in the middle of an epoch bit for bit with
+# safetensors alone (both pickle), nor has stages that are trained one after the other.
 
 
 @dataclass
@@ -62,6 +64,8 @@ class Trainer:
         Where the state is written: after an epoch when `Checkpoint.is_due`, and on a stop.
     snapshot
         From a checkpoint, to resume; all other arguments must be as before.
+    processes
+        Those that train together. Their number does not matter to a resumed training.
 
     Attributes
     ----------
@@ -82,6 +86,7 @@ class Trainer:
     should_stop: Callable[[], bool] = lambda: False
     checkpoint: Checkpoint | None = None
     snapshot: Snapshot | None = None
+    processes: Processes = ONE_PROCESS
     method: Method = field(init=False)
     best_dsc: float | None = field(init=False, default=None)
     best_epoch: int = field(init=False, default=0)
@@ -106,6 +111,14 @@ class Trainer:
                 f"is {self.config.preprocess.size}",
                 f"use a multiple of the method's {multiple}",
             )
+        for stage in self.method.stages():
+            size = images_per_batch(self.data.train, self.config.for_stage(stage.name))
+            if size < (count := self.processes.count):
+                raise BadInput(
+                    "batch_size",
+                    f"{size} images cannot be shared by {count} processes",
+                    f"launch at most {size}",
+                )
         load_pretrained_weights(self.method, self.config.published_weights)
         self.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -146,11 +159,15 @@ class Trainer:
         ema_model = None
         if config.ema_decay:
             ema_model = averaged(stage.trainable, config.ema_decay, warmup=config.ema_warmup)
-        step = TrainingStep(optimizer, stage.trainable, config.clip_gradient, config.accumulate, ema_model)
+        step = TrainingStep(
+            optimizer, stage.trainable, config.clip_gradient, config.accumulate, ema_model,
+            processes=self.processes,
+        )  # fmt: skip
         stage_state = StageState(stage_index, optimizer, ema_model)
         if self.snapshot is not None:
             self._restore(self.snapshot, stage, stage_state, rng, generator)
             self.snapshot = None
+        self._equalise(stage_state)
         start = time.perf_counter() - stage_state.seconds
         try:
             for epoch in range(stage_state.epoch, epochs):
@@ -159,7 +176,9 @@ class Trainer:
                 step.forget_gradient()
                 # of an epoch that was stopped, the first batches are drawn again but not trained on again
                 remaining_batches = islice(
-                    training_batches(self.data.train, config, rng), stage_state.batch_index, None
+                    training_batches(self.data.train, config, rng, self.processes.share),
+                    stage_state.batch_index,
+                    None,
                 )
                 for batch in self._to_device(remaining_batches):
                     schedule_epoch = epoch + (
@@ -178,7 +197,7 @@ class Trainer:
                     )
                     if is_step_complete:
                         step.update()
-                    self.stopped = self.stopped or self.should_stop()
+                    self.stopped = self.stopped or self.processes.any(self.should_stop())
                     if self.stopped and is_step_complete:
                         break
                 stage_state.seconds = time.perf_counter() - start
@@ -219,6 +238,12 @@ class Trainer:
             if stage_state.best.weights is not None:
                 stage.trainable.load_state_dict(stage_state.best.weights)
             self.method.eval()
+
+    def _equalise(self, stage_state: StageState) -> None:
+        """Give all processes the weights of the main one, where a stage begins or is resumed."""
+        weights = {name: v for name, v in self.method.state_dict().items() if not name.startswith("codec.")}
+        averages = {} if stage_state.ema_model is None else stage_state.ema_model.state_dict()
+        self.processes.equalise([*weights.values(), *averages.values()])
 
     def _validate_and_keep(
         self, stage: Stage, stage_state: StageState, config: TrainingConfig, epoch: int
@@ -268,6 +293,9 @@ class Trainer:
             )
             stage_state.best.score = self.best_dsc
             self.has_learnt = checkpoint.metadata["learnt"]
+            if self.processes.count > 1 and self.compute.device.startswith("cuda"):
+                # that of the main process, for every GPU: all of them draw the same numbers
+                torch.cuda.set_rng_state(checkpoint.tensors["random.cuda.0"], self.compute.device)
         except (RuntimeError, LookupError, TypeError, ValueError) as error:
             raise BadInput(
                 "checkpoint", "does not fit this version of the program", "train from the beginning"
@@ -299,15 +327,23 @@ class Trainer:
         device = self.compute.torch_device()
         for batch in batches:
             annotated = None if batch.annotated is None else batch.annotated.to(device)
-            yield Batch(batch.images.to(device), batch.masks.to(device), annotated)
+            yield Batch(batch.images.to(device), batch.masks.to(device), annotated, batch.whole_annotated)
 
     def _backward(
         self, step: TrainingStep, stage: Stage, batch: Batch, generator: torch.Generator
     ) -> dict[str, float]:
+        whole_size, weight = len(batch.images), 1.0
+        if batch.whole_annotated is not None:
+            whole_size, own = (
+                len(batch.whole_annotated),
+                self.processes.share.rows(len(batch.whole_annotated)),
+            )
+            own_count = self.method.loss_row_count(batch.whole_annotated[own])
+            weight = own_count / self.method.loss_row_count(batch.whole_annotated)
         try:
-            with self.compute.autocast():
+            with self.processes.whole_batch(whole_size), self.compute.autocast():
                 losses = stage.loss(batch, generator)
-            return step.add_gradient(losses)
+            return step.add_gradient(losses, weight=weight)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -325,7 +361,8 @@ class Trainer:
         selected_slices = [
             validation_slices[i * len(validation_slices) // slice_count] for i in range(slice_count)
         ]
-        scores = [score for s in selected_slices if (score := self._slice_dsc(stage, s)) is not None]
+        all_scores = self.processes.map(selected_slices, lambda s: self._slice_dsc(stage, s))
+        scores = [score for score in all_scores if score is not None]
         return float(np.mean(scores)) if scores else 0.0
 
     def _slice_dsc(self, stage: Stage, validation_slice: Slice) -> float | None:
