@@ -106,9 +106,7 @@ class TrainingJob:
         self.name = name.lower() if name else model_name_of(self.out)
         if not re.fullmatch(NAME_PATTERN, self.name):
             raise BadInput("name", f"{self.name!r} is no model's", "use letters, digits, dots and dashes")
-        self.compute = resolve_compute(
-            processes.device or device, config.precision, is_bfloat16_allowed=True
-        )
+        self.compute = resolve_compute(processes.device or device, config.precision, is_bfloat16_allowed=True)
         self.processes = processes
         self.should_stop, self.resume = should_stop, resume
         check_output_dir(self.out, resume=resume)

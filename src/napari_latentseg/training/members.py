@@ -86,6 +86,7 @@ class MemberTraining:
         identity = self.identity | {"data": dataset_sha256(self.data)}
         remedy = "give every process the same files, and the same version of the program"
         self.processes.check_same("images or masks", identity["data"], remedy)
+        self.processes.check_same("precisions", self.compute.precision, "set precision in the configuration")
         snapshot = self._restore_members(identity) if resume else None
         for member in range(len(self.trained_methods), self.config.members):
             config = self.config.replace(seed=self.config.seed + member)
