@@ -405,3 +405,23 @@ def test_a_setting_that_is_wrong_is_named(codec, settings: dict[str, object], me
 def test_a_method_that_is_not_known() -> None:
     with pytest.raises(BadInput, match="no method 'unet'; use one of gms"):
         method_class("unet")
+
+
+# --- what a step spares ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("empty", [(), (1,), (0, 2, 3), (0, 1, 2, 3, 4, 5)])
+def test_empty_masks_are_encoded_once(gms, monkeypatch: pytest.MonkeyPatch, empty: tuple[int, ...]) -> None:
+    method = gms("compact", classes=2)
+    masks = (torch.rand(6, 1, 32, 32, generator=torch.Generator().manual_seed(3)) > 0.5).float()
+    masks[list(empty)] = 0
+    expected = method.codec.encode_mask(masks)
+    encoded: list[int] = []
+
+    def counted(given: Tensor) -> Tensor:
+        encoded.append(len(given))
+        return type(method.codec).encode_mask(method.codec, given)
+
+    monkeypatch.setattr(method.codec, "encode_mask", counted)
+    assert torch.allclose(method._encode_masks(masks), expected, atol=1e-5)
+    assert encoded == [6 - max(0, len(empty) - 1)]

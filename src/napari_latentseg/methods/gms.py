@@ -169,11 +169,26 @@ class GMS(Method):
         annotated = slice(None) if batch.annotated is None else batch.annotated.flatten()
         masks = batch.masks.flatten(0, 1)[:, None][annotated]
         with torch.no_grad():
-            target = self.codec.encode_mask(masks)
+            target = self._encode_masks(masks)
         z = self._encode_in_training(batch.images, generator)
         levels: dict[str, Tensor] = self.mapper(z, self.config.levels)
         predicted = {name: self._split_classes(level)[annotated] for name, level in levels.items()}
         return matching_losses(self.config, self.codec, predicted, target, masks)
+
+    def _encode_masks(self, masks: Tensor) -> Tensor:
+        """Latents of masks `(N, 1, H, W)`; that of an empty one is computed once on a CPU.
+
+        Of several classes most slices show some alone: of those that hippocampus-mr is trained on, 41 % of
+        the masks are empty. On a GPU, to ask which are would take longer.
+        """
+        if masks.device.type != "cpu":
+            return self.codec.encode_mask(masks)
+        is_empty = ~masks.flatten(1).any(1)
+        first_of_each = ~is_empty | (is_empty.cumsum(0) == 1)
+        latents = self.codec.encode_mask(masks[first_of_each])
+        rows = first_of_each.cumsum(0) - 1
+        rows[is_empty] = rows[is_empty][:1].expand(int(is_empty.sum()))
+        return latents[rows]
 
     def loss_row_count(self, annotated: Tensor) -> int:
         """How many annotated classes there are, over all images."""
