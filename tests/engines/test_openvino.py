@@ -48,7 +48,8 @@ def test_every_method_gives_what_torch_gives_whatever_the_batch(
     assert len(plan.graphs) >= 2
     assert plan.is_sequence == method.is_deterministic
     files = {path.name for path in compiled_home.rglob("*.graph")}
-    for count in (1, 3):
+    assert plan.full_batches.keys() <= set(plan.graphs)
+    for count in (1, 3, 18):  # a part of a full batch, and one with two more
         torch_gives = drawn(TorchEngine(method, EXACT), count)
         np.testing.assert_allclose(drawn(engine, count), torch_gives, atol=2e-4)
         assert torch_gives.std() > 0.01  # not the same everywhere
@@ -187,6 +188,28 @@ def test_conversion_and_inference_open_no_connection(tiny_model_folder: Path, co
 def test_names_of_functions_tell_sizes_and_types() -> None:
     arrays = [np.zeros((2, 4, 6, 6), np.float32), np.zeros(2, np.int64)]
     assert graph_name(1, "denoise", arrays) == "member1-denoise-4x6x6-float32-scalar-int64"
+
+
+def test_full_batches_have_functions_of_their_own(
+    tiny_method: Callable[[str], Method], compiled_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    functions = CompiledFunctions("0" * 32, "float32")
+    engine = TorchEngine(tiny_method("gms"), EXACT, functions)
+    (name, batch), *_ = engine.compile(SIZE).full_batches.items()
+    assert batch == 16
+    assert "predict_masks" in name
+    sizes: list[int] = []
+    call = CompiledFunctions.call
+
+    def noted(self: CompiledFunctions, compiled: object, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        sizes.append(len(arrays[0]))
+        return call(self, compiled, arrays)
+
+    conditioning = engine.encode(images(37))
+    monkeypatch.setattr(CompiledFunctions, "call", noted)
+    together = engine.sample(conditioning)
+    assert sizes == [16, 16, 5]
+    np.testing.assert_allclose(together[:2], engine.sample(conditioning[:2]), atol=1e-5)
 
 
 def test_a_plan_of_a_file_that_is_no_plan_is_none(compiled_home: Path) -> None:

@@ -64,8 +64,7 @@ class CompiledEngine:
         return probabilities if classes is None else probabilities[:, list(classes)]
 
     def _call(self, position: int, tile_size: int, batch: NDArray[Any]) -> NDArray[np.float32]:
-        compiled = self._functions.find(self._plans[tile_size].graphs[position])
-        (output,) = self._functions.call(compiled, [batch])
+        (output,) = self._functions.compute(self._plans[tile_size].graphs[position], [batch])
         return output
 
 

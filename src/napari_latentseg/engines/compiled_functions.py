@@ -15,7 +15,7 @@ from napari_latentseg.engines.model_key import compiled_model_key
 from napari_latentseg.engines.openvino import load_compiled
 from napari_latentseg.models.card import ModelCard
 
-__all__ = ["CompiledFunctions", "compiled_functions", "graph_name"]
+__all__ = ["CompiledFunctions", "compiled_functions", "full_name", "graph_name"]
 
 
 class CompiledFunctions:
@@ -35,6 +35,7 @@ class CompiledFunctions:
         self._cache.note_use()
         self._loaded: dict[str, Any] = {}
         self._plans: dict[str, CompiledPlan] = {}
+        self._full_batches: dict[str, int] = {}
         self._lock = threading.RLock()  # one function computes at a time: two would fight for the cores
 
     def plan(self, tile_size: int, member: int = 0) -> CompiledPlan | None:
@@ -42,12 +43,14 @@ class CompiledFunctions:
         name = _plan_name(tile_size, member)
         if name not in self._plans and (plan := self._cache.read_plan(name)) is not None:
             self._plans[name] = plan
+            self._full_batches |= plan.full_batches
         return self._plans.get(name)
 
     def add_plan(self, tile_size: int, member: int, plan: CompiledPlan) -> None:
         """Keep a plan whose functions are compiled."""
         name = _plan_name(tile_size, member)
         self._plans[name] = plan
+        self._full_batches |= plan.full_batches
         self._cache.write_plan(name, plan)
 
     def find(self, name: str) -> Any:
@@ -76,11 +79,50 @@ class CompiledFunctions:
                 self._cache.write(name, compiled.export_model().getvalue())
             return compiled
 
+    def compute(
+        self, name: str, arrays: Sequence[NDArray[Any]], build: Callable[[], Any] | None = None
+    ) -> list[NDArray[np.float32]]:
+        """The outputs of a function for a batch of any size, float32.
+
+        Parameters
+        ----------
+        name
+            From `graph_name`.
+        arrays
+            Its arguments.
+        build
+            Compiles it where it is not yet; what it raises is passed on.
+
+        Raises
+        ------
+        LookupError
+            If it is not compiled and cannot be built.
+        """
+        count, full, start = len(arrays[0]), self._full_batches.get(name, 0), 0
+        parts: list[list[NDArray[np.float32]]] = []
+        if full and count >= full and (compiled := self.find(full_name(name, full))) is not None:
+            for start in range(0, count - full + 1, full):
+                parts.append(self.call(compiled, [array[start : start + full] for array in arrays]))
+            start += full
+        if start < count:
+            compiled = self.find(name) if build is None else self.find_or_build(name, build)
+            if compiled is None:
+                raise LookupError(f"{name} is not compiled")
+            parts.append(self.call(compiled, [array[start:] for array in arrays]))
+        return (
+            parts[0] if len(parts) == 1 else [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+        )
+
     def call(self, compiled: Any, arrays: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
         """The outputs of a compiled function, float32."""
         with self._lock:
             outputs = compiled([np.ascontiguousarray(array) for array in arrays])
             return [outputs[i] for i in range(len(compiled.outputs))]
+
+
+def full_name(name: str, batch: int) -> str:
+    """The name of a function that is compiled for batches of one size alone."""
+    return f"{name}-batch{batch}"
 
 
 def _plan_name(tile_size: int, member: int) -> str:

@@ -9,7 +9,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
@@ -40,6 +40,8 @@ class CompiledPlan:
         The side of a tile in pixels must be a multiple of it.
     is_sequence
         Whether a prediction without noise is `graphs[1]` of `graphs[0]` of the tiles, and nothing else.
+    full_batches
+        By the name of a function the size of a batch for which it is compiled once more, and faster.
     refusal
         Why OpenVINO does not compute this model; empty where it does.
     """
@@ -48,6 +50,7 @@ class CompiledPlan:
     downsampling_factor: int
     size_multiple: int
     is_sequence: bool
+    full_batches: dict[str, int] = field(default_factory=dict)
     refusal: str = ""
 
 

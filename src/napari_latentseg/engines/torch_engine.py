@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_latentseg.engines.compiled_functions import CompiledFunctions, graph_name
+from napari_latentseg.engines.compiled_functions import CompiledFunctions, full_name, graph_name
 from napari_latentseg.engines.graph_cache import CompiledPlan
-from napari_latentseg.engines.openvino import compile_graph, convert_function
+from napari_latentseg.engines.openvino import compile_graph, convert_function, is_faster_for_one_size
 from napari_latentseg.methods.base import Method, Noise, random_noise
 from napari_latentseg.utils.device import Compute
 
@@ -24,6 +24,12 @@ __all__ = ["TorchEngine"]
 # Mean difference from torch, relative to the mean of the values: 1e-5 was seen in float32 and 1e-2 in
 # bfloat16. A graph of another network, or with a size that became a constant, is far off.
 _MAX_ERROR = {"float32": 1e-3, "bfloat16": 5e-2}
+
+# Of a batch that functions are compiled for once more: small enough that most batches of a run hold one or
+# more, and large enough to be computed as fast as a large one (16 of 64 x 64 pixels, 4 of 192 x 192).
+_FULL_BATCH_PIXELS = 4 * 192 * 192
+_MIN_FULL_BATCH, _MAX_FULL_BATCH = 4, 16
+_MAX_WEIGHTS = 25_000_000  # each function holds its own copy of them: 100 MB
 
 
 class TorchEngine:
@@ -63,7 +69,8 @@ class TorchEngine:
                 self._method.__dict__[name] = compiled
 
     def activate(self) -> None:
-        self._original.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if any(weight.device != self._device for weight in self._original.parameters()):
+            self._original.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def uses_noise(self, source: str) -> bool:
         return source in self._method.sampling_sources or not self._method.is_deterministic
@@ -119,10 +126,29 @@ class TorchEngine:
         finally:
             for compiled in self._compiled:
                 compiled.calls = None
+        first_calls = {call.name: call for call in reversed(calls)}
         names = tuple(dict.fromkeys(call.name for call in calls))
-        plan = CompiledPlan(names, self.downsampling_factor, self.size_multiple, is_sequence, refusal)
+        plan = CompiledPlan(
+            names,
+            self.downsampling_factor,
+            self.size_multiple,
+            is_sequence,
+            {} if refusal else self._build_full_batches(first_calls, tile_size),
+            refusal,
+        )
         functions.add_plan(tile_size, self._member, plan)
         return plan
+
+    def _build_full_batches(self, calls: Mapping[str, _Call], tile_size: int) -> dict[str, int]:
+        """Compile functions for full batches, too, where that pays; the size of the batch by their names."""
+        if sum(weight.numel() for weight in self._method.parameters()) > _MAX_WEIGHTS:
+            return {}
+        batch = max(_MIN_FULL_BATCH, min(_MAX_FULL_BATCH, _FULL_BATCH_PIXELS // tile_size**2))
+        with self._context():
+            built = {
+                name: call.function.build_for_batch(name, call.inputs, batch) for name, call in calls.items()
+            }
+        return {name: batch for name, is_built in built.items() if is_built}
 
     @contextmanager
     def _context(self) -> Iterator[None]:
@@ -145,6 +171,7 @@ class TorchEngine:
 class _Call:
     """One call of a compiled function."""
 
+    function: _CompiledFunction
     name: str
     inputs: tuple[Tensor, ...]
     output: Tensor | tuple[Tensor, ...]
@@ -165,16 +192,27 @@ class _CompiledFunction:
     def __call__(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
         """What the function returns, float32 on the CPU."""
         name = graph_name(self._member, self._name, tensors)
-        compiled = self._functions.find_or_build(name, lambda: self._build(tensors))
-        outputs = self._compute(compiled, tensors)
+        arrays = self._functions.compute(name, _arrays(tensors), lambda: self._build(tensors))
+        outputs = tuple(torch.from_numpy(array) for array in arrays)
         output = outputs if len(outputs) > 1 else outputs[0]
         if self.calls is not None:
-            self.calls.append(_Call(name, tensors, output))
+            self.calls.append(_Call(self, name, tensors, output))
         return output
 
-    def _compute(self, compiled: Any, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        arrays = self._functions.call(compiled, [tensor.detach().numpy() for tensor in tensors])
-        return tuple(torch.from_numpy(array) for array in arrays)
+    def build_for_batch(self, name: str, tensors: Sequence[Tensor], batch: int) -> bool:
+        """Compile the function once more, for batches of one size, where that pays and succeeds."""
+        graph = self._graph
+        if graph is None or not is_faster_for_one_size(graph):
+            return False
+        several = [tensor[:1].repeat(batch, *[1] * (tensor.ndim - 1)) for tensor in tensors]
+        precision = self._functions.precision
+        with suppress(Exception):
+            self._functions.find_or_build(
+                full_name(name, batch),
+                lambda: self._checked(compile_graph(graph, several, precision, batch), several),
+            )
+            return True
+        return False
 
     def _build(self, tensors: Sequence[Tensor]) -> Any:
         """Compile the function for arguments of these sizes, and see that it computes what torch computes.
@@ -193,14 +231,17 @@ class _CompiledFunction:
 
     def _checked(self, compiled: Any, tensors: Sequence[Tensor]) -> Any:
         expected = self._function(*tensors)
-        outputs = self._compute(compiled, tensors)
-        for output, reference in zip(
-            outputs, (expected,) if isinstance(expected, Tensor) else expected, strict=True
-        ):
+        outputs = self._functions.call(compiled, _arrays(tensors))
+        references = (expected,) if isinstance(expected, Tensor) else expected
+        for output, reference in zip(map(torch.from_numpy, outputs), references, strict=True):
             error = (output - reference).abs().mean() / reference.abs().mean().clamp_min(1e-6)
             if not error <= _MAX_ERROR[self._functions.precision]:
                 raise ValueError(f"{self._name} differs from torch by {float(error):.1e}")
         return compiled
+
+
+def _arrays(tensors: Sequence[Tensor]) -> list[NDArray[Any]]:
+    return [tensor.detach().numpy() for tensor in tensors]
 
 
 def _is_sequence(calls: Sequence[_Call], images: Tensor, probabilities: Tensor) -> bool:
