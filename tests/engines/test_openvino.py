@@ -190,6 +190,20 @@ def test_names_of_functions_tell_sizes_and_types() -> None:
     assert graph_name(1, "denoise", arrays) == "member1-denoise-4x6x6-float32-scalar-int64"
 
 
+def test_after_two_crashes_of_the_compiler_torch_computes(
+    tiny_method: Callable[[str], Method], compiled_home: Path
+) -> None:
+    functions = CompiledFunctions("0" * 32, "float32")
+    folder = compiled_home / ("0" * 32)
+    folder.mkdir(parents=True)
+    (folder / "attempts").write_text("2", "utf-8")  # as two processes leave it that end while they compile
+    assert "twice" in TorchEngine(tiny_method("gms"), EXACT, functions).compile(SIZE).refusal
+    shutil.rmtree(folder)
+    functions = CompiledFunctions("0" * 32, "float32")
+    assert TorchEngine(tiny_method("gms"), EXACT, functions).compile(SIZE).refusal == ""
+    assert not (folder / "attempts").exists()
+
+
 def test_full_batches_have_functions_of_their_own(
     tiny_method: Callable[[str], Method], compiled_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

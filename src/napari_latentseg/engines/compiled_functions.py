@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -52,6 +53,10 @@ class CompiledFunctions:
         self._plans[name] = plan
         self._full_batches |= plan.full_batches
         self._cache.write_plan(name, plan)
+
+    def attempt(self) -> AbstractContextManager[bool]:
+        """See `GraphCache.attempt`."""
+        return self._cache.attempt()
 
     def find(self, name: str) -> Any:
         """A compiled function, from memory or from the disk; None where there is none that can be read."""

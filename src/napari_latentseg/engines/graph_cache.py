@@ -7,8 +7,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ _FOLDER = "compiled"
 _SUFFIX = ".graph"
 _PLAN_SUFFIX = ".json"
 _MAX_BYTES = 4 * 2**30  # of all models together; one on SD-VAE takes about 0.7 GB
+_ATTEMPTS = "attempts"  # how many processes began to compile and did not come to an end
+_MAX_CRASHES = 2  # a single one may have been killed
 _DIGITS = 64  # of a SHA-256
 
 
@@ -98,6 +100,30 @@ class GraphCache:
             _make_room(self.folder, len(content))
             with atomic_path(self.folder / file_name) as temporary:
                 temporary.write_bytes(content)
+
+    @contextmanager
+    def attempt(self) -> Iterator[bool]:
+        """Compile something in the block, which may end the process: OpenVINO's compiler can crash.
+
+        Yields
+        ------
+        bool
+            Whether to try: False where two processes have ended in such a block before.
+        """
+        path = self.folder / _ATTEMPTS
+        try:
+            attempts = int(path.read_text("utf-8"))
+        except (OSError, ValueError):
+            attempts = 0
+        if attempts >= _MAX_CRASHES:
+            yield False
+            return
+        self._write(_ATTEMPTS, str(attempts + 1).encode())
+        try:
+            yield True
+        finally:
+            with suppress(OSError):
+                path.unlink()
 
     def note_use(self) -> None:
         """Note that the model is used: those that were not used for longest are removed first."""

@@ -29,6 +29,7 @@ _MAX_ERROR = {"float32": 1e-3, "bfloat16": 5e-2}
 # more, and large enough to be computed as fast as a large one (16 of 64 x 64 pixels, 4 of 192 x 192).
 _FULL_BATCH_PIXELS = 4 * 192 * 192
 _MIN_FULL_BATCH, _MAX_FULL_BATCH = 4, 16
+_CRASHED = "its compiler ended this program twice"
 _MAX_WEIGHTS = 25_000_000  # each function holds its own copy of them: 100 MB
 
 
@@ -106,38 +107,38 @@ class TorchEngine:
         CompiledPlan
             Its `refusal` says so where OpenVINO does not compute the model.
         """
-        functions, method = self._functions, self._method
-        assert functions is not None
-        if (plan := functions.plan(tile_size, self._member)) is not None:
+        assert self._functions is not None
+        if (plan := self._functions.plan(tile_size, self._member)) is not None:
             return plan
-        calls: list[_Call] = []
+        with self._functions.attempt() as may_try:
+            plan = self._compile(tile_size) if may_try else self._plan(refusal=_CRASHED)
+            self._functions.add_plan(tile_size, self._member, plan)
+        return plan
+
+    def _compile(self, tile_size: int) -> CompiledPlan:
+        method, calls = self._method, list[_Call]()
         for compiled in self._compiled:
             compiled.calls = calls
-        refusal, is_sequence = "", False
         try:
             with self._context():
                 random = np.random.default_rng(0)
                 images = self._to_device(random.random((1, 3, tile_size, tile_size), np.float32))
                 noise = None if method.is_deterministic else random_noise(torch.Generator().manual_seed(0))
                 probabilities = method.sample(method.encode(images), noise)
-            is_sequence = method.is_deterministic and _is_sequence(calls, images, probabilities)
         except Exception as error:  # of many kinds; whatever it is, torch can compute the networks
-            refusal = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+            return self._plan(refusal=f"{type(error).__name__}: {error}".splitlines()[0][:200])
         finally:
             for compiled in self._compiled:
                 compiled.calls = None
         first_calls = {call.name: call for call in reversed(calls)}
-        names = tuple(dict.fromkeys(call.name for call in calls))
-        plan = CompiledPlan(
-            names,
-            self.downsampling_factor,
-            self.size_multiple,
-            is_sequence,
-            {} if refusal else self._build_full_batches(first_calls, tile_size),
-            refusal,
+        return self._plan(
+            graphs=tuple(dict.fromkeys(call.name for call in calls)),
+            is_sequence=method.is_deterministic and _is_sequence(calls, images, probabilities),
+            full_batches=self._build_full_batches(first_calls, tile_size),
         )
-        functions.add_plan(tile_size, self._member, plan)
-        return plan
+
+    def _plan(self, graphs: tuple[str, ...] = (), is_sequence: bool = False, **fields: Any) -> CompiledPlan:
+        return CompiledPlan(graphs, self.downsampling_factor, self.size_multiple, is_sequence, **fields)
 
     def _build_full_batches(self, calls: Mapping[str, _Call], tile_size: int) -> dict[str, int]:
         """Compile functions for full batches, too, where that pays; the size of the batch by their names."""
