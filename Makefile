@@ -49,6 +49,7 @@ format: venv-test
 
 torture: venv-test
 	$(BIN)/python tools/torture.py --kills 200
+	$(BIN)/python tools/torture_batch.py --kills 20
 	$(BIN)/python tools/fuzz.py --count 5000
 
 system:

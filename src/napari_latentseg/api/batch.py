@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_latentseg.api.batch_executor import choose_executor
 from napari_latentseg.api.case_run import keep_model, model_key, segment_case
 from napari_latentseg.api.chosen_model import locate_chosen_model
 from napari_latentseg.errors import BadInput
@@ -15,7 +16,6 @@ from napari_latentseg.utils.argument_types import as_path, whole_number
 if TYPE_CHECKING:
     from napari_latentseg.batches.case import BatchCase, CaseOutcome
     from napari_latentseg.batches.events import BatchEvent
-    from napari_latentseg.batches.executors import Executor
     from napari_latentseg.core.postprocess import PostProcess
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
@@ -85,7 +85,8 @@ def batch(
     classes: Sequence[str] | None = None,
     cleanup: PostProcess | None = None,
     tolerance: float | None = None,
-    executor: Executor | None = None,
+    workers: int = 1,
+    scheduler: str | None = None,
     on_event: Callable[[BatchEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
     **outputs: Any,
@@ -122,8 +123,12 @@ def batch(
     samples, source, seed, threshold, device, precision, engine, codec, channel, spacing, plane, classes, \
 cleanup, tolerance
         As for `segment`, for every case.
-    executor
-        Who computes; this process where not given.
+    workers
+        How many processes on this machine share the cases, and the threads of this one; 1 is this process.
+        More need `dask.distributed`.
+    scheduler
+        The address of a scheduler of dask, ``"tcp://node7:8786"``, whose workers do the cases; or the file
+        that `dask scheduler --scheduler-file` wrote. They see all folders under the same paths.
     on_event
         Called with each event, see `napari_latentseg.batches.events`.
     should_stop
@@ -140,7 +145,7 @@ cleanup, tolerance
     ------
     BadInput
         If there is no such model or input, an argument is not possible, the folder holds a batch and `resume`
-        is not given, another batch writes into it, or its disk is full.
+        is not given, another batch writes into it, its disk is full, or no worker can be reached.
 
     Examples
     --------
@@ -155,7 +160,6 @@ cleanup, tolerance
     """
     from napari_latentseg.batches.batch_folder import BatchFolder
     from napari_latentseg.batches.case import BatchJob
-    from napari_latentseg.batches.executors import InProcess
     from napari_latentseg.batches.find_cases import cases_of_part, find_cases
     from napari_latentseg.batches.run import run_batch
     from napari_latentseg.inference.settings import InferenceSettings
@@ -184,8 +188,11 @@ cleanup, tolerance
         channel, spacing, codec_folder, layout, outputs, resume, folder.work.absolute(),
     )  # fmt: skip
     keep_model(job, located)
+    executor = choose_executor(
+        segment_case, located, settings, codec_folder, workers=workers, scheduler=scheduler
+    )
     run = run_batch(
-        folder, job, own_cases, executor or InProcess(segment_case), located.card, fail_fast=fail_fast,
+        folder, job, own_cases, executor, located.card, fail_fast=fail_fast,
         on_event=on_event, should_stop=should_stop,
     )  # fmt: skip
     return BatchReport(folder.table, run.outcomes, run.is_stopped, own_cases, found.passed_over)

@@ -115,6 +115,7 @@ def _segment(job: BatchJob, case: BatchCase, progress: Progress, started_at: flo
         fingerprint=expected, is_finished=False, files=target.prepare(segmentation, run.state.original),
         earlier_files={} if earlier is None else earlier.files | earlier.earlier_files,
     )  # fmt: skip
+    progress(1.0)  # the last moment at which the case can be given up
     write_state(job.out, case.name, begun)
     written, left_out = target.commit()
     outcome = CaseOutcome(

@@ -88,6 +88,13 @@ def batch(
     ] = "flat",
     parts: Annotated[int, typer.Option(help="Do only one of so many parts; see --part.")] = 1,
     part: Annotated[int, typer.Option(help="Which of the --parts, from 1.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="So many processes on this machine; they share its threads.")
+    ] = 1,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Use the workers of a scheduler of dask: tcp://HOST:8786."),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip cases that are finished, unless input or settings changed.")
     ] = False,
@@ -128,8 +135,10 @@ def batch(
     up the case at hand.
     """
     from napari_latentseg import api
-    from napari_latentseg.errors import Cancelled
+    from napari_latentseg.errors import BadInput, Cancelled
 
+    if scheduler is not None and threads is not None:
+        raise BadInput("--threads", "is set where the workers start", "use `dask worker --nthreads`")
     use_threads(threads)
     with (
         stop_on_interrupt() as stop_requested,
@@ -140,7 +149,7 @@ def batch(
         watch = _Watch(progress, is_json_lines=events, quiet=quiet or as_json)
         report = api.batch(
             scans, model, out, case_list=case_list, layout=layout, part=part, parts=parts, resume=resume,
-            fail_fast=fail_fast, dry_run=dry_run,
+            fail_fast=fail_fast, dry_run=dry_run, workers=workers, scheduler=scheduler,
             samples=samples, source=sampling, seed=seed, threshold=threshold, device=device,
             precision=precision, engine=engine, codec=codec, channel=channel,
             spacing=parse_spacing(spacing), plane=plane, classes=parse_classes(classes), tolerance=tolerance,

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-__all__ = ["limit_threads", "thread_count"]
+__all__ = ["limit_threads", "thread_count", "thread_variables"]
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -19,8 +19,7 @@ def limit_threads(count: int) -> None:
     count
         1 or more. What is loaded already, apart from torch, keeps its own number.
     """
-    for name in _VARIABLES:
-        os.environ[name] = str(count)
+    os.environ.update(thread_variables(count))
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(count)
 
@@ -37,3 +36,8 @@ def thread_count() -> int:
     cores = psutil.cpu_count(logical=False) or 1
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(cores)
     return max(1, min(cores, len(allowed)))
+
+
+def thread_variables(count: int) -> dict[str, str]:
+    """The variables of the environment that let a process compute with so many threads once it starts."""
+    return dict.fromkeys(_VARIABLES, str(count))
