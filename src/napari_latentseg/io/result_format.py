@@ -11,11 +11,9 @@ import numpy as np
 from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segmentation
 from napari_latentseg.errors import BadInput
-from napari_latentseg.io.dicom import seg
-from napari_latentseg.io.dicom.source import find_source
 from napari_latentseg.io.image_header import ImageHeader
 from napari_latentseg.io.registry import format_for
-from napari_latentseg.io.result_names import AGREEMENT_NAME, RESULT_SUFFIXES
+from napari_latentseg.io.result_names import AGREEMENT_NAME, DICOM_SEG, MAX_FRACTIONAL_VALUE, RESULT_SUFFIXES
 
 __all__ = ["check_agreement", "check_format", "impossible_formats", "result_suffix"]
 
@@ -38,12 +36,14 @@ def check_format(format: str | None, image: Scan | Segmentation | None = None) -
         If the format is unknown (the message lists the known ones), or cannot hold the geometry of the image;
         for DICOM-SEG, if the image is no DICOM series, or its files have moved.
     """
-    if format not in (None, seg.NAME, *RESULT_SUFFIXES):
-        raise BadInput("format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, seg.NAME))}")
+    if format not in (None, DICOM_SEG, *RESULT_SUFFIXES):
+        raise BadInput("format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, DICOM_SEG))}")
     if image is None:
         return
     header = ImageHeader.of(image)
-    if format == seg.NAME:
+    if format == DICOM_SEG:
+        from napari_latentseg.io.dicom.source import find_source
+
         find_source(header)
     else:
         _write_small_array(header, result_suffix(format, header))
@@ -69,8 +69,8 @@ def check_agreement(samples: int, source: str, format: str | None) -> None:
     elif samples < MIN_SAMPLES_FOR_VARIANCE:
         why = f"needs {MIN_SAMPLES_FOR_VARIANCE} samples or more, and there are {samples}"
         remedy = "segment with more samples"
-    elif format == seg.NAME and samples > seg.MAX_FRACTIONAL_VALUE:
-        why = f"of {samples} samples: DICOM-SEG can count {seg.MAX_FRACTIONAL_VALUE}"
+    elif format == DICOM_SEG and samples > MAX_FRACTIONAL_VALUE:
+        why = f"of {samples} samples: DICOM-SEG can count {MAX_FRACTIONAL_VALUE}"
         remedy = "choose another format, or fewer samples"
     else:
         return
@@ -91,7 +91,7 @@ def impossible_formats(image: Scan | Segmentation) -> dict[str | None, str]:
         By format; None stands for that of the image. Formats that can hold the results are left out.
     """
     reasons: dict[str | None, str] = {}
-    for format in (None, *RESULT_SUFFIXES, seg.NAME):
+    for format in (None, *RESULT_SUFFIXES, DICOM_SEG):
         try:
             check_format(format, image)
         except BadInput as error:
@@ -110,7 +110,7 @@ def result_suffix(format: str | None, image: ImageHeader) -> str:
         The header of the image.
     """
     if format is not None:
-        return seg.RESULT_SUFFIX if format == seg.NAME else RESULT_SUFFIXES[format]
+        return ".dcm" if format == DICOM_SEG else RESULT_SUFFIXES[format]
     source_format: Any = format_for(_source_format(image))
     suffix: str = source_format.RESULT_SUFFIX
     return suffix

@@ -16,6 +16,8 @@ from napari_latentseg.errors import BadInput
 __all__ = [
     "AGREEMENT_NAME",
     "BAND_NAME",
+    "DICOM_SEG",
+    "MAX_FRACTIONAL_VALUE",
     "RECORD_NAME",
     "RESULT_SUFFIXES",
     "array_names",
@@ -33,6 +35,12 @@ BAND_NAME = "band"
 
 RECORD_NAME = "run.json"
 """The name of the run record, after the prefix of the result."""
+
+DICOM_SEG = "dicom-seg"
+"""The format of results that only a DICOM series can have."""
+
+MAX_FRACTIONAL_VALUE = 255
+"""Steps of a probability in DICOM-SEG: the most that the standard allows."""
 
 RESULT_SUFFIXES: dict[str, str] = {
     "nifti": ".nii.gz",

@@ -24,7 +24,6 @@ from napari_latentseg.io.commit_files import (
     remove_abandoned,
     temporary_folder,
 )
-from napari_latentseg.io.dicom import seg
 from napari_latentseg.io.earlier_results import check_replaceable, files_to_remove, find_earlier_result
 from napari_latentseg.io.file_hashes import path_sha256
 from napari_latentseg.io.geojson import write_geojson
@@ -33,6 +32,7 @@ from napari_latentseg.io.registry import format_for
 from napari_latentseg.io.result_format import check_agreement, check_format, result_suffix
 from napari_latentseg.io.result_names import (
     AGREEMENT_NAME,
+    DICOM_SEG,
     RECORD_NAME,
     array_names,
     check_name_lengths,
@@ -250,7 +250,9 @@ def _write_arrays(
 ) -> list[Path]:
     """Write mask, means, variances, agreement and contours."""
     class_names = class_suffixes(segmentation.classes)
-    if format == seg.NAME:
+    if format == DICOM_SEG:
+        from napari_latentseg.io.dicom import seg
+
         return seg.write_dicom_results(
             segmentation, folder, prefix, class_names, agreement=agreement, band=band, deidentify=deidentify
         )

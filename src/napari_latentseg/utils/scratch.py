@@ -67,7 +67,8 @@ def remove_abandoned_scratch() -> None:
 def _is_abandoned(outer: Path) -> bool:
     now = time.time()
     if not (outer / _LOCK).exists():
-        return now - newest_change(outer) > _UNLOCKED_AFTER_S
+        oldest_kept = now - _UNLOCKED_AFTER_S
+        return outer.stat().st_mtime < oldest_kept and newest_change(outer) < oldest_kept
     if now - outer.stat().st_mtime < _BEGUN_S or outer / "data" in _locks:
         return False
     lock = FileLock(outer / _LOCK, thread_local=False)

@@ -22,7 +22,7 @@ from napari_latentseg.io._errors import write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
 from napari_latentseg.io.dicom.source import deidentified, find_source
 from napari_latentseg.io.image_header import ImageHeader
-from napari_latentseg.io.result_names import AGREEMENT_NAME, BAND_NAME
+from napari_latentseg.io.result_names import AGREEMENT_NAME, BAND_NAME, MAX_FRACTIONAL_VALUE
 from napari_latentseg.utils.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -30,12 +30,9 @@ if TYPE_CHECKING:
 
     from napari_latentseg.io.dicom.source import DicomSource
 
-__all__ = ["MAX_FRACTIONAL_VALUE", "NAME", "RESULT_SUFFIX", "write_dicom_mask", "write_dicom_results"]
+__all__ = ["write_dicom_mask", "write_dicom_results"]
 
-NAME = "dicom-seg"
-RESULT_SUFFIX = ".dcm"
-
-MAX_FRACTIONAL_VALUE = 255  # steps of a probability: the most that the standard allows
+_SUFFIX = ".dcm"
 _MAX_STRING_LENGTH = 64  # characters of DICOM's long string (LO)
 _TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 _ABNORMAL = Code(scheme="SCT", value="49755003", meaning="Morphologically Abnormal Structure")
@@ -108,8 +105,8 @@ def write_dicom_results(
                 builders[f"variance{class_suffix}"] = partial(objects.variance, 3, k)
         written = []
         for name, build in builders.items():
-            path = folder / f"{name_prefix}{name}{RESULT_SUFFIX}"
-            with write_errors(path, (RESULT_SUFFIX,), "DICOM"):
+            path = folder / f"{name_prefix}{name}{_SUFFIX}"
+            with write_errors(path, (_SUFFIX,), "DICOM"):
                 dataset: Any = build()
                 if deidentify:
                     _mark_deidentified(dataset)
@@ -134,7 +131,7 @@ def write_dicom_mask(segmentation: Segmentation, path: Path) -> None:
     BadInput
         As `write_dicom_results`.
     """
-    with silence_dicom_loggers(), write_errors(path, (RESULT_SUFFIX,), "DICOM"):
+    with silence_dicom_loggers(), write_errors(path, (_SUFFIX,), "DICOM"):
         source = find_source(ImageHeader.of(segmentation))
         dataset = _DicomObjects(segmentation, source, source.datasets).mask(1)
         with atomic_path(path) as temporary:
