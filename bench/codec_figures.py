@@ -24,7 +24,7 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.loading import load_codec
 from napari_latentseg.data.cases import rgb_slices
 from napari_latentseg.data.folders import find_cases
-from napari_latentseg.data.preprocess import resize, resize_labels
+from napari_latentseg.data.resize import resize, resize_labels
 from napari_latentseg.evaluation.metrics import dice, psnr
 from napari_latentseg.models.store import embedded_codec
 from napari_latentseg.training.train_codec import CodecConfig, read_codec_datasets
@@ -53,7 +53,8 @@ def reconstruct(codec: Codec, name: str, data: Path, config: CodecConfig) -> dic
         ].float()
         found = codec.decode_mask(codec.encode_mask(mask))
         scores.append(dice((found[0, 0] > 0.5).numpy(), mask[0, 0].numpy() > 0.5))
-        x = resize(torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255, (size, size)).clamp(0, 1)
+        channels = np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32) / 255
+        x = torch.from_numpy(resize(channels, (size, size)).clip(0, 1))[None]
         y = codec.decode(codec.encode(x)).clamp(0, 1)
         peaks.append(psnr(y[0].numpy(), x[0].numpy()))
     worst = min(scores)

@@ -63,7 +63,9 @@ def main() -> None:
         first = number * args.repeats * args.samples
         drawn = torch.stack(
             [
-                sample_plane(method, image, config.preprocess, compute, seed=first + k)
+                torch.from_numpy(
+                    sample_plane(method, image.numpy(), config.preprocess, compute, seed=first + k)
+                )
                 for k in range(args.repeats * args.samples)
             ]
         ).unflatten(0, (args.repeats, args.samples))

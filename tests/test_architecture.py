@@ -52,6 +52,10 @@ STEPS: dict[str, tuple[set[str], str]] = {
     ),
     "the hub": (LEARNING, "import napari_latentseg.models.hub"),
     "a segmentation": (LEARNING, "import napari_latentseg.core.segmentation"),
+    "the loop of a run": (
+        {"diffusers", "scipy", "skimage", "torch"} | QT,
+        "import napari_latentseg.inference.run",
+    ),
     "the settings of a run": (
         LEARNING,
         "from napari_latentseg.inference.settings import InferenceSettings\n"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-import torch
 from pydantic import ValidationError
 
-from napari_latentseg.data.preprocess import Preprocess, resize, resize_labels
+from napari_latentseg.data.preprocess import Preprocess
 
 
 @pytest.mark.parametrize(
@@ -41,36 +39,6 @@ def test_tiles_keep_the_shape(shape: tuple[int, int], expected: tuple[int, int])
 def test_what_does_not_fit_together_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Preprocess.model_validate(fields)
-
-
-def test_shrinking_takes_every_pixel_into_account() -> None:
-    stripes = torch.arange(64).remainder(2).float().expand(1, 3, 64, 64)
-    small = resize(stripes, (16, 16))
-    assert small.shape == (1, 3, 16, 16)
-    assert float((small - 0.5).abs().max()) < 0.1  # without antialiasing it would be all 0 or all 1
-    assert resize(stripes, (64, 64)) is stripes
-
-
-@pytest.mark.parametrize("size", [(6, 8), (24, 32), (3, 4), (5, 11)])
-def test_labels_stay_labels(size: tuple[int, int]) -> None:
-    labels = np.random.default_rng(0).integers(0, 5, (6, 8), dtype=np.uint8)
-    found = resize_labels(labels, size)
-    assert found.shape == size
-    assert found.dtype == np.uint8
-    assert set(np.unique(found)) <= set(np.unique(labels))
-
-
-def test_labels_go_where_their_pixels_are() -> None:
-    labels = np.random.default_rng(0).integers(0, 5, (6, 8), dtype=np.uint8)
-    assert np.array_equal(resize_labels(labels, (18, 24)), labels.repeat(3, 0).repeat(3, 1))
-    assert np.array_equal(resize_labels(labels.repeat(3, 0).repeat(3, 1), (6, 8)), labels)
-
-
-@pytest.mark.parametrize("width", [1, 3])
-def test_a_single_column_keeps_its_rows(width: int) -> None:
-    column = torch.tensor([0.0, 1.0]).view(1, 1, 2, 1)
-    found = resize(column, (4, width))[0, 0]
-    assert torch.allclose(found, torch.tensor([0.0, 0.25, 0.75, 1.0])[:, None].expand(4, width))
 
 
 @pytest.mark.parametrize(

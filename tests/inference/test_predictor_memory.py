@@ -63,7 +63,7 @@ def test_where_memory_runs_out_half_the_tiles_go_on(
     laid: Counter[tuple[TileBlender, tuple[int, int]]] = Counter()
     add = TileBlender.add_tile
 
-    def counting(self: TileBlender, tile: torch.Tensor, corner: tuple[int, int]) -> None:
+    def counting(self: TileBlender, tile: np.ndarray, corner: tuple[int, int]) -> None:
         laid[(self, corner)] += 1
         add(self, tile, corner)
 

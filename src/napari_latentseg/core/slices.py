@@ -234,17 +234,27 @@ class Planes:
         IndexError
             If there is no such slice.
         """
+        channels = self.read_channels(number, rows, columns)
+        return np.repeat(channels, 3 // len(channels), axis=0).transpose(1, 2, 0)
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels `read_channels` gives: 1 where red, green and blue are the same, else 3."""
+        return 3 if self.scan.axes.endswith(CHANNEL) and self.scan.array.shape[-1] > 1 else 1
+
+    def read_channels(self, number: int, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """As `read_rgb`, but channels first, `(C, h, w)`, and a single one of a grey image."""
         raw = self.read_raw(number, rows, columns)
-        if not self.scan.axes.endswith(CHANNEL):
-            raw = raw[..., None]
+        raw = raw[..., :3].transpose(2, 0, 1) if self.scan.axes.endswith(CHANNEL) else raw[None]
         # float64 for small differences between large values; of 8-bit values, float32 is exact
         is_8bit = raw.dtype in (np.dtype(np.uint8), np.dtype(np.bool_))
-        values: NDArray[np.floating[Any]] = raw[..., :3].astype(np.float32 if is_8bit else np.float64)
+        values: NDArray[np.floating[Any]] = raw.astype(np.float32 if is_8bit else np.float64, order="C")
         if raw.dtype.kind == "f":
             values[~np.isfinite(values)] = self.low
         np.clip(values, self.low, self.high, out=values)
-        scaled = ((values - self.low) / ((self.high - self.low) or 1.0)).astype(np.float32, copy=False)
-        return np.repeat(scaled, 3, axis=-1) if scaled.shape[-1] == 1 else scaled
+        values -= self.low
+        values /= (self.high - self.low) or 1.0
+        return values.astype(np.float32, copy=False)
 
 
 def _offset_slice(inner: slice, outer: slice) -> slice:

@@ -1,20 +1,15 @@
-"""Resizing of slices to the size that a model works at, in training and at inference."""
+"""The size that a model works at, in training and at inference."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-__all__ = ["Preprocess", "resize", "resize_labels"]
+__all__ = ["Preprocess"]
 
 _MAX_SIDE = 65536  # pixels; a square of it has 4 GB as uint8, more than a slice of any scanner
 _MAX_UPSCALING = 16  # along a side; a larger factor means a wrong spacing, not a coarse image
@@ -95,28 +90,3 @@ class Preprocess(FrozenModel):
             return scaled_height, scaled_width
         factor = self.long_side / max(height, width)
         return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize `(B, C, H, W)` to `(B, C, *size)`: bilinear, with antialiasing where it shrinks."""
-    import torch.nn.functional as F
-
-    if tuple(x.shape[-2:]) == size:
-        return x
-    # antialiasing in torch 2.13 is wrong for a single column (all rows are the same), so it is resized as two
-    if x.shape[-1] == 1 or size[1] == 1:
-        x = x if x.shape[-1] > 1 else x.expand(*x.shape[:-1], 2)
-        doubled = F.interpolate(x, size=(size[0], 2 * size[1]), mode="bilinear", antialias=True)
-        return (doubled[..., ::2] + doubled[..., 1::2]) / 2
-    return F.interpolate(x, size=size, mode="bilinear", antialias=True, align_corners=False)
-
-
-def resize_labels(labels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize labels `(H, W)` to `size` by nearest neighbour, sampled at pixel centres."""
-    import torch
-    import torch.nn.functional as F
-
-    if labels.shape == size:
-        return labels
-    x = torch.from_numpy(np.ascontiguousarray(labels))[None, None].float()
-    return F.interpolate(x, size=size, mode="nearest-exact")[0, 0].numpy().astype(np.uint8)

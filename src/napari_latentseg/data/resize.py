@@ -1,7 +1,7 @@
 """Resizing of slices, and of rows of slices: bilinear, with antialiasing where it shrinks.
 
-Along an axis each value of the result is a weighted mean of neighbouring values. The weights are a triangle, whose
-half-width is the step in source pixels when shrinking and 1 otherwise: those of Pillow, and of
+Along an axis each value of the result is a weighted mean of neighbouring values. The weights are a triangle,
+whose half-width is the step in source pixels when shrinking and 1 otherwise: those of Pillow, and of
 `torch.nn.functional.interpolate` with `antialias`.
 """
 
@@ -21,7 +21,7 @@ FloatArray = NDArray[np.float32]
 # block of rows, the part that is not takes the least time where it has about so many columns.
 _BLOCK_COLUMNS = 64
 _MIN_BLOCK_ROWS, _MAX_BLOCK_ROWS = 4, 32
-# Multiply-adds of a product. OpenBLAS shares larger ones (2**18) among threads, which would take the cores of the
+# Multiply-adds of a product. OpenBLAS shares larger ones among threads, which would take the cores from the
 # networks, and wait for each other.
 _MAX_PRODUCT = 2**18
 # float32 values of a block, 1 MiB: what fits into the cache of a core
@@ -30,7 +30,7 @@ _MAX_BLOCK_VALUES = 2**18
 
 @dataclass(frozen=True)
 class _Block:
-    """The weights of some rows: row `start + i` of the result is ``weights[i] @ source[first : first + k]``."""
+    """The weights of some rows: ``weights[i] @ source[first:first + k]`` gives row ``start + i``."""
 
     start: int
     first: int
@@ -210,13 +210,13 @@ def resize_labels(labels: NDArray[np.uint8], shape: tuple[int, int]) -> NDArray[
     """Resize labels `(H, W)` to `shape` by nearest neighbour, sampled at pixel centres."""
     if labels.shape == shape:
         return labels
-    rows, columns = (
-        np.minimum(
-            ((np.arange(length, dtype=np.float32) + np.float32(0.5)) * (np.float32(n) / np.float32(length))).astype(
-                np.int64
-            ),
-            n - 1,
-        )
-        for n, length in zip(labels.shape, shape, strict=True)
-    )
-    return labels[rows[:, None], columns]
+    rows, columns = (_nearest(n, length) for n, length in zip(labels.shape, shape, strict=True))
+    resized: NDArray[np.uint8] = labels[rows[:, None], columns]
+    return resized
+
+
+def _nearest(source_length: int, length: int) -> NDArray[np.int64]:
+    """Of each value of the result, the value of the source that it is."""
+    step = np.float32(source_length) / np.float32(length)
+    nearest = ((np.arange(length, dtype=np.float32) + np.float32(0.5)) * step).astype(np.int64)
+    return np.minimum(nearest, source_length - 1)

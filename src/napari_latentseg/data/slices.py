@@ -11,7 +11,8 @@ from torch import Tensor
 
 from napari_latentseg.data.cases import UNKNOWN_CLASS
 from napari_latentseg.data.label_map import LabelMap
-from napari_latentseg.data.preprocess import Preprocess, resize, resize_labels
+from napari_latentseg.data.preprocess import Preprocess
+from napari_latentseg.data.resize import resize, resize_labels
 
 __all__ = ["Slice", "make_slice"]
 
@@ -108,8 +109,8 @@ def make_slice(
     """
     height, width = class_numbers.shape
     size = preprocess.working_size(height, width, spacing)
-    image = torch.from_numpy(rgb).permute(2, 0, 1)[None].float()
-    image = resize(image, size)[0].round().clamp(0, 255).to(torch.uint8)
+    channels = resize(np.ascontiguousarray(rgb.transpose(2, 0, 1), dtype=np.float32), size)
+    image = torch.from_numpy(channels.round().clip(0, 255).astype(np.uint8))
     class_numbers = resize_labels(class_numbers, size)
     mask = torch.from_numpy(label_map.class_masks(class_numbers))
     is_unknown = class_numbers == UNKNOWN_CLASS

@@ -233,7 +233,7 @@ def _class_dice(figures: Sequence[CaseFigures], keys: Sequence[Hashable], level:
 
 def _curve(soft_dice: NDArray[np.float64], intercept: float, slope: float) -> NDArray[np.float64]:
     """The logistic curve; 0 for an empty mask is not its business."""
-    # as scipy.special.expit, whose import takes a tenth of a second in every run of a model with this estimate
+    # Not scipy.special.expit: its import takes a tenth of a second in every run of a model with this curve.
     return np.asarray(0.5 + 0.5 * np.tanh(0.5 * (intercept + slope * _logit(soft_dice))), dtype=np.float64)
 
 

@@ -6,13 +6,11 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
-from napari_latentseg.data.preprocess import resize
+from napari_latentseg.data.resize import resize
 from napari_latentseg.finetuning.budget import CaseSplit
 from napari_latentseg.finetuning.loop import Tuner
 from napari_latentseg.inference.tile_inference import sample_plane
@@ -301,10 +299,8 @@ def _probability(
 ) -> NDArray[np.float32]:
     """Probabilities `(K, H, W)` of a slice `(H, W, 3)` at its own size; its spacing is in millimetres."""
     height, width = plane.shape[:2]
-    x: Tensor = torch.from_numpy(np.ascontiguousarray(plane)).permute(2, 0, 1)
-    x = resize(x[None].float(), card.preprocess.working_size(height, width, spacing))[0]
+    channels = np.ascontiguousarray(plane.transpose(2, 0, 1), dtype=np.float32)
+    image = resize(channels, card.preprocess.working_size(height, width, spacing))
     seeds = range(1 if method.is_deterministic else SCORING_SAMPLES)
-    samples = [sample_plane(method, x, card.preprocess, compute, seed=seed) for seed in seeds]
-    mean = torch.stack(samples).mean(0)
-    probability: NDArray[np.float32] = resize(mean[None], (height, width))[0].clamp(0, 1).numpy()
-    return probability
+    samples = [sample_plane(method, image, card.preprocess, compute, seed=seed) for seed in seeds]
+    return resize(np.mean(samples, axis=0), (height, width)).clip(0, 1)

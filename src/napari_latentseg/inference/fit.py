@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_latentseg.core.fit import Fit
 from napari_latentseg.core.reorient import reorient
@@ -18,13 +16,15 @@ from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.cases import Case
-from napari_latentseg.data.preprocess import resize
+from napari_latentseg.data.resize import resize
 from napari_latentseg.evaluation.fit import FitReference, ImageStatistics, Orientation
 from napari_latentseg.evaluation.header_fit import HeaderFacts, HeaderRange, header_fit, worst_fit
-from napari_latentseg.inference.tile_inference import encode_tiles, make_tiling
+from napari_latentseg.inference.tiles import make_tiling
 from napari_latentseg.models.card import ModelCard
-from napari_latentseg.models.folder import Model
 from napari_latentseg.utils.device import Compute
+
+if TYPE_CHECKING:
+    from napari_latentseg.models.folder import Model
 
 __all__ = [
     "FitCheck",
@@ -62,25 +62,24 @@ class LatentSums:
         self._height, self._factor = height, factor
         self._count = 0
         self._position_sum = 0.0
-        self._sums: Tensor | None = None
+        self._sums: NDArray[np.float64] | None = None
 
-    def add(self, latents: Tensor, corners: Sequence[tuple[int, int]]) -> None:
+    def add(self, latents: NDArray[np.float32], corners: Sequence[tuple[int, int]]) -> None:
         """Add tiles of latents `(B, C, h, w)`, and the rows and columns of their top left pixels."""
-        z = latents.detach().float()
-        rows, columns = z.shape[-2:]
-        offsets = (torch.arange(rows, dtype=torch.float32) + 0.5) * self._factor
-        tops = torch.tensor([top for top, _ in corners], dtype=torch.float32)
+        rows, columns = latents.shape[-2:]
+        offsets = (np.arange(rows) + 0.5) * self._factor
+        tops = np.array([top for top, _ in corners])
         positions = 2 * (tops[:, None] + offsets) / self._height - 1
-        row_sums = z.sum(dim=3)
-        sums = torch.stack(
+        row_sums = latents.sum(axis=3, dtype=np.float64)
+        sums = np.stack(
             [
-                row_sums.sum(dim=(0, 2)),
-                z.square().sum(dim=(0, 2, 3)),  # vector_norm takes five times as long
-                torch.einsum("bcr,br->c", row_sums, positions.to(z.device)),
+                row_sums.sum(axis=(0, 2)),
+                np.square(latents).sum(axis=(0, 2, 3), dtype=np.float64),
+                np.einsum("bcr,br->c", row_sums, positions),
             ]
         )
         self._sums = sums if self._sums is None else self._sums + sums
-        self._count += len(z) * rows * columns
+        self._count += len(latents) * rows * columns
         self._position_sum += float(positions.sum()) * columns
 
     def statistics(self, orientation: Orientation) -> NDArray[np.float64]:
@@ -90,7 +89,7 @@ class LatentSums:
         where the orientation is not told apart.
         """
         assert self._sums is not None
-        mean, square, moment = self._sums.cpu().double().numpy() / self._count
+        mean, square, moment = self._sums / self._count
         parts = [mean, np.log(np.sqrt(np.maximum(square - mean**2, 0)) + 1e-3)]
         if orientation == "upright":
             parts.append(moment - mean * self._position_sum / self._count)
@@ -149,7 +148,7 @@ class FitCheck:
         if self.reference is not None and self.reference.latents is not None:
             self.statistics[plane] = sums.statistics(self.reference.latents.orientation)
 
-    def add_image(self, plane: int, image: Tensor) -> None:
+    def add_image(self, plane: int, image: NDArray[np.float32]) -> None:
         """Add what is compared of a slice's pixels, `(3, H, W)` in [0, 1] at working size."""
         sparse = _contrast(image[:, ::8, ::8])  # enough but for a slice that is all but constant
         self.contrast[plane] = sparse if sparse >= _LEAST_CONTRAST else _contrast(image)
@@ -306,43 +305,50 @@ def _read_cases(
     return facts, statistics
 
 
-def _read_plane(model: Model, planes: Planes, number: int) -> Tensor:
+def _read_plane(model: Model, planes: Planes, number: int) -> NDArray[np.float32]:
     """A slice at working size, `(3, H, W)` in [0, 1]."""
     size = model.card.preprocess.working_size(*planes.full_plane_shape, planes.spacing)
-    image = torch.from_numpy(planes[number].copy()).permute(2, 0, 1)[None]
-    return resize(image, size)[0].clamp(0, 1)
+    channels = planes.read_channels(number, slice(None), slice(None))
+    image = resize(channels, size).clip(0, 1)
+    return np.broadcast_to(image, (3, *size))
 
 
-def _sum_plane(model: Model, compute: Compute, image: Tensor, max_tiles: int | None = None) -> LatentSums:
+def _sum_plane(
+    model: Model, compute: Compute, image: NDArray[np.float32], max_tiles: int | None = None
+) -> LatentSums:
     """The latents of a slice at working size; of its tiles only some, evenly, where a number is given."""
-    tiling = make_tiling(image, model.card.preprocess)
+    from napari_latentseg.engines.torch_engine import TorchEngine  # torch: not before it is needed
+
+    engine = TorchEngine(model.method, compute)
+    tiling = make_tiling(image.shape, model.card.preprocess)
     corners = tiling.corners()
     if max_tiles is not None:
         corners = [corners[i] for i in _evenly(len(corners), max_tiles)]
     sums = LatentSums(tiling.height, model.method.downsampling_factor)
     for start in range(0, len(corners), _TILES_AT_ONCE):
         batch = corners[start : start + _TILES_AT_ONCE]
-        sums.add(encode_tiles(model.method, image, tiling, batch, compute), batch)
+        conditioning = engine.encode(np.stack([tiling.crop_tile(image, corner) for corner in batch]))
+        sums.add(np.stack([engine.as_array(latents) for latents in conditioning]), batch)
     return sums
 
 
-def _contrast(image: Tensor) -> float:
-    low, high = torch.aminmax(image)
-    return float(high - low)
+def _contrast(image: NDArray[np.float32]) -> float:
+    return float(image.max() - image.min())
 
 
-def _sharpness(image: Tensor) -> float:
+def _sharpness(image: NDArray[np.float32]) -> float:
     """How sharp a slice `(3, H, W)` is; see `ImageStatistics`. Of a large one the middle is taken."""
     top, left = (max(0, (side - _SHARPNESS_SIDE) // 2) for side in image.shape[1:])
-    green = image[1, top : top + _SHARPNESS_SIDE, left : left + _SHARPNESS_SIDE].float()
+    green = image[1, top : top + _SHARPNESS_SIDE, left : left + _SHARPNESS_SIDE]
     if min(green.shape) < 8:
         return 0.0
-    blocks = F.avg_pool2d(green[None, None], 4)[0, 0]
+    rows, columns = (side // 4 for side in green.shape)
+    blocks = green[: 4 * rows, : 4 * columns].reshape(rows, 4, columns, 4).mean(axis=(1, 3))
 
-    def roughness(values: Tensor) -> Tensor:
-        return (values.diff(dim=0).square().mean() + values.diff(dim=1).square().mean()).sqrt()
+    def roughness(values: NDArray[np.float32]) -> float:
+        return math.sqrt(sum(float(np.square(np.diff(values, axis=axis)).mean()) for axis in (0, 1)))
 
-    return float(torch.log(roughness(green) / (roughness(blocks) + 1e-3) + 1e-3))
+    return math.log(roughness(green) / (roughness(blocks) + 1e-3) + 1e-3)
 
 
 def _evenly(count: int, wanted: int) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 from napari_latentseg.inference.fit import LatentSums
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.sample_job import Corner, SampleJob
-from napari_latentseg.inference.tile_inference import make_tiling
+from napari_latentseg.inference.tiles import make_tiling
 from napari_latentseg.inference.working_plane import WorkingPlane, open_plane
 
 __all__ = ["JobSource"]
@@ -77,7 +77,7 @@ class JobSource:
         state, working_plane = self._state, self._planes[plane]
         transform = state.tta_transforms[sample]
         image = working_plane.augment(transform)
-        tiling = make_tiling(image, state.card.preprocess)
+        tiling = make_tiling(image.shape, state.card.preprocess)
         all_see_the_same = state.settings.source not in ("augment", "members")
         shares = all_see_the_same and working_plane.can_cache
         has_sums = sample == 0 and state.fit_check.needs_latents  # the first augmentation is the identity

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from napari_latentseg.inference.tiles import TileBlender, Tiling
+from napari_latentseg.inference.tiles import TileWeights, Tiling
 from napari_latentseg.inference.tta import TTATransform, mirror_index
 
 __all__ = ["IndexTransform", "LazyView", "StripBlender"]
 
 # gives rows and columns of a plane, `(C, h, w)`
-CropReader = Callable[[slice, slice], Tensor]
+CropReader = Callable[[slice, slice], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class IndexTransform:
         Whether rows and columns are exchanged.
     """
 
-    rows: Tensor
-    columns: Tensor
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
     is_transposed: bool = False
 
     @property
@@ -44,38 +44,38 @@ class IndexTransform:
         return source_shape[::-1] if self.is_transposed else source_shape
 
     def rot90(self) -> IndexTransform:
-        """The transform followed by a quarter turn, as `torch.rot90`."""
+        """The transform followed by a quarter turn, as `numpy.rot90`."""
         if self.is_transposed:
-            return IndexTransform(self.rows.flip(0), self.columns, False)
-        return IndexTransform(self.rows, self.columns.flip(0), True)
+            return IndexTransform(self.rows[::-1], self.columns, False)
+        return IndexTransform(self.rows, self.columns[::-1], True)
 
-    def select(self, row_index: Tensor, column_index: Tensor) -> IndexTransform:
+    def select(self, row_index: NDArray[np.int64], column_index: NDArray[np.int64]) -> IndexTransform:
         """The transform cropped to, or reindexed by, these rows and columns of the transformed plane."""
         source_rows, source_columns = (
             (column_index, row_index) if self.is_transposed else (row_index, column_index)
         )
         return IndexTransform(self.rows[source_rows], self.columns[source_columns], self.is_transposed)
 
-    def gather(self, read_crop: CropReader) -> Tensor:
+    def gather(self, read_crop: CropReader) -> NDArray[np.float32]:
         """The transformed plane, `(C, H, W)`, from a crop of the source plane."""
         low_row, low_column = int(self.rows.min()), int(self.columns.min())
         crop = read_crop(
             slice(low_row, int(self.rows.max()) + 1), slice(low_column, int(self.columns.max()) + 1)
         )
         crop = crop[:, self.rows - low_row][:, :, self.columns - low_column]
-        return crop.transpose(1, 2) if self.is_transposed else crop
+        return crop.swapaxes(1, 2) if self.is_transposed else crop
 
     @classmethod
     def forward(cls, transform: TTATransform, height: int, width: int) -> IndexTransform:
         """The index mapping of `TTATransform.apply` on a plane of this size."""
-        index_transform = cls(torch.arange(height), torch.arange(width))
+        index_transform = cls(np.arange(height), np.arange(width))
         for _ in range(transform.quarter_turns % 4):
             index_transform = index_transform.rot90()
-        row_index, column_index = (torch.arange(n) for n in index_transform.shape)
+        row_index, column_index = (np.arange(n) for n in index_transform.shape)
         if transform.flip_vertical:
-            row_index = row_index.flip(0)
+            row_index = row_index[::-1]
         if transform.flip_horizontal:
-            column_index = column_index.flip(0)
+            column_index = column_index[::-1]
         if transform.pad:
             row_index, column_index = (
                 n[mirror_index(len(n), s, transform.pad)]
@@ -88,13 +88,13 @@ class IndexTransform:
         """The index mapping of `TTATransform.invert` on an augmented plane of this height and width."""
         top, left = transform.shift if transform.pad else (0, 0)
         index_transform = cls(
-            torch.arange(top, top + height - transform.pad), torch.arange(left, left + width - transform.pad)
+            np.arange(top, top + height - transform.pad), np.arange(left, left + width - transform.pad)
         )
-        row_index, column_index = (torch.arange(n) for n in index_transform.shape)
+        row_index, column_index = (np.arange(n) for n in index_transform.shape)
         if transform.flip_vertical:
-            row_index = row_index.flip(0)
+            row_index = row_index[::-1]
         if transform.flip_horizontal:
-            column_index = column_index.flip(0)
+            column_index = column_index[::-1]
         index_transform = index_transform.select(row_index, column_index)
         for _ in range(-transform.quarter_turns % 4):
             index_transform = index_transform.rot90()
@@ -102,7 +102,7 @@ class IndexTransform:
 
 
 class LazyView:
-    """An augmented plane that is computed crop by crop; stands for a tensor in `Tiling.crop_tile`.
+    """An augmented plane that is computed crop by crop; stands for an array in `Tiling.crop_tile`.
 
     Parameters
     ----------
@@ -125,19 +125,13 @@ class LazyView:
         self._mean = mean
         self.shape = (3, *self._index_transform.shape)
 
-    def __getitem__(self, index: tuple[slice, slice, slice]) -> Tensor:
+    def __getitem__(self, index: tuple[slice, slice, slice]) -> NDArray[np.float32]:
         _, row_range, column_range = index
         _, height, width = self.shape
         index_transform = self._index_transform.select(
-            torch.arange(height)[row_range], torch.arange(width)[column_range]
+            np.arange(height)[row_range], np.arange(width)[column_range]
         )
-        tile = index_transform.gather(self._read_crop)
-        transform = self._transform
-        if transform.brightness != 1 or transform.contrast != 1:
-            tile = (((tile - self._mean) * transform.contrast + self._mean) * transform.brightness).clamp(
-                0, 1
-            )
-        return tile
+        return self._transform.change_values(index_transform.gather(self._read_crop), self._mean)
 
 
 class StripBlender:
@@ -157,15 +151,15 @@ class StripBlender:
         self.tiling = tiling
         self.scratch = scratch
         self._class_count = class_count
+        self._weights = TileWeights(tiling)
         self._top = 0
         self._strip = self._new_strip()
 
-    def _new_strip(self) -> TileBlender:
-        tiling = self.tiling
-        height = min(tiling.size, tiling.height - self._top)
-        return TileBlender(Tiling(height, tiling.width, tiling.size, tiling.overlap), self._class_count)
+    def _new_strip(self) -> NDArray[np.float32]:
+        height = min(self.tiling.size, self.tiling.height - self._top)
+        return np.zeros((self._class_count, height, self.tiling.width), dtype=np.float32)
 
-    def add_tiles(self, tiles: Tensor, corners: Sequence[tuple[int, int]]) -> None:
+    def add_tiles(self, tiles: Iterable[NDArray[np.float32]], corners: Sequence[tuple[int, int]]) -> None:
         """Add the probabilities of several tiles, `(B, K, size, size)`, each at its corner.
 
         Raises
@@ -178,24 +172,21 @@ class StripBlender:
                 raise ValueError(f"row {top} is already finished")
             if top > self._top:
                 self._advance_to(top)
-            self._strip.add_tile(tile, (0, left))
+            self._weights.add_to(self._strip, tile, (top, left), self._top)
 
     def _advance_to(self, top: int) -> None:
         """Write the rows above `top` to `scratch`, and make room for those below."""
         finished_rows = top - self._top
-        previous, height = self._strip, self._strip.tiling.height
+        previous, height = self._strip, self._strip.shape[1]
         self._flush_rows(min(finished_rows, height))
         self._top = top
         self._strip = self._new_strip()
         kept_rows = max(0, height - finished_rows)
-        self._strip.weighted_sum[:, :kept_rows] = previous.weighted_sum[:, finished_rows:]
-        self._strip.weight_sum[:, :kept_rows] = previous.weight_sum[:, finished_rows:]
+        self._strip[:, :kept_rows] = previous[:, finished_rows:]
 
     def _flush_rows(self, rows: int) -> None:
-        size = (self._strip.tiling.height, self.tiling.width)
-        blended = self._strip.blend(size)
-        self.scratch[:, self._top : self._top + rows] = blended[:, :rows].numpy()
+        self.scratch[:, self._top : self._top + rows] = self._strip[:, :rows].clip(0, 1)
 
     def flush(self) -> None:
         """Write the remaining rows to `scratch`."""
-        self._flush_rows(self._strip.tiling.height)
+        self._flush_rows(self._strip.shape[1])

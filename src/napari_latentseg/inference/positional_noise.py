@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["PositionalNoise"]
 
@@ -55,6 +56,8 @@ class PositionalNoise:
         ValueError
             If B is not the number of corners.
         """
+        import torch  # here, so that a compiled model without noise runs without it
+
         count, channels, height, width = shape
         if count != len(self.corners):
             raise ValueError(f"noise for {count} tiles, but {len(self.corners)} corners")
@@ -71,6 +74,8 @@ class PositionalNoise:
         )
 
     def _field(self, sample: int, step: int, shape: tuple[int, int, int]) -> Tensor:
+        import torch
+
         generator = torch.Generator().manual_seed(_derive_seed(self.seed, sample, step))
         return torch.randn(shape, generator=generator)
 

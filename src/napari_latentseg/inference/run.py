@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE, give_spacing
 from napari_latentseg.core.labels import labels_from_probabilities
@@ -217,13 +216,13 @@ class Run:
             From `jobs`, with every tile blended.
         """
         state, plane = self.state, job.plane
-        if job.sample == 0 and isinstance(job.image, Tensor):
+        if job.sample == 0 and isinstance(job.image, np.ndarray):
             state.fit_check.add_image(plane, job.image)
         if job.sums is not None:
             state.fit_check.add(plane, job.sums)
         restored = job.working_plane.deaugment(job.blender, job.transform)
         bands = resize_in_bands(restored, state.working_size, state.planes.plane_shape, len(state.classes))
-        native_bands = ((rows, band.clamp(0, 1).numpy()) for rows, band in bands)
+        native_bands = ((rows, band.clip(0, 1)) for rows, band in bands)
         change = state.ensemble.add_sample_bands(
             plane, native_bands, state.settings.threshold, compare_mask=state.stopper is not None
         )

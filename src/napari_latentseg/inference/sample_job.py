@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_latentseg.inference.fit import LatentSums
 from napari_latentseg.inference.out_of_core import LazyView, StripBlender
@@ -50,7 +51,7 @@ class SampleJob:
     sample: int
     transform: TTATransform
     working_plane: WorkingPlane
-    image: Tensor | LazyView
+    image: NDArray[np.float32] | LazyView
     tiling: Tiling
     blender: TileBlender | StripBlender
     shared_conditioning: dict[Corner, Any] | None = None
@@ -67,7 +68,7 @@ class SampleJob:
         """Whether every tile is blended."""
         return self.blended_tiles == self.tile_count
 
-    def blend(self, tile: Tile, probabilities: Tensor) -> None:
+    def blend(self, tile: Tile, probabilities: NDArray[np.float32]) -> None:
         """Add the probabilities of a tile, `(K, size, size)`."""
         self.blender.add_tiles(probabilities[None], [tile.corner])
         self.blended_tiles += 1
@@ -91,5 +92,5 @@ class Tile:
 
     job: SampleJob
     corner: Corner
-    image: Tensor | None
+    image: NDArray[np.float32] | None
     conditioning: Any = None

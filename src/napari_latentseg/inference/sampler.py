@@ -6,9 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from itertools import chain
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from napari_latentseg.engines.base import Engine
 from napari_latentseg.errors import BadInput
@@ -108,15 +106,15 @@ class Sampler:
     def _engine(self, tile: Tile) -> Engine:
         return self._engines[tile.job.sample if self._settings.source == "members" else 0]
 
-    def _compute_batch(self, tiles: list[Tile]) -> list[Tensor]:
+    def _compute_batch(self, tiles: list[Tile]) -> list[NDArray[np.float32]]:
         """Probabilities of each tile, `(K, size, size)`."""
-        probabilities: list[Tensor] = []
+        probabilities: list[NDArray[np.float32]] = []
         while len(probabilities) < len(tiles):
             pending = tiles[len(probabilities) :]
             probabilities += self._batch.attempt(lambda count: self._draw_tiles(pending[:count]))  # noqa: B023
         return probabilities
 
-    def _draw_tiles(self, tiles: list[Tile]) -> list[Tensor]:
+    def _draw_tiles(self, tiles: list[Tile]) -> list[NDArray[np.float32]]:
         engine = self._engine(tiles[0])
         self._encode(engine, tiles)
         noise = None
@@ -127,20 +125,20 @@ class Sampler:
         conditioning = [tile.conditioning for tile in tiles]
         probabilities = engine.sample(conditioning, noise, self._class_indices)
         self._check_finite(probabilities)
-        return list(torch.from_numpy(probabilities))
+        return list(probabilities)
 
     def _encode(self, engine: Engine, tiles: list[Tile]) -> None:
         """Give each tile its conditioning: computed here, or shared with an earlier sample of the plane."""
         pending = [tile for tile in tiles if tile.image is not None and tile.conditioning is None]
         if pending:
-            images = np.stack([tile.image.numpy() for tile in pending if tile.image is not None])
+            images = np.stack([tile.image for tile in pending if tile.image is not None])
             for tile, conditioning in zip(pending, engine.encode(images), strict=True):
                 tile.conditioning = conditioning
                 tile.image = None
                 if tile.job.sums is not None:
                     latents = engine.as_array(conditioning)
                     self._check_finite(latents)
-                    tile.job.sums.add(torch.from_numpy(latents)[None], [tile.corner])
+                    tile.job.sums.add(latents[None], [tile.corner])
                 if tile.job.shared_conditioning is not None:
                     tile.job.shared_conditioning[tile.corner] = conditioning
         for tile in tiles:

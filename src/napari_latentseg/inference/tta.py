@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 
@@ -28,7 +27,7 @@ class TTATransform:
     Attributes
     ----------
     quarter_turns
-        Number of quarter turns, as `torch.rot90`.
+        Number of quarter turns, as `numpy.rot90`.
     flip_horizontal, flip_vertical
         Flips, after the turns.
     shift
@@ -47,15 +46,17 @@ class TTATransform:
     brightness: float = 1.0
     contrast: float = 1.0
 
-    def apply(self, plane: Tensor) -> Tensor:
-        """Augment a plane `(3, H, W)` in [0, 1]; the result is larger by `pad`, and turned."""
-        x = plane
-        if self.brightness != 1 or self.contrast != 1:
-            mean = x.mean()
-            x = ((x - mean) * self.contrast + mean) * self.brightness
-            x = x.clamp(0, 1)
-        x = torch.rot90(x, self.quarter_turns, (1, 2))
-        x = x.flip([axis for axis, on in ((1, self.flip_vertical), (2, self.flip_horizontal)) if on])
+    def apply(self, plane: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Augment a plane `(3, H, W)` in [0, 1]; the result is larger by `pad`, and turned.
+
+        It is a view of the plane where no value changes.
+        """
+        x = (
+            self.change_values(plane, float(plane.mean()))
+            if self.contrast != 1
+            else self.change_values(plane)
+        )
+        x = self._flip(np.rot90(x, self.quarter_turns, (1, 2)))
         if self.pad:
             rows, columns = (
                 mirror_index(n, s, self.pad) for n, s in zip(x.shape[1:], self.shift, strict=True)
@@ -63,21 +64,42 @@ class TTATransform:
             x = x[:, rows][:, :, columns]
         return x
 
-    def invert(self, probability: Tensor) -> Tensor:
-        """Undo the geometry for probabilities `(K, H', W')` of the augmented plane: `(K, H, W)`."""
+    def change_values(self, part: NDArray[np.float32], mean: float = 0.0) -> NDArray[np.float32]:
+        """Change brightness and contrast of a plane or a part of it, with values in [0, 1].
+
+        Parameters
+        ----------
+        part
+            `(3, h, w)`; returned as it is where neither changes.
+        mean
+            Mean value of the plane, which the change of contrast leaves as it is.
+        """
+        if self.brightness == self.contrast == 1:
+            return part
+        mean_value = np.float32(mean)
+        x = part - mean_value
+        x *= np.float32(self.contrast)
+        x += mean_value
+        x *= np.float32(self.brightness)
+        return np.clip(x, 0, 1, out=x)
+
+    def invert(self, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Undo the geometry for probabilities `(K, H', W')` of the augmented plane: `(K, H, W)`, a view."""
         x = probability
         if self.pad:
             top, left = self.shift
             height, width = x.shape[1] - self.pad, x.shape[2] - self.pad
             x = x[:, top : top + height, left : left + width]
-        x = x.flip([axis for axis, on in ((1, self.flip_vertical), (2, self.flip_horizontal)) if on])
-        return torch.rot90(x, -self.quarter_turns, (1, 2))
+        return np.rot90(self._flip(x), -self.quarter_turns, (1, 2))
+
+    def _flip(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        return x[:, :: -1 if self.flip_vertical else 1, :: -1 if self.flip_horizontal else 1]
 
 
-def mirror_index(length: int, pad_before: int, pad: int) -> Tensor:
+def mirror_index(length: int, pad_before: int, pad: int) -> NDArray[np.int64]:
     """Indices that pad an axis by mirroring: `pad_before` at its start, the rest of `pad` at its end."""
-    index = torch.arange(-pad_before, length + pad - pad_before) % (2 * length)
-    return torch.where(index < length, index, 2 * length - 1 - index)
+    index = np.arange(-pad_before, length + pad - pad_before) % (2 * length)
+    return np.where(index < length, index, 2 * length - 1 - index)
 
 
 def tta_transforms(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, Protocol, cast
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.inference.banded_resize import resize_in_bands, row_bands
@@ -18,7 +18,7 @@ from napari_latentseg.inference.tta import TTATransform
 __all__ = ["WorkingPlane", "open_plane"]
 
 # gives some rows of a plane, `(K, rows, W)`
-RowReader = Callable[[slice], Tensor]
+RowReader = Callable[[slice], NDArray[np.float32]]
 
 
 class WorkingPlane(Protocol):
@@ -36,7 +36,7 @@ class WorkingPlane(Protocol):
         """Read what `augment` needs of the whole plane, band by band; yields the fraction that is done."""
         ...
 
-    def augment(self, transform: TTATransform) -> Tensor | LazyView:
+    def augment(self, transform: TTATransform) -> NDArray[np.float32] | LazyView:
         """The augmented plane, `(3, H, W)` in [0, 1]."""
         ...
 
@@ -79,56 +79,52 @@ def open_plane(
         temporary file.
     """
 
-    def read_rows(band: slice) -> Tensor:
-        return torch.from_numpy(planes.read_rgb(number, band, slice(None)).copy()).permute(2, 0, 1)
+    def read_rows(band: slice) -> NDArray[np.float32]:
+        return planes.read_channels(number, band, slice(None))
 
-    # float32: the plane and its augmented copy, 3 channels each; sums of K classes, and the sum of the
-    # weights
-    if 4 * (2 * 3 + class_count + 1) * working_size[0] * working_size[1] <= max_bytes:
-        plane = torch.empty(3, *working_size)
-        for rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, 3):
-            plane[:, rows] = band.clamp(0, 1)
+    channels = planes.channel_count
+    # float32: the plane, its augmented copy of 3 channels, and the sums of K classes
+    if 4 * (channels + 3 + class_count) * working_size[0] * working_size[1] <= max_bytes:
+        plane = np.empty((channels, *working_size), dtype=np.float32)
+        for rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, channels):
+            np.clip(band, 0, 1, out=plane[:, rows])
             if rows.stop < working_size[0]:
                 yield rows.stop / working_size[0]
         return InMemoryPlane(plane, class_count)
     if working_size == planes.plane_shape:
 
-        def read_crop(row_range: slice, column_range: slice) -> Tensor:
-            return torch.from_numpy(planes.read_rgb(number, row_range, column_range).copy()).permute(2, 0, 1)
+        def read_crop(row_range: slice, column_range: slice) -> NDArray[np.float32]:
+            return planes.read_channels(number, row_range, column_range)
 
         return OutOfCorePlane(read_crop, working_size, class_count)
-    scratch = allocate((3, *working_size), 0)
-    for band_rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, 3):
-        scratch[:, band_rows] = band.clamp(0, 1).numpy()
+    scratch = allocate((channels, *working_size), 0)
+    for band_rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, channels):
+        scratch[:, band_rows] = band.clip(0, 1)
         yield band_rows.stop / working_size[0]
-    return OutOfCorePlane(
-        lambda down, across: torch.from_numpy(scratch[:, down, across]), working_size, class_count
-    )
+    return OutOfCorePlane(lambda down, across: scratch[:, down, across], working_size, class_count)
 
 
 class InMemoryPlane:
-    """A plane held as a tensor `(3, H, W)`; see `WorkingPlane`."""
+    """A plane held as an array `(C, H, W)`; see `WorkingPlane`."""
 
     can_cache = True
 
-    def __init__(self, plane: Tensor, class_count: int) -> None:
+    def __init__(self, plane: NDArray[np.float32], class_count: int) -> None:
         self._plane = plane
         self._class_count = class_count
 
     def prepare(self, transform: TTATransform) -> Iterator[float]:
         return iter(())
 
-    def augment(self, transform: TTATransform) -> Tensor:
-        return transform.apply(self._plane)
+    def augment(self, transform: TTATransform) -> NDArray[np.float32]:
+        return _as_rgb(transform.apply(self._plane))
 
     def new_blender(self, tiling: Tiling) -> TileBlender:
         return TileBlender(tiling, self._class_count)
 
     def deaugment(self, blender: TileBlender | StripBlender, transform: TTATransform) -> RowReader:
         filled_blender = cast(TileBlender, blender)
-        probabilities = transform.invert(
-            filled_blender.blend((filled_blender.tiling.height, filled_blender.tiling.width))
-        )
+        probabilities = transform.invert(filled_blender.blend())
         return lambda band: probabilities[:, band]
 
 
@@ -138,7 +134,10 @@ class OutOfCorePlane:
     can_cache = False  # the conditioning can be larger than the plane, which is already too large
 
     def __init__(
-        self, read_crop: Callable[[slice, slice], Tensor], size: tuple[int, int], class_count: int
+        self,
+        read_crop: Callable[[slice, slice], NDArray[np.float32]],
+        size: tuple[int, int],
+        class_count: int,
     ) -> None:
         self._read_crop = read_crop
         self._size = size
@@ -151,14 +150,16 @@ class OutOfCorePlane:
         height, width = self._size
         total = 0.0
         for band in row_bands(height, 3 * width):
-            total += float(self._read_crop(band, slice(0, width)).double().sum())
+            total += float(self._read_crop(band, slice(0, width)).mean(axis=0, dtype=np.float64).sum())
             yield band.stop / height
-        self._mean_value = total / (3 * height * width)
+        self._mean_value = total / (height * width)
 
     def augment(self, transform: TTATransform) -> LazyView:
         mean = self._mean_value if transform.contrast != 1 else 0.0
         assert mean is not None  # `prepare` has computed it
-        return LazyView(self._read_crop, self._size, transform, mean)
+        return LazyView(
+            lambda rows, columns: _as_rgb(self._read_crop(rows, columns)), self._size, transform, mean
+        )
 
     def new_blender(self, tiling: Tiling) -> StripBlender:
         scratch: Any = allocate((self._class_count, tiling.height, tiling.width), 0)
@@ -170,11 +171,15 @@ class OutOfCorePlane:
         inverse_transform = IndexTransform.inverse(
             transform, filled_blender.tiling.height, filled_blender.tiling.width
         )
-        all_columns = torch.arange(self._size[1])
+        all_rows, all_columns = (np.arange(length) for length in self._size)
 
-        def read_scratch(row_range: slice, column_range: slice) -> Tensor:
-            return torch.from_numpy(filled_blender.scratch[:, row_range, column_range])
+        def read_scratch(row_range: slice, column_range: slice) -> NDArray[np.float32]:
+            values: NDArray[np.float32] = filled_blender.scratch[:, row_range, column_range]
+            return values
 
-        return lambda band: inverse_transform.select(torch.arange(self._size[0])[band], all_columns).gather(
-            read_scratch
-        )
+        return lambda band: inverse_transform.select(all_rows[band], all_columns).gather(read_scratch)
+
+
+def _as_rgb(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A grey plane `(1, h, w)` with three channels, of which two take no memory; a coloured one as it is."""
+    return np.broadcast_to(plane, (3, *plane.shape[1:]))

@@ -37,7 +37,9 @@ def check_format(format: str | None, image: Scan | Segmentation | None = None) -
         for DICOM-SEG, if the image is no DICOM series, or its files have moved.
     """
     if format not in (None, DICOM_SEG, *RESULT_SUFFIXES):
-        raise BadInput("format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, DICOM_SEG))}")
+        raise BadInput(
+            "format", f"{format!r} is not known", f"use {', '.join((*RESULT_SUFFIXES, DICOM_SEG))}"
+        )
     if image is None:
         return
     header = ImageHeader.of(image)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from napari_latentseg.data.augment import augment
 from napari_latentseg.data.slices import Slice
-from napari_latentseg.inference.tile_inference import make_tiling
+from napari_latentseg.inference.tiles import make_tiling
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.utils.device import Compute
@@ -130,13 +130,16 @@ def grid_patches(slices: Sequence[Slice], card: ModelCard, max_patches: int) -> 
     """
     grid_positions = []
     for annotated_slice in slices:
-        tiling = make_tiling(annotated_slice.image, card.preprocess)
+        tiling = make_tiling(annotated_slice.image.shape, card.preprocess)
         grid_positions += [(annotated_slice, tiling, corner) for corner in tiling.corners()]
     count = min(max_patches, len(grid_positions))
     patches = []
     for i in range(count):
         annotated_slice, tiling, corner = grid_positions[i * len(grid_positions) // count]
-        image, mask = (tiling.crop_tile(tensor, corner) for tensor in _with_unknown(annotated_slice))
+        image, mask = (
+            torch.from_numpy(tiling.crop_tile(tensor.numpy(), corner))
+            for tensor in _with_unknown(annotated_slice)
+        )
         patches.append(_patch(image, mask, annotated_slice))
     return patches
 

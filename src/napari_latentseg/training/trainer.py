@@ -379,11 +379,13 @@ class Trainer:
         """The mean over the annotated classes of a slice; None where there are none."""
         image, mask = validation_slice.to_float()
         if stage.validate is None:
-            probability = sample_plane(self.method, image, self.config.preprocess, self.compute)
+            probability = sample_plane(self.method, image.numpy(), self.config.preprocess, self.compute)
         else:
             device = self.compute.torch_device()
             with torch.inference_mode(), self.compute.autocast():
-                probability = stage.validate(image[None].to(device), mask[None].to(device))[0].float().cpu()
+                probability = (
+                    stage.validate(image[None].to(device), mask[None].to(device))[0].float().cpu().numpy()
+                )
         scorer = CaseScorer(self.config.card.threshold)
-        scorer.add(probability.numpy(), mask.numpy() > 0.5, validation_slice.annotated)
+        scorer.add(probability, mask.numpy() > 0.5, validation_slice.annotated)
         return scorer.dsc[0] if scorer.dsc else None
