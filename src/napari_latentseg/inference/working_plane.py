@@ -83,8 +83,8 @@ def open_plane(
         return planes.read_channels(number, band, slice(None))
 
     channels = planes.channel_count
-    # float32: the plane, its augmented copy of 3 channels, and the sums of K classes
-    if 4 * (channels + 3 + class_count) * working_size[0] * working_size[1] <= max_bytes:
+    # float32: the plane, its augmented copy, and the sums of K classes
+    if 4 * (2 * channels + class_count) * working_size[0] * working_size[1] <= max_bytes:
         plane = np.empty((channels, *working_size), dtype=np.float32)
         for rows, band in resize_in_bands(read_rows, planes.plane_shape, working_size, channels):
             np.clip(band, 0, 1, out=plane[:, rows])
