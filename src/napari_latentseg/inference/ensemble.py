@@ -149,12 +149,12 @@ class Ensemble:
         return _as_dask(self.mean) if self.is_on_disk else self.mean
 
     def variance(self) -> Any:
-        """Population variance, float32 `(N, K, H, W)` in [0, 0.25]; a dask array if it is on disk."""
+        """Population variance, float32 `(N, K, H, W)` in [0, 0.25], a new array; dask if it is on disk."""
         counts = np.maximum(self.samples_per_plane, 1).astype(np.float32)[:, None, None, None]
-        squared_deviations = (
-            _as_dask(self._squared_deviations) if self.is_on_disk else self._squared_deviations
-        )
-        return (squared_deviations / counts).clip(0, 0.25)
+        if self.is_on_disk:
+            return (_as_dask(self._squared_deviations) / counts).clip(0, 0.25)
+        variance = self._squared_deviations / counts
+        return np.clip(variance, 0, 0.25, out=variance)
 
     def voxel_counts(self, plane_mask: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
         """Number of voxels of each class in each sample, int64 `(n, K)`, with n the largest count of samples.

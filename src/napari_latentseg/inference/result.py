@@ -74,7 +74,7 @@ def build_segmentation(state: RunState) -> Segmentation | None:
     result = Segmentation(
         mask=embed_in_scan(_postprocessed_mask(state, mean, voxel_volume)),
         mean=embed_in_scan(mean),
-        variance=embed_in_scan(_stack_classes(ensemble.variance(), leading, has_result))
+        variance=embed_in_scan(_stack_classes(ensemble.variance(), leading, has_result, is_new=True))
         if has_variance
         else None,
         volumes=volumes,
@@ -170,8 +170,13 @@ def _roi(state: RunState) -> tuple[slice, ...] | None:
     return None if is_whole_scan else roi
 
 
-def _stack_classes(plane_means: Any, leading: tuple[int, ...], has_result: NDArray[np.bool_]) -> Any:
-    """Reshape `(N, K, H, W)` to `(K, *leading, H, W)`, as a copy or dask; planes without a result are 0."""
+def _stack_classes(
+    plane_means: Any, leading: tuple[int, ...], has_result: NDArray[np.bool_], *, is_new: bool = False
+) -> Any:
+    """Reshape `(N, K, H, W)` to `(K, *leading, H, W)`, or dask; planes without a result are 0.
+
+    The result is a copy, unless the array is new, so that nobody else holds it, and has a single class.
+    """
     shape = (plane_means.shape[1], *leading, *plane_means.shape[2:])
     if not isinstance(plane_means, np.ndarray):
         import dask.array as da
@@ -182,6 +187,9 @@ def _stack_classes(plane_means: Any, leading: tuple[int, ...], has_result: NDArr
             else da.where(has_result[:, None, None, None], plane_means, np.float32(0))
         )
         return masked_means.swapaxes(0, 1).reshape(shape)
+    if is_new and plane_means.shape[1] == 1:
+        plane_means[~has_result] = 0
+        return plane_means.reshape(shape)
     stacked = np.zeros((plane_means.shape[1], len(plane_means), *plane_means.shape[2:]), dtype=np.float32)
     stacked[:, has_result] = plane_means[has_result].swapaxes(0, 1)
     return stacked.reshape(shape)
