@@ -66,3 +66,24 @@ def test_what_the_window_asks_before_it_compiles_in_the_background(
     assert not needs_compiling("tiny-taught", engine="torch")
     assert compile_model("tiny-taught") == ""
     assert not needs_compiling("tiny-taught")
+
+
+def test_what_one_engine_has_encoded_serves_the_other(
+    tiny_model_folder: Path, compiled_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With and without torch, the same functions encode: arrays for the one, tensors for the other."""
+    from tests.helpers.predicted import same
+
+    monkeypatch.setenv("NAPARI_LATENTSEG_ENGINE", "auto")
+    monkeypatch.setattr("napari_latentseg.inference.compiled_start._may_have_gpu", lambda: False)
+    phantom, located = ultrasound_phantom(shape=(40, 72), seed=9).scan, locate_model(tiny_model_folder)
+
+    def without_torch(samples: int) -> object:
+        run = start_compiled_run(located, phantom, InferenceSettings.for_model(located.card, samples=samples))
+        assert run is not None
+        return run.finish()
+
+    segment(phantom, load_model(tiny_model_folder), samples=2)
+    compiled = without_torch(4)
+    assert same(segment(phantom, load_model(tiny_model_folder), samples=4), compiled)
+    assert same(segment(phantom, load_model(tiny_model_folder), samples=6), without_torch(6))

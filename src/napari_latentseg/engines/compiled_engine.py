@@ -51,7 +51,7 @@ class CompiledEngine:
         return list(self._call(0, images.shape[-1], images))
 
     def as_array(self, conditioning: NDArray[np.float32]) -> NDArray[np.float32]:
-        return conditioning
+        return np.asarray(conditioning)  # a tensor where a `TorchEngine` of the same functions has encoded
 
     def sample(
         self,

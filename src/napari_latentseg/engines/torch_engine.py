@@ -80,18 +80,19 @@ class TorchEngine:
         with self._context():
             return list(self._method.encode(self._to_device(images)))
 
-    def as_array(self, conditioning: Tensor) -> NDArray[np.float32]:
-        array: NDArray[np.float32] = conditioning.float().cpu().numpy()
+    def as_array(self, conditioning: Tensor | NDArray[np.float32]) -> NDArray[np.float32]:
+        array: NDArray[np.float32] = torch.as_tensor(conditioning).float().cpu().numpy()
         return array
 
     def sample(
         self,
-        conditioning: Sequence[Tensor],
+        conditioning: Sequence[Tensor | NDArray[np.float32]],
         noise: Noise | None = None,
         classes: Sequence[int] | None = None,
     ) -> NDArray[np.float32]:
         with self._context():
-            stacked = torch.stack(list(conditioning))
+            # arrays where a `CompiledEngine` of the same functions has encoded
+            stacked = torch.stack([torch.as_tensor(latents) for latents in conditioning])
             if classes is None:
                 probabilities = self._method.sample(stacked, noise)
             else:
