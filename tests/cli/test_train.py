@@ -252,3 +252,24 @@ def test_a_mask_of_another_size_is_left_out_by_its_name(
     Image.new("L", (7, 5)).save(folder / "masks" / "case_0.png")
     assert "case_0.png: has shape (1, 5, 7)" in refused(*command)  # nothing is left to score
     assert not file.exists()
+
+
+def test_of_several_processes_the_main_one_says_what_is_wrong_with_the_command_line(
+    cli, monkeypatch: pytest.MonkeyPatch, data: Path, out: Path
+) -> None:
+    said = []
+    for rank in ("0", "1"):
+        for name, value in (("RANK", rank), ("WORLD_SIZE", "2")):
+            monkeypatch.setenv(name, value)
+        ended = cli("train", "--data", data, "--out", out, "--batch-size", "many")
+        assert ended.code == 2
+        said.append(len(ended.errors))
+    assert said == [1, 0]
+
+
+def test_batches_can_be_accumulated(cli, data: Path, config: Path, out: Path) -> None:
+    arguments = ["--config", config, "--device", "cpu", "--batch-size", 2, "--accumulate", 2, "--epochs", 1]
+    ended = cli("train", "--data", data, "--out", out, *arguments)
+    assert ended.code == 0
+    record = json.loads((out / "training.json").read_text())
+    assert (record["batch_size"], record["accumulate"]) == (2, 2)

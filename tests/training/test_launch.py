@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -202,3 +203,19 @@ def test_drawing_in_vain_leaves_the_generator_as_augmenting_does(
         augment(image.float() / 255, image[:1].float(), ranges, drawn, size=16)
         draw_in_vain(image, ranges, in_vain, size=16)
         assert drawn.bit_generator.state == in_vain.bit_generator.state
+
+
+def test_one_process_of_a_launcher_meets_no_other(launched) -> None:
+    launched({"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_USE_CPU": "True"})
+    alone = join_processes()
+    assert (alone.count, alone.is_main, alone.device) == (1, True, "cpu")
+    assert alone.request.precision == "bfloat16"
+    assert alone.sums([1.5]) == [1.5]
+    assert alone.map([1, 2], lambda x: None if x == 1 else 4.0) == [None, 4.0]
+
+
+def test_without_accelerate_several_processes_are_refused(launched, monkeypatch: pytest.MonkeyPatch) -> None:
+    launched(TWO)
+    monkeypatch.setitem(sys.modules, "accelerate.state", None)
+    with pytest.raises(BadInput, match=r"accelerate: is not installed; pip install .*\[scale\]"):
+        join_processes()
