@@ -21,7 +21,7 @@ from PIL import Image
 from tests.helpers.worker_cases import do_case
 
 from napari_latentseg import __version__, batch
-from napari_latentseg.batches import clusters, workers
+from napari_latentseg.batches import clusters, worker_task, workers
 from napari_latentseg.batches.case import BatchCase, BatchJob, CaseOutcome
 from napari_latentseg.batches.worker_task import CaseTask
 from napari_latentseg.batches.workers import Workers
@@ -336,3 +336,29 @@ def test_workers_need_distributed(
 def test_a_task_shows_nothing_of_its_case(tmp_path: Path) -> None:
     task = CaseTask(do_case, make_job(tmp_path), BatchCase("SECRET", Path("SECRET.png")), "k", "t", "1")
     assert "SECRET" not in repr(task.sealed())
+
+
+@pytest.mark.parametrize(
+    ("is_retry", "state", "expected"),
+    [(False, "skipped", "skipped"), (True, "skipped", "done"), (True, "failed", "failed")],
+)
+def test_a_case_that_was_finished_just_before_its_worker_died_is_done(
+    is_retry: bool, state: Any, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("napari_latentseg.utils.threads.limit_threads", lambda count: None)
+
+    def segment_case(job: BatchJob, case: BatchCase, progress: Any) -> CaseOutcome:
+        assert job.resume == is_retry
+        return CaseOutcome(case=case.name, state=state)
+
+    class Watch:
+        threads = 1
+
+        def progress(self, done: float) -> None:
+            pass
+
+    case = BatchCase("a", tmp_path / "a.png")
+    task = CaseTask(segment_case, make_job(tmp_path), case, "k", "t", __version__, 1, is_retry)
+    outcome = worker_task._run(task, Watch()).outcome  # type: ignore[arg-type]
+    assert outcome is not None
+    assert outcome.state == expected
