@@ -45,7 +45,8 @@ def main() -> None:
     for _ in calibration.run():
         pass
     band, expected = calibration.contour_band(LEVEL), calibration.expected_dice(LEVEL)
-    print(f"{len(cases)} images, {settings.samples} samples from {settings.source}, {band.precisions[0]}\n")
+    precision = calibration.predictor.compute.precision
+    print(f"{len(cases)} images, {settings.samples} samples from {settings.source}, {precision}\n")
     print("| class | coverage, 500 halves (nine of ten) | each left out | outwards | inwards |")
     print("|---|---|---|---|---|")
     rows: list[dict[str, Any]] = []

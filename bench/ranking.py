@@ -22,9 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.data.folders import find_cases
+from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import dice
 from napari_latentseg.inference.evaluate import label_map_for
 from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.split import read_split
 from napari_latentseg.models.store import load_model
@@ -59,10 +61,10 @@ def cases_of(folder: Path, data: Path, samples: int | None, source: str | None) 
     request = InferenceSettings.for_model(model.card, samples=samples, source=source)
     split = read_split(model.folder)
     cases = []
-    for pair in find_cases(data):
-        if split.part_of(pair) != "validation":
-            continue
-        found = predictor.segment(pair.read_scan(), request)
+    pairs = (pair for pair in find_cases(data) if split.part_of(pair) == "validation")
+    for pair, found in segment_each(predictor, ((pair, pair.read_scan()) for pair in pairs), request):
+        if isinstance(found, BadInput):
+            raise found
         labels = label_map_for(model.card, pair)
         truth = pair.read_class_numbers(labels)
         shown = labels.for_model(model.card.classes).to_class_numbers(found.mask).reshape(truth.shape)

@@ -60,9 +60,9 @@ def evaluate(
     Returns
     -------
     EvaluationReport
-        Mean and standard deviation of Dice and IoU (in [0, 1]) and of HD95 (in pixels), the scores of each
-        image, and how many of the images the model has seen in training. An image that cannot be used is in
-        `left_out` with the reason, and the others are scored.
+        Mean and standard deviation of Dice and IoU (in [0, 1]) and of HD95 (in pixels, or voxels of a volume,
+        whatever their size in mm), the scores of each image, and how many of the images the model has seen
+        in training. An image that cannot be used is in `left_out` with the reason, and the others are scored.
 
     Raises
     ------

@@ -119,6 +119,9 @@ def evaluate(
 ) -> None:
     """Score a model on annotated images: Dice (DSC), IoU and HD95.
 
+    HD95 counts pixels, or voxels of a volume, whatever their size in mm, as in the models' cards; `compare`
+    gives it in mm.
+
     An image that cannot be used is left out with the reason, and the exit code is 3.
     """
     from napari_latentseg import api
