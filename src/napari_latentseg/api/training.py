@@ -115,6 +115,12 @@ def train(
     Cancelled
         If it was stopped before there was a model; nothing but a checkpoint is written then.
 
+    Notes
+    -----
+    In a script that `accelerate launch` or `torchrun` starts in several processes, these train one model
+    together. `on_event` is then called in the main process alone, and all processes return the card. An error
+    is raised by one of them; the others raise `errors.EndedElsewhere`.
+
     Examples
     --------
     >>> from napari_latentseg import train
