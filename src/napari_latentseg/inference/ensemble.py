@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Ensemble"]
 
+_CACHED_VALUES = 2**16  # float32 values of a part: with those in between, what fits into the cache of a core
+
 
 class Ensemble:
     """Running mean and variance of the probabilities of each plane of a scan, by Welford's update [1]_.
@@ -117,12 +119,11 @@ class Ensemble:
         overlap_counts = np.zeros((3, self.mean.shape[1]), dtype=np.int64)
         for rows, sample in bands:
             band_index = (plane, slice(None), rows)
-            mean = self.mean[band_index]
+            mean, squared_deviations = self.mean[band_index], self._squared_deviations[band_index]
             classes_before = argmax_classes(mean, threshold, self._descendants) if compare_mask else None
-            deviation = sample - mean
-            mean += deviation / (sample_index + 1)
-            self._squared_deviations[band_index] += deviation * (sample - mean)
-            self.mean[band_index] = mean
+            _update(mean, squared_deviations, sample, sample_index + 1)
+            if self.is_on_disk:  # otherwise these are views
+                self.mean[band_index], self._squared_deviations[band_index] = mean, squared_deviations
             self._voxel_counts[sample_index][plane] += count_voxels(sample, threshold, self._descendants)
             if classes_before is not None:
                 overlap_counts += _class_overlap_counts(
@@ -169,6 +170,27 @@ class Ensemble:
         if n == 0:
             return np.zeros((0, self.mean.shape[1]), dtype=np.int64)
         return np.stack([self._voxel_counts[i][selected].sum(axis=0) for i in range(n)])
+
+
+def _update(
+    mean: NDArray[np.float32],
+    squared_deviations: NDArray[np.float32],
+    sample: NDArray[np.float32],
+    count: int,
+) -> None:
+    """Welford's update of `(K, H, W)` in place, with the sample number `count` from 1."""
+    if count == 1:
+        mean[:] = sample
+        return
+    step = max(1, _CACHED_VALUES // (mean.shape[0] * mean.shape[2]))
+    for start in range(0, mean.shape[1], step):
+        part = (slice(None), slice(start, start + step))
+        deviation = sample[part] - mean[part]
+        change = deviation / count
+        mean[part] += change
+        np.subtract(sample[part], mean[part], out=change)
+        change *= deviation
+        squared_deviations[part] += change
 
 
 def _class_overlap_counts(

@@ -190,6 +190,8 @@ def _stack_classes(
     if is_new and plane_means.shape[1] == 1:
         plane_means[~has_result] = 0
         return plane_means.reshape(shape)
+    if has_result.all():
+        return np.array(plane_means.swapaxes(0, 1), order="C").reshape(shape)
     stacked = np.zeros((plane_means.shape[1], len(plane_means), *plane_means.shape[2:]), dtype=np.float32)
     stacked[:, has_result] = plane_means[has_result].swapaxes(0, 1)
     return stacked.reshape(shape)
