@@ -193,6 +193,24 @@ def test_a_model_that_cannot_be_loaded_ends_the_batch(
     assert read_rows(tmp_path / "out" / "cases.tsv") == {}
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"device": "cuda:7"}, "no cuda:7 on this machine"),
+        ({"plane": "upward"}, "plane: 'upward' is not known"),
+        ({"channel": 0}, "channel: is 0"),
+        ({"spacing": "wide"}, "spacing: 'wide' is text"),
+        ({"part": 3, "parts": 2}, "part: is 3 of 2"),
+        ({"samples": 0}, "samples: must be 1 or more"),
+    ],
+)
+def test_what_no_case_could_have_ends_the_batch(
+    scans: Path, tiny_model_folder: Path, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match=message):
+        batch(scans, tiny_model_folder, tmp_path / "out", **options)
+
+
 def test_fail_fast_ends_at_the_first_failure(scans: Path, tiny_model_folder: Path, tmp_path: Path) -> None:
     (scans / "1.png").write_bytes(b"no picture")
     report = batch(scans, tiny_model_folder, tmp_path / "out", samples=1, fail_fast=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.api.batch_executor import choose_executor
 from napari_latentseg.api.case_run import keep_model, model_key, segment_case
 from napari_latentseg.api.chosen_model import locate_chosen_model
+from napari_latentseg.api.images import spacing_numbers
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path, whole_number
 
@@ -162,6 +163,7 @@ cleanup, tolerance
     from napari_latentseg.batches.case import BatchJob
     from napari_latentseg.batches.find_cases import cases_of_part, find_cases
     from napari_latentseg.batches.run import run_batch
+    from napari_latentseg.core.reorient import check_plane
     from napari_latentseg.inference.settings import InferenceSettings
 
     located, output_folder = locate_chosen_model(model), as_path("out", out)
@@ -171,6 +173,11 @@ cleanup, tolerance
     )  # fmt: skip
     outputs = {name: value for name, value in outputs.items() if value not in (None, False)}
     _check_outputs(outputs, layout, settings.samples, settings.source)
+    check_plane(plane)
+    channel = None if channel is None else whole_number("channel", channel)
+    if channel is not None and channel < 1:
+        raise BadInput("channel", f"is {channel}", "count from 1")
+    steps = None if spacing is None else tuple(spacing_numbers(spacing))
     folder = BatchFolder(output_folder, whole_number("part", part), whole_number("parts", parts))
     found = find_cases(
         None if scans is None else as_path("scans", scans),
@@ -185,7 +192,7 @@ cleanup, tolerance
     codec_folder = None if codec is None else as_path("codec", codec).absolute()
     job = BatchJob(
         located.folder.absolute(), model_key(located.card), output_folder.absolute(), settings, plane,
-        channel, spacing, codec_folder, layout, outputs, resume, folder.work.absolute(),
+        channel, steps, codec_folder, layout, outputs, resume, folder.work.absolute(),
     )  # fmt: skip
     keep_model(job, located)
     executor = choose_executor(

@@ -27,8 +27,12 @@ _kept: dict[tuple[Path, str, Path | None], Model | LocatedModel] = {}
 _FULL_DISK = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
+# What errors are about that would come back with every case.
+_OF_THE_MACHINE = ("device", "precision", "engine")
+
+
 class _NoModel(BadInput):
-    """The model cannot be loaded, for this case or any other."""
+    """The model cannot be loaded or run on this machine, for this case or any other."""
 
 
 def segment_case(job: BatchJob, case: BatchCase, progress: Progress = no_progress) -> CaseOutcome:
@@ -146,7 +150,9 @@ def _start(job: BatchJob, image: Scan) -> Run:
     model = _model_of(job)
     try:
         run = start_run(image, model, job.settings, plane=job.plane, codec=job.codec)
-    except BadInput:
+    except BadInput as refusal:
+        if refusal.what in _OF_THE_MACHINE:
+            raise _NoModel(refusal.what, refusal.why, refusal.remedy) from refusal
         try:  # is it the image, or would every case fail?
             keep_model(job, load_chosen_model(model, job.codec))
         except BadInput as error:

@@ -11,7 +11,7 @@ from napari_latentseg.utils.argument_types import number, shown, whole_number
 if TYPE_CHECKING:
     from napari_latentseg.core.scan import Scan
 
-__all__ = ["ImageLike", "open_image"]
+__all__ = ["ImageLike", "open_image", "spacing_numbers"]
 
 ImageLike = Any
 """What `segment` takes, see `napari_latentseg.io.memory_images.as_scan`; the libraries may be missing."""
@@ -43,15 +43,21 @@ def open_image(
 
     chosen_channel = None if channel is None else whole_number("channel", channel)
     chosen_series = None if series is None else whole_number("series", series)
-    steps = None if spacing is None else _spacings(spacing)
+    steps = None if spacing is None else spacing_numbers(spacing)
     scan = as_scan(image, axes=axes, series=chosen_series)
     if chosen_channel is not None:
         scan = select_channel(scan, chosen_channel)
     return scan if steps is None else give_spacing(scan, steps)
 
 
-def _spacings(spacing: Any) -> list[float]:
-    """One number or several, as numbers."""
+def spacing_numbers(spacing: Any) -> list[float]:
+    """The spacing that was given, one number or one for each axis.
+
+    Raises
+    ------
+    BadInput
+        If it is no number.
+    """
     if isinstance(spacing, str):
         raise BadInput("spacing", f"{shown(spacing)} is text", "write numbers: 0.2, or (5, 0.2, 0.2)")
     is_single = not isinstance(spacing, Iterable) or getattr(spacing, "ndim", None) == 0

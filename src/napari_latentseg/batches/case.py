@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -80,7 +79,7 @@ class BatchJob:
     settings: InferenceSettings
     plane: str = "acquired"
     channel: int | None = None
-    spacing: float | Sequence[float] | None = None
+    spacing: tuple[float, ...] | None = None
     codec: Path | None = None
     layout: str = "flat"
     outputs: dict[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 
-__all__ = ["WORLD_AXIS_OF_PLANE", "reorient", "restore_orientation", "select_channel"]
+__all__ = ["WORLD_AXIS_OF_PLANE", "check_plane", "reorient", "restore_orientation", "select_channel"]
 
 
 def select_channel(scan: Scan, channel: int) -> Scan:
@@ -45,6 +45,18 @@ def select_channel(scan: Scan, channel: int) -> Scan:
     return scan.replace(array=scan.array[..., channel - 1], axes=scan.spatial_axes, levels=levels)
 
 
+def check_plane(plane: str) -> None:
+    """Refuse a name that is no orientation of slices.
+
+    Raises
+    ------
+    BadInput
+        If it is none.
+    """
+    if not isinstance(plane, str) or plane not in WORLD_AXIS_OF_PLANE:
+        raise BadInput("plane", f"{plane!r} is not known", f"use one of {', '.join(WORLD_AXIS_OF_PLANE)}")
+
+
 def reorient(scan: Scan, plane: str) -> tuple[Scan, tuple[int, ...]]:
     """Transpose a volume so that its slices are axial, coronal or sagittal.
 
@@ -70,8 +82,7 @@ def reorient(scan: Scan, plane: str) -> tuple[Scan, tuple[int, ...]]:
     BadInput
         If the plane is unknown, or the scan is not a volume in patient coordinates.
     """
-    if not isinstance(plane, str) or plane not in WORLD_AXIS_OF_PLANE:
-        raise BadInput("plane", f"{plane!r} is not known", f"use one of {', '.join(WORLD_AXIS_OF_PLANE)}")
+    check_plane(plane)
     n = len(scan.spatial_axes)
     if WORLD_AXIS_OF_PLANE[plane] is None:
         return scan, tuple(range(n))
