@@ -110,7 +110,11 @@ class BatchTable:
         else:
             self._folder.replace(self._folder.part_table, self._text(self._rows))
             if is_last or started_at >= self._merge_due_at:
-                self._merge()
+                try:
+                    self._merge()
+                except BadInput:  # another part holds the lock for long: the next time will do
+                    if is_last:
+                        raise
                 self._merge_due_at = time.monotonic() + _MERGE_EVERY_S
         ended_at = time.monotonic()
         self._due_at = ended_at + (ended_at - started_at) / _MAX_SHARE_OF_TIME
