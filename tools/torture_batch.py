@@ -102,7 +102,7 @@ class Batch:
     def __init__(self, scans: Path, out: Path, options: list[str]) -> None:
         self.process = subprocess.Popen(
             command(scans, out, "--resume", *options),
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
     def wait_for_case(self) -> bool:

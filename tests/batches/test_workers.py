@@ -178,7 +178,7 @@ class Command:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "napari_latentseg", "batch", str(scans), "-m", str(model), "-o", str(out),
              "-n", "3", "--format", "nifti", "--spacing", "0.5", "--events", *options],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip
 
