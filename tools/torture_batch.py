@@ -68,10 +68,10 @@ class Cluster:
         self.file.unlink(missing_ok=True)
         common = ["--scheduler-file", str(self.file), "--no-dashboard", "--host", "127.0.0.1"]
         self._run("dask_scheduler", *common, "--port", "0", "--dashboard-address", "127.0.0.1:0")
+        while not (self.file.exists() and self.file.read_bytes().rstrip().endswith(b"}")):
+            time.sleep(0.05)
         for _ in range(2):
             self._run("dask_worker", *common, "--nthreads", "1", "--local-directory", str(self.folder))
-        while not self.file.exists():
-            time.sleep(0.05)
 
     def _run(self, program: str, *options: str) -> None:
         line = [*PYTHON, f"distributed.cli.{program}", *options]

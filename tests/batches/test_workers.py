@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,16 @@ def children() -> set[int]:
     return {process.pid for process in started if "resource_tracker" not in " ".join(process.cmdline())}
 
 
+def written_address(file: Path) -> str:
+    """The address that a scheduler writes once it listens."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        with suppress(OSError, ValueError):  # not there yet, or not whole
+            return str(json.loads(file.read_text("utf-8"))["address"])
+        time.sleep(0.05)
+    raise AssertionError("no scheduler has started")
+
+
 @contextmanager
 def dask_processes(tmp_path: Path, count: int = 1) -> Iterator[tuple[str, list[subprocess.Popen[str]]]]:
     """A scheduler and workers as a person starts them; gives its address and the processes, it first."""
@@ -71,15 +81,13 @@ def dask_processes(tmp_path: Path, count: int = 1) -> Iterator[tuple[str, list[s
               "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
     ]  # fmt: skip
     try:
+        address = written_address(file)
         for _ in range(count):
             processes.append(
                 start("worker", "--scheduler-file", str(file), "--nthreads", "1", "--no-dashboard",
                       "--host", "127.0.0.1", "--local-directory", str(tmp_path))
             )  # fmt: skip
-        deadline = time.monotonic() + 60
-        while not file.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        yield json.loads(file.read_text("utf-8"))["address"], processes
+        yield address, processes
     finally:
         for process in processes:
             process.kill()
