@@ -12,6 +12,7 @@ from .api.models import export_model as export_model
 from .api.models import install_model as install_model
 from .api.models import list_methods as list_methods
 from .api.models import list_models as list_models
+from .api.models import load_compiled as load_compiled
 from .api.models import load_model as load_model
 from .api.models import locate_model as locate_model
 from .api.models import needs_compiling as needs_compiling

@@ -16,6 +16,7 @@ from napari_latentseg.core import scan as scan_module
 from napari_latentseg.engines.torch_engine import TorchEngine
 from napari_latentseg.inference import job_source
 from napari_latentseg.widgets._shared import runner
+from napari_latentseg.widgets._shared.model_preparation import preparation_of
 from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 CANCELLED = "Cancelled before the first sample was complete."
@@ -49,6 +50,9 @@ def widget(viewer, qtbot, step) -> Iterator[SegmentWidget]:
     widget.form.model.value = "breast-ultrasound"
     widget.form.samples.value = 1
     qtbot.waitUntil(widget.run_button.isEnabled, timeout=30_000)
+    qtbot.waitUntil(lambda: not preparation_of(viewer).is_busy, timeout=60_000)
+    qtbot.waitUntil(lambda: not widget.form.fit_line.is_checking, timeout=60_000)
+    widget.session.runner._loaded_model = None  # as if the click had come before the model was loaded
     yield widget
     step.may_go_on.set()
     computing = widget.session.runner._computing

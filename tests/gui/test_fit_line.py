@@ -28,7 +28,7 @@ def pixels(monkeypatch):
 
     def check_fit(scan, model, *, plane="acquired"):
         threads.append(threading.current_thread())
-        return verdicts.get(model, LIKE)
+        return verdicts.get(model.card.name, LIKE)
 
     monkeypatch.setattr(api, "check_fit", check_fit)
     verdicts["threads"] = threads

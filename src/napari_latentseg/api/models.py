@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
+    from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.install_plan import InstallPlan
@@ -20,6 +21,7 @@ __all__ = [
     "install_model",
     "list_methods",
     "list_models",
+    "load_compiled",
     "load_model",
     "locate_model",
     "needs_compiling",
@@ -106,6 +108,41 @@ def needs_compiling(
 
     card = locate_chosen_model(model).card
     return uses_openvino(engine, "auto") and not is_compiled(card, precision)
+
+
+def load_compiled(model: LocatedModel | str | Path, settings: InferenceSettings | None = None) -> bool:
+    """Load what was compiled of a model into memory, so that the next run of it starts at once.
+
+    Parameters
+    ----------
+    model
+        A model that was located, or its name or folder.
+    settings
+        Of the run; those of the model's card where not given.
+
+    Returns
+    -------
+    bool
+        Whether such a run needs nothing else; False where it needs the weights, see `load_model`.
+
+    Raises
+    ------
+    BadInput
+        If there is no such model, or it is damaged.
+
+    Examples
+    --------
+    >>> from napari_latentseg import compile_model, load_compiled
+    >>> compile_model("hippocampus-mr")
+    ''
+    >>> load_compiled("hippocampus-mr")
+    True
+    """
+    from napari_latentseg.inference.compiled_start import load_compiled as load
+    from napari_latentseg.inference.settings import InferenceSettings
+
+    located_model = locate_model(model)
+    return load(located_model, settings or InferenceSettings.for_model(located_model.card))
 
 
 def list_models() -> dict[str, ModelCard]:

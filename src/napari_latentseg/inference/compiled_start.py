@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.engines.base import Engine
 from napari_latentseg.inference.run import Run
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.inference.tile_sizes import tile_sizes
@@ -20,7 +21,7 @@ from napari_latentseg.utils.device import Compute, wanted_engine
 from napari_latentseg.utils.fork_guard import check_not_forked, note_computation
 from napari_latentseg.utils.threads import thread_count
 
-__all__ = ["is_compiled", "start_compiled_run", "uses_openvino"]
+__all__ = ["is_compiled", "load_compiled", "start_compiled_run", "uses_openvino"]
 
 
 def start_compiled_run(
@@ -46,6 +47,37 @@ def start_compiled_run(
     BadInput
         As `Predictor.start`, or if a file of the model is missing or damaged.
     """
+    found = _find_engine(model, settings)
+    if found is None:
+        return None
+    engine, precision = found
+    note_computation(thread_count())
+    return Run(model, [engine], Compute("cpu", precision, "openvino"), scan, settings, plane)
+
+
+def load_compiled(model: LocatedModel, settings: InferenceSettings) -> bool:
+    """Load the compiled functions that a run needs into memory, where it finds them.
+
+    Parameters
+    ----------
+    model, settings
+        As for `start_compiled_run`.
+
+    Returns
+    -------
+    bool
+        Whether `start_compiled_run` would start a run.
+
+    Raises
+    ------
+    BadInput
+        If a file of the model is missing or damaged.
+    """
+    return _find_engine(model, settings) is not None
+
+
+def _find_engine(model: LocatedModel, settings: InferenceSettings) -> tuple[Engine, str] | None:
+    """The engine of a model and its precision, where a run needs no torch."""
     if settings.source not in ("augment", "none") or not uses_openvino(settings.engine, settings.device):
         return None
     check_not_forked()
@@ -57,10 +89,7 @@ def start_compiled_run(
         return None
     check_files(model.folder, card)
     engine = find_compiled_engine(card, precision, tile_sizes(card, settings, plan.size_multiple))
-    if engine is None:
-        return None
-    note_computation(thread_count())
-    return Run(model, [engine], Compute("cpu", precision, "openvino"), scan, settings, plane)
+    return None if engine is None else (engine, precision)
 
 
 def uses_openvino(engine: str, device: str) -> bool:

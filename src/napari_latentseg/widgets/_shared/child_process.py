@@ -77,7 +77,7 @@ class ChildProcess(QObject):
         """Of the operating system; 0 without a process."""
         return 0 if self._process is None else int(self._process.processId())
 
-    def start(self, arguments: Sequence[str], description: str) -> None:
+    def start(self, arguments: Sequence[str], description: str = "") -> None:
         """Start the Python interpreter with these arguments.
 
         Parameters
@@ -85,7 +85,7 @@ class ChildProcess(QObject):
         arguments
             The command and its options, without the name of the program.
         description
-            The work, for the question before napari is closed.
+            The work, for the question before napari is closed; where empty, it closes without one.
         """
         self._partial_line, self.error_output, self.failed_to_start = b"", "", False
         process = QProcess(self)
@@ -98,7 +98,7 @@ class ChildProcess(QObject):
         process.errorOccurred.connect(self._on_error)
         self._process = process
         viewer = self._viewer()
-        if viewer is not None:
+        if viewer is not None and description:
             self._release_napari = confirm_before_closing(viewer, description, self.end)
         process.start()
 

@@ -6,7 +6,6 @@ import threading
 import time
 import traceback
 from collections.abc import Generator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.folder import Model
 
-__all__ = ["RunJob", "RunOutcome", "Runner", "preload_imports"]
+__all__ = ["RunJob", "RunOutcome", "Runner"]
 
 _PREVIEW_EVERY = 0.25  # seconds; drawing a slice more often slows the run down
 _CANCEL_GRACE_MS = 500  # after this, a person takes Cancel for broken
@@ -131,6 +130,7 @@ class Runner(QObject):
         self._worker: Any = None
         self._activity: _Activity | None = None
         self._computing = threading.Lock()
+        self._loading = threading.Lock()
         self._is_abandoned = False
         self._loaded_model: Model | None = None
 
@@ -177,16 +177,31 @@ class Runner(QObject):
         if self._activity is not None:
             self._activity.cancel.set()
 
-    def _model(self, name: str) -> Model:
-        """The model that a name loads now; only the last one is kept in memory."""
+    def load_model(self, name: str) -> Model:
+        """The model that a name loads now, in any thread; only the last one is kept in memory."""
         from napari_latentseg import api
 
         located_model = api.locate_model(name)  # another version may be in use since the last run
-        model = self._loaded_model
-        if model is None or (model.folder, model.card) != (located_model.folder, located_model.card):
-            model = self._loaded_model = None  # frees its memory before the next model is loaded
-            model = self._loaded_model = api.load_model(located_model)
-        return model
+        with self._loading:
+            model = self._loaded_model
+            if model is None or (model.folder, model.card) != (located_model.folder, located_model.card):
+                model = self._loaded_model = None  # frees its memory before the next model is loaded
+                model = self._loaded_model = api.load_model(located_model)
+            return model
+
+    def _start_run(self, job: RunJob) -> Run:
+        """Start the run of a job: compiled where that is ready, else with the weights of the model."""
+        from napari_latentseg import api
+
+        located_model = api.locate_model(job.model)
+        is_compiled = api.load_compiled(located_model, job.settings)
+        return api.start_run(
+            job.scan,
+            located_model if is_compiled else self.load_model(job.model),
+            job.settings,
+            plane=job.view.orientation,
+            may_compile=False,  # `ModelPreparation` does, and nobody waits for it
+        )
 
     def _run_guarded(
         self, job: RunJob, activity: _Activity
@@ -212,16 +227,13 @@ class Runner(QObject):
     def _run_job(
         self, job: RunJob, activity: _Activity
     ) -> Generator[tuple[_Activity, RunProgress], None, RunOutcome]:
-        from napari_latentseg import api
-
         run = job.previous_run
         if run is None:
             yield activity, RunProgress(None, "loading the model")
-            model = self._model(job.model)
+            run = self._start_run(job)
             yield activity, RunProgress(None, "preparing the image")
             if activity.cancel.is_set():
                 return activity.cancelled_outcome()
-            run = api.start_run(job.scan, model, job.settings, plane=job.view.orientation)
         else:
             yield activity, RunProgress(None, "preparing the image")
             run.extend(job.extra_samples)
@@ -305,20 +317,3 @@ class _Previews:
             return RunProgress(step.fraction, text)
         self._last_preview = now
         return RunProgress(step.fraction, text, state.planes.index(step.plane), self._run.preview(step.plane))
-
-
-def preload_imports() -> threading.Thread:
-    """Import the modules of a run in the background, so that neither the window nor the first run waits.
-
-    A plain thread without signals: napari may be closed before it has ended, and a Qt worker would then
-    signal a window that no longer exists, and crash the program.
-    """
-
-    def load() -> None:
-        with suppress(Exception):  # the run will report the error
-            import napari_latentseg.inference.predictor
-            import napari_latentseg.models.folder  # noqa: F401
-
-    thread = threading.Thread(target=load, name="latentseg-imports")
-    thread.start()
-    return thread

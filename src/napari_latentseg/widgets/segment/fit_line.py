@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image
 from qtpy.QtCore import QTimer, Signal
@@ -18,6 +18,9 @@ from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.controls import WrappedLabel
 from napari_latentseg.widgets._shared.layers import scan_from_layer
 from napari_latentseg.widgets._shared.text import keep_units
+
+if TYPE_CHECKING:
+    from napari_latentseg.models.folder import Model
 
 __all__ = ["FitLine", "fitting_model"]
 
@@ -39,6 +42,8 @@ class FitLine(WrappedLabel):
     ----------
     is_busy
         Whether a run is in progress; the pixels are compared after it.
+    load_model
+        Gives a model by its name, in any thread.
     parent
         Qt's.
 
@@ -50,10 +55,12 @@ class FitLine(WrappedLabel):
 
     fit_changed = Signal()
 
-    def __init__(self, is_busy: Callable[[], bool], parent: QWidget | None = None) -> None:
+    def __init__(
+        self, is_busy: Callable[[], bool], load_model: Callable[[str], Model], parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.fit: Fit | None = None
-        self._is_busy = is_busy
+        self._is_busy, self._load_model = is_busy, load_model
         self._key: Any = None
         self._request: tuple[Image, str, str] | None = None
         self._results: list[tuple[Any, Fit | None]] = []
@@ -113,12 +120,13 @@ class FitLine(WrappedLabel):
             image, name, orientation = self._request
             self._request = None
             scan, key, results = scan_from_layer(image), self._key, self._results
+            load_model = self._load_model
 
             def compare() -> None:  # holds nothing of the widget, which may be closed before
                 fit = None
                 try:
                     with suppress(Exception):  # a run will report the error
-                        fit = api.check_fit(scan, name, plane=orientation)
+                        fit = api.check_fit(scan, load_model(name), plane=orientation)
                 finally:  # after a panic of a decoder too, which is no Exception
                     results.append((key, fit))
 

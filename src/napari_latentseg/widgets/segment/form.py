@@ -22,6 +22,7 @@ from napari_latentseg.models.card_text import dice_text
 from napari_latentseg.widgets._shared.cases import is_case_image
 from napari_latentseg.widgets._shared.controls import WrappedLabel, collapsible, form_layout, let_combo_shrink
 from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.model_preparation import preparation_of
 from napari_latentseg.widgets._shared.plain_text import plain_text
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
@@ -90,7 +91,7 @@ class SegmentForm(QWidget):
         self.roi_fields = RoiFields(viewer, self)
         self.postprocess_fields = PostProcessFields(self)
         self.model_summary = WrappedLabel()
-        self.fit_line = FitLine(lambda: self.session.busy, self)
+        self.fit_line = FitLine(lambda: self.session.busy, self.session.runner.load_model, self)
         self.card_button = QPushButton("i")
         self.card_button.setAccessibleName("Model card")
         self.card_button.setFixedWidth(28)
@@ -308,6 +309,8 @@ class SegmentForm(QWidget):
             tooltip = f"{members_limit_message(card)}; {tooltip[0].lower()}{tooltip[1:]}"
         self.samples.tooltip = tooltip
         self.source.tooltip = f"What makes the samples differ: {SAMPLING_SOURCES.get(str(source), '')}"
+        with suppress(BadInput):  # settings that are not valid, which `problems` says
+            preparation_of(self.viewer).prepare(str(self.model.value), self.settings())
         self.changed.emit()
 
     def problems(self) -> list[str]:

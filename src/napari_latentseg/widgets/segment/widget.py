@@ -22,7 +22,7 @@ from napari_latentseg.widgets._shared.plain_text import (
     show_info,
     show_warning,
 )
-from napari_latentseg.widgets._shared.runner import RunJob, RunProgress, preload_imports
+from napari_latentseg.widgets._shared.runner import RunJob, RunProgress
 from napari_latentseg.widgets._shared.session import RunResult
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.segment.export import export_result
@@ -80,7 +80,6 @@ class SegmentWidget(DockWidget):
         self._status_basis: object = None
         self._lay_out()
         self._connect()
-        preload_imports()
         self._refresh()
         if self.busy:
             self._show_running("working")
