@@ -177,6 +177,21 @@ def test_a_result_that_was_opened_takes_a_threshold_and_no_more_samples(
     assert result.segmentation.mask.sum() < before
 
 
+def test_of_a_layout_for_other_programs_the_mask_is_opened(viewer, qtbot, open_dialog, images, results):
+    dialog = open_dialog()
+    dialog.layout_box.setCurrentIndex(dialog.layout_box.findData("nnunet"))
+    choose_folders(qtbot, dialog, images, results)
+    run_to_the_end(qtbot, dialog)
+    assert (results / "case_0.json").is_file()
+    notification_manager.records.clear()
+    double_click(qtbot, dialog, "case_0")
+    qtbot.waitUntil(lambda: "case_0 mask" in viewer.layers, timeout=PATIENCE)
+    assert viewer.layers["case_0 mask"].data.shape == viewer.layers["case_0"].data.shape
+    assert any("keeps the mask alone" in text for text in messages())
+    double_click(qtbot, dialog, "case_0")
+    assert len(viewer.layers) == 2
+
+
 def test_a_stopped_batch_is_continued(viewer, qtbot, open_dialog, tmp_path, write_ellipses, results):
     images = write_ellipses(tmp_path / "many", 30, shape=(160, 160)) / "images"
     dialog = open_dialog()

@@ -24,16 +24,17 @@ from qtpy.QtWidgets import (
 
 from napari_latentseg import api
 from napari_latentseg.errors import BadInput
+from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton, elastic_combo
-from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error
+from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.text import count_text
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.batch.case_rows import CaseRow, read_case_rows
 from napari_latentseg.widgets.batch.case_table import CaseTable
-from napari_latentseg.widgets.batch.open_result import open_case
+from napari_latentseg.widgets.batch.open_result import open_case, open_mask
 from napari_latentseg.widgets.batch.process import batch_of
 from napari_latentseg.widgets.batch.request import LAYOUTS, BatchRequest, RunSettings
 from napari_latentseg.widgets.segment.form import SOURCE_LABELS
@@ -102,6 +103,7 @@ class BatchDialog(QDialog):
             "Change them in the Segment widget, for the model that is chosen there"
         )
         self.layout_box = QComboBox()
+        self.layout_box.setToolTip("Of the layouts for other programs, the table opens the mask alone")
         for name, title in LAYOUTS.items():
             self.layout_box.addItem(title, name)
         self.deidentify = QCheckBox("de-identify (no names of patients in file names and DICOM-SEG)")
@@ -378,7 +380,7 @@ class BatchDialog(QDialog):
             show_error(f"{row.case} has no result{f': {row.reason}' if row.reason else ''}")
             return None
 
-        def done(result: RunResult) -> None:
+        def show_review(result: RunResult) -> None:
             dock, _ = self.viewer.window.add_plugin_dock_widget("napari-latentseg", "Review", tabify=True)
             dock.show()
             dock.raise_()
@@ -393,7 +395,14 @@ class BatchDialog(QDialog):
                 self._opening = None
                 self._refresh()
 
-        self._opening = open_case(self.viewer, row, done, fail)
+        def tell() -> None:
+            show_info(f"{row.case}: its layout keeps the mask alone, without what Review ranks.")
+            end()
+
+        if row.result.endswith(RECORD_NAME):
+            self._opening = open_case(self.viewer, row, show_review, fail)
+        else:
+            self._opening = open_mask(self.viewer, row, tell, fail)
         self._refresh()
         return self._opening
 

@@ -7,19 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_latentseg import api
+from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.reorient import reorient
+from napari_latentseg.core.scan import Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.io.dicom import reader as dicom
 from napari_latentseg.io.read_results import read_segmentation
-from napari_latentseg.io.registry import find_reader
+from napari_latentseg.io.registry import find_reader, read_scan, readable_suffixes
 from napari_latentseg.measure import Measurement, class_sizes
 from napari_latentseg.models.card import ModelCard, read_card
-from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.utils.json_text import load_json
+from napari_latentseg.widgets._shared.label_style import label_style
+from napari_latentseg.widgets._shared.layers import scan_from_layer, spatial_arguments
 from napari_latentseg.widgets._shared.result_layers import DisplayData, PlaneView, ResultLayers
 from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob
@@ -30,10 +37,13 @@ from napari_latentseg.widgets.review.navigate import navigate_to
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
+    from napari.layers import Image
 
     from napari_latentseg.widgets.batch.case_rows import CaseRow
 
-__all__ = ["open_case"]
+__all__ = ["open_case", "open_mask"]
+
+_RESULT_KEY = "latentseg result"  # in the metadata of a mask that was opened without its maps
 
 
 @dataclass(frozen=True)
@@ -81,8 +91,7 @@ def open_case(
             return None
 
     def show(saved: _SavedCase) -> None:
-        images = [viewer.add_image(data, **arguments) for data, arguments, _ in saved.layers]
-        image = images[0]
+        image = _add_images(viewer, saved.layers)
         job = RunJob(scan_from_layer(image), saved.card.name, saved.settings, saved.view)
         result = RunResult(ResultLayers(viewer, image, saved.segmentation.classes), job, saved.card)
         result.segmentation, result.sizes, result.saved_at = saved.segmentation, saved.sizes, path
@@ -98,6 +107,85 @@ def open_case(
             on_done(result)
 
     return run_in_thread(lambda: _read(row), show, on_error)
+
+
+def open_mask(
+    viewer: ViewerModel,
+    row: CaseRow,
+    on_done: Callable[[], Any],
+    on_error: Callable[[BaseException], None] = show_exception,
+) -> Any:
+    """Add the image of a case and its label map, all that the layouts of BIDS and nnU-Net keep of the mask.
+
+    Parameters
+    ----------
+    viewer
+        The viewer to add them to.
+    row
+        A case that has a result.
+    on_done
+        Called once the layers are there.
+    on_error
+        Called with the error; shows it where not given.
+
+    Returns
+    -------
+    worker
+        Reads the files; None where they are open already.
+    """
+    for layer in viewer.layers:
+        if layer.metadata.get(_RESULT_KEY) == row.result:
+            viewer.layers.selection.active = layer
+            on_done()
+            return None
+
+    def read() -> tuple[list[LayerData], NDArray[Any], tuple[ClassInfo, ...]]:
+        path = Path(row.result)
+        content = load_json(path.read_text("utf-8"))
+        record = RunRecord.model_validate(content.get("RunRecord", content))
+        scan, mask = _read_scan(row), read_scan(_label_map_of(path))
+        _check_same_image(row, scan, record)
+        return (
+            layers_of_scan(scan, row.case),
+            np.asarray(mask.array).reshape(scan.spatial_shape),
+            record.classes,
+        )
+
+    def show(saved: tuple[list[LayerData], NDArray[Any], tuple[ClassInfo, ...]]) -> None:
+        layers, mask, classes = saved
+        image = _add_images(viewer, layers)
+        metadata = {_RESULT_KEY: row.result}
+        viewer.add_labels(
+            mask,
+            name=f"{row.case} mask",
+            metadata=metadata,
+            **label_style(classes),
+            **spatial_arguments(image),
+        )
+        on_done()
+
+    return run_in_thread(read, show, on_error)
+
+
+def _label_map_of(record: Path) -> Path:
+    """The label map beside its record, which has the same name but for the suffix.
+
+    Raises
+    ------
+    BadInput
+        If there is none.
+    """
+    paths = (record.with_suffix(suffix) for suffix in readable_suffixes())
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        raise BadInput(record, "has no mask beside it", "segment the folder again, with Continue")
+    return path
+
+
+def _add_images(viewer: ViewerModel, layers: list[LayerData]) -> Image:
+    """Add the layers of an image, which are several where it has channels; the first is the case."""
+    images: list[Image] = [viewer.add_image(data, **arguments) for data, arguments, _ in layers]
+    return images[0]
 
 
 def _add_layers(steps: Iterator[None], on_done: Callable[[], Any]) -> None:
@@ -119,16 +207,8 @@ def _read(row: CaseRow) -> _SavedCase:
     segmentation = read_segmentation(Path(row.result))
     record = segmentation.record
     card = _card_of(record.model.name, record.model.version)
-    path = Path(row.path)
-    survey = survey_path(path)
-    series: Any = row.series or None
-    if series and find_reader(path).NAME != dicom.NAME:  # a series of DICOM has a name of digits
-        series = int(series)
-    scan = survey.read(series)
-    if scan.content_sha256 != record.input.sha256:
-        raise BadInput(
-            path.name, "was changed since it was segmented", "segment the folder again, with Continue"
-        )
+    scan = _read_scan(row)
+    _check_same_image(row, scan, record)
     order = reorient(scan, record.plane)[1]
     is_reoriented = order != tuple(range(len(order)))
     return _SavedCase(
@@ -145,6 +225,22 @@ def _read(row: CaseRow) -> _SavedCase:
         DisplayData.from_segmentation(segmentation),
         class_sizes(segmentation, card),
     )
+
+
+def _read_scan(row: CaseRow) -> Scan:
+    """Read the image of a case."""
+    path = Path(row.path)
+    series: Any = row.series or None
+    if series and find_reader(path).NAME != dicom.NAME:  # a series of DICOM has a name of digits
+        series = int(series)
+    return survey_path(path).read(series)
+
+
+def _check_same_image(row: CaseRow, scan: Scan, record: RunRecord) -> None:
+    """Refuse an image that is not the one that was segmented."""
+    if scan.content_sha256 != record.input.sha256:
+        why = "was changed since it was segmented"
+        raise BadInput(Path(row.path).name, why, "segment the folder again, with Continue")
 
 
 def _card_of(name: str, version: str) -> ModelCard:

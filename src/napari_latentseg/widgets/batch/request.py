@@ -14,7 +14,7 @@ from napari_latentseg.widgets._shared.text import count_text
 __all__ = ["LAYOUTS", "BatchRequest", "RunSettings"]
 
 LAYOUTS = {
-    "flat": "one result for each case, as Export writes it",
+    "flat": "a folder for each case, as Export writes it",
     "bids": "BIDS derivatives",
     "nnunet": "nnU-Net: one label map for each case",
 }
