@@ -52,6 +52,7 @@ def open_dialog(viewer, qtbot):
         qtbot.waitUntil(lambda: window.findChild(BatchDialog) is not None)
         dialog = window.findChild(BatchDialog)
         dialog.model.setCurrentIndex(dialog.model.findData(MODEL))
+        dialog.deidentify.setChecked(False)  # the tests know the cases by the names of their files
         return dialog
 
     return open_dialog
@@ -175,6 +176,23 @@ def test_a_result_that_was_opened_takes_a_threshold_and_no_more_samples(
     dialog.session.apply_threshold(0.95)
     qtbot.waitUntil(lambda: result.segmentation.record.threshold == 0.95, timeout=PATIENCE)
     assert result.segmentation.mask.sum() < before
+
+
+def test_a_deidentified_result_finds_its_image(viewer, qtbot, open_dialog, images, results):
+    dialog = open_dialog()
+    qtbot.keyClick(dialog.deidentify, Qt.Key.Key_Space)
+    choose_folders(qtbot, dialog, images, results)
+    run_to_the_end(qtbot, dialog)
+    rows = [row for row in dialog.process.rows.values() if row.state == "done"]
+    assert [row.path for row in rows] == ["", ""]
+    assert not any("case_" in text for cells in shown_cells(dialog).values() for text in cells[:1])
+    double_click(qtbot, dialog, rows[0].case)
+    qtbot.waitUntil(lambda: len(dialog.session.results) == 1, timeout=PATIENCE)
+    assert dialog.session.image.name == rows[0].case
+    dialog.images.clear()
+    notification_manager.records.clear()
+    double_click(qtbot, dialog, rows[1].case)
+    qtbot.waitUntil(lambda: any("give their folder under Images" in text for text in messages()))
 
 
 def test_of_a_layout_for_other_programs_the_mask_is_opened(viewer, qtbot, open_dialog, images, results):

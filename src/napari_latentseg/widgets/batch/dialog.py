@@ -106,8 +106,8 @@ class BatchDialog(QDialog):
         self.layout_box.setToolTip("Of the layouts for other programs, the table opens the mask alone")
         for name, title in LAYOUTS.items():
             self.layout_box.addItem(title, name)
-        self.deidentify = QCheckBox("de-identify (no names of patients in file names and DICOM-SEG)")
-        self.deidentify.setToolTip("The table of cases still has the names of the files")
+        self.deidentify = QCheckBox("de-identify (no names of files or patients in the results)")
+        self.deidentify.setToolTip("Cases are named after a hash of their image, and the table has no paths")
         self.deidentify.setChecked(preferences().deidentify)
         self.resume_box = QCheckBox("Continue: skip cases that are finished")
         self.resume_box.setToolTip("A case whose image or settings have changed is segmented again")
@@ -399,10 +399,11 @@ class BatchDialog(QDialog):
             show_info(f"{row.case}: its layout keeps the mask alone, without what Review ranks.")
             end()
 
+        images = self.request.images if self.images.text().strip() else None
         if row.result.endswith(RECORD_NAME):
-            self._opening = open_case(self.viewer, row, show_review, fail)
+            self._opening = open_case(self.viewer, row, images, show_review, fail)
         else:
-            self._opening = open_mask(self.viewer, row, tell, fail)
+            self._opening = open_mask(self.viewer, row, images, tell, fail)
         self._refresh()
         return self._opening
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
 
 from napari_latentseg import api
+from napari_latentseg.batches.case import BatchCase
+from napari_latentseg.batches.find_cases import find_cases
 from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.core.record import RunRecord
 from napari_latentseg.core.reorient import reorient
@@ -32,14 +35,13 @@ from napari_latentseg.widgets._shared.run_result import RunResult
 from napari_latentseg.widgets._shared.runner import RunJob
 from napari_latentseg.widgets._shared.session import session_of
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
+from napari_latentseg.widgets.batch.case_rows import CaseRow, table_name
 from napari_latentseg.widgets.opening.layer_data import LayerData, layers_of_scan, survey_path
 from napari_latentseg.widgets.review.navigate import navigate_to
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from napari.layers import Image
-
-    from napari_latentseg.widgets.batch.case_rows import CaseRow
 
 __all__ = ["open_case", "open_mask"]
 
@@ -62,6 +64,7 @@ class _SavedCase:
 def open_case(
     viewer: ViewerModel,
     row: CaseRow,
+    images: Path | None,
     on_done: Callable[[RunResult], Any],
     on_error: Callable[[BaseException], None] = show_exception,
 ) -> Any:
@@ -73,6 +76,8 @@ def open_case(
         The viewer to add them to.
     row
         A case that has a result.
+    images
+        The folder or list of the images, for a case whose row has no path; None where that is not known.
     on_done
         Called with the result once its layers are there.
     on_error
@@ -106,12 +111,13 @@ def open_case(
                 navigate_to(viewer, result.layers.image, index)
             on_done(result)
 
-    return run_in_thread(lambda: _read(row), show, on_error)
+    return run_in_thread(lambda: _read(_with_path(row, images)), show, on_error)
 
 
 def open_mask(
     viewer: ViewerModel,
     row: CaseRow,
+    images: Path | None,
     on_done: Callable[[], Any],
     on_error: Callable[[BaseException], None] = show_exception,
 ) -> Any:
@@ -123,6 +129,8 @@ def open_mask(
         The viewer to add them to.
     row
         A case that has a result.
+    images
+        The folder or list of the images, for a case whose row has no path; None where that is not known.
     on_done
         Called once the layers are there.
     on_error
@@ -140,11 +148,11 @@ def open_mask(
             return None
 
     def read() -> tuple[list[LayerData], NDArray[Any], tuple[ClassInfo, ...]]:
-        path = Path(row.result)
+        path, located_row = Path(row.result), _with_path(row, images)
         content = load_json(path.read_text("utf-8"))
         record = RunRecord.model_validate(content.get("RunRecord", content))
-        scan, mask = _read_scan(row), read_scan(_label_map_of(path))
-        _check_same_image(row, scan, record)
+        scan, mask = _read_scan(located_row), read_scan(_label_map_of(path))
+        _check_same_image(located_row, scan, record)
         return (
             layers_of_scan(scan, row.case),
             np.asarray(mask.array).reshape(scan.spatial_shape),
@@ -225,6 +233,33 @@ def _read(row: CaseRow) -> _SavedCase:
         DisplayData.from_segmentation(segmentation),
         class_sizes(segmentation, card),
     )
+
+
+def _with_path(row: CaseRow, images: Path | None) -> CaseRow:
+    """A row with the path of its image, which the table of a de-identified batch does not have.
+
+    Raises
+    ------
+    BadInput
+        If the image is not among those that are given.
+    """
+    if row.path:
+        return row
+    if images is not None:
+        for _ in range(2):
+            case = _cases_by_name(images).get(row.case)
+            if case is not None:
+                series = "" if case.series is None else str(case.series)
+                return replace(row, path=str(case.path), series=series)
+            _cases_by_name.cache_clear()  # the folder may have changed since
+    why = "the table of a de-identified batch has no paths, and its image is not among the images given"
+    raise BadInput(row.case, why, "give their folder under Images")
+
+
+@lru_cache(maxsize=1)
+def _cases_by_name(images: Path) -> dict[str, BatchCase]:
+    """The cases of a folder by the names that a de-identified batch gives them; reads all files."""
+    return {table_name(case.name): case for case in find_cases(images, deidentify=True).cases}
 
 
 def _read_scan(row: CaseRow) -> Scan:
