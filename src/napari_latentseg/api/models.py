@@ -132,10 +132,11 @@ def load_compiled(model: LocatedModel | str | Path, settings: InferenceSettings 
 
     Examples
     --------
-    >>> from napari_latentseg import compile_model, load_compiled
+    >>> from napari_latentseg import InferenceSettings, compile_model, list_models, load_compiled
     >>> compile_model("hippocampus-mr")
     ''
-    >>> load_compiled("hippocampus-mr")
+    >>> settings = InferenceSettings.for_model(list_models()["hippocampus-mr"], engine="openvino")
+    >>> load_compiled("hippocampus-mr", settings)
     True
     """
     from napari_latentseg.inference.compiled_start import load_compiled as load

@@ -84,7 +84,7 @@ class ModelPreparation(QObject):
         if self._thread is not None and not self._thread.is_alive():
             self._thread = None
         if self._thread is None and not self._runner.busy:
-            if self._to_compile:
+            if self._to_compile and not self.compiler.is_running:
                 self._compile(self._to_compile.pop())
             if self._wanted is not None:
                 (model, settings), self._wanted = self._wanted, None
@@ -99,7 +99,7 @@ class ModelPreparation(QObject):
             self._timer.start(_POLL_MS)
 
     def _compile(self, model: str) -> None:
-        if model not in self._tried and not self.compiler.is_running:
+        if model not in self._tried:
             self._tried.add(model)
             self._compiled_model = model
             self.compiler.start(["models", "compile", model, "--quiet"])
