@@ -222,7 +222,7 @@ def test_a_device_that_is_not_there_is_refused(tiny_model: Model) -> None:
 
 
 def test_a_model_that_shares_its_codec_is_brought_back(
-    tiny_model_folder: Path, tiny_tiles_folder: Path
+    tiny_model_folder: Path, tiny_tiles_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have one codec, which a predictor of the other may take to another device before the run."""
     model, other = load_model(tiny_model_folder), load_model(tiny_tiles_folder)
@@ -237,11 +237,13 @@ def test_a_model_that_shares_its_codec_is_brought_back(
         moved.append(True)
         return apply(*given, **more)
 
-    codec._apply = seen
-    try:
+    elsewhere = torch.empty(1, device="meta")
+    with monkeypatch.context() as patch:
+        patch.setattr(codec, "_apply", seen)
+        next(iter(run))
+        assert not moved, "where all is in place, nothing is gone through"
+        patch.setattr(model.method, "parameters", lambda: iter([elsewhere]))
         list(run)
-    finally:
-        del codec._apply
     assert moved
     assert run.result().record.complete
 
