@@ -57,6 +57,7 @@ def time_row(settings: Settings) -> Row:
         return Row(what, note="give --nnunet-python: a Python in which nnunetv2 is installed")
     model, scan = load_model("breast-ultrasound"), made_scan(slices, SIDE)
     ours = SegmentNew(model, partial(made_scan, slices, SIDE), settings.repeats, samples=5)
+    SegmentNew(model, partial(made_scan, 1, SIDE), 1, samples=5)()  # compiles the model
     measured_slices = 1 if settings.quick else NNUNET_SLICES
     with tempfile.TemporaryDirectory() as folder:
         array = Path(folder, "volume.npy")
