@@ -24,11 +24,10 @@ SAVE = QDialogButtonBox.StandardButton.Save
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, monkeypatch, tmp_path):
+def viewer(viewer, monkeypatch, tmp_path):
+    """The viewer, with a home of the test's own."""
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(tmp_path / "home"))
-    viewer = make_napari_viewer(show=True)
-    yield viewer
-    viewer.close()
+    return viewer
 
 
 @pytest.fixture

@@ -120,8 +120,7 @@ def test_ranking_walking_outlines_and_measuring(show_ball, viewer, qtbot, guard)
     assert [one for one in viewer.layers if role_of(one) == "objects"]
 
 
-def test_approving_keeping_and_unlocking(make_napari_viewer, own_home, qtbot, guard):
-    viewer = make_napari_viewer(show=True)
+def test_approving_keeping_and_unlocking(own_home, viewer, qtbot, guard):
     segment, annotate = SegmentWidget(viewer), AnnotateWidget(viewer)
     for widget in (segment, annotate):
         viewer.window.add_dock_widget(widget, name=type(widget).__name__, area="right")
