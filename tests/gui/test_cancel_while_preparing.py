@@ -42,7 +42,7 @@ def step() -> Iterator[Step]:
 
 
 @pytest.fixture
-def widget(viewer, qtbot, step) -> Iterator[SegmentWidget]:
+def widget(viewer, qtbot, step, no_encodings) -> Iterator[SegmentWidget]:
     values = np.random.default_rng(0).integers(0, 256, (96, 112, 3), dtype=np.uint8)
     viewer.add_image(values, name="large", rgb=True)
     widget = SegmentWidget(viewer)
