@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -28,7 +26,6 @@ from napari_latentseg.widgets.annotate.widget import AnnotateWidget
 from napari_latentseg.widgets.models.widget import ModelsWidget
 from napari_latentseg.widgets.review.widget import ReviewWidget
 from napari_latentseg.widgets.segment.widget import SegmentWidget
-from napari_latentseg.widgets.train.process import FineTuneRequest
 from napari_latentseg.widgets.train.widget import TrainWidget
 
 MARKUP = '<h2>FDA cleared</h2><img src="/tmp/canary.png">&lt;b>'
@@ -153,11 +150,3 @@ def test_a_notification_shows_markup_as_text(viewer):
     assert record.message.replace("\u200b", "") == f"{MARKUP} was installed"
     for text in ("Dice < 0.5 & > 0.1", "a <- b"):
         assert plain_text(text) == text
-
-
-def test_a_training_runs_no_code_from_the_folder_where_napari_was_started(tmp_path):
-    (tmp_path / "typer.py").write_text("open('ran', 'w')")
-    command = FineTuneRequest(base="tiny", data=(), minutes=1, name="").command_line()
-    start = command[: command.index("napari_latentseg") + 1]
-    subprocess.run([sys.executable, *start, "--version"], cwd=tmp_path, check=True, timeout=120)
-    assert not (tmp_path / "ran").exists()
