@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-__all__ = ["limit_threads", "thread_count", "thread_variables"]
+__all__ = ["core_count", "limit_threads", "thread_count", "thread_variables"]
 
 _VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
@@ -31,6 +31,11 @@ def thread_count() -> int:
         return count
     with suppress(KeyError, ValueError):
         return max(1, int(os.environ[_VARIABLES[0]]))
+    return core_count()
+
+
+def core_count() -> int:
+    """How many processor cores this process may use."""
     import psutil
 
     cores = psutil.cpu_count(logical=False) or 1
