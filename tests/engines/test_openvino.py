@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from napari_latentseg.engines.compiled_engine import CompiledEngine
 from napari_latentseg.engines.compiled_functions import CompiledFunctions, graph_name
+from napari_latentseg.engines.graph_cache import CompiledPlan
 from napari_latentseg.engines.torch_engine import TorchEngine
 from napari_latentseg.inference.positional_noise import PositionalNoise
 from napari_latentseg.methods.base import Method
@@ -202,6 +204,40 @@ def test_after_two_crashes_of_the_compiler_torch_computes(
     functions = CompiledFunctions("0" * 32, "float32")
     assert TorchEngine(tiny_method("gms"), EXACT, functions).compile(SIZE).refusal == ""
     assert not (folder / "attempts").exists()
+
+
+def test_processes_that_compile_at_once_are_no_crashes(
+    tiny_method: Callable[[str], Method], compiled_home: Path
+) -> None:
+    plans: list[CompiledPlan] = []
+
+    def compile_it() -> None:
+        functions = CompiledFunctions("0" * 32, "float32")  # as another process has them
+        plans.append(TorchEngine(tiny_method("gms"), EXACT, functions).compile(SIZE))
+
+    threads = [threading.Thread(target=compile_it) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [plan.refusal for plan in plans] == [""] * 4
+    assert len(list(compiled_home.rglob("*encode*.graph"))) == 1
+
+
+def test_where_memory_runs_out_another_run_tries_again(
+    tiny_method: Callable[[str], Method], compiled_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from napari_latentseg.engines import torch_engine
+
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_engine, "convert_function", fail)
+        refused = TorchEngine(tiny_method("gms"), EXACT, CompiledFunctions("0" * 32, "float32"))
+        assert "memory" in refused.compile(SIZE).refusal
+    again = TorchEngine(tiny_method("gms"), EXACT, CompiledFunctions("0" * 32, "float32"))
+    assert again.compile(SIZE).refusal == ""
 
 
 def test_full_batches_have_functions_of_their_own(

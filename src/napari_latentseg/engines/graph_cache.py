@@ -8,13 +8,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.atomic import atomic_path
 from napari_latentseg.utils.leftovers import remove_leftovers
+from napari_latentseg.utils.path_lock import path_lock
 from napari_latentseg.utils.paths import data_home
 
 __all__ = ["CompiledPlan", "GraphCache"]
@@ -24,6 +25,8 @@ _SUFFIX = ".graph"
 _PLAN_SUFFIX = ".json"
 _MAX_BYTES = 4 * 2**30  # of all models together; one on SD-VAE takes about 0.7 GB
 _ATTEMPTS = "attempts"  # how many processes began to compile and did not come to an end
+_LOCK = "attempts.lock"
+_MAX_WAIT_S = 600.0  # compiling a model takes up to a minute on a busy machine
 _MAX_CRASHES = 2  # a single one may have been killed
 _DIGITS = 64  # of a SHA-256
 
@@ -105,25 +108,32 @@ class GraphCache:
     def attempt(self) -> Iterator[bool]:
         """Compile something in the block, which may end the process: OpenVINO's compiler can crash.
 
+        One process at a time: another waits, and finds what this one has compiled.
+
         Yields
         ------
         bool
             Whether to try: False where two processes have ended in such a block before.
         """
         path = self.folder / _ATTEMPTS
-        try:
-            attempts = int(path.read_text("utf-8"))
-        except (OSError, ValueError):
-            attempts = 0
-        if attempts >= _MAX_CRASHES:
-            yield False
-            return
-        self._write(_ATTEMPTS, str(attempts + 1).encode())
-        try:
-            yield True
-        finally:
-            with suppress(OSError):
-                path.unlink()
+        with ExitStack() as held:
+            with suppress(OSError, BadInput):  # without the lock, a model may be compiled twice
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = path_lock(self.folder / _LOCK, self.folder, _MAX_WAIT_S, keeps_file=True)
+                held.enter_context(lock)
+            try:
+                attempts = int(path.read_text("utf-8"))
+            except (OSError, ValueError):
+                attempts = 0
+            if attempts >= _MAX_CRASHES:
+                yield False
+                return
+            self._write(_ATTEMPTS, str(attempts + 1).encode())
+            try:
+                yield True
+            finally:
+                with suppress(OSError):
+                    path.unlink()
 
     def note_use(self) -> None:
         """Note that the model is used: those that were not used for longest are removed first."""

@@ -17,7 +17,7 @@ from napari_latentseg.engines.compiled_functions import CompiledFunctions, full_
 from napari_latentseg.engines.graph_cache import CompiledPlan
 from napari_latentseg.engines.openvino import compile_graph, convert_function, is_faster_for_one_size
 from napari_latentseg.methods.base import Method, Noise, random_noise
-from napari_latentseg.utils.device import Compute
+from napari_latentseg.utils.device import Compute, is_out_of_memory
 
 __all__ = ["TorchEngine"]
 
@@ -29,6 +29,7 @@ _MAX_ERROR = {"float32": 1e-3, "bfloat16": 5e-2}
 # more, and large enough to be computed as fast as a large one (16 of 64 x 64 pixels, 4 of 192 x 192).
 _FULL_BATCH_PIXELS = 4 * 192 * 192
 _MIN_FULL_BATCH, _MAX_FULL_BATCH = 4, 16
+_NO_MEMORY = "memory ran out while it was compiled"
 _CRASHED = "its compiler ended this program twice"
 _MAX_WEIGHTS = 25_000_000  # each function holds its own copy of them: 100 MB
 
@@ -112,8 +113,11 @@ class TorchEngine:
         if (plan := self._functions.plan(tile_size, self._member)) is not None:
             return plan
         with self._functions.attempt() as may_try:
+            if (plan := self._functions.plan(tile_size, self._member)) is not None:
+                return plan  # another process has compiled it meanwhile
             plan = self._compile(tile_size) if may_try else self._plan(refusal=_CRASHED)
-            self._functions.add_plan(tile_size, self._member, plan)
+            if plan.refusal != _NO_MEMORY:  # another time there may be enough
+                self._functions.add_plan(tile_size, self._member, plan)
         return plan
 
     def _compile(self, tile_size: int) -> CompiledPlan:
@@ -127,6 +131,8 @@ class TorchEngine:
                 noise = None if method.is_deterministic else random_noise(torch.Generator().manual_seed(0))
                 probabilities = method.sample(method.encode(images), noise)
         except Exception as error:  # of many kinds; whatever it is, torch can compute the networks
+            if is_out_of_memory(error):
+                return self._plan(refusal=_NO_MEMORY)
             return self._plan(refusal=f"{type(error).__name__}: {error}".splitlines()[0][:200])
         finally:
             for compiled in self._compiled:
