@@ -25,6 +25,7 @@ CROPS = HeaderRange(
     dimensions=(3,), colors=("grey",), sides=(30, 54), spacing=(1.0, 1.0), slice_spacing=(1.0, 1.0),
     sides_mm=(30.0, 54.0),
 )  # fmt: skip
+PIXEL_CROPS = HeaderRange(dimensions=(2,), colors=("grey",), sides=(50, 50), are_crops=True)
 
 
 def volume(
@@ -46,6 +47,8 @@ FITTING = {
     "a larger crop": (volume((35, 90, 60)), "MR", CROPS),
     "a photograph": (photo(modality="OP"), "fundus photograph", PHOTOS),
     "a photograph of a newer camera": (photo(3000, 3000), "fundus photograph", PHOTOS),
+    "a crop of the same scale": (photo(50, 50, colored=False), "CT", PIXEL_CROPS),
+    "a crop that is a little larger": (photo(60, 70, colored=False), "CT", PIXEL_CROPS),
 }
 
 
@@ -61,6 +64,14 @@ UNLIKE = {
     "a volume": (volume(), "", PHOTOS, "foreign", "a volume, the training images are single images"),
     "an image": (photo(), "", CROPS, "foreign", "a single image, the training images are volumes"),
     "a volume of one slice": (volume((1, 50, 35)), "", CROPS, "foreign", "a single image"),
+    "a crop of half the scale": (
+        photo(128, 128, colored=False), "", PIXEL_CROPS, "unusual",
+        "128 x 128 pixels, the training images are crops with sides of 50 pixels",
+    ),
+    "a crop of twice the scale": (
+        photo(50, 30, colored=False), "", PIXEL_CROPS, "unusual",
+        "50 x 30 pixels, the training images are crops with sides of 50 pixels",
+    ),
     "grey": (photo(colored=False), "", PHOTOS, "unusual", "is grey, the training images are in colour"),
     "colour": (
         photo(50, 40), "", CROPS.replace(dimensions=(2,)), "unusual",
@@ -172,3 +183,11 @@ def test_several_verdicts_become_the_worst() -> None:
     assert worst_fit(Fit(state="fits"), unusual, None, foreign) == Fit(state="foreign", reasons=("b", "a"))
     assert worst_fit(None, Fit(state="fits")) == Fit(state="fits")
     assert worst_fit(None) is None
+
+
+def test_what_is_added_to_crops_are_crops() -> None:
+    others = HeaderRange(dimensions=(2,), colors=("grey",), sides=(40, 60))
+    assert PIXEL_CROPS.extended(others).are_crops
+    assert PIXEL_CROPS.extended(others).sides == (40, 60)
+    # cards of earlier versions say nothing of it
+    assert not HeaderRange.model_validate({"dimensions": [2], "colors": ["grey"], "sides": [1, 2]}).are_crops

@@ -297,7 +297,9 @@ def test_a_setting_that_is_wrong_is_named(settings: dict[str, object], message: 
         build_method("medseglatdiff", None, settings)
 
 
-@pytest.mark.parametrize("name", ["cvc", "lidc", "small"])
+@pytest.mark.parametrize(
+    "name", ["cvc", "lidc", "cvc-code", "lidc-code", "small", "lidc-small", "lidc-readers-small"]
+)
 def test_the_configurations_fit_the_method(name: str) -> None:
     config = load_config(f"medseglatdiff-{name}")
     assert config.codec is None
@@ -305,4 +307,4 @@ def test_the_configurations_fit_the_method(name: str) -> None:
         method = build_method(config.method, None, config.settings)
     assert config.preprocess.size % method.size_multiple == 0
     assert set(config.stages) <= {stage.name for stage in method.stages()}
-    assert (method.deviations_from_paper == "") == (name != "small")
+    assert (method.deviations_from_paper == "") == (name in ("cvc", "lidc"))

@@ -23,6 +23,7 @@ __all__ = [
     "OptionalModel",
     "Overwrite",
     "Quiet",
+    "ReaderFolders",
     "Resume",
     "Samples",
     "SamplingSource",
@@ -89,6 +90,14 @@ OptionalModel = Annotated[
 FormerModelArgument = Annotated[str | None, typer.Argument(metavar="NAME", hidden=True)]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there already.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+ReaderFolders = Annotated[
+    str | None,
+    typer.Option(
+        "--readers",
+        help="Masks of several readers: their folders beside images/, as masks_r1,masks_r2; or auto for all"
+        " that are called masks_r1, masks_r2, ...",
+    ),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Continue one that was stopped; all other options must be the same.")
 ]

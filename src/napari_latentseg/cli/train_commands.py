@@ -15,6 +15,7 @@ from napari_latentseg.cli.options import (
     Device,
     LabelsOption,
     Quiet,
+    ReaderFolders,
     Resume,
     Threads,
     use_threads,
@@ -70,6 +71,7 @@ def train(
         str | None, typer.Option(help="The classes of the labels 1, 2, ... of the masks: NAME,NAME.")
     ] = None,
     labels: LabelsOption = None,
+    readers: ReaderFolders = None,
     resume: Resume = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -78,6 +80,7 @@ def train(
 ) -> None:
     """Train a model on annotated images. Ctrl+C stops and writes the best weights; --resume continues."""
     from napari_latentseg import api
+    from napari_latentseg.data.readers import parse_readers
     from napari_latentseg.errors import Cancelled
     from napari_latentseg.training.launch import check_threads
     from napari_latentseg.training.output_dir import checkpoint_folder
@@ -86,13 +89,15 @@ def train(
     check_threads(threads)
     use_threads(threads)
     quiet = quiet or not is_main_process()
-    changes = {
+    changes: dict[str, object] = {
         "epochs": epochs,
         "batch_size": batch_size,
         "seed": seed,
         "members": members,
         "accumulate": accumulate,
     }
+    if readers is not None:
+        changes |= {"readers": "random", "reader_masks": parse_readers(readers)}
     stopped_early = False
     left_out: tuple[str, ...] = ()
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,9 @@ class Case:
         by slice in the order of `Planes`.
     image_file, mask_file
         None for a case of an annotation store, which has a file for each time and channel.
+    reader_mask_files
+        Masks of the same image by several readers, one file each, beside `mask_file`; empty where they are
+        not asked for. See `napari_latentseg.data.readers`.
     annotated_slices
         The slices of which the mask is right, from 0; the others say nothing, which is not the same as
         background. None for all of them.
@@ -78,6 +81,7 @@ class Case:
     copy_names: tuple[tuple[str, bool], ...] = ()
     folder_labels: set[int] = field(default_factory=set, repr=False)
     known_hashes: dict[str, str] = field(default_factory=dict, repr=False)
+    reader_mask_files: tuple[Path, ...] = ()
 
     @classmethod
     def from_files(
@@ -104,6 +108,11 @@ class Case:
             label_map=label_map,
             ignore_label=ignore_label,
         )
+
+    @property
+    def reader_cases(self) -> list[Case]:
+        """The same image with the mask of each reader; see `reader_mask_files`."""
+        return [replace(self, mask_file=path, reader_mask_files=()) for path in self.reader_mask_files]
 
     def read_scan(self) -> Scan:
         """The image, decoded; `content_sha256` is known afterwards.

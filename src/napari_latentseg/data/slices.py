@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,6 +42,9 @@ class Slice:
     unknown
         uint8 `(h, w)`, 1 where a class is marked that the model does not know, so that nothing is known of
         the model's classes there; None where there is no such pixel.
+    reader_masks
+        uint8 `(R, K, h, w)`, the masks of R readers, of which a training draws one in place of `mask`; None
+        where there is one mask.
     """
 
     image: Tensor
@@ -50,10 +54,23 @@ class Slice:
     dataset: str = ""
     case: int = 0
     unknown: Tensor | None = None
+    reader_masks: Tensor | None = None
 
-    def to_float(self) -> tuple[Tensor, Tensor]:
-        """Image in [0, 1] and mask in {0, 1}, float32."""
-        return self.image.float() / 255, self.mask.float()
+    @property
+    def reader_count(self) -> int:
+        """How many readers' masks it has."""
+        return 0 if self.reader_masks is None else len(self.reader_masks)
+
+    def to_float(self, reader: int | None = None) -> tuple[Tensor, Tensor]:
+        """Image in [0, 1] and mask in {0, 1}, float32.
+
+        Parameters
+        ----------
+        reader
+            Whose mask, from 0; None for `mask`.
+        """
+        mask = self.mask if reader is None or self.reader_masks is None else self.reader_masks[reader]
+        return self.image.float() / 255, mask.float()
 
     @property
     def has_foreground(self) -> bool:
@@ -76,6 +93,7 @@ class Slice:
             self.dataset,
             self.case,
             None if self.unknown is None else self.unknown[window[1:]],
+            None if self.reader_masks is None else self.reader_masks[..., start:stop],
         )
 
 
@@ -89,6 +107,7 @@ def make_slice(
     content_sha256: str,
     dataset: str = "",
     case: int = 0,
+    readers: Sequence[NDArray[np.uint8]] = (),
 ) -> Slice:
     """Bring a slice and its mask to working size.
 
@@ -106,6 +125,8 @@ def make_slice(
         Millimetres between rows and between columns; None where that is not known.
     content_sha256, dataset, case
         See `Slice`.
+    readers
+        Class numbers of each reader's mask, `(H, W)` each.
     """
     height, width = class_numbers.shape
     size = preprocess.working_size(height, width, spacing)
@@ -115,4 +136,9 @@ def make_slice(
     mask = torch.from_numpy(label_map.class_masks(class_numbers))
     is_unknown = class_numbers == UNKNOWN_CLASS
     unknown = torch.from_numpy(is_unknown.astype(np.uint8)) if is_unknown.any() else None
-    return Slice(image, mask, content_sha256, label_map.annotated, dataset, case, unknown)
+    reader_masks = None
+    if readers:
+        reader_masks = torch.from_numpy(
+            np.stack([label_map.class_masks(resize_labels(numbers, size)) for numbers in readers])
+        )
+    return Slice(image, mask, content_sha256, label_map.annotated, dataset, case, unknown, reader_masks)

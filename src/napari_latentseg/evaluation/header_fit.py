@@ -24,6 +24,9 @@ Color = Literal["grey", "colour"]
 _MM_FACTOR = 2.0
 _FEWER_PIXELS_FACTOR = 2.0
 _MORE_PIXELS_FACTOR = 4.0
+# A model that saw crops of one scale has learnt how many pixels an object has. Augmentation changes the scale
+# by up to a quarter; half as much again is another scale.
+_CROP_FACTOR = 1.5
 _COLOR_SAMPLES_PER_AXIS = 64  # 4,096 pixels: a coloured image shows its colour in any of them
 # Grey images that were saved in colour hold burnt-in coloured marks (up to 1.3 % of the pixels in BUSI), and
 # JPEG's rounding. The photographs at hand have colour in 70 % of the pixels or more.
@@ -118,6 +121,9 @@ class HeaderRange(FrozenModel):
         Least and greatest spacing within, and between slices, in mm; None if not known.
     sides_mm
         Shortest and longest side of a slice, in mm; None if not known.
+    are_crops
+        Whether they were cut out of scans pixel by pixel, so that the number of pixels tells the scale where
+        the spacing is not known, as it does not for photographs.
     """
 
     dimensions: tuple[Literal[2, 3], ...]
@@ -126,10 +132,18 @@ class HeaderRange(FrozenModel):
     spacing: tuple[float, float] | None = None
     slice_spacing: tuple[float, float] | None = None
     sides_mm: tuple[float, float] | None = None
+    are_crops: bool = False
 
     @classmethod
-    def of(cls, images: Iterable[HeaderFacts]) -> HeaderRange:
+    def of(cls, images: Iterable[HeaderFacts], *, are_crops: bool = False) -> HeaderRange:
         """The range over one or more images.
+
+        Parameters
+        ----------
+        images
+            The headers.
+        are_crops
+            See the attributes.
 
         Raises
         ------
@@ -148,6 +162,7 @@ class HeaderRange(FrozenModel):
                 "spacing": _range(step for image in facts for step in image.spacing or ()),
                 "slice_spacing": _range(i.slice_spacing for i in facts if i.slice_spacing is not None),
                 "sides_mm": _range(side for image in facts for side in image.sides_mm or ()),
+                "are_crops": are_crops,
             }
         )
 
@@ -161,6 +176,7 @@ class HeaderRange(FrozenModel):
                 "spacing": _range((*(self.spacing or ()), *(other.spacing or ()))),
                 "slice_spacing": _range((*(self.slice_spacing or ()), *(other.slice_spacing or ()))),
                 "sides_mm": _range((*(self.sides_mm or ()), *(other.sides_mm or ()))),
+                "are_crops": self.are_crops,
             }
         )
 
@@ -262,6 +278,8 @@ def _unlike(facts: HeaderFacts, headers: HeaderRange) -> list[str]:
 
 def _unlike_size(facts: HeaderFacts, headers: HeaderRange) -> list[str]:
     """Whether an image is far smaller or larger than the training images: in mm if known, else in pixels."""
+    if headers.are_crops and not (facts.sides_mm and headers.sides_mm):
+        return _unlike_crops(facts, headers)
     if facts.sides_mm and headers.sides_mm:
         sides: tuple[float, float] = facts.sides_mm
         trained: tuple[float, float] = headers.sides_mm
@@ -277,6 +295,18 @@ def _unlike_size(facts: HeaderFacts, headers: HeaderRange) -> list[str]:
         return []
     height, width = (f"{side:.3g}" if unit == "mm" else f"{side:,}" for side in sides)
     return [f"{height} x {width} {unit}, {comparison} the training images with sides of {_span(trained)}"]
+
+
+def _unlike_crops(facts: HeaderFacts, headers: HeaderRange) -> list[str]:
+    """Whether an image has another number of pixels than crops of one scale, and so another scale."""
+    smallest, largest = headers.sides
+    if min(facts.sides) >= smallest / _CROP_FACTOR and max(facts.sides) <= largest * _CROP_FACTOR:
+        return []
+    height, width = facts.sides
+    return [
+        f"{height:,} x {width:,} pixels, the training images are crops with sides of {_span(headers.sides)}"
+        " pixels, so that the scale is another: cut out a part of that size"
+    ]
 
 
 def _is_outside(values: tuple[float, ...], limits: tuple[float, float], factor: float) -> bool:

@@ -212,7 +212,12 @@ def check_scan(model: Model, compute: Compute, scan: Scan, plane: str = "acquire
 
 
 def fit_reference(
-    model: Model, compute: Compute, training: Sequence[Case], validation: Sequence[Case]
+    model: Model,
+    compute: Compute,
+    training: Sequence[Case],
+    validation: Sequence[Case],
+    *,
+    are_crops: bool | None = None,
 ) -> FitReference:
     """Describe the training images, to compare other images with them.
 
@@ -229,6 +234,8 @@ def fit_reference(
         The training images, one or more, in the order of their files.
     validation
         The validation images.
+    are_crops
+        See `HeaderRange`; None for what the card says.
 
     Raises
     ------
@@ -240,7 +247,10 @@ def fit_reference(
     validation = [validation[i] for i in _evenly(len(validation), _MAX_VALIDATION_IMAGES)]
     facts, statistics = _read_cases(model, compute, training, orientation)
     _, validation_statistics = _read_cases(model, compute, validation, orientation)
-    return FitReference.fit(HeaderRange.of(facts), statistics, validation_statistics, orientation)
+    if are_crops is None:
+        are_crops = model.card.fit is not None and model.card.fit.headers.are_crops
+    headers = HeaderRange.of(facts, are_crops=are_crops)
+    return FitReference.fit(headers, statistics, validation_statistics, orientation)
 
 
 def scan_statistics(model: Model, compute: Compute, scan: Scan, orientation: Orientation) -> ImageStatistics:

@@ -40,6 +40,9 @@ class DiffusionConfig(FrozenModel):
         step is at T - 1.
     eta
         Noise that each sampling step adds, from 0 (DDIM: only the initial noise is random) to 1 (DDPM).
+    clamp
+        Bound of the absolute values of the clean latent that each sampling step predicts; None for no
+        bound. It must fit the range of the latents.
     """
 
     timesteps: int = Field(1000, ge=2)
@@ -49,6 +52,7 @@ class DiffusionConfig(FrozenModel):
     prediction: Literal["epsilon", "sample"] = "epsilon"
     steps: int = Field(50, ge=1)
     eta: float = Field(0.0, ge=0, le=1)
+    clamp: float | None = Field(None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check_step_count(self) -> DiffusionConfig:
@@ -89,7 +93,9 @@ class Diffusion(nn.Module):
             beta_start=config.beta_start,
             beta_end=config.beta_end,
             prediction_type=config.prediction,
-            clip_sample=False,  # latents are not bounded by [-1, 1], diffusers' default
+            # latents are not bounded by [-1, 1], which diffusers' default would clip them to
+            clip_sample=config.clamp is not None,
+            clip_sample_range=config.clamp or 1.0,
             set_alpha_to_one=True,
             timestep_spacing="trailing",
         )

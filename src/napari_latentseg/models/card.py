@@ -53,6 +53,9 @@ class TrainingData(FrozenModel):
         Name of the folder that it was read from.
     labels
         Class of each label value of its masks; empty if they use the label values of the model.
+    readers
+        How many readers' masks each image has, of which one was drawn at random in every step; 0 where there
+        was one mask.
     """
 
     name: str
@@ -63,6 +66,7 @@ class TrainingData(FrozenModel):
     split: str = ""
     folder: str = ""
     labels: dict[int, LabelTarget] = Field(default_factory=dict)
+    readers: int = Field(0, ge=0)
 
 
 class MetricRecord(FrozenModel):

@@ -110,14 +110,32 @@ class VQAutoencoder(nn.Module):
         weights: nn.Parameter = self.network.quantize.embedding.weight
         return weights
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Standardised quantised latents `(B, C, H/f, W/f)` of `(B, in_channels, H, W)`."""
-        quantised = self._quantise(self._encode_continuous(x))
-        return (quantised - self.mean) / self.spread
+    def encode(self, x: Tensor, *, quantise: bool = True) -> Tensor:
+        """Standardised latents `(B, C, H/f, W/f)` of `(B, in_channels, H, W)`.
 
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode standardised latents `(B, C, h, w)`, after quantisation, to `(B, out_channels, H, W)`."""
-        return self._decode_quantised(self._quantise(latents.float() * self.spread + self.mean))
+        Parameters
+        ----------
+        x
+            The input.
+        quantise
+            Whether each is replaced by the nearest code; otherwise they are the encoder's output.
+        """
+        latents = self._encode_continuous(x)
+        return ((self._quantise(latents) if quantise else latents) - self.mean) / self.spread
+
+    def decode(self, latents: Tensor, *, quantise: bool = True) -> Tensor:
+        """Decode standardised latents `(B, C, h, w)` to `(B, out_channels, H, W)`.
+
+        Parameters
+        ----------
+        latents
+            The latents.
+        quantise
+            Whether each is replaced by the nearest code before it is decoded. The decoder was trained on
+            codes alone.
+        """
+        latents = latents.float() * self.spread + self.mean
+        return self._decode_quantised(self._quantise(latents) if quantise else latents)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruct `(B, in_channels, H, W)`, with the codebook loss.

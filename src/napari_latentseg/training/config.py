@@ -80,6 +80,9 @@ class CardConfig(FrozenModel):
     licence: str = "that of its training data"
     intended_use: str = "Research. Not a medical device."
     limits: str = ""
+    # Whether images are cut out of scans pixel by pixel: then the number of pixels tells their scale, as it
+    # does not for photographs, and images of another size are warned of.
+    images_are_crops: bool = False
 
 
 class StageConfig(FrozenModel):
@@ -146,6 +149,13 @@ class TrainingConfig(FrozenModel):
         than 0 belongs to it.
     datasets
         What the labels of each data set mean, by the name of its folder.
+    readers
+        Which mask of an image is trained on: ``"consensus"``, that of `masks/`, or ``"random"``, in every
+        step that of one reader, each with the same probability, so that samples learn to differ as readers
+        do. Validation uses `masks/` in both cases.
+    reader_masks
+        The folders of the readers' masks beside `images/`; empty for all that are called `masks_r1`,
+        `masks_r2` and so on.
     draw
         How the slices of an epoch are sampled; None for every slice, `crops_per_image` times.
     cache_latents
@@ -197,6 +207,8 @@ class TrainingConfig(FrozenModel):
     validate_planes: int | None = Field(None, ge=1)
     classes: tuple[ClassConfig, ...] = ()
     datasets: dict[str, DatasetConfig] = Field(default_factory=dict)
+    readers: Literal["consensus", "random"] = "consensus"
+    reader_masks: tuple[str, ...] = ()
     draw: SliceSamplingConfig | None = None
     cache_latents: bool = False
     augment_variants: int = Field(0, ge=0)

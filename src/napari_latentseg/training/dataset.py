@@ -152,25 +152,35 @@ def _slices_of(
 ) -> Iterator[tuple[NDArray[np.uint8], Slice]]:
     """The slices of a case at the size of the file `(H, W, 3)`, and at working size."""
     scan = case.read_scan()
-    class_numbers = case.read_class_numbers(dataset.label_map)
     images = rgb_slices(scan)
-    if images.shape[:3] != class_numbers.shape:
-        raise BadInput(
-            case.mask_source,
-            f"has shape {class_numbers.shape}, its image {images.shape[:3]}",
-            "an image and its mask must have the same size",
-        )
+    class_numbers = _read_class_numbers(case, dataset, images.shape[:3])
+    of_readers = [_read_class_numbers(reader, dataset, images.shape[:3]) for reader in case.reader_cases]
     spacing = Planes(scan, 0.0, 1.0).spacing
-    for rgb, target in list(zip(images, class_numbers, strict=True))[:: dataset.config.every]:
-        if (target == UNKNOWN_CLASS).any():  # a slice that is not annotated, or not as a whole
+    for number in range(0, len(images), dataset.config.every):
+        rgb, target = images[number], class_numbers[number]
+        readers = [masks[number] for masks in of_readers]
+        # a slice that is not annotated, or not as a whole
+        if any((numbers == UNKNOWN_CLASS).any() for numbers in (target, *readers)):
             continue
         yield (
             rgb,
             make_slice(
                 rgb, target, dataset.label_map, config.preprocess, spacing,
-                content_sha256=case.content_sha256, dataset=dataset.name,
+                content_sha256=case.content_sha256, dataset=dataset.name, readers=readers,
             ),
         )  # fmt: skip
+
+
+def _read_class_numbers(case: Case, dataset: AnnotatedDataset, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The mask of a case in class numbers `(N, H, W)`, which must have the shape of its image."""
+    class_numbers = case.read_class_numbers(dataset.label_map)
+    if class_numbers.shape != shape:
+        raise BadInput(
+            case.mask_source,
+            f"has shape {class_numbers.shape}, its image {shape}",
+            "an image and its mask must have the same size",
+        )
+    return class_numbers
 
 
 def _masks_sha256(case_slices: Sequence[tuple[NDArray[np.uint8], Slice]]) -> str:
@@ -221,13 +231,16 @@ def training_batches(
         samples = []
         indices = order[start : start + size]
         own_rows = range(size)[share.rows(size)]
+        # of the whole batch in every process, and none where there is one mask: the random numbers of other
+        # trainings must not change
+        readers = [int(rng.integers(count)) if (count := slices[i].reader_count) else None for i in indices]
         for row, i in enumerate(indices):
             augmentation_rng = rng
             if config.augment_variants:  # one of a few, which is the same each time
                 variant = rng.integers(config.augment_variants)
                 augmentation_rng = np.random.default_rng([config.seed, int(i), int(variant)])
             if row in own_rows:
-                image, mask = slices[i].to_float()
+                image, mask = slices[i].to_float(readers[row])
                 samples.append(
                     augment(image, mask, config.augment, augmentation_rng, size=config.preprocess.size)
                 )

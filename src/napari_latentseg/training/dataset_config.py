@@ -61,6 +61,9 @@ class DatasetConfig(FrozenModel):
         Replaces `SplitConfig.group_pattern`.
     every
         Only every n-th slice of a volume is read.
+    reader_masks
+        Replaces `TrainingConfig.reader_masks` in this data set; ``["masks"]`` for one with a single mask of
+        each image among others with several.
     name, licence, reference
         For the model card.
     """
@@ -70,6 +73,7 @@ class DatasetConfig(FrozenModel):
     ignore_label: int | None = None
     group_pattern: str | None = None
     every: int = Field(1, ge=1)
+    reader_masks: tuple[str, ...] = ()
     name: str = ""
     licence: str = "not stated"
     reference: str = ""

@@ -11,6 +11,7 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.data.cases import Case
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.label_names import LabelNames
+from napari_latentseg.data.readers import with_readers
 from napari_latentseg.data.split import groups_by_block, groups_by_name
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import TrainingConfig
@@ -89,7 +90,8 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
     Raises
     ------
     BadInput
-        If a folder is incomplete, two have the same name, or the classes of a label are not known.
+        If a folder is incomplete, two have the same name, the classes of a label are not known, or a reader's
+        mask is missing.
     """
     classes = class_infos(config)
     datasets: list[AnnotatedDataset] = []
@@ -104,6 +106,9 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
         if dataset_config and dataset_config.ignore_label is not None:
             ignore_label = dataset_config.ignore_label
         cases = [replace(case, ignore_label=ignore_label, label_map=label_map) for case in annotated.cases]
+        if config.readers == "random":
+            own_readers = dataset_config.reader_masks if dataset_config else ()
+            cases = with_readers(cases, folder, own_readers or config.reader_masks)
         pattern = (dataset_config and dataset_config.group_pattern) or config.split.group_pattern
         names, block = [case.name for case in cases], config.split.block
         if block is not None and not pattern:

@@ -281,7 +281,9 @@ class TrainingJob:
         )
         first_member, *other_members = methods
         model = Model(first_member, card, self.out, tuple(other_members))
-        return fit_reference(model, self.compute, training, validation)
+        return fit_reference(
+            model, self.compute, training, validation, are_crops=self.config.card.images_are_crops
+        )
 
     def _run_record(self, members: MemberTraining) -> dict[str, Any]:
         stopped = {"stopped": True, "training": self.checkpoint.training_id} if members.stopped else {}

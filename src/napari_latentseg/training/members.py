@@ -167,7 +167,7 @@ def dataset_sha256(data: Dataset) -> str:
         for s in subset:
             attributes = (s.content_sha256, tuple(s.mask.shape), s.annotated, s.dataset)
             digest.update(repr(attributes).encode())
-            for values in (s.image, s.mask):
+            for values in (s.image, s.mask, *([] if s.reader_masks is None else [s.reader_masks])):
                 digest.update(values.numpy().tobytes())
     return digest.hexdigest()
 

@@ -50,6 +50,7 @@ def training_data_records(
                 + f", seed {split.seed}",
                 folder=dataset.name if dataset_config.labels else "",
                 labels=dataset_config.labels,
+                readers=max((s.reader_count for s in data.train if s.dataset == dataset.name), default=0),
             )
         )
     return tuple(records)
