@@ -13,7 +13,7 @@ from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.resize import resize
 from napari_latentseg.finetuning.budget import CaseSplit
 from napari_latentseg.finetuning.loop import Tuner
-from napari_latentseg.inference.tile_inference import sample_plane
+from napari_latentseg.inference.tile_inference import sample_planes
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.models.comparison import (
@@ -302,5 +302,5 @@ def _probability(
     channels = np.ascontiguousarray(plane.transpose(2, 0, 1), dtype=np.float32)
     image = resize(channels, card.preprocess.working_size(height, width, spacing))
     seeds = range(1 if method.is_deterministic else SCORING_SAMPLES)
-    samples = [sample_plane(method, image, card.preprocess, compute, seed=seed) for seed in seeds]
+    (samples,) = sample_planes(method, [image], card.preprocess, compute, seeds=seeds)
     return resize(np.mean(samples, axis=0), (height, width)).clip(0, 1)

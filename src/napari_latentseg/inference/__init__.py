@@ -20,7 +20,7 @@ Modules, in the order in which a run uses them:
 - `sampler`: `Sampler`, batches of tiles of several samples and planes, halved where memory runs out.
 - `pipeline`: one batch is read, one computed and one used at the same time.
 - `batch_size`: how many tiles go through the networks together.
-- `tile_inference`: `sample_plane`, one sample of a whole plane, for validation in training and fine-tuning.
+- `tile_inference`: `sample_planes`, samples of whole planes, for validation in training and fine-tuning.
 - `positional_noise`: `PositionalNoise`, noise that depends on the position, so that tiles and slices agree.
 - `banded_resize`: resizing in bands of rows, back to the size of the scan.
 - `ensemble`: `Ensemble`, running mean and variance over the samples of each plane.

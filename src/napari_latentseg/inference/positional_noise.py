@@ -24,16 +24,18 @@ class PositionalNoise:
     Parameters
     ----------
     seed
-        Seed of the run.
+        Seed of the run: one for all tiles of the batch, or one for each.
     samples
         Index of the sample, from 0: one for all tiles of the batch, or one for each.
     corners
         Row and column of the top left position of every tile of the batch, in the latent grid.
     """
 
-    def __init__(self, seed: int, samples: int | Sequence[int], corners: Sequence[tuple[int, int]]) -> None:
-        self.seed = seed
+    def __init__(
+        self, seed: int | Sequence[int], samples: int | Sequence[int], corners: Sequence[tuple[int, int]]
+    ) -> None:
         self.corners = list(corners)
+        self.seeds = [seed] * len(self.corners) if isinstance(seed, int) else list(seed)
         self.samples = [samples] * len(self.corners) if isinstance(samples, int) else list(samples)
 
     def __call__(self, shape: tuple[int, ...], step: int = 0) -> Tensor:
@@ -62,22 +64,25 @@ class PositionalNoise:
         if count != len(self.corners):
             raise ValueError(f"noise for {count} tiles, but {len(self.corners)} corners")
         period = _PERIOD * -(-max(height, width) // _PERIOD)
+        keys = list(zip(self.seeds, self.samples, strict=True))
         fields = {
-            sample: self._field(sample, step, (channels, period, period)) for sample in set(self.samples)
+            (seed, sample): _field(seed, sample, step, (channels, period, period))
+            for seed, sample in set(keys)
         }
         rows, columns = torch.arange(height), torch.arange(width)
         return torch.stack(
             [
-                fields[sample][:, (rows + y) % period][:, :, (columns + x) % period]
-                for sample, (y, x) in zip(self.samples, self.corners, strict=True)
+                fields[key][:, (rows + y) % period][:, :, (columns + x) % period]
+                for key, (y, x) in zip(keys, self.corners, strict=True)
             ]
         )
 
-    def _field(self, sample: int, step: int, shape: tuple[int, int, int]) -> Tensor:
-        import torch
 
-        generator = torch.Generator().manual_seed(_derive_seed(self.seed, sample, step))
-        return torch.randn(shape, generator=generator)
+def _field(seed: int, sample: int, step: int, shape: tuple[int, int, int]) -> Tensor:
+    import torch
+
+    generator = torch.Generator().manual_seed(_derive_seed(seed, sample, step))
+    return torch.randn(shape, generator=generator)
 
 
 def _derive_seed(*numbers: int) -> int:

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.pipeline import computed_ahead
-from napari_latentseg.inference.tile_inference import sample_plane
+from napari_latentseg.inference.tile_inference import sample_plane, sample_planes
 from napari_latentseg.methods.base import Batch, Method, Stage
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.training.checkpoint import Checkpoint
@@ -371,14 +372,35 @@ class Trainer:
         selected_slices = [
             validation_slices[i * len(validation_slices) // slice_count] for i in range(slice_count)
         ]
-        all_scores = self.processes.map(selected_slices, lambda s: self._slice_dsc(stage, s))
+        samples: dict[int, NDArray[np.float32]] = {}
+        if stage.validate is None and not self.method.is_deterministic:
+            # a diffusion samples several slices in a batch
+            indices = range(self.processes.index, slice_count, self.processes.count)
+            images = [selected_slices[i].to_float()[0].numpy() for i in indices]
+            drawn = sample_planes(self.method, images, self.config.preprocess, self.compute)
+            samples = {i: sample[0] for i, sample in zip(indices, drawn, strict=True)}
+        all_scores = self.processes.map(
+            range(slice_count), lambda i: self._slice_dsc(stage, selected_slices[i], samples.get(i))
+        )
         scores = [score for score in all_scores if score is not None]
         return float(np.mean(scores)) if scores else 0.0
 
-    def _slice_dsc(self, stage: Stage, validation_slice: Slice) -> float | None:
-        """The mean over the annotated classes of a slice; None where there are none."""
+    def _slice_dsc(
+        self, stage: Stage, validation_slice: Slice, sample: NDArray[np.float32] | None
+    ) -> float | None:
+        """The mean over the annotated classes of a slice; None where there are none.
+
+        Parameters
+        ----------
+        stage, validation_slice
+            What is validated.
+        sample
+            The method's prediction `(K, h, w)`; None where it is not computed yet.
+        """
         image, mask = validation_slice.to_float()
-        if stage.validate is None:
+        if sample is not None:
+            probability = sample
+        elif stage.validate is None:
             probability = sample_plane(self.method, image.numpy(), self.config.preprocess, self.compute)
         else:
             device = self.compute.torch_device()
