@@ -20,7 +20,9 @@ from napari_latentseg.errors import BadInput
 
 __all__ = [
     "READER_CONVENTIONS",
+    "ImageAgreement",
     "ReaderAgreement",
+    "ReaderReport",
     "generalized_energy_distance",
     "hungarian_iou",
     "mean_agreement",
@@ -69,6 +71,36 @@ class ReaderAgreement(FrozenModel):
     matched_iou: float = Field(ge=0, le=1)
 
 
+class ImageAgreement(ReaderAgreement):
+    """The agreement of one image, by the name of its file without the suffix; of several classes the mean.
+
+    Attributes
+    ----------
+    name
+        Of the image.
+    """
+
+    name: str
+
+
+class ReaderReport(FrozenModel):
+    """The agreement of a model's samples with readers on annotated images.
+
+    Attributes
+    ----------
+    readers
+        The number of readers.
+    mean
+        Means over the images.
+    images
+        The figures of each image.
+    """
+
+    readers: int = Field(ge=1)
+    mean: ReaderAgreement
+    images: tuple[ImageAgreement, ...]
+
+
 def pairwise_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float64]:
     """IoU of each mask of one set with each of another.
 
@@ -100,7 +132,9 @@ def pairwise_iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.float
         raise BadInput(
             "masks", f"have shapes {a.shape[1:]} and {b.shape[1:]}", "give samples and readers the same shape"
         )
-    # counts as float64: exact up to 2^53 voxels, and the product is computed by BLAS
+    # only voxels of any mask, of which a volume has few; counts in float64, in which BLAS is exact
+    is_used = rows_a.any(axis=0) | rows_b.any(axis=0)
+    rows_a, rows_b = rows_a[:, is_used], rows_b[:, is_used]
     intersection = rows_a.astype(np.float64) @ rows_b.T.astype(np.float64)
     union = rows_a.sum(axis=1)[:, None] + rows_b.sum(axis=1)[None] - intersection
     iou: NDArray[np.float64] = np.where(union > 0, intersection / np.maximum(union, 1), 1.0)
