@@ -70,7 +70,9 @@ def reader_folders(folder: Path, names: Sequence[str] = ()) -> tuple[str, ...]:
                     folder, f"has no folder {name}/ of a reader's masks", "name the folders it has"
                 )
         return tuple(names)
-    numbers = {path.name: match for path in folder.glob("masks_r*") if (match := _reader_number(path))}
+    numbers = {
+        path.name: match for path in folder.glob("masks_r*") if (match := _reader_number(path)) is not None
+    }
     if not numbers:
         remedy = "name the folders of the readers' masks, such as masks_r1,masks_r2"
         raise BadInput(folder, "has no folders masks_r1/, masks_r2/, ... of readers' masks", remedy)
