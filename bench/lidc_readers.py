@@ -107,6 +107,8 @@ def trained(
     built.stages = lambda: [chosen]  # type: ignore[method-assign]
     for event in trainer.run():
         log.append({"stage": stage, "epoch": event.epoch, **event.losses, "seconds": event.seconds})
+        if event.epoch % 10 == 0:
+            print(log[-1], flush=True)
     return built
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -163,37 +162,6 @@ def test_a_data_set_without_readers_is_refused(write_ellipses, tmp_path: Path) -
 def test_names_that_are_none_are_refused(text: str, message: str) -> None:
     with pytest.raises(BadInput, match=message):
         parse_readers(text)
-
-
-def test_the_command_trains_on_readers_and_the_card_says_so(
-    cli, folder: Path, tmp_path: Path, tiny_config: dict[str, object]
-) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(tiny_config))
-    ended = cli(
-        "train", "--method", "medseglatdiff", "--data", folder, "--out", tmp_path / "model", "--config", path,
-        "--readers", "masks_r1,masks_r2",
-    )  # fmt: skip
-    assert (ended.code, ended.errors) == (0, [])
-    (record,) = load_model_folder(tmp_path / "model", lambda spec: pytest.fail("no codec")).card.training_data
-    assert record.readers == 2
-    saved = json.loads((tmp_path / "model" / "training.json").read_text("utf-8"))
-    assert (saved["readers"], saved["reader_masks"]) == ("random", ["masks_r1", "masks_r2"])
-
-
-def test_a_missing_folder_ends_the_command_in_one_line(
-    cli, folder: Path, tmp_path: Path, tiny_config: dict[str, object]
-) -> None:
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(tiny_config))
-    ended = cli(
-        "train", "--method", "medseglatdiff", "--data", folder, "--out", tmp_path / "model", "--config", path,
-        "--readers", "masks_r1,masks_r3",
-    )  # fmt: skip
-    assert ended.code == 2
-    (line,) = ended.errors
-    assert "has no folder masks_r3/ of a reader's masks" in line
-    assert not (tmp_path / "model").exists()
 
 
 def test_crops_of_one_scale_warn_of_another(
