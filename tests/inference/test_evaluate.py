@@ -123,6 +123,49 @@ def test_several_classes_are_averaged_over_those_that_are_there(tmp_path: Path) 
     json.dumps(report.to_json())
 
 
+def test_each_class_has_figures_of_its_own_over_the_images_that_hold_it(tmp_path: Path) -> None:
+    both = disc(8, 8, 5) + 2 * disc(16, 22, 5)
+    one = disc(8, 8, 5)
+    found = disc(9, 8, 5) + 2 * disc(16, 22, 5)
+    evaluation = Evaluation(Told(found, one, classes=TWO), REQUEST, folder_of(tmp_path, both, one))
+    report = run(evaluation)
+    shifted = score(disc(9, 8, 5) > 0, disc(8, 8, 5) > 0)
+    assert report.images[0].classes["target"] == shifted
+    assert report.images[1].classes["other"].empty == "both"
+    assert {name: c.images for name, c in report.classes.items()} == {"target": 2, "other": 1}
+    assert report.classes["target"].dsc == pytest.approx((shifted.dsc + 1) / 2)
+    assert report.classes["target"].hd95 == pytest.approx(shifted.hd95 / 2)
+    assert report.classes["other"].dsc == 1
+    written = report.to_json()
+    assert written["classes"]["other"] == {"images": 1, "dsc": 1.0, "iou": 1.0, "hd95": 0.0}
+    assert written["images"][0]["classes"]["target"]["dsc"] == shifted.dsc
+    record = MetricRecord.model_validate_json(evaluation.record("two").model_dump_json())
+    assert record.classes["target"]["dsc"] == round((shifted.dsc + 1) / 2, 4)
+    assert record.classes["other"]["images"] == 1
+
+
+def test_a_model_of_one_class_has_no_figures_by_class(tmp_path: Path) -> None:
+    report = run(Evaluation(Told(disc(12, 12)), REQUEST, folder_of(tmp_path, disc(12, 12))))
+    assert report.classes == {}
+    written = report.to_json()
+    assert "classes" not in written
+    assert "classes" not in written["images"][0]
+
+
+def test_a_class_is_scored_in_a_volume_as_a_whole(tmp_path: Path) -> None:
+    """Not slice by slice: a slice without the class is then no image of its own."""
+    truth = np.stack([disc(8, 8, 5), disc(8, 8, 5), np.zeros((24, 30), np.uint8)]) * np.uint8(2)
+    found = truth.copy()
+    found[0] = 0
+    geometry = Geometry.from_spacing("zyx", (1.0,) * 3, "mm")
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+        format_for("nifti").write(tmp_path / part / "v.nii.gz", truth, "zyx", geometry, {})
+    report = run(Evaluation(Told(found, classes=TWO), REQUEST, find_cases(tmp_path)))
+    assert report.classes["other"].dsc == pytest.approx(2 / 3)
+    assert list(report.classes) == ["other"]
+
+
 @pytest.mark.parametrize("shape", [(4, 24, 30), (2, 3, 24, 30)])
 def test_a_stack_is_scored_as_a_volume(tmp_path: Path, shape: tuple[int, ...]) -> None:
     rng = np.random.default_rng(0)

@@ -157,3 +157,14 @@ def test_several_classes_are_named(lesions: Path) -> None:
     classes = tuple(ClassInfo(label=i + 1, name=name, color="#000000") for i, name in enumerate("ab"))
     card = ModelCard.model_validate(read_card(lesions).model_dump() | {"classes": classes})
     assert ("Classes", "a, b") in card_lines(card)
+
+
+def test_the_figures_of_each_class_are_in_the_card_and_its_text(lesions: Path) -> None:
+    card = read_card(lesions)
+    classes = {"liver": {"dsc": 0.9312, "images": 8}, "gallbladder": {"dsc": 0.7, "images": 1}}
+    card = card.replace(metrics=(card.metrics[0].replace(classes=classes), *card.metrics[1:]))
+    assert "liver DSC 0.931 (8 images); gallbladder DSC 0.700 (1 image)" in card_text(card)
+    assert ModelCard.model_validate_json(card.model_dump_json()).metrics[0].classes == classes
+    earlier = card.model_dump(mode="json")
+    del earlier["metrics"][0]["classes"]  # as earlier versions wrote it
+    assert ModelCard.model_validate(earlier).metrics[0].classes == {}

@@ -150,6 +150,12 @@ def evaluate(
         f"  ({report.image_count} images, {report.samples} samples from {report.source})",
         quiet=quiet,
     )
+    for name, scores in report.classes.items():
+        print_line(
+            f"  {name}: DSC {scores.dsc:.4f}  IoU {scores.iou:.4f}  HD95 {scores.hd95:.1f} pixel"
+            f"  ({scores.images} images)",
+            quiet=quiet,
+        )
     if warning := _training_overlap(report, subset):
         print_line(warning, quiet=quiet)
     exit_partial([image.reason for image in report.left_out])

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.evaluation.arrays import Empty
+from napari_latentseg.evaluation.scores import ClassMean, ImageScores
 
 __all__ = ["EvaluatedModel", "EvaluationReport", "ImageResult", "LeftOut", "MeanScores", "ScoreSpread"]
 
@@ -40,6 +41,8 @@ class ImageResult(FrozenModel):
     """The scores of one image, by the name of its file without the suffix.
 
     `empty` says which mask is empty: ``"prediction"``, ``"truth"``, ``"both"``, or ``""`` for neither.
+    `classes` holds the scores of each annotated class, of a model with several; those of a volume are of the
+    whole volume.
     """
 
     name: str
@@ -47,6 +50,7 @@ class ImageResult(FrozenModel):
     iou: float
     hd95: float
     empty: Empty = ""
+    classes: dict[str, ImageScores] = Field(default_factory=dict)
 
 
 class LeftOut(FrozenModel):
@@ -82,6 +86,9 @@ class EvaluationReport(FrozenModel):
         The scores of each image.
     left_out
         The images that could not be used; nothing above counts them.
+    classes
+        The mean scores of each class, of a model with several; see
+        `napari_latentseg.evaluation.scores.class_means`. A class that is in no image is not there.
 
     Examples
     --------
@@ -110,8 +117,13 @@ class EvaluationReport(FrozenModel):
     conventions: dict[str, str]
     images: tuple[ImageResult, ...]
     left_out: tuple[LeftOut, ...] = ()
+    classes: dict[str, ClassMean] = Field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """The report with the keys of the JSON file that ``evaluate --out`` writes."""
-        without = {name for name in ("empty", "left_out") if not getattr(self, name)}
-        return self.model_dump(mode="json", by_alias=True, exclude=without)
+        without = {name for name in ("empty", "left_out", "classes") if not getattr(self, name)}
+        report: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude=without)
+        for image in report["images"]:
+            if not image["classes"]:
+                del image["classes"]
+        return report

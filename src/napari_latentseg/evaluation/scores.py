@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
@@ -13,7 +13,17 @@ from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.arrays import Empty, Mask, empty_masks
 from napari_latentseg.evaluation.metrics import dice, hd95, iou
 
-__all__ = ["ImageScores", "MeanStd", "Summary", "check_mean_dice_iou", "score", "summarise"]
+__all__ = [
+    "ClassMean",
+    "ImageScores",
+    "MeanStd",
+    "Summary",
+    "check_mean_dice_iou",
+    "class_means",
+    "mean_of_classes",
+    "score",
+    "summarise",
+]
 
 # scores are ratios of integers, so only the rounding of a few operations is left
 _ROUNDING_TOLERANCE = 1e-9
@@ -36,6 +46,23 @@ class ImageScores(FrozenModel):
     iou: float = Field(ge=0, le=1)
     hd95: float = Field(ge=0, allow_inf_nan=False)
     empty: Empty = ""
+
+
+class ClassMean(FrozenModel):
+    """The mean scores of one class over images or volumes.
+
+    Attributes
+    ----------
+    images
+        How many count: the class is annotated in them, and in the reference or in the prediction.
+    dsc, iou, hd95
+        Means over these, in the units of `ImageScores`.
+    """
+
+    images: int = Field(ge=1)
+    dsc: float = Field(ge=0, le=1)
+    iou: float = Field(ge=0, le=1)
+    hd95: float = Field(ge=0, allow_inf_nan=False)
 
 
 class MeanStd(TypedDict):
@@ -134,6 +161,56 @@ def summarise(scores: Sequence[ImageScores]) -> Summary:
         hd95=hd95_summary,
         empty={which: empty_masks.count(which) for which in ("prediction", "truth", "both")},
     )
+
+
+def mean_of_classes(scores: Mapping[str, ImageScores]) -> ImageScores:
+    """The mean over the classes of an image that are in the reference or in the prediction.
+
+    Parameters
+    ----------
+    scores
+        Of each annotated class of one image, by its name; at least one.
+
+    Returns
+    -------
+    ImageScores
+        Over all classes where none of them is in the reference or in the prediction.
+    """
+    present = [s for s in scores.values() if s.empty != "both"] or list(scores.values())
+    dsc, iou, hd95 = np.mean([[s.dsc, s.iou, s.hd95] for s in present], axis=0).tolist()
+    return ImageScores(dsc=dsc, iou=iou, hd95=hd95, empty="")
+
+
+def class_means(scores: Sequence[Mapping[str, ImageScores]]) -> dict[str, ClassMean]:
+    """The mean scores of each class, as the papers on several organs report them.
+
+    Parameters
+    ----------
+    scores
+        Of each annotated class by its name, one mapping for each image or volume.
+
+    Returns
+    -------
+    dict
+        In the order in which the classes first appear. An image with the class neither in the reference nor
+        in the prediction does not count for that class; a class without any image is left out.
+
+    Examples
+    --------
+    >>> liver, missed = (ImageScores(dsc=d, iou=d / (2 - d), hd95=1.0) for d in (0.8, 0.0))
+    >>> absent = ImageScores(dsc=1.0, iou=1.0, hd95=0.0, empty="both")
+    >>> means = class_means([{"liver": liver, "spleen": absent}, {"liver": missed, "spleen": absent}])
+    >>> means["liver"].dsc, means["liver"].images, "spleen" in means
+    (0.4, 2, False)
+    """
+    names = dict.fromkeys(name for image in scores for name in image)
+    means = {}
+    for name in names:
+        rows = [[s.dsc, s.iou, s.hd95] for image in scores if (s := image.get(name)) and s.empty != "both"]
+        if rows:
+            dsc, iou, hd95 = np.mean(rows, axis=0).tolist()
+            means[name] = ClassMean(images=len(rows), dsc=dsc, iou=iou, hd95=hd95)
+    return means
 
 
 def check_mean_dice_iou(dsc: float, iou: float, tolerance: float = _ROUNDING_TOLERANCE) -> None:

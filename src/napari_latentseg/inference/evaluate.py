@@ -24,7 +24,13 @@ from napari_latentseg.evaluation.report import (
     MeanScores,
     ScoreSpread,
 )
-from napari_latentseg.evaluation.scores import ImageScores, score, summarise
+from napari_latentseg.evaluation.scores import (
+    ImageScores,
+    class_means,
+    mean_of_classes,
+    score,
+    summarise,
+)
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
@@ -65,6 +71,8 @@ class Evaluation:
     scores
         One for each image that could be used, in the order of `cases`. Several classes are averaged, over
         those that the reference annotates and that are in the reference or in the prediction.
+    class_scores
+        Of each of these images, the scores of every annotated class by its name.
     scored_cases
         The images of `scores`.
     left_out
@@ -79,6 +87,7 @@ class Evaluation:
     cases: Sequence[Case]
     split: Split = field(default_factory=Split)
     scores: list[ImageScores] = field(init=False, default_factory=list)
+    class_scores: list[dict[str, ImageScores]] = field(init=False, default_factory=list)
     scored_cases: list[Case] = field(init=False, default_factory=list)
     left_out: list[LeftOut] = field(init=False, default_factory=list)
     training_image_count: int = field(init=False, default=0)
@@ -126,34 +135,30 @@ class Evaluation:
         assert reading.reference is not None
         assert reading.label_map is not None
         reference = reading.reference.reshape(segmentation.mask.shape)
-        self.scores.append(self._score(segmentation.mask, reference, reading.label_map))
+        class_scores = self._score_classes(segmentation.mask, reference, reading.label_map)
+        self.class_scores.append(class_scores)
+        is_single = len(self.predictor.model.card.classes) == 1
+        self.scores.append(next(iter(class_scores.values())) if is_single else mean_of_classes(class_scores))
         self.scored_cases.append(reading.case)
         part = self.split.part_of(reading.case)
         self.training_image_count += part == "train"
         self.validation_image_count += part == "validation"
 
-    def _score(
+    def _score_classes(
         self, prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], label_map: LabelMap
-    ) -> ImageScores:
+    ) -> dict[str, ImageScores]:
+        """The scores of each class that the reference annotates, by its name."""
         classes = self.predictor.model.card.classes
         class_numbers = LabelMap.for_model(classes).to_class_numbers(prediction)
         class_numbers[reference == UNKNOWN_CLASS] = 0  # as in the reference: nothing is scored there
         class_mask_pairs = zip(
+            classes,
             label_map.iter_class_masks(class_numbers),
             label_map.iter_class_masks(reference),
             label_map.annotated,
             strict=True,
         )
-        class_scores = [score(a, b) for a, b, is_annotated in class_mask_pairs if is_annotated]
-        if len(classes) == 1:
-            return class_scores[0]
-        present = [s for s in class_scores if s.empty != "both"] or class_scores
-        return ImageScores(
-            dsc=float(np.mean([s.dsc for s in present])),
-            iou=float(np.mean([s.iou for s in present])),
-            hd95=float(np.mean([s.hd95 for s in present])),
-            empty="",
-        )
+        return {info.name: score(a, b) for info, a, b, is_annotated in class_mask_pairs if is_annotated}
 
     def report(self) -> EvaluationReport:
         """Mean, spread, the scores of each image, and the conventions.
@@ -165,6 +170,7 @@ class Evaluation:
         """
         mean, std, empty = self._summary()
         card = self.predictor.model.card
+        is_multiclass = len(card.classes) > 1
         return EvaluationReport(
             model=EvaluatedModel(name=card.name, version=card.version, method=card.method_title),
             mean=MeanScores(**mean),
@@ -179,10 +185,15 @@ class Evaluation:
             threshold=self.settings.threshold,
             conventions=dict(CONVENTIONS) | {"size": "at the size of the image files", "hd95_unit": "pixel"},
             images=tuple(
-                ImageResult(name=case.name, **s.model_dump())
-                for case, s in zip(self.scored_cases, self.scores, strict=True)
+                ImageResult(
+                    name=case.name, **scores.model_dump(), classes=class_scores if is_multiclass else {}
+                )
+                for case, scores, class_scores in zip(
+                    self.scored_cases, self.scores, self.class_scores, strict=True
+                )
             ),
             left_out=tuple(self.left_out),
+            classes=class_means(self.class_scores) if is_multiclass else {},
         )
 
     def _summary(self) -> tuple[dict[str, float], dict[str, float | None], dict[str, int] | None]:
@@ -221,6 +232,10 @@ class Evaluation:
             values={k: round(v, 4) for k, v in report.mean.model_dump().items()},
             spread={k: round(v, 4) for k, v in report.std.model_dump().items() if v is not None},
             conventions=report.conventions,
+            classes={
+                name: {key: round(value, 4) for key, value in mean.model_dump().items()}
+                for name, mean in report.classes.items()
+            },
         )
 
 

@@ -89,6 +89,9 @@ class MetricRecord(FrozenModel):
         How each metric treats special cases such as empty masks, in words.
     base_values
         The means of the base model on the same images, of a fine-tuned model that was compared with it.
+    classes
+        Of a model with several classes, the means of each class by its name, over the ``images`` that hold it
+        in the reference or in the prediction; empty where not measured.
     """
 
     data: str
@@ -100,6 +103,7 @@ class MetricRecord(FrozenModel):
     unit: str = "pixel"
     conventions: dict[str, str] = Field(default_factory=dict)
     base_values: dict[str, float] = Field(default_factory=dict)
+    classes: dict[str, dict[str, float]] = Field(default_factory=dict)
 
 
 class Ancestor(FrozenModel):

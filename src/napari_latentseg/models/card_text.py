@@ -47,6 +47,8 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         )
         base_text = f"; its base on the same: {base_figures}" if base_figures else ""
         lines.append(("Measured", f"{figures} ({how}) on {metric.data}{base_text}"))
+        if metric.classes:
+            lines.append(("  by class", "; ".join(_class_text(*item) for item in metric.classes.items())))
     if card.metrics:
         for name, text in card.metrics[0].conventions.items():
             lines.append((f"  {name}", text))
@@ -211,6 +213,11 @@ def _fit_text(fit: FitReference) -> str:
 def _range_text(limits: tuple[float, float]) -> str:
     low, high = f"{limits[0]:g}", f"{limits[1]:g}"
     return low if low == high else f"{low} to {high}"
+
+
+def _class_text(name: str, values: dict[str, float]) -> str:
+    count = round(values.get("images", 0))
+    return f"{name} DSC {values.get('dsc', 0):.3f} ({count} image{'' if count == 1 else 's'})"
 
 
 def _metric_text(name: str, value: float, unit: str) -> str:
