@@ -18,68 +18,38 @@ import subprocess
 import sys
 from pathlib import Path
 
+HERE = Path(__file__).resolve().parent  # where the child finds event_loop
 CHILD = """
-import json, os, sys, time
+import json, os, sys
 os.environ["NAPARI_CONFIG"] = ""
 import napari
-from qtpy.QtCore import QEventLoop, Qt, QTimer
+from event_loop import Holds, rest, wait_for
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QApplication
-
-class Gaps:
-    def __init__(self):
-        self.worst, self.timer = 0.0, QTimer()
-        self.timer.setInterval(2)
-        self.timer.timeout.connect(self.tick)
-    def tick(self):
-        now = time.perf_counter()
-        self.worst = max(self.worst, now - self.last)
-        self.last = now
-    def __enter__(self):
-        self.start = self.last = time.perf_counter()
-        self.timer.start()
-        return self
-    def __exit__(self, *_):
-        self.tick()
-        self.timer.stop()
-        self.seconds = self.last - self.start
-
-def until(ready, most=300):
-    loop, timer, late = QEventLoop(), QTimer(), QTimer()
-    timer.timeout.connect(lambda: ready() and loop.quit())
-    timer.start(2)
-    late.timeout.connect(loop.quit)
-    late.start(most * 1000)
-    loop.exec()
-    assert ready(), "too late"
-
-def rest(seconds):
-    end = time.perf_counter() + seconds
-    until(lambda: time.perf_counter() >= end)
 
 sample, pause = sys.argv[1], float(sys.argv[2])
 viewer = napari.Viewer()
 viewer.window.resize(1366, 768)
 rest(1.5)
 figures = {}
-with Gaps() as gaps:
+with Holds() as gaps:
     opened = []
     QTimer.singleShot(0, lambda: opened.append(
         viewer.window.add_plugin_dock_widget("napari-latentseg", "Segment")[1]))
-    until(lambda: opened and opened[0].isVisible())
+    wait_for(lambda: opened and opened[0].isVisible())
     opened[0].repaint()
 figures["widget, s"], figures["widget held, s"] = gaps.seconds, gaps.worst
 widget = opened[0]
-with Gaps() as gaps:
+with Holds() as gaps:
     QTimer.singleShot(0, lambda: viewer.open_sample("napari-latentseg", sample))
-    until(lambda: len(viewer.layers) > 0)
+    wait_for(lambda: len(viewer.layers) > 0)
     rest(pause)
 figures["opening held, s"] = gaps.worst
 for name in ("first", "second"):
     before = len(widget.session.results)
-    with Gaps() as gaps:
+    with Holds() as gaps:
         QTest.mouseClick(widget.run_button, Qt.MouseButton.LeftButton)
-        until(lambda: len(widget.session.results) > before and not widget.busy)
+        wait_for(lambda: len(widget.session.results) > before and not widget.busy)
     figures[f"{name}, s"], figures[f"{name} held, s"] = gaps.seconds, gaps.worst
     rest(0.5)
 viewer.close()
@@ -97,7 +67,7 @@ def main() -> None:
     command = [sys.executable, "-c", CHILD, options.sample, str(options.pause)]
     runs = []
     for _ in range(options.runs):
-        ended = subprocess.run(command, capture_output=True, text=True)
+        ended = subprocess.run(command, capture_output=True, text=True, cwd=HERE)
         if ended.returncode:
             sys.exit(ended.stderr)
         runs.append(json.loads(ended.stdout.splitlines()[-1]))

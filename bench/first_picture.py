@@ -26,46 +26,16 @@ import numpy as np
 import pydicom
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
+HERE = Path(__file__).resolve().parent  # where the child finds event_loop
 CHILD = """
 import json, sys, time
 import numpy as np
 import napari
-from qtpy.QtCore import QEventLoop, QTimer
-from qtpy.QtWidgets import QApplication
-
-class Gaps:
-    def __init__(self):
-        self.found, self.timer = [0.0], QTimer()
-        self.timer.setInterval(2)
-        self.timer.timeout.connect(self.tick)
-    def tick(self):
-        now = time.perf_counter()
-        self.found.append(now - self.last)
-        self.last = now
-    def __enter__(self):
-        self.last = time.perf_counter()
-        self.timer.start()
-        return self
-    def __exit__(self, *_):
-        self.tick()
-        self.timer.stop()
-
-def until(ready, most=300):
-    loop, timer, late = QEventLoop(), QTimer(), QTimer()
-    timer.timeout.connect(lambda: ready() and loop.quit())
-    timer.start(5)
-    late.timeout.connect(loop.quit)
-    late.start(most * 1000)
-    loop.exec()
-    assert ready(), "too late"
-
-def rest(seconds):
-    end = time.perf_counter() + seconds
-    until(lambda: time.perf_counter() > end)
+from event_loop import Holds, rest, wait_for
+from qtpy.QtCore import QTimer
 
 path, shape = sys.argv[1], json.loads(sys.argv[2])
 viewer = napari.Viewer()
-app = QApplication.instance()
 rest(1.5)
 painted = []
 def on_draw(event):
@@ -79,23 +49,23 @@ begun = []
 def go():
     begun.append(time.perf_counter())
     viewer.add_image(values) if plain else viewer.open(path, plugin="napari-latentseg")
-with Gaps() as opening:
+with Holds() as opening:
     QTimer.singleShot(10, go)
-    until(lambda: painted)
+    wait_for(lambda: painted)
     rest(0.1)
 first = painted[0] - begun[0]
 def scroll():
-    with Gaps() as held:
+    with Holds() as held:
         for step in range(0, shape[0], max(1, shape[0] // 60)):
             viewer.dims.set_current_step(0, step)
             rest(0.01)
-    return max(held.found)
+    return held.worst
 at_once = scroll()
 assert viewer.screenshot(flash=False)[..., :3].max() > 50, "nothing is to be seen"
 rest(8.0)
 later = scroll()
 viewer.close()
-print(json.dumps({"first picture, s": first, "longest hold while opening, s": max(opening.found),
+print(json.dumps({"first picture, s": first, "longest hold while opening, s": opening.worst,
                   "while scrolling at once, s": at_once, "while scrolling later, s": later}))
 """
 
@@ -157,7 +127,7 @@ def main() -> None:
             command = [sys.executable, "-c", CHILD, path, json.dumps(shape)]
             runs = []
             for _ in range(options.runs):
-                found = subprocess.run(command, capture_output=True, text=True)
+                found = subprocess.run(command, capture_output=True, text=True, cwd=HERE)
                 if found.returncode:
                     sys.exit(found.stderr)
                 runs.append(json.loads(found.stdout.splitlines()[-1]))

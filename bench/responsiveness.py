@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from qtpy.QtTest import QTest
 from tests.helpers.dicom import positions, series
 from tests.helpers.shown import show_ball_in
 
+from event_loop import Holds, wait_for
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.io import ome_zarr
 from napari_latentseg.widgets.review.widget import ReviewWidget
@@ -34,38 +33,6 @@ from napari_latentseg.widgets.segment.widget import SegmentWidget
 
 PLUGIN = "napari-latentseg"
 SHAPE = (200, 256, 256)
-PATIENCE = 600  # s; a run of the fundus takes minutes where all else works too
-
-
-class Holds:
-    """The longest time that the main thread was blocked inside this context, in seconds."""
-
-    def __init__(self) -> None:
-        self.worst = 0.0
-        self._timer = QTimer()
-        self._timer.setInterval(2)
-        self._timer.timeout.connect(self._tick)
-
-    def _tick(self) -> None:
-        now = time.perf_counter()
-        self.worst = max(self.worst, now - self._last)
-        self._last = now
-
-    def __enter__(self) -> Holds:
-        self._last = time.perf_counter()
-        self._timer.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._timer.stop()
-
-
-def wait_for(condition: Callable[[], Any]) -> None:
-    until = time.monotonic() + PATIENCE
-    while not condition():
-        QTest.qWait(10)
-        if time.monotonic() > until:
-            raise TimeoutError("waited for too long")
 
 
 def napari_alone(viewer: Any, volume: Any) -> float:
