@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from napari_latentseg.utils.threads import core_count
 from speed_rows.commands import MODEL, write_volume
 from speed_rows.measure import (
     HERE,
@@ -30,7 +31,9 @@ from speed_rows.section import Row, Section
 TEXT = """\
 `napari-latentseg batch` on 40 made hippocampus volumes, n = 8, seconds by the clock from the start of
 Python to the end. Beside: a shell loop that calls `napari-latentseg segment` for one volume after the
-other."""
+other. One worker computes with all cores, so that further ones gain nothing on one machine; two workers
+have half of the cores each. What sharing the work costs shows against one worker that has half of them,
+too."""
 
 
 OPTIONS = ("--model", MODEL, "--samples", "8", "--quiet")
@@ -44,7 +47,10 @@ def batch_command(folder: Path, workers: int) -> list[str | Path]:
 
 def measure(settings: Settings) -> Section:
     count = 3 if settings.quick else 40
-    what = [f"one worker, {count} volumes", f"two workers, {count} volumes", "two workers against one"]
+    what = [
+        f"one worker, {count} volumes", f"two workers, {count} volumes", "two workers against one",
+        "two workers of half of the cores against one of half of them",
+    ]  # fmt: skip
     times, refusal = _times(count, settings)
     loop = f"loop {in_seconds(times['loop'])}"
     one = times["one worker"]
@@ -52,10 +58,11 @@ def measure(settings: Settings) -> Section:
     if refusal:
         rows += [Row(name, note=refusal) for name in what[1:]]
     else:
-        two = times["two workers"]
+        two, half = times["two workers"], times["one worker of half of the cores"]
         rows += [
             Row(what[1], in_seconds(two), loop, ratios(times["loop"], two), ">= 2"),
             Row(what[2], in_seconds(two), f"one worker {in_seconds(one)}", ratios(one, two), ">= 1.7"),
+            Row(what[3], in_seconds(two), f"one worker {in_seconds(half)}", ratios(half, two), ">= 1.7"),
         ]
     return Section("batch", "Many cases", TEXT, tuple(rows))
 
@@ -68,11 +75,11 @@ def _times(count: int, settings: Settings) -> tuple[dict[str, list[float]], str]
         (folder / "home").mkdir()
         for number in range(count):
             write_volume(folder / "in" / f"volume_{number:02}.nii.gz", number)
-        variables = environment(HERE, folder / "home")
         out = folder / "out"
 
-        def run(commands: list[list[str | Path]]) -> float:
+        def run(commands: list[list[str | Path]], threads: int | None = None) -> float:
             shutil.rmtree(out, ignore_errors=True)
+            variables = environment(HERE, folder / "home", threads)
             seconds = sum(run_child(command, variables, folder).wall for command in commands)
             written = len(list(out.rglob("*_run.json")))
             if written != count:
@@ -91,6 +98,8 @@ def _times(count: int, settings: Settings) -> tuple[dict[str, list[float]], str]
         try:
             two_workers()
             calls["two workers"] = two_workers
+            half_of_cores = max(1, core_count() // 2)
+            calls["one worker of half of the cores"] = partial(run, [batch_command(folder, 1)], half_of_cores)
         except NotMeasured as error:
             refusal = str(error)
         return interleave(calls, settings.repeats, warm_up=False), refusal
