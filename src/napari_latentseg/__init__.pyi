@@ -18,6 +18,7 @@ from .api.models import locate_model as locate_model
 from .api.models import needs_compiling as needs_compiling
 from .api.models import plan_install as plan_install
 from .api.models import remove_model as remove_model
+from .api.reconstruction import evaluate_reconstruction as evaluate_reconstruction
 from .api.results import write_result as write_result
 from .api.training import FineTuned as FineTuned
 from .api.training import finetune as finetune
@@ -40,6 +41,7 @@ from .errors import Cancelled as Cancelled
 from .evaluation.compare import Comparison as Comparison
 from .evaluation.compare import compare as compare
 from .evaluation.report import EvaluationReport as EvaluationReport
+from .evaluation.report import ReconstructionReport as ReconstructionReport
 from .inference.run import Run as Run
 from .inference.settings import InferenceSettings as InferenceSettings
 from .io.read_results import read_segmentation as read_segmentation

@@ -217,7 +217,7 @@ def test_images_that_were_trained_on_are_not_kept_silent(cli, data: Path, config
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--subset", "test"], "subset: 'test' is not known; use all or validation"),
+        (["--subset", "test"], "subset: 'test' needs a list of images; give one with --split FILE"),
         (["--subset", "validation"], "holds none of the validation images of tiny-whole"),
         (["--samples", 0], "samples: must be 1 or more"),
         (["--data", "nowhere"], "nowhere: no such folder"),

@@ -40,6 +40,7 @@ class Told:
             name="told", version="1", method_title="told", classes=classes, training_data=()
         )
         self.model = SimpleNamespace(card=card)
+        self.compute = SimpleNamespace(precision="float32")
         self.masks = list(masks)
 
     def segment(self, scan: Scan, request: InferenceSettings) -> SimpleNamespace:

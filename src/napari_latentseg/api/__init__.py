@@ -26,6 +26,7 @@ from napari_latentseg.api.models import (
     plan_install,
     remove_model,
 )
+from napari_latentseg.api.reconstruction import evaluate_reconstruction
 from napari_latentseg.api.results import write_result
 from napari_latentseg.api.training import finetune, train
 from napari_latentseg.api.versions import (
@@ -46,6 +47,7 @@ __all__ = [
     "compile_model",
     "discard_model",
     "evaluate",
+    "evaluate_reconstruction",
     "export_model",
     "finetune",
     "free_model_name",

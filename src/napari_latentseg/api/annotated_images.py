@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ def annotated_images(
     remedy: str,
     labels: LabelsOption | None,
     on_note: Callable[[str], None],
+    lists: str | Path | Iterable[str | Path] | None = None,
 ) -> tuple[list[Case], list[Case], Split]:
     """All images of a folder, those of the subset, and the split of the model.
 
@@ -38,38 +39,63 @@ def annotated_images(
     data
         A folder of any kind that `read_annotated_folder` takes.
     subset
-        ``"all"`` or ``"validation"``.
+        ``"all"`` or ``"validation"``; with `lists`, also ``"train"`` or ``"test"``.
     remedy
         What to do where the subset is empty.
     labels
         What the labels of the masks mean; None for what the folder or the model says.
     on_note
         Called with what was passed over.
+    lists
+        Files that name the images of each part, see
+        `napari_latentseg.training.split_lists.read_split_lists`; the subset is then theirs, not the model's.
 
     Raises
     ------
     BadInput
-        If the folder holds none.
+        If the folder holds none, or the lists name images that it does not hold.
     """
     from napari_latentseg.annotations.annotated_folder import cases_for_classes, read_annotated_folder
     from napari_latentseg.data.label_names import parse_label_names
     from napari_latentseg.errors import BadInput
     from napari_latentseg.models.split import read_split
 
-    if subset not in ("all", "validation"):
-        raise BadInput("subset", f"{subset!r} is not known", "use all or validation")
+    if subset in ("train", "test") and lists is None:
+        raise BadInput("subset", f"{subset!r} needs a list of images", "give one with --split FILE")
+    if subset not in ("all", "train", "validation", "test"):
+        raise BadInput("subset", f"{subset!r} is not known", "use all, train, validation or test")
     label_names = None if labels is None else parse_label_names(labels)
     annotated = read_annotated_folder(as_path("data", data))
     for note in annotated.notes:
         on_note(note)
     all_cases = cases_for_classes(annotated, model.card.classes, label_names)
     split = read_split(model.folder)
+    if lists is not None:
+        return all_cases, _listed_cases(all_cases, subset, lists), split
     if subset == "all":
         return all_cases, all_cases, split
     cases = _validation_cases(all_cases, split)
     if not cases:
         raise BadInput(data, f"holds none of the validation images of {model.card.name}", remedy)
     return all_cases, cases, split
+
+
+def _listed_cases(cases: Sequence[Case], subset: str, lists: str | Path | Iterable[str | Path]) -> list[Case]:
+    """The cases that lists give to a part, or to any part for the subset all."""
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.training.split_lists import read_split_lists
+
+    files = [lists] if isinstance(lists, str | Path) else list(lists)
+    split_lists = read_split_lists([as_path("split", file) for file in files])
+    if subset != "all" and not any(part == subset and names for part, names in split_lists.names.items()):
+        parts = ", ".join(part or "one without a name" for part in split_lists.names)
+        raise BadInput(split_lists.subject, f"has no list of {subset} images", f"it has {parts}")
+    parts_of_cases = split_lists.part_of_each(cases)
+    return [
+        case
+        for case, part in zip(cases, parts_of_cases, strict=True)
+        if part is not None and subset in ("all", part)
+    ]
 
 
 def _validation_cases(cases: Sequence[Case], split: Split) -> list[Case]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
 from napari_latentseg.errors import BadInput
-from napari_latentseg.utils.argument_types import as_path
+from napari_latentseg.utils.argument_types import as_path, shown, whole_number
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from napari_latentseg.data.label_names import LabelsOption
+    from napari_latentseg.evaluation.protocols import Protocol
     from napari_latentseg.evaluation.report import EvaluationReport
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
@@ -26,12 +27,16 @@ def evaluate(
     model: Model | LocatedModel | str | Path,
     data: str | Path,
     *,
-    samples: int | None = None,
+    samples: int | Sequence[int] | None = None,
     source: str | None = None,
     seed: int = 0,
     threshold: float | None = None,
     device: str = "auto",
+    precision: str = "float32",
     subset: str = "all",
+    split: str | Path | Sequence[str | Path] | None = None,
+    protocol: str | None = None,
+    stability: bool = False,
     labels: LabelsOption | None = None,
     on_note: Callable[[str], None] = lambda text: None,
     progress: Progress = no_progress,
@@ -45,10 +50,25 @@ def evaluate(
     data
         A folder with `images/` and `masks/`, whose files have the same names; an nnU-Net raw data set; images
         beside their `_mask` files; or an annotation store.
-    samples, source, seed, threshold, device
+    samples
+        As for `segment`. Several numbers, as ``[1, 2, 5, 10]``, give the scores for each of them in
+        `by_samples`, from one run of the largest.
+    source, seed, threshold, device
         As for `segment`.
+    precision
+        ``"float32"``; or ``"bfloat16"``, or ``"auto"`` for what `segment` would compute in.
     subset
         ``"all"`` images, or ``"validation"``: those that were the model's validation images in training.
+        With `split` a part of the lists: ``"train"``, ``"validation"`` or ``"test"``.
+    split
+        A file, or several, that names the images of each part: JSON, CSV, text with a name a line, or a
+        pickle of names as that of GMS.
+    protocol
+        Score as a paper does: ``"gms"`` (of Wave-GMS too), ``"sdseg"``, ``"medseglatdiff"`` or ``"guided"``,
+        see `napari_latentseg.evaluation.protocols`. Number and source of the samples and threshold are the
+        paper's too, where not given.
+    stability
+        Whether the samples of each image are compared with each other (PSNR and SSIM).
     labels
         What the labels of the masks mean, where that is not what the folder or the model says: see
         `parse_label_names`.
@@ -73,31 +93,84 @@ def evaluate(
     --------
     >>> from napari_latentseg import evaluate
     >>> from napari_latentseg.sample_data import write_annotated_phantoms
-    >>> report = evaluate("breast-ultrasound", write_annotated_phantoms("phantoms", 2), source="none")
+    >>> data = write_annotated_phantoms("phantoms", 2)
+    >>> report = evaluate("breast-ultrasound", data, source="none")
     >>> report.image_count, report.training_count
     (2, 0)
     >>> report.mean.dsc > 0.5
     True
+    >>> evaluate("breast-ultrasound", data, protocol="gms").protocol.size
+    224
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.api.annotated_images import annotated_images
+    from napari_latentseg.evaluation.protocols import find_protocol
     from napari_latentseg.inference.settings import InferenceSettings
 
     located_model = locate_chosen_model(model)
+    card = located_model.card
+    counts = _sample_counts(samples)
+    chosen = None if protocol is None else find_protocol(protocol)
+    defaults = {} if chosen is None else _paper_settings(chosen, card, source)
+    given = {"samples": counts[-1] if counts else None, "source": source, "threshold": threshold}
     settings = InferenceSettings.for_model(
-        located_model.card, samples=samples, source=source, seed=seed, threshold=threshold, device=device
-    )
-    _, cases, split = annotated_images(
-        located_model, data, subset, "give the data it was trained on", labels, on_note
+        card,
+        **{name: defaults.get(name) if value is None else value for name, value in given.items()},
+        seed=seed, device=device, precision=precision,
+    )  # fmt: skip
+    if stability and settings.samples < 2:
+        raise BadInput("stability", "one sample cannot be compared with others", "ask for 2 or more samples")
+    _, cases, known_split = annotated_images(
+        located_model, data, subset, "give the data it was trained on", labels, on_note, split
     )
 
     from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.inference.predictor import Predictor
 
-    evaluation = Evaluation(Predictor(load_chosen_model(located_model), device), settings, cases, split)
+    evaluation = Evaluation(
+        Predictor(load_chosen_model(located_model), device, precision),
+        settings,
+        cases,
+        known_split,
+        protocol=chosen,
+        sample_counts=counts if len(counts) > 1 else (),
+        with_stability=stability,
+    )
     for fraction in evaluation.run():
         progress(fraction)
-    return evaluation.report()
+    report = evaluation.report()
+    return report if split is None else report.replace(subset=subset)
+
+
+def _sample_counts(samples: int | Sequence[int] | None) -> tuple[int, ...]:
+    """The numbers of samples, ascending and each once; none where none is given.
+
+    Raises
+    ------
+    BadInput
+        If one is no whole number of 1 or more.
+    """
+    if samples is None:
+        return ()
+    counts: Sequence[Any] = samples if isinstance(samples, list | tuple) else [samples]
+    numbers = sorted({whole_number("samples", count) for count in counts})
+    if not numbers or (len(numbers) > 1 and numbers[0] < 1):
+        raise BadInput("samples", f"{shown(samples)} are no numbers of samples", "write 5, or 1,2,5,10")
+    return tuple(numbers)
+
+
+def _paper_settings(protocol: Protocol, card: ModelCard, source: str | None) -> dict[str, Any]:
+    """Samples, their source and threshold of a paper, as far as the model has them."""
+    # a paper of one pass: the prediction without sampling, which a model of SDSeg does not have
+    is_one_pass = source is None and protocol.samples == 1 and "none" in card.sources
+    chosen_source = "none" if is_one_pass else source or card.sources[0]
+    most = {"none": 1, "members": card.members}.get(chosen_source, protocol.samples)
+    samples = None if protocol.samples is None or most is None else min(protocol.samples, most)
+    return {
+        "source": chosen_source,
+        "samples": samples if source is None else None,
+        "threshold": protocol.threshold,
+    }
 
 
 def calibrate(

@@ -16,6 +16,7 @@ from napari_latentseg.cli import (
     annotations_commands,
     batch_command,
     calibrate_commands,
+    evaluate_command,
     finetune_commands,
     models_commands,
     review_commands,
@@ -50,6 +51,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 run_commands.register(app)
+evaluate_command.register(app)
 segment_command.register(app)
 batch_command.register(app)
 scan_commands.register(app)

@@ -31,6 +31,7 @@ __all__ = [
     "Seed",
     "Series",
     "Spacing",
+    "SplitOption",
     "Threads",
     "Threshold",
     "model_given",
@@ -123,6 +124,14 @@ Spacing = Annotated[
     str | None,
     typer.Option(
         help="Pixel size in mm of an image whose file states none: 0.2, or a number for each axis: 5,0.2,0.2."
+    ),
+]
+SplitOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--split",
+        help="A file that names the images of each part: JSON, CSV, a pickle of names, or text such as"
+        " train.txt and test.txt; may be given several times.",
     ),
 ]
 Threads = Annotated[

@@ -5,6 +5,8 @@ Only arrays and geometry; running a model on a data set is `napari_latentseg.inf
 - `arrays`: checks of masks, images and spacing that the metrics take.
 - `metrics`: Dice, IoU, HD95, ASSD, PSNR. `CONVENTIONS` states what each does with empty masks.
 - `scores`: `ImageScores` of one image, and their summary over images.
+- `protocols`: how each of the papers scores: size, empty masks, pooling, classes.
+- `stability`: how alike the samples of an image are (PSNR, SSIM).
 - `compare`: a label map against a reference, class by class, with distances in mm.
 - `fit`, `header_fit`: whether an image is like those that a model was trained on.
 - `calibration`: reliability of probabilities, and conformal intervals for areas and volumes.

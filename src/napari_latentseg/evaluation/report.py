@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,19 @@ from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.evaluation.arrays import Empty
 from napari_latentseg.evaluation.scores import ClassMean, ImageScores
 
-__all__ = ["EvaluatedModel", "EvaluationReport", "ImageResult", "LeftOut", "MeanScores", "ScoreSpread"]
+__all__ = [
+    "EvaluatedModel",
+    "EvaluationReport",
+    "ImageResult",
+    "LeftOut",
+    "MeanScores",
+    "PooledScores",
+    "ProtocolReport",
+    "ReconstructionReport",
+    "SampleCountScores",
+    "ScoreSpread",
+    "StabilityReport",
+]
 
 
 class EvaluatedModel(FrozenModel):
@@ -60,6 +72,84 @@ class LeftOut(FrozenModel):
     reason: str
 
 
+class PooledScores(FrozenModel):
+    """Dice and IoU of the pixels of all images together, in [0, 1]; the mean over classes of several."""
+
+    dsc: float
+    iou: float
+
+
+class ProtocolReport(FrozenModel):
+    """The figures of a paper's protocol, see `napari_latentseg.evaluation.protocols.Protocol`.
+
+    Attributes
+    ----------
+    name
+        Of the protocol.
+    size
+        Side of the images that were scored, in pixels; None at the size of the files.
+    precision
+        Of the networks' arithmetic.
+    aggregation
+        Which of the figures is the paper's: ``"image"``, ``"pooled"`` or ``"class"``.
+    mean
+        Over images, or over classes where the aggregation is by class.
+    pooled
+        Over the pixels of all images.
+    soft_dsc
+        Mean Dice of the probabilities, without a threshold; None where the paper has none.
+    classes
+        The mean scores of each class over the images in which it was scored.
+    empty
+        How many masks were empty, by which: ``prediction``, ``truth``, ``both``.
+    """
+
+    name: str
+    size: int | None
+    precision: str
+    aggregation: Literal["image", "pooled", "class"]
+    mean: MeanScores
+    pooled: PooledScores
+    soft_dsc: float | None = None
+    classes: dict[str, ClassMean] = Field(default_factory=dict)
+    empty: dict[str, int] = Field(default_factory=dict)
+
+
+class SampleCountScores(FrozenModel):
+    """The mean scores where only the first `samples` samples of each image are averaged."""
+
+    samples: int
+    dsc: float
+    iou: float
+    hd95: float
+
+
+class StabilityReport(FrozenModel):
+    """How alike the samples of an image are: each against the first, as SDSeg's Table 5 has it.
+
+    Attributes
+    ----------
+    pairs
+        Pairs of slices that were compared.
+    skipped
+        Pairs left out because one of the two masks is empty.
+    identical
+        Pairs with equal masks; they have no finite PSNR and do not count in `mask_psnr`.
+    mask_psnr, mask_ssim
+        Of the binary masks; PSNR in dB, SSIM up to 1. None where no pair has a value.
+    probability_psnr, probability_ssim
+        Of the probability maps.
+    """
+
+    pairs: int
+    skipped: int
+    identical: int
+    mask_psnr: float | None
+    mask_ssim: float | None
+    probability_psnr: float | None
+    probability_ssim: float | None
+
+
 class EvaluationReport(FrozenModel):
     """The scores of a model on annotated images; frozen.
 
@@ -89,6 +179,16 @@ class EvaluationReport(FrozenModel):
     classes
         The mean scores of each class, of a model with several; see
         `napari_latentseg.evaluation.scores.class_means`. A class that is in no image is not there.
+    protocol
+        The figures of the paper's protocol that was asked for; `mean`, `std` and `images` are by it too.
+    by_samples
+        The scores with fewer samples, from the same run.
+    stability
+        How alike the samples are, where that was asked for.
+    subset
+        Which part of a list of images was scored, such as ``"test"``; empty without a list.
+    precision
+        Of the networks' arithmetic.
 
     Examples
     --------
@@ -118,12 +218,82 @@ class EvaluationReport(FrozenModel):
     images: tuple[ImageResult, ...]
     left_out: tuple[LeftOut, ...] = ()
     classes: dict[str, ClassMean] = Field(default_factory=dict)
+    protocol: ProtocolReport | None = None
+    by_samples: tuple[SampleCountScores, ...] = ()
+    stability: StabilityReport | None = None
+    subset: str = ""
+    precision: str = "float32"
 
     def to_json(self) -> dict[str, Any]:
         """The report with the keys of the JSON file that ``evaluate --out`` writes."""
-        without = {name for name in ("empty", "left_out", "classes") if not getattr(self, name)}
+        optional = ("empty", "left_out", "classes", "protocol", "by_samples", "stability", "subset")
+        without = {name for name in optional if not getattr(self, name)}
+        if self.precision == "float32":
+            without.add("precision")  # what it has always been
         report: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude=without)
         for image in report["images"]:
             if not image["classes"]:
                 del image["classes"]
         return report
+
+
+class ReconstructionReport(FrozenModel):
+    """What is left of images and masks that a model's autoencoders encode and decode; frozen.
+
+    It bounds what the model can reach: no mask can be predicted better than it is decoded.
+
+    Attributes
+    ----------
+    model
+        The model whose autoencoders were used.
+    slice_count, mask_count
+        Slices, and masks of a class that were not empty; the means are over these.
+    image_psnr, image_ssim
+        Of the decoded images, PSNR in dB (None where all are reproduced exactly) and SSIM up to 1.
+    mask_dsc, mask_iou
+        Of the decoded masks, cut at 0.5; None where no mask holds anything.
+    mask_psnr, mask_ssim
+        Of the decoded probabilities.
+    left_out
+        The images that could not be used.
+
+    Examples
+    --------
+    >>> from napari_latentseg import evaluate_reconstruction
+    >>> from napari_latentseg.sample_data import write_annotated_phantoms
+    >>> report = evaluate_reconstruction("breast-ultrasound", write_annotated_phantoms("phantoms", 2))
+    >>> report.slice_count, report.mask_dsc > 0.9
+    (2, True)
+    """
+
+    _fields_shown: ClassVar[tuple[str, ...]] = ("model", "slice_count", "image_psnr", "mask_dsc")
+
+    model: EvaluatedModel
+    slice_count: int
+    mask_count: int
+    image_psnr: float | None
+    image_ssim: float
+    mask_dsc: float | None
+    mask_iou: float | None
+    mask_psnr: float | None
+    mask_ssim: float | None
+    left_out: tuple[LeftOut, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as the command line writes it."""
+        return self.model_dump(mode="json", exclude=set() if self.left_out else {"left_out"})
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A table in words, as MedSegLatDiff's Table I."""
+
+        def text(value: float | None, digits: int) -> str:
+            return "" if value is None else f"{value:.{digits}f}"
+
+        return [
+            ("", "count", "DSC", "IoU", "SSIM", "PSNR (dB)"),
+            ("images", str(self.slice_count), "", "", text(self.image_ssim, 4), text(self.image_psnr, 1)),
+            (
+                "masks", str(self.mask_count), text(self.mask_dsc, 4), text(self.mask_iou, 4),
+                text(self.mask_ssim, 4), text(self.mask_psnr, 1),
+            ),
+        ]  # fmt: skip

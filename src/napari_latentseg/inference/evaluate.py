@@ -16,12 +16,14 @@ from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import CONVENTIONS
+from napari_latentseg.evaluation.protocols import Protocol, ProtocolScores
 from napari_latentseg.evaluation.report import (
     EvaluatedModel,
     EvaluationReport,
     ImageResult,
     LeftOut,
     MeanScores,
+    SampleCountScores,
     ScoreSpread,
 )
 from napari_latentseg.evaluation.scores import (
@@ -31,7 +33,10 @@ from napari_latentseg.evaluation.scores import (
     score,
     summarise,
 )
+from napari_latentseg.evaluation.stability import StabilityScores
+from napari_latentseg.inference.fewer_samples import masks_of_first_samples
 from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.protocol_size import at_size, protocol_size
 from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.card import MetricRecord, ModelCard
@@ -51,7 +56,7 @@ class _Reading:
 
 @dataclass
 class Evaluation:
-    """Scores of a model on images with reference masks, at the size of the files.
+    """Scores of a model on images with reference masks, at the size of the files or of a paper's protocol.
 
     Parameters
     ----------
@@ -65,6 +70,12 @@ class Evaluation:
         labels the card lists.
     split
         Training and validation images of the model, to report how many of these images it has seen.
+    protocol
+        The protocol of a paper; None for the conventions of this package.
+    sample_counts
+        Fewer numbers of samples whose scores are reported too, from the same run.
+    with_stability
+        Whether the samples of each image are compared with each other.
 
     Attributes
     ----------
@@ -86,12 +97,26 @@ class Evaluation:
     settings: InferenceSettings
     cases: Sequence[Case]
     split: Split = field(default_factory=Split)
+    protocol: Protocol | None = None
+    sample_counts: tuple[int, ...] = ()
+    with_stability: bool = False
     scores: list[ImageScores] = field(init=False, default_factory=list)
     class_scores: list[dict[str, ImageScores]] = field(init=False, default_factory=list)
     scored_cases: list[Case] = field(init=False, default_factory=list)
     left_out: list[LeftOut] = field(init=False, default_factory=list)
     training_image_count: int = field(init=False, default=0)
     validation_image_count: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        card = self.predictor.model.card
+        self._size = protocol_size(self.protocol, card) if self.protocol else None
+        self._tally = self._new_tally()
+        self._scores_by_count: dict[int, list[ImageScores]] = {n: [] for n in self.sample_counts}
+        self._stability = StabilityScores(self.settings.threshold) if self.with_stability else None
+
+    def _new_tally(self) -> ProtocolScores | None:
+        names = [c.name for c in self.predictor.model.card.classes]
+        return ProtocolScores(self.protocol, names) if self.protocol else None
 
     def run(self) -> Iterator[float]:
         """Score image after image; one that cannot be used is left out, and the others are scored.
@@ -107,7 +132,8 @@ class Evaluation:
             If no image can be used; the reason is that of the first.
         """
         first_error: BadInput | None = None
-        settings = self.settings.replace(keep_samples=False)  # only the mask is scored
+        needs_samples = bool(self.sample_counts or self.with_stability)
+        settings = self.settings.replace(keep_samples=needs_samples)  # else only the mask is scored
         for number, (reading, result) in enumerate(segment_each(self.predictor, self._read(), settings)):
             if isinstance(result, BadInput):
                 first_error = first_error or result
@@ -126,6 +152,11 @@ class Evaluation:
                 label_map = label_map_for(self.predictor.model.card, case)
                 reference = case.read_class_numbers(label_map)
                 check_shape(case, reference, scan)
+                if self.protocol is not None:
+                    is_volume = len(scan.spatial_axes) > 2
+                    self.protocol.check_dimensions(case.file_name, len(reference), is_volume=is_volume)
+                if self._size is not None:
+                    scan, reference = at_size(scan, reference, self._size)
             except BadInput as error:
                 yield _Reading(case), error
             else:
@@ -135,19 +166,58 @@ class Evaluation:
         assert reading.reference is not None
         assert reading.label_map is not None
         reference = reading.reference.reshape(segmentation.mask.shape)
-        class_scores = self._score_classes(segmentation.mask, reference, reading.label_map)
+        means = np.asarray(segmentation.mean) if self.protocol and self.protocol.has_soft_dice else None
+        class_scores = self._score_classes(
+            segmentation.mask, reference, reading.label_map, self._tally, means
+        )
+        if not class_scores:
+            reason = f"{reading.case.file_name}: holds no class of the model that can be scored"
+            self.left_out.append(LeftOut(name=reading.case.name, reason=reason))
+            return
         self.class_scores.append(class_scores)
-        is_single = len(self.predictor.model.card.classes) == 1
-        self.scores.append(next(iter(class_scores.values())) if is_single else mean_of_classes(class_scores))
+        self.scores.append(self._mean_of(class_scores))
         self.scored_cases.append(reading.case)
         part = self.split.part_of(reading.case)
         self.training_image_count += part == "train"
         self.validation_image_count += part == "validation"
+        self._compare_samples(reading, segmentation, reference)
+
+    def _compare_samples(
+        self, reading: _Reading, segmentation: Segmentation, reference: NDArray[np.uint8]
+    ) -> None:
+        """The scores with fewer samples, and how alike the samples are."""
+        if not (self.sample_counts or self._stability):
+            return
+        maps = segmentation.sample_maps
+        if maps is None or not maps.is_complete:
+            why = "its samples do not fit into memory, so they cannot be compared"
+            raise BadInput(reading.case.file_name, why, "evaluate smaller images, or fewer samples")
+        assert reading.label_map is not None
+        masks = masks_of_first_samples(segmentation, self.sample_counts, self.settings.threshold)
+        for count, mask in masks:
+            class_scores = self._score_classes(mask, reference, reading.label_map, self._new_tally())
+            self._scores_by_count[count].append(self._mean_of(class_scores))
+        if self._stability is not None:
+            for number in range(len(maps)):
+                self._stability.add(maps.plane_samples(number))
+
+    def _mean_of(self, class_scores: dict[str, ImageScores]) -> ImageScores:
+        """The scores of an image with those of its classes."""
+        is_single = len(self.predictor.model.card.classes) == 1
+        return next(iter(class_scores.values())) if is_single else mean_of_classes(class_scores)
 
     def _score_classes(
-        self, prediction: np.ndarray[Any, Any], reference: np.ndarray[Any, Any], label_map: LabelMap
+        self,
+        prediction: np.ndarray[Any, Any],
+        reference: np.ndarray[Any, Any],
+        label_map: LabelMap,
+        tally: ProtocolScores | None,
+        means: NDArray[np.float32] | None = None,
     ) -> dict[str, ImageScores]:
-        """The scores of each class that the reference annotates, by its name."""
+        """The scores of each class that the reference annotates, by its name.
+
+        Those that the protocol leaves out are not there. `means` are the probabilities of the classes.
+        """
         classes = self.predictor.model.card.classes
         class_numbers = LabelMap.for_model(classes).to_class_numbers(prediction)
         class_numbers[reference == UNKNOWN_CLASS] = 0  # as in the reference: nothing is scored there
@@ -158,7 +228,15 @@ class Evaluation:
             label_map.annotated,
             strict=True,
         )
-        return {info.name: score(a, b) for info, a, b, is_annotated in class_mask_pairs if is_annotated}
+        class_scores: dict[str, ImageScores] = {}
+        for k, (info, predicted, referenced, is_annotated) in enumerate(class_mask_pairs):
+            if not is_annotated:
+                continue
+            if tally is None:
+                class_scores[info.name] = score(predicted, referenced)
+            elif scored := tally.add(k, predicted, referenced, None if means is None else means[k]):
+                class_scores[info.name] = scored
+        return class_scores
 
     def report(self) -> EvaluationReport:
         """Mean, spread, the scores of each image, and the conventions.
@@ -171,6 +249,13 @@ class Evaluation:
         mean, std, empty = self._summary()
         card = self.predictor.model.card
         is_multiclass = len(card.classes) > 1
+        precision = self.predictor.compute.precision
+        conventions = dict(CONVENTIONS) | {"size": "at the size of the image files", "hd95_unit": "pixel"}
+        protocol_report = None
+        if self._tally is not None:
+            protocol_report = self._tally.report(self._size, precision)
+            mean = protocol_report.mean.model_dump()
+            conventions = self._tally.protocol.conventions(self._size)
         return EvaluationReport(
             model=EvaluatedModel(name=card.name, version=card.version, method=card.method_title),
             mean=MeanScores(**mean),
@@ -183,7 +268,7 @@ class Evaluation:
             source=self.settings.source,
             seed=self.settings.seed,
             threshold=self.settings.threshold,
-            conventions=dict(CONVENTIONS) | {"size": "at the size of the image files", "hd95_unit": "pixel"},
+            conventions=conventions,
             images=tuple(
                 ImageResult(
                     name=case.name, **scores.model_dump(), classes=class_scores if is_multiclass else {}
@@ -194,26 +279,29 @@ class Evaluation:
             ),
             left_out=tuple(self.left_out),
             classes=class_means(self.class_scores) if is_multiclass else {},
+            protocol=protocol_report,
+            by_samples=tuple(
+                SampleCountScores(samples=count, **_means(scores))
+                for count, scores in self._scores_by_count.items()
+            ),
+            stability=None if self._stability is None else self._stability.report(),
+            precision=precision,
         )
 
     def _summary(self) -> tuple[dict[str, float], dict[str, float | None], dict[str, int] | None]:
         """Mean and standard deviation by score, and the number of images with an empty mask."""
-        names = ("dsc", "iou", "hd95")
-        if len(self.predictor.model.card.classes) == 1:
+        if len(self.predictor.model.card.classes) == 1 and self.protocol is None:
             summary = summarise(self.scores)
             by_score = {"dsc": summary["dsc"], "iou": summary["iou"], "hd95": summary["hd95"]}
             mean = {name: values["mean"] for name, values in by_score.items()}
             return mean, {name: values["std"] for name, values in by_score.items()}, summary["empty"]
         if not self.scores:
             raise BadInput("scores", "there is no image to summarise", "score at least one")
-        # the mean over classes breaks IoU = D / (2 - D), which `summarise` checks for each image
+        # the mean over classes, and some papers' rules for empty masks, break IoU = D / (2 - D), which
+        # `summarise` checks for each image
         rows = np.array([[s.dsc, s.iou, s.hd95] for s in self.scores])
         spread = rows.std(axis=0, ddof=1).tolist() if len(rows) > 1 else [None] * 3
-        return (
-            dict(zip(names, rows.mean(axis=0).tolist(), strict=True)),
-            dict(zip(names, spread, strict=True)),
-            None,
-        )
+        return _means(self.scores), dict(zip(_SCORE_NAMES, spread, strict=True)), None
 
     def record(self, data: str) -> MetricRecord:
         """The mean scores for a model card.
@@ -237,6 +325,13 @@ class Evaluation:
                 for name, mean in report.classes.items()
             },
         )
+
+
+_SCORE_NAMES = ("dsc", "iou", "hd95")
+
+
+def _means(scores: Sequence[ImageScores]) -> dict[str, float]:
+    return {name: float(np.mean([getattr(s, name) for s in scores])) for name in _SCORE_NAMES}
 
 
 def check_shape(case: Case, reference: NDArray[np.uint8], scan: Scan) -> None:

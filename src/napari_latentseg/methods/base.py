@@ -20,6 +20,7 @@ __all__ = [
     "FineTuneSpec",
     "Method",
     "Noise",
+    "Reconstruction",
     "Stage",
     "codec_deviation",
     "join_deviations",
@@ -112,6 +113,24 @@ def codec_deviation(codec: Codec, kind: Kind, name: str) -> tuple[bool, str]:
     ratio = "" if codec.downsampling_factor == 8 else f", 1:{codec.downsampling_factor},"
     deviates = (codec.channels, codec.downsampling_factor) != (4, 8)
     return deviates, f"{codec.channels}-channel codec{ratio} in place of {name}"
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Images and masks that were encoded and decoded.
+
+    Attributes
+    ----------
+    images, given_images
+        The decoded images, and the images as the autoencoder was given them: `(B, C, H, W)` in [0, 1], grey
+        where it sees grey ones.
+    masks
+        The decoded probabilities, `(B, K, H, W)` in [0, 1].
+    """
+
+    images: Tensor
+    given_images: Tensor
+    masks: Tensor
 
 
 @dataclass(frozen=True)
@@ -275,6 +294,22 @@ class Method(nn.Module, ABC):
     def stages(self) -> list[Stage]:
         """The stages of its training, in order; the last one trains the predictor."""
         return [Stage("", self.trainable_modules, self.loss)]
+
+    def reconstruct(self, images: Tensor, masks: Tensor) -> Reconstruction:
+        """What its autoencoders make of images and masks: both encoded and decoded.
+
+        Parameters
+        ----------
+        images, masks
+            As in `Batch`.
+        """
+        if self.codec is None:
+            raise NotImplementedError(f"{type(self).__name__} has no codec and must define reconstruct")
+        codec = self.codec
+        decoded = [codec.decode_mask(codec.encode_mask(masks[:, k, None])) for k in range(masks.shape[1])]
+        return Reconstruction(
+            codec.decode(codec.encode(images)).clamp(0, 1), images, torch.cat(decoded, dim=1)
+        )
 
     def fine_tune_spec(self) -> FineTuneSpec:
         """How it is fine-tuned on a few images.

@@ -22,6 +22,7 @@ from napari_latentseg.methods.base import (
     FineTuneSpec,
     Method,
     Noise,
+    Reconstruction,
     Stage,
     join_deviations,
     random_noise,
@@ -163,6 +164,12 @@ class GuidedLatentDiffusion(Method):
             "image": image_loss,
             "image_kl": self.config.kl_weight * divergence,
         }
+
+    def reconstruct(self, images: Tensor, masks: Tensor) -> Reconstruction:
+        """Images, in grey, and masks through the two autoencoders."""
+        grey, autoencoder = _to_grey(images), self.image_autoencoder
+        decoded = autoencoder.decode_unscaled(autoencoder.posterior(grey)[0])
+        return Reconstruction(decoded.clamp(0, 1), grey, self._reconstruct_masks(images, masks))
 
     def _reconstruct_masks(self, images: Tensor, masks: Tensor) -> Tensor:
         """Probabilities of encoded and decoded masks, `(B, K, H, W)`: the best the diffusion could reach."""

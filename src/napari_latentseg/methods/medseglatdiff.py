@@ -23,6 +23,7 @@ from napari_latentseg.methods.base import (
     FineTuneSpec,
     Method,
     Noise,
+    Reconstruction,
     Stage,
     join_deviations,
     random_noise,
@@ -244,6 +245,15 @@ class MedSegLatDiff(Method):
         with torch.no_grad():
             z0 = self.mask_autoencoder.encode(batch.masks)
         return self._loss_terms(conditioning, z0, generator)
+
+    def reconstruct(self, images: Tensor, masks: Tensor) -> Reconstruction:
+        """Images and masks through the two autoencoders (Table I)."""
+        given_images = self._prepared(images)
+        decoded_images, _ = self.image_autoencoder(given_images)
+        logits, _ = self.mask_autoencoder(masks)
+        return Reconstruction(
+            ((decoded_images.float() + 1) / 2).clamp(0, 1), (given_images + 1) / 2, self._probability(logits)
+        )
 
     def fine_tune_spec(self) -> FineTuneSpec:
         """The last block of the denoiser is trained, given the image latent."""

@@ -1,0 +1,290 @@
+"""Lists of training, validation and test images, in the files that authors publish them in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import pickle
+import pickletools
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, Protocol, TypeVar
+
+from napari_latentseg.errors import BadInput
+from napari_latentseg.io import stem_of
+from napari_latentseg.utils.json_text import load_json
+
+__all__ = ["ListPart", "SplitLists", "read_split_lists"]
+
+ListPart = Literal["train", "validation", "test", ""]
+"""A part of a data set; ``""`` for a plain list whose file does not say which part it is."""
+
+_PARTS: dict[str, ListPart] = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+_NAME_COLUMNS = ("name", "image", "file", "filename", "case", "id", "image_id")
+_PART_COLUMNS = ("split", "part", "subset", "set")
+_MASK_ENDING = re.compile(r"[ _-](?:mask|seg|segmentation|label|labels|gt)$", re.IGNORECASE)
+_MAX_BYTES = 64 * 2**20  # a million names; more is some other file
+_SHOWN_NAMES = 3
+_REMEDY = (
+    "give JSON or a pickle with lists under train, validation and test, a table with the columns name and"
+    " split, or one name a line"
+)
+
+# The opcodes of lists, dictionaries, tuples, text and numbers. None of them looks up or calls anything.
+_PLAIN_OPCODES = frozenset(
+    [
+        *("PROTO", "FRAME", "STOP", "MARK", "NONE", "BININT", "BININT1", "BININT2"),
+        *("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE"),
+        *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
+        *("LIST", "EMPTY_LIST", "APPEND", "APPENDS", "DICT", "EMPTY_DICT", "SETITEM", "SETITEMS"),
+        *("TUPLE", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3"),
+        *("GET", "BINGET", "LONG_BINGET", "PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"),
+    ]
+)
+
+
+class _Named(Protocol):
+    """What can be in a list: it has the name of its file without the ending."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Named = TypeVar("Named", bound=_Named)
+
+
+@dataclass(frozen=True)
+class SplitLists:
+    """Names of images by part.
+
+    Attributes
+    ----------
+    subject
+        What messages call the lists: the name of the file, or of the files.
+    names
+        The names of each part, as written, without folders and endings.
+    """
+
+    subject: str
+    names: Mapping[ListPart, tuple[str, ...]]
+
+    def has(self, part: ListPart) -> bool:
+        """Whether there is a list of this part."""
+        return bool(self.names.get(part))
+
+    def part_of_each(self, cases: Sequence[Named]) -> list[ListPart | None]:
+        """The part of each case; None for one that is in no list.
+
+        A name is that of a case where they are equal, or else where they are equal but for case, spaces and
+        punctuation, or for an ending such as ``_mask``: ``benign (1)`` is ``benign_1``.
+
+        Parameters
+        ----------
+        cases
+            All images that there are.
+
+        Raises
+        ------
+        BadInput
+            If a list names an image that is not among them.
+        """
+        by_name = {case.name: i for i, case in enumerate(cases)}
+        by_loose_name: dict[str, int | None] = {}
+        for i, case in enumerate(cases):
+            key = _loose(case.name)
+            by_loose_name[key] = None if key in by_loose_name else i  # None: two cases have it
+        parts: list[ListPart | None] = [None] * len(cases)
+        missing: list[str] = []
+        for part, names in self.names.items():
+            for name in names:
+                index = by_name.get(name)
+                if index is None:
+                    index = by_loose_name.get(_loose(name))
+                if index is None:
+                    missing.append(name)
+                elif parts[index] not in (None, part):
+                    why = f"names {name!r} in the lists {parts[index]} and {part}"
+                    raise BadInput(self.subject, why, "leave it in one of them")
+                else:
+                    parts[index] = part
+        if missing:
+            named = ", ".join(missing[:_SHOWN_NAMES]) + (", ..." if len(missing) > _SHOWN_NAMES else "")
+            images = "an image that is" if len(missing) == 1 else f"{len(missing)} images that are"
+            raise BadInput(
+                self.subject, f"names {images} not in the data: {named}", "give the folder of this list"
+            )
+        return parts
+
+
+def read_split_lists(paths: Sequence[Path]) -> SplitLists:
+    """Read lists of images from one file, or from several with a part each.
+
+    Parameters
+    ----------
+    paths
+        JSON or a pickle with lists under ``train``, ``validation`` (or ``val``) and ``test``, each perhaps
+        under ``name_list`` as those of GMS; CSV or TSV with the columns ``name`` and ``split``; or text with
+        one name a line, in a file whose name says the part, such as ``train.txt``.
+
+    Returns
+    -------
+    SplitLists
+        All lists together.
+
+    Raises
+    ------
+    BadInput
+        If a file cannot be read or is no such list. A pickle that holds anything but lists, dictionaries,
+        text and numbers is refused; nothing in it is run.
+
+    Examples
+    --------
+    >>> path = Path("split.json")
+    >>> _ = path.write_text('{"train": ["a.png", "b.png"], "test": ["c.png"]}')
+    >>> read_split_lists([path]).names
+    {'train': ('a', 'b'), 'test': ('c',)}
+    """
+    names: dict[ListPart, list[str]] = {}
+    for path in paths:
+        for part, entries in _read(Path(path)).items():
+            names.setdefault(part, []).extend(entries)
+    subject = ", ".join(Path(path).name for path in paths)
+    if not any(names.values()):
+        raise BadInput(subject, "names no image", _REMEDY)
+    return SplitLists(subject, {part: tuple(dict.fromkeys(entries)) for part, entries in names.items()})
+
+
+def _read(path: Path) -> dict[ListPart, list[str]]:
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            raise BadInput(path, f"has {size / 2**20:.0f} MB, too much for a list of names", _REMEDY)
+        content = path.read_bytes()
+    except OSError as error:
+        raise BadInput(path, f"cannot be read ({error.strerror})", "check the path") from error
+    suffix = path.suffix.lower()
+    if suffix in (".pkl", ".pickle"):
+        return _from_object(_load_pickle(content, path), path)
+    try:
+        text = content.decode("utf-8-sig")
+        json_content = load_json(text) if suffix == ".json" else None
+    except ValueError as error:  # UnicodeDecodeError and JSONDecodeError are such
+        raise BadInput(path, "is no list of names", _REMEDY) from error
+    if suffix == ".json":
+        return _from_object(json_content, path)
+    if suffix in (".csv", ".tsv"):
+        try:
+            return _from_table(text, path)
+        except csv.Error as error:
+            raise BadInput(path, "is no table", _REMEDY) from error
+    lines = [line.strip() for line in text.splitlines()]
+    return {_part_of_file(path): [_stem(line) for line in lines if line and not line.startswith("#")]}
+
+
+def _load_pickle(content: bytes, path: Path) -> Any:
+    """A pickle of plain values. Its opcodes are looked at before anything is built."""
+    try:
+        for opcode, argument, _ in pickletools.genops(content):
+            if opcode.name not in _PLAIN_OPCODES:
+                raise BadInput(path, "holds more than lists of names, so it is not read", _REMEDY)
+            # the unpickler reserves memory for the number of a stored value
+            if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(content):
+                raise BadInput(path, "is damaged", _REMEDY)
+        return _PlainUnpickler(io.BytesIO(content)).load()
+    except BadInput:
+        raise
+    except Exception as error:  # whatever damaged bytes lead to
+        raise BadInput(path, "is no pickle of lists", _REMEDY) from error
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Looks up no class and no function, whatever the pickle says."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"{module}.{name} is not read")
+
+
+def _from_object(content: Any, path: Path) -> dict[ListPart, list[str]]:
+    """The lists of what a JSON file or a pickle holds."""
+    if isinstance(content, list) and all(isinstance(fold, dict) for fold in content) and content:
+        if len(content) > 1:  # nnU-Net's splits_final.json
+            raise BadInput(path, f"holds {len(content)} splits", "write the one that you want into a file")
+        content = content[0]
+    if isinstance(content, list):
+        return {_part_of_file(path): _entries(content, path)}
+    if not isinstance(content, dict):
+        raise BadInput(path, "is no list of names", _REMEDY)
+    parts: dict[ListPart, list[str]] = {}
+    for key, value in content.items():
+        part = _PARTS.get(str(key).lower())
+        if part is None:
+            continue
+        names = value.get("name_list") if isinstance(value, dict) else value
+        parts[part] = _entries(names, path)
+    if not parts:
+        raise BadInput(path, "has no list under train, validation or test", _REMEDY)
+    return parts
+
+
+def _entries(value: Any, path: Path) -> list[str]:
+    if not isinstance(value, list | tuple):
+        raise BadInput(path, "is no list of names", _REMEDY)
+    # MONAI's lists have an object with the paths of image and label for each case
+    entries = [entry.get("image") if isinstance(entry, dict) else entry for entry in value]
+    names = [entry for entry in entries if isinstance(entry, str)]
+    if len(names) < len(entries):
+        raise BadInput(path, "is no list of names", _REMEDY)
+    return [_stem(name) for name in names]
+
+
+def _from_table(text: str, path: Path) -> dict[ListPart, list[str]]:
+    delimiter = "\t" if path.suffix.lower() == ".tsv" or "\t" in text.partition("\n")[0] else ","
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    columns = {str(column).strip().lower(): column for column in reader.fieldnames or ()}
+    name_column = _first(columns, _NAME_COLUMNS)
+    part_column = _first(columns, _PART_COLUMNS)
+    if name_column is None:
+        raise BadInput(path, "has no column name", _REMEDY)
+    parts: dict[ListPart, list[str]] = {}
+    for row in reader:
+        word = (row.get(part_column) or "").strip().lower() if part_column is not None else ""
+        part = _PARTS.get(word) if part_column is not None else _part_of_file(path)
+        if part is None:
+            why = f"has {word!r} in the column {part_column}"
+            raise BadInput(path, why, "write train, validation or test")
+        if name := (row.get(name_column) or "").strip():
+            parts.setdefault(part, []).append(_stem(name))
+    return parts
+
+
+def _first(columns: Mapping[str, str], wanted: Iterable[str]) -> str | None:
+    return next((columns[name] for name in wanted if name in columns), None)
+
+
+def _part_of_file(path: Path) -> ListPart:
+    """The part that the name of a file says: ``test`` before ``val``, for STS's ``valtest.txt`` is a test."""
+    stem = path.stem.lower()
+    for word in ("test", "train", "val"):
+        if word in stem:
+            return _PARTS[word]
+    return ""
+
+
+def _stem(name: str) -> str:
+    """A name without folders and the ending of an image format."""
+    return stem_of(Path(PurePosixPath(name.replace("\\", "/")).name))
+
+
+def _loose(name: str) -> str:
+    """A name without what spellings differ in."""
+    return re.sub(r"[\W_]+", "_", _MASK_ENDING.sub("", name).lower()).strip("_")
