@@ -56,3 +56,8 @@ def copied(written: dict[str, Path], tmp_path: Path) -> Callable[[str], Path]:
 def make() -> Callable[..., torch.nn.Module]:
     """Makes an autoencoder of diffusers, its settings changed."""
     return autoencoder
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))

@@ -28,6 +28,9 @@ class Codec(nn.Module, ABC):
         it, and `decode` divides.
     has_posterior
         Whether the encoder gives a normal distribution (a KL autoencoder) or only a latent.
+    other_latents
+        What it is, where it has the shape of a codec of the papers but other latents: ``"SDXL's VAE"``,
+        ``"TAESDXL"``. Empty for the papers' codecs, and where the shape already differs.
     """
 
     kind: Kind
@@ -35,6 +38,7 @@ class Codec(nn.Module, ABC):
     downsampling_factor: int = 8
     scale: float = 1.0
     has_posterior: bool = False
+    other_latents: str = ""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

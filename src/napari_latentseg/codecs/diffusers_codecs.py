@@ -15,6 +15,11 @@ from napari_latentseg.errors import BadInput
 
 __all__ = ["KLCodec", "TinyCodec"]
 
+# Scales of the latents of the autoencoders of Stable Diffusion 1 and 2, and of SDXL (their `scaling_factor`).
+_SD_SCALE, _SDXL_SCALE = 0.18215, 0.13025
+_SDXL_NAME = "SDXL's VAE"
+_TAESD_SCALE = 1.0
+
 
 class _DiffusersCodec(Codec):
     """Value range and latent scale of diffusers' autoencoders.
@@ -82,6 +87,8 @@ class KLCodec(_DiffusersCodec):
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__(autoencoder, "block_out_channels")
+        if self.scale != _SD_SCALE:
+            self.other_latents = _SDXL_NAME if self.scale == _SDXL_SCALE else _scale_text(self.scale)
 
     def encode(self, images: Tensor) -> Tensor:
         return self.posterior(images)[0]
@@ -126,6 +133,8 @@ class TinyCodec(_DiffusersCodec):
 
     def __init__(self, autoencoder: Any) -> None:
         super().__init__(autoencoder, "encoder_block_out_channels")
+        if self.scale != _TAESD_SCALE:
+            self.other_latents = _scale_text(self.scale)
 
     def encode(self, images: Tensor) -> Tensor:
         return self._scale_latents(self.autoencoder.encode(self._to_signed_range(images)).latents)
@@ -147,6 +156,10 @@ class _SignedInput(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         output: Tensor = self.network(2 * images - 1)
         return output
+
+
+def _scale_text(scale: float) -> str:
+    return f"codec with latent scale {scale:g}"
 
 
 def _finite_setting(config: Mapping[str, Any], name: str) -> float:

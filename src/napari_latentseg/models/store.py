@@ -305,7 +305,7 @@ def codec_folder(name: str, revision: str | None = None) -> Path:
     installed = data_home() / "codecs" / name.replace("/", "--")
     if installed.is_dir():
         return installed
-    if Path(name).is_dir():
+    if Path(name).exists():
         return Path(name)
     cached = cached_snapshot(name, revision)
     if cached is not None:

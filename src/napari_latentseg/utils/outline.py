@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ _RANDOM_FILLS = (Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, i
 _BUILDING_ERRORS = (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError)
 
 
-def check_network_size(what: object, build: Callable[[], nn.Module], weights: Path, remedy: str) -> None:
+def check_network_size(
+    what: object, build: Callable[[], nn.Module], weights: Path | Sequence[Path], remedy: str
+) -> None:
     """Refuse settings of a network that cannot be built, or is far larger than its weights.
 
     Parameters
@@ -38,7 +40,7 @@ def check_network_size(what: object, build: Callable[[], nn.Module], weights: Pa
     build
         Builds the network from the settings; called once, on torch's meta device.
     weights
-        The file of weights; where it is missing, it counts as empty.
+        The file of weights, or several; one that is missing counts as empty.
     remedy
         For the message.
 
@@ -47,7 +49,8 @@ def check_network_size(what: object, build: Callable[[], nn.Module], weights: Pa
     BadInput
         As described, and what `build` raises as such.
     """
-    stored_bytes = weights.stat().st_size if weights.is_file() else 0
+    files = [weights] if isinstance(weights, Path) else weights
+    stored_bytes = sum(file.stat().st_size for file in files if file.is_file())
     try:
         with _outline():
             network = build()
