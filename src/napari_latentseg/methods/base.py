@@ -106,13 +106,14 @@ def codec_deviation(codec: Codec, kind: Kind, name: str) -> tuple[bool, str]:
         The codec of the method.
     kind, name
         Kind and name of the paper's codec. Both codecs that papers use, SD-VAE and TAESD, have 4 latent
-        channels and one latent position for 8 x 8 pixels.
+        channels and one latent position for 8 x 8 pixels; so have those of SDXL, whose latents are others.
     """
     if codec.kind != kind:
         return True, f"{codec.kind} codec in place of {name}"
-    ratio = "" if codec.downsampling_factor == 8 else f", 1:{codec.downsampling_factor},"
-    deviates = (codec.channels, codec.downsampling_factor) != (4, 8)
-    return deviates, f"{codec.channels}-channel codec{ratio} in place of {name}"
+    if (codec.channels, codec.downsampling_factor) != (4, 8):
+        ratio = "" if codec.downsampling_factor == 8 else f", 1:{codec.downsampling_factor},"
+        return True, f"{codec.channels}-channel codec{ratio} in place of {name}"
+    return bool(codec.other_latents), f"{codec.other_latents} in place of {name}"
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,8 @@ def load_model_folder(
         )
     # The wording may differ between versions of the package, but a variant must not pass as the published
     # method.
-    if bool(method.deviations_from_paper) != bool(card.deviations_from_paper):
+    corrects_card = not card.deviations_from_paper and _deviates_in_latents_alone(method, codec)
+    if bool(method.deviations_from_paper) != bool(card.deviations_from_paper) and not corrects_card:
         raise BadInput(
             f"{folder / CARD}, variant",
             f"is {card.deviations_from_paper!r}, but its settings make it {method.deviations_from_paper!r}",
@@ -162,7 +163,17 @@ def load_model_folder(
         other_members.append(member.eval())
     method.eval()
     checksums = _checksums([method, *other_members])
-    return Model(method, card, folder, tuple(other_members), checksums)
+    variant = method.deviations_from_paper if corrects_card else card.deviations_from_paper
+    model_card = card.replace(deviations_from_paper=variant)
+    return Model(method, model_card, folder, tuple(other_members), checksums)
+
+
+def _deviates_in_latents_alone(method: Method, codec: Codec | None) -> bool:
+    """Whether a codec such as SDXL's is all that differs from the paper, which earlier cards do not say."""
+    if codec is None or not codec.other_latents:
+        return False
+    deviations = method.deviations_from_paper
+    return deviations.startswith(f"{codec.other_latents} in place of ") and ", " not in deviations
 
 
 def _check_codec(folder: Path, card: ModelCard, codec: Codec) -> None:
