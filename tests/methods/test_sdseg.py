@@ -343,6 +343,15 @@ def test_the_papers_settings_differ_by_their_beginning_alone() -> None:
         assert SDSeg(codec, SDSegConfig()).deviations_from_paper == "U-Net trained from scratch"
         other = SDSegConfig.model_validate({"denoiser": SDSegConfig().denoiser.model_dump() | {"heads": 4}})
         assert SDSeg(codec, other).deviations_from_paper == "U-Net trained from scratch, another U-Net"
+        begun = SDSegConfig(unet_sha256="0123456789abcdef" * 4)
+        assert SDSeg(codec, begun).deviations_from_paper == ""
+
+
+def test_the_unet_begins_with_zeros_where_the_settings_say_so(sdseg, batch: Batch) -> None:
+    method = sdseg(zero_init=True).eval()
+    z_c = method.encode(batch.images)
+    assert not method.denoise(torch.ones_like(z_c), torch.tensor([5, 900]), z_c).any()
+    assert sdseg().denoise(torch.ones_like(z_c), torch.tensor([5, 900]), z_c).any()
 
 
 def test_sdseg_cvc_is_the_paper() -> None:
@@ -351,7 +360,7 @@ def test_sdseg_cvc_is_the_paper() -> None:
     from napari_latentseg.training.schedule import epoch_count, learning_rate_factor, warmup_epoch_count
 
     config = load_config("sdseg-cvc")
-    assert SDSegConfig.model_validate(config.settings) == SDSegConfig()
+    assert SDSegConfig.model_validate(config.settings) == SDSegConfig(zero_init=True)
     assert (config.preprocess.mode, config.preprocess.size) == ("whole", 256)
     assert (config.batch_size, config.learning_rate, config.weight_decay) == (4, 4e-5, 0.01)
     assert (config.ema_decay, config.ema_warmup, config.precision) == (0.9999, True, "float32")

@@ -48,6 +48,13 @@ def train(
     download: Annotated[
         bool, typer.Option("--download", help="Allow the codec to be downloaded from the hub.")
     ] = False,
+    pretrained_unet: Annotated[
+        Path | None,
+        typer.Option(
+            help="For sdseg: a checkpoint of latent diffusion whose U-Net the training begins from, such as"
+            " lsun_churches256/model.ckpt."
+        ),
+    ] = None,
     epochs: Annotated[
         int | None, typer.Option(help="Epochs of every stage, in place of the configuration's.")
     ] = None,
@@ -95,6 +102,7 @@ def train(
         "seed": seed,
         "members": members,
         "accumulate": accumulate,
+        "pretrained_unet": None if pretrained_unet is None else str(pretrained_unet),
     }
     if readers is not None:
         changes |= {"readers": "random", "reader_masks": parse_readers(readers)}

@@ -8,7 +8,8 @@ implies, makes a single step from pure noise sufficient.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -29,9 +30,17 @@ from napari_latentseg.methods.base import (
     random_noise,
 )
 from napari_latentseg.methods.diffusion import Diffusion, DiffusionConfig
-from napari_latentseg.networks.denoiser import Denoiser, DenoiserConfig, build_denoiser, zero_input_channels
+from napari_latentseg.networks.denoiser import (
+    Denoiser,
+    DenoiserConfig,
+    build_denoiser,
+    zero_input_channels,
+    zero_last_layers,
+)
 from napari_latentseg.networks.efficientnet import PyramidConditioner
+from napari_latentseg.networks.ldm_unet import ldm_unet_state
 from napari_latentseg.networks.losses import dice_loss, pixel_cross_entropy
+from napari_latentseg.utils.weights import load_state
 
 __all__ = ["SDSeg", "SDSegConfig"]
 
@@ -79,6 +88,12 @@ class SDSegConfig(FrozenModel):
         as in the paper's code.
     scaled_condition
         Multiply the image latent by the codec's scale, so that it has about unit variance at first.
+    unet_sha256
+        SHA-256 of the file of weights that the U-Net began from; empty where it began at random, which makes
+        the model a variant. The training fills it in.
+    zero_init
+        Begin with zeros in the last layer of each block of the U-Net, as the latent diffusion models' code
+        does; of no effect where the U-Net begins from weights.
     """
 
     denoiser: DenoiserConfig = _PAPER_DENOISER
@@ -90,6 +105,8 @@ class SDSegConfig(FrozenModel):
     conditioner: Literal["copy", "pyramid"] = "copy"
     conditioner_dropout: float = Field(0.2, ge=0, lt=1)
     scaled_condition: bool = False
+    unet_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    zero_init: bool = False
 
 
 class LatentScale(nn.Module):
@@ -130,6 +147,8 @@ class SDSeg(Method):
         super().__init__(codec.freeze(), config)
         channels = codec.channels
         unet = build_denoiser(config.denoiser, 2 * channels, channels)
+        if config.zero_init:
+            zero_last_layers(unet)
         zero_input_channels(unet, channels)
         self.denoiser = Denoiser(unet)
         self.conditioner: nn.Module = (
@@ -157,7 +176,7 @@ class SDSeg(Method):
         has_other_dropout = config.conditioner_dropout != paper.conditioner_dropout
         return join_deviations(
             # the published model starts from a U-Net pretrained on photographs (LSUN churches)
-            (True, "U-Net trained from scratch"),
+            (not config.unet_sha256, "U-Net trained from scratch"),
             (widths != paper.denoiser.widths, f"widths {'-'.join(map(str, widths))}"),
             (widths == paper.denoiser.widths and config.denoiser != paper.denoiser, "another U-Net"),
             (config.latent_weight != paper.latent_weight, f"latent weight {config.latent_weight:g}"),
@@ -192,6 +211,24 @@ class SDSeg(Method):
             if isinstance(conditioner, PyramidConditioner)
             else {}
         )
+
+    def begin_from_ldm_unet(self, published: Mapping[str, Tensor], path: Path) -> None:
+        """Begin with the U-Net of a latent diffusion model, such as that of LSUN churches.
+
+        Parameters
+        ----------
+        published
+            State dict of its checkpoint.
+        path
+            The file, for messages.
+
+        Raises
+        ------
+        BadInput
+            If it holds no U-Net, or another than this one; the method is unchanged then.
+        """
+        unet = self.denoiser.unet
+        load_state(unet, ldm_unet_state(published, unet, self.config.denoiser, path), path)
 
     @property
     def trainable_modules(self) -> nn.ModuleDict:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from napari_latentseg.core.frozen import FrozenModel
 
-__all__ = ["Denoiser", "DenoiserConfig", "build_denoiser", "zero_input_channels"]
+__all__ = ["Denoiser", "DenoiserConfig", "build_denoiser", "zero_input_channels", "zero_last_layers"]
 
 
 class DenoiserConfig(FrozenModel):
@@ -166,6 +166,27 @@ def zero_input_channels(unet: Any, first_channel: int) -> None:
     """
     with torch.no_grad():
         unet.conv_in.weight[:, first_channel:].zero_()
+
+
+def zero_last_layers(unet: Any) -> None:
+    """Zero the last convolution of each residual block, the output of each attention, and the last layer.
+
+    The latent diffusion models' code begins so (`zero_module`): every block then starts as the identity, and
+    the network predicts 0. diffusers' network begins with random weights there.
+    """
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.resnet import ResnetBlock2D
+
+    layers = [unet.conv_out]
+    for module in unet.modules():
+        if isinstance(module, ResnetBlock2D):
+            layers.append(module.conv2)
+        elif isinstance(module, Attention):
+            layers.append(module.to_out[0])
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.zero_()
+            layer.bias.zero_()
 
 
 class Denoiser(nn.Module):

@@ -166,8 +166,11 @@ class TrainingConfig(FrozenModel):
     published_weights
         Pretrained weights of the network parts for which such weights are published: ``""`` takes them from
         the Python package that contains them, ``"none"`` leaves random weights, or the path of a file.
+    pretrained_unet
+        For SDSeg: the checkpoint of a latent diffusion model whose U-Net the training begins from, as a path;
+        in the paper's code that of LSUN churches. Empty to begin at random.
     published_rate
-        Learning rate of these network parts, as a fraction of `learning_rate`.
+        Learning rate of the parts with `published_weights`, as a fraction of `learning_rate`.
     precision
         ``"float32"`` (as in the GMS paper), ``"bfloat16"``, or ``"auto"``: bfloat16 on hardware where it is
         faster.
@@ -213,6 +216,7 @@ class TrainingConfig(FrozenModel):
     cache_latents: bool = False
     augment_variants: int = Field(0, ge=0)
     published_weights: str = ""
+    pretrained_unet: str = ""
     published_rate: float = Field(1.0, gt=0, le=1)
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     seed: int = Field(2333, ge=0, lt=2**63)

@@ -41,6 +41,7 @@ from napari_latentseg.training.output_dir import (
     is_model_of_stopped_training,
     read_state,
 )
+from napari_latentseg.training.pretrained import with_pretrained_unet
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.provenance import combined_licence, training_data_records
 from napari_latentseg.training.replay import make_replay
@@ -101,6 +102,7 @@ class TrainingJob:
         processes: Processes = ONE_PROCESS,
     ) -> None:
         self.folders = [Path(data)] if isinstance(data, str | Path) else [Path(folder) for folder in data]
+        config = with_pretrained_unet(config)
         self.out, self.config = Path(out), config
         self.codec, self.spec = codec, spec
         self.name = name.lower() if name else model_name_of(self.out)
@@ -171,6 +173,7 @@ class TrainingJob:
                 | {"codec": self.spec.name if self.spec else None}
                 | {
                     "published_weights": Path(self.config.published_weights).name,
+                    "pretrained_unet": Path(self.config.pretrained_unet).name,
                     "run": self._run_record(members),
                 }
             ),

