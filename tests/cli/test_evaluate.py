@@ -81,3 +81,35 @@ def test_what_cannot_be_scored_is_one_line(
     assert ended.code == 2, ended
     assert len(ended.errors) == 1
     assert why in ended.errors[0]
+
+
+def test_a_training_on_the_test_list_says_so(
+    cli: Cli, write_ellipses: Callable[..., Path], tiny_codec_folder: Path, tmp_path: Path
+) -> None:
+    data = write_ellipses(tmp_path / "data", 6)
+    lists = tmp_path / "names.json"
+    lists.write_text(
+        json.dumps({"train": [f"case_{i}" for i in range(4)], "test": ["case_4", "case_5"]}), "utf-8"
+    )
+    config = tmp_path / "tiny.json"
+    config.write_text(
+        json.dumps(
+            {
+                "extends": "gms-small", "epochs": 1, "batch_size": 2, "warmup_epochs": 0, "select": "best",
+                "settings": {"width": 16}, "preprocess": {"mode": "whole", "size": 32},
+            }
+        ),
+        "utf-8",
+    )  # fmt: skip
+    ended = cli(
+        "train", "--data", data, "--config", config, "--codec", tiny_codec_folder.name, "--split", lists,
+        "--select-on", "test", "--out", tmp_path / "m", "--device", "cpu",
+    )  # fmt: skip
+    assert ended.code == 0, ended
+    assert "the weights are selected on the 2 images of the test list of data" in ended.out
+    card = json.loads((tmp_path / "m" / "card.json").read_text("utf-8"))
+    assert "the 2 validation images, never trained on; they are the test list" in card["metrics"][0]["data"]
+    assert "which flatters the figure" in card["metrics"][0]["data"]
+    training = json.loads((tmp_path / "m" / "training.json").read_text("utf-8"))
+    assert training["split"]["lists"] == ["names.json"]
+    assert "case_4" not in json.dumps(training) + json.dumps(card)

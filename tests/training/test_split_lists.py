@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +13,9 @@ from typing import Any
 import pytest
 
 from napari_latentseg.errors import BadInput
+from napari_latentseg.training.config import load_config, with_changes
+from napari_latentseg.training.dataset import read_dataset
+from napari_latentseg.training.datasets import find_datasets
 from napari_latentseg.training.split_lists import read_split_lists
 
 NAMES = {"train": ("a", "b"), "test": ("c",)}
@@ -146,3 +151,86 @@ def test_an_image_in_two_lists_is_refused(tmp_path: Path) -> None:
     lists = read_split_lists([text(tmp_path / "s.json", '{"train": ["a"], "test": ["a"]}')])
     with pytest.raises(BadInput, match="names 'a' in the lists train and test"):
         lists.part_of_each(cases("a"))
+
+
+@pytest.fixture
+def data(write_ellipses: Callable[..., Path], tmp_path: Path) -> Path:
+    return write_ellipses(tmp_path / "data", 8)
+
+
+def split_config(tmp_path: Path, lists: dict[str, list[int]], **split: Any) -> Any:
+    names = {part: [f"case_{i}" for i in numbers] for part, numbers in lists.items()}
+    path = text(tmp_path / "split.json", json.dumps(names))
+    changes = {"split": {"lists": [str(path)], **split}, "preprocess": {"mode": "whole", "size": 32}}
+    return with_changes(load_config("gms-small"), changes)
+
+
+def hashes_of(data: Path, config: Any, *numbers: int) -> set[str]:
+    free = with_changes(config, {"split": {}})
+    return {
+        case.content_sha256 for case in find_datasets([data], free)[0].cases if int(case.name[-1]) in numbers
+    }
+
+
+def test_a_training_follows_its_lists(tmp_path: Path, data: Path) -> None:
+    config = split_config(tmp_path, {"train": [0, 1, 2], "val": [3], "test": [4, 5]})
+    read = read_dataset(data, config)
+    assert {s.content_sha256 for s in read.train} == hashes_of(data, config, 0, 1, 2)
+    assert {s.content_sha256 for s in read.validation} == hashes_of(data, config, 3)
+    assert read.notes == (
+        "2 images of data are in no list and are not used",
+        "2 images of data are in the test list and are not used",
+    )
+
+
+def test_without_a_validation_list_some_training_images_are_held_out(tmp_path: Path, data: Path) -> None:
+    config = split_config(tmp_path, {"train": [0, 1, 2, 3], "test": [4, 5, 6, 7]}, fraction=0.25)
+    read = read_dataset(data, config)
+    used = {s.content_sha256 for s in [*read.train, *read.validation]}
+    assert used == hashes_of(data, config, 0, 1, 2, 3)
+    assert len(read.validation) == 1
+
+
+def test_selection_on_the_test_list_is_called_so(tmp_path: Path, data: Path) -> None:
+    lists = {"train": [0, 1, 2, 3], "test": [4, 5, 6, 7]}
+    config = split_config(tmp_path, lists, select_on="test")
+    read = read_dataset(data, config)
+    assert {s.content_sha256 for s in read.validation} == hashes_of(data, config, 4, 5, 6, 7)
+    assert read.notes == (
+        "the weights are selected on the 4 images of the test list of data, so that their figure is no test",
+    )
+
+
+def test_an_image_under_two_names_is_told(tmp_path: Path, data: Path) -> None:
+    for part in ("images", "masks"):
+        (data / part / "case_8.png").write_bytes((data / part / "case_0.png").read_bytes())
+    read = read_dataset(data, split_config(tmp_path, {"train": [0, 1], "validation": [8]}))
+    assert (len(read.train), len(read.validation)) == (2, 1)
+    assert "1 validation images of the lists are training images too, under other names" in read.notes
+
+
+@pytest.mark.parametrize(
+    ("lists", "split", "why"),
+    [
+        ({"test": [1]}, {}, "has no list of train images"),
+        ({"train": [1]}, {"select_on": "test"}, "has no list of test images"),
+        ({"train": [1, 9], "test": [2]}, {}, "names an image that is not in the data: case_9"),
+    ],
+)
+def test_lists_that_do_not_fit_are_refused(
+    tmp_path: Path, data: Path, lists: dict[str, list[int]], split: dict[str, str], why: str
+) -> None:
+    with pytest.raises(BadInput, match=why):
+        find_datasets([data], split_config(tmp_path, lists, **split))
+
+
+def test_selection_on_a_test_list_needs_one() -> None:
+    with pytest.raises(BadInput, match="split: selecting on the test list needs a list"):
+        with_changes(load_config("gms-small"), {"split": {"select_on": "test"}})
+
+
+def test_a_plain_list_says_nothing_of_training(tmp_path: Path, data: Path) -> None:
+    path = text(tmp_path / "mine.txt", "case_0\n")
+    config = with_changes(load_config("gms-small"), {"split": {"lists": [str(path)]}})
+    with pytest.raises(BadInput, match=r"mine\.txt: does not say which images are for training; call the"):
+        find_datasets([data], config)

@@ -13,6 +13,7 @@ from napari_latentseg.utils.argument_types import as_path
 if TYPE_CHECKING:
     from napari_latentseg.data.label_names import LabelsOption
     from napari_latentseg.models.card import ModelCard
+    from napari_latentseg.training.config import TrainingConfig
     from napari_latentseg.training.events import FineTuneEvent, TrainEvent
 
 __all__ = ["FineTuned", "finetune", "train"]
@@ -61,6 +62,8 @@ def train(
     changes: dict[str, Any] | None = None,
     classes: Sequence[str] | None = None,
     labels: LabelsOption | None = None,
+    split: str | Path | Sequence[str | Path] | None = None,
+    select_on: str | None = None,
     on_event: Callable[[TrainEvent], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
@@ -97,6 +100,12 @@ def train(
     labels
         What the labels of the masks mean, where neither the folder nor the model says it: a mapping such as
         ``{17: "hippocampus"}`` or ``{"any": "lesion"}``, the same as text, or a file.
+    split
+        A file, or several, that names the training, validation and test images: JSON, CSV, text with a name a
+        line, or a pickle of names as that of GMS. Images of the test list are not used.
+    select_on
+        ``"validation"``, or ``"test"``: the weights are selected on the images of the test list, as in the
+        code of several papers; the card then says that their figure is no test.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
     should_stop
@@ -152,6 +161,8 @@ def train(
             counts = {"epochs": None, "steps": None}
             stages = {name: stage.model_dump() | counts for name, stage in settings.stages.items()}
             changes = {"steps": None, "stages": stages} | changes
+        if split is not None or select_on is not None:
+            changes["split"] = _split_changes(settings, changes.get("split", {}), split, select_on)
         folders = _folders(data)
         settings = processes.request.applied_to(with_changes(settings, changes))
         label_names = None if labels is None else parse_label_names(labels)
@@ -289,7 +300,25 @@ def finetune(
     return FineTuned(read_card(job.out), job.out, verdict, is_stopped)
 
 
+def _split_changes(
+    settings: TrainingConfig,
+    changes: Any,
+    split: str | Path | Sequence[str | Path] | None,
+    select_on: str | None,
+) -> dict[str, Any]:
+    """The field `split` of a configuration with lists of images."""
+    values = settings.split.model_dump() | dict(changes)
+    if split is not None:
+        values["lists"] = [str(as_path("split", file)) for file in _paths(split)]
+    return values if select_on is None else values | {"select_on": select_on}
+
+
 def _folders(data: Any) -> list[Path]:
     """The folders of one path or several."""
-    is_several = isinstance(data, Iterable) and not isinstance(data, str | os.PathLike)
-    return [as_path("data", folder) for folder in (data if is_several else [data])]
+    return [as_path("data", folder) for folder in _paths(data)]
+
+
+def _paths(value: Any) -> list[Any]:
+    """One path or several as a list."""
+    is_several = isinstance(value, Iterable) and not isinstance(value, str | os.PathLike)
+    return list(value) if is_several else [value]

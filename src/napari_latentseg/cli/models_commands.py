@@ -253,13 +253,14 @@ def methods(as_json: JsonOutput = False) -> None:
         return
     for method in method_list:
         parameters = method.parameters
-        configs = [f"{config.name} ({config.kind})" for config in method.configurations]
+        configs = [f"{c.name} ({c.kind})" for c in method.configurations if not c.ablation]
         rows = [("paper", method.paper), ("configurations", ", ".join(configs) or "none")]
         for group, counts in (("trainable", parameters.trainable), ("frozen", parameters.frozen)):
             if counts:
                 rows.append((group, _format_counts(counts)))
         rows.append(("counted at", parameters.configuration or "the method's own defaults"))
         rows.append(("samples from", ", ".join(method.sources)))
+        rows += [("ablation", f"{c.name} ({c.ablation})") for c in method.configurations if c.ablation]
         print_line(f"{method.name}: {method.title}")
         print_table([(f"  {head}", text) for head, text in rows])
 

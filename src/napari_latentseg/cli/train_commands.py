@@ -17,6 +17,7 @@ from napari_latentseg.cli.options import (
     Quiet,
     ReaderFolders,
     Resume,
+    SplitOption,
     Threads,
     use_threads,
 )
@@ -79,6 +80,13 @@ def train(
     ] = None,
     labels: LabelsOption = None,
     readers: ReaderFolders = None,
+    split: SplitOption = None,
+    select_on: Annotated[
+        str | None,
+        typer.Option(
+            help="validation, or test: select the weights on the test list of --split, as several papers did."
+        ),
+    ] = None,
     resume: Resume = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -133,7 +141,7 @@ def train(
                 device=device, download=download, resume=resume,
                 changes={k: v for k, v in changes.items() if v is not None},
                 classes=None if classes is None else classes.split(","), labels=labels,
-                on_event=report, should_stop=stop_requested.is_set,
+                split=split or None, select_on=select_on, on_event=report, should_stop=stop_requested.is_set,
             )  # fmt: skip
     except Cancelled:
         if checkpoint_folder(out).is_dir():

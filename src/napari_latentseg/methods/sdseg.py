@@ -82,7 +82,7 @@ class SDSegConfig(FrozenModel):
         ``"copy"``: a trained copy of the codec's encoder, as published. ``"pyramid"``: the frozen encoder's
         latent plus the output of a trained feature pyramid over an ImageNet network. The paper's copy starts
         from Stable Diffusion's encoder, pretrained on many photographs; that of a small codec has learnt
-        less.
+        less. ``"frozen"``: the codec's own encoder, which is not trained (Table 6).
     conditioner_dropout
         Dropout rate in the residual blocks of the image encoder, if it has dropout layers (SD-VAE's has); 0.2
         as in the paper's code.
@@ -94,6 +94,9 @@ class SDSegConfig(FrozenModel):
     zero_init
         Begin with zeros in the last layer of each block of the U-Net, as the latent diffusion models' code
         does; of no effect where the U-Net begins from weights.
+    scale_from
+        What the scale of the mask latents is measured on: 64 or more ``"masks"`` that are not empty, or the
+        ``"first_batch"`` as in the paper's code.
     """
 
     denoiser: DenoiserConfig = _PAPER_DENOISER
@@ -102,11 +105,12 @@ class SDSegConfig(FrozenModel):
     prediction: Literal["epsilon", "sample"] = "epsilon"
     steps: int = Field(1, ge=1, le=1000)
     eta: float = Field(0.0, ge=0, le=1)
-    conditioner: Literal["copy", "pyramid"] = "copy"
+    conditioner: Literal["copy", "pyramid", "frozen"] = "copy"
     conditioner_dropout: float = Field(0.2, ge=0, lt=1)
     scaled_condition: bool = False
     unet_sha256: str = Field("", pattern=r"^([0-9a-f]{64})?$")
     zero_init: bool = False
+    scale_from: Literal["masks", "first_batch"] = "masks"
 
 
 class LatentScale(nn.Module):
@@ -151,9 +155,11 @@ class SDSeg(Method):
             zero_last_layers(unet)
         zero_input_channels(unet, channels)
         self.denoiser = Denoiser(unet)
-        self.conditioner: nn.Module = (
-            PyramidConditioner(channels) if config.conditioner == "pyramid" else codec.trainable_encoder()
-        )
+        self.conditioner: nn.Module = nn.Identity()
+        if config.conditioner == "pyramid":
+            self.conditioner = PyramidConditioner(channels)
+        elif config.conditioner == "copy":
+            self.conditioner = codec.trainable_encoder()
         self._has_dropout = _set_dropout(self.conditioner, config.conditioner_dropout)
         self.latent_scale = LatentScale()
         self.diffusion = Diffusion(
@@ -172,7 +178,7 @@ class SDSeg(Method):
     def deviations_from_paper(self) -> str:
         config, paper = self.config, SDSegConfig()
         widths = config.denoiser.widths
-        has_pyramid = config.conditioner == "pyramid"
+        is_copy = config.conditioner == "copy"
         has_other_dropout = config.conditioner_dropout != paper.conditioner_dropout
         return join_deviations(
             # the published model starts from a U-Net pretrained on photographs (LSUN churches)
@@ -184,10 +190,11 @@ class SDSeg(Method):
             (config.prediction != paper.prediction, "predicts the latent, not the noise"),
             (config.steps != paper.steps, f"{config.steps} steps"),
             (config.steps > 1 and config.eta > 0, f"eta {config.eta:g}"),
-            (has_pyramid, "image encoder over an ImageNet network"),
-            (not has_pyramid and not self._has_dropout, "no dropout in the image encoder"),
+            (config.conditioner == "pyramid", "image encoder over an ImageNet network"),
+            (config.conditioner == "frozen", "frozen image encoder"),
+            (is_copy and not self._has_dropout, "no dropout in the image encoder"),
             (
-                not has_pyramid and self._has_dropout and has_other_dropout,
+                is_copy and self._has_dropout and has_other_dropout,
                 f"dropout {config.conditioner_dropout:g} in the image encoder",
             ),
             (config.scaled_condition, "scaled image latent"),
@@ -240,7 +247,7 @@ class SDSeg(Method):
         return [Stage("", self.trainable_modules, self.loss, on_start=self._measure_latent_scale)]
 
     def _measure_latent_scale(self, batches: Iterable[Batch]) -> None:
-        """Set the latent scale to one over the standard deviation of the latents of non-empty masks.
+        """Set the latent scale to one over the standard deviation of the latents of masks, see `scale_from`.
 
         Raises
         ------
@@ -249,6 +256,9 @@ class SDSeg(Method):
         """
         latents: list[Tensor] = []
         for batch in batches:
+            if self.config.scale_from == "first_batch":
+                latents += self.codec.encode_mask(batch.masks).float()
+                break
             foreground_masks = batch.masks[batch.masks.flatten(1).any(dim=1)]
             if len(foreground_masks):
                 latents += self.codec.encode_mask(foreground_masks).float()
@@ -316,11 +326,11 @@ class SDSeg(Method):
     def encode(self, images: Tensor) -> Tensor:
         """z_c, the image latent, `(B, C, H/f, W/f)`."""
         conditioning: Tensor = self.conditioner(images)
-        if self.config.conditioner == "pyramid":
+        if self.config.conditioner != "copy":
             with torch.no_grad():
                 latent = self.codec.encode(images)
-            conditioning = conditioning + latent
-        # both kinds of conditioner give latents multiplied by the codec's scale; the paper's code does not
+            conditioning = latent if self.config.conditioner == "frozen" else conditioning + latent
+        # all kinds of conditioner give latents multiplied by the codec's scale; the paper's code does not
         # scale them
         return conditioning if self.config.scaled_condition else conditioning / self.codec.scale
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
@@ -11,13 +12,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.data.augmentation_config import AugmentationConfig
 from napari_latentseg.data.preprocess import Preprocess
-from napari_latentseg.errors import BadInput, first_validation_error
+from napari_latentseg.errors import BadInput, choose_from, first_validation_error
 from napari_latentseg.training.dataset_config import (
     ClassConfig,
     DatasetConfig,
     SliceSamplingConfig,
     check_patient_pattern,
 )
+from napari_latentseg.utils.json_text import load_json
 
 __all__ = [
     "CardConfig",
@@ -48,6 +50,14 @@ class SplitConfig(FrozenModel):
     block
         For frames of videos: blocks of this many consecutive files stay together, in natural order (9 before
         10). The last frames of a block may still resemble the first of the next.
+    lists
+        Files that name the training, validation and test images, see
+        `napari_latentseg.training.split_lists.read_split_lists`. They are followed to the letter: near
+        duplicates may be on both sides. Images that they do not name are not used, nor are those of the test
+        list. Without a validation list, validation images are held out of the training list as above.
+    select_on
+        ``"validation"``, or ``"test"``: the images of the test list are those that the weights are selected
+        on, as in the code of several papers. The figures on them are then no test, and are not called one.
     """
 
     fraction: float = Field(0.1, gt=0, lt=1)
@@ -55,6 +65,8 @@ class SplitConfig(FrozenModel):
     group_pattern: str | None = None
     likeness_bits: int | None = Field(None, ge=0, le=256)
     block: int | None = Field(None, ge=1)
+    lists: tuple[str, ...] = ()
+    select_on: Literal["validation", "test"] = "validation"
 
     _check_pattern = field_validator("group_pattern")(check_patient_pattern)
 
@@ -62,6 +74,8 @@ class SplitConfig(FrozenModel):
     def _check_grouping(self) -> SplitConfig:
         if self.block is not None and self.group_pattern is not None:
             raise ValueError("block and group_pattern exclude each other")
+        if self.select_on == "test" and not self.lists:
+            raise ValueError("selecting on the test list needs a list: --split FILE")
         return self
 
 
@@ -106,6 +120,11 @@ class TrainingConfig(FrozenModel):
 
     Attributes
     ----------
+    name, extends
+        The name; and that of the configuration that this one was made from, by changing the fields that its
+        file has. Empty for one that stands alone.
+    ablation
+        Of an ablation in the paper: which table and row.
     method, settings
         The method, and the settings that only this method has.
     codec
@@ -184,6 +203,8 @@ class TrainingConfig(FrozenModel):
     """
 
     name: str = ""
+    extends: str = ""
+    ablation: str = ""
     method: str = "gms"
     settings: dict[str, Any] = Field(default_factory=dict)
     codec: str | None = "embedded"
@@ -277,6 +298,9 @@ def named_configs() -> dict[str, Path]:
 def load_config(name: str | Path) -> TrainingConfig:
     """A configuration by name, or from a JSON file.
 
+    A file with ``"extends": "NAME"`` has the fields of that configuration, of the package or in a file beside
+    it, and changes those that it names itself; in `settings`, `preprocess` and other groups, single fields.
+
     Raises
     ------
     BadInput
@@ -286,14 +310,51 @@ def load_config(name: str | Path) -> TrainingConfig:
     path = configs.get(str(name), Path(name))
     try:
         if not path.is_file():
-            raise BadInput(name, "no such configuration", f"use a file, or one of {', '.join(configs)}")
-        config = TrainingConfig.model_validate_json(path.read_text("utf-8"))
+            raise BadInput(name, "no such configuration", choose_from(str(name), list(configs)))
+        content = _read_fields(path, ())
+        # as JSON, so that values are checked as those of a file: strictly where Python would be lenient
+        config = TrainingConfig.model_validate_json(json.dumps(content))
     except ValidationError as error:
         field, why = first_validation_error(error)
         raise BadInput(f"{path.name}, {field or 'the whole file'}", why, "correct it") from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise BadInput(path, "cannot be read", "check the file") from error
     return config if config.name else config.replace(name=path.stem)
+
+
+def _read_fields(path: Path, extending: tuple[Path, ...]) -> Any:
+    """The fields of a file, on top of those of the configuration that it extends."""
+    if path in extending:
+        raise BadInput(path, "extends itself", "name another configuration in extends")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(path, "cannot be read", "check the file") from error
+    try:
+        fields = load_json(text)
+    except ValueError as error:
+        raise BadInput(f"{path.name}, the whole file", "is not valid JSON", "correct it") from error
+    if not isinstance(fields, dict) or "extends" not in fields:
+        return fields
+    base_name = str(fields["extends"])
+    base_path = named_configs().get(base_name, path.parent / base_name)
+    if not base_path.is_file():
+        raise BadInput(f"{path.name}, extends", f"no configuration {base_name!r}", "correct it")
+    base = _read_fields(base_path, (*extending, path))
+    if not isinstance(base, dict):
+        raise BadInput(f"{base_path.name}, the whole file", "must be a set of names and values", "correct it")
+    # what is said of the base alone
+    base = {key: value for key, value in base.items() if key not in ("name", "ablation")}
+    return _merged(base, fields)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Fields with changes, group by group; lists and single values are replaced."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def with_changes(config: TrainingConfig, changes: dict[str, Any]) -> TrainingConfig:

@@ -105,12 +105,14 @@ def read_dataset(
     total, done = sum(len(dataset.cases) for dataset in datasets), 0
     slices: list[Slice] = []
     groups: list[str] = []
+    parts: list[str | None] = []
     native_images: list[NDArray[np.uint8]] = []
     left_out: dict[str, BadInput] = {}
     masks_of_image: dict[str, list[str]] = {}
     for dataset in datasets:
         first_index = len(slices)
-        for case, group in zip(dataset.cases, dataset.groups, strict=True):
+        dataset_parts: list[str] | list[None] = dataset.parts or [None] * len(dataset.cases)
+        for case, group, part in zip(dataset.cases, dataset.groups, dataset_parts, strict=True):
             try:
                 case_slices = list(_slices_of(case, dataset, config))
             except UnreadableFile as error:
@@ -119,6 +121,7 @@ def read_dataset(
             for rgb, annotated_slice in case_slices:
                 slices.append(annotated_slice)
                 groups.append(group)
+                parts.append(part)
                 if config.split.likeness_bits is not None:
                     native_images.append(rgb)
             if case_slices:
@@ -132,19 +135,37 @@ def read_dataset(
             masks = dataset.cases[0].mask_file
             subject = dataset.name if masks is None else masks.parent
             raise BadInput(subject, "every mask is empty", "mark the target in at least one image")
-    groups = groups_by_hash(groups, [s.content_sha256 for s in slices])
-    copies = sum(len(masks) - 1 for masks in masks_of_image.values())
-    if config.split.likeness_bits is not None:
-        groups = groups_by_dhash(native_images, groups, max_hamming_distance=config.split.likeness_bits)
-    validation_groups = _validation_groups(slices, groups, config)
+    notes = [note for dataset in datasets for note in dataset.notes]
+    if any(part is not None for part in parts):  # lists are followed to the letter, also where copies cross
+        is_validation = [part == "validation" for part in parts]
+        notes += _copies_across(slices, is_validation)
+    else:
+        groups = groups_by_hash(groups, [s.content_sha256 for s in slices])
+        if config.split.likeness_bits is not None:
+            groups = groups_by_dhash(native_images, groups, max_hamming_distance=config.split.likeness_bits)
+        validation_groups = _validation_groups(slices, groups, config)
+        is_validation = [group in validation_groups for group in groups]
+    if all(is_validation) or not any(is_validation):
+        raise BadInput("data", "holds images of one part alone", "give the folder that the lists are of")
     return Dataset(
-        [s for s, group in zip(slices, groups, strict=True) if group not in validation_groups],
-        [s for s, group in zip(slices, groups, strict=True) if group in validation_groups],
-        copies,
+        [s for s, held_out in zip(slices, is_validation, strict=True) if not held_out],
+        [s for s, held_out in zip(slices, is_validation, strict=True) if held_out],
+        sum(len(masks) - 1 for masks in masks_of_image.values()),
         sum(len(set(masks)) - 1 for masks in masks_of_image.values()),
         {name: str(error) for name, error in left_out.items()},
-        tuple(note for dataset in datasets for note in dataset.notes),
+        tuple(notes),
     )
+
+
+def _copies_across(slices: Sequence[Slice], is_validation: Sequence[bool]) -> list[str]:
+    """A note on images that the lists have among training and validation images, under two names."""
+    trained, validated = (
+        {s.content_sha256 for s, held_out in zip(slices, is_validation, strict=True) if held_out is part}
+        for part in (False, True)
+    )
+    if not (count := len(trained & validated)):
+        return []
+    return [f"{count} validation images of the lists are training images too, under other names"]
 
 
 def _slices_of(

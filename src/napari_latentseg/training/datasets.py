@@ -14,8 +14,9 @@ from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.data.readers import with_readers
 from napari_latentseg.data.split import groups_by_block, groups_by_name
 from napari_latentseg.errors import BadInput
-from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config import SplitConfig, TrainingConfig
 from napari_latentseg.training.dataset_config import DatasetConfig
+from napari_latentseg.training.split_lists import ListPart, read_split_lists
 
 __all__ = ["AnnotatedDataset", "class_infos", "find_datasets"]
 
@@ -38,6 +39,9 @@ class AnnotatedDataset:
         The patient of each case, as the file names tell.
     notes
         What was passed over in the folder.
+    parts
+        Of each case ``"train"`` or ``"validation"``, where lists say it; None where validation images are
+        still to be chosen among all.
     """
 
     name: str
@@ -46,11 +50,22 @@ class AnnotatedDataset:
     config: DatasetConfig
     groups: list[str]
     notes: tuple[str, ...] = ()
+    parts: list[str] | None = None
 
     def without(self, names: Collection[str]) -> AnnotatedDataset:
         """The same data set without the cases of these names."""
         kept = [i for i, case in enumerate(self.cases) if case.name not in names]
-        return replace(self, cases=[self.cases[i] for i in kept], groups=[self.groups[i] for i in kept])
+        return self._with_cases(kept)
+
+    def _with_cases(self, indices: Sequence[int]) -> AnnotatedDataset:
+        """The same data set with some of its cases."""
+        cases, groups, parts = self.cases, self.groups, self.parts
+        return replace(
+            self,
+            cases=[cases[i] for i in indices],
+            groups=[groups[i] for i in indices],
+            parts=None if parts is None else [parts[i] for i in indices],
+        )
 
 
 def class_infos(config: TrainingConfig) -> tuple[ClassInfo, ...]:
@@ -90,8 +105,8 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
     Raises
     ------
     BadInput
-        If a folder is incomplete, two have the same name, the classes of a label are not known, or a reader's
-        mask is missing.
+        If a folder is incomplete, two have the same name, the classes of a label are not known, a reader's
+        mask is missing, or a list names images that are not there.
     """
     classes = class_infos(config)
     datasets: list[AnnotatedDataset] = []
@@ -127,7 +142,41 @@ def find_datasets(folders: Sequence[Path], config: TrainingConfig) -> list[Annot
                 annotated.notes,
             )
         )
-    return datasets
+    return _listed(datasets, config.split) if config.split.lists else datasets
+
+
+def _listed(datasets: list[AnnotatedDataset], split: SplitConfig) -> list[AnnotatedDataset]:
+    """The data sets with the cases that the lists give to training and validation."""
+    lists = read_split_lists([Path(path) for path in split.lists])
+    if lists.has(""):
+        remedy = "call the files train.txt, validation.txt and test.txt"
+        raise BadInput(lists.subject, "does not say which images are for training", remedy)
+    needed: list[ListPart] = ["train", "test"] if split.select_on == "test" else ["train"]
+    for part in needed:
+        if not lists.has(part):
+            raise BadInput(lists.subject, f"has no list of {part} images", "give one that has")
+    parts = lists.part_of_each([case for dataset in datasets for case in dataset.cases])
+    # where the weights are selected on the test images, these are the validation images of the training
+    role_of: dict[ListPart | None, str] = {"train": "train", split.select_on: "validation"}
+    has_validation = lists.has(split.select_on)
+    listed = []
+    for dataset in datasets:
+        own_parts, parts = parts[: len(dataset.cases)], parts[len(dataset.cases) :]
+        kept = [i for i, part in enumerate(own_parts) if part in role_of]
+        roles = [role_of[own_parts[i]] for i in kept]
+        notes = list(dataset.notes)
+        if unused := own_parts.count(None):
+            notes.append(f"{unused} images of {dataset.name} are in no list and are not used")
+        if split.select_on == "test":
+            notes.append(
+                f"the weights are selected on the {roles.count('validation')} images of the test list of"
+                f" {dataset.name}, so that their figure is no test"
+            )
+        elif kept_out := sum(part == "test" for part in own_parts):
+            notes.append(f"{kept_out} images of {dataset.name} are in the test list and are not used")
+        chosen = dataset._with_cases(kept)
+        listed.append(replace(chosen, parts=roles if has_validation else None, notes=tuple(notes)))
+    return listed
 
 
 def _label_map_for(

@@ -174,6 +174,7 @@ class TrainingJob:
                 | {
                     "published_weights": Path(self.config.published_weights).name,
                     "pretrained_unet": Path(self.config.pretrained_unet).name,
+                    "split": self._split_record(),
                     "run": self._run_record(members),
                 }
             ),
@@ -258,16 +259,24 @@ class TrainingJob:
         )
         for _ in evaluation.run():
             pass
+        name = data.config.name or data.name
+        note = self._selection_note(members)
+        return evaluation.record(f"{name}: the {len(cases)} validation images, never trained on; {note}")
+
+    def _selection_note(self, members: MemberTraining) -> str:
+        """How the weights were selected, for the figures in the card."""
         epochs = ", ".join(map(str, members.best_epochs))
-        selection_note = (
+        note = (
             "the weights are those of the last epoch, not selected on them"
             if self.config.select == "last"
             else f"the weights of epoch {epochs} were selected on them, which flatters the figure"
         )
-        name = data.config.name or data.name
-        return evaluation.record(
-            f"{name}: the {len(cases)} validation images, never trained on; {selection_note}"
-        )
+        return f"they are the test list; {note}" if self.config.split.select_on == "test" else note
+
+    def _split_record(self) -> dict[str, Any]:
+        """How the images were split; lists by the name of their file, for they may hold names of patients."""
+        split = self.config.split
+        return split.model_dump(mode="json") | {"lists": [Path(file).name for file in split.lists]}
 
     def _fit_reference(
         self,

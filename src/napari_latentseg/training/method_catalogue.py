@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Set
 from typing import Literal
 
@@ -25,8 +26,8 @@ def describe_methods() -> list[MethodInfo]:
     """Every method: its paper, its configurations, the parameters of its parts, its sampling sources.
 
     The parameters are counted on torch's meta device, for the paper's configuration: the first whose name
-    begins with the method's, does not end in ``"-small"``, and does not deviate from the paper; where all
-    deviate, the first of them.
+    begins with the method's, does not end in ``"-small"``, extends no other, is no ablation, and does not
+    deviate from the paper; where all deviate, the first of them.
     """
     configs = [load_config(name) for name in named_configs()]
     return [_describe_method(cls, [c for c in configs if c.method == name]) for name, cls in METHODS.items()]
@@ -34,15 +35,21 @@ def describe_methods() -> list[MethodInfo]:
 
 def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> MethodInfo:
     full_size_configs = [
-        c for c in configs if c.name.startswith(f"{cls.name}-") and not c.name.endswith(_SMALL_SUFFIX)
+        c
+        for c in configs
+        if c.name.startswith(f"{cls.name}-") and not (c.name.endswith(_SMALL_SUFFIX) or c.ablation)
     ]
     if not full_size_configs:  # the defaults of its settings are the paper's
         full_size_configs = [
             TrainingConfig(method=cls.name, codec=next(iter(KNOWN_CODECS)) if cls.needs_codec else None)
         ]
-    methods_by_config = {
-        c.name: (c, _meta_method(c)) for c in sorted(full_size_configs, key=lambda c: c.name)
-    }
+    built: dict[str, Method] = {}  # one network for all data sets, since large ones take a second each
+    methods_by_config: dict[str, tuple[TrainingConfig, Method]] = {}
+    for c in sorted(full_size_configs, key=lambda c: (bool(c.extends), c.name)):
+        key = json.dumps([c.codec, c.settings], sort_keys=True)
+        if key not in built:
+            built[key] = _meta_method(c)
+        methods_by_config[c.name] = c, built[key]
     faithful_configs = [
         name for name, (_, method) in methods_by_config.items() if not method.deviations_from_paper
     ]
@@ -53,7 +60,7 @@ def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> Method
         title=cls.title,
         paper=cls.paper,
         configurations=tuple(
-            ConfigurationInfo(name=c.name, kind=_config_kind(c.name, paper_configs))
+            ConfigurationInfo(name=c.name, kind=_config_kind(c, paper_configs), ablation=c.ablation)
             for c in sorted(configs, key=lambda c: (c.name != main_config, c.name))
         ),
         parameters=_parameters(*methods_by_config[main_config]),
@@ -61,10 +68,14 @@ def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> Method
     )
 
 
-def _config_kind(name: str, paper_configs: list[str]) -> Literal["paper", "small", "other"]:
-    if name in paper_configs:
+def _config_kind(
+    config: TrainingConfig, paper_configs: list[str]
+) -> Literal["paper", "ablation", "small", "other"]:
+    if config.ablation:
+        return "ablation"
+    if config.name in paper_configs:
         return "paper"
-    return "small" if name.endswith(_SMALL_SUFFIX) else "other"
+    return "small" if config.name.endswith(_SMALL_SUFFIX) else "other"
 
 
 def _meta_method(config: TrainingConfig) -> Method:

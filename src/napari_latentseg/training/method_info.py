@@ -10,10 +10,22 @@ __all__ = ["ConfigurationInfo", "MethodInfo", "ParameterCounts"]
 
 
 class ConfigurationInfo(FrozenModel):
-    """A training configuration of a method, and whether it is the paper's, a small one, or another."""
+    """A training configuration of a method, and what it is.
+
+    Attributes
+    ----------
+    name
+        The name.
+    kind
+        ``"paper"``: the paper's; ``"ablation"``: of one of its ablations; ``"small"``: for a CPU; or
+        ``"other"``.
+    ablation
+        Of an ablation: which table and row.
+    """
 
     name: str
-    kind: Literal["paper", "small", "other"]
+    kind: Literal["paper", "ablation", "small", "other"]
+    ablation: str = ""
 
 
 class ParameterCounts(FrozenModel):
