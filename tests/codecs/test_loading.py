@@ -143,8 +143,8 @@ def test_half_precision_is_read_as_float32(own: Path) -> None:
 OWN_FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "broken JSON": (lambda f: (f / "codec.json").write_text("nothing"), r"codec\.json: is not readable"),
     "a kind that is not known": (
-        lambda f: edit_json(f / "codec.json", kind="vq"),
-        r"codec\.json, kind: no codec is called 'vq'; use one of compact",
+        lambda f: edit_json(f / "codec.json", kind="gan"),
+        r"codec\.json, kind: no codec is called 'gan'; use one of compact",
     ),
     "no kind": (lambda f: (f / "codec.json").write_text("{}"), r"codec\.json, kind"),
     "a setting that is not known": (

@@ -56,7 +56,7 @@ FIELDS: dict[str, tuple[tuple[str | int, ...], object, str]] = {
     "a name with a slash": (("name",), "../lesions", r"card\.json, name: "),
     "no method": (("method",), None, r"card\.json, method: "),
     "an unknown field": (("colour",), "red", r"card\.json, colour: "),
-    "a codec of no kind": (("codec", "kind"), "vq", r"card\.json, codec\.kind: "),
+    "a codec of no kind": (("codec", "kind"), "gan", r"card\.json, codec\.kind: "),
     "no classes": (("classes",), [], r"card\.json, classes: "),
     "a class 0": (("classes", 0, "label"), 0, r"card\.json, classes\.0\.label: "),
     "a colour by its name": (("classes", 0, "color"), "red", r"card\.json, classes\.0\.color: "),

@@ -196,8 +196,9 @@ def _stability_line(stability: StabilityReport) -> str:
             ("probabilities", stability.probability_psnr, stability.probability_ssim),
         )
     ]
-    counts = f"{stability.pairs} pairs, {stability.identical} of them equal, {stability.skipped} left out"
-    return f"samples against the first: {'; '.join(parts)} ({counts}, one mask being empty)"
+    counts = f"{stability.pairs} pairs, {stability.identical} with equal masks"
+    skipped = f"; {stability.skipped} with an empty mask left out" if stability.skipped else ""
+    return f"samples against the first: {'; '.join(parts)} ({counts}{skipped})"
 
 
 def _training_overlap(report: EvaluationReport, subset: str) -> str:

@@ -1,4 +1,4 @@
-"""Codecs built by diffusers: SD-VAE (`AutoencoderKL`) and TAESD (`AutoencoderTiny`)."""
+"""Codecs built by diffusers: SD-VAE (`AutoencoderKL`), TAESD (`AutoencoderTiny`) and VQ-VAEs (`VQModel`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from napari_latentseg.codecs.base import Codec
 from napari_latentseg.errors import BadInput
 
-__all__ = ["KLCodec", "TinyCodec"]
+__all__ = ["KLCodec", "TinyCodec", "VQCodec"]
 
 # Scales of the latents of the autoencoders of Stable Diffusion 1 and 2, and of SDXL (their `scaling_factor`).
 _SD_SCALE, _SDXL_SCALE = 0.18215, 0.13025
@@ -146,6 +146,28 @@ class TinyCodec(_DiffusersCodec):
         return layers.requires_grad_(True)
 
 
+class VQCodec(_DiffusersCodec):
+    """A VQ-VAE, whose latents are codes of a codebook: the other tokenizer of GMS's Table 5.
+
+    Images are encoded to codes. What a predictor gives is quantised before it is decoded; the gradient passes
+    the quantisation unchanged (straight through).
+
+    Parameters
+    ----------
+    autoencoder
+        A `diffusers.VQModel`.
+    """
+
+    kind = "vq"
+
+    def __init__(self, autoencoder: Any) -> None:
+        super().__init__(autoencoder, "block_out_channels")
+
+    def encode(self, images: Tensor) -> Tensor:
+        outputs = self.autoencoder.encode(self._to_signed_range(images)).latents
+        return self._scale_latents(self.autoencoder.quantize(outputs)[0])
+
+
 class _SignedInput(nn.Module):
     """Adapts a network for images in [-1, 1] to images in [0, 1]."""
 
@@ -163,7 +185,7 @@ def _scale_text(scale: float) -> str:
 
 
 def _finite_setting(config: Mapping[str, Any], name: str) -> float:
-    value = config[name]
+    value = config.get(name)
     if value is None and name == "shift_factor":
         return 0.0
     if not isinstance(value, int | float) or not math.isfinite(value):

@@ -35,7 +35,7 @@ def build_codec(kind: str, **config: Any) -> Codec:
     kind
         One of `CODEC_KINDS`.
     config
-        Settings of the network; for ``"kl"`` and ``"tiny"`` those of the diffusers class.
+        Settings of the network; for ``"kl"``, ``"tiny"`` and ``"vq"`` those of the diffusers class.
 
     Raises
     ------
@@ -58,6 +58,12 @@ def build_codec(kind: str, **config: Any) -> Codec:
         from napari_latentseg.codecs.diffusers_codecs import TinyCodec
 
         return TinyCodec(AutoencoderTiny(**config))
+    if kind == "vq":
+        from diffusers import VQModel
+
+        from napari_latentseg.codecs.diffusers_codecs import VQCodec
+
+        return VQCodec(VQModel(**config))
     raise BadInput("kind", f"no codec is called {kind!r}", f"use one of {', '.join(CODEC_KINDS)}")
 
 

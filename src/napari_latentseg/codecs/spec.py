@@ -10,7 +10,7 @@ from napari_latentseg.core.frozen import FrozenModel
 
 __all__ = ["CODEC_KINDS", "CodecSpec", "Kind"]
 
-Kind = Literal["compact", "kl", "tiny", "taef2"]
+Kind = Literal["compact", "kl", "tiny", "taef2", "vq"]
 CODEC_KINDS: tuple[str, ...] = get_args(Kind)
 
 
@@ -21,7 +21,7 @@ class CodecSpec(FrozenModel):
     ----------
     kind
         ``"compact"`` (the embedded one), ``"kl"`` (diffusers' AutoencoderKL, e.g. SD-VAE), ``"tiny"``
-        (diffusers' AutoencoderTiny, e.g. TAESD) or ``"taef2"``.
+        (diffusers' AutoencoderTiny, e.g. TAESD), ``"taef2"``, or ``"vq"`` (diffusers' VQModel).
     name
         ``"latentseg-compact"`` for the embedded codec, otherwise a repository on the Hugging Face hub or a
         folder.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["read_diffusers_config", "read_diffusers_state"]
 
-_KINDS: dict[str, Kind] = {"AutoencoderKL": "kl", "AutoencoderTiny": "tiny"}
+_KINDS: dict[str, Kind] = {"AutoencoderKL": "kl", "AutoencoderTiny": "tiny", "VQModel": "vq"}
 # Names of attention layers before diffusers 0.14; sd-vae-ft-mse has them to this day.
 _FORMER_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
@@ -39,7 +39,7 @@ def read_diffusers_config(files: CodecFiles) -> tuple[Kind, dict[str, Any]]:
     name = config.get("_class_name")
     if name not in _KINDS:
         raise BadInput(
-            f"{files.config}, _class_name", f"is {name!r}", "use an AutoencoderKL or AutoencoderTiny"
+            f"{files.config}, _class_name", f"is {name!r}", "use an AutoencoderKL, AutoencoderTiny or VQModel"
         )
     known = inspect.signature(getattr(diffusers, name).__init__).parameters.keys() - {"self"}
     return _KINDS[name], {key: value for key, value in config.items() if key in known}
