@@ -189,3 +189,14 @@ def test_the_author_stretches_nodules_and_gives_them_one_channel() -> None:
     assert method.config.stretch_images
     channels = (method.config.image_channels, method.config.autoencoder.channels)
     assert (*channels, method.config.for_masks.channels) == (1, 1, 1)
+
+
+def test_masks_may_be_trained_with_the_squared_error(begun, batch: Batch) -> None:
+    """Table I of the paper; then the weight changes neither the loss nor the probabilities."""
+    method, weighted = begun(mask_loss="mse"), begun(mask_loss="mse", mask_weight=50)
+    logits, _ = method.mask_autoencoder(batch.masks)
+    expected = (torch.sigmoid(logits) - batch.masks).square().mean()
+    for found in (method, weighted):
+        assert float(found.autoencoder_loss(batch)["mask"]) == pytest.approx(float(expected), rel=1e-5)
+        assert torch.allclose(found.reconstruct(batch.images, batch.masks).masks, torch.sigmoid(logits))
+    assert "squared error for masks" in method.deviations_from_paper

@@ -95,6 +95,7 @@ def test_it_has_the_papers_values(name: str) -> None:
         ("wave-gms-busi-no-align", {"align_weight": 0.0}),
         ("sdseg-refuge2-no-latent-loss", {"latent_weight": 0}),
         ("sdseg-refuge2-frozen-encoder", {"latent_weight": 0, "conditioner": "frozen"}),
+        ("medseglatdiff-lidc-mask-mse", {"mask_loss": "mse"}),
         ("guided-abdomen-text", {"classes": 29, "class_embedding": "text"}),
     ],
 )

@@ -67,6 +67,9 @@ class MedSegLatDiffConfig(FrozenModel):
         Whether the denoiser gets the quantised latent of the image, as in the paper, or the encoder's output.
     trained_encoder
         Whether the encoder of the images is trained further with the diffusion; in the paper it is frozen.
+    mask_loss
+        What the mask autoencoder is trained with: ``"cross_entropy"``, weighted by `mask_weight`, or the
+        squared error of the probability, ``"mse"`` (Table I), which needs no correction for the weight.
     mask_weight
         w, the weight of foreground pixels in the cross-entropy of the mask autoencoder; in the paper 5, or 50
         for tiny targets.
@@ -90,6 +93,7 @@ class MedSegLatDiffConfig(FrozenModel):
     standardise: bool = True
     quantised_condition: bool = True
     trained_encoder: bool = False
+    mask_loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     mask_weight: float = Field(5.0, gt=0)
     unshift: bool = True
     steps: int = Field(_TIMESTEPS, ge=1, le=_TIMESTEPS)
@@ -162,6 +166,7 @@ class MedSegLatDiff(Method):
             (config.prediction == "sample", "predicts the latent instead of the noise"),
             (not config.quantised_condition, "image latent before quantisation"),
             (config.trained_encoder, "image encoder trained further with the diffusion"),
+            (config.mask_loss == "mse", "squared error for masks"),
             (config.mask_weight not in _PAPER_MASK_WEIGHTS, f"mask weight {config.mask_weight:g}"),
             (config.unshift, "probabilities corrected for the mask weight"),
             (config.steps != paper.steps, f"{config.steps} steps"),
@@ -226,11 +231,15 @@ class MedSegLatDiff(Method):
         images = self._prepared(batch.images)
         reconstruction, image_commitment = self.image_autoencoder(images)
         logits, mask_commitment = self.mask_autoencoder(batch.masks)
-        weight = torch.tensor(self.config.mask_weight, device=logits.device)
+        if self.config.mask_loss == "mse":
+            mask_loss = F.mse_loss(torch.sigmoid(logits.float()), batch.masks)
+        else:
+            weight = torch.tensor(self.config.mask_weight, device=logits.device)
+            mask_loss = F.binary_cross_entropy_with_logits(logits.float(), batch.masks, pos_weight=weight)
         return {
             "image": F.mse_loss(reconstruction.float(), images),
             "image codes": image_commitment,
-            "mask": F.binary_cross_entropy_with_logits(logits.float(), batch.masks, pos_weight=weight),
+            "mask": mask_loss,
             "mask codes": mask_commitment,
         }
 
@@ -316,7 +325,8 @@ class MedSegLatDiff(Method):
         return self._probability(self.mask_autoencoder.decode(latents, quantise=self.config.quantise_samples))
 
     def _probability(self, logits: Tensor) -> Tensor:
-        logit_shift = math.log(self.config.mask_weight) if self.config.unshift else 0.0
+        is_shifted = self.config.unshift and self.config.mask_loss == "cross_entropy"
+        logit_shift = math.log(self.config.mask_weight) if is_shifted else 0.0
         return torch.sigmoid(logits.float() - logit_shift)
 
     def _initialise_codebooks(self, batches: Iterable[Batch]) -> None:
