@@ -159,6 +159,24 @@ def test_a_published_checkpoint_becomes_a_model(checkpoint: Path, sd_vae: Path, 
         api.install_model(checkpoint, name="gms-published", codec="small-vae")
 
 
+def test_a_published_checkpoint_on_taesd_is_installed_as_the_mismatch_that_it_is(
+    checkpoint: Path, home: Path
+) -> None:
+    """Wave-GMS, Table 4: only where the configuration names TAESD."""
+    import diffusers
+
+    diffusers.AutoencoderTiny().save_pretrained(home / "codecs" / "my-taesd")
+    with pytest.raises(BadInput, match="codec: is not an SD-VAE"):
+        api.install_model(checkpoint, name="mismatch", codec="my-taesd")
+    card = api.install_model(checkpoint, name="mismatch", codec="my-taesd", config="gms-busi-taesd")
+    assert card.deviations_from_paper == "tiny codec in place of SD-VAE"
+    assert "trained with an SD-VAE, not with this codec" in card.limits
+    assert card.codec.kind == "tiny"
+    state = load_model("mismatch").method.trainable_modules["mapper"].state_dict()
+    theirs = torch.load(checkpoint, weights_only=True)["model"]["input_blocks.weight"]
+    torch.testing.assert_close(state["stem.weight"], theirs.half().float(), atol=0, rtol=0)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -102,7 +102,7 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
     card
         The card of the model, with its settings and its codec.
     codec
-        The SD-VAE that the checkpoints were trained with.
+        The SD-VAE that the checkpoints were trained with, or another where the card says so.
     replace
         Whether to replace an installed model of that name.
 
@@ -114,7 +114,7 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
     Raises
     ------
     BadInput
-        If weights are missing or have other shapes, or the codec is not an SD-VAE.
+        If weights are missing or have other shapes, or the codec is not an SD-VAE, unless the card says so.
     """
     from napari_latentseg.methods.registry import build_method
     from napari_latentseg.models.folder import save_model_folder
@@ -124,7 +124,8 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
     target = install_path(card.name, replace=replace)
     if card.method != "gms":
         raise BadInput("config", f"is for {card.method}, but the checkpoints are of GMS", "use gms-busi")
-    _check_sd_vae(card.codec)
+    if not card.deviations_from_paper:
+        _check_sd_vae(card.codec)
     method = build_method(card.method, codec, card.settings)
     if list(method.trainable_modules) != ["mapper"]:
         raise BadInput(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from napari_latentseg.codecs.architectures import KNOWN_CODECS
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.models.card import ModelCard
 from napari_latentseg.training.config import TrainingConfig
@@ -15,6 +16,9 @@ __all__ = ["published_card"]
 
 def published_card(source: Path, name: str, config: TrainingConfig, codec: CodecSpec) -> ModelCard:
     """The card of a published checkpoint; nothing is measured.
+
+    With a configuration that names TAESD, and a codec of its kind, it is the model mismatch of Wave-GMS's
+    Table 4: the mapper of GMS on latents that it was not trained on.
 
     Parameters
     ----------
@@ -28,10 +32,13 @@ def published_card(source: Path, name: str, config: TrainingConfig, codec: Codec
         The codec that it is used with.
     """
     card_config = config.card
+    kind_of_config = KNOWN_CODECS[config.codec][0] if config.codec in KNOWN_CODECS else "kl"
+    is_mismatch = kind_of_config == codec.kind == "tiny"
     return ModelCard(
         name=name,
         title=card_config.title or f"{name}, as published",
         method=config.method,
+        deviations_from_paper="tiny codec in place of SD-VAE" if is_mismatch else "",
         settings=config.settings,
         codec=codec,
         preprocess=config.preprocess,
@@ -46,6 +53,10 @@ def published_card(source: Path, name: str, config: TrainingConfig, codec: Codec
         limits=(
             f"Converted from the authors' checkpoint with the SHA-256 {file_sha256(source)};"
             " not measured here."
-            " Whether the codec is the one it was trained on cannot be seen from the file."
+            + (
+                " The weights were trained with an SD-VAE, not with this codec."
+                if is_mismatch
+                else " Whether the codec is the one it was trained on cannot be seen from the file."
+            )
         ),
     )
