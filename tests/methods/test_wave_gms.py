@@ -324,8 +324,9 @@ def test_the_configurations_are_the_papers() -> None:
     assert paper == gms.model_copy(update=changed)
     assert (paper.epochs, paper.learning_rate, paper.warmup_epochs, paper.seed) == (1000, 2e-3, 5, 2333)
     assert WaveGMSConfig.model_validate(paper.settings) == WaveGMSConfig()
-    without = {"name": "wave-gms-busi-no-align", "settings": {"align_weight": 0}}
-    assert ablation == paper.model_copy(update=without)
+    assert ablation.ablation == "Wave-GMS, Table 4: without alignment"
+    without = {"name": "wave-gms-busi-no-align", "settings": {"align_weight": 0}, "extends": paper.name}
+    assert ablation == paper.model_copy(update=without | {"ablation": ablation.ablation})
 
 
 def test_a_codec_of_another_factor_is_refused() -> None:
