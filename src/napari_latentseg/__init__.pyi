@@ -1,5 +1,9 @@
 from .api.batch import BatchReport as BatchReport
 from .api.batch import batch as batch
+from .api.codecs import add_codec as add_codec
+from .api.codecs import find_codec as find_codec
+from .api.codecs import list_codecs as list_codecs
+from .api.codecs import remove_codec as remove_codec
 from .api.evaluation import calibrate as calibrate
 from .api.evaluation import evaluate as evaluate
 from .api.files import FileResult as FileResult
@@ -29,6 +33,7 @@ from .api.versions import free_model_name as free_model_name
 from .api.versions import list_candidates as list_candidates
 from .api.versions import model_history as model_history
 from .api.versions import revert_model as revert_model
+from .codecs.store import KeptCodec as KeptCodec
 from .core.classes import ClassInfo as ClassInfo
 from .core.fit import Fit as Fit
 from .core.geometry import Geometry as Geometry

@@ -8,12 +8,9 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_latentseg.errors import BadInput
-
-if TYPE_CHECKING:
-    from napari_latentseg.codecs.spec import CodecSpec
 
 __all__ = ["diagnose"]
 
@@ -92,32 +89,27 @@ def _check_display(facts: dict[str, Any], problems: list[dict[str, str]]) -> Non
 
 
 def _check_models(facts: dict[str, Any], problems: list[dict[str, str]]) -> None:
+    from napari_latentseg.codecs.store import list_codecs
     from napari_latentseg.models.card import read_card
+    from napari_latentseg.models.codec_lookup import locate_codec
     from napari_latentseg.models.layout import check_files
     from napari_latentseg.models.store import data_home, model_folders
 
     folders = model_folders()
     facts["models"] = ", ".join(folders) or "none"
+    facts["codecs"] = ", ".join(codec.name for codec in list_codecs()) or "none kept"
     facts["installed under"] = _home_relative(data_home())
     for name, folder in folders.items():
         try:
             card = read_card(folder)
             check_files(folder, card)
             if card.codec is not None:
-                _check_codec(card.codec)
+                locate_codec(card.codec)
         except BadInput as error:
             # only the last part of a path, which may contain a name: people send this report to others
             problems.append(
                 {"what": f"model {name}: {Path(error.what).name} {error.why}", "mend": error.remedy}
             )
-
-
-def _check_codec(spec: CodecSpec) -> None:
-    from napari_latentseg.codecs.loading import weights_hash
-    from napari_latentseg.models.store import codec_folder
-
-    if weights_hash(codec_folder(spec.name, spec.revision or None)) != spec.sha256:
-        raise BadInput("codec", f"{spec.name} has other weights on this machine", "install the codec again")
 
 
 def _package_version(name: str) -> str:

@@ -74,12 +74,12 @@ def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def home(_written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of it that is the user's for the time of a test."""
-    from napari_latentseg.models import store
+    from napari_latentseg.models import codec_lookup
 
     folder = Path(shutil.copytree(_written, tmp_path / "home"))
     monkeypatch.setenv("NAPARI_LATENTSEG_HOME", str(folder))
     yield folder
-    store._load_cached.cache_clear()
+    codec_lookup._load_cached.cache_clear()
 
 
 @pytest.fixture

@@ -207,8 +207,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "a codec with another scale": (lambda f: edit_codec(f, scale=0.5), f"{CARD}, codec.scale", "is 0.5, but"),
     "a codec with other weights": (
         lambda f: edit_codec(f, name="other-codec"),
-        "other-codec",
-        "has other weights than other-codec",
+        "codec",
+        "other-codec has other weights on this machine",
     ),
     "a codec that is not there": (
         lambda f: edit_codec(f, name="lost-codec"),

@@ -21,8 +21,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import torch
 
-from napari_latentseg.models import store
-from napari_latentseg.models.hub import cached_snapshot, commit_of
+from napari_latentseg.codecs.origin import commit_of
+from napari_latentseg.models import codec_lookup, store
+from napari_latentseg.models.hub import cached_snapshot
 
 COMMIT = hashlib.sha1(b"the commit").hexdigest()
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -324,4 +325,4 @@ def test_a_codec_in_the_cache_is_opened_and_named_with_its_commit(cache: Path) -
     (cache.parents[1] / "refs" / "main").write_text("0" * 40)  # the repository has moved on
     again = store.codec_for(spec)
     assert all(torch.equal(v, again.state_dict()[k]) for k, v in codec.state_dict().items())
-    store._load_cached.cache_clear()
+    codec_lookup._load_cached.cache_clear()

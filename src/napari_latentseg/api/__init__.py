@@ -1,14 +1,16 @@
 """The Python API: one function for each thing that the widgets and the command line do.
 
 `inference` segments; `evaluation` scores and calibrates; `training` trains and fine-tunes; `models` finds,
-loads, installs and exports models; `versions` decides on fine-tuned models; `results` writes results; `fit`
-tells whether a model was made for an image; `batch` and `files` segment many. Importing them loads neither
-torch nor Qt: a function imports what it needs when it is called, after the cheap checks.
+loads, installs and exports models; `codecs` keeps their codecs; `versions` decides on fine-tuned models;
+`results` writes results; `fit` tells whether a model was made for an image; `batch` and `files` segment many.
+Importing them loads neither torch nor Qt: a function imports what it needs when it is called, after the cheap
+checks.
 """
 
 from __future__ import annotations
 
 from napari_latentseg.api.batch import batch
+from napari_latentseg.api.codecs import add_codec, check_codec, find_codec, list_codecs, remove_codec
 from napari_latentseg.api.evaluation import calibrate, evaluate
 from napari_latentseg.api.files import segment_files
 from napari_latentseg.api.fit import check_fit
@@ -40,19 +42,23 @@ from napari_latentseg.api.versions import (
 from napari_latentseg.io import read_scan
 
 __all__ = [
+    "add_codec",
     "adopt_model",
     "batch",
     "calibrate",
+    "check_codec",
     "check_fit",
     "compile_model",
     "discard_model",
     "evaluate",
     "evaluate_reconstruction",
     "export_model",
+    "find_codec",
     "finetune",
     "free_model_name",
     "install_model",
     "list_candidates",
+    "list_codecs",
     "list_methods",
     "list_models",
     "load_compiled",
@@ -62,6 +68,7 @@ __all__ = [
     "needs_compiling",
     "plan_install",
     "read_scan",
+    "remove_codec",
     "remove_model",
     "revert_model",
     "segment",

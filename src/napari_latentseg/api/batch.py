@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.api.batch_executor import choose_executor
 from napari_latentseg.api.case_run import keep_model, model_key, segment_case
-from napari_latentseg.api.chosen_model import locate_chosen_model
+from napari_latentseg.api.chosen_model import check_codec_here, given_codec, locate_chosen_model
 from napari_latentseg.api.images import spacing_numbers
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.argument_types import as_path, whole_number
@@ -165,6 +165,7 @@ cleanup, tolerance
     from napari_latentseg.batches.run import run_batch
     from napari_latentseg.core.reorient import check_plane
     from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.models.codec_lookup import codec_folder
 
     located, output_folder = locate_chosen_model(model), as_path("out", out)
     settings = InferenceSettings.for_model(
@@ -189,14 +190,17 @@ cleanup, tolerance
         return BatchReport(folder.table, (), False, own_cases, found.passed_over)
     if not resume:
         folder.check_unused()
-    codec_folder = None if codec is None else as_path("codec", codec).absolute()
+    given = given_codec(codec)
+    codec_path = None if given is None else codec_folder(given).absolute()
+    if codec_path is None:
+        check_codec_here(located, settings)
     job = BatchJob(
         located.folder.absolute(), model_key(located.card), output_folder.absolute(), settings, plane,
-        channel, steps, codec_folder, layout, outputs, resume, folder.work.absolute(),
+        channel, steps, codec_path, layout, outputs, resume, folder.work.absolute(),
     )  # fmt: skip
     keep_model(job, located)
     executor = choose_executor(
-        segment_case, located, settings, codec_folder, workers=workers, scheduler=scheduler
+        segment_case, located, settings, codec_path, workers=workers, scheduler=scheduler
     )
     run = run_batch(
         folder, job, own_cases, executor, located.card, fail_fast=fail_fast,

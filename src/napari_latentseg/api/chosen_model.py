@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, cast
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
+    from napari_latentseg.inference.settings import InferenceSettings
     from napari_latentseg.models.folder import Model
     from napari_latentseg.models.store import LocatedModel
 
-__all__ = ["load_chosen_model", "locate_chosen_model"]
+__all__ = ["check_codec_here", "given_codec", "load_chosen_model", "locate_chosen_model"]
 
 
 def locate_chosen_model(model: Model | LocatedModel | str | Path) -> Model | LocatedModel:
@@ -39,5 +40,37 @@ def load_chosen_model(model: Model | LocatedModel, codec: str | Path | None = No
     """
     from napari_latentseg.models.store import LocatedModel, load_model
 
-    codec_folder = None if codec is None else as_path("codec", codec)
-    return load_model(model, codec_folder) if isinstance(model, LocatedModel) else model
+    return load_model(model, given_codec(codec)) if isinstance(model, LocatedModel) else model
+
+
+def check_codec_here(model: Model | LocatedModel, settings: InferenceSettings) -> None:
+    """Refuse a model whose codec is missing before many images are segmented; a compiled one needs none.
+
+    Raises
+    ------
+    BadInput
+        If there is no codec with the name or the hash in its card.
+    """
+    from napari_latentseg.inference.compiled_start import is_compiled, uses_openvino
+    from napari_latentseg.models.codec_lookup import has_candidate, locate_codec
+    from napari_latentseg.models.store import LocatedModel
+
+    spec = model.card.codec
+    if not isinstance(model, LocatedModel) or spec is None or has_candidate(spec):
+        return
+    is_ready = uses_openvino(settings.engine, settings.device) and is_compiled(model.card, settings.precision)
+    if not is_ready:
+        locate_codec(spec)
+
+
+def given_codec(codec: str | Path | None) -> str | Path | None:
+    """A codec that a function of the API is given: a path, or a name.
+
+    Raises
+    ------
+    BadInput
+        If it is neither.
+    """
+    if codec is not None:
+        as_path("codec", codec)
+    return codec

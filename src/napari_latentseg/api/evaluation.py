@@ -38,6 +38,7 @@ def evaluate(
     protocol: str | None = None,
     stability: bool = False,
     labels: LabelsOption | None = None,
+    codec: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
     progress: Progress = no_progress,
 ) -> EvaluationReport:
@@ -72,6 +73,8 @@ def evaluate(
     labels
         What the labels of the masks mean, where that is not what the folder or the model says: see
         `parse_label_names`.
+    codec
+        The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
     on_note
         Called with a sentence on what was passed over in the folder.
     progress
@@ -128,7 +131,7 @@ def evaluate(
     from napari_latentseg.inference.predictor import Predictor
 
     evaluation = Evaluation(
-        Predictor(load_chosen_model(located_model), device, precision),
+        Predictor(load_chosen_model(located_model, codec), device, precision),
         settings,
         cases,
         known_split,
@@ -184,6 +187,7 @@ def calibrate(
     device: str = "auto",
     subset: str = "validation",
     labels: LabelsOption | None = None,
+    codec: str | Path | None = None,
     out: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
     on_left_out: Callable[[str], None] = lambda text: None,
@@ -219,6 +223,8 @@ def calibrate(
     labels
         What the labels of the masks mean, where that is not what the folder or the model says: see
         `parse_label_names`.
+    codec
+        The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
     out
         A folder for a copy of the model with the new card. Required for an embedded model, which is not
         changed.
@@ -272,7 +278,7 @@ def calibrate(
     from napari_latentseg.inference.calibrate import Calibration
     from napari_latentseg.inference.predictor import Predictor
 
-    predictor = Predictor(load_chosen_model(located_model), device, "float32")
+    predictor = Predictor(load_chosen_model(located_model, codec), device, "float32")
     calibration = Calibration(predictor, settings, cases, split)
     for left_out in calibration.left_out:
         on_left_out(left_out.reason)

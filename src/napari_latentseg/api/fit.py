@@ -23,6 +23,7 @@ def check_fit(
     plane: str = "acquired",
     pixels: bool = True,
     device: str = "auto",
+    codec: str | Path | None = None,
 ) -> Fit | None:
     """Whether a model was made for an image.
 
@@ -43,6 +44,8 @@ def check_fit(
         Whether the latents are compared too; without, no model is loaded, and nothing is read but the header.
     device
         ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"mps"``.
+    codec
+        The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
 
     Returns
     -------
@@ -77,4 +80,4 @@ def check_fit(
     from napari_latentseg.utils.device import resolve_compute
 
     compute = resolve_compute(device)
-    return check_scan(load_chosen_model(located_model), compute, input_scan, plane)
+    return check_scan(load_chosen_model(located_model, codec), compute, input_scan, plane)

@@ -74,7 +74,7 @@ def segment(
         What computes the networks: ``"torch"``; ``"openvino"``, on the CPU; or ``"auto"``, OpenVINO where it
         is installed and can.
     codec
-        The folder of the model's codec, where the codec is neither embedded nor installed.
+        The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
     series
         Which image of a file or folder that holds several, counted from 1.
     channel

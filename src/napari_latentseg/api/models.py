@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,7 @@ def compile_model(
     precision
         ``"auto"``, ``"float32"`` or ``"bfloat16"``.
     codec
-        The folder of the model's codec, where the codec is neither embedded nor installed.
+        The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
 
     Returns
     -------
@@ -224,7 +225,7 @@ def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None)
     name
         The name or the folder of a model.
     codec
-        The folder of its codec, where the codec is neither embedded nor installed.
+        Its codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
 
     Returns
     -------
@@ -245,20 +246,22 @@ def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None)
     >>> [segment(scan, model, source="none").record.model.name for scan in scans]
     ['breast-ultrasound', 'breast-ultrasound']
     """
+    from napari_latentseg.api.chosen_model import given_codec
     from napari_latentseg.models.store import load_model as load
 
-    return load(name, None if codec is None else as_path("codec", codec))
+    return load(name, given_codec(codec))
 
 
 def install_model(
     source: str | Path,
     *,
     name: str | None = None,
-    codec: str | None = None,
+    codec: str | Path | None = None,
     config: str | Path = "gms-busi",
     download: bool = False,
     replace: bool = False,
     as_version: bool = False,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> ModelCard:
     """Install a model, so that it can be used by its name.
 
@@ -270,8 +273,8 @@ def install_model(
     name
         The name of the model; that of its card or file where not given.
     codec
-        The folder of the model's codec, where the codec is neither embedded nor installed; for a checkpoint
-        also a repository on the Hugging Face hub.
+        The model's codec, where it is not kept on this machine yet: a folder or file, the name of a kept one,
+        or a repository on the Hugging Face hub. What is given is kept from then on, see `add_codec`.
     config
         The training configuration that a checkpoint belongs to.
     download
@@ -281,6 +284,8 @@ def install_model(
     as_version
         Install it as a version of the model here that it was fine-tuned from, and use it from now on. One of
         the models that it was fine-tuned from must be here with the same weights; `name` is not used.
+    on_note
+        Called with a sentence on the codec, where it is kept from now on.
 
     Returns
     -------
@@ -305,22 +310,23 @@ def install_model(
     from napari_latentseg.models.install_plan import check_is_model, install_as_version
 
     path = as_path("source", source)
-    codec_folder = Path(codec) if codec else None
     check_is_model(path)
     if as_version:
-        return read_card(install_as_version(path, codec=codec_folder))
+        return read_card(install_as_version(path, codec=codec or None, on_note=on_note))
     if path.is_dir():
-        return read_card(install_folder(path, name, codec=codec_folder, replace=replace))
+        return read_card(install_folder(path, name, codec=codec or None, replace=replace, on_note=on_note))
     if path.suffix.lower() == ".zip":
         from napari_latentseg.models.archive import install_archive
 
-        return read_card(install_archive(path, name, codec=codec_folder, replace=replace))
+        folder = install_archive(path, name, codec=codec or None, replace=replace, on_note=on_note)
+        return read_card(folder)
     from napari_latentseg.training.config import load_config
 
     settings = load_config(config)
     model_name = (name or path.stem).lower()
     install_path(model_name, replace=replace)
 
+    from napari_latentseg.models.codec_lookup import keep_given_codec
     from napari_latentseg.models.gms_checkpoint import read_gms_checkpoint
     from napari_latentseg.models.store import open_codec
     from napari_latentseg.training.gms_release import published_card
@@ -331,7 +337,10 @@ def install_model(
         raise BadInput("config", f"{settings.name} has no codec", "use gms-busi")
     loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
     card = published_card(path, model_name, settings, spec)
-    return read_card(install_gms_checkpoint(path, card, loaded_codec, replace=replace))
+    folder = install_gms_checkpoint(path, card, loaded_codec, replace=replace)
+    if (kept := keep_given_codec(codec, spec)) is not None:
+        on_note(kept.describe())
+    return read_card(folder)
 
 
 def plan_install(source: str | Path) -> InstallPlan:

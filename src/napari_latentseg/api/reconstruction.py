@@ -27,6 +27,7 @@ def evaluate_reconstruction(
     subset: str = "all",
     split: str | Path | Sequence[str | Path] | None = None,
     labels: LabelsOption | None = None,
+    codec: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
     progress: Progress = no_progress,
 ) -> ReconstructionReport:
@@ -39,7 +40,7 @@ def evaluate_reconstruction(
     ----------
     model
         A loaded model, or the name or folder of one.
-    data, device, precision, subset, split, labels
+    data, device, precision, subset, split, labels, codec
         As for `evaluate`.
     on_note
         Called with a sentence on what was passed over in the folder.
@@ -78,7 +79,7 @@ def evaluate_reconstruction(
     from napari_latentseg.inference.reconstruction import ReconstructionEvaluation
 
     evaluation = ReconstructionEvaluation(
-        Predictor(load_chosen_model(located_model), device, precision, "torch"), cases
+        Predictor(load_chosen_model(located_model, codec), device, precision, "torch"), cases
     )
     for fraction in evaluation.run():
         progress(fraction)

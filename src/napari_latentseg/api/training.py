@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from napari_latentseg.utils.argument_types import as_path
 
 if TYPE_CHECKING:
+    from napari_latentseg.codecs.spec import CodecSpec
     from napari_latentseg.data.label_names import LabelsOption
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.training.config import TrainingConfig
@@ -54,7 +55,7 @@ def train(
     *,
     config: str | Path = "gms-small",
     method: str | None = None,
-    codec: str | None = None,
+    codec: str | Path | None = None,
     name: str | None = None,
     device: str = "auto",
     download: bool = False,
@@ -65,6 +66,7 @@ def train(
     split: str | Path | Sequence[str | Path] | None = None,
     select_on: str | None = None,
     on_event: Callable[[TrainEvent], None] = lambda event: None,
+    on_note: Callable[[str], None] = lambda text: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> ModelCard:
     """Train a model on annotated images, and write it as a model folder.
@@ -81,7 +83,8 @@ def train(
     method
         Refuse a configuration of another method than this one.
     codec
-        In place of the configuration's: ``"embedded"``, a folder, or a repository on the Hugging Face hub.
+        In place of the configuration's: ``"embedded"``, a folder or file, the name of a kept codec, or a
+        repository on the Hugging Face hub. A folder or file is kept for the model, see `add_codec`.
     name
         The name of the model; that of the folder where not given.
     device
@@ -108,6 +111,8 @@ def train(
         code of several papers; the card then says that their figure is no test.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
+    on_note
+        Called with a sentence on the codec, where it is kept from now on, or cannot be.
     should_stop
         Asked after every batch. True ends the training: the best weights so far are written, and a checkpoint
         beside them.
@@ -185,6 +190,8 @@ def train(
             folders, Path(out), settings, loaded_codec, spec, name=name, device=device,
             should_stop=should_stop, resume=resume, processes=processes,
         )  # fmt: skip
+        if processes.is_main:
+            _keep_codec(codec, spec, on_note)
         for event in job:
             if processes.is_main:
                 on_event(event)
@@ -209,6 +216,7 @@ def finetune(
     labels: LabelsOption | None = None,
     reader: str | None = None,
     on_event: Callable[[FineTuneEvent], None] = lambda event: None,
+    on_note: Callable[[str], None] = lambda text: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> FineTuned:
     """Fine-tune a model on a few corrected images, and compare the new model with its base.
@@ -234,7 +242,7 @@ def finetune(
     seed
         Draws the validation cases, the augmentation and the batches; 0 or more.
     codec
-        The folder of the model's codec, where the codec is neither embedded nor installed.
+        The model's codec, where it is not kept on this machine: a folder or file, or the name of a kept one.
     resume
         Continue a fine-tuning that was stopped, from the checkpoint beside `out`.
     labels
@@ -245,6 +253,8 @@ def finetune(
         whose masks are used. Where not given, and for images without such a file, the first by name is used.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
+    on_note
+        Called with a sentence on the codec, where it is kept from now on, or cannot be.
     should_stop
         Asked after every step. True ends the training: the best weights so far are compared with the base and
         written, and a checkpoint beside them.
@@ -290,6 +300,7 @@ def finetune(
         device=device, seed=seed, should_stop=should_stop, resume=resume, codec=codec,
         label_names=label_names, reader=reader,
     )  # fmt: skip
+    _keep_codec(codec, job.model.card.codec, on_note)
     verdict, is_stopped = "", False
     for event in job:
         if event.event == "judged":
@@ -311,6 +322,20 @@ def _split_changes(
     if split is not None:
         values["lists"] = [str(as_path("split", file)) for file in _paths(split)]
     return values if select_on is None else values | {"select_on": select_on}
+
+
+def _keep_codec(codec: str | Path | None, spec: CodecSpec | None, on_note: Callable[[str], None]) -> None:
+    """Keep a codec that was given. A training goes on where that is not possible: its work is not lost."""
+    from napari_latentseg.errors import BadInput
+    from napari_latentseg.models.codec_lookup import keep_given_codec
+
+    try:
+        kept = keep_given_codec(codec, spec)
+    except BadInput as error:
+        on_note(f"the model will need --codec, since its codec is not kept: {error}")
+    else:
+        if kept is not None:
+            on_note(kept.describe())
 
 
 def _folders(data: Any) -> list[Path]:

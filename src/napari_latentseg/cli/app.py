@@ -16,6 +16,7 @@ from napari_latentseg.cli import (
     annotations_commands,
     batch_command,
     calibrate_commands,
+    codecs_commands,
     evaluate_command,
     finetune_commands,
     models_commands,
@@ -60,6 +61,7 @@ train_commands.register(app)
 finetune_commands.register(app)
 calibrate_commands.register(app)
 models_commands.register(app)
+codecs_commands.register(app)
 annotations_commands.register(app)
 
 

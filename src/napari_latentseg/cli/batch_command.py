@@ -20,7 +20,7 @@ from napari_latentseg.cli.console import (
 from napari_latentseg.cli.interrupt import stop_on_interrupt, stop_on_stdin_line
 from napari_latentseg.cli.options import (
     Channel,
-    CodecFolder,
+    CodecOption,
     Device,
     JsonOutput,
     ModelOption,
@@ -108,7 +108,7 @@ def batch(
     threads: Threads = None,
     precision: Precision = "auto",
     engine: Engine = "auto",
-    codec: CodecFolder = None,
+    codec: CodecOption = None,
     channel: Channel = None,
     spacing: Spacing = None,
     plane: SlicePlane = "acquired",

@@ -10,6 +10,7 @@ import typer
 from napari_latentseg.cli.console import exit_partial, print_json, print_line, progress_bar
 from napari_latentseg.cli.options import (
     AnnotatedFolder,
+    CodecOption,
     Device,
     FormerModelArgument,
     JsonOutput,
@@ -62,6 +63,7 @@ def calibrate(
         str, typer.Option(help="validation: the model's own validation images; or all.")
     ] = "validation",
     labels: LabelsOption = None,
+    codec: CodecOption = None,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
 ) -> None:
@@ -77,8 +79,9 @@ def calibrate(
     with progress_bar("calibrating", quiet=quiet) as progress:
         card = api.calibrate(
             chosen_model, data, samples=samples, source=sampling, seed=seed, level=coverage, device=device,
-            subset=subset, labels=labels, out=out, on_note=lambda text: print_line(text, quiet=quiet),
-            on_left_out=left_out.append, progress=progress,
+            subset=subset, labels=labels, codec=codec, out=out,
+            on_note=lambda text: print_line(text, quiet=quiet), on_left_out=left_out.append,
+            progress=progress,
         )  # fmt: skip
     if as_json:
         print_json(card.model_dump(mode="json", include=_FIGURES))

@@ -17,6 +17,7 @@ from napari_latentseg.cli.console import (
 )
 from napari_latentseg.cli.options import (
     AnnotatedFolder,
+    CodecOption,
     Device,
     JsonOutput,
     LabelsOption,
@@ -83,6 +84,7 @@ def evaluate(
     ] = "all",
     split: SplitOption = None,
     labels: LabelsOption = None,
+    codec: CodecOption = None,
     overwrite: Overwrite = False,
     as_json: JsonOutput = False,
     quiet: Quiet = False,
@@ -107,7 +109,7 @@ def evaluate(
     is_silent = quiet or as_json
     images: dict[str, Any] = {
         "device": device, "precision": precision, "subset": subset, "split": split or None, "labels": labels,
-        "on_note": lambda text: print_line(text, quiet=is_silent),
+        "codec": codec, "on_note": lambda text: print_line(text, quiet=is_silent),
     }  # fmt: skip
     with progress_bar("scoring", quiet=is_silent) as progress:
         report: EvaluationReport | ReconstructionReport

@@ -12,7 +12,7 @@ from napari_latentseg.cli.console import exit_partial, json_text, print_line, pr
 from napari_latentseg.cli.interrupt import stop_on_interrupt, stop_on_stdin_line
 from napari_latentseg.cli.options import (
     AnnotatedFolders,
-    CodecFolder,
+    CodecOption,
     Device,
     FormerModelArgument,
     LabelsOption,
@@ -60,7 +60,7 @@ def finetune(
             " first by name where not given.",
         ),
     ] = None,
-    codec: CodecFolder = None,
+    codec: CodecOption = None,
     resume: Resume = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -99,7 +99,9 @@ def finetune(
 
         api.finetune(
             base_model, data, out, minutes=minutes, name=name, codec=codec, device=device, seed=seed,
-            labels=labels, reader=reader, resume=resume, on_event=report, should_stop=stop_requested.is_set,
+            labels=labels, reader=reader, resume=resume, on_event=report,
+            on_note=lambda text: print_line(text, quiet=quiet or events),
+            should_stop=stop_requested.is_set,
         )  # fmt: skip
     if not events:
         judged, saved_event = last_events["judged"], last_events["saved"]
@@ -137,7 +139,7 @@ def add_replay(
     folder: Annotated[Path, typer.Argument(help="A model folder; its card is changed too.")],
     data: AnnotatedFolders,
     count: Annotated[int, typer.Option(help="Number of patches.", min=4)] = 64,
-    codec: CodecFolder = None,
+    codec: CodecOption = None,
 ) -> None:
     """Store encoded patches of its training images in a model, so that it forgets less when it is fine-tuned.
 

@@ -9,7 +9,7 @@ import typer
 
 from napari_latentseg.cli.console import print_json, print_line, print_table
 from napari_latentseg.cli.json_records import version_json
-from napari_latentseg.cli.options import CodecFolder, JsonOutput, Overwrite, Quiet, Threads, use_threads
+from napari_latentseg.cli.options import CodecOption, JsonOutput, Overwrite, Quiet, Threads, use_threads
 from napari_latentseg.cli.segment_options import Precision
 from napari_latentseg.errors import BadInput
 
@@ -72,7 +72,7 @@ def compile_(
     name: str,
     precision: Precision = "auto",
     threads: Threads = None,
-    codec: CodecFolder = None,
+    codec: CodecOption = None,
     quiet: Quiet = False,
 ) -> None:
     """Compile a model for this machine's processor now, so that no run need do it."""
@@ -91,9 +91,7 @@ def install(
         Path, typer.Argument(help="A model folder, an exported zip file, or a .pth checkpoint of GMS.")
     ],
     name: Annotated[str | None, typer.Option(help="Name of the model, in place of its own.")] = None,
-    codec: Annotated[
-        str | None, typer.Option(help="Folder of its codec; for a checkpoint also a Hugging Face repository.")
-    ] = None,
+    codec: CodecOption = None,
     config: Annotated[str, typer.Option(help="Configuration that a checkpoint belongs to.")] = "gms-busi",
     download: Annotated[
         bool, typer.Option("--download", help="Allow a checkpoint's codec to be downloaded from the hub.")
@@ -122,7 +120,7 @@ def install(
             raise BadInput("name", why, remedy)
     card = api.install_model(
         source, name=name, codec=codec, config=config, download=download, replace=replace,
-        as_version=as_version,
+        as_version=as_version, on_note=print_line,
     )  # fmt: skip
     version_text = f" version {card.version}," if as_version else ""
     print_line(f"{card.name}:{version_text} {card.title}, {card.method_title}")

@@ -14,7 +14,7 @@ __all__ = [
     "AnnotatedFolder",
     "AnnotatedFolders",
     "Channel",
-    "CodecFolder",
+    "CodecOption",
     "Device",
     "FormerModelArgument",
     "JsonOutput",
@@ -61,9 +61,13 @@ AnnotatedFolders = Annotated[
 Channel = Annotated[
     int | None, typer.Option(help="Which channel, from 1, of an image whose channels are not colours.")
 ]
-CodecFolder = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the model's codec, where it is neither embedded nor installed."),
+CodecOption = Annotated[
+    str | None,
+    typer.Option(
+        "--codec",
+        metavar="FOLDER",
+        help="The model's codec, where it is not kept here: a folder or file, or the name of a kept codec.",
+    ),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 (the second GPU), or mps.")]
 JsonOutput = Annotated[

@@ -11,6 +11,7 @@ import typer
 from napari_latentseg.cli.console import print_json, print_line, print_table
 from napari_latentseg.cli.options import (
     Channel,
+    CodecOption,
     JsonOutput,
     Overwrite,
     Quiet,
@@ -43,6 +44,7 @@ def info(
             help="Also say whether this model was made for the image; reads some of its pixels.",
         ),
     ] = None,
+    codec: CodecOption = None,
     as_json: JsonOutput = False,
 ) -> None:
     """Print format, size and geometry of an image, without reading its pixels; or list several."""
@@ -69,7 +71,7 @@ def info(
     if model is not None:
         from napari_latentseg import api
 
-        fit = api.check_fit(image, model)
+        fit = api.check_fit(image, model, codec=codec)
     if as_json:
         print_json(description | ({} if model is None else {"fit": fit and fit.model_dump(mode="json")}))
         return

@@ -11,7 +11,7 @@ from napari_latentseg.cli.console import EXIT_PARTIAL, print_error, print_json, 
 from napari_latentseg.cli.json_records import measurement_json
 from napari_latentseg.cli.options import (
     Channel,
-    CodecFolder,
+    CodecOption,
     Device,
     JsonOutput,
     ModelOption,
@@ -77,7 +77,7 @@ def segment(
     threads: Threads = None,
     precision: Precision = "auto",
     engine: Engine = "auto",
-    codec: CodecFolder = None,
+    codec: CodecOption = None,
     series: Series = None,
     channel: Channel = None,
     spacing: Spacing = None,

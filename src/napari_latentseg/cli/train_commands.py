@@ -44,7 +44,10 @@ def train(
         str | None, typer.Option(help="Name of the model; that of the folder where not given.")
     ] = None,
     codec: Annotated[
-        str | None, typer.Option(help="embedded, a folder, or a repository on the Hugging Face hub.")
+        str | None,
+        typer.Option(
+            help="embedded, a folder or file, a kept codec, or a repository on the Hugging Face hub."
+        ),
     ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Allow the codec to be downloaded from the hub.")
@@ -141,7 +144,9 @@ def train(
                 device=device, download=download, resume=resume,
                 changes={k: v for k, v in changes.items() if v is not None},
                 classes=None if classes is None else classes.split(","), labels=labels,
-                split=split or None, select_on=select_on, on_event=report, should_stop=stop_requested.is_set,
+                split=split or None, select_on=select_on, on_event=report,
+                on_note=lambda text: print_line(text, quiet=quiet or events),
+                should_stop=stop_requested.is_set,
             )  # fmt: skip
     except Cancelled:
         if checkpoint_folder(out).is_dir():

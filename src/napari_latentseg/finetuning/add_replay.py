@@ -22,7 +22,7 @@ __all__ = ["add_replay"]
 
 
 def add_replay(
-    folder: Path, data: Sequence[Path], *, count: int = DEFAULT_PATCHES, codec: Path | None = None
+    folder: Path, data: Sequence[Path], *, count: int = DEFAULT_PATCHES, codec: str | Path | None = None
 ) -> int:
     """Write the replay file of a model folder, and add it to its card.
 
@@ -35,7 +35,7 @@ def add_replay(
     count
         How many patches.
     codec
-        The folder of its codec, where it is not in the store.
+        Its codec, where it is not kept on this machine.
 
     Returns
     -------

@@ -74,7 +74,7 @@ class FineTuneJob:
     resume
         Resume from the checkpoint; all other arguments must be as before.
     codec
-        The folder of the model's codec, where it is not in the store.
+        The model's codec, where it is not kept on this machine.
     steps
         How many; None for as many as the time allows.
     config

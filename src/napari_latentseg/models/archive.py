@@ -8,7 +8,7 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,7 +84,12 @@ def export_model(name: str | Path | LocatedModel, path: Path, *, replay: bool = 
 
 
 def install_archive(
-    path: Path, name: str | None = None, *, codec: Path | None = None, replace: bool = False
+    path: Path,
+    name: str | None = None,
+    *,
+    codec: str | Path | None = None,
+    replace: bool = False,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Install a model from a zip file of `export_model`, after loading it once as a test.
 
@@ -98,9 +103,11 @@ def install_archive(
     name
         Name to install it under; by default the name in its card.
     codec
-        Folder of its codec, if that is neither installed nor in the cache of the Hugging Face Hub.
+        Its codec, where it is not kept on this machine yet; from now on it is.
     replace
         Whether to replace an installed model of that name.
+    on_note
+        Called with a sentence on the codec, where it is kept from now on.
 
     Returns
     -------
@@ -114,7 +121,7 @@ def install_archive(
     """
     install_path(name or read_archive_card(path).name, replace=replace)  # before the large files
     with unpacked_archive(path) as folder:
-        return install_folder(folder, name, codec=codec, replace=replace)
+        return install_folder(folder, name, codec=codec, replace=replace, on_note=on_note)
 
 
 def read_archive_card(path: Path) -> ModelCard:

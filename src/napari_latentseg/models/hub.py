@@ -12,7 +12,6 @@ __all__ = ["cached_snapshot", "download_codec"]
 
 _DIFFUSERS_FILES = ("config.json", "diffusion_pytorch_model.safetensors")
 _ALLOW_PATTERNS = [*_DIFFUSERS_FILES, *(f"vae/{name}" for name in _DIFFUSERS_FILES)]
-_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -80,12 +79,6 @@ def download_codec(repository: str, revision: str | None = None) -> Path:
                 path, "is not the file on the hub (its SHA-256 differs)", "delete it and download again"
             )
     return snapshot
-
-
-def commit_of(snapshot: Path) -> str:
-    """The commit of a snapshot folder in the hub's cache; empty for any other folder."""
-    is_snapshot = snapshot.parent.name == "snapshots" and _COMMIT.fullmatch(snapshot.name)
-    return snapshot.name if is_snapshot else ""
 
 
 def _is_complete(folder: Path) -> bool:

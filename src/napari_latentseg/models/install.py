@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-import secrets
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.result_names import check_case_code
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
+from napari_latentseg.models.codec_lookup import keep_given_codec
 from napari_latentseg.models.store import (
     CURRENT_FILE,
     data_home,
     load_model,
     model_folders,
 )
-from napari_latentseg.utils.atomic import atomic_folder
+from napari_latentseg.utils.atomic import atomic_folder, remove_folder
 
 if TYPE_CHECKING:
     from napari_latentseg.codecs.base import Codec
@@ -27,7 +28,6 @@ __all__ = [
     "install_folder",
     "install_gms_checkpoint",
     "install_path",
-    "remove_folder",
     "remove_model",
     "reset_current_version",
 ]
@@ -52,7 +52,12 @@ def install_path(name: str, *, replace: bool = False) -> Path:
 
 
 def install_folder(
-    source: Path, name: str | None = None, *, codec: Path | None = None, replace: bool = False
+    source: Path,
+    name: str | None = None,
+    *,
+    codec: str | Path | None = None,
+    replace: bool = False,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Install a model folder by copying it, after loading it once as a check.
 
@@ -65,9 +70,11 @@ def install_folder(
     name
         Name to install it under; by default the name in its card.
     codec
-        Folder of its codec, if the codec is neither installed nor in the cache of the hub.
+        Its codec, where it is not kept on this machine yet; from now on it is.
     replace
         Whether to replace an installed model of that name.
+    on_note
+        Called with a sentence on the codec, where it is kept from now on.
 
     Returns
     -------
@@ -84,6 +91,8 @@ def install_folder(
     card = read_card(source)
     target = install_path(name or card.name, replace=replace)
     load_model(source, codec)
+    if (kept := keep_given_codec(codec, card.codec)) is not None:
+        on_note(kept.describe())
     with atomic_folder(target, replace=replace) as temporary:
         for file in card.files:
             shutil.copyfile(source / file, temporary / file)
@@ -190,19 +199,3 @@ def remove_model(name: str) -> Path:
         if folder.exists():
             remove_folder(folder)
     return folders[name]
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder. It is first renamed to a hidden name, so that no half-removed model is ever listed.
-
-    Raises
-    ------
-    BadInput
-        If it cannot be renamed.
-    """
-    hidden = folder.with_name(f".part-{secrets.token_hex(8)}")
-    try:
-        folder.rename(hidden)
-    except OSError as error:
-        raise BadInput(folder, f"cannot be removed ({error.strerror})", "check who owns it") from error
-    shutil.rmtree(hidden, ignore_errors=True)

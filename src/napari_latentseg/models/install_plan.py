@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.archive import read_archive_card, unpacked_archive
 from napari_latentseg.models.card import CARD, ModelCard, read_card
+from napari_latentseg.models.codec_lookup import keep_given_codec
 from napari_latentseg.models.lineage import parent_model, version_with_weights
 from napari_latentseg.models.store import load_model, model_folders, unversioned_model_folders
 from napari_latentseg.models.versions import copy_as_version, next_version, revert, set_current_version
@@ -127,7 +128,9 @@ def check_is_model(path: Path) -> None:
         raise BadInput(path, "is no model: it is not a file that torch has written", _NO_MODEL_REMEDY)
 
 
-def install_as_version(source: Path, *, codec: Path | None = None) -> Path:
+def install_as_version(
+    source: Path, *, codec: str | Path | None = None, on_note: Callable[[str], None] = lambda text: None
+) -> Path:
     """Install a model as a version of the one here that it was fine-tuned from, and use it from now on.
 
     Parameters
@@ -135,7 +138,9 @@ def install_as_version(source: Path, *, codec: Path | None = None) -> Path:
     source
         A zip file of `export_model`, or a model folder.
     codec
-        Folder of its codec, if the codec is neither installed nor in the cache of the hub.
+        Its codec, where it is not kept on this machine yet; from now on it is.
+    on_note
+        Called with a sentence on the codec, where it is kept from now on.
 
     Returns
     -------
@@ -156,6 +161,8 @@ def install_as_version(source: Path, *, codec: Path | None = None) -> Path:
         if same := version_with_weights(parent, card):
             return revert(parent, same)
         load_model(folder, codec)
+        if (kept := keep_given_codec(codec, card.codec)) is not None:
+            on_note(kept.describe())
         number = int(card.version) if card.version.isdecimal() else 1
         target = copy_as_version(folder, card, parent, at_least=number)
         set_current_version(parent, int(target.name))

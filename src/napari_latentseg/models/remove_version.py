@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
-from napari_latentseg.models.install import remove_folder, reset_current_version
+from napari_latentseg.models.install import reset_current_version
 from napari_latentseg.models.versions import list_versions, revert
+from napari_latentseg.utils.atomic import remove_folder
 
 __all__ = ["remove_version"]
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.errors import BadInput, choose_from
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
+from napari_latentseg.models.codec_lookup import codec_folder, codec_for, embedded_codec, open_codec
 from napari_latentseg.utils.argument_types import shown
 from napari_latentseg.utils.atomic import bring_back_replaced
 from napari_latentseg.utils.fork_guard import check_not_forked
@@ -24,7 +23,6 @@ from napari_latentseg.utils.leftovers import remove_leftovers
 from napari_latentseg.utils.paths import data_home
 
 if TYPE_CHECKING:
-    from napari_latentseg.codecs.base import Codec
     from napari_latentseg.models.folder import Model
 
 __all__ = [
@@ -45,17 +43,11 @@ __all__ = [
     "version_folder",
 ]
 
-EMBEDDED_CODEC = "latentseg-compact"
 CURRENT_FILE = "current.json"
 
 
 def _embedded_root() -> Path:
     return Path(str(files("napari_latentseg.models"))) / "embedded"
-
-
-def embedded_codec() -> Path:
-    """The folder of the codec that comes with the package."""
-    return _embedded_root() / "codec"
 
 
 def version_folder(name: str, version: str) -> Path:
@@ -229,7 +221,7 @@ def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None)
     name
         An embedded or installed model, a folder, or a model that was located.
     codec
-        Folder of its codec, if that is neither installed nor in the cache of the hub.
+        Its codec, as for `codec_folder`; found by its hash where not given.
 
     Raises
     ------
@@ -240,125 +232,4 @@ def load_model(name: str | Path | LocatedModel, codec: str | Path | None = None)
     from napari_latentseg.models.folder import load_model_folder
 
     model = locate_model(name)
-    codec_path = None if codec is None else Path(codec)
-    return load_model_folder(model.folder, lambda spec: codec_for(spec, codec_path), model.card)
-
-
-def codec_for(spec: CodecSpec, folder: Path | None = None) -> Codec:
-    """Load the codec of a model card, with exactly the weights in the card.
-
-    Latents of another codec have the same shape but give wrong masks, so the hash of the weights must agree.
-
-    Parameters
-    ----------
-    spec
-        From the card.
-    folder
-        Folder of the codec; found by the name in the card where not given.
-
-    Raises
-    ------
-    BadInput
-        If the codec is not on this machine, or has other weights.
-    """
-    from napari_latentseg.codecs.loading import weights_hash
-
-    if folder is None:
-        folder = codec_folder(spec.name, spec.revision or None)
-    sha256 = weights_hash(folder)
-    if sha256 != spec.sha256:
-        raise BadInput(
-            folder,
-            f"has other weights than {spec.name}, which the model was trained with (their SHA-256 differs)",
-            "give the folder of that codec with --codec",
-        )
-    return _load_cached(folder, sha256)
-
-
-# The embedded codec and one other, so that models that share a codec share its memory.
-@lru_cache(maxsize=2)
-def _load_cached(folder: Path, sha256: str) -> Codec:
-    from napari_latentseg.codecs.loading import load_codec
-
-    return load_codec(folder)
-
-
-def codec_folder(name: str, revision: str | None = None) -> Path:
-    """The folder of a codec: embedded, installed, or in the cache of the hub. Never downloads.
-
-    Parameters
-    ----------
-    name
-        ``"embedded"``, an installed name, a folder, or a repository on the hub.
-    revision
-        Commit, tag or branch of the repository.
-
-    Raises
-    ------
-    BadInput
-        If it is not on this machine.
-    """
-    from napari_latentseg.models.hub import cached_snapshot
-
-    if name in (EMBEDDED_CODEC, "embedded"):
-        return embedded_codec()
-    installed = data_home() / "codecs" / name.replace("/", "--")
-    if installed.is_dir():
-        return installed
-    if Path(name).exists():
-        return Path(name)
-    cached = cached_snapshot(name, revision)
-    if cached is not None:
-        return cached
-    pinned = f" (revision {revision})" if revision else ""
-    raise BadInput(
-        "codec",
-        f"{name}{pinned} is not on this machine",
-        "give its folder with --codec, or download it with --download",
-    )
-
-
-def open_codec(name: str, *, revision: str | None = None, download: bool = False) -> tuple[Codec, CodecSpec]:
-    """Load a codec by name or folder, with its entry for a model card.
-
-    Parameters
-    ----------
-    name
-        ``"embedded"``, an installed name, a folder, or a repository on the hub.
-    revision
-        Commit, tag or branch of a repository.
-    download
-        Whether a codec that is not on this machine may be downloaded; otherwise there is no network access.
-
-    Raises
-    ------
-    BadInput
-        If it is not on this machine and cannot be downloaded, or is damaged.
-    """
-    from napari_latentseg.models.hub import commit_of, download_codec
-
-    try:
-        folder = codec_folder(name, revision)
-    except BadInput:
-        if not download or "/" not in name:
-            raise
-        folder = download_codec(name, revision)
-    from napari_latentseg.codecs.loading import load_codec, weights_hash  # torch: not before it is needed
-
-    codec = load_codec(folder)
-    spec = CodecSpec(
-        kind=codec.kind,
-        name=_codec_display_name(name, folder),
-        channels=codec.channels,
-        scale=codec.scale,
-        sha256=weights_hash(folder),
-        revision=commit_of(folder),
-    )
-    return codec, spec
-
-
-def _codec_display_name(name: str, folder: Path) -> str:
-    """Name of a codec in a card; of a folder its last part only, as a path may contain a user's name."""
-    if folder == embedded_codec():
-        return EMBEDDED_CODEC
-    return (folder.resolve().name or "codec") if folder == Path(name) else name
+    return load_model_folder(model.folder, lambda spec: codec_for(spec, codec), model.card)

@@ -26,7 +26,7 @@ from typing import Any
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import CARD, NAME_PATTERN, ModelCard, read_card
 from napari_latentseg.models.card_text import dice_words
-from napari_latentseg.models.install import install_folder, remove_folder, reset_current_version
+from napari_latentseg.models.install import install_folder, reset_current_version
 from napari_latentseg.models.layout import COMPARISON_FILE, WEIGHTS_FILE
 from napari_latentseg.models.store import (
     CURRENT_FILE,
@@ -38,7 +38,7 @@ from napari_latentseg.models.store import (
     unversioned_model_folders,
     version_folder,
 )
-from napari_latentseg.utils.atomic import atomic_folder, atomic_path, ensure_writable_folder
+from napari_latentseg.utils.atomic import atomic_folder, atomic_path, ensure_writable_folder, remove_folder
 from napari_latentseg.utils.json_text import load_json
 
 __all__ = [

@@ -24,6 +24,7 @@ __all__ = [
     "check_writable_folder",
     "ensure_writable_folder",
     "make_private_folder",
+    "remove_folder",
 ]
 
 
@@ -247,6 +248,22 @@ def bring_back_replaced(parent: Path) -> None:
                     shutil.rmtree(former, ignore_errors=True)
                 elif former.exists():
                     former.rename(parent / name)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder. It is first renamed to a hidden name, so that nothing half-removed is ever listed.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be renamed.
+    """
+    hidden = folder.with_name(f".part-{secrets.token_hex(8)}")
+    try:
+        folder.rename(hidden)
+    except OSError as error:
+        raise BadInput(folder, f"cannot be removed ({error.strerror})", "check who owns it") from error
+    shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _write_error(path: Path, error: OSError) -> BadInput:

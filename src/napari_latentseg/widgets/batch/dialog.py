@@ -26,7 +26,9 @@ from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io.result_names import RECORD_NAME
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import CopyDetailsButton, elastic_combo
+from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, show_error, show_info
 from napari_latentseg.widgets._shared.preferences import preferences
 from napari_latentseg.widgets._shared.session import session_of
@@ -75,6 +77,7 @@ class BatchDialog(QDialog):
         self._is_checking = False
         self._check_number = 0
         self._opening: Any = None
+        self.codec_question = CodecQuestion(self)
         self._make_fields()
         self._lay_out()
         self._timer = QTimer(self)
@@ -175,6 +178,7 @@ class BatchDialog(QDialog):
         if selection is not None:
             selection.currentChanged.connect(self._refresh)
         self.process.changed.connect(self._on_process)
+        self.process.child.ended.connect(self._on_ended)
         self.process.rows_changed.connect(self.table.cases.update_rows)
         self.process.rows_replaced.connect(self._show_rows)
         self.session.models_changed.connect(self.reload_models)
@@ -353,6 +357,11 @@ class BatchDialog(QDialog):
         if self.process.state in ("done", "stopped", "failed"):
             self.resume_box.setChecked(bool(self.process.rows))
         self._refresh()
+
+    def _on_ended(self, code: int | None) -> None:
+        """Where the batch was refused, look whether the codec of the model is missing."""
+        if code == EXIT_BAD_INPUT and self.process.request is not None:
+            self.codec_question.ask_if_missing(self.process.request.model, lambda kept: self.start())
 
     def _filter(self, *_: Any) -> None:
         self.table.filter.show_state(str(self.state_filter.currentData()))

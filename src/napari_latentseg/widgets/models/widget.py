@@ -20,7 +20,9 @@ from qtpy.QtWidgets import (
 )
 
 from napari_latentseg.models.card_text import card_lines
+from napari_latentseg.models.codec_lookup import MissingCodec
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
+from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.models.install_dialog import InstallDialog
@@ -30,7 +32,7 @@ from napari_latentseg.widgets.segment.reliability import ReliabilityPlot
 if TYPE_CHECKING:
     from napari.components import ViewerModel
 
-    from napari_latentseg import ModelCard, ModelVersion
+    from napari_latentseg import KeptCodec, ModelCard, ModelVersion
     from napari_latentseg.models.install_plan import InstallPlan
 
 __all__ = ["ModelsWidget"]
@@ -62,6 +64,7 @@ class ModelsWidget(DockWidget):
         self.remove_button = QPushButton("Remove")
         self.remove_dialog: QMessageBox | None = None
         self.install_dialog: InstallDialog | None = None
+        self.codec_question = CodecQuestion(self)
         self._running_jobs = 0
         self._lay_out()
         self._connect()
@@ -241,13 +244,15 @@ class ModelsWidget(DockWidget):
         if folder:
             self.install(Path(folder))
 
-    def install(self, source: Path) -> Any:
-        """Install a model; where its name is taken, ask how.
+    def install(self, source: Path, codec: str | None = None) -> Any:
+        """Install a model; where its name is taken, ask how, and where its codec is missing, ask for that.
 
         Parameters
         ----------
         source
             A zip, a model folder, or a GMS checkpoint (.pth).
+        codec
+            SHA-256 of its codec, once that was asked for.
 
         Returns
         -------
@@ -259,7 +264,9 @@ class ModelsWidget(DockWidget):
             from napari_latentseg import api
 
             plan = api.plan_install(source)
-            return (plan, list(api.list_models())) if plan.is_taken else api.install_model(source)
+            if plan.is_taken:
+                return plan, list(api.list_models())
+            return api.install_model(source, codec=codec)
 
         def done(result: ModelCard | tuple[InstallPlan, list[str]]) -> None:
             if isinstance(result, tuple):
@@ -267,7 +274,7 @@ class ModelsWidget(DockWidget):
             else:
                 self._on_installed(result)
 
-        return self._run_job(load, done)
+        return self._run_job(load, done, lambda kept: self.install(source, kept.sha256))
 
     def _ask_how_to_install(self, source: Path, plan: InstallPlan, used_names: list[str]) -> None:
         if not self.is_open:
@@ -286,7 +293,7 @@ class ModelsWidget(DockWidget):
         source
             As for `install`.
         options
-            Of `api.install_model`: `name`, `replace` or `as_version`.
+            Of `api.install_model`: `name`, `replace` or `as_version`, and `codec` once that was asked for.
 
         Returns
         -------
@@ -299,7 +306,10 @@ class ModelsWidget(DockWidget):
 
             return api.install_model(source, **options)
 
-        return self._run_job(load, self._on_installed)
+        def retry(kept: KeptCodec) -> None:
+            self.install_as(source, **options | {"codec": kept.sha256})
+
+        return self._run_job(load, self._on_installed, retry)
 
     def _on_installed(self, card: ModelCard) -> None:
         self._select_and_notify(card.name, f"{card.title} v{card.version} is installed as {card.name}.")
@@ -400,8 +410,16 @@ class ModelsWidget(DockWidget):
 
         return self._run_job(delete, done)
 
-    def _run_job(self, job: Callable[[], Any], on_done: Callable[[Any], None]) -> Any:
-        """Change files in a worker; the buttons are disabled until it has finished."""
+    def _run_job(
+        self,
+        job: Callable[[], Any],
+        on_done: Callable[[Any], None],
+        retry: Callable[[KeptCodec], Any] | None = None,
+    ) -> Any:
+        """Change files in a worker; the buttons are disabled until it has finished.
+
+        Where a codec is missing, it is asked for, and `retry` is called with it.
+        """
         self._running_jobs += 1
         self._update_details()
 
@@ -415,6 +433,9 @@ class ModelsWidget(DockWidget):
             if self.is_open:
                 self._running_jobs -= 1
                 self._update_details()
-            show_exception(error)
+            if retry is not None and isinstance(error, MissingCodec) and self.is_open:
+                self.codec_question.ask(error, retry)
+            else:
+                show_exception(error)
 
         return run_in_thread(job, finish, fail)

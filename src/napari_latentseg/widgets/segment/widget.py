@@ -15,6 +15,7 @@ from napari_latentseg.widgets._shared.controls import CopyDetailsButton
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import bind_keys, key_text
 from napari_latentseg.widgets._shared.layers import scan_from_layer
+from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import (
     PlainLabel,
     plain_text,
@@ -77,6 +78,7 @@ class SegmentWidget(DockWidget):
         self.cancel_button = QPushButton("Cancel")
         self.cancel_button.setToolTip("Stop and keep the completed samples")
         self.details_button = CopyDetailsButton()
+        self.codec_question = CodecQuestion(self)
         self._status_basis: object = None
         self._lay_out()
         self._connect()
@@ -375,6 +377,7 @@ class SegmentWidget(DockWidget):
         ) in self._result_parts:  # figures of an earlier run below the error would be taken for its own
             part.hide()
         show_error(text)
+        self.codec_question.ask_if_missing(str(self.form.model.value), lambda kept: self.segment())
 
     def _apply_threshold(self, threshold: float) -> None:
         """Apply a threshold to the current result."""

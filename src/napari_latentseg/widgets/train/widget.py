@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 from napari_latentseg import api
 from napari_latentseg.errors import BadInput
 from napari_latentseg.utils.scratch import remove_scratch_folder
+from napari_latentseg.widgets._shared.child_process import EXIT_BAD_INPUT
 from napari_latentseg.widgets._shared.controls import (
     CopyDetailsButton,
     collapsible,
@@ -29,6 +30,7 @@ from napari_latentseg.widgets._shared.controls import (
     form_layout,
 )
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
+from napari_latentseg.widgets._shared.missing_codec import CodecQuestion
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text, show_info
 from napari_latentseg.widgets._shared.threads import run_in_thread, show_exception
 from napari_latentseg.widgets.annotate.correction import model_family
@@ -87,6 +89,7 @@ class TrainWidget(DockWidget):
         self.pictures = CaseThumbnails()
         self.comparison = ComparisonPanel()
         self.form = QWidget()
+        self.codec_question = CodecQuestion(self)
         self._is_writing_layers = False
         self._set_up_fields()
         self._lay_out()
@@ -148,6 +151,7 @@ class TrainWidget(DockWidget):
 
     def _connect(self) -> None:
         self.training.changed.connect(self._refresh)
+        self.training.child.ended.connect(self._on_ended)
         self.corrections.approvals.count_changed.connect(self._refresh)
         self.session.models_changed.connect(self.reload_models)
         self.model.activated.connect(self._on_choice)
@@ -338,6 +342,11 @@ class TrainWidget(DockWidget):
             if request.temporary_data is not None:
                 remove_scratch_folder(request.temporary_data)
             show_exception(error)
+
+    def _on_ended(self, code: int | None) -> None:
+        """Where the training was refused, look whether the codec of the base model is missing."""
+        if code == EXIT_BAD_INPUT and self.training.request is not None:
+            self.codec_question.ask_if_missing(self.training.request.base, self._on_choice)
 
     def resume(self) -> None:
         """Resume the training that was stopped."""
