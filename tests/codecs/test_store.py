@@ -258,6 +258,7 @@ COMMIT = "0123456789" * 4
         ("/data/taesd", "taesd", ""),
         ("/data/sd/vae", "sd", ""),
         ("/data/kl-f8/model.ckpt", "kl-f8", ""),
+        ("/data/taesd_decoder.pth", "taesd", ""),
         ("/data/768-v-ema-first-stage-VAE.ckpt", "768-v-ema-first-stage-VAE", ""),
         (f"/hub/models--madebyollin--taesd/snapshots/{COMMIT}", "madebyollin/taesd", COMMIT),
         (f"/hub/models--a--b--c/snapshots/{COMMIT}/vae", "a/b--c", COMMIT),

@@ -326,7 +326,6 @@ def install_model(
     model_name = (name or path.stem).lower()
     install_path(model_name, replace=replace)
 
-    from napari_latentseg.models.codec_lookup import keep_given_codec
     from napari_latentseg.models.gms_checkpoint import read_gms_checkpoint
     from napari_latentseg.models.store import open_codec
     from napari_latentseg.training.gms_release import published_card
@@ -337,9 +336,9 @@ def install_model(
         raise BadInput("config", f"{settings.name} has no codec", "use gms-busi")
     loaded_codec, spec = open_codec(codec_source, revision=settings.codec_revision, download=download)
     card = published_card(path, model_name, settings, spec)
-    folder = install_gms_checkpoint(path, card, loaded_codec, replace=replace)
-    if (kept := keep_given_codec(codec, spec)) is not None:
-        on_note(kept.describe())
+    folder = install_gms_checkpoint(
+        path, card, loaded_codec, replace=replace, given_codec=codec, on_note=on_note
+    )
     return read_card(folder)
 
 

@@ -34,6 +34,7 @@ def display_name(path: Path) -> str:
     if match := _REPOSITORY.search(absolute.as_posix()):
         return match[1].replace("--", "/", 1)
     name = absolute.stem if absolute.suffix in _WEIGHT_SUFFIXES else absolute.name
+    name = name.removesuffix("_encoder").removesuffix("_decoder")  # of a pair of files
     return (absolute.parent.name if name in _GENERIC_NAMES else name) or "codec"
 
 

@@ -280,15 +280,15 @@ def _write(path: Path, target: Path, spec: CodecSpec, *, pointer: bool) -> KeptC
 
     weights = weights_files(path)
     size_bytes = sum(file.stat().st_size for file in weights)
-    fields = {
-        "sha256": spec.sha256, "name": spec.name, "kind": spec.kind, "channels": spec.channels,
-        "scale": spec.scale, "revision": spec.revision, "source": str(path.absolute()),
-        "file": path.name if path.is_file() else "", "size_bytes": size_bytes,
-    }  # fmt: skip
+    kept = KeptCodec(
+        sha256=spec.sha256, name=spec.name, kind=spec.kind, channels=spec.channels, scale=spec.scale,
+        revision=spec.revision, storage="pointer", source=str(path.absolute()),
+        file=path.name if path.is_file() else "", size_bytes=size_bytes,
+    )  # fmt: skip
     with atomic_folder(target, replace=target.exists()) as temporary:
-        storage: Storage = "pointer" if pointer else _copy_weights(weights, temporary, size_bytes)
-        kept = KeptCodec(**fields, storage=storage)
-        if storage != "pointer":
+        if not pointer:
+            kept = kept.replace(storage=_copy_weights(weights, temporary, size_bytes))
+        if kept.storage != "pointer":
             for settings in () if path.is_file() else _settings_files(weights[0].parent):
                 shutil.copyfile(settings, temporary / settings.name)
             if weights_hash(temporary / kept.file) != spec.sha256:

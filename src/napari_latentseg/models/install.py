@@ -101,7 +101,15 @@ def install_folder(
     return target
 
 
-def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, replace: bool = False) -> Path:
+def install_gms_checkpoint(
+    source: Path,
+    card: ModelCard,
+    codec: Codec,
+    *,
+    replace: bool = False,
+    given_codec: str | Path | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> Path:
     """Convert a checkpoint published by the authors of GMS, and install it as a model.
 
     Parameters
@@ -114,6 +122,10 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
         The SD-VAE that the checkpoints were trained with, or another where the card says so.
     replace
         Whether to replace an installed model of that name.
+    given_codec
+        The codec as it was given, to be kept; None where it was found.
+    on_note
+        Called with a sentence on the codec, where it is kept from now on.
 
     Returns
     -------
@@ -141,6 +153,8 @@ def install_gms_checkpoint(source: Path, card: ModelCard, codec: Codec, *, repla
             "config", "has a trained conditioner, which the checkpoints do not have", "use gms-busi"
         )
     load_state(method.trainable_modules["mapper"], read_gms_checkpoint(source), source)
+    if (kept := keep_given_codec(given_codec, card.codec)) is not None:
+        on_note(kept.describe())
     save_model_folder(target, method, card, replace=replace)
     reset_current_version(target.name)
     return target
