@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
+from tests.helpers.autoencoders import write_compact
 
-from napari_latentseg.codecs.compact import CompactCodec
 from napari_latentseg.codecs.loading import weights_hash
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.classes import ClassInfo
@@ -20,27 +19,14 @@ from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import MetricRecord, ModelCard, TrainingData
 from napari_latentseg.models.folder import save_model_folder
 from napari_latentseg.models.layout import SPLIT_FILE
-from napari_latentseg.utils.weights import save_weights
-
-NETWORK = {"channels": 8, "widths": [8, 8], "blocks": [1, 1]}
-
-
-def write_codec(folder: Path, seed: int) -> CompactCodec:
-    folder.mkdir(parents=True)
-    torch.manual_seed(seed)
-    codec = CompactCodec(8, (8, 8), (1, 1))
-    save_weights(codec.state_dict(), folder / "codec.safetensors")
-    text = json.dumps({"kind": "compact", "name": folder.name, "network": NETWORK})
-    (folder / "codec.json").write_text(text, "utf-8")
-    return codec
 
 
 @pytest.fixture(scope="session")
 def _written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The user's folder: codecs `lab-codec` and `other-codec`, and a model `lesions` on the first."""
     home = tmp_path_factory.mktemp("home")
-    codec = write_codec(home / "codecs" / "lab-codec", 1)
-    write_codec(home / "codecs" / "other-codec", 2)
+    codec = write_compact(home / "codecs" / "lab-codec", 1)
+    write_compact(home / "codecs" / "other-codec", 2)
     method = build_method("gms", codec, {"width": 16})
     spec = CodecSpec(
         kind="compact", name="lab-codec", channels=8, sha256=weights_hash(home / "codecs" / "lab-codec")

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.models.conftest import write_codec
+from tests.helpers.autoencoders import write_compact, write_small_kl
 
 from napari_latentseg import api, doctor
 from napari_latentseg.codecs.store import add_codec, find_codec, list_codecs
@@ -57,7 +57,7 @@ def test_a_folder_of_that_name_in_the_current_folder_is_not_the_codec(
 
 
 def test_a_kept_codec_of_the_same_name_is_not_the_codec(moved: Path, home: Path, tmp_path: Path) -> None:
-    write_codec(tmp_path / "other", 9)
+    write_compact(tmp_path / "other", 9)
     add_codec(tmp_path / "other", "lab-codec")
     with pytest.raises(MissingCodec, match="lab-codec is not on this machine"):
         load_model("lesions")
@@ -74,8 +74,8 @@ def test_a_codec_of_another_hash_is_refused_and_both_are_named(home: Path, sha25
 def test_what_a_person_gives_is_a_path_first(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_codec(tmp_path / "work" / "vae", 4)
-    write_codec(tmp_path / "kept" / "vae", 5)
+    write_compact(tmp_path / "work" / "vae", 4)
+    write_compact(tmp_path / "kept" / "vae", 5)
     kept = add_codec(tmp_path / "kept" / "vae", "vae")
     assert codec_folder("vae") == codec_folder(kept.sha256) == codec_folder(kept.sha256[:10]) == kept.path
     monkeypatch.chdir(tmp_path / "work")
@@ -99,7 +99,7 @@ def test_a_pointer_to_a_folder_that_is_gone(moved: Path, sha256: str, home: Path
 
 def test_a_linked_file_that_was_overwritten_is_noticed(moved: Path, home: Path) -> None:
     kept = add_codec(moved)
-    write_codec(moved.with_name("new"), 8)
+    write_compact(moved.with_name("new"), 8)
     shutil.copyfile(moved.with_name("new") / "codec.safetensors", kept.path / "codec.safetensors")
     with pytest.raises(MissingCodec, match="lab-codec has other weights on this machine"):
         load_model("lesions")
@@ -210,16 +210,13 @@ def test_a_repository_is_downloaded_only_on_request(
 
 
 def test_a_published_checkpoint_keeps_its_codec(home: Path, tmp_path: Path) -> None:
-    import diffusers
     import torch
-    from tests.models.test_install import KL
 
     from napari_latentseg.codecs.loading import load_codec
     from napari_latentseg.methods.registry import build_method
     from napari_latentseg.models.gms_checkpoint import KEY_MAP
 
-    folder = tmp_path / "sd" / "vae"
-    diffusers.AutoencoderKL(**KL).save_pretrained(folder)
+    folder = write_small_kl(tmp_path / "sd" / "vae")
     ours = build_method("gms", load_codec(folder), {}).trainable_modules["mapper"].state_dict()
     checkpoint = tmp_path / "best_model.pth"
     torch.save({"model": {theirs: ours[name] for theirs, name in KEY_MAP.items()}}, checkpoint)
