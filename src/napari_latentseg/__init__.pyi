@@ -1,6 +1,7 @@
 from .api.batch import BatchReport as BatchReport
 from .api.batch import batch as batch
 from .api.codecs import add_codec as add_codec
+from .api.codecs import check_codec as check_codec
 from .api.codecs import find_codec as find_codec
 from .api.codecs import list_codecs as list_codecs
 from .api.codecs import remove_codec as remove_codec

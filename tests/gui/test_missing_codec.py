@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
@@ -13,7 +14,7 @@ from tests.helpers.segmenting import layers_by_role
 from napari_latentseg import api
 from napari_latentseg.codecs.store import list_codecs
 from napari_latentseg.models.card import CARD, read_card
-from napari_latentseg.sample_data import ultrasound_phantom, write_annotated_phantoms
+from napari_latentseg.sample_data import write_annotated_phantoms
 from napari_latentseg.widgets._shared.missing_codec import MissingCodecDialog
 from napari_latentseg.widgets.batch.dialog import BatchDialog
 from napari_latentseg.widgets.models.widget import ModelsWidget
@@ -72,7 +73,7 @@ def segment(viewer, codec, qtbot):
     """The Segment widget, whose run was just asked for."""
     widget = dock(viewer, SegmentWidget(viewer))
     qtbot.waitUntil(lambda: MODEL in widget.form.cards, timeout=60_000)
-    viewer.add_image(ultrasound_phantom(shape=(64, 80)).scan.data, name="phantom")
+    viewer.add_image(np.random.default_rng(0).random((64, 80)), name="phantom")
     widget.form.model.value = MODEL
     widget.form.samples.value = 3
     press(widget.run_button, qtbot)
@@ -131,7 +132,7 @@ def test_a_codec_of_the_hub_can_be_downloaded(viewer, own_home, codec, qtbot, mo
     card.replace(codec=card.codec.replace(name="lab/tiny", revision="v1")).write(path)
     widget = dock(viewer, SegmentWidget(viewer))
     qtbot.waitUntil(lambda: MODEL in widget.form.cards, timeout=60_000)
-    viewer.add_image(ultrasound_phantom(shape=(64, 80)).scan.data, name="phantom")
+    viewer.add_image(np.random.default_rng(0).random((64, 80)), name="phantom")
     widget.form.model.value = MODEL
     press(widget.run_button, qtbot)
     dialog = dialog_of(widget, qtbot)

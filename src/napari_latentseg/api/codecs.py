@@ -179,7 +179,7 @@ def remove_codec(codec: str, *, force: bool = False) -> KeptCodec:
 
 
 def check_codec(model: LocatedModel | str | Path) -> None:
-    """Raise `MissingCodec` where the codec of a model is not on this machine.
+    """Refuse a model whose codec is not on this machine, before anything is computed with it.
 
     Parameters
     ----------
@@ -190,6 +190,11 @@ def check_codec(model: LocatedModel | str | Path) -> None:
     ------
     BadInput
         If there is no such model, or its codec is missing or damaged.
+
+    Examples
+    --------
+    >>> from napari_latentseg import check_codec
+    >>> check_codec("breast-ultrasound")  # nothing is said: it is complete
     """
     from napari_latentseg.models.codec_lookup import locate_codec
     from napari_latentseg.models.store import locate_model
