@@ -10,10 +10,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.helpers.autoencoders import write_tiny
 
 from napari_latentseg.codecs import store
-from napari_latentseg.codecs.loading import load_codec, weights_hash
+from napari_latentseg.codecs.loading import build_codec, load_codec, weights_hash
 from napari_latentseg.codecs.origin import commit_of, display_name
 from napari_latentseg.errors import BadInput
 
@@ -247,6 +248,37 @@ def test_threads_and_processes_that_add_at_once_wait_for_each_other(home: Path, 
     assert told == [kept.sha256] * 2
     assert weights_hash(kept.path) == kept.sha256
     assert kept_files(home) == {kept.sha256}
+
+
+@pytest.mark.parametrize("layout", ["pair", "pair by a file", "shards", "half precision"])
+def test_every_file_of_a_layout_is_kept(home: Path, taesd: Path, layout: str) -> None:
+    given = taesd
+    state = load_file(taesd / "diffusion_pytorch_model.safetensors")
+    if layout.startswith("pair"):
+        given = taesd.with_name("published")
+        given.mkdir()
+        made = build_codec("taef2")
+        for half in ("encoder", "decoder"):
+            save_file(made.get_submodule(half).state_dict(), given / f"taef2_{half}.safetensors")
+        given = given / "taef2_decoder.safetensors" if layout == "pair by a file" else given
+    else:
+        (taesd / "diffusion_pytorch_model.safetensors").unlink()
+    if layout == "shards":
+        parts = dict.fromkeys(state, "diffusion_pytorch_model-00001-of-00002.safetensors")
+        parts[next(iter(state))] = "diffusion_pytorch_model-00002-of-00002.safetensors"
+        for name in set(parts.values()):
+            save_file({k: v for k, v in state.items() if parts[k] == name}, taesd / name)
+        index = taesd / "diffusion_pytorch_model.safetensors.index.json"
+        index.write_text(json.dumps({"weight_map": parts}))
+    if layout == "half precision":
+        half = {name: weight.half() for name, weight in state.items()}
+        save_file(half, taesd / "diffusion_pytorch_model.fp16.safetensors")
+    before = load_codec(given).state_dict()
+    kept = store.add_codec(given)
+    shutil.rmtree(taesd.parent)
+    after = load_codec(kept.path).state_dict()
+    assert weights_hash(kept.path) == kept.sha256
+    assert all(weight.equal(after[name]) for name, weight in before.items())
 
 
 COMMIT = "0123456789" * 4

@@ -276,9 +276,11 @@ def _rename(kept: KeptCodec, name: str) -> KeptCodec:
 
 def _write(path: Path, target: Path, spec: CodecSpec, *, pointer: bool) -> KeptCodec:
     """Write the folder of a codec, completely or not at all."""
-    from napari_latentseg.codecs.loading import weights_files, weights_hash
+    from napari_latentseg.codecs.formats.find import find_codec_files
+    from napari_latentseg.codecs.loading import weights_hash
 
-    weights = weights_files(path)
+    files = find_codec_files(path)
+    weights = files.weights
     size_bytes = sum(file.stat().st_size for file in weights)
     kept = KeptCodec(
         sha256=spec.sha256, name=spec.name, kind=spec.kind, channels=spec.channels, scale=spec.scale,
@@ -289,20 +291,13 @@ def _write(path: Path, target: Path, spec: CodecSpec, *, pointer: bool) -> KeptC
         if not pointer:
             kept = kept.replace(storage=_copy_weights(weights, temporary, size_bytes))
         if kept.storage != "pointer":
-            for settings in () if path.is_file() else _settings_files(weights[0].parent):
-                shutil.copyfile(settings, temporary / settings.name)
+            for file in files.all_files:
+                if file not in weights:
+                    shutil.copyfile(file, temporary / file.name)
             if weights_hash(temporary / kept.file) != spec.sha256:
                 raise BadInput(path, "was changed while it was read", "try again")
         (temporary / RECORD).write_text(kept.model_dump_json(indent=2) + "\n", "utf-8")
     return kept
-
-
-def _settings_files(folder: Path) -> list[Path]:
-    """What a codec is built from beside its weights: its configuration, and the index of several files."""
-    from napari_latentseg.codecs.loading import CODEC_CONFIG, DIFFUSERS_CONFIG
-
-    named = [folder / CODEC_CONFIG, folder / DIFFUSERS_CONFIG, *folder.glob("*.index.json")]
-    return [path for path in named if path.is_file()]
 
 
 def _copy_weights(weights: tuple[Path, ...], folder: Path, size_bytes: int) -> Storage:
