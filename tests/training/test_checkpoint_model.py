@@ -152,10 +152,30 @@ def test_the_member_files_are_those_of_the_members(make: Callable[..., TrainingJ
     head, *rows = (tmp_path / "m" / "training_log.csv").read_text().splitlines()
     assert head.startswith("member,epoch,")
     assert [row.split(",")[:2] for row in rows] == [[m, e] for m in "123" for e in "12"]
-    one = make(tmp_path / "one", {"epochs": 2, "seed": 2334})  # the second member alone
+    run = json.loads((tmp_path / "m" / "training.json").read_text())["run"]
+    assert sorted(run["seeds"]) == [2333, 2334, 2335]
+    seed = run["seeds"][1]
+    one = make(tmp_path / "one", {"epochs": 2, "seed": seed})  # the second member alone
     list(one)
     method = registry.build_method("gms", one.codec, GMS["settings"])
     load_weights(method.trainable_modules, tmp_path / "m" / "member-2.safetensors")
     alone = registry.build_method("gms", one.codec, GMS["settings"])
     load_weights(alone.trainable_modules, tmp_path / "one" / "weights.safetensors")
     assert same_weights([method.trainable_modules.state_dict()], [alone.trainable_modules.state_dict()])
+
+
+def test_the_best_member_comes_first(make: Callable[..., TrainingJob], tmp_path: Path) -> None:
+    """Of one that hardly learns and one that does, `none` and `augment` use the latter."""
+    changes = {"members": 3, "epochs": 2, "select": "last"}
+    epochs = [event for event in make(tmp_path / "m", changes) if event.event == "epoch"]
+    in_training = {2333 + e.member - 1: e.dsc for e in epochs if e.epoch == 2}
+    card = read_card(tmp_path / "m")
+    run = json.loads((tmp_path / "m" / "training.json").read_text())["run"]
+    assert card.member_dsc == tuple(sorted((round(dsc, 4) for dsc in in_training.values()), reverse=True))
+    assert [round(in_training[seed], 4) for seed in run["seeds"]] == list(card.member_dsc)
+    assert len(set(card.member_dsc)) > 1, "the members do not differ, so their order says nothing"
+    assert run["seeds"] != [2333, 2334, 2335], "they were trained in this order already"
+    alone = make(tmp_path / "alone", {"epochs": 2, "select": "last", "seed": run["seeds"][0]})
+    list(alone)
+    first, of_seed = (read_card(tmp_path / name).files["weights.safetensors"] for name in ("m", "alone"))
+    assert first == of_seed

@@ -164,6 +164,9 @@ def train(
         score = f"DSC {metric.values['dsc']:.4f} on {metric.images} validation images"
         data_set_text = f" of {metric.data.partition(':')[0]}" if len(card.training_data) > 1 else ""
         print_line(f"{out}: {card.method_title}, {score}{data_set_text}", quiet=quiet)
+    for agreement in card.sample_agreement:
+        if agreement.has_collapsed:
+            print_line(agreement.describe(), quiet=quiet)
     if stopped_early:
         print_line("stopped before the end; the same command with --resume continues", quiet=quiet)
     exit_partial(left_out)

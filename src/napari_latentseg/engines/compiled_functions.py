@@ -18,6 +18,8 @@ from napari_latentseg.models.card import ModelCard
 
 __all__ = ["CompiledFunctions", "compiled_functions", "full_name", "graph_name"]
 
+_IN_FLOAT32 = "exact"  # in the name of a function that is float32 whatever the precision of the others
+
 
 class CompiledFunctions:
     """The compiled functions of a model in one precision.
@@ -38,6 +40,10 @@ class CompiledFunctions:
         self._plans: dict[str, CompiledPlan] = {}
         self._full_batches: dict[str, int] = {}
         self._lock = threading.RLock()  # one function computes at a time: two would fight for the cores
+
+    def precision_of(self, name: str) -> str:
+        """The precision of a function, by the name that `graph_name` gave it."""
+        return "float32" if _IN_FLOAT32 in name.split("-") else self.precision
 
     def plan(self, tile_size: int, member: int = 0) -> CompiledPlan | None:
         """What tiles of a size need of a member of the model; None where that is not compiled yet."""
@@ -63,7 +69,7 @@ class CompiledFunctions:
         with self._lock:
             if name not in self._loaded and (exported := self._cache.read(name)) is not None:
                 try:
-                    self._loaded[name] = load_compiled(exported, self.precision)
+                    self._loaded[name] = load_compiled(exported, self.precision_of(name))
                 except RuntimeError:  # whatever is wrong with the file, the function can be compiled again
                     return None
             return self._loaded.get(name)
@@ -153,7 +159,7 @@ def compiled_functions(card: ModelCard, precision: str) -> CompiledFunctions:
     return _functions_for(compiled_model_key(card, precision), precision)
 
 
-def graph_name(member: int, function: str, arrays: Sequence[Any]) -> str:
+def graph_name(member: int, function: str, arrays: Sequence[Any], *, in_float32: bool = False) -> str:
     """The name of a function for arrays of these sizes and types, whatever the size of the batch.
 
     Parameters
@@ -164,6 +170,8 @@ def graph_name(member: int, function: str, arrays: Sequence[Any]) -> str:
         As in `Method.network_functions`.
     arrays
         Its arguments: arrays or tensors.
+    in_float32
+        Whether it is computed in float32 where the others are not, see `Method.float32_functions`.
 
     Examples
     --------
@@ -172,4 +180,6 @@ def graph_name(member: int, function: str, arrays: Sequence[Any]) -> str:
     """
     shapes = ["x".join(map(str, array.shape[1:])) or "scalar" for array in arrays]
     types = [str(array.dtype).removeprefix("torch.") for array in arrays]
-    return "-".join([f"member{member}", function, *(f"{s}-{t}" for s, t in zip(shapes, types, strict=True))])
+    exact = [_IN_FLOAT32] if in_float32 else []
+    arguments = (f"{s}-{t}" for s, t in zip(shapes, types, strict=True))
+    return "-".join([f"member{member}", function, *exact, *arguments])

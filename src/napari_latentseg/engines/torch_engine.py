@@ -24,6 +24,10 @@ __all__ = ["TorchEngine"]
 # Mean difference from torch, relative to the mean of the values: 1e-5 was seen in float32 and 1e-2 in
 # bfloat16. A graph of another network, or with a size that became a constant, is far off.
 _MAX_ERROR = {"float32": 1e-3, "bfloat16": 5e-2}
+# Values that are nearer to 0 on average are compared as if they were this large. A decoder gives a mean
+# probability of a few millionths where it sees no object, as in the noise that functions are checked with; of
+# a number so small bfloat16 loses several hundredths, and no mask changes by it.
+_MIN_SCALE = 1e-2
 
 # Of a batch that functions are compiled for once more: small enough that most batches of a run hold one or
 # more, and large enough to be computed as fast as a large one (16 of 64 x 64 pixels, 4 of 192 x 192).
@@ -194,13 +198,15 @@ class _CompiledFunction:
         self._method = method
         self._name = name
         self._function: Callable[..., Any] = getattr(method, name)
+        self._in_float32 = functions.precision != "float32" and name in method.float32_functions
         self._member = member
         self._graph: Any = None
 
     def __call__(self, *tensors: Tensor) -> Tensor | tuple[Tensor, ...]:
         """What the function returns, float32 on the CPU."""
-        name = graph_name(self._member, self._name, tensors)
-        arrays = self._functions.compute(name, _arrays(tensors), lambda: self._build(tensors))
+        name = graph_name(self._member, self._name, tensors, in_float32=self._in_float32)
+        precision = self._functions.precision_of(name)
+        arrays = self._functions.compute(name, _arrays(tensors), lambda: self._build(tensors, precision))
         outputs = tuple(torch.from_numpy(array) for array in arrays)
         output = outputs if len(outputs) > 1 else outputs[0]
         if self.calls is not None:
@@ -213,16 +219,16 @@ class _CompiledFunction:
         if graph is None or not is_faster_for_one_size(graph):
             return False
         several = [tensor[:1].repeat(batch, *[1] * (tensor.ndim - 1)) for tensor in tensors]
-        precision = self._functions.precision
+        precision = self._functions.precision_of(name)
         with suppress(Exception):
             self._functions.find_or_build(
                 full_name(name, batch),
-                lambda: self._checked(compile_graph(graph, several, precision, batch), several),
+                lambda: self._checked(compile_graph(graph, several, precision, batch), several, precision),
             )
             return True
         return False
 
-    def _build(self, tensors: Sequence[Tensor]) -> Any:
+    def _build(self, tensors: Sequence[Tensor], precision: str) -> Any:
         """Compile the function for arguments of these sizes, and see that it computes what torch computes.
 
         Raises
@@ -233,17 +239,18 @@ class _CompiledFunction:
         if self._graph is not None:
             # a graph that was traced at another size holds for this one, unless it made the size a constant
             with suppress(Exception):
-                return self._checked(compile_graph(self._graph, tensors, self._functions.precision), tensors)
+                return self._checked(compile_graph(self._graph, tensors, precision), tensors, precision)
         self._graph = convert_function(self._method, self._function, tensors)
-        return self._checked(compile_graph(self._graph, tensors, self._functions.precision), tensors)
+        return self._checked(compile_graph(self._graph, tensors, precision), tensors, precision)
 
-    def _checked(self, compiled: Any, tensors: Sequence[Tensor]) -> Any:
+    def _checked(self, compiled: Any, tensors: Sequence[Tensor], precision: str) -> Any:
         expected = self._function(*tensors)
         outputs = self._functions.call(compiled, _arrays(tensors))
         references = (expected,) if isinstance(expected, Tensor) else expected
         for output, reference in zip(map(torch.from_numpy, outputs), references, strict=True):
-            error = (output - reference).abs().mean() / reference.abs().mean().clamp_min(1e-6)
-            if not error <= _MAX_ERROR[self._functions.precision]:
+            scale = reference.abs().mean().clamp_min(_MIN_SCALE)
+            error = (output - reference).abs().mean() / scale
+            if not error <= _MAX_ERROR[precision]:
                 raise ValueError(f"{self._name} differs from torch by {float(error):.1e}")
         return compiled
 

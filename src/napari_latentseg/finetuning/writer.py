@@ -136,6 +136,8 @@ def write_candidate(
         contour_band=None,
         expected_dice=None,
         bfloat16=None,
+        sample_agreement=(),
+        member_dsc=(),
         fit=None
         if base.fit is None
         else extend_reference(base.fit, candidate.model, candidate.compute, taught),

@@ -40,6 +40,7 @@ def sample_planes(
     compute: Compute,
     *,
     seeds: Sequence[int] = (0,),
+    source: str = "",
 ) -> list[NDArray[np.float32]]:
     """Samples of several planes, whose tiles go through the networks together.
 
@@ -57,6 +58,8 @@ def sample_planes(
         Device and precision.
     seeds
         One for each sample of a plane; a deterministic method gives the same for each.
+    source
+        A sampling source of a method that predicts without it too, whose noise the samples then get.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def sample_planes(
         for first in range(0, len(draws), batch_size):
             part = draws[first : first + batch_size]
             noise = None
-            if not method.is_deterministic:
+            if engine.uses_noise(source):
                 corners = [batch[row][1] for row, _ in part]
                 noise = PositionalNoise(
                     [seeds[number] for _, number in part], 0, [(y // factor, x // factor) for y, x in corners]

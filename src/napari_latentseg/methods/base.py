@@ -256,6 +256,11 @@ class Method(nn.Module, ABC):
         return self.codec.downsampling_factor
 
     @property
+    def float32_functions(self) -> tuple[str, ...]:
+        """Those of `network_functions` that never run in half precision; see `Diffusion.needs_float32`."""
+        return ()
+
+    @property
     def size_multiple(self) -> int:
         """Height and width of an image in pixels must be multiples of this."""
         return self.downsampling_factor
@@ -270,7 +275,9 @@ class Method(nn.Module, ABC):
     def trainable_modules(self) -> nn.ModuleDict:
         """The modules whose weights are saved with the model, by name; not a pretrained codec."""
 
-    def available_sources(self, *, has_augmentation: bool = True, members: int = 1) -> tuple[str, ...]:
+    def available_sources(
+        self, *, has_augmentation: bool = True, members: int = 1, collapsed: Sequence[str] = ()
+    ) -> tuple[str, ...]:
         """The sampling sources that a model of this method can offer; the first is the default.
 
         Parameters
@@ -279,13 +286,17 @@ class Method(nn.Module, ABC):
             Whether the model was trained with augmentation; test-time augmentation then uses the same ranges.
         members
             Number of ensemble members of the model.
+        collapsed
+            Sources of the method's own whose samples are as good as equal, which are left out. A method that
+            cannot predict without its source keeps it.
         """
         member_sources = ("members",) if members > 1 else ()
         if not self.is_deterministic:
             return (*self.sampling_sources, *member_sources)
+        own_sources = [source for source in self.sampling_sources if source not in collapsed]
         # The posterior of a method that also predicts without it (Wave-GMS) is nearly a point, and its
         # samples hardly differ (docs/methods.md): augmentation tells more about the uncertainty.
-        return (*member_sources, *(("augment",) if has_augmentation else ()), *self.sampling_sources, "none")
+        return (*member_sources, *(("augment",) if has_augmentation else ()), *own_sources, "none")
 
     @property
     def pretrained_modules(self) -> dict[str, nn.Module]:

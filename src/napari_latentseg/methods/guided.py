@@ -109,6 +109,10 @@ class GuidedLatentDiffusion(Method):
         return self.downsampling_factor * self.config.denoiser.size_multiple
 
     @property
+    def float32_functions(self) -> tuple[str, ...]:
+        return ("denoise",) if self.diffusion.needs_float32 else ()
+
+    @property
     def class_count(self) -> int:
         return self.config.classes
 
@@ -200,7 +204,9 @@ class GuidedLatentDiffusion(Method):
 
         If the variance is not learned, `v` is -1, which stands for the smallest variance.
         """
-        output = self.denoiser(z_t, t, conditioning, self._class_conditioning(classes)).float()
+        with self.diffusion.network_precision(z_t.device):
+            class_conditioning = self._class_conditioning(classes)
+            output = self.denoiser(z_t.float(), t, conditioning.float(), class_conditioning).float()
         if not self.config.learned_variance:
             return output, torch.full_like(output, -1.0)
         prediction, v = output.chunk(2, dim=1)

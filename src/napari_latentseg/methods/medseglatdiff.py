@@ -184,6 +184,10 @@ class MedSegLatDiff(Method):
         return self.downsampling_factor * self.config.denoiser.size_multiple
 
     @property
+    def float32_functions(self) -> tuple[str, ...]:
+        return ("denoise",) if self.diffusion.needs_float32 else ()
+
+    @property
     def trainable_modules(self) -> nn.ModuleDict:
         return nn.ModuleDict(
             {
@@ -315,8 +319,7 @@ class MedSegLatDiff(Method):
 
     def denoise(self, z_t: Tensor, t: Tensor, conditioning: Tensor) -> Tensor:
         """What the U-Net predicts, from noisy latents, timesteps `(B,)` and image latents."""
-        # never in half precision: an error of the noise is multiplied by up to 157 in the latent
-        with torch.autocast(z_t.device.type, enabled=False):
+        with self.diffusion.network_precision(z_t.device):
             predicted: Tensor = self.denoiser(z_t.float(), t, conditioning.float())
         return predicted
 

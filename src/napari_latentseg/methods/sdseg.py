@@ -238,6 +238,11 @@ class SDSeg(Method):
         load_state(unet, ldm_unet_state(published, unet, self.config.denoiser, path), path)
 
     @property
+    def float32_functions(self) -> tuple[str, ...]:
+        """The U-Net, whatever it predicts: with one step no other follows that could correct an error."""
+        return ("denoise",)
+
+    @property
     def trainable_modules(self) -> nn.ModuleDict:
         return nn.ModuleDict(
             {"denoiser": self.denoiser, "conditioner": self.conditioner, "latent_scale": self.latent_scale}

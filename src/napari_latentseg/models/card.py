@@ -21,6 +21,7 @@ from napari_latentseg.evaluation.calibration import Reliability, VolumeInterval
 from napari_latentseg.evaluation.contour_band import ContourBand
 from napari_latentseg.evaluation.expected_dice import ExpectedDice
 from napari_latentseg.evaluation.fit import FitReference
+from napari_latentseg.evaluation.sample_agreement import SampleAgreement
 
 __all__ = ["CARD", "Ancestor", "MetricRecord", "ModelCard", "TrainingData", "read_card"]
 
@@ -147,6 +148,12 @@ class ModelCard(FrozenModel):
     members
         Number of ensemble members, which share one codec; the source ``"members"`` draws each sample from
         another member.
+    member_dsc
+        Dice of each member on the validation slices in training, the best first, since all other sources use
+        the first member; empty for a model of one, and of earlier versions.
+    sample_agreement
+        How alike the samples of the method's own sources are. One whose samples are as good as equal is not
+        in `sources`. Empty where not measured.
     default_samples, threshold
         Default number of samples, and threshold of the mean probability in (0, 1).
     training_data, licence
@@ -198,6 +205,8 @@ class ModelCard(FrozenModel):
     classes: tuple[ClassInfo, ...] = Field(min_length=1)
     sources: tuple[SamplingSource, ...] = Field(min_length=1)
     members: int = Field(1, ge=1, le=MAX_MEMBERS)
+    member_dsc: tuple[float, ...] = ()
+    sample_agreement: tuple[SampleAgreement, ...] = ()
     default_samples: int = Field(5, ge=1)
     threshold: float = Field(0.5, gt=0, lt=1)
     training_data: tuple[TrainingData, ...] = ()

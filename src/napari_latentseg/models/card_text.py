@@ -70,6 +70,11 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         "members": f"{SAMPLING_SOURCES['members']}, {card.members} in all"
     }
     lines.append(("Samples from", "; ".join(f"{s}: {source_descriptions[s]}" for s in card.sources)))
+    if card.sample_agreement:
+        lines.append(("Agreement", "; ".join(one.describe() for one in card.sample_agreement)))
+    if card.member_dsc:
+        dice = ", ".join(f"{dsc:.3f}" for dsc in card.member_dsc)
+        lines.append(("Members", f"DSC {dice} on the validation slices; other sources use the first"))
     lines.append(("Licence", card.licence or "not stated"))
     if "weights.safetensors" in card.files:
         lines.append(("SHA-256", card.files["weights.safetensors"]))

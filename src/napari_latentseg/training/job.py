@@ -17,6 +17,7 @@ from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.record import SamplingSource
 from napari_latentseg.errors import BadInput, Cancelled, first_validation_error
 from napari_latentseg.evaluation.fit import FitReference
+from napari_latentseg.evaluation.sample_agreement import SampleAgreement
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.fit import fit_reference
 from napari_latentseg.inference.predictor import Predictor
@@ -45,6 +46,7 @@ from napari_latentseg.training.pretrained import with_pretrained_unet
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.provenance import combined_licence, training_data_records
 from napari_latentseg.training.replay import make_replay
+from napari_latentseg.training.source_agreement import measure_agreements
 from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["TrainingJob"]
@@ -153,9 +155,17 @@ class TrainingJob:
             raise Cancelled
         if not self.processes.is_main:
             return
+        member_dsc = members.put_best_first()
+        agreements = measure_agreements(
+            members.trained_methods[0], data.validation, self.config.preprocess, self.config.card.threshold,
+            self.compute,
+        )  # fmt: skip
         keys = data.content_hashes()
         datasets = [d.without(data.left_out) for d in find_datasets(self.folders, self.config)]
-        card = self._build_card(members, training_data_records(datasets, data, self.config))
+        records = training_data_records(datasets, data, self.config)
+        card = self._build_card(members, records, agreements)
+        if len(member_dsc) > 1:
+            card = card.replace(member_dsc=tuple(round(dsc, 4) for dsc in member_dsc))
         metrics = []
         for source, samples in self._evaluation_settings(members.trained_methods):
             yield TrainJudging(source=source, samples=samples)
@@ -195,7 +205,12 @@ class TrainingJob:
             folder=str(self.out), dsc=round(dsc, 4), epochs=len(members.events), stopped=members.stopped
         )
 
-    def _build_card(self, members: MemberTraining, training_records: tuple[TrainingData, ...]) -> ModelCard:
+    def _build_card(
+        self,
+        members: MemberTraining,
+        training_records: tuple[TrainingData, ...],
+        agreements: tuple[SampleAgreement, ...],
+    ) -> ModelCard:
         config, card_config = self.config, self.config.card
         return ModelCard(
             name=self.name,
@@ -208,7 +223,8 @@ class TrainingJob:
             augment=config.augment,
             modality=card_config.modality,
             classes=class_infos(config),
-            sources=self._sources(members.trained_methods),
+            sources=self._sources(members.trained_methods, agreements),
+            sample_agreement=agreements,
             members=len(members.trained_methods),
             default_samples=card_config.default_samples,
             threshold=card_config.threshold,
@@ -218,8 +234,14 @@ class TrainingJob:
             limits=card_config.limits,
         )
 
-    def _sources(self, methods: Sequence[Method]) -> tuple[SamplingSource, ...]:
-        return methods[0].available_sources(has_augmentation=self._has_augmentation, members=len(methods))  # type: ignore[return-value]
+    def _sources(
+        self, methods: Sequence[Method], agreements: Sequence[SampleAgreement] = ()
+    ) -> tuple[SamplingSource, ...]:
+        return methods[0].available_sources(  # type: ignore[return-value]
+            has_augmentation=self._has_augmentation,
+            members=len(methods),
+            collapsed=[agreement.source for agreement in agreements if agreement.has_collapsed],
+        )
 
     @property
     def _has_augmentation(self) -> bool:
@@ -308,6 +330,7 @@ class TrainingJob:
             "device": self.compute.device,
             "precision": self.compute.precision,
             "threads": torch.get_num_threads(),
+            **({"seeds": members.seeds} if len(members.trained_methods) > 1 else {}),
             **({"processes": self.processes.count} if self.processes.count > 1 else {}),
             "torch": torch.__version__.split("+")[0],
             "python": platform.python_version(),

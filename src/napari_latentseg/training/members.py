@@ -51,6 +51,8 @@ class MemberTraining:
         model folder stores.
     best_epochs
         Of each, the epoch of the selected weights.
+    seeds
+        Of each, the seed that it was trained with.
     events
         Of all epochs so far, also those before a stop.
     stopped
@@ -67,6 +69,7 @@ class MemberTraining:
     processes: Processes = ONE_PROCESS
     trained_methods: list[Method] = field(init=False, default_factory=list)
     best_epochs: list[int] = field(init=False, default_factory=list)
+    seeds: list[int] = field(init=False, default_factory=list)
     events: list[TrainEpoch] = field(init=False, default_factory=list)
     stopped: bool = field(init=False, default=False)
 
@@ -107,12 +110,36 @@ class MemberTraining:
                 round_to_stored_precision(trainer.method.trainable_modules)
                 self.trained_methods.append(trainer.method)
                 self.best_epochs.append(trainer.best_epoch)
+                self.seeds.append(config.seed)
             elif not self.stopped:
                 raise BadInput(
                     "training", "ended before the learning rate rose from zero", "ask for more epochs"
                 )
             if self.stopped:
                 return
+
+    def put_best_first(self) -> list[float]:
+        """Order the members by their Dice on the validation slices, at the end of the training.
+
+        All sources but ``"members"`` use the first member, which should not be the worst.
+
+        Returns
+        -------
+        list of float
+            The Dice of the selected weights of each member, in the new order.
+        """
+        dsc = [self._selected_dsc(number) for number in range(len(self.trained_methods))]
+        order = sorted(range(len(dsc)), key=lambda number: -dsc[number])
+        self.trained_methods = [self.trained_methods[number] for number in order]
+        self.best_epochs = [self.best_epochs[number] for number in order]
+        self.seeds = [self.seeds[number] for number in order]
+        return [dsc[number] for number in order]
+
+    def _selected_dsc(self, number: int) -> float:
+        """Dice on the validation slices of the selected weights of a member, counted from 0 as trained."""
+        own = [event for event in self.events if event.member in (None, number + 1)]
+        selected = [e for e in own if (e.stage, e.epoch) == (own[-1].stage, self.best_epochs[number])]
+        return selected[-1].dsc or 0.0
 
     def _common_state(self, identity: dict[str, Any]) -> Snapshot:
         tensors: dict[str, Tensor] = {}
@@ -144,6 +171,7 @@ class MemberTraining:
                 self.checkpoint.folder,
             )
             self.trained_methods.append(method.eval())
+            self.seeds.append(self.config.seed + number)
         return Snapshot(snapshot.tensors, snapshot.metadata["at"])
 
 
