@@ -161,11 +161,11 @@ def review(viewer: Any) -> Shots:
     for _ in range(3):
         widget.next()
     widget.approve()
-    widget.show_variance(True)
-    widget.variance_button.setChecked(True)
+    widget.show_map("variance", True)
+    widget.map_buttons["variance"].setChecked(True)
     settle(1)
     yield "window-review", None
-    widget.show_variance(False)
+    widget.show_map("variance", False)
     widget.contours_button.click()
     wait_until(lambda: widget.contours.layer is not None)
     settle(1)

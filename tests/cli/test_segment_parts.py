@@ -131,3 +131,13 @@ def test_an_agreement_of_too_few_samples_is_refused(
         "segment", image, "--model", tiny_model_folder, "--out", out, *options, "--agreement"
     )
     assert not out.exists()
+
+
+@pytest.mark.parametrize("options", [("-n", 3), ("--sampling", "none")])
+def test_the_doubt_of_samples_and_of_a_single_pass(segment, image: Path, options: tuple[object, ...]) -> None:
+    segment(*options, "--doubt")
+    mean, doubt = (tifffile.imread(image.parent / "out" / f"grey_{name}.tif") for name in ("mean", "doubt"))
+    assert doubt.dtype == np.float32
+    np.testing.assert_array_equal(doubt, np.minimum(mean, 1 - mean))
+    segment(*options)
+    assert not list((image.parent / "out").glob("*doubt*"))

@@ -3,11 +3,13 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError, replace
 from typing import Any, get_args
 
+import dask.array as da
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.doubt import doubt_of
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE
 from napari_latentseg.core.labels import labels_from_probabilities
@@ -169,3 +171,15 @@ def test_every_source_is_put_in_words() -> None:
 def test_a_class_that_is_not_valid(field: str, value: object) -> None:
     with pytest.raises(ValidationError, match=field):
         ClassInfo(**({"label": 1, "name": "a", "color": "#000000"} | {field: value}))
+
+
+@pytest.mark.parametrize(
+    ("probability", "expected"), [(0.0, 0.0), (0.25, 0.25), (0.5, 0.5), (0.9, 0.1), (1.0, 0.0)]
+)
+def test_doubt_is_the_distance_to_the_nearer_certainty(probability: float, expected: float) -> None:
+    mean = np.full((2, 3), probability, np.float32)
+    assert doubt_of(mean).dtype == np.float32
+    np.testing.assert_allclose(doubt_of(mean), expected, atol=1e-7)
+    lazy = doubt_of(da.from_array(mean))
+    assert isinstance(lazy, da.Array)
+    np.testing.assert_array_equal(np.asarray(lazy), doubt_of(mean))

@@ -12,6 +12,7 @@ from napari_latentseg.core.record import InputRecord, ModelRecord, RunRecord
 from napari_latentseg.core.sample_store import SampleMaps
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.measure import class_sizes
+from napari_latentseg.widgets._shared import result_maps
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, layer_matrix, role_of
 from napari_latentseg.widgets._shared.result_layers import ResultLayers
 from napari_latentseg.widgets.segment.result_panel import ResultPanel
@@ -61,10 +62,10 @@ def shown(viewer):
     return viewer, layers
 
 
-def test_one_run_has_four_layers_that_lie_together(shown) -> None:
+def test_one_run_has_five_layers_that_lie_together(shown) -> None:
     viewer, layers = shown
     assert [layer.name for layer in viewer.layers] == [
-        "ct", "ct run 1 variance", "ct run 1 mean", "ct run 1 agreement", "ct run 1 mask",
+        "ct", "ct run 1 doubt", "ct run 1 variance", "ct run 1 mean", "ct run 1 agreement", "ct run 1 mask",
     ]  # fmt: skip
     assert layers.all_layers == list(viewer.layers)[1:]
     for layer in layers.all_layers:
@@ -80,7 +81,8 @@ def test_the_maps_show_the_class_that_was_chosen(shown) -> None:
     result = segmentation()
     for k, info in enumerate(CLASSES):
         layers.maps.show_class(k)
-        maps = {"mean": result.mean[k], "variance": result.variance[k], "agreement": layers.maps.agreement[k]}
+        maps = {"mean": result.mean[k], "variance": result.variance[k], "doubt": result.doubt[k]}
+        maps["agreement"] = layers.maps.agreement[k]
         for role, expected in maps.items():
             (layer,) = layers.layers_of(role)
             assert np.array_equal(layer.data, expected)
@@ -89,7 +91,7 @@ def test_the_maps_show_the_class_that_was_chosen(shown) -> None:
 
 def test_the_scales_of_the_maps_do_not_depend_on_the_run(shown) -> None:
     _, layers = shown
-    limits = {"agreement": [0, 5], "mean": [0, 1], "variance": [0, 0.25]}
+    limits = {"agreement": [0, 5], "mean": [0, 1], "variance": [0, 0.25], "doubt": [0, 0.5]}
     for role, expected in limits.items():
         (layer,) = layers.layers_of(role)
         assert list(layer.contrast_limits) == expected
@@ -111,8 +113,8 @@ def test_a_second_run_is_a_group_of_its_own(shown) -> None:
     second = ResultLayers(viewer, first.image, CLASSES)
     for _ in second.show_all(segmentation()):
         pass
-    assert [layer.name for layer in list(viewer.layers)[5:]] == [
-        f"ct run 2 {role}" for role in ("variance", "mean", "agreement", "mask")
+    assert [layer.name for layer in list(viewer.layers)[6:]] == [
+        f"ct run 2 {role}" for role in ("doubt", "variance", "mean", "agreement", "mask")
     ]
     viewer.layers.remove(first.mask)
     assert ResultLayers(viewer, first.image, CLASSES).run_number == 3  # numbers are not used twice
@@ -154,3 +156,13 @@ def test_a_longer_run_fills_the_same_layers(shown) -> None:
         pass
     assert list(viewer.layers) == before
     assert {layer.metadata[METADATA_KEY]["record"]["samples"] for layer in layers.layers_of("mean")} == {10}
+
+
+def test_the_doubt_of_a_large_volume_is_computed_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computing it at once would hold the window."""
+    monkeypatch.setattr(result_maps, "_MAX_DOUBT_VOXELS", 100)
+    mean = segmentation().mean[0]
+    lazy = result_maps._doubt_layer_data(mean)
+    assert lazy.chunksize == (1, *mean.shape[1:])
+    assert lazy.dtype == np.float32
+    np.testing.assert_array_equal(lazy[2], np.minimum(mean[2], 1 - mean[2]))

@@ -212,6 +212,22 @@ def test_the_agreement_is_written_on_request_and_greyed_where_there_is_none(view
     dialog.close()
 
 
+def test_the_doubt_is_written_on_request_also_of_a_single_pass(viewer, widget, qtbot, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    segmented(viewer, widget, qtbot, "one", 1)
+    widget.form.source.value = "none"
+    before = widget.finished_result
+    widget.run_button.click()
+    qtbot.waitUntil(lambda: not widget.busy and widget.finished_result is not before, timeout=120_000)
+    dialog = opened(widget, qtbot, out)
+    tick(dialog.doubt, qtbot)
+    saved(dialog, qtbot, out, "case-1")
+    mean, doubt = (tifffile.imread(out / f"case-1_{name}.tif") for name in ("mean", "doubt"))
+    np.testing.assert_array_equal(doubt, np.minimum(mean, 1 - mean))
+    assert not (out / "case-1_variance.tif").exists()
+
+
 def test_two_patients_in_turn_from_window_and_command_line(viewer, widget, qtbot, tmp_path):
     out = tmp_path / "out"
     out.mkdir()

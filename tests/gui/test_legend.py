@@ -18,6 +18,7 @@ from napari_latentseg.core.classes import ClassInfo
 from napari_latentseg.widgets._shared.class_legend import ClassLegend
 from napari_latentseg.widgets._shared.label_style import unused_color
 from napari_latentseg.widgets._shared.layers import METADATA_KEY
+from napari_latentseg.widgets._shared.map_style import MAP_ROLES
 from napari_latentseg.widgets._shared.mask_look import MaskLook
 from napari_latentseg.widgets.annotate.plane_lock import PlaneLock
 from napari_latentseg.widgets.segment.widget import SegmentWidget
@@ -151,12 +152,13 @@ def test_one_map_at_a_time_with_its_scale_in_words(shown, panel) -> None:
         ("agreement", "1 of 8", "all agree"),
         ("mean", "0:", "1:"),
         ("variance", "all samples agree", "half yes, half no"),
+        ("doubt", "0: in or out for sure", "0.5: in or out alike"),
     ):
         click(panel.toggles[role])
-        assert [r for r in ("agreement", "mean", "variance") if layers.layers_of(r)[0].visible] == [role]
+        assert [r for r in MAP_ROLES[::-1] if layers.layers_of(r)[0].visible] == [role]
         assert low in panel.color_bar.low_label.text()
         assert high in panel.color_bar.high_label.text()
-    click(panel.toggles["variance"])
+    click(panel.toggles["doubt"])
     assert not panel.color_bar.isVisible()
 
 
@@ -180,6 +182,7 @@ def test_the_readout_follows_the_mouse_whatever_is_selected(viewer, shown, panel
     QTest.mouseMove(native, canvas_point(viewer, shown.image, index))
     mean, variance = segmentation.mean[(1, *index)], segmentation.variance[(1, *index)]
     expected = f"right ventricular cavity: 6 of 8 samples, mean {mean:.2f}, variance {variance:.2f}"
+    expected += f", doubt {min(mean, 1 - mean):.2f}"
     qtbot.waitUntil(lambda: panel.readout_label.text() == expected, timeout=10_000)
     click(panel.toggles["mean"])  # of the first class: the read-out is about what is on screen
     QTest.mouseMove(native, canvas_point(viewer, shown.image, (1, 99, 96)))

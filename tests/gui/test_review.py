@@ -89,10 +89,20 @@ def test_a_click_on_the_profile_goes_there(shown_volume, review, qtbot):
 def test_the_variance_is_shown_and_hidden(shown_volume, review):
     (layer,) = shown_volume.result.layers.layers_of("variance")
     assert not layer.visible
-    review.variance_button.click()
+    review.map_buttons["variance"].click()
     assert layer.visible
-    review.variance_button.click()
+    review.map_buttons["variance"].click()
     assert not layer.visible
+
+
+def test_the_doubt_is_shown_in_place_of_the_variance(shown_volume, review, qtbot):
+    (doubt,) = shown_volume.result.layers.layers_of("doubt")
+    (variance,) = shown_volume.result.layers.layers_of("variance")
+    qtbot.mouseClick(review.map_buttons["variance"], Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(review.map_buttons["doubt"], Qt.MouseButton.LeftButton)
+    assert (doubt.visible, variance.visible) == (True, False)
+    assert [button.isChecked() for button in review.map_buttons.values()] == [False, True]
+    assert "min(p, 1 - p)" in review.map_buttons["doubt"].toolTip()
 
 
 def test_the_variance_button_follows_what_is_shown_from_elsewhere(shown_volume, review):
@@ -100,10 +110,10 @@ def test_the_variance_button_follows_what_is_shown_from_elsewhere(shown_volume, 
     (variance,), (mean,) = layers.layers_of("variance"), layers.layers_of("mean")
     mean.visible = True
     variance.visible = True
-    assert review.variance_button.isChecked()
+    assert review.map_buttons["variance"].isChecked()
     variance.visible = False
-    assert not review.variance_button.isChecked()
-    review.variance_button.click()
+    assert not review.map_buttons["variance"].isChecked()
+    review.map_buttons["variance"].click()
     assert (variance.visible, mean.visible) == (True, False)  # two maps mix to colours without a meaning
 
 

@@ -28,12 +28,12 @@ def phantom(viewer, widget):
     return add_phantom(viewer, widget)
 
 
-def test_sample_gives_four_layers(viewer, widget, qtbot):
+def test_sample_gives_five_layers(viewer, widget, qtbot):
     (layer,) = viewer.open_sample("napari-latentseg", "retina")
     assert layer.data.shape == (1411, 1411, 3)
     run(widget, qtbot, model="retina-vessels", samples=5)
     shown = layers_by_role(viewer)
-    assert set(shown) == {"mask", "agreement", "mean", "variance"}
+    assert set(shown) == {"mask", "agreement", "mean", "variance", "doubt"}
     assert all(layer.name == f"retina run 1 {role}" for role, layer in shown.items())
     mask, mean, variance = shown["mask"].data, shown["mean"].data, shown["variance"].data
     assert mask.shape == mean.shape == variance.shape == (1411, 1411)
@@ -117,9 +117,9 @@ def test_cancel_before_the_first_sample_leaves_nothing(viewer, widget, qtbot):
 @pytest.mark.parametrize(
     ("fields", "roles"),
     [
-        ({"samples": 2}, {"mask", "mean"}),
-        ({"samples": 3}, {"mask", "agreement", "mean", "variance"}),
-        ({"source": "none"}, {"mask", "mean"}),
+        ({"samples": 2}, {"mask", "mean", "doubt"}),
+        ({"samples": 3}, {"mask", "agreement", "mean", "variance", "doubt"}),
+        ({"source": "none"}, {"mask", "mean", "doubt"}),
     ],
 )
 def test_variance_is_honest_or_absent(viewer, widget, qtbot, phantom, fields, roles):
@@ -129,6 +129,9 @@ def test_variance_is_honest_or_absent(viewer, widget, qtbot, phantom, fields, ro
         assert not widget.form.samples.enabled
         assert not widget.result_panel.more_button.isEnabled()
         assert "no variance" in widget.result_panel.run_note.text()
+        doubt = widget.result_panel.toggles["doubt"]
+        assert doubt.isEnabled()
+        assert "the model's own probability" in doubt.toolTip()
 
 
 def test_more_samples_equal_a_longer_run(viewer, widget, qtbot, phantom):
@@ -136,8 +139,10 @@ def test_more_samples_equal_a_longer_run(viewer, widget, qtbot, phantom):
     before = len(viewer.layers)
     widget.result_panel.more_button.click()
     qtbot.waitUntil(lambda: not widget.busy, timeout=60_000)
-    assert len(viewer.layers) == before  # the same three layers, with new data
+    assert len(viewer.layers) == before  # the same layers, with new data
     mean = layers_by_role(viewer)["mean"].data.copy()
+    doubt = layers_by_role(viewer)["doubt"].data
+    np.testing.assert_array_equal(doubt, np.minimum(mean, 1 - mean))
     assert layers_by_role(viewer)["mean"].metadata[METADATA_KEY]["record"]["samples"] == 8
     run(widget, qtbot, samples=8)
     second = [layer for layer in viewer.layers if role_of(layer) == "mean"][-1]
@@ -322,6 +327,7 @@ def test_result_layers_are_of_their_kinds(viewer, widget, qtbot, phantom):
     assert isinstance(shown["mean"], Image)
     assert isinstance(shown["variance"], Image)
     assert tuple(shown["variance"].contrast_limits) == (0, 0.25)
+    assert tuple(shown["doubt"].contrast_limits) == (0, 0.5)
     names = [layer.name for layer in viewer.layers]
     assert names[-1] == shown["mask"].name  # on top
 

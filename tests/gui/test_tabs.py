@@ -54,3 +54,15 @@ def test_the_keys_for_what_is_shown_work_in_every_widget(viewer, show_ball, name
     assert not variance.visible
     press_key(viewer, Qt.Key.Key_U)
     assert variance.visible
+
+
+def test_shift_and_the_key_of_the_variance_show_the_doubt_in_its_place(viewer, show_ball):
+    shown = show_ball((6, 40, 48))
+    (variance,) = shown.result.layers.layers_of("variance")
+    (doubt,) = shown.result.layers.layers_of("doubt")
+    viewer.window.add_plugin_dock_widget(_PLUGIN, "Review")
+    press_key(viewer, Qt.Key.Key_U)
+    press_key(viewer, Qt.Key.Key_U, Qt.KeyboardModifier.ShiftModifier)
+    assert (variance.visible, doubt.visible) == (False, True)  # two maps would mix
+    press_key(viewer, Qt.Key.Key_U, Qt.KeyboardModifier.ShiftModifier)
+    assert not doubt.visible

@@ -135,7 +135,8 @@ cleanup, tolerance
     should_stop
         Asked often; once it says True, the batch ends without the case at hand.
     **outputs
-        Options of `write_result`: `format`, `agreement`, `contours`, `band`, `table` and `deidentify`.
+        Options of `write_result`: `format`, `agreement`, `doubt`, `contours`, `band`, `table` and
+        `deidentify`.
 
     Returns
     -------
@@ -221,7 +222,7 @@ def _check_outputs(outputs: dict[str, Any], layout: str, samples: int, source: s
     from napari_latentseg.errors import choose_from
     from napari_latentseg.io.result_format import check_agreement, check_format
 
-    known = ("format", "agreement", "contours", "band", "table", "deidentify")
+    known = ("format", "agreement", "doubt", "contours", "band", "table", "deidentify")
     for name in outputs:
         if name not in known:
             raise BadInput(name, "is no option of a batch", choose_from(name, known))

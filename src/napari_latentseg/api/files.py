@@ -98,8 +98,8 @@ def segment_files(
     progress
         Called with the fraction of the present file that is done, in [0, 1].
     **outputs
-        Options of `write_result`: `format`, `agreement`, `contours`, `band`, `table`, `report` (for a single
-        file only), `append_to`, `append_objects`, `deidentify` and `overwrite`.
+        Options of `write_result`: `format`, `agreement`, `doubt`, `contours`, `band`, `table`, `report` (for
+        a single file only), `append_to`, `append_objects`, `deidentify` and `overwrite`.
 
     Returns
     -------

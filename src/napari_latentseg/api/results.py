@@ -32,6 +32,7 @@ def write_result(
     card: ModelCard | None = None,
     format: str | None = None,
     agreement: bool = False,
+    doubt: bool = False,
     contours: bool = False,
     band: bool = False,
     table: bool = False,
@@ -66,6 +67,9 @@ def write_result(
     agreement
         Also write how many samples assign each voxel to a class (STEM_agreement; for several classes one file
         each): 0 to `record.samples`. It needs 3 samples that were kept.
+    doubt
+        Also write `Segmentation.doubt`, min(p, 1 - p) of the mean (STEM_doubt; for several classes one file
+        each).
     contours
         Also write outlines, as GeoJSON (STEM_contours.geojson).
     band
@@ -143,8 +147,8 @@ def write_result(
             check_not_of_result(report_path)
             check_report_replaceable(report_path, result.record.input.sha256)
     written = write_segmentation(
-        result, folder, stem, format=format, agreement=agreement, contours=contours, band=edge_contours,
-        deidentify=deidentify, extra_files=extra_files, overwrite=overwrite,
+        result, folder, stem, format=format, agreement=agreement, doubt=doubt, contours=contours,
+        band=edge_contours, deidentify=deidentify, extra_files=extra_files, overwrite=overwrite,
     )  # fmt: skip
     if report_path is not None and not is_report_inside:
         written.append(write_page(report_path))
@@ -173,6 +177,7 @@ def check_result(
     case: str = "",
     format: str | None = None,
     agreement: bool = False,
+    doubt: bool = False,
     contours: bool = False,
     band: bool = False,
     table: bool = False,
@@ -188,7 +193,7 @@ def check_result(
     ----------
     image
         The image or the result, of which only the header is used.
-    folder, stem, case, format, agreement, contours, band, table, report, append_to, overwrite
+    folder, stem, case, format, agreement, doubt, contours, band, table, report, append_to, overwrite
         As for `write_result`.
     classes
         Of the model.
@@ -222,7 +227,7 @@ def check_result(
         _check_table(Path(append_to), stem, input_sha256, overwrite=overwrite)
     check_target(
         image, folder, stem, classes, format=format, input_sha256=input_sha256, is_box=is_box,
-        agreement=agreement, band=band, extra_names=names, overwrite=overwrite,
+        agreement=agreement, doubt=doubt, band=band, extra_names=names, overwrite=overwrite,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ LAYOUTS = ("flat", "bids", "nnunet")
 _NAMES = {"bids": bids_names, "nnunet": nnunet_names}
 _FILES = {"bids": bids_files, "nnunet": nnunet_files}
 # What these layouts have no names for.
-_FLAT_ONLY = ("agreement", "contours", "band", "table")
+_FLAT_ONLY = ("agreement", "doubt", "contours", "band", "table")
 _FORMATS = {"bids": (None, "nifti"), "nnunet": (None, "nifti", "ome-tiff", "nrrd", "metaimage", "png")}
 
 

@@ -40,6 +40,7 @@ from napari_latentseg.cli.segment_options import (
     ClassNames,
     Contours,
     Deidentify,
+    Doubt,
     Engine,
     FillHoles,
     KeepLargest,
@@ -119,6 +120,7 @@ def batch(
     keep_largest: KeepLargest = False,
     format: ResultFormat = None,
     agreement: Agreement = False,
+    doubt: Doubt = False,
     contours: Contours = False,
     band: Band = False,
     table: Table = False,
@@ -154,7 +156,7 @@ def batch(
             precision=precision, engine=engine, codec=codec, channel=channel,
             spacing=parse_spacing(spacing), plane=plane, classes=parse_classes(classes), tolerance=tolerance,
             cleanup=make_postprocess(min_size, fill_holes=fill_holes, keep_largest=keep_largest),
-            format=format, agreement=agreement, contours=contours, band=band, table=table,
+            format=format, agreement=agreement, doubt=doubt, contours=contours, band=band, table=table,
             deidentify=deidentify, on_event=watch.on_event, should_stop=stop_requested.is_set,
         )  # fmt: skip
     if as_json:

@@ -32,6 +32,7 @@ from napari_latentseg.cli.segment_options import (
     ClassNames,
     Contours,
     Deidentify,
+    Doubt,
     Engine,
     FillHoles,
     KeepLargest,
@@ -96,6 +97,7 @@ def segment(
     keep_largest: KeepLargest = False,
     format: ResultFormat = None,
     agreement: Agreement = False,
+    doubt: Doubt = False,
     contours: Contours = False,
     band: Band = False,
     table: Table = False,
@@ -165,8 +167,9 @@ def segment(
             scans, model_found, out, settings, plane=plane, series=series, channel=channel,
             spacing=parse_spacing(spacing), codec=codec, case=case or "", skip_existing=skip_existing,
             on_start=count_file, progress=lambda done: progress((position[0] - 1 + done) / position[1]),
-            format=format, agreement=agreement, contours=contours, band=band, table=table, report=report,
-            append_to=append_to, append_objects=append_objects, deidentify=deidentify, overwrite=overwrite,
+            format=format, agreement=agreement, doubt=doubt, contours=contours, band=band, table=table,
+            report=report, append_to=append_to, append_objects=append_objects, deidentify=deidentify,
+            overwrite=overwrite,
         )  # fmt: skip
         for result in files:
             if result.error is not None:

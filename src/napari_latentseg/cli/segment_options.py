@@ -18,6 +18,7 @@ __all__ = [
     "ClassNames",
     "Contours",
     "Deidentify",
+    "Doubt",
     "Engine",
     "FillHoles",
     "KeepLargest",
@@ -47,6 +48,10 @@ ClassNames = Annotated[
 Contours = Annotated[bool, typer.Option("--contours", help="Also write outlines, as GeoJSON.")]
 Deidentify = Annotated[
     bool, typer.Option("--deidentify", help="Leave out what names the patient, in file names and DICOM-SEG.")
+]
+Doubt = Annotated[
+    bool,
+    typer.Option("--doubt", help="Also write min(p, 1 - p) of the mean probability p at each voxel."),
 ]
 FillHoles = Annotated[
     bool, typer.Option("--fill-holes", help="Fill holes that a class encloses on all sides.")

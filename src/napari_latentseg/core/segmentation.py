@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.doubt import doubt_of
 from napari_latentseg.core.embed import embed
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.given_spacing import GIVEN_SPACING_NOTE, geometry_with_spacing
@@ -23,7 +24,10 @@ from napari_latentseg.core.scan import describe_array
 from napari_latentseg.core.segmented_region import SegmentedRegion
 from napari_latentseg.errors import BadInput
 
-__all__ = ["MIN_SAMPLES_FOR_VARIANCE", "Segmentation", "volumes_by_name"]
+__all__ = ["MAX_VARIANCE", "MIN_SAMPLES_FOR_VARIANCE", "Segmentation", "volumes_by_name"]
+
+MAX_VARIANCE = 0.25
+"""The population variance of numbers in [0, 1] is at most this: half of them 0, the other half 1."""
 
 MIN_SAMPLES_FOR_VARIANCE = 3
 """With fewer samples there is no variance: that of two says almost nothing."""
@@ -106,6 +110,18 @@ class Segmentation:
     def mask_classes(self) -> tuple[ClassInfo, ...]:
         """The classes of the mask: those of the model, then those that a person has added."""
         return (*self.classes, *self.record.added_classes)
+
+    @property
+    def doubt(self) -> Any:
+        """min(p, 1 - p) of each class's mean probability p, float32 `(K, *spatial)` in [0, 0.5].
+
+        If the mean is calibrated, it is the probability that a cut at 0.5 has the voxel wrong. In every
+        embedded model it is a better map of the errors than the variance (docs/benchmarks.md), and a single
+        pass has it too: there it is the model's own probability, of which only the card's reliability says
+        how far it can be taken at its word. It is largest at p = 0.5, whatever the threshold. Computed at
+        each access; a dask array where the mean is one.
+        """
+        return doubt_of(self.mean)
 
     @property
     def cleanup(self) -> PostProcess:

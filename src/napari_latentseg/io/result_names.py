@@ -17,6 +17,7 @@ __all__ = [
     "AGREEMENT_NAME",
     "BAND_NAME",
     "DICOM_SEG",
+    "DOUBT_NAME",
     "MAX_FRACTIONAL_VALUE",
     "RECORD_NAME",
     "RESULT_SUFFIXES",
@@ -32,6 +33,9 @@ AGREEMENT_NAME = "agreement"
 
 BAND_NAME = "band"
 """The name of both contours in one file (DICOM-SEG), after the prefix of the result."""
+
+DOUBT_NAME = "doubt"
+"""The name of the doubt of the mean, after the prefix of the result."""
 
 RECORD_NAME = "run.json"
 """The name of the run record, after the prefix of the result."""
@@ -86,14 +90,19 @@ def class_suffixes(classes: Sequence[ClassInfo]) -> list[str]:
 
 
 def array_names(
-    classes: Sequence[ClassInfo], *, with_agreement: bool = False, with_band: bool = False
+    classes: Sequence[ClassInfo],
+    *,
+    with_agreement: bool = False,
+    with_doubt: bool = False,
+    with_band: bool = False,
 ) -> list[str]:
     """The names of mask, means and variances, without prefix and suffix; on request those of further maps.
 
     In DICOM-SEG the agreement of all classes is one file, and so are all contours; these names are included.
     """
     names_in_dicom = [AGREEMENT_NAME] * with_agreement + [BAND_NAME] * with_band
-    kinds = ["mean", "variance", *[AGREEMENT_NAME] * with_agreement, *(CONTOUR_SIDES if with_band else ())]
+    kinds = ["mean", "variance", *[AGREEMENT_NAME] * with_agreement, *[DOUBT_NAME] * with_doubt]
+    kinds += CONTOUR_SIDES if with_band else ()
     names = ["mask", *(f"{kind}{suffix}" for kind in kinds for suffix in class_suffixes(classes))]
     return list(dict.fromkeys([*names, *names_in_dicom]))
 

@@ -33,6 +33,7 @@ from napari_latentseg.io.result_format import check_agreement, check_format, res
 from napari_latentseg.io.result_names import (
     AGREEMENT_NAME,
     DICOM_SEG,
+    DOUBT_NAME,
     RECORD_NAME,
     array_names,
     check_name_lengths,
@@ -59,6 +60,7 @@ def check_target(
     input_sha256: Callable[[], str] | None = None,
     is_box: bool = False,
     agreement: bool = False,
+    doubt: bool = False,
     band: bool = False,
     extra_names: Sequence[str] = (),
     overwrite: bool = False,
@@ -80,6 +82,8 @@ def check_target(
         Whether the hash is that of a box in the image.
     agreement
         Whether the agreement of the samples is to be written.
+    doubt
+        Whether the doubt of the mean is to be written.
     band
         Whether contours that enclose the true edge are to be written.
     extra_names
@@ -95,9 +99,8 @@ def check_target(
         _check_agreement(image, format)
     folder, prefix = Path(folder), name_prefix(stem)
     suffix = result_suffix(format, ImageHeader.of(image))
-    names = [
-        f"{prefix}{name}{suffix}" for name in array_names(classes, with_agreement=agreement, with_band=band)
-    ]
+    maps = array_names(classes, with_agreement=agreement, with_doubt=doubt, with_band=band)
+    names = [f"{prefix}{name}{suffix}" for name in maps]
     names += [f"{prefix}{name}" for name in (*extra_names, RECORD_NAME)]
     check_name_lengths(folder, names)
     check_writable_folder(folder)
@@ -130,6 +133,7 @@ def write_segmentation(
     format: str | None = None,
     deidentify: bool = False,
     agreement: bool = False,
+    doubt: bool = False,
     contours: bool = False,
     band: Contours | None = None,
     extra_files: Mapping[str, Callable[[Path], object]] | None = None,
@@ -160,6 +164,9 @@ def write_segmentation(
         Write how many samples assign each voxel to a class too, `STEM_agreement` (`STEM_agreement-NAME` with
         several classes): 0 to the record's `samples`, uint8, or uint16 with more than 255 samples. DICOM-SEG
         holds a segment for each class, in fractions of the number of samples.
+    doubt
+        Write `Segmentation.doubt` too, `STEM_doubt` (`STEM_doubt-NAME` with several classes), float32; in
+        DICOM a parametric map for each class, as the variance.
     contours
         Write `STEM_contours.geojson` too.
     band
@@ -203,7 +210,7 @@ def write_segmentation(
         with temporary_folder(folder) as temporary:
             counts = agreement_counts(segmentation) if agreement else None
             written = _write_arrays(
-                segmentation, temporary, prefix, format, counts, band, deidentify=deidentify
+                segmentation, temporary, prefix, format, counts, band, doubt=doubt, deidentify=deidentify
             )
             extras = dict(extra_files or {})
             if contours:
@@ -246,21 +253,30 @@ def _write_arrays(
     agreement: NDArray[np.uint8] | NDArray[np.uint16] | None,
     band: Contours | None,
     *,
+    doubt: bool,
     deidentify: bool,
 ) -> list[Path]:
-    """Write mask, means, variances, agreement and contours."""
+    """Write mask, means, variances, agreement, doubt and contours."""
     class_names = class_suffixes(segmentation.classes)
     if format == DICOM_SEG:
         from napari_latentseg.io.dicom import seg
 
         return seg.write_dicom_results(
-            segmentation, folder, prefix, class_names, agreement=agreement, band=band, deidentify=deidentify
+            segmentation,
+            folder,
+            prefix,
+            class_names,
+            agreement=agreement,
+            band=band,
+            doubt=doubt,
+            deidentify=deidentify,
         )
     arrays: dict[str, NDArray[np.generic]] = {"mask": segmentation.mask}
     for kind, per_class in (
         ("mean", segmentation.mean),
         ("variance", segmentation.variance),
         (AGREEMENT_NAME, agreement),
+        (DOUBT_NAME, segmentation.doubt if doubt else None),
     ):
         if per_class is not None:
             arrays |= {

@@ -1,4 +1,4 @@
-"""Write results as DICOM: mask and mean as segmentations, variance as a parametric map."""
+"""Write results as DICOM: mask and mean as segmentations, variance and doubt as parametric maps."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 
 from napari_latentseg.core.classes import ClassInfo, Code
 from napari_latentseg.core.contours import CONTOUR_SIDES, Contours
+from napari_latentseg.core.doubt import MAX_DOUBT
 from napari_latentseg.core.person_mask import describe_mask
 from napari_latentseg.core.plane_axes import plane_axis_order
 from napari_latentseg.core.record import RunRecord
-from napari_latentseg.core.segmentation import Segmentation
+from napari_latentseg.core.segmentation import MAX_VARIANCE, Segmentation
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io._errors import write_errors
 from napari_latentseg.io.dicom.files import silence_dicom_loggers
 from napari_latentseg.io.dicom.source import deidentified, find_source
 from napari_latentseg.io.image_header import ImageHeader
-from napari_latentseg.io.result_names import AGREEMENT_NAME, BAND_NAME, MAX_FRACTIONAL_VALUE
+from napari_latentseg.io.result_names import AGREEMENT_NAME, BAND_NAME, DOUBT_NAME, MAX_FRACTIONAL_VALUE
 from napari_latentseg.utils.atomic import atomic_path
 
 if TYPE_CHECKING:
@@ -38,6 +39,11 @@ _TISSUE = Code(scheme="SCT", value="85756007", meaning="Tissue")
 _ABNORMAL = Code(scheme="SCT", value="49755003", meaning="Morphologically Abnormal Structure")
 _LESION = Code(scheme="SCT", value="52988006", meaning="Lesion")
 _LESION_WORDS = ("lesion", "tumor", "tumour", "mass", "nodule", "polyp", "metastas", "carcinoma", "cancer")
+# label, explanation, largest value and content label (16 characters at most) of each parametric map
+_PARAMETRIC_MAPS = {
+    "variance": ("VARIANCE", "Variance of the probability of {} over samples", MAX_VARIANCE, "LATENTSEG_VAR"),
+    DOUBT_NAME: ("DOUBT", "min(p, 1 - p) of the mean probability of {}", MAX_DOUBT, "LATENTSEG_DOUBT"),
+}
 
 
 def write_dicom_results(
@@ -48,6 +54,7 @@ def write_dicom_results(
     *,
     agreement: NDArray[np.uint8] | NDArray[np.uint16] | None = None,
     band: Contours | None = None,
+    doubt: bool = False,
     deidentify: bool = False,
 ) -> list[Path]:
     """Write a result as DICOM objects that refer to the segmented series.
@@ -66,7 +73,8 @@ def write_dicom_results(
     name_prefix
         Start of every file name.
     class_suffixes
-        Suffix of the variance file of each class; see `napari_latentseg.io.result_names.class_suffixes`.
+        Suffix of the variance and doubt files of each class; see
+        `napari_latentseg.io.result_names.class_suffixes`.
     agreement
         How many samples assign each voxel to each class, `(K, *spatial)`: `agreement`, a fractional
         segmentation whose largest value is the number of samples, so that its stored values are these counts;
@@ -74,6 +82,8 @@ def write_dicom_results(
     band
         Contours that enclose the true edge: `band`, a binary segmentation with two overlapping segments for
         each class, the regions inside the inner and the outer contour.
+    doubt
+        Write `Segmentation.doubt` as the variance is.
     deidentify
         Write new UIDs, and nothing that names patient, study or institution.
 
@@ -100,9 +110,10 @@ def write_dicom_results(
             builders[AGREEMENT_NAME] = partial(objects.agreement, 5, agreement)
         if band is not None and band.classes:
             builders[BAND_NAME] = partial(objects.band, 4, band)
-        if segmentation.variance is not None:
-            for k, class_suffix in enumerate(class_suffixes):
-                builders[f"variance{class_suffix}"] = partial(objects.variance, 3, k)
+        maps = {"variance": segmentation.variance, DOUBT_NAME: segmentation.doubt if doubt else None}
+        for number, (kind, values) in zip((3, 6), maps.items(), strict=True):
+            for k, class_suffix in enumerate(class_suffixes if values is not None else ()):
+                builders[f"{kind}{class_suffix}"] = partial(objects.parametric_map, number, kind, values, k)
         written = []
         for name, build in builders.items():
             path = folder / f"{name_prefix}{name}{_SUFFIX}"
@@ -233,31 +244,31 @@ class _DicomObjects:
             for number, info in enumerate(self.segmentation.mask_classes, start=1)
         ]
 
-    def variance(self, number: int, k: int) -> Any:
-        """The variance of the probability of one class, float32."""
+    def parametric_map(self, number: int, kind: str, values: Any, k: int) -> Any:
+        """The variance or doubt of one class, float32, of `values` `(K, *spatial)`."""
         from highdicom import VOILUTTransformation
         from highdicom.pm import ParametricMap, RealWorldValueMapping
         from pydicom.sr.codedict import codes
 
-        assert self.segmentation.variance is not None  # checked by the caller
+        lut_label, explanation, largest, content_label = _PARAMETRIC_MAPS[kind]
         name = self.segmentation.classes[k].name
         mapping = RealWorldValueMapping(
-            lut_label="VARIANCE",
-            lut_explanation=f"Variance of the probability of {name} over samples"[:_MAX_STRING_LENGTH],
+            lut_label=lut_label,
+            lut_explanation=explanation.format(name)[:_MAX_STRING_LENGTH],
             unit=codes.UCUM.NoUnits,
-            value_range=(0.0, 0.25),
+            value_range=(0.0, largest),
             slope=1,
             intercept=0,
         )
-        window = VOILUTTransformation(0.125, 0.25, voi_lut_function="LINEAR_EXACT")
-        variance = np.asarray(self.segmentation.variance[k], np.float32)
+        window = VOILUTTransformation(largest / 2, largest, voi_lut_function="LINEAR_EXACT")
+        plane_values = np.asarray(values[k], np.float32)
         dataset = ParametricMap(
-            pixel_array=self.source.to_source_order(variance)[self._has_frame],
+            pixel_array=self.source.to_source_order(plane_values)[self._has_frame],
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[mapping],
             voi_lut_transformations=[window],
-            content_label="LATENTSEG_VAR",
-            **self._common_attributes(number * 10 + k, "variance"),
+            content_label=content_label,
+            **self._common_attributes(number * 10 + k, kind),
         )
         dataset.Laterality = ""  # required without a body part
         return dataset

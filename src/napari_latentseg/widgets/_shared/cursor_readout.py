@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from qtpy.QtCore import QObject, QTimer, Signal
 
+from napari_latentseg.core.doubt import doubt_of
 from napari_latentseg.core.plane_axes import plane_axis_order
 
 if TYPE_CHECKING:
@@ -115,15 +116,16 @@ def describe_voxel(
     agreeing, samples
         How many of the samples assign it to the class; None where that is not known.
     mean, variance
-        Of the probability over the samples; no variance where None.
+        Of the probability over the samples; no variance where None. The doubt follows from the mean.
 
     Examples
     --------
     >>> describe_voxel("lesion", 6, 8, 0.712, 0.0401)
-    'lesion: 6 of 8 samples, mean 0.71, variance 0.04'
+    'lesion: 6 of 8 samples, mean 0.71, variance 0.04, doubt 0.29'
     """
     parts = [] if agreeing is None else [f"{agreeing} of {samples} samples"]
     parts.append(f"mean {mean:.2f}")
     if variance is not None:
         parts.append(f"variance {variance:.2f}")
+    parts.append(f"doubt {doubt_of(mean):.2f}")
     return f"{class_name}: {', '.join(parts)}"

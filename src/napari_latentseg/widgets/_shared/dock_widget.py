@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from npe2 import PluginManager
@@ -65,9 +66,10 @@ class DockWidget(QWidget):
         self._events: list[tuple[Any, weakref.WeakMethod[Any]]] = []
         self._lay_out_frame()
         call_when_destroyed(self, _disconnector(self._events))
-        bind_keys(
-            napari_viewer, self, {"variance": self.toggle_variance, "contours": self.toggle_sample_outlines}
-        )
+        actions: dict[str, Callable[[], None]] = {
+            role: partial(self.toggle_map, role) for role in ("variance", "doubt")
+        }
+        bind_keys(napari_viewer, self, actions | {"contours": self.toggle_sample_outlines})
 
     def _lay_out_frame(self) -> None:
         self.empty_label.hide()
@@ -152,12 +154,18 @@ class DockWidget(QWidget):
         emitter.connect(callback)
         self._events.append((emitter, weakref.WeakMethod(callback)))
 
-    def toggle_variance(self) -> None:
-        """Show the variance of the result over the image, or hide it."""
+    def toggle_map(self, role: str) -> None:
+        """Show the variance or the doubt of the result over the image, or hide it.
+
+        Parameters
+        ----------
+        role
+            One of `MAP_ROLES`.
+        """
         result = self.session.current
         if result is not None:
-            is_shown = any(layer.visible for layer in result.layers.layers_of("variance"))
-            result.layers.show_map("variance", not is_shown)
+            is_shown = any(layer.visible for layer in result.layers.layers_of(role))
+            result.layers.show_map(role, not is_shown)
 
     def toggle_sample_outlines(self) -> None:
         """Show the outlines of the samples of the result over the image, or hide them."""

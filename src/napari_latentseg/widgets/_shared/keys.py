@@ -42,6 +42,7 @@ ACTIONS: dict[str, _Action] = {
     "approve": _Action("A", "approve the mask as it is"),
     "edit": _Action("Shift+E", "edit a copy of the mask"),
     "variance": _Action("U", "variance on and off"),
+    "doubt": _Action("Shift+U", "doubt on and off"),
     "contours": _Action("Shift+C", "sample outlines on and off"),
 }
 """Each action with its default key."""

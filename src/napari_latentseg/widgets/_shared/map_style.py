@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from napari.utils.colormaps import Colormap, ensure_colormap
 
+from napari_latentseg.core.doubt import MAX_DOUBT
+from napari_latentseg.core.segmentation import MAX_VARIANCE
+
 __all__ = [
     "MAP_ROLES",
-    "MAX_VARIANCE",
     "agreement_colormap",
     "map_limits",
     "map_meaning",
@@ -21,11 +23,8 @@ __all__ = [
     "map_style",
 ]
 
-MAP_ROLES = ("variance", "mean", "agreement")
+MAP_ROLES = ("doubt", "variance", "mean", "agreement")
 """The maps of a result, from the lowest layer to the highest."""
-
-MAX_VARIANCE = 0.25
-"""The population variance of numbers in [0, 1] is at most this: half of them 0, the other half 1."""
 
 _MAP_OPACITY = 0.6
 # Parts of plasma and viridis, which are perceptually even and safe for colour-blind people. Their darkest
@@ -63,9 +62,25 @@ def _variance_colormap() -> Colormap:
     return Colormap(colors, name="variance")
 
 
+def _doubt_colormap() -> Colormap:
+    values = np.linspace(0, 1, _STEPS)
+    colors = np.ones((_STEPS, 4))
+    # from blue to a pale cyan: neither the magenta of the variance nor a colour of the mean's lower half
+    colors[:, 0] = np.interp(values, (0, 0.5, 1), (0, 0, 0.75))
+    colors[:, 1] = np.interp(values, (0, 0.5, 1), (0.45, 0.7, 1))
+    colors[:, 3] = np.clip(2 * values, 0, 1)  # opaque from a doubt of 0.25
+    return Colormap(colors, name="doubt")
+
+
 def map_limits(role: str, samples: int) -> tuple[float, float]:
     """The fixed contrast limits of a map."""
-    return {"agreement": (0.0, float(samples)), "mean": (0.0, 1.0), "variance": (0.0, MAX_VARIANCE)}[role]
+    limits = {
+        "agreement": (0.0, float(samples)),
+        "mean": (0.0, 1.0),
+        "variance": (0.0, MAX_VARIANCE),
+        "doubt": (0.0, MAX_DOUBT),
+    }
+    return limits[role]
 
 
 def map_style(role: str, samples: int) -> dict[str, Any]:
@@ -83,15 +98,9 @@ def map_style(role: str, samples: int) -> dict[str, Any]:
     dict
         Keywords of a napari Image layer.
     """
-    colormap = (
-        agreement_colormap(samples)
-        if role == "agreement"
-        else _mean_colormap()
-        if role == "mean"
-        else _variance_colormap()
-    )
+    colormaps = {"mean": _mean_colormap, "variance": _variance_colormap, "doubt": _doubt_colormap}
     return {
-        "colormap": colormap,
+        "colormap": agreement_colormap(samples) if role == "agreement" else colormaps[role](),
         "contrast_limits": map_limits(role, samples),
         "blending": "translucent",
         "opacity": _MAP_OPACITY,
@@ -105,6 +114,11 @@ def map_meaning(role: str, samples: int) -> str:
         "agreement": f"How many of the {samples} samples assign the voxel to the class, at the threshold.",
         "mean": "Mean probability of the class over the samples.",
         "variance": "How much the samples differ. A small variance does not prove that the mask is correct.",
+        "doubt": "Where the mask is most likely wrong: how near the mean probability p is to a half,"
+        " min(p, 1 - p)."
+        if samples > 1
+        else "How near the model's own probability p is to a half, min(p, 1 - p). A single pass says no more:"
+        " the model card tells how well its probabilities are calibrated.",
     }[role]
 
 
@@ -114,4 +128,5 @@ def map_scale(role: str, samples: int) -> tuple[str, str]:
         "agreement": (f"1 of {samples} samples", f"{samples} of {samples}: all agree"),
         "mean": ("0: background in all samples", "1: certain in all samples"),
         "variance": ("0: all samples agree", f"{MAX_VARIANCE}: half yes, half no"),
+        "doubt": ("0: in or out for sure", f"{MAX_DOUBT}: in or out alike"),
     }[role]

@@ -89,7 +89,7 @@ class DisplayData:
 
 
 class ResultLayers:
-    """The layers of one run, at most four: each is added once, then updated.
+    """The layers of one run, at most five: each is added once, then updated.
 
     They lie one above the other in the layer list. Mask, image and run are in the metadata of each, under
     `METADATA_KEY`: ``"role"``, ``"image"`` (the unique id of the image layer), ``"run"`` and ``"record"``.
@@ -112,7 +112,7 @@ class ResultLayers:
     look
         How the classes of the mask are drawn.
     maps
-        Agreement, mean and variance.
+        Agreement, mean, variance and doubt.
     """
 
     def __init__(self, viewer: ViewerModel, image: Image, classes: tuple[ClassInfo, ...]) -> None:
@@ -144,7 +144,7 @@ class ResultLayers:
         return viewer
 
     def layers_of(self, role: str) -> list[Layer]:
-        """The layer with role ``"mask"``, ``"agreement"``, ``"mean"`` or ``"variance"``, if in the viewer."""
+        """The layer with role ``"mask"``, or one of `MAP_ROLES`, if it is in the viewer."""
         layer = self.mask if role == "mask" else self.maps.layers.get(role)
         viewer = self._viewer()  # None when it is gone: a worker may answer after that
         return [layer] if layer is not None and viewer is not None and layer in viewer.layers else []

@@ -1,16 +1,18 @@
-"""The maps of a result: agreement, mean and variance, one layer each, which show one class at a time."""
+"""The maps of a result (agreement, mean, variance, doubt), one layer each, which show one class at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from napari.layers import Image
 from numpy.typing import NDArray
 from psygnal import Signal
 
 from napari_latentseg.core.agreement import agreement_counts
 from napari_latentseg.core.classes import ClassInfo
+from napari_latentseg.core.doubt import doubt_of
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.widgets._shared.layers import METADATA_KEY, spatial_arguments
 from napari_latentseg.widgets._shared.map_style import MAP_ROLES, map_style
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 __all__ = ["ResultMaps"]
+
+# The doubt of larger arrays is computed slice by slice as it is drawn: of this one it takes 10 ms.
+_MAX_DOUBT_VOXELS = 2**22
 
 
 class ResultMaps:
@@ -115,6 +120,8 @@ class ResultMaps:
         """The data of the shown class; None where the result has no such map."""
         segmentation = self.segmentation
         assert segmentation is not None
+        if role == "doubt":
+            return _doubt_layer_data(segmentation.mean[self.shown_class])
         maps: dict[str, Any] = {
             "agreement": self.agreement,
             "mean": segmentation.mean,
@@ -174,3 +181,13 @@ class ResultMaps:
             self._agreement_worker = None
 
         self._agreement_worker = run_in_thread(lambda: agreement_counts(segmentation), show, fail)
+
+
+def _doubt_layer_data(mean: Any) -> Any:
+    """The doubt of one class for a layer; of a large array lazily, one slice at a time."""
+    if not isinstance(mean, np.ndarray) or mean.size <= _MAX_DOUBT_VOXELS:
+        return doubt_of(mean)
+    import dask.array as da
+
+    planes = (*(1 for _ in mean.shape[:-2]), *mean.shape[-2:])
+    return doubt_of(da.from_array(mean, chunks=planes, name=False))  # a name would be a hash of all values

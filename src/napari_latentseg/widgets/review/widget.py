@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_latentseg.widgets._shared.controls import elastic_combo
 from napari_latentseg.widgets._shared.dock_widget import DockWidget
 from napari_latentseg.widgets._shared.keys import add_key_to_tooltip, bind_keys
 from napari_latentseg.widgets._shared.layers import index_on_screen
+from napari_latentseg.widgets._shared.map_style import map_meaning
 from napari_latentseg.widgets._shared.plain_text import PlainLabel, plain_text, show_error, show_info
 from napari_latentseg.widgets._shared.sample_contours import sample_contours_of
 from napari_latentseg.widgets._shared.session import RunResult
@@ -70,7 +72,7 @@ class ReviewWidget(DockWidget):
         self.next_button = QPushButton("Next >")
         self.approve_button = QPushButton("Approve")
         self.edit_button = QPushButton("Edit")
-        self.variance_button = QPushButton("Variance")
+        self.map_buttons = {role: QPushButton(role.capitalize()) for role in ("variance", "doubt")}
         self.contours_button = QPushButton("Sample outlines")
         self.contours = sample_contours_of(napari_viewer)
         self.edge_button = QPushButton("90 % contours")
@@ -90,16 +92,16 @@ class ReviewWidget(DockWidget):
         self.next_button.setToolTip("Next region not yet seen")
         self.approve_button.setToolTip("Approve the mask on this slice, lock it and go to the next region")
         self.edit_button.setToolTip("Edit a copy of the mask with napari's brush")
-        for button in (self.variance_button, self.contours_button, self.edge_button):
+        toggles = (*self.map_buttons.values(), self.contours_button, self.edge_button)
+        for button in toggles:
             button.setCheckable(True)
         navigation_row = QHBoxLayout()
         for button in (self.previous_button, self.next_button, self.approve_button, self.edit_button):
             navigation_row.addWidget(button, 1)
-        display_row = QHBoxLayout()
-        display_row.setSpacing(4)
-        display_row.addWidget(self.variance_button, 1)
-        display_row.addWidget(self.contours_button, 1)
-        display_row.addWidget(self.edge_button, 1)
+        display_grid = QGridLayout()
+        display_grid.setSpacing(4)
+        for position, button in enumerate(toggles):
+            display_grid.addWidget(button, *divmod(position, 2))
         selection_grid = QGridLayout()
         selection_grid.addWidget(PlainLabel("Result"), 0, 0)
         selection_grid.addWidget(self.results, 0, 1)
@@ -114,7 +116,7 @@ class ReviewWidget(DockWidget):
         self.body.addWidget(self.queue, 1)
         self.body.addLayout(navigation_row)
         self.body.addWidget(self.counter)
-        self.body.addLayout(display_row)
+        self.body.addLayout(display_grid)
         self.body.addWidget(self.measures)
         self.body.addWidget(self.export_button)
 
@@ -132,7 +134,8 @@ class ReviewWidget(DockWidget):
         self.next_button.clicked.connect(self.next)
         self.approve_button.clicked.connect(self.approve)
         self.edit_button.clicked.connect(self.edit)
-        self.variance_button.clicked.connect(self.show_variance)
+        for role, button in self.map_buttons.items():
+            button.clicked.connect(partial(self.show_map, role))
         self.contours_button.clicked.connect(self.show_contours)
         self.edge_button.clicked.connect(self.show_edge_contours)
         self.contours.toggled.connect(self.contours_button.setChecked)
@@ -215,24 +218,25 @@ class ReviewWidget(DockWidget):
         self.edge_button.setEnabled(not no_promise)
         self.edge_button.setChecked(self.edge_contours.is_on)
         self.edge_button.setToolTip(plain_text(no_promise or ("" if band is None else band.promise)))
-        variances = result.layers.layers_of("variance")
-        self.variance_button.setEnabled(bool(variances))
-        for layer in variances:
-            layer.events.visible.disconnect(self._on_variance_shown)  # it is connected at most once
-            layer.events.visible.connect(self._on_variance_shown)
-        self._on_variance_shown()
-        self.variance_button.setToolTip(
-            "Show the variance over the image" if variances else "This run has no variance"
-        )
-        if variances:
-            add_key_to_tooltip("variance", self.variance_button)
+        for role, button in self.map_buttons.items():
+            layers = result.layers.layers_of(role)
+            button.setEnabled(bool(layers))
+            for layer in layers:
+                layer.events.visible.disconnect(self._on_map_shown)  # it is connected at most once
+                layer.events.visible.connect(self._on_map_shown)
+            samples = result.segmentation.record.samples
+            button.setToolTip(map_meaning(role, samples) if layers else f"This run has no {role}")
+            if layers:
+                add_key_to_tooltip(role, button)
+        self._on_map_shown()
 
-    def _on_variance_shown(self, event: Any = None) -> None:
-        """The variance can be shown from elsewhere, too."""
+    def _on_map_shown(self, event: Any = None) -> None:
+        """The maps can be shown from elsewhere, too."""
         if not self.is_open:  # a layer may outlive the widget
             return
-        variances = self.result.layers.layers_of("variance") if self.result is not None else []
-        self.variance_button.setChecked(any(layer.visible for layer in variances))
+        for role, button in self.map_buttons.items():
+            layers = self.result.layers.layers_of(role) if self.result is not None else []
+            button.setChecked(any(layer.visible for layer in layers))
 
     def _on_result(self, row: int) -> None:
         self.session.select_result(self.session.results[row])
@@ -375,11 +379,11 @@ class ReviewWidget(DockWidget):
         if result is not None:
             corrections_of(self.viewer).edit(result)
 
-    def show_variance(self, on: bool) -> None:
-        """Show the variance over the image, or hide it."""
+    def show_map(self, role: str, on: bool) -> None:
+        """Show the variance or the doubt over the image, or hide it; see `MAP_ROLES`."""
         if self.result is not None:
-            self.result.layers.show_map("variance", on)
-            self._on_variance_shown()
+            self.result.layers.show_map(role, on)
+            self._on_map_shown()
 
     def show_contours(self, on: bool) -> None:
         """Show the contour of each sample on the current slice, or hide them."""

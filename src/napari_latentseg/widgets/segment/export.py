@@ -34,9 +34,10 @@ class ExportSettings:
         that of the patient.
     format
         See `napari_latentseg.io.write_results.write_segmentation`; None for the format of the image.
-    agreement, contours, band, table, report
-        Write how many samples agree at each voxel, the contours as GeoJSON, the contours between which the
-        true edge lies, a table of measurements as CSV, and an HTML report.
+    agreement, doubt, contours, band, table, report
+        Write how many samples agree at each voxel, how near the mean probability is to a half, the contours
+        as GeoJSON, the contours between which the true edge lies, a table of measurements as CSV, and an HTML
+        report.
     append_to
         A table of cases to which the classes are added.
     append_objects
@@ -52,6 +53,7 @@ class ExportSettings:
     is_code: bool = True
     format: str | None = None
     agreement: bool = False
+    doubt: bool = False
     contours: bool = False
     band: bool = False
     table: bool = False
@@ -68,7 +70,8 @@ class ExportSettings:
         report = self.folder / f"{name_prefix(self.name)}report.html" if self.report else None
         return {
             "folder": self.folder, "stem": self.name, "case": self.name if self.is_code else "",
-            "format": self.format, "agreement": self.agreement, "contours": self.contours, "band": self.band,
+            "format": self.format, "agreement": self.agreement, "doubt": self.doubt,
+            "contours": self.contours, "band": self.band,
             "table": self.table, "report": report, "append_to": self.append_to, "overwrite": self.overwrite,
         }  # fmt: skip
 

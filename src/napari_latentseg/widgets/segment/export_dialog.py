@@ -85,7 +85,7 @@ class ExportDialog(QDialog):
         self.cases.toggled.connect(self._on_other_target)
         for changed in (
             self.format.currentIndexChanged, self.table.toggled, self.report.toggled, self.contours.toggled,
-            self.agreement.toggled, self.band.toggled, self.replace.toggled,
+            self.agreement.toggled, self.doubt.toggled, self.band.toggled, self.replace.toggled,
         ):  # fmt: skip
             changed.connect(self._on_change)
         self.deidentify.toggled.connect(self._fill_name)
@@ -108,6 +108,8 @@ class ExportDialog(QDialog):
         no_agreement = agreement_unavailable_reason(self._segmentation)
         self.agreement.setEnabled(not no_agreement)
         self.agreement.setToolTip(no_agreement or "One map for each class, from 0 to the number of samples")
+        self.doubt = QCheckBox("doubt: min(p, 1 - p) of the mean probability p")
+        self.doubt.setToolTip("One map for each class, from 0 to 0.5; see the tooltip of Doubt under Segment")
         self.contours = QCheckBox("contours (GeoJSON)")
         self.band = QCheckBox("90 % contours: the true edge lies between them")
         no_band = contours_unavailable_reason(self._segmentation, self._result.card)
@@ -141,6 +143,7 @@ class ExportDialog(QDialog):
         form.addRow("Include", self.table)
         form.addRow("", self.report)
         form.addRow("", self.agreement)
+        form.addRow("", self.doubt)
         form.addRow("", self.contours)
         form.addRow("", self.band)
         form.addRow("", self.cases)
@@ -188,8 +191,9 @@ class ExportDialog(QDialog):
         cases = self.cases_path.text().strip()
         return ExportSettings(
             folder, name, is_code or name != proposed, self.format.currentData(),
-            agreement=self.agreement.isChecked(), contours=self.contours.isChecked(),
-            band=self.band.isChecked(), table=self.table.isChecked(), report=self.report.isChecked(),
+            agreement=self.agreement.isChecked(), doubt=self.doubt.isChecked(),
+            contours=self.contours.isChecked(), band=self.band.isChecked(),
+            table=self.table.isChecked(), report=self.report.isChecked(),
             append_to=(Path(cases) if cases else folder / "cases.csv") if self.cases.isChecked() else None,
             append_objects=self.case_objects.isChecked(), deidentify=self.deidentify.isChecked(),
             overwrite=self.replace.isChecked(),

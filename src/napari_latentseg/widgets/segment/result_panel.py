@@ -29,14 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["ResultPanel"]
 
 _OUTLINES = "outlines"
-# what is shown -> row, column and columns of its button: five buttons do not fit into one row of 340 pixels
-_BUTTON_PLACES = {
-    "mask": (0, 0, 3),
-    _OUTLINES: (0, 3, 3),
-    "agreement": (1, 0, 2),
-    "mean": (1, 2, 2),
-    "variance": (1, 4, 2),
-}
+# what is shown, in two rows of buttons: six do not fit into one of 340 pixels
+_BUTTONS = (("mask", _OUTLINES, "mean"), ("agreement", "variance", "doubt"))
 # why no more samples can be drawn, by source
 _NO_MORE_SAMPLES = {
     "none": "This source is deterministic",
@@ -113,12 +107,13 @@ class ResultPanel(QWidget):
     def _lay_out(self) -> None:
         toggle_grid = QGridLayout()
         toggle_grid.setSpacing(4)
-        for role, (row, column, columns) in _BUTTON_PLACES.items():
-            button = QPushButton("Sample outlines" if role == _OUTLINES else role.capitalize())
-            button.setCheckable(True)
-            button.clicked.connect(lambda on, role=role: self._toggle(role, on))
-            self.toggles[role] = button
-            toggle_grid.addWidget(button, row, column, 1, columns)
+        for row, roles in enumerate(_BUTTONS):
+            for column, role in enumerate(roles):
+                button = QPushButton("Sample outlines" if role == _OUTLINES else role.capitalize())
+                button.setCheckable(True)
+                button.clicked.connect(lambda on, role=role: self._toggle(role, on))
+                self.toggles[role] = button
+                toggle_grid.addWidget(button, row, column)
         buttons = QHBoxLayout()
         for button in (self.more_button, self.review_button, self.export_button):
             buttons.addWidget(button)
