@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.ndimage
+import tifffile
 from PIL import Image
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtWidgets import QDialogButtonBox

@@ -62,7 +62,7 @@ def segment(
         What makes the samples differ: ``"augment"``, ``"members"``, ``"noise"``, ``"posterior"`` or
         ``"dropout"``; ``"none"`` for a single prediction. The first of the model card is the default.
     seed
-        The same seed gives the same result on the same machine; 0 or more.
+        The same seed gives the same result on the same machine, in bfloat16 with as many threads; 0 or more.
     threshold
         A voxel belongs to a class where its mean probability is above this, in (0, 1); the model card's
         default where not given.

@@ -113,7 +113,12 @@ Samples = Annotated[
 ScanPath = Annotated[
     Path, typer.Argument(help="An image or volume: a file, or a folder of DICOM or OME-Zarr.")
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same machine.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        help="The same seed gives the same result on the same machine, in bfloat16 with as many threads."
+    ),
+]
 Series = Annotated[
     int | None,
     typer.Option(help="Which image of a file or folder that holds several, from 1; `info` lists them."),

@@ -22,6 +22,7 @@ from napari_latentseg.core.segmentation import MIN_SAMPLES_FOR_VARIANCE, Segment
 from napari_latentseg.inference.run_state import RunState
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.measure.expected_dice import with_expected_dice
+from napari_latentseg.utils.threads import thread_count
 
 __all__ = ["build_segmentation"]
 
@@ -259,6 +260,7 @@ def _run_record(
         device=state.compute.device,
         precision=state.compute.precision,
         engine=state.compute.engine,
+        threads=thread_count() if state.compute.device == "cpu" else None,
         tile=(pre.size, pre.size) if pre.mode == "tiles" else None,
         overlap=pre.overlap,
         working_size=state.working_size,

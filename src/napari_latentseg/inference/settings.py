@@ -36,7 +36,8 @@ class InferenceSettings(FrozenModel):
         Where the differences between samples come from, one of the sources that the model card lists; see
         `napari_latentseg.core.record.SAMPLING_SOURCES`.
     seed
-        Seed of noise and augmentation, which makes a run repeatable on the same machine.
+        Seed of noise and augmentation, which makes a run repeatable on the same machine; in bfloat16 with as
+        many threads.
     threshold
         Mean probability above which a voxel belongs to a class, in (0, 1).
     device, precision, engine

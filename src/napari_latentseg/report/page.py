@@ -208,7 +208,7 @@ def _picture(result: Segmentation, finding: Finding, strip: ImageStrip) -> dict[
     lines = [
         f"{finding.name}: {_REASON_TEXTS[finding.reason]}",
         f"{measure.title} {format_value(finding.uncertainty)} {measure.unit}".strip(),
-        f"yellow: {strip.quantity} of {strip.max_value:.2g}",
+        "colour: min(p, 1 - p) of the mean probability p; pale yellow: 0.5",
     ]
     if strip.is_cropped:
         lines.append(f"a part of the {'slice' if finding.index else 'image'}")

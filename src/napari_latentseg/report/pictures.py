@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from napari_latentseg.core.doubt import MAX_DOUBT, doubt_of
 from napari_latentseg.core.scan import CHANNEL, Scan
 from napari_latentseg.core.segmentation import Segmentation
 from napari_latentseg.io.geojson import find_outlines
@@ -38,7 +39,7 @@ _Range = tuple[int, int]
 
 @dataclass(frozen=True)
 class ImageStrip:
-    """Three pictures side by side: image, outline, uncertainty.
+    """Three pictures side by side: image, outline, doubt (`Segmentation.doubt`, the brightest colour at 0.5).
 
     Attributes
     ----------
@@ -46,18 +47,12 @@ class ImageStrip:
         The pictures, as PNG.
     size
         Width and height in pixels.
-    max_value
-        Value of the brightest colour of the uncertainty.
-    quantity
-        Which uncertainty: ``"variance"``, or ``"min(p, 1 - p)"`` for a result without a variance.
     is_cropped
         Whether a part of the plane is shown.
     """
 
     png: bytes
     size: tuple[int, int]
-    max_value: float
-    quantity: str
     is_cropped: bool
 
 
@@ -86,7 +81,7 @@ class Overview:
 def render_strip(
     segmentation: Segmentation, image: Scan | None, finding: Finding, mask: Any = None
 ) -> ImageStrip:
-    """Draw the image, the image with the outline of the mask, and the image with the uncertainty over it.
+    """Draw the image, the image with the outline of the mask, and the image with the doubt over it.
 
     Parameters
     ----------
@@ -95,7 +90,7 @@ def render_strip(
     image
         The segmented image; the mean probability is shown if it is None.
     finding
-        Which region to show; the uncertainty is that of its class.
+        Which region to show; the doubt is that of its class.
     mask
         Edited label map instead of `segmentation.mask`.
     """
@@ -109,25 +104,17 @@ def render_strip(
     size = (max(1, round(width * spacing[1] * scale)), max(1, round(height * spacing[0] * scale)))
     class_index = next(i for i, info in enumerate(segmentation.classes) if info.label == finding.label)
     mean = np.asarray(segmentation.mean[(class_index, *plane_crop)], dtype=np.float64)
-    if segmentation.variance is not None:
-        uncertainty, quantity = (
-            np.asarray(segmentation.variance[(class_index, *plane_crop)], dtype=np.float64),
-            "variance",
-        )
-    else:
-        uncertainty, quantity = np.minimum(mean, 1 - mean), "min(p, 1 - p)"
     background = _background(image, plane_crop, mean).resize(size, Image.Resampling.BICUBIC)
     labels = np.asarray((segmentation.mask if mask is None else mask)[plane_crop])
     outlined = _with_outlines(background, labels, [(c.label, c.color) for c in segmentation.mask_classes])
-    max_value = float(uncertainty.max(initial=0.0))
     panels = [
         background,
         outlined,
-        _with_heatmap(background, uncertainty / max_value if max_value else uncertainty),
+        _with_heatmap(background, doubt_of(mean) / MAX_DOUBT),
     ]
     png, picture_size = _side_by_side(panels)
     is_cropped = (rows, columns) != ((0, shape[0]), (0, shape[1]))
-    return ImageStrip(png, picture_size, max_value, quantity, is_cropped)
+    return ImageStrip(png, picture_size, is_cropped)
 
 
 def render_overview(segmentation: Segmentation, image: Scan | None) -> Overview:
