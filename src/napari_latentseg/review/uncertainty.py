@@ -226,7 +226,7 @@ _ROY = "Roy et al., Bayesian QuickNAT, NeuroImage 195, 2019"
 
 MEASURES: dict[str, UncertaintyMeasure] = {
     "doubt": UncertaintyMeasure(
-        title="Uncertainty at the mask",
+        title="Doubt at the mask",
         unit="",
         description=(
             "min(p, 1 - p) of the mean probability p, averaged over the mask of a class and one voxel around"
