@@ -128,17 +128,18 @@ class MemberTraining:
         list of float
             The Dice of the selected weights of each member, in the new order.
         """
-        dsc = [self._selected_dsc(number) for number in range(len(self.trained_methods))]
-        order = sorted(range(len(dsc)), key=lambda number: -dsc[number])
-        self.trained_methods = [self.trained_methods[number] for number in order]
-        self.best_epochs = [self.best_epochs[number] for number in order]
-        self.seeds = [self.seeds[number] for number in order]
-        return [dsc[number] for number in order]
+        dsc = [self._selected_dsc(index) for index in range(len(self.trained_methods))]
+        order = sorted(range(len(dsc)), key=lambda index: -dsc[index])
+        self.trained_methods = [self.trained_methods[index] for index in order]
+        self.best_epochs = [self.best_epochs[index] for index in order]
+        self.seeds = [self.seeds[index] for index in order]
+        return [dsc[index] for index in order]
 
-    def _selected_dsc(self, number: int) -> float:
-        """Dice on the validation slices of the selected weights of a member, counted from 0 as trained."""
-        own = [event for event in self.events if event.member in (None, number + 1)]
-        selected = [e for e in own if (e.stage, e.epoch) == (own[-1].stage, self.best_epochs[number])]
+    def _selected_dsc(self, index: int) -> float:
+        """Dice on the validation slices of the selected weights of a member, by its place in the list."""
+        member = self.seeds[index] - self.config.seed + 1
+        own = [event for event in self.events if event.member in (None, member)]
+        selected = [e for e in own if (e.stage, e.epoch) == (own[-1].stage, self.best_epochs[index])]
         return selected[-1].dsc or 0.0
 
     def _common_state(self, identity: dict[str, Any]) -> Snapshot:
@@ -149,6 +150,7 @@ class MemberTraining:
             "identity": identity,
             "events": [_stored_event(event) for event in self.events],
             "best_epochs": list(self.best_epochs),
+            "seeds": list(self.seeds),
         }
         return Snapshot(tensors, metadata)
 
@@ -163,6 +165,8 @@ class MemberTraining:
             list(snapshot.metadata["best_epochs"]),
             [TrainEpoch.model_validate(event) for event in snapshot.metadata["events"]],
         )
+        trained_in_order = [self.config.seed + number for number in range(len(self.best_epochs))]
+        self.seeds = list(snapshot.metadata.get("seeds", trained_in_order))
         for number in range(len(self.best_epochs)):
             method = build_method(self.config.method, self.codec, self.config.settings)
             load_state(
@@ -171,7 +175,6 @@ class MemberTraining:
                 self.checkpoint.folder,
             )
             self.trained_methods.append(method.eval())
-            self.seeds.append(self.config.seed + number)
         return Snapshot(snapshot.tensors, snapshot.metadata["at"])
 
 
