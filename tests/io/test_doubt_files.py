@@ -12,6 +12,7 @@ import pytest
 from tests.helpers.segmentation import PLAIN, segmentation
 
 from napari_latentseg import api
+from napari_latentseg.api.results import check_result
 from napari_latentseg.batches.target import check_layout
 from napari_latentseg.errors import BadInput
 from napari_latentseg.io import read_scan
@@ -54,7 +55,7 @@ def test_a_file_of_somebody_else_is_not_replaced(tmp_path: Path) -> None:
         api.write_result(segmentation(), tmp_path, "knee", doubt=True)
     assert [path.name for path in tmp_path.iterdir()] == ["knee_doubt.tif"]
     with pytest.raises(BadInput, match=r"knee_doubt\.tif"):
-        api.check_result(
+        check_result(
             segmentation(), tmp_path, "knee", classes=segmentation().classes, doubt=True,
             input_sha256=lambda: "",
         )  # fmt: skip
