@@ -165,4 +165,4 @@ def test_the_doubt_of_a_large_volume_is_computed_slice_by_slice(monkeypatch: pyt
     lazy = result_maps._doubt_layer_data(mean)
     assert lazy.chunksize == (1, *mean.shape[1:])
     assert lazy.dtype == np.float32
-    np.testing.assert_array_equal(lazy[2], np.minimum(mean[2], 1 - mean[2]))
+    np.testing.assert_array_equal(lazy[1], np.minimum(mean[1], 1 - mean[1]))
