@@ -102,8 +102,8 @@ class RunRecord(FrozenModel):
         ``"openvino"``.
     threads
         How many threads computed it on the CPU; None on a GPU, and in records of earlier versions. In float32
-        the number changes the last digits alone. In bfloat16 it changed mean probabilities by up to 0.1 of a
-        diffusion, and by 0.02 of a single pass.
+        the number changes mean probabilities by 3e-6 at most; in bfloat16 it changed those of a diffusion by up
+        to 0.04, and those of a single pass by up to 0.007.
     tile, overlap, working_size
         Height and width of a tile, None where slices were not tiled; overlap of tiles; height and width of a
         slice as the model saw it. All in pixels of the resized slice.

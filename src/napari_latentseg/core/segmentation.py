@@ -116,10 +116,10 @@ class Segmentation:
         """min(p, 1 - p) of each class's mean probability p, float32 `(K, *spatial)` in [0, 0.5].
 
         If the mean is calibrated, it is the probability that a cut at 0.5 has the voxel wrong. In every
-        embedded model it is a better map of the errors than the variance (docs/benchmarks.md), and a single
-        pass has it too: there it is the model's own probability, of which only the card's reliability says
-        how far it can be taken at its word. It is largest at p = 0.5, whatever the threshold. Computed at
-        each access; a dask array where the mean is one.
+        embedded model it is a slightly better map of the errors than the variance (docs/benchmarks.md). A
+        single pass has it too: there it is the model's own probability, of which only the card's reliability
+        says how far it can be taken at its word. It is largest at p = 0.5, whatever the threshold. Computed
+        at each access; a dask array where the mean is one.
         """
         return doubt_of(self.mean)
 
