@@ -101,9 +101,9 @@ class RunRecord(FrozenModel):
         What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; ``"float32"``, ``"bfloat16"``; ``"torch"``,
         ``"openvino"``.
     threads
-        How many threads computed it on the CPU; None on a GPU, and in records of earlier versions. In float32
-        the number changes mean probabilities by 3e-6 at most; in bfloat16 it changed those of a diffusion by up
-        to 0.04, and those of a single pass by up to 0.007.
+        How many threads computed it on the CPU; None on a GPU, and in records of earlier versions. Where it was
+        measured, the number changed mean probabilities by 3e-6 in float32, and in bfloat16 by 0.04 (a
+        diffusion) and 0.007 (a single pass).
     tile, overlap, working_size
         Height and width of a tile, None where slices were not tiled; overlap of tiles; height and width of a
         slice as the model saw it. All in pixels of the resized slice.

@@ -224,8 +224,12 @@ class ReviewWidget(DockWidget):
             for layer in layers:
                 layer.events.visible.disconnect(self._on_map_shown)  # it is connected at most once
                 layer.events.visible.connect(self._on_map_shown)
-            samples = result.segmentation.record.samples
-            button.setToolTip(map_meaning(role, samples) if layers else f"This run has no {role}")
+            segmentation = result.segmentation
+            button.setToolTip(
+                map_meaning(role, segmentation.record.samples)
+                if layers and segmentation is not None
+                else f"This run has no {role}"
+            )
             if layers:
                 add_key_to_tooltip(role, button)
         self._on_map_shown()
