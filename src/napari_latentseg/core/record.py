@@ -101,8 +101,8 @@ class RunRecord(FrozenModel):
         What computed it: ``"cpu"``, ``"cuda"``, ``"mps"``; ``"float32"``, ``"bfloat16"``; ``"torch"``,
         ``"openvino"``.
     threads
-        How many threads computed it on the CPU; None on a GPU, and in records of earlier versions. Where it was
-        measured, the number changed mean probabilities by 3e-6 in float32, and in bfloat16 by 0.04 (a
+        How many threads computed it on the CPU; None on a GPU, and in records of earlier versions. Where it
+        was measured, the number changed mean probabilities by 3e-6 in float32, and in bfloat16 by 0.04 (a
         diffusion) and 0.007 (a single pass).
     tile, overlap, working_size
         Height and width of a tile, None where slices were not tiled; overlap of tiles; height and width of a
