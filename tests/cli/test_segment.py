@@ -209,7 +209,7 @@ def test_a_scan_that_cannot_be_read_is_named(
         (["--sampling", "none", "--samples", 3], "samples: tiny-whole gives the same answer every time"),
         (["--device", "tpu"], "device: 'tpu' is not known"),
         (["--precision", "int8"], "precision: 'int8' is not known"),
-        (["--codec", "nowhere"], "nowhere"),
+        (["--codec", "nowhere"], "codec: nowhere is not on this machine"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_named(
