@@ -191,13 +191,16 @@ def test_published_autoencoders_in_full_size(
     config: str,
 ) -> None:
     """Two steps at batch 1, since a step of SD-VAE takes 4.6 GB at batch 1."""
-    from napari_latentseg.training.config import load_config
-
     write(tmp_path / "vaes" / "given")
-    settings = load_config(config).model_dump(mode="json")
-    changes: dict[str, Any] = {"steps": 2, "warmup_epochs": 0, "schedule_by": "step", "batch_size": 1}
-    changes["split"] = settings["split"] | {"fraction": 0.3}
+    changes = {
+        "extends": config,
+        "split": {"fraction": 0.3},
+        "steps": 2,
+        "warmup_epochs": 0,
+        "schedule_by": "step",
+        "batch_size": 1,
+    }
     path = tmp_path / "two-steps.json"
-    path.write_text(json.dumps(settings | changes))
+    path.write_text(json.dumps(changes))
     data = write_ellipses(tmp_path / "data", count=3)
     walk(cli, tmp_path / "full-size", data, elsewhere, "--method", method, "--config", path)
