@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +22,7 @@ from napari_latentseg.models.folder import Model, load_model_folder, save_model_
 from napari_latentseg.models.layout import SPLIT_FILE, WEIGHTS_FILE, check_files
 from napari_latentseg.models.split import Split, read_split
 from napari_latentseg.models.store import codec_for
+from napari_latentseg.utils.device import resolve_compute
 from napari_latentseg.utils.weights import file_sha256
 
 
@@ -263,3 +267,25 @@ def test_a_split_that_is_broken_is_named(tmp_path: Path, content: bytes) -> None
     (tmp_path / SPLIT_FILE).write_bytes(content)
     with pytest.raises(BadInput, match=r"split\.json: is not a list of training"):
         read_split(tmp_path)
+
+
+def test_threads_that_use_a_model_at_once_move_it_once(lesions: Path) -> None:
+    """As the run and the check of the fit in the window; torch crashes where two threads move a weight."""
+    model = load(lesions)
+    moving, calls = threading.Lock(), []
+    move = model.method.to
+
+    def watched(*args: object, **kwargs: object) -> object:
+        assert moving.acquire(blocking=False), "two threads move the weights at once"
+        try:
+            time.sleep(0.05)
+            calls.append(args)
+            return move(*args, **kwargs)
+        finally:
+            moving.release()
+
+    model.method.to = watched
+    with ThreadPoolExecutor(3) as pool:
+        for _ in pool.map(model.to, [resolve_compute("cpu", "float32")] * 3):
+            pass
+    assert len(calls) == 1

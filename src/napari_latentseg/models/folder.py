@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from napari_latentseg.utils.weights import file_sha256, load_weights, save_weigh
 __all__ = ["Model", "load_model_folder", "save_model_folder"]
 
 _REMEDY = "install the model again"
+_MOVING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,13 @@ class Model:
         Before every use: the codec is shared between models, and another model may have moved it.
         """
         device = compute.torch_device()
-        for method in self.members:
-            if all(weight.device == device and _is_channels_last(weight) for weight in method.parameters()):
-                continue
-            method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # In the window a run and the check of the fit may begin at once, and torch crashes where two threads
+        # move a weight. One lock for all models, since they share codecs.
+        with _MOVING:
+            for method in self.members:
+                if all(w.device == device and _is_channels_last(w) for w in method.parameters()):
+                    continue
+                method.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _is_channels_last(weight: torch.Tensor) -> bool:
