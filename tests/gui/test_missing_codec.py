@@ -103,6 +103,7 @@ def test_another_codec_is_refused_and_another_folder_may_be_chosen(
     assert not dialog.folder_button.isEnabled()
     qtbot.waitUntil(dialog.folder_button.isEnabled, timeout=60_000)
     assert "is another codec (SHA-256 " in dialog.status.text()
+    qtbot.waitUntil(lambda: dialog.status.height() >= dialog.status.heightForWidth(dialog.status.width()))
     assert list_codecs() == []
     choose(codec)
     press(dialog.folder_button, qtbot)

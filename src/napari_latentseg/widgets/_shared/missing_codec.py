@@ -92,6 +92,9 @@ class MissingCodecDialog(QDialog):
         self.progress_bar.setVisible(self._is_adding)
         for button in (self.download_button, self.folder_button, self.file_button):
             button.setEnabled(not self._is_adding)
+        layout = self.layout()
+        if layout is not None:  # Qt does not enlarge a window for wrapped text that gets longer
+            self.resize(self.width(), layout.heightForWidth(self.width()))
 
     def _ask_folder(self) -> None:
         if folder := QFileDialog.getExistingDirectory(self, "Folder of the codec"):
