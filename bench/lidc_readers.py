@@ -142,6 +142,7 @@ def main() -> None:
     folding.add_argument("data", type=Path, help="from prepare")
     folding.add_argument("--config", default="medseglatdiff-lidc-readers-small")
     folding.add_argument("--folds", type=int, default=2)
+    folding.add_argument("--only", type=int, help="train this fold alone, and keep it")
     folding.add_argument("--samples", type=int, default=20)
     folding.add_argument("--sampler", action="append", type=json.loads, help='such as {"eta": 0}', default=[])
     folding.add_argument("--keep", type=Path, help="write the weights of the autoencoders and folds here")
@@ -181,6 +182,8 @@ def cross_validate(args: argparse.Namespace) -> dict[str, Any]:
         others = [case for i, case in enumerate(cases) if i not in held_out]
         training = [*nodules, *(slice_of[case.content_sha256] for case in others)]
         name = f"fold-{fold}-of-{args.folds}"
+        if args.only not in (None, fold):
+            continue
         method = stored(args.keep, name, quick)
         if method is None:
             method = trained(quick, Dataset(training, nodules[:1]), log, "diffusion", base)
