@@ -12,6 +12,7 @@ from napari_latentseg.utils.argument_types import as_path, shown, whole_number
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from napari_latentseg.data.cases import Case
     from napari_latentseg.data.label_names import LabelsOption
     from napari_latentseg.evaluation.protocols import Protocol
     from napari_latentseg.evaluation.report import EvaluationReport
@@ -37,6 +38,7 @@ def evaluate(
     split: str | Path | Sequence[str | Path] | None = None,
     protocol: str | None = None,
     stability: bool = False,
+    readers: str | Sequence[str] | None = None,
     labels: LabelsOption | None = None,
     codec: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
@@ -70,6 +72,10 @@ def evaluate(
         paper's too, where not given.
     stability
         Whether the samples of each image are compared with each other (PSNR and SSIM).
+    readers
+        Compare the samples with the masks of several readers: the names of their folders beside `images/`, or
+        ``"auto"`` for all that are called `masks_r1`, `masks_r2` and so on. The figures are in `readers`
+        of the report.
     labels
         What the labels of the masks mean, where that is not what the folder or the model says: see
         `parse_label_names`.
@@ -127,6 +133,9 @@ def evaluate(
         located_model, data, subset, "give the data it was trained on", labels, on_note, split
     )
 
+    if readers is not None:
+        cases = _with_readers(cases, as_path("data", data), readers, protocol)
+
     from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.inference.predictor import Predictor
 
@@ -143,6 +152,25 @@ def evaluate(
         progress(fraction)
     report = evaluation.report()
     return report if split is None else report.replace(subset=subset)
+
+
+def _with_readers(
+    cases: list[Case], folder: Path, readers: str | Sequence[str], protocol: str | None
+) -> list[Case]:
+    """The cases with the masks of several readers.
+
+    Raises
+    ------
+    BadInput
+        If there is no such folder, an image has no mask of one of the readers, or a paper's protocol is
+        asked for too.
+    """
+    from napari_latentseg.data.readers import parse_readers, with_readers
+
+    if protocol is not None:
+        raise BadInput("readers", "are compared at the size of the files", "leave out the protocol")
+    names = parse_readers(readers if isinstance(readers, str) else ",".join(readers))
+    return with_readers(cases, folder, names)
 
 
 def _sample_counts(samples: int | Sequence[int] | None) -> tuple[int, ...]:

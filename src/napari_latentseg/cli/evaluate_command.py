@@ -24,6 +24,7 @@ from napari_latentseg.cli.options import (
     ModelOption,
     Overwrite,
     Quiet,
+    ReaderFolders,
     SamplingSource,
     Seed,
     SplitOption,
@@ -34,6 +35,7 @@ from napari_latentseg.cli.options import (
 from napari_latentseg.errors import BadInput
 
 if TYPE_CHECKING:
+    from napari_latentseg.evaluation.readers import ReaderReport
     from napari_latentseg.evaluation.report import EvaluationReport, StabilityReport
 
 __all__ = ["register"]
@@ -66,6 +68,7 @@ def evaluate(
     stability: Annotated[
         bool, typer.Option("--stability", help="Also compare the samples of each image (PSNR, SSIM).")
     ] = False,
+    readers: ReaderFolders = None,
     reconstruction: Annotated[
         bool,
         typer.Option(
@@ -102,9 +105,9 @@ def evaluate(
 
     if out is not None:
         check_output_file(out, (".json",), overwrite=overwrite)
-    if reconstruction and (protocol or stability or samples):
-        why = "scores the autoencoders, without samples or a protocol"
-        raise BadInput("reconstruction", why, "leave out --samples, --protocol and --stability")
+    if reconstruction and (protocol or stability or samples or readers):
+        why = "scores the autoencoders, without samples, readers or a protocol"
+        raise BadInput("reconstruction", why, "leave out --samples, --protocol, --readers and --stability")
     use_threads(threads)
     is_silent = quiet or as_json
     images: dict[str, Any] = {
@@ -118,7 +121,7 @@ def evaluate(
         else:
             report = api.evaluate(
                 model, data, samples=_parse_samples(samples), source=sampling, seed=seed, threshold=threshold,
-                protocol=protocol, stability=stability, progress=progress, **images,
+                protocol=protocol, stability=stability, readers=readers, progress=progress, **images,
             )  # fmt: skip
     if out is not None:
         ensure_writable_folder(out.absolute().parent)
@@ -183,6 +186,9 @@ def _print_report(report: EvaluationReport, subset: str, *, quiet: bool) -> None
         print_table(rows, quiet=quiet)
     if report.stability is not None:
         print_line(_stability_line(report.stability), quiet=quiet)
+    if report.readers is not None:
+        for line in _reader_lines(report.readers):
+            print_line(line, quiet=quiet)
     if warning := _training_overlap(report, subset):
         print_line(warning, quiet=quiet)
 
@@ -201,6 +207,15 @@ def _stability_line(stability: StabilityReport) -> str:
     counts = f"{stability.pairs} pairs, {stability.identical} with equal masks"
     skipped = f"; {stability.skipped} with an empty mask left out" if stability.skipped else ""
     return f"samples against the first: {'; '.join(parts)} ({counts}{skipped})"
+
+
+def _reader_lines(report: ReaderReport) -> list[str]:
+    mean = report.mean
+    return [
+        f"GED2 {mean.ged2:.4f}  matched IoU {mean.matched_iou:.4f}  ({report.readers} readers, 1 - IoU)",
+        f"  mean distance of a sample and a reader {mean.sample_reader_distance:.4f}, of two samples"
+        f" {mean.sample_distance:.4f}, of two readers {mean.reader_distance:.4f}",
+    ]
 
 
 def _training_overlap(report: EvaluationReport, subset: str) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.evaluation.arrays import Empty
+from napari_latentseg.evaluation.readers import ReaderReport
 from napari_latentseg.evaluation.scores import ClassMean, ImageScores
 
 __all__ = [
@@ -185,6 +186,8 @@ class EvaluationReport(FrozenModel):
         The scores with fewer samples, from the same run.
     stability
         How alike the samples are, where that was asked for.
+    readers
+        How far the samples agree with the masks of several readers, where these were given.
     subset
         Which part of a list of images was scored, such as ``"test"``; empty without a list.
     precision
@@ -221,12 +224,22 @@ class EvaluationReport(FrozenModel):
     protocol: ProtocolReport | None = None
     by_samples: tuple[SampleCountScores, ...] = ()
     stability: StabilityReport | None = None
+    readers: ReaderReport | None = None
     subset: str = ""
     precision: str = "float32"
 
     def to_json(self) -> dict[str, Any]:
         """The report with the keys of the JSON file that ``evaluate --out`` writes."""
-        optional = ("empty", "left_out", "classes", "protocol", "by_samples", "stability", "subset")
+        optional = (
+            "empty",
+            "left_out",
+            "classes",
+            "protocol",
+            "by_samples",
+            "stability",
+            "readers",
+            "subset",
+        )
         without = {name for name in optional if not getattr(self, name)}
         if self.precision == "float32":
             without.add("precision")  # what it has always been

@@ -17,6 +17,7 @@ from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.errors import BadInput
 from napari_latentseg.evaluation.metrics import CONVENTIONS
 from napari_latentseg.evaluation.protocols import Protocol, ProtocolScores
+from napari_latentseg.evaluation.readers import READER_CONVENTIONS
 from napari_latentseg.evaluation.report import (
     EvaluatedModel,
     EvaluationReport,
@@ -37,6 +38,7 @@ from napari_latentseg.evaluation.stability import StabilityScores
 from napari_latentseg.inference.fewer_samples import masks_of_first_samples
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.protocol_size import at_size, protocol_size
+from napari_latentseg.inference.reader_scores import ReaderScores
 from napari_latentseg.inference.segment_each import segment_each
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.card import MetricRecord, ModelCard
@@ -52,6 +54,7 @@ class _Reading:
     case: Case
     label_map: LabelMap | None = None
     reference: NDArray[np.uint8] | None = None
+    readers: tuple[NDArray[np.uint8], ...] = ()
 
 
 @dataclass
@@ -68,6 +71,7 @@ class Evaluation:
         Images with their reference masks. For a model with one class, every nonzero value of a mask is the
         class. For several classes, a mask has the labels of the model, or those of a training data set whose
         labels the card lists.
+        Where they have masks of several readers, samples are compared with these too, see `ReaderScores`.
     split
         Training and validation images of the model, to report how many of these images it has seen.
     protocol
@@ -113,6 +117,8 @@ class Evaluation:
         self._tally = self._new_tally()
         self._scores_by_count: dict[int, list[ImageScores]] = {n: [] for n in self.sample_counts}
         self._stability = StabilityScores(self.settings.threshold) if self.with_stability else None
+        has_readers = any(case.reader_mask_files for case in self.cases)
+        self._readers = ReaderScores(card, self.settings.threshold) if has_readers else None
 
     def _new_tally(self) -> ProtocolScores | None:
         names = [c.name for c in self.predictor.model.card.classes]
@@ -132,7 +138,7 @@ class Evaluation:
             If no image can be used; the reason is that of the first.
         """
         first_error: BadInput | None = None
-        needs_samples = bool(self.sample_counts or self.with_stability)
+        needs_samples = bool(self.sample_counts or self.with_stability or self._readers)
         settings = self.settings.replace(keep_samples=needs_samples)  # else only the mask is scored
         for number, (reading, result) in enumerate(segment_each(self.predictor, self._read(), settings)):
             if isinstance(result, BadInput):
@@ -152,6 +158,7 @@ class Evaluation:
                 label_map = label_map_for(self.predictor.model.card, case)
                 reference = case.read_class_numbers(label_map)
                 check_shape(case, reference, scan)
+                readers = tuple(_read_reader(reader, label_map, scan) for reader in case.reader_cases)
                 if self.protocol is not None:
                     is_volume = len(scan.spatial_axes) > 2
                     self.protocol.check_dimensions(case.file_name, len(reference), is_volume=is_volume)
@@ -160,7 +167,7 @@ class Evaluation:
             except BadInput as error:
                 yield _Reading(case), error
             else:
-                yield _Reading(case, label_map, reference), scan
+                yield _Reading(case, label_map, reference, readers), scan
 
     def _score_case(self, reading: _Reading, segmentation: Segmentation) -> None:
         assert reading.reference is not None
@@ -185,8 +192,8 @@ class Evaluation:
     def _compare_samples(
         self, reading: _Reading, segmentation: Segmentation, reference: NDArray[np.uint8]
     ) -> None:
-        """The scores with fewer samples, and how alike the samples are."""
-        if not (self.sample_counts or self._stability):
+        """The scores with fewer samples, how alike the samples are, and how like the readers' masks."""
+        if not (self.sample_counts or self._stability or self._readers):
             return
         maps = segmentation.sample_maps
         if maps is None or not maps.is_complete:
@@ -200,6 +207,8 @@ class Evaluation:
         if self._stability is not None:
             for number in range(len(maps)):
                 self._stability.add(maps.plane_samples(number))
+        if self._readers is not None:
+            self._readers.add(reading.case.name, segmentation, reading.readers, reading.label_map)
 
     def _mean_of(self, class_scores: dict[str, ImageScores]) -> ImageScores:
         """The scores of an image with those of its classes."""
@@ -256,6 +265,8 @@ class Evaluation:
             protocol_report = self._tally.report(self._size, precision)
             mean = protocol_report.mean.model_dump()
             conventions = self._tally.protocol.conventions(self._size)
+        if self._readers is not None:
+            conventions = conventions | READER_CONVENTIONS
         return EvaluationReport(
             model=EvaluatedModel(name=card.name, version=card.version, method=card.method_title),
             mean=MeanScores(**mean),
@@ -285,6 +296,7 @@ class Evaluation:
                 for count, scores in self._scores_by_count.items()
             ),
             stability=None if self._stability is None else self._stability.report(),
+            readers=None if self._readers is None else self._readers.report(),
             precision=precision,
         )
 
@@ -332,6 +344,13 @@ _SCORE_NAMES = ("dsc", "iou", "hd95")
 
 def _means(scores: Sequence[ImageScores]) -> dict[str, float]:
     return {name: float(np.mean([getattr(s, name) for s in scores])) for name in _SCORE_NAMES}
+
+
+def _read_reader(reader: Case, label_map: LabelMap, scan: Scan) -> NDArray[np.uint8]:
+    """A reader's mask in class numbers `(N, H, W)`."""
+    class_numbers = reader.read_class_numbers(label_map)
+    check_shape(reader, class_numbers, scan)
+    return class_numbers
 
 
 def check_shape(case: Case, reference: NDArray[np.uint8], scan: Scan) -> None:
