@@ -42,6 +42,7 @@ from napari_latentseg.training.trainer import Trainer
 from napari_latentseg.utils.device import Compute
 
 NODULES, FOUR_READERS = "lidc_nodules", "lidc_four_readers"
+OTHERS = "masks of other patients' readers"
 SIDE = 50
 READERS = 4
 COMPUTE = Compute("cpu", "float32")
@@ -152,7 +153,7 @@ def main() -> None:
         prepare(args.data, args.out)
         return
     report = cross_validate(args)
-    print(json.dumps(report["mean"], indent=1))
+    print(json.dumps({key: report[key] for key in ("mean", "dsc_of_mean", "model_minus_others")}, indent=1))
     if args.json:
         args.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
 
@@ -193,7 +194,7 @@ def cross_validate(args: argparse.Namespace) -> dict[str, Any]:
             case, held_slice = cases[i], slice_of[cases[i].content_sha256]
             readers = readers_of(case)
             consensus = read_mask(mask_path(case.mask_file))
-            answers = {"masks of other patients' readers": other_masks, "empty": np.zeros_like(readers)}
+            answers = {OTHERS: other_masks, "empty": np.zeros_like(readers)}
             for settings in ({}, *args.sampler):
                 drawn = answers_of(method, held_slice, args.samples, 1000 * i, readers.shape[1:], settings)
                 key = "model" + (f" {json.dumps(settings)}" if settings else "")
@@ -202,10 +203,13 @@ def cross_validate(args: argparse.Namespace) -> dict[str, Any]:
                 dsc.setdefault(key, []).append(float(dice(drawn.mean(0) > 0.5, consensus)))
             for key, masks in answers.items():
                 results.setdefault(key, []).append(reader_agreement(masks, readers))
+    differences = np.array([a.ged2 - b.ged2 for a, b in zip(results["model"], results[OTHERS], strict=True)])
+    resampled = np.random.default_rng(0).choice(differences, (10_000, len(differences))).mean(axis=1)
     mean = {key: mean_agreement(agreements).model_dump() for key, agreements in results.items()}
     return {
         "config": args.config, "folds": args.folds, "images": len(cases), "samples": args.samples,
         "process_seconds": round(time.process_time() - start), "mean": mean,
+        "model_minus_others": [float(differences.mean()), *np.percentile(resampled, [2.5, 97.5]).tolist()],
         "dsc_of_mean": {key: float(np.mean(values)) for key, values in dsc.items()},
         "images_ged2": {key: [a.ged2 for a in agreements] for key, agreements in results.items()},
         "log": log,
