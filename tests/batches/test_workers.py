@@ -48,8 +48,12 @@ def outcomes_of(
 
 def children() -> set[int]:
     """Processes that this one started, but for the tracker of `multiprocessing`, which ends with it."""
-    started = psutil.Process().children(recursive=True)
-    return {process.pid for process in started if "resource_tracker" not in " ".join(process.cmdline())}
+    pids = set()
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it has just ended
+            if "resource_tracker" not in " ".join(process.cmdline()):
+                pids.add(process.pid)
+    return pids
 
 
 def written_address(file: Path) -> str:
@@ -102,9 +106,10 @@ def test_a_case_that_kills_its_workers_fails_and_the_others_are_done(tmp_path: P
 
     def look(*_: Any) -> None:
         for pid in [os.getpid(), *children()]:
-            for connection in psutil.Process(pid).net_connections(kind="inet"):
-                if connection.status == psutil.CONN_LISTEN:
-                    listening.add(connection.laddr.ip)
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                for connection in psutil.Process(pid).net_connections(kind="inet"):
+                    if connection.status == psutil.CONN_LISTEN:
+                        listening.add(connection.laddr.ip)
 
     cases = [BatchCase(name, out / f"{name}.png") for name in ("a", "deadly", "fatal-once", "failing", "b")]
     ended = {}

@@ -31,7 +31,9 @@ def test_memory_does_not_grow_with_the_samples(tiny_model: Model) -> None:
 
     peak(2)  # what is loaded on first use is loaded now
     few, many = peak(8), peak(20)  # both more than the batches that are under way at once
-    assert many - few < scan.array.nbytes  # a quarter of a single plane of floats for each further sample
+    # a quarter of a single slice of floats for each further sample: how many batches are under way at once
+    # depends on the load of the machine
+    assert many - few < 12 * 160 * 160 * 4 / 4
 
 
 @pytest.mark.parametrize(
