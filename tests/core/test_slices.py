@@ -278,3 +278,57 @@ def test_spacing_is_in_millimetres(spacing, unit, expected):
     scan = Scan(np.zeros((2, 4, 5), np.uint8), "zyx", Geometry.from_spacing("zyx", spacing, unit))
     found = Planes.from_scan(scan).spacing
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+# -- intensity window
+
+
+def ct(values: np.ndarray) -> Scan:
+    return Scan(values, "zyx", Geometry.from_spacing("zyx", (5.0, 1.0, 1.0), "mm"), modality="CT")
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint16])
+def test_a_window_is_the_same_grey_in_every_scan(dtype: type) -> None:
+    """By percentiles the same liver is another grey where there is a metal table or contrast."""
+    values = np.full((3, 8, 8), 100, dtype)
+    values[0], values[1, :4] = 0, 400
+    other = values.copy()
+    other[2, :, 4:] = 3000
+    for scan in (ct(values), ct(other)):
+        planes = Planes.from_scan(scan, (-175, 250))
+        assert planes[1][6, 6] == pytest.approx(np.full(3, 275 / 425), abs=1e-6)
+        assert planes[0].max() == pytest.approx(175 / 425, abs=1e-6)
+        assert planes[1].max() == 1
+    assert Planes.from_scan(ct(values))[1][6, 6, 0] != Planes.from_scan(ct(other))[1][6, 6, 0]
+
+
+def test_what_is_not_finite_is_black_in_a_window_and_noted() -> None:
+    values = np.full((1, 4, 4), 100, np.float32)
+    values[0, 0] = np.nan
+    values[0, 1] = -500
+    planes = Planes.from_scan(ct(values), (-175, 250))
+    assert (planes[0][:2] == 0).all()
+    assert len(planes.notes) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.random.default_rng(0).random((2, 6, 6)).astype(np.float32),  # not in HU
+        np.full((2, 6, 6), 100, np.int16),
+        np.random.default_rng(0).integers(1000, 2000, (2, 6, 6)).astype(np.int16),  # without the intercept
+        np.random.default_rng(0).integers(-2000, -500, (2, 6, 6)).astype(np.int16),
+        np.random.default_rng(0).random((2, 6, 6)) > 0.5,
+    ],
+)
+def test_a_window_that_leaves_nothing_is_refused(values: np.ndarray) -> None:
+    with pytest.raises(
+        BadInput, match=r"has values from \S+ to \S+, of which .* window from -175 to 250 leaves"
+    ):
+        Planes.from_scan(ct(values), (-175, 250))
+
+
+def test_a_lesion_that_no_sample_hits_is_in_the_window() -> None:
+    values = np.full((1, 2100, 2100), -1000, np.int16)
+    values[0, 1, 1] = 100
+    assert Planes.from_scan(ct(values), (-175, 250))[0].max() == pytest.approx(275 / 425, abs=1e-6)

@@ -34,6 +34,10 @@ def test_tiles_keep_the_shape(shape: tuple[int, int], expected: tuple[int, int])
         {"size": 100},
         {"size": 0},
         {"mode": "half"},
+        {"window": [100, 100]},
+        {"window": [250, -175]},
+        {"window": [0]},
+        {"window": [0, float("inf")]},
     ],
 )
 def test_what_does_not_fit_together_is_refused(fields: dict[str, object]) -> None:
@@ -63,3 +67,15 @@ def test_a_spacing_of_its_own(shape, spacing, expected) -> None:
 def test_a_spacing_that_does_not_fit_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Preprocess.model_validate(fields)
+
+
+def test_it_is_said_in_words() -> None:
+    assert Preprocess(size=160).describe() == "whole slices at 160 x 160 pixels"
+    tiles = Preprocess(mode="tiles", size=256, long_side=960, overlap=64)
+    assert tiles.describe() == "tiles of 256 x 256 pixels at 960 pixels on the longer side"
+    windowed = tiles.model_copy(update={"spacing": 1.5, "window": (-175.0, 250.0)})
+    assert windowed.describe() == "tiles of 256 x 256 pixels at 1.5 mm; values from -175 to 250"
+
+
+def test_cards_of_earlier_versions_have_no_window() -> None:
+    assert Preprocess.model_validate({"mode": "whole", "size": 64}).window is None

@@ -35,7 +35,8 @@ class Planes:
     Training and inference normalize by the same rule: 8-bit values are divided by 255; floating-point values
     that all lie in [0, 1] stay; any other range is scaled linearly from the 0.5th to the 99.5th percentile of
     the whole scan, and clipped. Grey is repeated to three channels and alpha is dropped. Values that are not
-    finite become 0, as does an image whose values are all equal.
+    finite become 0, as does an image whose values are all equal. With an intensity window, all values are
+    scaled linearly from its ends instead, whatever the range of the scan.
 
     The percentiles of a scan of more than four million values are taken from about that many of them, sampled
     evenly.
@@ -68,13 +69,15 @@ class Planes:
     box: CropBox | None = None
 
     @classmethod
-    def from_scan(cls, scan: Scan) -> Planes:
+    def from_scan(cls, scan: Scan, window: tuple[float, float] | None = None) -> Planes:
         """Determine the intensity range of a scan, reading its values once.
 
         Parameters
         ----------
         scan
             Grey, RGB or RGBA. Of a dask array, a sample is read; it is never held in memory as a whole.
+        window
+            The values that become 0 and 1, in the unit of the scan; None for the rule above.
 
         Returns
         -------
@@ -84,7 +87,8 @@ class Planes:
         Raises
         ------
         BadInput
-            If no value is finite, or there are not 1, 3 or 4 channels.
+            If no value is finite, the window leaves less than one of 256 grey levels of the values, or there
+            are not 1, 3 or 4 channels.
         """
         if scan.axes.endswith(CHANNEL) and scan.array.shape[-1] not in (1, 3, 4):
             raise BadInput(
@@ -93,18 +97,14 @@ class Planes:
                 "choose one channel (--channel N)",
             )
         dtype = scan.array.dtype
+        if window is not None:
+            return cls(scan, *window, _checked_window_notes(scan, window))
         if dtype == np.bool_:
             return cls(scan, 0.0, 1.0)
         if dtype == np.uint8:
             return cls(scan, 0.0, 255.0)
         values, is_complete = _subsample(scan)
-        finite = np.isfinite(values)
-        if not finite.any():
-            raise BadInput(scan.name, "holds no finite value", "choose another file")
-        notes: tuple[str, ...] = ()
-        if not finite.all():
-            notes = (_NON_FINITE_NOTE,)
-            values = values[finite]
+        values, notes = _finite(scan, values)
         minimum, maximum = float(values.min()), float(values.max())
         if minimum == maximum and not is_complete:  # the sample may have missed the values that differ
             minimum, maximum = _value_range(scan)
@@ -278,6 +278,37 @@ def _subsample(scan: Scan) -> tuple[NDArray[np.float64], bool]:
     if scan.axes.endswith(CHANNEL):
         subsampled = subsampled[..., :3]
     return to_numpy(subsampled).astype(np.float64).ravel(), max(steps) == 1
+
+
+def _finite(scan: Scan, values: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The finite ones of some values of a scan, and a note where there are others."""
+    finite = np.isfinite(values)
+    if not finite.any():
+        raise BadInput(scan.name, "holds no finite value", "choose another file")
+    return (values, ()) if finite.all() else (values[finite], (_NON_FINITE_NOTE,))
+
+
+def _checked_window_notes(scan: Scan, window: tuple[float, float]) -> tuple[str, ...]:
+    """Refuse a scan of which an intensity window leaves nothing; returns the notes on its values."""
+    low, high = window
+
+    def is_emptied(minimum: float, maximum: float) -> bool:
+        shown = min(max(maximum, low), high) - min(max(minimum, low), high)
+        return shown < (high - low) / 255
+
+    values, is_complete = _subsample(scan)
+    values, notes = _finite(scan, values)
+    minimum, maximum = float(values.min()), float(values.max())
+    if is_emptied(minimum, maximum) and not is_complete:  # the sample may have missed the values that differ
+        minimum, maximum = _value_range(scan)
+    if is_emptied(minimum, maximum):
+        raise BadInput(
+            scan.name,
+            f"has values from {minimum:g} to {maximum:g}, of which the model's intensity window from {low:g}"
+            f" to {high:g} leaves nothing",
+            "give the scan in the unit of the window, which is HU for CT",
+        )
+    return notes
 
 
 def _value_range(scan: Scan) -> tuple[float, float]:

@@ -312,13 +312,20 @@ class Case:
         return class_numbers, tuple(annotated)
 
 
-def rgb_slices(scan: Scan) -> NDArray[np.uint8]:
+def rgb_slices(scan: Scan, window: tuple[float, float] | None = None) -> NDArray[np.uint8]:
     """All slices of an image as RGB, uint8 `(N, H, W, 3)`; N is 1 for a single image.
+
+    Parameters
+    ----------
+    scan
+        The image.
+    window
+        See `Preprocess.window`.
 
     Raises
     ------
     BadInput
-        If no value is finite, or the number of channels is neither 1, 3 nor 4.
+        As `Planes.from_scan`.
     """
-    planes = Planes.from_scan(scan)
+    planes = Planes.from_scan(scan, window)
     return np.stack([np.round(planes[i] * 255).astype(np.uint8) for i in range(len(planes))])

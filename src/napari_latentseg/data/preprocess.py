@@ -1,10 +1,10 @@
-"""The size that a model works at, in training and at inference."""
+"""The size and the intensities that a model works at, in training and at inference."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.errors import BadInput
@@ -16,7 +16,7 @@ _MAX_UPSCALING = 16  # along a side; a larger factor means a wrong spacing, not 
 
 
 class Preprocess(FrozenModel):
-    """The size a model works at.
+    """The size and the intensities that a model works at.
 
     Attributes
     ----------
@@ -32,6 +32,17 @@ class Preprocess(FrozenModel):
     spacing
         For ``"tiles"``: the pixel spacing in millimetres that a slice is scaled to. A slice without a known
         spacing is scaled by `long_side`.
+    window
+        The values that become black and white, low and high, in the unit of the scan: Hounsfield units (HU)
+        in CT. None for the range of each scan, see `napari_latentseg.core.slices.Planes`.
+
+    Examples
+    --------
+    >>> tiles = Preprocess(mode="tiles", size=256, long_side=320, spacing=1.5, window=(-175, 250))
+    >>> tiles.working_size(512, 512, (0.75, 0.75))
+    (256, 256)
+    >>> tiles.describe()
+    'tiles of 256 x 256 pixels at 1.5 mm; values from -175 to 250'
     """
 
     mode: Literal["whole", "tiles"] = "whole"
@@ -39,6 +50,7 @@ class Preprocess(FrozenModel):
     long_side: int | None = Field(None, ge=32, le=_MAX_SIDE)
     overlap: int = Field(0, ge=0)
     spacing: float | None = Field(None, gt=0, allow_inf_nan=False)
+    window: tuple[FiniteFloat, FiniteFloat] | None = None
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Preprocess:
@@ -48,7 +60,20 @@ class Preprocess(FrozenModel):
             raise ValueError("long_side, overlap and spacing belong to tiles")
         if self.overlap >= self.size:
             raise ValueError("the overlap must be smaller than a tile")
+        if self.window is not None and self.window[0] >= self.window[1]:
+            raise ValueError("window: its first value must be below its second")
         return self
+
+    def describe(self) -> str:
+        """What a slice becomes before the networks see it, in words."""
+        if self.mode == "whole":
+            text = f"whole slices at {self.size} x {self.size} pixels"
+        else:
+            scale = f"{self.spacing:g} mm" if self.spacing else f"{self.long_side} pixels on the longer side"
+            text = f"tiles of {self.size} x {self.size} pixels at {scale}"
+        if self.window is not None:
+            text += f"; values from {self.window[0]:g} to {self.window[1]:g}"
+        return text
 
     def working_size(
         self, height: int, width: int, spacing: tuple[float, float] | None = None

@@ -133,7 +133,7 @@ def read_slices(case: Case, card: ModelCard, number: int = 0) -> list[Slice]:
     scan = case.read_scan()
     class_numbers, annotated_slices = case.read_annotation(scan)
     assert case.label_map is not None
-    planes = Planes.from_scan(scan)
+    planes = Planes.from_scan(scan, card.preprocess.window)
     return [
         make_slice(
             np.round(planes[i] * 255).astype(np.uint8),

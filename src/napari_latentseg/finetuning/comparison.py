@@ -107,7 +107,7 @@ def score_case(case: Case, card: ModelCard, method: Method, compute: Compute) ->
     scan = case.read_scan()
     class_numbers, annotated_slices = case.read_annotation(scan)
     assert case.label_map is not None
-    planes = Planes.from_scan(scan)
+    planes = Planes.from_scan(scan, card.preprocess.window)
     unit = "pixel" if planes.spacing is None else "mm"
     scorer = CaseScorer(
         card.threshold, only_present=True, spacing=planes.spacing or (1.0, 1.0), with_calibration=True
