@@ -24,11 +24,13 @@ DATA = {"breast-ultrasound": "busi", "hippocampus-mr": "msd_hippocampus", "guide
 READ = """
 import pickle, sys
 from pathlib import Path
+from napari_latentseg.data.slices import Slice
 from napari_latentseg.training.config import load_config
 from napari_latentseg.training.dataset import read_dataset
 name, folder, out, count = sys.argv[1:]
 data = read_dataset([Path(folder)], load_config(name))
-slices = data.train[: int(count)], data.validation[:1]
+whole = [Slice(s.image, s.mask, s.content_sha256, s.annotated, s.dataset) for s in data.train[: int(count)]]
+slices = whole, whole[:1]
 Path(out).write_bytes(pickle.dumps(slices))
 """
 

@@ -61,6 +61,12 @@ class Slice:
         """How many readers' masks it has."""
         return 0 if self.reader_masks is None else len(self.reader_masks)
 
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(3, h, w)`."""
+        channels, height, width = self.image.shape
+        return channels, height, width
+
     def to_float(self, reader: int | None = None) -> tuple[Tensor, Tensor]:
         """Image in [0, 1] and mask in {0, 1}, float32.
 

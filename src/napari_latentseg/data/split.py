@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,15 @@ from numpy.typing import NDArray
 
 from napari_latentseg.errors import BadInput
 
-__all__ = ["groups_by_block", "groups_by_dhash", "groups_by_hash", "groups_by_name", "hold_out"]
+__all__ = [
+    "difference_hash",
+    "groups_by_block",
+    "groups_by_dhash",
+    "groups_by_hash",
+    "groups_by_likeness",
+    "groups_by_name",
+    "hold_out",
+]
 
 
 def groups_by_name(names: Sequence[str], pattern: str | None) -> list[str]:
@@ -92,7 +101,14 @@ def groups_by_dhash(
     max_hamming_distance
         In bits; up to this distance, two images are near duplicates.
     """
-    hashes = np.stack([_difference_hash(image) for image in images])
+    return groups_by_likeness([difference_hash(image) for image in images], groups, max_hamming_distance)
+
+
+def groups_by_likeness(
+    difference_hashes: Sequence[NDArray[np.bool_]], groups: Sequence[str], max_hamming_distance: int
+) -> list[str]:
+    """Join the groups of images that look alike, by the difference hash of each; see `groups_by_dhash`."""
+    hashes = np.stack(difference_hashes)
     names = list(groups)
     for i in range(len(hashes)):
         duplicates = (
@@ -104,7 +120,8 @@ def groups_by_dhash(
     return names
 
 
-def _difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Whether each of 16 x 16 blocks of an image `(H, W, 3)` is brighter than the one on its left."""
     from PIL import Image
 
     thumbnail = np.asarray(Image.fromarray(image).convert("L").resize((17, 16), Image.Resampling.BOX))
@@ -136,7 +153,8 @@ def hold_out(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bo
     BadInput
         If there is only one group.
     """
-    unique = sorted(set(groups))
+    counts = Counter(groups)
+    unique = sorted(counts)
     if len(unique) < 2:
         raise BadInput(
             "data", "fewer than two patients or images", "add more, so that one is left for validation"
@@ -149,5 +167,5 @@ def hold_out(groups: Sequence[str], fraction: float, seed: int) -> NDArray[np.bo
         if held_out_groups and held_out_count >= wanted_count:
             break
         held_out_groups.add(group)
-        held_out_count += sum(g == group for g in groups)
+        held_out_count += counts[group]
     return np.array([g in held_out_groups for g in groups])

@@ -132,6 +132,9 @@ class TrainingConfig(FrozenModel):
         the repository. None for a method that trains its own codec.
     preprocess, augment, split
         See `Preprocess`, `AugmentationConfig` and `SplitConfig`.
+    slice_spacing
+        Millimetres between the slices of a volume that are trained on: of thinner ones every n-th is taken,
+        as near to it as can be; thicker ones are all taken. None for all slices.
     epochs, batch_size, learning_rate, weight_decay, warmup_epochs
         AdamW, with a linear warm-up from zero and then a cosine to zero.
     schedule_by
@@ -163,6 +166,10 @@ class TrainingConfig(FrozenModel):
         Epochs between two validations.
     validate_planes
         Number of validation slices that are used in a validation; None for all.
+    judge_planes
+        Most slices of the validation images that are segmented, of each data set and with each sampling
+        source, to judge the trained model; None for all. Whole images are chosen evenly; of a single volume
+        with more slices, every n-th slice.
     classes
         The classes of a model with several. Empty for a single class: `card` names it, and every label other
         than 0 belongs to it.
@@ -188,6 +195,9 @@ class TrainingConfig(FrozenModel):
     pretrained_unet
         For SDSeg: the checkpoint of a latent diffusion model whose U-Net the training begins from, as a path;
         in the paper's code that of LSUN churches. Empty to begin at random.
+    perceptual
+        Files of the network of the perceptual term, which guided latent diffusion has where
+        `settings.perceptual_weight` is not 0: torchvision's VGG16, and the weights of lpips.
     published_rate
         Learning rate of the parts with `published_weights`, as a fraction of `learning_rate`.
     precision
@@ -212,6 +222,7 @@ class TrainingConfig(FrozenModel):
     preprocess: Preprocess = Preprocess()
     augment: AugmentationConfig = AugmentationConfig()
     split: SplitConfig = SplitConfig()
+    slice_spacing: float | None = Field(None, gt=0, allow_inf_nan=False)
     epochs: int = Field(1000, ge=1)
     steps: int | None = Field(None, ge=1)
     batch_size: int = Field(8, ge=1)
@@ -229,6 +240,7 @@ class TrainingConfig(FrozenModel):
     select: Literal["best", "last"] = "best"
     validate_every: int = Field(1, ge=1)
     validate_planes: int | None = Field(None, ge=1)
+    judge_planes: int | None = Field(None, ge=1)
     classes: tuple[ClassConfig, ...] = ()
     datasets: dict[str, DatasetConfig] = Field(default_factory=dict)
     readers: Literal["consensus", "random"] = "consensus"
@@ -238,6 +250,7 @@ class TrainingConfig(FrozenModel):
     augment_variants: int = Field(0, ge=0)
     published_weights: str = ""
     pretrained_unet: str = ""
+    perceptual: tuple[str, ...] = ()
     published_rate: float = Field(1.0, gt=0, le=1)
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     seed: int = Field(2333, ge=0, lt=2**63)
@@ -334,7 +347,7 @@ def _read_fields(path: Path, extending: tuple[Path, ...]) -> Any:
         fields = load_json(text)
     except ValueError as error:
         raise BadInput(f"{path.name}, the whole file", "is not valid JSON", "correct it") from error
-    if not isinstance(fields, dict) or "extends" not in fields:
+    if not isinstance(fields, dict) or not fields.get("extends"):
         return fields
     base_name = str(fields["extends"])
     base_path = named_configs().get(base_name, path.parent / base_name)

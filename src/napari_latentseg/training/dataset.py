@@ -1,4 +1,4 @@
-"""The slices of a training in memory, and its batches."""
+"""The slices of a training, and its batches."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.augment import augment, draw_in_vain
 from napari_latentseg.data.augmentation_config import AugmentationConfig
-from napari_latentseg.data.cases import UNKNOWN_CLASS, Case, rgb_slices
 from napari_latentseg.data.mask_file import UnreadableFile
-from napari_latentseg.data.slices import Slice, make_slice
-from napari_latentseg.data.split import groups_by_dhash, groups_by_hash, hold_out
+from napari_latentseg.data.split import groups_by_hash, groups_by_likeness, hold_out
 from napari_latentseg.errors import BadInput, Cancelled
 from napari_latentseg.methods.base import Batch
 from napari_latentseg.models.split import Split
+from napari_latentseg.training.case_slices import MAX_BYTES_IN_MEMORY, SliceReader
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
-from napari_latentseg.training.datasets import AnnotatedDataset, find_datasets
+from napari_latentseg.training.datasets import find_datasets
+from napari_latentseg.training.plane_store import PlaneStore
+from napari_latentseg.training.stored_slices import ClassTable, StoredSlice, TrainingSlice
 from napari_latentseg.utils.batch_share import WHOLE, Share
 
 __all__ = [
@@ -35,6 +35,8 @@ __all__ = [
     "training_batches",
     "unaugmented_batches",
 ]
+
+_MAX_UNAUGMENTED = 20_000  # slices; an encoder sees some hundred a second
 
 
 @dataclass(frozen=True)
@@ -54,14 +56,25 @@ class Dataset:
         Why the files of an image could not be read, by the name of its case.
     notes
         What was passed over in the folders.
+    values_sha256
+        Of all slices and masks at working size, in their order.
+    store
+        The files that hold the slices that are too many for memory; None where there are none.
     """
 
-    train: list[Slice]
-    validation: list[Slice]
+    train: list[TrainingSlice]
+    validation: list[TrainingSlice]
     copies: int = 0
     other_masks: int = 0
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    values_sha256: str = ""
+    store: PlaneStore | None = None
+
+    def close(self) -> None:
+        """Let the files of the slices be removed when their room is needed; nothing may be read after it."""
+        if self.store is not None:
+            self.store.close()
 
     def content_hashes(self) -> dict[str, list[str]]:
         """`Case.content_sha256` of every image, for training and validation."""
@@ -80,6 +93,7 @@ def read_dataset(
     folders: Path | Sequence[Path],
     config: TrainingConfig,
     progress: Callable[[int, int], bool] = lambda done, total: True,
+    max_bytes_in_memory: int = MAX_BYTES_IN_MEMORY,
 ) -> Dataset:
     """Read `images/` and `masks/` of each folder, bring them to working size, and split them.
 
@@ -93,6 +107,8 @@ def read_dataset(
         Its `preprocess`, `split`, `classes` and `datasets` are used.
     progress
         Called with the number of files read and their total; False stops.
+    max_bytes_in_memory
+        Slices of further cases are written to files, and read again when they are needed.
 
     Raises
     ------
@@ -101,31 +117,46 @@ def read_dataset(
     Cancelled
         If `progress` said so.
     """
+    store = PlaneStore()
+    try:
+        return _read(folders, config, progress, SliceReader(config, store, max_bytes_in_memory))
+    except BaseException:
+        store.close()
+        raise
+
+
+def _read(
+    folders: Path | Sequence[Path],
+    config: TrainingConfig,
+    progress: Callable[[int, int], bool],
+    reader: SliceReader,
+) -> Dataset:
     datasets = find_datasets([folders] if isinstance(folders, Path) else folders, config)
     total, done = sum(len(dataset.cases) for dataset in datasets), 0
-    slices: list[Slice] = []
+    slices: list[TrainingSlice] = []
     groups: list[str] = []
     parts: list[str | None] = []
-    native_images: list[NDArray[np.uint8]] = []
+    likeness_hashes: list[NDArray[np.bool_]] = []
     left_out: dict[str, BadInput] = {}
     masks_of_image: dict[str, list[str]] = {}
+    digest = hashlib.sha256()
     for dataset in datasets:
         first_index = len(slices)
+        table = ClassTable(dataset.label_map)
         dataset_parts: list[str] | list[None] = dataset.parts or [None] * len(dataset.cases)
         for case, group, part in zip(dataset.cases, dataset.groups, dataset_parts, strict=True):
             try:
-                case_slices = list(_slices_of(case, dataset, config))
+                case_slices = reader.read(case, dataset, table)
             except UnreadableFile as error:
                 left_out[case.name] = error
-                case_slices = []
-            for rgb, annotated_slice in case_slices:
-                slices.append(annotated_slice)
-                groups.append(group)
-                parts.append(part)
-                if config.split.likeness_bits is not None:
-                    native_images.append(rgb)
-            if case_slices:
-                masks_of_image.setdefault(case.content_sha256, []).append(_masks_sha256(case_slices))
+            else:
+                slices += case_slices.slices
+                groups += [group] * len(case_slices.slices)
+                parts += [part] * len(case_slices.slices)
+                likeness_hashes += case_slices.likeness_hashes
+                digest.update(f"{dataset.name}/{case_slices.values_sha256}/{table.annotated}\n".encode())
+                if case_slices.slices:
+                    masks_of_image.setdefault(case.content_sha256, []).append(case_slices.masks_sha256)
             done += 1
             if not progress(done, total):
                 raise Cancelled
@@ -142,7 +173,7 @@ def read_dataset(
     else:
         groups = groups_by_hash(groups, [s.content_sha256 for s in slices])
         if config.split.likeness_bits is not None:
-            groups = groups_by_dhash(native_images, groups, max_hamming_distance=config.split.likeness_bits)
+            groups = groups_by_likeness(likeness_hashes, groups, config.split.likeness_bits)
         validation_groups = _validation_groups(slices, groups, config)
         is_validation = [group in validation_groups for group in groups]
     if all(is_validation) or not any(is_validation):
@@ -154,10 +185,12 @@ def read_dataset(
         sum(len(set(masks)) - 1 for masks in masks_of_image.values()),
         {name: str(error) for name, error in left_out.items()},
         tuple(notes),
+        digest.hexdigest(),
+        reader.store,
     )
 
 
-def _copies_across(slices: Sequence[Slice], is_validation: Sequence[bool]) -> list[str]:
+def _copies_across(slices: Sequence[TrainingSlice], is_validation: Sequence[bool]) -> list[str]:
     """A note on images that the lists have among training and validation images, under two names."""
     trained, validated = (
         {s.content_sha256 for s, held_out in zip(slices, is_validation, strict=True) if held_out is part}
@@ -168,50 +201,7 @@ def _copies_across(slices: Sequence[Slice], is_validation: Sequence[bool]) -> li
     return [f"{count} validation images of the lists are training images too, under other names"]
 
 
-def _slices_of(
-    case: Case, dataset: AnnotatedDataset, config: TrainingConfig
-) -> Iterator[tuple[NDArray[np.uint8], Slice]]:
-    """The slices of a case at the size of the file `(H, W, 3)`, and at working size."""
-    scan = case.read_scan()
-    images = rgb_slices(scan)
-    class_numbers = _read_class_numbers(case, dataset, images.shape[:3])
-    of_readers = [_read_class_numbers(reader, dataset, images.shape[:3]) for reader in case.reader_cases]
-    spacing = Planes(scan, 0.0, 1.0).spacing
-    for number in range(0, len(images), dataset.config.every):
-        rgb, target = images[number], class_numbers[number]
-        readers = [masks[number] for masks in of_readers]
-        # a slice that is not annotated, or not as a whole
-        if any((numbers == UNKNOWN_CLASS).any() for numbers in (target, *readers)):
-            continue
-        yield (
-            rgb,
-            make_slice(
-                rgb, target, dataset.label_map, config.preprocess, spacing,
-                content_sha256=case.content_sha256, dataset=dataset.name, readers=readers,
-            ),
-        )  # fmt: skip
-
-
-def _read_class_numbers(case: Case, dataset: AnnotatedDataset, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """The mask of a case in class numbers `(N, H, W)`, which must have the shape of its image."""
-    class_numbers = case.read_class_numbers(dataset.label_map)
-    if class_numbers.shape != shape:
-        raise BadInput(
-            case.mask_source,
-            f"has shape {class_numbers.shape}, its image {shape}",
-            "an image and its mask must have the same size",
-        )
-    return class_numbers
-
-
-def _masks_sha256(case_slices: Sequence[tuple[NDArray[np.uint8], Slice]]) -> str:
-    digest = hashlib.sha256()
-    for _, annotated_slice in case_slices:
-        digest.update(annotated_slice.mask.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _validation_groups(slices: list[Slice], groups: list[str], config: TrainingConfig) -> set[str]:
+def _validation_groups(slices: list[TrainingSlice], groups: list[str], config: TrainingConfig) -> set[str]:
     """The groups for validation: of each data set the fraction, and their images in the other data sets."""
     validation_groups: set[str] = set()
     for name in dict.fromkeys(s.dataset for s in slices):
@@ -224,7 +214,7 @@ def _validation_groups(slices: list[Slice], groups: list[str], config: TrainingC
 
 
 def training_batches(
-    slices: list[Slice], config: TrainingConfig, rng: np.random.Generator, share: Share = WHOLE
+    slices: list[TrainingSlice], config: TrainingConfig, rng: np.random.Generator, share: Share = WHOLE
 ) -> Iterator[Batch]:
     """The batches of an epoch, or the share of each that one process computes.
 
@@ -261,9 +251,10 @@ def training_batches(
                 variant = rng.integers(config.augment_variants)
                 augmentation_rng = np.random.default_rng([config.seed, int(i), int(variant)])
             if row in own_rows:
-                image, mask = slices[i].to_float(readers[row])
                 samples.append(
-                    augment(image, mask, config.augment, augmentation_rng, size=config.preprocess.size)
+                    _augmented(
+                        slices[i], config.augment, augmentation_rng, config.preprocess.size, readers[row]
+                    )
                 )
             elif augmentation_rng is rng:
                 draw_in_vain(slices[i].image, config.augment, rng, size=config.preprocess.size)
@@ -275,7 +266,7 @@ def training_batches(
 
 
 def sample_planes(
-    slices: list[Slice], sampling: SliceSamplingConfig, rng: np.random.Generator
+    slices: list[TrainingSlice], sampling: SliceSamplingConfig, rng: np.random.Generator
 ) -> NDArray[np.intp]:
     """Sample the slices of an epoch: a data set, then a case of it, then a slice, more often with foreground.
 
@@ -302,18 +293,35 @@ def sample_planes(
     return order
 
 
-def unaugmented_batches(slices: list[Slice], config: TrainingConfig) -> Iterator[Batch]:
-    """Every slice once, in order and not augmented; for tiles, one crop of each."""
+def unaugmented_batches(slices: list[TrainingSlice], config: TrainingConfig) -> Iterator[Batch]:
+    """Every slice once, in order and not augmented; for tiles, one crop of each.
+
+    Of more than 20,000 slices that many, evenly: they are for means and deviations of latents.
+    """
+    count = min(len(slices), _MAX_UNAUGMENTED)
+    slices = [slices[i * len(slices) // count] for i in range(count)]
     rng = np.random.default_rng(config.seed)
     no_augmentation = AugmentationConfig(
         horizontal_flip=0, vertical_flip=0, quarter_turn=0, jitter=0, affine=0
     )
     for start in range(0, len(slices), config.batch_size):
         batch_slices = slices[start : start + config.batch_size]
-        samples = [
-            augment(*s.to_float(), no_augmentation, rng, size=config.preprocess.size) for s in batch_slices
-        ]
+        samples = [_augmented(s, no_augmentation, rng, config.preprocess.size) for s in batch_slices]
         yield _batch(samples, [s.annotated for s in batch_slices])
+
+
+def _augmented(
+    training_slice: TrainingSlice,
+    ranges: AugmentationConfig,
+    rng: np.random.Generator,
+    size: int,
+    reader: int | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Augmented image and masks; class numbers are moved in place of all masks, which takes a fraction."""
+    if isinstance(training_slice, StoredSlice):
+        image, numbers = augment(*training_slice.to_class_numbers(reader), ranges, rng, size=size)
+        return image, training_slice.masks_of(numbers)
+    return augment(*training_slice.to_float(reader), ranges, rng, size=size)
 
 
 def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...]]) -> Batch:
@@ -322,15 +330,15 @@ def _batch(samples: list[tuple[Tensor, Tensor]], annotated: list[tuple[bool, ...
     return Batch(images, masks, torch.tensor(annotated))
 
 
-def steps_per_epoch(slices: list[Slice], config: TrainingConfig) -> int:
+def steps_per_epoch(slices: list[TrainingSlice], config: TrainingConfig) -> int:
     """How many batches `training_batches` gives."""
     return _slices_per_epoch(slices, config) // images_per_batch(slices, config)
 
 
-def images_per_batch(slices: list[Slice], config: TrainingConfig) -> int:
+def images_per_batch(slices: list[TrainingSlice], config: TrainingConfig) -> int:
     """How many images a batch of `training_batches` has."""
     return min(config.batch_size, _slices_per_epoch(slices, config))
 
 
-def _slices_per_epoch(slices: list[Slice], config: TrainingConfig) -> int:
+def _slices_per_epoch(slices: list[TrainingSlice], config: TrainingConfig) -> int:
     return len(slices) * config.crops_per_image if config.draw is None else config.draw.planes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,8 @@ class MemberTraining:
         Of all epochs so far, also those before a stop.
     stopped
         Whether `should_stop` ended it.
+    was_finished
+        Whether the checkpoint was that of a training at its end, so that nothing was trained now.
     """
 
     config: TrainingConfig
@@ -72,6 +75,7 @@ class MemberTraining:
     seeds: list[int] = field(init=False, default_factory=list)
     events: list[TrainEpoch] = field(init=False, default_factory=list)
     stopped: bool = field(init=False, default=False)
+    was_finished: bool = field(init=False, default=False)
 
     def run(self, *, resume: bool = False) -> Iterator[TrainEpoch]:
         """Train, one event an epoch.
@@ -142,6 +146,17 @@ class MemberTraining:
         selected = [e for e in own if (e.stage, e.epoch) == (own[-1].stage, self.best_epochs[index])]
         return selected[-1].dsc or 0.0
 
+    def write_finished(self) -> None:
+        """Write the checkpoint of a training at its end, from which the judging of the model is resumed.
+
+        Raises
+        ------
+        BadInput
+            If it cannot be written.
+        """
+        self.checkpoint.common = self._common_state(self.identity | {"data": dataset_sha256(self.data)})
+        self.checkpoint.write(Snapshot({}, {}))
+
     def _common_state(self, identity: dict[str, Any]) -> Snapshot:
         tensors: dict[str, Tensor] = {}
         for number, method in enumerate(self.trained_methods):
@@ -157,7 +172,9 @@ class MemberTraining:
     def _restore_members(self, identity: dict[str, Any]) -> Snapshot:
         """Rebuild the members that are complete; returns the snapshot of the one that was stopped."""
         snapshot = self.checkpoint.read()
-        if snapshot.metadata["identity"]["data"] != identity["data"]:
+        saved_data = snapshot.metadata["identity"]["data"]
+        # earlier versions hashed the mask of each class
+        if saved_data != identity["data"] and saved_data != _expanded_sha256(self.data):
             raise BadInput(
                 "data", "are other images or masks than those of the stopped training", "give the same"
             )
@@ -175,6 +192,7 @@ class MemberTraining:
                 self.checkpoint.folder,
             )
             self.trained_methods.append(method.eval())
+        self.was_finished = len(self.trained_methods) == self.config.members
         return Snapshot(snapshot.tensors, snapshot.metadata["at"])
 
 
@@ -192,6 +210,14 @@ def round_to_stored_precision(module: nn.Module) -> None:
 
 def dataset_sha256(data: Dataset) -> str:
     """SHA-256 of every slice and mask at working size, in their order, and of the split."""
+    if not data.values_sha256:
+        return _expanded_sha256(data)
+    text = json.dumps([data.values_sha256, data.content_hashes()])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _expanded_sha256(data: Dataset) -> str:
+    """The same from the values themselves, with a mask for each class."""
     digest = hashlib.sha256()
     for subset in (data.train, data.validation):
         digest.update(f"{len(subset)}".encode())

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from napari_latentseg.data.augment import augment
-from napari_latentseg.data.slices import Slice
 from napari_latentseg.inference.tiles import make_tiling
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
+from napari_latentseg.training.stored_slices import TrainingSlice
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.oom import run_in_batches
 
@@ -96,7 +96,9 @@ class EncodedPatches:
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def augmented_patches(slices: Sequence[Slice], card: ModelCard, rng: np.random.Generator) -> Iterator[Patch]:
+def augmented_patches(
+    slices: Sequence[TrainingSlice], card: ModelCard, rng: np.random.Generator
+) -> Iterator[Patch]:
     """One round of augmented patches: of every slice as many as cover it.
 
     Parameters
@@ -116,7 +118,7 @@ def augmented_patches(slices: Sequence[Slice], card: ModelCard, rng: np.random.G
             yield _patch(patch_image, patch_mask, annotated_slice)
 
 
-def grid_patches(slices: Sequence[Slice], card: ModelCard, max_patches: int) -> list[Patch]:
+def grid_patches(slices: Sequence[TrainingSlice], card: ModelCard, max_patches: int) -> list[Patch]:
     """Patches on the grid that the model's tiles lie on, not augmented; evenly taken where they are too many.
 
     Parameters
@@ -130,7 +132,7 @@ def grid_patches(slices: Sequence[Slice], card: ModelCard, max_patches: int) -> 
     """
     grid_positions = []
     for annotated_slice in slices:
-        tiling = make_tiling(annotated_slice.image.shape, card.preprocess)
+        tiling = make_tiling(annotated_slice.image_shape, card.preprocess)
         grid_positions += [(annotated_slice, tiling, corner) for corner in tiling.corners()]
     count = min(max_patches, len(grid_positions))
     patches = []
@@ -144,7 +146,7 @@ def grid_patches(slices: Sequence[Slice], card: ModelCard, max_patches: int) -> 
     return patches
 
 
-def _with_unknown(annotated_slice: Slice) -> tuple[Tensor, Tensor]:
+def _with_unknown(annotated_slice: TrainingSlice) -> tuple[Tensor, Tensor]:
     """Image and mask as floats; unknown pixels are one more channel of the mask, to be moved with it."""
     image, mask = annotated_slice.to_float()
     if annotated_slice.unknown is not None:
@@ -152,7 +154,7 @@ def _with_unknown(annotated_slice: Slice) -> tuple[Tensor, Tensor]:
     return image, mask
 
 
-def _patch(image: Tensor, mask: Tensor, annotated_slice: Slice) -> Patch:
+def _patch(image: Tensor, mask: Tensor, annotated_slice: TrainingSlice) -> Patch:
     unknown = None
     if annotated_slice.unknown is not None:
         mask, unknown = mask[:-1], mask[-1]

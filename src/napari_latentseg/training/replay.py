@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import FineTuneSpec, Method
 from napari_latentseg.models.card import ModelCard
@@ -28,6 +27,7 @@ from napari_latentseg.training.patches import (
     grid_patches,
     patches_from_conditioning,
 )
+from napari_latentseg.training.stored_slices import TrainingSlice
 from napari_latentseg.utils.device import Compute
 
 __all__ = ["Replay", "make_replay", "read_replay"]
@@ -62,8 +62,8 @@ class Replay:
 def make_replay(
     method: Method,
     card: ModelCard,
-    train: Sequence[Slice],
-    validation: Sequence[Slice],
+    train: Sequence[TrainingSlice],
+    validation: Sequence[TrainingSlice],
     compute: Compute,
     *,
     count: int = DEFAULT_PATCHES,
@@ -175,7 +175,7 @@ def read_replay(folder: Path, card: ModelCard, spec: FineTuneSpec, compute: Comp
     )
 
 
-def _with_case_numbers(slices: Sequence[Slice]) -> list[Slice]:
+def _with_case_numbers(slices: Sequence[TrainingSlice]) -> list[TrainingSlice]:
     """The slices with foreground, or all where there are none, each with the number of its case from 0."""
     numbers = {sha256: i for i, sha256 in enumerate(dict.fromkeys(s.content_sha256 for s in slices))}
     with_foreground = [s for s in slices if s.has_foreground] or slices
@@ -183,7 +183,7 @@ def _with_case_numbers(slices: Sequence[Slice]) -> list[Slice]:
 
 
 def _sample_patches(
-    slices: Sequence[Slice], count: int, card: ModelCard, rng: np.random.Generator
+    slices: Sequence[TrainingSlice], count: int, card: ModelCard, rng: np.random.Generator
 ) -> list[Patch]:
     """Augmented patches, of every slice one before any has a second."""
     numbered = _with_case_numbers(slices)

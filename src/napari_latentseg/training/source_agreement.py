@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from napari_latentseg.data.preprocess import Preprocess
-from napari_latentseg.data.slices import Slice
 from napari_latentseg.evaluation.sample_agreement import SampleAgreement, mean_pairwise_dice
 from napari_latentseg.inference.tile_inference import sample_planes
 from napari_latentseg.methods.base import Method
+from napari_latentseg.training.stored_slices import TrainingSlice
 from napari_latentseg.utils.device import Compute
 
 __all__ = ["measure_agreements"]
@@ -20,7 +20,11 @@ _MAX_SLICES = 20  # the mean of so many tells 0.98 from 0.99, and takes seconds
 
 
 def measure_agreements(
-    method: Method, slices: Sequence[Slice], preprocess: Preprocess, threshold: float, compute: Compute
+    method: Method,
+    slices: Sequence[TrainingSlice],
+    preprocess: Preprocess,
+    threshold: float,
+    compute: Compute,
 ) -> tuple[SampleAgreement, ...]:
     """Draw samples of validation slices from each source that the method can do without, and compare them.
 
