@@ -245,11 +245,32 @@ def test_texts_are_centred_and_of_length_one(tmp_path: Path) -> None:
 
 def test_texts_must_be_given_and_fit(tmp_path: Path) -> None:
     method = make(classes=3, class_embedding="text", text_width=8)
-    with pytest.raises(BadInput, match="class-texts: are not given; set published_weights to a file"):
-        load_pretrained_weights(method)
-    save_file({"vectors": torch.zeros(2, 8)}, tmp_path / "texts.safetensors")
-    with pytest.raises(BadInput, match=r"has the shape \(2, 8\), not \(3, 8\)"):
-        load_pretrained_weights(method, str(tmp_path / "texts.safetensors"))
+    for source in ("", "none"):
+        with pytest.raises(BadInput, match="class-texts: are not given; set published_weights to a file"):
+            load_pretrained_weights(method, source)
+    file = tmp_path / "texts.safetensors"
+    for vectors, message in (
+        (torch.randn(2, 8), r"has the shape \(2, 8\), not \(3, 8\); give one vector of 8 values for each of"),
+        (torch.ones(3, 8), "has the same vector for two classes"),
+        (torch.full((3, 8), torch.nan), "not finite"),
+        (torch.zeros(24), "does not hold one matrix"),
+    ):
+        save_file({"vectors": vectors}, file)
+        with pytest.raises(BadInput, match=message):
+            load_pretrained_weights(method, str(file))
+    file.write_bytes(b"damaged")
+    with pytest.raises(BadInput, match="is damaged, or no file of tensors"):
+        load_pretrained_weights(method, str(file))
+    with pytest.raises(BadInput, match="no such file"):
+        load_pretrained_weights(method, str(tmp_path / "none.safetensors"))
+
+
+def test_texts_may_be_a_plain_tensor_as_the_clip_driven_model_publishes_them(tmp_path: Path) -> None:
+    method = make(classes=3, class_embedding="text", text_width=8)
+    vectors = torch.randn(3, 8, generator=torch.Generator().manual_seed(0))
+    torch.save(vectors, tmp_path / "txt_encoding.pth")
+    load_pretrained_weights(method, str(tmp_path / "txt_encoding.pth"))
+    assert torch.equal(method.texts.vectors, vectors)
 
 
 @short_and_full

@@ -65,6 +65,8 @@ def train(
     labels: LabelsOption | None = None,
     split: str | Path | Sequence[str | Path] | None = None,
     select_on: str | None = None,
+    perceptual: Sequence[str | Path] = (),
+    class_texts: str | Path | None = None,
     on_event: Callable[[TrainEvent], None] = lambda event: None,
     on_note: Callable[[str], None] = lambda text: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -109,18 +111,24 @@ def train(
     select_on
         ``"validation"``, or ``"test"``: the weights are selected on the images of the test list, as in the
         code of several papers; the card then says that their figure is no test.
+    perceptual
+        Files of VGG16 as torchvision stores it and of the weights of LPIPS, which give the image autoencoder
+        of guided latent diffusion its perceptual term.
+    class_texts
+        A file of text vectors, one for each class, in place of the learnt embedding of guided latent
+        diffusion: a tensor ``"vectors"`` `(K, width)` as safetensors, or that tensor alone as `.pth`.
     on_event
         Called with every event, see `napari_latentseg.training.events`.
     on_note
         Called with a sentence on the codec, where it is kept from now on, or cannot be.
     should_stop
-        Asked after every batch. True ends the training: the best weights so far are written, and a checkpoint
-        beside them.
+        Asked after every batch, and ten times a second while the model is judged. True ends the training:
+        the best weights so far are written, and a checkpoint beside them.
 
     Returns
     -------
     ModelCard
-        The card of the model that was written.
+        The card of the model that was written; `unjudged` where its validation images were not segmented.
 
     Raises
     ------
@@ -152,6 +160,7 @@ def train(
     from napari_latentseg.models.card import CARD, ModelCard, read_card
     from napari_latentseg.training.config import load_config, with_changes
     from napari_latentseg.training.datasets import find_datasets
+    from napari_latentseg.training.guided_files import guided_file_changes
     from napari_latentseg.training.named_classes import class_changes
     from napari_latentseg.training.output_dir import check_output_dir
     from napari_latentseg.training.processes import join_processes
@@ -172,6 +181,7 @@ def train(
         settings = processes.request.applied_to(with_changes(settings, changes))
         label_names = None if labels is None else parse_label_names(labels)
         settings = with_changes(settings, class_changes(folders, settings, classes, label_names))
+        settings = with_changes(settings, guided_file_changes(settings, perceptual, class_texts))
         if method is not None and method != settings.method:
             raise BadInput(
                 "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"

@@ -35,6 +35,7 @@ from napari_latentseg.networks.autoencoder import Autoencoder, ChannelMoments
 from napari_latentseg.networks.class_texts import ClassTextEmbeddings
 from napari_latentseg.networks.denoiser import Denoiser, build_denoiser
 from napari_latentseg.networks.losses import dice_loss
+from napari_latentseg.networks.perceptual import PerceptualDistance
 from napari_latentseg.utils.batch_share import gather_rows
 
 __all__ = ["GuidedConfig", "GuidedLatentDiffusion", "draw_training_classes"]
@@ -86,6 +87,8 @@ class GuidedLatentDiffusion(Method):
             class_vector=config.text_width if is_text else None,
         )
         self.denoiser = Denoiser(unet)
+        # not a module of the method, of which it is no part after training
+        self._perceptual: list[PerceptualDistance] = []
         self.resampler: SecondMomentResampler | None = None
         if config.timesteps == "importance":
             self.resampler = SecondMomentResampler(config.diffusion.timesteps, config.buckets)
@@ -94,7 +97,7 @@ class GuidedLatentDiffusion(Method):
     def deviations_from_paper(self) -> str:
         config = self.config
         return join_deviations(
-            (True, "no perceptual term in the image autoencoder"),
+            (not config.perceptual_weight, "no perceptual term in the image autoencoder"),
             (config.diffusion.prediction != "sample", "predicts the noise"),
             (not config.learned_variance, "no learned variance"),
             (config.timesteps != "importance", "uniform timesteps"),
@@ -131,6 +134,16 @@ class GuidedLatentDiffusion(Method):
     def pretrained_modules(self) -> dict[str, nn.Module]:
         return {} if self.texts is None else {"class-texts": self.texts}
 
+    def set_perceptual_network(self, network: PerceptualDistance) -> None:
+        """Give the frozen network of the perceptual term, which training with that term needs."""
+        self._perceptual = [network]
+
+    def _perceptual_loss(self, images: Tensor, reconstructions: Tensor) -> Tensor:
+        """Equation 4, the mean over images `(B, 1, H, W)`."""
+        network = self._perceptual[0].to(images.device)
+        distance: Tensor = network(images, reconstructions.clamp(0, 1))
+        return distance.mean()
+
     def stages(self) -> list[Stage]:
         """First both autoencoders, then the diffusion in their latents."""
         diffusion_modules = self.trainable_modules
@@ -162,12 +175,15 @@ class GuidedLatentDiffusion(Method):
         )
         # summed over the latent but divided by the number of pixels, since the image loss is a mean over them
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum() / grey.numel()
-        return {
+        losses = {
             "mask_cross_entropy": F.binary_cross_entropy_with_logits(logits, masks),
             "mask_dice": dice_loss(logits.sigmoid(), masks),
             "image": image_loss,
             "image_kl": self.config.kl_weight * divergence,
         }
+        if weight := self.config.perceptual_weight:
+            losses["image_perceptual"] = weight * self._perceptual_loss(grey, reconstruction)
+        return losses
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Reconstruction:
         """Images, in grey, and masks through the two autoencoders."""

