@@ -70,9 +70,11 @@ def run(evaluation: Evaluation) -> EvaluationReport:
 def segment_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that answers what it is told is asked scan by scan."""
 
-    def segment_each(predictor: Any, scans: Iterable[Any], settings: InferenceSettings) -> Iterator[Any]:
+    def segment_each(
+        predictor: Any, scans: Iterable[Any], settings: InferenceSettings, on_sample: Any
+    ) -> Iterator[Any]:
         if not isinstance(predictor, Told):
-            yield from segmenting.segment_each(predictor, scans, settings)
+            yield from segmenting.segment_each(predictor, scans, settings, on_sample)
             return
         for key, scan in scans:
             yield key, scan if isinstance(scan, BadInput) else predictor.segment(scan, settings)

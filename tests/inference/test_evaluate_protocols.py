@@ -65,7 +65,9 @@ def segment_one_by_one(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     if "tiny_model_folder" in request.fixturenames:
         return
 
-    def segment_each(predictor: Any, scans: Iterable[Any], settings: InferenceSettings) -> Iterator[Any]:
+    def segment_each(
+        predictor: Any, scans: Iterable[Any], settings: InferenceSettings, on_sample: Any
+    ) -> Iterator[Any]:
         for key, scan in scans:
             yield key, scan if isinstance(scan, BadInput) else predictor.segment(scan, settings)
 

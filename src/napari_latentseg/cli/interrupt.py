@@ -5,11 +5,15 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 __all__ = ["Terminated", "exit_on_termination", "stop_on_interrupt", "stop_on_stdin_line"]
+
+
+_ONE_REQUEST_S = 1.0  # a scheduler signals the whole group, and a launcher each of its processes once more
 
 
 class Terminated(SystemExit):
@@ -45,16 +49,25 @@ def exit_on_termination() -> Iterator[None]:
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl+C or SIGTERM sets; a second Ctrl+C ends the command at once.
+    """Give an event that the first Ctrl+C or SIGTERM sets; a second one of either ends the command at once.
 
     Must be entered in the main thread, as Python allows no other to handle signals. The handlers of before
     are restored at the end.
     """
     stop_requested = threading.Event()
+    first_request = 0.0
 
     def request_stop(*_: Any) -> None:
+        nonlocal first_request
+        first_request = time.monotonic()
         stop_requested.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, end)
+
+    def end(number: int, _: Any) -> None:
+        if time.monotonic() - first_request >= _ONE_REQUEST_S:
+            signal.signal(number, signal.SIG_DFL)
+            raise Terminated(128 + number)
 
     previous_handlers = {s: signal.signal(s, request_stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

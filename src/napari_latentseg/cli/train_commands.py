@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from napari_latentseg.training.events import TrainEvent
 
 __all__ = ["register"]
+
+_LINE_INTERVAL_S = 60.0  # where no bar moves: a log tells how far it is, and stays readable
 
 
 def register(app: typer.Typer) -> None:
@@ -90,6 +93,16 @@ def train(
             help="validation, or test: select the weights on the test list of --split, as several papers did."
         ),
     ] = None,
+    perceptual: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Files of VGG16 (torchvision) and LPIPS, for the perceptual term of guided; give both."
+        ),
+    ] = None,
+    class_texts: Annotated[
+        Path | None,
+        typer.Option(help="A file of text vectors, one for each class, which guided takes its classes from."),
+    ] = None,
     resume: Resume = False,
     device: Device = "auto",
     threads: Threads = None,
@@ -119,6 +132,7 @@ def train(
         changes |= {"readers": "random", "reader_masks": parse_readers(readers)}
     stopped_early = False
     left_out: tuple[str, ...] = ()
+    last_line = time.monotonic()
     try:
         with (
             stop_on_interrupt() as stop_requested,
@@ -126,7 +140,7 @@ def train(
         ):
 
             def report(event: TrainEvent) -> None:
-                nonlocal stopped_early, left_out
+                nonlocal stopped_early, left_out, last_line
                 if event.event == "data":
                     left_out = event.left_out
                 if events:
@@ -136,6 +150,13 @@ def train(
                     _print_event(event, quiet)
                     if event.event == "epoch":
                         progress(event.epoch / event.epochs)
+                    elif event.event == "judging":
+                        progress(event.done)
+                        now = time.monotonic()
+                        if not sys.stderr.isatty() and now - last_line >= _LINE_INTERVAL_S:
+                            last_line = now
+                            source = f"{event.samples} from {event.source}"
+                            print_line(f"judging, {source}: {event.done:.0%} done", quiet=quiet)
                 if event.event == "saved":
                     stopped_early = event.stopped
 
@@ -144,7 +165,8 @@ def train(
                 device=device, download=download, resume=resume,
                 changes={k: v for k, v in changes.items() if v is not None},
                 classes=None if classes is None else classes.split(","), labels=labels,
-                split=split or None, select_on=select_on, on_event=report,
+                split=split or None, select_on=select_on, perceptual=perceptual or (),
+                class_texts=class_texts, on_event=report,
                 on_note=lambda text: print_line(text, quiet=quiet or events),
                 should_stop=stop_requested.is_set,
             )  # fmt: skip
@@ -167,6 +189,8 @@ def train(
     for agreement in card.sample_agreement:
         if agreement.has_collapsed:
             print_line(agreement.describe(), quiet=quiet)
+    if card.unjudged:
+        print_line(f"{out}: {card.method_title}; not judged: {card.unjudged}", quiet=quiet)
     if stopped_early:
         print_line("stopped before the end; the same command with --resume continues", quiet=quiet)
     exit_partial(left_out)

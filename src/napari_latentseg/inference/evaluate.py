@@ -92,6 +92,8 @@ class Evaluation:
         The images of `scores`.
     left_out
         The images that could not be used, and why.
+    sample_count
+        How many samples of slices were drawn so far, of all images together.
     training_image_count, validation_image_count
         How many of the images scored so far the model was trained on, and how many were its validation
         images.
@@ -108,6 +110,7 @@ class Evaluation:
     class_scores: list[dict[str, ImageScores]] = field(init=False, default_factory=list)
     scored_cases: list[Case] = field(init=False, default_factory=list)
     left_out: list[LeftOut] = field(init=False, default_factory=list)
+    sample_count: int = field(init=False, default=0)
     training_image_count: int = field(init=False, default=0)
     validation_image_count: int = field(init=False, default=0)
 
@@ -140,7 +143,8 @@ class Evaluation:
         first_error: BadInput | None = None
         needs_samples = bool(self.sample_counts or self.with_stability or self._readers)
         settings = self.settings.replace(keep_samples=needs_samples)  # else only the mask is scored
-        for number, (reading, result) in enumerate(segment_each(self.predictor, self._read(), settings)):
+        results = segment_each(self.predictor, self._read(), settings, self._count_sample)
+        for number, (reading, result) in enumerate(results):
             if isinstance(result, BadInput):
                 first_error = first_error or result
                 self.left_out.append(LeftOut(name=reading.case.name, reason=str(result)))
@@ -149,6 +153,9 @@ class Evaluation:
             yield (number + 1) / len(self.cases)
         if first_error is not None and not self.scores:
             raise first_error
+
+    def _count_sample(self) -> None:
+        self.sample_count += 1
 
     def _read(self) -> Iterator[tuple[_Reading, Scan | BadInput]]:
         """Each image with its mask, or what is wrong with them; the networks compute the one before."""

@@ -28,7 +28,10 @@ _MAX_BYTES = 512 * 2**20
 
 
 def segment_each(
-    predictor: Predictor, scans: Iterable[tuple[Key, Scan | BadInput]], settings: InferenceSettings
+    predictor: Predictor,
+    scans: Iterable[tuple[Key, Scan | BadInput]],
+    settings: InferenceSettings,
+    on_sample: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[Key, Segmentation | BadInput]]:
     """Segment scans, one that cannot be segmented being no hindrance to the others.
 
@@ -44,13 +47,15 @@ def segment_each(
         another thread, ahead of what is computed, as far as the scans under way fit into half a gigabyte.
     settings
         Of each run.
+    on_sample
+        Called when a sample of a slice is complete, in the thread of the caller.
 
     Yields
     ------
     key, result
         In the order of the scans: the segmentation, or why there is none.
     """
-    stream = _Stream(predictor, iter(scans), settings)
+    stream = _Stream(predictor, iter(scans), settings, on_sample)
     while stream.has_more():
         yield from stream.segment_group()
 
@@ -92,8 +97,13 @@ class _Stream(Generic[Key]):
     """Scans in groups that fit into memory together; see `segment_each`."""
 
     def __init__(
-        self, predictor: Predictor, scans: Iterator[tuple[Key, Scan | BadInput]], settings: InferenceSettings
+        self,
+        predictor: Predictor,
+        scans: Iterator[tuple[Key, Scan | BadInput]],
+        settings: InferenceSettings,
+        on_sample: Callable[[], None],
     ) -> None:
+        self._on_sample = on_sample
         self._predictor = predictor
         self._scans = scans
         self._settings = settings
@@ -199,6 +209,7 @@ class _Stream(Generic[Key]):
         assert item.missing_samples is not None
         item.run.add_sample(job)
         item.missing_samples -= 1
+        self._on_sample()
 
     def _results(self) -> Iterator[tuple[Key, Segmentation | BadInput]]:
         """What is done, as far as nothing before it is missing."""

@@ -160,6 +160,8 @@ class ModelCard(FrozenModel):
         The data sets it was trained on, and what the weights may be used for.
     metrics
         Its measured performance.
+    unjudged
+        Why not all of its performance was measured, in words; empty where it was, or where nobody tried.
     reliability
         Calibration of its mean probability against observed frequencies; None where not measured.
     volume_interval
@@ -212,6 +214,7 @@ class ModelCard(FrozenModel):
     training_data: tuple[TrainingData, ...] = ()
     licence: str = ""
     metrics: tuple[MetricRecord, ...] = ()
+    unjudged: str = ""
     reliability: Reliability | None = None
     volume_interval: VolumeInterval | None = None
     fit: FitReference | None = None

@@ -27,6 +27,7 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
     lines.append(
         ("Codec", f"{codec.name}, {codec.channels} latent channels" if codec else "its own, trained with it")
     )
+    lines.append(("Works on", card.preprocess.describe()))
     if card.parent:
         lines.append(("Base model", card.parent))
     for data in card.training_data:
@@ -49,6 +50,8 @@ def card_lines(card: ModelCard) -> list[tuple[str, str]]:
         lines.append(("Measured", f"{figures} ({how}) on {metric.data}{base_text}"))
         if metric.classes:
             lines.append(("  by class", "; ".join(_class_text(*item) for item in metric.classes.items())))
+    if card.unjudged:
+        lines.append(("Not judged", card.unjudged))
     if card.metrics:
         for name, text in card.metrics[0].conventions.items():
             lines.append((f"  {name}", text))

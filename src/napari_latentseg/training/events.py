@@ -115,11 +115,24 @@ class TrainEpoch(_Event):
 
 
 class TrainJudging(_Event):
-    """Segmentation of the validation images begins, with this sampling source and number of samples."""
+    """Progress of segmenting the validation images with a sampling source.
+
+    Attributes
+    ----------
+    source, samples
+        The source, and the number of samples of each image.
+    done
+        Fraction of the samples that are drawn; 0, and no key on the line, where it begins.
+    """
 
     event: Literal["judging"] = "judging"
     source: str
     samples: int
+    done: Fraction = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of a JSON line, with the keys in a fixed order."""
+        return self.model_dump(mode="json", exclude=None if self.done else {"done"})
 
 
 class TrainSaved(_Event):
@@ -130,7 +143,8 @@ class TrainSaved(_Event):
     folder
         Of the model.
     dsc
-        Mean Dice of the validation images with the first source, in [0, 1].
+        Mean Dice of the validation images with the first source, in [0, 1]; None where they were not
+        segmented.
     epochs
         Number of epochs trained, over all stages and members.
     stopped
@@ -139,7 +153,7 @@ class TrainSaved(_Event):
 
     event: Literal["saved"] = "saved"
     folder: str
-    dsc: float
+    dsc: float | None
     epochs: int
     stopped: bool
 

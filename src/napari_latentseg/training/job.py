@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +18,21 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.codecs.spec import CodecSpec
 from napari_latentseg.core.record import SamplingSource
 from napari_latentseg.errors import BadInput, Cancelled, first_validation_error
-from napari_latentseg.evaluation.fit import FitReference
 from napari_latentseg.evaluation.sample_agreement import SampleAgreement
-from napari_latentseg.inference.evaluate import Evaluation
-from napari_latentseg.inference.fit import fit_reference
-from napari_latentseg.inference.predictor import Predictor
-from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import method_class
-from napari_latentseg.models.card import NAME_PATTERN, MetricRecord, ModelCard, TrainingData
+from napari_latentseg.models.card import NAME_PATTERN, ModelCard, TrainingData, read_card
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE
+from napari_latentseg.models.update_card import update_card
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
-from napari_latentseg.training.dataset import read_dataset
+from napari_latentseg.training.dataset import Dataset, read_dataset
 from napari_latentseg.training.datasets import AnnotatedDataset, class_infos, find_datasets
 from napari_latentseg.training.duplicates import copies_kept_together
-from napari_latentseg.training.events import TrainData, TrainEpoch, TrainEvent, TrainJudging, TrainSaved
+from napari_latentseg.training.events import TrainData, TrainEpoch, TrainEvent, TrainSaved
 from napari_latentseg.training.history import training_curve, training_log
+from napari_latentseg.training.judging import GRACE_S, Judging
 from napari_latentseg.training.members import MemberTraining, check_same_training
 from napari_latentseg.training.output_dir import (
     TRAINING_FILE,
@@ -50,6 +49,10 @@ from napari_latentseg.training.source_agreement import measure_agreements
 from napari_latentseg.utils.device import resolve_compute
 
 __all__ = ["TrainingJob"]
+
+_UNJUDGED = (
+    "the program was stopped before all of its validation images were segmented; train --resume goes on"
+)
 
 
 class TrainingJob:
@@ -70,8 +73,9 @@ class TrainingJob:
     device
         See `resolve_compute`.
     should_stop
-        Called after each batch and each image; True ends the training. The best weights are written as a
-        model, and beside it a checkpoint from which the training can be resumed.
+        Called after each batch and each image, and while the model is judged; True ends the training. The
+        best weights are written as a model, and beside it a checkpoint from which the training can be
+        resumed, or the judging alone. A model whose training was stopped is judged for 20 seconds at most.
     resume
         Resume from the checkpoint. On the same machine and device the result is that of a training that was
         not stopped, bit for bit, where the device is deterministic. All other arguments must be as before.
@@ -139,6 +143,12 @@ class TrainingJob:
             return not self.should_stop()
 
         data = read_dataset(self.folders, self.config, progress)
+        try:
+            yield from self._train(data, image_count)
+        finally:
+            data.close()
+
+    def _train(self, data: Dataset, image_count: int) -> Iterator[TrainEvent]:
         yield TrainData(
             images=image_count,
             train=len(data.train),
@@ -156,26 +166,34 @@ class TrainingJob:
         if not self.processes.is_main:
             return
         member_dsc = members.put_best_first()
+        datasets = [d.without(data.left_out) for d in find_datasets(self.folders, self.config)]
+        if not (members.was_finished and self._has_own_model()):
+            records = training_data_records(datasets, data, self.config)
+            self._write_model(members, data, records, member_dsc)
+            if not members.stopped:
+                with suppress(BadInput):  # without it the judging cannot be resumed, which is no harm
+                    members.write_finished()
+        yield from self._judge(members, data, datasets)
+
+    def _has_own_model(self) -> bool:
+        """Whether the output folder holds what this training has written when it was stopped."""
+        return self.resume and is_model_of_stopped_training(self.out, self.checkpoint.training_id)
+
+    def _write_model(
+        self,
+        members: MemberTraining,
+        data: Dataset,
+        training_records: tuple[TrainingData, ...],
+        member_dsc: Sequence[float],
+    ) -> None:
+        """Write the model folder before it is judged, which can take longer than the training."""
         agreements = measure_agreements(
             members.trained_methods[0], data.validation, self.config.preprocess, self.config.card.threshold,
             self.compute,
         )  # fmt: skip
-        keys = data.content_hashes()
-        datasets = [d.without(data.left_out) for d in find_datasets(self.folders, self.config)]
-        records = training_data_records(datasets, data, self.config)
-        card = self._build_card(members, records, agreements)
+        card = self._build_card(members, training_records, agreements)
         if len(member_dsc) > 1:
             card = card.replace(member_dsc=tuple(round(dsc, 4) for dsc in member_dsc))
-        metrics = []
-        for source, samples in self._evaluation_settings(members.trained_methods):
-            yield TrainJudging(source=source, samples=samples)
-            metrics += [
-                self._evaluate(members, card, dataset, keys["validation"], source, samples)
-                for dataset in datasets
-            ]
-        card = card.replace(
-            metrics=tuple(metrics), fit=self._fit_reference(members.trained_methods, card, datasets, keys)
-        )
         extras = {
             # the codec by its name: its path on this machine does not belong into a model that is shared
             TRAINING_FILE: _json(
@@ -185,6 +203,7 @@ class TrainingJob:
                     "published_weights": Path(self.config.published_weights).name,
                     "pretrained_unet": Path(self.config.pretrained_unet).name,
                     "split": self._split_record(),
+                    "perceptual": [Path(file).name for file in self.config.perceptual],
                     "run": self._run_record(members),
                 }
             ),
@@ -192,17 +211,46 @@ class TrainingJob:
             "training_curve.png": training_curve(members.events),
             SPLIT_FILE: _json(data.split().to_json()),
         }
-        first_metrics = metrics[: len(datasets)]
         first_member, *other_members = members.trained_methods
         if not other_members and type(first_member).fine_tune_spec is not Method.fine_tune_spec:
             extras[REPLAY_FILE] = make_replay(first_member, card, data.train, data.validation, self.compute)
-        replace = self.resume and is_model_of_stopped_training(self.out, self.checkpoint.training_id)
-        save_model_folder(self.out, first_member, card, extras, other_members=other_members, replace=replace)
-        if not members.stopped:
+        save_model_folder(
+            self.out, first_member, card, extras, other_members=other_members, replace=self._has_own_model()
+        )
+
+    def _judge(
+        self, members: MemberTraining, data: Dataset, datasets: Sequence[AnnotatedDataset]
+    ) -> Iterator[TrainEvent]:
+        """Score the validation images, and add the figures to the card of the model that was written."""
+        card = read_card(self.out)
+        first_member, *other_members = members.trained_methods
+        deadline = time.monotonic() + GRACE_S
+        judging = Judging(
+            Model(first_member, card, self.out, tuple(other_members)),
+            self.compute,
+            datasets,
+            data.content_hashes(),
+            self._evaluation_settings(members.trained_methods),
+            self._selection_note(members),
+            self.config.judge_planes,
+            self.config.card.images_are_crops,
+            (lambda: time.monotonic() > deadline) if members.stopped else self.should_stop,
+            list(card.metrics),
+        )
+        yield from judging.run()
+        changes = {"metrics": tuple(judging.records), "fit": judging.fit}
+        update_card(self.out, changes | {"unjudged": "" if judging.is_complete else _UNJUDGED})
+        if judging.is_complete and not members.stopped:
             self.checkpoint.remove()
-        dsc = _weighted_mean([m.values["dsc"] for m in first_metrics], [m.images for m in first_metrics])
+        first_records = judging.records[: len(datasets)]
+        dsc = None
+        if len(first_records) == len(datasets):
+            dsc = _weighted_mean([m.values["dsc"] for m in first_records], [m.images for m in first_records])
         yield TrainSaved(
-            folder=str(self.out), dsc=round(dsc, 4), epochs=len(members.events), stopped=members.stopped
+            folder=str(self.out),
+            dsc=None if dsc is None else round(dsc, 4),
+            epochs=len(members.events),
+            stopped=members.stopped or not judging.is_complete,
         )
 
     def _build_card(
@@ -232,6 +280,7 @@ class TrainingJob:
             licence=combined_licence(card_config.licence, [record.licence for record in training_records]),
             intended_use=card_config.intended_use,
             limits=card_config.limits,
+            unjudged=_UNJUDGED,
         )
 
     def _sources(
@@ -263,28 +312,6 @@ class TrainingJob:
                 settings.append(("augment", min(8, self.config.augment.distinct_tta_count or 8)))
         return [*settings, ("members", len(methods))] if len(methods) > 1 else settings
 
-    def _evaluate(
-        self,
-        members: MemberTraining,
-        card: ModelCard,
-        data: AnnotatedDataset,
-        validation_hashes: list[str],
-        source: SamplingSource,
-        samples: int,
-    ) -> MetricRecord:
-        validation_set = set(validation_hashes)
-        cases = [case for case in data.cases if case.content_sha256 in validation_set]
-        first_member, *other_members = members.trained_methods
-        predictor = Predictor(Model(first_member, card, self.out, tuple(other_members)), self.compute.device)
-        evaluation = Evaluation(
-            predictor, InferenceSettings.for_model(card, source=source, samples=samples), cases
-        )
-        for _ in evaluation.run():
-            pass
-        name = data.config.name or data.name
-        note = self._selection_note(members)
-        return evaluation.record(f"{name}: the {len(cases)} validation images, never trained on; {note}")
-
     def _selection_note(self, members: MemberTraining) -> str:
         """How the weights were selected, for the figures in the card."""
         epochs = ", ".join(map(str, members.best_epochs))
@@ -300,28 +327,10 @@ class TrainingJob:
         split = self.config.split
         return split.model_dump(mode="json") | {"lists": [Path(file).name for file in split.lists]}
 
-    def _fit_reference(
-        self,
-        methods: Sequence[Method],
-        card: ModelCard,
-        datasets: Sequence[AnnotatedDataset],
-        hashes: dict[str, list[str]],
-    ) -> FitReference:
-        """What the training images are like; `hashes` are those of `Dataset.content_hashes`."""
-        cases = {case.content_sha256: case for dataset in datasets for case in dataset.cases}
-        training, validation = (
-            [case for key, case in cases.items() if key in set(hashes[part])]
-            for part in ("train", "validation")
-        )
-        first_member, *other_members = methods
-        model = Model(first_member, card, self.out, tuple(other_members))
-        return fit_reference(
-            model, self.compute, training, validation, are_crops=self.config.card.images_are_crops
-        )
-
     def _run_record(self, members: MemberTraining) -> dict[str, Any]:
-        stopped = {"stopped": True, "training": self.checkpoint.training_id} if members.stopped else {}
+        stopped = {"stopped": True} if members.stopped else {}
         return stopped | {
+            "training": self.checkpoint.training_id,
             "epochs": len(members.events),
             "seconds": round(total_seconds(members.events)),
             "kept_epoch": members.best_epochs[0]

@@ -97,7 +97,9 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
 
 
 def is_model_of_stopped_training(folder: Path, training_id: str) -> bool:
-    """Whether a folder is the model that this training wrote when it was stopped, unchanged.
+    """Whether a folder is the model that this training wrote when it was stopped, or before it was judged.
+
+    It must be unchanged.
 
     Parameters
     ----------
@@ -108,9 +110,10 @@ def is_model_of_stopped_training(folder: Path, training_id: str) -> bool:
     """
     try:
         run = load_json((folder / TRAINING_FILE).read_text("utf-8"))["run"]
-        if not (run["stopped"] is True and run["training"] == training_id):
-            return False
         card = read_card(folder)
+        is_unfinished = run.get("stopped") is True or card.unjudged
+        if not (is_unfinished and run["training"] == training_id):
+            return False
         check_files(folder, card)
         return {p.name for p in folder.iterdir()} == {CARD, *card.files}
     except (BadInput, OSError, ValueError, TypeError, KeyError):
