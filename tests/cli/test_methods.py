@@ -21,3 +21,7 @@ def test_methods_are_told_for_people_and_for_programs(cli) -> None:
         total = sum(method["parameters"]["trainable"].values())
         assert rows["trainable"].startswith(f"{total:,} (")
         assert rows["samples from"] == ", ".join(method["sources"])
+        if method["parameters"]["variant"]:
+            name = method["parameters"]["configuration"]
+            assert f"{name} (variant)" in rows["configurations"]
+            assert f"{name} from the paper: {method['parameters']['variant']}" in text.out

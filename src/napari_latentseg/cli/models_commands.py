@@ -251,7 +251,11 @@ def methods(as_json: JsonOutput = False) -> None:
         return
     for method in method_list:
         parameters = method.parameters
-        configs = [f"{c.name} ({c.kind})" for c in method.configurations if not c.ablation]
+        configs = [
+            f"{c.name} ({'variant' if c.kind == 'other' and c.variant else c.kind})"
+            for c in method.configurations
+            if not c.ablation
+        ]
         rows = [("paper", method.paper), ("configurations", ", ".join(configs) or "none")]
         for group, counts in (("trainable", parameters.trainable), ("frozen", parameters.frozen)):
             if counts:
@@ -259,6 +263,8 @@ def methods(as_json: JsonOutput = False) -> None:
         rows.append(("counted at", parameters.configuration or "the method's own defaults"))
         rows.append(("samples from", ", ".join(method.sources)))
         rows += [("ablation", f"{c.name} ({c.ablation})") for c in method.configurations if c.ablation]
+        if parameters.variant:
+            rows.append(("differs", f"{parameters.configuration} from the paper: {parameters.variant}"))
         print_line(f"{method.name}: {method.title}")
         print_table([(f"  {head}", text) for head, text in rows])
 

@@ -27,7 +27,7 @@ def describe_methods() -> list[MethodInfo]:
 
     The parameters are counted on torch's meta device, for the paper's configuration: the first whose name
     begins with the method's, does not end in ``"-small"``, extends no other, is no ablation, and does not
-    deviate from the paper; where all deviate, the first of them.
+    deviate from the paper; where all deviate, the first of them, which is then not called the paper's.
     """
     configs = [load_config(name) for name in named_configs()]
     return [_describe_method(cls, [c for c in configs if c.method == name]) for name, cls in METHODS.items()]
@@ -54,13 +54,19 @@ def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> Method
         name for name, (_, method) in methods_by_config.items() if not method.deviations_from_paper
     ]
     main_config = next(iter(faithful_configs or methods_by_config))
-    paper_configs = faithful_configs or list(methods_by_config)[:1]
     return MethodInfo(
         name=cls.name,
         title=cls.title,
         paper=cls.paper,
         configurations=tuple(
-            ConfigurationInfo(name=c.name, kind=_config_kind(c, paper_configs), ablation=c.ablation)
+            ConfigurationInfo(
+                name=c.name,
+                kind=_config_kind(c, faithful_configs),
+                ablation=c.ablation,
+                variant=methods_by_config[c.name][1].deviations_from_paper
+                if c.name in methods_by_config
+                else _meta_method(c).deviations_from_paper,
+            )
             for c in sorted(configs, key=lambda c: (c.name != main_config, c.name))
         ),
         parameters=_parameters(*methods_by_config[main_config]),

@@ -21,11 +21,14 @@ class ConfigurationInfo(FrozenModel):
         ``"other"``.
     ablation
         Of an ablation: which table and row.
+    variant
+        How the method departs from the paper in it; empty where it does not.
     """
 
     name: str
     kind: Literal["paper", "ablation", "small", "other"]
     ablation: str = ""
+    variant: str = ""
 
 
 class ParameterCounts(FrozenModel):
