@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from tests.training.test_guided_files import config_file, folders, perceptual, texts
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.helpers.perceptual_files import write_perceptual_files
+from tests.helpers.two_sets import TWO_SETS_CONFIG, write_two_sets
 
 from napari_latentseg.models.card import read_card
 
-assert all((config_file, folders, perceptual, texts))  # fixtures
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[Path]:
+    return write_two_sets(tmp_path)
 
 
-def test_the_command_line_has_both(cli, folders: list[Path], config_file: Path, perceptual: list[Path],
-                                   texts: Path, tmp_path: Path) -> None:  # fmt: skip
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    save_file({"vectors": torch.randn(3, 7)}, tmp_path / "texts.safetensors")
+    return tmp_path / "texts.safetensors"
+
+
+def test_the_command_line_has_both(cli, folders: list[Path], texts: Path, tmp_path: Path) -> None:
+    config_file = tmp_path / "tiny.json"
+    config_file.write_text(json.dumps(TWO_SETS_CONFIG))
+    vgg16, lpips = write_perceptual_files(tmp_path)
     ended = cli(
         "train", "--method", "guided", "--data", folders[0], "--data", folders[1], "--config", config_file,
         "--out", tmp_path / "m", "--device", "cpu", "--class-texts", texts,
-        "--perceptual", perceptual[0], "--perceptual", perceptual[1],
+        "--perceptual", vgg16, "--perceptual", lpips,
     )  # fmt: skip
     assert (ended.code, ended.errors) == (0, [])
-    assert read_card(tmp_path / "m").settings["class_embedding"] == "text"
+    card = read_card(tmp_path / "m")
+    assert card.settings["class_embedding"] == "text"
+    assert "perceptual" not in card.deviations_from_paper
+
+
+def test_a_perceptual_file_that_is_missing_is_refused(refused, folders: list[Path], tmp_path: Path) -> None:
+    train = ("train", "--method", "guided", "--data", folders[0], "--config", "guided-abdomen")
+    message = refused(*train, "--out", tmp_path / "m", "--perceptual", tmp_path / "vgg16.pth")
+    assert "vgg16.pth: no such file" in message
+    assert not (tmp_path / "m").exists()
 
 
 def test_texts_for_another_number_of_classes_are_refused(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ORGANS", "made_ct", "write_ct_set"]
+__all__ = ["CT_CONFIG", "CT_WINDOW", "ORGANS", "made_ct", "write_ct_set"]
 
 # name, Hounsfield units, centre and half axes in fractions of the body (z, y, x); the patient's left is at
 # high x. The order is that of BTCV's labels.
@@ -27,6 +28,22 @@ ORGANS: tuple[tuple[str, float, tuple[float, float, float], tuple[float, float, 
     ("left adrenal gland", 60, (0.57, 0.58, 0.63), (0.04, 0.03, 0.02)),
 )
 _AIR, _FAT, _MUSCLE, _BONE, _TABLE = -1000.0, -100.0, 45.0, 600.0, -250.0
+
+CT_WINDOW = (-175.0, 250.0)
+CT_CONFIG: dict[str, Any] = {
+    "method": "guided",
+    "codec": None,
+    "settings": {"classes": 13},
+    "preprocess": {
+        "mode": "tiles", "size": 64, "long_side": 64, "overlap": 8, "spacing": 6.0, "window": CT_WINDOW,
+    },
+    "split": {"fraction": 0.3},
+    "batch_size": 4,
+    "classes": [
+        {"name": name, "color": "#123456", "includes": ["gallbladder"] if name == "liver" else []}
+        for name, *_ in ORGANS
+    ],
+}  # fmt: skip
 
 
 def made_ct(

@@ -8,39 +8,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from tests.helpers.perceptual_files import (
+    VGG16_CONVOLUTIONS,
+    perceptual_states,
+    write_perceptual_files,
+)
 from torch import Tensor
 
 from napari_latentseg.errors import BadInput
 from napari_latentseg.networks.perceptual import PerceptualDistance
 
-# indices of the convolutions in torchvision's `vgg16().features`, and their widths
-CONVOLUTIONS = {0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 17: 512, 19: 512, 21: 512,
-                24: 512, 26: 512, 28: 512}  # fmt: skip
-
-
-def published_state() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Random weights under the names and in the shapes of torchvision's file and of lpips'."""
-    generator = torch.Generator().manual_seed(0)
-    vgg, channels = {"classifier.6.bias": torch.zeros(1000)}, 3
-    for index, width in CONVOLUTIONS.items():
-        scale = (2 / (9 * channels)) ** 0.5
-        vgg[f"features.{index}.weight"] = scale * torch.randn(width, channels, 3, 3, generator=generator)
-        vgg[f"features.{index}.bias"] = 0.01 * torch.randn(width, generator=generator)
-        channels = width
-    heads = {
-        f"lin{i}.model.1.weight": torch.rand(1, width, 1, 1, generator=generator)
-        for i, width in enumerate((64, 128, 256, 512, 512))
-    }
-    return vgg, heads
-
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("vgg")
-    vgg, heads = published_state()
-    torch.save(vgg, folder / "vgg16.pth")
-    torch.save(heads, folder / "vgg.pth")
-    return [folder / "vgg16.pth", folder / "vgg.pth"]
+    return write_perceptual_files(tmp_path_factory.mktemp("vgg"))
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +31,14 @@ def network(files: list[Path]) -> PerceptualDistance:
 
 def lpips(image: Tensor, other: Tensor) -> Tensor:
     """Equation 1 of Zhang et al. with their scaling, written once more."""
-    vgg, heads = published_state()
+    vgg, heads = perceptual_states()
     shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
     scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
     features = []
     for x in (image, other):
         x = (2 * x.repeat(1, 3, 1, 1) - 1 - shift) / scale
         taps = []
-        for index in CONVOLUTIONS:
+        for index in VGG16_CONVOLUTIONS:
             if index in (5, 10, 17, 24):
                 taps.append(x)
                 x = F.max_pool2d(x, 2)
@@ -86,7 +67,7 @@ def test_its_gradient_reaches_the_image_and_not_its_weights(network: PerceptualD
 
 
 def test_one_file_with_both_will_do(files: list[Path], network: PerceptualDistance, tmp_path: Path) -> None:
-    vgg, heads = published_state()
+    vgg, heads = perceptual_states()
     save_file(vgg | heads, tmp_path / "both.safetensors")
     both = PerceptualDistance.from_files([tmp_path / "both.safetensors"])
     assert all(torch.equal(v, both.state_dict()[k]) for k, v in network.state_dict().items())
@@ -113,7 +94,7 @@ def test_one_file_with_both_will_do(files: list[Path], network: PerceptualDistan
     ],
 )
 def test_other_files_are_refused_in_one_line(tmp_path: Path, damage, message: str) -> None:
-    for name, state in zip(("a.pth", "b.pth"), damage(*published_state()), strict=True):
+    for name, state in zip(("a.pth", "b.pth"), damage(*perceptual_states()), strict=True):
         torch.save(state, tmp_path / name)
     with pytest.raises(BadInput, match=message) as error:
         PerceptualDistance.from_files([tmp_path / "a.pth", tmp_path / "b.pth"])

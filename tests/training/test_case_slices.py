@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.helpers.made_ct import ORGANS, write_ct_set
+from tests.helpers.made_ct import CT_CONFIG, CT_WINDOW, write_ct_set
 
 from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.augment import augment
@@ -21,25 +21,9 @@ from napari_latentseg.training.datasets import find_datasets
 from napari_latentseg.training.members import dataset_sha256
 from napari_latentseg.training.stored_slices import StoredSlice
 
-WINDOW = (-175.0, 250.0)
-CONFIG: dict[str, Any] = {
-    "method": "guided",
-    "codec": None,
-    "settings": {"classes": 13},
-    "preprocess": {
-        "mode": "tiles", "size": 64, "long_side": 64, "overlap": 8, "spacing": 6.0, "window": WINDOW,
-    },
-    "split": {"fraction": 0.3},
-    "batch_size": 4,
-    "classes": [
-        {"name": name, "color": "#123456", "includes": ["gallbladder"] if name == "liver" else []}
-        for name, *_ in ORGANS
-    ],
-}  # fmt: skip
-
 
 def config(**changes: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate(CONFIG | changes)
+    return TrainingConfig.model_validate(CT_CONFIG | changes)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +54,7 @@ def test_a_slice_is_what_the_whole_image_and_the_mask_of_each_class_give(folder:
             make_slice(
                 rgb, n, dataset.label_map, settings.preprocess, spacing, content_sha256=case.content_sha256
             )
-            for rgb, n in zip(rgb_slices(scan, WINDOW), numbers, strict=True)
+            for rgb, n in zip(rgb_slices(scan, CT_WINDOW), numbers, strict=True)
         ]
         assert len(stored[case.content_sha256]) == len(expected)
         for ours, whole in zip(stored[case.content_sha256], expected, strict=True):
@@ -129,8 +113,8 @@ def test_files_are_found_again_and_no_image_is_decoded(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"preprocess": CONFIG["preprocess"] | {"window": [-100, 100]}},
-        {"preprocess": CONFIG["preprocess"] | {"spacing": 5.0}},
+        {"preprocess": CT_CONFIG["preprocess"] | {"window": [-100, 100]}},
+        {"preprocess": CT_CONFIG["preprocess"] | {"spacing": 5.0}},
         {"slice_spacing": 5.0},
         {"split": {"likeness_bits": 4}},
     ],
@@ -157,7 +141,7 @@ def test_thin_slices_are_thinned_to_the_wanted_distance_and_thick_ones_kept(fold
 
 
 def test_a_window_that_leaves_nothing_of_an_image_is_refused_with_its_values(folder: Path) -> None:
-    settings = config(preprocess=CONFIG["preprocess"] | {"window": [3000, 4000]})
+    settings = config(preprocess=CT_CONFIG["preprocess"] | {"window": [3000, 4000]})
     with pytest.raises(
         BadInput,
         match=r"ct0\.nii\.gz: has values from -\d+ to \d+, .* window from 3000 to 4000 leaves nothing",

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.networks.test_perceptual import published_state
-from tests.training.test_several_sets import CONFIG, folders
+from tests.helpers.perceptual_files import write_perceptual_files
+from tests.helpers.two_sets import TWO_SETS_CONFIG, write_two_sets
 
 from napari_latentseg.api import train
 from napari_latentseg.errors import BadInput
@@ -17,16 +17,15 @@ from napari_latentseg.models.store import load_model
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.guided_files import guided_file_changes
 
-assert folders  # a fixture
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return write_two_sets(tmp_path_factory.mktemp("sets"))
 
 
 @pytest.fixture(scope="module")
 def perceptual(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("vgg")
-    vgg, heads = published_state()
-    torch.save(vgg, folder / "vgg16.pth")
-    torch.save(heads, folder / "vgg.pth")
-    return [folder / "vgg16.pth", folder / "vgg.pth"]
+    return write_perceptual_files(tmp_path_factory.mktemp("vgg"))
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def texts(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def config_file(tmp_path: Path) -> Path:
-    config = TrainingConfig.model_validate(CONFIG)
+    config = TrainingConfig.model_validate(TWO_SETS_CONFIG)
     (tmp_path / "tiny.json").write_text(config.model_dump_json())
     return tmp_path / "tiny.json"
 
@@ -64,7 +63,7 @@ def test_a_model_is_trained_with_both_and_says_so(
 
 
 def test_without_the_files_nothing_changes(config_file: Path) -> None:
-    config = TrainingConfig.model_validate(CONFIG)
+    config = TrainingConfig.model_validate(TWO_SETS_CONFIG)
     assert guided_file_changes(config) == {}
 
 
@@ -85,7 +84,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
     monkeypatch.chdir(tmp_path)
     save_file({"vectors": torch.randn(2, 7)}, "two.safetensors")
     save_file({"vectors": torch.randn(21)}, "flat.safetensors")
-    config = TrainingConfig.model_validate(CONFIG)
+    config = TrainingConfig.model_validate(TWO_SETS_CONFIG)
     if method := change.pop("method", None):
         config = config.replace(method=method)
     with pytest.raises(BadInput, match=message):
@@ -95,7 +94,7 @@ def test_what_does_not_fit_is_refused_before_any_work(
 def test_a_perceptual_term_without_its_network_is_refused(
     folders: list[Path], config_file: Path, tmp_path: Path
 ) -> None:
-    changes = {"settings": CONFIG["settings"] | {"perceptual_weight": 0.5}}
+    changes = {"settings": TWO_SETS_CONFIG["settings"] | {"perceptual_weight": 0.5}}
     with pytest.raises(BadInput, match="its network is not given; give the files of VGG16 and LPIPS with"):
         train(folders, tmp_path / "m", config=config_file, changes=changes, device="cpu")
     assert not (tmp_path / "m").exists()

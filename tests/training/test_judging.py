@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from tests.helpers.guided import make as make_guided
-from tests.helpers.made_ct import write_ct_set
+from tests.helpers.made_ct import CT_CONFIG, write_ct_set
 from tests.helpers.toy_method import GMS, config_of
 
 from napari_latentseg.core.classes import ClassInfo
@@ -25,6 +25,7 @@ from napari_latentseg.models.card import read_card
 from napari_latentseg.models.card_text import card_text
 from napari_latentseg.models.store import load_model, open_codec
 from napari_latentseg.training import judging as judging_module
+from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.events import TrainJudging
 from napari_latentseg.training.job import TrainingJob
 from napari_latentseg.training.judging import JudgingSample, ThinnedCase, stops_networks
@@ -232,8 +233,6 @@ def test_a_thinned_volume_is_every_nth_slice_with_its_mask_and_distance(tmp_path
 
 
 def test_a_bounded_judging_of_volumes_is_in_the_card(tmp_path: Path) -> None:
-    from tests.training.test_case_slices import config
-
     folder = write_ct_set(tmp_path / "btcv", 3, side=(40, 50), slices=(9, 10))
     autoencoder = {"widths": [8, 8], "layers": 1, "norm_groups": 8, "fold": 2}
     settings = {
@@ -247,7 +246,9 @@ def test_a_bounded_judging_of_volumes_is_in_the_card(tmp_path: Path) -> None:
         "card": {"default_samples": 2},
     }  # fmt: skip
     start = time.monotonic()
-    job = TrainingJob(folder, tmp_path / "m", config(**changes), None, None, device="cpu")
+    job = TrainingJob(
+        folder, tmp_path / "m", TrainingConfig.model_validate(CT_CONFIG | changes), None, None, device="cpu"
+    )
     epochs = [e for e in job if e.event == "epoch"]
     # at 6 mm the slices have any size, also in the stage of the autoencoders
     assert [(e.stage, e.dsc is not None) for e in epochs] == [("autoencoders", True), ("diffusion", True)]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.helpers.two_sets import TWO_SETS_CONFIG, write_set, write_two_sets
 
 from napari_latentseg.api import evaluate
 from napari_latentseg.data.slices import Slice
@@ -29,67 +30,14 @@ from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.job import TrainingJob, total_seconds
 from napari_latentseg.training.provenance import combined_licence, training_data_records
 
-STILL = {"horizontal_flip": 0, "vertical_flip": 0, "quarter_turn": 0, "jitter": 0, "affine": 0}
-AUTOENCODER = {"widths": [8, 8], "layers": 1, "norm_groups": 8, "fold": 2}
-CONFIG: dict[str, Any] = {
-    "method": "guided",
-    "codec": None,
-    "settings": {
-        "classes": 3,
-        "mask_autoencoder": AUTOENCODER,
-        "image_autoencoder": AUTOENCODER,
-        "denoiser": {"widths": [8], "layers_per_block": 1, "norm_groups": 8, "head_width": 8},
-        "diffusion": {"timesteps": 10, "prediction": "sample", "steps": 2},
-        "buckets": 2,
-    },
-    "preprocess": {"mode": "whole", "size": 32},
-    "augment": STILL,
-    "split": {"fraction": 0.3},
-    "classes": [
-        {"name": "organ", "color": "#ff0000", "includes": ["tumour"]},
-        {"name": "tumour", "color": "#00ff00"},
-        {"name": "vessel", "color": "#0000ff"},
-    ],
-    "datasets": {
-        "first": {"labels": {"1": "organ", "2": "tumour"}, "name": "First set", "licence": "CC BY 4.0"},
-        "second": {
-            "labels": {"5": "vessel"}, "group_pattern": "^(p\\d)", "name": "Second set",
-            "licence": "CC BY-NC 4.0",
-        },
-    },
-    "epochs": 1, "batch_size": 4, "warmup_epochs": 0, "schedule_by": "step", "learning_rate": 1e-3,
-    "validate_planes": 2,
-    "card": {"default_samples": 3},
-}  # fmt: skip
-
-
-def write(folder: Path, names: list[str], labels: list[int], seed: int) -> Path:
-    """Images with a square of the first label in which, or beside which, lies one of each other."""
-    rng = np.random.default_rng(seed)
-    for part in ("images", "masks"):
-        (folder / part).mkdir(parents=True)
-    for name in names:
-        mask = np.zeros((32, 32), dtype=np.uint8)
-        top = int(rng.integers(2, 12))
-        for number, label in enumerate(labels):
-            mask[top + 3 * number : top + 12 - 3 * number, 8 + 3 * number : 24 - 3 * number] = label
-        image = np.clip(80 + 20 * mask + rng.normal(0, 8, mask.shape), 0, 255).astype(np.uint8)
-        Image.fromarray(image).save(folder / "images" / f"{name}.png")
-        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
-    return folder
-
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    root = tmp_path_factory.mktemp("sets")
-    return [
-        write(root / "first", [f"case{i}" for i in range(6)], [1, 2], 0),
-        write(root / "second", [f"p{i // 2}_{i % 2}" for i in range(8)], [5], 1),
-    ]
+    return write_two_sets(tmp_path_factory.mktemp("sets"))
 
 
 def config(**changes: Any) -> TrainingConfig:
-    return TrainingConfig.model_validate(CONFIG | changes)
+    return TrainingConfig.model_validate(TWO_SETS_CONFIG | changes)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +79,7 @@ def test_every_so_manieth_plane_of_a_set_is_read(folders: list[Path], tmp_path: 
             volume[4:9, 4:9] = value
             volume[0, 0, 0] = {"a": 0, "b": 2}[name] if part == "images" else 0
             nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / "first" / part / f"{name}.nii.gz")
-    sets = CONFIG["datasets"] | {"first": CONFIG["datasets"]["first"] | {"every": 3}}
+    sets = TWO_SETS_CONFIG["datasets"] | {"first": TWO_SETS_CONFIG["datasets"]["first"] | {"every": 3}}
     found = read_dataset(tmp_path / "first", config(datasets=sets))
     assert (len(found.train), len(found.validation)) == (3, 3)
 
@@ -179,7 +127,7 @@ def test_a_set_that_allows_research_alone_binds_the_model(
 
 def test_classes_and_settings_must_agree() -> None:
     with pytest.raises(ValueError, match="3 are named, but the settings have 2"):
-        config(settings=CONFIG["settings"] | {"classes": 2})
+        config(settings=TWO_SETS_CONFIG["settings"] | {"classes": 2})
 
 
 @pytest.fixture(scope="module")
@@ -261,6 +209,6 @@ def test_each_set_is_judged_by_its_own_classes(done: tuple[Path, ModelCard], fol
 def test_a_folder_without_a_map_is_refused_before_the_work(folders: list[Path], tmp_path: Path) -> None:
     from napari_latentseg.training.datasets import find_datasets
 
-    other = write(tmp_path / "third", ["a", "b"], [1], 3)
+    other = write_set(tmp_path / "third", ["a", "b"], [1], 3)
     with pytest.raises(BadInput, match="third: has no map of its labels"):
         find_datasets([*folders, other], config())
