@@ -219,6 +219,21 @@ def test_the_model_sees_what_it_sees_in_training(colours: bool) -> None:
     assert resized.geometry.spacing == pytest.approx((0.5 * 90 / 64, 0.25 * 120 / 64))
 
 
+def test_a_model_with_a_window_sees_the_same_too() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(-1000, 1000, (3, 90, 120), dtype=np.int16)
+    scan = Scan(values, "zyx", Geometry.from_spacing("zyx", (2.0, 1.0, 1.0), "mm"))
+    labels = np.ones((3, 90, 120), np.uint8)
+    window = (-125.0, 275.0)
+    resized, _ = at_size(scan, labels, 64, window)
+    seen = rgb_slices(resized, window)
+    for i, rgb in enumerate(rgb_slices(scan, window)):
+        annotated = make_slice(
+            rgb, labels[i], LabelMap.for_model(CLASSES[:1]), Preprocess(size=64), None, content_sha256=""
+        )
+        assert (seen[i].transpose(2, 0, 1) == annotated.image.numpy()).all()
+
+
 def test_the_size_is_the_papers_or_the_models() -> None:
     whole = SimpleNamespace(preprocess=Preprocess(size=128))
     tiles = SimpleNamespace(preprocess=Preprocess(mode="tiles", size=64, long_side=128))

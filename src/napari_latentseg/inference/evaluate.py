@@ -170,7 +170,8 @@ class Evaluation:
                     is_volume = len(scan.spatial_axes) > 2
                     self.protocol.check_dimensions(case.file_name, len(reference), is_volume=is_volume)
                 if self._size is not None:
-                    scan, reference = at_size(scan, reference, self._size)
+                    window = self.predictor.model.card.preprocess.window
+                    scan, reference = at_size(scan, reference, self._size, window)
             except BadInput as error:
                 yield _Reading(case), error
             else:

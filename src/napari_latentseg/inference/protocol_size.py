@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,10 +34,12 @@ def protocol_size(protocol: Protocol, card: ModelCard) -> int | None:
     return protocol.size
 
 
-def at_size(scan: Scan, reference: NDArray[np.uint8], size: int) -> tuple[Scan, NDArray[np.uint8]]:
+def at_size(
+    scan: Scan, reference: NDArray[np.uint8], size: int, window: tuple[float, float] | None = None
+) -> tuple[Scan, NDArray[np.uint8]]:
     """A scan and its reference mask, with every slice brought to a square.
 
-    A model that works at that size sees the image as in training: normalised by the range of
+    A model that works at that size sees the image as in training: normalised by its window or by the range of
     the whole scan, resized (bilinear, antialiased), and rounded to 8 bits. The mask is resized by nearest
     neighbour.
 
@@ -47,21 +51,28 @@ def at_size(scan: Scan, reference: NDArray[np.uint8], size: int) -> tuple[Scan, 
         Class numbers `(N, H, W)`, slice by slice.
     size
         Side of the square, in pixels.
+    window
+        The intensity window of the model, see `Preprocess.window`; the values stay in its unit.
 
     Raises
     ------
     BadInput
-        If the scan has no finite value, or it has another number of channels
+        If the scan has no finite value, the window leaves nothing of it, or it has another number of channels
         than 1, 3 or 4.
     """
-    planes = Planes.from_scan(scan)
+    planes = Planes.from_scan(scan, window)
     shape = (size, size)
     whole = slice(None)
     channels = [
         resize(np.round(planes.read_channels(i, whole, whole) * np.float32(255)), shape)
         for i in range(len(planes))
     ]
-    pixels = np.stack(channels).round().clip(0, 255).astype(np.uint8)  # (N, C, size, size)
+    pixels: NDArray[Any] = np.stack(channels).round().clip(0, 255)  # (N, C, size, size)
+    if window is None:
+        pixels = pixels.astype(np.uint8)
+    else:  # the model applies its window once more
+        low, high = window
+        pixels = (low + pixels * ((high - low) / 255)).astype(np.float32)
     spatial_axes, leading = scan.spatial_axes, scan.spatial_shape[:-2]
     if planes.channel_count == 1:
         array, axes = pixels[:, 0].reshape(*leading, *shape), spatial_axes

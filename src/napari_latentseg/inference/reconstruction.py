@@ -73,7 +73,7 @@ class ReconstructionEvaluation:
         reference = case.read_class_numbers(label_map)
         check_shape(case, reference, scan)
         spacing = Planes(scan, 0.0, 1.0).spacing
-        for rgb, class_numbers in zip(rgb_slices(scan), reference, strict=True):
+        for rgb, class_numbers in zip(rgb_slices(scan, card.preprocess.window), reference, strict=True):
             if not (class_numbers == UNKNOWN_CLASS).any():
                 yield make_slice(
                     rgb, class_numbers, label_map, card.preprocess, spacing,
