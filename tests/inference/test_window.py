@@ -12,12 +12,15 @@ from tests.helpers.made_ct import write_ct_set
 
 from napari_latentseg.core.geometry import Geometry
 from napari_latentseg.core.scan import Scan
+from napari_latentseg.data.cases import Case
 from napari_latentseg.data.folders import find_cases
 from napari_latentseg.errors import BadInput
+from napari_latentseg.evaluation.protocols import PROTOCOLS
 from napari_latentseg.finetuning.cases import collect_cases, read_slices
 from napari_latentseg.inference.evaluate import Evaluation
 from napari_latentseg.inference.fit import scan_statistics
 from napari_latentseg.inference.predictor import Predictor
+from napari_latentseg.inference.reconstruction import ReconstructionEvaluation
 from napari_latentseg.inference.settings import InferenceSettings
 from napari_latentseg.models.card import read_card
 from napari_latentseg.models.card_text import card_text
@@ -83,8 +86,16 @@ def test_a_scan_that_is_not_in_the_unit_is_refused_by_name_and_values(model: Mod
             compute()
 
 
+SCORES: dict[str, Callable[[Predictor, list[Case]], Evaluation | ReconstructionEvaluation]] = {
+    "as the files are": lambda predictor, cases: Evaluation(predictor, ONE, cases),
+    "by a protocol": lambda predictor, cases: Evaluation(predictor, ONE, cases, protocol=PROTOCOLS["sdseg"]),
+    "reconstruction": ReconstructionEvaluation,
+}
+
+
+@pytest.mark.parametrize("scores", SCORES)
 def test_an_image_that_the_window_empties_is_left_out_of_a_score_with_the_reason(
-    model: Model, tmp_path: Path
+    scores: str, model: Model, tmp_path: Path
 ) -> None:
     import nibabel as nib
 
@@ -95,7 +106,7 @@ def test_an_image_that_the_window_empties_is_left_out_of_a_score_with_the_reason
     image = folder / "images" / "ct1.nii.gz"
     volume = nib.load(image)
     nib.save(nib.Nifti1Image(np.asarray(volume.dataobj).astype(np.int16) + 5000, volume.affine), image)
-    evaluation = Evaluation(Predictor(model, "cpu"), ONE, find_cases(folder))
+    evaluation = SCORES[scores](Predictor(model, "cpu"), find_cases(folder))
     assert list(evaluation.run()) == [0.5, 1.0]
     (left_out,) = evaluation.report().left_out
     assert left_out.name == "ct1"

@@ -74,6 +74,8 @@ EXPECTED = {
     "wave-gms-busi-batch-4": {"batch_size": 4},
     "sdseg-kseg": {"steps": 100_000, "batch_size": 4, "learning_rate": 4e-5, "warmup_steps": 10_000},
     "sdseg-refuge2": {"steps": 100_000, "ema_decay": 0.9999},
+    "sdseg-btcv": {"steps": 100_000, "batch_size": 4},
+    "sdseg-sts": {"steps": 100_000, "batch_size": 4},
     "medseglatdiff-isic": {"batch_size": 32, "learning_rate": 1e-4},
     "guided-abdomen-text": {"batch_size": 16},
 }
@@ -87,6 +89,15 @@ def test_it_has_the_papers_values(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "window"), [("sdseg-btcv", (-125, 275)), ("sdseg-sts", (-100, 1100)), ("sdseg-cvc", None)]
+)
+def test_ct_is_seen_through_the_window_of_the_papers_code(
+    name: str, window: tuple[float, float] | None
+) -> None:
+    assert load_config(name).preprocess.window == window
+
+
+@pytest.mark.parametrize(
     ("name", "settings"),
     [
         ("gms-busi-latent-loss", {"dice_weight": 0}),
@@ -95,6 +106,9 @@ def test_it_has_the_papers_values(name: str) -> None:
         ("wave-gms-busi-no-align", {"align_weight": 0.0}),
         ("sdseg-refuge2-no-latent-loss", {"latent_weight": 0}),
         ("sdseg-refuge2-frozen-encoder", {"latent_weight": 0, "conditioner": "frozen"}),
+        ("sdseg-btcv-no-latent-loss", {"latent_weight": 0}),
+        ("sdseg-btcv-frozen-encoder", {"latent_weight": 0, "conditioner": "frozen"}),
+        ("sdseg-btcv-ddim-10", {"steps": 10, "eta": 1.0}),
         ("medseglatdiff-lidc-mask-mse", {"mask_loss": "mse"}),
         ("guided-abdomen-text", {"classes": 29, "class_embedding": "text"}),
     ],
