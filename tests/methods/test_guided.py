@@ -144,6 +144,25 @@ def test_the_latents_are_brought_to_unit_scale_and_stored() -> None:
     assert {"mask_autoencoder.mean", "image_autoencoder.spread"} <= set(method.trainable_modules.state_dict())
 
 
+def test_an_image_autoencoder_of_three_channels_tells_neighbouring_slices_apart() -> None:
+    images = shapes(2).images.clone()
+    images[:, 0], images[:, 2] = images[:, 0].flip(-1), images[:, 2].flip(-2)
+    swapped = images.flip(1)  # the same mean over the channels
+    grey = make()
+    coloured = make(image_autoencoder=AUTOENCODER | {"image_channels": 3})
+    assert torch.allclose(grey.encode(images), grey.encode(swapped), atol=1e-5)
+    assert not torch.allclose(coloured.encode(images), coloured.encode(swapped), atol=1e-2)
+    reconstruction = coloured.reconstruct(images, shapes(2).masks)
+    assert reconstruction.images.shape == reconstruction.given_images.shape == (2, 3, SIZE, SIZE)
+    losses = coloured.stages()[0].loss(Batch(images, shapes(2).masks), torch.Generator().manual_seed(0))
+    assert torch.isfinite(sum(losses.values()))
+
+
+def test_a_mask_has_one_channel() -> None:
+    with pytest.raises(BadInput, match="mask_autoencoder: a mask has one channel"):
+        make(mask_autoencoder=AUTOENCODER | {"image_channels": 3})
+
+
 def test_a_class_that_was_not_looked_for_is_never_drawn() -> None:
     masks = torch.zeros(200, 4, 2, 2)
     masks[:, 1] = masks[:, 3] = 1  # seen, but the last was not looked for: its pixels tell nothing

@@ -120,6 +120,8 @@ BROKEN = {
     "precision": ("int8", "precision: must be 'float32', 'bfloat16' or 'auto'"),
     "speed": (3, "speed: is not known"),
     "preprocess": ({"mode": "tiles", "size": 64}, "preprocess: tiles need a long_side"),
+    "preprocess ": ({"neighbours": 1}, "configuration: augment: hue and saturation must be 0 where"),
+    "preprocess  ": ({"neighbours": -1}, "preprocess.neighbours: must be more than 0"),
     "augment": ({"rotate": 200}, "augment.rotate: must be 180 or less"),
     "card": ({"color": "red"}, "card.color: must look like"),
     "split": (
@@ -134,7 +136,7 @@ BROKEN = {
 def test_a_wrong_value_is_named_in_plain_words(field: str) -> None:
     value, message = BROKEN[field]
     with pytest.raises(BadInput) as caught:
-        with_changes(TrainingConfig(), {field: value})
+        with_changes(TrainingConfig(), {field.strip(): value})
     assert str(caught.value).startswith(message)
 
 

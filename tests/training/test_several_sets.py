@@ -130,6 +130,20 @@ def test_classes_and_settings_must_agree() -> None:
         config(settings=TWO_SETS_CONFIG["settings"] | {"classes": 2})
 
 
+def test_neighbouring_slices_are_not_mixed_to_grey(folders: list[Path], tmp_path: Path) -> None:
+    changes = {
+        "preprocess": {"mode": "whole", "size": 32, "neighbours": 1.0},
+        "augment": TWO_SETS_CONFIG["augment"] | {"hue": 0, "saturation": 0},
+    }
+    with pytest.raises(BadInput, match=r"preprocess.neighbours: .* into grey.*; set image_channels to 3"):
+        list(TrainingJob(folders, tmp_path / "grey", config(**changes), None, None, device="cpu"))
+    settings = TWO_SETS_CONFIG["settings"]
+    settings = settings | {"image_autoencoder": settings["image_autoencoder"] | {"image_channels": 3}}
+    out = tmp_path / "three"
+    list(TrainingJob(folders, out, config(**changes, settings=settings), None, None, device="cpu"))
+    assert "sees neighbouring slices" in read_card(out).deviations_from_paper
+
+
 @pytest.fixture(scope="module")
 def done(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ModelCard]:
     out = tmp_path_factory.mktemp("trained") / "universal"

@@ -25,6 +25,7 @@ CropBox = tuple[int, int, int, int]
 # Values from which the percentiles are taken: 32 MB as float64, 0.3 s. Of 4 million, 20,000 lie beyond
 # either percentile, so a sample of that size misses its rank by about 1 % of those.
 _MAX_RANGE_VALUES = 4_000_000
+_COLOUR_NOTE = "colours were read as grey, because the model takes neighbouring slices of a grey volume"
 _NON_FINITE_NOTE = "values that are not finite (NaN, infinity) were read as black"
 
 
@@ -37,6 +38,11 @@ class Planes:
     the whole scan, and clipped. Grey is repeated to three channels and alpha is dropped. Values that are not
     finite become 0, as does an image whose values are all equal. With an intensity window, all values are
     scaled linearly from its ends instead, whatever the range of the scan.
+
+    With a neighbour distance, red, green and blue are the slice before, the slice itself and the slice after,
+    in grey (2.5D). At the ends of a volume, and where there is no slice axis, the slice stands for its
+    missing neighbour. In patient coordinates the order is that of the patient, from right to left, front to
+    back and feet to head, whatever the order in the file.
 
     The percentiles of a scan of more than four million values are taken from about that many of them, sampled
     evenly.
@@ -52,6 +58,8 @@ class Planes:
     box
         Region of interest: the rows and columns of each slice that are returned; None for all. The
         normalization is that of the whole scan even so.
+    neighbour_step
+        How many slices away the neighbours in red and blue are; 0 for none.
 
     Examples
     --------
@@ -67,9 +75,12 @@ class Planes:
     high: float
     notes: tuple[str, ...] = ()
     box: CropBox | None = None
+    neighbour_step: int = 0
 
     @classmethod
-    def from_scan(cls, scan: Scan, window: tuple[float, float] | None = None) -> Planes:
+    def from_scan(
+        cls, scan: Scan, window: tuple[float, float] | None = None, neighbours: float | None = None
+    ) -> Planes:
         """Determine the intensity range of a scan, reading its values once.
 
         Parameters
@@ -78,6 +89,9 @@ class Planes:
             Grey, RGB or RGBA. Of a dask array, a sample is read; it is never held in memory as a whole.
         window
             The values that become 0 and 1, in the unit of the scan; None for the rule above.
+        neighbours
+            Distance in mm of the neighbouring slices in red and blue, rounded to whole slices of the scan, at
+            least one; the adjacent slices where the scan has no physical units. None for no neighbours.
 
         Returns
         -------
@@ -96,26 +110,12 @@ class Planes:
                 f"has {scan.array.shape[-1]} channels, and a model takes grey or RGB",
                 "choose one channel (--channel N)",
             )
-        dtype = scan.array.dtype
-        if window is not None:
-            return cls(scan, *window, _checked_window_notes(scan, window))
-        if dtype == np.bool_:
-            return cls(scan, 0.0, 1.0)
-        if dtype == np.uint8:
-            return cls(scan, 0.0, 255.0)
-        values, is_complete = _subsample(scan)
-        values, notes = _finite(scan, values)
-        minimum, maximum = float(values.min()), float(values.max())
-        if minimum == maximum and not is_complete:  # the sample may have missed the values that differ
-            minimum, maximum = _value_range(scan)
-        if dtype.kind == "f" and minimum >= 0 and maximum <= 1:
-            return cls(scan, 0.0, 1.0, notes)
-        if not math.isfinite(maximum - minimum):
-            raise BadInput(scan.name, "its range of values is too large", "choose another file")
-        low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
-        if high <= low:  # a few bright pixels on a uniform background
-            low, high = minimum, maximum
-        return cls(scan, low, high, notes)
+        low, high, notes = _value_window(scan, window)
+        if neighbours is None:
+            return cls(scan, low, high, notes)
+        if scan.axes.endswith(CHANNEL) and scan.array.shape[-1] > 1:
+            notes = (*notes, _COLOUR_NOTE)
+        return cls(scan, low, high, notes, neighbour_step=_slices_in(scan, neighbours))
 
     def __len__(self) -> int:
         return math.prod(self.scan.spatial_shape[:-2])
@@ -240,10 +240,33 @@ class Planes:
     @property
     def channel_count(self) -> int:
         """How many channels `read_channels` gives: 1 where red, green and blue are the same, else 3."""
+        if self.neighbour_step:
+            return 3
         return 3 if self.scan.axes.endswith(CHANNEL) and self.scan.array.shape[-1] > 1 else 1
 
     def read_channels(self, number: int, rows: slice, columns: slice) -> NDArray[np.float32]:
         """As `read_rgb`, but channels first, `(C, h, w)`, and a single one of a grey image."""
+        if not self.neighbour_step:
+            return self._read_slice(number, rows, columns)
+        values = {
+            i: self._read_slice(i, rows, columns).mean(axis=0, dtype=np.float32)
+            for i in set(self._neighbours(number))
+        }
+        return np.stack([values[i] for i in self._neighbours(number)])
+
+    def _neighbours(self, number: int) -> tuple[int, int, int]:
+        """The numbers of the slices in red, green and blue."""
+        if not self.scan.spatial_axes[:-2].endswith("z"):
+            return number, number, number
+        depth = self.scan.spatial_shape[-3]
+        first = number - number % depth  # of the volume, in a time series
+        position = number - first
+        before = first + max(position - self.neighbour_step, 0)
+        after = first + min(position + self.neighbour_step, depth - 1)
+        return (after, number, before) if _runs_backwards(self.scan) else (before, number, after)
+
+    def _read_slice(self, number: int, rows: slice, columns: slice) -> NDArray[np.float32]:
+        """A slice without its neighbours, `(C, h, w)` in [0, 1]."""
         raw = self.read_raw(number, rows, columns)
         raw = raw[..., :3].transpose(2, 0, 1) if self.scan.axes.endswith(CHANNEL) else raw[None]
         # float64 for small differences between large values; of 8-bit values, float32 is exact
@@ -261,6 +284,46 @@ def _offset_slice(inner: slice, outer: slice) -> slice:
     """Rows (or columns) of the scan for rows of the box."""
     start, stop, _ = inner.indices(outer.stop - outer.start)
     return slice(outer.start + start, outer.start + stop)
+
+
+def _slices_in(scan: Scan, distance: float) -> int:
+    """How many slices make up a distance in mm, at least one."""
+    unit = scan.geometry.units[-3] if len(scan.spatial_shape) > 2 else ""
+    if unit not in MM_PER_UNIT:
+        return 1
+    return max(1, round(distance / (scan.geometry.spacing[-3] * MM_PER_UNIT[unit])))
+
+
+def _runs_backwards(scan: Scan) -> bool:
+    """Whether the slices of a volume are counted against the axis of the patient that they follow."""
+    if scan.geometry.frame != "LPS":
+        return False
+    direction = scan.geometry.matrix[-4:-1, -4]
+    return bool(direction[np.abs(direction).argmax()] < 0)
+
+
+def _value_window(scan: Scan, window: tuple[float, float] | None) -> tuple[float, float, tuple[str, ...]]:
+    """The values of a scan that become 0 and 1, by the rule of `Planes`, and notes on its values."""
+    dtype = scan.array.dtype
+    if window is not None:
+        return *window, _checked_window_notes(scan, window)
+    if dtype == np.bool_:
+        return 0.0, 1.0, ()
+    if dtype == np.uint8:
+        return 0.0, 255.0, ()
+    values, is_complete = _subsample(scan)
+    values, notes = _finite(scan, values)
+    minimum, maximum = float(values.min()), float(values.max())
+    if minimum == maximum and not is_complete:  # the sample may have missed the values that differ
+        minimum, maximum = _value_range(scan)
+    if dtype.kind == "f" and minimum >= 0 and maximum <= 1:
+        return 0.0, 1.0, notes
+    if not math.isfinite(maximum - minimum):
+        raise BadInput(scan.name, "its range of values is too large", "choose another file")
+    low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
+    if high <= low:  # a few bright pixels on a uniform background
+        low, high = minimum, maximum
+    return low, high, notes
 
 
 def _subsample(scan: Scan) -> tuple[NDArray[np.float64], bool]:

@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import Field, FiniteFloat, model_validator
 
 from napari_latentseg.core.frozen import FrozenModel
+from napari_latentseg.core.scan import Scan
+from napari_latentseg.core.slices import Planes
 from napari_latentseg.errors import BadInput
 
 __all__ = ["Preprocess"]
@@ -35,6 +37,9 @@ class Preprocess(FrozenModel):
     window
         The values that become black and white, low and high, in the unit of the scan: Hounsfield units (HU)
         in CT. None for the range of each scan, see `napari_latentseg.core.slices.Planes`.
+    neighbours
+        Distance in mm of two neighbouring slices that the network sees beside each slice of a volume, as red
+        and blue (2.5D); see `Planes.from_scan`. None for the slice alone.
 
     Examples
     --------
@@ -51,6 +56,7 @@ class Preprocess(FrozenModel):
     overlap: int = Field(0, ge=0)
     spacing: float | None = Field(None, gt=0, allow_inf_nan=False)
     window: tuple[FiniteFloat, FiniteFloat] | None = None
+    neighbours: float | None = Field(None, gt=0, allow_inf_nan=False)
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Preprocess:
@@ -64,6 +70,16 @@ class Preprocess(FrozenModel):
             raise ValueError("window: its first value must be below its second")
         return self
 
+    def planes(self, scan: Scan) -> Planes:
+        """The slices of a scan with the intensities and the neighbours that the model works with.
+
+        Raises
+        ------
+        BadInput
+            As `Planes.from_scan`.
+        """
+        return Planes.from_scan(scan, self.window, self.neighbours)
+
     def describe(self) -> str:
         """What a slice becomes before the networks see it, in words."""
         if self.mode == "whole":
@@ -71,6 +87,8 @@ class Preprocess(FrozenModel):
         else:
             scale = f"{self.spacing:g} mm" if self.spacing else f"{self.long_side} pixels on the longer side"
             text = f"tiles of {self.size} x {self.size} pixels at {scale}"
+        if self.neighbours is not None:
+            text += f", each with its neighbours {self.neighbours:g} mm before and after"
         if self.window is not None:
             text += f"; values from {self.window[0]:g} to {self.window[1]:g}"
         return text

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from napari_latentseg.annotations.annotated_folder import cases_for_classes, read_annotated_folder
-from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.cases import Case
 from napari_latentseg.data.held_reads import HeldReads
 from napari_latentseg.data.label_map import LabelMap
@@ -133,7 +132,7 @@ def read_slices(case: Case, card: ModelCard, number: int = 0) -> list[Slice]:
     scan = case.read_scan()
     class_numbers, annotated_slices = case.read_annotation(scan)
     assert case.label_map is not None
-    planes = Planes.from_scan(scan, card.preprocess.window)
+    planes = card.preprocess.planes(scan)
     return [
         make_slice(
             np.round(planes[i] * 255).astype(np.uint8),

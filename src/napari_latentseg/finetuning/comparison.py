@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_latentseg.core.slices import Planes
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.resize import resize
 from napari_latentseg.finetuning.budget import CaseSplit
@@ -107,7 +106,7 @@ def score_case(case: Case, card: ModelCard, method: Method, compute: Compute) ->
     scan = case.read_scan()
     class_numbers, annotated_slices = case.read_annotation(scan)
     assert case.label_map is not None
-    planes = Planes.from_scan(scan, card.preprocess.window)
+    planes = card.preprocess.planes(scan)
     unit = "pixel" if planes.spacing is None else "mm"
     scorer = CaseScorer(
         card.threshold, only_present=True, spacing=planes.spacing or (1.0, 1.0), with_calibration=True

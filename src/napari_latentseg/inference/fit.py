@@ -199,7 +199,7 @@ def check_scan(model: Model, compute: Compute, scan: Scan, plane: str = "acquire
     """
     model.to(compute)
     oriented, _ = reorient(scan, plane)
-    planes = Planes.from_scan(oriented, model.card.preprocess.window)
+    planes = model.card.preprocess.planes(oriented)
     check = FitCheck.of(model.card, oriented, len(planes))
     if math.prod(planes.full_plane_shape) > _MAX_PLANE_PIXELS:
         return check.result()
@@ -266,7 +266,7 @@ def scan_statistics(model: Model, compute: Compute, scan: Scan, orientation: Ori
         Which orientations the statistics tell apart, see `LatentSums.statistics`.
     """
     model.to(compute)
-    planes = Planes.from_scan(scan, model.card.preprocess.window)
+    planes = model.card.preprocess.planes(scan)
     latents, sharpness = [], []
     for number in _evenly(len(planes), _SLICES_OF_VOLUME):
         image = _read_plane(model, planes, number)

@@ -124,7 +124,7 @@ class RunState:
             If the scan has no such plane, slices or crop box, or is too large for the settings.
         """
         reoriented, axis_order = reorient(scan, plane)
-        planes = Planes.from_scan(reoriented, card.preprocess.window)
+        planes = card.preprocess.planes(reoriented)
         if settings.box is not None:
             planes = planes.crop(settings.box)
         classes = _select_classes(card.classes, settings.classes)

@@ -164,17 +164,17 @@ class GuidedLatentDiffusion(Method):
         """Equations 1, 2 and 5; the weight decay of Equation 3 is done by the optimizer."""
         _, masks = self._draw_class_masks(batch, generator)
         logits = self.mask_autoencoder.decode_unscaled(self.mask_autoencoder.posterior(masks)[0])
-        grey = _to_grey(batch.images)
-        mean, logvar = self.image_autoencoder.posterior(grey)
+        images = self._autoencoder_input(batch.images)
+        mean, logvar = self.image_autoencoder.posterior(images)
         noise = torch.randn(mean.shape, generator=generator).to(mean)
         reconstruction = self.image_autoencoder.decode_unscaled(mean + (0.5 * logvar).exp() * noise)
         image_loss = (
-            F.l1_loss(reconstruction, grey)
+            F.l1_loss(reconstruction, images)
             if self.config.image_loss == "l1"
-            else 0.5 * F.mse_loss(reconstruction, grey)
+            else 0.5 * F.mse_loss(reconstruction, images)
         )
         # summed over the latent but divided by the number of pixels, since the image loss is a mean over them
-        divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum() / grey.numel()
+        divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).sum() / images.numel()
         losses = {
             "mask_cross_entropy": F.binary_cross_entropy_with_logits(logits, masks),
             "mask_dice": dice_loss(logits.sigmoid(), masks),
@@ -182,14 +182,14 @@ class GuidedLatentDiffusion(Method):
             "image_kl": self.config.kl_weight * divergence,
         }
         if weight := self.config.perceptual_weight:
-            losses["image_perceptual"] = weight * self._perceptual_loss(grey, reconstruction)
+            losses["image_perceptual"] = weight * self._perceptual_loss(images, reconstruction)
         return losses
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Reconstruction:
-        """Images, in grey, and masks through the two autoencoders."""
-        grey, autoencoder = _to_grey(images), self.image_autoencoder
-        decoded = autoencoder.decode_unscaled(autoencoder.posterior(grey)[0])
-        return Reconstruction(decoded.clamp(0, 1), grey, self._reconstruct_masks(images, masks))
+        """Images, in grey where the autoencoder sees grey ones, and masks through the two autoencoders."""
+        originals, autoencoder = self._autoencoder_input(images), self.image_autoencoder
+        decoded = autoencoder.decode_unscaled(autoencoder.posterior(originals)[0])
+        return Reconstruction(decoded.clamp(0, 1), originals, self._reconstruct_masks(images, masks))
 
     def _reconstruct_masks(self, images: Tensor, masks: Tensor) -> Tensor:
         """Probabilities of encoded and decoded masks, `(B, K, H, W)`: the best the diffusion could reach."""
@@ -207,7 +207,7 @@ class GuidedLatentDiffusion(Method):
             mask_moments.update(
                 self.mask_autoencoder.posterior(self._draw_class_masks(batch, generator)[1])[0]
             )
-            image_moments.update(self.image_autoencoder.posterior(_to_grey(batch.images))[0])
+            image_moments.update(self.image_autoencoder.posterior(self._autoencoder_input(batch.images))[0])
         self.mask_autoencoder.standardise(mask_moments)
         self.image_autoencoder.standardise(image_moments)
 
@@ -290,7 +290,11 @@ class GuidedLatentDiffusion(Method):
     def encode(self, images: Tensor) -> Tensor:
         """The standardised image latent, `(B, C, H/f, W/f)`."""
         with torch.no_grad():
-            return self.image_autoencoder.encode(_to_grey(images))
+            return self.image_autoencoder.encode(self._autoencoder_input(images))
+
+    def _autoencoder_input(self, images: Tensor) -> Tensor:
+        """The images `(B, 3, H, W)`, or their mean over the colour channels `(B, 1, H, W)`."""
+        return images if self.config.image_channels == 3 else images.mean(1, keepdim=True)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Probabilities `(B, 1, H, W)` in [0, 1] of mask latents `(B, C, h, w)`."""
@@ -373,8 +377,3 @@ def draw_training_classes(
         (prefer_present & present_classes.any(1))[:, None], present_classes, annotated_classes
     )
     return torch.multinomial(candidate_classes.float(), 1, generator=generator)[:, 0].to(masks.device)
-
-
-def _to_grey(images: Tensor) -> Tensor:
-    """Mean of the colour channels, `(B, 1, H, W)`."""
-    return images.mean(1, keepdim=True)

@@ -73,7 +73,14 @@ class GuidedConfig(FrozenModel):
     active_share: float = Field(0.75, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _check_equal_factors(self) -> GuidedConfig:
+    def _check_autoencoders(self) -> GuidedConfig:
         if self.mask_autoencoder.downsampling_factor != self.image_autoencoder.downsampling_factor:
             raise ValueError("mask_autoencoder and image_autoencoder must downsample by the same factor")
+        if self.mask_autoencoder.image_channels != 1:
+            raise ValueError("mask_autoencoder: a mask has one channel")
         return self
+
+    @property
+    def image_channels(self) -> int:
+        """How many channels of an image the method sees: 1 for its grey values."""
+        return self.image_autoencoder.image_channels

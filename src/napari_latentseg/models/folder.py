@@ -17,6 +17,7 @@ from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import build_method
 from napari_latentseg.models.card import CARD, ModelCard, read_card
 from napari_latentseg.models.layout import WEIGHTS_FILE, check_files, member_files
+from napari_latentseg.models.variant import variant_text
 from napari_latentseg.utils.atomic import atomic_folder
 from napari_latentseg.utils.device import Compute
 from napari_latentseg.utils.outline import check_network_size, unset_weights
@@ -146,11 +147,12 @@ def load_model_folder(
         )
     # The wording may differ between versions of the package, but a variant must not pass as the published
     # method.
+    variant = variant_text(method, card.preprocess)
     corrects_card = not card.deviations_from_paper and _deviates_in_latents_alone(method, codec)
-    if bool(method.deviations_from_paper) != bool(card.deviations_from_paper) and not corrects_card:
+    if bool(variant) != bool(card.deviations_from_paper) and not corrects_card:
         raise BadInput(
             f"{folder / CARD}, variant",
-            f"is {card.deviations_from_paper!r}, but its settings make it {method.deviations_from_paper!r}",
+            f"is {card.deviations_from_paper!r}, but its settings make it {variant!r}",
             _REMEDY,
         )
     if len(card.classes) != method.class_count:
@@ -168,8 +170,7 @@ def load_model_folder(
         other_members.append(member.eval())
     method.eval()
     checksums = _checksums([method, *other_members])
-    variant = method.deviations_from_paper if corrects_card else card.deviations_from_paper
-    model_card = card.replace(deviations_from_paper=variant)
+    model_card = card.replace(deviations_from_paper=variant) if corrects_card else card
     return Model(method, model_card, folder, tuple(other_members), checksums)
 
 
@@ -236,7 +237,7 @@ def save_model_folder(
             (temporary / name).write_bytes(content)
         files = {p.name: file_sha256(p) for p in sorted(temporary.iterdir())}
         saved_card = card.replace(
-            files=files, deviations_from_paper=method.deviations_from_paper, members=len(members)
+            files=files, deviations_from_paper=variant_text(method, card.preprocess), members=len(members)
         )
         saved_card.write(temporary / CARD)
     return saved_card

@@ -6,7 +6,7 @@ The architecture is that of the latent diffusion models (Rombach et al., CVPR 20
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,8 @@ class AutoencoderConfig(FrozenModel):
     fold
         Pixel-unshuffle factor before the first convolution (and pixel shuffle after the last): blocks of fold
         x fold pixels become channels, so that no layer works at full resolution, which is faster. 1 for none.
+    image_channels
+        1 for grey images and masks, 3 for colours or neighbouring slices.
     """
 
     widths: tuple[int, ...] = Field((32, 64, 128, 128), min_length=1)
@@ -44,6 +46,7 @@ class AutoencoderConfig(FrozenModel):
     channels: int = Field(4, ge=1)
     norm_groups: int = Field(32, ge=1)
     fold: int = Field(1, ge=1)
+    image_channels: Literal[1, 3] = 1
 
     @model_validator(mode="after")
     def _check_group_norm(self) -> AutoencoderConfig:
@@ -58,9 +61,10 @@ class AutoencoderConfig(FrozenModel):
 
 
 class Autoencoder(nn.Module):
-    """KL autoencoder for one-channel images, with standardised latents.
+    """KL autoencoder with standardised latents.
 
-    In the shapes below, f is `AutoencoderConfig.downsampling_factor`, C the number of latent channels.
+    In the shapes below, f is `AutoencoderConfig.downsampling_factor`, C the number of latent channels and I
+    the number of channels of an image.
 
     Parameters
     ----------
@@ -84,8 +88,8 @@ class Autoencoder(nn.Module):
         levels = len(config.widths)
         self.config = config
         self.network: Any = AutoencoderKL(
-            in_channels=config.fold**2,
-            out_channels=config.fold**2,
+            in_channels=config.image_channels * config.fold**2,
+            out_channels=config.image_channels * config.fold**2,
             down_block_types=("DownEncoderBlock2D",) * levels,
             up_block_types=("UpDecoderBlock2D",) * levels,
             block_out_channels=config.widths,
@@ -97,7 +101,7 @@ class Autoencoder(nn.Module):
         self.register_buffer("spread", torch.ones(1, config.channels, 1, 1))
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the latents of `(B, 1, H, W)` in [0, 1], before standardisation.
+        """Mean and log variance of the latents of `(B, I, H, W)` in [0, 1], before standardisation.
 
         Each is `(B, C, H/f, W/f)`, float32; the logarithm is natural.
         """
@@ -105,16 +109,16 @@ class Autoencoder(nn.Module):
         return distribution.mean.float(), distribution.logvar.float()
 
     def decode_unscaled(self, latents: Tensor) -> Tensor:
-        """Decode latents `(B, C, h, w)` that were not standardised, to unbounded values `(B, 1, H, W)`."""
+        """Decode latents `(B, C, h, w)` that were not standardised, to unbounded values `(B, I, H, W)`."""
         folded_image: Tensor = self.network.decode(latents).sample
         return F.pixel_shuffle(folded_image.float(), self.config.fold)
 
     def encode(self, x: Tensor) -> Tensor:
-        """Standardised mean latents `(B, C, H/f, W/f)` of `(B, 1, H, W)` in [0, 1]."""
+        """Standardised mean latents `(B, C, H/f, W/f)` of `(B, I, H, W)` in [0, 1]."""
         return (self.posterior(x)[0] - self.mean) / self.spread
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Decode standardised latents `(B, C, h, w)` to values (logits for masks) `(B, 1, H, W)`."""
+        """Decode standardised latents `(B, C, h, w)` to values (logits for masks) `(B, I, H, W)`."""
         return self.decode_unscaled(latents * self.spread + self.mean)
 
     def standardise(self, moments: ChannelMoments) -> None:

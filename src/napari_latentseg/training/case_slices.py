@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_latentseg.core.scan import Scan
-from napari_latentseg.core.slices import Planes
 from napari_latentseg.core.units import MM_PER_UNIT
 from napari_latentseg.data.cases import UNKNOWN_CLASS, Case
 from napari_latentseg.data.resize import resize, resize_labels
@@ -133,7 +132,7 @@ class SliceReader:
     def _make(self, case: Case, dataset: AnnotatedDataset) -> tuple[NDArray[np.uint8], dict[str, Any]]:
         """All annotated slices `(N, C + 1 + R, h, w)`, see `StoredSlice`, and what is known of them."""
         scan = case.read_scan()
-        planes = Planes.from_scan(scan, self.config.preprocess.window)
+        planes = self.config.preprocess.planes(scan)
         shape = (len(planes), *planes.plane_shape)
         masks = [_read_class_numbers(source, dataset, shape) for source in (case, *case.reader_cases)]
         size = self.config.preprocess.working_size(*planes.plane_shape, planes.spacing)

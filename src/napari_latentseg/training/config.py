@@ -285,6 +285,13 @@ class TrainingConfig(FrozenModel):
         return self
 
     @model_validator(mode="after")
+    def _check_neighbours(self) -> TrainingConfig:
+        """Neighbouring slices are no colours: a change of hue or saturation would mix them."""
+        if self.preprocess.neighbours is not None and (self.augment.hue or self.augment.saturation):
+            raise ValueError("augment: hue and saturation must be 0 where preprocess has neighbours")
+        return self
+
+    @model_validator(mode="after")
     def _check_latent_cache(self) -> TrainingConfig:
         ranges = self.augment
         probabilities = (

@@ -25,6 +25,7 @@ from napari_latentseg.models.card import NAME_PATTERN, ModelCard, TrainingData, 
 from napari_latentseg.models.folder import Model, save_model_folder
 from napari_latentseg.models.layout import REPLAY_FILE, SPLIT_FILE
 from napari_latentseg.models.update_card import update_card
+from napari_latentseg.models.variant import variant_text
 from napari_latentseg.training.checkpoint import Checkpoint
 from napari_latentseg.training.config import TrainingConfig
 from napari_latentseg.training.dataset import Dataset, read_dataset
@@ -264,7 +265,7 @@ class TrainingJob:
             name=self.name,
             title=card_config.title or self.name,
             method=config.method,
-            deviations_from_paper=members.trained_methods[0].deviations_from_paper,
+            deviations_from_paper=variant_text(members.trained_methods[0], config.preprocess),
             settings=config.settings,
             codec=self.spec,
             preprocess=config.preprocess,

@@ -14,6 +14,7 @@ from napari_latentseg.codecs.base import Codec
 from napari_latentseg.methods.base import Method
 from napari_latentseg.methods.registry import METHODS, build_method
 from napari_latentseg.models.store import embedded_codec
+from napari_latentseg.models.variant import variant_text
 from napari_latentseg.training.config import TrainingConfig, load_config, named_configs
 from napari_latentseg.training.method_info import ConfigurationInfo, MethodInfo, ParameterCounts
 
@@ -50,9 +51,7 @@ def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> Method
         if key not in built:
             built[key] = _meta_method(c)
         methods_by_config[c.name] = c, built[key]
-    faithful_configs = [
-        name for name, (_, method) in methods_by_config.items() if not method.deviations_from_paper
-    ]
+    faithful_configs = [name for name, pair in methods_by_config.items() if not _variant(*pair)]
     main_config = next(iter(faithful_configs or methods_by_config))
     return MethodInfo(
         name=cls.name,
@@ -63,15 +62,19 @@ def _describe_method(cls: type[Method], configs: list[TrainingConfig]) -> Method
                 name=c.name,
                 kind=_config_kind(c, faithful_configs),
                 ablation=c.ablation,
-                variant=methods_by_config[c.name][1].deviations_from_paper
-                if c.name in methods_by_config
-                else _meta_method(c).deviations_from_paper,
+                variant=_variant(
+                    c, methods_by_config[c.name][1] if c.name in methods_by_config else _meta_method(c)
+                ),
             )
             for c in sorted(configs, key=lambda c: (c.name != main_config, c.name))
         ),
         parameters=_parameters(*methods_by_config[main_config]),
         sources=tuple(methods_by_config[main_config][1].available_sources(members=2)),
     )
+
+
+def _variant(config: TrainingConfig, method: Method) -> str:
+    return variant_text(method, config.preprocess)
 
 
 def _config_kind(

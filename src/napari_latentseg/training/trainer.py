@@ -121,6 +121,15 @@ class Trainer:
                 f"is {self.config.preprocess.size}",
                 f"use a multiple of the method's {multiple}",
             )
+        if (
+            self.config.preprocess.neighbours is not None
+            and getattr(self.method.config, "image_channels", 3) == 1
+        ):
+            raise BadInput(
+                "preprocess.neighbours",
+                "the method turns its images into grey, which would mix the slices",
+                "set image_channels to 3 in settings",
+            )
         for stage in self.method.stages():
             size = images_per_batch(self.data.train, self.config.for_stage(stage.name))
             if size < (count := self.processes.count):
