@@ -35,6 +35,10 @@ def write_config(out: Path, planes: int, judge_planes: int) -> Path:
     """`guided-abdomen` with few steps of training and of sampling."""
     config = load_config("guided-abdomen").model_dump(mode="json")
     config["draw"]["planes"] = planes
+    # a training has only the classes that its data are annotated with: the made set is said to have all 29
+    labels = config["datasets"]["btcv"]["labels"]
+    others = [c["name"] for c in config["classes"] if c["name"] not in labels.values()]
+    labels |= {str(label): name for label, name in enumerate(others, start=len(labels) + 1)}
     config["settings"]["diffusion"] = {
         "beta_schedule": "squaredcos_cap_v2", "prediction": "sample", "steps": 4,
     }  # fmt: skip

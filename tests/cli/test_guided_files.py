@@ -20,14 +20,20 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 @pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    (tmp_path / "tiny.json").write_text(json.dumps(TWO_SETS_CONFIG))
+    return tmp_path / "tiny.json"
+
+
+@pytest.fixture
 def texts(tmp_path: Path) -> Path:
     save_file({"vectors": torch.randn(3, 7)}, tmp_path / "texts.safetensors")
     return tmp_path / "texts.safetensors"
 
 
-def test_the_command_line_has_both(cli, folders: list[Path], texts: Path, tmp_path: Path) -> None:
-    config_file = tmp_path / "tiny.json"
-    config_file.write_text(json.dumps(TWO_SETS_CONFIG))
+def test_the_command_line_has_both(
+    cli, folders: list[Path], config_file: Path, texts: Path, tmp_path: Path
+) -> None:
     vgg16, lpips = write_perceptual_files(tmp_path)
     ended = cli(
         "train", "--method", "guided", "--data", folders[0], "--data", folders[1], "--config", config_file,
@@ -40,18 +46,24 @@ def test_the_command_line_has_both(cli, folders: list[Path], texts: Path, tmp_pa
     assert "perceptual" not in card.deviations_from_paper
 
 
-def test_a_perceptual_file_that_is_missing_is_refused(refused, folders: list[Path], tmp_path: Path) -> None:
-    train = ("train", "--method", "guided", "--data", folders[0], "--config", "guided-abdomen")
-    message = refused(*train, "--out", tmp_path / "m", "--perceptual", tmp_path / "vgg16.pth")
+def test_a_perceptual_file_that_is_missing_is_refused(
+    refused, folders: list[Path], config_file: Path, tmp_path: Path
+) -> None:
+    message = refused(
+        "train", "--method", "guided", "--data", folders[0], "--config", config_file,
+        "--out", tmp_path / "m", "--perceptual", tmp_path / "vgg16.pth",
+    )  # fmt: skip
     assert "vgg16.pth: no such file" in message
     assert not (tmp_path / "m").exists()
 
 
 def test_texts_for_another_number_of_classes_are_refused(
-    refused, folders: list[Path], texts: Path, tmp_path: Path
+    refused, folders: list[Path], config_file: Path, texts: Path, tmp_path: Path
 ) -> None:
+    """Of the first set alone, whose classes are two of the three."""
     message = refused(
-        "train", "--method", "guided", "--data", folders[0], "--config", "guided-abdomen",
+        "train", "--method", "guided", "--data", folders[0], "--config", config_file,
         "--out", tmp_path / "m", "--class-texts", texts,
     )  # fmt: skip
-    assert "has 3 vectors, but the model has 29 classes" in message
+    assert "has 3 vectors, but the model has 2 classes" in message
+    assert not (tmp_path / "m").exists()

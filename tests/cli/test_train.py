@@ -77,6 +77,7 @@ def test_a_number_of_epochs_is_that_of_every_stage(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("napari_latentseg.training.job.TrainingJob", job)
     monkeypatch.setattr("napari_latentseg.training.datasets.find_datasets", lambda *_: None)
     monkeypatch.setattr("napari_latentseg.training.named_classes.class_changes", lambda *_: {})
+    monkeypatch.setattr("napari_latentseg.training.named_classes.unannotated_classes", lambda *_: [])
     with pytest.raises(Seen):
         api.train("data", "out", config="medseglatdiff-small", changes={"epochs": 3})
     assert {asked[0].for_stage(name).epochs for name in ("autoencoders", "diffusion")} == {3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,13 @@ import torch
 from PIL import Image
 from tests.helpers.two_sets import TWO_SETS_CONFIG, write_set, write_two_sets
 
-from napari_latentseg.api import evaluate
+from napari_latentseg.api import evaluate, train
+from napari_latentseg.data.label_map import LabelMap
 from napari_latentseg.data.slices import Slice
 from napari_latentseg.errors import BadInput
 from napari_latentseg.models.card import ModelCard, read_card
 from napari_latentseg.models.store import load_model
-from napari_latentseg.training.config import TrainingConfig
+from napari_latentseg.training.config import TrainingConfig, load_config, with_changes
 from napari_latentseg.training.dataset import (
     Dataset,
     read_dataset,
@@ -25,9 +27,10 @@ from napari_latentseg.training.dataset import (
     training_batches,
 )
 from napari_latentseg.training.dataset_config import SliceSamplingConfig
-from napari_latentseg.training.datasets import find_datasets
+from napari_latentseg.training.datasets import class_infos, find_datasets
 from napari_latentseg.training.events import TrainEpoch
 from napari_latentseg.training.job import TrainingJob, total_seconds
+from napari_latentseg.training.named_classes import unannotated_classes, without_classes
 from napari_latentseg.training.provenance import combined_licence, training_data_records
 
 
@@ -226,3 +229,46 @@ def test_a_folder_without_a_map_is_refused_before_the_work(folders: list[Path], 
     other = write_set(tmp_path / "third", ["a", "b"], [1], 3)
     with pytest.raises(BadInput, match="third: has no map of its labels"):
         find_datasets([*folders, other], config())
+
+
+def test_one_set_of_several_is_trained_on_alone_with_its_own_classes(
+    folders: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "tiny.json").write_text(json.dumps(TWO_SETS_CONFIG))
+    notes: list[str] = []
+    card = train(
+        folders[0], tmp_path / "m", config=tmp_path / "tiny.json", device="cpu", on_note=notes.append
+    )
+    assert notes == ["classes that no data set here annotates are left out: vessel"]
+    assert [(c.label, c.name, c.includes) for c in card.classes] == [
+        (1, "organ", ("tumour",)), (2, "tumour", ()),
+    ]  # fmt: skip
+    assert card.settings["classes"] == 2
+    assert load_model(tmp_path / "m").method.class_count == 2
+
+
+def test_with_all_sets_every_class_is_learnt(folders: list[Path]) -> None:
+    assert unannotated_classes(find_datasets(folders, config())) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [
+        (("msd_liver",), 2), (("msd_lung",), 1), (("btcv",), 13), (("kits23",), 4), (("tcia_pancreas",), 1),
+        (("abdomenct_1k",), 5), (("amos_ct",), 15), (("word",), 17),
+        (("msd_liver", "msd_lung", "msd_pancreas", "msd_hepatic_vessel", "msd_spleen", "msd_colon"), 9),
+    ],
+)  # fmt: skip
+def test_each_set_of_the_paper_has_its_number_of_classes(names: tuple[str, ...], count: int) -> None:
+    """Table 1; the paper counts both adrenal glands as one, and this package as two."""
+    abdomen = load_config("guided-abdomen")
+    classes = class_infos(abdomen)
+    sets: Any = [
+        SimpleNamespace(name=n, label_map=LabelMap(classes, abdomen.datasets[n].labels)) for n in names
+    ]
+    left_out = unannotated_classes(sets)
+    alone = with_changes(abdomen, without_classes(abdomen, left_out, sets))
+    assert len(alone.classes) == alone.settings["classes"] == count
+    assert set(alone.datasets) == set(names)
+    included = {name for c in class_infos(alone) for name in c.includes}  # which checks that these are there
+    assert included.isdisjoint(left_out)

@@ -120,7 +120,8 @@ def train(
     on_event
         Called with every event, see `napari_latentseg.training.events`.
     on_note
-        Called with a sentence on the codec, where it is kept from now on, or cannot be.
+        Called with a sentence on the codec, where it is kept from now on, or cannot be, and on classes that
+        are left out because no data set annotates them.
     should_stop
         Asked after every batch, and ten times a second while the model is judged. True ends the training:
         the best weights so far are written, and a checkpoint beside them.
@@ -161,7 +162,7 @@ def train(
     from napari_latentseg.training.config import load_config, with_changes
     from napari_latentseg.training.datasets import find_datasets
     from napari_latentseg.training.guided_files import guided_file_changes
-    from napari_latentseg.training.named_classes import class_changes
+    from napari_latentseg.training.named_classes import class_changes, unannotated_classes, without_classes
     from napari_latentseg.training.output_dir import check_output_dir
     from napari_latentseg.training.processes import join_processes
     from napari_latentseg.utils.device import check_device_and_precision
@@ -181,13 +182,17 @@ def train(
         settings = processes.request.applied_to(with_changes(settings, changes))
         label_names = None if labels is None else parse_label_names(labels)
         settings = with_changes(settings, class_changes(folders, settings, classes, label_names))
-        settings = with_changes(settings, guided_file_changes(settings, perceptual, class_texts))
         if method is not None and method != settings.method:
             raise BadInput(
                 "method", f"{settings.name} is a configuration of {settings.method}", "choose one of its own"
             )
         check_device_and_precision(device, settings.precision)
-        find_datasets(folders, settings)
+        datasets = find_datasets(folders, settings)
+        if class_names := unannotated_classes(datasets):
+            settings = with_changes(settings, without_classes(settings, class_names, datasets))
+            if processes.is_main:
+                on_note(f"classes that no data set here annotates are left out: {', '.join(class_names)}")
+        settings = with_changes(settings, guided_file_changes(settings, perceptual, class_texts))
         check_output_dir(as_path("out", out), resume=resume)
 
         from napari_latentseg.models.store import open_codec

@@ -11,8 +11,9 @@ from napari_latentseg.data.label_names import LabelNames
 from napari_latentseg.errors import BadInput
 from napari_latentseg.training.config import CardConfig, TrainingConfig
 from napari_latentseg.training.dataset_config import DatasetConfig
+from napari_latentseg.training.datasets import AnnotatedDataset
 
-__all__ = ["METHODS_OF_SEVERAL_CLASSES", "class_changes"]
+__all__ = ["METHODS_OF_SEVERAL_CLASSES", "class_changes", "unannotated_classes", "without_classes"]
 
 METHODS_OF_SEVERAL_CLASSES = ("gms", "guided")
 """The methods whose settings have a number of classes."""
@@ -77,6 +78,52 @@ def class_changes(
         changes["datasets"] = {
             folder.absolute().name: _dataset_config(folder, config, label_names) for folder in folders
         }
+    return changes
+
+
+def unannotated_classes(datasets: Sequence[AnnotatedDataset]) -> list[str]:
+    """The classes that none of the data sets of a training annotates, by name.
+
+    A model would offer them without having seen any, and mark anything.
+    """
+    label_maps = [dataset.label_map for dataset in datasets]
+    return [
+        c.name
+        for number, c in enumerate(label_maps[0].classes)
+        if not any(label_map.annotated[number] for label_map in label_maps)
+    ]
+
+
+def without_classes(
+    config: TrainingConfig, names: Sequence[str], datasets: Sequence[AnnotatedDataset]
+) -> dict[str, Any]:
+    """Changes of a configuration that leave classes out, and what it says of data sets that are not used.
+
+    So each data set of a configuration for several can be trained on alone.
+
+    Parameters
+    ----------
+    config
+        Names the classes.
+    names
+        Which are left out.
+    datasets
+        All data sets of the training.
+
+    Returns
+    -------
+    dict
+        For `with_changes`.
+    """
+    kept = [c for c in config.classes if c.name not in names]
+    changes: dict[str, Any] = {
+        "classes": [
+            c.model_dump() | {"includes": [name for name in c.includes if name not in names]} for c in kept
+        ],
+        "datasets": {d.name: config.datasets[d.name] for d in datasets if d.name in config.datasets},
+    }
+    if "classes" in config.settings:
+        changes["settings"] = config.settings | {"classes": len(kept)}
     return changes
 
 
