@@ -188,10 +188,9 @@ def train(
             )
         check_device_and_precision(device, settings.precision)
         datasets = find_datasets(folders, settings)
-        if class_names := unannotated_classes(datasets):
+        class_names = unannotated_classes(datasets)
+        if class_names:
             settings = with_changes(settings, without_classes(settings, class_names, datasets))
-            if processes.is_main:
-                on_note(f"classes that no data set here annotates are left out: {', '.join(class_names)}")
         settings = with_changes(settings, guided_file_changes(settings, perceptual, class_texts))
         check_output_dir(as_path("out", out), resume=resume)
 
@@ -207,6 +206,8 @@ def train(
         )  # fmt: skip
         if processes.is_main:
             _keep_codec(codec, spec, on_note)
+            if class_names:
+                on_note(f"classes that no data set here annotates are left out: {', '.join(class_names)}")
         for event in job:
             if processes.is_main:
                 on_event(event)
