@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_latentseg.api.chosen_model import load_chosen_model, locate_chosen_model
+from napari_latentseg.api.evaluation_options import Options, Other, sample_counts
 from napari_latentseg.errors import BadInput
-from napari_latentseg.utils.argument_types import as_path, shown, whole_number
+from napari_latentseg.utils.argument_types import as_path
 from napari_latentseg.utils.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from napari_latentseg.data.cases import Case
     from napari_latentseg.data.label_names import LabelsOption
-    from napari_latentseg.evaluation.protocols import Protocol
     from napari_latentseg.evaluation.report import EvaluationReport
     from napari_latentseg.models.card import ModelCard
     from napari_latentseg.models.folder import Model
@@ -33,18 +33,24 @@ def evaluate(
     seed: int = 0,
     threshold: float | None = None,
     device: str = "auto",
-    precision: str = "float32",
+    precision: str | None = None,
     subset: str = "all",
     split: str | Path | Sequence[str | Path] | None = None,
     protocol: str | None = None,
     stability: bool = False,
     readers: str | Sequence[str] | None = None,
+    against: Model | LocatedModel | str | Path | None = None,
+    patients: str | None = None,
+    report: str | Path | None = None,
     labels: LabelsOption | None = None,
     codec: str | Path | None = None,
     on_note: Callable[[str], None] = lambda text: None,
     progress: Progress = no_progress,
 ) -> EvaluationReport:
-    """Score a model on annotated images: Dice, IoU and HD95.
+    """Score a model on annotated images: Dice, IoU and HD95, with bootstrapped 95 % intervals.
+
+    Number and source of the samples, threshold and precision are those of the model where they are not given,
+    as `segment` uses it.
 
     Parameters
     ----------
@@ -59,7 +65,8 @@ def evaluate(
     source, seed, threshold, device
         As for `segment`.
     precision
-        ``"float32"``; or ``"bfloat16"``, or ``"auto"`` for what `segment` would compute in.
+        ``"float32"``, ``"bfloat16"``, or ``"auto"`` for what `segment` would compute in. Where none is given,
+        ``"auto"``, and with a protocol ``"float32"``, as the papers.
     subset
         ``"all"`` images, or ``"validation"``: those that were the model's validation images in training.
         With `split` a part of the lists: ``"train"``, ``"validation"`` or ``"test"``.
@@ -76,6 +83,17 @@ def evaluate(
         Compare the samples with the masks of several readers: the names of their folders beside `images/`, or
         ``"auto"`` for all that are called `masks_r1`, `masks_r2` and so on. The figures are in `readers`
         of the report.
+    against
+        Another model, which is scored on the same images, or the JSON file of an earlier evaluation of them.
+        `paired` of the report has the differences image by image. Settings that are given hold for both
+        models.
+    patients
+        A regular expression on the names of the images whose first group is the patient, such as
+        ``"^(patient[0-9]+)"``: intervals and tests are then over patients, with all images of theirs.
+    report
+        An HTML file for a page with the scores, their distribution, the best and the worst image, and how
+        reliable the probabilities are; that is in `calibration` of the report too. A file that is there is
+        replaced.
     labels
         What the labels of the masks mean, where that is not what the folder or the model says: see
         `parse_label_names`.
@@ -90,68 +108,92 @@ def evaluate(
     -------
     EvaluationReport
         Mean and standard deviation of Dice and IoU (in [0, 1]) and of HD95 (in pixels, or voxels of a volume,
-        whatever their size in mm), the scores of each image, and how many of the images the model has seen
-        in training. An image that cannot be used is in `left_out` with the reason, and the others are scored.
+        whatever their size in mm), their median and intervals, the scores of each image, and how many of the
+        images the model has seen in training. An image that cannot be used is in `left_out` with the reason,
+        and the others are scored.
 
     Raises
     ------
     BadInput
-        If there is no such model or data, no image can be used, or a setting is not possible.
+        If there is no such model or data, no image can be used, all masks are empty, `against` has scores of
+        other images, or a setting is not possible.
 
     Examples
     --------
     >>> from napari_latentseg import evaluate
     >>> from napari_latentseg.sample_data import write_annotated_phantoms
     >>> data = write_annotated_phantoms("phantoms", 2)
-    >>> report = evaluate("breast-ultrasound", data, source="none")
+    >>> report = evaluate("breast-ultrasound", data, source="none", report="scores.html")
     >>> report.image_count, report.training_count
     (2, 0)
-    >>> report.mean.dsc > 0.5
+    >>> report.intervals.mean.dsc[0] <= report.mean.dsc <= report.intervals.mean.dsc[1]
     True
     >>> evaluate("breast-ultrasound", data, protocol="gms").protocol.size
     224
     """
     # what can be refused cheaply is refused before torch is loaded
     from napari_latentseg.api.annotated_images import annotated_images
+    from napari_latentseg.api.evaluation_statistics import (
+        case_pictures,
+        check_masks,
+        patients_of,
+        with_intervals,
+    )
+    from napari_latentseg.evaluation.paired import compare_paired
     from napari_latentseg.evaluation.protocols import find_protocol
-    from napari_latentseg.inference.settings import InferenceSettings
+    from napari_latentseg.report.evaluation_page import check_evaluation_page, write_evaluation_page
 
+    page = None if report is None else check_evaluation_page(as_path("report", report))
     located_model = locate_chosen_model(model)
-    card = located_model.card
-    counts = _sample_counts(samples)
     chosen = None if protocol is None else find_protocol(protocol)
-    defaults = {} if chosen is None else _paper_settings(chosen, card, source)
-    given = {"samples": counts[-1] if counts else None, "source": source, "threshold": threshold}
-    settings = InferenceSettings.for_model(
-        card,
-        **{name: defaults.get(name) if value is None else value for name, value in given.items()},
-        seed=seed, device=device, precision=precision,
-    )  # fmt: skip
+    options = Options(
+        counts=sample_counts(samples),
+        source=source,
+        threshold=threshold,
+        seed=seed,
+        device=device,
+        precision=precision or ("auto" if chosen is None else "float32"),
+        protocol=chosen,
+    )
+    settings = options.settings(located_model.card)
     if stability and settings.samples < 2:
         raise BadInput("stability", "one sample cannot be compared with others", "ask for 2 or more samples")
     _, cases, known_split = annotated_images(
         located_model, data, subset, "give the data it was trained on", labels, on_note, split
     )
-
+    patients_of([case.name for case in cases], patients)
+    other = None if against is None else Other(against, data, labels, cases, options)
     if readers is not None:
         cases = _with_readers(cases, as_path("data", data), readers, protocol)
+    check_masks(cases, located_model.card)
 
     from napari_latentseg.inference.evaluate import Evaluation
     from napari_latentseg.inference.predictor import Predictor
 
     evaluation = Evaluation(
-        Predictor(load_chosen_model(located_model, codec), device, precision),
+        Predictor(load_chosen_model(located_model, codec), device, options.precision),
         settings,
         cases,
         known_split,
         protocol=chosen,
-        sample_counts=counts if len(counts) > 1 else (),
+        sample_counts=options.counts if len(options.counts) > 1 else (),
         with_stability=stability,
+        with_calibration=page is not None,
     )
+    own_share = 0.5 if other is not None and other.report is None else 1.0  # of the time
     for fraction in evaluation.run():
-        progress(fraction)
-    report = evaluation.report()
-    return report if split is None else report.replace(subset=subset)
+        progress(own_share * fraction)
+    scores = evaluation.report()
+    patient_names = patients_of([image.name for image in scores.images], patients)
+    scores = with_intervals(scores if split is None else scores.replace(subset=subset), patient_names)
+    pictures = [] if page is None else case_pictures(evaluation, scores)
+    del evaluation  # with its networks, before those of the other model are loaded
+    if other is not None:
+        other_scores = other.scores(scores, lambda fraction: progress(own_share + (1 - own_share) * fraction))
+        scores = scores.replace(paired=compare_paired(scores, other_scores, other.title, patient_names))
+    if page is not None:
+        write_evaluation_page(page, scores, located_model.card, pictures)
+    return scores
 
 
 def _with_readers(
@@ -171,37 +213,6 @@ def _with_readers(
         raise BadInput("readers", "are compared at the size of the files", "leave out the protocol")
     names = parse_readers(readers if isinstance(readers, str) else ",".join(readers))
     return with_readers(cases, folder, names)
-
-
-def _sample_counts(samples: int | Sequence[int] | None) -> tuple[int, ...]:
-    """The numbers of samples, ascending and each once; none where none is given.
-
-    Raises
-    ------
-    BadInput
-        If one is no whole number of 1 or more.
-    """
-    if samples is None:
-        return ()
-    counts: Sequence[Any] = samples if isinstance(samples, list | tuple) else [samples]
-    numbers = sorted({whole_number("samples", count) for count in counts})
-    if not numbers or (len(numbers) > 1 and numbers[0] < 1):
-        raise BadInput("samples", f"{shown(samples)} are no numbers of samples", "write 5, or 1,2,5,10")
-    return tuple(numbers)
-
-
-def _paper_settings(protocol: Protocol, card: ModelCard, source: str | None) -> dict[str, Any]:
-    """Samples, their source and threshold of a paper, as far as the model has them."""
-    # a paper of one pass: the prediction without sampling, which a model of SDSeg does not have
-    is_one_pass = source is None and protocol.samples == 1 and "none" in card.sources
-    chosen_source = "none" if is_one_pass else source or card.sources[0]
-    most = {"none": 1, "members": card.members}.get(chosen_source, protocol.samples)
-    samples = None if protocol.samples is None or most is None else min(protocol.samples, most)
-    return {
-        "source": chosen_source,
-        "samples": samples if source is None else None,
-        "threshold": protocol.threshold,
-    }
 
 
 def calibrate(

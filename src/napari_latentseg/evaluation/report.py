@@ -8,6 +8,9 @@ from pydantic import Field
 
 from napari_latentseg.core.frozen import FrozenModel
 from napari_latentseg.evaluation.arrays import Empty
+from napari_latentseg.evaluation.bootstrap import Interval
+from napari_latentseg.evaluation.intervals import Intervals
+from napari_latentseg.evaluation.mean_calibration import MeanCalibration
 from napari_latentseg.evaluation.readers import ReaderReport
 from napari_latentseg.evaluation.scores import ClassMean, ImageScores
 
@@ -17,6 +20,8 @@ __all__ = [
     "ImageResult",
     "LeftOut",
     "MeanScores",
+    "PairedReport",
+    "PairedScore",
     "PooledScores",
     "ProtocolReport",
     "ReconstructionReport",
@@ -55,7 +60,8 @@ class ImageResult(FrozenModel):
 
     `empty` says which mask is empty: ``"prediction"``, ``"truth"``, ``"both"``, or ``""`` for neither.
     `classes` holds the scores of each annotated class, of a model with several; those of a volume are of the
-    whole volume.
+    whole volume. `sha256` is that of image and mask file, by which another evaluation is known to be of the
+    same; empty in earlier files.
     """
 
     name: str
@@ -64,6 +70,7 @@ class ImageResult(FrozenModel):
     hd95: float
     empty: Empty = ""
     classes: dict[str, ImageScores] = Field(default_factory=dict)
+    sha256: str = ""
 
 
 class LeftOut(FrozenModel):
@@ -151,6 +158,69 @@ class StabilityReport(FrozenModel):
     probability_ssim: float | None
 
 
+class PairedScore(FrozenModel):
+    """The differences of one score between two models on the same images.
+
+    Attributes
+    ----------
+    images
+        How many count.
+    mean_difference, interval
+        The mean of model minus other model, and its bootstrapped 95 % interval; None for a single image.
+    p_value
+        Of the Wilcoxon signed-rank test, two-sided; None where no image differs.
+    better, worse, equal
+        In how many images the model is better than the other, worse, or equal.
+    """
+
+    images: int
+    mean_difference: float
+    interval: Interval | None = None
+    p_value: float | None = None
+    better: int
+    worse: int
+    equal: int
+
+
+class PairedReport(FrozenModel):
+    """The model beside another one on the same images.
+
+    Attributes
+    ----------
+    against, against_mean
+        The other model, and its mean scores.
+    samples, source, threshold, precision
+        Its settings.
+    training_count, validation_count
+        How many of the images it was trained on, and how many it was validated on.
+    unit, units
+        What is resampled and tested: images, or patients with all of theirs.
+    dsc, iou, hd95
+        The differences; for HD95 a negative one is better.
+    classes
+        The differences of Dice by class, of models with several: the images count that have the class in the
+        reference or in a prediction of either model.
+    against_dsc
+        The other model's Dice of each image, in the order of `EvaluationReport.images`.
+    """
+
+    against: EvaluatedModel
+    against_mean: MeanScores
+    samples: int
+    source: str
+    threshold: float
+    precision: str
+    training_count: int = Field(serialization_alias="trained_on")
+    validation_count: int = Field(serialization_alias="kept_apart")
+    unit: Literal["image", "patient"] = "image"
+    units: int
+    dsc: PairedScore
+    iou: PairedScore
+    hd95: PairedScore
+    classes: dict[str, PairedScore] = Field(default_factory=dict)
+    against_dsc: tuple[float, ...]
+
+
 class EvaluationReport(FrozenModel):
     """The scores of a model on annotated images; frozen.
 
@@ -190,8 +260,16 @@ class EvaluationReport(FrozenModel):
         How far the samples agree with the masks of several readers, where these were given.
     subset
         Which part of a list of images was scored, such as ``"test"``; empty without a list.
-    precision
-        Of the networks' arithmetic.
+    precision, engine
+        Of the networks' arithmetic, and what computed them.
+    median
+        The median scores over the images.
+    intervals
+        The bootstrapped 95 % intervals of `mean`, `median` and `classes`; None for a single image.
+    calibration
+        How reliable the mean probabilities are; None unless a page was written.
+    paired
+        The model beside another one, where that was asked for.
 
     Examples
     --------
@@ -227,6 +305,11 @@ class EvaluationReport(FrozenModel):
     readers: ReaderReport | None = None
     subset: str = ""
     precision: str = "float32"
+    engine: str = ""
+    median: MeanScores | None = None
+    intervals: Intervals | None = None
+    calibration: MeanCalibration | None = None
+    paired: PairedReport | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The report with the keys of the JSON file that ``evaluate --out`` writes."""
@@ -239,14 +322,20 @@ class EvaluationReport(FrozenModel):
             "stability",
             "readers",
             "subset",
+            "engine",
+            "median",
+            "intervals",
+            "calibration",
+            "paired",
         )
         without = {name for name in optional if not getattr(self, name)}
         if self.precision == "float32":
             without.add("precision")  # what it has always been
         report: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude=without)
         for image in report["images"]:
-            if not image["classes"]:
-                del image["classes"]
+            for name in ("classes", "sha256"):
+                if not image[name]:
+                    del image[name]
         return report
 
 

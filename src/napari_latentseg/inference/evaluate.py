@@ -35,6 +35,7 @@ from napari_latentseg.evaluation.scores import (
     summarise,
 )
 from napari_latentseg.evaluation.stability import StabilityScores
+from napari_latentseg.inference.evaluation_calibration import EvaluationCalibration
 from napari_latentseg.inference.fewer_samples import masks_of_first_samples
 from napari_latentseg.inference.predictor import Predictor
 from napari_latentseg.inference.protocol_size import at_size, protocol_size
@@ -80,6 +81,8 @@ class Evaluation:
         Fewer numbers of samples whose scores are reported too, from the same run.
     with_stability
         Whether the samples of each image are compared with each other.
+    with_calibration
+        Whether the mean probabilities are compared with the reference masks too.
 
     Attributes
     ----------
@@ -106,6 +109,7 @@ class Evaluation:
     protocol: Protocol | None = None
     sample_counts: tuple[int, ...] = ()
     with_stability: bool = False
+    with_calibration: bool = False
     scores: list[ImageScores] = field(init=False, default_factory=list)
     class_scores: list[dict[str, ImageScores]] = field(init=False, default_factory=list)
     scored_cases: list[Case] = field(init=False, default_factory=list)
@@ -120,6 +124,8 @@ class Evaluation:
         self._tally = self._new_tally()
         self._scores_by_count: dict[int, list[ImageScores]] = {n: [] for n in self.sample_counts}
         self._stability = StabilityScores(self.settings.threshold) if self.with_stability else None
+        self._calibration = EvaluationCalibration(card.classes) if self.with_calibration else None
+        self._engine = ""
         has_readers = any(case.reader_mask_files for case in self.cases)
         self._readers = ReaderScores(card, self.settings.threshold) if has_readers else None
 
@@ -161,21 +167,43 @@ class Evaluation:
         """Each image with its mask, or what is wrong with them; the networks compute the one before."""
         for case in self.cases:
             try:
-                scan = case.read_scan()
-                label_map = label_map_for(self.predictor.model.card, case)
-                reference = case.read_class_numbers(label_map)
-                check_shape(case, reference, scan)
-                readers = tuple(_read_reader(reader, label_map, scan) for reader in case.reader_cases)
-                if self.protocol is not None:
-                    is_volume = len(scan.spatial_axes) > 2
-                    self.protocol.check_dimensions(case.file_name, len(reference), is_volume=is_volume)
-                if self._size is not None:
-                    window = self.predictor.model.card.preprocess.window
-                    scan, reference = at_size(scan, reference, self._size, window)
+                yield self._read_case(case)
             except BadInput as error:
                 yield _Reading(case), error
-            else:
-                yield _Reading(case, label_map, reference, readers), scan
+
+    def _read_case(self, case: Case) -> tuple[_Reading, Scan]:
+        """An image with its mask.
+
+        Raises
+        ------
+        BadInput
+            If one of them cannot be used.
+        """
+        scan = case.read_scan()
+        label_map = label_map_for(self.predictor.model.card, case)
+        reference = case.read_class_numbers(label_map)
+        check_shape(case, reference, scan)
+        readers = tuple(_read_reader(reader, label_map, scan) for reader in case.reader_cases)
+        if self.protocol is not None:
+            is_volume = len(scan.spatial_axes) > 2
+            self.protocol.check_dimensions(case.file_name, len(reference), is_volume=is_volume)
+        if self._size is not None:
+            window = self.predictor.model.card.preprocess.window
+            scan, reference = at_size(scan, reference, self._size, window)
+        return _Reading(case, label_map, reference, readers), scan
+
+    def segment_again(self, case: Case) -> tuple[Scan, NDArray[np.uint8], Segmentation]:
+        """One image as it was scored, its reference mask in class numbers, and its result.
+
+        Raises
+        ------
+        BadInput
+            If it can no longer be read.
+        """
+        reading, scan = self._read_case(case)
+        assert reading.reference is not None
+        result = self.predictor.segment(scan, self.settings.replace(keep_samples=False))
+        return scan, reading.reference.reshape(result.mask.shape), result
 
     def _score_case(self, reading: _Reading, segmentation: Segmentation) -> None:
         assert reading.reference is not None
@@ -189,6 +217,7 @@ class Evaluation:
             reason = f"{reading.case.file_name}: holds no class of the model that can be scored"
             self.left_out.append(LeftOut(name=reading.case.name, reason=reason))
             return
+        self._engine = segmentation.record.engine
         self.class_scores.append(class_scores)
         self.scores.append(self._mean_of(class_scores))
         self.scored_cases.append(reading.case)
@@ -196,6 +225,8 @@ class Evaluation:
         self.training_image_count += part == "train"
         self.validation_image_count += part == "validation"
         self._compare_samples(reading, segmentation, reference)
+        if self._calibration is not None:
+            self._calibration.add(segmentation, reference, reading.label_map)
 
     def _compare_samples(
         self, reading: _Reading, segmentation: Segmentation, reference: NDArray[np.uint8]
@@ -290,7 +321,10 @@ class Evaluation:
             conventions=conventions,
             images=tuple(
                 ImageResult(
-                    name=case.name, **scores.model_dump(), classes=class_scores if is_multiclass else {}
+                    name=case.name,
+                    **scores.model_dump(),
+                    classes=class_scores if is_multiclass else {},
+                    sha256=case.pair_sha256,
                 )
                 for case, scores, class_scores in zip(
                     self.scored_cases, self.scores, self.class_scores, strict=True
@@ -306,6 +340,10 @@ class Evaluation:
             stability=None if self._stability is None else self._stability.report(),
             readers=None if self._readers is None else self._readers.report(),
             precision=precision,
+            engine=self._engine,
+            calibration=None
+            if self._calibration is None
+            else self._calibration.report(self.scores, self.settings),
         )
 
     def _summary(self) -> tuple[dict[str, float], dict[str, float | None], dict[str, int] | None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +16,10 @@ from napari_latentseg.measure.measurement import display_unit, format_value
 from napari_latentseg.measure.physical_space import PhysicalSpace
 from napari_latentseg.report.explanation import curve_points, curve_text, explanation
 from napari_latentseg.report.pictures import ImageStrip, Overview
+from napari_latentseg.report.templates import load_template
 from napari_latentseg.review import MEASURES, Finding, uncertainty_basis
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
     from napari_latentseg.models.card import ModelCard
 
 __all__ = ["render_page"]
@@ -34,26 +32,6 @@ _REASON_TEXTS = {
     "presence": "whether it is present is uncertain",
     "volume": "the size is uncertain",
 }
-
-
-def _keep_percent(value: Any) -> Any:
-    """Keep a line of the page from being broken between a number and its percent sign."""
-    return value.replace(" %", "\N{NO-BREAK SPACE}%") if type(value) is str else value
-
-
-@cache
-def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("napari_latentseg", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_keep_percent,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html.j2")
 
 
 def render_page(
@@ -82,7 +60,7 @@ def render_page(
     rows, left_out = _rows_to_show(measurements, len(result.classes))
     colors = {info.label: info.color for info in result.mask_classes}
     reliability = card.reliability if card is not None else None
-    return _template().render(
+    return load_template("page.html.j2").render(
         title=card.title if card is not None else result.record.model.name,
         purpose=result.record.purpose,
         facts=_run_facts(result, card),

@@ -20,7 +20,16 @@ from napari_latentseg.review import Finding
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-__all__ = ["ImageStrip", "Overview", "render_overview", "render_strip"]
+__all__ = [
+    "ImageStrip",
+    "Overview",
+    "background_of",
+    "render_overview",
+    "render_strip",
+    "side_by_side",
+    "with_heatmap",
+    "with_outlines",
+]
 
 # Sizes in pixels, chosen by hand so that three rows of pictures fit on one sheet of A4 and a lesion of a few
 # voxels can still be seen.
@@ -104,15 +113,15 @@ def render_strip(
     size = (max(1, round(width * spacing[1] * scale)), max(1, round(height * spacing[0] * scale)))
     class_index = next(i for i, info in enumerate(segmentation.classes) if info.label == finding.label)
     mean = np.asarray(segmentation.mean[(class_index, *plane_crop)], dtype=np.float64)
-    background = _background(image, plane_crop, mean).resize(size, Image.Resampling.BICUBIC)
+    background = background_of(image, plane_crop, mean).resize(size, Image.Resampling.BICUBIC)
     labels = np.asarray((segmentation.mask if mask is None else mask)[plane_crop])
-    outlined = _with_outlines(background, labels, [(c.label, c.color) for c in segmentation.mask_classes])
+    outlined = with_outlines(background, labels, [(c.label, c.color) for c in segmentation.mask_classes])
     panels = [
         background,
         outlined,
-        _with_heatmap(background, doubt_of(mean) / MAX_DOUBT),
+        with_heatmap(background, doubt_of(mean) / MAX_DOUBT),
     ]
-    png, picture_size = _side_by_side(panels)
+    png, picture_size = side_by_side(panels)
     is_cropped = (rows, columns) != ((0, shape[0]), (0, shape[1]))
     return ImageStrip(png, picture_size, is_cropped)
 
@@ -138,10 +147,10 @@ def render_overview(segmentation: Segmentation, image: Scan | None) -> Overview:
         mean = np.asarray(segmentation.mean[(slice(None), *plane)], dtype=np.float64).max(axis=0)
     else:
         mean = np.zeros(np.asarray(segmentation.mask[plane]).shape)
-    background = _background(image, plane, mean).resize(size, Image.Resampling.BICUBIC)
+    background = background_of(image, plane, mean).resize(size, Image.Resampling.BICUBIC)
     colors = [(c.label, c.color) for c in segmentation.mask_classes]
     labels = np.asarray(segmentation.mask[plane])
-    png, picture_size = _side_by_side([background, _with_outlines(background, labels, colors)])
+    png, picture_size = side_by_side([background, with_outlines(background, labels, colors)])
     return Overview(png, picture_size, index, not labels.any())
 
 
@@ -153,7 +162,7 @@ def _largest_slice(segmentation: Segmentation, leading: tuple[int, ...]) -> tupl
     return largest if areas[largest] else tuple(n // 2 for n in leading)
 
 
-def _side_by_side(panels: Sequence[Picture]) -> tuple[bytes, tuple[int, int]]:
+def side_by_side(panels: Sequence[Picture]) -> tuple[bytes, tuple[int, int]]:
     """Panels of one size as one PNG, and its size."""
     width, height = panels[0].size
     strip_image = Image.new("RGB", (len(panels) * (width + _GAP) - _GAP, height), "white")
@@ -176,7 +185,7 @@ def _crop_ranges(box: Sequence[_Range], shape: tuple[int, int]) -> tuple[_Range,
     return ((0, shape[0]), (0, shape[1])) if show_full_plane else (rows, columns)
 
 
-def _background(image: Scan | None, plane_crop: tuple[Any, ...], mean: NDArray[np.float64]) -> Picture:
+def background_of(image: Scan | None, plane_crop: tuple[Any, ...], mean: NDArray[np.float64]) -> Picture:
     """The image in grey or RGB; grey levels are stretched from the 1st to the 99th percentile."""
     if image is None:
         return Image.fromarray(np.clip(255 * mean, 0, 255).astype(np.uint8)).convert("RGB")
@@ -191,7 +200,8 @@ def _background(image: Scan | None, plane_crop: tuple[Any, ...], mean: NDArray[n
     return Image.fromarray(np.clip(255 * scaled, 0, 255).astype(np.uint8)).convert("RGB")
 
 
-def _with_outlines(background: Picture, labels: NDArray[Any], colours: list[tuple[int, str]]) -> Picture:
+def with_outlines(background: Picture, labels: NDArray[Any], colours: list[tuple[int, str]]) -> Picture:
+    """The image with the outlines of a label map, each label in its colour."""
     outlined = background.copy()
     draw = ImageDraw.Draw(outlined)
     x_scale, y_scale = (n / m for n, m in zip(background.size, labels.shape[::-1], strict=True))
@@ -204,7 +214,7 @@ def _with_outlines(background: Picture, labels: NDArray[Any], colours: list[tupl
     return outlined
 
 
-def _with_heatmap(background: Picture, relative: NDArray[np.float64]) -> Picture:
+def with_heatmap(background: Picture, relative: NDArray[np.float64]) -> Picture:
     """The image in grey with a heatmap over it; `relative` is in [0, 1], and 0 is transparent."""
     color_position = np.clip(relative, 0, 1) * (len(_HEATMAP_COLORS) - 1)
     below = np.minimum(color_position.astype(int), len(_HEATMAP_COLORS) - 2)
