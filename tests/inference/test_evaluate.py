@@ -44,7 +44,7 @@ class Told:
         self.masks = list(masks)
 
     def segment(self, scan: Scan, request: InferenceSettings) -> SimpleNamespace:
-        return SimpleNamespace(mask=self.masks.pop(0))
+        return SimpleNamespace(mask=self.masks.pop(0), record=SimpleNamespace(engine="torch"))
 
 
 def disc(y: float, x: float, r: float = 6, shape: tuple[int, int] = (24, 30)) -> np.ndarray:

@@ -57,7 +57,8 @@ class Answering:
         if len(mean) > 1:
             mask[grey < 0.2] = 2
         self.answers.append(mask)
-        return SimpleNamespace(mask=mask, mean=mean, sample_maps=None)
+        record = SimpleNamespace(engine="torch")
+        return SimpleNamespace(mask=mask, mean=mean, sample_maps=None, record=record)
 
 
 @pytest.fixture(autouse=True)
